@@ -1,0 +1,1 @@
+"""The only torch in the house: exporting models to ONNX, and the making of the built-in one."""

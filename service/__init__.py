@@ -1,0 +1,1 @@
+"""The gRPC service: engine, numerics, models and images, free of torch."""

@@ -1,0 +1,29 @@
+"""What the service can be told at start. `cli` reads flags, variables and file; here are names, units, defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """Settings of the gRPC service. Empty `models` means the built-in model; 0 means "as the machine suggests"."""
+
+    grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
+    models: tuple[Path, ...] = field(default=(), metadata={"help": "model folders; the first is the default model"})
+    providers: tuple[str, ...] = field(
+        default=(), metadata={"help": "execution providers in order of preference: tensorrt, cuda, cpu"}
+    )
+    memory: int = field(default=0, metadata={"help": "budget for models, such as 6GiB; 0: no limit"})
+    threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})
+    queue: int = field(default=64, metadata={"help": "requests that may wait before new ones are refused"})
+    max_batch: int = field(default=0, metadata={"help": "pictures that share a model call; 0: what pays here"})
+    grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when draining"})
+    tls_cert: Path | None = field(default=None, metadata={"help": "certificate chain (PEM) for TLS"})
+    tls_key: Path | None = field(default=None, metadata={"help": "private key (PEM) for TLS"})
+    tls_client_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) that clients must be signed by"})
