@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig:
     """Settings of the gRPC service. Empty `models` means the built-in model; 0 means "as the machine suggests"."""

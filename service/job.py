@@ -30,6 +30,16 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not isfinite(value) or not low <= value <= high:
+        raise InvalidField(name, f"must be {low:g} to {high:g}, not {value:g}")
+
+
+def _check_mime_type(name: str, value: str) -> None:
+    if value not in MIME_TYPES:
+        raise InvalidField(name, f"must be one of {', '.join(MIME_TYPES)}, not {value!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """How pictures are encoded; `quality` 0 to 100 counts for JPEG and WebP."""
@@ -125,13 +135,3 @@ class Job:
         for name in ("mask", "strength"):
             if getattr(self, name) and not self.image:
                 raise InvalidField(name, "needs image")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not isfinite(value) or not low <= value <= high:
-        raise InvalidField(name, f"must be {low:g} to {high:g}, not {value:g}")
-
-
-def _check_mime_type(name: str, value: str) -> None:
-    if value not in MIME_TYPES:
-        raise InvalidField(name, f"must be one of {', '.join(MIME_TYPES)}, not {value!r}")
