@@ -9,12 +9,13 @@ Every job ends in exactly one Completed or Failed, unless its caller has left.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import TintypeError
+if TYPE_CHECKING:
+    from ..errors import TintypeError
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
