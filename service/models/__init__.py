@@ -1,0 +1,17 @@
+"""Models: folders on disk, what they are, and how they become arrays in and arrays out."""
+
+from .model import Conditioning, Model
+from .repository import Repository, State, Status
+from .spec import Defaults, LatentToRgb, ModelSpec, Preset
+
+__all__ = [
+    "Conditioning",
+    "Defaults",
+    "LatentToRgb",
+    "Model",
+    "ModelSpec",
+    "Preset",
+    "Repository",
+    "State",
+    "Status",
+]
