@@ -1,7 +1,7 @@
-"""The models that this server can serve: found at start, loaded in the background, dropped when memory is short.
+r"""The models that this server can serve: found at start, loaded in the background, dropped when memory is short.
 
     UNLOADED --load--> LOADING --> LOADED --unload, eviction--> UNLOADED
-                          \\-----> FAILED --load--> LOADING
+                          \-----> FAILED --load--> LOADING
 
 All methods may be called from any thread and none but `wait` blocks.
 """

@@ -6,7 +6,6 @@ Everything above this package knows a model only by its ModelSpec and by the Mod
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken
@@ -93,8 +92,8 @@ class ModelSpec:
     provider: str = ""
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE})
     latent_to_rgb: LatentToRgb | None = field(default=None, repr=False)
-    qualities: Mapping[str, Preset] = MappingProxyType({})
-    styles: Mapping[str, Preset] = MappingProxyType({})
+    qualities: Mapping[str, Preset] = field(default_factory=dict)
+    styles: Mapping[str, Preset] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = [*self._size_faults(), *self._preview_faults()]
