@@ -1,0 +1,45 @@
+"""The mathematics of sampling: from a model's scheduler configuration to a table of coefficients, and along it.
+
+    diffusion = Diffusion.from_config(json.loads(text))         how the model was trained
+    table = make_table(diffusion, 20, sampler="dpmpp_2m")       all coefficients, float64
+    row = Trajectory.from_noise(table, (4, 64, 64), TorchNoise(seed))
+    while not row.done:
+        x, timestep = row.model_input()
+        row.advance(network(x, timestep))
+    latents = row.x
+
+Rules: numpy only; nothing here knows a session, a request or a model's name; randomness is passed in; a sampler knows
+nothing but its path.
+"""
+
+from .choices import Incompatible, InvalidChoice, InvalidSetting, OutOfRange, UnknownName
+from .diffusion import Diffusion
+from .guidance import guide
+from .noise import TorchNoise
+from .prediction import Prediction
+from .samplers import SAMPLERS, make_table, resolve, samplers_for
+from .schedules import SCHEDULES
+from .shift import Shift
+from .table import Table
+from .trajectory import Noise, Trajectory
+
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULES",
+    "Diffusion",
+    "Incompatible",
+    "InvalidChoice",
+    "InvalidSetting",
+    "Noise",
+    "OutOfRange",
+    "Prediction",
+    "Shift",
+    "Table",
+    "TorchNoise",
+    "Trajectory",
+    "UnknownName",
+    "guide",
+    "make_table",
+    "resolve",
+    "samplers_for",
+]

@@ -1,0 +1,57 @@
+"""How a model was trained, and how it wants to be sampled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Self
+
+from . import scheduler_config
+from .choices import InvalidSetting
+from .prediction import Prediction
+from .shift import Shift
+from .table import Floats
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Diffusion:
+    """A trained diffusion or flow, and its own choice of sampler; immutable."""
+
+    prediction: Prediction
+    alphas_cumprod: Floats = field(repr=False)
+    """[T] float64, the share of signal in the variance at each trained timestep; empty for flows."""
+    train_steps: int = 1000
+    sampler: str = "ddim"
+    schedule: str = "normal"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the configuration fixes for samplers that know the word: order, heun, bh1, ..."""
+    spacing: str | None = None
+    """linspace, leading or trailing; None leaves it to the sampler's custom."""
+    steps_offset: int = 0
+    set_alpha_to_one: bool | None = None
+    final_sigma: str = "zero"
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    distilled_steps: int = 50
+    shift: Shift = field(default_factory=Shift)
+
+    def __post_init__(self) -> None:
+        if self.train_steps < 1 or (not self.flow and len(self.alphas_cumprod) != self.train_steps):
+            raise InvalidSetting("num_train_timesteps", self.train_steps, "must be positive, and the number of betas")
+        if not self.flow and self.alphas_cumprod[-1] == 0 and self.prediction is Prediction.EPSILON:
+            raise InvalidSetting("prediction_type", "epsilon", "says nothing at zero signal: v_prediction or sample do")
+        self.alphas_cumprod.setflags(write=False)
+        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+
+    @property
+    def flow(self) -> bool:
+        """Whether this is a flow (alpha + sigma = 1) and not a diffusion (alpha^2 + sigma^2 = 1)."""
+        return self.prediction is Prediction.FLOW
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read the contents of a scheduler_config.json.
+
+        Raises:
+            InvalidSetting: a setting is unknown, wrong or can't be followed; `.field` is its key.
+        """
+        return cls(**scheduler_config.read(config))

@@ -1,0 +1,54 @@
+"""DPM-Solver++: an exponential integrator in lambda = log(alpha / sigma), on `denoised`.
+
+Lu et al. 2211.01095. x' = sigma'/sigma x + alpha' int e^(lambda - lambda') x0 dlambda is exact; the solver of order k
+replaces x0 by the polynomial through the last k predictions. The SDE form solves the reverse SDE instead of the
+probability flow: its exponent is doubled and fresh noise is added.
+"""
+
+import numpy as np
+
+from .path import Path
+from .table import Floats, Table
+
+
+def dpmpp(
+    path: Path,
+    *,
+    order: int = 2,
+    sde: bool = False,
+    heun: bool = False,
+    lower_order_final: bool = True,
+    euler_at_final: bool = False,
+) -> Table:
+    """DPM-Solver++ multistep, order 1 to 3: Lu et al. 2211.01095, alg. 2; its SDE form, eq. 18 and 19.
+
+    `heun` chooses the other form of the second order; `lower_order_final` and `euler_at_final` steady the end.
+    """
+    h = np.diff(path.lambdas)
+    speed = 2 if sde else 1
+    b = np.zeros((len(path), order))
+    orders = path.orders(order, lower_order_final=lower_order_final)
+    if euler_at_final or path.sigma_to[-1] == 0:
+        orders[-1] = 1
+    for i, k in enumerate(orders):
+        b[i, :k] = path.alpha_to[i] * _weights(h[i - k + 1 : i + 1][::-1], speed * h[i], heun=heun)
+    decay = path.sigma_to / path.sigma
+    if not sde:
+        return path.table(path.denoised, decay, b)
+    return path.table(path.denoised, decay * np.exp(-h), b, path.sigma_to * np.sqrt(-np.expm1(-2 * h)))
+
+
+def _weights(h: Floats, z: float, *, heun: bool) -> Floats:
+    """Return the weights [k] of the predictions, newest first; h are the last k steps in lambda, newest first."""
+    phi_1 = float(-np.expm1(-z))
+    newest = np.eye(len(h))[0]
+    if len(h) == 1:
+        return phi_1 * newest
+    phi_2 = 1 - phi_1 / z
+    r = h[1:] / h[0]
+    slope = (newest - np.eye(len(h))[1]) / r[0]
+    if len(h) == 2:
+        return np.asarray(phi_1 * newest + (phi_2 if heun else phi_1 / 2) * slope)
+    before = np.array([0.0, 1.0, -1.0]) / r[1]
+    bend = (slope - before) / (r[0] + r[1])
+    return np.asarray(phi_1 * newest + phi_2 * (slope + r[0] * bend) - (phi_2 / z - 0.5) * bend)

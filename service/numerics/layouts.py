@@ -1,0 +1,170 @@
+"""Layouts: where a run of n steps calls the model, each as diffusers' classes have it.
+
+A sampler is mathematics and needs any falling path. Which path is history: diffusers grew four habits of choosing
+timesteps, and a picture is the same there and here only if the habits are too.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .choices import Incompatible, OutOfRange
+from .diffusion import Diffusion
+from .path import Path
+from .schedules import SCHEDULES
+from .shift import Shift
+from .table import Floats
+
+TINY_ALPHA_CUMPROD = 2.0**-24
+"""Stands for a signal of zero where levels are ratios; diffusers' number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a layout has to lay out."""
+
+    steps: int
+    schedule: str = "normal"
+    sigmas: Floats | None = None
+    """Flow models: levels [n] before the shift, where the family's own pipeline gives them."""
+    image_tokens: int | None = None
+    """Flow models with a shift that depends on the size: tokens per image."""
+
+
+def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True) -> Path:
+    """DDIM and its kin: integer timesteps; each step goes down by T // n, whatever the spacing."""
+    n, span = plan.steps, diffusion.train_steps
+    t = _spaced(diffusion, n, "leading").round().astype(int)
+    cumprod = diffusion.alphas_cumprod
+    to_one = diffusion.set_alpha_to_one if diffusion.set_alpha_to_one is not None else final_alpha
+    landing = np.where(t >= span // n, cumprod[np.maximum(t - span // n, 0)], 1.0 if to_one else cumprod[0])
+    now = cumprod[t]
+    return Path(
+        t.astype(float), np.sqrt(now), np.sqrt(1 - now), np.sqrt(landing), np.sqrt(1 - landing), diffusion.prediction
+    )
+
+
+def pndm_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """DDIM's, but ending on the first trained level unless the model says otherwise."""
+    return ddim_layout(diffusion, plan, final_alpha=False)
+
+
+def lcm_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """Consistency models: n of the timesteps that the model was distilled on."""
+    distilled, span = diffusion.distilled_steps, diffusion.train_steps
+    if plan.steps > distilled:
+        raise OutOfRange("steps", plan.steps, f"must be 1 to {distilled}, the steps this sampler was distilled on")
+    known = np.arange(1, distilled + 1) * (span // distilled) - 1
+    t = known[::-1][np.floor(np.linspace(0, distilled, plan.steps, endpoint=False)).astype(int)]
+    cumprod = np.append(diffusion.alphas_cumprod[t], 1.0)
+    return Path.through(t.astype(float), np.sqrt(cumprod), np.sqrt(1 - cumprod), diffusion.prediction)
+
+
+def euler_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """k-diffusion's samplers: fractional timesteps, a schedule over the levels in use, the last of them may stay.
+
+    The start has the highest level's own spread, or unit variance where the spacing leaves the highest levels out.
+    """
+    trained = _levels(diffusion)
+    t = _spaced(diffusion, plan.steps, "linspace").astype(np.float32).astype(float)
+    own = np.interp(t, np.arange(len(trained)), trained)
+    levels = _scheduled(diffusion, plan, own, own[-1], own[0])
+    if plan.schedule != "normal":
+        t = _timesteps(levels[:-1], trained)
+    if diffusion.final_sigma == "sigma_min":
+        levels[-1] = trained[0]
+    alphas = 1 / np.sqrt(1 + levels**2)
+    alphas[-1] = 1.0  # the result is read in k-diffusion's frame
+    peak = levels[0] * alphas[0]
+    init = 1.0 if diffusion.spacing == "leading" else peak
+    return Path.through(t, alphas, levels * alphas, diffusion.prediction, float(init))
+
+
+def lambda_layout(diffusion: Diffusion, plan: Plan, *, to_zero: bool = True) -> Path:
+    """DPM-Solver++ and its kin: integer timesteps as if for one step more, schedules over all trained levels."""
+    trained = _levels(diffusion)
+    t = _spaced(diffusion, plan.steps, "linspace", extra=1).round()
+    own = np.interp(t, np.arange(len(trained)), trained)
+    levels = _scheduled(diffusion, plan, own, trained[0], trained[-1])
+    if plan.schedule != "normal":
+        t = _timesteps(levels[:-1], trained)
+        t = t.round() if plan.schedule in ("karras", "lu") else np.trunc(t)
+    if not to_zero or diffusion.final_sigma == "sigma_min":
+        levels[-1] = trained[0] if plan.schedule == "normal" else levels[-2]
+    alphas = 1 / np.sqrt(1 + levels**2)
+    return Path.through(t, alphas, levels * alphas, diffusion.prediction)
+
+
+def deis_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """DPM-Solver++'s, but never down to zero, where DEIS's logarithm ends."""
+    return lambda_layout(diffusion, plan, to_zero=False)
+
+
+def flow_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """Flow matching: levels evenly spaced over those of training, then shifted."""
+    span = diffusion.train_steps
+    if plan.sigmas is not None:
+        own = np.asarray(plan.sigmas, np.float64)
+    else:
+        # Where the shift is fixed, diffusers applies it twice: to the trained levels, then to those in use.
+        fixed = Shift() if diffusion.shift.dynamic else Shift(diffusion.shift.amount)
+        high, low = fixed(np.array([1.0, 1.0 / span])).tolist()
+        own = np.linspace(high, low, plan.steps)
+    own = diffusion.shift(own, plan.image_tokens)
+    levels = SCHEDULES[plan.schedule](own, own[-1], own[0])
+    return _flow_path(diffusion, levels[:-1] * span, levels)
+
+
+def flow_lambda_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """DPM-Solver++ on a flow: from just below 1, integer timesteps."""
+    span = diffusion.train_steps
+    own = diffusion.shift(1 - np.linspace(1, 1 / span, plan.steps + 1)[::-1], plan.image_tokens)[:-1]
+    return _flow_lambda_path(diffusion, plan, own)
+
+
+def flow_unipc_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """UniPC on a flow: from 1 less 1e-6, where lambda is still finite; integer timesteps."""
+    span = diffusion.train_steps
+    own = diffusion.shift(np.linspace(1, 1 / span, plan.steps + 1)[:-1], plan.image_tokens)
+    own[0] = min(own[0], 1 - 1e-6)
+    return _flow_lambda_path(diffusion, plan, own)
+
+
+def _flow_lambda_path(diffusion: Diffusion, plan: Plan, own: Floats) -> Path:
+    if plan.sigmas is not None or plan.schedule != "normal":
+        raise Incompatible("schedule", plan.schedule, "works on flow models with the euler and lcm samplers only")
+    return _flow_path(diffusion, np.trunc(own * diffusion.train_steps + 1e-7), np.append(own, 0.0))
+
+
+def _flow_path(diffusion: Diffusion, t: Floats, levels: Floats) -> Path:
+    return Path.through(t, 1 - levels, levels, diffusion.prediction)
+
+
+def _levels(diffusion: Diffusion) -> Floats:
+    """Return k-diffusion's sigma [T] of every trained timestep, rising."""
+    cumprod = np.maximum(diffusion.alphas_cumprod, TINY_ALPHA_CUMPROD)
+    return np.sqrt((1 - cumprod) / cumprod)
+
+
+def _spaced(diffusion: Diffusion, n: int, usual: str, *, extra: int = 0) -> Floats:
+    """Return n falling timesteps (Lin et al. 2305.08891, table 2); `extra` more are counted but left out."""
+    span, m = diffusion.train_steps, n + extra
+    match diffusion.spacing or usual:
+        case "linspace":
+            t = np.linspace(0.0, span - 1, m)[::-1]
+        case "leading":
+            t = np.arange(m)[::-1] * float(span // m) + diffusion.steps_offset
+        case _:
+            t = np.arange(float(span), 0, -span / n).round() - 1
+    return t[:n]
+
+
+def _scheduled(diffusion: Diffusion, plan: Plan, own: Floats, low: float, high: float) -> Floats:
+    low = low if diffusion.sigma_min is None else diffusion.sigma_min
+    high = high if diffusion.sigma_max is None else diffusion.sigma_max
+    return SCHEDULES[plan.schedule](own, low, high)
+
+
+def _timesteps(levels: Floats, trained: Floats) -> Floats:
+    """Return the fractional timesteps whose trained levels these are, interpolated in log sigma."""
+    return np.interp(np.log(levels), np.log(trained), np.arange(len(trained)))

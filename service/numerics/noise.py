@@ -1,0 +1,67 @@
+"""The numbers that torch would draw: the same seed gives the same picture as in diffusers.
+
+`torch.Generator("cpu").manual_seed(seed)` is the Mersenne Twister with its first seeding rule, and so is numpy's
+RandomState. `torch.randn` turns its words into normal numbers by Box and Muller, in one of two ways:
+
+- 16 numbers or more: 24 bits make one float32 uniform each; blocks of 16 pair number j with number j + 8.
+  A size that 16 does not divide draws 16 more uniforms at the end, for a last block that overwrites the last 16.
+- fewer: 53 bits out of two words make one float64 uniform; two uniforms make two numbers, of which the second is kept
+  for the next number drawn this way, be it in a later call.
+
+Source: aten/src/ATen/native/cpu/DistributionTemplates.h and ATen/core/DistributionsHelper.h.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 16
+
+
+class TorchNoise:
+    """The stream of `torch.Generator("cpu").manual_seed(seed)`; equal to torch's to about one float32 rounding.
+
+    Any integer is a seed; as in torch, its lower 32 bits count.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._words = np.random.RandomState(seed & 0xFFFFFFFF)  # not default_rng: torch's is this old one
+        self._spare: float | None = None
+
+    def normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return what `torch.randn(shape, generator=g)` would return next, float32."""
+        n = math.prod(shape)
+        if n < BLOCK:
+            return np.array([self._single() for _ in range(n)], np.float32).reshape(shape)
+        uniforms = self._uniforms(n)
+        whole = n - n % BLOCK
+        normals = np.empty(n, np.float32)
+        normals[:whole] = _box_muller(uniforms[:whole])
+        if n > whole:
+            normals[-BLOCK:] = _box_muller(self._uniforms(BLOCK))
+        return normals.reshape(shape)
+
+    def _uniforms(self, n: int) -> NDArray[np.float32]:
+        words = np.frombuffer(self._words.bytes(4 * n), "<u4")
+        return (words & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
+
+    def _single(self) -> float:
+        if self._spare is not None:
+            spare, self._spare = self._spare, None
+            return spare
+        angle, radius = (2 * math.pi * self._double(), math.sqrt(-2 * math.log1p(-self._double())))
+        self._spare = radius * math.sin(angle)
+        return radius * math.cos(angle)
+
+    def _double(self) -> float:
+        high, low = np.frombuffer(self._words.bytes(8), "<u4").tolist()
+        return ((high << 32 | low) & (2**53 - 1)) * 2.0**-53
+
+
+def _box_muller(uniforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn uniforms [16 m] in [0, 1) into as many normal numbers, block by block."""
+    halves = uniforms.reshape(-1, 2, BLOCK // 2)
+    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - halves[:, 0]))
+    angle = np.float32(2 * np.pi) * halves[:, 1]
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)

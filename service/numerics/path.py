@@ -1,0 +1,103 @@
+"""A path: the points at which the model is called, and where each step lands.
+
+It is all that a sampler knows. A sampler turns it into the columns a, b, d of a table; which quantity D its history
+holds is its own choice: `denoised` (x0), `noise`, or `output` (whatever the network says).
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .prediction import Pair, Prediction, to_denoised, to_noise
+from .table import Floats, Table
+
+SHORT = 15
+"""A run of fewer steps ends in lower orders, as its authors advise (DPM-Solver++'s code)."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Path:
+    """n points in noise order, all arrays float64 [n]; the model's own frame, x = alpha * x0 + sigma * noise."""
+
+    timesteps: Floats
+    alpha: Floats
+    sigma: Floats
+    alpha_to: Floats
+    sigma_to: Floats
+    """Where step i lands: usually point i+1, but DDIM's rounding in diffusers makes it another."""
+    prediction: Prediction
+    init: float = 1.0
+    skipped: int = 0
+    """Steps left out before the first point (image-to-image)."""
+
+    @classmethod
+    def through(
+        cls, timesteps: Floats, alphas: Floats, sigmas: Floats, prediction: Prediction, init: float = 1.0
+    ) -> Self:
+        """Make the path that lands each step on the next point; alphas and sigmas are [n + 1]."""
+        return cls(timesteps, alphas[:-1], sigmas[:-1], alphas[1:], sigmas[1:], prediction, init)
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def rho(self) -> Floats:
+        """[n + 1] noise to signal, sigma / alpha: what k-diffusion calls sigma."""
+        return np.append(self.sigma / self.alpha, self.sigma_to[-1] / self.alpha_to[-1])
+
+    @property
+    def lambdas(self) -> Floats:
+        """[n + 1] log(alpha / sigma), half the log of the signal-to-noise ratio; +inf where no noise is left."""
+        with np.errstate(divide="ignore"):
+            return -np.log(self.rho)
+
+    @property
+    def denoised(self) -> Pair:
+        """(p, q) with x0 = p * x + q * out at each point."""
+        return to_denoised(self.prediction, self.alpha, self.sigma)
+
+    @property
+    def noise(self) -> Pair:
+        """(p, q) with noise = p * x + q * out at each point."""
+        return to_noise(self.prediction, self.alpha, self.sigma)
+
+    @property
+    def output(self) -> Pair:
+        """(p, q) that keep the network's output as it is."""
+        return np.zeros(len(self)), np.ones(len(self))
+
+    def orders(self, order: int, *, lower_order_final: bool) -> list[int]:
+        """Return the order [n] of each multistep step: it rises at the start and, in short runs, falls at the end."""
+        n = len(self)
+        short = lower_order_final and n + self.skipped < SHORT
+        return [min(order, i + 1, n - i if short else order) for i in range(n)]
+
+    def visit(self, calls: list[int]) -> "Path":
+        """Return the path that calls the model at these points, in this order."""
+        return self._points(np.array(calls), self.skipped)
+
+    def tail(self, start: int) -> "Path":
+        """Return the path without its first `start` points."""
+        return self._points(np.arange(start, len(self)), self.skipped + start)
+
+    def _points(self, i: NDArray[np.intp], skipped: int) -> "Path":
+        t, alpha, sigma = self.timesteps[i], self.alpha[i], self.sigma[i]
+        return Path(t, alpha, sigma, self.alpha_to[i], self.sigma_to[i], self.prediction, self.init, skipped)
+
+    def table(self, history: Pair, a: Floats, b: Floats, d: Floats | None = None) -> Table:
+        """Join the sampler's columns with the path's own; b is [n] or [n, K], and no d means no fresh noise."""
+        return Table(
+            timesteps=self.timesteps.copy(),
+            p=history[0],
+            q=history[1],
+            a=a,
+            b=b if b.ndim == 2 else b[:, None],
+            d=np.zeros(len(self)) if d is None else d,
+            p0=self.denoised[0],
+            q0=self.denoised[1],
+            alphas=np.append(self.alpha, self.alpha_to[-1]),
+            sigmas=np.append(self.sigma, self.sigma_to[-1]),
+            init=self.init,
+        )

@@ -1,0 +1,194 @@
+"""Reading diffusers' scheduler_config.json.
+
+This is the one place in the house that knows diffusers' words. A setting that a table can't follow, or that nobody
+here has heard of, is refused by its key: a picture that is silently another one would be worse.
+A setting that the file leaves out has the value it has in the class that the file names.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .betas import BETAS, alphas_cumprod
+from .choices import InvalidSetting
+from .prediction import Prediction
+from .shift import Shift
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerClass:
+    """One of diffusers' classes: which sampler it is here, and where its defaults differ from the common ones."""
+
+    sampler: Callable[[Config], str]
+    usual: Config = field(default_factory=dict)
+
+
+def _always(sampler: str) -> Callable[[Config], str]:
+    return lambda _: sampler
+
+
+def _dpmpp(config: Config) -> str:
+    kinds = {"dpmsolver++": "", "sde-dpmsolver++": "_sde"}
+    kind = kinds[_one_of(config, "algorithm_type", kinds, "dpmsolver++")]
+    return f"dpmpp_{_one_of(config, 'solver_order', (2, 3), 2)}m{kind}"
+
+
+def _flow(config: Config) -> str:
+    return "lcm" if config.get("stochastic_sampling") else "euler"
+
+
+LATENT_BETAS = {"beta_start": 0.00085, "beta_end": 0.012}
+
+CLASSES: dict[str, SchedulerClass] = {
+    "DDIMScheduler": SchedulerClass(_always("ddim"), {"clip_sample": True}),
+    "DDPMScheduler": SchedulerClass(_always("ddpm"), {"clip_sample": True}),
+    "PNDMScheduler": SchedulerClass(_always("plms"), {"skip_prk_steps": False}),
+    "LCMScheduler": SchedulerClass(_always("lcm"), {**LATENT_BETAS, "beta_schedule": "scaled_linear"}),
+    "EulerDiscreteScheduler": SchedulerClass(_always("euler")),
+    "EulerAncestralDiscreteScheduler": SchedulerClass(_always("euler_ancestral")),
+    "HeunDiscreteScheduler": SchedulerClass(_always("heun"), LATENT_BETAS),
+    "LMSDiscreteScheduler": SchedulerClass(_always("lms")),
+    "DPMSolverMultistepScheduler": SchedulerClass(_dpmpp),
+    "DEISMultistepScheduler": SchedulerClass(_always("deis")),
+    "UniPCMultistepScheduler": SchedulerClass(_always("unipc")),
+    "FlowMatchEulerDiscreteScheduler": SchedulerClass(_flow),
+}
+
+PREDICTIONS = {
+    "epsilon": Prediction.EPSILON,
+    "v_prediction": Prediction.V,
+    "sample": Prediction.SAMPLE,
+}
+
+SCHEDULE_FLAGS = {
+    "use_karras_sigmas": "karras",
+    "use_exponential_sigmas": "exponential",
+    "use_beta_sigmas": "beta",
+    "use_lu_lambdas": "lu",
+}
+
+ONLY: dict[str, tuple[Any, ...]] = {
+    "thresholding": (False,),
+    "clip_sample": (False,),
+    "skip_prk_steps": (True,),
+    "predict_x0": (True,),
+    "interpolation_type": ("linear",),
+    "timestep_type": ("discrete",),
+    "invert_sigmas": (False,),
+    "variance_type": (None, "fixed_small", "learned", "learned_range"),
+    "algorithm_type": ("dpmsolver++", "sde-dpmsolver++", "deis"),
+    "solver_type": ("midpoint", "heun", "bh1", "bh2", "logrho"),
+    "solver_p": (None,),
+    "lambda_min_clipped": (None, float("-inf"), "-inf", "-Infinity"),
+    "beta_schedule": tuple(BETAS),
+    "timestep_spacing": ("linspace", "leading", "trailing"),
+    "final_sigmas_type": ("zero", "sigma_min"),
+    "time_shift_type": ("exponential", "linear"),
+}
+"""Settings of which only these values can be followed."""
+
+READ = {
+    *("num_train_timesteps", "beta_start", "beta_end", "trained_betas", "prediction_type", "rescale_betas_zero_snr"),
+    *("steps_offset", "set_alpha_to_one", "sigma_min", "sigma_max", "original_inference_steps", "timestep_scaling"),
+    *("solver_order", "lower_order_final", "euler_at_final", "disable_corrector", "stochastic_sampling"),
+    *("use_flow_sigmas", "flow_shift", "shift", "use_dynamic_shifting", "base_shift", "max_shift"),
+    *("base_image_seq_len", "max_image_seq_len", "shift_terminal", *SCHEDULE_FLAGS),
+}
+
+IDLE = {"dynamic_thresholding_ratio", "clip_sample_range", "sample_max_value", "s_churn", "s_noise", "s_tmin", "s_tmax"}
+"""Settings without effect as long as those above have the values that can be followed."""
+
+
+def read(config: Config) -> dict[str, Any]:
+    """Return the fields of a `Diffusion`.
+
+    Raises:
+        InvalidSetting: a setting is unknown, wrong or can't be followed; `.field` is its key.
+    """
+    name = str(config.get("_class_name"))
+    if name not in CLASSES:
+        raise InvalidSetting("_class_name", name, f"is not supported; supported are {', '.join(sorted(CLASSES))}")
+    config = {**CLASSES[name].usual, **config}
+    _refuse(config)
+    flow = name.startswith("FlowMatch") or bool(config.get("use_flow_sigmas"))
+    prediction = Prediction.FLOW if flow else PREDICTIONS[_one_of(config, "prediction_type", PREDICTIONS, "epsilon")]
+    return {
+        "prediction": prediction,
+        "alphas_cumprod": np.zeros(0) if flow else _alphas_cumprod(config),
+        "train_steps": _count(config, "num_train_timesteps", 1000),
+        "sampler": CLASSES[name].sampler(config),
+        "schedule": _schedule(config),
+        "settings": _settings(config),
+        "spacing": config.get("timestep_spacing"),
+        "steps_offset": _count(config, "steps_offset", 0),
+        "set_alpha_to_one": config.get("set_alpha_to_one"),
+        "final_sigma": config.get("final_sigmas_type", "zero"),
+        "sigma_min": config.get("sigma_min"),
+        "sigma_max": config.get("sigma_max"),
+        "distilled_steps": _count(config, "original_inference_steps", 50),
+        "shift": _shift(config),
+    }
+
+
+def _refuse(config: Config) -> None:
+    known = READ | IDLE | ONLY.keys()
+    for key, value in config.items():
+        if key in ONLY and value not in ONLY[key]:
+            right = " or ".join(repr(v) for v in ONLY[key])
+            raise InvalidSetting(key, value, f"can't be followed; here it must be {right}")
+        if key not in known and value and not key.startswith("_"):
+            raise InvalidSetting(key, value, "is not a setting known here; remove it if the model does not need it")
+
+
+def _one_of(config: Config, key: str, values: Collection[Any], usual: Any) -> Any:
+    value = config.get(key, usual)
+    if value not in values:
+        raise InvalidSetting(key, value, f"must be one of {', '.join(map(repr, values))}")
+    return value
+
+
+def _count(config: Config, key: str, usual: int) -> int:
+    value = config.get(key, usual)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InvalidSetting(key, value, "must be a whole number, 0 or more")
+    return value
+
+
+def _alphas_cumprod(config: Config) -> Any:
+    betas = config.get("trained_betas")
+    if betas is None:
+        make = BETAS[config.get("beta_schedule", "linear")]
+        n = _count(config, "num_train_timesteps", 1000)
+        betas = make(n, config.get("beta_start", 0.0001), config.get("beta_end", 0.02))
+    return alphas_cumprod(betas, zero_snr=bool(config.get("rescale_betas_zero_snr")))
+
+
+def _schedule(config: Config) -> str:
+    chosen = [flag for flag in SCHEDULE_FLAGS if config.get(flag)]
+    if len(chosen) > 1:
+        raise InvalidSetting(chosen[1], config[chosen[1]], f"contradicts {chosen[0]}: one schedule only")
+    return SCHEDULE_FLAGS[chosen[0]] if chosen else "normal"
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Return what samplers may be told, in their words; a setting that the file leaves out stays out."""
+    words = {"solver_order": "order", "disable_corrector": "disable_corrector"}
+    words |= {key: key for key in ("lower_order_final", "euler_at_final", "timestep_scaling")}
+    settings = {word: config[key] for key, word in words.items() if config.get(key) is not None}
+    solver = config.get("solver_type")
+    return settings | {kind: True for kind in ("heun", "bh1") if solver == kind}
+
+
+def _shift(config: Config) -> Shift:
+    return Shift(
+        amount=config.get("shift", config.get("flow_shift", 1.0)),
+        dynamic=bool(config.get("use_dynamic_shifting")),
+        tokens=(config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)),
+        mu=(config.get("base_shift", 0.5), config.get("max_shift", 1.15)),
+        exponential=config.get("time_shift_type", "exponential") == "exponential",
+        terminal=config.get("shift_terminal"),
+    )

@@ -1,0 +1,80 @@
+"""A sampler is a table.
+
+Every sampler here is linear in what it has seen, so all its coefficients are known before the first model call.
+For call i, with x [c, h, w] in the model's own scale:
+
+    out_i = model(x, timesteps[i])
+    D_i   = p[i] * x + q[i] * out_i
+    x     = a[i] * x + sum_j b[i, j] * D_{i-j} + d[i] * noise_i         j = 0 .. K-1, noise_i ~ N(0, 1)
+
+A sampler that calls its model twice per step (Heun) has more calls than steps, and no other rule.
+Before call i the state is, in distribution, x = alphas[i] * x0 + sigmas[i] * N(0, 1); the clean latents are estimated
+by x0_i = p0[i] * x + q0[i] * out_i.
+The frame is the model's own for every sampler: alpha^2 + sigma^2 = 1 (epsilon, v, sample) or alpha + sigma = 1 (flow).
+k-diffusion's x is ours divided by alpha, its sigma ours divided by alpha; so the model's input needs no scaling, and x
+stays near unit variance, which half precision likes.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Table:
+    """The coefficients of one sampler for one number of steps, float64; n model calls, a history of K.
+
+    Raises:
+        ValueError: the arrays do not belong together, a coefficient is not finite, or a row reads what is not there.
+    """
+
+    timesteps: Floats
+    """[n] what the model gets as its time."""
+    p: Floats
+    q: Floats
+    """[n] D = p * x + q * out."""
+    a: Floats
+    """[n] what is kept of x."""
+    b: Floats
+    """[n, K] weights of the newest D, the one before, ..."""
+    d: Floats
+    """[n] standard deviation of the fresh noise; 0 means that none is drawn."""
+    p0: Floats
+    q0: Floats
+    """[n] x0 = p0 * x + q0 * out, for previews."""
+    alphas: Floats
+    sigmas: Floats
+    """[n + 1] x = alpha * x0 + sigma * noise before each call, and after the last; sigmas fall, usually to 0."""
+    init: float
+    """Sampling from nothing starts at x = init * N(0, 1)."""
+
+    def __post_init__(self) -> None:
+        n, columns = len(self), self.b.shape[1] if self.b.ndim == 2 else 0
+        shapes = {"b": (n, columns), "alphas": (n + 1,), "sigmas": (n + 1,)}
+        for name in (f.name for f in fields(self) if f.name != "init"):
+            array = getattr(self, name)
+            if array.shape != shapes.get(name, (n,)):
+                raise ValueError(f"{name} has shape {array.shape}, not {shapes.get(name, (n,))}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
+            array.setflags(write=False)
+        if n == 0 or columns == 0:
+            raise ValueError("a table needs at least one call and a history of at least one")
+        if np.triu(self.b[:columns], 1).any():
+            raise ValueError("b reads history from before the first call")
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def history(self) -> int:
+        """K: how many D a row has to keep, the newest included."""
+        return self.b.shape[1]
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether any call draws fresh noise."""
+        return bool(self.d.any())
