@@ -1,0 +1,102 @@
+"""A canvas of 256 by 256 units, drawn at twice that and averaged down, which is all the antialiasing there is.
+
+Units run right and down from the upper left corner.
+Everything in the pictures is at least about four units wide: smaller things do not survive the latents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw
+
+from .palette import Color
+
+SIDE = 256
+OVERSAMPLING = 2
+PIXELS = SIDE * OVERSAMPLING
+Point = tuple[float, float]
+
+
+class Canvas:
+    """Pillow's drawing calls in canvas units."""
+
+    def __init__(self, color: Color = (0, 0, 0)) -> None:
+        self.image = Image.new("RGB", (PIXELS, PIXELS), color)
+        self._draw = ImageDraw.Draw(self.image)
+
+    def polygon(self, points: Sequence[Point], color: Color) -> None:
+        self._draw.polygon([(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points], fill=color)
+
+    def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
+        """An ellipse around (x, y) with half axes `rx` and `ry`."""
+        self._draw.ellipse(_box(x - rx, y - ry, x + rx, y + ry), fill=color)
+
+    def rectangle(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
+        self._draw.rectangle(
+            [left * OVERSAMPLING, top * OVERSAMPLING, right * OVERSAMPLING - 1, bottom * OVERSAMPLING - 1], fill=color
+        )
+
+    def rounded(self, left: float, top: float, right: float, bottom: float, radius: float, color: Color) -> None:
+        """A rectangle whose corners have the given radius."""
+        self._draw.rounded_rectangle(_box(left, top, right, bottom), radius=radius * OVERSAMPLING, fill=color)
+
+    def line(self, points: Sequence[Point], width: float, color: Color) -> None:
+        scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
+        self._draw.line(scaled, fill=color, width=max(1, round(width * OVERSAMPLING)), joint="curve")
+
+    def gradient(self, top: float, bottom: float, stops: Sequence[Color]) -> None:
+        """A vertical gradient over the whole width, through evenly spaced colours."""
+        column = Image.new("RGB", (1, len(stops)))
+        column.putdata(list(stops))
+        height = round((bottom - top) * OVERSAMPLING)
+        box = (0, 0.5, 1, len(stops) - 0.5)
+        band = column.resize((PIXELS, height), Image.Resampling.BILINEAR, box=box)
+        self.image.paste(band, (0, round(top * OVERSAMPLING)))
+
+    def glow(self, x: float, y: float, radius: float, color: Color, strength: float) -> None:
+        """Light around (x, y) that falls off to nothing at `radius`."""
+        side = round(2 * radius * OVERSAMPLING)
+        mask = _GLOW.resize((side, side)).point(lambda value: int(value * strength))
+        corner = (round((x - radius) * OVERSAMPLING), round((y - radius) * OVERSAMPLING))
+        self.image.paste(color, corner, mask)
+
+    def veil(self, color: Color, strength: float) -> None:
+        """A band of fog, densest a little below the middle of the picture."""
+        self.image.paste(color, (0, 0), _FOG.point(lambda value: int(value * strength)))
+
+    def reflect(self, shore: float, color: Color, share: float) -> None:
+        """Below `shore`, the mirror image of what is above it, with a `share` of water colour in it."""
+        height = round((SIDE - shore) * OVERSAMPLING)
+        line = round(shore * OVERSAMPLING)
+        above = self.image.crop((0, max(0, line - height), PIXELS, line))
+        mirrored = above.transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((PIXELS, height))
+        self.image.paste(Image.blend(mirrored, Image.new("RGB", mirrored.size, color), share), (0, line))
+
+    def picture(self) -> Image.Image:
+        """The finished picture, RGB, 256 by 256."""
+        return self.image.resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> list[float]:
+    return [left * OVERSAMPLING, top * OVERSAMPLING, right * OVERSAMPLING, bottom * OVERSAMPLING]
+
+
+def _glow_mask(side: int = 128) -> Image.Image:
+    middle = (side - 1) / 2
+    falloff = [max(0.0, 1 - math.hypot(x - middle, y - middle) / middle) ** 2 for y in range(side) for x in range(side)]
+    mask = Image.new("L", (side, side))
+    mask.putdata([int(255 * value) for value in falloff])
+    return mask
+
+
+def _fog_mask(rows: int = 64) -> Image.Image:
+    density = [0.15 + 0.75 * math.exp(-(((row / (rows - 1) - 0.6) / 0.22) ** 2)) for row in range(rows)]
+    mask = Image.new("L", (1, rows))
+    mask.putdata([int(255 * value) for value in density])
+    return mask.resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
+
+
+_GLOW = _glow_mask()
+_FOG = _fog_mask()

@@ -1,0 +1,157 @@
+"""The networks as ONNX graphs, with the input and output names that optimum gives them.
+
+Weights are stored as float16 and cast back to float32 as the first thing in the graph: onnxruntime folds those casts
+when it loads a session, so the files are half as large and the arithmetic is float32 all the same.
+Constant folding at export is off, so that every initializer keeps its parameter's name (`torch_pipeline` reads them).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+OPSET = 17
+HALF = ".half"
+# Smaller tensors (norms, biases) stay float32: they weigh nothing and carry scales.
+SMALLEST_HALVED = 512
+
+Axes = dict[str, dict[int, str]]
+LATENT_AXES = {0: "batch_size", 2: "latent_height", 3: "latent_width"}
+PIXEL_AXES = {0: "batch_size", 2: "image_height", 3: "image_width"}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A module to export, example inputs by name, and the names of its outputs and axes."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: Sequence[str]
+    axes: Axes
+
+
+class _Denoise(nn.Module):
+    """(sample [n, c, h, w], timestep [n], encoder_hidden_states [n, tokens, dim]) -> out_sample [n, c, h, w]."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        return self.unet(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+
+
+class _Encode(nn.Module):
+    """input_ids [n, tokens] -> last_hidden_state [n, tokens, dim], pooler_output [n, dim]."""
+
+    def __init__(self, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = self.text_encoder(input_ids)
+        return encoded.last_hidden_state, encoded.pooler_output
+
+
+class _Decode(nn.Module):
+    """latent_sample [n, c, h, w] -> sample [n, 3, 16h, 16w], in -1..1."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, latent_sample: Tensor) -> Tensor:
+        return self.vae.decode(latent_sample, return_dict=False)[0]
+
+
+class _Look(nn.Module):
+    """sample [n, 3, h, w] in -1..1 -> latent_parameters [n, 2c, h/16, w/16]: means, then log variances."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, sample: Tensor) -> Tensor:
+        return self.vae.quant_conv(self.vae.encoder(sample))
+
+
+def unet_graph(unet: UNet2DConditionModel) -> Graph:
+    config = unet.config
+    inputs = {
+        "sample": torch.randn(2, config.in_channels, config.sample_size, config.sample_size),
+        "timestep": torch.tensor([500, 20]),
+        "encoder_hidden_states": torch.randn(2, 32, config.cross_attention_dim),
+    }
+    axes = {
+        "sample": LATENT_AXES,
+        "timestep": {0: "batch_size"},
+        "encoder_hidden_states": {0: "batch_size", 1: "sequence_length"},
+        "out_sample": LATENT_AXES,
+    }
+    return Graph(_Denoise(unet), inputs, ["out_sample"], axes)
+
+
+def text_graph(text_encoder: CLIPTextModel) -> Graph:
+    ids = torch.randint(0, text_encoder.config.vocab_size, (2, text_encoder.config.max_position_embeddings))
+    # Only the batch varies: the tokenizer always pads to the full length.
+    axes = {name: {0: "batch_size"} for name in ("input_ids", "last_hidden_state", "pooler_output")}
+    return Graph(_Encode(text_encoder), {"input_ids": ids}, ["last_hidden_state", "pooler_output"], axes)
+
+
+def decoder_graph(vae: AutoencoderKL) -> Graph:
+    latents = torch.randn(1, vae.config.latent_channels, 16, 16)
+    return Graph(_Decode(vae), {"latent_sample": latents}, ["sample"], {"latent_sample": LATENT_AXES, "sample": PIXEL_AXES})
+
+
+def encoder_graph(vae: AutoencoderKL) -> Graph:
+    axes = {"sample": PIXEL_AXES, "latent_parameters": LATENT_AXES}
+    return Graph(_Look(vae), {"sample": torch.randn(1, 3, 256, 256)}, ["latent_parameters"], axes)
+
+
+def exported(graph: Graph) -> ModelProto:
+    """The graph as ONNX, with float16 weights."""
+    file = io.BytesIO()
+    torch.onnx.export(
+        graph.module.eval().float(),
+        tuple(graph.inputs.values()),
+        file,
+        input_names=list(graph.inputs),
+        output_names=list(graph.outputs),
+        dynamic_axes=graph.axes,
+        opset_version=OPSET,
+        do_constant_folding=False,
+        dynamo=False,
+    )
+    model = onnx.load_from_string(file.getvalue())
+    halve_weights(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def halve_weights(model: ModelProto) -> None:
+    """Store every large float32 initializer as float16, with a Cast back to its old name."""
+    graph, casts = model.graph, []
+    for weight in graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or numpy_helper.to_array(weight).size < SMALLEST_HALVED:
+            continue
+        name, half = weight.name, weight.name + HALF
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), half))
+        casts.append(helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def weights_of(model: ModelProto) -> dict[str, np.ndarray]:
+    """The graph's parameters by name, float32: the inverse of `halve_weights`."""
+    found = {weight.name.removesuffix(HALF): numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in found.items()}

@@ -1,0 +1,123 @@
+"""The three networks, as diffusers and transformers build them, and the noise they live with."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from .latents import CHANNELS, GRID
+
+WIDTH = 128
+BLOCKS = (64, 96, 128)
+# Heads per level, so that a head is 32 wide where there is attention.
+HEADS = (2, 3, 4)
+DECODER_BLOCKS = (16, 16, 32, 64, 96)
+# Zero terminal SNR with v-prediction and trailing spacing (Lin et al., "Common diffusion noise schedules and sample
+# steps are flawed", 2023): without it a night is never dark and snow never bright.
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "steps_offset": 1,
+}
+
+
+def noise_schedule() -> DDIMScheduler:
+    """diffusers' object for the noise of this model."""
+    return DDIMScheduler(**NOISE)
+
+
+def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Three layers, 128 wide."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        projection_dim=WIDTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = CLIPTextModel(config)
+    with torch.no_grad():  # from 0.02, meant for far larger models, to 0.5
+        model.text_model.embeddings.token_embedding.weight.mul_(25)
+    return model
+
+
+def unet() -> UNet2DConditionModel:
+    """Levels of 16x16, 8x8 and 4x4; text is seen on the two lower ones.  Every residual branch starts at zero."""
+    model = UNet2DConditionModel(
+        sample_size=GRID,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=BLOCKS,
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=HEADS,
+        norm_num_groups=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    _zero(model, ("conv2.weight", "proj_out.weight", "conv_out.weight"))
+    return model
+
+
+def autoencoder(blocks: tuple[int, ...] = DECODER_BLOCKS) -> AutoencoderKL:
+    """Factor 16 with the five blocks of the finished model, factor 8 with its inner four."""
+    model = AutoencoderKL(
+        block_out_channels=blocks,
+        down_block_types=("DownEncoderBlock2D",) * len(blocks),
+        up_block_types=("UpDecoderBlock2D",) * len(blocks),
+        latent_channels=CHANNELS,
+        layers_per_block=1,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        sample_size=GRID * 2 ** (len(blocks) - 1),
+        scaling_factor=1.0,
+    )
+    _zero(model, ("conv2.weight",))
+    _pass_through(model)
+    return model
+
+
+def grown(inner: AutoencoderKL) -> AutoencoderKL:
+    """The factor-16 autoencoder that begins as the factor-8 one with its pictures enlarged twofold."""
+    outer = autoencoder()
+    weights, known = outer.state_dict(), inner.state_dict()
+    for name in weights:
+        source = known.get(name)
+        if name.startswith("decoder.") and source is not None and source.shape == weights[name].shape:
+            weights[name] = source
+    last = f"decoder.up_blocks.{len(DECODER_BLOCKS) - 2}.upsamplers.0.conv"
+    nn.init.dirac_(weights[f"{last}.weight"])
+    weights[f"{last}.bias"].zero_()
+    outer.load_state_dict(weights)
+    return outer
+
+
+def _zero(model: nn.Module, endings: tuple[str, ...]) -> None:
+    for name, parameter in model.named_parameters():
+        if name.endswith(endings):
+            nn.init.zeros_(parameter)
+
+
+def _pass_through(model: AutoencoderKL) -> None:
+    """The latents are the components themselves: both 1x1 convolutions do nothing, and the spread is nil."""
+    with torch.no_grad():
+        model.post_quant_conv.weight.copy_(torch.eye(CHANNELS)[:, :, None, None])
+        model.post_quant_conv.bias.zero_()
+        model.quant_conv.weight.copy_(torch.eye(2 * CHANNELS)[:, :, None, None])
+        model.quant_conv.weight[CHANNELS:] = 0
+        model.quant_conv.bias.zero_()
+        model.quant_conv.bias[CHANNELS:] = -10

@@ -1,0 +1,100 @@
+"""Colours: the twelve that captions name, and the light of each time of day and weather.
+
+A colour is three integers, 0 to 255, in sRGB; all mixing is done there, as in flat illustration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+Color = tuple[int, int, int]
+
+COLORS: dict[str, Color] = {
+    "red": (220, 40, 45),
+    "orange": (245, 135, 30),
+    "yellow": (250, 215, 50),
+    "green": (45, 160, 75),
+    "blue": (40, 95, 215),
+    "purple": (130, 55, 170),
+    "pink": (245, 130, 180),
+    "brown": (125, 80, 45),
+    "black": (22, 22, 26),
+    "white": (248, 248, 248),
+    "gray": (140, 142, 148),
+    "cyan": (60, 200, 215),
+}
+WHITE: Color = (255, 255, 255)
+
+
+def mix(a: Color, b: Color, share: float) -> Color:
+    """`a` with a `share` (0 to 1) of `b` in it."""
+    return (
+        int(a[0] + (b[0] - a[0]) * share),
+        int(a[1] + (b[1] - a[1]) * share),
+        int(a[2] + (b[2] - a[2]) * share),
+    )
+
+
+def dim(color: Color, by: tuple[float, float, float]) -> Color:
+    """The colour under a light whose red, green and blue are `by` (1 = daylight)."""
+    return int(color[0] * by[0]), int(color[1] * by[1]), int(color[2] * by[2])
+
+
+@dataclass(frozen=True)
+class Light:
+    """What a time of day and a weather do to every colour of a scene."""
+
+    top: Color
+    middle: Color
+    horizon: Color
+    lamp: tuple[float, float, float]
+    disc: Color
+    rock: Color
+    haze: float = 0.0
+
+    def lit(self, color: Color) -> Color:
+        """The colour of a thing in this light, seen through the haze."""
+        return mix(dim(color, self.lamp), self.horizon, self.haze)
+
+    def glowing(self, color: Color) -> Color:
+        """As `lit`, for things that must keep their named colour at night: balloons, cars."""
+        lamp = self.lamp
+        return dim(color, (0.45 + 0.55 * lamp[0], 0.45 + 0.55 * lamp[1], 0.45 + 0.55 * lamp[2]))
+
+
+#                top             middle           horizon          lamp               disc             rock
+LIGHTS = {
+    "sunrise": Light((108, 150, 215), (246, 190, 190), (255, 226, 170), (1.0, 0.90, 0.84), (255, 244, 200), (120, 110, 165)),
+    "day": Light((52, 132, 226), (120, 186, 244), (206, 234, 252), (1.0, 1.0, 1.0), (255, 240, 150), (88, 116, 160)),
+    "sunset": Light((76, 48, 128), (226, 88, 96), (255, 186, 84), (0.84, 0.58, 0.56), (255, 226, 130), (82, 44, 98)),
+    "dusk": Light((34, 32, 88), (96, 66, 140), (214, 124, 150), (0.50, 0.44, 0.66), (250, 236, 220), (52, 42, 92)),
+    "night": Light((6, 10, 36), (18, 28, 74), (44, 62, 118), (0.34, 0.38, 0.58), (246, 244, 224), (22, 28, 60)),
+}
+# How much of an overcast grey the sky takes, and how bright the ground stays.
+OVERCAST = {"cloudy": 0.35, "rainy": 0.62, "foggy": 0.55, "snowy": 0.45}
+GROUND = {"rainy": 0.78}
+HAZE = {"foggy": 0.38}
+
+
+def light_of(time: str, weather: str) -> Light:
+    """The light of a scene, for example `light_of("sunset", "cloudy")`."""
+    clear = LIGHTS[time]
+    if weather == "clear":
+        return clear
+    share, ground = OVERCAST[weather], GROUND.get(weather, 1.0)
+    lamp = clear.lamp
+    horizon = mix(clear.horizon, _gray(215, lamp), share)
+    return replace(
+        clear,
+        top=mix(clear.top, _gray(150, lamp), share),
+        middle=mix(clear.middle, _gray(180, lamp), share),
+        horizon=horizon,
+        rock=mix(clear.rock, horizon, 0.15),
+        lamp=(lamp[0] * ground, lamp[1] * ground, lamp[2] * ground),
+        haze=HAZE.get(weather, 0.0),
+    )
+
+
+def _gray(level: int, lamp: tuple[float, float, float]) -> Color:
+    warm = int(level * lamp[0] ** 0.7)
+    return warm, warm, int((level + 10) * lamp[2] ** 0.7)

@@ -1,0 +1,83 @@
+"""Byte-level BPE in CLIP's manner, trained on our own captions.
+
+Every byte is in the vocabulary, so any prompt can be tokenized; words that training never met fall apart into letters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import regex
+from transformers import CLIPTokenizer
+from transformers.models.clip.tokenization_clip import bytes_to_unicode
+
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+WORD_END = "</w>"
+MAX_TOKENS = 32
+MERGES = 1200
+# CLIP's own rule for cutting a text into words.
+WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+
+Word = tuple[str, ...]
+Pair = tuple[str, str]
+
+
+def train_tokenizer(texts: Iterable[str], folder: Path, merges: int = MERGES) -> CLIPTokenizer:
+    """Learn merges from `texts` and write the tokenizer's files."""
+    letters = bytes_to_unicode()
+    counts = Counter(word for text in texts for word in WORDS.findall(text.lower()))
+    learned = _merges({_spell(word, letters): count for word, count in counts.items()}, merges)
+    alphabet = list(letters.values())
+    vocabulary = alphabet + [letter + WORD_END for letter in alphabet] + [a + b for a, b in learned] + [BEGIN, END]
+    return _write(folder, vocabulary, learned)
+
+
+def _spell(word: str, letters: dict[int, str]) -> Word:
+    spelled = [letters[byte] for byte in word.encode()]
+    return (*spelled[:-1], spelled[-1] + WORD_END)
+
+
+def _merges(words: dict[Word, int], limit: int) -> list[Pair]:
+    learned: list[Pair] = []
+    while len(learned) < limit:
+        pairs: Counter[Pair] = Counter()
+        for word, count in words.items():
+            for pair in zip(word, word[1:], strict=False):
+                pairs[pair] += count
+        if not pairs:
+            break
+        # Equal counts: the alphabet decides, so that the order of the captions does not.
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        learned.append(best)
+        words = {_merged(word, best): count for word, count in words.items()}
+    return learned
+
+
+def _merged(word: Word, pair: Pair) -> Word:
+    out: list[str] = []
+    for part in word:
+        if out and (out[-1], part) == pair:
+            out[-1] += part
+        else:
+            out.append(part)
+    return tuple(out)
+
+
+def _write(folder: Path, vocabulary: list[str], merges: list[Pair]) -> CLIPTokenizer:
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab, rules = folder / "vocab.json", folder / "merges.txt"
+    vocab.write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}, ensure_ascii=False), "utf-8")
+    rules.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), "utf-8")
+    tokenizer = CLIPTokenizer(
+        str(vocab), str(rules), unk_token=END, bos_token=BEGIN, eos_token=END, pad_token=END, model_max_length=MAX_TOKENS
+    )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> list[list[int]]:
+    """Token numbers [n][32], padded and cut."""
+    return tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_TOKENS).input_ids
