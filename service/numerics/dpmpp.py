@@ -43,7 +43,7 @@ def _weights(h: Floats, z: float, *, heun: bool) -> Floats:
     phi_1 = float(-np.expm1(-z))
     newest = np.eye(len(h))[0]
     if len(h) == 1:
-        return phi_1 * newest
+        return np.asarray(phi_1 * newest)
     phi_2 = 1 - phi_1 / z
     r = h[1:] / h[0]
     slope = (newest - np.eye(len(h))[1]) / r[0]

@@ -44,6 +44,13 @@ def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True) -
     )
 
 
+def ddpm_layout(diffusion: Diffusion, plan: Plan) -> Path:
+    """DDPM: DDIM's timesteps, each step down to the next of them and the last one to no noise."""
+    t = _spaced(diffusion, plan.steps, "leading").round()
+    cumprod = np.append(diffusion.alphas_cumprod[t.astype(int)], 1.0)
+    return Path.through(t, np.sqrt(cumprod), np.sqrt(1 - cumprod), diffusion.prediction)
+
+
 def pndm_layout(diffusion: Diffusion, plan: Plan) -> Path:
     """DDIM's, but ending on the first trained level unless the model says otherwise."""
     return ddim_layout(diffusion, plan, final_alpha=False)
@@ -153,9 +160,9 @@ def _spaced(diffusion: Diffusion, n: int, usual: str, *, extra: int = 0) -> Floa
         case "linspace":
             t = np.linspace(0.0, span - 1, m)[::-1]
         case "leading":
-            t = np.arange(m)[::-1] * float(span // m) + diffusion.steps_offset
+            t = np.arange(m, dtype=np.float64)[::-1] * (span // m) + diffusion.steps_offset
         case _:
-            t = np.arange(float(span), 0, -span / n).round() - 1
+            t = np.asarray(np.arange(span, 0, -span / n).round() - 1, np.float64)
     return t[:n]
 
 
@@ -167,4 +174,5 @@ def _scheduled(diffusion: Diffusion, plan: Plan, own: Floats, low: float, high: 
 
 def _timesteps(levels: Floats, trained: Floats) -> Floats:
     """Return the fractional timesteps whose trained levels these are, interpolated in log sigma."""
-    return np.interp(np.log(levels), np.log(trained), np.arange(len(trained)))
+    logs = np.log(trained.astype(np.float32))  # where a result is cut to an integer, this rounding decides
+    return np.interp(np.log(levels), logs, np.arange(len(trained)))

@@ -56,7 +56,7 @@ class TorchNoise:
 
     def _double(self) -> float:
         high, low = np.frombuffer(self._words.bytes(8), "<u4").tolist()
-        return ((high << 32 | low) & (2**53 - 1)) * 2.0**-53
+        return float((high << 32 | low) & (2**53 - 1)) * 2.0**-53
 
 
 def _box_muller(uniforms: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ _multistep = ("heun", "lower_order_final", "euler_at_final")
 
 SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler(ddim, layouts.ddim_layout, schedules=False, aliases=("ddimscheduler",)),
-    "ddpm": Sampler(ddpm, layouts.ddim_layout, stochastic=True, schedules=False, aliases=("ddpmscheduler",)),
+    "ddpm": Sampler(ddpm, layouts.ddpm_layout, stochastic=True, schedules=False, aliases=("ddpmscheduler",)),
     "plms": Sampler(plms, layouts.pndm_layout, schedules=False, aliases=("pndm", "pndmscheduler")),
     "lcm": Sampler(
         lcm,

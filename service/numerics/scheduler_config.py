@@ -5,6 +5,7 @@ here has heard of, is refused by its key: a picture that is silently another one
 A setting that the file leaves out has the value it has in the class that the file names.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,7 +123,7 @@ def read(config: Config) -> dict[str, Any]:
         "train_steps": _count(config, "num_train_timesteps", 1000),
         "sampler": CLASSES[name].sampler(config),
         "schedule": _schedule(config),
-        "settings": _settings(config),
+        "settings": _settings(config) | ({"timestep_scaling": math.inf} if flow else {}),  # no skip connection
         "spacing": config.get("timestep_spacing"),
         "steps_offset": _count(config, "steps_offset", 0),
         "set_alpha_to_one": config.get("set_alpha_to_one"),

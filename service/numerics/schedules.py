@@ -59,7 +59,7 @@ def _beta_cdf(x: float, a: float) -> float:
     for k in range(60):
         total += factor / (a + k)
         factor *= (k + 1 - a) / (k + 1) * x
-    return norm * x**a * total
+    return float(norm * x**a * total)
 
 
 SCHEDULES: dict[str, Schedule] = {

@@ -72,7 +72,7 @@ class Table:
     @property
     def history(self) -> int:
         """K: how many D a row has to keep, the newest included."""
-        return self.b.shape[1]
+        return int(self.b.shape[1])
 
     @property
     def stochastic(self) -> bool:
