@@ -10,14 +10,18 @@ from pathlib import Path
 class GatewayConfig:
     """Settings of the REST gateway. Sizes are bytes, times seconds."""
 
-    rest: str = field(default="127.0.0.1:8080", metadata={"help": "address of the REST gateway, HOST:PORT"})
+    rest: str = field(
+        default="127.0.0.1:8080", metadata={"unit": "address", "help": "address of the REST gateway, HOST:PORT"}
+    )
     grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
     data: Path = field(default=Path(), metadata={"help": "folder for results"})
     public_url: str = field(default="", metadata={"help": "base of result links; empty: as the request came"})
     timeout: float = field(default=600.0, metadata={"help": "seconds that one request may take"})
     url_ttl: float = field(default=3600.0, metadata={"help": "seconds that a result link works"})
-    store_bytes: int = field(default=2 * 2**30, metadata={"help": "space for results, such as 2GiB; oldest go first"})
-    max_body: int = field(default=64 * 2**20, metadata={"help": "largest request body, such as 64MiB"})
+    store_bytes: int = field(
+        default=2 * 2**30, metadata={"unit": "bytes", "help": "space for results, such as 2GiB; oldest go first"}
+    )
+    max_body: int = field(default=64 * 2**20, metadata={"unit": "bytes", "help": "largest request body, such as 64MiB"})
     strict_parameters: bool = field(default=False, metadata={"help": "unknown JSON keys are errors"})
     strict_models: bool = field(default=True, metadata={"help": "unknown model names are errors"})
     aliases: dict[str, str] = field(

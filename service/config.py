@@ -1,4 +1,8 @@
-"""What the service can be told at start. `cli` reads flags, variables and file; here are names, units, defaults."""
+"""What the service can be told at start: names, units, defaults.
+
+`cli` reads flags, variables and file by it: `unit` is how a value is written where its type does not say so, `flag` is
+the flag where it is not the field's name.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,17 @@ if TYPE_CHECKING:
 class ServiceConfig:
     """Settings of the gRPC service. Empty `models` means the built-in model; 0 means "as the machine suggests"."""
 
-    grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
-    models: tuple[Path, ...] = field(default=(), metadata={"help": "model folders; the first is the default model"})
-    providers: tuple[str, ...] = field(
-        default=(), metadata={"help": "execution providers in order of preference: tensorrt, cuda, cpu"}
+    grpc: str = field(
+        default="127.0.0.1:50051", metadata={"unit": "address", "help": "address of the gRPC service, HOST:PORT"}
     )
-    memory: int = field(default=0, metadata={"help": "budget for models, such as 6GiB; 0: no limit"})
+    models: tuple[Path, ...] = field(
+        default=(), metadata={"flag": "--model", "help": "model folders; the first is the default model"}
+    )
+    providers: tuple[str, ...] = field(
+        default=(),
+        metadata={"flag": "--provider", "help": "execution providers in order of preference: tensorrt, cuda, cpu"},
+    )
+    memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})
     queue: int = field(default=64, metadata={"help": "requests that may wait before new ones are refused"})
     max_batch: int = field(default=0, metadata={"help": "pictures that share a model call; 0: what pays here"})

@@ -1,0 +1,86 @@
+# `make up` and `make test` need nothing but python3 (3.11 to 3.13) and make. `make help` tells the rest.
+.DEFAULT_GOAL := help
+.PHONY: help up test test-export test-wheel coverage lint format types protos protos-check check demo clean
+
+# Given to the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
+ARGS ?=
+PROMPT ?= A serene mountain lake at sunset
+PICTURE ?= outputs/first-picture.png
+
+BIN := .venv/bin
+EXPORT_BIN := .venv-export/bin
+PROTOS_BIN := .venv-protos/bin
+# COVERAGE=1 measures which lines the tests reach; `make coverage` prints it.
+PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
+ROOMS := v1 service gateway cli export
+PROTO := protos/tintype/v1/image_service.proto
+
+help: ## Tell what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+up: .venv/stamp ## Start service and gateway with the built-in model, make a picture, serve until Ctrl-C
+	@mkdir -p $(dir $(PICTURE))
+	@$(BIN)/tintype up --first-picture "$(PROMPT)" --output $(PICTURE) $(ARGS)
+
+test: .venv/stamp ## Run the tests that need no torch
+	$(BIN)/python $(PYTEST) -m "not torch" $(ARGS)
+
+test-export: .venv-export/stamp ## Run the tests that compare with torch and diffusers (installs them)
+	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
+
+test-wheel: .venv/stamp ## Build the wheel and test it in an environment of its own, outside the checkout
+	rm -rf build/wheel
+	$(BIN)/python -m build --outdir build/wheel . > /dev/null
+	PYTHONS=$(BIN)/python .ci/venv build/wheel/venv build/wheel/*.whl pytest pytest-timeout pytest-asyncio httpx openai
+	cp -r tests/wheel build/wheel/tests
+	cd build/wheel && venv/bin/python -P -m pytest -c tests/pytest.ini tests $(ARGS)
+
+coverage: .venv/stamp ## Print what `make test COVERAGE=1` reached
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+lint: .venv/stamp ## Check the style of every file
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .venv/stamp ## Mend what can be mended of the style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# mypy can't follow an editable installation whose folders have other names than its packages.
+types: .venv/stamp ## Check the types
+	@mkdir -p build/namespace/tintype
+	@for room in service gateway cli export; do ln -sfn ../../../$$room build/namespace/tintype/$$room; done
+	@ln -sfn ../../../protos/tintype/v1 build/namespace/tintype/v1
+	MYPYPATH=build/namespace $(BIN)/mypy $(foreach room,$(ROOMS),-p tintype.$(room))
+
+protos: .venv-protos/stamp ## Generate the stubs from the contract
+	$(PROTOS_BIN)/python protos/generate.py
+
+protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs and contract agree, and that no released client breaks
+	$(PROTOS_BIN)/python protos/generate.py --check
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against ".git#ref=$$(git describe --tags --match 'v*' --abbrev=0 2>/dev/null \
+		|| git log --diff-filter=A --format=%H -- $(PROTO) | tail -n 1)"
+
+check: lint types protos-check test ## All checks that need no torch
+
+demo: .venv-export/stamp ## Train the built-in model anew (hours on a CPU)
+	$(EXPORT_BIN)/python -m tintype.export.demo $(ARGS)
+
+clean: ## Remove the environments and all that was built
+	rm -rf .venv .venv-export .venv-protos build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+
+.venv/stamp: pyproject.toml
+	@.ci/venv .venv --editable '.[dev]'
+	@touch $@
+
+# The exact versions that the comparison was made with; Python 3.11 is what they all have wheels for.
+.venv-export/stamp: pyproject.toml export/constraints.txt
+	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
+		.ci/venv .venv-export --editable '.[dev,export]' --constraint export/constraints.txt
+	@touch $@
+
+.venv-protos/stamp: protos/requirements.txt
+	@.ci/venv .venv-protos --requirement protos/requirements.txt
+	@touch $@

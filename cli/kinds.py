@@ -1,0 +1,131 @@
+"""How the value of a setting is read: from the text of a flag or variable, and from TOML.
+
+A kind is chosen by the annotation of the setting's field, or by the `unit` in its metadata. Both readers raise
+ValueError for what is none of their kind; whoever asked says which setting it was and what it `wants`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value: what it wants, for people, and its readers."""
+
+    wants: str
+    from_text: Callable[[str], Any]
+    from_toml: Callable[[Any], Any]
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `6GiB`, `500MB`, `1.5g` or `1048576`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
+    if not match or match[2] not in UNITS:
+        raise ValueError(text)
+    return int(float(match[1]) * UNITS[match[2]])
+
+
+def parse_address(text: str) -> str:
+    """Check HOST:PORT; the host may be a name, an IPv4 address, or an IPv6 address in brackets."""
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(\d{1,5})", text.strip())
+    if not match or int(match[2]) > 65535:
+        raise ValueError(text)
+    return match[0]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host, without brackets, and port of a checked HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _truth(text: str) -> bool:
+    if text.strip().lower() not in TRUTH:
+        raise ValueError(text)
+    return TRUTH[text.strip().lower()]
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not abs(value) < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(path).expanduser() for path in text.split(os.pathsep) if path)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in _names(text)]
+    if not all(key.strip() and equals for key, equals, _ in pairs):
+        raise ValueError(text)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _exactly(*types: type) -> Callable[[Any], Any]:
+    """A reader that takes only values of these types; in TOML a boolean is no number."""
+
+    def read(value: Any) -> Any:
+        if type(value) not in types:
+            raise ValueError(value)
+        return value
+
+    return read
+
+
+def _text_or(read: Callable[[str], Any], *types: type) -> Callable[[Any], Any]:
+    """A reader for what TOML has no type for: text, read as elsewhere, or values of these types."""
+    return lambda value: read(value) if type(value) is str else _exactly(*types)(value)
+
+
+def _list_of(read: Callable[[str], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
+    """A reader for a list of texts, or one text."""
+
+    def each(value: Any) -> tuple[Any, ...]:
+        items = value if type(value) is list else [value]
+        return tuple(part for item in items for part in read(_exactly(str)(item)))
+
+    return each
+
+
+def _table(value: Any) -> dict[str, str]:
+    return {key: _exactly(str)(item) for key, item in _exactly(dict)(value).items()}
+
+
+TEXT = Kind("text", str, _exactly(str))
+FOLDER = Kind("a path", _path, _text_or(_path))
+
+# Annotation or unit of a field: how it is read.
+KINDS: dict[str, Kind] = {
+    "str": TEXT,
+    "int": Kind("a whole number", int, _exactly(int)),
+    "float": Kind("a number", _number, lambda value: float(_exactly(int, float)(value))),
+    "bool": Kind("true or false", _truth, _exactly(bool)),
+    "Path": FOLDER,
+    "Path | None": FOLDER,
+    "tuple[str, ...]": Kind("names, separated by commas", _names, _list_of(_names)),
+    "tuple[Path, ...]": Kind(f"paths, separated by '{os.pathsep}'", _paths, _list_of(lambda path: (_path(path),))),
+    "dict[str, str]": Kind("NAME=NAME pairs, separated by commas", _pairs, _table),
+    "bytes": Kind("a size, such as 6GiB or 500MB", parse_size, _text_or(parse_size, int)),
+    "address": Kind("HOST:PORT, such as 127.0.0.1:50051", parse_address, _text_or(parse_address)),
+}

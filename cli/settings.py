@@ -1,0 +1,70 @@
+"""What can be set. It stands in the dataclasses `ServiceConfig` and `GatewayConfig` alone.
+
+A field's metadata has its `help`, and where they are not the obvious ones its `unit`, `flag` and `env`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from tintype.gateway.config import GatewayConfig
+from tintype.service.config import ServiceConfig
+
+from .kinds import KINDS, Kind
+
+if TYPE_CHECKING:
+    from dataclasses import Field
+
+
+class Config(Protocol):
+    """Any dataclass of settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+SECTIONS: dict[str, type[Config]] = {"service": ServiceConfig, "gateway": GatewayConfig}
+# What several rooms need, or everybody sets: in the file it may stand above the sections.
+SHARED = ("rest", "grpc", "models", "memory", "providers", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set: its name in the file, its flag, its variable, how it is read, and its default."""
+
+    name: str
+    flag: str
+    env: str
+    kind: Kind
+    help: str
+    default: Any
+
+    @property
+    def many(self) -> bool:
+        """Whether the flag may be given more than once."""
+        return isinstance(self.default, tuple)
+
+
+def _setting(item: Field[Any]) -> Setting:
+    default = item.default if item.default_factory is MISSING else item.default_factory()
+    return Setting(
+        name=item.name,
+        flag=item.metadata.get("flag", "--" + item.name.replace("_", "-")),
+        env=item.metadata.get("env", "TINTYPE_" + item.name.upper()),
+        kind=KINDS[item.metadata.get("unit", item.type)],
+        help=item.metadata["help"],
+        default=default,
+    )
+
+
+def settings_of(*configs: type[Config]) -> dict[str, Setting]:
+    """All settings of some sections by name; a name that two sections share stands once."""
+    found = [_setting(item) for config in configs for item in fields(config)]
+    return {setting.name: setting for setting in reversed(found)}
+
+
+def default_data() -> Path:
+    """Folder for results and keys: `tintype` in the user's data folder (XDG base directories)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tintype"
