@@ -1,0 +1,189 @@
+"""The REST gateway as an application: what is served where.
+
+Every dialect's paths come from its row in `DIALECTS`; all else is listed in `_routes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Litestar, Request, Response, get, post, route
+from litestar.exceptions import HTTPException
+
+from .dialects import DEFAULT, DIALECTS
+from .dialects.openai_models import render_model, render_models
+from .envelope import Envelope
+from .errors import BadRequest, BodyTooLarge, Fault, GatewayError, NoSuchMethod, NoSuchPath
+from .files import LocalStore, Store
+from .generation import JSON, Gateway, generate
+from .names import Names
+from .openapi import document
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from litestar.handlers import HTTPRouteHandler
+
+    from .client import ImageClient
+    from .config import GatewayConfig
+    from .dialects import Dialect
+
+log = logging.getLogger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+SWEEP_EVERY = 60.0  # seconds, or less where links live shorter
+
+
+def create_app(config: GatewayConfig, client: ImageClient, store: Store | None = None) -> Litestar:
+    """Return the application; `store` keeps results by link, by default in the data folder.
+
+    Closing `client` is its owner's business. Raises StartError where the data folder can't be used.
+    """
+    store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
+    gateway = Gateway(config, client, store, Names(config.aliases, config.strict_models))
+    app = Litestar(
+        [*(_images(gateway, dialect) for dialect in DIALECTS.values()), *_routes(gateway)],
+        exception_handlers={GatewayError: _failed, HTTPException: _refused, Exception: _broken},
+        request_max_body_size=config.max_body,
+        openapi_config=None,
+        logging_config=None,
+        lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
+    )
+    app.asgi_handler = Envelope(app.asgi_handler)
+    return app
+
+
+def _images(gateway: Gateway, dialect: Dialect) -> HTTPRouteHandler:
+    @post(list(dialect.paths), name=f"images:{dialect.name}", status_code=200)
+    async def images(request: AnyRequest) -> Response[bytes]:
+        return await generate(gateway, dialect, request)
+
+    return images
+
+
+def _routes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    return [*_models(gateway), _files(gateway), *_probes(gateway), *_about()]
+
+
+def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
+    @get(["/v1/models", "/models"])
+    async def models() -> Response[bytes]:
+        return _json(render_models(await gateway.client.models()))
+
+    # Names may contain slashes.
+    @get(["/v1/models/{name:path}", "/models/{name:path}"])
+    async def model(name: str) -> Response[bytes]:
+        return _json(render_model(await gateway.client.model(gateway.names.resolve(name.lstrip("/")))))
+
+    return [models, model]
+
+
+def _files(gateway: Gateway) -> HTTPRouteHandler:
+    @route("/files/{name:str}", http_method=["GET", "HEAD"])
+    async def file(request: AnyRequest, name: str, expires: str = "", signature: str = "") -> Response[bytes]:
+        content = await gateway.store.open(name, expires, signature)
+        headers = {
+            "etag": content.etag,
+            "cache-control": f"private, max-age={content.remaining}, immutable",
+            "x-content-type-options": "nosniff",
+        }
+        if content.etag in request.headers.get("if-none-match", ""):
+            return Response(b"", status_code=304, media_type=content.mime_type, headers=headers)
+        return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
+
+    return file
+
+
+def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    @get("/livez")
+    async def livez() -> Response[bytes]:
+        return _json({"status": "alive"})
+
+    @get("/readyz")
+    async def readyz() -> Response[bytes]:
+        if await gateway.client.ready():
+            return _json({"status": "ready"})
+        return _json({"status": "not ready", "why": "the image service does not answer, or does not serve now"}, 503)
+
+    return [livez, readyz]
+
+
+def _about() -> list[HTTPRouteHandler]:
+    endpoints = {
+        "images": [path for dialect in DIALECTS.values() for path in dialect.paths],
+        "models": "/v1/models",
+        "description": "/openapi.json",
+        "health": ["/livez", "/readyz"],
+    }
+    landing, description = _encoded({"name": "tintype", "endpoints": endpoints}), _encoded(document())
+
+    @route("/", http_method=["GET", "HEAD"])
+    async def about() -> Response[bytes]:
+        return Response(landing, status_code=200, media_type=JSON)
+
+    @get("/openapi.json")
+    async def openapi() -> Response[bytes]:
+        return Response(description, media_type=JSON)
+
+    return [about, openapi]
+
+
+def _encoded(body: Any) -> bytes:
+    return msgspec.json.encode(body)
+
+
+def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
+    return Response(_encoded(body), status_code=status, media_type=JSON, headers=headers)
+
+
+def _failed(request: AnyRequest, error: GatewayError) -> Response[bytes]:
+    """Answer an error of ours in the dialect of its path."""
+    dialect = next((d for d in DIALECTS.values() if request.scope["path"] in d.paths), DEFAULT)
+    failure = dialect.error(error)
+    allow = {"allow": error.allow} if isinstance(error, NoSuchMethod) else {}
+    return _json(failure.body, failure.status, failure.headers | allow)
+
+
+def _refused(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """Answer what the router has refused."""
+    path, method = request.scope["path"][:200], request.method
+    if error.status_code == 404:
+        return _failed(request, NoSuchPath(f"There is nothing at {path}."))
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("allow", "")
+        return _failed(request, NoSuchMethod(f"{path} does not take {method}, but {allow}.", allow))
+    if error.status_code == 413:
+        return _failed(request, BodyTooLarge(f"The body has more than {request.app.request_max_body_size} bytes."))
+    return _failed(request, BadRequest(error.detail) if error.status_code < 500 else Fault())
+
+
+def _broken(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """Answer a mistake of ours."""
+    log.error("%s: unexpected %s", request.state.request_id, type(error).__name__, exc_info=error)
+    return _failed(request, Fault())
+
+
+@asynccontextmanager
+async def _sweeping(store: Store, every: float) -> AsyncIterator[None]:
+    """Sweep the store now and then, while the application runs."""
+
+    async def forever() -> None:
+        while True:
+            try:
+                await store.sweep()
+            except OSError as error:
+                log.warning("results that have expired can't be deleted: %s", error)
+            await asyncio.sleep(every)
+
+    task = asyncio.create_task(forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,167 @@
+"""The way to the gRPC service.
+
+- One channel, made inside the event loop that uses it; never two such loops in one process (grpc.aio).
+- Pictures come one for each message (StreamImages), so an answer of ten needs no message of ten.
+- A service that is down is answered for at once (no wait_for_ready); one that comes back is found within seconds.
+- Calls are repeated on UNAVAILABLE before anything has come back, on another replica where there is one.
+- Leaving `generate`, by whatever way, cancels the call.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+from .errors import ServiceError, StartError
+from .status import from_rpc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
+MAX_MESSAGE = 64 * 2**20
+LOOKUP_TIMEOUT = 10.0  # seconds for what needs no model
+HEALTH_TIMEOUT = 2.0
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVICE},
+    "methodConfig": [
+        {
+            "name": [{"service": SERVICE}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    # Servers cut clients that ping more often than every 5 minutes without data.
+    ("grpc.keepalive_time_ms", 330_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # The least of these bounds a connection attempt, too; the default for the most is 2 minutes.
+    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+)
+
+
+class ImageClient(Protocol):
+    """What the gateway needs of a service. All methods but `ready` raise ServiceError."""
+
+    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+        """Return all pictures of a request, ordered by index."""
+
+    async def models(self) -> list[pb.Model]:
+        """Return the models, the default model first."""
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model; the default model for an empty name."""
+
+    async def ready(self) -> bool:
+        """Tell whether the service can make pictures now."""
+
+
+class ServiceClient:
+    """A channel to the service at `target`, `HOST:PORT` or any of gRPC's names; a context manager.
+
+    `timeout` bounds each picture request, in seconds; `tls_ca` is the CA (PEM) of a service with TLS.
+    """
+
+    def __init__(self, target: str, *, timeout: float = 600.0, tls_ca: Path | None = None) -> None:
+        self._timeout = timeout
+        self._channel = _channel(_target(target), tls_ca)
+        self._images = pb_grpc.ImageServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel; calls that still run are cancelled."""
+        await self._channel.close()
+
+    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+        """Return all pictures of a request, ordered by index. Raises ServiceError."""
+        asked = pb.StreamImagesRequest(generation=request)
+        asked.generation.timeout.FromMilliseconds(round(self._timeout * 1000))
+        call = self._images.StreamImages(asked, timeout=self._timeout, metadata=(("x-request-id", request_id),))
+        try:
+            return await _collect(call)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from error
+        finally:
+            call.cancel()
+
+    async def models(self) -> list[pb.Model]:
+        """Return the models, the default model first. Raises ServiceError."""
+        try:
+            return list((await self._images.ListModels(pb.ListModelsRequest(), timeout=LOOKUP_TIMEOUT)).models)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from error
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model; the default model for an empty name. Raises ServiceError."""
+        try:
+            return (await self._images.GetModel(pb.GetModelRequest(model=name), timeout=LOOKUP_TIMEOUT)).model
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(error) from error
+
+    async def ready(self) -> bool:
+        """Tell whether the service says that it serves."""
+        try:
+            health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_TIMEOUT)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(health.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _collect(
+    call: grpc.aio.UnaryStreamCall[pb.StreamImagesRequest, pb.StreamImagesResponse],
+) -> pb.GenerateImagesResponse:
+    """Return the pictures and the summary of a stream of events."""
+    images: list[pb.Image] = []
+    async for event in call:
+        if event.HasField("image"):
+            images.append(event.image)
+        elif event.HasField("completed"):
+            done = event.completed
+            images.sort(key=lambda image: image.index)
+            return pb.GenerateImagesResponse(
+                images=images,
+                model=done.model,
+                usage=done.usage if done.HasField("usage") else None,
+                timings=done.timings if done.HasField("timings") else None,
+            )
+    raise ServiceError("The image service ended its answer early.", status=500, reason="INTERNAL")
+
+
+def _channel(target: str, tls_ca: Path | None) -> grpc.aio.Channel:
+    if tls_ca is None:
+        return grpc.aio.insecure_channel(target, options=OPTIONS)
+    try:
+        roots = tls_ca.read_bytes()
+    except OSError as error:
+        raise StartError(f"tls_ca: {tls_ca} can't be read: {error.strerror}") from error
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots), options=OPTIONS)
+
+
+def _target(text: str) -> str:
+    """Return gRPC's name for a target; several addresses, separated by commas, are IPv4 ones."""
+    return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

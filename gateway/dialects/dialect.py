@@ -1,0 +1,59 @@
+"""What a dialect is: one vendor's JSON as two inverse pure functions and an error renderer, with no I/O.
+
+    parse:   JSON object -> Call               the request to the service, and what its answer needs to know
+    render:  the service's answer, Call, …  -> JSON
+    error:   GatewayError -> Failure           status, headers, JSON
+
+`dialects.DIALECTS` is the table of them; a new vendor is a file and a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import msgspec
+    from tintype.v1 import image_service_pb2 as pb
+
+    from ..errors import GatewayError
+
+
+class Failure(NamedTuple):
+    """An error as it is answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, read.
+
+    `links` says that pictures are answered as URLs, else as base64. `names` maps fields of the contract to the keys
+    that this client used for them; a field that is not in it has its own name. `ignored` are the keys that nobody
+    knows. `echo` are values that the answer repeats.
+    """
+
+    request: pb.GenerateImagesRequest
+    links: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    echo: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One vendor: where it is served, its three functions, and the types of its JSON for the API's description."""
+
+    name: str
+    paths: tuple[str, ...]
+    parse: Callable[[Mapping[str, Any]], Call]
+    render: Callable[[pb.GenerateImagesResponse, Call, int, Sequence[str]], Any]
+    error: Callable[[GatewayError], Failure]
+    request_type: type[msgspec.Struct]
+    response_type: type[msgspec.Struct]
+    error_type: type[msgspec.Struct]

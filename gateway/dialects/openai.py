@@ -1,0 +1,211 @@
+"""OpenAI's Images API, with the fields of its compatible servers and our own.
+
+Source: OpenAI's specification of `POST /v1/images/generations`, and what its official SDKs send and read.
+Fields that are null count as absent. Answers have no null key, and `size` and `quality` only with the values that
+OpenAI's own schema knows: strict clients fail on others.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+from tintype.v1 import image_service_pb2 as pb
+
+from ..errors import EmptyPrompt, GatewayError, InvalidValue, NotServed
+from .dialect import Call, Dialect, Failure
+from .openai_types import ErrorBody, ErrorResponse, ImagesRequest, ImagesResponse, InputDetails, Picture, Usage
+from .reading import read, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PATHS = ("/v1/images/generations", "/images/generations")
+
+# Fields of the contract whose JSON key has another name.
+NAMES = {
+    "count": "n",
+    "width": "size",
+    "height": "size",
+    "output.mime_type": "output_format",
+    "output.quality": "output_compression",
+    "output.alpha": "background",
+    "caller": "user",
+}
+# Two keys for one thing: the second is what other servers call it.
+TWINS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("user", "safety_identifier"))
+# Models whose clients read `b64_json` and nothing else.
+BASE64_MODELS = ("gpt-image", "chatgpt-image")
+# All that OpenAI's schema of the answer allows.
+SIZES = {"1024x1024", "1024x1536", "1536x1024"}
+QUALITIES = {"low", "medium", "high"}
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+# reason: type, code
+BY_REASON: dict[str, tuple[str, str | None]] = {
+    "EMPTY_PROMPT": (INVALID, None),
+    "INVALID_VALUE": (INVALID, "invalid_value"),
+    "INVALID_FIELD": (INVALID, "invalid_value"),
+    "UNKNOWN_PARAMETER": (INVALID, "unknown_parameter"),
+    "NOT_SERVED": (INVALID, "unsupported_parameter"),
+    "UNSUPPORTED": (INVALID, "unsupported_parameter"),
+    "MODEL_NOT_FOUND": (INVALID, "model_not_found"),
+    "MODEL_BROKEN": (INVALID, "model_broken"),
+    "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
+    "STORE_FULL": (SERVER, "insufficient_storage"),
+}
+# status: type, code; 5xx without a row are the server's, the rest the request's
+BY_STATUS: dict[int, tuple[str, str | None]] = {429: ("requests", "rate_limit_exceeded"), 504: (SERVER, "timeout")}
+# The SDKs repeat all 5xx and 429 twice, and would have each picture made three times: not where it is of no use.
+RETRIED_IN_VAIN = {500, 501, 504, 507}
+
+
+def parse(body: Mapping[str, Any]) -> Call:
+    """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
+    prompt = body.get("prompt")
+    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
+        raise EmptyPrompt
+    asked = read(ImagesRequest, body)
+    _refuse(asked)
+    return Call(
+        request=_request(asked),
+        links=_wants_links(asked),
+        names=_names(asked),
+        ignored=unknown(ImagesRequest, body),
+        echo=_echo(asked),
+    )
+
+
+def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ImagesResponse:
+    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs where asked for."""
+    urls = links if call.links else (None,) * len(response.images)
+    pictures = [_picture(image, url) for image, url in zip(response.images, urls, strict=True)]
+    answer = ImagesResponse(created=created, data=pictures)
+    answer.quality = call.echo.get("quality", UNSET)
+    answer.background = call.echo.get("background", UNSET)
+    if response.images:
+        first = response.images[0]
+        answer.output_format = first.mime_type.removeprefix("image/")
+        size = f"{first.width}x{first.height}"
+        answer.size = size if size in SIZES else UNSET
+    if response.HasField("usage"):
+        answer.usage = _usage(response.usage)
+    return answer
+
+
+def error(exc: GatewayError) -> Failure:
+    """Return an error as OpenAI's servers answer it: always with the four keys."""
+    fallback = BY_STATUS.get(exc.status, (SERVER if exc.status >= 500 else INVALID, None))
+    kind, code = BY_REASON.get(exc.reason, fallback)
+    body = ErrorResponse(ErrorBody(message=exc.message, type=kind, param=exc.param, code=code))
+    return Failure(exc.status, _headers(exc), body)
+
+
+def _headers(exc: GatewayError) -> dict[str, str]:
+    if exc.retry_after is not None:
+        seconds = max(1, math.ceil(exc.retry_after))
+        return {"retry-after": str(seconds), "retry-after-ms": str(math.ceil(exc.retry_after * 1000))}
+    if exc.status in RETRIED_IN_VAIN or exc.status == 429:
+        return {"x-should-retry": "false"}
+    return {}
+
+
+def _refuse(asked: ImagesRequest) -> None:
+    """Say what is not served, and what contradicts itself."""
+    if asked.stream:
+        raise NotServed("stream", "is not served yet: leave it out, or set it to false")
+    if asked.image is not None:
+        raise NotServed("image", "is not served yet: leave it out")
+    if asked.background == "transparent" and asked.output_format == "jpeg":
+        raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")
+    for key, twin in TWINS[:2]:
+        one, other = getattr(asked, key), getattr(asked, twin)
+        if None not in (one, other) and one != other:
+            raise InvalidValue(twin, f"contradicts '{key}', which is {one}: give one of them")
+
+
+def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
+    width, height = _size(asked.size)
+    return pb.GenerateImagesRequest(
+        model=asked.model,
+        prompt=asked.prompt,
+        negative_prompt=asked.negative_prompt,
+        count=asked.n,
+        width=width,
+        height=height,
+        steps=asked.steps if asked.steps is not None else asked.num_inference_steps,
+        guidance_scale=asked.guidance_scale if asked.guidance_scale is not None else asked.cfg_scale,
+        sampler=asked.sampler,
+        schedule=asked.schedule,
+        seed=asked.seed,
+        strength=asked.strength,
+        loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in asked.loras or ()],
+        output=_output(asked),
+        caller=asked.user or asked.safety_identifier,
+        quality=asked.quality if asked.quality != "auto" else None,
+        style=asked.style,
+    )
+
+
+def _size(size: str | None) -> tuple[int | None, int | None]:
+    if size is None or size == "auto":
+        return None, None
+    width, height = size.split("x")
+    return int(width), int(height)
+
+
+def _output(asked: ImagesRequest) -> pb.OutputFormat:
+    return pb.OutputFormat(
+        mime_type=f"image/{asked.output_format or 'png'}",
+        quality=asked.output_compression,
+        alpha=asked.background == "transparent",
+    )
+
+
+def _wants_links(asked: ImagesRequest) -> bool:
+    if asked.response_format is not None:
+        return asked.response_format == "url"
+    return not (asked.model or "").startswith(BASE64_MODELS)
+
+
+def _names(asked: ImagesRequest) -> dict[str, str]:
+    """Return NAMES, with the key that the client took where there are two."""
+    taken = {key: twin for key, twin in TWINS if not getattr(asked, key) and getattr(asked, twin) is not None}
+    return {**NAMES, **{("caller" if key == "user" else key): twin for key, twin in taken.items()}}
+
+
+def _echo(asked: ImagesRequest) -> dict[str, str]:
+    """Return what the answer repeats. Pictures are opaque, whatever was asked for."""
+    quality = {"quality": asked.quality} if asked.quality in QUALITIES else {}
+    background = {"background": "opaque"} if asked.background else {}
+    return {**quality, **background}
+
+
+def _picture(image: pb.Image, url: str | None) -> Picture:
+    return Picture(
+        url=url or UNSET,
+        b64_json=UNSET if url else image.data,
+        revised_prompt=image.revised_prompt or UNSET,
+        seed=image.seed,
+    )
+
+
+def _usage(usage: pb.Usage) -> Usage:
+    """Return the tokens of the prompt; pictures are not made of tokens here, so the output has none."""
+    tokens = usage.prompt_tokens
+    details = InputDetails(text_tokens=tokens, image_tokens=0)
+    return Usage(total_tokens=tokens, input_tokens=tokens, output_tokens=0, input_tokens_details=details)
+
+
+DIALECT = Dialect(
+    name="openai",
+    paths=PATHS,
+    parse=parse,
+    render=render,
+    error=error,
+    request_type=ImagesRequest,
+    response_type=ImagesResponse,
+    error_type=ErrorResponse,
+)

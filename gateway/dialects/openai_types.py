@@ -1,0 +1,128 @@
+"""The JSON of OpenAI's Images and Models API as types: they validate, and they describe the API in openapi.json.
+
+Fields that are not OpenAI's are at the end of each type.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Size = Annotated[
+    str,
+    Meta(
+        pattern="^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
+        description="'auto' or WIDTHxHEIGHT in pixels, such as '1024x1024'",
+        examples=["1024x1024"],
+    ),
+]
+Steps = Annotated[int, Meta(ge=1, le=150)]
+Guidance = Annotated[float, Meta(ge=0, le=50)]
+
+
+class Lora(msgspec.Struct, kw_only=True):
+    """An adapter and how much of it."""
+
+    name: str
+    weight: Annotated[float, Meta(ge=-4, le=4)] | None = None
+
+
+class ImagesRequest(msgspec.Struct, kw_only=True):
+    """What to draw, and how. A field that is null counts as absent."""
+
+    prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
+    model: str | None = None
+    n: Annotated[int, Meta(ge=1, le=10)] | None = None
+    size: Size | None = None
+    quality: Literal["auto", "low", "medium", "high", "standard", "hd"] | None = None
+    style: Literal["vivid", "natural"] | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    moderation: Literal["low", "auto"] | None = None
+    stream: bool | None = None
+    partial_images: Annotated[int, Meta(ge=0, le=3)] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    negative_prompt: Annotated[str, Meta(max_length=32_000)] | None = None
+    steps: Steps | None = None
+    num_inference_steps: Steps | None = None
+    guidance_scale: Guidance | None = None
+    cfg_scale: Guidance | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    strength: Annotated[float, Meta(ge=0, le=1)] | None = None
+    image: Annotated[Any, Meta(description="not served yet")] = None
+    loras: Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None = None
+
+
+class Picture(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One finished picture: `url` or `b64_json`, and the seed that makes it again."""
+
+    url: str | UnsetType = UNSET
+    b64_json: bytes | UnsetType = UNSET
+    revised_prompt: str | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+
+
+class InputDetails(msgspec.Struct, kw_only=True):
+    """Tokens of the input, by kind."""
+
+    text_tokens: int
+    image_tokens: int
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """Tokens used; clients that read it need all of it."""
+
+    total_tokens: int
+    input_tokens: int
+    output_tokens: int
+    input_tokens_details: InputDetails
+
+
+class ImagesResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Finished pictures; `created` is in Unix seconds."""
+
+    created: int
+    data: list[Picture]
+    background: str | UnsetType = UNSET
+    output_format: str | UnsetType = UNSET
+    size: str | UnsetType = UNSET
+    quality: str | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+
+
+class ErrorBody(msgspec.Struct, kw_only=True):
+    """What went wrong: all four keys, always."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(msgspec.Struct):
+    """An error."""
+
+    error: ErrorBody
+
+
+class ModelObject(msgspec.Struct, kw_only=True):
+    """One model; `created` is in Unix seconds."""
+
+    id: str
+    created: int
+    owned_by: str
+    object: Literal["model"] = "model"
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    """The models that there are, the default model first."""
+
+    data: list[ModelObject]
+    object: Literal["list"] = "list"

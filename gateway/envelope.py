@@ -1,0 +1,70 @@
+"""What is around every answer: its id, the time it took, and one line in the log that names no prompt.
+
+It wraps the whole application, so that answers of the router (404, 405) have it, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from litestar.enums import ScopeType
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("tintype.gateway.access")
+
+# A client's own id is taken over if it can't do harm in headers and logs.
+_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+
+
+class Envelope:
+    """An ASGI application around `app`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as `app` does, with id and time in the headers."""
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
+        started = perf_counter()
+        scope["state"]["request_id"] = request_id = _request_id(scope)
+        status = 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_headers(request_id, perf_counter() - started)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, stamped)
+        finally:
+            _log(scope, request_id, status, perf_counter() - started)
+
+
+def _request_id(scope: Any) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ID.fullmatch(value):
+            return str(value, "ascii")
+    return f"req_{secrets.token_hex(16)}"
+
+
+def _headers(request_id: str, seconds: float) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-request-id", request_id.encode()),
+        (b"openai-processing-ms", b"%d" % round(seconds * 1000)),
+    ]
+
+
+def _log(scope: Any, request_id: str, status: int, seconds: float) -> None:
+    """Log one line; the path as it came, still percent-encoded and without the query, where links have signatures."""
+    path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
+    log.info("%s %s %s %d %.0f ms", request_id, scope["method"], path, status, seconds * 1000)

@@ -1,0 +1,215 @@
+"""Everything that the gateway answers instead of a picture, drawn once.
+
+::
+
+    GatewayError                    status  reason
+    ├── BadRequest                  400     the request as a whole is at fault
+    │   ├── NotJson                         its body is no JSON object
+    │   ├── EmptyPrompt                     there is nothing to draw
+    │   ├── InvalidValue                    a field has a value that it can't have
+    │   ├── UnknownParameter                a key that nobody knows, where that is forbidden
+    │   └── NotServed                       known, but not served yet
+    ├── WrongContentType            415
+    ├── BodyTooLarge                413
+    ├── NoSuchPath                  404
+    ├── NoSuchFile                  404     or its link has expired
+    ├── NoSuchMethod                405     `allow` names those that there are
+    ├── ClientGone                  499     nobody reads the answer
+    ├── StoreFull                   507     results by link have no room
+    ├── ServiceError                        what the gRPC service said; `status` translates its code
+    └── Fault                       500     a mistake of ours
+
+    StartError                              the gateway can't start; not the answer to any request
+
+A dialect renders these: by `reason`, where it has a word of its own for that, else by `status`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class StartError(Exception):
+    """The gateway can't start; the text is one line for the person who started it, `exit_code` the command's."""
+
+    exit_code = 2
+
+
+class GatewayError(Exception):
+    """The root. `status` is HTTP's, `reason` a stable name, `param` the field at fault in the client's own words.
+
+    `retry_after` is in seconds, or None where coming back is not the remedy.
+    """
+
+    status: int = 500
+    reason: str = "FAULT"
+    retry_after: float | None = None
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class BadRequest(GatewayError):
+    """The request is at fault."""
+
+    status = 400
+    reason = "BAD_REQUEST"
+
+
+class NotJson(BadRequest):
+    """The body is no JSON, or JSON but no object."""
+
+    reason = "NOT_JSON"
+
+
+class EmptyPrompt(BadRequest):
+    """There is nothing to draw."""
+
+    reason = "EMPTY_PROMPT"
+
+    def __init__(self, param: str = "prompt") -> None:
+        super().__init__(f"Invalid '{param}': empty string. Say what the picture shall show.", param=param)
+
+
+class InvalidValue(BadRequest):
+    """A field's value is wrong: `InvalidValue("n", "must be an integer from 1 to 10, not 11")`."""
+
+    reason = "INVALID_VALUE"
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"Invalid '{param}': {problem}.", param=param)
+
+
+class UnknownParameter(BadRequest):
+    """The body has a key that nobody knows, and the configuration says that this is an error."""
+
+    reason = "UNKNOWN_PARAMETER"
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"Unknown parameter: '{param[:100]}'.", param=param[:100])
+
+
+class NotServed(BadRequest):
+    """The vendor has this, and this gateway does not yet."""
+
+    reason = "NOT_SERVED"
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"'{param}' {problem}.", param=param)
+
+
+class WrongContentType(GatewayError):
+    """The body is of a type that is not read here."""
+
+    status = 415
+    reason = "WRONG_CONTENT_TYPE"
+
+
+class BodyTooLarge(GatewayError):
+    """The body has more bytes than the configuration allows."""
+
+    status = 413
+    reason = "BODY_TOO_LARGE"
+
+
+class NoSuchPath(GatewayError):
+    """Nothing is served there."""
+
+    status = 404
+    reason = "NO_SUCH_PATH"
+
+
+class NoSuchFile(GatewayError):
+    """There is no such result, or its link is not ours or has expired: which, is nobody's business."""
+
+    status = 404
+    reason = "NO_SUCH_FILE"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such file, or its link has expired.")
+
+
+class NoSuchMethod(GatewayError):
+    """The path is served, but not with this method; `allow` is the header's value."""
+
+    status = 405
+    reason = "NO_SUCH_METHOD"
+
+    def __init__(self, message: str, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class ClientGone(GatewayError):
+    """The client has closed the connection."""
+
+    status = 499
+    reason = "CLIENT_GONE"
+
+    def __init__(self) -> None:
+        super().__init__("The client closed the connection before the answer was ready.")
+
+
+class StoreFull(GatewayError):
+    """There is no room for results by link."""
+
+    status = 507
+    reason = "STORE_FULL"
+
+
+class Fault(GatewayError):
+    """A mistake of ours; the log says more than the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("The server had an error while processing your request. Its log says what.")
+
+
+class ServiceError(GatewayError):
+    """What the gRPC service said: HTTP status, its ErrorInfo's reason and facts, and what is wrong with which field.
+
+    `violations` are pairs of a field, named as in the contract, and its problem. `named` turns them into the words
+    of a client.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        reason: str = "",
+        violations: Sequence[tuple[str, str]] = (),
+        facts: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+        self.reason = reason
+        self.violations = tuple(violations)
+        self.facts = dict(facts or {})
+        self.retry_after = retry_after
+
+    def named(self, names: Mapping[str, str]) -> ServiceError:
+        """Return this error in the client's words; `names` maps fields of the contract to the keys it used."""
+        faults = [(names.get(field, field), field, problem) for field, problem in self.violations]
+        message = " ".join(f"Invalid '{key}': {_told(key, field, problem)}." for key, field, problem in faults)
+        field = faults[0][1] if faults else self.facts.get("field") or ("model" if "model" in self.facts else None)
+        return ServiceError(
+            message or self.message,
+            status=self.status,
+            reason=self.reason,
+            violations=self.violations,
+            facts=self.facts,
+            retry_after=self.retry_after,
+            param=names.get(field, field) if field else self.param,
+        )
+
+
+def _told(key: str, field: str, problem: str) -> str:
+    """Return the problem, with the field where one key stands for two of them (`size` for width and height)."""
+    return f"{field} {problem}" if field in ("width", "height") and key != field else problem

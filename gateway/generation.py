@@ -1,0 +1,118 @@
+"""One request for pictures, from the JSON that came to the JSON that goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Response
+
+from .disconnect import until_disconnect
+from .errors import NotJson, ServiceError, UnknownParameter, WrongContentType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tintype.v1 import image_service_pb2 as pb
+
+    from .client import ImageClient
+    from .config import GatewayConfig
+    from .dialects import Call, Dialect
+    from .files import Store
+    from .names import Names
+
+JSON = "application/json"
+_MAX_IGNORED = 32  # keys named in a header
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What all requests share."""
+
+    config: GatewayConfig
+    client: ImageClient
+    store: Store
+    names: Names
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Finished pictures, their links where asked for, and what to say of them in headers."""
+
+    response: pb.GenerateImagesResponse
+    links: list[str]
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+async def generate(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Answer one request in its dialect. Raises GatewayError."""
+    call = dialect.parse(await read_json(request))
+    if call.ignored and gateway.config.strict_parameters:
+        raise UnknownParameter(call.ignored[0])
+    call.request.caller = call.request.caller or _peer(request)
+    made = await until_disconnect(request.receive, _make(gateway, call, request))
+    body = dialect.render(made.response, call, int(time.time()), made.links)
+    return Response(msgspec.json.encode(body), media_type=JSON, headers=made.headers | ignored_header(call.ignored))
+
+
+async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Return the JSON object of a request's body. Raises WrongContentType and NotJson."""
+    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise WrongContentType(f"The body must be of type '{JSON}', not '{kind[:100]}'.")
+    try:
+        body = msgspec.json.decode(await request.body())
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise NotJson(f"The body is not valid JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise NotJson('The body must be a JSON object, such as {"prompt": "a lake"}.')
+    return body
+
+
+def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
+    """Return the header that names keys nobody knew, percent-encoded where they are not plain."""
+    keys = ", ".join(quote(key[:100], safe="[]$@", errors="replace") for key in ignored[:_MAX_IGNORED])
+    return {"x-tintype-ignored": keys} if keys else {}
+
+
+async def _make(gateway: Gateway, call: Call, request: Request[Any, Any, Any]) -> Made:
+    """Have the pictures made, and kept where links are asked for."""
+    asked = call.request.model
+    response = await _ask(gateway, call, request.state.request_id)
+    headers = {"x-tintype-model": quote(response.model, safe="/: ")} if asked and asked != response.model else {}
+    links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
+    return Made(response, links, headers)
+
+
+async def _ask(gateway: Gateway, call: Call, request_id: str) -> pb.GenerateImagesResponse:
+    """Ask the service, and once more with the default model where an unknown one is no error."""
+    call.request.model = gateway.names.resolve(call.request.model)
+    try:
+        return await gateway.client.generate(call.request, request_id)
+    except ServiceError as error:
+        fallback = gateway.names.fallback(call.request.model) if error.status == 404 else None
+        if fallback is None:
+            raise error.named(call.names) from error
+    call.request.model = fallback
+    try:
+        return await gateway.client.generate(call.request, request_id)
+    except ServiceError as error:
+        raise error.named(call.names) from error
+
+
+async def _keep(gateway: Gateway, response: pb.GenerateImagesResponse, base: str) -> list[str]:
+    kept = await gateway.store.put([(image.data, image.mime_type) for image in response.images])
+    return [gateway.store.url(stored, base) for stored in kept]
+
+
+def base_url(gateway: Gateway, request: Request[Any, Any, Any]) -> str:
+    """Return the gateway's own URL without a slash at the end: the configured one, else as the request came."""
+    return (gateway.config.public_url or str(request.base_url)).rstrip("/")
+
+
+def _peer(request: Request[Any, Any, Any]) -> str:
+    """Return whom the engine is fair to where the client doesn't say: the address that it calls from."""
+    return request.client.host if request.client else ""

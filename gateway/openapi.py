@@ -1,0 +1,89 @@
+"""The description of the REST API, from the same types that read and write its JSON (OpenAPI 3.1)."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .dialects import DEFAULT, DIALECTS
+from .dialects.openai_types import ModelList, ModelObject
+
+if TYPE_CHECKING:
+    from .dialects.dialect import Dialect
+
+JSON = "application/json"
+_REFERENCE = "#/components/schemas/{name}"
+
+
+def document() -> dict[str, Any]:
+    """Return the description as JSON values."""
+    paths = {path: {"post": _images(dialect)} for dialect in DIALECTS.values() for path in dialect.paths}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "tintype", "version": _version(), "description": "Self-hosted image generation."},
+        "paths": paths | _models() | _files(),
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _images(dialect: Dialect) -> dict[str, Any]:
+    return {
+        "summary": "Make pictures",
+        "tags": [dialect.name],
+        "requestBody": {"required": True, "content": _content(dialect.request_type)},
+        "responses": {
+            "200": {"description": "The pictures", "content": _content(dialect.response_type)},
+            "default": {"description": "What went wrong", "content": _content(dialect.error_type)},
+        },
+    }
+
+
+def _models() -> dict[str, Any]:
+    failure = {"description": "What went wrong", "content": _content(DEFAULT.error_type)}
+    name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "/v1/models": {
+            "get": {
+                "summary": "List the models",
+                "responses": {"200": {"description": "The models", "content": _content(ModelList)}, "default": failure},
+            }
+        },
+        "/v1/models/{model}": {
+            "get": {
+                "summary": "Tell of one model",
+                "parameters": [name],
+                "responses": {"200": {"description": "It", "content": _content(ModelObject)}, "default": failure},
+            }
+        },
+    }
+
+
+def _files() -> dict[str, Any]:
+    text = {"type": "string"}
+    parameters = [
+        {"name": "name", "in": "path", "required": True, "schema": text},
+        {"name": "expires", "in": "query", "required": True, "schema": text},
+        {"name": "signature", "in": "query", "required": True, "schema": text},
+    ]
+    responses = {"200": {"description": "The picture", "content": {"image/*": {}}}, "404": {"description": "Gone"}}
+    return {"/files/{name}": {"get": {"summary": "Fetch a result", "parameters": parameters, "responses": responses}}}
+
+
+def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {JSON: {"schema": {"$ref": _REFERENCE.format(name=kind.__name__)}}}
+
+
+def _schemas() -> dict[str, Any]:
+    kinds: list[type[msgspec.Struct]] = [ModelList, ModelObject]
+    for dialect in DIALECTS.values():
+        kinds += [dialect.request_type, dialect.response_type, dialect.error_type]
+    return msgspec.json.schema_components(kinds, ref_template=_REFERENCE)[1]
+
+
+def _version() -> str:
+    try:
+        return version("tintype")
+    except PackageNotFoundError:
+        return "0"

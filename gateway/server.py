@@ -1,0 +1,137 @@
+"""Running the gateway: its socket, its event loop, its end.
+
+SIGINT and SIGTERM stop it gracefully: nothing new is taken, what runs gets `GRACE` seconds. A second signal ends it at
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from .app import create_app
+from .client import ServiceClient
+from .errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .config import GatewayConfig
+
+GRACE = 30  # seconds
+BACKLOG = 2048  # connections that wait to be taken
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called with the gateway's URL once it takes requests.
+
+    Raises StartError, whose text is one line, where it can't start.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(config, ready=ready))
+
+
+async def serve(
+    config: GatewayConfig, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
+) -> None:
+    """Serve in the running loop until `stop` is set; without one, until SIGINT or SIGTERM. Raises StartError."""
+    with contextlib.closing(listen(config.rest)) as listener:
+        async with ServiceClient(config.grpc, timeout=config.timeout, tls_ca=config.tls_ca) as client:
+            server = _Server(_uvicorn_config(config, client), listener, ready)
+            with _signalled(server) if stop is None else contextlib.nullcontext():
+                await _until(server, stop)
+
+
+def listen(address: str) -> socket.socket:
+    """Return a socket that is bound to `HOST:PORT` (`[::1]:8080` for IPv6, `:8080` for all). Raises StartError."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise StartError(f"rest must be HOST:PORT, such as 127.0.0.1:8080, not {address!r}")
+    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - asked for
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        family, *_, where = min(found, key=lambda info: info[0] != socket.AF_INET)
+        return socket.create_server(where[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartError(f"can't listen on {address}: {error.strerror}") from error
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, on a socket of ours, that says when it is ready and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, ready: Callable[[str], None] | None) -> None:
+        super().__init__(config)
+        self.listener = listener
+        self.ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.ready:
+            self.ready(_url(self.listener))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """End gracefully; told twice, at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def _uvicorn_config(config: GatewayConfig, client: ServiceClient) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(config, client),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+async def _until(server: _Server, stop: asyncio.Event | None) -> None:
+    """Serve until the server is told to stop, or `stop` is set."""
+    serving = asyncio.create_task(server.serve(sockets=[server.listener]))
+    waiting = asyncio.create_task(stop.wait()) if stop else None
+    try:
+        await asyncio.wait({serving, waiting} if waiting else {serving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        if waiting:
+            waiting.cancel()
+        await serving
+
+
+@contextlib.contextmanager
+def _signalled(server: _Server) -> Iterator[None]:
+    """Stop the server on SIGINT and SIGTERM."""
+    loop = asyncio.get_running_loop()
+    try:
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, server.stop)
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

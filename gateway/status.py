@@ -1,0 +1,102 @@
+"""From gRPC to HTTP, in one table, and from a failed call to the error that tells of it.
+
+The service's details are in the trailer `grpc-status-details-bin`, a `google.rpc.Status`
+(google/rpc/error_details.proto). Errors without its ErrorInfo come from the way to the service, or from a fault
+there: their text names addresses and internals, so the log gets it and the client does not.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from .errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+Detail = TypeVar("Detail", bound=Message)
+
+DOMAIN = "tintype"
+DETAILS = "grpc-status-details-bin"
+
+STATUS: dict[grpc.StatusCode, int] = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNKNOWN: 500,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.DATA_LOSS: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+# What is said where the service itself has said nothing.
+PLAIN = {
+    500: "The image service had an error.",
+    503: "The image service can't be reached. Try again in a moment.",
+    504: "The picture was not done in time.",
+}
+LASTING = {"OUT_OF_MEMORY"}  # reasons that are no better a moment later
+RETRY_AFTER = 1.0  # seconds, where the service names none and coming back is the remedy
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
+    """Return what a failed call means to HTTP."""
+    status = _status(error)
+    info = _unpack(status, error_details_pb2.ErrorInfo())
+    info = info if info and info.domain == DOMAIN else None
+    code = error.code()
+    if info is None and code is grpc.StatusCode.INTERNAL:
+        code = grpc.StatusCode.UNAVAILABLE  # a replica that died under the call shows as INTERNAL
+    http = STATUS.get(code, 500)
+    text = error.details() or ""
+    if info is None and http >= 500:
+        log.warning("the image service failed with %s: %s", error.code().name, text)
+        text = PLAIN.get(http, text)
+    return ServiceError(
+        text or code.name,
+        status=http,
+        reason=info.reason if info else code.name,
+        violations=_violations(status),
+        facts=dict(info.metadata) if info else None,
+        retry_after=_retry_after(status, http, info.reason if info else ""),
+    )
+
+
+def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS and isinstance(value, bytes):
+            try:
+                status.ParseFromString(value)
+            except DecodeError:
+                log.warning("the image service sent error details that are no google.rpc.Status")
+    return status
+
+
+def _unpack(status: status_pb2.Status, detail: Detail) -> Detail | None:
+    return detail if any(packed.Unpack(detail) for packed in status.details) else None
+
+
+def _violations(status: status_pb2.Status) -> list[tuple[str, str]]:
+    bad = _unpack(status, error_details_pb2.BadRequest())
+    return [(fault.field, fault.description) for fault in bad.field_violations] if bad else []
+
+
+def _retry_after(status: status_pb2.Status, http: int, reason: str) -> float | None:
+    retry = _unpack(status, error_details_pb2.RetryInfo())
+    if retry is not None:
+        return float(retry.retry_delay.ToMilliseconds() / 1000)
+    return RETRY_AFTER if http in (429, 503) and reason not in LASTING else None
