@@ -1,0 +1,109 @@
+"""`tintype export SOURCE OUT`: a diffusers pipeline becomes a folder that the service serves.
+
+This module is light: torch and its kin are imported when there is something to export.
+Exit codes: 0 done; 1 what was written differs from the source; 2 it can't be done as asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ExportError, Refused
+from .progress import Progress, readable
+from .quiet import quiet
+from .source import find
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .exporter import Result
+
+EXTRAS = ("torch", "diffusers", "transformers", "optimum", "onnx", "onnxruntime")
+PRECISIONS = ("fp32", "fp16")
+NAME = re.compile(r"[\w.-]+")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with `argv` (sys.argv's by default) and return its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        result = _export(arguments)
+    except ExportError as error:
+        sys.stderr.write(f"tintype export: {error}\n")
+        return error.exit_code
+    sys.stdout.write(_as_json(arguments.out, result) if arguments.json else _as_text(arguments.out, result))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's arguments."""
+    made = argparse.ArgumentParser(
+        prog="tintype export", description="Export a diffusers pipeline to ONNX, as a folder that tintype serves."
+    )
+    made.add_argument("source", metavar="SOURCE", help="a folder in diffusers' layout, or a hub id such as owner/name")
+    made.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
+    made.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="of the weights on disk: fp16 halves the files; arithmetic is float32 either way (default: fp32)",
+    )
+    made.add_argument("--name", help="what requests call the model (default: the source's name)")
+    made.add_argument("--force", action="store_true", help="replace OUT if it is there and not empty")
+    made.add_argument("--no-verify", action="store_true", help="do not compare with torch and diffusers")
+    made.add_argument("--json", action="store_true", help="print the result as JSON; progress goes to stderr always")
+    return made
+
+
+def _export(arguments: argparse.Namespace) -> Result:
+    _check_extras()
+    _check_target(arguments.out, force=arguments.force)
+    source = find(arguments.source)
+    name = arguments.name or source.name
+    if not NAME.fullmatch(name):
+        raise Refused(f"--name {name!r} must be letters, digits, dots, dashes and underscores")
+    with quiet():
+        from .exporter import Options, run  # noqa: PLC0415 - it brings torch
+
+    options = Options(name=name, precision=arguments.precision, verify=not arguments.no_verify)
+    return run(source, arguments.out.absolute(), options, Progress(sys.stderr))
+
+
+def _check_extras() -> None:
+    missing = [name for name in EXTRAS if find_spec(name) is None]
+    if missing:
+        raise Refused(f"{', '.join(missing)} missing; to install what an export needs: pip install 'tintype[export]'")
+
+
+def _check_target(out: Path, *, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise Refused(f"{out} is a file; OUT must be a folder, or not exist")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise Refused(f"{out} is not empty; --force replaces it")
+
+
+def _as_text(out: Path, result: Result) -> str:
+    return f"{out}: {result.manifest['name']}, {readable(result.size)}\n"
+
+
+def _as_json(out: Path, result: Result) -> str:
+    facts = {
+        "folder": str(out),
+        "name": result.manifest["name"],
+        "precision": result.manifest["precision"],
+        "bytes": result.size,
+        "checks": [
+            {"name": c.name, "difference": c.difference, "limit": c.limit, "unit": c.unit} for c in result.checks
+        ],
+    }
+    return json.dumps(facts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

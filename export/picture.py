@@ -1,0 +1,78 @@
+"""The same picture twice: by the service's own engine, and by diffusers. What a seed gives must not depend on which.
+
+Both take a `Job`; picture k of it has seed `seed + k`, and both return pixels [count, 3, height, width], float32 in
+0..1. Which sampler diffusers uses is the pipeline's own affair: exchange its `scheduler`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from tintype.service.engine import DeviceThread, Engine, Failed, Finished
+from tintype.service.models import Repository
+
+from .quiet import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from tintype.service.job import Job
+
+    Pixels = npt.NDArray[np.float32]
+
+
+class Studio:
+    """The service's engine over the models in `folders`, in this process and without a server; a context manager."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._repository = Repository(folders, providers=("cpu",))
+        self._device = DeviceThread(Engine(self._repository))
+
+    def draw(self, job: Job) -> Pixels:
+        """Draw all pictures of `job`. Raises what the engine says is wrong, a TintypeError."""
+        return asyncio.run(self._draw(job))
+
+    async def _draw(self, job: Job) -> Pixels:
+        pixels: dict[int, Pixels] = {}
+        async for event in self._device.events(job):
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Finished):
+                pixels[event.index] = event.pixels
+        return np.stack([pixels[index] for index in sorted(pixels)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._device.close()
+        self._repository.close()
+
+
+def by_diffusers(pipeline: Any, job: Job) -> Pixels:
+    """Draw all pictures of `job`, which must have a seed, with a diffusers pipeline."""
+    if job.seed is None:
+        raise ValueError("seed must be set: a picture of a random one can't be drawn twice")
+    named = {
+        "num_inference_steps": job.steps,
+        "guidance_scale": job.guidance_scale,
+        "width": job.width,
+        "height": job.height,
+        "eta": job.eta,
+    }
+    pipeline.set_progress_bar_config(disable=True)
+    with quiet(), torch.no_grad():
+        images = pipeline(
+            job.prompt,
+            negative_prompt=job.negative_prompt,
+            num_images_per_prompt=job.count,
+            generator=[torch.Generator("cpu").manual_seed(job.seed + k) for k in range(job.count)],
+            output_type="np",
+            **{name: value for name, value in named.items() if value is not None},
+        ).images
+    return np.moveaxis(images, -1, 1)

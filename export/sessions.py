@@ -1,0 +1,43 @@
+"""Running the written graphs, for measuring them: names in, arrays out. The service has its own way of running them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+
+
+class Graph:
+    """The graph at `path`, on the CPU; called with its inputs by name, it returns its outputs by name."""
+
+    def __init__(self, path: Path) -> None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._types = {i.name: TYPES[i.type] for i in self._session.get_inputs()}
+        self._outputs = [o.name for o in self._session.get_outputs()]
+
+    @property
+    def inputs(self) -> dict[str, list[int | str]]:
+        """The shape of each input; an axis without a fixed length has a name."""
+        return {i.name: list(i.shape) for i in self._session.get_inputs()}
+
+    def __call__(self, **inputs: Array | npt.NDArray[np.int64]) -> dict[str, Array]:
+        """Run the graph; inputs are cast to what it wants."""
+        feeds = {name: np.ascontiguousarray(inputs[name], dtype=kind) for name, kind in self._types.items()}
+        return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))

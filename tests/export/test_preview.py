@@ -1,0 +1,43 @@
+"""The linear picture of latents: exact where the decoder is linear, honest about its error where it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from tintype.export.preview import fit, smooth_latents
+
+if TYPE_CHECKING:
+    from tintype.export.preview import Array
+
+WEIGHTS = np.array([[0.05, -0.02, 0.01], [0.0, 0.04, 0.0], [-0.03, 0.0, 0.02], [0.01, 0.01, -0.05]], np.float32)
+BIAS = np.array([0.5, 0.45, 0.55], np.float32)
+
+
+def linear(latents: Array) -> Array:
+    """Decode as the fit itself would, eight pixels to a cell."""
+    colours = np.einsum("nchw,ck->nkhw", latents, WEIGHTS) + BIAS[:, None, None]
+    return colours.repeat(8, 2).repeat(8, 3)
+
+
+def test_a_linear_decoder_is_found_exactly() -> None:
+    """Colours that are linear in the latents give their own weights back, and no error."""
+    found = fit(linear, 4, size=16)
+    np.testing.assert_allclose(found.weights, WEIGHTS, atol=1e-6)
+    np.testing.assert_allclose(found.bias, BIAS, atol=1e-6)
+    assert found.error < 1e-6 < found.spread
+
+
+def test_what_is_not_linear_shows_as_error() -> None:
+    """A decoder that no matrix can follow has an error as large as its colours' spread."""
+    found = fit(lambda latents: 0.5 + 0.3 * np.sin(40 * linear(latents)), 4, size=16)
+    assert found.error == pytest.approx(found.spread, rel=0.2)
+
+
+def test_latents_have_unit_variance_and_are_smooth() -> None:
+    """Neighbours are alike, as in the latents of pictures, and odd sizes are no trouble."""
+    latents = smooth_latents(np.random.default_rng(0), (4, 4, 20, 27))
+    assert latents.shape == (4, 4, 20, 27)
+    assert latents.std() == pytest.approx(1, abs=1e-3)
+    assert np.mean(latents[..., 1:] * latents[..., :-1]) > 0.6
