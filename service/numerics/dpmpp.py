@@ -3,6 +3,10 @@
 Lu et al. 2211.01095. x' = sigma'/sigma x + alpha' int e^(lambda - lambda') x0 dlambda is exact; the solver of order k
 replaces x0 by the polynomial through the last k predictions. The SDE form solves the reverse SDE instead of the
 probability flow: its exponent is doubled and fresh noise is added.
+
+Two notes on the third order. Its authors' code, k-diffusion and diffusers all weigh the second difference half as much
+as the third order needs: its order is 2, with a smaller error than the second's; so it is here. In the SDE form
+diffusers (0.39) also has a sign wrong, which costs it an order more; here it is k-diffusion's `sample_dpmpp_3m_sde`.
 """
 
 import numpy as np

@@ -31,11 +31,11 @@ class Plan:
     """Flow models with a shift that depends on the size: tokens per image."""
 
 
-def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True) -> Path:
+def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True, floor: float = 0.0) -> Path:
     """DDIM and its kin: integer timesteps; each step goes down by T // n, whatever the spacing."""
     n, span = plan.steps, diffusion.train_steps
     t = _spaced(diffusion, n, "leading").round().astype(int)
-    cumprod = diffusion.alphas_cumprod
+    cumprod = np.maximum(diffusion.alphas_cumprod, floor)
     to_one = diffusion.set_alpha_to_one if diffusion.set_alpha_to_one is not None else final_alpha
     landing = np.where(t >= span // n, cumprod[np.maximum(t - span // n, 0)], 1.0 if to_one else cumprod[0])
     now = cumprod[t]
@@ -52,8 +52,8 @@ def ddpm_layout(diffusion: Diffusion, plan: Plan) -> Path:
 
 
 def pndm_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """DDIM's, but ending on the first trained level unless the model says otherwise."""
-    return ddim_layout(diffusion, plan, final_alpha=False)
+    """DDIM's, but it ends on the first trained level unless the model says otherwise, and needs some signal."""
+    return ddim_layout(diffusion, plan, final_alpha=False, floor=TINY_ALPHA_CUMPROD)
 
 
 def lcm_layout(diffusion: Diffusion, plan: Plan) -> Path:

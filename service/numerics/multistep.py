@@ -11,6 +11,9 @@ import numpy as np
 from .path import Path
 from .table import Floats, Table
 
+GAUSS_LEGENDRE = np.polynomial.legendre.leggauss(24)
+"""Points and weights on [-1, 1]: exact for LMS, to 1e-14 for DEIS."""
+
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
@@ -57,11 +60,8 @@ def _adams(path: Path, nodes: Floats, density: Callable[[Floats], Floats], order
 
 
 def _integrals(known: Floats, end: float, density: Callable[[Floats], Floats]) -> Floats:
-    """Return the integrals [k] of the Lagrange basis on the known nodes [k] from the first of them to the end.
-
-    Gauss-Legendre with 24 points: exact for LMS, to 1e-14 for DEIS.
-    """
-    points, weights = np.polynomial.legendre.leggauss(24)
+    """Return the integrals [k] of the Lagrange basis on the known nodes [k] from the first of them to the end."""
+    points, weights = GAUSS_LEGENDRE
     half = (end - known[0]) / 2
     u = known[0] + half * (points + 1)
     return np.array([_lagrange(known, j, u) @ (density(u) * weights) * half for j in range(len(known))])

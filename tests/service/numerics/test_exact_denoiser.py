@@ -1,0 +1,272 @@
+"""Samplers where the answer is known: data N(MU, S^2), whose exact denoiser is a straight line.
+
+E[x0 | x] = MU + alpha S^2 / (alpha^2 S^2 + sigma^2) (x - alpha MU), and along the probability flow
+(x - alpha MU) / sqrt(alpha^2 S^2 + sigma^2) does not change. No model, no luck, no tolerance for noise: as everything is
+linear and Gaussian, mean and variance of stochastic samplers are propagated exactly, as the limit of many seeds.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tintype.service.numerics import SAMPLERS, Diffusion, Prediction, Table, make_table
+from tintype.service.numerics.dpmpp import dpmpp
+from tintype.service.numerics.multistep import deis, lms, plms
+from tintype.service.numerics.onestep import ddim, euler_ancestral, heun
+from tintype.service.numerics.path import Path
+from tintype.service.numerics.table import Floats
+from tintype.service.numerics.unipc import unipc
+
+MU, S = 0.3, 0.7
+
+Solve = Callable[[Path], Table]
+
+
+def posterior_mean(x: Floats, alpha: float, sigma: float, one: Floats) -> Floats:
+    """The best guess at x0; `one` is what a constant 1 is in the space of x."""
+    return MU * one + alpha * S**2 / (alpha**2 * S**2 + sigma**2) * (x - alpha * MU * one)
+
+
+def network(prediction: Prediction, x: Floats, alpha: float, sigma: float, one: Floats) -> Floats:
+    """What a perfectly trained network says."""
+    x0 = posterior_mean(x, alpha, sigma, one)
+    noise = (x - alpha * x0) / sigma
+    match prediction:
+        case Prediction.EPSILON:
+            return noise
+        case Prediction.V:
+            return alpha * noise - sigma * x0
+        case Prediction.SAMPLE:
+            return x0
+        case Prediction.FLOW:
+            return noise - x0
+
+
+def run(table: Table, prediction: Prediction, x: Floats, one: Floats, noises: Floats) -> Floats:
+    """Follow a table with the exact denoiser, in float64."""
+    history: list[Floats] = []
+    for i in range(len(table)):
+        out = network(prediction, x, table.alphas[i], table.sigmas[i], one)
+        assert table.p0[i] * x + table.q0[i] * out == pytest.approx(
+            posterior_mean(x, table.alphas[i], table.sigmas[i], one), abs=1e-9
+        )
+        history.insert(0, table.p[i] * x + table.q[i] * out)
+        x = table.a[i] * x + table.d[i] * noises[i]
+        x += sum(weight * d for weight, d in zip(table.b[i], history, strict=False))
+    return x
+
+
+def flow_end(x: float, table: Table) -> float:
+    """Where the probability flow takes x."""
+    (a, a_to), (s, s_to) = table.alphas[[0, -1]], table.sigmas[[0, -1]]
+    return float(a_to * MU + (x - a * MU) * np.sqrt((a_to**2 * S**2 + s_to**2) / (a**2 * S**2 + s**2)))
+
+
+def error(table: Table, prediction: Prediction = Prediction.EPSILON, x: float = 1.3) -> float:
+    one = np.ones(1)
+    end = run(table, prediction, np.array([x]), one, np.zeros(len(table)))
+    return float(abs(end[0] - flow_end(x, table)))
+
+
+def mean_and_variance(table: Table, prediction: Prediction) -> tuple[float, float]:
+    """Exact moments over all seeds: x is a vector over (1, first noise, noise of call 0, 1, ...)."""
+    basis = np.eye(len(table) + 2)
+    end = run(table, prediction, table.init * basis[1], basis[0], basis[2:])
+    return float(end[0]), float((end[1:] ** 2).sum())
+
+
+def smooth_path(n: int, prediction: Prediction = Prediction.EPSILON) -> Path:
+    """n even steps in lambda, away from the singular ends."""
+    lambdas = np.linspace(-1.5, 2.5, n + 1)
+    alphas, sigmas = 1 / np.sqrt(1 + np.exp(-2 * lambdas)), 1 / np.sqrt(1 + np.exp(2 * lambdas))
+    if prediction is Prediction.FLOW:
+        alphas, sigmas = alphas / (alphas + sigmas), sigmas / (alphas + sigmas)
+    return Path.through(np.linspace(999, 0, n), alphas, sigmas, prediction)
+
+
+def slope(solve: Solve, coarse: int = 64) -> float:
+    """The order of convergence, from two runs of which one has twice the steps."""
+    first, second = (error(solve(smooth_path(n))) for n in (coarse, 2 * coarse))
+    return float(np.log2(first / second))
+
+
+ORDERS: dict[str, tuple[Solve, float]] = {
+    "ddim": (ddim, 1),
+    "heun": (heun, 2),
+    "plms": (plms, 2),  # its weights take uneven steps for even ones
+    "lms 1": (partial(lms, order=1), 1),
+    "lms 4": (lms, 2),  # its first step is Euler's, whose error stays
+    "deis 2": (partial(deis, order=2), 2),
+    "dpmpp 1": (partial(dpmpp, order=1), 1),
+    "dpmpp 2": (partial(dpmpp, order=2), 2),
+    "dpmpp 2 heun": (partial(dpmpp, order=2, heun=True), 2),
+    "unipc 1": (partial(unipc, order=1, lower_order_final=False), 2),  # the corrector adds one
+    "unipc 2": (partial(unipc, order=2, lower_order_final=False), 3),
+    "unipc 2 bh1": (partial(unipc, order=2, bh1=True, lower_order_final=False), 3),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_of_convergence(name: str) -> None:
+    """Twice the steps shrink the error as the sampler's paper says."""
+    solve, order = ORDERS[name]
+    assert order - 0.25 < slope(solve) < order + 0.75
+
+
+def local_error(solve: Solve, n: int) -> float:
+    """The error of one step in mid-run whose x and whole history are exact."""
+    path = smooth_path(n)
+    table = solve(path)
+    alphas, sigmas, one = table.alphas, table.sigmas, np.ones(1)
+    x = alphas * MU + 1.3 * np.sqrt(alphas**2 * S**2 + sigmas**2)  # on the flow
+    outs = [network(Prediction.EPSILON, x[i : i + 1], alphas[i], sigmas[i], one)[0] for i in range(n)]
+    i = n // 2
+    history = [table.p[i - j] * x[i - j] + table.q[i - j] * outs[i - j] for j in range(table.history)]
+    return float(abs(table.a[i] * x[i] + table.b[i] @ history - x[i + 1]))
+
+
+LOCAL: dict[str, tuple[Solve, int]] = {
+    "lms 2": (partial(lms, order=2), 2),
+    "lms 3": (partial(lms, order=3), 3),
+    "lms 4": (lms, 4),
+    "deis 3": (partial(deis, order=3), 3),
+    "dpmpp 2": (partial(dpmpp, order=2), 2),
+    "dpmpp 3": (partial(dpmpp, order=3), 2),  # as its authors published it, see dpmpp.py
+}
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_order_of_one_step(name: str) -> None:
+    """With an exact past, a step of order k errs by h^(k+1): the start-up's lower order does not hide it."""
+    solve, order = LOCAL[name]
+    coarse, fine = (local_error(solve, n) for n in (48, 96))
+    assert order + 0.7 < np.log2(coarse / fine) < order + 2
+
+
+@pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=3), unipc, heun, lms, deis])
+@pytest.mark.parametrize("prediction", [Prediction.EPSILON, Prediction.V, Prediction.SAMPLE])
+def test_prediction_does_not_matter(solve: Solve, prediction: Prediction) -> None:
+    """The same denoiser, put in other words, gives the same result."""
+    base = solve(smooth_path(12))
+    other = solve(smooth_path(12, prediction))
+    one, x = np.ones(1), np.array([1.3])
+    ends = [run(t, p, x, one, np.zeros(len(t))) for t, p in ((base, Prediction.EPSILON), (other, prediction))]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=2), partial(dpmpp, order=3), unipc])
+def test_frame_does_not_matter(solve: Solve) -> None:
+    """A flow is a diffusion scaled: on the same noise-to-signal ratios the same sampler ends at the same place."""
+    diffusion, flow = smooth_path(12), smooth_path(12, Prediction.FLOW)
+    tables = [solve(diffusion), solve(flow)]
+    ends = []
+    for table, prediction in zip(tables, (Prediction.EPSILON, Prediction.FLOW), strict=True):
+        x = np.array([1.3]) * table.alphas[0]
+        ends.append(run(table, prediction, x, np.ones(1), np.zeros(len(table))) / table.alphas[-1])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+
+
+CONFIGS = {
+    "epsilon": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    "zero-SNR v": {
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "timestep_spacing": "trailing",
+        "set_alpha_to_one": True,
+    },
+}
+DIFFUSIONS = {
+    name: Diffusion.from_config({"_class_name": "DDIMScheduler", "clip_sample": False, **config})
+    for name, config in CONFIGS.items()
+}
+DIFFUSIONS["flow"] = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
+LANDS_ELSEWHERE = {"deis": 0.03, "plms": 0.03}  # they stop on the lowest trained level
+
+
+def can_sample(diffusion: Diffusion, name: str) -> bool:
+    return (SAMPLERS[name].flow_layout if diffusion.flow else SAMPLERS[name].layout) is not None
+
+
+PAIRS = [(kind, name) for kind, d in DIFFUSIONS.items() for name in SAMPLERS if can_sample(d, name)]
+
+
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
+def test_reaches_the_data(kind: str, name: str) -> None:
+    """From pure noise, every sampler ends with the data's mean and variance, over all seeds, as steps grow."""
+    diffusion = DIFFUSIONS[kind]
+    steps = 50 if name == "lcm" else 200
+    mean, variance = mean_and_variance(make_table(diffusion, steps, sampler=name), diffusion.prediction)
+    if name == "lcm":  # jumps to E[x0 | x] at the end: right mean, less spread
+        assert mean == pytest.approx(MU, abs=0.05)
+        assert 0 < variance < S**2
+        return
+    assert mean == pytest.approx(MU, abs=0.02)
+    assert np.sqrt(variance) == pytest.approx(S, abs=0.03 + LANDS_ELSEWHERE.get(name, 0))
+
+
+@pytest.mark.parametrize(
+    "solve", [partial(ddim, eta=1.0), euler_ancestral, partial(dpmpp, sde=True), partial(dpmpp, order=3, sde=True)]
+)
+def test_stochastic_samplers_keep_the_law(solve: Solve) -> None:
+    """Fresh noise replaces exactly what was taken away: mean and variance converge to those of the noised data."""
+    errors = []
+    for n in (20, 40, 80):
+        path = smooth_path(n)
+        table = solve(path)
+        a, s = table.alphas[0], table.sigmas[0]
+        basis = np.eye(n + 2)
+        start = a * MU * basis[0] + np.sqrt(a**2 * S**2 + s**2) * basis[1]
+        end = run(table, Prediction.EPSILON, start, basis[0], basis[2:])
+        a, s = table.alphas[-1], table.sigmas[-1]
+        assert end[0] == pytest.approx(a * MU, abs=1e-9)
+        errors.append(abs((end[1:] ** 2).sum() - (a**2 * S**2 + s**2)))
+    assert errors[0] > 1.8 * errors[1] > 1.8**2 * errors[2]
+
+
+def test_second_order_sde_is_more_exact_than_first() -> None:
+    """The SDE solver's second order is worth having: a tenth of the first order's error in the variance."""
+    table_of = [partial(dpmpp, order=k, sde=True)(smooth_path(40)) for k in (1, 2)]
+    errors = []
+    for table in table_of:
+        basis = np.eye(42)
+        a, s = table.alphas[[0, -1]], table.sigmas[[0, -1]]
+        start = np.sqrt(a[0] ** 2 * S**2 + s[0] ** 2) * basis[1] + a[0] * MU * basis[0]
+        end = run(table, Prediction.EPSILON, start, basis[0], basis[2:])
+        errors.append(abs((end[1:] ** 2).sum() - (a[1] ** 2 * S**2 + s[1] ** 2)))
+    assert errors[1] < errors[0] / 10
+
+
+def sample_dpmpp_3m_sde(rho: Floats, x: float, noises: Floats) -> float:
+    """k-diffusion's loop of that name, eta = 1, s_noise = 1, line by line; rho is its sigmas."""
+    denoised_1 = denoised_2 = h_1 = h_2 = 0.0
+    for i in range(len(rho) - 1):
+        denoised = float(posterior_mean(np.array([x]), 1.0, rho[i], np.ones(1))[0])
+        h = np.log(rho[i]) - np.log(rho[i + 1])
+        x = np.exp(-2 * h) * x - np.expm1(-2 * h) * denoised
+        phi_2 = np.expm1(-2 * h) / (2 * h) + 1
+        if i == 1:
+            x += phi_2 * (denoised - denoised_1) / (h_1 / h)
+        elif i > 1:
+            r0, r1 = h_1 / h, h_2 / h
+            d1_0, d1_1 = (denoised - denoised_1) / r0, (denoised_1 - denoised_2) / r1
+            d1, d2 = d1_0 + (d1_0 - d1_1) * r0 / (r0 + r1), (d1_0 - d1_1) / (r0 + r1)
+            x += phi_2 * d1 - (phi_2 / (2 * h) - 0.5) * d2
+        x += noises[i] * rho[i + 1] * np.sqrt(-np.expm1(-2 * h))
+        denoised_1, denoised_2, h_1, h_2 = denoised, denoised_1, h, h_1
+    return float(x)
+
+
+def test_third_order_sde_is_k_diffusions() -> None:
+    """The SDE solver of third order is `sample_dpmpp_3m_sde`, step by step (not diffusers', see dpmpp.py)."""
+    path = smooth_path(12)
+    noises = np.random.default_rng(0).standard_normal(12)
+    x, rho = 1.3, path.rho
+    table = dpmpp(path, order=3, sde=True, heun=True, lower_order_final=False)
+    ours = run(table, Prediction.EPSILON, np.array([x]), np.ones(1), noises)
+    theirs = sample_dpmpp_3m_sde(rho, x / path.alpha[0], noises)
+    assert ours[0] / path.alpha_to[-1] == pytest.approx(theirs, rel=1e-12)
