@@ -21,8 +21,9 @@ TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no":
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of value: what it wants, for people, and its readers."""
+    """One kind of value: its short name in `--help`, what it wants, for people, and its readers."""
 
+    metavar: str
     wants: str
     from_text: Callable[[str], Any]
     from_toml: Callable[[Any], Any]
@@ -34,6 +35,16 @@ def parse_size(text: str) -> int:
     if not match or match[2] not in UNITS:
         raise ValueError(text)
     return int(float(match[1]) * UNITS[match[2]])
+
+
+def format_size(size: int) -> str:
+    """The shortest way to write a number of bytes, such as `2 GiB` or `11.4 MiB`."""
+    value, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007  # the last one that fits is wanted
+        if value < 1024:
+            break
+        value /= 1024
+    return f"{value:.3g} {unit}"
 
 
 def parse_address(text: str) -> str:
@@ -75,6 +86,10 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def _one_path(text: str) -> tuple[Path, ...]:
+    return (_path(text),)
+
+
 def _pairs(text: str) -> dict[str, str]:
     pairs = [pair.partition("=") for pair in _names(text)]
     if not all(key.strip() and equals for key, equals, _ in pairs):
@@ -112,20 +127,19 @@ def _table(value: Any) -> dict[str, str]:
     return {key: _exactly(str)(item) for key, item in _exactly(dict)(value).items()}
 
 
-TEXT = Kind("text", str, _exactly(str))
-FOLDER = Kind("a path", _path, _text_or(_path))
+FOLDER = Kind("PATH", "a path", _path, _text_or(_path))
 
 # Annotation or unit of a field: how it is read.
 KINDS: dict[str, Kind] = {
-    "str": TEXT,
-    "int": Kind("a whole number", int, _exactly(int)),
-    "float": Kind("a number", _number, lambda value: float(_exactly(int, float)(value))),
-    "bool": Kind("true or false", _truth, _exactly(bool)),
+    "str": Kind("TEXT", "text", str, _exactly(str)),
+    "int": Kind("N", "a whole number", int, _exactly(int)),
+    "float": Kind("X", "a number", _number, lambda value: float(_exactly(int, float)(value))),
+    "bool": Kind("YES|NO", "true or false", _truth, _exactly(bool)),
     "Path": FOLDER,
     "Path | None": FOLDER,
-    "tuple[str, ...]": Kind("names, separated by commas", _names, _list_of(_names)),
-    "tuple[Path, ...]": Kind(f"paths, separated by '{os.pathsep}'", _paths, _list_of(lambda path: (_path(path),))),
-    "dict[str, str]": Kind("NAME=NAME pairs, separated by commas", _pairs, _table),
-    "bytes": Kind("a size, such as 6GiB or 500MB", parse_size, _text_or(parse_size, int)),
-    "address": Kind("HOST:PORT, such as 127.0.0.1:50051", parse_address, _text_or(parse_address)),
+    "tuple[str, ...]": Kind("NAME", "names, separated by commas", _names, _list_of(_names)),
+    "tuple[Path, ...]": Kind("FOLDER", f"paths, separated by {os.pathsep!r}", _paths, _list_of(_one_path)),
+    "dict[str, str]": Kind("NAME=NAME", "NAME=NAME pairs, separated by commas", _pairs, _table),
+    "bytes": Kind("SIZE", "a size, such as 6GiB or 500MB", parse_size, _text_or(parse_size, int)),
+    "address": Kind("HOST:PORT", "HOST:PORT, such as 127.0.0.1:50051", parse_address, _text_or(parse_address)),
 }

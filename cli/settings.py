@@ -41,11 +41,6 @@ class Setting:
     help: str
     default: Any
 
-    @property
-    def many(self) -> bool:
-        """Whether the flag may be given more than once."""
-        return isinstance(self.default, tuple)
-
 
 def _setting(item: Field[Any]) -> Setting:
     default = item.default if item.default_factory is MISSING else item.default_factory()
@@ -61,8 +56,11 @@ def _setting(item: Field[Any]) -> Setting:
 
 def settings_of(*configs: type[Config]) -> dict[str, Setting]:
     """All settings of some sections by name; a name that two sections share stands once."""
-    found = [_setting(item) for config in configs for item in fields(config)]
-    return {setting.name: setting for setting in reversed(found)}
+    found: dict[str, Setting] = {}
+    for config in configs:
+        for item in fields(config):
+            found.setdefault(item.name, _setting(item))
+    return found
 
 
 def default_data() -> Path:

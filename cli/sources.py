@@ -35,7 +35,8 @@ class Sources:
     def config(self, section: str, **fixed: Any) -> Any:
         """The settings of one section, `fixed` ones before all others. Raises UserError for a wrong value."""
         config = SECTIONS[section]
-        values = {name: self._value(section, setting) for name, setting in settings_of(config).items()}
+        settings = {name: setting for name, setting in settings_of(config).items() if name not in fixed}
+        values = {name: self._value(section, setting) for name, setting in settings.items()}
         return build(config, values | fixed)
 
     def value(self, section: str, name: str) -> Any:

@@ -1,0 +1,128 @@
+"""`tintype generate`: pictures from a prompt, by a running service or by a model in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from contextlib import asynccontextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .errors import UserError
+from .files import mime_type, numbered, prepare, save
+from .kinds import KINDS
+from .progress import view
+from .remote import connect
+from .serve import warn
+from .sources import Sources
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import AsyncIterator
+
+HERE = "127.0.0.1:0"  # where the model in this process listens: a port that the system chooses
+
+
+def run(arguments: Namespace) -> int:
+    """Make the pictures, save and name them."""
+    warn()
+    sources = Sources.gather(vars(arguments))
+    request, output = request_of(arguments), Path(arguments.output)
+    prepare(output)
+    if not _is_remote(arguments) and _is_folder(arguments.model):
+        request.model = ""  # it is the only one there
+    asyncio.run(_generate(arguments, sources, request, output))
+    return 0
+
+
+def request_of(arguments: Namespace) -> pb.GenerateImagesRequest:
+    """What the flags ask for. Raises UserError; what only the service can judge, it will."""
+    width, height = _size(arguments.size)
+    try:
+        return pb.GenerateImagesRequest(
+            model=arguments.model or "",
+            prompt=arguments.prompt,
+            negative_prompt=arguments.negative,
+            count=_number("count", arguments.count, "int"),
+            width=width,
+            height=height,
+            steps=_number("steps", arguments.steps, "int"),
+            guidance_scale=_number("guidance", arguments.guidance, "float"),
+            sampler=arguments.sampler,
+            seed=_number("seed", arguments.seed, "int"),
+            output=pb.OutputFormat(mime_type=mime_type(Path(arguments.output))),
+        )
+    except ValueError as error:  # more bits than the field has
+        raise UserError(str(error)) from error
+
+
+def _number(flag: str, text: str | None, kind: str) -> Any:
+    if text is None:
+        return None
+    try:
+        return KINDS[kind].from_text(text)
+    except ValueError:
+        raise UserError(f"--{flag} wants {KINDS[kind].wants}, not {text!r}") from None
+
+
+def _size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text)
+    if not match:
+        raise UserError(f"--size wants WIDTHxHEIGHT in pixels, such as 512x512, not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _is_remote(arguments: Namespace) -> bool:
+    return bool(arguments.grpc or os.environ.get("TINTYPE_GRPC"))
+
+
+def _is_folder(model: str | None) -> bool:
+    """Whether --model names a folder: it is one, or it could be nothing else."""
+    return bool(model) and (Path(str(model)).expanduser().is_dir() or os.sep in str(model))
+
+
+def _own_model(model: str | None) -> dict[str, Any]:
+    return {"models": (Path(str(model)).expanduser(),)} if _is_folder(model) else {}
+
+
+async def _generate(arguments: Namespace, sources: Sources, request: pb.GenerateImagesRequest, output: Path) -> None:
+    async with _service(arguments, sources) as stub:
+        with view(sys.stderr, max(request.count, 1), quiet=arguments.quiet) as shown:
+            images = []
+            async for event in stub.StreamImages(pb.StreamImagesRequest(generation=request)):
+                shown.show(event)
+                if event.HasField("image"):
+                    images.append(event.image)
+        for image in sorted(images, key=lambda image: image.index):
+            path = numbered(output, image.index, request.count)
+            save(image.data, path)
+            print(describe(image, path))
+
+
+@asynccontextmanager
+async def _service(arguments: Namespace, sources: Sources) -> AsyncIterator[Any]:
+    """The service that is asked: a remote one, or one in this process for as long as the block lasts."""
+    if _is_remote(arguments):
+        async with connect(sources) as stub:
+            yield stub
+        return
+    running = import_module("tintype.service.server").running
+    async with (
+        running(sources.config("service", grpc=HERE, **_own_model(arguments.model))) as address,
+        connect(Sources(flags={"grpc": address})) as stub,
+    ):
+        yield stub
+
+
+def describe(image: pb.Image, path: Path) -> str:
+    """One line about a picture that was saved."""
+    seconds = image.timings.total.ToTimedelta().total_seconds()
+    said = f"{path}: {image.width}x{image.height}, seed {image.seed}, {seconds:.1f} s"
+    return said + (f", prompt used: {image.revised_prompt}" if image.revised_prompt else "")

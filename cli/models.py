@@ -1,0 +1,71 @@
+"""`tintype models`: what a running service can serve, and what of it is in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .errors import UserError
+from .kinds import format_size
+from .remote import connect
+from .serve import warn
+from .sources import Sources
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterable, Sequence
+
+
+STATES = {
+    pb.MODEL_STATE_UNLOADED: "on disk",
+    pb.MODEL_STATE_LOADING: "loading",
+    pb.MODEL_STATE_LOADED: "loaded",
+    pb.MODEL_STATE_FAILED: "failed",
+}
+HEADINGS = ("MODEL", "STATE", "FAMILY", "SIZE", "STEPS", "PROVIDER", "WEIGHTS", "")
+
+
+def run(arguments: Namespace) -> int:
+    """List the models, or load or unload one, and print the table."""
+    warn()
+    if arguments.action == "unload" and not arguments.name:
+        raise UserError("unload needs the name of a model: tintype models unload NAME")
+    if arguments.action == "list" and arguments.name:
+        raise UserError(f"list takes no name; did you mean `tintype models load {arguments.name}`?")
+    print(table(asyncio.run(_ask(arguments))))
+    return 0
+
+
+async def _ask(arguments: Namespace) -> Sequence[pb.Model]:
+    async with connect(Sources.gather(vars(arguments))) as stub:
+        match arguments.action:
+            case "load":
+                return [(await stub.LoadModel(pb.LoadModelRequest(model=arguments.name))).model]
+            case "unload":
+                return [(await stub.UnloadModel(pb.UnloadModelRequest(model=arguments.name))).model]
+            case _:
+                return (await stub.ListModels(pb.ListModelsRequest())).models
+
+
+def table(models: Iterable[pb.Model]) -> str:
+    """The models as lines of columns; the default model is marked."""
+    rows = [HEADINGS, *(_row(model) for model in models)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(model: pb.Model) -> tuple[str, ...]:
+    sizes = [f"{size.width}x{size.height}" for size in model.native_sizes[:1]]
+    return (
+        model.name,
+        STATES.get(model.state, "?"),
+        model.family,
+        *(sizes or ["-"]),
+        str(model.defaults.steps),
+        model.provider or "-",
+        format_size(model.weights_bytes),
+        model.error or ("default" if model.is_default else ""),
+    )

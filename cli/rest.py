@@ -1,0 +1,50 @@
+"""The gateway, as its clients see it: whether it is ready, and a picture through its OpenAI dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from dataclasses import dataclass
+
+import httpx
+
+from .errors import UserError
+
+POLL = 0.05  # seconds between two looks whether it is ready
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A finished picture: the file's bytes, the seed that makes it again, and the seconds that it took."""
+
+    data: bytes
+    seed: int | None
+    seconds: float
+
+
+def _client(url: str) -> httpx.AsyncClient:
+    # It is on this machine: proxies in the environment are not for it, and a picture may take its time.
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=None)  # noqa: S113
+
+
+async def ready(url: str) -> None:
+    """Wait until the gateway at `url` says that it and its service can make pictures."""
+    async with _client(url) as client:
+        while (await client.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110  # another process has no event
+            await asyncio.sleep(POLL)
+
+
+async def make(url: str, prompt: str) -> Picture:
+    """Make one PNG of the default model. Raises UserError with the gateway's own words."""
+    began = time.monotonic()
+    async with _client(url) as client:
+        asked = {"prompt": prompt, "n": 1, "response_format": "b64_json"}
+        try:
+            answer = await client.post("/v1/images/generations", json=asked)
+        except httpx.HTTPError as error:
+            raise UserError(f"no picture through {url}: {error or type(error).__name__}") from error
+    if answer.is_error:
+        raise UserError(f"no picture through {url}: HTTP {answer.status_code}: {answer.text[:300]}")
+    image = answer.json()["data"][0]
+    return Picture(base64.b64decode(image["b64_json"]), image.get("seed"), time.monotonic() - began)

@@ -1,0 +1,140 @@
+"""`tintype up`: service and gateway here, as two processes that live and end together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import rest
+from .addresses import claim, reachable, reachable_url
+from .children import ChildEnded, child, stop_signals
+from .errors import UserError
+from .files import mime_type, prepare, save
+from .serve import warn
+from .sources import Sources
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+    from .children import Child, Stop
+
+PROMPT = "A serene mountain lake at sunset"
+EXAMPLES = """
+Make more:
+
+  curl {url}/v1/images/generations -H 'content-type: application/json' \\
+    -d '{{"prompt": "A lighthouse on a cliff"}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="none")
+  print(client.images.generate(prompt="A lighthouse on a cliff").data[0].url)
+
+Ctrl-C stops both.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start, and what to do once it is ready: a first picture or none, and whether to end after it."""
+
+    service: Any
+    gateway: Any
+    prompt: str
+    output: Path | None
+    check: bool
+
+
+def run(arguments: Namespace) -> int:
+    """Serve until a signal and return 0, or end with what went wrong."""
+    warn()
+    try:
+        return asyncio.run(_up(_plan(arguments)))
+    except ChildEnded as ended:
+        if not ended.told:
+            raise
+        return ended.exit_code
+
+
+def _plan(arguments: Namespace) -> Plan:
+    sources = Sources.gather(vars(arguments))
+    service, gateway = sources.config("service"), sources.config("gateway")
+    grpc, rest_ = claim(service.grpc, "--grpc"), claim(gateway.rest, "--rest")
+    return Plan(
+        service=replace(service, grpc=grpc),
+        gateway=replace(gateway, rest=rest_, grpc=reachable(grpc)),
+        prompt=arguments.first_picture or (PROMPT if arguments.check else ""),
+        output=_output(arguments),
+        check=arguments.check,
+    )
+
+
+def _output(arguments: Namespace) -> Path | None:
+    """Where the first picture goes; a check keeps it only on demand. Raises UserError."""
+    if arguments.check and not arguments.output:
+        return None
+    path = Path(arguments.output or "first-picture.png")
+    if mime_type(path) != "image/png":
+        raise UserError(f"the first picture is a PNG: --output {path} should end in .png")
+    prepare(path)
+    return path
+
+
+async def _up(plan: Plan) -> int:
+    """Start both, go on with the story, and stop both again, whatever ends it."""
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(stop_signals())
+        start = partial(child, grace=plan.service.grace, stop=stop)
+        service = await stack.enter_async_context(start("serve", "service", plan.service))
+        gateway = await stack.enter_async_context(start("gateway", "gateway", plan.gateway))
+        return await _until_over(asyncio.create_task(_story(plan, service, gateway)), (service, gateway), stop)
+
+
+async def _until_over(story: asyncio.Task[int], servers: Sequence[Child], stop: Stop) -> int:
+    """Wait until the story is over, a server ends, or somebody asks to stop. Raises what went wrong."""
+    ends = [asyncio.create_task(server.ended()) for server in servers]
+    asked = asyncio.create_task(stop.asked.wait())
+    await asyncio.wait({story, asked, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (story, asked, *ends):
+        task.cancel()
+    await asyncio.gather(story, asked, *ends, return_exceptions=True)
+    if stop.asked.is_set():
+        say("Stopping; Ctrl-C again does it at once.")
+        return 0
+    for end in ends:
+        if not end.cancelled():
+            raise end.result()
+    return story.result()
+
+
+async def _story(plan: Plan, service: Child, gateway: Child) -> int:
+    """Wait for both, say where they are, make the first picture, and go on for ever, unless this is a check."""
+    began = time.monotonic()
+    address, url = await service.ready(), reachable_url(await gateway.ready())
+    await rest.ready(url)
+    say(f"\ntintype is ready after {time.monotonic() - began:.1f} s\n  REST     {url}\n  gRPC     {address}")
+    say(f"  results  {plan.gateway.data}")
+    if plan.prompt:
+        await _first_picture(url, plan)
+    if plan.check:
+        return 0
+    say(EXAMPLES.format(url=url))
+    return await asyncio.Future()
+
+
+async def _first_picture(url: str, plan: Plan) -> None:
+    picture = await rest.make(url, plan.prompt)
+    made = f"{len(picture.data):,} bytes, seed {picture.seed}, {picture.seconds:.1f} s"
+    if plan.output:
+        save(picture.data, plan.output)
+    say(f"\nFirst picture, {plan.prompt!r}: {plan.output or 'not kept'} ({made})")
+
+
+def say(text: str) -> None:
+    """Tell it on stdout, now."""
+    print(text, flush=True)
