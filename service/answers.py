@@ -1,0 +1,167 @@
+"""What the engine and the models say, as messages of `tintype.v1`: pure, one short function for each."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .engine import events
+from .models import State
+from .models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
+from .numerics import SAMPLERS, SCHEDULES, samplers_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .images.encode import Picture
+    from .models import ModelSpec, Repository, Status
+
+STATES = {
+    State.UNLOADED: pb.MODEL_STATE_UNLOADED,
+    State.LOADING: pb.MODEL_STATE_LOADING,
+    State.LOADED: pb.MODEL_STATE_LOADED,
+    State.FAILED: pb.MODEL_STATE_FAILED,
+}
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Return `seconds` as a message; None stays None, and what would be negative is 0."""
+    if seconds is None:
+        return None
+    message = Duration()
+    message.FromMicroseconds(max(0, round(seconds * 1e6)))
+    return message
+
+
+def response(event: events.Event, picture: Picture | None, total: float) -> pb.StreamImagesResponse:
+    """Return what the caller hears of `event`, `total` seconds after the request came.
+
+    `picture` is the file of an event that shows one. Raises the error of a job that failed.
+    """
+    match event:
+        case events.Queued():
+            return pb.StreamImagesResponse(queued=pb.Queued(position=event.position, eta=duration(event.eta)))
+        case events.Loading():
+            return pb.StreamImagesResponse(loading=pb.Loading(model=event.model, fraction=event.fraction))
+        case events.Progress():
+            return pb.StreamImagesResponse(progress=_progress(event))
+        case events.Preview():
+            return pb.StreamImagesResponse(preview=_preview(event, _there(picture)))
+        case events.Finished():
+            return pb.StreamImagesResponse(image=_image(event, _there(picture), total))
+        case events.Completed():
+            return pb.StreamImagesResponse(completed=_completed(event, total))
+        case events.Failed():
+            raise event.error
+
+
+def _progress(event: events.Progress) -> pb.Progress:
+    return pb.Progress(index=event.index, step=event.step, steps=event.steps, eta=duration(event.eta))
+
+
+def _preview(event: events.Preview, picture: Picture) -> pb.Preview:
+    return pb.Preview(index=event.index, step=event.step, preview_index=event.number, **_file(picture))
+
+
+def _image(event: events.Finished, picture: Picture, total: float) -> pb.Image:
+    _, native_height, native_width = event.pixels.shape
+    return pb.Image(
+        index=event.index,
+        seed=event.seed,
+        native_width=native_width,
+        native_height=native_height,
+        revised_prompt=event.revised_prompt,
+        timings=timings(event.timings, total),
+        **_file(picture),
+    )
+
+
+def _completed(event: events.Completed, total: float) -> pb.Completed:
+    usage = pb.Usage(images=event.images, steps=event.steps, prompt_tokens=event.prompt_tokens)
+    return pb.Completed(model=event.model, usage=usage, timings=timings(event.timings, total))
+
+
+def _file(picture: Picture) -> dict[str, Any]:
+    return {name: getattr(picture, name) for name in ("data", "mime_type", "width", "height")}
+
+
+def _there(picture: Picture | None) -> Picture:
+    assert picture is not None, "an event that shows a picture comes with its file"  # noqa: S101
+    return picture
+
+
+def timings(spent: events.Timings, total: float) -> pb.Timings:
+    """Return where time went; `total` is seconds."""
+    parts = {part.name: duration(getattr(spent, part.name)) for part in fields(spent)}
+    return pb.Timings(**parts, total=duration(total))
+
+
+def collected(responses: Iterable[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
+    """Return the one answer to a request that was answered with `responses`."""
+    answer = pb.GenerateImagesResponse()
+    images = []
+    for response in responses:
+        if response.HasField("image"):
+            images.append(response.image)
+        elif response.HasField("completed"):
+            done = response.completed
+            answer = pb.GenerateImagesResponse(model=done.model, usage=done.usage, timings=done.timings)
+    answer.images.extend(sorted(images, key=lambda image: image.index))
+    return answer
+
+
+def model(repository: Repository, spec: ModelSpec) -> pb.Model:
+    """Return what `spec`'s model is, can do, and where it is on its way into memory."""
+    return pb.Model(
+        name=spec.name,
+        is_default=spec.name == repository.default,
+        family=spec.family,
+        precision=spec.precision,
+        weights_bytes=spec.weights_bytes,
+        created=_timestamp(spec),
+        license=spec.license,
+        description=spec.description,
+        native_sizes=[pb.Size(width=width, height=height) for width, height in spec.native_sizes],
+        size_multiple=spec.size_multiple,
+        defaults=_defaults(spec),
+        samplers=samplers_for(spec.diffusion),
+        schedules=_schedules(spec),
+        qualities=sorted(spec.qualities),
+        styles=sorted(spec.styles),
+        text_to_image=TEXT_TO_IMAGE in spec.capabilities,
+        image_to_image=IMAGE_TO_IMAGE in spec.capabilities,
+        inpainting=INPAINTING in spec.capabilities,
+        **_state(repository.status(spec.name)),
+    )
+
+
+def _state(status: Status) -> dict[str, Any]:
+    return {
+        "state": STATES[status.state],
+        "load_fraction": status.fraction,
+        "error": status.error,
+        "provider": status.provider,
+    }
+
+
+def _defaults(spec: ModelSpec) -> pb.ModelDefaults:
+    return pb.ModelDefaults(**{part.name: getattr(spec.defaults, part.name) for part in fields(spec.defaults)})
+
+
+def _schedules(spec: ModelSpec) -> list[str]:
+    """Return every schedule that at least one sampler of the model takes."""
+    choosy = any(SAMPLERS[name].schedules for name in samplers_for(spec.diffusion))
+    return sorted(SCHEDULES) if choosy else []
+
+
+def _timestamp(spec: ModelSpec) -> Timestamp | None:
+    if spec.created is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(spec.created)
+    return message

@@ -1,0 +1,138 @@
+"""The service itself, free of any transport: messages of `tintype.v1` in, messages out, errors of the tree raised.
+
+Anything that can call an async method can carry it; `servicer` carries it over gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tintype.v1 import image_service_pb2 as pb
+
+from . import answers
+from .ahead import ahead
+from .engine import events
+from .errors import InvalidField
+from .health import settled
+from .images.encode import encode
+from .images.metadata import Parameters
+from .job import Output
+from .models import State
+from .translate import job_from_pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from .images.encode import Picture
+    from .job import Job
+    from .models import ModelSpec, Repository
+
+
+class Device(Protocol):
+    """What runs jobs: the engine on its thread."""
+
+    def events(self, job: Job) -> AsyncGenerator[events.Event]:
+        """Run `job` and tell what happens; closing the generator cancels it."""
+
+
+class ImageApi:
+    """The six calls of ImageService over one device; `close` it when the last call has ended."""
+
+    def __init__(self, repository: Repository, device: Device) -> None:
+        self._repository = repository
+        self._device = device
+        self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tintype-encode")
+
+    def close(self) -> None:
+        """Let go of the threads that encode."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def stream(
+        self, request: pb.StreamImagesRequest, *, caller: str = "", deadline: float | None = None
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Make the pictures and tell of it as it happens; closing the generator cancels what is left.
+
+        `caller` is who asks, unless the request says so; `deadline` is a point of `time.monotonic`.
+        Raises TintypeError, all wrong fields in one InvalidRequest.
+        """
+        arrived = time.monotonic()
+        job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
+        async with aclosing(self._device.events(job)) as happened:
+            pictured = ahead(happened, partial(self._encode, job))
+            async with aclosing(pictured):
+                async for event, picture in pictured:
+                    yield answers.response(event, picture, time.monotonic() - arrived)
+
+    async def generate(
+        self, request: pb.GenerateImagesRequest, *, caller: str = "", deadline: float | None = None
+    ) -> pb.GenerateImagesResponse:
+        """Make the pictures and answer once. Arguments and errors as in `stream`."""
+        whole = pb.StreamImagesRequest(generation=request)
+        async with aclosing(self.stream(whole, caller=caller, deadline=deadline)) as responses:
+            return answers.collected([response async for response in responses])
+
+    def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        """List the models that can be served, the default first."""
+        models = [answers.model(self._repository, spec) for spec in self._repository.specs()]
+        return pb.ListModelsResponse(models=models)
+
+    def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
+        """Tell what a model is. Raises ModelNotFound, ModelBroken."""
+        return pb.GetModelResponse(model=self._model(request.model))
+
+    async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
+        """Bring a model into memory. Raises ModelNotFound, ModelBroken, OutOfMemory."""
+        self._repository.load(request.model)
+        if not request.no_wait and (await settled(self._repository, request.model)).state is State.FAILED:
+            self._repository.get(request.model)  # raises what went wrong
+        return pb.LoadModelResponse(model=self._model(request.model))
+
+    def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
+        """Drop a model from memory. Raises ModelNotFound, InvalidField."""
+        if not request.model:
+            raise InvalidField("model", "must not be empty")
+        self._repository.unload(request.model)
+        return pb.UnloadModelResponse(model=self._model(request.model))
+
+    def _encode(self, job: Job, event: events.Event) -> asyncio.Future[Picture] | None:
+        """Begin to encode what `event` shows, if it shows something."""
+        match event:
+            case events.Preview():
+                work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type))
+            case events.Finished():
+                work = partial(encode, event.pixels, job.output, **self._finish(job, event))
+            case _:
+                return None
+        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _finish(self, job: Job, event: events.Finished) -> dict[str, Any]:
+        """Return the size asked for, and what is written into the file."""
+        spec = self._repository.spec(job.model)
+        size = (job.width or spec.defaults.width, job.height or spec.defaults.height)
+        return {"size": size, "parameters": _parameters(job, spec, event) if job.output.metadata else None}
+
+    def _model(self, name: str) -> pb.Model:
+        return answers.model(self._repository, self._repository.spec(name))
+
+
+def _parameters(job: Job, spec: ModelSpec, event: events.Finished) -> Parameters:
+    """Return what made the picture of `event`."""
+    _, height, width = event.pixels.shape
+    return Parameters(
+        prompt=event.revised_prompt or job.prompt,
+        negative_prompt=job.negative_prompt,
+        steps=spec.defaults.steps if job.steps is None else job.steps,
+        sampler=job.sampler or spec.defaults.sampler,
+        schedule=job.schedule or spec.defaults.schedule,
+        guidance_scale=spec.defaults.guidance_scale if job.guidance_scale is None else job.guidance_scale,
+        seed=event.seed,
+        width=width,
+        height=height,
+        model=spec.name,
+    )

@@ -1,0 +1,61 @@
+"""Whether requests are welcome, as `grpc.health.v1` says it, for ImageService and for the server as a whole.
+
+NOT_SERVING until the default model has been loaded (or has failed to), while no model can serve, and while draining.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from grpc_health.v1 import health, health_pb2  # type: ignore[import-untyped]
+
+from .models import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .models import Repository, Status
+
+POLL = 0.05  # seconds between two looks at the models
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
+    """The standard health service for `services`; grpcio's own lacks List."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        super().__init__()
+        self._server_status = dict.fromkeys(services, NOT_SERVING)
+
+    async def List(self, _request: object, _context: object) -> Any:  # noqa: N802  # gRPC's name
+        """Tell the health of every service."""
+        check = health_pb2.HealthCheckResponse
+        statuses = {service: check(status=status) for service, status in self._server_status.items()}
+        return health_pb2.HealthListResponse(statuses=statuses)
+
+    async def tell(self, *, serving: bool) -> None:
+        """Set the health of all services; without effect once draining has begun."""
+        for service in tuple(self._server_status):
+            await self.set(service, SERVING if serving else NOT_SERVING)
+
+    async def follow(self, repository: Repository) -> None:
+        """Go on telling whether a model can serve, until cancelled."""
+        await settled(repository)
+        while True:
+            await self.tell(serving=can_serve(repository))
+            await asyncio.sleep(POLL)
+
+
+async def settled(repository: Repository, name: str = "") -> Status:
+    """Return the status of a model once it is no longer loading."""
+    # Models load in threads, which know nothing of event loops.
+    while (status := repository.status(name)).state is State.LOADING:  # noqa: ASYNC110
+        await asyncio.sleep(POLL)
+    return status
+
+
+def can_serve(repository: Repository) -> bool:
+    """Return whether there is a model that is loaded or could be."""
+    return any(repository.status(spec.name).state is not State.FAILED for spec in repository.specs())

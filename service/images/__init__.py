@@ -1,0 +1,1 @@
+"""Pictures as files: pixels to PNG, JPEG and WebP and back, and what is written into them."""

@@ -1,0 +1,73 @@
+"""Where the server listens, and under which certificate; everything wrong with that in one sentence."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import grpc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .config import ServiceConfig
+
+
+class ServeError(Exception):
+    """The server can't start; the message is one line for the one who started it. `exit_code` is the command's."""
+
+    exit_code = 2
+
+
+def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
+    """Give `server` its port and return the address: with port 0 the one that the system chose.
+
+    Raises ServeError: the address is wrong or taken, or certificates are missing or don't fit.
+    """
+    credentials = _credentials(config)
+    host = _probe(config.grpc)
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(config.grpc)
+        else:
+            port = server.add_secure_port(config.grpc, credentials)
+    except RuntimeError as error:
+        raise ServeError(f"can't serve on {config.grpc}: {error}") from error
+    return config.grpc if host is None else f"{host}:{port}"
+
+
+def _probe(address: str) -> str | None:
+    """Return the host of `address`, or None for a Unix socket, after a try to bind it: gRPC won't say what is wrong."""
+    if address.startswith("unix"):
+        return None
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ServeError(f"grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}")
+    try:
+        family, *_, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+            probe.listen(1)
+    except OSError as error:
+        raise ServeError(f"can't serve on {address}: {error.strerror or error}") from error
+    return host
+
+
+def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
+    if config.tls_cert is None or config.tls_key is None:
+        if config.tls_cert or config.tls_key or config.tls_client_ca:
+            raise ServeError("TLS needs both tls_cert and tls_key")
+        return None
+    return grpc.ssl_server_credentials(
+        [(_read(config.tls_key, "tls_key"), _read(config.tls_cert, "tls_cert"))],
+        root_certificates=None if config.tls_client_ca is None else _read(config.tls_client_ca, "tls_client_ca"),
+        require_client_auth=config.tls_client_ca is not None,
+    )
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ServeError(f"{name} {path} can't be read: {error.strerror}") from error

@@ -1,0 +1,159 @@
+"""ImageService over grpc.aio: calls in, calls out.
+
+What happens between is the business of `api`; what an error becomes, that of `status`. Each call leaves one line in
+the log: its id, what it asked for in numbers, how it ended and where the time went; never a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import uuid4
+
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+from .status import to_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from google.protobuf.message import Message
+    from grpc.aio import ServicerContext
+
+    from .api import ImageApi
+
+    Context: TypeAlias = ServicerContext[Message, Message]
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "x-request-id"
+_PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
+
+
+# The methods bear the names of the contract.
+# ruff: noqa: N802
+
+
+class ImageServicer(pb_grpc.ImageServiceServicer):
+    """The adapter. `idle` is set while no call is under way, counted until its last byte is sent."""
+
+    def __init__(self, api: ImageApi) -> None:
+        self._api = api
+        self._active = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    async def GenerateImages(self, request: pb.GenerateImagesRequest, context: Context) -> pb.GenerateImagesResponse:
+        """Make all pictures and answer once."""
+        async with self._call(context, request) as call:
+            answer = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
+            call.done(answer)
+            return answer
+
+    # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled, and rows must go now.
+    async def StreamImages(self, request: pb.StreamImagesRequest, context: Context) -> None:  # type: ignore[override]
+        """Make the pictures and tell of it as it happens."""
+        async with self._call(context, request) as call:
+            stream = self._api.stream(request, caller=peer(context), deadline=deadline(context))
+            async with aclosing(stream) as responses:
+                async for response in responses:
+                    if response.HasField("completed"):
+                        call.done(response.completed)
+                    await context.write(response)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """List the models."""
+        async with self._call(context, request):
+            return self._api.list_models(request)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """Tell what a model is."""
+        async with self._call(context, request):
+            return self._api.get_model(request)
+
+    async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
+        """Bring a model into memory."""
+        async with self._call(context, request):
+            return await self._api.load_model(request)
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
+        """Drop a model from memory."""
+        async with self._call(context, request):
+            return self._api.unload_model(request)
+
+    @asynccontextmanager
+    async def _call(self, context: Context, request: Message) -> AsyncGenerator[Call]:
+        """Carry one call: count it, end it with the status of what is raised inside, and log it."""
+        call = Call(request, request_id(context))
+        self._count(context)
+        context.set_trailing_metadata(((REQUEST_ID, call.id),))
+        try:
+            yield call
+        except asyncio.CancelledError:
+            call.outcome = "CANCELLED"
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status and no traceback
+            status = to_status(error)
+            call.outcome = status.code.name
+            await context.abort(status.code, status.message, (*status.trailing, (REQUEST_ID, call.id)))
+        finally:
+            log.info("%s", call)
+
+    def _count(self, context: Context) -> None:
+        def uncount(_: object) -> None:
+            self._active -= 1
+            if not self._active:
+                self.idle.set()
+
+        self._active += 1
+        self.idle.clear()
+        context.add_done_callback(uncount)  # type: ignore[arg-type]  # the stub knows no plain functions
+
+
+class Call:
+    """What the log says of one call; times are seconds."""
+
+    def __init__(self, request: Message, id_: str) -> None:
+        self.id = id_
+        self.outcome = "OK"
+        self._name = request.DESCRIPTOR.name.removesuffix("Request")
+        self._began = time.monotonic()
+        self._queue = 0.0
+        asked = getattr(request, "generation", request)
+        self._model = getattr(asked, "model", "")
+        self._count = getattr(asked, "count", 0)
+
+    def done(self, answer: pb.GenerateImagesResponse | pb.Completed) -> None:
+        """Note which model answered with how many pictures, and how long they waited."""
+        self._model, self._count = answer.model, answer.usage.images
+        self._queue = answer.timings.queue.ToMicroseconds() / 1e6
+
+    def __str__(self) -> str:
+        run = time.monotonic() - self._began - self._queue
+        return (
+            f"{self._name} id={self.id} model={self._model!r} count={self._count} status={self.outcome} "
+            f"queue={self._queue:.3f} run={run:.3f}"
+        )
+
+
+def request_id(context: Context) -> str:
+    """Return the caller's `x-request-id` if it is a plain word, else a fresh one."""
+    given = dict(context.invocation_metadata() or ()).get(REQUEST_ID, "")
+    return given if isinstance(given, str) and _PLAIN_ID.fullmatch(given) else uuid4().hex
+
+
+def peer(context: Context) -> str:
+    """Return the caller's address without its port: `ipv4:10.0.0.7`."""
+    address = context.peer()
+    return address.rpartition(":")[0] if address.startswith(("ipv4:", "ipv6:")) else address
+
+
+def deadline(context: Context) -> float | None:
+    """Return the call's deadline as a point of `time.monotonic`, or None where it has none."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining

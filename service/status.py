@@ -1,0 +1,126 @@
+"""From the error tree to gRPC, in one table.
+
+Every answer carries `google.rpc.Status` in the trailer `grpc-status-details-bin` (see google/rpc/error_details.proto):
+
+- ErrorInfo always: the reason, the domain `tintype` and facts for programs;
+- BadRequest for invalid fields: one violation for each;
+- RetryInfo where somebody knows when to come back.
+
+Clients cut a call whose trailers are too long and lose the error, so all of it stays below `MAX_TRAILERS`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import grpc
+from google.protobuf.any_pb2 import Any as Packed
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # .pyi without py.typed
+
+from .errors import (
+    Cancelled,
+    DeadlineExceeded,
+    GenerationFailed,
+    InvalidRequest,
+    ModelBroken,
+    ModelNotFound,
+    OutOfMemory,
+    QueueFull,
+    RetryLater,
+    TintypeError,
+    Unavailable,
+    Unsupported,
+)
+
+log = logging.getLogger(__name__)
+
+DOMAIN = "tintype"
+DETAILS = "grpc-status-details-bin"
+MAX_TRAILERS = 6_000  # bytes as sent: the message percent-encoded, the details in base64
+MAX_VIOLATIONS = 16
+
+STATUS: dict[type[TintypeError], grpc.StatusCode] = {
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    ModelBroken: grpc.StatusCode.FAILED_PRECONDITION,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    OutOfMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Cancelled: grpc.StatusCode.CANCELLED,
+    GenerationFailed: grpc.StatusCode.INTERNAL,
+    TintypeError: grpc.StatusCode.INTERNAL,
+}
+
+# Longest text in bytes of UTF-8, tried one after the other until the whole fits.
+_LENGTHS = (1200, 600, 300, 150, 75, 30)
+
+
+class Status(NamedTuple):
+    """What a call ends with: code, message, and the trailing metadata that carry the details."""
+
+    code: grpc.StatusCode
+    message: str
+    trailing: tuple[tuple[str, bytes], ...]
+
+
+def to_status(error: Exception) -> Status:
+    """Return what the call that failed with `error` ends with.
+
+    An error from outside the tree is a fault of ours: it is logged with its traceback, and the caller learns only
+    that it happened.
+    """
+    if not isinstance(error, TintypeError):
+        log.error("unexpected %s", type(error).__name__, exc_info=error)
+        error = TintypeError("something went wrong inside the server; its log says what")
+    statuses = (_status(error, length) for length in _LENGTHS)
+    return next((status for status in statuses if size(status) < MAX_TRAILERS), _status(error, _LENGTHS[-1]))
+
+
+def size(status: Status) -> int:
+    """Return how many bytes of a trailer `status` takes at most: percent-encoding triples, base64 adds a third."""
+    percent_encoded = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in status.message.encode())
+    return percent_encoded + sum(-(-len(value) // 3) * 4 + len(key) for key, value in status.trailing)
+
+
+def _status(error: TintypeError, length: int) -> Status:
+    code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    message = _cut(error.message, length)
+    status = status_pb2.Status(code=code.value[0], message=message, details=_details(error, length))
+    return Status(code, message, ((DETAILS, status.SerializeToString()),))
+
+
+def _details(error: TintypeError, length: int) -> list[Packed]:
+    facts = {_cut(key, length): _cut(value, length) for key, value in list(error.metadata.items())[:8]}
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts))]
+    if isinstance(error, InvalidRequest):
+        details.append(_packed(_bad_request(error, length)))
+    if isinstance(error, RetryLater) and error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(error.retry_after * 1000))
+        details.append(_packed(retry))
+    return details
+
+
+def _bad_request(error: InvalidRequest, length: int) -> error_details_pb2.BadRequest:
+    violation = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            violation(field=_cut(fault.field, length), description=_cut(fault.problem, length))
+            for fault in error.violations[:MAX_VIOLATIONS]
+        ]
+    )
+
+
+def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo) -> Packed:
+    packed = Packed()
+    packed.Pack(detail)
+    return packed
+
+
+def _cut(text: str, length: int) -> str:
+    """Return `text` within `length` bytes of UTF-8, with an ellipsis where something is missing."""
+    data = text.encode(errors="replace")
+    return text if len(data) <= length else data[: length - 3].decode(errors="ignore") + "…"

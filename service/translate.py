@@ -1,0 +1,130 @@
+"""From a request of `tintype.v1` to a Job: what the contract says of fields that are left out, and of wrong ones.
+
+All that is wrong with a request is told at once. Fields are named as in GenerateImagesRequest, whichever call they
+came by: `steps`, `output.quality`, `loras[1].weight`, `previews.count`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import InvalidField, InvalidRequest, Violation
+from .job import Job, Lora, Output, Previews
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tintype.v1 import image_service_pb2 as pb
+
+T = TypeVar("T")
+
+MAX_LORAS = 8
+MAX_CALLER = 256  # characters
+
+# By what zero, or the empty text, means: take the default; exactly itself; take the default, and zero is a value.
+DEFAULT_WHEN_ZERO = ("model", "count", "width", "height", "sampler", "schedule", "quality", "style")
+AS_IT_IS = ("prompt", "negative_prompt", "image", "mask", "priority", "prompt_weighting")
+OPTIONAL = ("steps", "guidance_scale", "guidance_rescale", "eta", "seed", "strength")
+
+
+def job_from_pb(
+    request: pb.GenerateImagesRequest,
+    previews: pb.Previews | None = None,
+    *,
+    caller: str = "",
+    deadline: float | None = None,
+) -> Job:
+    """Return the job that `request` asks for.
+
+    `caller` is who asks unless the request says so; `deadline` is the call's, a point of `time.monotonic`: the
+    earlier of it and the request's `timeout` counts. Raises InvalidRequest with every field that is wrong.
+    """
+    faults: list[Violation] = []
+    job = _build(
+        Job,
+        {
+            **_fields(request),
+            "output": _output(request.output, faults),
+            "previews": _previews(previews, faults),
+            "loras": _loras(request, faults),
+            "caller": _caller(request, faults) or caller,
+            "deadline": _deadline(request, deadline, faults),
+        },
+        faults,
+    )
+    if faults:
+        raise InvalidRequest(faults)
+    return job
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    zero = {name: getattr(message, name) for name in DEFAULT_WHEN_ZERO if getattr(message, name)}
+    plain = {name: getattr(message, name) for name in AS_IT_IS}
+    optional = {name: _decimal(getattr(message, name)) for name in OPTIONAL if message.HasField(name)}
+    return {**plain, **zero, **optional}
+
+
+def _output(message: pb.OutputFormat, faults: list[Violation]) -> Output:
+    values: dict[str, Any] = {"metadata": not message.omit_metadata, "alpha": message.alpha}
+    if message.mime_type:
+        values["mime_type"] = message.mime_type
+    if message.HasField("quality"):
+        values["quality"] = message.quality
+    return _build(Output, values, faults, "output.")
+
+
+def _previews(message: pb.Previews | None, faults: list[Violation]) -> Previews:
+    names = ("count", "every", "mime_type")
+    values = {name: getattr(message, name) for name in names if message and getattr(message, name)}
+    return _build(Previews, values, faults, "previews.")
+
+
+def _loras(request: pb.GenerateImagesRequest, faults: list[Violation]) -> tuple[Lora, ...]:
+    if len(request.loras) > MAX_LORAS:
+        faults.append(Violation("loras", f"takes at most {MAX_LORAS}, not {len(request.loras)}"))
+    return tuple(_lora(f"loras[{i}].", lora, faults) for i, lora in enumerate(request.loras[:MAX_LORAS]))
+
+
+def _lora(prefix: str, message: pb.Lora, faults: list[Violation]) -> Lora:
+    if not message.name:
+        faults.append(Violation(f"{prefix}name", "must not be empty"))
+    weight = {"weight": _decimal(message.weight)} if message.HasField("weight") else {}
+    found: list[Violation] = []
+    lora = _build(Lora, {"name": message.name, **weight}, found, "loras.")
+    faults += [Violation(prefix + fault.field.removeprefix("loras."), fault.problem) for fault in found]
+    return lora
+
+
+def _caller(request: pb.GenerateImagesRequest, faults: list[Violation]) -> str:
+    if len(request.caller) > MAX_CALLER:
+        faults.append(Violation("caller", f"must be at most {MAX_CALLER} characters, not {len(request.caller)}"))
+    return request.caller
+
+
+def _deadline(request: pb.GenerateImagesRequest, deadline: float | None, faults: list[Violation]) -> float | None:
+    if not request.HasField("timeout"):
+        return deadline
+    timeout = request.timeout.seconds + request.timeout.nanos / 1e9
+    if timeout <= 0:
+        faults.append(Violation("timeout", f"must be above 0 seconds, not {timeout:g}"))
+    mine = time.monotonic() + timeout
+    return mine if deadline is None else min(mine, deadline)
+
+
+def _build(make: Callable[..., T], values: dict[str, Any], faults: list[Violation], prefix: str = "") -> T:
+    """Return `make(**values)`; what it refuses is noted and left at its default, so that later faults show as well."""
+    while True:
+        try:
+            return make(**values)
+        except InvalidField as error:
+            faults += error.violations
+            name = error.field.removeprefix(prefix)
+            values = {key: value for key, value in values.items() if key != name} if name in values else {}
+            if name == "prompt":
+                values["prompt"] = "-"  # the only field without a default
+
+
+def _decimal(value: float) -> float:
+    """Return the number that somebody typed: 0.7 travels as the float 0.69999999, and 10 steps of it would be 6."""
+    return value if isinstance(value, int) else float(f"{value:.7g}")
