@@ -32,7 +32,9 @@ RANGES: dict[str, tuple[float, float]] = {
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not isfinite(value) or not low <= value <= high:
-        raise InvalidField(name, f"must be {low:g} to {high:g}, not {value:g}")
+        raise InvalidField(
+            name, f"must be {low} to {high}, not {value if isinstance(value, int) else format(value, 'g')}"
+        )
 
 
 def _check_mime_type(name: str, value: str) -> None:

@@ -1,0 +1,189 @@
+"""From a request to a job: defaults, and every fault of a request at once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from tintype.service import job as jobs
+from tintype.service import translate
+from tintype.service.errors import InvalidRequest
+from tintype.service.translate import job_from_pb
+from tintype.v1 import image_service_pb2 as pb
+
+
+def request(**fields: Any) -> pb.GenerateImagesRequest:
+    return pb.GenerateImagesRequest(**{"prompt": "a lake", **fields})
+
+
+def faults(*args: Any, **kwargs: Any) -> dict[str, str]:
+    """Return what is wrong with a request, by field."""
+    with pytest.raises(InvalidRequest) as caught:
+        job_from_pb(*args, **kwargs)
+    return {violation.field: violation.problem for violation in caught.value.violations}
+
+
+def test_every_field_of_the_contract_is_read() -> None:
+    """No field of the request is forgotten."""
+    known = {*translate.DEFAULT_WHEN_ZERO, *translate.AS_IT_IS, *translate.OPTIONAL}
+    apart = {"loras", "output", "timeout", "caller"}
+    assert known | apart == set(pb.GenerateImagesRequest.DESCRIPTOR.fields_by_name)
+
+
+def test_left_out_means_the_default() -> None:
+    """A bare request is a job with nothing but a prompt."""
+    assert job_from_pb(request()) == jobs.Job(prompt="a lake")
+    assert job_from_pb(request(), pb.Previews()) == jobs.Job(prompt="a lake")
+
+
+def test_zero_is_a_value_where_the_contract_says_so() -> None:
+    """Optional fields keep their zero; others take it for left out."""
+    job = job_from_pb(request(guidance_scale=0, guidance_rescale=0, eta=0, seed=0, count=0, width=0, height=0))
+    assert (job.guidance_scale, job.guidance_rescale, job.eta, job.seed) == (0, 0, 0, 0)
+    assert (job.count, job.width, job.height) == (1, None, None)
+    assert job_from_pb(request(output=pb.OutputFormat(quality=0))).output.quality == 0
+
+
+def test_all_that_is_said_arrives() -> None:
+    """Each field ends up in the job, in the job's words."""
+    asked = request(
+        model="sd",
+        negative_prompt="rain",
+        count=3,
+        width=640,
+        height=480,
+        steps=12,
+        guidance_scale=6.5,
+        guidance_rescale=0.7,
+        sampler="euler",
+        schedule="karras",
+        eta=0.25,
+        seed=2**63 - 1,
+        image=b"i",
+        mask=b"m",
+        strength=0.6,
+        loras=[pb.Lora(name="a", weight=0.3), pb.Lora(name="b")],
+        output=pb.OutputFormat(mime_type="image/webp", quality=80, omit_metadata=True, alpha=True),
+        priority=-5,
+        caller="me",
+        prompt_weighting=True,
+        quality="hd",
+        style="vivid",
+    )
+    assert job_from_pb(asked, pb.Previews(every=2, mime_type="image/png"), caller="you", deadline=9.0) == jobs.Job(
+        prompt="a lake",
+        model="sd",
+        negative_prompt="rain",
+        count=3,
+        width=640,
+        height=480,
+        steps=12,
+        guidance_scale=6.5,
+        guidance_rescale=0.7,
+        sampler="euler",
+        schedule="karras",
+        eta=0.25,
+        seed=2**63 - 1,
+        image=b"i",
+        mask=b"m",
+        strength=0.6,
+        loras=(jobs.Lora("a", 0.3), jobs.Lora("b", 1.0)),
+        output=jobs.Output("image/webp", 80, metadata=False, alpha=True),
+        previews=jobs.Previews(every=2, mime_type="image/png"),
+        priority=-5,
+        caller="me",
+        deadline=9.0,
+        prompt_weighting=True,
+        quality="hd",
+        style="vivid",
+    )
+
+
+@pytest.mark.parametrize("typed", [0.1, 0.7, 0.8, 7.5, 12.34, 1e-3])
+def test_numbers_are_those_that_were_typed(typed: float) -> None:
+    """A decimal survives its way through a 32 bit float."""
+    assert job_from_pb(request(guidance_scale=typed)).guidance_scale == typed
+
+
+def test_every_fault_is_told_at_once() -> None:
+    """A request in which nothing is right names everything that is wrong, by the contract's names."""
+    asked = pb.GenerateImagesRequest(
+        prompt="  ",
+        negative_prompt="x" * 32_001,
+        count=11,
+        width=5000,
+        height=-1,
+        steps=0,
+        guidance_scale=float("nan"),
+        guidance_rescale=2,
+        eta=-1,
+        seed=-1,
+        mask=b"m",
+        strength=0.5,
+        loras=[pb.Lora(name="a"), pb.Lora(weight=5)],
+        output=pb.OutputFormat(mime_type="image/gif", quality=101),
+        priority=101,
+        timeout=Duration(seconds=-1),
+        caller="x" * 257,
+    )
+    found = faults(asked, pb.Previews(count=65, mime_type="text/plain"))
+    assert found == {
+        "prompt": "must not be empty",
+        "negative_prompt": "must be at most 32000 characters, not 32001",
+        "count": "must be 1 to 10, not 11",
+        "width": "must be 16 to 4096, not 5000",
+        "height": "must be 16 to 4096, not -1",
+        "steps": "must be 1 to 150, not 0",
+        "guidance_scale": "must be 0 to 50, not nan",
+        "guidance_rescale": "must be 0 to 1, not 2",
+        "eta": "must be 0 to 1, not -1",
+        "seed": "must be 0 to 9223372036854775807, not -1",
+        "mask": "needs image",
+        "strength": "needs image",
+        "loras[1].name": "must not be empty",
+        "loras[1].weight": "must be -4 to 4, not 5",
+        "output.mime_type": "must be one of image/png, image/jpeg, image/webp, not 'image/gif'",
+        "output.quality": "must be 0 to 100, not 101",
+        "priority": "must be -100 to 100, not 101",
+        "timeout": "must be above 0 seconds, not -1",
+        "caller": "must be at most 256 characters, not 257",
+        "previews.count": "must be 0 to 64, not 65",
+        "previews.mime_type": "must be one of image/png, image/jpeg, image/webp, not 'text/plain'",
+    }
+
+
+@pytest.mark.parametrize("name", jobs.RANGES)
+def test_each_range_is_checked_for_its_own_field(name: str) -> None:
+    """A number outside its range is one violation, of its field alone."""
+    low, high = jobs.RANGES[name]
+    beyond = high * 2 + 1 if high < 2**31 else low - 1
+    extra = {"image": b"i"} if name == "strength" else {}
+    assert list(faults(request(**{name: type(low)(beyond)}, **extra))) == [name]
+
+
+def test_previews_take_count_or_every() -> None:
+    """Both at once are refused."""
+    assert faults(request(), pb.Previews(count=1, every=1)) == {"previews": "takes count or every, not both"}
+
+
+def test_too_many_loras_are_refused() -> None:
+    """Nine adapters are one too many."""
+    assert faults(request(loras=[pb.Lora(name="a")] * 9)) == {"loras": "takes at most 8, not 9"}
+
+
+def test_timeout_counts_from_now() -> None:
+    """The timeout becomes a deadline, unless the call's own comes first."""
+    asked = request(timeout=Duration(seconds=5, nanos=500_000_000))
+    now = time.monotonic()
+    assert job_from_pb(asked).deadline == pytest.approx(now + 5.5, abs=0.5)
+    assert job_from_pb(asked, deadline=now + 60).deadline == pytest.approx(now + 5.5, abs=0.5)
+    assert job_from_pb(asked, deadline=now + 1).deadline == now + 1
+
+
+def test_the_caller_is_who_the_request_says() -> None:
+    """The peer counts only where the request names nobody."""
+    assert job_from_pb(request(), caller="peer").caller == "peer"
+    assert job_from_pb(request(caller="me"), caller="peer").caller == "me"
