@@ -146,6 +146,10 @@ def make_table(
         raise OutOfRange("steps", steps, f"must be 1 to {diffusion.train_steps}")
     if not 0 <= start < steps:
         raise OutOfRange("start", start, f"must be 0 to {steps - 1}, one less than the steps")
+    if sigmas is not None and not diffusion.flow:
+        raise Incompatible("sigmas", sigmas, "are for flow models only")
+    if sigmas is not None and len(sigmas) != steps:
+        raise OutOfRange("sigmas", sigmas, f"must be {steps} levels, one a step")
     name, schedule = resolve(diffusion, sampler, schedule)
     row = SAMPLERS[name]
     layout = row.flow_layout if diffusion.flow else row.layout

@@ -37,29 +37,28 @@ def exponential(own: Floats, low: float, high: float) -> Floats:
 
 def beta(own: Floats, low: float, high: float) -> Floats:
     """Spread sigma by the quantiles of Beta(0.6, 0.6), dense at both ends: Lee et al. 2407.12173."""
-    quantiles = np.array([beta_quantile(q, 0.6) for q in np.linspace(1, 0, len(own))])
+    quantiles = beta_quantiles(np.linspace(1, 0, len(own)), 0.6)
     return np.append(low + quantiles * (high - low), 0.0)
 
 
-def beta_quantile(q: float, a: float) -> float:
-    """Return the q-quantile of Beta(a, a) by bisection, to float64's precision."""
-    if q > 0.5:  # the density is symmetric
-        return 1 - beta_quantile(1 - q, a)
-    low, high = 0.0, 0.5
-    for _ in range(80):
+def beta_quantiles(q: Floats, a: float) -> Floats:
+    """Return the q-quantiles [n] of Beta(a, a), by bisection to float64's precision."""
+    target = np.minimum(q, 1 - q)  # the density is symmetric: look in the lower half
+    low, high = np.zeros_like(target), np.full_like(target, 0.5)
+    for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if _beta_cdf(middle, a) < q else (low, middle)
-    return high if q else 0.0
+        below = _beta_cdf(middle, a) < target
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    high[target == 0] = 0.0
+    return np.where(q > target, 1 - high, high)
 
 
-def _beta_cdf(x: float, a: float) -> float:
-    """Return the regularised incomplete beta function I_x(a, a) for x <= 1/2: DLMF 8.17.8, a power series."""
+def _beta_cdf(x: Floats, a: float) -> Floats:
+    """Return the regularised incomplete beta function I_x(a, a) for x [n] <= 1/2: DLMF 8.17.8, as a power series."""
+    k = np.arange(55)
+    factors = np.cumprod(np.append(1.0, (k[1:] - a) / k[1:])) / (a + k)  # (1 - a)_k / k! / (a + k)
     norm = math.exp(math.lgamma(2 * a) - 2 * math.lgamma(a))
-    total, factor = 0.0, 1.0  # factor = (1 - a)_k / k! x^k
-    for k in range(60):
-        total += factor / (a + k)
-        factor *= (k + 1 - a) / (k + 1) * x
-    return float(norm * x**a * total)
+    return np.asarray(norm * x**a * (x[:, None] ** k @ factors))
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -70,7 +69,7 @@ SCHEDULES: dict[str, Schedule] = {
     "beta": beta,
 }
 
-ALIASES = {"simple": "normal", "uniform": "normal", "default": "normal", "lu_lambdas": "lu"}
+ALIASES = {"simple": "normal", "uniform": "normal", "lu_lambdas": "lu"}
 
 
 def schedule_name(name: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tintype.service.numerics import Diffusion, Table, make_table
 from tintype.service.numerics.table import Floats
 
@@ -33,7 +34,7 @@ def both(**settings: Any) -> list[Settings]:
     return [settings, {**settings, **V}]
 
 
-CASES = {
+CASES: dict[str, list[Settings]] = {
     "DDIM": [
         *spaced(**LATENT_DDIM),
         {**V, "clip_sample": False, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
@@ -94,7 +95,7 @@ CASES = {
         {"use_dynamic_shifting": True, "time_shift_type": "linear", "shift_terminal": 0.1},
     ],
 }
-STEPS = {"LCM": (1, 4, 8), "EulerAncestralDiscrete": (1, 4, 20)}
+STEPS: dict[str, tuple[int, ...]] = {"LCM": (1, 4, 8), "EulerAncestralDiscrete": (1, 4, 20)}
 TOLERANCE = {
     # diffusers' coefficients of order 2 and 3 are float32 differences of nearly equal numbers.
     "DEISMultistep": 2e-5,
@@ -122,8 +123,7 @@ def run_diffusers(
     scheduler: Any, start: Floats, noises: Floats, monkeypatch: pytest.MonkeyPatch, frame: Floats, eta: Settings
 ) -> Floats:
     """Return our x after every call, as diffusers has it; frame [n + 1] is ours over theirs."""
-    import torch  # noqa: PLC0415
-
+    torch = pytest.importorskip("torch")
     module, calls, states = sys.modules[type(scheduler).__module__], [0], []
     if hasattr(module, "randn_tensor"):
         monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: torch.from_numpy(noises[calls[0]]))

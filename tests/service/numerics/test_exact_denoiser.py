@@ -1,8 +1,8 @@
 """Samplers where the answer is known: data N(MU, S^2), whose exact denoiser is a straight line.
 
 E[x0 | x] = MU + alpha S^2 / (alpha^2 S^2 + sigma^2) (x - alpha MU), and along the probability flow
-(x - alpha MU) / sqrt(alpha^2 S^2 + sigma^2) does not change. No model, no luck, no tolerance for noise: as everything is
-linear and Gaussian, mean and variance of stochastic samplers are propagated exactly, as the limit of many seeds.
+(x - alpha MU) / sqrt(alpha^2 S^2 + sigma^2) does not change. As everything is linear and Gaussian, mean and
+variance of stochastic samplers are propagated exactly: the limit of infinitely many seeds.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def mean_and_variance(table: Table, prediction: Prediction) -> tuple[float, floa
 
 
 def smooth_path(n: int, prediction: Prediction = Prediction.EPSILON) -> Path:
-    """n even steps in lambda, away from the singular ends."""
+    """N even steps in lambda, away from the singular ends."""
     lambdas = np.linspace(-1.5, 2.5, n + 1)
     alphas, sigmas = 1 / np.sqrt(1 + np.exp(-2 * lambdas)), 1 / np.sqrt(1 + np.exp(2 * lambdas))
     if prediction is Prediction.FLOW:
@@ -199,7 +199,7 @@ PAIRS = [(kind, name) for kind, d in DIFFUSIONS.items() for name in SAMPLERS if 
 def test_reaches_the_data(kind: str, name: str) -> None:
     """From pure noise, every sampler ends with the data's mean and variance, over all seeds, as steps grow."""
     diffusion = DIFFUSIONS[kind]
-    steps = 50 if name == "lcm" else 200
+    steps = 50 if name == "lcm" else 125
     mean, variance = mean_and_variance(make_table(diffusion, steps, sampler=name), diffusion.prediction)
     if name == "lcm":  # jumps to E[x0 | x] at the end: right mean, less spread
         assert mean == pytest.approx(MU, abs=0.05)

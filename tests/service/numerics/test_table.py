@@ -1,6 +1,7 @@
 """The table, and one row's way along it."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tintype.service.numerics import SAMPLERS, Diffusion, Table, TorchNoise, Trajectory, make_table
-from tintype.service.numerics.table import Floats
 from tintype.service.numerics.trajectory import Latents
+
+if TYPE_CHECKING:
+    from tintype.service.numerics.table import Floats
 
 SHAPE = (2, 4, 3)
 DIFFUSION = Diffusion.from_config(
@@ -37,7 +40,7 @@ class Recorded:
 
 
 def network(x: Latents, timestep: float) -> Latents:
-    return (np.tanh(x[::-1] + timestep / 1000) * np.float32(0.7) + x * np.float32(0.3)).astype(np.float32)
+    return np.asarray(np.tanh(x[::-1] + timestep / 1000) * 0.7 + x * 0.3, np.float32)
 
 
 def follow(trajectory: Trajectory) -> Latents:
@@ -109,7 +112,10 @@ def test_a_row_leaves_its_inputs_alone() -> None:
 def test_start_leaves_out_the_noisy_end(steps: int, start: int, sampler: str) -> None:
     """A late start calls the model at the last points of the full run, and reads no history that it has not got."""
     start %= steps
-    full, late = make_table(DIFFUSION, steps, sampler=sampler), make_table(DIFFUSION, steps, sampler=sampler, start=start)
+    full, late = (
+        make_table(DIFFUSION, steps, sampler=sampler),
+        make_table(DIFFUSION, steps, sampler=sampler, start=start),
+    )
     kept = {"heun": 2 * (steps - start) - 1, "plms": steps - start + (steps - start > 1)}.get(sampler, steps - start)
     assert len(late) == kept
     own = {"heun": full.timesteps[2 * start :], "plms": np.unique(full.timesteps)[::-1][start:]}

@@ -1,0 +1,56 @@
+"""Schedules of noise levels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tintype.service.numerics import SCHEDULES
+from tintype.service.numerics.schedules import beta_quantiles, exponential, karras, normal
+
+OWN = np.linspace(10, 0.05, 12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@settings(max_examples=20)
+@given(n=st.integers(1, 60), low=st.floats(1e-3, 0.5), high=st.floats(1, 4096))
+def test_falls_from_high_through_low_to_zero(name: str, n: int, low: float, high: float) -> None:
+    """Every schedule covers its range, falls strictly, and ends in 0."""
+    sigmas = SCHEDULES[name](np.linspace(high, low, n) if n > 1 else np.array([high]), low, high)
+    assert len(sigmas) == n + 1
+    assert sigmas[-1] == 0
+    assert (np.diff(sigmas) < 0).all()
+    assert sigmas[0] == pytest.approx(high, rel=1e-9)
+    assert n == 1 or sigmas[-2] == pytest.approx(low, rel=1e-6)
+
+
+def test_karras_is_even_in_the_seventh_root() -> None:
+    """Karras et al., eq. 5."""
+    np.testing.assert_allclose(np.diff(karras(OWN, 0.03, 14.6)[:-1] ** (1 / 7), 2), 0, atol=1e-12)
+
+
+def test_exponential_is_even_in_the_logarithm() -> None:
+    """Each level is the same share of the one before."""
+    sigmas = exponential(OWN, 0.03, 14.6)[:-1]
+    np.testing.assert_allclose(sigmas[1:] / sigmas[:-1], (0.03 / 14.6) ** (1 / 11))
+
+
+def test_normal_keeps_the_models_own() -> None:
+    """The model's own levels pass unchanged, whatever the range."""
+    np.testing.assert_array_equal(normal(OWN, 1e-9, 1e9)[:-1], OWN)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_quantiles_of_beta(qs: list[float]) -> None:
+    """Beta(1/2, 1/2) is the arcsine law, Beta(1, 1) the uniform one: their quantiles are known."""
+    q = np.array(qs)
+    np.testing.assert_allclose(beta_quantiles(q, 0.5), np.sin(np.pi * q / 2) ** 2, atol=1e-12)
+    np.testing.assert_allclose(beta_quantiles(q, 1.0), q, atol=1e-12)
+
+
+def test_quantiles_of_the_schedule() -> None:
+    """Beta(0.6, 0.6), against values of scipy 1.17.1, stats.beta.ppf."""
+    q = np.array([1e-3, 0.1, 0.25, 0.5, 0.9])
+    scipy = [1.855873851745199e-05, 0.03958440558878085, 0.17568037865269498, 0.5, 0.9604155944112192]
+    np.testing.assert_allclose(beta_quantiles(q, 0.6), scipy, rtol=1e-9)
