@@ -17,6 +17,7 @@ from optimum.exporters.utils import get_diffusion_models_for_export
 from .quiet import quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 OPSET = 18
@@ -48,11 +49,20 @@ def write_companions(pipeline: Any, folder: Path) -> None:
     """Write what is no graph: model_index.json, the tokenizers and the training noise (diffusers' scheduler/)."""
     with quiet():
         pipeline.save_config(folder)
-        pipeline.scheduler.save_pretrained(folder / "scheduler")
+        write_noise(pipeline.scheduler, folder / "scheduler")
         for name in TOKENIZERS:
             if getattr(pipeline, name, None) is not None:
                 getattr(pipeline, name).save_pretrained(folder / name)
     _strip(folder / "model_index.json")
+
+
+def write_noise(scheduler: Any, folder: Path) -> None:
+    """Write scheduler_config.json with what its author has set, and no more.
+
+    Which spacing of timesteps holds where none is set depends on the sampler, which each request chooses.
+    """
+    scheduler.save_pretrained(folder)
+    _strip(folder / "scheduler_config.json", scheduler.config.get("_use_default_values", ()))
 
 
 def _save_config(module: Any, folder: Path) -> None:
@@ -64,7 +74,7 @@ def _save_config(module: Any, folder: Path) -> None:
     _strip(folder / "config.json")
 
 
-def _strip(path: Path) -> None:
+def _strip(path: Path, keys: Collection[str] = ()) -> None:
     settings = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: value for key, value in settings.items() if key not in PRIVATE}
+    kept = {key: value for key, value in settings.items() if key not in {*PRIVATE, *keys}}
     path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")

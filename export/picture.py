@@ -6,12 +6,13 @@ Both take a `Job`; picture k of it has seed `seed + k`, and both return pixels [
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from tintype.service.engine import DeviceThread, Engine, Failed, Finished
+
+from tintype.service.engine.engine import Engine
+from tintype.service.engine.events import Failed, Finished
 from tintype.service.models import Repository
 
 from .quiet import quiet
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
     from tintype.service.job import Job
 
     Pixels = npt.NDArray[np.float32]
@@ -31,15 +33,16 @@ class Studio:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._repository = Repository(folders, providers=("cpu",))
-        self._device = DeviceThread(Engine(self._repository))
+        self._engine = Engine(self._repository)
 
     def draw(self, job: Job) -> Pixels:
         """Draw all pictures of `job`. Raises what the engine says is wrong, a TintypeError."""
-        return asyncio.run(self._draw(job))
-
-    async def _draw(self, job: Job) -> Pixels:
+        self._repository.wait(job.model)
+        self._engine.admit(job)
+        while self._engine.busy:
+            self._engine.step()
         pixels: dict[int, Pixels] = {}
-        async for event in self._device.events(job):
+        for _, event in self._engine.collect():
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, Finished):
@@ -50,7 +53,6 @@ class Studio:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._device.close()
         self._repository.close()
 
 

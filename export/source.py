@@ -39,7 +39,7 @@ class Source:
 def find(location: str) -> Source:
     """Look at `location` and return what is there. Raises Refused, with what would be right."""
     path = Path(location).expanduser()
-    if path.is_dir():
+    if location and path.is_dir():
         return _described(str(path), _local_index(path), _read(path / "README.md"))
     if path.is_file():
         raise Refused(f"{location} is {_kind_of(path)}, not a folder with a {INDEX}; {_advice(path)}")

@@ -21,6 +21,8 @@ import torch
 import transformers
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from .graphs import write_noise
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -170,6 +172,7 @@ def make(family: str, folder: Path, *, seed: int = 0) -> Path:
         pipeline = FAMILIES[family]()
     enliven(pipeline)
     pipeline.save_pretrained(folder / family)
+    write_noise(pipeline.scheduler, folder / family / "scheduler")  # as sparse as the published ones
     return folder / family
 
 

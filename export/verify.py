@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
 from tintype.service.job import Job
 
 from .graphs import GRAPH

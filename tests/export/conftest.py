@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tintype import export
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def exported(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPath
     root = tmp_path_factory.mktemp("exported")
 
     @cache
-    def folder(family: str, precision: str = "fp32") -> Path:
+    def made(family: str, precision: str) -> Path:
         out = root / f"{family}-{precision}"
         code = export.main([str(pipelines(family)), str(out), "--precision", precision, "--no-verify"])
         assert code == 0
         return out
 
-    return folder
+    return lambda family, precision="fp32": made(family, precision)

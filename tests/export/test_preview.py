@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from tintype.export.preview import fit, smooth_latents
 
 if TYPE_CHECKING:

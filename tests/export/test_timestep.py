@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+
 from tintype.export.sessions import Graph
 from tintype.export.timestep import ScalarTimestep, add_batch_axis
 

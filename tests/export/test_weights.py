@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from tintype.export.sessions import Graph
 from tintype.export.weights import halve, store
 

@@ -1,0 +1,133 @@
+"""The same prompt and the same seed: tintype's engine and diffusers draw the same picture.
+
+Nothing is shared but the source: one side reads what `tintype export` wrote, tokenizes, draws noise, samples and
+decodes without torch; the other is diffusers as its users know it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import numpy as np
+import pytest
+
+from tintype.export.picture import by_diffusers
+from tintype.service.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+MODELS = ("sd15", "sd21", "builtin")
+# Our name -> diffusers' class, and the settings with which it does the same.
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "plms": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "lcm": ("LCMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp_3m": ("DPMSolverMultistepScheduler", {"solver_order": 3}),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "deis": ("DEISMultistepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+SCHEDULED = ("euler", "dpmpp_2m", "unipc")
+PROMPT = "A serene mountain lake at sunset"
+NEGATIVE = "blurry, low quality"
+SIDES = {"sd15": 128, "sd21": 128, "builtin": 256}
+
+
+def job(**settings: Any) -> Job:
+    return Job(
+        **{"prompt": PROMPT, "negative_prompt": NEGATIVE, "steps": 8, "seed": 7, "guidance_scale": 5.0} | settings
+    )
+
+
+@pytest.fixture
+def drawn(pair: Callable[[str], Any]) -> Callable[..., tuple[Any, Any]]:
+    """Give what draws a job on both sides; diffusers with its class for `sampler`, from the model's own settings."""
+
+    def both(model: str, job: Job, **options: Any) -> tuple[Any, Any]:
+        ours = pair(model)
+        if job.sampler:
+            name, settings = SAMPLERS[job.sampler]
+            ours.pipeline.scheduler = getattr(diffusers, name).from_config(ours.training_noise, **settings, **options)
+        else:
+            own = ours.training_noise["_class_name"]
+            ours.pipeline.scheduler = getattr(diffusers, own).from_config(ours.training_noise)
+        return ours.studio.draw(job), by_diffusers(ours.pipeline, job)
+
+    return both
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_sampler(model: str, sampler: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """Each sampler draws diffusers' picture, with guidance and a negative prompt."""
+    compare(*drawn(model, job(sampler=sampler)))
+
+
+@pytest.mark.parametrize("sampler", SCHEDULED)
+@pytest.mark.parametrize("model", MODELS)
+def test_karras(model: str, sampler: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """Timesteps between the trained ones, as a schedule of its own gives them, are the same too."""
+    compare(*drawn(model, job(sampler=sampler, schedule="karras"), use_karras_sigmas=True))
+
+
+@pytest.mark.parametrize("shape", ["wide", "tall"])
+@pytest.mark.parametrize("model", MODELS)
+def test_shape(model: str, shape: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """A picture that is not square is laid out in the same way, with the model's own sampler."""
+    side = SIDES[model]
+    width, height = (side * 3 // 2, side) if shape == "wide" else (side, side * 3 // 2)
+    ours, theirs = drawn(model, job(width=width, height=height))
+    assert ours.shape == (1, 3, height, width)
+    compare(ours, theirs)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1.5, 12.0])
+@pytest.mark.parametrize("model", MODELS)
+def test_guidance(model: str, scale: float, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """Guidance off, on, weak and strong: the same, whatever it costs."""
+    compare(*drawn(model, job(guidance_scale=scale)))
+
+
+@pytest.mark.parametrize("prompts", ["no negative", "long", "odd"])
+@pytest.mark.parametrize("model", MODELS)
+def test_prompt(model: str, prompts: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """Prompts with nothing against, longer than the model reads, and of signs that no one expects."""
+    texts = {
+        "no negative": {"negative_prompt": ""},
+        "long": {"prompt": "a red house and a green tree, " * 40, "negative_prompt": "fog " * 200},
+        "odd": {"prompt": "Ünïcode &amp; “quotes” 日本語 \t 1234's <|endoftext|> \u00a0!", "negative_prompt": " \n"},
+    }
+    compare(*drawn(model, job(**texts[prompts])))
+
+
+@pytest.mark.parametrize("sampler", ["", "euler_ancestral"])
+@pytest.mark.parametrize("model", MODELS)
+def test_two_images(model: str, sampler: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """Image k of a request is the picture of seed + k: diffusers with one generator for each."""
+    ours, theirs = drawn(model, job(count=2, seed=2**32 - 1, sampler=sampler))
+    assert np.abs(ours[0] - ours[1]).max() > 0.1
+    compare(ours, theirs)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_stochastic_ddim(model: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """With eta the sampler draws noise at each step, the same in both."""
+    compare(*drawn(model, job(sampler="ddim", eta=0.7)))
+
+
+@pytest.mark.parametrize("other", [{"seed": 8}, {"prompt": "a horse"}, {"guidance_scale": 6.0}, {"steps": 9}])
+@pytest.mark.parametrize("model", MODELS)
+def test_another_picture_is_another(model: str, other: dict[str, Any], pair: Callable[[str], Any]) -> None:
+    """The comparison can fail: what differs in a single setting differs by more than the bound, in every model."""
+    studio = pair(model).studio
+    assert np.abs(studio.draw(job()) - studio.draw(job(**other))).max() * 255 > 2
