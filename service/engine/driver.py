@@ -1,0 +1,140 @@
+"""The thread of one device: it turns the engine's crank, and carries what happens to the event loops that wait for it.
+
+All calls of models happen in this one thread. It sleeps when there is nothing to do, and wakes when a job comes or
+leaves; only while a model is loading does it look again from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Self
+
+from ..errors import GenerationFailed, Unavailable
+from .events import Completed, Failed
+from .mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from ..errors import TintypeError
+    from ..job import Job
+    from .engine import Engine
+    from .events import Event
+    from .task import Ticket
+
+POLL = 0.02  # seconds between two looks at a model that is loading, or at a deadline meanwhile
+
+log = logging.getLogger(__name__)
+
+
+class DeviceThread:
+    """Runs `engine` in a thread of its own, from construction until `close`."""
+
+    def __init__(self, engine: Engine, *, name: str = "tintype-device") -> None:
+        self._engine = engine
+        self._mailboxes: dict[Ticket, Mailbox] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._idle = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread.start()
+
+    async def events(self, job: Job) -> AsyncGenerator[Event]:
+        """Run `job` and tell what happens; closing the generator cancels what is left of it.
+
+        Raises what `Engine.admit` raises; a job that fails later tells so with Failed.
+        """
+        ticket, mailbox = self._admit(job)
+        try:
+            while True:
+                event = await mailbox.get()
+                yield event
+                if isinstance(event, Completed | Failed):
+                    return
+        finally:
+            self._dismiss(ticket)
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new jobs; give those there are `grace` seconds to end, then end them with Unavailable."""
+        self._engine.drain()
+        self._idle.clear()
+        self._wake.set()
+        if not await asyncio.to_thread(self._idle.wait, grace):
+            self._give_up()
+
+    def close(self) -> None:
+        """End what still runs, and the thread with it; waits for the unit of work that is under way."""
+        self._engine.drain()
+        self._give_up()
+        self._closed = True
+        self._wake.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _admit(self, job: Job) -> tuple[Ticket, Mailbox]:
+        mailbox = Mailbox()
+        with self._lock:  # nothing may be routed between the two
+            ticket = self._engine.admit(job)
+            self._mailboxes[ticket] = mailbox
+        self._wake.set()
+        return ticket, mailbox
+
+    def _dismiss(self, ticket: Ticket) -> None:
+        with self._lock:
+            self._mailboxes.pop(ticket, None)
+        self._engine.cancel(ticket)
+        self._wake.set()
+
+    def _give_up(self) -> None:
+        self._engine.abandon(Unavailable("the server is shutting down"))
+        self._wake.set()
+
+    # In the thread.
+
+    def _loop(self) -> None:
+        while not self._closed:
+            self._wake.clear()
+            if self._turn():
+                continue
+            if not self._engine.busy:
+                self._idle.set()
+            self._wake.wait(POLL if self._engine.busy else None)
+        self._route()
+
+    def _turn(self) -> bool:
+        try:
+            worked = self._engine.step()
+        except Exception as error:
+            log.exception("the engine failed; what was running is ended, the rest goes on")
+            self._engine.abandon(_internal(error), waiting=False)
+            worked = True
+        self._route()
+        return worked
+
+    def _route(self) -> None:
+        letters: dict[Ticket, list[Event]] = {}
+        for ticket, event in self._engine.collect():
+            letters.setdefault(ticket, []).append(event)
+        for ticket, events in letters.items():
+            with self._lock:
+                mailbox = self._mailboxes.get(ticket)
+            if mailbox:
+                self._deliver(ticket, mailbox, events)
+
+    def _deliver(self, ticket: Ticket, mailbox: Mailbox, events: list[Event]) -> None:
+        try:
+            mailbox.deliver(events)
+        except RuntimeError:  # the reader's event loop is closed
+            self._dismiss(ticket)
+
+
+def _internal(error: Exception) -> TintypeError:
+    return GenerationFailed(f"the engine failed: {type(error).__name__}: {error}")

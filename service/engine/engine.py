@@ -1,0 +1,261 @@
+"""The engine: three verbs, and no thread of its own.
+
+    admit(job)    any thread      refuse it at once, or take it and return its ticket
+    step()        device thread   do one unit of work: encode, one call of the denoiser, or decode
+    collect()     device thread   what has happened since
+
+Between two units tasks join and leave: whoever was cancelled, or is past the deadline, is in none from then on. While
+a unit runs the lock is free. A task that was taken in ends in exactly one Completed or Failed, after which nothing is
+told of it.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from ..errors import Cancelled, DeadlineExceeded, TintypeError, Unavailable
+from ..models import State
+from . import policy, runner
+from .events import Failed
+from .faults import as_error
+from .limits import Limits
+from .news import News
+from .plan import plan, random_seed
+from .queue import Queue
+from .row import Phase, Row
+from .stats import Stats
+from .task import Task, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..job import Job
+    from ..models import Model, Repository
+    from .events import Completed, Event
+
+Unit = policy.Unit[Row]
+
+
+class Engine:
+    """Runs jobs on the models of `repository`. `clock` is in seconds; `draw` gives seeds to jobs without one."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], int] = random_seed,
+    ) -> None:
+        self._repository = repository
+        self._limits = limits or Limits()
+        self._clock = clock
+        self._draw = draw
+        self._lock = Lock()
+        self._stats = Stats()
+        self._queue = Queue(self._limits, self._stats)
+        self._news = News(self._queue, self._stats)
+        self._tasks: dict[Ticket, Task] = {}
+        self._numbers = count()
+        self._left: list[Task] = []
+        self._draining = False
+        self._run = {Phase.ENCODE: self._encode, Phase.DENOISE: self._denoise, Phase.DECODE: self._decode}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any task is living."""
+        return bool(self._tasks)
+
+    def admit(self, job: Job) -> Ticket:
+        """Take `job` in.
+
+        Raises:
+            InvalidField, Unsupported: a field is wrong, or not served.
+            ModelNotFound, ModelBroken, OutOfMemory: its model can't be had.
+            QueueFull, DeadlineExceeded: not now, or never in time.
+            Unavailable: the engine is draining.
+        """
+        made = plan(job, self._repository.spec(job.model), draw=self._draw)
+        with self._lock:
+            if self._draining:
+                raise Unavailable("the server is shutting down")
+            ticket = Ticket(next(self._numbers), job, made)
+            task = Task(ticket, self._clock(), self._stats.price(made))
+            task.batch = self._limits.batch(self._repository.status(made.model).provider)
+            self._repository.load(made.model)
+            self._queue.enter(task, task.arrived)
+            self._tasks[ticket] = task
+            self._news.places(self._queue.ordered(task.arrived))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """End a task whose caller has left; harmless when it has ended."""
+        with self._lock:
+            if ticket in self._tasks:
+                self._end(self._tasks[ticket], Failed(Cancelled("the caller left")))
+
+    def drain(self) -> None:
+        """Refuse jobs from now on; those taken in go on."""
+        self._draining = True
+
+    def abandon(self, error: TintypeError, *, waiting: bool = True) -> None:
+        """End all tasks with `error`; without `waiting`, those that wait stay, if there are others."""
+        with self._lock:
+            for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
+                self._end(task, Failed(error))
+
+    def collect(self) -> list[tuple[Ticket, Event]]:
+        """Return what has happened since the last time, in order."""
+        with self._lock:
+            return self._news.collect()
+
+    def step(self) -> bool:
+        """Do one unit of work, and return whether there was any."""
+        unit = self._next()
+        if unit is None:
+            return False
+        model, began = unit.rows[0].task.model, self._clock()
+        assert model is not None, "policy chooses among those that have theirs"  # noqa: S101
+        try:
+            self._run[unit.phase](model, unit.rows, began)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises ends its own rows only
+            self._fault(unit, error)
+        return True
+
+    # What to do next. The lock is held.
+
+    def _next(self) -> Unit | None:
+        with self._lock:
+            now = self._clock()
+            self._let_go()
+            self._expire(now)
+            self._look_for_models()
+            order = self._queue.ordered(now)
+            unit = policy.next_unit(order)
+            if unit is not None:
+                self._start(unit)
+            self._news.places(order)
+            return unit
+
+    def _expire(self, now: float) -> None:
+        for task in self._queue:
+            if task.deadline is not None and now >= task.deadline:
+                seconds = now - task.arrived
+                self._end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival")))
+
+    def _look_for_models(self) -> None:
+        """Find out whose model is there; a model that can't be had ends the tasks that wait for it."""
+        found: dict[str, Model | TintypeError | None] = {}
+        for task in self._queue:
+            if task.started:
+                continue
+            name = task.plan.model
+            if name not in found:
+                found[name] = self._find(name)
+            self._note_model(task, found[name])
+
+    def _find(self, name: str) -> Model | TintypeError | None:
+        try:
+            model = self._repository.get(name)
+            if model is None and self._repository.status(name).state is State.UNLOADED:
+                self._repository.load(name)  # it was dropped while its tasks waited
+        except TintypeError as error:
+            return error
+        return model
+
+    def _note_model(self, task: Task, found: Model | TintypeError | None) -> None:
+        if isinstance(found, TintypeError):
+            self._end(task, Failed(found))
+            return
+        task.model = found
+        if found is None:
+            self._news.loading(task, self._repository.status(task.plan.model))
+        else:
+            task.batch = self._limits.batch(found.spec.provider)
+
+    def _start(self, unit: Unit) -> None:
+        """From its first unit on, a task keeps its model, whatever becomes of it in the repository."""
+        for row in unit.rows:
+            task = row.task
+            if not task.started:
+                task.started = True
+                self._repository.hold(task.plan.model)
+
+    # The three kinds of unit. They run without the lock until there is something to note.
+
+    def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
+        task = rows[0].task
+        conditionings = runner.encode(model, task.plan)
+        with self._lock:
+            seconds = self._clock() - began
+            if task.ticket not in self._tasks:
+                return
+            task.encode += seconds
+            task.encoded(conditionings)
+            self._queue.charge(task, task.price.encode)
+            self._stats.note_encode(task.plan, seconds)
+
+    def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
+        halves = runner.halves(rows)
+        runner.denoise(model, rows)
+        seconds = self._clock() - began
+        previews = [runner.preview(model, row) if row.preview_due else None for row in rows]
+        with self._lock:
+            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._lives(row)]
+            for task in {row.task: None for row, _ in living}:
+                task.denoise += seconds
+            for row, _ in living:
+                row.denoise += seconds
+                self._queue.charge(row.task, row.task.price.call)
+            self._stats.note_call(rows[0].task.plan, halves, seconds)
+            for row, pixels in living:
+                self._news.progress(row, pixels)
+
+    def _decode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
+        row = rows[0]
+        pixels = runner.decode(model, row)
+        with self._lock:
+            now = self._clock()
+            if not self._lives(row):
+                return
+            task = row.task
+            row.decode += now - began
+            task.decode += now - began
+            self._queue.charge(task, task.price.decode)
+            self._stats.note_decode(task.plan, now - began)
+            row.finish()
+            self._news.finished(row, pixels, now)
+            if not task.living:
+                self._end(task, task.completed(now))
+
+    def _fault(self, unit: Unit, error: Exception) -> None:
+        """A call failed: with company, its rows go on one by one; alone, its task ends."""
+        with self._lock:
+            living = [row for row in unit.rows if self._lives(row)]
+            if len(unit.rows) > 1:
+                for row in living:
+                    row.alone = True
+            elif living:
+                self._end(living[0].task, Failed(as_error(error)))
+
+    def _lives(self, row: Row) -> bool:
+        return row.task.ticket in self._tasks
+
+    # How it ends. The lock is held.
+
+    def _end(self, task: Task, event: Completed | Failed) -> None:
+        """Tell the last of `task`. What it holds is let go between two units: one may be using it right now."""
+        del self._tasks[task.ticket]
+        self._queue.leave(task)
+        self._left.append(task)
+        self._news.ended(task, event)
+
+    def _let_go(self) -> None:
+        for task in self._left:
+            if task.started:
+                self._repository.release(task.plan.model)
+            task.let_go()
+        self._left.clear()

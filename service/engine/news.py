@@ -1,0 +1,64 @@
+"""News: what is told of tasks. Whoever changes something says so here; only what is new is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..models import State
+from .events import Completed, Event, Failed, Finished, Loading, Preview, Progress, Queued
+
+if TYPE_CHECKING:
+    from ..models import Status
+    from ..models.model import Array
+    from .queue import Queue
+    from .row import Row
+    from .stats import Stats
+    from .task import Task, Ticket
+
+
+class News:
+    """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
+
+    def __init__(self, queue: Queue, stats: Stats) -> None:
+        self._queue = queue
+        self._stats = stats
+        self._events: list[tuple[Ticket, Event]] = []
+
+    def collect(self) -> list[tuple[Ticket, Event]]:
+        """Return what was told since the last time, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def places(self, order: list[Task]) -> None:
+        """Those who wait have these places."""
+        for place, task in enumerate(order):
+            if not task.started and task.place != place:
+                task.place = place
+                self._tell(task, Queued(place, self._queue.wait(order[:place])))
+
+    def loading(self, task: Task, status: Status) -> None:
+        """The model that `task` waits for is so far."""
+        percent = int(100 * status.fraction)
+        if status.state is State.LOADING and task.percent != percent:
+            task.percent = percent
+            self._tell(task, Loading(task.plan.model, status.fraction))
+
+    def progress(self, row: Row, pixels: Array | None) -> None:
+        """A row has done a call; `pixels` [3, h, w] is its preview, where one was due."""
+        task = row.task
+        self._tell(task, Progress(row.index, row.step, task.plan.calls, self._stats.left(task)))
+        if pixels is not None:
+            self._tell(task, Preview(row.index, row.step, row.previews, pixels))
+            row.previews += 1
+
+    def finished(self, row: Row, pixels: Array, now: float) -> None:
+        """A picture is there: pixels [3, h, w]."""
+        timings, revised = row.task.timings(now, row), row.task.plan.revised_prompt
+        self._tell(row.task, Finished(row.index, row.seed, pixels, timings, revised))
+
+    def ended(self, task: Task, event: Completed | Failed) -> None:
+        """Nothing follows."""
+        self._tell(task, event)
+
+    def _tell(self, task: Task, event: Event) -> None:
+        self._events.append((task.ticket, event))

@@ -1,0 +1,169 @@
+"""A plan: all that is known of a job's work before its first call, its choices filled in from the model's own.
+
+What counts, from strong to weak: the request's field, the preset of `quality`, the preset of `style`, the model's
+default.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidField, ModelBroken, Unsupported
+from ..job import MAX_SEED
+from ..numerics import InvalidChoice, InvalidSetting, Table, make_table, resolve
+from .sizes import native_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..job import Job
+    from ..models.spec import ModelSpec, Preset
+    from ..numerics import Diffusion
+
+Shape = tuple[int, int, int]
+
+# Fields of a job that the contract knows and no model is served with yet.
+NOT_SERVED = {
+    "image": "starting from a picture is not served yet; leave it out",
+    "mask": "repainting is not served yet; leave it out",
+    "loras": "adapters are not served yet; leave them out",
+    "prompt_weighting": "weights of words are not served yet; leave it out",
+}
+PATCH = 2  # latents to a side of one token, in every published model whose shift depends on the size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be made: sizes in pixels as the model makes them, latents of `shape` [c, h, w] for each seed.
+
+    `revised_prompt` is what `prompt` is when a preset changed it, else empty.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    revised_prompt: str
+    width: int
+    height: int
+    shape: Shape
+    seeds: tuple[int, ...]
+    steps: int
+    sampler: str
+    schedule: str
+    table: Table = field(repr=False)
+    guidance_scale: float
+    guidance_rescale: float
+    batched_timestep: bool
+
+    @property
+    def guided(self) -> bool:
+        """Whether each call needs the negative prompt's half too."""
+        return self.guidance_scale > 1
+
+    @property
+    def calls(self) -> int:
+        """How often one picture calls the denoiser; guidance counts once."""
+        return len(self.table)
+
+    @property
+    def kind(self) -> tuple[str, Shape]:
+        """What pictures must have in common to share a call: model and shape of latents."""
+        return self.model, self.shape
+
+
+def random_seed() -> int:
+    """Return a seed of 32 bits, as many as count."""
+    return secrets.randbelow(2**32)
+
+
+def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) -> Plan:
+    """Fill in what `job` leaves open; `draw` gives the seed where it has none.
+
+    Raises:
+        InvalidField: a name that does not exist, or a number that this model can't take.
+        Unsupported: a field that is not served yet.
+    """
+    _check_served(job)
+    presets = [_preset("quality", job.quality, spec.qualities), _preset("style", job.style, spec.styles)]
+    width, height = native_size(job.width or spec.defaults.width, job.height or spec.defaults.height, spec)
+    shape = spec.latent_shape(width, height)
+    prompt = _templated(job.prompt, presets)
+    steps = _choice("steps", job, presets, spec)
+    table, sampler, schedule = _table(job, spec, shape, presets, steps)
+    return Plan(
+        model=spec.name,
+        prompt=prompt,
+        negative_prompt=", ".join(filter(None, [job.negative_prompt, *(p.negative_prompt for p in presets if p)])),
+        revised_prompt=prompt if prompt != job.prompt else "",
+        width=width,
+        height=height,
+        shape=shape,
+        seeds=_seeds(job, draw),
+        steps=steps,
+        sampler=sampler,
+        schedule=schedule,
+        table=table,
+        guidance_scale=_choice("guidance_scale", job, presets, spec),
+        guidance_rescale=_choice("guidance_rescale", job, presets, spec),
+        batched_timestep=spec.batched_timestep,
+    )
+
+
+def _check_served(job: Job) -> None:
+    for name, problem in NOT_SERVED.items():
+        if getattr(job, name):
+            raise Unsupported(name, problem)
+
+
+def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:
+    if not value:
+        return None
+    if value not in known:
+        names = ", ".join(sorted(known))
+        right = f"must be one of {names}" if names else "must be left out with this model, which has none"
+        raise InvalidField(name, f"{right}, not {value!r}")
+    return known[value]
+
+
+def _templated(prompt: str, presets: list[Preset | None]) -> str:
+    for preset in filter(None, presets):
+        prompt = preset.template.replace("{prompt}", prompt)
+    return prompt
+
+
+def _choice(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) -> Any:
+    """Return the first that is not None of job, presets and defaults."""
+    given = (getattr(source, name) for source in (job, *presets, spec.defaults) if source is not None)
+    return next(value for value in given if value is not None)
+
+
+def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
+    """Return seed + k for picture k, past the largest from 0 again: the 32 bits that count go on as if it had not."""
+    first = draw() if job.seed is None else job.seed
+    return tuple((first + k) % (MAX_SEED + 1) for k in range(job.count))
+
+
+def _table(job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int) -> tuple[Table, str, str]:
+    """Return the table, and the names of the sampler and the schedule that it is of."""
+    sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
+    # The default schedule belongs to the default sampler: another one may imply its own, or have none.
+    schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
+    tokens = shape[1] * shape[2] // PATCH**2 if spec.diffusion.shift.dynamic else None
+    try:
+        return _cached(spec.diffusion, steps, sampler or spec.defaults.sampler, schedule, job.eta or 0.0, tokens)
+    except InvalidSetting as error:
+        raise ModelBroken(spec.name, [str(error)]) from error
+    except InvalidChoice as error:
+        raise InvalidField(error.field, f"{error.value!r} {error.problem}") from error
+
+
+@lru_cache(maxsize=256)
+def _cached(
+    diffusion: Diffusion, steps: int, sampler: str, schedule: str, eta: float, tokens: int | None
+) -> tuple[Table, str, str]:
+    names = resolve(diffusion, sampler or None, schedule or None)
+    table = make_table(diffusion, steps, sampler=names[0], schedule=names[1], eta=eta, image_tokens=tokens)
+    return table, *names

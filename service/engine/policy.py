@@ -1,0 +1,140 @@
+"""Policy: who goes first, and who goes along. It sees numbers and never an array.
+
+Order: higher priority first; a level is climbed after every `patience` seconds of waiting, but never past the highest
+that is present, so that nothing starves and jobs of equal priority don't notice. Within a level, the smallest tag (see
+`shares`). Within a caller, the least work first, where what the caller has got before a job's arrival counts as work:
+a job is overtaken by shorter ones only as long as it would itself take.
+
+Company: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
+timestep, where the graph has but one), in order, as many as fit. A row that could join but for its prompts is encoded
+first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from .row import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .shares import Shares
+
+
+class Picture(Protocol):
+    """A row, as far as policy looks."""
+
+    @property
+    def phase(self) -> Phase: ...  # noqa: D102
+    @property
+    def timestep(self) -> float: ...  # noqa: D102
+    @property
+    def alone(self) -> bool: ...  # noqa: D102
+
+
+R = TypeVar("R", bound=Picture)
+R_co = TypeVar("R_co", bound=Picture, covariant=True)
+
+
+class Claim(Protocol[R_co]):
+    """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
+
+    `batch` is how many rows its calls take at most.
+    """
+
+    @property
+    def number(self) -> int: ...  # noqa: D102
+    @property
+    def caller(self) -> str: ...  # noqa: D102
+    @property
+    def priority(self) -> int: ...  # noqa: D102
+    @property
+    def arrived(self) -> float: ...  # noqa: D102
+    @property
+    def entered(self) -> int: ...  # noqa: D102
+    @property
+    def work(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+    @property
+    def ready(self) -> bool: ...  # noqa: D102
+    @property
+    def kind(self) -> object: ...  # noqa: D102
+    @property
+    def text(self) -> object: ...  # noqa: D102
+    @property
+    def batched_timestep(self) -> bool: ...  # noqa: D102
+    @property
+    def living(self) -> Sequence[R_co]: ...  # noqa: D102
+
+
+C = TypeVar("C", bound=Claim[Picture])
+
+
+@dataclass(frozen=True, slots=True)
+class Unit(Generic[R]):
+    """What to do next, undivided: encode or decode one row, or one call of the denoiser for some."""
+
+    phase: Phase
+    rows: tuple[R, ...]
+
+
+def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, patience: float) -> list[C]:
+    """Return the claims, first who goes first; `got` is what each caller has got, in microseconds."""
+    claims = list(claims)
+    if len(claims) < 2:
+        return claims
+    top = max(claim.priority for claim in claims)
+    groups: dict[tuple[int, str], list[C]] = {}
+    for claim in claims:
+        level = min(top, claim.priority + int((now - claim.arrived) / patience))
+        groups.setdefault((level, claim.caller), []).append(claim)
+    ranked = [
+        (-level, tag, claim.number, claim)
+        for (level, caller), group in groups.items()
+        for tag, claim in _tagged(group, got[caller])
+    ]
+    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])]
+
+
+def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
+    """Return one caller's claims with their tags: what the caller will have got when each is done."""
+    tagged = []
+    for _, _, need, claim in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
+        tag += need
+        tagged.append((tag, claim))
+    return tagged
+
+
+def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
+    """Return what to do next; None if nobody is ready."""
+    ready = [claim for claim in ordered if claim.ready and claim.living]
+    if not ready:
+        return None
+    lead = ready[0].living[0]
+    if lead.phase is not Phase.DENOISE or lead.alone:
+        return Unit(lead.phase, (lead,))
+    return _company(ready, lead)
+
+
+def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
+    first = ready[0]
+    rows: list[R] = []
+    for claim in ready:
+        if claim.kind != first.kind or claim.text not in (None, first.text):
+            continue
+        for row in claim.living:
+            if len(rows) == first.batch:
+                return Unit(Phase.DENOISE, tuple(rows))
+            if row.alone or row.phase is Phase.DECODE or not _in_time(first, lead, row):
+                continue
+            if row.phase is Phase.ENCODE:
+                return Unit(Phase.ENCODE, (row,))
+            rows.append(row)
+    return Unit(Phase.DENOISE, tuple(rows))
+
+
+def _in_time(first: Claim[R], lead: R, row: R) -> bool:
+    return first.batched_timestep or row.timestep == lead.timestep

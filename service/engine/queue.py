@@ -1,0 +1,106 @@
+"""The queue: every task that was accepted and has not ended, and the door through which it came.
+
+A task that runs stays in it: between two steps any other may go first. At the door three things are judged: whether
+there is room, whether it can be done by its deadline at all, and whether it can be done behind those who go first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import DeadlineExceeded, QueueFull
+from . import policy
+from .shares import Shares
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .limits import Limits
+    from .stats import Stats
+    from .task import Task
+
+
+class Queue:
+    """The living tasks. Not safe for threads: the engine's lock guards it."""
+
+    def __init__(self, limits: Limits, stats: Stats) -> None:
+        self._limits = limits
+        self._stats = stats
+        self._edition = stats.edition
+        self._shares = Shares()
+        self._tasks: dict[int, Task] = {}
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(list(self._tasks.values()))
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def enter(self, task: Task, now: float) -> None:
+        """Take `task` in.
+
+        Raises:
+            QueueFull: too many wait, or too many go first for its deadline; says when to come back.
+            DeadlineExceeded: it can't be done by its deadline, however empty the queue.
+        """
+        self._check_room(now)
+        self._add(task)
+        try:
+            self._check_deadline(task, now)
+        except BaseException:
+            self.leave(task)
+            raise
+
+    def leave(self, task: Task) -> None:
+        """Let `task` go."""
+        del self._tasks[task.number]
+        self._shares.leave(task.caller)
+
+    def charge(self, task: Task, work: int) -> None:
+        """Note that `work` microseconds, by its price, were done for `task`."""
+        self._shares.charge(task.caller, work)
+
+    def ordered(self, now: float) -> list[Task]:
+        """Return the tasks, first who goes first."""
+        if self._edition != self._stats.edition:
+            self._edition = self._stats.edition
+            for task in self:
+                task.price = self._stats.price(task.plan)
+        return policy.order(self._tasks.values(), self._shares, now=now, patience=self._limits.patience)
+
+    def wait(self, ahead: Sequence[Task]) -> float | None:
+        """Estimate the seconds until all of `ahead` are done; None where one was never measured."""
+        total = 0.0
+        for task in ahead:
+            left = self._stats.left(task)
+            if left is None:
+                return None
+            total += left
+        return total
+
+    def _add(self, task: Task) -> None:
+        self._tasks[task.number] = task
+        task.entered = self._shares.enter(task.caller)
+
+    def _check_room(self, now: float) -> None:
+        waiting = sum(not task.started for task in self._tasks.values())
+        if waiting < self._limits.queue:
+            return
+        order = self.ordered(now)
+        first = next(place for place, task in enumerate(order) if not task.started)
+        delay = self.wait(order[:first])
+        raise QueueFull(f"{waiting} requests wait, as many as may", retry_after=delay)
+
+    def _check_deadline(self, task: Task, now: float) -> None:
+        if task.deadline is None:
+            return
+        left, need = task.deadline - now, self._stats.left(task) or 0.0
+        if left <= need:
+            raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")
+        order = self.ordered(now)
+        wait = self.wait(order[: order.index(task)]) or 0.0
+        if left <= wait + need:
+            raise QueueFull(
+                f"it would be done in about {wait + need:.3g} s, and the deadline is in {left:.3g} s",
+                retry_after=wait + need - left,
+            )

@@ -1,0 +1,83 @@
+"""A row: one picture on its way, and the one place where its arrays live."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from ..numerics import TorchNoise, Trajectory
+
+if TYPE_CHECKING:
+    from ..models.model import Array, Conditioning
+    from .task import Task
+
+
+class Phase(IntEnum):
+    """What a row needs next; a row never goes back."""
+
+    ENCODE = 0
+    DENOISE = 1
+    DECODE = 2
+    DONE = 3
+
+
+class Row:
+    """Picture `index` of a task.
+
+    `alone` rows share no call: one that they were in has failed. `denoise` and `decode` are the seconds spent so far.
+    """
+
+    def __init__(self, task: Task, index: int) -> None:
+        self.task = task
+        self.index = index
+        self.seed = task.plan.seeds[index]
+        self.phase = Phase.ENCODE
+        self.alone = False
+        self.previews = 0
+        self.denoise = 0.0
+        self.decode = 0.0
+        self._trajectory: Trajectory | None = None
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The way from noise; the noise is drawn when it is first needed, so that waiting costs no memory."""
+        if self._trajectory is None:
+            plan = self.task.plan
+            self._trajectory = Trajectory.from_noise(plan.table, plan.shape, TorchNoise(self.seed))
+        return self._trajectory
+
+    @property
+    def step(self) -> int:
+        """How many calls of the denoiser are done."""
+        return self._trajectory.i if self._trajectory else 0
+
+    @property
+    def calls_left(self) -> int:
+        """How many calls of the denoiser are to come."""
+        return self.task.plan.calls - self.step if self.phase < Phase.DECODE else 0
+
+    @property
+    def timestep(self) -> float:
+        """The model's time at the next call."""
+        return float(self.task.plan.table.timesteps[self.step])
+
+    @property
+    def preview_due(self) -> bool:
+        """Whether the job wants to see it after this step."""
+        return self.task.ticket.job.previews.due(self.step, self.task.plan.calls)
+
+    @property
+    def conditionings(self) -> tuple[Conditioning, ...]:
+        """The prompt's, and where there is guidance, the negative prompt's after it."""
+        return self.task.conditionings
+
+    def advance(self, out: Array) -> None:
+        """Take the denoiser's guided output [c, h, w]."""
+        self.trajectory.advance(out)
+        if self.trajectory.done:
+            self.phase = Phase.DECODE
+
+    def finish(self) -> None:
+        """Let go of the arrays: the picture is made, or nobody wants it."""
+        self.phase = Phase.DONE
+        self._trajectory = None

@@ -1,0 +1,90 @@
+"""The runner: arrays and nothing else. Which rows share a call was decided before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import GenerationFailed
+from ..numerics import guide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..models.model import Array, Conditioning, Model
+    from .plan import Plan
+    from .row import Row
+
+
+def encode(model: Model, plan: Plan) -> tuple[Conditioning, ...]:
+    """Encode the prompt and, with guidance, the negative prompt."""
+    prompts = [plan.prompt, plan.negative_prompt] if plan.guided else [plan.prompt]
+    return tuple(model.encode(prompts))
+
+
+def halves(rows: Sequence[Row]) -> int:
+    """Return how many rows the model sees: two for each with guidance."""
+    return sum(len(row.conditionings) for row in rows)
+
+
+def denoise(model: Model, rows: Sequence[Row]) -> None:
+    """Move every row one call on: one call of the model for all, guidance and update for each.
+
+    Rows stand first for their prompts, in order, then those with guidance again for their negative prompts. Either all
+    rows advance or none does.
+    """
+    guided = [i for i, row in enumerate(rows) if len(row.conditionings) > 1]
+    both = [*rows, *(rows[i] for i in guided)]
+    out = _call(model, both, [row.conditionings[place >= len(rows)] for place, row in enumerate(both)])
+    if guided:
+        scales = [rows[i].task.plan.guidance_scale for i in guided]
+        rescales = [rows[i].task.plan.guidance_rescale for i in guided]
+        out[guided] = guide(out[len(rows) :], out[guided], scales, rescales)
+    for row, own in zip(rows, out, strict=False):
+        row.advance(own)
+
+
+def decode(model: Model, row: Row) -> Array:
+    """Return the finished pixels [3, h, w] of `row`, float32 in 0..1.
+
+    Raises:
+        GenerationFailed: not finite, or black all over, which is how half precision shows that it overflowed.
+    """
+    pixels: Array = model.decode(row.trajectory.x[np.newaxis])[0]
+    if not pixels.any():
+        raise GenerationFailed("the picture is black all over: the model's decoder failed")
+    if not np.isfinite(pixels).all():
+        raise GenerationFailed("the picture has values that are not finite")
+    return pixels
+
+
+def preview(model: Model, row: Row) -> Array:
+    """Show where `row` is going: pixels [3, h, w] at latent resolution, float32 in 0..1."""
+    return model.preview(row.trajectory.denoised)
+
+
+def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditioning]) -> Array:
+    """Return the model's output [n, c, h, w] for rows [n]: one call for each shape of conditioning, mostly one."""
+    inputs = [row.trajectory.model_input() for row in rows]
+    latents = np.stack([latents for latents, _ in inputs])
+    timesteps = np.array([timestep for _, timestep in inputs], np.float32)
+    out = np.empty_like(latents)
+    for places in _alike(conditionings):
+        out[places] = _checked(model, latents[places], timesteps[places], [conditionings[i] for i in places])
+    return out
+
+
+def _alike(conditionings: Sequence[Conditioning]) -> list[list[int]]:
+    """Group places by the shape of their conditioning: a negative prompt's may differ from its prompt's."""
+    groups: dict[object, list[int]] = {}
+    for place, conditioning in enumerate(conditionings):
+        groups.setdefault(conditioning.key, []).append(place)
+    return list(groups.values())
+
+
+def _checked(model: Model, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
+    out = model.denoise(latents, timesteps, conditionings)
+    if out.shape != latents.shape:
+        raise GenerationFailed(f"the denoiser answered {list(out.shape)} to latents {list(latents.shape)}")
+    return out

@@ -1,0 +1,126 @@
+"""Stats: how long work takes here, measured, by model, shape and number of rows.
+
+From the same figures come two things. An estimate, in seconds, follows every measurement and is None before the first.
+A price, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
+quarter, so that the order of jobs does not flicker with the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .plan import Plan, Shape
+    from .task import Task
+
+WEIGHT = 0.2  # of the newest measurement
+TOLERANCE = 1.25  # a published price is this near to the estimate, either way
+GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
+
+K = TypeVar("K")
+Kind: TypeAlias = "tuple[str, Shape]"
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one picture's encoding, one of its calls, and its decoding count, in microseconds."""
+
+    encode: int
+    call: int
+    decode: int
+
+
+class Average:
+    """An exponentially weighted mean in seconds, which forgets its first value: it holds the warming up."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        """Take one more measurement."""
+        self._count += 1
+        self.value += (value - self.value) * (1.0 if self._count <= 2 else WEIGHT)
+
+
+class Stats:
+    """What was measured, and the prices made of it. `edition` counts the changes of prices."""
+
+    def __init__(self) -> None:
+        self.edition = 0
+        self._encode: dict[str, Average] = {}
+        self._calls: dict[Kind, dict[int, Average]] = {}
+        self._decode: dict[Kind, Average] = {}
+        self._prices: dict[tuple[Kind, bool], Price] = {}
+
+    def note_encode(self, plan: Plan, seconds: float) -> None:
+        """Encoding its prompts took so long."""
+        self._encode.setdefault(plan.model, Average()).add(seconds)
+        self._publish(plan.kind)
+
+    def note_call(self, plan: Plan, halves: int, seconds: float) -> None:
+        """A call of the denoiser took so long; a row with guidance counts as two halves."""
+        self._calls.setdefault(plan.kind, {}).setdefault(halves, Average()).add(seconds)
+        self._publish(plan.kind)
+
+    def note_decode(self, plan: Plan, seconds: float) -> None:
+        """Decoding one of its pictures took so long."""
+        self._decode.setdefault(plan.kind, Average()).add(seconds)
+        self._publish(plan.kind)
+
+    def price(self, plan: Plan) -> Price:
+        """Return what its work counts."""
+        key = plan.kind, plan.guided
+        if key not in self._prices:
+            self._prices[key] = self._estimate(*key)
+        return self._prices[key]
+
+    def call(self, kind: Kind, halves: int) -> float | None:
+        """Estimate a call in seconds; from another number of rows, in proportion."""
+        known = self._calls.get(kind)
+        if not known:
+            return None
+        nearest = min(known, key=lambda n: abs(log(n / halves)))
+        return known[nearest].value * halves / nearest
+
+    def left(self, task: Task) -> float | None:
+        """Estimate the seconds that `task` still needs, if it need not wait."""
+        rows = [row for row in task.living if row.calls_left]
+        company = max(min(task.batch, len(rows)), 1)
+        call = self.call(task.kind, company * (2 if task.plan.guided else 1))
+        if call is None:
+            return None
+        calls = sum(row.calls_left for row in rows) / company
+        return calls * call + _value(self._decode, task.kind) * len(task.living) + self._encoding(task)
+
+    def _encoding(self, task: Task) -> float:
+        return 0.0 if task.conditionings else _value(self._encode, task.plan.model)
+
+    def _publish(self, kind: Kind) -> None:
+        for guided in (False, True):
+            old, new = self._prices.get((kind, guided)), self._estimate(kind, guided=guided)
+            if old is not None and _differ(old, new):
+                self._prices[kind, guided] = new
+                self.edition += 1
+
+    def _estimate(self, kind: Kind, guided: bool) -> Price:  # noqa: FBT001 - half of a key
+        model, shape = kind
+        halves = 2 if guided else 1
+        call = self.call(kind, halves) or GUESS_PER_LATENT * shape[1] * shape[2] * halves
+        encode = _value(self._encode, model) or call
+        decode = _value(self._decode, kind) or 2 * call
+        return Price(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
+
+
+def _value(averages: Mapping[K, Average], key: K) -> float:
+    """Return a mean in seconds, 0 where nothing was measured."""
+    return averages[key].value if key in averages else 0.0
+
+
+def _differ(old: Price, new: Price) -> bool:
+    pairs = ((old.encode, new.encode), (old.call, new.call), (old.decode, new.decode))
+    return any(not a / TOLERANCE <= b <= a * TOLERANCE for a, b in pairs)

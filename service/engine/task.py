@@ -1,0 +1,126 @@
+"""A task: a job that was accepted, its rows, and what the engine remembers of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .events import Completed, Timings
+from .row import Phase, Row
+
+if TYPE_CHECKING:
+    from ..job import Job
+    from ..models.model import Conditioning, Model
+    from .plan import Plan, Shape
+    from .stats import Price
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """What an accepted job is known by; `number` counts from 0 in the order of arrival."""
+
+    number: int
+    job: Job
+    plan: Plan = field(repr=False)
+
+
+class Task:
+    """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
+
+    `entered` is what its caller had got when it arrived, see `shares`; `place` and `percent` (loaded) are what was last
+    told; `batch` is how many rows its calls take at most.
+    """
+
+    def __init__(self, ticket: Ticket, arrived: float, price: Price) -> None:
+        self.ticket = ticket
+        self.plan: Plan = ticket.plan
+        self.arrived = arrived
+        self.price = price
+        self.entered = 0
+        self.rows = [Row(self, index) for index in range(len(self.plan.seeds))]
+        self.model: Model | None = None
+        self.started = False
+        self.batch = 1
+        self.conditionings: tuple[Conditioning, ...] = ()
+        self.place = -1
+        self.percent = -1
+        self.encode = self.denoise = self.decode = 0.0
+
+    @property
+    def number(self) -> int:
+        """Its place in the order of arrival."""
+        return self.ticket.number
+
+    @property
+    def caller(self) -> str:
+        """Whom the engine is fair to."""
+        return self.ticket.job.caller
+
+    @property
+    def priority(self) -> int:
+        """Higher goes first."""
+        return self.ticket.job.priority
+
+    @property
+    def deadline(self) -> float | None:
+        """When it must be done."""
+        return self.ticket.job.deadline
+
+    @property
+    def kind(self) -> tuple[str, Shape]:
+        """What rows must have in common to share a call."""
+        return self.plan.kind
+
+    @property
+    def batched_timestep(self) -> bool:
+        """Whether rows of one call may be at different timesteps."""
+        return self.plan.batched_timestep
+
+    @property
+    def text(self) -> object:
+        """The shape of its conditioning, which rows of one call share as well; None before it is encoded."""
+        return self.conditionings[0].key if self.conditionings else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether its model is in memory; `started` tasks keep theirs, whatever becomes of it elsewhere."""
+        return self.model is not None
+
+    @property
+    def living(self) -> list[Row]:
+        """The rows that are not done, the one nearest to its end first."""
+        rows = [row for row in self.rows if row.phase is not Phase.DONE]
+        return sorted(rows, key=lambda row: (-row.phase, row.calls_left)) if len(rows) > 1 else rows
+
+    @property
+    def work(self) -> int:
+        """What is left to do, at its price."""
+        left = 0 if self.conditionings else self.price.encode
+        for row in self.rows:
+            if row.phase is not Phase.DONE:
+                left += row.calls_left * self.price.call + self.price.decode
+        return left
+
+    def timings(self, now: float, row: Row | None = None) -> Timings:
+        """Say where the time since its arrival went, for one row or for all; what was no work was waiting."""
+        spent = row or self
+        worked = self.encode + spent.denoise + spent.decode
+        return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
+
+    def encoded(self, conditionings: tuple[Conditioning, ...]) -> None:
+        """Take what the prompts became."""
+        self.conditionings = conditionings
+        for row in self.rows:
+            row.phase = Phase.DENOISE
+
+    def completed(self, now: float) -> Completed:
+        """Sum it up."""
+        pictures = len(self.rows)
+        tokens = sum(conditioning.tokens for conditioning in self.conditionings)
+        return Completed(self.plan.model, pictures, self.plan.calls * pictures, tokens, self.timings(now))
+
+    def let_go(self) -> None:
+        """Drop arrays and model, in the device thread."""
+        for row in self.rows:
+            row.finish()
+        self.model, self.conditionings = None, ()
