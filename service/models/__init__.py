@@ -1,7 +1,8 @@
 """Models: folders on disk, what they are, and how they become arrays in and arrays out."""
 
+from .entry import State, Status
 from .model import Conditioning, Model
-from .repository import Repository, State, Status
+from .repository import Repository
 from .spec import Defaults, LatentToRgb, ModelSpec, Preset
 
 __all__ = [

@@ -1,0 +1,114 @@
+"""The real model: text encoder, denoiser and VAE, put together as the family says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..errors import ModelBroken
+from .denoiser import Denoiser
+from .files import Fault
+from .preview import fit, show
+from .session import Runtime, Session
+from .text import TextEncoder
+from .tokenizer import ClipTokenizer
+from .vae import Vae
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .manifest import Manifest
+    from .model import Array, Conditioning
+    from .spec import LatentToRgb, ModelSpec
+
+
+class DiffusionModel:
+    """A `Model` on onnxruntime. `spec` is the folder's, completed by what its graphs say."""
+
+    def __init__(self, spec: ModelSpec, text: TextEncoder, denoiser: Denoiser, vae: Vae) -> None:
+        if spec.batched_timestep and not denoiser.batched_timestep:
+            raise Fault("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
+        self.spec = replace(spec, provider=denoiser.provider, batched_timestep=denoiser.batched_timestep)
+        self._text, self._denoiser, self._vae = text, denoiser, vae
+
+    def encode(self, prompts: Sequence[str]) -> list[Conditioning]:
+        """Turn prompts into conditionings, one each and in order; a prompt seen lately costs nothing."""
+        return [self._text.encode(prompt) for prompt in prompts]
+
+    def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
+        """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
+
+        Raises:
+            ValueError: timesteps differ, where `spec.batched_timestep` is False.
+            GenerationFailed: the call failed.
+            OutOfMemory: there was not enough memory for it.
+        """
+        return self._denoiser(latents, timesteps, conditionings)
+
+    def decode(self, latents: Array) -> Array:
+        """Decode latents [n, c, h, w] to pixels [n, 3, h * downscale, w * downscale] in 0..1.
+
+        Raises:
+            GenerationFailed: latents or pixels are not finite.
+            OutOfMemory: there was not enough memory for it.
+        """
+        return self._vae.decode(latents)
+
+    def encode_pixels(self, pixels: Array, noise: Array) -> Array:
+        """Draw latents [n, c, h, w] of pixels [n, 3, H, W] in 0..1; noise is standard normal, of the latents' shape.
+
+        Raises:
+            Unsupported: the folder has no image encoder.
+        """
+        return self._vae.encode(pixels, noise)
+
+    def preview(self, latents: Array) -> Array:
+        """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""
+        return show(latents, self._projection)
+
+    @cached_property
+    def _projection(self) -> LatentToRgb:
+        """The manifest's map, or one fitted at the first preview."""
+        return self.spec.latent_to_rgb or fit(self._vae.decode, self.spec.latent_channels)
+
+
+def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> DiffusionModel:
+    """Bring a model into memory; `progress` hears the loaded share of its bytes, 0 to 1.
+
+    Raises:
+        ModelBroken: a file is damaged, or is not what the manifest says.
+        OutOfMemory: it does not fit.
+    """
+    try:
+        return _assemble(manifest, runtime, _open_all(manifest, runtime, progress))
+    except Fault as fault:
+        raise ModelBroken(manifest.spec.name, [str(fault)]) from fault
+
+
+def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> dict[str, Session]:
+    """Open the graphs one after the other: two at a time would need the memory of both."""
+    parts = manifest.family.graphs
+    whole, done = sum(map(manifest.weight, parts)) or 1, 0
+    sessions = {}
+    for part in parts:
+        sessions[part] = Session(manifest.graph(part), runtime)
+        done += manifest.weight(part)
+        progress(done / whole)
+    return sessions
+
+
+def _assemble(manifest: Manifest, runtime: Runtime, sessions: dict[str, Session]) -> DiffusionModel:
+    family, spec = manifest.family, manifest.spec
+    text = family.text[0]
+    tokenizer = ClipTokenizer.from_folder(manifest.folder / text.tokenizer, spec.max_tokens)
+    encoder = manifest.graph(family.vae.encoder)
+    vae = Vae(
+        sessions[family.vae.decoder],
+        (lambda: Session(encoder, runtime)) if encoder.exists() else None,
+        family.vae,
+        scaling_factor=manifest.scaling_factor,
+        shift_factor=manifest.shift_factor,
+    )
+    text_encoder = TextEncoder(tokenizer, sessions[text.encoder], text)
+    return DiffusionModel(spec, text_encoder, Denoiser(sessions[family.denoiser.folder], family.denoiser), vae)

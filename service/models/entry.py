@@ -1,0 +1,102 @@
+"""Where a model is on its way into memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ..errors import ModelBroken, TintypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .manifest import Manifest
+    from .model import Model
+    from .spec import ModelSpec
+
+
+class State(StrEnum):
+    """Where a model is on its way into memory."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    LOADED = "loaded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A model's state; `fraction` 0 to 1 is loaded; `error` tells why it failed; `provider` runs it once loaded."""
+
+    state: State
+    fraction: float = 0.0
+    error: str = ""
+    provider: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One model of the repository, whose lock guards it. `manifest` is None where the folder is broken.
+
+    `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
+    count, loaded or on their way.
+    """
+
+    name: str
+    manifest: Manifest | None
+    error: TintypeError | None = None
+    state: State = State.UNLOADED
+    fraction: float = 0.0
+    model: Model | None = None
+    holds: int = 0
+    leaving: bool = False
+    admitted: bool = False
+    last_use: int = 0
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it takes of the budget once it is loaded."""
+        return self.manifest.spec.weights_bytes if self.manifest else 0
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What it is: with its provider, once it is loaded. Raises ModelBroken."""
+        return self.model.spec if self.model else self.servable().spec
+
+    def servable(self) -> Manifest:
+        """Return the manifest of a folder that can be served. Raises ModelBroken."""
+        if self.manifest is None:
+            self.check()
+            raise ModelBroken(self.name, ["its folder could not be read"])
+        return self.manifest
+
+    def check(self) -> None:
+        """Raise what loading has failed with, if it has."""
+        if self.error:
+            raise self.error.with_traceback(None)  # else its traceback would grow with each request
+
+    def status(self) -> Status:
+        """Return what others may know."""
+        provider = self.model.spec.provider if self.model else ""
+        return Status(self.state, self.fraction, str(self.error or ""), provider)
+
+    def drop(self) -> None:
+        """Let go of the model; its memory is free when nobody uses it any more."""
+        self.model, self.error, self.leaving, self.admitted = None, None, False, False
+        self.state, self.fraction = State.UNLOADED, 0.0
+
+
+def to_evict(entries: Iterable[Entry], coming: Entry, budget: int) -> list[Entry] | None:
+    """Choose what goes so that `coming` fits into `budget` bytes: what nobody holds, used longest ago first.
+
+    Returns None where it can't fit as long as others are in use. A model that waits in line takes nothing yet.
+    """
+    there = [entry for entry in entries if entry.admitted and entry is not coming]
+    excess = sum(entry.weight for entry in there) + coming.weight - budget
+    gone: list[Entry] = []
+    for entry in sorted(there, key=lambda e: e.last_use):
+        if excess > 0 and entry.model and not entry.holds:
+            gone.append(entry)
+            excess -= entry.weight
+    return gone if excess <= 0 else None

@@ -1,0 +1,267 @@
+"""A model's folder on disk, read into values without loading it; or every single thing that is wrong with it.
+
+A folder is in the layout of diffusers and optimum: `model_index.json`, one folder for each component with `model.onnx`
+and `config.json`, `tokenizer/`, `scheduler/`. What `tintype.json` says comes first, then what the components'
+configurations say, then what holds for the family; so a folder without `tintype.json` works as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelBroken
+from ..numerics import Diffusion, InvalidChoice, resolve
+from .families import FAMILIES, Family, by_pipeline, known_pipelines
+from .files import Fault, read_json
+from .settings import MANIFEST, count, number, read_settings, read_table
+from .spec import Defaults, ModelSpec, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+INDEX = "model_index.json"
+GRAPH = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a folder says of its model, and what loading it needs beyond the spec.
+
+    Latents of the denoiser are (latents of the VAE - shift_factor) * scaling_factor.
+    `files` maps paths in the folder to their SHA-256, as far as the manifest names them.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    family: Family
+    scaling_factor: float
+    shift_factor: float
+    files: Mapping[str, str]
+
+    def graph(self, component: str) -> Path:
+        """Return the path of a component's graph."""
+        return self.folder / component / GRAPH
+
+    def weight(self, component: str) -> int:
+        """Return the bytes of a component's graph, with weights that are stored beside it."""
+        return _weight(self.folder / component)
+
+
+def read(folder: Path) -> Manifest:
+    """Read a model's folder.
+
+    Raises:
+        ModelBroken: it can't be served; `faults` names each thing that is wrong.
+    """
+    return _Reader(folder).manifest()
+
+
+def verify(folder: Path) -> list[str]:
+    """Compare all files with the sums in the manifest, which takes as long as reading them; [] if all is well."""
+    try:
+        files = read(folder).files
+    except ModelBroken as error:
+        return list(error.faults)
+    if not files:
+        return [f"{MANIFEST} names no sums to compare with"]
+    return [
+        f"{path} is not the file that was exported" for path, sum_ in files.items() if _sha256(folder / path) != sum_
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Configs:
+    """What the manifest (`own`) and the components' configurations say, by key; keys that they leave out are absent."""
+
+    own: Mapping[str, Any]
+    denoiser: Mapping[str, Any]
+    vae: Mapping[str, Any]
+    text: Mapping[str, Any]
+    tokenizer: Mapping[str, Any]
+
+    def latent_channels(self, family: Family) -> int:
+        return self.own.get("latent_channels") or self.vae.get("latent_channels") or family.latent_channels
+
+    def downscale(self, family: Family) -> int:
+        return self.own.get("downscale") or _halvings(self.vae.get("block_out_channels")) or family.downscale
+
+    def size_multiple(self, family: Family) -> int:
+        inner = _halvings(self.denoiser.get("down_block_types")) or 1
+        return self.own.get("size_multiple") or inner * self.downscale(family)
+
+    def native_sizes(self, family: Family) -> tuple[Size, ...]:
+        side = self.denoiser.get("sample_size", family.native // self.downscale(family)) * self.downscale(family)
+        return self.own.get("native_sizes") or ((side, side),)
+
+    def max_tokens(self, family: Family) -> int:
+        limits = (self.text.get("max_position_embeddings"), self.tokenizer.get("model_max_length"))
+        return self.own.get("max_tokens") or min((n for n in limits if n), default=family.max_tokens)
+
+
+class _Reader:
+    """One reading of one folder: collects faults as it goes, and raises them together."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise ModelBroken(folder.name, [f"{folder} is not a folder"])
+        if not any((folder / name).exists() for name in (INDEX, MANIFEST)):
+            raise ModelBroken(folder.name, [f"{folder} holds neither {INDEX} nor {MANIFEST}: it is no exported model"])
+        self.own, self.faults = read_settings(folder)
+        self.name: str = self.own.get("name", folder.name)
+
+    def manifest(self) -> Manifest:
+        family = self._family()
+        self.faults += _missing(self.folder, family, self.own.get("files", {}))
+        configs, diffusion = self._configs(family), self._diffusion()
+        defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
+        if self.faults or not diffusion or not defaults:
+            raise ModelBroken(self.name, self.faults)
+        return Manifest(
+            folder=self.folder,
+            spec=self._spec(family, diffusion, defaults, configs),
+            family=family,
+            scaling_factor=self._factor("scaling_factor", configs, family.scaling_factor),
+            shift_factor=self._factor("shift_factor", configs, 0.0),
+            files=self.own.get("files", {}),
+        )
+
+    def _family(self) -> Family:
+        """Find the family in the manifest or the index; without one nothing else can be judged."""
+        if name := self.own.get("family"):
+            family, fault = FAMILIES.get(name), f"{MANIFEST}: family must be one of {', '.join(FAMILIES)}, not {name!r}"
+        else:
+            class_name = self._json(INDEX).get("_class_name")
+            family = by_pipeline(str(class_name))
+            known = ", ".join(known_pipelines())
+            fault = f"{INDEX}: pipeline {class_name!r} is not served here; served are {known}"
+        if family is None:
+            raise ModelBroken(self.name, self.faults or [fault])
+        return family
+
+    def _configs(self, family: Family) -> _Configs:
+        text = family.text[0]
+        return _Configs(
+            self.own,
+            self._config(f"{family.denoiser.folder}/config.json"),
+            self._config(f"{family.vae.decoder}/config.json"),
+            self._config(f"{text.encoder}/config.json"),
+            self._config(f"{text.tokenizer}/tokenizer_config.json"),
+        )
+
+    def _config(self, path: str) -> dict[str, Any]:
+        """Read what counts of a configuration; a manifest may stand in for a missing one."""
+        content = self._json(path, optional=bool(self.own))
+        values, faults = read_table({k: v for k, v in content.items() if v is not None}, CONFIGS, path)
+        self.faults += faults
+        return values
+
+    def _diffusion(self) -> Diffusion | None:
+        path = "scheduler/scheduler_config.json"
+        config = self._json(path)
+        if "prediction" in self.own:
+            config["prediction_type"] = self.own["prediction"]
+        try:
+            return Diffusion.from_config(config) if len(config) > 1 else None
+        except (InvalidChoice, TypeError, ValueError) as error:
+            self.faults.append(f"{path}: {error}")
+            return None
+
+    def _defaults(self, family: Family, diffusion: Diffusion, size: Size) -> Defaults | None:
+        own = self.own.get("defaults", {})
+        try:
+            sampler, schedule = resolve(diffusion, own.get("sampler"), own.get("schedule"))
+        except InvalidChoice as error:
+            self.faults.append(f"{MANIFEST}: defaults: {error}")
+            return None
+        return Defaults(
+            steps=own.get("steps", family.steps),
+            guidance_scale=own.get("guidance_scale", family.guidance_scale),
+            guidance_rescale=own.get("guidance_rescale", 0.0),
+            sampler=sampler,
+            schedule=schedule,
+            width=size[0],
+            height=size[1],
+        )
+
+    def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: _Configs) -> ModelSpec:
+        graph = self.folder / family.denoiser.folder / GRAPH
+        optional = ("precision", "license", "description", "qualities", "styles")
+        return ModelSpec(
+            name=self.name,
+            family=family.name,
+            diffusion=diffusion,
+            defaults=defaults,
+            native_sizes=configs.native_sizes(family),
+            size_multiple=configs.size_multiple(family),
+            latent_channels=configs.latent_channels(family),
+            downscale=configs.downscale(family),
+            max_tokens=configs.max_tokens(family),
+            batched_timestep=self.own.get("batched_timestep", False),
+            weights_bytes=sum(_weight(self.folder / part) for part in (*family.graphs, family.vae.encoder)),
+            created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
+            capabilities=family.capabilities,
+            latent_to_rgb=self.own.get("preview"),
+            **{key: self.own[key] for key in optional if key in self.own},
+        )
+
+    def _factor(self, key: str, configs: _Configs, usual: float) -> float:
+        return float(self.own.get(key, configs.vae.get(key, usual)))
+
+    def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
+        try:
+            return read_json(self.folder / path, optional=optional)
+        except Fault as fault:
+            self.faults.append(str(fault))
+            return {}
+
+
+def _missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterator[str]:
+    """Yield a fault for each file that must be there, by the family's or the manifest's word, and is not."""
+    if not any((folder / part / GRAPH).exists() for part in family.graphs):
+        yield "no component has a graph (model.onnx): a folder for torch has to be exported first, by `tintype export`"
+        return
+    needed = {f"{part}/{GRAPH}" for part in family.graphs} | listed.keys()
+    yield from (f"{path} is missing" for path in sorted(needed) if not (folder / path).is_file())
+    for part in {text.tokenizer for text in family.text}:
+        if not (folder / part / "tokenizer.json").exists():
+            files = (f"{part}/{name}" for name in ("vocab.json", "merges.txt"))
+            yield from (f"{path} is missing" for path in files if not (folder / path).exists() and path not in listed)
+
+
+def _halvings(blocks: int | None) -> int:
+    """Return by how much so many blocks shrink a picture, each but one halving it; 0 where nobody says."""
+    return 2 ** (blocks - 1) if blocks else 0
+
+
+def _weight(folder: Path) -> int:
+    """Return the bytes of all files in a component's folder that are no configuration."""
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix != ".json")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _blocks(value: Any) -> int:
+    if not isinstance(value, list) or not value:
+        raise Fault(f"must be a list, at least one long, not {value!r}")
+    return len(value)
+
+
+# What counts of diffusers' and transformers' configurations; each key means the same wherever it stands.
+CONFIGS: dict[str, Callable[[Any], Any]] = {
+    "sample_size": count,
+    "down_block_types": _blocks,
+    "block_out_channels": _blocks,
+    "latent_channels": count,
+    "scaling_factor": number,
+    "shift_factor": number,
+    "max_position_embeddings": count,
+    "model_max_length": count,
+}

@@ -1,0 +1,182 @@
+"""Reading `tintype.json`, the manifest that an export of ours leaves in a model's folder.
+
+Each known key has a reader that returns the value or says what would be right; unknown keys are ignored, so that
+newer manifests work with older servers. Another `tintype` number is refused: that is what it is for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import isfinite
+from typing import TYPE_CHECKING, Any, cast
+
+from .files import Fault, read_json
+from .spec import LatentToRgb, Preset, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+MANIFEST = "tintype.json"
+VERSION = 1
+
+
+def read_settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of a folder's manifest by key, and what is wrong with it; ({}, []) without one."""
+    try:
+        content = read_json(folder / MANIFEST, optional=True)
+    except Fault as fault:
+        return {}, [str(fault)]
+    if content and content.get("tintype") != VERSION:
+        return {}, [f"{MANIFEST}: tintype must be {VERSION}, not {content.get('tintype')!r}; is this server too old?"]
+    return read_table(content, READERS, MANIFEST)
+
+
+def read_table(
+    content: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], where: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what the readers make of the keys that they know, and the faults that they found."""
+    values, faults = {}, []
+    for key in content.keys() & readers.keys():
+        try:
+            values[key] = readers[key](content[key])
+        except Fault as fault:
+            faults.append(f"{where}: {key} {fault}")
+    return values, sorted(faults)
+
+
+def count(value: Any) -> int:
+    """Read a whole number, at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise Fault(f"must be a whole number, at least 1, not {value!r}")
+    return value
+
+
+def number(value: Any) -> float:
+    """Read a finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        raise Fault(f"must be a number, not {value!r}")
+    return float(value)
+
+
+def text(value: Any) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise Fault(f"must be a text, not {value!r}")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not text(value).strip():
+        raise Fault("must not be empty")
+    return cast("str", value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Fault(f"must be true or false, not {value!r}")
+    return value
+
+
+def _prediction(value: Any) -> str:
+    if value not in PREDICTIONS:
+        raise Fault(f"must be one of {', '.join(PREDICTIONS)}, not {value!r}")
+    return PREDICTIONS[value]
+
+
+def _sizes(value: Any) -> tuple[Size, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, list) and len(v) == 2 for v in value):
+        raise Fault(f"must be a list of [width, height], at least one, not {value!r}")
+    return tuple((count(width), count(height)) for width, height in value)
+
+
+def _triple(value: Any) -> tuple[float, float, float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise Fault(f"must hold three numbers (red, green, blue), not {value!r}")
+    red, green, blue = map(number, value)
+    return red, green, blue
+
+
+def _preview(value: Any) -> LatentToRgb:
+    rows = _object(value).get("latent_to_rgb")
+    if not isinstance(rows, list) or not rows:
+        raise Fault("must hold latent_to_rgb, one row of three numbers for each latent channel")
+    return LatentToRgb(tuple(map(_triple, rows)), _triple(value.get("bias")))
+
+
+def _defaults(value: Any) -> dict[str, Any]:
+    return _all_or_fault(value, DEFAULTS)
+
+
+def _presets(value: Any) -> dict[str, Preset]:
+    return {name: _preset(preset) for name, preset in _object(value).items()}
+
+
+def _preset(value: Any) -> Preset:
+    unknown = _object(value).keys() - {f.name for f in fields(Preset)}
+    if unknown:
+        raise Fault(f"has the unknown setting {min(unknown)!r}; known are {', '.join(PRESET)}")
+    preset = Preset(**_all_or_fault(value, PRESET))
+    if preset.template.count("{prompt}") != 1:
+        raise Fault("template must hold {prompt} once")
+    return preset
+
+
+def _files(value: Any) -> dict[str, str]:
+    return {path: text(digest) for path, digest in _object(value).items()}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Fault(f"must be an object, not {value!r}")
+    return value
+
+
+def _all_or_fault(value: Any, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    values, faults = read_table(_object(value), readers, "")
+    if faults:
+        raise Fault(faults[0].removeprefix(": "))
+    return values
+
+
+# Our word: that of diffusers' scheduler_config.json, where it is read.
+PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample", "flow": "flow_prediction"}
+
+DEFAULTS: dict[str, Callable[[Any], Any]] = {
+    "steps": count,
+    "guidance_scale": number,
+    "guidance_rescale": number,
+    "sampler": text,
+    "schedule": text,
+}
+
+PRESET: dict[str, Callable[[Any], Any]] = {
+    "steps": count,
+    "guidance_scale": number,
+    "guidance_rescale": number,
+    "sampler": text,
+    "template": text,
+    "negative_prompt": text,
+}
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "name": _name,
+    "family": text,
+    "prediction": _prediction,
+    "native_sizes": _sizes,
+    "size_multiple": count,
+    "latent_channels": count,
+    "downscale": count,
+    "scaling_factor": number,
+    "shift_factor": number,
+    "max_tokens": count,
+    "batched_timestep": _flag,
+    "precision": text,
+    "defaults": _defaults,
+    "preview": _preview,
+    "license": text,
+    "description": text,
+    "qualities": _presets,
+    "styles": _presets,
+    "files": _files,
+}

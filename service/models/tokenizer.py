@@ -1,0 +1,188 @@
+"""CLIP's byte-level BPE in pure Python: the ids that the published Stable Diffusion tokenizer gives.
+
+Reference: the slow `CLIPTokenizer` of transformers with ftfy installed, which published pipelines name. A text is
+
+1. repaired by ftfy (mojibake, HTML entities, quotes, control characters, NFC), its white space made single, lower case;
+2. split into contractions, runs of letters, single digits, and runs of anything else but space;
+3. each word's UTF-8 bytes are joined pair by pair, the pair with the lowest rank first.
+
+One rule is our own: `<|startoftext|>` and `<|endoftext|>` typed by a user are text like any other, never control.
+Unicode categories are those of Python's unicodedata.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self
+
+from .files import Fault, read_json, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+_END_OF_WORD = "</w>"
+_LONG_WORD = 128  # characters; longer ones are not worth remembering, and may be as long as a whole prompt
+
+# What the reference's pattern leaves out: Unicode's White_Space, and U+0345, a letter by IGNORECASE but not by \p{L}.
+# Python's \s has U+001C to U+001F on top.
+_SPACE = frozenset(
+    "\t\n\v\f\r \x85\xa0\u0345\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+)
+# Case is folded as the reference's IGNORECASE does: U+017F is a long s.
+_CONTRACTION = re.compile("'(?:[s\u017ftmd]|re|ve|ll)")
+_RUN = re.compile("L+|N|O+")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """`ids` padded to the encoder's length; `count` of them are the prompt's own, control and padding not counted."""
+
+    ids: tuple[int, ...]
+    count: int
+
+
+class ClipTokenizer:
+    """Turns text into the ids of one vocabulary; safe to share between threads.
+
+    Args:
+        vocab: Token to id; holds `<|startoftext|>` and `<|endoftext|>`.
+        merges: Pairs of tokens that are joined, the first ones first.
+        max_tokens: Length of every result; what does not fit is cut off.
+        pad: The token that fills up; it is in `vocab`.
+
+    Raises:
+        Fault: a control token is not in the vocabulary.
+    """
+
+    def __init__(
+        self, vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], *, max_tokens: int, pad: str = EOS
+    ) -> None:
+        missing = [token for token in (BOS, EOS, pad) if token not in vocab]
+        if missing:
+            raise Fault(f"the vocabulary has no {missing[0]!r}")
+        self._vocab = vocab
+        self._ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self._bos, self._eos, self._pad = vocab[BOS], vocab[EOS], vocab[pad]
+        self._remembered = lru_cache(16384)(self._word)
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def from_folder(cls, folder: Path, max_tokens: int | None = None) -> Self:
+        """Read `vocab.json` and `merges.txt`, or `tokenizer.json`; `max_tokens` None is the tokenizer's own.
+
+        Raises:
+            Fault: a file is missing or can't be read.
+        """
+        config = read_json(folder / "tokenizer_config.json", optional=True)
+        vocab, merges = _tables(folder)
+        length = max_tokens or min(int(config.get("model_max_length", 77)), 10**6)
+        return cls(vocab, merges, max_tokens=length, pad=_pad_token(folder, config))
+
+    def __call__(self, text: str) -> Tokens:
+        """Return the ids of a prompt, between control tokens and padded."""
+        ids = list(islice(self.ids(text), self.max_tokens - 2))
+        padding = [self._pad] * (self.max_tokens - 2 - len(ids))
+        return Tokens((self._bos, *ids, self._eos, *padding), len(ids))
+
+    def ids(self, text: str) -> Iterator[int]:
+        """Yield the ids of a text alone, as far as somebody asks for them."""
+        for word in split(clean(text)):
+            yield from self._word(word) if len(word) > _LONG_WORD else self._remembered(word)
+
+    def _word(self, word: str) -> tuple[int, ...]:
+        letters = _byte_letters()
+        symbols = [letters[byte] for byte in word.encode("utf-8", "replace")]
+        symbols[-1] += _END_OF_WORD
+        return tuple(self._vocab.get(symbol, self._eos) for symbol in join_pairs(symbols, self._ranks))
+
+
+def clean(text: str) -> str:
+    """Repair a text as the reference does: ftfy, single spaces, lower case."""
+    import ftfy  # noqa: PLC0415 - 50 ms that only the first prompt needs
+
+    return " ".join(ftfy.fix_text(text).split()).lower()
+
+
+def split(text: str) -> Iterator[str]:
+    r"""Yield the words of a clean text: `'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+`."""
+    kinds = "".join(map(_kind, text))
+    at = 0
+    while at < len(text):
+        found = _CONTRACTION.match(text, at) or _RUN.match(kinds, at)
+        if found:
+            yield text[at : found.end()]
+        at = found.end() if found else at + 1
+
+
+def join_pairs(symbols: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """Join neighbours in the order of their rank, leftmost first: n log n, for a prompt may be one long word."""
+    after = [*range(1, len(symbols)), -1]
+    before = [*range(-1, len(symbols) - 1)]
+    parts = [*symbols]  # a part that was joined to its left neighbour is ""
+    queue: list[tuple[int, int, str, str]] = []
+
+    def offer(left: int, right: int) -> None:
+        if left >= 0 and right >= 0 and (rank := ranks.get((parts[left], parts[right]))) is not None:
+            heapq.heappush(queue, (rank, left, parts[left], parts[right]))
+
+    for left in range(len(parts) - 1):
+        offer(left, left + 1)
+    while queue:
+        _, left, a, b = heapq.heappop(queue)
+        right = after[left]
+        if right < 0 or parts[left] != a or parts[right] != b:
+            continue  # one of the two has been joined to another meanwhile
+        parts[left], parts[right], after[left] = a + b, "", after[right]
+        if after[left] >= 0:
+            before[after[left]] = left
+        offer(before[left], left)
+        offer(left, after[left])
+    return [part for part in parts if part]
+
+
+@lru_cache(8192)
+def _kind(character: str) -> str:
+    """Return L for letters, N for numbers, a space for what is left out, O for others."""
+    if character in _SPACE:
+        return " "
+    category = unicodedata.category(character)[0]
+    return category if category in "LN" else "O"
+
+
+@cache
+def _byte_letters() -> list[str]:
+    """Return the 256 characters that stand for bytes: printable ones themselves, the others from U+0100 on (GPT-2)."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def _tables(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Read the vocabulary and the merges, from two files of their own or from one that has both."""
+    if not (folder / "vocab.json").exists() and (folder / "tokenizer.json").exists():
+        model = read_json(folder / "tokenizer.json").get("model", {})
+        if not isinstance(model.get("vocab"), dict) or not isinstance(model.get("merges"), list):
+            raise Fault(f"{folder.name}/tokenizer.json holds no BPE with vocab and merges")
+        pairs = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
+        return model["vocab"], pairs
+    vocab = read_json(folder / "vocab.json")
+    lines = read_text(folder / "merges.txt").strip().split("\n")
+    pairs = [tuple(line.split()) for line in lines if not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise Fault(f"{folder.name}/merges.txt must hold two tokens on each line")
+    return vocab, pairs
+
+
+def _pad_token(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return the padding token; special_tokens_map.json wins over a tokenizer_config.json of the old form."""
+    old_form = "added_tokens_decoder" not in config
+    special = read_json(folder / "special_tokens_map.json", optional=True) if old_form else {}
+    token = special.get("pad_token") or config.get("pad_token") or EOS
+    return str(token["content"] if isinstance(token, dict) else token)

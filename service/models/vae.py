@@ -1,0 +1,98 @@
+"""Latents to pixels and back.
+
+Pixels are float32 in 0..1, the graphs' are -1..1. Latents are those of the denoiser:
+(latents of the graph - shift_factor) * scaling_factor.
+
+What is not finite is no picture, and is reported: in half precision a decoder that overflows would else answer black.
+A picture that is black and finite is a picture: night is dark, and nobody can tell it from a failure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import GenerationFailed, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .families import VaePart
+    from .model import Array
+    from .session import Session
+
+_LOG_VARIANCE = (-30.0, 20.0)  # diffusers' DiagonalGaussianDistribution clamps to these
+
+
+class Vae:
+    """Decoder, and an encoder that is loaded when it is first needed.
+
+    Args:
+        decoder: The decoder's session.
+        open_encoder: Loads the encoder, or None where the folder has none.
+        part: What the graphs call their inputs.
+        scaling_factor: Factor of the latents.
+        shift_factor: What is taken from the graph's latents before.
+    """
+
+    def __init__(
+        self,
+        decoder: Session,
+        open_encoder: Callable[[], Session] | None,
+        part: VaePart,
+        *,
+        scaling_factor: float = 1.0,
+        shift_factor: float = 0.0,
+    ) -> None:
+        decoder.require(inputs=(part.latents,), output=decoder.outputs[0])
+        self._decoder, self._open_encoder, self._part = decoder, open_encoder, part
+        self._scaling, self._shift = np.float32(scaling_factor), np.float32(shift_factor)
+        self._encoder: Session | None = None
+
+    def decode(self, latents: Array) -> Array:
+        """Decode latents [n, c, h, w] to pixels [n, 3, H, W].
+
+        Raises:
+            GenerationFailed: latents or pixels are not finite; says which.
+        """
+        _require_finite(latents, "latents")
+        inner = latents / self._scaling + self._shift
+        pixels = self._decoder.run(self._decoder.outputs[0], **{self._part.latents: inner})
+        _require_finite(pixels, "pixels")
+        pixels = pixels * np.float32(0.5)
+        pixels += np.float32(0.5)
+        np.clip(pixels, 0, 1, out=pixels)
+        return pixels
+
+    def encode(self, pixels: Array, noise: Array) -> Array:
+        """Draw latents [n, c, h, w] of pixels [n, 3, H, W] from the posterior; noise [n, c, h, w] is standard normal.
+
+        Raises:
+            Unsupported: the model's folder has no encoder.
+            GenerationFailed: the latents are not finite.
+        """
+        if self._open_encoder is None:
+            raise Unsupported("image", "this model has no image encoder (vae_encoder)")
+        if self._encoder is None:
+            self._encoder = self._open_encoder()
+        output = self._encoder.outputs[0]
+        parameters = self._encoder.run(output, **{self._part.pixels: pixels * np.float32(2) - np.float32(1)})
+        latents = (_posterior(parameters, noise) - self._shift) * self._scaling
+        _require_finite(latents, "latents")
+        return latents
+
+
+def _posterior(parameters: Array, noise: Array) -> Array:
+    """Draw from the posterior [n, 2c, h, w] (mean, log of the variance); a graph that gives [n, c, h, w] has drawn."""
+    if parameters.shape[1] == noise.shape[1]:
+        return parameters
+    mean, log_variance = np.split(parameters, 2, axis=1)
+    deviation = np.exp(np.clip(log_variance, *_LOG_VARIANCE) * np.float32(0.5))
+    return np.asarray(mean + deviation * noise, np.float32)
+
+
+def _require_finite(array: Array, name: str) -> None:
+    rows = [str(row) for row, values in enumerate(array) if not np.isfinite(values).all()]
+    if rows:
+        raise GenerationFailed(f"the {name} of picture {', '.join(rows)} of {len(array)} in this call are not finite")
