@@ -1,0 +1,116 @@
+"""What is installed is what the checkout holds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import metadata, version
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
+FOLDERS = {package: ROOT / folder for package, folder in SETUPTOOLS["package-dir"].items()}
+
+# Files that no installation needs.
+KEPT_OUT = ("export/constraints.txt",)
+
+
+def folder_of(package: str) -> Path:
+    """Return the folder that a package is installed from."""
+    top = max((top for top in FOLDERS if f"{package}.".startswith(f"{top}.")), key=len)
+    return FOLDERS[top].joinpath(*package.removeprefix(top).split("."))
+
+
+def test_every_package_is_listed() -> None:
+    """The list in pyproject.toml has each folder of code, and no other."""
+    there = {
+        ".".join((top, *init.parent.relative_to(folder).parts))
+        for top, folder in FOLDERS.items()
+        for init in folder.rglob("__init__.py")
+    }
+    assert set(SETUPTOOLS["packages"]) == there
+
+
+def test_every_module_is_in_a_package() -> None:
+    """No folder of modules lacks its `__init__.py`, without which it would not be installed."""
+    modules = [path for folder in FOLDERS.values() for path in folder.rglob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in modules if not (path.parent / "__init__.py").is_file()] == []
+
+
+@pytest.mark.parametrize("package", sorted(FOLDERS))
+def test_packages_are_typed(package: str) -> None:
+    """Type checkers use the annotations of each top package."""
+    assert (FOLDERS[package] / "py.typed").is_file()
+
+
+def test_data_is_listed() -> None:
+    """Every file that is no module is named by a pattern of package-data, and so gets into the wheel."""
+    data = SETUPTOOLS["package-data"]
+    listed = {path for package, patterns in data.items() for each in patterns for path in folder_of(package).glob(each)}
+    there = {
+        path
+        for folder in FOLDERS.values()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in {".py", ".pyc"} and not set(path.parts) & {"__pycache__"}
+    }
+    tracked = {ROOT / name for name in git("ls-files")}
+    assert (there & tracked) - listed - {ROOT / name for name in KEPT_OUT} == set()
+
+
+def git(*arguments: str) -> list[str]:
+    """Return the lines that git says; none outside a repository."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
+def test_version_has_an_entry_in_the_changelog() -> None:
+    """The newest heading of the changelog is the version of the package."""
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert heading is not None
+    assert heading[1] == PYPROJECT["project"]["version"] == version("tintype")
+
+
+def test_metadata() -> None:
+    """The package says what it is, under which licence, and on which Pythons it runs."""
+    said = metadata("tintype")
+    assert said["License-Expression"] == "Apache-2.0"
+    assert said["Requires-Python"] == ">=3.11"
+    assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")
+
+
+def test_contract_is_installed() -> None:
+    """The .proto file comes with the stubs, for clients in other languages."""
+    assert "service ImageService" in (files("tintype.v1") / "image_service.proto").read_text("utf-8")
+
+
+def imported_by(code: str, names: set[str]) -> str:
+    """Run code in a process of its own, and return those of `names` that it has imported; its errors raise."""
+    code += f"\nimport sys; print(*({names!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "module", ["service.server", "gateway.server", "cli.up", "cli.generate", "cli.models", "cli.export"]
+)
+def test_serving_imports_no_torch(module: str) -> None:
+    """Nothing that serves imports anything of torch's world, even where it is installed."""
+    assert imported_by(f"import tintype.{module}", {"torch", "diffusers", "transformers", "optimum", "onnx"}) == ""
+
+
+def test_help_is_there_at_once() -> None:
+    """`tintype up --help` imports neither models nor servers."""
+    code = """
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from tintype.cli import main
+with suppress(SystemExit), redirect_stdout(StringIO()):
+    main(["up", "--help"])
+"""
+    assert imported_by(code, {"numpy", "onnxruntime", "grpc", "litestar", "httpx", "asyncio"}) == ""
+    assert imported_by("import asyncio", {"asyncio"}) == "asyncio"

@@ -1,0 +1,102 @@
+"""What serving needs has no torch, and nothing in it was built with Rust."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+# What rustc and its libraries leave in a binary, stripped or not.
+RUST = re.compile(rb"rust_eh_personality|rust_begin_unwind|/rustc/|/\.cargo/registry/|core::panicking|PyO3")
+BINARY = re.compile(r"\.(so|pyd|dll|dylib|exe)(\.[\d.]+)?$")
+MAGIC = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+CHUNK = 1 << 24
+
+
+def closure(name: str) -> dict[str, Distribution]:
+    """Return `name` and all that it requires here, extras only where they are asked for, by canonical name."""
+    found: dict[str, Distribution] = {}
+    asked: set[tuple[str, str]] = set()
+    waiting = [(name, "")]
+    while waiting:
+        one = waiting.pop()
+        if one in asked:
+            continue
+        asked.add(one)
+        found[one[0]] = distribution(one[0])
+        for text in found[one[0]].requires or []:
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": one[1]}):
+                waiting += [(canonicalize_name(need.name), extra) for extra in ("", *need.extras)]
+    return found
+
+
+def binaries(package: Distribution) -> list[Path]:
+    """Return the machine code that a distribution brings: libraries by name, programs by their first bytes."""
+    files = [Path(str(package.locate_file(file))) for file in package.files or []]
+    return [file for file in files if file.is_file() and (BINARY.search(file.name) or starts_as_program(file))]
+
+
+def starts_as_program(file: Path) -> bool:
+    if file.suffix:
+        return False
+    with file.open("rb") as stream:
+        return stream.read(4).startswith(MAGIC)
+
+
+def has_rust(file: Path) -> bool:
+    """Tell whether a binary bears the marks of Rust; those that lie across two chunks are found, too."""
+    with file.open("rb") as stream:
+        rest = b""
+        while chunk := stream.read(CHUNK):
+            if RUST.search(rest + chunk):
+                return True
+            rest = chunk[-32:]
+    return False
+
+
+@pytest.fixture(scope="module")
+def installed() -> dict[str, Distribution]:
+    return closure("tintype")
+
+
+def test_closure_is_complete(installed: dict[str, Distribution]) -> None:
+    """The walk reaches what is known to be needed, directly and through others."""
+    assert {"tintype", "grpcio", "numpy", "litestar", "msgspec", "anyio"} <= set(installed)
+    assert any(name.startswith("onnxruntime") for name in installed)
+    assert "pytest" not in installed
+
+
+def test_no_torch(installed: dict[str, Distribution]) -> None:
+    """A default installation has nothing of torch's world."""
+    assert not {"torch", "diffusers", "transformers", "optimum", "tokenizers", "safetensors"} & set(installed)
+
+
+def test_no_rust(installed: dict[str, Distribution]) -> None:
+    """No shared library or program of the installation was built with Rust."""
+    found = {
+        f"{name}: {file.name}" for name, package in installed.items() for file in binaries(package) if has_rust(file)
+    }
+    assert not found
+
+
+def test_binaries_are_seen(installed: dict[str, Distribution]) -> None:
+    """Compiled parts that are known to be there are among those that are searched."""
+    for name in ("grpcio", "numpy", "msgspec"):
+        assert binaries(installed[name]), name
+
+
+@pytest.mark.parametrize(("name", "file"), [("pydantic_core", "_pydantic_core"), ("ruff", "ruff")])
+def test_rust_is_recognised(name: str, file: str) -> None:
+    """The search can fail: packages built with Rust, from the development environment, are recognised."""
+    try:
+        package = distribution(name)
+    except PackageNotFoundError:
+        pytest.skip(f"{name} is not here")
+    suspects = [path for path in binaries(package) if path.name.startswith(file)]
+    assert suspects
+    assert all(has_rust(path) for path in suspects)
