@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+AHEAD = 16  # items that may wait, finished or not, for a slow reader
+
 
 async def ahead(
     source: AsyncIterator[T], work: Callable[[T], asyncio.Future[R] | None]
@@ -20,29 +22,31 @@ async def ahead(
     `work` starts as soon as its item is there, however long those before it take. Closing the generator cancels
     all that runs. What `source` or a work raises is raised when its turn comes.
     """
-    begun: asyncio.Queue[tuple[T, asyncio.Future[R] | None] | None] = asyncio.Queue()
+    begun: asyncio.Queue[tuple[T, asyncio.Future[R] | None] | Exception | None] = asyncio.Queue(AHEAD)
 
     async def begin() -> None:
         try:
             async for item in source:
-                begun.put_nowait((item, work(item)))
-        finally:
-            begun.put_nowait(None)
+                await begun.put((item, work(item)))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the reader gets it
+            await begun.put(error)
+        else:
+            await begun.put(None)
 
     beginner = asyncio.create_task(begin())
     try:
-        while (pair := await begun.get()) is not None:
-            item, result = pair
+        while (entry := await begun.get()) is not None:
+            if isinstance(entry, Exception):
+                raise entry
+            item, result = entry
             yield item, None if result is None else await result
-        await beginner
     finally:
         beginner.cancel()
         await asyncio.gather(beginner, return_exceptions=True)
-        _drop(begun)
+        while not begun.empty():
+            _drop(begun.get_nowait())
 
 
-def _drop(begun: asyncio.Queue[tuple[T, asyncio.Future[R] | None] | None]) -> None:
-    while not begun.empty():
-        pair = begun.get_nowait()
-        if pair is not None and pair[1] is not None:
-            pair[1].cancel()
+def _drop(entry: tuple[object, asyncio.Future[R] | None] | Exception | None) -> None:
+    if isinstance(entry, tuple) and entry[1] is not None:
+        entry[1].cancel()

@@ -10,6 +10,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ from tintype.v1 import image_service_pb2 as pb
 from . import answers
 from .ahead import ahead
 from .engine import events
+from .engine.plan import plan
 from .errors import InvalidField
 from .health import settled
 from .images.encode import encode
@@ -29,9 +31,10 @@ from .translate import job_from_pb
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from .engine.plan import Plan
     from .images.encode import Picture
     from .job import Job
-    from .models import ModelSpec, Repository
+    from .models import Repository
 
 
 class Device(Protocol):
@@ -115,24 +118,13 @@ class ImageApi:
         """Return the size asked for, and what is written into the file."""
         spec = self._repository.spec(job.model)
         size = (job.width or spec.defaults.width, job.height or spec.defaults.height)
-        return {"size": size, "parameters": _parameters(job, spec, event) if job.output.metadata else None}
+        return {"size": size, "parameters": _parameters(plan(job, spec), event) if job.output.metadata else None}
 
     def _model(self, name: str) -> pb.Model:
         return answers.model(self._repository, self._repository.spec(name))
 
 
-def _parameters(job: Job, spec: ModelSpec, event: events.Finished) -> Parameters:
+def _parameters(made: Plan, event: events.Finished) -> Parameters:
     """Return what made the picture of `event`."""
-    _, height, width = event.pixels.shape
-    return Parameters(
-        prompt=event.revised_prompt or job.prompt,
-        negative_prompt=job.negative_prompt,
-        steps=spec.defaults.steps if job.steps is None else job.steps,
-        sampler=job.sampler or spec.defaults.sampler,
-        schedule=job.schedule or spec.defaults.schedule,
-        guidance_scale=spec.defaults.guidance_scale if job.guidance_scale is None else job.guidance_scale,
-        seed=event.seed,
-        width=width,
-        height=height,
-        model=spec.name,
-    )
+    names = {part.name for part in fields(Parameters)} - {"seed"}
+    return Parameters(seed=event.seed, **{name: getattr(made, name) for name in names})

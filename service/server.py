@@ -25,6 +25,9 @@ from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 from .api import ImageApi
+from .engine.driver import DeviceThread
+from .engine.engine import Engine
+from .engine.limits import Limits
 from .errors import TintypeError
 from .health import Health, settled
 from .listen import ServeError, listen
@@ -182,9 +185,11 @@ def _device(config: ServiceConfig, repository: Repository, given: Device | None)
     if given is not None:
         yield given
         return
-    from .engine import DeviceThread, Engine, Limits
-
-    engine = Engine(repository, limits=Limits(queue=config.queue, max_batch=config.max_batch))
+    try:
+        limits = Limits(queue=config.queue, max_batch=config.max_batch)
+    except ValueError as error:
+        raise ServeError(str(error)) from error
+    engine = Engine(repository, limits=limits)
     with closing(DeviceThread(engine)) as thread:
         yield thread
 

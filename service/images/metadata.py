@@ -26,16 +26,16 @@ SAMPLER_LABELS = {
     "ddim": "DDIM",
     "deis": "DEIS",
     "dpmpp_2m": "DPM++ 2M",
+    "ddpm": "DDPM",
     "dpmpp_2m_sde": "DPM++ 2M SDE",
     "dpmpp_3m": "DPM++ 3M",
     "dpmpp_3m_sde": "DPM++ 3M SDE",
     "euler": "Euler",
-    "euler_a": "Euler a",
     "euler_ancestral": "Euler a",
     "heun": "Heun",
     "lcm": "LCM",
     "lms": "LMS",
-    "pndm": "PLMS",
+    "plms": "PLMS",
     "unipc": "UniPC",
 }
 
@@ -51,7 +51,6 @@ class Parameters:
     schedule: str = ""
     guidance_scale: float
     guidance_rescale: float = 0.0
-    eta: float = 0.0
     seed: int
     width: int
     height: int
@@ -70,7 +69,6 @@ class Parameters:
             "Schedule type": self.schedule.replace("_", " ").title(),
             "CFG scale": f"{self.guidance_scale:g}",
             "CFG Rescale": f"{self.guidance_rescale:g}" if self.guidance_rescale else "",
-            "Eta": f"{self.eta:g}" if self.eta else "",
             "Seed": str(self.seed),
             "Size": f"{self.width}x{self.height}",
             "Model": self.model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 from tintype.service.config import ServiceConfig
 from tintype.service.engine.events import Completed, Event, Finished, Preview, Progress, Queued, Timings
 from tintype.service.errors import ModelBroken, ModelNotFound
-from tintype.service.models import Defaults, ModelSpec, State, Status
+from tintype.service.models import Defaults, ModelSpec, Preset, State, Status
 from tintype.service.numerics import Diffusion
 from tintype.service.server import start
 from tintype.v1 import image_service_pb2 as pb
@@ -53,6 +53,7 @@ def make_spec(name: str) -> ModelSpec:
         batched_timestep=True,
         weights_bytes=1234,
         license="Apache-2.0",
+        styles={"vivid": Preset(template="{prompt}, vivid", negative_prompt="dull")},
     )
 
 
@@ -89,6 +90,12 @@ class Shelf:
         self.status(name)
         self.states[name] = Status(State.UNLOADED)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """A real one lets go of its models."""
+
 
 def drawn(job: Job) -> list[Event]:
     """Return the events of a job all of whose pictures are grey, 64x64, the last first."""
@@ -109,11 +116,13 @@ class Player:
 
     script: Callable[[Job], Iterable[Event | float | Exception]] = drawn
     jobs: list[Job] = field(default_factory=list)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     ended: int = 0
 
     async def events(self, job: Job) -> AsyncGenerator[Event]:
         self.jobs.append(job)
+        self.began.set()
         try:
             for item in self.script(job):
                 if isinstance(item, Exception):
@@ -125,6 +134,9 @@ class Player:
             self.ended += 1
         finally:
             self.left.set()
+
+    def close(self) -> None:
+        """A real one ends its thread."""
 
 
 @dataclass
@@ -147,9 +159,11 @@ async def _running(
 ) -> AsyncGenerator[Running]:
     shelf, player = shelf or Shelf(), player or Player()
     config = replace(ServiceConfig(grpc="127.0.0.1:0"), **settings)
-    async with start(config, repository=shelf, device=player) as server:
-        async with grpc.aio.insecure_channel(server.address, options=options) as channel:
-            yield Running(server, channel, shelf, player)
+    async with (
+        start(config, repository=shelf, device=player) as server,
+        grpc.aio.insecure_channel(server.address, options=options) as channel,
+    ):
+        yield Running(server, channel, shelf, player)
 
 
 @pytest.fixture

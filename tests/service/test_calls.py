@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from io import BytesIO
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from PIL import Image
 
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
@@ -69,6 +71,26 @@ def test_stream_tells_all_events_in_order(running: Any, ask: Any) -> None:
     assert first.image.timings.total.ToNanoseconds() > 0
     assert (completed.completed.model, completed.completed.usage.images) == ("first", 2)
     assert (completed.completed.usage.steps, completed.completed.usage.prompt_tokens) == (8, 7)
+
+
+def test_pictures_say_how_they_were_made(running: Any, ask: Any) -> None:
+    """The file names what was really used: the request's choices, the model's own, presets applied."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            plain = await here.stub.GenerateImages(ask(seed=5).generation)
+            chosen = ask(seed=5, steps=9, sampler="euler_a", guidance_scale=2, model="second", style="vivid").generation
+            bare = ask(seed=5, output=pb.OutputFormat(omit_metadata=True)).generation
+            return plain, await here.stub.GenerateImages(chosen), await here.stub.GenerateImages(bare)
+
+    texts = [Image.open(BytesIO(answer.images[0].data)).info.get("parameters") for answer in asyncio.run(scenario())]
+    end = "Size: 64x64, Model: {}, Version: tintype"
+    first = "a lake\nSteps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 3.5, CFG Rescale: 0.5, Seed: 5, "
+    second = (
+        "a lake, vivid\nNegative prompt: dull\n"
+        "Steps: 9, Sampler: Euler a, Schedule type: Normal, CFG scale: 2, CFG Rescale: 0.5, Seed: 5, "
+    )
+    assert texts == [first + end.format("first"), second + end.format("second"), None]
 
 
 def test_generate_answers_once_ordered_by_index(running: Any) -> None:
@@ -229,20 +251,25 @@ def test_the_unary_call_fails_like_the_stream(running: Any, player: Any, error: 
 
 
 @pytest.mark.parametrize("unary", [False, True])
-def test_cancelling_a_call_frees_its_job(running: Any, player: Any, ask: Any, unary: Any) -> None:
+def test_cancelling_a_call_frees_its_job(
+    running: Any, player: Any, ask: Any, unary: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """The device is let go at once when the client cancels, in the middle of whatever it does."""
     device = player(lambda _: [Progress(0, 1, 4), 60.0])
 
     async def scenario() -> Any:
         async with running(device) as here:
             call = here.stub.GenerateImages(ask().generation) if unary else here.stub.StreamImages(ask())
-            while not device.jobs:
-                await asyncio.sleep(0.01)
+            await asyncio.wait_for(device.began.wait(), 5)
             call.cancel()
             await asyncio.wait_for(device.left.wait(), 5)
+            await asyncio.wait_for(here.server.servicer.idle.wait(), 5)
 
+    caplog.set_level(logging.INFO)
     asyncio.run(scenario())
     assert device.ended == 0
+    assert sum("status=CANCELLED" in message for message in caplog.messages) == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_cancelling_while_the_client_does_not_read_frees_the_job(running: Any, player: Any, ask: Any) -> None:
@@ -306,11 +333,12 @@ def test_large_pictures_pass(running: Any, player: Any, ask: Any) -> None:
     assert len(answer.images[0].data) > 4 * 2**20
 
 
-def test_large_uploads_pass(running: Any, ask: Any) -> None:
+def test_large_uploads_pass(running: Any, player: Any, ask: Any) -> None:
     """A request of more than 4 MiB is read and not refused by its size."""
+    device = player(lambda _: [Completed("first", 1, 1, 1, Timings())])
 
     async def scenario() -> Any:
-        async with running() as here:
+        async with running(device) as here:
             async for _ in here.stub.StreamImages(ask(image=bytes(8 * 2**20))):
                 pass
             return here.player.jobs[0]

@@ -1,0 +1,388 @@
+"""The server around the service: health, reflection, certificates, its port, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from tintype.service import server as servers
+from tintype.service.config import ServiceConfig
+from tintype.service.engine.events import Progress
+from tintype.service.listen import ServeError
+from tintype.service.models import State, Status
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVICE = "tintype.v1.ImageService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def health(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+async def becomes(channel: grpc.aio.Channel, wanted: Any, service: str = "") -> None:
+    """Watch the health until it is `wanted`."""
+    watch = health(channel).Watch(health_pb2.HealthCheckRequest(service=service), timeout=10)
+    async for response in watch:
+        if response.status == wanted:
+            break
+    watch.cancel()
+
+
+async def remaining(call: Any) -> list[Any]:
+    """Return what a call still has to say."""
+    responses = []
+    while (response := await call.read()) is not grpc.aio.EOF:
+        responses.append(response)
+    return responses
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+def test_health_follows_the_models(running: Any, shelf: Any, service: str) -> None:
+    """NOT_SERVING while the first model loads and when none is left, SERVING in between."""
+    models = shelf()
+    models.after_load = Status(State.LOADING, 0.1)
+
+    async def scenario() -> Any:
+        async with running(shelf=models) as here:
+            request = health_pb2.HealthCheckRequest(service=service)
+            loading = (await health(here.channel).Check(request)).status
+            models.states["first"] = Status(State.LOADED, 1.0)
+            await becomes(here.channel, SERVING, service)
+            models.states = {"first": Status(State.FAILED, error="x"), "second": Status(State.LOADED)}
+            await asyncio.sleep(0.2)
+            one_left = (await health(here.channel).Check(request)).status
+            models.states["second"] = Status(State.FAILED, error="y")
+            await becomes(here.channel, NOT_SERVING, service)
+            return loading, one_left
+
+    assert asyncio.run(scenario()) == (NOT_SERVING, SERVING)
+
+
+def test_health_lists_its_services(running: Any) -> None:
+    """List knows the server as a whole and the service by name; Check refuses other names."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            await becomes(here.channel, SERVING)
+            listed = await health(here.channel).List(health_pb2.HealthListRequest())
+            with pytest.raises(grpc.RpcError) as caught:
+                await health(here.channel).Check(health_pb2.HealthCheckRequest(service="other"))
+            return listed, caught.value.code()
+
+    listed, code = asyncio.run(scenario())
+    assert {name: check.status for name, check in listed.statuses.items()} == {"": SERVING, SERVICE: SERVING}
+    assert code is grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_tells_the_contract(running: Any) -> None:
+    """A generic client finds the services and the file that describes ours."""
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+    ]
+
+    async def scenario() -> Any:
+        async with running() as here:
+            stub = reflection_pb2_grpc.ServerReflectionStub(here.channel)
+            return [answer async for answer in stub.ServerReflectionInfo(iter(requests))]
+
+    listed, file = asyncio.run(scenario())
+    names = {service.name for service in listed.list_services_response.service}
+    assert names == {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert pb.DESCRIPTOR.serialized_pb in file.file_descriptor_response.file_descriptor_proto
+
+
+def test_draining_lets_running_requests_end(running: Any, player: Any, ask: Any) -> None:
+    """Health turns first, new calls are refused, what runs ends well; who watches the health holds up nobody."""
+    device = player(lambda _: [Progress(0, 1, 2), 0.7, Progress(0, 2, 2)])
+
+    async def scenario() -> Any:
+        async with running(device) as here:
+            call = here.stub.StreamImages(ask())
+            await call.read()
+            watch = health(here.channel).Watch(health_pb2.HealthCheckRequest())
+            await watch.read()
+            began = time.monotonic()
+            draining = asyncio.create_task(here.server.drain(20))
+            while (await watch.read()).status != NOT_SERVING:
+                pass
+            await asyncio.sleep(0.1)
+            with pytest.raises(grpc.RpcError) as caught:
+                await here.stub.ListModels(pb.ListModelsRequest())
+            rest = await remaining(call)
+            await draining
+            return caught.value.code(), rest, time.monotonic() - began
+
+    code, rest, took = asyncio.run(scenario())
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert [response.progress.step for response in rest] == [2]
+    assert took < 10
+
+
+def test_draining_ends_with_its_grace(running: Any, player: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What does not end in time is cancelled, and its job with it."""
+    device = player(lambda _: [Progress(0, 1, 2), 60.0])
+
+    async def scenario() -> Any:
+        async with running(device) as here:
+            call = here.stub.StreamImages(ask())
+            await call.read()
+            await here.server.drain(0.2)
+            await asyncio.wait_for(device.left.wait(), 5)
+            with pytest.raises(grpc.RpcError) as caught:
+                await call.read()
+            return caught.value.code()
+
+    assert asyncio.run(scenario()) in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_leaving_the_block_ends_what_runs(running: Any, player: Any, ask: Any) -> None:
+    """The in-process server does not wait for requests that nobody needs."""
+    device = player(lambda _: [Progress(0, 1, 2), 60.0])
+
+    async def scenario() -> Any:
+        async with running(device) as here:
+            await here.stub.StreamImages(ask()).read()
+            began = time.monotonic()
+        return time.monotonic() - began
+
+    assert asyncio.run(scenario()) < 5
+    assert device.left.is_set()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, shelf: Any, player: Any) -> Any:
+    """Put shelf and player where the server makes its repository and its device."""
+    models, device = shelf(), player()
+    monkeypatch.setattr(servers, "Repository", lambda *_, **__: models)
+    monkeypatch.setattr(servers, "DeviceThread", lambda _: device)
+    return models, device
+
+
+def free(grace: float = 5.0, **settings: Any) -> ServiceConfig:
+    return ServiceConfig(**{"grpc": "127.0.0.1:0", "grace": grace, **settings})
+
+
+@pytest.mark.usefixtures("installed")
+def test_running_gives_the_address() -> None:
+    """With port 0 the system chooses, and the block gets to know what."""
+
+    async def scenario() -> Any:
+        async with servers.running(free()) as address, grpc.aio.insecure_channel(address) as channel:
+            return await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
+
+    assert len(asyncio.run(scenario()).models) == 2
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_unix_socket_will_do(tmp_path: Path) -> None:
+    """An address may be a socket in the file system."""
+    socket_ = f"unix:{tmp_path}/tintype.sock"
+
+    async def scenario() -> Any:
+        async with servers.running(free(grpc=socket_)) as address, grpc.aio.insecure_channel(address) as channel:
+            await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
+            return address
+
+    assert asyncio.run(scenario()) == socket_
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_ends(installed: Any, number: signal.Signals, ask: Any) -> None:
+    """The first signal lets what runs end; serve() then returns."""
+    _, device = installed
+    device.script = lambda _: [Progress(0, 1, 2), 0.3, Progress(0, 2, 2)]
+
+    async def scenario() -> Any:
+        ready: asyncio.Queue[str] = asyncio.Queue()
+        serving = asyncio.create_task(servers.serve(free(), on_ready=ready.put_nowait))
+        async with grpc.aio.insecure_channel(await ready.get()) as channel:
+            call = pb_grpc.ImageServiceStub(channel).StreamImages(ask())
+            await call.read()
+            os.kill(os.getpid(), number)
+            rest = await remaining(call)
+            await serving
+            return rest
+
+    assert len(asyncio.run(scenario())) == 1
+
+
+def test_a_second_signal_ends_at_once(installed: Any, ask: Any) -> None:
+    """Who asks twice does not wait for the grace."""
+    _, device = installed
+    device.script = lambda _: [Progress(0, 1, 2), 60.0]
+
+    async def scenario() -> Any:
+        ready: asyncio.Queue[str] = asyncio.Queue()
+        serving = asyncio.create_task(servers.serve(free(grace=60), on_ready=ready.put_nowait))
+        async with grpc.aio.insecure_channel(await ready.get()) as channel:
+            await pb_grpc.ImageServiceStub(channel).StreamImages(ask()).read()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            assert not serving.done()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(serving, 10)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("installed")
+def test_serve_ends_when_it_is_told() -> None:
+    """With an event of the caller's, signals are left alone."""
+
+    async def scenario() -> Any:
+        stop = asyncio.Event()
+        before = signal.getsignal(signal.SIGTERM)
+        serving = asyncio.create_task(servers.serve(free(), on_ready=lambda _: stop.set(), stop=stop))
+        await asyncio.wait_for(serving, 10)
+        return before is signal.getsignal(signal.SIGTERM)
+
+    assert asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("installed")
+def test_run_serves_on_uvloop() -> None:
+    """run() brings its own loop; SIGTERM from the ready callback ends it."""
+    addresses = []
+
+    def ready(address: str) -> None:
+        addresses.append(address)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    servers.run(free(), on_ready=ready)
+    assert addresses[0].startswith("127.0.0.1:")
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """One line says where, which models, and on what they run."""
+    caplog.set_level("INFO", "tintype")
+
+    async def scenario() -> Any:
+        async with servers.running(free()) as address:
+            return address
+
+    address = asyncio.run(scenario())
+    assert f"serving gRPC on {address}: models first, second; provider cpu" in caplog.messages
+
+
+def refused(config: ServiceConfig) -> str:
+    """Return why the server does not start: one line."""
+
+    async def scenario() -> None:
+        async with servers.running(config):
+            pass
+
+    with pytest.raises(ServeError) as caught:
+        asyncio.run(scenario())
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_taken_port_is_told() -> None:
+    """Two servers never share a port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert refused(free(grpc=address)) == f"can't serve on {address}: Address already in use"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", ":50051", "127.0.0.1:http", "127.0.0.1:70000", "127.0.0.1:-1"])
+@pytest.mark.usefixtures("installed")
+def test_a_wrong_address_is_told(address: str) -> None:
+    """An address is HOST:PORT."""
+    assert refused(free(grpc=address)) == f"grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}"
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_unknown_host_is_told() -> None:
+    """A name that is no address of this machine can't be served on."""
+    assert refused(free(grpc="nowhere.invalid:50051")).startswith("can't serve on nowhere.invalid:50051: ")
+
+
+def test_a_lonely_broken_model_is_told(installed: Any) -> None:
+    """A server that can serve nothing at all does not pretend."""
+    models, _ = installed
+    models._specs = {"first": models._specs["first"]}
+    models.after_load = Status(State.FAILED, error="model 'first' can't be served: unet is missing")
+    assert refused(free()) == "model 'first' can't be served: unet is missing"
+
+
+@pytest.mark.usefixtures("installed")
+def test_wrong_settings_are_told() -> None:
+    """Limits that make no sense, and half a certificate."""
+    assert refused(free(queue=0)) == "queue must be at least 1, not 0"
+
+
+@pytest.mark.usefixtures("installed")
+def test_missing_certificates_are_told(tmp_path: Path) -> None:
+    """TLS needs a certificate and a key, and they must be there."""
+    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS needs both tls_cert and tls_key"
+    both = free(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
+    assert refused(both) == f"tls_key {tmp_path}/k.pem can't be read: No such file or directory"
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """Return a folder with a CA, and a key and a certificate for localhost that it signed."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make certificates")
+
+    def run(*arguments: str) -> None:
+        subprocess.run([str(openssl), *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    run(*new, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    names = ("-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=localhost")
+    run(*new, *signed, *names, "-keyout", "key.pem", "-out", "cert.pem")
+    return tmp_path
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.usefixtures("installed")
+def test_tls(certificates: Path, mutual: Any) -> None:
+    """With a certificate the channel is encrypted; with a client CA, strangers are turned away."""
+    ca, cert, key = ((certificates / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
+    config = free(
+        grpc="localhost:0",
+        tls_cert=certificates / "cert.pem",
+        tls_key=certificates / "key.pem",
+        tls_client_ca=certificates / "ca.pem" if mutual else None,
+    )
+
+    async def listed(address: str, credentials: grpc.ChannelCredentials) -> int:
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            return len((await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest(), timeout=5)).models)
+
+    async def scenario() -> Any:
+        async with servers.running(config) as address:
+            member = await listed(address, grpc.ssl_channel_credentials(ca, key, cert))
+            try:
+                stranger = await listed(address, grpc.ssl_channel_credentials(ca))
+            except grpc.RpcError:
+                stranger = 0
+            return member, stranger
+
+    assert asyncio.run(scenario()) == (2, 0 if mutual else 2)
