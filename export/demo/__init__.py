@@ -1,0 +1,22 @@
+"""The built-in model: renderer, training, packing and scoring of a tiny Stable Diffusion of our own.
+
+    python -m tintype.export.demo --help
+
+`spec`, `captions`, `render` and `judges` need numpy and Pillow only; training and packing need the `export` extra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import StableDiffusionPipeline
+
+
+def torch_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """diffusers' `StableDiffusionPipeline`, float32 on the CPU, with the weights of the packed model in `folder`."""
+    from .rebuild import rebuilt
+
+    return rebuilt(folder)

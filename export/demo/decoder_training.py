@@ -1,7 +1,7 @@
-"""The decoder from latents to pictures, and the encoder that image-to-image needs.
+"""The decoder from latents to pictures.
 
-Three stages: `inner` learns pictures of 128 by 128, `outer` grows it to 256 by 256, `encoder` fits diffusers' encoder
-to the latents that the components give.
+Two stages.  `plain` learns to decode the latents of rendered pictures.  `forgiving` goes on with latents as the
+denoiser makes them: noised, denoised in one step, and so a little wrong in the denoiser's own way.
 Pictures are cut into crops: the decoder is convolutional, so a crop with something in it teaches more than empty sky.
 """
 
@@ -11,52 +11,49 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from .latents import GRID, Components
+from .autoencoder import PatchAutoencoder
+from .latents import GRID, PATCH, SHRINK, Components
 from .muon import Muon
-from .networks import DECODER_BLOCKS, autoencoder, grown
 from .training import Budget, Compute, Course, averaged_weights, run
 
-RATE = 3e-3
+RATE = 2e-3
 HOLD = 0.3
-# Decoding must forgive the denoiser its small errors.
-NOISE = 0.10
+# White noise on the latents, up to this standard deviation.
+NOISE = 0.05
 CROP = 8
 TRIES = 3
+SIDE = PATCH * SHRINK
 
 
 class Crops:
-    """Random crops: latents [n, c, 8, 8] and their pictures [n, 3, side, side] in -1..1."""
+    """Random crops: latents [n, c, 8, 8] and their pictures [n, 3, 128, 128] in -1..1."""
 
-    def __init__(self, data: Path, components: Components, size: int, compute: Compute) -> None:
+    def __init__(self, data: Path, size: int, compute: Compute) -> None:
         self._pictures = np.load(data / "pictures.npy", mmap_mode="r")
         self._latents = np.load(data / "latents.npy", mmap_mode="r")
         self._size, self._device = size, compute.device
         self._draw = np.random.default_rng()
-        del components
 
-    def draw(self, factor: int) -> tuple[Tensor, Tensor]:
-        """Crops whose pictures are `factor` times as large as their latents: 8 or 16."""
+    def draw(self) -> tuple[Tensor, Tensor]:
         pairs = [self._crop() for _ in range(self._size)]
         latents = torch.from_numpy(np.stack([pair[0] for pair in pairs])).to(self._device).float()
         pixels = torch.from_numpy(np.stack([pair[1] for pair in pairs])).to(self._device).permute(0, 3, 1, 2)
-        pixels = pixels.float() / 127.5 - 1
-        return latents, functional.avg_pool2d(pixels, 2) if factor == 8 else pixels
+        return latents, pixels.float() / 127.5 - 1
 
     def _crop(self) -> tuple[np.ndarray, np.ndarray]:
         chosen = int(self._draw.integers(len(self._pictures)))
         latents = self._latents[chosen]
-        # Of a few places the one with most in it: components beyond the three plain colours say how much that is.
         places = self._draw.integers(0, GRID - CROP + 1, (TRIES, 2))
         row, column = max(places, key=lambda at: _busy(latents[:, at[0] : at[0] + CROP, at[1] : at[1] + CROP]))
-        part = self._pictures[chosen, row * 16 : (row + CROP) * 16, column * 16 : (column + CROP) * 16]
+        part = self._pictures[chosen, row * SIDE : (row + CROP) * SIDE, column * SIDE : (column + CROP) * SIDE]
         return latents[:, row : row + CROP, column : column + CROP], part
 
 
 def _busy(latents: np.ndarray) -> float:
+    """How much there is to see: components beyond the three plain colours say so."""
     return float(np.abs(latents[3:].astype(np.float32)).mean())
 
 
@@ -67,18 +64,18 @@ def picture_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
     return error.abs().mean() + edges + 0.5 * functional.avg_pool2d(error, 8).abs().mean()
 
 
-def train_decoder(stage: str, data: Path, out: Path, minutes: float, compute: Compute, size: int) -> None:
-    """Train stage `inner` or `outer` for `minutes`, going on from its checkpoint in `out` if there is one."""
+def train_decoder(data: Path, out: Path, minutes: float, compute: Compute, size: int) -> None:
+    """Train for `minutes` in all, going on from `out`/decoder.pt if it is there; the result is `out`/vae."""
     torch.manual_seed(0)
-    factor = 8 if stage == "inner" else 16
-    model = _start(stage, out)
+    model = PatchAutoencoder.of(Components.load(out / "components.npz"))
     decoder = model.decoder
     ready = compute.prepared(decoder)
-    course = _course(decoder, "conv_out", Budget(minutes), out / f"decoder-{stage}.pt")
-    crops = Crops(data, Components.load(out / "components.npz"), size, compute)
+    optimizer = Muon(decoder.named_parameters(), RATE, excluded=("linear", "conv_in"))
+    course = Course(decoder, optimizer, Budget(minutes), out / "decoder.pt")
+    crops = Crops(data, size, compute)
 
     def loss_of() -> tuple[Tensor, int]:
-        latents, pixels = crops.draw(factor)
+        latents, pixels = crops.draw()
         latents = latents + NOISE * torch.rand(size, 1, 1, 1, device=latents.device) * torch.randn_like(latents)
         with compute.products():
             decoded = ready(latents.contiguous(memory_format=torch.channels_last))
@@ -86,14 +83,4 @@ def train_decoder(stage: str, data: Path, out: Path, minutes: float, compute: Co
 
     run(course, loss_of, RATE, HOLD)
     with averaged_weights(course):
-        model.cpu().save_pretrained(out / f"vae-{stage}")
-
-
-def _start(stage: str, out: Path) -> AutoencoderKL:
-    if stage == "inner":
-        return autoencoder(DECODER_BLOCKS[1:])
-    return grown(AutoencoderKL.from_pretrained(out / "vae-inner"))
-
-
-def _course(network: nn.Module, excluded: str, budget: Budget, path: Path) -> Course:
-    return Course(network, Muon(network.named_parameters(), RATE, excluded=(excluded,)), budget, path)
+        model.cpu().save_pretrained(out / "vae")

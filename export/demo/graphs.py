@@ -2,7 +2,7 @@
 
 Weights are stored as float16 and cast back to float32 as the first thing in the graph: onnxruntime folds those casts
 when it loads a session, so the files are half as large and the arithmetic is float32 all the same.
-Constant folding at export is off, so that every initializer keeps its parameter's name (`torch_pipeline` reads them).
+Constant folding at export is off, so that every initializer keeps its parameter's name (`rebuilt` reads them).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from transformers import CLIPTextModel
+
+from .autoencoder import PatchAutoencoder
 
 OPSET = 17
 HALF = ".half"
@@ -65,7 +67,7 @@ class _Encode(nn.Module):
 class _Decode(nn.Module):
     """latent_sample [n, c, h, w] -> sample [n, 3, 16h, 16w], in -1..1."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: PatchAutoencoder) -> None:
         super().__init__()
         self.vae = vae
 
@@ -74,14 +76,14 @@ class _Decode(nn.Module):
 
 
 class _Look(nn.Module):
-    """sample [n, 3, h, w] in -1..1 -> latent_parameters [n, 2c, h/16, w/16]: means, then log variances."""
+    """sample [n, 3, 16h, 16w] in -1..1 -> latent_parameters [n, 2c, h, w]: means, then log variances."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: PatchAutoencoder) -> None:
         super().__init__()
         self.vae = vae
 
     def forward(self, sample: Tensor) -> Tensor:
-        return self.vae.quant_conv(self.vae.encoder(sample))
+        return self.vae.encoder(sample)
 
 
 def unet_graph(unet: UNet2DConditionModel) -> Graph:
@@ -107,12 +109,12 @@ def text_graph(text_encoder: CLIPTextModel) -> Graph:
     return Graph(_Encode(text_encoder), {"input_ids": ids}, ["last_hidden_state", "pooler_output"], axes)
 
 
-def decoder_graph(vae: AutoencoderKL) -> Graph:
+def decoder_graph(vae: PatchAutoencoder) -> Graph:
     latents = torch.randn(1, vae.config.latent_channels, 16, 16)
     return Graph(_Decode(vae), {"latent_sample": latents}, ["sample"], {"latent_sample": LATENT_AXES, "sample": PIXEL_AXES})
 
 
-def encoder_graph(vae: AutoencoderKL) -> Graph:
+def encoder_graph(vae: PatchAutoencoder) -> Graph:
     axes = {"sample": PIXEL_AXES, "latent_parameters": LATENT_AXES}
     return Graph(_Look(vae), {"sample": torch.randn(1, 3, 256, 256)}, ["latent_parameters"], axes)
 

@@ -1,9 +1,9 @@
-"""The three networks, as diffusers and transformers build them, and the noise they live with."""
+"""Text encoder and UNet, as transformers and diffusers build them, and the noise they live with."""
 
 from __future__ import annotations
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -13,7 +13,6 @@ WIDTH = 128
 BLOCKS = (64, 96, 128)
 # Heads per level, so that a head is 32 wide where there is attention.
 HEADS = (2, 3, 4)
-DECODER_BLOCKS = (16, 16, 32, 64, 96)
 # Zero terminal SNR with v-prediction and trailing spacing (Lin et al., "Common diffusion noise schedules and sample
 # steps are flawed", 2023): without it a night is never dark and snow never bright.
 NOISE = {
@@ -56,7 +55,12 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def unet() -> UNet2DConditionModel:
-    """Levels of 16x16, 8x8 and 4x4; text is seen on the two lower ones.  Every residual branch starts at zero."""
+    """Levels of 16x16, 8x8 and 4x4; text is seen word by word on the two lower ones, and as a whole by every block.
+
+    What the whole text says (a night, a blue background) joins the timestep's embedding: diffusers calls it
+    `addition_embed_type="text"`.  It is learned far sooner than what attention has to look up.
+    Every residual branch starts at zero.
+    """
     model = UNet2DConditionModel(
         sample_size=GRID,
         in_channels=CHANNELS,
@@ -64,60 +68,18 @@ def unet() -> UNet2DConditionModel:
         block_out_channels=BLOCKS,
         layers_per_block=1,
         cross_attention_dim=WIDTH,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
         attention_head_dim=HEADS,
         norm_num_groups=16,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
-    _zero(model, ("conv2.weight", "proj_out.weight", "conv_out.weight"))
+    _zero(model, ("conv2.weight", "proj_out.weight", "conv_out.weight", "add_embedding.norm2.weight"))
     return model
-
-
-def autoencoder(blocks: tuple[int, ...] = DECODER_BLOCKS) -> AutoencoderKL:
-    """Factor 16 with the five blocks of the finished model, factor 8 with its inner four."""
-    model = AutoencoderKL(
-        block_out_channels=blocks,
-        down_block_types=("DownEncoderBlock2D",) * len(blocks),
-        up_block_types=("UpDecoderBlock2D",) * len(blocks),
-        latent_channels=CHANNELS,
-        layers_per_block=1,
-        norm_num_groups=8,
-        mid_block_add_attention=False,
-        sample_size=GRID * 2 ** (len(blocks) - 1),
-        scaling_factor=1.0,
-    )
-    _zero(model, ("conv2.weight",))
-    _pass_through(model)
-    return model
-
-
-def grown(inner: AutoencoderKL) -> AutoencoderKL:
-    """The factor-16 autoencoder that begins as the factor-8 one with its pictures enlarged twofold."""
-    outer = autoencoder()
-    weights, known = outer.state_dict(), inner.state_dict()
-    for name in weights:
-        source = known.get(name)
-        if name.startswith("decoder.") and source is not None and source.shape == weights[name].shape:
-            weights[name] = source
-    last = f"decoder.up_blocks.{len(DECODER_BLOCKS) - 2}.upsamplers.0.conv"
-    nn.init.dirac_(weights[f"{last}.weight"])
-    weights[f"{last}.bias"].zero_()
-    outer.load_state_dict(weights)
-    return outer
 
 
 def _zero(model: nn.Module, endings: tuple[str, ...]) -> None:
     for name, parameter in model.named_parameters():
         if name.endswith(endings):
             nn.init.zeros_(parameter)
-
-
-def _pass_through(model: AutoencoderKL) -> None:
-    """The latents are the components themselves: both 1x1 convolutions do nothing, and the spread is nil."""
-    with torch.no_grad():
-        model.post_quant_conv.weight.copy_(torch.eye(CHANNELS)[:, :, None, None])
-        model.post_quant_conv.bias.zero_()
-        model.quant_conv.weight.copy_(torch.eye(2 * CHANNELS)[:, :, None, None])
-        model.quant_conv.weight[CHANNELS:] = 0
-        model.quant_conv.bias.zero_()
-        model.quant_conv.bias[CHANNELS:] = -10

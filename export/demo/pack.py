@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from onnx import ModelProto
 from transformers import CLIPTextModel
 
+from .autoencoder import PatchAutoencoder
 from .graphs import decoder_graph, encoder_graph, exported, text_graph, unet_graph
 from .latents import Components
 from .manifest import write_manifest
@@ -33,12 +34,21 @@ INDEX: dict[str, Any] = {
 
 
 def pack(trained: Path, folder: Path, defaults: dict[str, Any] | None = None) -> None:
-    """Write the model folder from `trained` (text_encoder/, unet/, vae/, tokenizer/, components.npz)."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Write the model folder from `trained` (text_encoder/, unet/, vae/, tokenizer/, components.npz).
+
+    It is made beside its place and moved there when it is whole: someone may be reading the old one.
+    """
+    made = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(made, ignore_errors=True)
+    _fill(trained, made, defaults)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.replace(folder)
+
+
+def _fill(trained: Path, folder: Path, defaults: dict[str, Any] | None) -> None:
     text_encoder = CLIPTextModel.from_pretrained(trained / "text_encoder")
     unet = UNet2DConditionModel.from_pretrained(trained / "unet")
-    vae = AutoencoderKL.from_pretrained(trained / "vae")
+    vae = PatchAutoencoder.from_pretrained(trained / "vae")
     _write(folder / "text_encoder", exported(text_graph(text_encoder)), trained / "text_encoder")
     _write(folder / "unet", exported(unet_graph(unet)), trained / "unet")
     _write(folder / "vae_decoder", exported(decoder_graph(vae)), trained / "vae")

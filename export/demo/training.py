@@ -1,8 +1,13 @@
-"""What both trainings share: where they run, a budget of minutes, averaged weights, and checkpoints to go on from."""
+"""What both trainings share: where they run, a budget of minutes, averaged weights, and checkpoints to go on from.
+
+Started by `torchrun`, processes share the work: each has its own batches, and gradients are averaged once a step.  On
+a CPU that other people use too, one process per core with one thread each is far better than one with many threads.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .muon import Muon
 
@@ -36,8 +42,46 @@ class Compute:
         network.to(self.device, memory_format=torch.channels_last)
         return torch.compile(network) if self.compiled else network
 
-    def products(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.bfloat16)
+    @contextlib.contextmanager
+    def products(self) -> Iterator[None]:
+        """Where the network is called: bfloat16, and on a CPU attention as plain products.
+
+        torch's flash attention for CPUs is two to nine times slower than those in bfloat16 at our sizes.
+        """
+        attention = [SDPBackend.MATH] if self.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(attention):
+            yield
+
+
+def join() -> int:
+    """Meet the other processes, if `torchrun` has started several; this one's number."""
+    if not distributed.is_initialized() and "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo")
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def processes() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Over all processes."""
+    if not distributed.is_initialized():
+        return
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients]) / processes()
+    distributed.all_reduce(flat)
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def agreed(value: float) -> float:
+    """The first process's value, for all."""
+    if not distributed.is_initialized():
+        return value
+    told = torch.tensor([value], dtype=torch.float64)
+    distributed.broadcast(told, 0)
+    return float(told)
 
 
 class Budget:
@@ -53,12 +97,13 @@ class Budget:
 
     @property
     def share(self) -> float:
-        return self.spent / self.seconds
+        """How much of it is spent, 0 to 1; a meeting point of all processes."""
+        return agreed(self.spent / self.seconds)
 
-    def rate(self, peak: float, step: int, hold: float) -> float:
-        """The learning rate now: a short rise, level for the `hold` share of the budget, then down to nothing."""
-        fall = min(1.0, max(0.0, 1 - self.share) / (1 - hold))
-        return peak * min(1.0, (step + 1) / WARM_UP) * fall
+
+def rate(peak: float, share: float, step: int, hold: float) -> float:
+    """The learning rate now: a short rise, level for the `hold` share of the budget, then down to nothing."""
+    return peak * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.0, 1 - share) / (1 - hold))
 
 
 class Averaged:
@@ -83,6 +128,7 @@ class Course:
     optimizer: Muon
     budget: Budget
     path: Path
+    number: int = 0
     step: int = 0
 
     def __post_init__(self) -> None:
@@ -100,7 +146,9 @@ class Course:
         self.budget = Budget(self.budget.seconds / 60, stored["spent"])
 
     def save(self) -> None:
-        """Write everything that going on needs; whole or not at all."""
+        """Write everything that going on needs; whole or not at all, and only the first of several processes."""
+        if self.number:
+            return
         partial = self.path.with_suffix(".partial")
         state = {
             "network": self.network.state_dict(),
@@ -113,12 +161,13 @@ class Course:
         torch.save(state, partial)
         partial.replace(self.path)
 
-    def learn(self, loss: Tensor, peak: float, hold: float) -> None:
+    def learn(self, loss: Tensor, rate: float) -> None:
         """One step down the gradient of `loss`."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.budget.rate(peak, self.step, hold)
+            group["lr"] = rate
         self.optimizer.zero_grad()
         loss.backward()
+        average_gradients(self.network)
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.step += 1
@@ -130,14 +179,14 @@ def run(course: Course, loss_of: Callable[[], tuple[Tensor, int]], peak: float, 
     saved = reported = time.monotonic()
     losses: list[Tensor] = []
     seen, began = 0, time.monotonic()
-    while course.budget.share < 1:
+    while (share := course.budget.share) < 1:
         loss, samples = loss_of()
-        course.learn(loss, peak, hold)
-        course.samples += samples
-        seen += samples
+        course.learn(loss, rate(peak, share, course.step, hold))
+        course.samples += samples * processes()
+        seen += samples * processes()
         losses.append(loss.detach())
         now = time.monotonic()
-        if now - reported > REPORT_EVERY:
+        if not course.number and now - reported > REPORT_EVERY:
             _report(course, losses, seen / (now - began))
             losses, reported = [], now
         if now - saved > SAVE_EVERY:

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from .muon import Muon
 from .networks import NOISE, noise_schedule, text_encoder, unet
 from .tokenizer import token_ids
-from .training import Budget, Compute, Course, averaged_weights, run
+from .training import Budget, Compute, Course, averaged_weights, join, run
 
 RATE = 2e-3
 HOLD = 0.4
@@ -96,12 +96,14 @@ def v_loss(network: nn.Module, latents: Tensor, ids: Tensor, keep: Tensor) -> Te
 
 def train_unet(data: Path, tokenizer: CLIPTokenizer, out: Path, minutes: float, compute: Compute, size: int) -> None:
     """Train for `minutes` in all, going on from `out`/unet.pt if it is there; the averaged weights end up in `out`."""
+    number = join()
     torch.manual_seed(0)
     network = Conditioned(tokenizer)
     ready = compute.prepared(network)
     optimizer = Muon(network.named_parameters(), RATE, excluded=("conv_in", "conv_out", "embedding"))
-    course = Course(network, optimizer, Budget(minutes), out / "unet.pt")
-    torch.manual_seed(course.step)  # a run that goes on must not repeat the batches it has seen
+    course = Course(network, optimizer, Budget(minutes), out / "unet.pt", number)
+    # A run that goes on must not repeat the batches it has seen, nor a process those of another.
+    torch.manual_seed(1000 * course.step + number)
     batches = Batches(data, tokenizer, size, compute.device)
     keep = noise_schedule().alphas_cumprod.to(compute.device)
 
@@ -111,7 +113,8 @@ def train_unet(data: Path, tokenizer: CLIPTokenizer, out: Path, minutes: float, 
             return v_loss(ready, latents, ids, keep), size
 
     run(course, loss_of, RATE, HOLD)
-    save_networks(course, out)
+    if not number:
+        save_networks(course, out)
 
 
 def save_networks(course: Course, out: Path) -> None:

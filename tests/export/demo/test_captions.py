@@ -1,0 +1,50 @@
+"""Captions: pure, true to the content, in words that the tokenizer knows."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from tintype.export.demo.captions import caption, captions
+from tintype.export.demo.spec import Item, SceneSpec, ShapesSpec, spec
+
+BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
+
+
+def test_same_content_same_captions() -> None:
+    """Training data is reproducible down to the words."""
+    assert [captions(spec(seed)) for seed in range(30)] == [captions(spec(seed)) for seed in range(30)]
+
+
+def test_a_caption_of_one_shape_says_shape_and_both_colours() -> None:
+    """Composition can be learned: nothing of it is ever left out."""
+    content = ShapesSpec(0, "blue", (Item("red", "circle"),), stacked=False, size=0.5)
+    for seed in range(50):
+        said = caption(content, random.Random(seed))
+        assert "red circle" in said
+        assert "blue" in said
+
+
+@pytest.mark.parametrize(
+    ("time", "words"), [("night", ("night", "midnight")), ("sunset", ("sunset", "golden", "evening", "sun"))]
+)
+def test_time_of_day_is_said(time: str, words: tuple[str, ...]) -> None:
+    """A landscape's caption names its time of day."""
+    content = SceneSpec(0, "sea", time, "clear", "sea")
+    assert all(any(word in caption(content, random.Random(seed)) for word in words) for seed in range(50))
+
+
+def test_captions_are_plain_lower_case_words() -> None:
+    """No empty caption, no doubled space, nothing that is not ASCII."""
+    for seed in range(500):
+        for said in captions(spec(seed), 2):
+            assert said and said.isascii() and "  " not in said and said == said.strip()
+
+
+def test_every_word_of_the_captions_is_one_token() -> None:
+    """The tokenizer was trained on these captions: their words come out whole."""
+    vocabulary = json.loads((BUILTIN / "tokenizer" / "vocab.json").read_text("utf-8"))
+    words = {word for seed in range(300) for said in captions(spec(seed), 2) for word in said.replace(",", "").split()}
+    whole = {word for word in words if word.isalpha()}
+    assert {word for word in whole if f"{word.lower()}</w>" not in vocabulary} == set()
