@@ -8,7 +8,8 @@ Rules that hold for every field:
 - Sizes are pixels, counts are pieces, images are the encoded file's bytes (never base64).
 - Model, sampler, schedule and MIME types are strings, so that new ones need no new contract; an unknown one is
   answered with the names that exist.
-- Bad input is INVALID_ARGUMENT with google.rpc.BadRequest, one violation for each field at fault.
+- Bad input is INVALID_ARGUMENT with google.rpc.BadRequest, one violation for each field at fault, named as in
+  GenerateImagesRequest whichever call it came by: `steps`, `output.quality`, `loras[1].weight`, `previews.count`.
   Every error carries google.rpc.ErrorInfo with the domain "tintype".
 """
 
