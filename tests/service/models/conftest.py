@@ -1,0 +1,84 @@
+"""The built-in model, loaded once; folders to break; a small tokenizer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.service.models import Repository
+from tintype.service.models.repository import BUILTIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tintype.service.models.diffusion_model import DiffusionModel
+
+MERGES = [
+    *("c a", "ca t</w>", "d o", "do g</w>", "o n</w>", "t h", "th e</w>", "i n", "in g</w>"),
+    *("a a", "aa a</w>", "1 2", "! !</w>", "Ã ©</w>", "e n", "en d", "s t", "st a", "sta r", "star t"),
+]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Iterator[Repository]:
+    with Repository() as repository:
+        yield repository
+
+
+@pytest.fixture(scope="session")
+def model(repository: Repository) -> DiffusionModel:
+    return repository.wait(timeout=60)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a copy of the built-in model's folder, called `toy`, of which everything but graphs may be edited."""
+
+    def copy(source: str, target: str) -> None:
+        if source.endswith(".onnx"):
+            (tmp_path / target).symlink_to(source)
+        else:
+            shutil.copyfile(source, target)
+
+    shutil.copytree(BUILTIN, tmp_path / "toy", copy_function=copy)
+    _edit(tmp_path / "toy" / "tintype.json", lambda content: content.update(name="toy"))
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def foreign(folder: Path) -> Path:
+    """Return a folder as plain optimum leaves it: without a manifest."""
+    (folder / "tintype.json").unlink()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tokenizer of 512 letters for bytes, a few joined ones and the two control tokens."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    letters = [chr(byte if byte in printable else next(others)) for byte in range(256)]
+    joined = [merge.replace(" ", "") for merge in MERGES]
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *joined, "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), "utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *MERGES, ""]), "utf-8")
+    config = {"model_max_length": 16, "pad_token": "<|endoftext|>", "added_tokens_decoder": {}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def edit() -> Callable[[Path, Callable[[dict], None]], None]:
+    """Return what changes a JSON file in place."""
+    return _edit
+
+
+def _edit(path: Path, change: Callable[[dict], None]) -> None:
+    content = json.loads(path.read_text("utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), "utf-8")

@@ -1,0 +1,226 @@
+"""CLIP's tokenizer: the ids of the published reference, whatever is typed."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.service.models.files import Fault
+from tintype.service.models.tokenizer import ClipTokenizer, clean, join_pairs, split
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOS, EOS = 532, 533
+
+# What transformers' slow CLIPTokenizer 4.57.6 with ftfy 6.3 gives for the vocabulary of the fixture, 16 tokens long.
+GOLDEN = [
+    ("a cat", [353, 513]),
+    ("  The\tDOG\n", [518, 515]),
+    ("it's", [105, 372, 39, 371]),
+    ("dog's 12 !!!", [515, 39, 371, 305, 306, 33, 524]),
+    ("caf\xe9", [512, 102, 525]),
+    ("cafe\u0301", [512, 102, 525]),
+    ("&lt;b&gt; \u201cq\u201d", [316, 354, 318, 290, 369, 290]),
+    ("\u6771", [230, 157, 433]),
+    ("\u03a3\u03b1\u03a3", [207, 131, 206, 177, 207, 386]),
+    ("aaaaa", [521, 522]),
+    ("\U0001f3a8", [240, 159, 142, 424]),
+    ("", []),
+    ("\u0345cat", [513]),
+    ("a\x1cb", [97, 354]),
+]
+
+
+def repeatable(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - test data, no secret
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder: Path) -> ClipTokenizer:
+    return ClipTokenizer.from_folder(tokenizer_folder)
+
+
+@pytest.mark.parametrize(("text", "ids"), GOLDEN)
+def test_ids_are_those_of_the_reference(tokenizer: ClipTokenizer, text: str, ids: list[int]) -> None:
+    """Each kind of text gives the reference's ids: case, space, accents, entities, quotes, emoji, none at all."""
+    tokens = tokenizer(text)
+    assert tokens.count == len(ids)
+    assert tokens.ids == (BOS, *ids, EOS, *[EOS] * (14 - len(ids)))
+
+
+def test_too_long_a_prompt_is_cut_and_still_ends(tokenizer: ClipTokenizer) -> None:
+    """What does not fit is cut off; the end token stays, and the count is of what was kept."""
+    tokens = tokenizer("cat " * 30)
+    assert len(tokens.ids) == 16
+    assert tokens.ids[-1] == EOS
+    assert tokens.count == 14
+
+
+@pytest.mark.parametrize("typed", ["<|endoftext|>", "<|startoftext|>", "a <|endoftext|> b", "<|ENDOFTEXT|>"])
+def test_control_tokens_can_not_be_typed(tokenizer: ClipTokenizer, typed: str) -> None:
+    """A user who types a control token gets text: no prompt can end itself early."""
+    assert not {BOS, EOS} & set(tokenizer.ids(typed))
+    assert list(split("<|endoftext|>")) == ["<|", "endoftext", "|>"]
+
+
+def test_a_word_of_a_whole_prompt_takes_no_time(tokenizer: ClipTokenizer) -> None:
+    """The longest prompt allowed, as one word, does not stall the device's thread."""
+    letters = repeatable(0)
+    word = "".join(letters.choice("abcdefghijklmnopqrst") for _ in range(32_000))
+    start = time.process_time()
+    assert tokenizer(word).count == 14
+    assert time.process_time() - start < 2
+
+
+def test_joining_pairs_equals_the_rule_by_hand() -> None:
+    """The queue joins as the definition does: again and again all neighbours of the lowest rank, from the left."""
+    random_ = repeatable(1)
+    symbols = "abc"
+    pairs = [(a, b) for a in symbols for b in symbols] + [(a + b, c) for a in symbols for b in symbols for c in symbols]
+    for _ in range(300):
+        ranks = {pair: rank for rank, pair in enumerate(random_.sample(pairs, 9))}
+        ranks = {
+            pair: rank for pair, rank in ranks.items() if len(pair[0]) == 1 or ranks.get(tuple(pair[0]), 99) < rank
+        }
+        word = random_.choices(symbols, k=random_.randint(1, 30))
+        assert join_pairs(list(word), ranks) == _join_by_hand(list(word), ranks)
+
+
+def _join_by_hand(parts: list[str], ranks: dict[tuple[str, str], int]) -> list[str]:
+    while True:
+        known = [pair for pair in pairwise(parts) if pair in ranks]
+        if not known:
+            return parts
+        best, joined, at = min(known, key=ranks.__getitem__), [], 0
+        while at < len(parts):
+            hit = tuple(parts[at : at + 2]) == best
+            joined.append("".join(best) if hit else parts[at])
+            at += 2 if hit else 1
+        parts = joined
+
+
+def test_threads_may_share_one(tokenizer_folder: Path) -> None:
+    """Many threads that tokenize at once get what one gets."""
+    tokenizer = ClipTokenizer.from_folder(tokenizer_folder)
+    texts = [f"cat {i} dog {i * 7} start the thing" for i in range(400)]
+    alone = [ClipTokenizer.from_folder(tokenizer_folder)(text) for text in texts[:5]]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(tokenizer, texts))
+    assert together[:5] == alone
+    assert together == [tokenizer(text) for text in texts]
+
+
+def test_padding_is_the_folders_own(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Stable Diffusion 2 pads with `!`: the old form of folder says so in special_tokens_map.json."""
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).write_bytes((tokenizer_folder / name).read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 8, "pad_token": "<|endoftext|>"}))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"pad_token": {"content": "!"}}))
+    assert ClipTokenizer.from_folder(tmp_path)("cat").ids[3:] == (33,) * 5
+
+
+def test_one_file_in_place_of_two(tokenizer: ClipTokenizer, tokenizer_folder: Path, tmp_path: Path) -> None:
+    """A folder that holds only tokenizer.json, as newer exports do, gives the same ids."""
+    merges = [line for line in (tokenizer_folder / "merges.txt").read_text("utf-8").split("\n")[1:] if line]
+    vocab = json.loads((tokenizer_folder / "vocab.json").read_text("utf-8"))
+    content = {"model": {"type": "BPE", "vocab": vocab, "merges": [merge.split() for merge in merges]}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert ClipTokenizer.from_folder(tmp_path, 16)("a cat starts") == tokenizer("a cat starts")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("merges.txt", None, "merges.txt is missing"),
+        ("merges.txt", "#version: 0.2\na b c\n", "merges.txt must hold two tokens on each line"),
+        ("vocab.json", "{", "vocab.json is not JSON"),
+        ("vocab.json", '{"a": 1}', "the vocabulary has no '<|startoftext|>'"),
+    ],
+)
+def test_a_broken_folder_is_named(
+    tokenizer_folder: Path, tmp_path: Path, name: str, content: str | None, problem: str
+) -> None:
+    """What is wrong with a tokenizer's folder is said with the file's name."""
+    for file in tokenizer_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(Fault, match=problem.replace("|", r"\|")):
+        ClipTokenizer.from_folder(tmp_path)
+
+
+ODD = """a photo of cat astronaut's horse, highly detailed 4k (masterpiece:1.2) don't we'll I'M THE'RE 'S ''s it's 3.14
+caf\xe9 cafe\u0301 \xdcn\xefc\xf6d\xe9 stra\xdfe \u041f\u0420\u0418\u0412\u0415\u0422 \u65e5\u672c\u8a9e \ud55c\uad6d
+\u0627\u0644\u0639\u0631\u0628 \u0939\u093f\u0928\u094d\u0926\u0940 \U0001f469\u200d\U0001f4bb \U0001f3a8\ufe0f &amp;
+&lt;b&gt; &#39; <b> </w> \u0130stanbul \u01c5 \ufb01 \xbd \xb2 \u2167 \u2460 \u017f '\u017f \u212a \u212b \u2103 \u034f
+\u0345 \u1e9e \U0001d518 \U0001d7d8 \u0391\u03a3 \u03c2 \u2019s \u2018t \u201cq\u201d \u2014 \u2026 _a_ a_b $#@! ~`^
+\\ / | {} [] a\x00b a\x1cb \ufeff \u200b !!! ... <|endoftext|> 1girl"""
+SPACES = (" ", "  ", "", "\n", "\t", "\r\n", "\xa0", "\u3000", "\u2028", "\x85", "\x1c")
+BLOCKS = (
+    (0, 0x7F),
+    (0x80, 0x24F),
+    (0x370, 0x5FF),
+    (0x900, 0x97F),
+    (0x2000, 0x2BFF),
+    (0x3000, 0x30FF),
+    (0x1F300, 0x1FAFF),
+)
+
+
+def odd_strings(count: int) -> list[str]:
+    """Return strings that go wrong where anything does; code points that Unicode has not assigned are left out."""
+    random_, words = repeatable(0), re.split("[ \n]", ODD)
+
+    def one() -> str:
+        if random_.random() < 0.3:
+            points = (chr(random_.randint(*random_.choice(BLOCKS))) for _ in range(random_.randint(1, 40)))
+            return "".join(point for point in points if unicodedata.category(point) != "Cn")
+        return "".join(random_.choice(words) + random_.choice(SPACES) for _ in range(random_.randint(1, 14)))
+
+    return ["", " ", "'", *(one() for _ in range(count - 3))]
+
+
+def reference(folder: Path) -> Any:
+    """Return the slow tokenizer, with typed control tokens as text."""
+    regex, transformers = pytest.importorskip("regex"), pytest.importorskip("transformers")
+    slow = transformers.CLIPTokenizer.from_pretrained(folder)
+    slow.pat = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+    return slow
+
+
+@pytest.mark.torch
+def test_two_thousand_odd_strings_equal_the_reference(tokenizer: ClipTokenizer, tokenizer_folder: Path) -> None:
+    """No string of 2,000 that were made to be difficult differs from transformers' own tokenizer."""
+    slow = reference(tokenizer_folder)
+    assert slow.fix_text is not None, "the reference needs ftfy"
+    for text in odd_strings(2000):
+        ids = slow(text, split_special_tokens=True).input_ids
+        assert [BOS, *tokenizer.ids(text), EOS] == ids, ascii(text)
+        assert tokenizer(text).ids == (*ids[: min(15, len(ids) - 1)], *[EOS] * max(1, 17 - len(ids))), ascii(text)
+
+
+@pytest.mark.torch
+def test_every_character_splits_as_in_the_reference() -> None:
+    """All assigned characters, alone and between others, fall into the reference's classes."""
+    regex = pytest.importorskip("regex")
+    pattern = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+    points = [chr(i) for i in range(0x110000) if unicodedata.category(chr(i)) not in ("Cn", "Cs")]
+    for at in range(0, len(points), 64):
+        some = points[at : at + 64]
+        text = " ".join(f"{c} a{c}b !{c}1 '{c}" for c in some).lower()
+        assert pattern.findall(text) == list(split(text)), [hex(ord(c)) for c in some]
+
+
+def test_cleaning_is_the_references() -> None:
+    """Entities, mojibake, quotes and space are put right before anything else."""
+    assert clean("  The \xa0 &lt;B&gt; \u201cl\xc3\xa9ger\u201d\n") == 'the <b> "l\xe9ger"'
