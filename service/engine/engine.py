@@ -17,7 +17,6 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, DeadlineExceeded, TintypeError, Unavailable
-from ..models import State
 from . import policy, runner
 from .events import Failed
 from .faults import as_error
@@ -159,12 +158,9 @@ class Engine:
 
     def _find(self, name: str) -> Model | TintypeError | None:
         try:
-            model = self._repository.get(name)
-            if model is None and self._repository.status(name).state is State.UNLOADED:
-                self._repository.load(name)  # it was dropped while its tasks waited
+            return self._repository.get(name)
         except TintypeError as error:
             return error
-        return model
 
     def _note_model(self, task: Task, found: Model | TintypeError | None) -> None:
         if isinstance(found, TintypeError):

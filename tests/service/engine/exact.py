@@ -1,0 +1,202 @@
+"""A model whose every answer is known: its data are N(mu, s^2) in each place, so the best denoiser is a formula.
+
+For x = alpha x0 + sigma n, the mean of x0 given x is mu + k (x - alpha mu), k = alpha s^2 / (alpha^2 s^2 + sigma^2).
+mu comes from the prompt. All arithmetic is done row by row, in numpy alone: company can't change a bit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tintype.service.engine import Engine, Limits, Ticket
+from tintype.service.errors import ModelBroken, ModelNotFound, TintypeError
+from tintype.service.job import Job
+from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, State, Status
+from tintype.service.numerics import Diffusion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from tintype.service.engine.events import Event
+
+    Array = NDArray[np.float32]
+
+SPREAD = 0.5
+DIFFUSION = Diffusion.from_config(
+    {
+        "_class_name": "DDIMScheduler",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "num_train_timesteps": 1000,
+        "prediction_type": "epsilon",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+    }
+)
+SPEC = ModelSpec(
+    name="exact",
+    family="test",
+    diffusion=DIFFUSION,
+    defaults=Defaults(steps=6, guidance_scale=3.0, width=64, height=64, sampler="ddim", schedule="normal"),
+    native_sizes=((64, 64),),
+    size_multiple=8,
+    latent_channels=4,
+    downscale=8,
+    max_tokens=77,
+    batched_timestep=True,
+    provider="exact",
+    qualities={"hd": Preset(steps=9), "draft": Preset(steps=2, guidance_scale=1.0)},
+    styles={"vivid": Preset(template="{prompt}, vivid", negative_prompt="grey", guidance_scale=5.0)},
+)
+
+
+def mean_of(prompt: str) -> float:
+    """The mean of the pictures of a prompt, -1 to 1."""
+    return zlib.crc32(prompt.encode()) / 2**31 - 1
+
+
+class Clock:
+    """Time that passes when somebody says so, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class ExactModel:
+    """`calls` notes what was called with how many rows; `cost` is the seconds of each on `clock`.
+
+    `on_call` sees every call before it is answered, and may raise or cancel.
+    """
+
+    spec: ModelSpec = SPEC
+    clock: Clock = field(default_factory=Clock)
+    cost: dict[str, float] = field(default_factory=lambda: {"encode": 0.5, "denoise": 1.0, "decode": 2.0})
+    on_call: Callable[[str, int], None] = lambda _name, _rows: None
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    timesteps: list[list[float]] = field(default_factory=list)
+
+    def _called(self, name: str, rows: int) -> None:
+        self.calls.append((name, rows))
+        self.clock.now += self.cost[name]
+        self.on_call(name, rows)
+
+    def encode(self, prompts: Sequence[str]) -> list[Conditioning]:
+        self._called("encode", len(prompts))
+        return [Conditioning(np.full((77, 1), mean_of(p), np.float32), tokens=len(p.split())) for p in prompts]
+
+    def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
+        assert len(latents) == len(timesteps) == len(conditionings)
+        assert len({c.key for c in conditionings}) == 1
+        assert self.spec.batched_timestep or len(set(timesteps.tolist())) == 1
+        self.timesteps.append(timesteps.tolist())
+        self._called("denoise", len(latents))
+        return np.stack([self._noise(*row) for row in zip(latents, timesteps, conditionings, strict=True)])
+
+    def _noise(self, x: Array, timestep: np.float32, conditioning: Conditioning) -> Array:
+        mu = conditioning.prompt_embeds[0, 0]
+        bar = np.interp(float(timestep), np.arange(1000), self.spec.diffusion.alphas_cumprod)
+        alpha, sigma = np.float32(np.sqrt(bar)), np.float32(np.sqrt(1 - bar))
+        k = alpha * np.float32(SPREAD**2) / (alpha * alpha * np.float32(SPREAD**2) + sigma * sigma)
+        return (x - alpha * (mu + k * (x - alpha * mu))) / sigma
+
+    def decode(self, latents: Array) -> Array:
+        self._called("decode", len(latents))
+        return (latents[:, :3].repeat(8, axis=2).repeat(8, axis=3) / 8 + 0.5).clip(0.001, 1)
+
+    def preview(self, latents: Array) -> Array:
+        return (latents[:3] / 8 + 0.5).clip(0, 1)
+
+
+class Shelf:
+    """The repository's part that the engine needs. `absent` models are loading; `broken` ones can't be had."""
+
+    def __init__(self, *models: ExactModel) -> None:
+        self.models = {model.spec.name: model for model in models}
+        self.absent: set[str] = set()
+        self.broken: dict[str, TintypeError] = {}
+        self.fraction = 0.0
+        self.holds: list[str] = []
+        self.loads: list[str] = []
+
+    def spec(self, name: str = "") -> ModelSpec:
+        name = name or next(iter(self.models))
+        if name not in self.models:
+            raise ModelNotFound(name, list(self.models))
+        return self.models[name].spec
+
+    def status(self, name: str = "") -> Status:
+        return Status(State.LOADING if name in self.absent else State.LOADED, self.fraction, provider="exact")
+
+    def load(self, name: str = "") -> None:
+        self.loads.append(name)
+
+    def get(self, name: str = "") -> ExactModel | None:
+        if name in self.broken:
+            raise self.broken[name]
+        return None if name in self.absent else self.models[name]
+
+    def hold(self, name: str) -> None:
+        self.holds.append(name)
+
+    def release(self, name: str) -> None:
+        self.holds.remove(name)
+
+
+class Bench:
+    """An engine on an exact model, stepped by hand, and everything that it told."""
+
+    def __init__(self, *models: ExactModel, **limits: float) -> None:
+        self.model = models[0] if models else ExactModel()
+        self.clock = self.model.clock
+        self.shelf = Shelf(*(models or [self.model]))
+        self.engine = Engine(self.shelf, limits=Limits(**limits), clock=self.clock, draw=lambda: 7)  # type: ignore[arg-type]
+        self.told: dict[Ticket, list[Event]] = {}
+        self.log: list[tuple[Ticket, Event]] = []
+
+    def admit(self, prompt: str = "a lake", **job: object) -> Ticket:
+        ticket = self.engine.admit(Job(prompt=prompt, **job))  # type: ignore[arg-type]
+        self.told[ticket] = []
+        self.collect()
+        return ticket
+
+    def step(self, times: int = 1) -> bool:
+        worked = False
+        for _ in range(times):
+            worked = self.engine.step()
+            self.collect()
+        return worked
+
+    def run(self, limit: int = 10_000) -> None:
+        """Step until nothing is left to do."""
+        for _ in range(limit):
+            if not self.step():
+                return
+        raise AssertionError(f"still busy after {limit} steps")
+
+    def collect(self) -> None:
+        for ticket, event in self.engine.collect():
+            self.told[ticket].append(event)
+            self.log.append((ticket, event))
+
+    def of(self, ticket: Ticket, *kinds: type) -> list:  # type: ignore[type-arg]
+        return [event for event in self.told[ticket] if isinstance(event, kinds)]
+
+
+def broken(name: str = "exact") -> ModelBroken:
+    return ModelBroken(name, ["unet/model.onnx is missing"])
+
+
+def spec(**changes: object) -> ModelSpec:
+    return replace(SPEC, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,325 @@
+"""The engine stepped by hand, on a model whose answers are known: what one job gets, alone and in company."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine.events import Completed, Failed, Finished, Loading, Preview, Progress, Queued
+from tintype.service.errors import GenerationFailed, InvalidField, ModelBroken, ModelNotFound, OutOfMemory
+from tintype.service.job import Previews
+from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
+
+from .exact import DIFFUSION, SPEC, Bench, ExactModel, broken, mean_of, spec
+
+JOBS: list[dict[str, Any]] = [
+    {"prompt": "a lake", "seed": 1},
+    {"prompt": "a hill", "seed": 2, "steps": 3, "sampler": "euler_ancestral", "guidance_scale": 1.0},
+    {"prompt": "a wood", "seed": 3, "steps": 9, "sampler": "dpmpp_2m", "schedule": "karras", "guidance_scale": 7.5},
+    {"prompt": "a moor", "seed": 4, "steps": 4, "sampler": "heun", "guidance_rescale": 0.7, "negative_prompt": "fog"},
+    {"prompt": "a fen", "seed": 5, "count": 3, "sampler": "ddim", "eta": 1.0},
+]
+
+
+def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampler: str = "ddim") -> np.ndarray:
+    """One picture without any engine: numerics and the model."""
+    model = ExactModel()
+    cond, uncond = model.encode([prompt, ""])
+    row = Trajectory.from_noise(make_table(DIFFUSION, steps, sampler=sampler), (4, 8, 8), TorchNoise(seed))
+    while not row.done:
+        x, t = row.model_input()
+        out = model.denoise(np.stack([x, x]), np.array([t, t], np.float32), [cond, uncond])
+        row.advance(guide(out[1:], out[:1], scale)[0])
+    return model.decode(row.x[np.newaxis])[0]
+
+
+def pictures(bench: Bench, ticket: Any) -> list[np.ndarray]:
+    found = sorted(bench.of(ticket, Finished), key=lambda event: event.index)
+    return [event.pixels for event in found]
+
+
+def test_a_job_is_told_from_beginning_to_end() -> None:
+    """Its place, each step, the picture, the summary; in this order, and nothing else."""
+    bench = Bench()
+    ticket = bench.admit(steps=3)
+    bench.run()
+    kinds = [type(event) for event in bench.told[ticket]]
+    assert kinds == [Queued, Progress, Progress, Progress, Finished, Completed]
+    assert [(e.step, e.steps) for e in bench.of(ticket, Progress)] == [(1, 3), (2, 3), (3, 3)]
+    assert not bench.engine.busy
+
+
+def test_the_picture_is_the_one_that_mathematics_says() -> None:
+    """The engine adds nothing: bit for bit what the sampler and the model make by hand."""
+    bench = Bench()
+    ticket = bench.admit("a lake", seed=11)
+    bench.run()
+    assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", 11))
+
+
+def test_the_picture_has_the_mean_of_its_prompt() -> None:
+    """Without guidance the pictures are drawn from the model's data: their mean is the prompt's."""
+    bench = Bench()
+    ticket = bench.admit("a lake", steps=40, guidance_scale=1.0, count=10, seed=3)
+    bench.run()
+    latents = (np.mean(pictures(bench, ticket)) - 0.5) * 8
+    assert abs(latents - mean_of("a lake")) < 0.1
+
+
+def test_count_makes_the_pictures_of_the_seeds_that_follow() -> None:
+    """Picture k is picture 0 of a request with seed + k, and tells that seed."""
+    bench = Bench()
+    many = bench.admit("a lake", seed=20, count=3)
+    bench.run()
+    alone = bench.admit("a lake", seed=22)
+    bench.run()
+    assert [event.seed for event in bench.of(many, Finished)] == [20, 21, 22]
+    assert np.array_equal(pictures(bench, many)[2], pictures(bench, alone)[0])
+
+
+@pytest.mark.parametrize("max_batch", [1, 3, 16])
+def test_company_does_not_change_a_bit(max_batch: int) -> None:
+    """Different samplers, steps, guidance and seeds in one call give exactly the pictures that each has alone."""
+    together = Bench(max_batch=max_batch)
+    tickets = [together.admit(**job) for job in JOBS]
+    together.run()
+    for job, ticket in zip(JOBS, tickets, strict=True):
+        alone = Bench(max_batch=1)
+        lonely = alone.admit(**job)
+        alone.run()
+        assert len(pictures(together, ticket)) == job.get("count", 1)
+        for mine, other in zip(pictures(together, ticket), pictures(alone, lonely), strict=True):
+            assert np.array_equal(mine, other), job
+
+
+def test_rows_join_between_two_steps() -> None:
+    """A job that comes while another runs shares its next call; each still has all of its own steps."""
+    bench = Bench(max_batch=4)
+    first = bench.admit(seed=1, steps=6)
+    bench.step(3)  # encoded, two steps
+    second = bench.admit("a hill", seed=2, steps=3)
+    bench.run()
+    assert [rows for name, rows in bench.model.calls if name == "denoise"] == [2, 2, 4, 4, 4, 2]
+    assert np.array_equal(pictures(bench, first)[0], by_hand("a lake", 1))
+    assert np.array_equal(pictures(bench, second)[0], by_hand("a hill", 2, steps=3))
+
+
+def test_guided_and_unguided_rows_share_a_call() -> None:
+    """One call holds two rows for guidance and one without, and the model is called once a step."""
+    bench = Bench(max_batch=4)
+    bench.admit(steps=2)
+    bench.admit("a hill", steps=2, guidance_scale=1.0)
+    bench.run()
+    assert [rows for name, rows in bench.model.calls if name == "denoise"] == [3, 3]
+
+
+def test_rows_of_different_shapes_do_not_share() -> None:
+    """Latents of different sizes can't be in one call; both jobs are served."""
+    bench = Bench(max_batch=4)
+    tickets = [bench.admit(width=w, height=64, steps=2) for w in (64, 96)]
+    bench.run()
+    assert [rows for name, rows in bench.model.calls if name == "denoise"] == [2, 2, 2, 2]
+    assert [pictures(bench, t)[0].shape for t in tickets] == [(3, 64, 64), (3, 64, 96)]
+
+
+def test_a_graph_with_one_timestep_gets_rows_of_equal_timestep_only() -> None:
+    """Where the timestep has no batch axis, only rows at the same time share (the exact model checks it)."""
+    bench = Bench(ExactModel(spec(batched_timestep=False)), max_batch=4)
+    jobs = [bench.admit(seed=1, steps=4), bench.admit(seed=2, steps=4), bench.admit(seed=3, steps=3)]
+    bench.run()
+    assert all(len(set(times)) == 1 for times in bench.model.timesteps)
+    assert max(len(times) for times in bench.model.timesteps) == 4
+    assert all(bench.of(ticket, Completed) for ticket in jobs)
+
+
+def test_two_models_are_served_side_by_side() -> None:
+    """A row never gets into another model's call."""
+    other = ExactModel(spec(name="other"))
+    bench = Bench(ExactModel(clock=other.clock), other, max_batch=4)
+    tickets = [bench.admit(model=name, steps=2) for name in ("exact", "other")]
+    bench.run()
+    assert [len(m.timesteps) for m in (bench.model, other)] == [2, 2]
+    assert [bench.of(t, Completed)[0].model for t in tickets] == ["exact", "other"]
+
+
+def test_a_model_that_is_not_there_is_refused_at_once() -> None:
+    """Errors of fields and models are raised by admit, and nothing is queued."""
+    bench = Bench()
+    with pytest.raises(ModelNotFound):
+        bench.admit(model="nothing")
+    with pytest.raises(InvalidField):
+        bench.admit(sampler="nothing")
+    assert not bench.engine.busy
+
+
+def test_jobs_wait_for_their_model_without_blocking_others() -> None:
+    """While a model is loading its jobs hear how far it is, and jobs of other models run."""
+    other = ExactModel(spec(name="other"))
+    bench = Bench(ExactModel(clock=other.clock), other)
+    bench.shelf.absent.add("exact")
+    waiting, running = bench.admit(steps=2), bench.admit(model="other", steps=2)
+    bench.run()
+    assert bench.of(running, Completed)
+    assert bench.of(waiting, Loading) == [Loading("exact", 0.0)]
+    bench.shelf.fraction = 0.5
+    assert not bench.step(3)
+    assert bench.of(waiting, Loading)[1:] == [Loading("exact", 0.5)]
+    bench.shelf.absent.clear()
+    bench.run()
+    assert bench.of(waiting, Completed)
+
+
+def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:
+    """They hear what is wrong with it."""
+    other = ExactModel(spec(name="other"))
+    bench = Bench(ExactModel(clock=other.clock), other)
+    bench.shelf.absent.add("exact")
+    doomed, fine = bench.admit(), bench.admit(model="other")
+    bench.shelf.broken["exact"] = broken()
+    bench.run()
+    assert isinstance(bench.of(doomed, Failed)[0].error, ModelBroken)
+    assert bench.of(fine, Completed)
+
+
+def test_a_running_job_keeps_its_model() -> None:
+    """A model that is dropped meanwhile serves those who have started, and is held exactly as long."""
+    bench = Bench()
+    running = bench.admit(steps=3)
+    bench.step(2)
+    late = bench.admit("a hill")
+    bench.shelf.absent.add("exact")
+    assert bench.shelf.holds == ["exact"]
+    bench.run()
+    assert bench.of(running, Completed)
+    assert not bench.of(late, Completed)
+    assert bench.shelf.holds == []
+
+
+def test_a_failing_call_fails_its_rows_alone() -> None:
+    """When a call for many fails they go on one by one; who fails alone is told why, the others get their pictures."""
+    bench = Bench(max_batch=4)
+    tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
+    whole = bench.model.denoise
+
+    def denoise(latents: Any, timesteps: Any, conditionings: Any) -> Any:
+        if timesteps.min() < 500 and any(c.prompt_embeds[0, 0] == np.float32(mean_of("poison")) for c in conditionings):
+            raise RuntimeError("the graph stumbled")
+        return whole(latents, timesteps, conditionings)
+
+    bench.model.denoise = denoise  # type: ignore[method-assign]
+    bench.run()
+    (failed,) = bench.of(tickets[1], Failed)
+    assert isinstance(failed.error, GenerationFailed)
+    assert "the graph stumbled" in str(failed.error)
+    assert bench.of(tickets[1], Progress)  # it had begun
+    assert np.array_equal(pictures(bench, tickets[0])[0], by_hand("a lake", 0, steps=5))
+    assert np.array_equal(pictures(bench, tickets[2])[0], by_hand("a hill", 2, steps=5))
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(MemoryError(), OutOfMemory), (ValueError("no"), GenerationFailed), (broken(), ModelBroken)],
+)
+@pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
+def test_whatever_a_model_raises_ends_in_one_error_of_the_tree(phase: str, raised: Exception, told: type) -> None:
+    """In every phase, and the next job is served as if nothing had been."""
+    bench = Bench()
+    ticket = bench.admit(seed=1)
+
+    def fail(name: str, _rows: int) -> None:
+        if name == phase:
+            raise raised
+
+    bench.model.on_call = fail
+    bench.run()
+    assert [type(e.error) for e in bench.of(ticket, Failed)] == [told]
+    assert isinstance(bench.told[ticket][-1], Failed)
+    bench.model.on_call = lambda _name, _rows: None
+    again = bench.admit(seed=1)
+    bench.run()
+    assert np.array_equal(pictures(bench, again)[0], by_hand("a lake", 1))
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_no_black_or_broken_picture_passes_for_one(value: float) -> None:
+    """A decoder that overflows gives an error, never a picture."""
+    bench = Bench()
+    bench.model.decode = lambda latents: np.full((len(latents), 3, 64, 64), value, np.float32)  # type: ignore[method-assign]
+    ticket = bench.admit()
+    bench.run()
+    assert isinstance(bench.of(ticket, Failed)[0].error, GenerationFailed)
+
+
+def test_previews_come_when_they_are_due() -> None:
+    """Three previews of a job of eight steps, spread evenly, numbered from 0; none after the last step."""
+    bench = Bench()
+    ticket = bench.admit(steps=8, count=2, previews=Previews(count=3))
+    bench.run()
+    found = [(e.index, e.step, e.number) for e in bench.of(ticket, Preview)]
+    assert [entry for entry in found if entry[0] == 0] == [(0, 2, 0), (0, 4, 1), (0, 6, 2)]
+    assert [entry[1:] for entry in found if entry[0] == 1] == [(2, 0), (4, 1), (6, 2)]
+    assert all(e.pixels.shape == (3, 8, 8) for e in bench.of(ticket, Preview))
+
+
+def test_previews_show_where_the_picture_goes() -> None:
+    """A late preview is near the picture, which early noise is not."""
+    bench = Bench()
+    ticket = bench.admit(steps=10, seed=1, guidance_scale=1.0, previews=Previews(every=1))
+    bench.run()
+    final = pictures(bench, ticket)[0][:, ::8, ::8]
+    errors = [float(np.abs(e.pixels - final).mean()) for e in bench.of(ticket, Preview)]
+    assert len(errors) == 9
+    assert errors[-1] < errors[0] / 5
+
+
+def test_time_is_accounted_for() -> None:
+    """What encoders, steps and decoder took, per picture and in all; the rest of the time was waiting."""
+    bench = Bench(max_batch=1)
+    ticket = bench.admit(steps=3, count=2, seed=1)
+    bench.clock.now += 10
+    bench.run()
+    first, second = (e.timings for e in bench.of(ticket, Finished))
+    assert (first.queue, first.encode, first.denoise, first.decode) == (10, 0.5, 3, 2)
+    assert (second.queue, second.encode, second.denoise, second.decode) == (15, 0.5, 3, 2)
+    total = bench.of(ticket, Completed)[0]
+    assert (total.timings.queue, total.timings.encode, total.timings.denoise, total.timings.decode) == (10, 0.5, 6, 4)
+    assert (total.images, total.steps, total.prompt_tokens) == (2, 6, 2)
+
+
+def test_a_shared_call_counts_once_for_each_job_in_it() -> None:
+    """In company a step lasts as long for everybody in it; a job's sum counts each call once."""
+    bench = Bench(max_batch=4)
+    ticket = bench.admit(steps=3, count=2)
+    bench.run()
+    assert [e.timings.denoise for e in bench.of(ticket, Finished)] == [3, 3]
+    assert bench.of(ticket, Completed)[0].timings.denoise == 3
+
+
+def test_the_end_is_estimated_once_steps_were_measured() -> None:
+    """The second job of a kind hears from its first step on when it will be done, and it is true."""
+    bench = Bench()
+    bench.admit(steps=4, seed=1)
+    bench.run()
+    ticket = bench.admit(steps=4, seed=2)
+    bench.step(2)
+    told, at = bench.of(ticket, Progress)[0].eta, bench.clock.now
+    bench.run()
+    assert told == pytest.approx(bench.clock.now - at) == 3 * 1.0 + 2.0
+
+
+def test_the_negative_prompt_is_encoded_only_with_guidance() -> None:
+    """Tokens count both prompts where both are used."""
+    bench = Bench()
+    guided = bench.admit("a lake", negative_prompt="fog and rain")
+    plain = bench.admit("a lake", negative_prompt="fog and rain", guidance_scale=1.0)
+    bench.run()
+    assert [bench.of(t, Completed)[0].prompt_tokens for t in (guided, plain)] == [5, 2]
+
+
+def test_the_revised_prompt_is_told() -> None:
+    """A style changes the prompt, and the picture says to what."""
+    bench = Bench()
+    ticket = bench.admit("a lake", style="vivid")
+    bench.run()
+    assert bench.of(ticket, Finished)[0].revised_prompt == "a lake, vivid"
+    assert SPEC.styles["vivid"].template == "{prompt}, vivid"

@@ -1,0 +1,144 @@
+"""What a job's open fields become."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.service.engine.plan import NOT_SERVED, plan
+from tintype.service.engine.sizes import MAX_ASPECT, native_size
+from tintype.service.errors import InvalidField, Unsupported
+from tintype.service.job import MAX_SEED, Job, Lora
+
+from .exact import SPEC, spec
+
+LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)
+
+
+def test_what_is_left_out_is_the_models_own() -> None:
+    """A prompt alone makes one picture of the model's size, steps, guidance and sampler."""
+    made = plan(Job(prompt="a lake"), SPEC, draw=lambda: 42)
+    assert (made.width, made.height, made.shape) == (64, 64, (4, 8, 8))
+    assert (made.calls, made.guidance_scale, made.guided, made.seeds) == (6, 3.0, True, (42,))
+    assert (made.prompt, made.negative_prompt, made.revised_prompt) == ("a lake", "", "")
+
+
+def test_what_is_given_counts() -> None:
+    """A request's fields win over everything, and zero is a value."""
+    made = plan(Job(prompt="a", steps=3, guidance_scale=0.0, seed=0, count=2, width=88, height=72), SPEC)
+    assert (made.calls, made.guided, made.seeds, (made.width, made.height)) == (3, False, (0, 1), (88, 72))
+
+
+@pytest.mark.parametrize(("scale", "guided"), [(0.0, False), (1.0, False), (1.01, True)])
+def test_guidance_of_at_most_one_skips_the_negative_half(scale: float, guided: bool) -> None:  # noqa: FBT001
+    """The unconditional half is computed only where it changes anything."""
+    assert plan(Job(prompt="a", guidance_scale=scale), SPEC).guided is guided
+
+
+def test_presets_fill_in_below_the_request_and_above_the_model() -> None:
+    """Quality wins over style, the request over both; a style's template makes the revised prompt."""
+    job = Job(prompt="a lake", negative_prompt="fog", quality="draft", style="vivid", steps=4)
+    made = plan(job, SPEC)
+    assert (made.calls, made.guidance_scale) == (4, 1.0)
+    assert made.prompt == made.revised_prompt == "a lake, vivid"
+    assert made.negative_prompt == "fog, grey"
+    assert plan(Job(prompt="a", quality="hd"), SPEC).calls == 9
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("quality", "ultra", "draft, hd"),
+        ("style", "noir", "vivid"),
+        ("sampler", "eulr", "did you mean 'euler'"),
+        ("schedule", "karas", "did you mean 'karras'"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_those_that_exist(field: str, value: str, says: str) -> None:
+    """Nobody has to look up the names in the documentation."""
+    with pytest.raises(InvalidField, match=says) as caught:
+        plan(Job(prompt="a", **{field: value}), SPEC)
+    assert caught.value.field == field
+    assert repr(value) in str(caught.value)
+
+
+def test_a_preset_of_a_model_without_presets_is_refused_with_the_way_out() -> None:
+    """The message says that there are none."""
+    with pytest.raises(InvalidField, match="must be left out with this model, which has none, not 'hd'"):
+        plan(Job(prompt="a", quality="hd"), spec(qualities={}))
+
+
+def test_choices_that_do_not_go_together_are_refused() -> None:
+    """DDIM has its own spacing, and eta is DDIM's alone."""
+    with pytest.raises(InvalidField, match="schedule"):
+        plan(Job(prompt="a", schedule="karras"), SPEC)
+    with pytest.raises(InvalidField, match="eta"):
+        plan(Job(prompt="a", sampler="euler", eta=0.5), SPEC)
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(prompt="a", image=b"png"),
+        Job(prompt="a", loras=(Lora("pixel"),)),
+        Job(prompt="a", prompt_weighting=True),
+    ],
+    ids=["image", "loras", "prompt_weighting"],
+)
+def test_what_is_not_served_yet_is_named(job: Job) -> None:
+    """A field is never ignored in silence."""
+    with pytest.raises(Unsupported) as caught:
+        plan(job, SPEC)
+    assert caught.value.field in NOT_SERVED
+    assert "not served yet" in str(caught.value)
+
+
+def test_seeds_go_on_past_the_largest() -> None:
+    """Picture k has the low 32 bits of seed + k, and every seed fits the contract's int64."""
+    seeds = plan(Job(prompt="a", seed=MAX_SEED, count=3), SPEC).seeds
+    assert seeds == (MAX_SEED, 0, 1)
+    assert [seed % 2**32 for seed in seeds] == [(MAX_SEED + k) % 2**32 for k in range(3)]
+
+
+def test_seeds_are_drawn_where_none_is_given() -> None:
+    """Two requests without a seed differ; a seed of 0 is a seed."""
+    assert len({plan(Job(prompt="a"), SPEC).seeds for _ in range(5)}) == 5
+    assert plan(Job(prompt="a", seed=0), SPEC, draw=lambda: 9).seeds == (0,)
+
+
+def test_tables_are_shared() -> None:
+    """Requests with the same choices share one table of coefficients."""
+    assert plan(Job(prompt="a", seed=1), SPEC).table is plan(Job(prompt="b", seed=2), SPEC).table
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ((1024, 1024), (1024, 1024)),
+        ((1792, 1024), (1792, 1024)),  # 1.75 of the native area: as asked
+        ((1024, 1792), (1024, 1792)),
+        ((512, 512), (1024, 1024)),  # too small: made large, answered small
+        ((256, 256), (1024, 1024)),
+        ((4096, 4096), (1024, 1024)),
+        ((1000, 1000), (1024, 1024)),  # not a multiple
+        ((4096, 16), (2048, 512)),  # 4:1 at most
+    ],
+)
+def test_sizes_of_a_large_model(asked: tuple[int, int], made: tuple[int, int]) -> None:
+    """The five documented sizes and the odd ones, each made at what the model knows."""
+    assert native_size(*asked, LARGE) == made
+
+
+def test_a_shape_that_multiples_can_keep_is_kept() -> None:
+    """1792 x 1024 is 7:4; at the native area of 512 x 512 that is 672 x 384, not the nearer 680 x 384."""
+    assert native_size(1792, 1024, spec(native_sizes=((512, 512),))) == (672, 384)
+
+
+@given(st.integers(16, 4096), st.integers(16, 4096), st.sampled_from([(64, 8), (512, 8), (1024, 64)]))
+def test_every_size_is_answered(width: int, height: int, model: tuple[int, int]) -> None:
+    """Whatever is asked: multiples that the model takes, about its area, and the shape as near as multiples go."""
+    side, multiple = model
+    made = native_size(width, height, spec(native_sizes=((side, side),), size_multiple=multiple))
+    assert all(n % multiple == 0 and n >= multiple for n in made)
+    assert 0.3 < made[0] * made[1] / side**2 < 3.3
+    aspect = min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
+    assert abs(made[0] - made[1] * aspect) <= multiple * (1 + aspect)
