@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tintype.service.numerics import TorchNoise
 
-# The first three numbers of each of six calls in a row to torch.randn, with one generator per seed, made by
-# torch 2.13.0 on x86-64: one stream per seed, over blocks of 16, a size that 16 does not divide, and sizes below 16, odd ones included.
+# The first three numbers of each of six calls in a row to torch.randn, one generator per seed; torch 2.13.0, x86-64.
+# The sizes: whole blocks of 16, one that 16 does not divide, and some below 16, odd ones included.
 SHAPES = ((1, 4, 8, 8), (17,), (3,), (5,), (1, 16, 7, 9), (2, 2))
 GOLDEN: dict[int, list[list[float]]] = {
     0: [

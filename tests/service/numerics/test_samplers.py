@@ -35,36 +35,42 @@ FLOW = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", 
 KARRAS = Diffusion.from_config({"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True, **SD})
 
 
-def end_of_constant(table: Table, prediction: Prediction, clean: float) -> float:
-    """Where a run ends whose denoiser says `clean` whatever it sees."""
-    x = 0.9
+def end_of_constant(table: Table, prediction: Prediction, clean: float, noise: float) -> float:
+    """Where a run ends that starts from `clean` and `noise`, and whose denoiser says `clean` whatever it sees."""
+    x = float(table.alphas[0] * clean + table.sigmas[0] * noise)
     history: list[float] = []
     for i in range(len(table)):
         p, q = to_denoised(prediction, table.alphas[i : i + 1], table.sigmas[i : i + 1])
         out = (clean - p[0] * x) / q[0]
         history.insert(0, table.p[i] * x + table.q[i] * out)
-        x = table.a[i] * x + sum(w * d for w, d in zip(table.b[i], history, strict=False))
-    return float((x - table.alphas[-1] * clean) / max(table.sigmas[-1], 1e-9) if table.sigmas[-1] else x - clean)
+        x = float(table.a[i] * x + sum(w * d for w, d in zip(table.b[i], history, strict=False)))
+    return x
 
 
 @given(
     st.sampled_from([DIFFUSION, ZERO_SNR, FLOW]),
     st.sampled_from(sorted(SAMPLERS)),
     st.sampled_from(sorted(SCHEDULES)),
-    st.integers(1, 40),
+    st.integers(1, 50),
     st.floats(-3, 3),
 )
 def test_a_sure_denoiser_is_believed(diffusion: Diffusion, name: str, schedule: str, steps: int, clean: float) -> None:
     """If every call says the same clean image, that image comes out: the weights of every row add up.
 
-    Where the last level is not zero (PLMS, DEIS) the rest is noise, as much as that level says.
+    Where the last level is not zero (PLMS, DEIS), it comes out under as much of the first noise as that level says.
     """
     try:
         table = make_table(diffusion, steps, sampler=name, schedule=schedule)
     except Incompatible:
         return
-    rest = end_of_constant(table, diffusion.prediction, clean)
-    assert abs(rest) < 4 if table.sigmas[-1] else abs(rest) < 1e-6
+    end = end_of_constant(table, diffusion.prediction, clean, noise=0.9)
+    if name == "plms" and diffusion is ZERO_SNR:
+        return  # it mixes v of several levels, as in diffusers, and so keeps no such promise
+    if name == "ddim" and table.sigmas[-1]:  # its steps do not land where the next call is made unless they divide 1000
+        assert end == pytest.approx(clean, abs=0.4)
+    else:
+        rounding = 1e-4 if name == "lcm" else 1e-6  # its skip connection adds a little of x
+        assert end == pytest.approx(table.alphas[-1] * clean + table.sigmas[-1] * 0.9, abs=rounding)
 
 
 @given(st.sampled_from([DIFFUSION, ZERO_SNR, FLOW]), st.sampled_from(sorted(SAMPLERS)), st.integers(1, 60))
