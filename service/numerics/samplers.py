@@ -25,8 +25,8 @@ class Sampler:
     """One row of the table of samplers."""
 
     solve: Callable[..., Table]
-    layout: Layout | None = None
-    """Where a diffusion is called; None if it can't sample one."""
+    layout: Layout
+    """Where a diffusion is called."""
     flow_layout: Layout | None = None
     """Where a flow is called; None if it can't sample one."""
     settings: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ SAMPLERS: dict[str, Sampler] = {
     ),
 }
 
-_ALIASES = {alias: name for name, row in SAMPLERS.items() for alias in row.aliases}
+_NAMES = {known: name for name, row in SAMPLERS.items() for known in (name, *row.aliases)}
 
 
 def make_table(
@@ -152,8 +152,7 @@ def make_table(
         raise OutOfRange("sigmas", sigmas, f"must be {steps} levels, one a step")
     name, schedule = resolve(diffusion, sampler, schedule)
     row = SAMPLERS[name]
-    layout = row.flow_layout if diffusion.flow else row.layout
-    assert layout is not None, "resolve() refuses samplers without one"  # noqa: S101
+    layout = (row.flow_layout if diffusion.flow else None) or row.layout
     path = layout(diffusion, Plan(steps, schedule, sigmas, image_tokens))
     return row.solve(path.tail(start), **_settings(row, diffusion), **_eta(name, eta))
 
@@ -166,9 +165,8 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
     """
     name, implied = (diffusion.sampler, None) if sampler is None else _split(sampler)
     row = SAMPLERS[name]
-    if (row.flow_layout if diffusion.flow else row.layout) is None:
-        kind = "flow" if diffusion.flow else "diffusion"
-        raise Incompatible("sampler", sampler, f"can't sample a {kind} model; {', '.join(samplers_for(diffusion))} can")
+    if name not in samplers_for(diffusion):
+        raise Incompatible("sampler", name, f"can't sample a flow model; {', '.join(samplers_for(diffusion))} can")
     wanted = _schedule(schedule) if schedule is not None else implied
     if schedule is not None and implied not in (None, wanted):
         raise Incompatible("schedule", schedule, f"contradicts the sampler's name, {sampler!r}")
@@ -185,11 +183,11 @@ def samplers_for(diffusion: Diffusion) -> list[str]:
 def _split(typed: str) -> tuple[str, str | None]:
     """Read a sampler's name, which may end in a schedule's."""
     name = plain(typed)
+    if name in _NAMES:
+        return _NAMES[name], None
     head, _, tail = name.rpartition("_")
-    for known, implied in ((name, None), (head, schedule_name(tail))):
-        known = _ALIASES.get(known, known)  # noqa: PLW2901
-        if known in SAMPLERS and (implied or known == _ALIASES.get(name, name)):
-            return known, implied
+    if head in _NAMES and (schedule := schedule_name(tail)):
+        return _NAMES[head], schedule
     raise UnknownName("sampler", typed, SAMPLERS)
 
 

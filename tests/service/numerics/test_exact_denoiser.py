@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tintype.service.numerics import SAMPLERS, Diffusion, Prediction, Table, make_table
+from tintype.service.numerics import Diffusion, Prediction, Table, make_table, samplers_for
 from tintype.service.numerics.dpmpp import dpmpp
 from tintype.service.numerics.multistep import deis, lms, plms
 from tintype.service.numerics.onestep import ddim, euler_ancestral, heun
@@ -188,11 +188,7 @@ DIFFUSIONS["flow"] = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscre
 LANDS_ELSEWHERE = {"deis": 0.03, "plms": 0.03}  # they stop on the lowest trained level
 
 
-def can_sample(diffusion: Diffusion, name: str) -> bool:
-    return (SAMPLERS[name].flow_layout if diffusion.flow else SAMPLERS[name].layout) is not None
-
-
-PAIRS = [(kind, name) for kind, d in DIFFUSIONS.items() for name in SAMPLERS if can_sample(d, name)]
+PAIRS = [(kind, name) for kind, diffusion in DIFFUSIONS.items() for name in samplers_for(diffusion)]
 
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)

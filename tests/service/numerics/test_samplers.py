@@ -133,8 +133,7 @@ def test_aliases_are_plain_and_unambiguous() -> None:
     aliases = [alias for row in SAMPLERS.values() for alias in row.aliases]
     assert len({*aliases, *SAMPLERS}) == len(aliases) + len(SAMPLERS)
     for name, row in SAMPLERS.items():
-        diffusion = DIFFUSION if row.layout else FLOW
-        assert {resolve(diffusion, alias)[0] for alias in (*row.aliases, name, name.upper())} == {name}
+        assert {resolve(DIFFUSION, alias)[0] for alias in (*row.aliases, name, name.upper())} == {name}
 
 
 def test_the_models_schedule_is_kept() -> None:
