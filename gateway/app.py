@@ -77,16 +77,19 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     # Names may contain slashes.
     @get(["/v1/models/{name:path}", "/models/{name:path}"])
-    async def model(name: str) -> Response[bytes]:
-        return _json(render_model(await gateway.client.model(gateway.names.resolve(name.lstrip("/")))))
+    async def model(request: AnyRequest) -> Response[bytes]:
+        name = gateway.names.resolve(str(request.path_params["name"]).lstrip("/"))
+        return _json(render_model(await gateway.client.model(name)))
 
     return [models, model]
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:
     @route("/files/{name:str}", http_method=["GET", "HEAD"])
-    async def file(request: AnyRequest, name: str, expires: str = "", signature: str = "") -> Response[bytes]:
-        content = await gateway.store.open(name, expires, signature)
+    async def file(request: AnyRequest) -> Response[bytes]:
+        query = request.query_params
+        name = str(request.path_params["name"])
+        content = await gateway.store.open(name, query.get("expires", ""), query.get("signature", ""))
         headers = {
             "etag": content.etag,
             "cache-control": f"private, max-age={content.remaining}, immutable",

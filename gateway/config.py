@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Names that clients of other servers send by themselves. They get the default model.
+USUAL_NAMES = (
+    "dall-e-2",
+    "dall-e-3",
+    "DALL-E 3",
+    "gpt-image-1",
+    "gpt-image-1-mini",
+    "gpt-image-1.5",
+    "gpt-image-2",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
@@ -25,6 +36,7 @@ class GatewayConfig:
     strict_parameters: bool = field(default=False, metadata={"help": "unknown JSON keys are errors"})
     strict_models: bool = field(default=True, metadata={"help": "unknown model names are errors"})
     aliases: dict[str, str] = field(
-        default_factory=dict, metadata={"help": "model names that clients send = ours; * is the default model"}
+        default_factory=lambda: dict.fromkeys(USUAL_NAMES, "*"),
+        metadata={"help": "model names that clients send = ours; * is the default model"},
     )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})

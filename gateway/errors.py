@@ -198,7 +198,7 @@ class ServiceError(GatewayError):
         """Return this error in the client's words; `names` maps fields of the contract to the keys it used."""
         faults = [(names.get(field, field), field, problem) for field, problem in self.violations]
         message = " ".join(f"Invalid '{key}': {_told(key, field, problem)}." for key, field, problem in faults)
-        field = faults[0][1] if faults else self.facts.get("field") or ("model" if "model" in self.facts else None)
+        field = faults[0][1] if faults else self._field()
         return ServiceError(
             message or self.message,
             status=self.status,
@@ -208,6 +208,10 @@ class ServiceError(GatewayError):
             retry_after=self.retry_after,
             param=names.get(field, field) if field else self.param,
         )
+
+    def _field(self) -> str | None:
+        """Return the field that the facts tell of; what the service does not find are models."""
+        return self.facts.get("field") or ("model" if "model" in self.facts or self.status == 404 else None)
 
 
 def _told(key: str, field: str, problem: str) -> str:

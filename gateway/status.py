@@ -65,7 +65,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     if info is None and http >= 500:
         log.warning("the image service failed with %s: %s", error.code().name, text)
         text = PLAIN.get(http, text)
-    return ServiceError(
+    told = ServiceError(
         text or code.name,
         status=http,
         reason=info.reason if info else code.name,
@@ -73,6 +73,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
         facts=dict(info.metadata) if info else None,
         retry_after=_retry_after(status, http, info.reason if info else ""),
     )
+    return told.named({})
 
 
 def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import msgspec
+
     from tintype.v1 import image_service_pb2 as pb
 
     from ..errors import GatewayError

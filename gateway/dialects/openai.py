@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
+
 from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import EmptyPrompt, GatewayError, InvalidValue, NotServed
@@ -48,10 +49,13 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "EMPTY_PROMPT": (INVALID, None),
     "INVALID_VALUE": (INVALID, "invalid_value"),
     "INVALID_FIELD": (INVALID, "invalid_value"),
+    "INVALID_ARGUMENT": (INVALID, "invalid_value"),
+    "OUT_OF_RANGE": (INVALID, "invalid_value"),
     "UNKNOWN_PARAMETER": (INVALID, "unknown_parameter"),
     "NOT_SERVED": (INVALID, "unsupported_parameter"),
     "UNSUPPORTED": (INVALID, "unsupported_parameter"),
     "MODEL_NOT_FOUND": (INVALID, "model_not_found"),
+    "NOT_FOUND": (INVALID, "model_not_found"),
     "MODEL_BROKEN": (INVALID, "model_broken"),
     "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
     "STORE_FULL": (SERVER, "insufficient_storage"),

@@ -1,0 +1,56 @@
+"""All of these tests share one event loop: grpc.aio wants no second one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+
+from .fakes import FakeService, Service, running_gateway, running_service
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+
+@pytest.fixture(scope="package")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="package")
+async def shared_service(anyio_backend: str) -> AsyncIterator[Service]:  # noqa: ARG001 - it chooses the loop
+    async with running_service() as service:
+        yield service
+
+
+@pytest.fixture(scope="package")
+async def shared_gateway(
+    shared_service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    data = tmp_path_factory.mktemp("data")
+    config = GatewayConfig(rest="127.0.0.1:0", grpc=shared_service.address, data=data, timeout=20, max_body=100_000)
+    async with running_gateway(config) as client:
+        yield client
+
+
+@pytest.fixture
+async def service(shared_service: Service) -> Service:
+    """A service that behaves well and has not been asked anything."""
+    shared_service.fake.reset()
+    return shared_service
+
+
+@pytest.fixture
+async def fake(service: Service) -> FakeService:
+    """What that service does and hears."""
+    return service.fake
+
+
+@pytest.fixture
+async def gateway(shared_gateway: httpx.AsyncClient, service: Service) -> httpx.AsyncClient:  # noqa: ARG001
+    """A client of the gateway before that service."""
+    return shared_gateway

@@ -1,0 +1,176 @@
+"""A gateway on a real socket, and before it a gRPC service that does what a test tells it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import httpx
+from google.protobuf.any_pb2 import Any as Packed
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from tintype.gateway.server import serve
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from tintype.gateway.config import GatewayConfig
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]
+
+
+def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
+    """An event with a finished picture, whose bytes end in its index."""
+    usual = {"seed": 100 + index, "data": PNG + bytes([index]), "mime_type": "image/png", "width": 64, "height": 64}
+    return pb.StreamImagesResponse(image=pb.Image(index=index, **(usual | fields)))
+
+
+async def pictures(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    """Answer at once, pictures in the wrong order, as they may finish."""
+    yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
+    for index in reversed(range(request.count or 1)):
+        yield image(index, mime_type=request.output.mime_type)
+    usage = pb.Usage(images=request.count or 1, steps=20, prompt_tokens=7)
+    yield pb.StreamImagesResponse(completed=pb.Completed(model=request.model or "tiny", usage=usage))
+
+
+def packed(detail: Any) -> Packed:
+    """A detail as google.rpc.Status holds it."""
+    holder = Packed()
+    holder.Pack(detail)
+    return holder
+
+
+@dataclass
+class Refusal:
+    """An error as the service gives it: with ErrorInfo where `reason` is set, violations and a delay in seconds."""
+
+    code: grpc.StatusCode
+    message: str = "it said so"
+    reason: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    violations: list[tuple[str, str]] = field(default_factory=list)
+    delay: float | None = None
+
+    @property
+    def trailers(self) -> tuple[tuple[str, bytes], ...]:
+        """The trailing metadata that carry the details."""
+        details = []
+        if self.reason:
+            details.append(
+                packed(error_details_pb2.ErrorInfo(reason=self.reason, domain="tintype", metadata=self.facts))
+            )
+        if self.violations:
+            kind = error_details_pb2.BadRequest.FieldViolation
+            faults = [kind(field=name, description=problem) for name, problem in self.violations]
+            details.append(packed(error_details_pb2.BadRequest(field_violations=faults)))
+        if self.delay is not None:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromMilliseconds(round(self.delay * 1000))
+            details.append(packed(retry))
+        status = status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
+        return (("grpc-status-details-bin", status.SerializeToString()),) if details else ()
+
+    async def __call__(self, _: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        """Refuse, as a behaviour of the fake service."""
+        context.set_trailing_metadata(self.trailers)
+        await context.abort(self.code, self.message)
+        yield pb.StreamImagesResponse()
+
+
+class FakeService(pb_grpc.ImageServiceServicer):
+    """A service that behaves as told and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget, and behave well again."""
+        self.behave: Behaviour = pictures
+        self.requests: list[pb.GenerateImagesRequest] = []
+        self.metadata: list[dict[str, str]] = []
+        self.remaining: list[float] = []
+        self.started = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.models = ["tiny", "org/large"]
+
+    async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        self.requests.append(request.generation)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.remaining.append(context.time_remaining())
+        self.started.set()
+        try:
+            async for event in self.behave(request.generation, context):
+                yield event
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def ListModels(self, _: pb.ListModelsRequest, __: Any) -> pb.ListModelsResponse:  # noqa: N802
+        return pb.ListModelsResponse(models=[self._model(name) for name in self.models])
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
+        name = request.model or self.models[0]
+        if name not in self.models:
+            refusal = Refusal(grpc.StatusCode.NOT_FOUND, f"no {name}", "MODEL_NOT_FOUND", {"model": name})
+            context.set_trailing_metadata(refusal.trailers)
+            await context.abort(refusal.code, refusal.message)
+        return pb.GetModelResponse(model=self._model(name))
+
+    def _model(self, name: str) -> pb.Model:
+        model = pb.Model(name=name)
+        model.created.FromSeconds(1_700_000_000)
+        return model
+
+
+async def sleep_long(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    """Begin, and never end."""
+    yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
+    await asyncio.sleep(60)
+
+
+@dataclass
+class Service:
+    """A fake service, where it listens, and its health."""
+
+    fake: FakeService
+    address: str
+    health: health.aio.HealthServicer
+    server: grpc.aio.Server
+
+
+@asynccontextmanager
+async def running_service(port: int = 0) -> AsyncIterator[Service]:
+    """A fake service on a real socket."""
+    server, fake, healthy = grpc.aio.server(), FakeService(), health.aio.HealthServicer()
+    pb_grpc.add_ImageServiceServicer_to_server(fake, server)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    await healthy.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield Service(fake, f"127.0.0.1:{bound}", healthy, server)
+    finally:
+        await server.stop(None)
+
+
+@asynccontextmanager
+async def running_gateway(config: GatewayConfig) -> AsyncIterator[httpx.AsyncClient]:
+    """The real gateway on a free port, and a client for it."""
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(config, ready=ready.set_result, stop=stop))
+    try:
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        async with httpx.AsyncClient(base_url=ready.result(), trust_env=False, timeout=30) as client:
+            yield client
+    finally:
+        stop.set()
+        await task

@@ -1,0 +1,340 @@
+"""The gateway over HTTP, before a real gRPC service."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tintype.gateway.config import GatewayConfig
+
+from .fakes import PNG, FakeService, Refusal, Service, running_gateway, sleep_long
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tintype.v1 import image_service_pb2 as pb
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/v1/images/generations"
+
+
+def config(service: Service, data: Path, **changes: Any) -> GatewayConfig:
+    return GatewayConfig(**({"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20} | changes))
+
+
+def check_error(answer: httpx.Response, status: int, kind: str, code: str | None, param: str | None) -> str:
+    """Check the whole answer against OpenAI's shape, and return its message."""
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert (body["error"]["type"], body["error"]["code"], body["error"]["param"]) == (kind, code, param)
+    assert answer.headers["x-request-id"]
+    assert int(answer.headers["openai-processing-ms"]) >= 0
+    return str(body["error"]["message"])
+
+
+class TestPictures:
+    async def test_base64(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """`b64_json` holds the file's bytes, in the order of their index, each with its seed and no null key."""
+        answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 3, "response_format": "b64_json"})
+        assert answer.status_code == 200
+        assert [base64.b64decode(one["b64_json"], validate=True) for one in answer.json()["data"]] == [
+            PNG + bytes([index]) for index in range(3)
+        ]
+        assert [set(one) for one in answer.json()["data"]] == [{"b64_json", "seed"}] * 3
+        assert isinstance(answer.json()["created"], int)
+        assert fake.requests[0].prompt == "a lake"
+
+    async def test_links(self, gateway: httpx.AsyncClient) -> None:
+        """Without a format the answer has links, that work without any credential and end in the type's extension."""
+        answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 2, "output_format": "jpeg"})
+        links = [one["url"] for one in answer.json()["data"]]
+        assert [set(one) for one in answer.json()["data"]] == [{"url", "seed"}] * 2
+        for index, link in enumerate(links):
+            assert link.startswith(str(gateway.base_url))
+            assert urlsplit(link).path.endswith(".jpg")
+            async with httpx.AsyncClient(trust_env=False) as stranger:
+                file = await stranger.get(link)
+            assert file.content == PNG + bytes([index])
+            assert file.headers["content-type"] == "image/jpeg"
+            assert file.headers["x-content-type-options"] == "nosniff"
+            assert file.headers["cache-control"].startswith("private, max-age=3")
+
+    async def test_bare_path(self, gateway: httpx.AsyncClient) -> None:
+        """Clients whose base URL has no `/v1` are served, too."""
+        assert (await gateway.post("/images/generations", json={"prompt": "x"})).status_code == 200
+
+    async def test_what_the_service_hears(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The service learns the deadline twice, the caller, and the request's id."""
+        answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"x-request-id": "mine-1"})
+        assert answer.headers["x-request-id"] == "mine-1"
+        assert fake.metadata[0]["x-request-id"] == "mine-1"
+        assert fake.requests[0].caller == "127.0.0.1"
+        assert fake.requests[0].timeout.seconds == 20
+        assert 10 < fake.remaining[0] < 21
+
+    async def test_hostile_request_id(self, gateway: httpx.AsyncClient) -> None:
+        """An id that could do harm in a log or a header is replaced."""
+        answer = await gateway.get("/livez", headers={"x-request-id": "a b\tc"})
+        assert answer.headers["x-request-id"].startswith("req_")
+
+    async def test_ignored_keys(self, gateway: httpx.AsyncClient) -> None:
+        """Unknown keys are accepted and named, without a way to write headers; null ones are absent."""
+        body = {"prompt": "x", "odd": 1, "a\r\nset-cookie: b": 1, "ü": 2, "none": None}
+        answer = await gateway.post(PATH, json=body)
+        assert answer.status_code == 200
+        assert answer.headers["x-tintype-ignored"] == "odd, a%0D%0Aset-cookie%3A%20b, %C3%BC"
+        assert "set-cookie" not in answer.headers
+        assert "x-tintype-ignored" not in (await gateway.post(PATH, json={"prompt": "x"})).headers
+
+    async def test_strict_parameters(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """Where the configuration says so, an unknown key is an error, and nothing is made."""
+        async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "odd": 1})
+        assert "odd" in check_error(answer, 400, "invalid_request_error", "unknown_parameter", "odd")
+        assert not fake.requests
+
+    async def test_public_url(self, service: Service, tmp_path: Path) -> None:
+        """Links have the configured base."""
+        async with running_gateway(config(service, tmp_path, public_url="https://pics.example/x/")) as client:
+            answer = await client.post(PATH, json={"prompt": "x"})
+        assert answer.json()["data"][0]["url"].startswith("https://pics.example/x/files/")
+
+    async def test_restart_keeps_links(self, service: Service, tmp_path: Path) -> None:
+        """A link outlives the gateway that made it."""
+        async with running_gateway(config(service, tmp_path)) as client:
+            link = urlsplit((await client.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"])
+        async with running_gateway(config(service, tmp_path)) as client:
+            assert (await client.get(f"{link.path}?{link.query}")).content == PNG + b"\0"
+
+
+class TestModels:
+    async def test_list(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The list has OpenAI's shape, the default model first."""
+        created, owner = 1_700_000_000, "tintype"
+        expected = [{"id": name, "created": created, "owned_by": owner, "object": "model"} for name in fake.models]
+        assert (await gateway.get("/v1/models")).json() == {"data": expected, "object": "list"}
+
+    @pytest.mark.parametrize("path", ["org/large", "org%2Flarge"])
+    async def test_one(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """A model's name may contain slashes, encoded or not."""
+        assert (await gateway.get(f"/v1/models/{path}")).json()["id"] == "org/large"
+
+    async def test_none(self, gateway: httpx.AsyncClient) -> None:
+        """An unknown model is 404 with OpenAI's code."""
+        answer = await gateway.get("/v1/models/nope")
+        assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
+
+    @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3"])
+    async def test_vendor_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
+        """The names that OpenAI's clients send by themselves mean the default model, and the answer says which."""
+        answer = await gateway.post(PATH, json={"prompt": "x", "model": name})
+        assert fake.requests[0].model == ""
+        assert answer.headers["x-tintype-model"] == "tiny"
+        assert ("url" in answer.json()["data"][0]) == (not name.startswith("gpt"))
+
+    async def test_aliases(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """The table's names are replaced; `*` names the default model."""
+        async with running_gateway(config(service, tmp_path, aliases={"big": "org/large", "*": "own"})) as client:
+            await client.post(PATH, json={"prompt": "x", "model": "big"})
+            await client.post(PATH, json={"prompt": "x"})
+        assert [request.model for request in fake.requests] == ["org/large", "own"]
+
+    async def test_unknown_model_is_replaced(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """With strict_models off an unknown name gets the default model, and a header says so."""
+        behave = fake.behave
+        missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "nope"})
+        fake.behave = lambda request, context: (missing if request.model else behave)(request, context)
+        async with running_gateway(config(service, tmp_path, strict_models=False)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "model": "nope"})
+        assert answer.status_code == 200
+        assert answer.headers["x-tintype-model"] == "tiny"
+
+
+class TestFiles:
+    async def link(self, gateway: httpx.AsyncClient) -> str:
+        return str((await gateway.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"])
+
+    async def test_head_and_etag(self, gateway: httpx.AsyncClient) -> None:
+        """HEAD tells without the bytes; who has them already gets 304."""
+        link = await self.link(gateway)
+        head = await gateway.head(link)
+        assert head.status_code == 200
+        assert head.content == b""
+        assert int(head.headers["content-length"]) == len(PNG) + 1
+        same = await gateway.get(link, headers={"if-none-match": head.headers["etag"]})
+        assert same.status_code == 304
+        assert same.content == b""
+
+    async def test_foreign_authorization(self, gateway: httpx.AsyncClient) -> None:
+        """Clients that send their key along are served all the same."""
+        link = await self.link(gateway)
+        assert (await gateway.get(link, headers={"authorization": "Bearer x"})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/files/../links.key",
+            "/files/..%2flinks.key",
+            "/files/%2e%2e%2flinks.key",
+            "/files/links.key",
+            "/files/.%00.png",
+            "/files/" + "0" * 32 + ".png",
+            "/files/",
+            "/files//etc/passwd",
+        ],
+    )
+    async def test_nothing_else_is_opened(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Whatever is no name of a kept file is not there."""
+        answer = await gateway.get(path, params={"expires": "9999999999", "signature": "0" * 32})
+        check_error(answer, 404, "invalid_request_error", None, None)
+
+    async def test_no_signature(self, gateway: httpx.AsyncClient) -> None:
+        """A name alone opens nothing."""
+        link = urlsplit(await self.link(gateway))
+        check_error(await gateway.get(link.path), 404, "invalid_request_error", None, None)
+
+    async def test_expiry(self, service: Service, tmp_path: Path) -> None:
+        """After its time a link is dead, and the file is gone from the disk without anybody asking."""
+        async with running_gateway(config(service, tmp_path, url_ttl=0.5)) as client:
+            link = await self.link(client)
+            assert list((tmp_path / "files").iterdir())
+            async with asyncio.timeout(10):
+                while list((tmp_path / "files").iterdir()):  # noqa: ASYNC110 - a folder has no event
+                    await asyncio.sleep(0.1)
+            assert (await client.get(link)).status_code == 404
+
+
+class TestTheRest:
+    async def test_not_found(self, gateway: httpx.AsyncClient) -> None:
+        """A path that is not served is answered in OpenAI's shape."""
+        assert "/v2/x" in check_error(await gateway.get("/v2/x"), 404, "invalid_request_error", None, None)
+
+    async def test_method(self, gateway: httpx.AsyncClient) -> None:
+        """A wrong method is told the right ones."""
+        answer = await gateway.get(PATH)
+        assert "POST" in answer.headers["allow"]
+        check_error(answer, 405, "invalid_request_error", None, None)
+
+    async def test_bare_options(self, gateway: httpx.AsyncClient) -> None:
+        """OPTIONS without anything else succeeds: some clients probe with it."""
+        assert (await gateway.options(PATH)).status_code == 204
+
+    async def test_too_large(self, gateway: httpx.AsyncClient) -> None:
+        """A body over the limit is refused, whether it says its length or not."""
+        body = b'{"prompt": "' + b"x" * 200_000 + b'"}'
+
+        async def chunks() -> Any:
+            for start in range(0, len(body), 50_000):
+                yield body[start : start + 50_000]
+
+        json = {"content-type": "application/json"}
+        for content in (body, chunks()):
+            answer = await gateway.post(PATH, content=content, headers=json)
+            assert "100000" in check_error(answer, 413, "invalid_request_error", None, None)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"nonsense",
+            b"[]",
+            b'"x"',
+            b"null",
+            b"\xff",
+            b'{"prompt": "\xff"}',
+            b"[" * 50_000,
+            b'{"a": 1e999}',
+            rb'{"prompt": "\ud800"}',
+        ],
+    )
+    async def test_not_json(self, gateway: httpx.AsyncClient, body: bytes) -> None:
+        """What is no JSON object is a bad request, never a fault of ours."""
+        answer = await gateway.post(PATH, content=body, headers={"content-type": "application/json"})
+        check_error(answer, 400, "invalid_request_error", None, None)
+
+    async def test_content_type(self, gateway: httpx.AsyncClient) -> None:
+        """Another content type is refused, none at all is taken for JSON."""
+        answer = await gateway.post(PATH, data={"prompt": "x"})
+        assert "application/json" in check_error(answer, 415, "invalid_request_error", None, None)
+        assert (await gateway.post(PATH, content=b'{"prompt": "x"}')).status_code == 200
+
+    async def test_probes(self, gateway: httpx.AsyncClient, service: Service) -> None:
+        """The gateway lives without the service, and is ready only with it."""
+        name = "tintype.v1.ImageService"
+        assert (await gateway.get("/readyz")).json() == {"status": "ready"}
+        await service.health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            assert (await gateway.get("/readyz")).status_code == 503
+            assert (await gateway.get("/livez")).status_code == 200
+        finally:
+            await service.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        async with asyncio.timeout(10):
+            while (await gateway.get("/readyz")).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def test_landing(self, gateway: httpx.AsyncClient) -> None:
+        """The root names what is served, and HEAD works there."""
+        assert PATH in (await gateway.get("/")).json()["endpoints"]["images"]
+        assert (await gateway.head("/")).status_code == 200
+
+    async def test_description(self, gateway: httpx.AsyncClient) -> None:
+        """The description's references all lead somewhere, and the prompt is the one required field."""
+        answer = await gateway.get("/openapi.json")
+        description = answer.json()
+        schemas = description["components"]["schemas"]
+        references = {part.split('"')[0] for part in answer.text.split("#/components/schemas/")[1:]}
+        assert references <= set(schemas)
+        assert schemas["ImagesRequest"]["required"] == ["prompt"]
+        assert description["paths"][PATH]["post"]["responses"]["200"]
+
+    async def test_log(self, gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+        """A request leaves one line, without its prompt and without a link's signature."""
+        caplog.set_level(logging.INFO)
+        answer = await gateway.post(PATH, json={"prompt": "a secret lake"})
+        link = answer.json()["data"][0]["url"]
+        await gateway.get(link)
+        lines = [record.getMessage() for record in caplog.records if record.name == "tintype.gateway.access"]
+        assert [line.split()[1:4] for line in lines] == [["POST", PATH, "200"], ["GET", urlsplit(link).path, "200"]]
+        assert lines[0].startswith(answer.headers["x-request-id"])
+        assert "secret" not in caplog.text
+        assert "signature" not in "".join(lines)
+
+
+class TestLeaving:
+    async def test_client_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """When the client hangs up, the service hears of it at once."""
+        fake.behave = sleep_long
+        with pytest.raises(httpx.ReadTimeout):
+            await gateway.post(PATH, json={"prompt": "x"}, timeout=0.5)
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
+
+    async def test_others_do_not_notice(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Another request on its way is not touched."""
+        go = asyncio.Event()
+        normal = fake.behave
+
+        async def waits(request: pb.GenerateImagesRequest, context: Any) -> Any:
+            await go.wait()
+            async for event in normal(request, context):
+                yield event
+
+        fake.behave = waits
+        other = asyncio.create_task(gateway.post(PATH, json={"prompt": "other"}))
+        with pytest.raises(httpx.ReadTimeout):
+            await gateway.post(PATH, json={"prompt": "x"}, timeout=0.3)
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
+        go.set()
+        assert (await other).status_code == 200

@@ -1,0 +1,109 @@
+"""The way to the gRPC service."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from tintype.gateway.client import ServiceClient, _target
+from tintype.gateway.errors import ServiceError, StartError
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import PNG, FakeService, Refusal, Service, image, pictures, sleep_long
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+ASKED = pb.GenerateImagesRequest(prompt="x", count=3, output=pb.OutputFormat(mime_type="image/png"))
+
+
+async def test_generate(service: Service) -> None:
+    """Pictures are in the order of their index, with the summary of the last event."""
+    async with ServiceClient(service.address) as client:
+        answer = await client.generate(ASKED, "id")
+    assert [one.data for one in answer.images] == [PNG + bytes([index]) for index in range(3)]
+    assert (answer.model, answer.usage.prompt_tokens, answer.HasField("timings")) == ("tiny", 7, False)
+    assert not ASKED.HasField("timeout")
+
+
+async def test_large(service: Service, fake: FakeService) -> None:
+    """Pictures far beyond gRPC's usual 4 MiB come through."""
+
+    async def large(*_: Any) -> Any:
+        for index in range(3):
+            yield image(index, data=bytes(20 * 2**20))
+        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
+
+    fake.behave = large
+    async with ServiceClient(service.address) as client:
+        answer = await client.generate(ASKED)
+    assert [len(one.data) for one in answer.images] == [20 * 2**20] * 3
+    assert not answer.HasField("usage")
+
+
+async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -> None:
+    """A replica that can't just now costs the caller nothing; who asks to wait longer is believed."""
+    refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "UNAVAILABLE")
+    fake.behave = refusal if len(fake.requests) < 3 else pictures
+    async with ServiceClient(service.address) as client:
+        assert len((await client.generate(ASKED)).images) == 3
+    assert len(fake.requests) == 3
+
+
+async def test_no_retry_after_the_first_event(service: Service, fake: FakeService) -> None:
+    """What has begun is not begun again."""
+
+    async def broken(_: Any, context: Any) -> Any:
+        yield image()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "died")
+
+    fake.behave = broken
+    async with ServiceClient(service.address) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.generate(ASKED)
+    assert caught.value.status == 503
+    assert len(fake.requests) == 1
+
+
+async def test_cancel(service: Service, fake: FakeService) -> None:
+    """A task that is cancelled cancels its call."""
+    fake.behave = sleep_long
+    async with ServiceClient(service.address) as client:
+        task = asyncio.create_task(client.generate(ASKED))
+        await fake.started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
+
+
+async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment does not stand between the gateway and its service."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with ServiceClient(service.address) as client:
+        assert len((await client.generate(ASKED)).images) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("10.0.0.1:1, 10.0.0.2:1", "ipv4:10.0.0.1:1,10.0.0.2:1"),
+        ("dns:///images:50051", "dns:///images:50051"),
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+    ],
+)
+def test_target(text: str, target: str) -> None:
+    """One address, several, or any name that gRPC knows."""
+    assert _target(text) == target
+
+
+async def test_no_ca(tmp_path: Path) -> None:
+    """A CA file that is not there is named."""
+    with pytest.raises(StartError, match=r"tls_ca: .*ca\.pem can't be read"):
+        ServiceClient("127.0.0.1:1", tls_ca=tmp_path / "ca.pem")

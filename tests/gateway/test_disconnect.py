@@ -1,0 +1,89 @@
+"""Work ends with its client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tintype.gateway.disconnect import until_disconnect
+from tintype.gateway.errors import ClientGone
+
+pytestmark = pytest.mark.anyio
+
+
+async def stays() -> dict[str, str]:
+    await asyncio.sleep(60)
+    return {"type": "http.disconnect"}
+
+
+async def leaves() -> dict[str, str]:
+    return {"type": "http.disconnect"}
+
+
+async def test_result() -> None:
+    """While the client waits, it gets what comes out, and nothing goes on behind."""
+
+    async def work() -> int:
+        return 7
+
+    before = asyncio.all_tasks()
+    assert await until_disconnect(stays, work()) == 7
+    assert asyncio.all_tasks() == before
+
+
+async def test_error() -> None:
+    """An error of the work is the caller's."""
+
+    async def work() -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await until_disconnect(stays, work())
+
+
+async def test_gone() -> None:
+    """When the client leaves, the work is cancelled and has cleaned up before the caller hears of it."""
+    events: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            events.append("cleaned")
+
+    with pytest.raises(ClientGone):
+        await until_disconnect(leaves, work())
+    assert events == ["cleaned"]
+
+
+async def test_more_body() -> None:
+    """Other messages are no reason to stop."""
+    messages: list[Any] = [{"type": "http.request"}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    with pytest.raises(ClientGone):
+        await until_disconnect(receive, asyncio.sleep(60))
+    assert messages == []
+
+
+async def test_cancelled() -> None:
+    """A server that ends the handler ends the work."""
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(until_disconnect(stays, work()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()

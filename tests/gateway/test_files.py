@@ -1,0 +1,227 @@
+"""Results by link: random names, signed and expiring links, a bounded folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
+from tintype.gateway.files import Content, LocalStore, Stored
+
+from .fakes import Service, running_gateway
+from .test_app import PATH, check_error, config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+FILES = [(b"one", "image/png"), (b"two!", "image/jpeg"), (b"three", "image/webp")]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> LocalStore:
+    return LocalStore(tmp_path, ttl=100, capacity=20, clock=clock)
+
+
+async def follow(store: LocalStore, link: str) -> Content:
+    parts = urlsplit(link)
+    query = parse_qs(parts.query)
+    return await store.open(parts.path.rpartition("/")[2], query["expires"][0], query["signature"][0])
+
+
+def kept(folder: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in (folder / "files").iterdir())
+
+
+async def test_put_and_open(store: LocalStore) -> None:
+    """What is put comes back, with its type, under a name of 128 random bits."""
+    stored = await store.put(FILES)
+    for (data, mime_type), one, extension in zip(FILES, stored, ("png", "jpg", "webp"), strict=True):
+        assert re.fullmatch(rf"[0-9a-f]{{32}}\.{extension}", one.name)
+        content = await follow(store, store.url(one, "http://h"))
+        assert (content.data, content.mime_type, content.remaining) == (data, mime_type, 100)
+    assert len({one.name for one in await store.put(FILES)}) == 3
+
+
+def modes(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
+async def test_private(store: LocalStore, tmp_path: Path) -> None:
+    """Files, their folder and the key are their owner's alone."""
+    await store.put(FILES)
+    found = modes(tmp_path)
+    assert found.pop(tmp_path / "files") == 0o700
+    assert set(found.values()) == {0o600}
+
+
+async def test_restart(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
+    """A new store on the same folder honours the links of the old one, and counts its files."""
+    link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
+    again = LocalStore(tmp_path, ttl=100, capacity=20, clock=clock)
+    assert (await follow(again, link)).data == b"x" * 15
+    await again.put([(b"y" * 10, "image/png")])
+    assert kept(tmp_path) == [b"y" * 10]
+
+
+async def test_other_folder(store: LocalStore, tmp_path: Path) -> None:
+    """Another store's links are not ours."""
+    stored = (await store.put(FILES))[0]
+    with pytest.raises(NoSuchFile):
+        await follow(store, LocalStore(tmp_path / "other").url(stored, "http://h"))
+
+
+async def test_expiry(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
+    """A link works to its last second; after it the file is deleted by whoever comes first."""
+    first, second, _ = [store.url(one, "http://h") for one in await store.put(FILES)]
+    clock.now += 99
+    assert (await follow(store, first)).remaining == 1
+    clock.now += 1
+    with pytest.raises(NoSuchFile):
+        await follow(store, second)
+    assert kept(tmp_path) == [b"one", b"three"]
+    assert await store.sweep() == 2
+    assert kept(tmp_path) == []
+
+
+async def test_later_is_no_longer(store: LocalStore) -> None:
+    """Who changes the expiry in a link has no signature for it."""
+    stored = (await store.put(FILES))[0]
+    signature = parse_qs(urlsplit(store.url(stored, "")).query)["signature"][0]
+    for expires in (stored.expires + 1, stored.expires - 1):
+        with pytest.raises(NoSuchFile):
+            await store.open(stored.name, str(expires), signature)
+
+
+@pytest.mark.parametrize("signature", ["", "0" * 32, "ü" * 32, "\ud800"])
+async def test_bad_signature(store: LocalStore, signature: str) -> None:
+    """A wrong signature opens nothing, whatever it is made of."""
+    stored = (await store.put(FILES))[0]
+    with pytest.raises(NoSuchFile):
+        await store.open(stored.name, str(stored.expires), signature)
+
+
+@pytest.mark.parametrize(
+    "name", ["../links.key", "/etc/passwd", "", ".", "a.png", "A" * 32 + ".png", "0" * 32 + ".png\n", "0" * 32 + ".exe"]
+)
+async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
+    """Anything but a name of ours is never opened, even with the right signature."""
+    signature = store._sign(Stored(name, 2_000_000))
+    with pytest.raises(NoSuchFile):
+        await store.open(name, "2000000", signature)
+
+
+@pytest.mark.parametrize("expires", ["", "-1", "x", "1e9", "9" * 40, "٣"])
+async def test_odd_expiry(store: LocalStore, expires: str) -> None:
+    """An expiry that is no plain number opens nothing."""
+    stored = (await store.put(FILES))[0]
+    with pytest.raises(NoSuchFile):
+        await store.open(stored.name, expires, "0" * 32)
+
+
+async def test_capacity(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
+    """When the space is used up the oldest go, and only as many as need to."""
+    for letter in (b"a", b"b", b"c"):
+        await store.put([(letter * 8, "image/png")])
+        clock.now += 1
+    assert kept(tmp_path) == [b"b" * 8, b"c" * 8]
+    await store.put([(b"d" * 4, "image/png")])
+    assert kept(tmp_path) == [b"b" * 8, b"c" * 8, b"d" * 4]
+
+
+async def test_larger_than_all(store: LocalStore, tmp_path: Path) -> None:
+    """What never fits is refused, and costs nobody his files."""
+    await store.put(FILES)
+    with pytest.raises(StoreFull, match="21 bytes"):
+        await store.put([(b"x" * 21, "image/png")])
+    assert len(kept(tmp_path)) == 3
+
+
+def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    """Let the disk be full after so many files, in the middle of the next."""
+    write = os.write
+    written = 0
+
+    def full(path: Path, data: bytes) -> None:
+        nonlocal written
+        written += 1
+        number = os.open(path, os.O_WRONLY | os.O_CREAT)
+        write(number, data if written <= files else data[:1])
+        os.close(number)
+        if written > files:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tintype.gateway.files._write_bytes", full)
+
+
+async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the disk is full in the middle of a request, nothing of it is left behind, and older files stay."""
+    await store.put([(b"old", "image/png")])
+    out_of_space_after(monkeypatch, 2)
+    with pytest.raises(StoreFull, match="no space"):
+        await store.put(FILES)
+    assert kept(tmp_path) == [b"old"]
+    monkeypatch.undo()
+    assert len(await store.put(FILES)) == 3
+
+
+async def test_disk_full_over_http(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is 507 for that request and for nobody else: base64 needs no disk."""
+    async with running_gateway(config(service, tmp_path)) as client:
+        out_of_space_after(monkeypatch, 1)
+        answer = await client.post(PATH, json={"prompt": "x", "n": 3})
+        message = check_error(answer, 507, "server_error", "insufficient_storage", None)
+        assert "b64_json" in message
+        assert answer.headers["x-should-retry"] == "false"
+        assert kept(tmp_path) == []
+        assert (await client.post(PATH, json={"prompt": "x", "response_format": "b64_json"})).status_code == 200
+
+
+async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
+    """What a crash left half-written goes when it is old, and is never served; other people's files stay."""
+    half = tmp_path / "files" / ".00000000000000000000000000000000.png.part"
+    half.write_bytes(b"half")
+    (tmp_path / "files" / "README").write_text("mine")
+    await store.sweep()
+    assert half.exists()
+
+    def long_ago(*_: Any) -> float:
+        return half.stat().st_ctime + 61
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tintype.gateway.files.time.time", long_ago)
+        await store.sweep()
+    assert kept(tmp_path) == [b"mine"]
+
+
+def test_bad_key(tmp_path: Path) -> None:
+    """A key that was cut short is not used; the message says what to do."""
+    (tmp_path / "links.key").write_bytes(b"short")
+    with pytest.raises(StartError, match=r"links\.key must hold 32 bytes, not 5: delete it"):
+        LocalStore(tmp_path)
+
+
+def test_bad_folder(tmp_path: Path) -> None:
+    """A data folder that can't be made is named."""
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StartError, match="data"):
+        LocalStore(tmp_path / "data")

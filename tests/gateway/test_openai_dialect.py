@@ -1,0 +1,209 @@
+"""OpenAI's JSON to the contract and back, as pairs: no socket, no file, no clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.gateway.dialects import DIALECTS
+from tintype.gateway.dialects.openai import error, parse, render
+from tintype.gateway.dialects.openai_models import render_model, render_models
+from tintype.gateway.errors import BadRequest, EmptyPrompt, NoSuchMethod, StoreFull
+from tintype.v1 import image_service_pb2 as pb
+
+PNG = pb.OutputFormat(mime_type="image/png")
+
+
+def request(**fields: Any) -> pb.GenerateImagesRequest:
+    return pb.GenerateImagesRequest(**({"prompt": "x", "output": PNG} | fields))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, request()),
+        ({"model": "sdxl"}, request(model="sdxl")),
+        ({"n": 4}, request(count=4)),
+        ({"size": "512x768"}, request(width=512, height=768)),
+        ({"size": "auto"}, request()),
+        ({"quality": "hd"}, request(quality="hd")),
+        ({"quality": "auto"}, request()),
+        ({"style": "natural"}, request(style="natural")),
+        ({"response_format": "url"}, request()),
+        ({"output_format": "jpeg"}, request(output=pb.OutputFormat(mime_type="image/jpeg"))),
+        (
+            {"output_format": "webp", "output_compression": 0},
+            request(output=pb.OutputFormat(mime_type="image/webp", quality=0)),
+        ),
+        ({"output_compression": 50}, request(output=pb.OutputFormat(mime_type="image/png", quality=50))),
+        ({"background": "transparent"}, request(output=pb.OutputFormat(mime_type="image/png", alpha=True))),
+        ({"background": "opaque", "moderation": "low", "partial_images": 3, "stream": False}, request()),
+        ({"user": "me"}, request(caller="me")),
+        ({"safety_identifier": "me"}, request(caller="me")),
+        ({"user": "me", "safety_identifier": "other"}, request(caller="me")),
+        ({"seed": 0}, request(seed=0)),
+        ({"seed": 2**63 - 1}, request(seed=2**63 - 1)),
+        ({"negative_prompt": "fog"}, request(negative_prompt="fog")),
+        ({"steps": 20}, request(steps=20)),
+        ({"num_inference_steps": 20}, request(steps=20)),
+        ({"steps": 20, "num_inference_steps": 20}, request(steps=20)),
+        ({"guidance_scale": 0}, request(guidance_scale=0)),
+        ({"cfg_scale": 7.5}, request(guidance_scale=7.5)),
+        ({"sampler": "euler", "schedule": "karras"}, request(sampler="euler", schedule="karras")),
+        ({"strength": 0.5}, request(strength=0.5)),
+        (
+            {"loras": [{"name": "a", "weight": 0.5}, {"name": "b"}]},
+            request(loras=[pb.Lora(name="a", weight=0.5), pb.Lora(name="b")]),
+        ),
+    ],
+    ids=str,
+)
+def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
+    """Every field has its place in the contract; what is left out, or is zero, stays what it is."""
+    assert parse({"prompt": "x"} | body).request == expected
+
+
+def test_null_is_absent() -> None:
+    """A field that is null counts as one that is not there."""
+    fields = msgspec.json.schema(DIALECTS["openai"].request_type)["$defs"]["ImagesRequest"]["properties"]
+    call = parse({name: "x" if name == "prompt" else None for name in fields})
+    assert call == parse({"prompt": "x"})
+
+
+@pytest.mark.parametrize(
+    ("body", "links"),
+    [
+        ({}, True),
+        ({"model": "dall-e-3"}, True),
+        ({"model": "my-gpt-image"}, True),
+        ({"model": "gpt-image-1"}, False),
+        ({"model": "gpt-image-9-mini"}, False),
+        ({"model": "chatgpt-image-latest"}, False),
+        ({"model": "gpt-image-1", "response_format": "url"}, True),
+        ({"response_format": "b64_json"}, False),
+        ({"response_format": "url"}, True),
+    ],
+)
+def test_links_or_base64(body: dict[str, Any], links: bool) -> None:  # noqa: FBT001
+    """The format asked for is given; without one, links, but for models whose clients read base64 alone."""
+    assert parse({"prompt": "x"} | body).links is links
+
+
+def test_unknown_keys() -> None:
+    """Keys that nobody knows are kept in order, and those that are null are not there."""
+    assert parse({"prompt": "x", "b": 1, "a": [], "none": None}).ignored == ("b", "a")
+
+
+B64 = {"response_format": "b64_json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "response", "links", "expected"),
+    [
+        (
+            B64,
+            pb.GenerateImagesResponse(
+                images=[pb.Image(seed=7, data=b"abc", mime_type="image/png", width=64, height=64)]
+            ),
+            (),
+            b'{"created":5,"data":[{"b64_json":"YWJj","seed":7}],"output_format":"png"}',
+        ),
+        (
+            {},
+            pb.GenerateImagesResponse(
+                images=[pb.Image(data=b"a", mime_type="image/webp", width=1024, height=1024, revised_prompt="y")]
+            ),
+            ("http://h/1.webp",),
+            (
+                b'{"created":5,"data":[{"url":"http://h/1.webp","revised_prompt":"y","seed":0}],"output_format":"webp",'
+                b'"size":"1024x1024"}'
+            ),
+        ),
+        (
+            B64 | {"quality": "high", "background": "transparent"},
+            pb.GenerateImagesResponse(
+                images=[pb.Image(data=b"a", mime_type="image/png", width=1536, height=1024)],
+                usage=pb.Usage(prompt_tokens=3),
+            ),
+            (),
+            (
+                b'{"created":5,"data":[{"b64_json":"YQ==","seed":0}],"background":"opaque","output_format":"png",'
+                b'"size":"1536x1024","quality":"high","usage":{"total_tokens":3,"input_tokens":3,"output_tokens":0,'
+                b'"input_tokens_details":{"text_tokens":3,"image_tokens":0}}}'
+            ),
+        ),
+        (
+            B64 | {"quality": "hd"},
+            pb.GenerateImagesResponse(images=[pb.Image(data=b"a", mime_type="image/jpeg", width=1792, height=1024)]),
+            (),
+            b'{"created":5,"data":[{"b64_json":"YQ==","seed":0}],"output_format":"jpeg"}',
+        ),
+    ],
+)
+def test_render(
+    body: dict[str, Any], response: pb.GenerateImagesResponse, links: tuple[str, ...], expected: bytes
+) -> None:
+    """The answer to the byte: no null, and size and quality only as OpenAI's own schema knows them."""
+    assert msgspec.json.encode(render(response, parse({"prompt": "x"} | body), 5, links)) == expected
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (
+            EmptyPrompt(),
+            (
+                b'[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Say what the picture shall show.",'
+                b'"type":"invalid_request_error","param":"prompt","code":null}}]'
+            ),
+        ),
+        (
+            NoSuchMethod("no", "POST"),
+            b'[405,{},{"error":{"message":"no","type":"invalid_request_error","param":null,"code":null}}]',
+        ),
+        (
+            StoreFull("full"),
+            (
+                b'[507,{"x-should-retry":"false"},{"error":{"message":"full","type":"server_error","param":null,'
+                b'"code":"insufficient_storage"}}]'
+            ),
+        ),
+    ],
+)
+def test_error(problem: Any, expected: bytes) -> None:
+    """An error to the byte: four keys, always."""
+    assert msgspec.json.encode(error(problem)) == expected
+
+
+def test_models() -> None:
+    """Models as OpenAI's SDKs read them."""
+    model = pb.Model(name="a/b")
+    model.created.FromSeconds(9)
+    one = b'{"id":"a/b","created":9,"owned_by":"tintype","object":"model"}'
+    assert msgspec.json.encode(render_model(model)) == one
+    assert msgspec.json.encode(render_models([model])) == b'{"data":[' + one + b'],"object":"list"}'
+
+
+KEYS = st.sampled_from(
+    sorted(msgspec.json.schema(DIALECTS["openai"].request_type)["$defs"]["ImagesRequest"]["properties"])
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(KEYS | st.text(max_size=5), VALUES, max_size=6), st.booleans())
+def test_any_json(body: dict[str, Any], with_prompt: bool) -> None:  # noqa: FBT001
+    """Whatever JSON comes, it is a call or a bad request, and that can be rendered."""
+    try:
+        parse(body | {"prompt": "x"} if with_prompt else body)
+    except BadRequest as problem:
+        failure = error(problem)
+        assert failure.status == 400
+        assert msgspec.json.encode(failure.body)

@@ -1,0 +1,97 @@
+"""The gateway as a process: ready, busy, told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError
+from tintype.gateway.server import listen, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.server import run
+config = GatewayConfig(rest="127.0.0.1:0", grpc=sys.argv[2], data=Path(sys.argv[1]))
+run(config, ready=lambda url: print(url, flush=True))
+print("ended well", flush=True)
+"""
+
+
+@contextlib.contextmanager
+def started(data: Path, grpc: str = "127.0.0.1:1") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gateway in a process of its own, and its URL."""
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(data), grpc]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(tmp_path: Path, number: signal.Signals) -> None:
+    """It says where it is once it answers, and a signal ends it in good order."""
+    with started(tmp_path) as (process, url):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+        with urllib.request.urlopen(f"{url}/livez", timeout=5) as answer:  # noqa: S310
+            assert answer.status == 200
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=10)
+    assert (process.returncode, rest) == (0, "ended well\n")
+
+
+def test_running_requests_end(tmp_path: Path) -> None:
+    """A request that is on its way when the signal comes still gets its answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with started(tmp_path, address) as (process, url):
+            host, port = url.removeprefix("http://").split(":")
+            with socket.create_connection((host, int(port)), timeout=15) as client:
+                client.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                time.sleep(0.3)
+                process.send_signal(signal.SIGTERM)
+                answer = client.makefile("rb").read()
+            process.communicate(timeout=15)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert process.returncode == 0
+
+
+def test_port_taken(tmp_path: Path) -> None:
+    """A port that is taken is one line, not a traceback, and the command's exit code."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(StartError, match=f"can't listen on {address}: Address already in use") as caught:
+            run(GatewayConfig(rest=address, data=tmp_path))
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("address", ["", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1"])
+def test_bad_address(address: str) -> None:
+    """An address that is none is repeated, with an example of one."""
+    with pytest.raises(StartError, match=r"rest must be HOST:PORT, such as 127\.0\.0\.1:8080, not '.*'"):
+        listen(address)
+
+
+@pytest.mark.parametrize(("address", "family"), [("localhost:0", socket.AF_INET), (":0", socket.AF_INET)])
+def test_addresses(address: str, family: int) -> None:
+    """Names are resolved, and nothing means every address of IPv4."""
+    with listen(address) as listener:
+        assert listener.family == family
+        assert listener.getsockname()[0] == ("0.0.0.0" if address.startswith(":") else "127.0.0.1")  # noqa: S104
