@@ -239,8 +239,9 @@ def _halvings(blocks: int | None) -> int:
 
 
 def _weight(folder: Path) -> int:
-    """Return the bytes of all files in a component's folder that are no configuration."""
-    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix != ".json")
+    """Return the bytes of a component's graph and what lies beside it, but for configurations and torch's weights."""
+    others = (".json", ".safetensors")
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix not in others)
 
 
 def _sha256(path: Path) -> str:

@@ -33,6 +33,7 @@ PROVIDERS = {
 FALLBACKS = {"tensorrt": ("cuda", "cpu")}
 
 DEFAULT = ("cuda", "cpu")
+NVIDIA = ("tensorrt", "cuda")
 
 _ERROR, _FATAL = 3, 4  # onnxruntime's levels of logging
 
@@ -94,7 +95,10 @@ def works(name: str, *, quiet: bool = False) -> bool:
     """Whether a provider runs a graph of one node here; onnxruntime's log says why not, unless quiet."""
     if name == "cpu":
         return True
-    if name not in available() or (name == "cuda" and not _has_nvidia()):
+    if name not in available():
+        return False
+    if name in NVIDIA and not _has_nvidia():
+        log.info("provider %s: there is no NVIDIA driver", name)
         return False
     ort = onnxruntime()
     ort.set_default_logger_severity(_FATAL if quiet else _ERROR)

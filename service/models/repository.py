@@ -200,10 +200,8 @@ class Repository:
         if self._closed:
             raise Unavailable("no model is loaded any more: the server is ending")
         if 0 < self._memory < entry.weight:
-            needed, budget = entry.weight, self._memory
-            raise OutOfMemory(
-                f"model {entry.name!r} has {needed} bytes of weights; all models together may have {budget}"
-            )
+            problem = f"has {entry.weight} bytes of weights, above the {self._memory} that all models may have"
+            raise OutOfMemory(f"model {entry.name!r} {problem}")
         entry.state, entry.error, entry.fraction = State.LOADING, None, 0.0
         self._waiting.append(entry)
         self._admit()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from tintype.service.models import Repository
 from tintype.service.models.repository import BUILTIN
+from tintype.service.numerics import TorchNoise, Trajectory, make_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,3 +84,22 @@ def _edit(path: Path, change: Callable[[dict], None]) -> None:
     content = json.loads(path.read_text("utf-8"))
     change(content)
     path.write_text(json.dumps(content), "utf-8")
+
+
+@pytest.fixture(scope="session")
+def draw(model: DiffusionModel) -> Callable[[str], tuple[Any, Any]]:
+    """Return what draws a picture of a prompt: latents [c, h, w] and pixels [3, H, W]."""
+
+    def draw(prompt: str, *, steps: int = 8, guidance_scale: float = 4.0) -> tuple[Any, Any]:
+        spec = model.spec
+        table = make_table(spec.diffusion, steps)
+        shape = spec.latent_shape(spec.defaults.width, spec.defaults.height)
+        row = Trajectory.from_noise(table, shape, TorchNoise(7))
+        both = model.encode(["", prompt])
+        while not row.done:
+            x, timestep = row.model_input()
+            uncond, cond = model.denoise(np.stack([x, x]), np.full(2, timestep, np.float32), both)
+            row.advance(uncond + np.float32(guidance_scale) * (cond - uncond))
+        return row.x, model.decode(row.x[None])[0]
+
+    return draw

@@ -1,0 +1,149 @@
+"""The built-in model, loaded: what the engine relies on, with real graphs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.errors import ModelBroken
+from tintype.service.models.denoiser import Denoiser
+from tintype.service.models.diffusion_model import DiffusionModel, load
+from tintype.service.models.families import DenoiserPart
+from tintype.service.models.manifest import read
+from tintype.service.models.model import Conditioning, Model
+from tintype.service.models.repository import BUILTIN
+from tintype.service.models.session import Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+
+@pytest.fixture(scope="module")
+def rows(model: DiffusionModel) -> tuple[np.ndarray, np.ndarray, list[Conditioning]]:
+    """Return three rows: latents, timesteps that differ, prompts that differ."""
+    shape = model.spec.latent_shape(*model.spec.native_sizes[0])
+    latents = np.random.default_rng(0).standard_normal((3, *shape), np.float32)
+    return latents, np.array([999, 500, 20], np.float32), model.encode(["", "a red circle", "a forest at night"])
+
+
+def test_it_is_a_model(model: DiffusionModel) -> None:
+    """The engine's protocol is what the real model has; its spec tells the provider and what the graph takes."""
+    as_protocol: Model = model
+    assert as_protocol.spec.provider == "cpu"
+    assert as_protocol.spec == replace(read(BUILTIN).spec, provider="cpu", diffusion=model.spec.diffusion)
+
+
+def test_prompts_come_back_in_order_and_once(model: DiffusionModel) -> None:
+    """One conditioning for each prompt; the same prompt is the same conditioning."""
+    a, b, c = model.encode(["a cat", "a dog", "a cat"])
+    assert a is c
+    assert not np.array_equal(a.prompt_embeds, b.prompt_embeds)
+    assert a.prompt_embeds.shape[0] == model.spec.max_tokens
+    assert a.prompt_embeds.dtype == np.float32
+
+
+def test_rows_do_not_depend_on_their_company(model: DiffusionModel, rows: Any) -> None:
+    """A row in a batch of rows at other timesteps with other prompts gets what it gets alone."""
+    latents, timesteps, conditionings = rows
+    together = model.denoise(latents, timesteps, conditionings)
+    alone = [model.denoise(latents[i : i + 1], timesteps[i : i + 1], conditionings[i : i + 1]) for i in range(3)]
+    assert together.shape == latents.shape
+    assert together.dtype == np.float32
+    assert np.allclose(together, np.concatenate(alone), atol=2e-5)
+    assert not np.allclose(together[0], together[1], atol=0.1)
+
+
+def test_other_sizes_than_the_native_work(model: DiffusionModel, rows: Any) -> None:
+    """A picture need not be square: any multiple of the size multiple is made."""
+    step = model.spec.size_multiple
+    shape = model.spec.latent_shape(5 * step, 3 * step)
+    latents = np.random.default_rng(1).standard_normal((1, *shape), np.float32)
+    out = model.denoise(latents, np.array([500], np.float32), rows[2][:1])
+    assert out.shape == (1, *shape)
+    assert model.decode(out).shape == (1, 3, 3 * step, 5 * step)
+    assert model.preview(out[0]).shape == (3, *shape[1:])
+
+
+def test_a_picture_shows_what_the_prompt_says(draw: Any) -> None:
+    """A red shape on blue: the middle is red, the border is blue. The whole line of parts has to be right for that."""
+    _, pixels = draw("a red circle on a blue background", steps=8)
+    height, width = pixels.shape[1:]
+    middle = pixels[:, height // 2 - 8 : height // 2 + 8, width // 2 - 8 : width // 2 + 8].mean((1, 2))
+    border = pixels[:, :8].mean((1, 2))
+    assert middle[0] > middle[2] + 0.3
+    assert border[2] > border[0] + 0.3
+
+
+def test_pixels_survive_the_way_to_latents_and_back(model: DiffusionModel, draw: Any) -> None:
+    """Encoded and decoded again, a picture is nearly the same."""
+    latents, pixels = draw("a red circle on a blue background", steps=8)
+    again = model.decode(model.encode_pixels(pixels[None], np.zeros_like(latents)[None]))[0]
+    assert np.abs(again - pixels).mean() < 0.05
+
+
+def test_progress_is_told_by_bytes(folder: Path) -> None:
+    """Loading tells the done share of the bytes after each graph, and ends at 1."""
+    shares: list[float] = []
+    manifest = read(folder)
+    load(manifest, Runtime("cpu", 1), shares.append)
+    weights = [manifest.weight(part) for part in manifest.family.graphs]
+    assert shares == pytest.approx(np.cumsum(weights) / sum(weights))
+
+
+def test_the_preview_is_fitted_where_the_manifest_has_none(folder: Path, edit: Any) -> None:
+    """Without a map in the manifest there is a preview all the same."""
+    edit(folder / "tintype.json", lambda content: content.pop("preview"))
+    model = load(read(folder), Runtime("cpu", 1), lambda _: None)
+    latents = np.random.default_rng(0).standard_normal((model.spec.latent_channels, 4, 6), np.float32)
+    pixels = model.preview(latents)
+    assert pixels.shape == (3, 4, 6)
+    assert 0 <= pixels.min() < pixels.max() <= 1
+
+
+class ScalarTimestep:
+    """A denoiser's graph as optimum exports it: out = sample + timestep + embeds."""
+
+    provider = "cpu"
+
+    def __init__(self, rank: int) -> None:
+        self.inputs = {"sample": (None, 4), "timestep": (None, rank), "encoder_hidden_states": (None, 3)}
+
+    def require(self, *, inputs: tuple[str, ...], output: str) -> None:
+        assert (set(inputs), output) == (set(self.inputs), "out_sample")
+
+    def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
+        assert {name: array.ndim for name, array in feeds.items()} == {n: rank for n, (_, rank) in self.inputs.items()}
+        embeds = feeds["encoder_hidden_states"].sum((1, 2))
+        return feeds["sample"] + (feeds["timestep"] + embeds).reshape(-1, 1, 1, 1)
+
+
+def test_one_timestep_for_all_rows_is_kept_so() -> None:
+    """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
+    denoiser = Denoiser(ScalarTimestep(0), DenoiserPart())
+    conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
+    latents = np.zeros((2, 1, 1, 1), np.float32)
+    assert denoiser.batched_timestep is False
+    assert denoiser(latents, np.array([3, 3], np.float32), conditionings).ravel().tolist() == [3, 7]
+    with pytest.raises(ValueError, match="takes one timestep for all rows"):
+        denoiser(latents, np.array([3, 4], np.float32), conditionings)
+    batched = Denoiser(ScalarTimestep(1), DenoiserPart())
+    assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
+
+
+def test_a_manifest_that_promises_more_than_its_graph_is_broken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched timesteps in the manifest, a scalar in the graph: the folder is told to be wrong."""
+    monkeypatch.setattr(Denoiser, "batched_timestep", property(lambda _: False))
+    with pytest.raises(ModelBroken, match="the denoiser's graph takes one timestep for all rows"):
+        load(read(folder), Runtime("cpu", 1), lambda _: None)
+
+
+def test_a_graph_in_the_wrong_folder_is_named(folder: Path) -> None:
+    """The decoder in the denoiser's place is found by its inputs."""
+    (folder / "unet/model.onnx").unlink()
+    (folder / "unet/model.onnx").symlink_to(BUILTIN / "vae_decoder/model.onnx")
+    with pytest.raises(ModelBroken, match=r"unet/model\.onnx has the inputs latent_sample; this family's are sample,"):
+        load(read(folder), Runtime("cpu", 1), lambda _: None)

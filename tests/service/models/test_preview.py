@@ -1,0 +1,55 @@
+"""A preview is a linear picture of the latents, given or fitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.models.preview import fit, show
+from tintype.service.models.spec import LatentToRgb
+
+if TYPE_CHECKING:
+    from tintype.service.models.diffusion_model import DiffusionModel
+
+Draw = "Callable[[str], tuple[Any, Any]]"
+
+
+def test_a_preview_is_the_linear_map() -> None:
+    """Each pixel is weights.T @ latent + bias, cut off to 0..1."""
+    projection = LatentToRgb(((1, 0, 0), (0, 1, -9)), (0.0, 0.25, 0.5))
+    latents = np.array([[[0.5, 2.0]], [[0.5, -1.0]]], np.float32)
+    pixels = show(latents, projection)
+    assert pixels.dtype == np.float32
+    assert pixels.tolist() == [[[0.5, 1.0]], [[0.75, 0.0]], [[0.0, 1.0]]]
+
+
+def test_a_fit_finds_a_linear_decoder() -> None:
+    """Where the decoder is linear, the fitted map is the decoder."""
+    weights = np.random.default_rng(1).normal(size=(5, 3)) * 0.05
+
+    def decode(latents: np.ndarray) -> np.ndarray:
+        pixels = np.einsum("cr,nchw->nrhw", weights, latents) + 0.5
+        return pixels.repeat(8, axis=2).repeat(8, axis=3).astype(np.float32)
+
+    projection = fit(decode, 5)
+    assert np.allclose(projection.weights, weights, atol=1e-5)
+    assert np.allclose(projection.bias, 0.5, atol=1e-5)
+    assert fit(decode, 5) == projection
+
+
+@pytest.mark.parametrize("prompt", ["a red circle on a blue background", "a green hill under a white sky"])
+def test_a_fitted_preview_shows_what_the_decoder_shows(model: DiffusionModel, draw: Draw, prompt: str) -> None:
+    """On a real picture the fitted map agrees with the decoded picture, and the manifest's map does so better."""
+    latents, pixels = draw(prompt)
+    small = pixels.reshape(3, *latents.shape[1:2], -1, latents.shape[2], pixels.shape[2] // latents.shape[2]).mean(
+        (2, 4)
+    )
+
+    def alike(preview: np.ndarray) -> float:
+        return float(np.corrcoef(preview.ravel(), small.ravel())[0, 1])
+
+    fitted = show(latents, fit(model.decode, model.spec.latent_channels))
+    assert alike(fitted) > 0.9
+    assert alike(model.preview(latents)) > max(0.97, alike(fitted))

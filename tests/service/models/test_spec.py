@@ -1,0 +1,42 @@
+"""What a model is, as a value that can't contradict itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tintype.service.errors import ModelBroken
+from tintype.service.models import LatentToRgb
+from tintype.service.models.families import FAMILIES, by_pipeline, known_pipelines
+from tintype.service.models.manifest import read
+from tintype.service.models.repository import BUILTIN
+
+
+def test_a_picture_has_latents_of_its_size() -> None:
+    """Latents are channels first, then height, then width."""
+    spec = replace(read(BUILTIN).spec, latent_channels=12, downscale=16, latent_to_rgb=None)
+    assert spec.latent_shape(320, 192) == (12, 12, 20)
+
+
+def test_contradictions_are_refused_together() -> None:
+    """A spec names every value that does not go with the others."""
+    with pytest.raises(ModelBroken) as caught:
+        replace(read(BUILTIN).spec, native_sizes=(), latent_channels=0, latent_to_rgb=LatentToRgb((), (0, 0, 0)))
+    assert caught.value.faults == (
+        "latent_channels must be at least 1, not 0",
+        "native_sizes must name at least one size",
+    )
+
+
+def test_families_are_found_by_pipeline() -> None:
+    """Diffusers' class names a family, with or without optimum's prefix; others name none."""
+    assert by_pipeline("StableDiffusionPipeline") is by_pipeline("ORTStableDiffusionPipeline") is FAMILIES["sd"]
+    assert by_pipeline("StableDiffusion") is None
+    assert "StableDiffusionPipeline" in known_pipelines()
+
+
+def test_families_are_keyed_by_their_name_and_claim_no_pipeline_twice() -> None:
+    """One table, one row for each family."""
+    assert all(key == family.name for key, family in FAMILIES.items())
+    assert len(known_pipelines()) == len(set(known_pipelines()))

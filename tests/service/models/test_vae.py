@@ -1,0 +1,100 @@
+"""Latents to pixels and back, in the denoiser's scale; what is not finite is no picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tintype.service.errors import GenerationFailed, Unsupported
+from tintype.service.models.families import VaePart
+from tintype.service.models.vae import Vae
+
+Function = "Callable[[np.ndarray], np.ndarray]"
+
+
+class Graph:
+    """A graph of one input that is a function."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.outputs = ["out"]
+
+    def require(self, *, inputs: tuple[str, ...], output: str) -> None:
+        assert (inputs, output) == (("latent_sample",), "out")
+
+    def run(self, output: str, **feeds: np.ndarray) -> np.ndarray:
+        assert output == "out"
+        (array,) = feeds.values()
+        assert array.dtype == np.float32
+        return self.function(array).astype(np.float32)
+
+
+def make(decode: Function = lambda z: z, encode: Function | None = None, **factors: float) -> Vae:
+    open_encoder = None if encode is None else lambda: Graph(encode)
+    return Vae(Graph(decode), open_encoder, VaePart(), **factors)
+
+
+def test_pixels_are_0_to_1_and_latents_are_unscaled() -> None:
+    """The graph gets latents / scaling + shift; its -1..1 becomes 0..1, cut off at both ends."""
+    latents = np.array([-9, -2, 0, 1, 2, 9], np.float32).reshape(1, 1, 2, 3)
+    pixels = make(scaling_factor=2, shift_factor=0.5).decode(latents)
+    assert pixels.dtype == np.float32
+    assert pixels.ravel().tolist() == [0, 0.25, 0.75, 1, 1, 1]
+
+
+def test_decoding_leaves_its_latents_alone() -> None:
+    """The row that is decoded may be shown again."""
+    latents = np.ones((1, 1, 2, 2), np.float32)
+    make(scaling_factor=3).decode(latents)
+    assert (latents == 1).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_a_failure(bad: float) -> None:
+    """Neither latents nor pixels that are not finite end as a black picture; the error says which of the call."""
+    latents = np.zeros((3, 4, 2, 2), np.float32)
+    latents[1, 2, 0, 1] = bad
+    with pytest.raises(GenerationFailed, match="the latents of picture 1 of 3 in this call are not finite"):
+        make().decode(latents)
+    with pytest.raises(GenerationFailed, match="the pixels of picture 0, 1 of 2 in this call are not finite"):
+        make(lambda z: z + bad).decode(np.zeros((2, 4, 2, 2), np.float32))
+
+
+def test_a_black_picture_may_be_meant() -> None:
+    """Black and finite is a picture like any other."""
+    assert (make().decode(np.full((1, 3, 2, 2), -1, np.float32)) == 0).all()
+
+
+def test_encoding_draws_from_the_posterior() -> None:
+    """Latents are (mean + deviation * noise - shift) * scaling, with the noise that is passed in."""
+
+    def posterior(pixels: np.ndarray) -> np.ndarray:
+        assert pixels.min() == -1
+        assert pixels.max() == 1
+        mean = pixels.mean(axis=(1, 2, 3), keepdims=True) + np.full((len(pixels), 4, 2, 2), 3.0)
+        return np.concatenate([mean, np.full_like(mean, 2 * np.log(0.5))], axis=1)
+
+    pixels = np.array([0, 1, 0.5, 0.5], np.float32).reshape(1, 1, 2, 2).repeat(3, axis=1)
+    vae = make(encode=posterior, scaling_factor=10, shift_factor=1)
+    noise = np.random.default_rng(0).standard_normal((1, 4, 2, 2), np.float32)
+    assert np.allclose(vae.encode(pixels, noise), (3 + 0.5 * noise - 1) * 10)
+    assert np.allclose(vae.encode(pixels, 0 * noise), 20)
+
+
+def test_a_wild_variance_is_bounded() -> None:
+    """The log of the variance is held to -30..20, as in diffusers, before it becomes a factor."""
+    vae = make(encode=lambda _: np.concatenate([np.zeros((1, 1, 2, 2)), np.full((1, 1, 2, 2), 900.0)], axis=1))
+    noise = np.ones((1, 1, 2, 2), np.float32)
+    assert np.allclose(vae.encode(np.ones((1, 3, 2, 2), np.float32), noise), np.exp(10), rtol=1e-5)
+
+
+def test_an_encoder_that_gives_latents_needs_no_drawing() -> None:
+    """Older exports draw inside the graph: what they give is taken."""
+    vae = make(encode=lambda _: np.full((1, 4, 2, 2), 7.0))
+    assert (vae.encode(np.ones((1, 3, 2, 2), np.float32), np.ones((1, 4, 2, 2), np.float32)) == 7).all()
+
+
+def test_without_an_encoder_there_is_no_image_to_image() -> None:
+    """A folder without vae_encoder says so when it is asked."""
+    with pytest.raises(Unsupported, match="this model has no image encoder"):
+        make().encode(np.ones((1, 3, 2, 2), np.float32), np.ones((1, 4, 2, 2), np.float32))
