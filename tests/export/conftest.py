@@ -24,8 +24,11 @@ if find_spec("torch") is None:
 @pytest.fixture(scope="session")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Give the folder of a family's random pipeline, in diffusers' layout, made at the first call."""
-    from tintype.export.tiny import make  # noqa: PLC0415 - it brings torch
+    import torch  # noqa: PLC0415
 
+    from tintype.export.tiny import make  # noqa: PLC0415
+
+    torch.set_num_threads(1)  # on a busy machine threads that wait for each other take thirty times as long
     root = tmp_path_factory.mktemp("pipelines")
     return cache(lambda family: make(family, root))
 
