@@ -1,0 +1,155 @@
+"""The whole service with its built-in model: engine, numerics, graphs and files behind one real channel."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from PIL import Image
+
+from tintype.service.config import ServiceConfig
+from tintype.service.server import start
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+PROMPT = "a lake at sunset"
+LONG = {"steps": 150, "count": 10}  # work for minutes, where nobody stops it
+
+
+@asynccontextmanager
+async def serving() -> AsyncGenerator[tuple[Any, Any]]:
+    """Serve the built-in model; give the server and a stub."""
+    async with (
+        start(ServiceConfig(grpc="127.0.0.1:0", threads=1)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield server, pb_grpc.ImageServiceStub(channel)
+
+
+def generation(**fields: Any) -> pb.GenerateImagesRequest:
+    return pb.GenerateImagesRequest(**{"prompt": PROMPT, "steps": 2, **fields})
+
+
+def opened(image: pb.Image) -> Image.Image:
+    return Image.open(BytesIO(image.data))
+
+
+def test_a_request_from_beginning_to_end() -> None:
+    """Two pictures and their previews, told step by step; each is a file of its seed, resampled as asked."""
+
+    async def scenario() -> Any:
+        async with serving() as (_, stub):
+            request = pb.StreamImagesRequest(generation=generation(count=2, seed=7, steps=4, width=100, height=80))
+            request.previews.count = 1
+            stream = [response async for response in stub.StreamImages(request)]
+            alone = await stub.GenerateImages(generation(seed=8, steps=4, width=100, height=80))
+            return stream, alone
+
+    stream, alone = asyncio.run(scenario())
+    kinds = [response.WhichOneof("event") for response in stream]
+    pictures = sorted((response.image for response in stream if response.HasField("image")), key=lambda i: i.index)
+    assert (kinds[0], kinds[-1]) == ("queued", "completed")
+    assert (kinds.count("progress"), kinds.count("preview"), kinds.count("image")) == (8, 2, 2)
+    assert [(picture.index, picture.seed) for picture in pictures] == [(0, 7), (1, 8)]
+    assert {opened(picture).size for picture in pictures} == {(100, 80)}
+    assert pictures[0].native_width % 8 == 0
+    assert pictures[0].data != pictures[1].data
+    assert "Steps: 4, Sampler: " in opened(pictures[1]).info["parameters"]
+    completed = stream[-1].completed
+    assert (completed.usage.images, completed.usage.steps) == (2, 8)
+    assert completed.timings.total.ToNanoseconds() >= completed.timings.denoise.ToNanoseconds() > 0
+    levels = [np.asarray(opened(image), np.int16) for image in (pictures[1], alone.images[0])]
+    assert np.abs(levels[0] - levels[1]).max() <= 2  # the same picture, alone and in company
+
+
+def test_leaving_frees_the_device() -> None:
+    """Cancelled calls stop drawing, and the next caller does not wait for them."""
+
+    async def scenario() -> Any:
+        async with serving() as (server, stub):
+            stream = stub.StreamImages(pb.StreamImagesRequest(generation=generation(**LONG)))
+            await stream.read()
+            unary = asyncio.ensure_future(stub.GenerateImages(generation(**LONG)))
+            while not (await stream.read()).HasField("progress"):
+                pass
+            stream.cancel()
+            unary.cancel()
+            await asyncio.wait_for(server.servicer.idle.wait(), 10)
+            began = time.monotonic()
+            answer = await stub.GenerateImages(generation(), timeout=60)
+            return answer, time.monotonic() - began
+
+    answer, took = asyncio.run(scenario())
+    assert len(answer.images) == 1
+    assert took < 20  # the two others would take minutes
+
+
+@pytest.mark.parametrize("by_field", [False, True])
+def test_deadlines_end_a_request(by_field: Any) -> None:
+    """What is not done in time ends with DEADLINE_EXCEEDED, whoever set the time."""
+
+    async def scenario() -> Any:
+        async with serving() as (server, stub):
+            await stub.LoadModel(pb.LoadModelRequest())
+            request = generation(**LONG)
+            if by_field:
+                request.timeout.CopyFrom(Duration(nanos=500_000_000))
+            with pytest.raises(grpc.RpcError) as caught:
+                await stub.GenerateImages(request, timeout=None if by_field else 0.5)
+            await asyncio.wait_for(server.servicer.idle.wait(), 10)
+            return caught.value.code()
+
+    assert asyncio.run(scenario()) is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"image": b"\x89PNG"}, grpc.StatusCode.UNIMPLEMENTED),
+        ({"loras": [pb.Lora(name="a")]}, grpc.StatusCode.UNIMPLEMENTED),
+        ({"sampler": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"schedule": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"quality": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),
+        ({"model": "nonsense"}, grpc.StatusCode.NOT_FOUND),
+    ],
+)
+def test_what_only_the_model_can_judge_is_refused_at_once(fields: dict[str, Any], code: grpc.StatusCode) -> None:
+    """Names that this model does not know, and fields that are not served, are told before anything is drawn."""
+
+    async def scenario() -> Any:
+        async with serving() as (_, stub):
+            with pytest.raises(grpc.RpcError) as caught:
+                await stub.GenerateImages(generation(**fields))
+            return caught.value
+
+    error = asyncio.run(scenario())
+    assert error.code() is code
+    assert next(iter(fields)) in error.details()
+
+
+def test_draining_finishes_what_runs() -> None:
+    """A picture that is on its way when the server is asked to stop still arrives."""
+
+    async def scenario() -> Any:
+        async with serving() as (server, stub):
+            await stub.LoadModel(pb.LoadModelRequest())
+            stream = stub.StreamImages(pb.StreamImagesRequest(generation=generation(steps=20)))
+            await stream.read()
+            draining = asyncio.create_task(server.drain(60))
+            rest = []
+            while (response := await stream.read()) is not grpc.aio.EOF:
+                rest.append(response.WhichOneof("event"))
+            await draining
+            return rest
+
+    assert asyncio.run(scenario())[-2:] == ["image", "completed"]
