@@ -47,9 +47,14 @@ async def test_large(service: Service, fake: FakeService) -> None:
 
 
 async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -> None:
-    """A replica that can't just now costs the caller nothing; who asks to wait longer is believed."""
+    """A replica that can't just now costs the caller nothing."""
     refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "UNAVAILABLE")
-    fake.behave = refusal if len(fake.requests) < 3 else pictures
+
+    async def third_time(request: pb.GenerateImagesRequest, context: Any) -> Any:
+        async for event in (refusal if len(fake.requests) < 3 else pictures)(request, context):
+            yield event
+
+    fake.behave = third_time
     async with ServiceClient(service.address) as client:
         assert len((await client.generate(ASKED)).images) == 3
     assert len(fake.requests) == 3
