@@ -6,6 +6,7 @@ Reference: the slow `CLIPTokenizer` of transformers with ftfy installed, which p
 2. split into contractions, runs of letters, single digits, and runs of anything else but space;
 3. each word's UTF-8 bytes are joined pair by pair, the pair with the lowest rank first.
 
+A padding token that can be typed, such as the `!` of Stable Diffusion 2, is found before all that, and is its own id.
 One rule is our own: `<|startoftext|>` and `<|endoftext|>` typed by a user are text like any other, never control.
 Unicode categories are those of Python's unicodedata.
 """
@@ -70,6 +71,7 @@ class ClipTokenizer:
         self._vocab = vocab
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._bos, self._eos, self._pad = vocab[BOS], vocab[EOS], vocab[pad]
+        self._pad_text = pad
         self._remembered = lru_cache(16384)(self._word)
         self.max_tokens = max_tokens
 
@@ -93,8 +95,12 @@ class ClipTokenizer:
 
     def ids(self, text: str) -> Iterator[int]:
         """Yield the ids of a text alone, as far as somebody asks for them."""
-        for word in split(clean(text)):
-            yield from self._word(word) if len(word) > _LONG_WORD else self._remembered(word)
+        pieces = [text] if self._pad in (self._bos, self._eos) else text.split(self._pad_text)
+        for number, piece in enumerate(pieces):
+            if number:
+                yield self._pad
+            for word in split(clean(piece)):
+                yield from self._word(word) if len(word) > _LONG_WORD else self._remembered(word)
 
     def _word(self, word: str) -> tuple[int, ...]:
         letters = _byte_letters()

@@ -120,12 +120,14 @@ def test_threads_may_share_one(tokenizer_folder: Path) -> None:
 
 
 def test_padding_is_the_folders_own(tokenizer_folder: Path, tmp_path: Path) -> None:
-    """Stable Diffusion 2 pads with `!`: the old form of folder says so in special_tokens_map.json."""
+    """Stable Diffusion 2 pads with `!`: the old form of folder says so, and a `!` that is typed is the same token."""
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).write_bytes((tokenizer_folder / name).read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 8, "pad_token": "<|endoftext|>"}))
     (tmp_path / "special_tokens_map.json").write_text(json.dumps({"pad_token": {"content": "!"}}))
-    assert ClipTokenizer.from_folder(tmp_path)("cat").ids[3:] == (33,) * 5
+    tokenizer = ClipTokenizer.from_folder(tmp_path)
+    assert tokenizer("cat").ids[3:] == (33,) * 5
+    assert list(tokenizer.ids("!cat!!")) == [33, *tokenizer.ids("cat"), 33, 33]
 
 
 def test_one_file_in_place_of_two(tokenizer: ClipTokenizer, tokenizer_folder: Path, tmp_path: Path) -> None:
