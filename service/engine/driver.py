@@ -126,7 +126,7 @@ class DeviceThread:
         for ticket, events in letters.items():
             with self._lock:
                 mailbox = self._mailboxes.get(ticket)
-            if mailbox:
+            if mailbox is not None:
                 self._deliver(ticket, mailbox, events)
 
     def _deliver(self, ticket: Ticket, mailbox: Mailbox, events: list[Event]) -> None:
