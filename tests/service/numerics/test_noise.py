@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service.numerics import TorchNoise
@@ -86,6 +86,7 @@ def test_rows_have_streams_of_their_own() -> None:
     assert np.abs(before - TorchNoise(8).normal((4, 8, 8))).max() > 1
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**64 - 1), st.integers(0, 70))
 def test_any_seed_and_size(seed: int, size: int) -> None:
     """Any integer is a seed, of which 32 bits count; any size works, and every number is finite."""

@@ -47,6 +47,7 @@ def end_of_constant(table: Table, prediction: Prediction, clean: float, noise: f
     return x
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([DIFFUSION, ZERO_SNR, FLOW]),
     st.sampled_from(sorted(SAMPLERS)),
@@ -73,6 +74,7 @@ def test_a_sure_denoiser_is_believed(diffusion: Diffusion, name: str, schedule: 
         assert end == pytest.approx(table.alphas[-1] * clean + table.sigmas[-1] * 0.9, abs=rounding)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([DIFFUSION, ZERO_SNR, FLOW]), st.sampled_from(sorted(SAMPLERS)), st.integers(1, 60))
 def test_levels_fall(diffusion: Diffusion, name: str, steps: int) -> None:
     """Noise never rises along a run, timesteps neither, and the model is called where it was trained."""
@@ -188,7 +190,7 @@ def test_errors_name_the_field_and_what_is_right(
     assert isinstance(caught.value, ValueError)
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=30))
 def test_any_text_is_a_name_or_an_error(typed: str) -> None:
     """Whatever is typed, the answer is a sampler or an error of ours."""

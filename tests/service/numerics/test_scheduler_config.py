@@ -181,3 +181,41 @@ def test_betas_are_diffusers_bit_for_bit(schedule: str, n: int) -> None:
     theirs = diffusers.DDIMScheduler(**settings).alphas_cumprod.double().numpy()
     ours = read({"_class_name": "DDIMScheduler", "clip_sample": False}, **settings).alphas_cumprod
     np.testing.assert_array_equal(ours, theirs)
+
+
+DPM = {"_class_name": "DPMSolverMultistepScheduler"}
+
+
+@pytest.mark.parametrize(
+    ("config", "setting"),
+    [
+        (DPM, {"solver_type": "heun"}),
+        (DPM, {"final_sigmas_type": "sigma_min"}),
+        (DPM | {"final_sigmas_type": "sigma_min"}, {"euler_at_final": True}),
+        (DPM | {"final_sigmas_type": "sigma_min"}, {"lower_order_final": False}),
+        ({"_class_name": "UniPCMultistepScheduler"}, {"solver_order": 3}),
+        ({"_class_name": "UniPCMultistepScheduler"}, {"solver_type": "bh1"}),
+        ({"_class_name": "UniPCMultistepScheduler"}, {"disable_corrector": [0]}),
+        ({"_class_name": "DEISMultistepScheduler"}, {"solver_order": 3}),
+        ({"_class_name": "LCMScheduler"}, {"timestep_scaling": 1.0}),
+    ],
+)
+def test_settings_reach_their_sampler(config: dict[str, Any], setting: dict[str, Any]) -> None:
+    """A setting of the file changes the weights of the run, and is not read in vain."""
+    plain, told = (make_table(read(c), 10) for c in (config, config | setting))
+    assert plain.b.shape != told.b.shape or np.abs(plain.b - told.b).max() > 1e-6
+
+
+def test_start_of_eulers_run() -> None:
+    """Noise starts at the spread of the highest level, or of unit variance where the spacing leaves that level out."""
+    euler = {"_class_name": "EulerDiscreteScheduler", "beta_schedule": "scaled_linear"}
+    table = make_table(read(euler), 10)
+    assert table.init == table.sigmas[0] < 1
+    assert make_table(read(euler, timestep_spacing="leading"), 10).init == 1
+
+
+def test_end_of_eulers_run() -> None:
+    """With a last level above zero the result is k-diffusion's: x0 plus that level's noise, x0 not scaled."""
+    table = make_table(read({"_class_name": "EulerDiscreteScheduler", "final_sigmas_type": "sigma_min"}), 10)
+    assert table.alphas[-1] == 1
+    assert 0 < table.sigmas[-1] < 0.02

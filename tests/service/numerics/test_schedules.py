@@ -12,7 +12,7 @@ OWN = np.linspace(10, 0.05, 12)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(n=st.integers(1, 60), low=st.floats(1e-3, 0.5), high=st.floats(1, 4096))
 def test_falls_from_high_through_low_to_zero(name: str, n: int, low: float, high: float) -> None:
     """Every schedule covers its range, falls strictly, and ends in 0."""
@@ -40,7 +40,7 @@ def test_normal_keeps_the_models_own() -> None:
     np.testing.assert_array_equal(normal(OWN, 1e-9, 1e9)[:-1], OWN)
 
 
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_quantiles_of_beta(qs: list[float]) -> None:
     """Beta(1/2, 1/2) is the arcsine law, Beta(1, 1) the uniform one: their quantiles are known."""

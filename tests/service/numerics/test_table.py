@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service.numerics import SAMPLERS, Diffusion, Table, TorchNoise, Trajectory, make_table
@@ -108,6 +108,7 @@ def test_a_row_leaves_its_inputs_alone() -> None:
     assert row.x.dtype == row.denoised.dtype == np.float32
 
 
+@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(0, 29), st.sampled_from(sorted(SAMPLERS)))
 def test_start_leaves_out_the_noisy_end(steps: int, start: int, sampler: str) -> None:
     """A late start calls the model at the last points of the full run, and reads no history that it has not got."""
