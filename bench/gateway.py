@@ -1,0 +1,136 @@
+"""How fast the gateway itself is: one worker before a backend that answers at once, so all that counts is ours.
+
+    python bench/gateway.py [--seconds 5] [--connections 16]
+
+The gateway runs in a process of its own, with a client in place of the gRPC service; the load comes from this one.
+Both share the machine's cores, so the figures are a lower bound, and only ratios between runs on one machine mean
+anything. Aims: 1,000 small requests per second, and 8 answers of 10 x 1.5 MB in base64 per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tintype.gateway.app import create_app
+from tintype.gateway.config import GatewayConfig
+from tintype.v1 import image_service_pb2 as pb
+
+SMALL, LARGE = 100, 1_500_000  # bytes of one picture
+# name: bytes of a picture, pictures, format
+LOADS = {
+    "small, b64_json": (SMALL, 1, "b64_json"),
+    "small, url": (SMALL, 1, "url"),
+    "10 x 1.5 MB, b64_json": (LARGE, 10, "b64_json"),
+    "10 x 1.5 MB, url": (LARGE, 10, "url"),
+}
+
+
+class Instant:
+    """A service that has its pictures ready; the prompt says how many bytes each has."""
+
+    def __init__(self) -> None:
+        self.files = {size: os.urandom(size) for size in (SMALL, LARGE)}
+
+    async def generate(self, request: pb.GenerateImagesRequest, _: str = "") -> pb.GenerateImagesResponse:
+        """Return as many pictures as asked for."""
+        data = self.files[int(request.prompt)]
+        image = pb.Image(data=data, mime_type="image/png", width=1024, height=1024)
+        return pb.GenerateImagesResponse(images=[image] * request.count, model="instant")
+
+    async def models(self) -> list[pb.Model]:
+        """Return no model."""
+        return []
+
+    async def model(self, name: str) -> pb.Model:
+        """Return any model."""
+        return pb.Model(name=name)
+
+    async def ready(self) -> bool:
+        """Say yes."""
+        return True
+
+
+def serve(port: int, data: str) -> None:
+    """Serve with the instant backend."""
+    import uvicorn  # noqa: PLC0415 - only the served process needs it
+
+    app = create_app(GatewayConfig(data=Path(data)), Instant())
+    uvicorn.run(app, port=port, http="httptools", loop="uvloop", log_level="warning", access_log=False)
+
+
+def message(size: int, count: int, kind: str) -> bytes:
+    """One HTTP request, as bytes."""
+    body = f'{{"prompt":"{size}","n":{count},"response_format":"{kind}"}}'.encode()
+    head = "POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def caller(port: int, request: bytes, until: float) -> int:
+    """Ask again and again on one connection; return how many answers came."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    done = 0
+    while time.perf_counter() < until:
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if not head.startswith(b"http/1.1 200"):
+            raise SystemExit(f"the gateway said {head[:200]!r}")
+        left = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+        while left:
+            left -= len(await reader.read(min(left, 2**20)))
+        done += 1
+    writer.close()
+    return done
+
+
+async def measure(port: int, request: bytes, seconds: float, connections: int) -> float:
+    """Return answers per second."""
+    start = time.perf_counter()
+    done = await asyncio.gather(*(caller(port, request, start + seconds) for _ in range(connections)))
+    return sum(done) / (time.perf_counter() - start)
+
+
+async def wait_until_up(port: int) -> None:
+    """Return once the gateway takes connections."""
+    for _ in range(100):
+        try:
+            (await asyncio.open_connection("127.0.0.1", port))[1].close()
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise SystemExit("the gateway did not start")
+
+
+async def main(seconds: float, connections: int, port: int) -> None:
+    """Run every load and print what came out."""
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, __file__, "--serve", data, "--port", str(port)]
+        server = subprocess.Popen(command)  # noqa: ASYNC220, S603 - it starts before there is anything to wait for
+        try:
+            await wait_until_up(port)
+            for name, (size, count, kind) in LOADS.items():
+                rate = await measure(port, message(size, count, kind), seconds, connections if size == SMALL else 2)
+                print(f"{name:24} {rate:10.1f} /s")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--port", type=int, default=8099)
+    parser.add_argument("--serve", metavar="DATA", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(arguments.port, arguments.serve)
+    else:
+        asyncio.run(main(arguments.seconds, arguments.connections, arguments.port))
