@@ -95,7 +95,7 @@ CASES: dict[str, list[Settings]] = {
         {"use_dynamic_shifting": True, "time_shift_type": "linear", "shift_terminal": 0.1},
     ],
 }
-STEPS: dict[str, tuple[int, ...]] = {"LCM": (1, 4, 8), "EulerAncestralDiscrete": (1, 4, 20)}
+STEPS: dict[str, tuple[int, ...]] = {"DDIM": (7, 8, 20), "LCM": (1, 4, 8), "EulerAncestralDiscrete": (1, 4, 20)}
 TOLERANCE = {
     # diffusers' coefficients of order 2 and 3 are float32 differences of nearly equal numbers.
     "DEISMultistep": 2e-5,

@@ -191,7 +191,7 @@ DPM = {"_class_name": "DPMSolverMultistepScheduler"}
     [
         (DPM, {"solver_type": "heun"}),
         (DPM, {"final_sigmas_type": "sigma_min"}),
-        (DPM | {"final_sigmas_type": "sigma_min"}, {"euler_at_final": True}),
+        (DPM | {"final_sigmas_type": "sigma_min", "lower_order_final": False}, {"euler_at_final": True}),
         (DPM | {"final_sigmas_type": "sigma_min"}, {"lower_order_final": False}),
         ({"_class_name": "UniPCMultistepScheduler"}, {"solver_order": 3}),
         ({"_class_name": "UniPCMultistepScheduler"}, {"solver_type": "bh1"}),
