@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
 from ..numerics import Diffusion, InvalidChoice, resolve
+from .configs import CONFIGS, Configs
 from .families import FAMILIES, Family, by_pipeline, known_pipelines
 from .files import Fault, read_json
-from .settings import MANIFEST, count, number, read_settings, read_table
+from .settings import MANIFEST, read_settings, read_table
 from .spec import Defaults, ModelSpec, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 INDEX = "model_index.json"
@@ -73,35 +74,6 @@ def verify(folder: Path) -> list[str]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Configs:
-    """What the manifest (`own`) and the components' configurations say, by key; keys that they leave out are absent."""
-
-    own: Mapping[str, Any]
-    denoiser: Mapping[str, Any]
-    vae: Mapping[str, Any]
-    text: Mapping[str, Any]
-    tokenizer: Mapping[str, Any]
-
-    def latent_channels(self, family: Family) -> int:
-        return self.own.get("latent_channels") or self.vae.get("latent_channels") or family.latent_channels
-
-    def downscale(self, family: Family) -> int:
-        return self.own.get("downscale") or _halvings(self.vae.get("block_out_channels")) or family.downscale
-
-    def size_multiple(self, family: Family) -> int:
-        inner = _halvings(self.denoiser.get("down_block_types")) or 1
-        return self.own.get("size_multiple") or inner * self.downscale(family)
-
-    def native_sizes(self, family: Family) -> tuple[Size, ...]:
-        side = self.denoiser.get("sample_size", family.native // self.downscale(family)) * self.downscale(family)
-        return self.own.get("native_sizes") or ((side, side),)
-
-    def max_tokens(self, family: Family) -> int:
-        limits = (self.text.get("max_position_embeddings"), self.tokenizer.get("model_max_length"))
-        return self.own.get("max_tokens") or min((n for n in limits if n), default=family.max_tokens)
-
-
 class _Reader:
     """One reading of one folder: collects faults as it goes, and raises them together."""
 
@@ -116,6 +88,8 @@ class _Reader:
 
     def manifest(self) -> Manifest:
         family = self._family()
+        if not any((self.folder / part / GRAPH).exists() for part in family.graphs):
+            raise ModelBroken(self.name, [f"no component has a {GRAPH}: export it first, by `tintype export`"])
         self.faults += _missing(self.folder, family, self.own.get("files", {}))
         configs, diffusion = self._configs(family), self._diffusion()
         defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
@@ -143,9 +117,9 @@ class _Reader:
             raise ModelBroken(self.name, self.faults or [fault])
         return family
 
-    def _configs(self, family: Family) -> _Configs:
+    def _configs(self, family: Family) -> Configs:
         text = family.text[0]
-        return _Configs(
+        return Configs(
             self.own,
             self._config(f"{family.denoiser.folder}/config.json"),
             self._config(f"{family.vae.decoder}/config.json"),
@@ -188,7 +162,7 @@ class _Reader:
             height=size[1],
         )
 
-    def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: _Configs) -> ModelSpec:
+    def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: Configs) -> ModelSpec:
         graph = self.folder / family.denoiser.folder / GRAPH
         optional = ("precision", "license", "description", "qualities", "styles")
         return ModelSpec(
@@ -209,7 +183,7 @@ class _Reader:
             **{key: self.own[key] for key in optional if key in self.own},
         )
 
-    def _factor(self, key: str, configs: _Configs, usual: float) -> float:
+    def _factor(self, key: str, configs: Configs, usual: float) -> float:
         return float(self.own.get(key, configs.vae.get(key, usual)))
 
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
@@ -222,20 +196,12 @@ class _Reader:
 
 def _missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterator[str]:
     """Yield a fault for each file that must be there, by the family's or the manifest's word, and is not."""
-    if not any((folder / part / GRAPH).exists() for part in family.graphs):
-        yield "no component has a graph (model.onnx): a folder for torch has to be exported first, by `tintype export`"
-        return
     needed = {f"{part}/{GRAPH}" for part in family.graphs} | listed.keys()
     yield from (f"{path} is missing" for path in sorted(needed) if not (folder / path).is_file())
     for part in {text.tokenizer for text in family.text}:
         if not (folder / part / "tokenizer.json").exists():
             files = (f"{part}/{name}" for name in ("vocab.json", "merges.txt"))
             yield from (f"{path} is missing" for path in files if not (folder / path).exists() and path not in listed)
-
-
-def _halvings(blocks: int | None) -> int:
-    """Return by how much so many blocks shrink a picture, each but one halving it; 0 where nobody says."""
-    return 2 ** (blocks - 1) if blocks else 0
 
 
 def _weight(folder: Path) -> int:
@@ -247,22 +213,3 @@ def _weight(folder: Path) -> int:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _blocks(value: Any) -> int:
-    if not isinstance(value, list) or not value:
-        raise Fault(f"must be a list, at least one long, not {value!r}")
-    return len(value)
-
-
-# What counts of diffusers' and transformers' configurations; each key means the same wherever it stands.
-CONFIGS: dict[str, Callable[[Any], Any]] = {
-    "sample_size": count,
-    "down_block_types": _blocks,
-    "block_out_channels": _blocks,
-    "latent_channels": count,
-    "scaling_factor": number,
-    "shift_factor": number,
-    "max_position_embeddings": count,
-    "model_max_length": count,
-}

@@ -38,8 +38,8 @@ class Repository:
     """The models in `folders`, the first being the default; without folders, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, else cpu); `threads` of one call on
-    a CPU (0: one per core); `memory` in bytes bounds the weights of loaded models together (0: no limit). Where a model
-    has to wait for memory that others hold, it stays in LOADING until they are released.
+    a CPU (0: one per core); `memory` in bytes bounds the weights of loaded models together (0: no limit). A model that
+    waits for memory that others hold is LOADING.
 
     Raises:
         ValueError: no provider of that name, or none works here, or two models have one name.
