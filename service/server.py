@@ -32,7 +32,7 @@ from .errors import TintypeError
 from .health import Health, settled
 from .listen import ServeError, listen
 from .models import Repository, State
-from .servicer import ImageServicer
+from .servicer import MAX_MESSAGE, ImageServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -45,7 +45,6 @@ log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-MAX_MESSAGE = 64 * 2**20  # bytes, both ways: ten 1024x1024 PNGs take 20 MB, and uploads come the other way
 FOREVER = 1e6  # seconds
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE),

@@ -17,6 +17,7 @@ from uuid import uuid4
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
+from .errors import InvalidField
 from .status import to_status
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_MESSAGE = 64 * 2**20  # bytes, both ways: ten 1024x1024 PNGs take 20 MB, and uploads come the other way
 REQUEST_ID = "x-request-id"
 _PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
@@ -53,6 +55,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         async with self._call(context, request) as call:
             answer = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
             call.done(answer)
+            _check_size(answer)
             return answer
 
     # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled, and rows must go now.
@@ -138,6 +141,14 @@ class Call:
         return (
             f"{self._name} id={self.id} model={self._model!r} count={self._count} status={self.outcome} "
             f"queue={self._queue:.3f} run={run:.3f}"
+        )
+
+
+def _check_size(answer: pb.GenerateImagesResponse) -> None:
+    if answer.ByteSize() > MAX_MESSAGE:
+        mib = answer.ByteSize() / 2**20
+        raise InvalidField(
+            "count", f"makes an answer of {mib:.1f} MiB, more than one message holds: use StreamImages or fewer"
         )
 
 

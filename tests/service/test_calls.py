@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
+from tintype.service import servicer
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
 from tintype.service.models import State, Status
@@ -331,6 +332,27 @@ def test_large_pictures_pass(running: Any, player: Any, ask: Any) -> None:
 
     answer = asyncio.run(scenario())
     assert len(answer.images[0].data) > 4 * 2**20
+
+
+def test_answers_too_large_for_a_message_say_so(
+    running: Any, player: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unary call names the way out; the stream has no such limit."""
+    monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
+    device = player(
+        lambda _: [*(Finished(k, k, NOISE, Timings()) for k in range(2)), Completed("", 2, 2, 1, Timings())]
+    )
+
+    async def scenario() -> Any:
+        async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
+            request = ask(width=1280, height=1280, count=2)
+            error = await failed(here.stub.GenerateImages(request.generation))
+            return error, [len(r.image.data) async for r in here.stub.StreamImages(request)]
+
+    error, sizes = asyncio.run(scenario())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "StreamImages" in error.details()
+    assert min(sizes[:2]) > 4 * 2**20
 
 
 def test_large_uploads_pass(running: Any, player: Any, ask: Any) -> None:

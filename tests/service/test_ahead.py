@@ -1,0 +1,106 @@
+"""Work ahead of its reader: in order, bounded, and gone when nobody reads."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.service.ahead import AHEAD, ahead
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+async def numbers(count: int, seen: list[int] | None = None) -> AsyncGenerator[int]:
+    for number in range(count):
+        if seen is not None:
+            seen.append(number)
+        yield number
+
+
+def later(number: int) -> asyncio.Future[int]:
+    """Square a number, sooner for larger ones."""
+
+    async def square() -> int:
+        await asyncio.sleep(0.05 - number / 1000)
+        return number * number
+
+    return asyncio.ensure_future(square())
+
+
+def test_results_come_in_the_order_of_their_items() -> None:
+    """However long each takes, none overtakes another; all run at once."""
+
+    async def scenario() -> Any:
+        began = asyncio.get_running_loop().time()
+        pairs = [pair async for pair in ahead(numbers(10), later)]
+        return pairs, asyncio.get_running_loop().time() - began
+
+    pairs, took = asyncio.run(scenario())
+    assert pairs == [(number, number * number) for number in range(10)]
+    assert took < 0.4  # one after the other they take 0.45 s
+
+
+def test_items_without_work_pass() -> None:
+    """No work is no result."""
+
+    async def scenario() -> Any:
+        return [pair async for pair in ahead(numbers(3), lambda n: later(n) if n == 1 else None)]
+
+    assert asyncio.run(scenario()) == [(0, None), (1, 1), (2, None)]
+
+
+def test_errors_come_when_it_is_their_turn() -> None:
+    """What was there before an error is handed over first, whether the source fails or the work."""
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        raise ValueError("source")
+
+    async def broken() -> int:
+        raise ValueError("work")
+
+    async def scenario(items: Any, work: Any) -> Any:
+        got = []
+        with pytest.raises(ValueError, match=r"source|work") as caught:
+            async for pair in ahead(items, work):
+                got.append(pair)  # noqa: PERF401  # what came before the error counts
+        return got, str(caught.value)
+
+    assert asyncio.run(scenario(source(), later)) == ([(1, 1)], "source")
+    works = asyncio.run(scenario(numbers(2), lambda n: asyncio.ensure_future(broken()) if n else later(n)))
+    assert works == ([(0, 0)], "work")
+
+
+def test_a_slow_reader_holds_the_source_back() -> None:
+    """Only so much runs ahead of who does not read."""
+    seen: list[int] = []
+
+    async def scenario() -> Any:
+        async with aclosing(ahead(numbers(1000, seen), lambda _: None)) as pairs:
+            await anext(pairs)
+            await asyncio.sleep(0.05)
+            return len(seen)
+
+    assert asyncio.run(scenario()) <= AHEAD + 3
+
+
+def test_closing_cancels_what_runs() -> None:
+    """Nothing goes on for a reader who has left."""
+    begun: list[asyncio.Future[int]] = []
+
+    def work(number: int) -> asyncio.Future[int]:
+        begun.append(asyncio.ensure_future(asyncio.sleep(0 if number == 0 else 60, number)))
+        return begun[-1]
+
+    async def scenario() -> Any:
+        async with aclosing(ahead(numbers(5), work)) as pairs:
+            await anext(pairs)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return [future.cancelled() for future in begun]
+
+    assert asyncio.run(scenario()) == [False, *[True] * 4]

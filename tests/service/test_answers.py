@@ -1,0 +1,44 @@
+"""Small words of the answers: durations, and states by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from tintype.service import answers
+from tintype.service.engine.events import Failed, Timings
+from tintype.service.errors import QueueFull
+from tintype.service.models import State
+from tintype.v1 import image_service_pb2 as pb
+
+
+def test_durations() -> None:
+    """Microseconds count; what nobody knows is absent, and what is past is now."""
+    assert answers.duration(None) is None
+    exact = answers.duration(1.25e-3)
+    assert exact is not None
+    assert exact.ToMicroseconds() == 1250
+    assert answers.duration(-0.5) == answers.duration(0)
+    assert not pb.Queued(position=1, eta=answers.duration(None)).HasField("eta")
+
+
+def test_every_state_has_a_name_in_the_contract() -> None:
+    """No state of a model is told as unspecified."""
+    assert set(answers.STATES) == set(State)
+    assert {pb.ModelState.Name(state) for state in answers.STATES.values()} == {
+        f"MODEL_STATE_{state.name}" for state in State
+    }
+
+
+def test_every_part_of_the_timings_is_told() -> None:
+    """Whatever the engine measures has a field."""
+    message = answers.timings(Timings(1, 2, 3, 4), 11)
+    told = {field.name: value.seconds for field, value in message.ListFields()}
+    assert told == {"queue": 1, "encode": 2, "denoise": 3, "decode": 4, "total": 11}
+
+
+def test_a_failure_is_raised() -> None:
+    """A job that failed has no message, but an error."""
+    error = QueueFull("full")
+    with pytest.raises(QueueFull) as caught:
+        answers.response(Failed(error), None, 0.0)
+    assert caught.value is error
