@@ -135,5 +135,5 @@ class Job:
             if f.name in RANGES and getattr(self, f.name) is not None:
                 _check_range(f.name, getattr(self, f.name), *RANGES[f.name])
         for name in ("mask", "strength"):
-            if getattr(self, name) and not self.image:
+            if getattr(self, name) not in (None, b"") and not self.image:
                 raise InvalidField(name, "needs image")

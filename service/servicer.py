@@ -147,9 +147,7 @@ class Call:
 def _check_size(answer: pb.GenerateImagesResponse) -> None:
     if answer.ByteSize() > MAX_MESSAGE:
         mib = answer.ByteSize() / 2**20
-        raise InvalidField(
-            "count", f"makes an answer of {mib:.1f} MiB, more than one message holds: use StreamImages or fewer"
-        )
+        raise InvalidField("count", f"makes an answer of {mib:.1f} MiB, too long for a message: use StreamImages")
 
 
 def request_id(context: Context) -> str:

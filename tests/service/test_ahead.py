@@ -6,8 +6,6 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tintype.service.ahead import AHEAD, ahead
 
 if TYPE_CHECKING:
@@ -65,10 +63,12 @@ def test_errors_come_when_it_is_their_turn() -> None:
 
     async def scenario(items: Any, work: Any) -> Any:
         got = []
-        with pytest.raises(ValueError, match=r"source|work") as caught:
+        try:
             async for pair in ahead(items, work):
                 got.append(pair)  # noqa: PERF401  # what came before the error counts
-        return got, str(caught.value)
+        except ValueError as error:
+            return got, str(error)
+        return got, "no error"
 
     assert asyncio.run(scenario(source(), later)) == ([(1, 1)], "source")
     works = asyncio.run(scenario(numbers(2), lambda n: asyncio.ensure_future(broken()) if n else later(n)))

@@ -339,9 +339,8 @@ def test_answers_too_large_for_a_message_say_so(
 ) -> None:
     """The unary call names the way out; the stream has no such limit."""
     monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
-    device = player(
-        lambda _: [*(Finished(k, k, NOISE, Timings()) for k in range(2)), Completed("", 2, 2, 1, Timings())]
-    )
+    pictures = [Finished(k, k, NOISE, Timings()) for k in range(2)]
+    device = player(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
