@@ -41,6 +41,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n, width, h, w] to the same."""
         return x + self.conv2(functional.relu(self.conv1(x)))
 
 
@@ -52,6 +53,7 @@ class Unfold(nn.Module):
         self.conv = nn.Conv2d(before, 4 * width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[n, before, h, w] to [n, width, 2h, 2w]."""
         return functional.pixel_shuffle(self.conv(x), 2)
 
 
@@ -71,6 +73,7 @@ class Decoder(nn.Module):
         nn.init.zeros_(layers[-1].conv.bias)
 
     def forward(self, latents: Tensor) -> Tensor:
+        """Latents [n, c, h, w] to pixels [n, 3, 16h, 16w]."""
         blurred = functional.pixel_shuffle(self.linear(latents), PATCH)
         enlarged = functional.interpolate(blurred, scale_factor=float(SHRINK), mode="bilinear", align_corners=False)
         return enlarged + self.layers(self.conv_in(latents))
@@ -84,6 +87,7 @@ class Encoder(nn.Module):
         self.components = nn.Conv2d(3, channels, PATCH * SHRINK, stride=PATCH * SHRINK)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Pixels [n, 3, 16h, 16w] to [n, 2c, h, w]."""
         means = self.components(pixels)
         return torch.cat([means, torch.full_like(means, NO_SPREAD)], 1)
 
@@ -96,9 +100,9 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self,
         latent_channels: int = CHANNELS,
         block_out_channels: tuple[int, ...] = WIDTHS,
-        scaling_factor: float = 1.0,
-        sample_size: int = 256,
-        force_upcast: bool = False,  # noqa: FBT001, FBT002 - diffusers' own signature
+        scaling_factor: float = 1.0,  # noqa: ARG002 - kept in the config
+        sample_size: int = 256,  # noqa: ARG002 - kept in the config
+        force_upcast: bool = False,  # noqa: ARG002, FBT001, FBT002 - likewise
     ) -> None:
         super().__init__()
         self.encoder = Encoder(latent_channels)
@@ -119,9 +123,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return model
 
     def encode(self, pixels: Tensor, return_dict: bool = True) -> Any:  # noqa: FBT001, FBT002
+        """As `AutoencoderKL.encode`: `latent_dist` of pixels [n, 3, 16h, 16w] in -1..1."""
         found = DiagonalGaussianDistribution(self.encoder(pixels))
         return AutoencoderKLOutput(latent_dist=found) if return_dict else (found,)
 
     def decode(self, latents: Tensor, return_dict: bool = True, generator: object = None) -> Any:  # noqa: ARG002, FBT001, FBT002
+        """As `AutoencoderKL.decode`: `sample` [n, 3, 16h, 16w], about -1..1, of latents [n, c, h, w]."""
         decoded = self.decoder(latents)
         return DecoderOutput(sample=decoded) if return_dict else (decoded,)

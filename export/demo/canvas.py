@@ -7,11 +7,14 @@ Everything in the pictures is at least about four units wide: smaller things do 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from .palette import Color
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .palette import Color
 
 SIDE = 256
 OVERSAMPLING = 2
@@ -27,6 +30,7 @@ class Canvas:
         self._draw = ImageDraw.Draw(self.image)
 
     def polygon(self, points: Sequence[Point], color: Color) -> None:
+        """A filled polygon."""
         self._draw.polygon([(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points], fill=color)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
@@ -34,6 +38,7 @@ class Canvas:
         self._draw.ellipse(_box(x - rx, y - ry, x + rx, y + ry), fill=color)
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
+        """A filled rectangle; right and bottom are where it ends."""
         self._draw.rectangle(
             [left * OVERSAMPLING, top * OVERSAMPLING, right * OVERSAMPLING - 1, bottom * OVERSAMPLING - 1], fill=color
         )
@@ -43,6 +48,7 @@ class Canvas:
         self._draw.rounded_rectangle(_box(left, top, right, bottom), radius=radius * OVERSAMPLING, fill=color)
 
     def line(self, points: Sequence[Point], width: float, color: Color) -> None:
+        """A line through the points, `width` units wide."""
         scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
         self._draw.line(scaled, fill=color, width=max(1, round(width * OVERSAMPLING)), joint="curve")
 

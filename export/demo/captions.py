@@ -3,13 +3,26 @@
 Not every fact is said every time, so that a short prompt is at home too.
 """
 
+# ruff: noqa: S311 - chance here draws pictures, nothing secret
+
 from __future__ import annotations
 
 import random
 
 from .spec import Item, SceneSpec, ShapesSpec, Spec
 from .wording import (
-    GRAY_DAY, MEDIA, MOODS, NOUNS, OBJECTS, PLACES, PLURALS, STYLES, UNCOUNTED, WEATHER_ADJECTIVES, WEATHER_PHRASES, WHEN,
+    GRAY_DAY,
+    MEDIA,
+    MOODS,
+    NOUNS,
+    OBJECTS,
+    PLACES,
+    PLURALS,
+    STYLES,
+    UNCOUNTED,
+    WEATHER_ADJECTIVES,
+    WEATHER_PHRASES,
+    WHEN,
 )  # fmt: skip
 
 _ADJECTIVES = {*MOODS, *(word for words in WEATHER_ADJECTIVES.values() for word in words)}
@@ -28,6 +41,7 @@ def caption(content: Spec, draw: random.Random) -> str:
 
 
 def with_article(words: str) -> str:
+    """The words with "a" or "an" before them."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
@@ -51,7 +65,12 @@ def _spelled(color: str, draw: random.Random) -> str:
 def _background(color: str, draw: random.Random) -> str:
     name = _spelled(color, draw)
     usual = f" on {with_article(name)} background"
-    other = (f" on {name}", f", {name} background", f" on {with_article(name)} backdrop", f" in front of {with_article(name)} background")
+    other = (
+        f" on {name}",
+        f", {name} background",
+        f" on {with_article(name)} backdrop",
+        f" in front of {with_article(name)} background",
+    )
     return draw.choice((usual,) * 4 + other)
 
 
@@ -86,7 +105,8 @@ def _sentence(place: str, objects: list[str], said: tuple[str, str, str], draw: 
         return f"{noun} over {_article(place, draw)}{tail} {weather}"
     if form < 0.85 and objects:
         flies = "balloon" in together or "moon" in together
-        return f"{together} {'over' if flies else draw.choice(('in', 'by', 'at', 'near'))} {_article(place, draw)} {when} {weather}"
+        where = "over" if flies else draw.choice(("in", "by", "at", "near"))
+        return f"{together} {where} {_article(place, draw)} {when} {weather}"
     return ", ".join(words for words in (place, *objects, noun, weather) if words)
 
 
@@ -96,7 +116,7 @@ def _plain(place: str, together: str, circumstances: list[str], draw: random.Ran
     if together:
         subject += draw.choice((" with ", " with ", ", ")) + together
     if draw.random() < 0.25:
-        circumstances = circumstances[::-1]
+        circumstances.reverse()
     return (" " if draw.random() < 0.75 else ", ").join((subject, *circumstances))
 
 
@@ -117,7 +137,7 @@ def _article(place: str, draw: random.Random) -> str:
 def _plural(words: list[str]) -> bool:
     """Whether the place is a plural, as in "misty rolling hills" or "mountains reflected in a lake"."""
     head = words[1] if words[0] in _ADJECTIVES and len(words) > 1 else words[0]
-    return words[-1] in PLURALS and "in" not in words or head in PLURALS
+    return (words[-1] in PLURALS and "in" not in words) or head in PLURALS
 
 
 def _objects(scene: SceneSpec, draw: random.Random) -> list[str]:

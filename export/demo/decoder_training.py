@@ -1,13 +1,13 @@
 """The decoder from latents to pictures.
 
-Two stages.  `plain` learns to decode the latents of rendered pictures.  `forgiving` goes on with latents as the
-denoiser makes them: noised, denoised in one step, and so a little wrong in the denoiser's own way.
+It learns to decode the latents of rendered pictures, first with a little noise on them, and when the denoiser is there
+also as that leaves them (`imperfect`).
 Pictures are cut into crops: the decoder is convolutional, so a crop with something in it teaches more than empty sky.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from .latents import GRID, PATCH, SHRINK, Components
 from .muon import Muon
 from .training import Budget, Compute, Course, averaged_weights, run
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RATE = 2e-3
 HOLD = 0.3
 # White noise on the latents, up to this standard deviation.
@@ -26,6 +29,8 @@ NOISE = 0.05
 CROP = 8
 TRIES = 3
 SIDE = PATCH * SHRINK
+# Where latents come from, in equal parts.
+SOURCES = ("latents.npy", "imperfect.npy")
 
 
 class Crops:
@@ -33,19 +38,21 @@ class Crops:
 
     def __init__(self, data: Path, size: int, compute: Compute) -> None:
         self._pictures = np.load(data / "pictures.npy", mmap_mode="r")
-        self._latents = np.load(data / "latents.npy", mmap_mode="r")
+        self._sources = [np.load(path, mmap_mode="r") for name in SOURCES if (path := data / name).exists()]
         self._size, self._device = size, compute.device
         self._draw = np.random.default_rng()
 
     def draw(self) -> tuple[Tensor, Tensor]:
+        """A fresh batch: latents and pixels."""
         pairs = [self._crop() for _ in range(self._size)]
         latents = torch.from_numpy(np.stack([pair[0] for pair in pairs])).to(self._device).float()
         pixels = torch.from_numpy(np.stack([pair[1] for pair in pairs])).to(self._device).permute(0, 3, 1, 2)
         return latents, pixels.float() / 127.5 - 1
 
     def _crop(self) -> tuple[np.ndarray, np.ndarray]:
-        chosen = int(self._draw.integers(len(self._pictures)))
-        latents = self._latents[chosen]
+        source = self._sources[self._draw.integers(len(self._sources))]
+        chosen = int(self._draw.integers(min(len(self._pictures), len(source))))
+        latents = source[chosen]
         places = self._draw.integers(0, GRID - CROP + 1, (TRIES, 2))
         row, column = max(places, key=lambda at: _busy(latents[:, at[0] : at[0] + CROP, at[1] : at[1] + CROP]))
         part = self._pictures[chosen, row * SIDE : (row + CROP) * SIDE, column * SIDE : (column + CROP) * SIDE]

@@ -8,18 +8,22 @@ Constant folding at export is off, so that every initializer keeps its parameter
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import torch
-from diffusers import UNet2DConditionModel
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
-from .autoencoder import PatchAutoencoder
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    from .autoencoder import PatchAutoencoder
 
 OPSET = 17
 HALF = ".half"
@@ -87,6 +91,7 @@ class _Look(nn.Module):
 
 
 def unet_graph(unet: UNet2DConditionModel) -> Graph:
+    """The denoiser; its timestep has a batch axis, so that rows can be at different steps."""
     config = unet.config
     inputs = {
         "sample": torch.randn(2, config.in_channels, config.sample_size, config.sample_size),
@@ -103,6 +108,7 @@ def unet_graph(unet: UNet2DConditionModel) -> Graph:
 
 
 def text_graph(text_encoder: CLIPTextModel) -> Graph:
+    """The text encoder."""
     ids = torch.randint(0, text_encoder.config.vocab_size, (2, text_encoder.config.max_position_embeddings))
     # Only the batch varies: the tokenizer always pads to the full length.
     axes = {name: {0: "batch_size"} for name in ("input_ids", "last_hidden_state", "pooler_output")}
@@ -110,11 +116,15 @@ def text_graph(text_encoder: CLIPTextModel) -> Graph:
 
 
 def decoder_graph(vae: PatchAutoencoder) -> Graph:
+    """Latents to pixels."""
     latents = torch.randn(1, vae.config.latent_channels, 16, 16)
-    return Graph(_Decode(vae), {"latent_sample": latents}, ["sample"], {"latent_sample": LATENT_AXES, "sample": PIXEL_AXES})
+    return Graph(
+        _Decode(vae), {"latent_sample": latents}, ["sample"], {"latent_sample": LATENT_AXES, "sample": PIXEL_AXES}
+    )
 
 
 def encoder_graph(vae: PatchAutoencoder) -> Graph:
+    """Pixels to latents."""
     axes = {"sample": PIXEL_AXES, "latent_parameters": LATENT_AXES}
     return Graph(_Look(vae), {"sample": torch.randn(1, 3, 256, 256)}, ["latent_parameters"], axes)
 

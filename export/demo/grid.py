@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from .painter import Painter
 from .score import tiled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
 
 PROMPTS = (
     "A serene mountain lake at sunset",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .canvas import SIDE, Point
 from .palette import Color, mix
 from .plants import draw_pine
-from .stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .stage import Stage
 
 
 def grass(stage: Stage) -> tuple[Color, Color]:
@@ -166,5 +170,3 @@ def _windows(stage: Stage, pattern, x: float, width: float, height: float, wall:
             if pattern.random() < (0.6 if glowing else 0.9):
                 y = stage.horizon - height + top
                 stage.canvas.rectangle(x + left, y, x + left + 6, y + 9, glass)
-
-

@@ -8,10 +8,13 @@ the decoder train independently of each other, at the same time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CHANNELS = 16
 PATCH = 8
@@ -48,16 +51,18 @@ class Components:
         return np.einsum("nchw,ck->nkhw", patches(pictures) - self.mean[:, None, None], self.basis, optimize=True)
 
     def save(self, path: Path) -> None:
+        """Write the three arrays as an `.npz` file."""
         np.savez(path, mean=self.mean, basis=self.basis, inverse=self.inverse)
 
     @classmethod
     def load(cls, path: Path) -> Components:
+        """Read what `save` wrote."""
         with np.load(path) as stored:
             return cls(stored["mean"], stored["basis"], stored["inverse"])
 
 
 def patches(pictures: NDArray[np.uint8]) -> Floats:
-    """Patches float32 [n, 192, 16, 16], in -1..1, of pictures uint8 [n, 256, 256, 3]; a patch is (colour, row, column)."""
+    """Patches float32 [n, 192, 16, 16] in -1..1 of pictures uint8 [n, 256, 256, 3]; colour, row, column."""
     count = len(pictures)
     split = pictures.reshape(count, GRID, PATCH, SHRINK, GRID, PATCH, SHRINK, 3).astype(np.float32)
     small = split.mean((3, 6)) / np.float32(127.5) - 1

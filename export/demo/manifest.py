@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .latents import PATCH, SHRINK, Components
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "tintype-demo"
 MANIFEST = "tintype.json"

@@ -7,10 +7,13 @@ A convolution counts as a matrix of output channels by everything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 # The quintic of Jordan's Newton-Schulz iteration: five rounds bring singular values to about 0.7..1.2.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -36,7 +39,7 @@ def _direct(x: Tensor) -> Tensor:
 
 
 def _on_gram(x: Tensor) -> Tensor:
-    """The same polynomial, gathered on the small side first: 2.5 times cheaper for the wide matrices of convolutions."""
+    """The same polynomial, gathered on the small side first: 2.5 times cheaper for wide matrices."""
     gram, product = x @ x.T, None
     for round_ in range(ROUNDS):
         factor = B * gram + C * gram @ gram
@@ -63,6 +66,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             update = self._muon if group["orthogonal"] else self._adam
             for parameter in group["params"]:
@@ -77,7 +81,9 @@ class Muon(torch.optim.Optimizer):
         update = orthogonalized(matrix) * MATCHED_RMS * max(matrix.shape) ** 0.5
         parameter.mul_(1 - rate * decay).add_(update.reshape(parameter.shape), alpha=-rate)
 
-    def _adam(self, parameter: nn.Parameter, rate: float, _decay: float, first: float = 0.9, second: float = 0.98) -> None:
+    def _adam(
+        self, parameter: nn.Parameter, rate: float, _decay: float, first: float = 0.9, second: float = 0.98
+    ) -> None:
         state = self.state[parameter]
         mean = state.setdefault("mean", torch.zeros_like(parameter))
         square = state.setdefault("square", torch.zeros_like(parameter))

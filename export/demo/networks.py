@@ -30,7 +30,7 @@ NOISE = {
 
 
 def noise_schedule() -> DDIMScheduler:
-    """diffusers' object for the noise of this model."""
+    """Diffusers' object for the noise of this model."""
     return DDIMScheduler(**NOISE)
 
 

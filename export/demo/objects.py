@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .canvas import SIDE
 from .palette import COLORS, WHITE, Color, mix
-from .stage import Stage
+
+if TYPE_CHECKING:
+    from .stage import Stage
 
 BIRDS = ((-44, 4), (-18, -14), (8, 2), (34, -18), (50, 8))
 LAMP: Color = (255, 214, 110)
 
 
 def draw_house(stage: Stage, x: float, y: float, size: float, color: str) -> None:
+    """A house with lit windows in the evening and snow on its roof in winter."""
     lit, canvas = stage.light.lit, stage.canvas
     roof = (240, 244, 250) if stage.snowy else (70, 46, 36) if color == "brown" else (104, 52, 44)
     window = LAMP if stage.lamps_lit or stage.scene.time == "sunset" else lit((170, 214, 240))
@@ -24,6 +29,7 @@ def draw_house(stage: Stage, x: float, y: float, size: float, color: str) -> Non
 
 
 def draw_sailboat(stage: Stage, x: float, y: float, size: float, color: str) -> None:
+    """A boat whose sails have the colour."""
     lit, canvas = stage.light.lit, stage.canvas
     sail = mix(stage.light.glowing(COLORS[color]), WHITE, 0.08)
     hull = [(-17, -5), (17, -5), (11, 3), (-11, 3)]
@@ -35,8 +41,14 @@ def draw_sailboat(stage: Stage, x: float, y: float, size: float, color: str) -> 
 
 
 def draw_lighthouse(stage: Stage, x: float, y: float, size: float) -> None:
+    """A red and white tower on a rock, with a beam when it is dark."""
     lit, canvas = stage.light.lit, stage.canvas
-    rock = [(x - 34 * size, y + 6), (x - 20 * size, y - 8 * size), (x + 18 * size, y - 9 * size), (x + 36 * size, y + 6)]
+    rock = [
+        (x - 34 * size, y + 6),
+        (x - 20 * size, y - 8 * size),
+        (x + 18 * size, y - 9 * size),
+        (x + 36 * size, y + 6),
+    ]
     canvas.polygon(rock, lit((92, 84, 86)))
     if stage.lamps_lit:
         beam = [(x, y - 66 * size), (x - 120, y - 88 * size), (x - 120, y - 48 * size)]
@@ -47,10 +59,13 @@ def draw_lighthouse(stage: Stage, x: float, y: float, size: float) -> None:
         band = [(x - low * size, foot), (x + low * size, foot), (x + high * size, head), (x - high * size, head)]
         canvas.polygon(band, lit((245, 245, 245) if row % 2 else (214, 52, 48)))
     canvas.rectangle(x - 5 * size, y - 71 * size, x + 5 * size, y - 60 * size, (255, 232, 130))
-    canvas.polygon([(x - 8 * size, y - 70 * size), (x + 8 * size, y - 70 * size), (x, y - 80 * size)], lit((190, 40, 40)))
+    canvas.polygon(
+        [(x - 8 * size, y - 70 * size), (x + 8 * size, y - 70 * size), (x, y - 80 * size)], lit((190, 40, 40))
+    )
 
 
 def draw_balloon(stage: Stage, x: float, y: float, size: float, color: str) -> None:
+    """A hot-air balloon, striped in its colour; (x, y) is its middle."""
     canvas, glowing = stage.canvas, stage.light.glowing
     plain, pale = glowing(COLORS[color]), glowing(mix(COLORS[color], WHITE, 0.6))
     for half, shoulder, foot, stripe in ((23, 19, 5, plain), (12, 10, 3, pale), (4.5, 3.4, 1.4, plain)):
@@ -79,6 +94,7 @@ def draw_car(stage: Stage, x: float, y: float, size: float, color: str) -> None:
 
 
 def draw_birds(stage: Stage, x: float, y: float) -> None:
+    """A flock of five around (x, y)."""
     ink = mix(stage.light.top, (20, 20, 40), 0.75)
     for dx, dy in BIRDS:
         a, b, wing = x + dx, y + dy, 9.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from diffusers import UNet2DConditionModel
@@ -17,6 +16,9 @@ from .graphs import decoder_graph, encoder_graph, exported, text_graph, unet_gra
 from .latents import Components
 from .manifest import write_manifest
 from .networks import noise_schedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 INDEX: dict[str, Any] = {

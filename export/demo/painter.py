@@ -7,8 +7,7 @@ diffusion implicit models", 2021; Salimans and Ho, 2022.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -19,6 +18,10 @@ from transformers import CLIPTokenizer
 from .manifest import MANIFEST
 from .networks import noise_schedule
 from .tokenizer import token_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 Floats = NDArray[np.float32]
 PARTS = ("text_encoder", "unet", "vae_decoder")
@@ -38,13 +41,16 @@ class Painter:
         options.intra_op_num_threads = threads
         providers = [name for name in _PROVIDERS if name in onnxruntime.get_available_providers()]
         self._sessions = {
-            part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=providers) for part in PARTS
+            part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=providers)
+            for part in PARTS
         }
         self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.manifest = json.loads((folder / MANIFEST).read_text())
         self.defaults = self.manifest["defaults"]
 
-    def paint(self, prompts: Sequence[str], seeds: Sequence[int], steps: int | None = None, scale: float | None = None) -> NDArray[np.uint8]:
+    def paint(
+        self, prompts: Sequence[str], seeds: Sequence[int], steps: int | None = None, scale: float | None = None
+    ) -> NDArray[np.uint8]:
         """Pictures uint8 [n, 256, 256, 3]."""
         return pixels(self._decode(self.latents(prompts, seeds, steps, scale)))
 

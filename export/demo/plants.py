@@ -1,12 +1,18 @@
-"""Plants: pines, a round tree, palms, cacti and flowers.  `size` 1 is about 40 units tall; (x, y) is where they stand."""
+"""Plants: pines, a round tree, palms, cacti and flowers.
+
+`size` 1 is about 40 units tall; (x, y) is where they stand.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from .canvas import SIDE
 from .palette import Color, mix
-from .stage import Stage
+
+if TYPE_CHECKING:
+    from .stage import Stage
 
 TIERS = ((10, 22, 5), (8.5, 31, 12), (6.5, 40, 20))
 FRONDS = (-2.9, -2.3, -1.4, -0.7, -0.15, 0.35, 2.8)
@@ -15,6 +21,7 @@ BLOSSOMS = ((250, 90, 110), (255, 230, 100), (250, 250, 250), (200, 130, 230))
 
 
 def draw_pine(stage: Stage, x: float, y: float, size: float, green: Color | None = None) -> None:
+    """Three tiers on a short trunk, dark on the right."""
     leaf = green or stage.light.lit((28, 92, 66))
     if stage.snowy:
         leaf = mix(leaf, stage.light.lit((230, 240, 245)), 0.6)
@@ -26,6 +33,7 @@ def draw_pine(stage: Stage, x: float, y: float, size: float, green: Color | None
 
 
 def draw_tree(stage: Stage, x: float, y: float, size: float) -> None:
+    """A round tree."""
     leaf = stage.light.lit((225, 232, 238) if stage.snowy else (58, 140, 62))
     trunk = [(x - 2.5 * size, y), (x + 2.5 * size, y), (x + 1.5 * size, y - 18 * size), (x - 1.5 * size, y - 18 * size)]
     stage.canvas.polygon(trunk, stage.light.lit((98, 64, 40)))
@@ -35,6 +43,7 @@ def draw_tree(stage: Stage, x: float, y: float, size: float) -> None:
 
 
 def draw_palm(stage: Stage, x: float, y: float, size: float) -> None:
+    """A palm that leans towards the middle of the picture."""
     lean = -stage.side
     crown_x, crown_y, belly = x + lean * 14 * size, y - 62 * size, x + lean * 8 * size
     trunk = [
@@ -52,12 +61,14 @@ def draw_palm(stage: Stage, x: float, y: float, size: float) -> None:
 
 
 def draw_cactus(stage: Stage, x: float, y: float, size: float) -> None:
+    """A cactus with two arms."""
     green = stage.light.lit((52, 128, 74))
     for left, top, right, bottom in CACTUS:
         stage.canvas.rounded(x + left * size, y + top * size, x + right * size, y + bottom * size, 3 * size, green)
 
 
 def draw_flowers(stage: Stage) -> None:
+    """Blossoms all over the ground, larger towards the viewer."""
     pattern = stage.pattern("flowers")
     for _ in range(26):
         y = pattern.uniform(stage.horizon + 26, 250)

@@ -6,7 +6,7 @@ The weights are in the repository once, inside the ONNX graphs; their initialize
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -16,6 +16,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .autoencoder import PatchAutoencoder
 from .graphs import weights_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def rebuilt(folder: Path) -> StableDiffusionPipeline:

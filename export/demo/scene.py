@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from .canvas import SIDE
 from .land import draw_land, grass
@@ -10,9 +10,13 @@ from .objects import draw_balloon, draw_birds, draw_car, draw_house, draw_lighth
 from .palette import WHITE, mix
 from .plants import draw_cactus, draw_flowers, draw_palm, draw_pine, draw_tree
 from .sky import draw_sky
-from .spec import SceneSpec
 from .stage import Stage
 from .water import draw_water, shore_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .spec import SceneSpec
 
 MIDDLE = SIDE / 2
 

@@ -4,12 +4,13 @@
 And 30 pairs of one place at two times of day with the same seed: which is brighter, which has the warmer sky.
 """
 
+# ruff: noqa: S311 - chance here draws pictures, nothing secret
+
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,10 @@ from .captions import with_article
 from .judges import Picture, Verdict, brightness, judge, warmth
 from .painter import Painter
 from .spec import Triple, held_out_triples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 COMBINATIONS = 100
 WANTED = 0.90
@@ -43,24 +48,27 @@ class Score:
 
     @property
     def combinations(self) -> float:
+        """The fraction of combinations that came out right."""
         return float(np.mean([_right(*row) for row in self.verdicts]))
 
     @property
     def times(self) -> float:
+        """The fraction of pairs that came out right."""
         return float(np.mean([right for _, right in self.pairs]))
 
     def report(self) -> str:
+        """The score in words, with everything that went wrong."""
         count = len(self.verdicts)
         color, shape, ground = (np.mean([part[k] for part in map(_parts, self.verdicts)]) for k in range(3))
         overlap = np.mean([verdict.overlap for _, verdict in self.verdicts])
         wrong = [f"  {' '.join(asked)}: {verdict}" for asked, verdict in self.verdicts if not _right(asked, verdict)]
         wrong += [f"  {said}" for said, right in self.pairs if not right]
-        return "\n".join((
-            f"unseen combinations right: {self.combinations:.2f} of {count}"
-            f"  (shape colour {color:.2f}, shape {shape:.2f}, background {ground:.2f}; mean overlap {overlap:.3f})",
+        parts = f"shape colour {color:.2f}, shape {shape:.2f}, background {ground:.2f}; mean overlap {overlap:.3f}"
+        lines = [
+            f"unseen combinations right: {self.combinations:.2f} of {count}  ({parts})",
             f"times of day right: {self.times:.2f} of {len(self.pairs)} pairs",
-            *(["wrong:", *wrong] if wrong else []),
-        ))  # fmt: skip
+        ]
+        return "\n".join([*lines, *(["wrong:", *wrong] if wrong else [])])
 
 
 def _parts(row: tuple[Triple, Verdict]) -> tuple[bool, bool, bool]:
@@ -78,6 +86,7 @@ def asked_for(count: int = COMBINATIONS) -> list[Triple]:
 
 
 def prompt_of(asked: Triple) -> str:
+    """What the model is asked for."""
     color, shape, ground = asked
     return f"{with_article(color)} {shape} on {with_article(ground)} background"
 

@@ -1,15 +1,20 @@
 """Coloured shapes on a plain background."""
 
+# ruff: noqa: S311 - chance here draws pictures, nothing secret
+
 from __future__ import annotations
 
 import math
 import random
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from .canvas import SIDE, Canvas, Point
 from .palette import COLORS, Color
-from .spec import ShapesSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .spec import ShapesSpec
 
 MIDDLE = SIDE / 2
 CIRCLE_POINTS = 72
@@ -21,6 +26,7 @@ def outline(shape: str) -> list[Point]:
 
 
 def draw_shape(canvas: Canvas, shape: str, x: float, y: float, radius: float, color: Color) -> None:
+    """A shape around (x, y)."""
     canvas.polygon([(x + dx * radius, y + dy * radius) for dx, dy in outline(shape)], color)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .palette import WHITE, Color, dim, mix
-from .stage import Stage
+
+if TYPE_CHECKING:
+    from .stage import Stage
 
 LOW_SUN = ("sunrise", "sunset")
 CLOUDS = {"cloudy": 5, "rainy": 6, "snowy": 3}
@@ -12,6 +16,7 @@ PUFFS = ((-20, 15, 9), (0, 19, 15), (19, 16, 10), (34, 11, 6))
 
 
 def draw_sky(stage: Stage) -> None:
+    """Everything above the horizon, from the gradient to the clouds."""
     light = stage.light
     stops = [light.top, mix(light.top, light.middle, 0.5), light.middle, light.horizon]
     stage.canvas.gradient(0, stage.horizon + 8, stops)

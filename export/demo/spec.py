@@ -5,14 +5,19 @@ A share of the (shape colour, shape, background) triples is held out: `spec` nev
 can ask for combinations that training has never seen.
 """
 
+# ruff: noqa: S311 - chance here draws pictures, nothing secret
+
 from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .palette import COLORS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond")
 TIMES = {"sunrise": 16, "day": 26, "sunset": 26, "dusk": 12, "night": 20}
@@ -53,6 +58,7 @@ class ShapesSpec:
     size: float
 
     def triples(self) -> list[Triple]:
+        """The combinations that it shows, one per shape."""
         return [(item.color, item.shape, self.background) for item in self.items]
 
 
@@ -79,7 +85,12 @@ def held_out(color: str, shape: str, background: str) -> bool:
 def held_out_triples() -> list[Triple]:
     """All (shape colour, shape, background) combinations that no seed renders, in alphabetical order."""
     pairs = [(color, background) for color in COLORS for background in COLORS if color != background]
-    return sorted((color, shape, background) for color, background in pairs for shape in SHAPES if held_out(color, shape, background))
+    return sorted(
+        (color, shape, background)
+        for color, background in pairs
+        for shape in SHAPES
+        if held_out(color, shape, background)
+    )
 
 
 def spec(seed: int) -> Spec:

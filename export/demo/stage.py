@@ -5,17 +5,31 @@ clouds, stars): pictures differ in which layout they take, not in every peak and
 network of five million weights, trained on two CPU cores, can know them by heart and draw them sharply.
 """
 
+# ruff: noqa: S311 - chance here draws pictures, nothing secret
+
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .canvas import Canvas, Point
 from .palette import Light, light_of
-from .spec import SceneSpec
+
+if TYPE_CHECKING:
+    from .spec import SceneSpec
 
 PATTERNS = 6
-HORIZONS = {"mountains": 146, "hills": 150, "desert": 150, "beach": 136, "sea": 142, "forest": 146, "meadow": 152, "city": 166}
+HORIZONS = {
+    "mountains": 146,
+    "hills": 150,
+    "desert": 150,
+    "beach": 136,
+    "sea": 142,
+    "forest": 146,
+    "meadow": 152,
+    "city": 166,
+}
 
 
 @dataclass
@@ -34,10 +48,12 @@ class Stage:
 
     @property
     def snowy(self) -> bool:
+        """Whether snow lies and falls."""
         return self.scene.weather == "snowy"
 
     @property
     def lamps_lit(self) -> bool:
+        """Whether it is dark enough for lamps."""
         return self.scene.time in ("night", "dusk")
 
     def pattern(self, name: str) -> random.Random:
@@ -45,4 +61,5 @@ class Stage:
         return random.Random(f"{name} {self.chance.randrange(PATTERNS)}")
 
     def has(self, name: str) -> bool:
+        """Whether the scene holds the object."""
         return name in self.scene.objects

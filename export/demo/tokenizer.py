@@ -5,14 +5,18 @@ Every byte is in the vocabulary, so any prompt can be tokenized; words that trai
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import regex
 from transformers import CLIPTokenizer
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
@@ -45,7 +49,7 @@ def _merges(words: dict[Word, int], limit: int) -> list[Pair]:
     while len(learned) < limit:
         pairs: Counter[Pair] = Counter()
         for word, count in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 pairs[pair] += count
         if not pairs:
             break
@@ -72,7 +76,13 @@ def _write(folder: Path, vocabulary: list[str], merges: list[Pair]) -> CLIPToken
     vocab.write_text(json.dumps({token: place for place, token in enumerate(vocabulary)}, ensure_ascii=False), "utf-8")
     rules.write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), "utf-8")
     tokenizer = CLIPTokenizer(
-        str(vocab), str(rules), unk_token=END, bos_token=BEGIN, eos_token=END, pad_token=END, model_max_length=MAX_TOKENS
+        str(vocab),
+        str(rules),
+        unk_token=END,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=END,
+        model_max_length=MAX_TOKENS,
     )
     tokenizer.save_pretrained(folder)
     return tokenizer

@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .muon import Muon
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .muon import Muon
 
 SAVE_EVERY = 180.0
 REPORT_EVERY = 20.0
@@ -35,6 +37,7 @@ class Compute:
 
     @classmethod
     def of(cls, name: str, *, compiled: bool) -> Compute:
+        """From a device's name, `cpu` or `cuda`."""
         return cls(torch.device(name), compiled)
 
     def prepared(self, network: nn.Module) -> Any:
@@ -48,7 +51,11 @@ class Compute:
 
         torch's flash attention for CPUs is two to nine times slower than those in bfloat16 at our sizes.
         """
-        attention = [SDPBackend.MATH] if self.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        attention = (
+            [SDPBackend.MATH]
+            if self.device.type == "cpu"
+            else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        )
         with torch.autocast(self.device.type, torch.bfloat16), sdpa_kernel(attention):
             yield
 
@@ -61,6 +68,7 @@ def join() -> int:
 
 
 def processes() -> int:
+    """How many share the work."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
@@ -93,6 +101,7 @@ class Budget:
 
     @property
     def spent(self) -> float:
+        """Seconds spent so far."""
         return time.monotonic() - self._begun
 
     @property
@@ -114,6 +123,7 @@ class Averaged:
         self._decay = decay
 
     def follow(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after `step` steps."""
         share = 1 - min(self._decay, step / (step + 10))
         current = network.state_dict()
         floats = [name for name, value in self.weights.items() if value.is_floating_point()]
@@ -197,7 +207,7 @@ def run(course: Course, loss_of: Callable[[], tuple[Tensor, int]], peak: float, 
 
 def _report(course: Course, losses: list[Tensor], pace: float) -> None:
     mean, rate = torch.stack(losses).mean().item(), course.optimizer.param_groups[0]["lr"]
-    print(
+    print(  # noqa: T201 - the log of a training
         f"{course.budget.spent:6.0f} s  step {course.step}  samples {course.samples}"
         f"  loss {mean:.4f}  {pace:.1f} samples/s  rate {rate:.5f}",
         flush=True,

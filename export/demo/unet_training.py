@@ -4,24 +4,30 @@ The target is v of Salimans and Ho, "Progressive distillation for fast sampling 
 its plain squared error over evenly spread timesteps.
 """
 
+# ruff: noqa: S311 - chance here draws pictures, nothing secret
+
 from __future__ import annotations
 
 import json
 import random
 import string
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from .muon import Muon
 from .networks import NOISE, noise_schedule, text_encoder, unet
 from .tokenizer import token_ids
 from .training import Budget, Compute, Course, averaged_weights, join, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 RATE = 2e-3
 HOLD = 0.4
@@ -39,6 +45,7 @@ class Conditioned(nn.Module):
         self.unet: UNet2DConditionModel = unet()
 
     def forward(self, noisy: Tensor, timestep: Tensor, ids: Tensor) -> Tensor:
+        """V [n, c, 16, 16]."""
         return self.unet(noisy, timestep, self.text_encoder(ids)[0]).sample
 
 
@@ -51,7 +58,13 @@ class Batches:
         self._nothing = torch.tensor(token_ids(tokenizer, [""])[0], device=device)
         self._size, self._device = size, device
 
+    def rows(self, places: range) -> tuple[Tensor, Tensor]:
+        """Latents and the first caption of given pictures."""
+        chosen = slice(places.start, places.stop)
+        return self._latents[chosen].float(), self._ids[chosen, 0].long()
+
     def draw(self) -> tuple[Tensor, Tensor]:
+        """A fresh batch; now and then with no prompt at all, for guidance."""
         chosen = torch.randint(len(self._latents), (self._size,), device=self._device)
         said = torch.randint(self._ids.shape[1], (self._size,), device=self._device)
         ids = self._ids[chosen, said].long()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ import torch
 from .manifest import MANIFEST, hashes
 from .painter import Painter
 from .rebuild import rebuilt
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROMPTS = ("A serene mountain lake at sunset", "a red circle on a blue background")
 # Of 255: what kernels that round differently may add up to over all steps.
@@ -54,4 +57,5 @@ def _check_files(folder: Path) -> None:
 
 
 def megabytes(folder: Path) -> float:
+    """The size of everything in the folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6

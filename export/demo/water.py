@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from .canvas import SIDE
 from .palette import Color, dim, mix
-from .stage import Stage
+
+if TYPE_CHECKING:
+    from .stage import Stage
 
 # How far below the horizon a lake begins.
 SHORES = {"mountains": 0, "hills": 16, "forest": 30, "city": 0}
@@ -19,6 +22,7 @@ def shore_of(stage: Stage) -> float:
 
 
 def draw_water(stage: Stage) -> None:
+    """The scene's lake, sea or river, and the sand of a beach."""
     if stage.scene.water == "lake":
         _lake(stage, shore_of(stage))
     elif stage.scene.water == "sea":
@@ -41,7 +45,9 @@ def _lake(stage: Stage, shore: float) -> None:
 
 def _sea(stage: Stage, end: float) -> None:
     light, shore = stage.light, shore_of(stage)
-    deep = [mix(dim(color, light.lamp), light.middle, 0.22) for color in ((70, 160, 205), (40, 128, 190), (22, 92, 160))]
+    deep = [
+        mix(dim(color, light.lamp), light.middle, 0.22) for color in ((70, 160, 205), (40, 128, 190), (22, 92, 160))
+    ]
     deep[0] = mix(deep[0], light.horizon, 0.25)
     stage.canvas.gradient(shore, end, deep)
     foam = mix(mix(dim((120, 190, 225), light.lamp), light.middle, 0.22), light.horizon, 0.3)

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-MOODS = ("serene", "peaceful", "calm", "tranquil", "quiet", "beautiful", "pretty", "scenic", "lovely", "majestic", "wide")
+MOODS = (
+    "serene",
+    "peaceful",
+    "calm",
+    "tranquil",
+    "quiet",
+    "beautiful",
+    "pretty",
+    "scenic",
+    "lovely",
+    "majestic",
+    "wide",
+)
 STYLES = (
     "flat vector illustration", "digital art", "minimalist", "highly detailed", "vector art", "concept art",
     "wallpaper", "4k", "stylized", "trending", "soft colors", "oil painting", "8k", "masterpiece",
 )  # fmt: skip
 MEDIA = ("a painting of ", "an illustration of ", "a picture of ", "a photo of ", "an image of ", "a drawing of ")
 WHEN = {
-    "sunrise": ("at sunrise", "at dawn", "in the morning", "in the early morning", "during sunrise", "in morning light"),
+    "sunrise": (
+        "at sunrise",
+        "at dawn",
+        "in the morning",
+        "in the early morning",
+        "during sunrise",
+        "in morning light",
+    ),
     "day": ("during the day", "at noon", "in daylight", "on a sunny day", "on a bright day", "in the afternoon", ""),
     "sunset": ("at sunset", "at sunset", "during sunset", "at golden hour", "in the evening", "under a setting sun"),
     "dusk": ("at dusk", "at twilight", "after sunset", "during twilight", "in the dusk"),
@@ -36,7 +55,9 @@ PLACES = {
         "mountain lake", "mountain lake", "lake in the mountains", "alpine lake", "lake with mountains",
         "lake surrounded by mountains", "lake below snowy peaks", "mountains reflected in a lake",
     ),
-    ("mountains", "none"): ("mountains", "mountain range", "mountain landscape", "snow capped mountains", "mountain valley"),
+    ("mountains", "none"): (
+        "mountains", "mountain range", "mountain landscape", "snow capped mountains", "mountain valley",
+    ),
     ("mountains", "river"): (
         "river in the mountains", "mountain river", "river flowing through a mountain valley", "mountains and a river",
     ),

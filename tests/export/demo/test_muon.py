@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from tintype.export.demo.muon import Muon, orthogonalized  # noqa: E402
+from tintype.export.demo.muon import Muon, _direct, _on_gram, orthogonalized  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12), (16, 200)])
@@ -19,8 +19,6 @@ def test_singular_values_are_brought_close_to_one(shape: tuple[int, int]) -> Non
 
 def test_both_ways_of_iterating_agree() -> None:
     """The short cut for wide matrices is the same polynomial."""
-    from tintype.export.demo.muon import _direct, _on_gram
-
     matrix = torch.randn(8, 64, generator=torch.Generator().manual_seed(1))
     matrix /= matrix.norm()
     torch.testing.assert_close(_on_gram(matrix), _direct(matrix), rtol=1e-3, atol=1e-4)
