@@ -60,8 +60,8 @@ class Version(Action):
 
     def __call__(self, parser: ArgumentParser, *_: Any) -> None:
         """Print and leave."""
-        metadata = import_module("importlib.metadata")
-        parser.exit(message=f"tintype {metadata.version('tintype')}\n")
+        print(f"tintype {import_module('importlib.metadata').version('tintype')}")
+        parser.exit()
 
 
 def run(argv: Sequence[str]) -> int:

@@ -1,0 +1,139 @@
+"""Whatever a user gets wrong: one line that says what would be right, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tintype(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
+    command = [sys.executable, "-P", "-m", "tintype.cli", *arguments]
+    return subprocess.run(command, env=environ | variables, capture_output=True, text=True, timeout=120, check=False)
+
+
+def line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line of a user's error; the log of a server that had begun may stand above it."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("tintype")]
+    assert len(said) == 1, done.stderr
+    assert done.stderr.rstrip().endswith(said[0])
+    return said[0].removeprefix("tintype: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("modles", "there is no command 'modles'; did you mean 'models'?"),
+        ("sing", "there is no command 'sing'; there are: up, serve, gateway, generate, models, export"),
+        ("serve --memroy 3", "there is no '--memroy' here; did you mean --memory?; see `tintype serve --help`"),
+        ("serve --memory lots", "--memory wants a size, such as 6GiB or 500MB, not 'lots'"),
+        ("serve --grpc 50051", "--grpc wants HOST:PORT, such as 127.0.0.1:50051, not '50051'"),
+        ("up --rest 127.0.0.1", "--rest wants HOST:PORT"),
+        ("up --first-picture x -o x.jpg", "the first picture is a PNG: --output x.jpg should end in .png"),
+        ("generate", "the following arguments are required: PROMPT; see `tintype generate --help`"),
+        ("generate x --size big", "--size wants WIDTHxHEIGHT in pixels, such as 512x512, not 'big'"),
+        ("generate x --steps many", "--steps wants a whole number, not 'many'"),
+        ("generate x --seed 99999999999999999999", "out of range"),
+        ("generate x -o x.gif", "x.gif ends in '.gif'; pictures end in .png, .jpg, .jpeg, .webp"),
+        ("generate x -o /proc/none/x.png", "can't write /proc/none/x.png"),
+        ("generate x -o /", "can't write /: it is a folder"),
+        ("generate x --grpc 127.0.0.1:9", "no service answers at 127.0.0.1:9"),
+        ("models --grpc 127.0.0.1:9", "`tintype up` starts one, --grpc names another"),
+        ("models lod", "there is no action 'lod'; did you mean 'load'?"),
+        ("models unload", "unload needs the name of a model"),
+        ("models list sdxl", "did you mean `tintype models load sdxl`?"),
+        ("models --tls-ca /nowhere.pem", "can't read --tls-ca /nowhere.pem"),
+        ("serve --config /nowhere.toml", "can't read the settings in /nowhere.toml"),
+    ],
+)
+def test_arguments(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong arguments."""
+    for name in [name for name in os.environ if name.startswith("TINTYPE_")]:
+        monkeypatch.delenv(name)
+    assert main(arguments.split()) == 2
+    captured = capsys.readouterr().err
+    assert said in captured
+    assert captured.count("\n") == 1
+
+
+def test_command() -> None:
+    """The same as a process: one line, exit code 2, no traceback."""
+    assert line(tintype("serve", "--memory", "lots")) == "--memory wants a size, such as 6GiB or 500MB, not 'lots'"
+    assert "there is no '--memroy' here" in line(tintype("serve", "--memroy", "3"))
+    assert "no service answers" in line(tintype("generate", "x", "--grpc", "127.0.0.1:9"))
+
+
+def test_variables() -> None:
+    """Wrong variables."""
+    assert "TINTYPE_THREADS wants a whole number, not 'x'" in line(tintype("serve", TINTYPE_THREADS="x"))
+
+
+def test_misspelt_variables_are_noticed() -> None:
+    """A variable that nobody reads is named, and what is wrong besides."""
+    done = tintype("models", "--grpc", "127.0.0.1:9", TINTYPE_MODEL="x")
+    first, second = done.stderr.splitlines()
+    assert first == "tintype: TINTYPE_MODEL is not read; did you mean TINTYPE_MODELS?"
+    assert "no service answers" in second
+
+
+@pytest.mark.parametrize(("command", "flag"), [("serve", "--grpc"), ("gateway", "--rest"), ("up", "--rest")])
+def test_taken_port(command: str, flag: str) -> None:
+    """A port that another program has."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        said = line(tintype(command, flag, address))
+    assert address in said
+    assert "in use" in said
+
+
+@pytest.mark.parametrize("command", ["serve", "generate x", "up"])
+def test_no_such_model(command: str, tmp_path: Path) -> None:
+    """A folder that is not there, and one that holds no model, and one that lacks a component."""
+    ports = ["--grpc", "127.0.0.1:0", "--rest", "127.0.0.1:0"] if command == "up" else []
+    ports = ["--grpc", "127.0.0.1:0"] if command == "serve" else ports
+    nowhere, empty, half = tmp_path / "nowhere", tmp_path / "empty", tmp_path / "half"
+    empty.mkdir()
+    (half / "unet").mkdir(parents=True)
+    (half / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    for folder in (nowhere, empty, half):
+        assert folder.name in line(tintype(*command.split(), *ports, "--model", str(folder)))
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")
+def test_export_without_torch(tmp_path: Path) -> None:
+    """Without torch, export says how to get it."""
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    said = line(tintype("export", str(tmp_path), str(tmp_path / "out")))
+    assert "tintype[export]" in said
+
+
+def test_help() -> None:
+    """Help teaches: commands, examples, variables."""
+    assert "tintype up" in tintype("--help").stdout
+    assert tintype().stdout == tintype("--help").stdout
+    done = tintype("up", "--help")
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert "[TINTYPE_MEMORY]" in done.stdout
+
+
+def test_version() -> None:
+    """--version names it."""
+    done = tintype("--version")
+    assert (done.returncode, done.stdout.split()[0]) == (0, "tintype")

@@ -1,0 +1,75 @@
+"""What `tintype generate` shows on the way."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from tintype.cli.progress import Meter, Plain, Quiet, Terminal, view
+from tintype.v1 import image_service_pb2 as pb
+
+
+def progress(step: int, *, index: int = 0, steps: int = 20, eta: int | None = None) -> pb.StreamImagesResponse:
+    left = None if eta is None else Duration(seconds=eta)
+    return pb.StreamImagesResponse(progress=pb.Progress(index=index, step=step, steps=steps, eta=left))
+
+
+QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=2, eta=Duration(seconds=3)))
+LOADING = pb.StreamImagesResponse(loading=pb.Loading(model="sdxl", fraction=0.5))
+IMAGE = pb.StreamImagesResponse(image=pb.Image())
+
+
+class Tty(io.StringIO):
+    """A terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_lines() -> None:
+    """Place in the queue, loading, and steps over all pictures with the time that is left."""
+    meter = Meter(count=2)
+    assert meter.line(QUEUED) == "waiting: 2 before this one, starts in 3.0 s"
+    assert meter.line(LOADING) == "loading sdxl: 50%"
+    assert meter.line(progress(20, eta=4)).startswith("█" * 15 + "░" * 15 + " 20/40 steps, 0.0 s, 4.0 s to go")
+    assert meter.line(progress(20, index=1)).startswith("█" * 30 + " 40/40 steps, ")
+    assert meter.line(IMAGE) == ""
+
+
+def test_terminal_clears_up() -> None:
+    """On a terminal each line replaces the one before, and nothing is left."""
+    stream = Tty()
+    with view(stream, 1, quiet=False) as shown:
+        assert isinstance(shown, Terminal)
+        shown.show(progress(1))
+        shown.show(IMAGE)
+    assert stream.getvalue().startswith("\r\x1b[K██")
+    assert stream.getvalue().endswith("\r\x1b[K")
+    assert "\n" not in stream.getvalue()
+
+
+def test_plain_lines() -> None:
+    """Elsewhere a long request leaves some ten plain lines."""
+    stream = io.StringIO()
+    with view(stream, 1, quiet=False) as shown:
+        assert isinstance(shown, Plain)
+        for event in (QUEUED, QUEUED, *(progress(step, steps=100) for step in range(1, 101))):
+            shown.show(event)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 11
+    assert lines[0].startswith("waiting")
+    assert lines[-1].startswith("#" * 30 + " 100/100 steps")
+    assert stream.getvalue().isascii()
+
+
+@pytest.mark.parametrize("stream", [Tty(), io.StringIO()])
+def test_quiet(stream: io.StringIO) -> None:
+    """--quiet shows nothing anywhere."""
+    with view(stream, 1, quiet=True) as shown:
+        assert isinstance(shown, Quiet)
+        shown.show(progress(1))
+    assert stream.getvalue() == ""

@@ -1,0 +1,266 @@
+"""The whole line: `tintype up` with the built-in model, real sockets, real clients, and a clean end."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import httpx
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROMPT = "A serene mountain lake at sunset"
+STEPS = 4  # enough to tell pictures apart
+SOON = 20.0  # seconds in which things that take one must have happened, on a busy machine
+
+
+class Up:
+    """A running `tintype up` and what it said."""
+
+    def __init__(self, process: subprocess.Popen[str], data: Path) -> None:
+        self.process = process
+        self.data = data
+        self.said = ""
+
+    def read_until(self, text: str) -> None:
+        assert self.process.stdout is not None
+        while text not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"it ended after {self.said!r}"
+            self.said += line
+
+    def address(self, name: str) -> str:
+        match = re.search(rf"^  {name} +(?:http://)?(\S+)$", self.said, re.MULTILINE)
+        assert match, self.said
+        return match[1]
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        return self.address("REST"), self.address("gRPC")
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address('REST')}"
+
+    def children(self) -> list[int]:
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def up(folder: Path, *arguments: str) -> Iterator[Up]:
+    """Start `tintype up` on free ports, away from the checkout, and leave nothing behind."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
+    where = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", str(folder / "data"))
+    command = [sys.executable, "-P", "-m", "tintype.cli", "up", *where, *arguments]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
+    with process:
+        try:
+            yield Up(process, folder / "data")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("up")
+    with up(folder, "--first-picture", PROMPT, "--output", "pictures/lake.png") as found:
+        found.read_until("Ctrl-C stops both.")
+        yield found
+
+
+def pixels(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Return the pixels of an encoded picture, and find that it is no blank one."""
+    image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert image.std() > 5
+    return image
+
+
+def is_open(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_gone(pids: list[int], addresses: tuple[str, ...]) -> None:
+    end = time.monotonic() + SOON
+    while any(map(is_alive, pids)) or any(map(is_open, addresses)):
+        assert time.monotonic() < end, f"left behind: {[pid for pid in pids if is_alive(pid)]}"
+        time.sleep(0.05)
+
+
+def test_first_picture(running: Up) -> None:
+    """It says where both are, makes the first picture, names its file, and shows how to go on."""
+    assert f"First picture, '{PROMPT}': pictures/lake.png" in running.said
+    pixels((running.data.parent / "pictures" / "lake.png").read_bytes())
+    assert f"curl {running.url}/v1/images/generations" in running.said
+    assert f'OpenAI(base_url="{running.url}/v1"' in running.said
+
+
+def test_rest_link(running: Up) -> None:
+    """A picture as a link, that anybody can open."""
+    answer = httpx.post(
+        f"{running.url}/v1/images/generations", json={"prompt": PROMPT, "steps": STEPS}, timeout=SOON, trust_env=False
+    )
+    assert answer.status_code == httpx.codes.OK, answer.text
+    picture = httpx.get(answer.json()["data"][0]["url"], trust_env=False)
+    assert picture.headers["content-type"] == "image/png"
+    pixels(picture.content)
+
+
+def test_openai_sdk(running: Up) -> None:
+    """OpenAI's own SDK; several pictures of one request differ."""
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
+        answer = client.images.generate(
+            prompt=PROMPT, n=2, response_format="b64_json", extra_body={"steps": STEPS, "seed": 7}
+        )
+    assert answer.data is not None
+    first, second = (pixels(base64.b64decode(image.b64_json or "")) for image in answer.data)
+    assert first.shape == second.shape
+    assert (first != second).any()
+
+
+def test_grpc_stream(running: Up) -> None:
+    """A plain gRPC client sees every step, its previews, and the picture; the summary comes last."""
+    request = pb.GenerateImagesRequest(prompt=PROMPT, steps=STEPS, seed=7)
+    asked = pb.StreamImagesRequest(generation=request, previews=pb.Previews(count=2))
+    with grpc.insecure_channel(running.address("gRPC")) as channel:
+        events = list(pb_grpc.ImageServiceStub(channel).StreamImages(asked, timeout=SOON))
+    kinds = [event.WhichOneof("event") for event in events]
+    assert [event.progress.step for event in events if event.HasField("progress")] == list(range(1, STEPS + 1))
+    assert kinds.count("preview") == 2
+    assert kinds[-2:] == ["image", "completed"]
+    preview = next(event.preview for event in events if event.HasField("preview"))
+    assert Image.open(io.BytesIO(preview.data)).size == (preview.width, preview.height)
+    assert events[-2].image.seed == 7
+    pixels(events[-2].image.data)
+
+
+def test_rest_equals_grpc(running: Up) -> None:
+    """The same seed makes the same picture, whichever way it is asked for."""
+    body = {"prompt": PROMPT, "steps": STEPS, "seed": 7, "response_format": "b64_json"}
+    answer = httpx.post(f"{running.url}/v1/images/generations", json=body, timeout=SOON, trust_env=False).json()
+    request = pb.GenerateImagesRequest(prompt=PROMPT, steps=STEPS, seed=7)
+    image = answer["data"][0]
+    with grpc.insecure_channel(running.address("gRPC")) as channel:
+        same = pb_grpc.ImageServiceStub(channel).GenerateImages(request, timeout=SOON).images[0]
+    assert image["seed"] == same.seed == 7
+    assert np.array_equal(pixels(base64.b64decode(image["b64_json"])), pixels(same.data))
+
+
+def command(running: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run another `tintype` against the running one."""
+    words = [sys.executable, "-P", "-m", "tintype.cli", *arguments, "--grpc", running.address("gRPC")]
+    done = subprocess.run(words, cwd=running.data.parent, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_generate(running: Up) -> None:
+    """`tintype generate` shows the steps, saves numbered files of the type that their ending names."""
+    done = command(running, "generate", PROMPT, "--steps", "4", "--seed", "7", "--count", "2", "-o", "lake.webp")
+    assert "8/8 steps" in done.stderr
+    for number in (1, 2):
+        assert re.search(rf"^lake-{number}\.webp: \d+x\d+, seed {6 + number}, [\d.]+ s$", done.stdout, re.MULTILINE)
+        with Image.open(running.data.parent / f"lake-{number}.webp") as image:
+            assert image.format == "WEBP"
+
+
+def test_models(running: Up) -> None:
+    """`tintype models` shows what is there; a model can be dropped and loaded again."""
+    name = command(running, "models").stdout.splitlines()[1].split()[0]
+    assert "on disk" in command(running, "models", "unload", name).stdout
+    assert "loaded" in command(running, "models", "load", name).stdout
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    """Ctrl-C ends both within seconds, with exit code 0; nothing is left, and the ports are free."""
+    with up(tmp_path) as one:
+        one.read_until("Ctrl-C stops both.")
+        children, addresses = one.children(), one.addresses
+        assert len(children) == 2
+        assert all(map(is_open, addresses))
+        one.process.send_signal(signal.SIGINT)
+        assert one.process.wait(SOON) == 0
+        wait_until_gone(children, addresses)
+
+
+def test_killed_parent(tmp_path: Path) -> None:
+    """When `tintype up` itself is killed, its servers end, too."""
+    with up(tmp_path) as one:
+        one.read_until("Ctrl-C stops both.")
+        children, addresses = one.children(), one.addresses
+        one.process.kill()
+        wait_until_gone(children, addresses)
+
+
+@pytest.mark.parametrize(("index", "name"), [(0, "service"), (1, "gateway")])
+def test_killed_child(tmp_path: Path, index: int, name: str) -> None:
+    """When a server dies, the other is stopped, and the command says which one it was and fails."""
+    with up(tmp_path) as one:
+        one.read_until("Ctrl-C stops both.")
+        children, addresses = sorted(one.children()), one.addresses
+        os.kill(children[index], signal.SIGKILL)
+        assert one.process.wait(SOON) == 2
+        wait_until_gone(children, addresses)
+    assert f"tintype: the {name} was ended by signal SIGKILL" in (tmp_path / "log").read_text()
+
+
+def test_check(tmp_path: Path) -> None:
+    """--check starts, makes one picture, stops, and exits with 0."""
+    with up(tmp_path, "--check") as one:
+        assert one.process.wait(SOON * 2) == 0
+        assert one.process.stdout is not None
+        assert f"First picture, '{PROMPT}': not kept (" in one.process.stdout.read()
+
+
+def test_generate_alone(tmp_path: Path) -> None:
+    """`tintype generate` needs no server: the model runs in its own process; the seed decides."""
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "tintype.cli",
+        "generate",
+        PROMPT,
+        "--steps",
+        "4",
+        "--seed",
+        "7",
+        "--quiet",
+        "-o",
+    ]
+    for name in ("a.png", "b.png"):
+        done = subprocess.run([*words, name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{name}: ")
+        assert done.stderr == ""
+    assert np.array_equal(*(pixels((tmp_path / name).read_bytes()) for name in ("a.png", "b.png")))
