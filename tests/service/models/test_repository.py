@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -310,3 +312,13 @@ def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -
         assert len(got) == 16
         assert len(set(map(id, got))) == 1
         assert loader.names == ["b"]
+
+
+def test_listing_models_needs_no_onnxruntime() -> None:
+    """Whoever only looks at folders waits neither for onnxruntime nor for anything of torch's world."""
+    code = (
+        "import sys; from tintype.service.models import Repository; Repository().specs();"
+        "print(*{'onnxruntime', 'onnx', 'torch', 'transformers', 'ftfy', 'sentencepiece'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == ""

@@ -212,6 +212,19 @@ def test_two_thousand_odd_strings_equal_the_reference(tokenizer: ClipTokenizer, 
 
 
 @pytest.mark.torch
+def test_a_typed_padding_token_equals_the_reference(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Where `!` pads, as in Stable Diffusion 2, odd strings with and without it differ in nothing."""
+    for file in tokenizer_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16, "pad_token": "!"}))
+    tokenizer, slow = ClipTokenizer.from_folder(tmp_path), reference(tmp_path)
+    for text in odd_strings(500):
+        if "<|" not in text:
+            expected = slow(text, padding="max_length", truncation=True, max_length=16).input_ids
+            assert list(tokenizer(text).ids) == expected, ascii(text)
+
+
+@pytest.mark.torch
 def test_every_character_splits_as_in_the_reference() -> None:
     """All assigned characters, alone and between others, fall into the reference's classes."""
     regex = pytest.importorskip("regex")
