@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import grpc
@@ -59,11 +60,21 @@ def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
         if config.tls_cert or config.tls_key or config.tls_client_ca:
             raise ServeError("TLS needs both tls_cert and tls_key")
         return None
+    pair = _read(config.tls_key, "tls_key"), _read(config.tls_cert, "tls_cert")
+    _check_pair(config.tls_cert, config.tls_key)
     return grpc.ssl_server_credentials(
-        [(_read(config.tls_key, "tls_key"), _read(config.tls_cert, "tls_cert"))],
+        [pair],
         root_certificates=None if config.tls_client_ca is None else _read(config.tls_client_ca, "tls_client_ca"),
         require_client_auth=config.tls_client_ca is not None,
     )
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    """Raise ServeError where the two are no pair: gRPC would only say that it could not bind."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
+    except ssl.SSLError as error:
+        raise ServeError(f"tls_cert {cert} and tls_key {key} are no usable pair: {error.reason or error}") from error
 
 
 def _read(path: Path, name: str) -> bytes:

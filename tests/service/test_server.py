@@ -360,6 +360,15 @@ def certificates(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("installed")
+def test_a_wrong_certificate_is_told(certificates: Path) -> None:
+    """A key of another certificate, or no PEM at all, is named."""
+    other = free(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
+    assert "are no usable pair: KEY_VALUES_MISMATCH" in refused(other)
+    (certificates / "cert.pem").write_text("garbage")
+    assert "are no usable pair" in refused(free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem"))
+
+
 @pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.usefixtures("installed")
 def test_tls(certificates: Path, mutual: Any) -> None:
