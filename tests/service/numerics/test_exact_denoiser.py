@@ -156,7 +156,7 @@ def test_prediction_does_not_matter(solve: Solve, prediction: Prediction) -> Non
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=2), partial(dpmpp, order=3), unipc])
+@pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=2), partial(dpmpp, order=3), unipc, heun, lms, deis])
 def test_frame_does_not_matter(solve: Solve) -> None:
     """A flow is a diffusion scaled: on the same noise-to-signal ratios the same sampler ends at the same place."""
     diffusion, flow = smooth_path(12), smooth_path(12, Prediction.FLOW)
