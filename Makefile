@@ -12,8 +12,9 @@ EXPORT_BIN := .venv-export/bin
 PROTOS_BIN := .venv-protos/bin
 # COVERAGE=1 measures which lines the tests reach; `make coverage` prints it.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
+# These say nothing of the checkout, so they hold for what is installed as well.
+WHEEL_TESTS := tests/conftest.py tests/test_whole_line.py tests/test_rust_free.py tests/cli
 ROOMS := v1 service gateway cli export
-PROTO := protos/tintype/v1/image_service.proto
 
 help: ## Tell what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -29,11 +30,12 @@ test-export: .venv-export/stamp ## Run the tests that compare with torch and dif
 	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
 
 test-wheel: .venv/stamp ## Build the wheel and test it in an environment of its own, outside the checkout
-	rm -rf build/wheel
+	rm -rf build/wheel && mkdir -p build/wheel/tests
 	$(BIN)/python -m build --outdir build/wheel . > /dev/null
-	PYTHONS=$(BIN)/python .ci/venv build/wheel/venv build/wheel/*.whl pytest pytest-timeout pytest-asyncio httpx openai
-	cp -r tests/wheel build/wheel/tests
-	cd build/wheel && venv/bin/python -P -m pytest -c tests/pytest.ini tests $(ARGS)
+	PYTHONS=$(BIN)/python .ci/venv build/wheel/venv build/wheel/*.whl pytest pytest-timeout openai
+	cp -r $(WHEEL_TESTS) build/wheel/tests
+	cd build/wheel && venv/bin/python -P -c 'import tintype.service as it; assert "site-packages" in it.__file__, it'
+	cd build/wheel && venv/bin/python -P -m pytest tests $(ARGS)
 
 coverage: .venv/stamp ## Print what `make test COVERAGE=1` reached
 	$(BIN)/python -m coverage combine --quiet
@@ -60,8 +62,7 @@ protos: .venv-protos/stamp ## Generate the stubs from the contract
 protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs and contract agree, and that no released client breaks
 	$(PROTOS_BIN)/python protos/generate.py --check
 	$(BIN)/buf lint
-	$(BIN)/buf breaking --against ".git#ref=$$(git describe --tags --match 'v*' --abbrev=0 2>/dev/null \
-		|| git log --diff-filter=A --format=%H -- $(PROTO) | tail -n 1)"
+	$(BIN)/buf breaking --against protos/image_service.binpb
 
 check: lint types protos-check test ## All checks that need no torch
 
