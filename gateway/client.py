@@ -48,9 +48,10 @@ _SERVICE_CONFIG = {
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # Servers cut clients that ping more often than every 5 minutes without data.
-    ("grpc.keepalive_time_ms", 330_000),
+    # The service allows pings every 30 seconds; other servers cut clients that ping more often than every 5 minutes.
+    ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
     # The least of these bounds a connection attempt, too; the default for the most is 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 2_000),

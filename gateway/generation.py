@@ -55,7 +55,7 @@ async def generate(gateway: Gateway, dialect: Dialect, request: Request[Any, Any
     call.request.caller = call.request.caller or _peer(request)
     made = await until_disconnect(request.receive, _make(gateway, call, request))
     body = dialect.render(made.response, call, int(time.time()), made.links)
-    return Response(msgspec.json.encode(body), media_type=JSON, headers=made.headers | ignored_header(call.ignored))
+    return Response(msgspec.json.encode(body), media_type=JSON, headers=made.headers)
 
 
 async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
-    """Return the header that names keys nobody knew, percent-encoded where they are not plain."""
+    """Return the header that names keys without effect, percent-encoded where they are not plain."""
     keys = ", ".join(quote(key[:100], safe="[]$@", errors="replace") for key in ignored[:_MAX_IGNORED])
     return {"x-tintype-ignored": keys} if keys else {}
 
@@ -81,26 +81,37 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
 async def _make(gateway: Gateway, call: Call, request: Request[Any, Any, Any]) -> Made:
     """Have the pictures made, and kept where links are asked for."""
     asked = call.request.model
-    response = await _ask(gateway, call, request.state.request_id)
-    headers = {"x-tintype-model": quote(response.model, safe="/: ")} if asked and asked != response.model else {}
+    response, dropped = await _ask(gateway, call, request.state.request_id)
+    headers = ignored_header([*call.ignored, *dropped])
+    if asked and asked != response.model:
+        headers["x-tintype-model"] = quote(response.model, safe="/: ")
     links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
     return Made(response, links, headers)
 
 
-async def _ask(gateway: Gateway, call: Call, request_id: str) -> pb.GenerateImagesResponse:
-    """Ask the service, and once more with the default model where an unknown one is no error."""
+async def _ask(gateway: Gateway, call: Call, request_id: str) -> tuple[pb.GenerateImagesResponse, list[str]]:
+    """Ask the service until no wish is left that it can't grant; return its answer, and those wishes' keys."""
     call.request.model = gateway.names.resolve(call.request.model)
-    try:
-        return await gateway.client.generate(call.request, request_id)
-    except ServiceError as error:
-        fallback = gateway.names.fallback(call.request.model) if error.status == 404 else None
-        if fallback is None:
-            raise error.named(call.names) from error
-    call.request.model = fallback
-    try:
-        return await gateway.client.generate(call.request, request_id)
-    except ServiceError as error:
-        raise error.named(call.names) from error
+    dropped: list[str] = []
+    while True:
+        try:
+            return await gateway.client.generate(call.request, request_id), dropped
+        except ServiceError as error:
+            unmet = _unmet(call, error)
+            fallback = gateway.names.fallback(call.request.model) if error.status == 404 else None
+            if fallback is None and not unmet:
+                raise error.named(call.names) from error
+        call.request.model = call.request.model if fallback is None else fallback
+        for wish in unmet:
+            call.request.ClearField(wish)
+            dropped.append(call.names.get(wish, wish))
+
+
+def _unmet(call: Call, error: ServiceError) -> list[str]:
+    """Return the wishes that a request failed for; none where it failed for anything else, too."""
+    faults = {name for name, _ in error.violations}
+    wishes = [name for name in call.wishes if name in faults and getattr(call.request, name)]
+    return wishes if faults == set(wishes) else []
 
 
 async def _keep(gateway: Gateway, response: pb.GenerateImagesResponse, base: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .config import GatewayConfig
+
+log = logging.getLogger(__name__)
 
 GRACE = 30  # seconds
 BACKLOG = 2048  # connections that wait to be taken
@@ -72,8 +75,10 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        url = _url(self.listener)
+        log.info("serving REST on %s", url)
         if self.ready:
-            self.ready(_url(self.listener))
+            self.ready(url)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -92,6 +97,7 @@ def _uvicorn_config(config: GatewayConfig, client: ServiceClient) -> uvicorn.Con
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE,

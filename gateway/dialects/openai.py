@@ -36,6 +36,8 @@ NAMES = {
 }
 # Two keys for one thing: the second is what other servers call it.
 TWINS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("user", "safety_identifier"))
+# Presets that OpenAI takes for any model; ours may have others, or none.
+WISHES = ("quality", "style")
 # Models whose clients read `b64_json` and nothing else.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
 # All that OpenAI's schema of the answer allows.
@@ -78,6 +80,7 @@ def parse(body: Mapping[str, Any]) -> Call:
         links=_wants_links(asked),
         names=_names(asked),
         ignored=unknown(ImagesRequest, body),
+        wishes=WISHES,
         echo=_echo(asked),
     )
 
@@ -87,7 +90,7 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
     urls = links if call.links else (None,) * len(response.images)
     pictures = [_picture(image, url) for image, url in zip(response.images, urls, strict=True)]
     answer = ImagesResponse(created=created, data=pictures)
-    answer.quality = call.echo.get("quality", UNSET)
+    answer.quality = call.request.quality if call.request.quality in QUALITIES else UNSET
     answer.background = call.echo.get("background", UNSET)
     if response.images:
         first = response.images[0]
@@ -182,9 +185,7 @@ def _names(asked: ImagesRequest) -> dict[str, str]:
 
 def _echo(asked: ImagesRequest) -> dict[str, str]:
     """Return what the answer repeats. Pictures are opaque, whatever was asked for."""
-    quality = {"quality": asked.quality} if asked.quality in QUALITIES else {}
-    background = {"background": "opaque"} if asked.background else {}
-    return {**quality, **background}
+    return {"background": "opaque"} if asked.background else {}
 
 
 def _picture(image: pb.Image, url: str | None) -> Picture:

@@ -98,6 +98,35 @@ class TestPictures:
         assert "set-cookie" not in answer.headers
         assert "x-tintype-ignored" not in (await gateway.post(PATH, json={"prompt": "x"})).headers
 
+    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A documented quality or style is no error with a model that has none: it is left out, and that is said."""
+        behave = fake.behave
+
+        async def without_presets(request: pb.GenerateImagesRequest, context: Any) -> Any:
+            field = "quality" if request.quality else "style" if request.style else ""
+            refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[(field, "none")])
+            async for event in (refusal if field else behave)(request, context):
+                yield event
+
+        fake.behave = without_presets
+        body = {"prompt": "x", "quality": "high", "style": "vivid", "odd": 1}
+        answer = await gateway.post(PATH, json=body)
+        assert answer.status_code == 200
+        assert "quality" not in answer.json()
+        assert answer.headers["x-tintype-ignored"] == "odd, quality, style"
+        assert [(asked.quality, asked.style) for asked in fake.requests] == [("high", "vivid"), ("", "vivid"), ("", "")]
+
+    async def test_wishes_and_faults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A wish does not hide another fault, and a field that was not sent can't be left out."""
+        both = [("quality", "none"), ("steps", "bad")]
+        fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=both)
+        answer = await gateway.post(PATH, json={"prompt": "x", "quality": "hd"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "quality")
+        fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=both[:1])
+        answer = await gateway.post(PATH, json={"prompt": "x"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "quality")
+        assert len(fake.requests) == 2
+
     async def test_strict_parameters(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """Where the configuration says so, an unknown key is an error, and nothing is made."""
         async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
