@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..errors import ModelBroken
+from ..errors import GenerationFailed, ModelBroken
 from .denoiser import Denoiser
 from .files import Fault
 from .preview import fit, show
@@ -82,7 +82,7 @@ def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]
     """
     try:
         return _assemble(manifest, runtime, _open_all(manifest, runtime, progress))
-    except Fault as fault:
+    except (Fault, GenerationFailed) as fault:
         raise ModelBroken(manifest.spec.name, [str(fault)]) from fault
 
 
@@ -111,4 +111,5 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: dict[str, Session]
         shift_factor=manifest.shift_factor,
     )
     text_encoder = TextEncoder(tokenizer, sessions[text.encoder], text)
+    text_encoder.encode("")  # most requests' negative prompt; and a tokenizer of another model shows now, not later
     return DiffusionModel(spec, text_encoder, Denoiser(sessions[family.denoiser.folder], family.denoiser), vae)

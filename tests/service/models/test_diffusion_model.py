@@ -147,3 +147,10 @@ def test_a_graph_in_the_wrong_folder_is_named(folder: Path) -> None:
     (folder / "unet/model.onnx").symlink_to(BUILTIN / "vae_decoder/model.onnx")
     with pytest.raises(ModelBroken, match=r"unet/model\.onnx has the inputs latent_sample; this family's are sample,"):
         load(read(folder), Runtime("cpu", 1), lambda _: None)
+
+
+def test_a_tokenizer_of_another_model_shows_when_loading(folder: Path, edit: Any) -> None:
+    """Prompts longer than the encoder takes fail the load, not the first request."""
+    edit(folder / "tintype.json", lambda content: content.update(max_tokens=99))
+    with pytest.raises(ModelBroken, match=r"text_encoder/model\.onnx failed"):
+        load(read(folder), Runtime("cpu", 1), lambda _: None)
