@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .errors import StartError
+
 # Names that clients of other servers send by themselves. They get the default model.
 USUAL_NAMES = (
     "dall-e-2",
@@ -19,7 +21,7 @@ USUAL_NAMES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
-    """Settings of the REST gateway. Sizes are bytes, times seconds."""
+    """Settings of the REST gateway. Sizes are bytes, times seconds. Raises StartError for those that can't be."""
 
     rest: str = field(
         default="127.0.0.1:8080", metadata={"unit": "address", "help": "address of the REST gateway, HOST:PORT"}
@@ -40,3 +42,10 @@ class GatewayConfig:
         metadata={"help": "model names that clients send = ours; * is the default model"},
     )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "url_ttl", "store_bytes", "max_body"):
+            if not getattr(self, name) > 0:
+                raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.public_url and not self.public_url.startswith(("http://", "https://")):
+            raise StartError(f"public_url must begin with http:// or https://, not {self.public_url!r}")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -95,3 +95,18 @@ def test_addresses(address: str, family: int) -> None:
     with listen(address) as listener:
         assert listener.family == family
         assert listener.getsockname()[0] == ("0.0.0.0" if address.startswith(":") else "127.0.0.1")  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"timeout": 0}, "timeout must be above 0, not 0"),
+        ({"url_ttl": -1.5}, "url_ttl must be above 0, not -1.5"),
+        ({"max_body": float("nan")}, "max_body must be above 0, not nan"),
+        ({"public_url": "pics.example"}, "public_url must begin with http:// or https://, not 'pics.example'"),
+    ],
+)
+def test_bad_setting(setting: dict[str, Any], message: str) -> None:
+    """A setting that can't be is named at once, with its value and what would be right."""
+    with pytest.raises(StartError, match=re.escape(message)):
+        GatewayConfig(**setting)
