@@ -112,11 +112,11 @@ class DeviceThread:
     def _turn(self) -> bool:
         try:
             worked = self._engine.step()
+            self._route()
         except Exception as error:
             log.exception("the engine failed; what was running is ended, the rest goes on")
             self._engine.abandon(_internal(error), waiting=False)
-            worked = True
-        self._route()
+            return False  # with a pause, lest it fails for ever as fast as it can
         return worked
 
     def _route(self) -> None:

@@ -84,11 +84,18 @@ class Engine:
             ticket = Ticket(next(self._numbers), job, made)
             task = Task(ticket, self._clock(), self._stats.price(made))
             task.batch = self._limits.batch(self._repository.status(made.model).provider)
-            self._repository.load(made.model)
-            self._queue.enter(task, task.arrived)
-            self._tasks[ticket] = task
-            self._news.places(self._queue.ordered(task.arrived))
+            self._take(task)
         return ticket
+
+    def _take(self, task: Task) -> None:
+        self._queue.enter(task, task.arrived)
+        try:
+            self._repository.load(task.plan.model)  # tries again what has failed before
+        except TintypeError:
+            self._queue.leave(task)
+            raise
+        self._tasks[task.ticket] = task
+        self._news.places(self._queue.ordered(task.arrived))
 
     def cancel(self, ticket: Ticket) -> None:
         """End a task whose caller has left; harmless when it has ended."""

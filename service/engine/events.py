@@ -1,9 +1,9 @@
 """What the engine tells of a job, in the order in which it happens.
 
-    Queued* Loading*  (Progress | Preview | Finished)*  Completed      all went well
-    ... Failed                                                         it did not; nothing follows
+    (Queued | Loading)*  (Progress | Preview | Finished)*  Completed      all went well
+    ... Failed                                                            it did not; nothing follows
 
-Every job ends in exactly one Completed or Failed, unless its caller has left.
+Every job that was taken in ends in exactly one Completed or Failed; one whose caller has left, in Failed(Cancelled).
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ class Mailbox:
         return len(self._events)
 
     def _make_room(self, event: Event) -> None:
-        alike = [other for other in self._events if _topic(other) == _topic(event) is not None]
+        topic = _topic(event)
+        alike = [place for place, other in enumerate(self._events) if topic is not None and _topic(other) == topic]
         if len(alike) >= (PREVIEWS if isinstance(event, Preview) else 1):
-            self._events.remove(alike[0])
+            del self._events[alike[0]]
 
 
 def _topic(event: Event) -> tuple[type, int] | None:

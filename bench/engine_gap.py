@@ -1,0 +1,135 @@
+"""What the engine costs between two calls of the denoiser: the share of the time that is not onnxruntime's.
+
+    python bench/engine_gap.py [MODEL_FOLDER] [--steps 16] [--rounds 5] [--size 256]
+
+The window reaches from the begin of a job's first call of the denoiser to the end of its last. On a busy machine the
+wall's figure holds other programs' time as well; "own work" is the device thread's processor time alone.
+Goal: below 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tintype.service.engine import DeviceThread, Engine, Limits
+from tintype.service.job import Job, Previews
+from tintype.service.models import Repository
+
+GOAL = 0.05
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of time in seconds: on the wall, and as the device thread's own processor time."""
+
+    wall: float
+    own: float
+
+    @classmethod
+    def now(cls) -> Mark:
+        """Return the present."""
+        return cls(time.perf_counter(), time.thread_time())
+
+
+class Stopwatch:
+    """Notes when each call of onnxruntime began and ended."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Mark, Mark]] = []
+
+    def watch(self, session: Any, name: str) -> None:
+        """Put itself between a `Session` of the house and onnxruntime's."""
+        bare = session._session  # noqa: SLF001 - there is no other way to the bare call
+        session._session = SimpleNamespace(run=lambda *args: self._timed(name, bare.run, *args))  # noqa: SLF001
+
+    def _timed(self, name: str, run: Any, *args: Any) -> Any:
+        began = Mark.now()
+        result = run(*args)
+        self.calls.append((name, began, Mark.now()))
+        return result
+
+    def summary(self) -> Summary:
+        """Sum up the calls between the first and the last of the denoiser, and forget them."""
+        places = [i for i, (name, _, _) in enumerate(self.calls) if name == "denoiser"]
+        calls, self.calls = self.calls[places[0] : places[-1] + 1], []
+        inside = sum(ended.wall - began.wall for _, began, ended in calls)
+        window = calls[-1][2].wall - calls[0][1].wall
+        gaps = [after[1].own - before[2].own for before, after in pairwise(calls)]
+        return Summary(inside / len(calls), 1 - inside / window, sum(gaps) / inside)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Seconds a call; shares of the time outside of all calls: by the wall, and by the thread's processor time."""
+
+    call: float
+    outside: float
+    own: float
+
+
+def stopwatch(model: Any) -> Stopwatch:
+    """Put a stopwatch into a loaded model."""
+    watch = Stopwatch()
+    watch.watch(model._denoiser._session, "denoiser")  # noqa: SLF001
+    watch.watch(model._vae._decoder, "decoder")  # noqa: SLF001
+    return watch
+
+
+async def run(device: DeviceThread, job: Job) -> None:
+    """Run one job to its end and throw the picture away."""
+    async with aclosing(device.events(job)) as events:
+        async for _ in events:
+            pass
+
+
+def jobs(args: argparse.Namespace) -> dict[str, Job]:
+    """Return what is measured, by name."""
+    common: dict[str, Any] = {"prompt": "a red circle", "steps": args.steps, "width": args.size, "height": args.size}
+    return {
+        "one picture": Job(**common, seed=1),
+        "no guidance": Job(**common, seed=1, guidance_scale=1.0),
+        "previews": Job(**common, seed=1, previews=Previews(every=1)),
+        "four pictures": Job(**common, seed=1, count=4),
+    }
+
+
+async def measure(args: argparse.Namespace, repository: Repository, batch: int) -> None:
+    """Print one line for each job."""
+    watch = stopwatch(repository.wait(timeout=600))
+    with DeviceThread(Engine(repository, limits=Limits(max_batch=batch))) as device:
+        for name, job in jobs(args).items():
+            await run(device, job)
+            watch.calls = []
+            sums = []
+            for _ in range(args.rounds):
+                await run(device, job)
+                sums.append(watch.summary())
+            call, outside, own = (statistics.median(getattr(s, f) for s in sums) for f in ("call", "outside", "own"))
+            print(f"batch {batch}  {name:14} {1000 * call:8.2f} ms a call {outside:8.2%} outside {own:8.2%} own work")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=256)
+    args = parser.parse_args()
+    for batch in (1, 4):
+        with Repository([args.model] if args.model else []) as repository:
+            asyncio.run(measure(args, repository, batch))
+    print(f"goal: below {GOAL:.0%}")
+
+
+if __name__ == "__main__":
+    main()

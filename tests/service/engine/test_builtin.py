@@ -1,0 +1,72 @@
+"""The engine on the model that is inside: real graphs, onnxruntime, real rounding."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tintype.service.engine import Engine, Limits, Ticket
+from tintype.service.engine.events import Completed, Event, Finished, Preview
+from tintype.service.job import Job, Previews
+from tintype.service.models import Repository
+
+JOBS = [
+    Job(prompt="a red circle", seed=1, steps=4),
+    Job(prompt="a blue square on a green hill", seed=2, steps=3, sampler="dpmpp_2m", guidance_scale=2.0),
+    Job(prompt="a lake", seed=3, steps=5, guidance_scale=1.0, count=2),
+]
+TOLERANCE = 2 / 255  # kernels round differently at another batch size
+
+
+@pytest.fixture(scope="module")
+def repository() -> Iterator[Repository]:
+    with Repository(providers=["cpu"], threads=2) as repository:
+        repository.wait(timeout=120)
+        yield repository
+
+
+def told(repository: Repository, jobs: list[Job], max_batch: int) -> dict[Ticket, list[Event]]:
+    engine = Engine(repository, limits=Limits(max_batch=max_batch))
+    events: dict[Ticket, list[Event]] = {engine.admit(job): [] for job in jobs}
+    while engine.step():
+        pass
+    for ticket, event in engine.collect():
+        events[ticket].append(event)
+    return events
+
+
+def pictures(events: list[Event]) -> list[np.ndarray]:
+    return [e.pixels for e in sorted((e for e in events if isinstance(e, Finished)), key=lambda e: e.index)]
+
+
+def test_company_changes_less_than_can_be_seen(repository: Repository) -> None:
+    """Alone or beside others with other samplers, steps and guidance: the same pictures, to two levels of 255."""
+    together = list(told(repository, JOBS, 4).values())
+    for job, events in zip(JOBS, together, strict=True):
+        (alone,) = told(repository, [job], 1).values()
+        assert isinstance(alone[-1], Completed)
+        assert len(pictures(alone)) == job.count
+        for mine, other in zip(pictures(events), pictures(alone), strict=True):
+            assert np.abs(mine - other).max() <= TOLERANCE
+
+
+def test_the_same_request_makes_the_same_picture(repository: Repository) -> None:
+    """Bit for bit, when nothing differs; another seed makes another picture."""
+    first, again, other = (
+        pictures(events)[0]
+        for seed in (1, 1, 2)
+        for events in told(repository, [Job(prompt="a red circle", seed=seed, steps=2)], 1).values()
+    )
+    assert np.array_equal(first, again)
+    assert np.abs(first - other).max() > 0.05
+
+
+def test_previews_come_near_the_picture(repository: Repository) -> None:
+    """The last preview resembles the picture, at latent resolution."""
+    job = Job(prompt="a red circle", seed=1, steps=6, previews=Previews(every=1))
+    (events,) = told(repository, [job], 1).values()
+    last = [event for event in events if isinstance(event, Preview)][-1].pixels
+    (picture,) = pictures(events)
+    scale = picture.shape[1] // last.shape[1]
+    small = picture.reshape(3, last.shape[1], scale, last.shape[2], scale).mean(axis=(2, 4))
+    assert np.abs(small - last).mean() < 0.15

@@ -1,0 +1,321 @@
+"""The thread of the device, and event loops around it: real time, but little of it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine import DeviceThread, Engine, Limits
+from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
+from tintype.service.engine.mailbox import PREVIEWS, Mailbox
+from tintype.service.errors import GenerationFailed, InvalidField, QueueFull, Unavailable
+from tintype.service.job import Job
+
+from .exact import ExactModel, Shelf, spec
+
+Test = Callable[[DeviceThread, ExactModel], Coroutine[Any, Any, None]]
+
+
+def on_device(test: Test, **limits: int) -> None:
+    """Run `test` against a device whose calls take no time of their own."""
+    model = ExactModel()
+    engine = Engine(Shelf(model), limits=Limits(**limits))  # type: ignore[arg-type]
+
+    async def main() -> None:
+        with DeviceThread(engine) as device:
+            await asyncio.wait_for(test(device, model), 20)
+
+    asyncio.run(main())
+    assert not engine.busy
+    assert not [thread for thread in threading.enumerate() if thread.name == "tintype-device"]
+
+
+async def all_of(device: DeviceThread, prompt: str = "a lake", **job: Any) -> list[Event]:
+    async with aclosing(device.events(Job(prompt=prompt, **job))) as events:
+        return [event async for event in events]
+
+
+async def gone(device: DeviceThread) -> None:
+    """Wait until the engine has let go of everything."""
+    while device._engine.busy:  # noqa: ASYNC110 - a test
+        await asyncio.sleep(0.005)
+
+
+class Gate:
+    """Holds the denoiser's calls until it is opened."""
+
+    def __init__(self, model: ExactModel) -> None:
+        self.entered, self._open = threading.Event(), threading.Event()
+        model.on_call = self._wait
+
+    def _wait(self, name: str, _rows: int) -> None:
+        if name == "denoise":
+            self.entered.set()
+            assert self._open.wait(10)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self.entered.wait, 10)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+def test_a_job_is_told_to_its_event_loop() -> None:
+    """From admission to Completed, in order, and the generator ends."""
+
+    async def test(device: DeviceThread, _model: ExactModel) -> None:
+        events = await all_of(device, steps=3)
+        assert isinstance(events[0], Queued)
+        assert [type(event) for event in events[-2:]] == [Finished, Completed]
+
+    on_device(test)
+
+
+def test_many_at_once_each_hear_of_their_own() -> None:
+    """Twenty jobs at a time: everybody gets the pictures of their own seeds."""
+
+    async def test(device: DeviceThread, _model: ExactModel) -> None:
+        told = await asyncio.gather(*(all_of(device, seed=n, count=1 + n % 3, steps=2) for n in range(20)))
+        for n, events in enumerate(told):
+            seeds = sorted(event.seed for event in events if isinstance(event, Finished))
+            assert seeds == [n + k for k in range(1 + n % 3)]
+
+    on_device(test)
+
+
+def test_refusals_are_raised_at_once() -> None:
+    """Before any event, and nothing stays behind."""
+
+    async def test(device: DeviceThread, _model: ExactModel) -> None:
+        with pytest.raises(InvalidField):
+            await all_of(device, sampler="nothing")
+        assert not device._mailboxes
+
+    on_device(test)
+
+
+def test_closing_the_generator_cancels() -> None:
+    """Whoever stops listening frees what they held before the next step."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        async with aclosing(device.events(Job(prompt="a lake", steps=150))) as events:
+            await anext(events)
+            await gate.reached()
+        gate.open()
+        await gone(device)
+        assert len(model.timesteps) == 1
+        assert not device._mailboxes
+
+    on_device(test)
+
+
+def test_a_cancelled_task_cancels_its_job() -> None:
+    """The way an RPC ends when its caller leaves."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        waiting = asyncio.create_task(all_of(device, steps=150))
+        await gate.reached()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        gate.open()
+        await gone(device)
+        assert len(model.timesteps) == 1
+
+    on_device(test)
+
+
+def test_a_failed_job_is_told_so() -> None:
+    """The last event carries the error, and the next job is served."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        def fail(_name: str, _rows: int) -> None:
+            model.on_call = lambda _name, _rows: None
+            raise RuntimeError("once")
+
+        model.on_call = fail
+        last = (await all_of(device))[-1]
+        assert isinstance(last, Failed)
+        assert isinstance(last.error, GenerationFailed)
+        assert isinstance((await all_of(device))[-1], Completed)
+
+    on_device(test)
+
+
+def test_the_thread_survives_a_fault_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:
+    """What was running is ended with an error, what waits goes on, and it is logged."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        running = asyncio.create_task(all_of(device, seed=1, steps=3, priority=1))
+        await gate.reached()
+        waiting = asyncio.create_task(all_of(device, seed=2, steps=3))
+        await asyncio.sleep(0.01)
+        engine, whole = device._engine, device._engine.step
+
+        def step() -> bool:
+            engine.step = whole  # type: ignore[method-assign]
+            raise ZeroDivisionError("a mistake in the engine")
+
+        engine.step = step  # type: ignore[method-assign]
+        gate.open()
+        last = (await running)[-1]
+        assert isinstance(last, Failed)
+        assert "a mistake in the engine" in str(last.error)
+        assert isinstance((await waiting)[-1], Completed)
+
+    on_device(test, max_batch=1)
+    assert "a mistake in the engine" in caplog.text
+
+
+def test_a_slow_reader_misses_no_picture_and_costs_no_memory() -> None:
+    """Somebody who reads nothing for a while gets the newest progress, every picture and the end."""
+
+    async def test(device: DeviceThread, _model: ExactModel) -> None:
+        async with aclosing(device.events(Job(prompt="a lake", steps=50, count=4, seed=1))) as events:
+            await anext(events)
+            await gone(device)
+            await asyncio.sleep(0.05)
+            rest = [event async for event in events]
+        assert len(rest) <= 4 + 4 + 2
+        assert sorted(event.seed for event in rest if isinstance(event, Finished)) == [1, 2, 3, 4]
+        assert {(event.index, event.step) for event in rest if isinstance(event, Progress)} == {
+            (k, 50) for k in range(4)
+        }
+        assert isinstance(rest[-1], Completed)
+
+    on_device(test)
+
+
+def test_mailboxes_keep_the_newest_previews() -> None:
+    """What waits of previews is bounded for each picture; order stays."""
+
+    async def main() -> None:
+        box, pixels = Mailbox(), np.zeros((3, 1, 1), np.float32)
+        box.put([Preview(n % 2, n // 2, n // 2, pixels) for n in range(40)])
+        kept = [await box.get() for _ in range(len(box))]
+        assert [(e.index, e.number) for e in kept if isinstance(e, Preview)] == [
+            (k, n) for n in range(20 - PREVIEWS, 20) for k in (0, 1)
+        ]
+
+    asyncio.run(main())
+
+
+def test_draining_lets_running_jobs_end() -> None:
+    """New ones are refused, those there get their pictures, and drain returns when the last is done."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        running = asyncio.create_task(all_of(device))
+        await gate.reached()
+        drained = asyncio.create_task(device.drain(10))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable):
+            await all_of(device)
+        assert not drained.done()
+        gate.open()
+        await drained
+        assert isinstance((await running)[-1], Completed)
+
+    on_device(test)
+
+
+def test_draining_ends_what_takes_longer_than_its_grace() -> None:
+    """They are told to come again elsewhere."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        running = asyncio.create_task(all_of(device, steps=150))
+        await gate.reached()
+        began = time.monotonic()
+        await device.drain(0.05)
+        assert time.monotonic() - began < 5
+        gate.open()
+        last = (await running)[-1]
+        assert isinstance(last, Failed)
+        assert isinstance(last.error, Unavailable)
+
+    on_device(test)
+
+
+def test_an_idle_device_drains_at_once() -> None:
+    """Nothing to wait for."""
+
+    async def test(device: DeviceThread, _model: ExactModel) -> None:
+        began = time.monotonic()
+        await device.drain(10)
+        assert time.monotonic() - began < 5
+
+    on_device(test)
+
+
+def test_closing_ends_everything() -> None:
+    """Also with jobs inside: they hear of it, and the thread is gone (on_device checks it)."""
+    model = ExactModel()
+
+    async def main() -> None:
+        device = DeviceThread(Engine(Shelf(model)))  # type: ignore[arg-type]
+        gate = Gate(model)
+        running = asyncio.create_task(all_of(device, steps=150))
+        await gate.reached()
+        threading.Timer(0.02, gate.open).start()
+        await asyncio.to_thread(device.close)
+        last = (await running)[-1]
+        assert isinstance(last, Failed)
+        assert isinstance(last.error, Unavailable)
+
+    asyncio.run(main())
+
+
+def test_a_model_that_loads_is_noticed() -> None:
+    """An idle thread looks again while somebody waits for a model."""
+    model = ExactModel(spec())
+    shelf = Shelf(model)
+    shelf.absent.add("exact")
+
+    async def main() -> None:
+        with DeviceThread(Engine(shelf)) as device:  # type: ignore[arg-type]
+            waiting = asyncio.create_task(all_of(device))
+            await asyncio.sleep(0.05)
+            shelf.absent.clear()
+            assert isinstance((await asyncio.wait_for(waiting, 10))[-1], Completed)
+
+    asyncio.run(main())
+
+
+def test_an_idle_device_sleeps() -> None:
+    """Without jobs the thread takes no turns at all."""
+
+    async def test(device: DeviceThread, _model: ExactModel) -> None:
+        await all_of(device)
+        await asyncio.sleep(0.05)
+        turns, whole = [], device._turn
+        device._turn = lambda: turns.append(1) or whole()  # type: ignore[method-assign, func-returns-value]
+        await asyncio.sleep(0.1)
+        assert not turns
+
+    on_device(test)
+
+
+def test_errors_of_the_queue_reach_the_caller() -> None:
+    """QueueFull is raised where the job was brought."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        jobs = [asyncio.create_task(all_of(device, seed=1))]
+        await gate.reached()
+        jobs.append(asyncio.create_task(all_of(device, seed=2)))
+        await asyncio.sleep(0.01)
+        with pytest.raises(QueueFull):
+            await all_of(device, seed=3)
+        gate.open()
+        assert all(isinstance(events[-1], Completed) for events in await asyncio.gather(*jobs))
+
+    on_device(test, queue=1)

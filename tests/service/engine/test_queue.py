@@ -1,0 +1,197 @@
+"""The door of the engine: room, deadlines, places in the queue and what is said of the time to come."""
+
+import pytest
+
+from tintype.service.engine import Limits
+from tintype.service.engine.events import Completed, Failed, Queued
+from tintype.service.errors import DeadlineExceeded, InvalidField, QueueFull, Unavailable
+
+from .exact import Bench
+
+
+def measured(**limits: float) -> Bench:
+    """A bench that has made one picture: encode 0.5 s, a call 1 s, decode 2 s."""
+    bench = Bench(**{"max_batch": 1, **limits})
+    bench.admit(steps=3)
+    bench.run()
+    return bench
+
+
+def places(bench: Bench, ticket: object) -> list[int]:
+    return [event.position for event in bench.of(ticket, Queued)]  # type: ignore[arg-type]
+
+
+def test_as_many_wait_as_may() -> None:
+    """The next is refused at once, with the time until a place is free; when it is, the next is taken."""
+    bench = measured(queue=2)
+    bench.admit(steps=3)
+    bench.step()  # it runs, and waits no more
+    bench.admit(steps=3)
+    bench.admit(steps=3)
+    with pytest.raises(QueueFull, match="2 requests wait") as caught:
+        bench.admit(steps=3)
+    assert caught.value.retry_after == pytest.approx(3 * 1.0 + 2.0)
+    bench.clock.now -= caught.value.retry_after  # what it takes is what was said
+    before = bench.clock.now
+    bench.step(4)
+    assert bench.clock.now - before == caught.value.retry_after
+    bench.step()
+    assert bench.admit(steps=3)
+
+
+def test_nobody_guesses_a_delay() -> None:
+    """Before anything was measured, no time is named."""
+    bench = Bench(queue=1, max_batch=1)
+    bench.admit()
+    bench.step()
+    bench.admit()
+    with pytest.raises(QueueFull) as caught:
+        bench.admit()
+    assert caught.value.retry_after is None
+
+
+def test_a_refused_job_leaves_no_trace() -> None:
+    """After a refusal the queue is as before, and the refused job's caller has no share."""
+    bench = measured()
+    with pytest.raises(DeadlineExceeded):
+        bench.admit(steps=3, deadline=bench.clock.now + 1, caller="hasty")
+    assert not bench.engine.busy
+    assert not bench.step()
+
+
+def test_what_can_never_be_in_time_is_refused_at_once() -> None:
+    """With the time that it takes here, measured, and the time that there is."""
+    bench = measured()
+    with pytest.raises(DeadlineExceeded, match=r"takes about 5.5 s, and the deadline is in 5 s"):
+        bench.admit(steps=3, deadline=bench.clock.now + 5)
+    ticket = bench.admit(steps=3, deadline=bench.clock.now + 6)
+    bench.run()
+    assert bench.of(ticket, Completed)
+
+
+def test_what_would_be_late_behind_others_may_come_back() -> None:
+    """Refused as a matter of the queue, with the delay after which it would be in time."""
+    bench = measured()
+    bench.admit(steps=3)
+    with pytest.raises(QueueFull, match="would be done in about 11 s, and the deadline is in 8 s") as caught:
+        bench.admit(steps=3, deadline=bench.clock.now + 8)
+    assert caught.value.retry_after == pytest.approx(3)
+    bench.step(4)  # 0.5 + 3 * 1 s later
+    assert bench.admit(steps=3, deadline=bench.clock.now + 8)
+
+
+def test_a_short_job_is_not_refused_for_the_long_one_that_it_overtakes() -> None:
+    """Only those who really go first count against a deadline."""
+    bench = measured()
+    bench.admit(steps=50)
+    ticket = bench.admit(steps=1, deadline=bench.clock.now + 4)
+    bench.run()
+    assert bench.of(ticket, Completed)
+
+
+def test_nobody_is_refused_on_a_guess() -> None:
+    """Before anything was measured a deadline is not judged; but one that has passed is."""
+    bench = Bench()
+    assert bench.admit(deadline=bench.clock.now + 0.001)
+    with pytest.raises(DeadlineExceeded):
+        bench.admit(deadline=bench.clock.now)
+
+
+def test_a_job_past_its_deadline_leaves_before_the_next_step() -> None:
+    """It is told so, no more work is done for it, and others go on."""
+    bench = Bench(max_batch=1)
+    late = bench.admit(steps=9, deadline=bench.clock.now + 3)
+    other = bench.admit(steps=9, seed=3)
+    bench.run()
+    (failed,) = bench.of(late, Failed)
+    assert isinstance(failed.error, DeadlineExceeded)
+    assert "within 3.5 s" in str(failed.error)
+    assert len(bench.model.timesteps) == 3 + 9
+    assert bench.of(other, Completed)
+
+
+def test_places_are_told_when_they_change() -> None:
+    """While it waits: the number of jobs that go first, once for each change; then its steps tell."""
+    bench = Bench(max_batch=1)
+    tickets = [bench.admit(steps=2, seed=n) for n in range(3)]
+    assert [places(bench, t) for t in tickets] == [[0], [1], [2]]
+    bench.run()
+    assert [places(bench, t) for t in tickets] == [[0], [1], [2, 1]]
+
+
+def test_a_job_that_overtakes_moves_the_others_back() -> None:
+    """Places are true: a job of higher priority goes in front and who is behind hears of it at once."""
+    bench = Bench(max_batch=1)
+    bench.admit(steps=5)
+    bench.step(2)
+    waiting = bench.admit(steps=5)
+    bench.admit(steps=5, priority=1)
+    assert places(bench, waiting) == [1, 2]
+
+
+def test_a_cancelled_job_moves_the_others_up() -> None:
+    """Places count living jobs only."""
+    bench = Bench(max_batch=1)
+    first, second, third = (bench.admit(steps=5, seed=n) for n in range(3))
+    bench.engine.cancel(second)
+    bench.step()
+    assert places(bench, third) == [2, 1]
+    assert bench.told[second][-1] == bench.of(second, Failed)[0]
+    assert first in bench.engine._tasks
+
+
+def test_the_wait_is_estimated_and_true() -> None:
+    """The second in line starts when it was told that it would."""
+    bench = measured()
+    bench.admit(steps=4)
+    ticket = bench.admit(steps=4)
+    (queued,) = bench.of(ticket, Queued)
+    assert queued.eta == pytest.approx(0.5 + 4 + 2)
+
+
+def test_estimates_follow_what_is_measured() -> None:
+    """When the machine gets slower, so do the answers."""
+    bench = measured()
+    bench.model.cost["denoise"] = 10.0
+    bench.admit(steps=20)
+    bench.run()
+    bench.admit(steps=1)
+    ticket = bench.admit(steps=2)
+    assert bench.of(ticket, Queued)[0].eta == pytest.approx(10 + 0.5 + 2, rel=0.1)
+
+
+def test_a_measured_long_job_does_not_keep_its_guessed_price() -> None:
+    """Order follows measurements even for jobs that came before the first: a short one still overtakes."""
+    bench = Bench(max_batch=1)
+    long = bench.admit(steps=50)
+    bench.step(4)
+    short = bench.admit(steps=4)
+    bench.run()
+    done = [ticket for ticket, event in bench.log if isinstance(event, Completed)]
+    assert done == [short, long]
+
+
+def test_draining_refuses_new_jobs_and_ends_the_old() -> None:
+    """Those that were taken in are made."""
+    bench = Bench()
+    ticket = bench.admit()
+    bench.engine.drain()
+    with pytest.raises(Unavailable, match="shutting down"):
+        bench.admit()
+    bench.run()
+    assert bench.of(ticket, Completed)
+
+
+@pytest.mark.parametrize("wrong", [{"queue": 0}, {"max_batch": -1}, {"patience": 0}])
+def test_limits_are_checked(wrong: dict[str, int]) -> None:
+    """A limit that can't be meant is refused, by name."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Limits(**wrong)
+
+
+def test_a_wrong_field_is_told_before_the_queue_is_full() -> None:
+    """Who made a mistake is not sent away to make it again later."""
+    bench = Bench(queue=1)
+    bench.admit()
+    with pytest.raises(InvalidField):
+        bench.admit(sampler="nothing")

@@ -1,0 +1,55 @@
+"""What is measured, and the prices made of it."""
+
+import pytest
+
+from tintype.service.engine.plan import Plan, plan
+from tintype.service.engine.stats import TOLERANCE, Average, Stats
+from tintype.service.job import Job
+
+from .exact import SPEC
+
+
+def planned(**job: object) -> Plan:
+    return plan(Job(prompt="a", **job), SPEC)  # type: ignore[arg-type]
+
+
+def test_the_first_measurement_is_forgotten() -> None:
+    """It holds the warming up; from then on the newest weighs a fifth."""
+    average = Average()
+    for value in (100.0, 1.0, 2.0):
+        average.add(value)
+    assert average.value == pytest.approx(1.2)
+
+
+def test_nothing_is_estimated_before_it_was_measured() -> None:
+    """But there is a price, and more work has the higher one."""
+    stats = Stats()
+    small, large = planned(), planned(width=96, height=96)
+    assert stats.call(small.kind, 2) is None
+    assert 0 < stats.price(small).call < stats.price(large).call
+    assert stats.price(planned(guidance_scale=1.0)).call < stats.price(small).call
+
+
+def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
+    """From the nearest that was measured."""
+    stats, made = Stats(), planned()
+    stats.note_call(made, 2, 1.0)
+    stats.note_call(made, 8, 3.0)
+    assert [stats.call(made.kind, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
+
+
+def test_prices_stand_still_while_measurements_flicker() -> None:
+    """Within a quarter nothing changes; beyond, the price follows and the edition tells of it."""
+    stats, made = Stats(), planned()
+    stats.price(made)
+    for _ in range(3):
+        stats.note_call(made, 2, 1.0)
+    price, edition = stats.price(made), stats.edition
+    assert (price.call, price.encode, price.decode) == (1_000_000, 1_000_000, 2_000_000)
+    for seconds in (1.2, 0.9, 1.1, 0.8):
+        stats.note_call(made, 2, seconds)
+    assert (stats.price(made), stats.edition) == (price, edition)
+    for _ in range(20):
+        stats.note_call(made, 2, 1.0 * TOLERANCE * 1.1)
+    assert stats.price(made).call > 1_250_000
+    assert stats.edition > edition

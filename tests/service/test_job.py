@@ -1,0 +1,97 @@
+"""A job can't be built wrong: what needs no model to judge is judged at construction."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.service.errors import InvalidField
+from tintype.service.job import MAX_PROMPT, RANGES, Job, Lora, Output, Previews
+
+
+def test_a_prompt_is_enough() -> None:
+    """Everything else is left to the model, or has the contract's default."""
+    job = Job(prompt="a lake")
+    assert (job.count, job.priority, job.seed, job.steps, job.output.mime_type) == (1, 0, None, None, "image/png")
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_numbers_outside_their_range_are_refused_by_name(name: str) -> None:
+    """Both ends are allowed, what lies beyond is not, and the message says what would be right."""
+    low, high = RANGES[name]
+    extra = {"image": b"png"} if name == "strength" else {}
+    for value in (low, high):
+        assert getattr(Job(prompt="a", **{name: value}, **extra), name) == value
+    for value in (low - 1, high + max(1, high // 1000), float("nan"), float("inf")):
+        with pytest.raises(InvalidField, match=f"{name}: must be") as caught:
+            Job(prompt="a", **{name: value}, **extra)
+        assert caught.value.field == name
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
+def test_an_empty_prompt_is_refused(prompt: str) -> None:
+    """Blanks say nothing."""
+    with pytest.raises(InvalidField, match="prompt: must not be empty"):
+        Job(prompt=prompt)
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+def test_prompts_have_a_limit(name: str) -> None:
+    """32,000 characters pass, one more does not."""
+    fields = {"prompt": "a", name: "a" * MAX_PROMPT}
+    assert Job(**fields)
+    with pytest.raises(InvalidField, match="at most 32000 characters, not 32001") as caught:
+        Job(**fields | {name: "a" * (MAX_PROMPT + 1)})
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize("fields", [{"mask": b"png"}, {"strength": 0.5}, {"strength": 0.0}])
+def test_mask_and_strength_need_an_image(fields: dict[str, float]) -> None:
+    """Without one they mean nothing; a strength of 0 is given too."""
+    with pytest.raises(InvalidField, match="needs image") as caught:
+        Job(prompt="a", **fields)  # type: ignore[arg-type]
+    assert caught.value.field == next(iter(fields))
+
+
+@pytest.mark.parametrize("make", [Output, Previews])
+def test_unknown_types_of_files_are_answered_with_those_there_are(make: type) -> None:
+    """By the field's full name."""
+    with pytest.raises(InvalidField, match="image/png, image/jpeg, image/webp, not 'image/gif'") as caught:
+        make(mime_type="image/gif")
+    assert caught.value.field == f"{make.__name__.lower()}.mime_type"
+
+
+def test_an_adapter_weighs_at_most_four() -> None:
+    """Either way."""
+    assert Lora("pixel", -4).weight == -4
+    with pytest.raises(InvalidField, match=r"loras\.weight: must be -4 to 4, not 5"):
+        Lora("pixel", 5)
+
+
+def test_previews_take_count_or_every() -> None:
+    """Both at once contradict each other."""
+    with pytest.raises(InvalidField, match="count or every, not both"):
+        Previews(count=1, every=1)
+
+
+@given(st.integers(0, 64), st.integers(1, 150))
+def test_as_many_previews_as_asked_are_due(count: int, steps: int) -> None:
+    """Or one after every step but the last, where there are fewer; none after the last, which is the picture."""
+    due = [step for step in range(1, steps + 1) if Previews(count=count).due(step, steps)]
+    assert len(due) == min(count, steps - 1)
+    assert steps not in due
+
+
+@given(st.integers(1, 64), st.integers(2, 150))
+def test_previews_are_spread_evenly(count: int, steps: int) -> None:
+    """Gaps between them, and to both ends, differ by one step at most."""
+    due = [0, *(step for step in range(1, steps) if Previews(count=count).due(step, steps)), steps]
+    gaps = [b - a for a, b in pairwise(due)]
+    assert max(gaps) - min(gaps) <= 1
+
+
+def test_a_preview_after_every_so_many_steps() -> None:
+    """After 3, 6 and 9 of 10; of 9, the last is the picture."""
+    assert [step for step in range(11) if step and Previews(every=3).due(step, 10)] == [3, 6, 9]
+    assert [step for step in range(10) if step and Previews(every=3).due(step, 9)] == [3, 6]
