@@ -138,7 +138,7 @@ def fit_preview(vae: Any, folder: Path) -> Fit:
 
 
 def _verify(pipeline: Any, folder: Path, progress: Progress) -> tuple[verify.Check, ...]:
-    checks = []
+    checks: list[verify.Check] = []
     with progress.stage("comparing components with torch") as notes:
         checks += verify.check_components(pipeline, folder)
         notes.extend(map(str, checks))
