@@ -21,6 +21,7 @@ from . import policy, runner
 from .events import Failed
 from .faults import as_error
 from .limits import Limits
+from .lookup import looked_up
 from .news import News
 from .plan import plan, random_seed
 from .queue import Queue
@@ -153,31 +154,15 @@ class Engine:
                 self._end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival")))
 
     def _look_for_models(self) -> None:
-        """Find out whose model is there; a model that can't be had ends the tasks that wait for it."""
-        found: dict[str, Model | TintypeError | None] = {}
-        for task in self._queue:
-            if task.started:
+        for task, found in looked_up(self._queue, self._repository):
+            if isinstance(found, TintypeError):
+                self._end(task, Failed(found))
                 continue
-            name = task.plan.model
-            if name not in found:
-                found[name] = self._find(name)
-            self._note_model(task, found[name])
-
-    def _find(self, name: str) -> Model | TintypeError | None:
-        try:
-            return self._repository.get(name)
-        except TintypeError as error:
-            return error
-
-    def _note_model(self, task: Task, found: Model | TintypeError | None) -> None:
-        if isinstance(found, TintypeError):
-            self._end(task, Failed(found))
-            return
-        task.model = found
-        if found is None:
-            self._news.loading(task, self._repository.status(task.plan.model))
-        else:
-            task.batch = self._limits.batch(found.spec.provider)
+            task.model = found
+            if found is None:
+                self._news.loading(task, self._repository.status(task.plan.model))
+            else:
+                task.batch = self._limits.batch(found.spec.provider)
 
     def _start(self, unit: Unit) -> None:
         """From its first unit on, a task keeps its model, whatever becomes of it in the repository."""
