@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from .errors import ExportError, Refused
 from .progress import Progress, readable
 from .quiet import quiet
-from .source import find
+from .source import find, on_hub
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .exporter import Result
+    from .source import Source
 
 EXTRAS = ("torch", "diffusers", "transformers", "optimum", "onnx", "onnxruntime")
 PRECISIONS = ("fp32", "fp16")
@@ -64,7 +65,8 @@ def parser() -> argparse.ArgumentParser:
 def _export(arguments: argparse.Namespace) -> Result:
     _check_extras()
     _check_target(arguments.out, force=arguments.force)
-    source = find(arguments.source)
+    progress = Progress(sys.stderr)
+    source = _find(arguments.source, progress)
     name = arguments.name or source.name
     if not NAME.fullmatch(name):
         raise Refused(f"--name {name!r} must be letters, digits, dots, dashes and underscores")
@@ -72,7 +74,14 @@ def _export(arguments: argparse.Namespace) -> Result:
         from .exporter import Options, run  # noqa: PLC0415 - it brings torch
 
     options = Options(name=name, precision=arguments.precision, verify=not arguments.no_verify)
-    return run(source, arguments.out.absolute(), options, Progress(sys.stderr))
+    return run(source, arguments.out.absolute(), options, progress)
+
+
+def _find(location: str, progress: Progress) -> Source:
+    if not on_hub(location):
+        return find(location)
+    with progress.stage(f"asking the hub for {location}"):
+        return find(location)
 
 
 def _check_extras() -> None:

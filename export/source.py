@@ -13,6 +13,7 @@ from typing import Any
 
 from .errors import Refused
 from .families import Family, family_of
+from .quiet import quiet
 
 INDEX = "model_index.json"
 # OWNER/NAME, as the hub allows them.
@@ -36,6 +37,11 @@ class Source:
         return Path(self.location).resolve().name if Path(self.location).is_dir() else self.location.split("/")[-1]
 
 
+def on_hub(location: str) -> bool:
+    """Whether `location` has the form of a hub id, and no file or folder is there."""
+    return bool(HUB_ID.fullmatch(location)) and not Path(location).exists()
+
+
 def find(location: str) -> Source:
     """Look at `location` and return what is there. Raises Refused, with what would be right."""
     path = Path(location).expanduser()
@@ -43,7 +49,7 @@ def find(location: str) -> Source:
         return _described(str(path), _local_index(path), _read(path / "README.md"))
     if path.is_file():
         raise Refused(f"{location} is {_kind_of(path)}, not a folder with a {INDEX}; {_advice(path)}")
-    if HUB_ID.fullmatch(location):
+    if on_hub(location):
         return _described(location, _hub_json(location), _hub_card(location))
     raise Refused(f"{location!r} is neither a folder nor a hub id such as owner/name")
 
@@ -97,7 +103,8 @@ def _download(repository: str, name: str) -> Path:
     )
 
     try:
-        return Path(hf_hub_download(repository, name))
+        with quiet():
+            return Path(hf_hub_download(repository, name))
     except GatedRepoError:
         problem = "must be asked for: accept its terms on the hub, then run `hf auth login`"
     except RepositoryNotFoundError:
