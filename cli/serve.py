@@ -42,6 +42,7 @@ def serve(command: str, config: Any, on_ready: Callable[[str], None] | None = No
     """Serve until a signal, and tell `on_ready` the address; raises what says why the server can't start."""
     server = SERVERS[command]
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {server.section}: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and end are told by the gateway
     import_module(server.module).run(config, **{server.ready: on_ready})
     return 0
 
