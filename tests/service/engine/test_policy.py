@@ -286,6 +286,26 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
     assert unit.rows == tuple(job.rows[0] for job in jobs)
 
 
+@pytest.mark.parametrize(
+    "stranger",
+    [
+        Claim(1, text="154"),
+        Claim(1, kind="other"),
+        Claim(1, ready=False),
+        Claim(1, rows=[Picture(4, alone=True)]),
+        Claim(1, rows=[Picture(1, Phase.DECODE)]),
+        Claim(1, rows=[Picture(0, Phase.DONE)]),
+    ],
+    ids=["text", "model or shape", "not ready", "alone", "decoding", "done"],
+)
+def test_who_can_not_share_is_passed_over(stranger: Claim) -> None:
+    """And those behind still join."""
+    first, last = Claim(0, batch=3), Claim(2)
+    unit = next_unit([first, stranger, last])
+    assert unit is not None
+    assert unit.rows == (first.rows[0], last.rows[0])
+
+
 def test_shares_forget_callers() -> None:
     """A million callers who came once leave nothing behind, be there a lull or not."""
     shares = Shares()
