@@ -195,3 +195,24 @@ def test_a_wrong_field_is_told_before_the_queue_is_full() -> None:
     bench.admit()
     with pytest.raises(InvalidField):
         bench.admit(sampler="nothing")
+
+
+def test_a_caller_pays_exactly_for_what_was_done() -> None:
+    """Encoding, every call, decoding, each at its price: so a job's tag stands still while it runs."""
+    bench = measured()
+    bench.admit(steps=3, count=2, caller="a")
+    bench.admit(steps=50, caller="a")
+    price = bench.engine._stats.price(next(iter(bench.engine._queue)).plan)
+    bench.step(1 + 2 * (3 + 1))
+    assert (price.encode, price.call, price.decode) == (500_000, 1_000_000, 2_000_000)
+    assert bench.engine._queue._shares["a"] == price.encode + 2 * (3 * price.call + price.decode)
+
+
+def test_a_flood_does_not_hold_up_another_caller() -> None:
+    """Somebody with one longer job is served between the many short ones of somebody else."""
+    bench = measured(queue=30)
+    flood = [bench.admit(steps=1, caller="flood", seed=n) for n in range(20)]
+    late = bench.admit(steps=6, caller="late")
+    bench.run()
+    done = [ticket for ticket, event in bench.log if isinstance(event, Completed)]
+    assert 1 <= done.index(late) - done.index(flood[0]) <= 4
