@@ -95,7 +95,7 @@ def unet_graph(unet: UNet2DConditionModel) -> Graph:
     config = unet.config
     inputs = {
         "sample": torch.randn(2, config.in_channels, config.sample_size, config.sample_size),
-        "timestep": torch.tensor([500, 20]),
+        "timestep": torch.tensor([500.0, 20.0]),
         "encoder_hidden_states": torch.randn(2, 32, config.cross_attention_dim),
     }
     axes = {

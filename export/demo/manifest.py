@@ -28,7 +28,7 @@ def write_manifest(folder: Path, components: Components, defaults: dict[str, Any
         "family": "sd",
         "prediction": "v",
         "native_sizes": [[256, 256]],
-        "sizes_multiple": PATCH * SHRINK * UNET_MULTIPLE,
+        "size_multiple": PATCH * SHRINK * UNET_MULTIPLE,
         "latent_channels": components.basis.shape[1],
         "downscale": PATCH * SHRINK,
         "scaling_factor": 1.0,

@@ -44,6 +44,8 @@ class Painter:
             part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=providers)
             for part in PARTS
         }
+        kinds = {entry.name: entry.type for entry in self._sessions["unet"].get_inputs()}
+        self._time = np.int64 if kinds["timestep"] == "tensor(int64)" else np.float32
         self._tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.manifest = json.loads((folder / MANIFEST).read_text())
         self.defaults = self.manifest["defaults"]
@@ -69,7 +71,7 @@ class Painter:
         return self._sessions["text_encoder"].run(["last_hidden_state"], {"input_ids": ids})[0]
 
     def _v(self, x: Floats, timestep: int, embeds: Floats) -> Floats:
-        feed = {"sample": x, "timestep": np.full(len(x), timestep, np.int64), "encoder_hidden_states": embeds}
+        feed = {"sample": x, "timestep": np.full(len(x), timestep, self._time), "encoder_hidden_states": embeds}
         return self._sessions["unet"].run(None, feed)[0]
 
     def _decode(self, latents: Floats) -> Floats:
