@@ -37,6 +37,8 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "deis": ("DEISMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
+# Those whose classes do not know rescale_betas_zero_snr, and would sample such a model as if it were another.
+DEAF = ("plms", "heun", "lms", "deis")
 SCHEDULED = ("euler", "dpmpp_2m", "unipc")
 PROMPT = "A serene mountain lake at sunset"
 NEGATIVE = "blurry, low quality"
@@ -49,6 +51,15 @@ def job(**settings: Any) -> Job:
     )
 
 
+def theirs(sampler: str, noise: dict[str, Any], **options: Any) -> Any:
+    """Return diffusers' sampler of the model whose own settings are `noise`; "" is the model's own."""
+    name, settings = SAMPLERS[sampler] if sampler else (noise["_class_name"], {})
+    made = getattr(diffusers, name).from_config(noise, **settings, **options)
+    if sampler in DEAF and noise.get("rescale_betas_zero_snr"):
+        made.alphas_cumprod = diffusers.EulerDiscreteScheduler.from_config(noise).alphas_cumprod
+    return made
+
+
 @pytest.fixture
 def drawn(pair: Callable[[str], Any]) -> Callable[..., tuple[Any, Any]]:
     """Give what draws a job on both sides; diffusers with its class for `sampler`, from the model's own settings."""
@@ -57,12 +68,7 @@ def drawn(pair: Callable[[str], Any]) -> Callable[..., tuple[Any, Any]]:
         ours = pair(model)
         if job.sampler == "lms":
             pytest.importorskip("scipy", reason="diffusers integrates LMS with it")
-        if job.sampler:
-            name, settings = SAMPLERS[job.sampler]
-            ours.pipeline.scheduler = getattr(diffusers, name).from_config(ours.training_noise, **settings, **options)
-        else:
-            own = ours.training_noise["_class_name"]
-            ours.pipeline.scheduler = getattr(diffusers, own).from_config(ours.training_noise)
+        ours.pipeline.scheduler = theirs(job.sampler, ours.training_noise, **options)
         return ours.studio.draw(job), by_diffusers(ours.pipeline, job)
 
     return both
