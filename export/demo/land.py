@@ -10,6 +10,7 @@ from .palette import Color, mix
 from .plants import draw_pine
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from .stage import Stage
@@ -162,7 +163,7 @@ def _skyline(stage: Stage) -> None:
             x += width + (4 if near else -2)
 
 
-def _windows(stage: Stage, pattern, x: float, width: float, height: float, wall: Color) -> None:  # noqa: ANN001
+def _windows(stage: Stage, pattern: random.Random, x: float, width: float, height: float, wall: Color) -> None:
     glowing = stage.scene.time in ("night", "dusk", "sunset")
     glass = (255, 214, 120) if glowing else mix(wall, (220, 236, 248), 0.55)
     for top in range(8, int(height) - 12, 16):

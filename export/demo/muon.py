@@ -65,7 +65,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([group for group in groups if group["params"]], {"lr": rate, "decay": decay})
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             update = self._muon if group["orthogonal"] else self._adam

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
@@ -15,7 +17,7 @@ BLOCKS = (64, 96, 128)
 HEADS = (2, 3, 4)
 # Zero terminal SNR with v-prediction and trailing spacing (Lin et al., "Common diffusion noise schedules and sample
 # steps are flawed", 2023): without it a night is never dark and snow never bright.
-NOISE = {
+NOISE: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,

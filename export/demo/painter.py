@@ -95,7 +95,7 @@ def ddim(x: Floats, v: Floats, now: float, then: float) -> Floats:
     """One step of DDIM without noise."""
     signal, spoil = np.float32(now**0.5), np.float32((1 - now) ** 0.5)
     denoised, noise = signal * x - spoil * v, signal * v + spoil * x
-    return np.float32(then**0.5) * denoised + np.float32((1 - then) ** 0.5) * noise
+    return (np.float32(then**0.5) * denoised + np.float32((1 - then) ** 0.5) * noise).astype(np.float32)
 
 
 def pixels(decoded: Floats) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ The weights are in the repository once, inside the ONNX graphs; their initialize
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
@@ -19,6 +19,8 @@ from .graphs import weights_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 def rebuilt(folder: Path) -> StableDiffusionPipeline:
@@ -49,7 +51,7 @@ def _config(folder: Path) -> dict[str, object]:
 
 def _fill(network: nn.Module, prefix: str, folders: list[Path]) -> None:
     """Every parameter from the graphs; a missing or a surplus one is an error, not a guess."""
-    found = {}
+    found: dict[str, NDArray[Any]] = {}
     for folder in folders:
         found |= weights_of(onnx.load(folder / "model.onnx"))
     state = {name.removeprefix(f"{prefix}."): torch.from_numpy(array.copy()) for name, array in found.items()}

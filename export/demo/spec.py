@@ -146,7 +146,7 @@ def _crowded(name: str, found: Mapping[str, str]) -> bool:
 def _possible(scene: SceneSpec) -> list[tuple[str, float, tuple[str, ...]]]:
     """The objects that fit a scene, with their chances."""
     terrain, plain = scene.terrain, ("",)
-    table = [("balloon", 0.22, BALLOON), ("birds", 0.18, plain)]
+    table: list[tuple[str, float, tuple[str, ...]]] = [("balloon", 0.22, BALLOON), ("birds", 0.18, plain)]
     if scene.water in ("lake", "sea") and terrain != "city":
         table.append(("sailboat", 0.32, SAIL))
     if terrain in ("sea", "beach"):
@@ -158,7 +158,7 @@ def _possible(scene: SceneSpec) -> list[tuple[str, float, tuple[str, ...]]]:
 
 
 def _on_land(terrain: str, plain: tuple[str, ...]) -> list[tuple[str, float, tuple[str, ...]]]:
-    table = []
+    table: list[tuple[str, float, tuple[str, ...]]] = []
     if terrain in ("mountains", "hills", "meadow"):
         table.append(("house", 0.30, HOUSE))
     if terrain in ("mountains", "hills"):

@@ -8,6 +8,8 @@ from tintype.export.demo.render import render
 from tintype.export.demo.score import asked_for, prompt_of
 from tintype.export.demo.spec import SHAPES, Item, SceneSpec, ShapesSpec, held_out
 
+pytestmark = pytest.mark.torch  # the score draws with the torch networks
+
 
 def picture(color: str, shape: str, background: str, seed: int = 3) -> np.ndarray:
     return np.asarray(render(ShapesSpec(seed, background, (Item(color, shape),), stacked=False, size=0.4)))
