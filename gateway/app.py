@@ -1,6 +1,6 @@
 """The REST gateway as an application: what is served where.
 
-Every dialect's paths come from its row in `DIALECTS`; all else is listed in `_routes`.
+Which dialect has which path is `dialects.bound`'s to say; all else is listed in `_routes`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Litestar, Request, Response, get, post, route
-from litestar.exceptions import HTTPException
 
-from .dialects import DEFAULT, DIALECTS
+from .config import SHARING, GatewayConfig
+from .dialects import DIALECTS, bound
 from .dialects.openai_models import render_model, render_models
 from .envelope import Envelope
-from .errors import BadRequest, BodyTooLarge, Fault, GatewayError, NoSuchMethod, NoSuchPath
+from .failures import Failures
 from .files import LocalStore, Store
 from .generation import JSON, Gateway, generate
 from .names import Names
 from .openapi import document
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from litestar.handlers import HTTPRouteHandler
 
     from .client import ImageClient
-    from .config import GatewayConfig
     from .dialects import Dialect
 
 log = logging.getLogger(__name__)
@@ -46,9 +45,10 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     """
     store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
     gateway = Gateway(config, client, store, Names(config.aliases, config.strict_models))
+    dialects = bound(config.dialect)
     app = Litestar(
-        [*(_images(gateway, dialect) for dialect in DIALECTS.values()), *_routes(gateway)],
-        exception_handlers={GatewayError: _failed, HTTPException: _refused, Exception: _broken},
+        [*_images(gateway, dialects), *_routes(gateway, dialects)],
+        exception_handlers=Failures(dialects, DIALECTS[config.dialect]).handlers(),
         request_max_body_size=config.max_body,
         openapi_config=None,
         logging_config=None,
@@ -58,25 +58,34 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     return app
 
 
-def _images(gateway: Gateway, dialect: Dialect) -> HTTPRouteHandler:
-    @post(list(dialect.paths), name=f"images:{dialect.name}", status_code=200)
+def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
+    return [
+        _spoken(gateway, dialect, [path for path, has in dialects.items() if has is dialect])
+        for dialect in DIALECTS.values()
+    ]
+
+
+def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
+    @post(paths, name=f"images:{dialect.name}", status_code=200)
     async def images(request: AnyRequest) -> Response[bytes]:
         return await generate(gateway, dialect, request)
 
     return images
 
 
-def _routes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    return [*_models(gateway), _files(gateway), *_probes(gateway), *_about()]
+def _routes(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
+    return [*_models(gateway), _files(gateway), *_probes(gateway), *_about(gateway, dialects)]
 
 
 def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
-    @get(["/v1/models", "/models"])
+    bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
+
+    @get([f"{base}/models" for base in bases])
     async def models() -> Response[bytes]:
         return _json(render_models(await gateway.client.models()))
 
     # Names may contain slashes.
-    @get(["/v1/models/{name:path}", "/models/{name:path}"])
+    @get([f"{base}/models/{{name:path}}" for base in bases])
     async def model(request: AnyRequest) -> Response[bytes]:
         name = gateway.names.resolve(str(request.path_params["name"]).lstrip("/"))
         return _json(render_model(await gateway.client.model(name)))
@@ -85,11 +94,9 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:
-    @route("/files/{name:str}", http_method=["GET", "HEAD"])
+    @route("/files/{access:str}/{name:str}", http_method=["GET", "HEAD"])
     async def file(request: AnyRequest) -> Response[bytes]:
-        query = request.query_params
-        name = str(request.path_params["name"])
-        content = await gateway.store.open(name, query.get("expires", ""), query.get("signature", ""))
+        content = await gateway.store.open(str(request.path_params["name"]), str(request.path_params["access"]))
         headers = {
             "etag": content.etag,
             "cache-control": f"private, max-age={content.remaining}, immutable",
@@ -116,14 +123,17 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
     return [livez, readyz]
 
 
-def _about() -> list[HTTPRouteHandler]:
+def _about(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
     endpoints = {
-        "images": [path for dialect in DIALECTS.values() for path in dialect.paths],
+        "images": {path: dialect.name for path, dialect in dialects.items()},
         "models": "/v1/models",
         "description": "/openapi.json",
         "health": ["/livez", "/readyz"],
     }
-    landing, description = _encoded({"name": "tintype", "endpoints": endpoints}), _encoded(document())
+    landing, description = (
+        _encoded({"name": "tintype", "endpoints": endpoints}),
+        _encoded(document(gateway.config.dialect)),
+    )
 
     @route("/", http_method=["GET", "HEAD"])
     async def about() -> Response[bytes]:
@@ -140,35 +150,8 @@ def _encoded(body: Any) -> bytes:
     return msgspec.json.encode(body)
 
 
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(_encoded(body), status_code=status, media_type=JSON, headers=headers)
-
-
-def _failed(request: AnyRequest, error: GatewayError) -> Response[bytes]:
-    """Answer an error of ours in the dialect of its path."""
-    dialect = next((d for d in DIALECTS.values() if request.scope["path"] in d.paths), DEFAULT)
-    failure = dialect.error(error)
-    allow = {"allow": error.allow} if isinstance(error, NoSuchMethod) else {}
-    return _json(failure.body, failure.status, failure.headers | allow)
-
-
-def _refused(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """Answer what the router has refused."""
-    path, method = request.scope["path"][:200], request.method
-    if error.status_code == 404:
-        return _failed(request, NoSuchPath(f"There is nothing at {path}."))
-    if error.status_code == 405:
-        allow = (error.headers or {}).get("allow", "")
-        return _failed(request, NoSuchMethod(f"{path} does not take {method}, but {allow}.", allow))
-    if error.status_code == 413:
-        return _failed(request, BodyTooLarge(f"The body has more than {request.app.request_max_body_size} bytes."))
-    return _failed(request, BadRequest(error.detail) if error.status_code < 500 else Fault())
-
-
-def _broken(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """Answer a mistake of ours."""
-    log.error("%s: unexpected %s", request.state.request_id, type(error).__name__, exc_info=error)
-    return _failed(request, Fault())
+def _json(body: Any, status: int = 200) -> Response[bytes]:
+    return Response(_encoded(body), status_code=status, media_type=JSON)
 
 
 @asynccontextmanager

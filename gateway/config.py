@@ -16,7 +16,13 @@ USUAL_NAMES = (
     "gpt-image-1-mini",
     "gpt-image-1.5",
     "gpt-image-2",
+    "Playground v3",
+    "FLUX.1 [schnell]",
+    "Ideogram",
+    "Stable Diffusion",
 )
+# Dialects whose vendors document the paths `/v1/images/generations` and `/images/generations`.
+SHARING = ("openai", "apipie", "aqueduct")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +47,17 @@ class GatewayConfig:
         default_factory=lambda: dict.fromkeys(USUAL_NAMES, "*"),
         metadata={"help": "model names that clients send = ours; * is the default model"},
     )
+    dialect: str = field(
+        default="openai",
+        metadata={"help": f"vendor whose JSON is spoken on /v1/images/generations: {', '.join(SHARING)}"},
+    )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
 
     def __post_init__(self) -> None:
         for name in ("timeout", "url_ttl", "store_bytes", "max_body"):
             if not getattr(self, name) > 0:
                 raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.dialect not in SHARING:
+            raise StartError(f"dialect must be one of {', '.join(SHARING)}, not {self.dialect!r}")
         if self.public_url and not self.public_url.startswith(("http://", "https://")):
             raise StartError(f"public_url must begin with http:// or https://, not {self.public_url!r}")

@@ -20,6 +20,7 @@ log = logging.getLogger("tintype.gateway.access")
 
 # A client's own id is taken over if it can't do harm in headers and logs.
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_SIGNED = re.compile(r"/files/[^/]*/")
 
 
 class Envelope:
@@ -65,6 +66,7 @@ def _headers(request_id: str, seconds: float) -> list[tuple[bytes, bytes]]:
 
 
 def _log(scope: Any, request_id: str, status: int, seconds: float) -> None:
-    """Log one line; the path as it came, still percent-encoded and without the query, where links have signatures."""
+    """Log one line; the path as it came, still percent-encoded, without the query and the signatures of links."""
     path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
+    path = _SIGNED.sub("/files/-/", path)
     log.info("%s %s %s %d %.0f ms", request_id, scope["method"], path, status, seconds * 1000)

@@ -3,7 +3,7 @@
 Rules:
 - A name is 128 random bits and the type's extension; nothing that doesn't look like that is ever opened.
 - A link is signed and carries its expiry, and needs no other credential. The key lies beside the files, so that links
-  outlive a restart.
+  outlive a restart. It has no query: clients take the file's type from its end, and `&` would be mangled in HTML.
 - A file's modification time is its expiry: what is old can be seen without a database, and is really deleted.
 - When the space is used up, the oldest go first.
 - All pictures of one request are kept, or none; a file appears under its name when it is complete.
@@ -68,8 +68,8 @@ class Store(Protocol):
     def url(self, stored: Stored, base: str) -> str:
         """Return the link of a kept file; `base` is the gateway's own URL, without a slash at the end."""
 
-    async def open(self, name: str, expires: str, signature: str) -> Content:
-        """Return what a link leads to. Raises NoSuchFile."""
+    async def open(self, name: str, access: str) -> Content:
+        """Return what a link leads to; `access` is the part of it before the name. Raises NoSuchFile."""
 
     async def sweep(self) -> int:
         """Delete what has expired and return how many files that were."""
@@ -106,10 +106,11 @@ class LocalStore:
 
     def url(self, stored: Stored, base: str) -> str:
         """Return the link of a kept file."""
-        return f"{base}/files/{stored.name}?expires={stored.expires}&signature={self._sign(stored)}"
+        return f"{base}/files/{stored.expires}-{self._sign(stored)}/{stored.name}"
 
-    async def open(self, name: str, expires: str, signature: str) -> Content:
+    async def open(self, name: str, access: str) -> Content:
         """Return what a link leads to. Raises NoSuchFile: for a bad name, a bad signature, or after expiry."""
+        expires, _, signature = access.partition("-")
         if not _NAME.fullmatch(name) or not _EXPIRES.fullmatch(expires):
             raise NoSuchFile
         stored = Stored(name, int(expires))

@@ -104,7 +104,7 @@ async def _ask(gateway: Gateway, call: Call, request_id: str) -> tuple[pb.Genera
         call.request.model = call.request.model if fallback is None else fallback
         for wish in unmet:
             call.request.ClearField(wish)
-            dropped.append(call.names.get(wish, wish))
+            dropped += [call.names.get(wish, wish)] if wish not in call.unasked else []
 
 
 def _unmet(call: Call, error: ServiceError) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .dialects import DEFAULT, DIALECTS
+from .dialects import DIALECTS, bound
 from .dialects.openai_types import ModelList, ModelObject
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ JSON = "application/json"
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def document() -> dict[str, Any]:
-    """Return the description as JSON values."""
-    paths = {path: {"post": _images(dialect)} for dialect in DIALECTS.values() for path in dialect.paths}
+def document(shared: str) -> dict[str, Any]:
+    """Return the description as JSON values; `shared` names the dialect that has the shared paths."""
+    paths = {path: {"post": _images(dialect)} for path, dialect in bound(shared).items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tintype", "version": _version(), "description": "Self-hosted image generation."},
-        "paths": paths | _models() | _files(),
+        "paths": paths | _models(DIALECTS[shared]) | _files(),
         "components": {"schemas": _schemas()},
     }
 
@@ -40,8 +40,8 @@ def _images(dialect: Dialect) -> dict[str, Any]:
     }
 
 
-def _models() -> dict[str, Any]:
-    failure = {"description": "What went wrong", "content": _content(DEFAULT.error_type)}
+def _models(dialect: Dialect) -> dict[str, Any]:
+    failure = {"description": "What went wrong", "content": _content(dialect.error_type)}
     name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "/v1/models": {
@@ -63,12 +63,15 @@ def _models() -> dict[str, Any]:
 def _files() -> dict[str, Any]:
     text = {"type": "string"}
     parameters = [
+        {"name": "access", "in": "path", "required": True, "schema": text},
         {"name": "name", "in": "path", "required": True, "schema": text},
-        {"name": "expires", "in": "query", "required": True, "schema": text},
-        {"name": "signature", "in": "query", "required": True, "schema": text},
     ]
     responses = {"200": {"description": "The picture", "content": {"image/*": {}}}, "404": {"description": "Gone"}}
-    return {"/files/{name}": {"get": {"summary": "Fetch a result", "parameters": parameters, "responses": responses}}}
+    return {
+        "/files/{access}/{name}": {
+            "get": {"summary": "Fetch a result", "parameters": parameters, "responses": responses}
+        }
+    }
 
 
 def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:

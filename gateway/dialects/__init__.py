@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from . import openai
+from . import agent_ai, apipie, aqueduct, openai, oxen
 from .dialect import Call, Dialect, Failure
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (openai.DIALECT,)}
+_ALL = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT, agent_ai.DIALECT, oxen.DIALECT)
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
 
-# Speaks on paths that belong to no dialect: its error shape is what most clients read.
-DEFAULT = DIALECTS["openai"]
+# Paths that several vendors document, with defaults that contradict each other: one dialect has them.
+SHARED = frozenset(openai.PATHS)
 
-__all__ = ["DEFAULT", "DIALECTS", "Call", "Dialect", "Failure"]
+
+def bound(shared: str) -> dict[str, Dialect]:
+    """Return the dialect of every path: those that it documents, and the same below `/NAME`.
+
+    `shared` names the dialect that has the shared paths.
+    """
+    prefixed = {f"/{name}{path}": dialect for name, dialect in DIALECTS.items() for path in dialect.paths}
+    own = {path: dialect for dialect in _ALL for path in dialect.paths if path not in SHARED}
+    return dict.fromkeys(openai.PATHS, DIALECTS[shared]) | own | prefixed
+
+
+__all__ = ["DIALECTS", "SHARED", "Call", "Dialect", "Failure", "bound"]

@@ -37,8 +37,8 @@ class Call:
     `request` is what is sent; what the service can't grant leaves it. `links` says that pictures are answered as URLs,
     else as base64. `names` maps fields of the contract to the keys that this client used for them; a field that is not
     in it has its own name. `ignored` are the keys that nobody knows. `wishes` are fields of the contract that a vendor
-    takes from everybody: where the model has no such thing, it is asked without. `echo` are values that the answer
-    repeats.
+    takes from everybody: where the model has no such thing, it is asked without; those in `unasked` are the vendor's
+    default, and nobody is told. `echo` are values that the answer repeats.
     """
 
     request: pb.GenerateImagesRequest
@@ -46,6 +46,7 @@ class Call:
     names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     wishes: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
     echo: Mapping[str, str] = field(default_factory=dict)
 
 

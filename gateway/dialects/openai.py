@@ -7,35 +7,37 @@ OpenAI's own schema knows: strict clients fail on others.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import UNSET
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..errors import EmptyPrompt, GatewayError, InvalidValue, NotServed
+from ..errors import GatewayError, InvalidValue, NotServed
 from .dialect import Call, Dialect, Failure
+from .geometry import of_ratio, of_size
 from .openai_types import ErrorBody, ErrorResponse, ImagesRequest, ImagesResponse, InputDetails, Picture, Usage
-from .reading import read, unknown
+from .reading import check_prompt, read, unknown
+from .retrying import retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+Number = TypeVar("Number", int, float)
 
 PATHS = ("/v1/images/generations", "/images/generations")
 
 # Fields of the contract whose JSON key has another name.
 NAMES = {
     "count": "n",
-    "width": "size",
-    "height": "size",
     "output.mime_type": "output_format",
     "output.quality": "output_compression",
     "output.alpha": "background",
     "caller": "user",
 }
-# Two keys for one thing: the second is what other servers call it.
-TWINS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("user", "safety_identifier"))
+# Two keys for one thing: the second is what other servers and clients call it.
+NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("guidance_scale", "cfg"))
+TWINS = (*NUMBERS, ("user", "safety_identifier"))
 # Presets that OpenAI takes for any model; ours may have others, or none.
 WISHES = ("quality", "style")
 # Models whose clients read `b64_json` and nothing else.
@@ -61,18 +63,15 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "MODEL_BROKEN": (INVALID, "model_broken"),
     "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
     "STORE_FULL": (SERVER, "insufficient_storage"),
+    "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),
 }
 # status: type, code; 5xx without a row are the server's, the rest the request's
 BY_STATUS: dict[int, tuple[str, str | None]] = {429: ("requests", "rate_limit_exceeded"), 504: (SERVER, "timeout")}
-# The SDKs repeat all 5xx and 429 twice, and would have each picture made three times: not where it is of no use.
-RETRIED_IN_VAIN = {500, 501, 504, 507}
 
 
 def parse(body: Mapping[str, Any]) -> Call:
     """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
-    prompt = body.get("prompt")
-    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
-        raise EmptyPrompt
+    check_prompt(body)
     asked = read(ImagesRequest, body)
     _refuse(asked)
     return Call(
@@ -107,16 +106,7 @@ def error(exc: GatewayError) -> Failure:
     fallback = BY_STATUS.get(exc.status, (SERVER if exc.status >= 500 else INVALID, None))
     kind, code = BY_REASON.get(exc.reason, fallback)
     body = ErrorResponse(ErrorBody(message=exc.message, type=kind, param=exc.param, code=code))
-    return Failure(exc.status, _headers(exc), body)
-
-
-def _headers(exc: GatewayError) -> dict[str, str]:
-    if exc.retry_after is not None:
-        seconds = max(1, math.ceil(exc.retry_after))
-        return {"retry-after": str(seconds), "retry-after-ms": str(math.ceil(exc.retry_after * 1000))}
-    if exc.status in RETRIED_IN_VAIN or exc.status == 429:
-        return {"x-should-retry": "false"}
-    return {}
+    return Failure(exc.status, retry_headers(exc), body)
 
 
 def _refuse(asked: ImagesRequest) -> None:
@@ -127,14 +117,14 @@ def _refuse(asked: ImagesRequest) -> None:
         raise NotServed("image", "is not served yet: leave it out")
     if asked.background == "transparent" and asked.output_format == "jpeg":
         raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")
-    for key, twin in TWINS[:2]:
+    for key, twin in NUMBERS:
         one, other = getattr(asked, key), getattr(asked, twin)
         if None not in (one, other) and one != other:
             raise InvalidValue(twin, f"contradicts '{key}', which is {one}: give one of them")
 
 
 def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
-    width, height = _size(asked.size)
+    width, height = _sides(asked)
     return pb.GenerateImagesRequest(
         model=asked.model,
         prompt=asked.prompt,
@@ -142,8 +132,8 @@ def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
         count=asked.n,
         width=width,
         height=height,
-        steps=asked.steps if asked.steps is not None else asked.num_inference_steps,
-        guidance_scale=asked.guidance_scale if asked.guidance_scale is not None else asked.cfg_scale,
+        steps=_first(asked.steps, asked.num_inference_steps),
+        guidance_scale=_first(asked.guidance_scale, asked.cfg_scale, asked.cfg),
         sampler=asked.sampler,
         schedule=asked.schedule,
         seed=asked.seed,
@@ -156,11 +146,15 @@ def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
     )
 
 
-def _size(size: str | None) -> tuple[int | None, int | None]:
-    if size is None or size == "auto":
-        return None, None
-    width, height = size.split("x")
-    return int(width), int(height)
+def _first(*values: Number | None) -> Number | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _sides(asked: ImagesRequest) -> tuple[int | None, int | None]:
+    """Return width and height: `size` goes before the single sides, and they before `aspect_ratio`."""
+    single = (asked.width, asked.height)
+    sides = single if any(single) else of_ratio(asked.aspect_ratio, "aspect_ratio")
+    return of_size(asked.size) or sides or (None, None)
 
 
 def _output(asked: ImagesRequest) -> pb.OutputFormat:
@@ -178,9 +172,16 @@ def _wants_links(asked: ImagesRequest) -> bool:
 
 
 def _names(asked: ImagesRequest) -> dict[str, str]:
-    """Return NAMES, with the key that the client took where there are two."""
+    """Return NAMES, with the key that the client took where there are several."""
     taken = {key: twin for key, twin in TWINS if not getattr(asked, key) and getattr(asked, twin) is not None}
-    return {**NAMES, **{("caller" if key == "user" else key): twin for key, twin in taken.items()}}
+    return NAMES | _side_names(asked) | {("caller" if key == "user" else key): twin for key, twin in taken.items()}
+
+
+def _side_names(asked: ImagesRequest) -> dict[str, str]:
+    if of_size(asked.size) is None and (asked.width or asked.height):
+        return {}
+    shape = asked.aspect_ratio and not of_size(asked.size)
+    return dict.fromkeys(("width", "height"), "aspect_ratio" if shape else "size")
 
 
 def _echo(asked: ImagesRequest) -> dict[str, str]:

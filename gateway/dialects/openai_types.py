@@ -10,16 +10,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-Size = Annotated[
-    str,
-    Meta(
-        pattern="^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
-        description="'auto' or WIDTHxHEIGHT in pixels, such as '1024x1024'",
-        examples=["1024x1024"],
-    ),
-]
+from .geometry import Ratio, Size  # noqa: TC001 - msgspec reads them
+
 Steps = Annotated[int, Meta(ge=1, le=150)]
 Guidance = Annotated[float, Meta(ge=0, le=50)]
+Side = Annotated[int, Meta(ge=16, le=4096)]
 
 
 class Lora(msgspec.Struct, kw_only=True):
@@ -53,10 +48,15 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     num_inference_steps: Steps | None = None
     guidance_scale: Guidance | None = None
     cfg_scale: Guidance | None = None
+    cfg: Guidance | None = None
+    aspect_ratio: Ratio | None = None
+    width: Side | None = None
+    height: Side | None = None
     sampler: str | None = None
     schedule: str | None = None
     strength: Annotated[float, Meta(ge=0, le=1)] | None = None
     image: Annotated[Any, Meta(description="not served yet")] = None
+    provider: Annotated[str, Meta(description="without effect: there is one provider here")] | None = None
     loras: Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None = None
 
 

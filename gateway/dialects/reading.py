@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ..errors import InvalidValue
+from ..errors import EmptyPrompt, InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,13 @@ def read(kind: type[Read], body: Mapping[str, Any]) -> Read:
         raise InvalidValue(key, f"must be {expected(_properties(kind)[key])}, not {_shown(body.get(key))}") from error
 
 
+def check_prompt(body: Mapping[str, Any]) -> None:
+    """Raise EmptyPrompt where there is nothing to draw."""
+    prompt = body.get("prompt")
+    if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
+        raise EmptyPrompt
+
+
 def unknown(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the keys of `body` that `kind` doesn't know and that have a value."""
     known = _properties(kind)
@@ -43,11 +50,11 @@ def unknown(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> tuple[str, .
 
 def expected(schema: Mapping[str, Any]) -> str:
     """Say in words what a JSON schema allows: `an integer from 1 to 10`."""
-    if "anyOf" in schema:
+    if "anyOf" in schema and "description" not in schema:
         return " or ".join(expected(option) for option in schema["anyOf"] if option.get("type") != "null")
     if "enum" in schema:
         return "one of " + ", ".join(f"'{value}'" for value in schema["enum"])
-    if "pattern" in schema:
+    if "pattern" in schema or "anyOf" in schema:
         return str(schema["description"])
     kind = schema.get("type", "object")
     noun: str = _NOUNS.get(kind) or schema.get("description") or f"of type {kind}"

@@ -63,7 +63,8 @@ class TestPictures:
         assert [set(one) for one in answer.json()["data"]] == [{"url", "seed"}] * 2
         for index, link in enumerate(links):
             assert link.startswith(str(gateway.base_url))
-            assert urlsplit(link).path.endswith(".jpg")
+            assert link.endswith(".jpg")
+            assert "&" not in link
             async with httpx.AsyncClient(trust_env=False) as stranger:
                 file = await stranger.get(link)
             assert file.content == PNG + bytes([index])
@@ -143,9 +144,9 @@ class TestPictures:
     async def test_restart_keeps_links(self, service: Service, tmp_path: Path) -> None:
         """A link outlives the gateway that made it."""
         async with running_gateway(config(service, tmp_path)) as client:
-            link = urlsplit((await client.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"])
+            link = urlsplit((await client.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"]).path
         async with running_gateway(config(service, tmp_path)) as client:
-            assert (await client.get(f"{link.path}?{link.query}")).content == PNG + b"\0"
+            assert (await client.get(link)).content == PNG + b"\0"
 
 
 class TestModels:
@@ -214,25 +215,28 @@ class TestFiles:
     @pytest.mark.parametrize(
         "path",
         [
-            "/files/../links.key",
-            "/files/..%2flinks.key",
-            "/files/%2e%2e%2flinks.key",
-            "/files/links.key",
-            "/files/.%00.png",
-            "/files/" + "0" * 32 + ".png",
+            "/files/ACCESS/../links.key",
+            "/files/ACCESS/..%2flinks.key",
+            "/files/ACCESS/%2e%2e%2flinks.key",
+            "/files/ACCESS/links.key",
+            "/files/ACCESS/.%00.png",
+            "/files/ACCESS/" + "0" * 32 + ".png",
+            "/files/ACCESS/",
+            "/files/ACCESS",
             "/files/",
             "/files//etc/passwd",
         ],
     )
     async def test_nothing_else_is_opened(self, gateway: httpx.AsyncClient, path: str) -> None:
         """Whatever is no name of a kept file is not there."""
-        answer = await gateway.get(path, params={"expires": "9999999999", "signature": "0" * 32})
+        answer = await gateway.get(path.replace("ACCESS", f"9999999999-{'0' * 32}"))
         check_error(answer, 404, "invalid_request_error", None, None)
 
     async def test_no_signature(self, gateway: httpx.AsyncClient) -> None:
         """A name alone opens nothing."""
-        link = urlsplit(await self.link(gateway))
-        check_error(await gateway.get(link.path), 404, "invalid_request_error", None, None)
+        name = (await self.link(gateway)).rpartition("/")[2]
+        for path in (f"/files/{name}", f"/files/-/{name}"):
+            check_error(await gateway.get(path), 404, "invalid_request_error", None, None)
 
     async def test_expiry(self, service: Service, tmp_path: Path) -> None:
         """After its time a link is dead, and the file is gone from the disk without anybody asking."""
@@ -259,6 +263,11 @@ class TestTheRest:
     async def test_bare_options(self, gateway: httpx.AsyncClient) -> None:
         """OPTIONS without anything else succeeds: some clients probe with it."""
         assert (await gateway.options(PATH)).status_code == 204
+
+    @pytest.mark.parametrize("path", ["/apipie/v1/models", "/openai/v1/models", "/aqueduct/v1/models/org/large"])
+    async def test_models_below_a_vendor(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """A client whose base URL is a vendor's prefix finds the models there."""
+        assert "org/large" in (await gateway.get(path)).text
 
     async def test_too_large(self, gateway: httpx.AsyncClient) -> None:
         """A body over the limit is refused, whether it says its length or not."""
@@ -316,7 +325,9 @@ class TestTheRest:
 
     async def test_landing(self, gateway: httpx.AsyncClient) -> None:
         """The root names what is served, and HEAD works there."""
-        assert PATH in (await gateway.get("/")).json()["endpoints"]["images"]
+        images = (await gateway.get("/")).json()["endpoints"]["images"]
+        assert images[PATH] == "openai"
+        assert images["/v1/action/generate_image"] == "agent.ai"
         assert (await gateway.head("/")).status_code == 200
 
     async def test_description(self, gateway: httpx.AsyncClient) -> None:
@@ -336,10 +347,11 @@ class TestTheRest:
         link = answer.json()["data"][0]["url"]
         await gateway.get(link)
         lines = [record.getMessage() for record in caplog.records if record.name == "tintype.gateway.access"]
-        assert [line.split()[1:4] for line in lines] == [["POST", PATH, "200"], ["GET", urlsplit(link).path, "200"]]
+        file = f"/files/-/{link.rpartition('/')[2]}"
+        assert [line.split()[1:4] for line in lines] == [["POST", PATH, "200"], ["GET", file, "200"]]
         assert lines[0].startswith(answer.headers["x-request-id"])
         assert "secret" not in caplog.text
-        assert "signature" not in "".join(lines)
+        assert link.split("/")[-2] not in "".join(lines)
 
 
 class TestLeaving:

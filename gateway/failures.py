@@ -1,0 +1,65 @@
+"""Answering errors: in the dialect of the path they happened on, whoever raised them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from .errors import BadRequest, BodyTooLarge, Fault, GatewayError, NoSuchMethod, NoSuchPath
+from .generation import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .dialects import Dialect
+
+log = logging.getLogger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Which dialect has which path, and which one speaks where none is served."""
+
+    dialects: Mapping[str, Dialect]
+    otherwise: Dialect
+
+    def handlers(self) -> dict[int | type[Exception], Callable[[AnyRequest, Any], Response[bytes]]]:
+        """Return the functions that answer, by what they answer."""
+        return {GatewayError: self.failed, HTTPException: self.refused, Exception: self.broken}
+
+    def failed(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
+        """Answer an error of ours."""
+        failure = self._dialect(request.scope["path"]).error(error)
+        allow = {"allow": error.allow} if isinstance(error, NoSuchMethod) else {}
+        body = msgspec.json.encode(failure.body)
+        return Response(body, status_code=failure.status, media_type=JSON, headers=failure.headers | allow)
+
+    def refused(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:
+        """Answer what the router has refused."""
+        path, method = request.scope["path"][:200], request.method
+        if error.status_code == 404:
+            return self.failed(request, NoSuchPath(f"There is nothing at {path}."))
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("allow", "")
+            return self.failed(request, NoSuchMethod(f"{path} does not take {method}, but {allow}.", allow))
+        if error.status_code == 413:
+            limit = request.app.request_max_body_size
+            return self.failed(request, BodyTooLarge(f"The body has more than {limit} bytes."))
+        return self.failed(request, BadRequest(error.detail) if error.status_code < 500 else Fault())
+
+    def broken(self, request: AnyRequest, error: Exception) -> Response[bytes]:
+        """Answer a mistake of ours."""
+        log.error("%s: unexpected %s", request.state.request_id, type(error).__name__, exc_info=error)
+        return self.failed(request, Fault())
+
+    def _dialect(self, path: str) -> Dialect:
+        """Return the dialect of a path, or of the vendor's name that it begins with."""
+        below = (dialect for dialect in self.dialects.values() if path.startswith(f"/{dialect.name}/"))
+        return self.dialects.get(path.rstrip("/")) or next(below, self.otherwise)

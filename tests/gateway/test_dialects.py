@@ -1,0 +1,146 @@
+"""What holds for every dialect: who has which path, and that any JSON is a call or a bad request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tintype.gateway.config import SHARING, GatewayConfig
+from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, bound
+from tintype.gateway.dialects.geometry import of_ratio, of_size
+from tintype.gateway.errors import BadRequest, GatewayError, InvalidValue, StartError, WrongContentType
+
+DOCUMENTED = {
+    "openai": {"/v1/images/generations", "/images/generations"},
+    "apipie": {"/v1/images/generations"},
+    "aqueduct": {"/v1/images/generations", "/images/generations"},
+    "agent.ai": {"/v1/action/generate_image", "/action/generate_image"},
+    "oxen": {"/api/ai/images/generate"},
+}
+
+
+def properties(dialect: Dialect) -> list[str]:
+    kind = dialect.request_type
+    return sorted(msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"])
+
+
+class TestPaths:
+    def test_documented(self) -> None:
+        """Every vendor is served on the paths that it documents."""
+        assert {name: set(dialect.paths) for name, dialect in DIALECTS.items()} == DOCUMENTED
+
+    @pytest.mark.parametrize("shared", SHARING)
+    def test_shared(self, shared: str) -> None:
+        """The paths that three vendors share have the dialect of the configuration; the others have one anyway."""
+        names = {path: dialect.name for path, dialect in bound(shared).items()}
+        assert {names[path] for path in SHARED} == {shared}
+        assert names["/v1/action/generate_image"] == "agent.ai"
+        assert names["/api/ai/images/generate"] == "oxen"
+
+    def test_prefixed(self) -> None:
+        """Every vendor is served below its name, too, whatever has the shared paths."""
+        names = {path: dialect.name for path, dialect in bound("openai").items()}
+        for name, paths in DOCUMENTED.items():
+            assert {names[f"/{name}{path}"] for path in paths} == {name}
+
+    def test_sharing(self) -> None:
+        """The configuration offers exactly the dialects that document a shared path, and names them."""
+        assert set(SHARING) == {name for name, dialect in DIALECTS.items() if SHARED & set(dialect.paths)}
+        with pytest.raises(StartError, match="dialect must be one of openai, apipie, aqueduct, not 'oxen'"):
+            GatewayConfig(dialect="oxen")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+class TestEveryDialect:
+    def test_null_is_absent(self, dialect: Dialect) -> None:
+        """A field that is null counts as one that is not there."""
+        body = dict.fromkeys(properties(dialect)) | {"prompt": "x"}
+        assert dialect.parse(body) == dialect.parse({"prompt": "x"})
+
+    @pytest.mark.parametrize("prompt", [{}, {"prompt": None}, {"prompt": ""}, {"prompt": " \n"}])
+    def test_no_prompt(self, dialect: Dialect, prompt: dict[str, Any]) -> None:
+        """Without a prompt there is nothing to draw, and the prompt is named."""
+        with pytest.raises(BadRequest) as caught:
+            dialect.parse(prompt | {"model": "x"})
+        assert dialect.error(caught.value).status == 400
+        assert caught.value.param == "prompt"
+
+    def test_unknown_keys(self, dialect: Dialect) -> None:
+        """Keys that nobody knows are kept in order, and those that are null are not there."""
+        assert dialect.parse({"prompt": "x", "zz": 1, "odd": [], "none": None}).ignored == ("zz", "odd")
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 504, 507])
+    def test_retries(self, dialect: Dialect, status: int) -> None:
+        """Whoever the vendor is, the headers say when to come back, or that it is of no use."""
+        problem = GatewayError("x")
+        problem.status = status
+        assert dialect.error(problem).headers.get("x-should-retry") == (
+            "false" if status in (429, 500, 504, 507) else None
+        )
+        problem.retry_after = 0.25
+        assert dialect.error(problem).headers == {"retry-after": "1", "retry-after-ms": "250"}
+
+    @given(data=st.data())
+    def test_any_json(self, dialect: Dialect, data: st.DataObject) -> None:
+        """Whatever JSON comes, it is a call or a bad request, and that can be rendered."""
+        leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+        values = st.recursive(
+            leaves | st.text(max_size=9),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+            max_leaves=5,
+        )
+        keys = st.sampled_from(properties(dialect)) | st.text(max_size=5)
+        try:
+            dialect.parse({"prompt": "x"} | data.draw(st.dictionaries(keys, values, max_size=6)))
+        except BadRequest as problem:
+            failure = dialect.error(problem)
+            assert failure.status == 400
+            assert msgspec.json.encode(failure.body)
+
+    def test_wrong_content_type(self, dialect: Dialect) -> None:
+        """A status without a row of its own stays what it is."""
+        assert dialect.error(WrongContentType("no")).status == 415
+
+
+class TestGeometry:
+    @pytest.mark.parametrize(
+        ("ratio", "sides"),
+        [
+            ("9:16", (720, 1280)),
+            ("1:1", (1024, 1024)),
+            ("4:3", (1152, 864)),
+            ("16:9", (1280, 720)),
+            ("3:4", (864, 1152)),
+            ("3:2", (1248, 832)),
+            ("21:9", (1456, 624)),
+            ("1920:1080", (1280, 720)),
+            ("16:1", (4096, 256)),
+            ("1:16", (256, 4096)),
+            ("999:1000", (1024, 1024)),
+        ],
+    )
+    def test_ratios(self, ratio: str, sides: tuple[int, int]) -> None:
+        """A ratio becomes about a megapixel, exact in shape where multiples of 16 have it."""
+        assert of_ratio(ratio, "r") == sides
+
+    @given(st.integers(1, 9999), st.integers(1, 9999))
+    def test_any_ratio(self, width: int, height: int) -> None:
+        """Every ratio within 16:1 gives sides that the contract takes, close to the shape; others name the field."""
+        if max(width, height) > 16 * min(width, height):
+            with pytest.raises(InvalidValue, match="'shape': must be between 1:16 and 16:1"):
+                of_ratio(f"{width}:{height}", "shape")
+            return
+        sides = of_ratio(f"{width}:{height}", "shape")
+        assert sides is not None
+        assert all(16 <= side <= 4096 and side % 16 == 0 for side in sides)
+        assert sides[0] / sides[1] == pytest.approx(width / height, rel=0.05)
+        assert 0.5 < sides[0] * sides[1] / 1024**2 < 1.1
+
+    @pytest.mark.parametrize(("size", "sides"), [(None, None), ("auto", None), ("512x768", (512, 768))])
+    def test_sizes(self, size: str | None, sides: tuple[int, int] | None) -> None:
+        """A size is its two sides; none, and `auto`, are the model's business."""
+        assert of_size(size) == sides
