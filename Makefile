@@ -76,10 +76,11 @@ clean: ## Remove the environments and all that was built
 	@.ci/venv .venv --editable '.[dev]'
 	@touch $@
 
-# The exact versions that the comparison was made with; Python 3.11 is what they all have wheels for.
+# The exact versions that the comparison was made with; Python 3.11 is what they all have wheels for. scipy is what
+# diffusers' LMS and beta schedules want.
 .venv-export/stamp: pyproject.toml export/constraints.txt
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
-		.ci/venv .venv-export --editable '.[dev,export]' --constraint export/constraints.txt
+		.ci/venv .venv-export --editable '.[dev,export]' scipy --constraint export/constraints.txt
 	@touch $@
 
 .venv-protos/stamp: protos/requirements.txt
