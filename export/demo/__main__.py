@@ -36,7 +36,6 @@ class Plan:
     pictures: int
     kept: int
     device: str
-    compiled: bool
     docs: Path | None
 
     @property
@@ -48,7 +47,7 @@ class Plan:
         """Device and manner of computing; torch is imported only now."""
         from .training import Compute
 
-        return Compute.of(self.device, compiled=self.compiled)
+        return Compute.of(self.device)
 
 
 def render(plan: Plan) -> None:
@@ -184,9 +183,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--kept", type=int, default=9_000, help="pictures kept whole, for the decoder (default: %(default)s)"
     )
     parser.add_argument("--device", choices=list(BATCHES), default="cpu")
-    parser.add_argument(
-        "--compile", dest="compiled", action="store_true", help="torch.compile: pays off from about half an hour"
-    )
     return parser.parse_args(argv)
 
 

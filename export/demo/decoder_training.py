@@ -76,7 +76,7 @@ def train_decoder(data: Path, out: Path, minutes: float, compute: Compute, size:
     torch.manual_seed(0)
     model = PatchAutoencoder.of(Components.load(out / "components.npz"))
     decoder = model.decoder
-    ready = compute.prepared(decoder)
+    compute.place(decoder)
     optimizer = Muon(decoder.named_parameters(), RATE, excluded=("linear", "conv_in"))
     course = Course(decoder, optimizer, Budget(minutes), out / "decoder.pt")
     crops = Crops(data, size, compute)
@@ -85,7 +85,7 @@ def train_decoder(data: Path, out: Path, minutes: float, compute: Compute, size:
         latents, pixels = crops.draw()
         latents = latents + NOISE * torch.rand(size, 1, 1, 1, device=latents.device) * torch.randn_like(latents)
         with compute.products():
-            decoded = ready(latents.contiguous(memory_format=torch.channels_last))
+            decoded = decoder(latents.contiguous(memory_format=torch.channels_last))
         return picture_loss(decoded.float(), pixels), size
 
     run(course, loss_of, RATE, HOLD)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
     from .autoencoder import PatchAutoencoder
+from .folding import folded
 
 OPSET = 17
 HALF = ".half"
@@ -143,27 +144,36 @@ def exported(graph: Graph) -> ModelProto:
         do_constant_folding=False,
         dynamo=False,
     )
-    model = onnx.load_from_string(file.getvalue())
-    halve_weights(model)
+    model = folded(onnx.load_from_string(file.getvalue()))
+    halve_weights(model, set(graph.module.state_dict()))
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def halve_weights(model: ModelProto) -> None:
-    """Store every large float32 initializer as float16, with a Cast back to its old name."""
+def halve_weights(model: ModelProto, parameters: set[str]) -> None:
+    """Store every large float32 parameter as float16, with a Cast back to its old name.
+
+    Other constants stay: an attention mask holds what float16 cannot.
+    """
     graph, casts = model.graph, []
     for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or numpy_helper.to_array(weight).size < SMALLEST_HALVED:
+        array = numpy_helper.to_array(weight)
+        if weight.name not in parameters or array.dtype != np.float32 or array.size < SMALLEST_HALVED:
             continue
         name, half = weight.name, weight.name + HALF
-        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), half))
+        weight.CopyFrom(numpy_helper.from_array(array.astype(np.float16), half))
         casts.append(helper.make_node("Cast", [half], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def weights_of(model: ModelProto) -> dict[str, np.ndarray]:
-    """The graph's parameters by name, float32: the inverse of `halve_weights`."""
-    found = {weight.name.removesuffix(HALF): numpy_helper.to_array(weight) for weight in model.graph.initializer}
-    return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in found.items()}
+def weights_of(model: ModelProto, network: str) -> dict[str, np.ndarray]:
+    """The parameters of `network` ("unet", say) by their names in it, float32: the inverse of `halve_weights`."""
+    prefix = f"{network}."
+    found = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    return {
+        name.removeprefix(prefix).removesuffix(HALF): array.astype(np.float32) if array.dtype == np.float16 else array
+        for name, array in found.items()
+        if name.startswith(prefix)
+    }

@@ -49,11 +49,10 @@ def _config(folder: Path) -> dict[str, object]:
     return json.loads((folder / "config.json").read_text())
 
 
-def _fill(network: nn.Module, prefix: str, folders: list[Path]) -> None:
+def _fill(network: nn.Module, name: str, folders: list[Path]) -> None:
     """Every parameter from the graphs; a missing or a surplus one is an error, not a guess."""
     found: dict[str, NDArray[Any]] = {}
     for folder in folders:
-        found |= weights_of(onnx.load(folder / "model.onnx"))
-    state = {name.removeprefix(f"{prefix}."): torch.from_numpy(array.copy()) for name, array in found.items()}
-    network.load_state_dict(state)
+        found |= weights_of(onnx.load(folder / "model.onnx"), name)
+    network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in found.items()})
     network.eval()

@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed, nn
@@ -30,20 +30,22 @@ CLIP = 1.0
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and how to use it: bfloat16 for the products, and whether to compile the network."""
+    """A device, and how to use it.
+
+    Nothing is compiled: with torch 2.13 on a CPU, `torch.compile` gave zero gradients to everything below a
+    nearest-neighbour upsampling in bfloat16, and so to all of the UNet but its outermost level.
+    """
 
     device: torch.device
-    compiled: bool
 
     @classmethod
-    def of(cls, name: str, *, compiled: bool) -> Compute:
+    def of(cls, name: str) -> Compute:
         """From a device's name, `cpu` or `cuda`."""
-        return cls(torch.device(name), compiled)
+        return cls(torch.device(name))
 
-    def prepared(self, network: nn.Module) -> Any:
-        """The network on the device, in the layout that convolutions like, ready to be called."""
+    def place(self, network: nn.Module) -> None:
+        """Move the network to the device, in the layout that convolutions like."""
         network.to(self.device, memory_format=torch.channels_last)
-        return torch.compile(network) if self.compiled else network
 
     @contextlib.contextmanager
     def products(self) -> Iterator[None]:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-RATE = 2e-3
-HOLD = 0.4
+RATE = 3e-3
+HOLD = 0.72
 NO_PROMPT = 0.1
 NONSENSE = 0.1
 TIMESTEPS = NOISE["num_train_timesteps"]
@@ -112,7 +112,7 @@ def train_unet(data: Path, tokenizer: CLIPTokenizer, out: Path, minutes: float, 
     number = join()
     torch.manual_seed(0)
     network = Conditioned(tokenizer)
-    ready = compute.prepared(network)
+    compute.place(network)
     optimizer = Muon(network.named_parameters(), RATE, excluded=("conv_in", "conv_out", "embedding"))
     course = Course(network, optimizer, Budget(minutes), out / "unet.pt", number)
     # A run that goes on must not repeat the batches it has seen, nor a process those of another.
@@ -123,7 +123,7 @@ def train_unet(data: Path, tokenizer: CLIPTokenizer, out: Path, minutes: float, 
     def loss_of() -> tuple[Tensor, int]:
         latents, ids = batches.draw()
         with compute.products():
-            return v_loss(ready, latents, ids, keep), size
+            return v_loss(network, latents, ids, keep), size
 
     run(course, loss_of, RATE, HOLD)
     if not number:

@@ -7,8 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
+from tintype.export.demo.latents import CHANNELS  # noqa: E402
 from tintype.export.demo.muon import Muon  # noqa: E402
-from tintype.export.demo.training import Averaged, Budget, Course, averaged_weights, rate, run  # noqa: E402
+from tintype.export.demo.networks import noise_schedule  # noqa: E402
+from tintype.export.demo.training import Averaged, Budget, Compute, Course, averaged_weights, rate, run  # noqa: E402
+from tintype.export.demo.unet_training import Conditioned, v_loss  # noqa: E402
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing() -> None:
@@ -56,3 +59,33 @@ def test_looking_at_the_average_changes_nothing(tmp_path: Path) -> None:
     with averaged_weights(made) as network:
         assert network.weight.abs().sum() == 0
     torch.testing.assert_close(made.network.weight, before)
+
+
+class Vocabulary:
+    """As much of a tokenizer as the text encoder asks for."""
+
+    model_max_length, bos_token_id, eos_token_id, pad_token_id = 32, 0, 1, 1
+
+    def __len__(self) -> int:
+        return 40
+
+
+def test_every_weight_of_the_denoiser_learns() -> None:
+    """After a few steps nothing is as it was: no level and no embedding is cut off from the loss.
+
+    Zeroed branches learn one after another, from the outside in, so this takes more than one step.
+    """
+    torch.manual_seed(0)
+    network = Conditioned(Vocabulary())
+    compute = Compute.of("cpu")
+    compute.place(network)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    optimizer = Muon(network.named_parameters(), 1e-3, excluded=("conv_in", "conv_out", "embedding"))
+    keep = noise_schedule().alphas_cumprod
+    for _ in range(5):
+        with compute.products():
+            loss = v_loss(network, torch.randn(2, CHANNELS, 16, 16), torch.randint(0, 40, (2, 32)), keep)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert [name for name, value in network.named_parameters() if torch.equal(value, before[name])] == []
