@@ -20,9 +20,10 @@ from .dialects.openai_models import render_model, render_models
 from .envelope import Envelope
 from .failures import Failures
 from .files import LocalStore, Store
-from .generation import JSON, Gateway, generate
+from .generation import JSON, Gateway, generate, prepare
 from .names import Names
 from .openapi import document
+from .streaming import stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -67,8 +68,10 @@ def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRoute
 
 def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
     @post(paths, name=f"images:{dialect.name}", status_code=200)
-    async def images(request: AnyRequest) -> Response[bytes]:
-        return await generate(gateway, dialect, request)
+    async def images(request: AnyRequest) -> Response[Any]:
+        call = await prepare(gateway, dialect, request)
+        answer = stream if call.stream else generate
+        return await answer(gateway, dialect, call, request)
 
     return images
 

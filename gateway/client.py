@@ -4,12 +4,13 @@
 - Pictures come one for each message (StreamImages), so an answer of ten needs no message of ten.
 - A service that is down is answered for at once (no wait_for_ready); one that comes back is found within seconds.
 - Calls are repeated on UNAVAILABLE before anything has come back, on another replica where there is one.
-- Leaving `generate`, by whatever way, cancels the call.
+- Leaving `generate` or closing `stream`, by whatever way, cancels the call.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, Self
 
 import grpc
@@ -22,6 +23,7 @@ from .errors import ServiceError, StartError
 from .status import from_rpc
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
@@ -67,6 +69,11 @@ class ImageClient(Protocol):
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all pictures of a request, ordered by index."""
 
+    def stream(
+        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Tell what happens until `completed`; closing the generator cancels the request."""
+
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first."""
 
@@ -101,15 +108,26 @@ class ServiceClient:
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all pictures of a request, ordered by index. Raises ServiceError."""
-        asked = pb.StreamImagesRequest(generation=request)
+        async with aclosing(self.stream(request, request_id=request_id)) as events:
+            return await _collect(events)
+
+    async def stream(
+        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Tell what happens until `completed`; closing the generator cancels the request. Raises ServiceError."""
+        asked = pb.StreamImagesRequest(generation=request, previews=previews)
         asked.generation.timeout.FromMilliseconds(round(self._timeout * 1000))
         call = self._images.StreamImages(asked, timeout=self._timeout, metadata=(("x-request-id", request_id),))
         try:
-            return await _collect(call)
+            async for event in call:
+                yield event
+                if event.HasField("completed"):
+                    return
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
         finally:
             call.cancel()
+        raise ServiceError("The image service ended its answer early.", status=500, reason="INTERNAL")
 
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""
@@ -134,24 +152,22 @@ class ServiceClient:
         return bool(health.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-async def _collect(
-    call: grpc.aio.UnaryStreamCall[pb.StreamImagesRequest, pb.StreamImagesResponse],
-) -> pb.GenerateImagesResponse:
+async def _collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
     """Return the pictures and the summary of a stream of events."""
     images: list[pb.Image] = []
-    async for event in call:
+    done = pb.Completed()
+    async for event in events:
         if event.HasField("image"):
             images.append(event.image)
         elif event.HasField("completed"):
             done = event.completed
-            images.sort(key=lambda image: image.index)
-            return pb.GenerateImagesResponse(
-                images=images,
-                model=done.model,
-                usage=done.usage if done.HasField("usage") else None,
-                timings=done.timings if done.HasField("timings") else None,
-            )
-    raise ServiceError("The image service ended its answer early.", status=500, reason="INTERNAL")
+    images.sort(key=lambda image: image.index)
+    return pb.GenerateImagesResponse(
+        images=images,
+        model=done.model,
+        usage=done.usage if done.HasField("usage") else None,
+        timings=done.timings if done.HasField("timings") else None,
+    )
 
 
 def _channel(target: str, tls_ca: Path | None) -> grpc.aio.Channel:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,7 +15,7 @@ from .disconnect import until_disconnect
 from .errors import NotJson, ServiceError, UnknownParameter, WrongContentType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from tintype.v1 import image_service_pb2 as pb
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .dialects import Call, Dialect
     from .files import Store
     from .names import Names
+
+Result = TypeVar("Result")
 
 JSON = "application/json"
 _MAX_IGNORED = 32  # keys named in a header
@@ -47,12 +50,17 @@ class Made:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-async def generate(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Answer one request in its dialect. Raises GatewayError."""
+async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
+    """Read one request in its dialect. Raises BadRequest, WrongContentType."""
     call = dialect.parse(await read_json(request))
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
     call.request.caller = call.request.caller or _peer(request)
+    return call
+
+
+async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Answer one request in its dialect, when all its pictures are done. Raises GatewayError."""
     made = await until_disconnect(request.receive, _make(gateway, call, request))
     body = dialect.render(made.response, call, int(time.time()), made.links)
     return Response(msgspec.json.encode(body), media_type=JSON, headers=made.headers)
@@ -81,7 +89,8 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
 async def _make(gateway: Gateway, call: Call, request: Request[Any, Any, Any]) -> Made:
     """Have the pictures made, and kept where links are asked for."""
     asked = call.request.model
-    response, dropped = await _ask(gateway, call, request.state.request_id)
+    asking = partial(gateway.client.generate, call.request, request.state.request_id)
+    response, dropped = await granted(gateway, call, asking)
     headers = ignored_header([*call.ignored, *dropped])
     if asked and asked != response.model:
         headers["x-tintype-model"] = quote(response.model, safe="/: ")
@@ -89,13 +98,16 @@ async def _make(gateway: Gateway, call: Call, request: Request[Any, Any, Any]) -
     return Made(response, links, headers)
 
 
-async def _ask(gateway: Gateway, call: Call, request_id: str) -> tuple[pb.GenerateImagesResponse, list[str]]:
-    """Ask the service until no wish is left that it can't grant; return its answer, and those wishes' keys."""
+async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Result]]) -> tuple[Result, list[str]]:
+    """Ask the service until no wish is left that it can't grant; return its answer, and those wishes' keys.
+
+    Raises GatewayError.
+    """
     call.request.model = gateway.names.resolve(call.request.model)
     dropped: list[str] = []
     while True:
         try:
-            return await gateway.client.generate(call.request, request_id), dropped
+            return await ask(), dropped
         except ServiceError as error:
             unmet = _unmet(call, error)
             fallback = gateway.names.fallback(call.request.model) if error.status == 404 else None

@@ -34,10 +34,15 @@ def _images(dialect: Dialect) -> dict[str, Any]:
         "tags": [dialect.name],
         "requestBody": {"required": True, "content": _content(dialect.request_type)},
         "responses": {
-            "200": {"description": "The pictures", "content": _content(dialect.response_type)},
+            "200": {"description": "The pictures", "content": _pictures(dialect)},
             "default": {"description": "What went wrong", "content": _content(dialect.error_type)},
         },
     }
+
+
+def _pictures(dialect: Dialect) -> dict[str, Any]:
+    events: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}} if dialect.events else {}
+    return _content(dialect.response_type) | events
 
 
 def _models(dialect: Dialect) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import agent_ai, apipie, aqueduct, openai, oxen
-from .dialect import Call, Dialect, Failure
+from .dialect import Call, Dialect, Events, Failure
 
 _ALL = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT, agent_ai.DIALECT, oxen.DIALECT)
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
@@ -22,4 +22,4 @@ def bound(shared: str) -> dict[str, Dialect]:
     return dict.fromkeys(openai.PATHS, DIALECTS[shared]) | own | prefixed
 
 
-__all__ = ["DIALECTS", "SHARED", "Call", "Dialect", "Failure", "bound"]
+__all__ = ["DIALECTS", "SHARED", "Call", "Dialect", "Events", "Failure", "bound"]

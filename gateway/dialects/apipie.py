@@ -81,4 +81,5 @@ DIALECT = Dialect(
     request_type=ImagesRequest,
     response_type=ApipieResponse,
     error_type=ErrorResponse,
+    events=openai.EVENTS,
 )

@@ -57,4 +57,5 @@ DIALECT = Dialect(
     request_type=ImagesRequest,
     response_type=ImagesResponse,
     error_type=AqueductError,
+    events=openai.EVENTS,
 )

@@ -3,6 +3,7 @@
     parse:   JSON object -> Call               the request to the service, and what its answer needs to know
     render:  the service's answer, Call, …  -> JSON
     error:   GatewayError -> Failure           status, headers, JSON
+    events:  previews and pictures one by one -> JSON, where the vendor streams
 
 `dialects.DIALECTS` is the table of them; a new vendor is a file and a row.
 """
@@ -38,7 +39,8 @@ class Call:
     else as base64. `names` maps fields of the contract to the keys that this client used for them; a field that is not
     in it has its own name. `ignored` are the keys that nobody knows. `wishes` are fields of the contract that a vendor
     takes from everybody: where the model has no such thing, it is asked without; those in `unasked` are the vendor's
-    default, and nobody is told. `echo` are values that the answer repeats.
+    default, and nobody is told. `stream` asks for events instead of one answer, with so many `previews` of each
+    picture. `echo` are values that the answer repeats.
     """
 
     request: pb.GenerateImagesRequest
@@ -47,12 +49,22 @@ class Call:
     ignored: tuple[str, ...] = ()
     wishes: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
+    stream: bool = False
+    previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """How a vendor streams; what is returned has the event's name as `type`. Times are in Unix seconds."""
+
+    partial: Callable[[pb.Preview, Call, int], Any]
+    completed: Callable[[pb.Image, pb.Usage, Call, int], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
-    """One vendor: where it is served, its three functions, and the types of its JSON for the API's description."""
+    """One vendor: where it is served, its functions, and the types of its JSON for the API's description."""
 
     name: str
     paths: tuple[str, ...]
@@ -62,3 +74,4 @@ class Dialect:
     request_type: type[msgspec.Struct]
     response_type: type[msgspec.Struct]
     error_type: type[msgspec.Struct]
+    events: Events | None = None

@@ -14,9 +14,19 @@ from msgspec import UNSET
 from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import GatewayError, InvalidValue, NotServed
-from .dialect import Call, Dialect, Failure
+from . import openai_events
+from .dialect import Call, Dialect, Events, Failure
 from .geometry import of_ratio, of_size
-from .openai_types import ErrorBody, ErrorResponse, ImagesRequest, ImagesResponse, InputDetails, Picture, Usage
+from .openai_types import (
+    QUALITIES,
+    SIZES,
+    ErrorBody,
+    ErrorResponse,
+    ImagesRequest,
+    ImagesResponse,
+    Picture,
+    render_usage,
+)
 from .reading import check_prompt, read, unknown
 from .retrying import retry_headers
 
@@ -42,9 +52,6 @@ TWINS = (*NUMBERS, ("user", "safety_identifier"))
 WISHES = ("quality", "style")
 # Models whose clients read `b64_json` and nothing else.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
-# All that OpenAI's schema of the answer allows.
-SIZES = {"1024x1024", "1024x1536", "1536x1024"}
-QUALITIES = {"low", "medium", "high"}
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
@@ -80,6 +87,8 @@ def parse(body: Mapping[str, Any]) -> Call:
         names=_names(asked),
         ignored=unknown(ImagesRequest, body),
         wishes=WISHES,
+        stream=bool(asked.stream),
+        previews=asked.partial_images or 0 if asked.stream else 0,
         echo=_echo(asked),
     )
 
@@ -97,7 +106,7 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
         size = f"{first.width}x{first.height}"
         answer.size = size if size in SIZES else UNSET
     if response.HasField("usage"):
-        answer.usage = _usage(response.usage)
+        answer.usage = render_usage(response.usage)
     return answer
 
 
@@ -111,8 +120,8 @@ def error(exc: GatewayError) -> Failure:
 
 def _refuse(asked: ImagesRequest) -> None:
     """Say what is not served, and what contradicts itself."""
-    if asked.stream:
-        raise NotServed("stream", "is not served yet: leave it out, or set it to false")
+    if asked.stream and asked.response_format == "url":
+        raise InvalidValue("response_format", "must be 'b64_json' with 'stream', not 'url'")
     if asked.image is not None:
         raise NotServed("image", "is not served yet: leave it out")
     if asked.background == "transparent" and asked.output_format == "jpeg":
@@ -166,6 +175,8 @@ def _output(asked: ImagesRequest) -> pb.OutputFormat:
 
 
 def _wants_links(asked: ImagesRequest) -> bool:
+    if asked.stream:
+        return False
     if asked.response_format is not None:
         return asked.response_format == "url"
     return not (asked.model or "").startswith(BASE64_MODELS)
@@ -198,13 +209,7 @@ def _picture(image: pb.Image, url: str | None) -> Picture:
     )
 
 
-def _usage(usage: pb.Usage) -> Usage:
-    """Return the tokens of the prompt; pictures are not made of tokens here, so the output has none."""
-    tokens = usage.prompt_tokens
-    details = InputDetails(text_tokens=tokens, image_tokens=0)
-    return Usage(total_tokens=tokens, input_tokens=tokens, output_tokens=0, input_tokens_details=details)
-
-
+EVENTS = Events(openai_events.partial, openai_events.completed)
 DIALECT = Dialect(
     name="openai",
     paths=PATHS,
@@ -214,4 +219,5 @@ DIALECT = Dialect(
     request_type=ImagesRequest,
     response_type=ImagesResponse,
     error_type=ErrorResponse,
+    events=EVENTS,
 )

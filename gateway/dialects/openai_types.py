@@ -5,16 +5,24 @@ Fields that are not OpenAI's are at the end of each type.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from .geometry import Ratio, Size  # noqa: TC001 - msgspec reads them
 
+if TYPE_CHECKING:
+    from tintype.v1 import image_service_pb2 as pb
+
 Steps = Annotated[int, Meta(ge=1, le=150)]
 Guidance = Annotated[float, Meta(ge=0, le=50)]
 Side = Annotated[int, Meta(ge=16, le=4096)]
+
+
+# All that OpenAI's schemas of answers and events allow.
+SIZES = {"1024x1024", "1024x1536", "1536x1024"}
+QUALITIES = {"low", "medium", "high"}
 
 
 class Lora(msgspec.Struct, kw_only=True):
@@ -83,6 +91,13 @@ class Usage(msgspec.Struct, kw_only=True):
     input_tokens: int
     output_tokens: int
     input_tokens_details: InputDetails
+
+
+def render_usage(usage: pb.Usage) -> Usage:
+    """Return the tokens of the prompt; pictures are not made of tokens here, so the output has none."""
+    tokens = usage.prompt_tokens
+    details = InputDetails(text_tokens=tokens, image_tokens=0)
+    return Usage(total_tokens=tokens, input_tokens=tokens, output_tokens=0, input_tokens_details=details)
 
 
 class ImagesResponse(msgspec.Struct, kw_only=True, omit_defaults=True):

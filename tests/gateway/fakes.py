@@ -94,6 +94,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         """Forget, and behave well again."""
         self.behave: Behaviour = pictures
         self.requests: list[pb.GenerateImagesRequest] = []
+        self.previews: list[pb.Previews] = []
         self.metadata: list[dict[str, str]] = []
         self.remaining: list[float] = []
         self.started = asyncio.Event()
@@ -102,6 +103,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         self.requests.append(request.generation)
+        self.previews.append(request.previews)
         self.metadata.append(dict(context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         self.started.set()
@@ -124,7 +126,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         return pb.GetModelResponse(model=self._model(name))
 
     def _model(self, name: str) -> pb.Model:
-        model = pb.Model(name=name)
+        model = pb.Model(name=name, defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))
         model.created.FromSeconds(1_700_000_000)
         return model
 

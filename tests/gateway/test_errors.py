@@ -50,7 +50,7 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
         ({"prompt": "x", "moderation": "high"}, "invalid_value", "moderation", "'low'"),
         ({"prompt": "x", "partial_images": 4}, "invalid_value", "partial_images", "from 0 to 3"),
         ({"prompt": "x", "stream": "yes"}, "invalid_value", "stream", "true or false"),
-        ({"prompt": "x", "stream": True}, "unsupported_parameter", "stream", "not served yet"),
+        ({"prompt": "x", "stream": True, "response_format": "url"}, "invalid_value", "response_format", "'b64_json'"),
         ({"prompt": "x", "image": "https://e/x.png"}, "unsupported_parameter", "image", "not served yet"),
         ({"prompt": "x", "seed": 2**63}, "invalid_value", "seed", "9223372036854775807"),
         ({"prompt": "x", "steps": 151}, "invalid_value", "steps", "from 1 to 150"),

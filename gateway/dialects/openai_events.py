@@ -1,0 +1,79 @@
+"""OpenAI's events of a picture that comes bit by bit (`stream: true`).
+
+Source: OpenAI's specification, `image_generation.partial_image` and `image_generation.completed`. All keys are required
+there, and `size` and `quality` are enumerations: what they don't know is `auto`. Where several pictures were asked for,
+`image_index` says which one an event is about; OpenAI has no word for that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from .openai_types import QUALITIES, SIZES, Usage, render_usage
+
+if TYPE_CHECKING:
+    from tintype.v1 import image_service_pb2 as pb
+
+    from .dialect import Call
+
+PARTIAL, COMPLETED = "image_generation.partial_image", "image_generation.completed"
+AUTO, OPAQUE = "auto", "opaque"
+
+
+class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What both events have; `created_at` is in Unix seconds."""
+
+    type: str
+    b64_json: bytes
+    created_at: int
+    size: str
+    quality: str
+    background: str
+    output_format: str
+
+
+class PartialImage(Shown, kw_only=True, omit_defaults=True):
+    """What a picture looks like by now, the how-many-th time."""
+
+    partial_image_index: int
+    image_index: int | UnsetType = UNSET
+
+
+class CompletedImage(Shown, kw_only=True, omit_defaults=True):
+    """A finished picture. The last of several has the usage of all, the others have none."""
+
+    usage: Usage
+    image_index: int | UnsetType = UNSET
+
+
+def partial(preview: pb.Preview, call: Call, created: int) -> PartialImage:
+    """Return the event of a preview, which has the size and type of the picture."""
+    index = preview.preview_index
+    return PartialImage(
+        type=PARTIAL, partial_image_index=index, **_common(preview, call, created), **_which(preview, call)
+    )
+
+
+def completed(image: pb.Image, usage: pb.Usage, call: Call, created: int) -> CompletedImage:
+    """Return the event of a finished picture."""
+    used = render_usage(usage)
+    return CompletedImage(type=COMPLETED, usage=used, **_common(image, call, created), **_which(image, call))
+
+
+def _common(image: pb.Image | pb.Preview, call: Call, created: int) -> dict[str, Any]:
+    size, quality = f"{image.width}x{image.height}", call.request.quality
+    return {
+        "b64_json": image.data,
+        "created_at": created,
+        "size": size if size in SIZES else AUTO,
+        "quality": quality if quality in QUALITIES else AUTO,
+        "background": OPAQUE,
+        "output_format": image.mime_type.removeprefix("image/"),
+    }
+
+
+def _which(image: pb.Image | pb.Preview, call: Call) -> dict[str, Any]:
+    return {"image_index": image.index} if call.request.count > 1 else {}

@@ -1,0 +1,33 @@
+"""Previews of the service become as large as the picture."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from tintype.gateway.previews import enlarged
+from tintype.v1 import image_service_pb2 as pb
+
+
+def encoded(mode: str = "RGB") -> bytes:
+    file = BytesIO()
+    Image.new(mode, (8, 4), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "format_"), [("image/png", "PNG"), ("image/jpeg", "JPEG"), ("image/webp", "WEBP")]
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
+    """The file has the size and type asked for, the same colour, and keeps its place among the previews."""
+    small = pb.Preview(index=1, step=5, preview_index=2, data=encoded(mode), mime_type="image/png", width=8, height=4)
+    large = enlarged(small, (96, 64), mime_type)
+    with Image.open(BytesIO(large.data)) as image, Image.open(BytesIO(small.data)) as before:
+        assert (image.size, image.format) == ((96, 64), format_)
+        pairs = zip(image.convert("RGB").getpixel((50, 30)), before.convert("RGB").getpixel((4, 2)), strict=True)
+        assert all(abs(new - old) <= 4 for new, old in pairs)
+    assert (large.index, large.step, large.preview_index) == (1, 5, 2)
+    assert (large.width, large.height, large.mime_type) == (96, 64, mime_type)

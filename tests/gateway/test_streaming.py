@@ -1,0 +1,304 @@
+"""Pictures bit by bit, over HTTP, to the byte and to OpenAI's own SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from contextlib import asynccontextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import openai
+import pytest
+from PIL import Image
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import PNG, FakeService, Refusal, image, sleep_long
+from .test_app import PATH, check_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+USAGE = {
+    "total_tokens": 7,
+    "input_tokens": 7,
+    "output_tokens": 0,
+    "input_tokens_details": {"text_tokens": 7, "image_tokens": 0},
+}
+QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
+
+
+@pytest.fixture
+async def sdk(gateway: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
+    file = BytesIO()
+    Image.new("RGB", (12, 8), (50 * preview_index, 0, 0)).save(file, "PNG")
+    preview = pb.Preview(index=index, data=file.getvalue(), mime_type="image/png", preview_index=preview_index)
+    return pb.StreamImagesResponse(preview=preview)
+
+
+def drawing(fake: FakeService) -> Any:
+    """A behaviour with progress and as many previews of each picture as asked for."""
+
+    async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        yield QUEUED
+        for index in range(request.count or 1):
+            for preview_index in range(fake.previews[-1].count):
+                yield pb.StreamImagesResponse(progress=pb.Progress(index=index, step=1, steps=4))
+                yield thumbnail(index, preview_index)
+            yield image(index, mime_type=request.output.mime_type)
+        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(prompt_tokens=7)))
+
+    return behave
+
+
+def breaking(refusal: Refusal) -> Any:
+    """A behaviour that begins well."""
+
+    async def behave(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        yield QUEUED
+        async for event in refusal(request, context):
+            yield event
+
+    return behave
+
+
+@asynccontextmanager
+async def hearing(gateway: httpx.AsyncClient) -> AsyncIterator[AsyncIterator[str]]:
+    """The lines of a stream, as they come."""
+    async with gateway.stream("POST", PATH, json={"prompt": "x", "stream": True}) as answer:
+        assert answer.status_code == 200
+        yield answer.aiter_lines()
+
+
+async def events(gateway: httpx.AsyncClient, **body: Any) -> list[tuple[str, Any]]:
+    """All events, each with its name and data, up to the end."""
+    answer = await gateway.post(PATH, json={"prompt": "x", "stream": True} | body)
+    assert answer.status_code == 200
+    *blocks, end, rest = answer.text.split("\n\n")
+    assert (end, rest) == ("data: [DONE]", "")
+    found = []
+    for block in blocks:
+        name, data = block.split("\n")
+        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+class TestEvents:
+    async def test_bytes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """One picture, to the byte: its event, and the end."""
+        fake.behave = drawing(fake)
+        answer = await gateway.post(PATH, json={"prompt": "x", "stream": True})
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-request-id"]
+        b64 = base64.b64encode(PNG + b"\0").decode()
+        created = json.loads(answer.text.split("data: ")[1].split("\n")[0])["created_at"]
+        assert answer.text == (
+            "event: image_generation.completed\n"
+            f'data: {{"type":"image_generation.completed","b64_json":"{b64}","created_at":{created},"size":"auto",'
+            '"quality":"auto","background":"opaque","output_format":"png","usage":{"total_tokens":7,"input_tokens":7,'
+            '"output_tokens":0,"input_tokens_details":{"text_tokens":7,"image_tokens":0}}}\n\n'
+            "data: [DONE]\n\n"
+        )
+        assert fake.previews[0].count == 0
+
+    async def test_several(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Each picture has its previews and its end; the usage of all is told once, so that the sum is right."""
+        fake.behave = drawing(fake)
+        told = await events(gateway, n=2, partial_images=2)
+        kinds = ["partial_image", "partial_image", "completed"] * 2
+        assert [name for name, _ in told] == [f"image_generation.{kind}" for kind in kinds]
+        assert all(data["type"] == name for name, data in told)
+        assert [data["image_index"] for _, data in told] == [0, 0, 0, 1, 1, 1]
+        assert [data.get("partial_image_index") for _, data in told] == [0, 1, None, 0, 1, None]
+        assert told[2][1]["usage"]["total_tokens"] == 0
+        assert told[5][1]["usage"] == USAGE
+
+    @pytest.mark.parametrize(
+        ("body", "size", "format_"),
+        [
+            ({}, (96, 64), "PNG"),
+            ({"size": "48x32", "output_format": "jpeg"}, (48, 32), "JPEG"),
+            ({"width": 48, "output_format": "webp"}, (48, 64), "WEBP"),
+        ],
+    )
+    async def test_previews(
+        self, gateway: httpx.AsyncClient, fake: FakeService, body: Any, size: tuple[int, int], format_: str
+    ) -> None:
+        """A preview has the size and type of the picture, be they asked for or the model's own."""
+        fake.behave = drawing(fake)
+        told = await events(gateway, partial_images=1, **body)
+        with Image.open(BytesIO(base64.b64decode(told[0][1]["b64_json"], validate=True))) as preview:
+            assert (preview.size, preview.format) == (size, format_)
+        assert told[0][1]["output_format"] == format_.lower()
+        assert fake.previews[0] == pb.Previews(count=1, mime_type="image/png")
+
+    async def test_first_comes_first(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A picture is there before the next one is made."""
+        go = asyncio.Event()
+
+        async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            yield image(0)
+            await go.wait()
+            yield image(1)
+            yield pb.StreamImagesResponse(completed=pb.Completed())
+
+        fake.behave = behave
+        async with gateway.stream("POST", PATH, json={"prompt": "x", "stream": True, "n": 2}) as answer:
+            lines = answer.aiter_lines()
+            async with asyncio.timeout(5):
+                assert await anext(lines) == "event: image_generation.completed"
+            go.set()
+            assert [line async for line in lines][-2:] == ["data: [DONE]", ""]
+
+    async def test_keep_alive(
+        self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While nothing happens, comments say that the connection lives."""
+        monkeypatch.setattr("tintype.gateway.streaming.KEEP_ALIVE", 0.02)
+        fake.behave = sleep_long
+        async with hearing(gateway) as lines:
+            assert [await anext(lines) for _ in range(4)] == [": ping", "", ": ping", ""]
+
+    @pytest.mark.parametrize("path", ["/apipie/v1/images/generations", "/aqueduct/images/generations"])
+    async def test_other_vendors(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Vendors that follow OpenAI stream as OpenAI does."""
+        answer = await gateway.post(path, json={"prompt": "x", "stream": True})
+        assert answer.text.endswith("data: [DONE]\n\n")
+
+    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A style that the model doesn't have is left out of a stream, too."""
+        behave = fake.behave
+        refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("style", "none")])
+        fake.behave = lambda request, context: (refusal if request.style else behave)(request, context)
+        answer = await gateway.post(PATH, json={"prompt": "x", "stream": True, "style": "vivid", "odd": 1})
+        assert answer.headers["x-tintype-ignored"] == "odd, style"
+        assert answer.text.endswith("data: [DONE]\n\n")
+
+
+class TestErrors:
+    async def test_before(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """What goes wrong before anything is told has its status, as without a stream."""
+        fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL", delay=2)
+        answer = await gateway.post(PATH, json={"prompt": "x", "stream": True})
+        assert check_error(answer, 429, "requests", "rate_limit_exceeded", None) == "full"
+        assert answer.headers["retry-after"] == "2"
+
+    async def test_after(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """What goes wrong later is an event, in the client's words, and the end comes all the same."""
+        violations = [("width", "must be less")]
+        fake.behave = breaking(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=violations))
+        expected = {
+            "message": "Invalid 'size': width must be less.",
+            "type": "invalid_request_error",
+            "param": "size",
+            "code": "invalid_value",
+        }
+        assert await events(gateway, size="64x64") == [("error", {"error": expected})]
+
+    async def test_early_end(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A service that stops before it is done has failed."""
+
+        async def half(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            yield QUEUED
+
+        fake.behave = half
+        told = await events(gateway)
+        assert [name for name, _ in told] == ["error"]
+        assert told[0][1]["error"]["type"] == "server_error"
+
+    async def test_our_own_mistake(
+        self, gateway: httpx.AsyncClient, fake: FakeService, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A preview that is no picture is told as a fault, without its inside, which the log has."""
+
+        async def garbage(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            yield pb.StreamImagesResponse(preview=pb.Preview(data=b"garbage"))
+
+        fake.behave = garbage
+        with caplog.at_level(logging.ERROR):
+            told = await events(gateway, partial_images=1)
+        assert told[0][0] == "error"
+        assert "cannot identify" not in str(told)
+        assert "cannot identify" in caplog.text
+
+
+class TestLeaving:
+    async def test_silent(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A client that leaves a silent stream frees what its request held."""
+        fake.behave = sleep_long
+        async with hearing(gateway):
+            pass
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
+
+    async def test_before_the_first_event(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """So does one that leaves before anything was told."""
+
+        async def mute(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            await asyncio.sleep(60)
+            yield QUEUED
+
+        fake.behave = mute
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5), hearing(gateway):
+                pass
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
+
+    async def test_busy(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """So does one that leaves in the middle of many events."""
+
+        async def busy(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            while True:
+                yield image(0)
+                await asyncio.sleep(0.001)
+
+        fake.behave = busy
+        async with hearing(gateway) as lines:
+            await anext(lines)
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
+
+
+class TestSdk:
+    async def test_events(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+        """The SDK reads its own event classes, previews first, and ends by itself."""
+        fake.behave = drawing(fake)
+        stream = await sdk.images.generate(
+            prompt="a lake", model="gpt-image-1", size="1024x1024", quality="high", stream=True, partial_images=3
+        )
+        told = [event async for event in stream]
+        assert [event.type.rpartition(".")[2] for event in told] == ["partial_image"] * 3 + ["completed"]
+        previews, last = told[:3], told[3]
+        assert [event.partial_image_index for event in previews if event.type.endswith("partial_image")] == [0, 1, 2]
+        assert last.type == "image_generation.completed"
+        assert base64.b64decode(last.b64_json) == PNG + b"\0"
+        assert last.usage.to_dict() == USAGE
+        assert (last.quality, last.background, last.output_format) == ("high", "opaque", "png")
+        assert last.created_at > 1_700_000_000
+
+    async def test_error(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+        """The SDK raises what goes wrong in the middle, with its text and code."""
+        fake.behave = breaking(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow", "DEADLINE_EXCEEDED"))
+        stream = await sdk.images.generate(prompt="x", stream=True)
+        with pytest.raises(openai.APIError, match="too slow") as caught:
+            [event async for event in stream]
+        assert (caught.value.code, caught.value.type) == ("timeout", "server_error")
+
+    async def test_closing(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
+        """Closing the SDK's stream cancels the work."""
+        fake.behave = sleep_long
+        stream = await sdk.images.generate(prompt="x", stream=True)
+        await stream.close()
+        await asyncio.wait_for(fake.cancelled.wait(), 2)
