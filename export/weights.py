@@ -37,6 +37,7 @@ def store(path: Path, *, half: bool, external_from: int = EXTERNAL_FROM) -> int:
         onnx.save(model, path)
     else:
         onnx.save(model, path, save_as_external_data=True, location=data.name, size_threshold=1024)
+        data.chmod(path.stat().st_mode)  # onnx makes it its owner's alone
     return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
 
 

@@ -68,6 +68,7 @@ def test_large_weights_lie_beside_the_graph(tmp_path: Path, *, half: bool) -> No
         files = {p.name: p.stat().st_size for p in tmp_path.iterdir()}
         assert files.keys() == {"model.onnx", "model.onnx_data"}
         assert size == sum(files.values())
+        assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1, "who may read the one may read the other"
         assert files["model.onnx_data"] < SIDE * SIDE * (2 if half else 4) + 4096
         np.testing.assert_array_equal(Graph(path)(x=x)["y"], expected)
 
