@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Litestar, Request, Response, get, post, route
 
+from .answering import answer
 from .config import SHARING, GatewayConfig
+from .cors import Cors
 from .dialects import DIALECTS, bound
 from .dialects.openai_models import render_model, render_models
 from .envelope import Envelope
 from .failures import Failures
 from .files import LocalStore, Store
-from .generation import JSON, Gateway, generate, prepare
+from .generation import JSON, Gateway
+from .limits import Limits
 from .names import Names
 from .openapi import document
-from .streaming import stream
+from .repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -36,6 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
+# A result may be shown by any page, and runs nothing.
+EMBEDDED = {
+    "cross-origin-resource-policy": "cross-origin",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+}
 SWEEP_EVERY = 60.0  # seconds, or less where links live shorter
 
 
@@ -45,7 +53,8 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     Closing `client` is its owner's business. Raises StartError where the data folder can't be used.
     """
     store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
-    gateway = Gateway(config, client, store, Names(config.aliases, config.strict_models))
+    names = Names(config.aliases, config.strict_models)
+    gateway = Gateway(config, client, store, names, Limits(config.rate_limit), Repeats(config.url_ttl))
     dialects = bound(config.dialect)
     app = Litestar(
         [*_images(gateway, dialects), *_routes(gateway, dialects)],
@@ -55,7 +64,7 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
-    app.asgi_handler = Envelope(app.asgi_handler)
+    app.asgi_handler = Envelope(Cors(app.asgi_handler, config.origins))
     return app
 
 
@@ -69,9 +78,7 @@ def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRoute
 def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
     @post(paths, name=f"images:{dialect.name}", status_code=200)
     async def images(request: AnyRequest) -> Response[Any]:
-        call = await prepare(gateway, dialect, request)
-        answer = stream if call.stream else generate
-        return await answer(gateway, dialect, call, request)
+        return await answer(gateway, dialect, request)
 
     return images
 
@@ -103,7 +110,7 @@ def _files(gateway: Gateway) -> HTTPRouteHandler:
         headers = {
             "etag": content.etag,
             "cache-control": f"private, max-age={content.remaining}, immutable",
-            "x-content-type-options": "nosniff",
+            **EMBEDDED,
         }
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(b"", status_code=304, media_type=content.mime_type, headers=headers)

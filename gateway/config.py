@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 from .errors import StartError
@@ -23,6 +25,11 @@ USUAL_NAMES = (
 )
 # Dialects whose vendors document the paths `/v1/images/generations` and `/images/generations`.
 SHARING = ("openai", "apipie", "aqueduct")
+
+
+FORMATS = ("url", "b64_json")
+ALL, NONE = "*", "none"
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,19 @@ class GatewayConfig:
         default="openai",
         metadata={"help": f"vendor whose JSON is spoken on /v1/images/generations: {', '.join(SHARING)}"},
     )
+    response_format: str = field(
+        default="url", metadata={"help": "how pictures are answered to clients that don't say it: url or b64_json"}
+    )
+    cors: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "origins of web pages that may call, such as https://ui.example; * for all, none for none; "
+            "default: all where the gateway is at a loopback address, else none"
+        },
+    )
+    rate_limit: int = field(
+        default=0, metadata={"help": "requests for pictures that one address may send in a minute; 0: any number"}
+    )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
 
     def __post_init__(self) -> None:
@@ -59,5 +79,27 @@ class GatewayConfig:
                 raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.dialect not in SHARING:
             raise StartError(f"dialect must be one of {', '.join(SHARING)}, not {self.dialect!r}")
+        if self.response_format not in FORMATS:
+            raise StartError(f"response_format must be one of {', '.join(FORMATS)}, not {self.response_format!r}")
+        if self.rate_limit < 0:
+            raise StartError(f"rate_limit must be 0 or more, not {self.rate_limit}")
+        for origin in self.cors:
+            if origin not in (ALL, NONE) and not _ORIGIN.fullmatch(origin):
+                raise StartError(f"cors must be origins such as https://ui.example, {ALL} or {NONE}, not {origin!r}")
         if self.public_url and not self.public_url.startswith(("http://", "https://")):
             raise StartError(f"public_url must begin with http:// or https://, not {self.public_url!r}")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins of the pages that may call; `*` is all."""
+        if self.cors:
+            return tuple(origin for origin in self.cors if origin != NONE)
+        return (ALL,) if _is_loopback(self.rest) else ()
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

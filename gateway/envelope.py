@@ -1,6 +1,7 @@
-"""What is around every answer: its id, the time it took, and one line in the log that names no prompt.
+"""What is around every answer: id, time, what browsers may do with it, and a line in the log that names no prompt.
 
-It wraps the whole application, so that answers of the router (404, 405) have it, too.
+It wraps the whole application, so that answers of the router (404, 405) have it, too. Doubled slashes, as bases that
+end in one make them, count once.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("tintype.gateway.access")
 
+# An answer is never taken for a page, a script, or part of one.
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 # A client's own id is taken over if it can't do harm in headers and logs.
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_SLASHES = re.compile(r"/{2,}")
 _SIGNED = re.compile(r"/files/[^/]*/")
 
 
@@ -35,6 +45,7 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         started = perf_counter()
+        scope["path"] = _SLASHES.sub("/", scope["path"])
         scope["state"]["request_id"] = request_id = _request_id(scope)
         status = 0
 
@@ -42,7 +53,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_headers(request_id, perf_counter() - started)]
+                message["headers"] = _enveloped(message["headers"], request_id, perf_counter() - started)
             await send(message)
 
         try:
@@ -58,11 +69,12 @@ def _request_id(scope: Any) -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _headers(request_id: str, seconds: float) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"x-request-id", request_id.encode()),
-        (b"openai-processing-ms", b"%d" % round(seconds * 1000)),
-    ]
+def _enveloped(headers: Iterable[tuple[bytes, bytes]], request_id: str, seconds: float) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers and ours; where it says something itself about what browsers may do, that counts."""
+    own = list(headers)
+    said = {name for name, _ in own}
+    stamps = [(b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
+    return [*own, *(item for item in SECURITY if item[0] not in said), *stamps]
 
 
 def _log(scope: Any, request_id: str, status: int, seconds: float) -> None:

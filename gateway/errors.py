@@ -13,7 +13,9 @@
     ├── BodyTooLarge                413
     ├── NoSuchPath                  404
     ├── NoSuchFile                  404     or its link has expired
-    ├── NoSuchMethod                405     `allow` names those that there are
+    ├── NoSuchMethod                405     the header `allow` names those that there are
+    ├── KeyReused                   422     an Idempotency-Key that stands for another request
+    ├── TooManyRequests             429     from one caller, by the gateway's own count
     ├── ClientGone                  499     nobody reads the answer
     ├── StoreFull                   507     results by link have no room
     ├── ServiceError                        what the gRPC service said; `status` translates its code
@@ -26,6 +28,7 @@ A dialect renders these: by `reason`, where it has a word of its own for that, e
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,12 +44,14 @@ class StartError(Exception):
 class GatewayError(Exception):
     """The root. `status` is HTTP's, `reason` a stable name, `param` the field at fault in the client's own words.
 
-    `retry_after` is in seconds, or None where coming back is not the remedy.
+    `retry_after` is in seconds, or None where coming back is not the remedy; `headers` go with the answer, whatever its
+    dialect.
     """
 
     status: int = 500
     reason: str = "FAULT"
     retry_after: float | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -135,14 +140,36 @@ class NoSuchFile(GatewayError):
 
 
 class NoSuchMethod(GatewayError):
-    """The path is served, but not with this method; `allow` is the header's value."""
+    """The path is served, but not with this method; `allow` names those that it is served with."""
 
     status = 405
     reason = "NO_SUCH_METHOD"
 
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
-        self.allow = allow
+        self.headers = {"allow": allow}
+
+
+class KeyReused(GatewayError):
+    """An Idempotency-Key came before, with another body."""
+
+    status = 422
+    reason = "KEY_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came before with another body: a new request needs a new key.")
+
+
+class TooManyRequests(GatewayError):
+    """One caller asks more often than the configuration allows; `headers` tell the limit."""
+
+    status = 429
+    reason = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(self, per_minute: int, retry_after: float, headers: Mapping[str, str]) -> None:
+        super().__init__(f"There may be {per_minute} requests in a minute. Try again in {retry_after:.1f} s.")
+        self.retry_after = retry_after
+        self.headers = headers
 
 
 class ClientGone(GatewayError):

@@ -37,9 +37,10 @@ class Failures:
     def failed(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
         """Answer an error of ours."""
         failure = self._dialect(request.scope["path"]).error(error)
-        allow = {"allow": error.allow} if isinstance(error, NoSuchMethod) else {}
         body = msgspec.json.encode(failure.body)
-        return Response(body, status_code=failure.status, media_type=JSON, headers=failure.headers | allow)
+        return Response(
+            body, status_code=failure.status, media_type=JSON, headers=failure.headers | dict(error.headers)
+        )
 
     def refused(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:
         """Answer what the router has refused."""

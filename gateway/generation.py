@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -11,7 +11,6 @@ from urllib.parse import quote
 import msgspec
 from litestar import Request, Response
 
-from .disconnect import until_disconnect
 from .errors import NotJson, ServiceError, UnknownParameter, WrongContentType
 
 if TYPE_CHECKING:
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
     from .config import GatewayConfig
     from .dialects import Call, Dialect
     from .files import Store
+    from .limits import Limits
     from .names import Names
+    from .repeats import Repeats
 
 Result = TypeVar("Result")
 
@@ -39,6 +40,8 @@ class Gateway:
     client: ImageClient
     store: Store
     names: Names
+    limits: Limits
+    repeats: Repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,13 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     call = dialect.parse(await read_json(request))
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
-    call.request.caller = call.request.caller or _peer(request)
-    return call
+    call.request.caller = call.request.caller or peer(request)
+    return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
 async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Answer one request in its dialect, when all its pictures are done. Raises GatewayError."""
-    made = await until_disconnect(request.receive, _make(gateway, call, request))
+    made = await _make(gateway, call, request)
     body = dialect.render(made.response, call, int(time.time()), made.links)
     return Response(msgspec.json.encode(body), media_type=JSON, headers=made.headers)
 
@@ -136,6 +139,6 @@ def base_url(gateway: Gateway, request: Request[Any, Any, Any]) -> str:
     return (gateway.config.public_url or str(request.base_url)).rstrip("/")
 
 
-def _peer(request: Request[Any, Any, Any]) -> str:
+def peer(request: Request[Any, Any, Any]) -> str:
     """Return whom the engine is fair to where the client doesn't say: the address that it calls from."""
     return request.client.host if request.client else ""

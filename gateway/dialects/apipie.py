@@ -54,7 +54,7 @@ def parse(body: Mapping[str, Any]) -> Call:
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ApipieResponse:
-    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs where asked for."""
+    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs, if any."""
     whole = openai.render(response, call, created, links)
     pictures = [
         ApipiePicture(url=one.url, b64_json=one.b64_json, revised_prompt=one.revised_prompt) for one in whole.data

@@ -36,15 +36,15 @@ class Call:
     """One request, read.
 
     `request` is what is sent; what the service can't grant leaves it. `links` says that pictures are answered as URLs,
-    else as base64. `names` maps fields of the contract to the keys that this client used for them; a field that is not
-    in it has its own name. `ignored` are the keys that nobody knows. `wishes` are fields of the contract that a vendor
-    takes from everybody: where the model has no such thing, it is asked without; those in `unasked` are the vendor's
-    default, and nobody is told. `stream` asks for events instead of one answer, with so many `previews` of each
-    picture. `echo` are values that the answer repeats.
+    False as base64, None as the configuration says. `names` maps fields of the contract to the keys that this client
+    used for them; a field that is not in it has its own name. `ignored` are the keys that nobody knows. `wishes` are
+    fields of the contract that a vendor takes from everybody: where the model has no such thing, it is asked without;
+    those in `unasked` are the vendor's default, and nobody is told. `stream` asks for events instead of one answer,
+    with so many `previews` of each picture. `echo` are values that the answer repeats.
     """
 
     request: pb.GenerateImagesRequest
-    links: bool = False
+    links: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     wishes: tuple[str, ...] = ()

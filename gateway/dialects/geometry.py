@@ -38,7 +38,8 @@ def of_size(size: str | None) -> tuple[int, int] | None:
 def of_ratio(ratio: str | None, param: str) -> tuple[int, int] | None:
     """Return sides of the shape `16:9` and about 1024 x 1024 pixels, or None where there is no ratio.
 
-    The shape is exact where sides that are multiples of 16 have it: 1280 x 720. Raises InvalidValue.
+    Sides are multiples of 16, and have the shape exactly where that costs no more than a quarter of the pixels:
+    1280 x 720. Raises InvalidValue.
     """
     if ratio is None:
         return None
@@ -47,7 +48,7 @@ def of_ratio(ratio: str | None, param: str) -> tuple[int, int] | None:
         raise InvalidValue(param, f"must be between 1:{MAX_RATIO} and {MAX_RATIO}:1, not '{ratio}'")
     width, height = width // gcd(width, height), height // gcd(width, height)
     unit = isqrt(AREA // (width * height)) // MULTIPLE * MULTIPLE
-    if unit:
+    if width * height * unit**2 >= 0.75 * AREA:
         return width * unit, height * unit
     return _rounded(sqrt(AREA * width / height)), _rounded(sqrt(AREA * height / width))
 

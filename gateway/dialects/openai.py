@@ -70,6 +70,7 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "MODEL_BROKEN": (INVALID, "model_broken"),
     "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
     "STORE_FULL": (SERVER, "insufficient_storage"),
+    "KEY_REUSED": (INVALID, "idempotency_key_reused"),
     "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),
 }
 # status: type, code; 5xx without a row are the server's, the rest the request's
@@ -94,8 +95,8 @@ def parse(body: Mapping[str, Any]) -> Call:
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ImagesResponse:
-    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs where asked for."""
-    urls = links if call.links else (None,) * len(response.images)
+    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs, if any."""
+    urls = links or (None,) * len(response.images)
     pictures = [_picture(image, url) for image, url in zip(response.images, urls, strict=True)]
     answer = ImagesResponse(created=created, data=pictures)
     answer.quality = call.request.quality if call.request.quality in QUALITIES else UNSET
@@ -174,12 +175,10 @@ def _output(asked: ImagesRequest) -> pb.OutputFormat:
     )
 
 
-def _wants_links(asked: ImagesRequest) -> bool:
-    if asked.stream:
-        return False
+def _wants_links(asked: ImagesRequest) -> bool | None:
     if asked.response_format is not None:
         return asked.response_format == "url"
-    return not (asked.model or "").startswith(BASE64_MODELS)
+    return False if asked.stream or (asked.model or "").startswith(BASE64_MODELS) else None
 
 
 def _names(asked: ImagesRequest) -> dict[str, str]:

@@ -112,7 +112,7 @@ def parse(body: Mapping[str, Any]) -> Call:
     asked = read(OxenRequest, body)
     return Call(
         request=_request(asked),
-        links=asked.response_format != "b64_json",
+        links=asked.response_format == "url" if asked.response_format else None,
         names=_names(asked),
         ignored=unknown(OxenRequest, body),
         echo={"model": asked.model} if asked.model else {},
@@ -120,8 +120,8 @@ def parse(body: Mapping[str, Any]) -> Call:
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> OxenResponse:
-    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs where asked for."""
-    urls = links if call.links else (None,) * len(response.images)
+    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs, if any."""
+    urls = links or (None,) * len(response.images)
     pictures = [_picture(image, url) for image, url in zip(response.images, urls, strict=True)]
     return OxenResponse(model=call.echo.get("model", response.model), created=created, images=pictures)
 

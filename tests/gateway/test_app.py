@@ -135,6 +135,15 @@ class TestPictures:
         assert "odd" in check_error(answer, 400, "invalid_request_error", "unknown_parameter", "odd")
         assert not fake.requests
 
+    async def test_response_format(self, service: Service, tmp_path: Path) -> None:
+        """What is answered to those who don't say it is a setting; those who do get what they ask for."""
+        async with running_gateway(config(service, tmp_path, response_format="b64_json")) as client:
+            for path in (PATH, "/aqueduct/v1/images/generations", "/api/ai/images/generate"):
+                answer = (await client.post(path, json={"prompt": "x"})).json()
+                assert "b64_json" in answer.get("data", answer.get("images"))[0]
+                answer = (await client.post(path, json={"prompt": "x", "response_format": "url"})).json()
+                assert "b64_json" not in answer.get("data", answer.get("images"))[0]
+
     async def test_public_url(self, service: Service, tmp_path: Path) -> None:
         """Links have the configured base."""
         async with running_gateway(config(service, tmp_path, public_url="https://pics.example/x/")) as client:
@@ -262,7 +271,28 @@ class TestTheRest:
 
     async def test_bare_options(self, gateway: httpx.AsyncClient) -> None:
         """OPTIONS without anything else succeeds: some clients probe with it."""
-        assert (await gateway.options(PATH)).status_code == 204
+        for path in (PATH, "/v1/models", "/v1/action/generate_image", "/"):
+            assert (await gateway.options(path)).status_code == 204
+
+    async def test_security_headers(self, gateway: httpx.AsyncClient) -> None:
+        """No answer is taken for a page or a script; a result may be shown by any page, and runs nothing."""
+        for path in ("/", "/v1/models", "/nothing"):
+            headers = (await gateway.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+            assert headers["referrer-policy"] == "no-referrer"
+        link = (await gateway.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"]
+        headers = (await gateway.get(link)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].endswith("sandbox")
+        assert headers["cross-origin-resource-policy"] == "cross-origin"
+        assert len(headers.get_list("content-security-policy")) == 1
+
+    @pytest.mark.parametrize("path", ["//v1//images/generations", "/v1/images/generations/", "/v1/images/generations?"])
+    async def test_sloppy_paths(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Slashes too many, and a bare question mark, change nothing, and nothing is redirected."""
+        url = f"{gateway.base_url}".rstrip("/") + path
+        assert (await gateway.post(url, json={"prompt": "x"})).status_code == 200
 
     @pytest.mark.parametrize("path", ["/apipie/v1/models", "/openai/v1/models", "/aqueduct/v1/models/org/large"])
     async def test_models_below_a_vendor(self, gateway: httpx.AsyncClient, path: str) -> None:

@@ -72,9 +72,9 @@ def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None
 @pytest.mark.parametrize(
     ("body", "links"),
     [
-        ({}, True),
-        ({"model": "dall-e-3"}, True),
-        ({"model": "my-gpt-image"}, True),
+        ({}, None),
+        ({"model": "dall-e-3"}, None),
+        ({"model": "my-gpt-image"}, None),
         ({"model": "gpt-image-1"}, False),
         ({"model": "gpt-image-9-mini"}, False),
         ({"model": "chatgpt-image-latest"}, False),
@@ -82,11 +82,11 @@ def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None
         ({"response_format": "b64_json"}, False),
         ({"response_format": "url"}, True),
         ({"stream": True}, False),
-        ({"stream": False}, True),
+        ({"stream": False}, None),
     ],
 )
-def test_links_or_base64(body: dict[str, Any], links: bool) -> None:  # noqa: FBT001
-    """The format asked for is given; without one, links, but for models whose clients read base64 alone."""
+def test_links_or_base64(body: dict[str, Any], links: bool | None) -> None:  # noqa: FBT001
+    """The format asked for is given; without one, it is open but for models whose clients read base64 alone."""
     assert parse({"prompt": "x"} | body).links is links
 
 

@@ -103,6 +103,7 @@ def test_addresses(address: str, family: int) -> None:
         ({"timeout": 0}, "timeout must be above 0, not 0"),
         ({"url_ttl": -1.5}, "url_ttl must be above 0, not -1.5"),
         ({"max_body": float("nan")}, "max_body must be above 0, not nan"),
+        ({"response_format": "file"}, "response_format must be one of url, b64_json, not 'file'"),
         ({"public_url": "pics.example"}, "public_url must begin with http:// or https://, not 'pics.example'"),
     ],
 )

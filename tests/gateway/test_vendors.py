@@ -45,7 +45,7 @@ def response(*images: pb.Image, **fields: Any) -> pb.GenerateImagesResponse:
             OXEN,
             f'{{"model":"flux","n":1,"prompt":"{LAKE}","seed":null,"size":null}}',
             request(prompt=LAKE, model="flux", count=1),
-            True,
+            None,
         ),
         (
             APIPIE,
@@ -60,7 +60,7 @@ def response(*images: pb.Image, **fields: Any) -> pb.GenerateImagesResponse:
             AQUEDUCT,
             '{"model":"dall-e-3","prompt":"A cute baby sea otter","n":1,"size":"1024x1024"}',
             request(prompt="A cute baby sea otter", model="dall-e-3", count=1, width=1024, height=1024),
-            True,
+            None,
         ),
         (
             OPENAI,
@@ -84,7 +84,7 @@ def test_documented_requests(
     dialect: Dialect,
     body: str,
     expected: pb.GenerateImagesRequest,
-    links: bool,  # noqa: FBT001
+    links: bool | None,  # noqa: FBT001
 ) -> None:
     """Each document's example becomes the request that it means."""
     call = dialect.parse(msgspec.json.decode(body))

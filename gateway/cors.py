@@ -1,0 +1,84 @@
+"""Which web pages may call: the Fetch standard's CORS, around the whole application.
+
+- Pages of an origin that is not allowed get no header, and so the browser keeps the answer from them.
+- What a preflight asks for is repeated, since `*` would not cover `Authorization`. It needs no key.
+- Cookies play no part here, so no credentials are allowed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litestar.enums import ScopeType
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+    Headers = list[tuple[bytes, bytes]]
+
+ALL = "*"
+MAX_AGE = b"7200"  # seconds that browsers keep a preflight's answer; none keeps it longer
+EXPOSED = (
+    b"x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-tintype-ignored, "
+    b"x-tintype-model, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"idempotent-replayed"
+)
+REPEATED = {
+    b"access-control-request-method": b"access-control-allow-methods",
+    b"access-control-request-headers": b"access-control-allow-headers",
+    b"access-control-request-private-network": b"access-control-allow-private-network",
+}
+
+
+class Cors:
+    """An ASGI application around `app` that lets pages of `origins` call it; `*` is all."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        self.app = app
+        self._origins = {origin.encode() for origin in origins}
+        self._all = ALL in origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer preflights, and everything else as `app` does."""
+        headers = dict(scope["headers"]) if scope["type"] == ScopeType.HTTP else {}
+        if scope["type"] == ScopeType.HTTP and _is_preflight(scope["method"], headers):
+            await _answer(send, self._permission(headers))
+            return
+        allowed = self._allowed(headers.get(b"origin"))
+
+        async def permitting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exposed = [(b"access-control-expose-headers", EXPOSED)] if allowed else []
+                message["headers"] = [*message["headers"], *allowed, *exposed, *self._vary()]
+            await send(message)
+
+        await self.app(scope, receive, permitting)
+
+    def _allowed(self, origin: bytes | None) -> Headers:
+        """Return the header that lets pages of `origin` read the answer, or none."""
+        if origin is None or not (self._all or origin in self._origins):
+            return []
+        return [(b"access-control-allow-origin", b"*" if self._all else origin)]
+
+    def _permission(self, headers: dict[bytes, bytes]) -> Headers:
+        """Return the headers that answer a preflight."""
+        allowed = self._allowed(headers[b"origin"])
+        if not allowed:
+            return self._vary()
+        repeated = [(answer, headers[asked]) for asked, answer in REPEATED.items() if asked in headers]
+        return [*allowed, *repeated, (b"access-control-max-age", MAX_AGE), *self._vary()]
+
+    def _vary(self) -> Headers:
+        """Return what keeps caches from giving one origin's answer to another."""
+        return [(b"vary", b"origin")] if self._origins and not self._all else []
+
+
+def _is_preflight(method: str, headers: dict[bytes, bytes]) -> bool:
+    return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
+
+
+async def _answer(send: Send, headers: Headers) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,118 @@
+"""Web pages of other origins, as browsers let them call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.cors import Cors
+from tintype.gateway.errors import StartError
+
+from .test_app import PATH
+
+pytestmark = pytest.mark.anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+PAGE = "https://lite.koboldai.net"
+ASKED = {
+    "origin": PAGE,
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type,x-stainless-os",
+}
+
+
+async def plain(_: Any, __: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+def caller(origins: Collection[str]) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(Cors(plain, origins))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway", trust_env=False)
+
+
+class TestPages:
+    async def test_all(self) -> None:
+        """Where all may call, every page may read the answer and our headers, and no cookie is asked for."""
+        async with caller(["*"]) as client:
+            headers = (await client.get("/", headers={"origin": PAGE})).headers
+        assert headers["access-control-allow-origin"] == "*"
+        assert "x-request-id" in headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in headers
+        assert "vary" not in headers
+
+    @pytest.mark.parametrize(
+        ("origins", "origin", "allowed"),
+        [
+            ([PAGE], PAGE, True),
+            ([PAGE], "https://evil.example", False),
+            ([PAGE], PAGE + ".evil.example", False),
+            ([], PAGE, False),
+        ],
+    )
+    async def test_some(self, origins: list[str], origin: str, allowed: bool) -> None:  # noqa: FBT001
+        """Where some may, they are told by name, the others nothing, and caches tell them apart."""
+        async with caller(origins) as client:
+            headers = (await client.get("/", headers={"origin": origin})).headers
+            preflight = await client.options("/", headers=ASKED | {"origin": origin})
+        assert headers.get("access-control-allow-origin") == (origin if allowed else None)
+        assert preflight.headers.get("access-control-allow-origin") == (origin if allowed else None)
+        assert headers.get("vary") == ("origin" if origins else None)
+
+    async def test_no_page(self) -> None:
+        """Who is no page gets no such header."""
+        async with caller(["*"]) as client:
+            assert "access-control-allow-origin" not in (await client.get("/")).headers
+
+
+class TestPreflight:
+    async def test_repeated(self) -> None:
+        """A preflight is answered at once, with what it asked for."""
+        async with caller(["*"]) as client:
+            answer = await client.options("/", headers=ASKED | {"access-control-request-private-network": "true"})
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers["access-control-allow-methods"] == "POST"
+        assert answer.headers["access-control-allow-headers"] == ASKED["access-control-request-headers"]
+        assert answer.headers["access-control-allow-private-network"] == "true"
+
+    async def test_every_path(self, gateway: httpx.AsyncClient) -> None:
+        """The gateway on a loopback address answers pages, errors included, and preflights with its own headers."""
+        for path in (PATH, "/v1/models", "/files/a/b.png", "/nothing"):
+            answer = await gateway.options(path, headers=ASKED)
+            assert answer.status_code == 204
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert answer.headers["x-request-id"]
+        answer = await gateway.post(PATH, json={}, headers={"origin": PAGE})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "*")
+
+
+@pytest.mark.parametrize(
+    ("settings", "origins"),
+    [
+        ({"rest": "127.0.0.1:8080"}, ("*",)),
+        ({"rest": "localhost:8080"}, ("*",)),
+        ({"rest": "[::1]:8080"}, ("*",)),
+        ({"rest": "0.0.0.0:8080"}, ()),
+        ({"rest": ":8080"}, ()),
+        ({"rest": "10.0.0.5:8080"}, ()),
+        ({"rest": "10.0.0.5:8080", "cors": ("*",)}, ("*",)),
+        ({"cors": ("none",)}, ()),
+        ({"cors": (PAGE, "tauri://localhost", "null")}, (PAGE, "tauri://localhost", "null")),
+    ],
+    ids=str,
+)
+def test_setting(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
+    """Without a setting all pages may call a gateway that only this machine reaches, and none any other."""
+    assert GatewayConfig(**settings).origins == origins
+
+
+@pytest.mark.parametrize("origin", ["ui.example", "https://ui.example/", "https://*.example", ""])
+def test_bad_setting(origin: str) -> None:
+    """What is no origin would never match one, and is told at once."""
+    with pytest.raises(StartError, match=r"cors must be origins such as https://ui\.example"):
+        GatewayConfig(cors=(origin,))

@@ -1,0 +1,97 @@
+"""How often one caller may ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError, TooManyRequests
+from tintype.gateway.limits import Limits
+
+from .fakes import FakeService, Service, running_gateway
+from .test_app import PATH, check_error, config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_bucket() -> None:
+    """A minute's worth may come at once, then as much as time brings; the headers tell how it stands."""
+    clock = Clock()
+    limits = Limits(3, clock)
+    assert [limits.take("me")["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
+    with pytest.raises(TooManyRequests, match=r"There may be 3 requests in a minute. Try again in 20\.0 s\.") as caught:
+        limits.take("me")
+    assert caught.value.retry_after == pytest.approx(20)
+    assert caught.value.headers == {
+        "x-ratelimit-limit-requests": "3",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60.00s",
+    }
+    clock.now += 20
+    assert limits.take("me")["x-ratelimit-remaining-requests"] == "0"
+    clock.now += 1000
+    assert limits.take("me")["x-ratelimit-remaining-requests"] == "2"
+
+
+def test_callers() -> None:
+    """One caller does not use up another's."""
+    limits = Limits(1, Clock())
+    limits.take("me")
+    limits.take("you")
+    with pytest.raises(TooManyRequests):
+        limits.take("me")
+
+
+def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that have not asked for a minute are forgotten before they fill the memory."""
+    monkeypatch.setattr("tintype.gateway.limits._MANY", 10)
+    clock = Clock()
+    limits = Limits(5, clock)
+    for caller in range(100):
+        clock.now += 10
+        limits.take(str(caller))
+    assert len(limits._buckets) <= 10
+
+
+def test_no_limit() -> None:
+    """Where there is none, nothing is told of one."""
+    assert Limits(0).take("me") == {}
+    with pytest.raises(StartError, match="rate_limit must be 0 or more, not -1"):
+        GatewayConfig(rate_limit=-1)
+
+
+async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) -> None:
+    """Pictures are counted, whether they are made or not; what is over is 429 with when to come back."""
+    async with running_gateway(config(service, tmp_path, rate_limit=3)) as client:
+        first = await client.post(PATH, json={"prompt": "x"})
+        assert first.headers["x-ratelimit-remaining-requests"] == "2"
+        streamed = await client.post(PATH, json={"prompt": "x", "stream": True})
+        assert streamed.headers["x-ratelimit-remaining-requests"] == "1"
+        await client.post(PATH, json={})
+        answer = await client.post(PATH, json={"prompt": "x"})
+        check_error(answer, 429, "requests", "rate_limit_exceeded", None)
+        assert answer.headers["x-ratelimit-limit-requests"] == "3"
+        assert 1 <= int(answer.headers["retry-after"]) <= 20
+        assert (await client.get("/v1/models")).status_code == 200
+    assert len(fake.requests) == 2
+
+
+async def test_no_headers(gateway: httpx.AsyncClient) -> None:
+    """Without a limit no header tells of one."""
+    answer = await gateway.post(PATH, json={"prompt": "x"})
+    assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
