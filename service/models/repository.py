@@ -22,6 +22,7 @@ from .entry import Entry, State, Status, to_evict
 from .manifest import read
 from .providers import choose
 from .session import Runtime
+from .trim import trim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,6 +234,7 @@ class Repository:
         except Exception as failure:
             log.exception("model %s", entry.name)
             error = ModelBroken(entry.name, [f"{type(failure).__name__}: {failure}"])
+        trim()
         with self._lock:
             self._settle(entry, model, error)
 

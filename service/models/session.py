@@ -56,6 +56,8 @@ class Runtime:
         # A count of our own: with 0 onnxruntime pins its threads to cores, and waits for those that others use.
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        # Plans of memory are kept for each shape that was seen, and sizes differ here: 7 % of the peak, for no time.
+        options.enable_mem_pattern = False
         # Threads that spin while they wait take the cores from gRPC and encoding; without, a UNet on two busy cores
         # took 0.85 to 0.98 of the time.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
