@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .dialects import DIALECTS, bound
-from .dialects.openai_types import ModelList, ModelObject
+from .dialects.openai_models import ModelList, ModelObject
 
 if TYPE_CHECKING:
     from .dialects.dialect import Dialect

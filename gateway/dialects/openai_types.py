@@ -125,19 +125,3 @@ class ErrorResponse(msgspec.Struct):
     """An error."""
 
     error: ErrorBody
-
-
-class ModelObject(msgspec.Struct, kw_only=True):
-    """One model; `created` is in Unix seconds."""
-
-    id: str
-    created: int
-    owned_by: str
-    object: Literal["model"] = "model"
-
-
-class ModelList(msgspec.Struct, kw_only=True):
-    """The models that there are, the default model first."""
-
-    data: list[ModelObject]
-    object: Literal["list"] = "list"

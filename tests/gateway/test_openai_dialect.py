@@ -246,9 +246,32 @@ def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # n
 
 
 def test_models() -> None:
-    """Models as OpenAI's SDKs read them."""
-    model = pb.Model(name="a/b")
+    """Models as OpenAI's SDKs read them, and as LobeChat does; nothing is null."""
+    defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.1)
+    model = pb.Model(name="a/b", defaults=defaults, size_multiple=8)
     model.created.FromSeconds(9)
-    one = b'{"id":"a/b","created":9,"owned_by":"tintype","object":"model"}'
+    one = (
+        b'{"id":"a/b","created":9,"owned_by":"tintype","object":"model","type":"image","parameters":{'
+        b'"prompt":{"default":""},"width":{"default":96,"min":16,"max":4096,"step":8},'
+        b'"height":{"default":64,"min":16,"max":4096,"step":8},"steps":{"default":20,"min":1,"max":150},'
+        b'"cfg":{"default":7.1,"min":0,"max":50,"step":0.5},"seed":{"min":0,"max":2147483647}}}'
+    )
     assert msgspec.json.encode(render_model(model)) == one
     assert msgspec.json.encode(render_models([model])) == b'{"data":[' + one + b'],"object":"list"}'
+
+
+def test_model_without_defaults() -> None:
+    """What a service does not tell of its model is left out."""
+    assert msgspec.json.encode(render_model(pb.Model(name="a"))) == (
+        b'{"id":"a","created":0,"owned_by":"tintype","object":"model","type":"image",'
+        b'"parameters":{"prompt":{"default":""},"seed":{"min":0,"max":2147483647}}}'
+    )
+
+
+def test_parameters_are_keys() -> None:
+    """What a model's parameters name can be sent as they name it, with their defaults and at their limits."""
+    model = pb.Model(name="a", defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))
+    parameters = msgspec.to_builtins(render_model(model).parameters)
+    for value in ("default", "min", "max"):
+        call = parse({key: limits[value] for key, limits in parameters.items() if value in limits} | {"prompt": "x"})
+        assert call.ignored == ()
