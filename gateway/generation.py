@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
-from litestar import Request, Response
 
+from .body import Body, render_body
 from .errors import NotJson, ServiceError, UnknownParameter, WrongContentType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from litestar import Request
 
     from tintype.v1 import image_service_pb2 as pb
 
@@ -44,13 +46,11 @@ class Gateway:
     repeats: Repeats
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Finished pictures, their links where asked for, and what to say of them in headers."""
+class Made(NamedTuple):
+    """Finished pictures as JSON, and what is said of them in headers."""
 
-    response: pb.GenerateImagesResponse
-    links: list[str]
-    headers: dict[str, str] = field(default_factory=dict)
+    body: Body
+    headers: dict[str, str]
 
 
 async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
@@ -62,11 +62,17 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
-async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Answer one request in its dialect, when all its pictures are done. Raises GatewayError."""
-    made = await _make(gateway, call, request)
-    body = dialect.render(made.response, call, int(time.time()), made.links)
-    return Response(msgspec.json.encode(body), media_type=JSON, headers=made.headers)
+async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
+    """Have one request's pictures made, and rendered in its dialect. Raises GatewayError."""
+    asked = call.request.model
+    asking = partial(gateway.client.generate, call.request, request.state.request_id)
+    response, dropped = await granted(gateway, call, asking)
+    headers = ignored_header([*call.ignored, *dropped])
+    if asked and asked != response.model:
+        headers["x-tintype-model"] = quote(response.model, safe="/: ")
+    links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
+    rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
+    return Made(rendered, headers)
 
 
 async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -87,18 +93,6 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
     """Return the header that names keys without effect, percent-encoded where they are not plain."""
     keys = ", ".join(quote(key[:100], safe="[]$@", errors="replace") for key in ignored[:_MAX_IGNORED])
     return {"x-tintype-ignored": keys} if keys else {}
-
-
-async def _make(gateway: Gateway, call: Call, request: Request[Any, Any, Any]) -> Made:
-    """Have the pictures made, and kept where links are asked for."""
-    asked = call.request.model
-    asking = partial(gateway.client.generate, call.request, request.state.request_id)
-    response, dropped = await granted(gateway, call, asking)
-    headers = ignored_header([*call.ignored, *dropped])
-    if asked and asked != response.model:
-        headers["x-tintype-model"] = quote(response.model, safe="/: ")
-    links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
-    return Made(response, links, headers)
 
 
 async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Result]]) -> tuple[Result, list[str]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
     from typing import Any
 
-    from litestar import Response
+    from .generation import Made
 
 CAPACITY = 64 * 2**20  # bytes of all kept answers
 
@@ -28,7 +28,7 @@ CAPACITY = 64 * 2**20  # bytes of all kept answers
 @dataclass(slots=True)
 class _Kept:
     fingerprint: bytes
-    task: asyncio.Task[Response[bytes]]
+    task: asyncio.Task[Made]
     expires: float
     size: int = 0
 
@@ -43,8 +43,8 @@ class Repeats:
         self._kept: dict[Hashable, _Kept] = {}
 
     async def once(
-        self, key: Hashable, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Response[bytes]]]
-    ) -> tuple[Response[bytes], bool]:
+        self, key: Hashable, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Made]]
+    ) -> tuple[Made, bool]:
         """Return the answer to a key, and whether it is a repeated one; `work` makes it where there is none.
 
         Raises KeyReused where the key stands for something else, and what `work` raises.
@@ -66,12 +66,12 @@ class Repeats:
             return None
         return kept
 
-    def _settle(self, key: Hashable, task: asyncio.Task[Response[bytes]]) -> None:
+    def _settle(self, key: Hashable, task: asyncio.Task[Made]) -> None:
         """Keep a finished answer, or forget a failed one."""
         if task.cancelled() or task.exception():
             del self._kept[key]
             return
-        self._kept[key].size = len(task.result().content)
+        self._kept[key].size = len(task.result().body)
         used = sum(kept.size for kept in self._kept.values())
         for name, kept in list(self._kept.items()):
             if used <= self._capacity and kept.expires > self._clock():

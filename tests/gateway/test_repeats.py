@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import httpx
 import pytest
-from litestar import Response
 
+from tintype.gateway.body import Body
 from tintype.gateway.errors import KeyReused
+from tintype.gateway.generation import Made
 from tintype.gateway.repeats import Repeats
 
 from .fakes import FakeService, Refusal
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Response[bytes]]]]:
+def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Made]]]:
     """Some work, and how often it was done."""
     done: list[int] = []
 
-    async def work() -> Response[bytes]:
+    async def work() -> Made:
         done.append(1)
         await asyncio.sleep(0)
-        return Response(bytes(size))
+        return Made(Body([bytes(size)]), {})
 
     return done, work
 
@@ -56,7 +57,7 @@ class TestKept:
         """An error is told, and the next one tries again."""
         repeats, (done, work) = Repeats(100), making()
 
-        async def fails() -> Response[bytes]:
+        async def fails() -> Made:
             raise ValueError("mine")
 
         with pytest.raises(ValueError, match="mine"):
@@ -88,9 +89,9 @@ class TestKept:
         """What was begun goes on without its client, for the one who comes back."""
         repeats, go = Repeats(100), asyncio.Event()
 
-        async def work() -> Response[bytes]:
+        async def work() -> Made:
             await go.wait()
-            return Response(b"x")
+            return Made(Body([b"x"]), {})
 
         first = asyncio.create_task(repeats.once("k", b"a", work))
         await asyncio.sleep(0)
