@@ -45,6 +45,20 @@ def judge(picture: Picture) -> Verdict:
     return Verdict(color_name(color), shape, color_name(ground), overlap)
 
 
+def judge_halves(picture: Picture) -> tuple[Verdict, Verdict]:
+    """Verdicts on the left and on the right half, each set in the middle of its own background."""
+    left, right = picture[:, : SIDE // 2], picture[:, SIDE // 2 :]
+    return judge(_framed(left)), judge(_framed(right))
+
+
+def _framed(half: Picture) -> Picture:
+    edges = np.concatenate([half[:BORDER].reshape(-1, 3), half[-BORDER:].reshape(-1, 3)])
+    framed = np.empty((SIDE, SIDE, 3), np.uint8)
+    framed[:] = np.median(edges, axis=0)
+    framed[:, SIDE // 4 : -SIDE // 4] = half
+    return framed
+
+
 def color_name(color: NDArray[np.float64]) -> str:
     """The nearest of the twelve named colours."""
     distances = {name: float(((color - np.array(value)) ** 2).sum()) for name, value in COLORS.items()}

@@ -13,8 +13,7 @@ from .latents import CHANNELS, GRID
 
 WIDTH = 128
 BLOCKS = (64, 96, 128)
-# Heads per level, so that a head is 32 wide where there is attention.
-HEADS = (2, 3, 4)
+HEADS = 4
 # Zero terminal SNR with v-prediction and trailing spacing (Lin et al., "Common diffusion noise schedules and sample
 # steps are flawed", 2023): without it a night is never dark and snow never bright.
 NOISE: dict[str, Any] = {

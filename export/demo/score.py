@@ -1,13 +1,15 @@
 """How well the model does what it is asked.
 
 100 combinations of shape colour, shape and background that training never showed: right only if all three are right.
-And 30 pairs of one place at two times of day with the same seed: which is brighter, which has the warmer sky.
+50 pairs of such shapes side by side: right only if all five parts are right and in their places.
+And 30 comparisons of one place at two times of day with the same seed: which is brighter, which has the warmer sky.
 """
 
 # ruff: noqa: S311 - chance here draws pictures, nothing secret
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from .captions import with_article
-from .judges import Picture, Verdict, brightness, judge, warmth
+from .judges import Picture, Verdict, brightness, judge, judge_halves, warmth
 from .painter import Painter
 from .spec import Triple, held_out_triples
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMBINATIONS = 100
+SIDE_BY_SIDE = 50
 WANTED = 0.90
 BATCH = 4
 PLACES = (
@@ -32,7 +35,7 @@ PLACES = (
     "the ocean", "a pine forest", "a flower meadow", "a city skyline", "a lake between hills",
 )  # fmt: skip
 # (what must be more, where, than where)
-PAIRS: tuple[tuple[Callable[[Picture], float], str, str], ...] = (
+COMPARISONS: tuple[tuple[Callable[[Picture], float], str, str], ...] = (
     (brightness, "at noon", "at night"),
     (warmth, "at sunset", "at noon"),
     (brightness, "at sunset", "at night"),
@@ -41,10 +44,11 @@ PAIRS: tuple[tuple[Callable[[Picture], float], str, str], ...] = (
 
 @dataclass
 class Score:
-    """Verdicts by combination, and which pairs came out right."""
+    """Verdicts by combination, and which pairs of shapes and which comparisons came out right."""
 
     verdicts: list[tuple[Triple, Verdict]] = field(default_factory=list)
     pairs: list[tuple[str, bool]] = field(default_factory=list)
+    comparisons: list[tuple[str, bool]] = field(default_factory=list)
 
     @property
     def combinations(self) -> float:
@@ -53,8 +57,8 @@ class Score:
 
     @property
     def times(self) -> float:
-        """The fraction of pairs that came out right."""
-        return float(np.mean([right for _, right in self.pairs]))
+        """The fraction of comparisons that came out right."""
+        return float(np.mean([right for _, right in self.comparisons]))
 
     def report(self) -> str:
         """The score in words, with everything that went wrong."""
@@ -62,11 +66,13 @@ class Score:
         color, shape, ground = (np.mean([part[k] for part in map(_parts, self.verdicts)]) for k in range(3))
         overlap = np.mean([verdict.overlap for _, verdict in self.verdicts])
         wrong = [f"  {' '.join(asked)}: {verdict}" for asked, verdict in self.verdicts if not _right(asked, verdict)]
-        wrong += [f"  {said}" for said, right in self.pairs if not right]
+        wrong += [f"  {said}" for said, right in self.pairs + self.comparisons if not right]
+        beside = np.mean([right for _, right in self.pairs])
         parts = f"shape colour {color:.2f}, shape {shape:.2f}, background {ground:.2f}; mean overlap {overlap:.3f}"
         lines = [
             f"unseen combinations right: {self.combinations:.2f} of {count}  ({parts})",
-            f"times of day right: {self.times:.2f} of {len(self.pairs)} pairs",
+            f"unseen pairs of shapes right: {beside:.2f} of {len(self.pairs)}",
+            f"times of day right: {self.times:.2f} of {len(self.comparisons)} comparisons",
         ]
         return "\n".join([*lines, *(["wrong:", *wrong] if wrong else [])])
 
@@ -85,6 +91,16 @@ def asked_for(count: int = COMBINATIONS) -> list[Triple]:
     return random.Random("score").sample(held_out_triples(), count)
 
 
+def pairs_asked_for(count: int = SIDE_BY_SIDE) -> list[tuple[Triple, Triple]]:
+    """Two held-out combinations of one background and two shape colours, left and right, always the same."""
+    apart = [
+        (left, right)
+        for left, right in itertools.permutations(held_out_triples(), 2)
+        if left[2] == right[2] and left[0] != right[0]
+    ]
+    return random.Random("pairs").sample(apart, count)
+
+
 def prompt_of(asked: Triple) -> str:
     """What the model is asked for."""
     color, shape, ground = asked
@@ -97,8 +113,9 @@ def score(folder: Path, sheet: Path | None = None, count: int = COMBINATIONS) ->
     asked = asked_for(count)
     pictures = _painted(painter, [prompt_of(triple) for triple in asked], list(range(count)))
     result.verdicts = [(triple, judge(picture)) for triple, picture in zip(asked, pictures, strict=True)]
+    result.pairs = _pairs(painter)
     for seed, place in enumerate(PLACES):
-        result.pairs += _times(painter, place, seed)
+        result.comparisons += _times(painter, place, seed)
     if sheet:
         tiled(pictures, columns=10, side=96).save(sheet)
     return result
@@ -111,12 +128,27 @@ def _painted(painter: Painter, prompts: list[str], seeds: list[int]) -> list[Pic
     return made
 
 
+def _pairs(painter: Painter) -> list[tuple[str, bool]]:
+    asked = pairs_asked_for()
+    prompts = [_side_by_side(left, right) for left, right in asked]
+    judged = map(judge_halves, _painted(painter, prompts, list(range(len(asked)))))
+    return [
+        (prompt, all(itertools.starmap(_right, zip(pair, verdicts, strict=True))))
+        for prompt, pair, verdicts in zip(prompts, asked, judged, strict=True)
+    ]
+
+
+def _side_by_side(left: Triple, right: Triple) -> str:
+    """For example "a red star to the left of a blue circle on a pink background"."""
+    return f"{with_article(left[0])} {left[1]} to the left of {prompt_of(right)}"
+
+
 def _times(painter: Painter, place: str, seed: int) -> list[tuple[str, bool]]:
-    times = sorted({time for _, *both in PAIRS for time in both})
+    times = sorted({time for _, *both in COMPARISONS for time in both})
     pictures = dict(zip(times, painter.paint([f"{place} {time}" for time in times], [seed] * len(times)), strict=True))
     return [
         (f"{place}: {measure.__name__} {more} > {less}", measure(pictures[more]) > measure(pictures[less]))
-        for measure, more, less in PAIRS
+        for measure, more, less in COMPARISONS
     ]
 
 

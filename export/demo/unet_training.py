@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-RATE = 3e-3
-HOLD = 0.72
+RATE = 2e-3
+HOLD = 0.25
 NO_PROMPT = 0.1
 NONSENSE = 0.1
 TIMESTEPS = NOISE["num_train_timesteps"]

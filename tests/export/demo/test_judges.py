@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tintype.export.demo.judges import brightness, judge, nearest_shape, warmth
+from tintype.export.demo.judges import brightness, judge, judge_halves, nearest_shape, warmth
 from tintype.export.demo.render import render
-from tintype.export.demo.score import asked_for, prompt_of
+from tintype.export.demo.score import asked_for, pairs_asked_for, prompt_of
 from tintype.export.demo.spec import SHAPES, Item, SceneSpec, ShapesSpec, held_out
 
 pytestmark = pytest.mark.torch  # the score draws with the torch networks
@@ -67,3 +67,18 @@ def test_the_score_asks_for_a_hundred_unseen_combinations() -> None:
     assert len(set(asked)) == 100
     assert all(held_out(*triple) for triple in asked)
     assert prompt_of(("orange", "star", "blue")) == "an orange star on a blue background"
+
+
+def test_two_shapes_are_judged_each_in_its_half() -> None:
+    """Left is left and right is right, whichever colours and shapes they are."""
+    content = ShapesSpec(5, "pink", (Item("red", "star"), Item("blue", "circle")), stacked=False, size=0.5)
+    left, right = judge_halves(np.asarray(render(content)))
+    assert (left.color, left.shape, left.background) == ("red", "star", "pink")
+    assert (right.color, right.shape, right.background) == ("blue", "circle", "pink")
+
+
+def test_pairs_are_asked_of_unseen_combinations_only() -> None:
+    """Fifty different pairs; both halves are combinations that training never showed, on one background."""
+    asked = pairs_asked_for()
+    assert len(set(asked)) == 50
+    assert all(held_out(*left) and held_out(*right) and left[2] == right[2] for left, right in asked)
