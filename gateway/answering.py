@@ -10,7 +10,7 @@ from litestar.response import Stream
 
 from .disconnect import until_disconnect
 from .errors import BadRequest
-from .generation import JSON, generate, peer, prepare
+from .generation import JSON, generate, prepare
 from .streaming import stream
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ _LONGEST = 255  # characters of a key
 
 async def answer(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer one request in its dialect. Raises GatewayError."""
-    counted = gateway.limits.take(peer(request))
-    call = await prepare(gateway, dialect, request)
+    who = gateway.keys.caller(request.headers) or _peer(request)
+    counted = gateway.limits.take(who)
+    call = await prepare(gateway, dialect, request, who)
     if call.stream:
         answered: Response[Any] = await stream(gateway, dialect, call, request)
     else:
@@ -43,7 +44,7 @@ async def _whole(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
         return _sent(*await generate(gateway, dialect, call, request))
     if len(key) > _LONGEST:
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
-    whose = (request.headers.get("authorization", ""), request.scope["path"], key)
+    whose = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
     fingerprint = hashlib.sha256(await request.body()).digest()
     made, again = await gateway.repeats.once(whose, fingerprint, lambda: generate(gateway, dialect, call, request))
     return _sent(made.body, made.headers | ({"idempotent-replayed": "true"} if again else {}))
@@ -60,3 +61,8 @@ async def _pieces(body: Body) -> AsyncGenerator[bytes]:
     """Yield the pieces without a thread: each takes less time than changing to one."""
     for piece in body:
         yield piece
+
+
+def _peer(request: Request[Any, Any, Any]) -> str:
+    """Return whom to be fair to where there are no keys: the address that the request came from."""
+    return request.client.host if request.client else ""

@@ -23,6 +23,7 @@ from .envelope import Envelope
 from .failures import Failures
 from .files import LocalStore, Store
 from .generation import JSON, Gateway
+from .keys import Keys
 from .limits import Limits
 from .names import Names
 from .openapi import document
@@ -54,7 +55,8 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     """
     store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
     names = Names(config.aliases, config.strict_models)
-    gateway = Gateway(config, client, store, names, Limits(config.rate_limit), Repeats(config.url_ttl))
+    limits, repeats = Limits(config.rate_limit), Repeats(config.url_ttl)
+    gateway = Gateway(config, client, store, names, Keys(config.keys), limits, repeats)
     dialects = bound(config.dialect)
     app = Litestar(
         [*_images(gateway, dialects), *_routes(gateway, dialects)],
@@ -91,12 +93,14 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
     bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
 
     @get([f"{base}/models" for base in bases])
-    async def models() -> Response[bytes]:
+    async def models(request: AnyRequest) -> Response[bytes]:
+        gateway.keys.caller(request.headers)
         return _json(render_models(await gateway.client.models()))
 
     # Names may contain slashes.
     @get([f"{base}/models/{{name:path}}" for base in bases])
     async def model(request: AnyRequest) -> Response[bytes]:
+        gateway.keys.caller(request.headers)
         name = gateway.names.resolve(str(request.path_params["name"]).lstrip("/"))
         return _json(render_model(await gateway.client.model(name)))
 

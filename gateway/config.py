@@ -61,6 +61,9 @@ class GatewayConfig:
     response_format: str = field(
         default="url", metadata={"help": "how pictures are answered to clients that don't say it: url or b64_json"}
     )
+    keys: Path | None = field(
+        default=None, metadata={"help": "file with the keys of clients, NAME SHA256 in a line; none: no key is needed"}
+    )
     cors: tuple[str, ...] = field(
         default=(),
         metadata={
@@ -69,7 +72,8 @@ class GatewayConfig:
         },
     )
     rate_limit: int = field(
-        default=0, metadata={"help": "requests for pictures that one address may send in a minute; 0: any number"}
+        default=0,
+        metadata={"help": "requests for pictures that one key or address may send in a minute; 0: any number"},
     )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
 

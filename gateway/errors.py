@@ -9,6 +9,8 @@
     │   ├── InvalidValue                    a field has a value that it can't have
     │   ├── UnknownParameter                a key that nobody knows, where that is forbidden
     │   └── NotServed                       known, but not served yet
+    ├── NoKey                       401     keys are needed, and the request has none
+    ├── WrongKey                    401     or one that is not ours
     ├── WrongContentType            415
     ├── BodyTooLarge                413
     ├── NoSuchPath                  404
@@ -106,6 +108,26 @@ class NotServed(BadRequest):
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"'{param}' {problem}.", param=param)
+
+
+class NoKey(GatewayError):
+    """The request has no key, where one is needed."""
+
+    status = 401
+    reason = "NO_KEY"
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
+
+    def __init__(self) -> None:
+        super().__init__("There is no API key in the request. Send it as 'Authorization: Bearer KEY'.")
+
+
+class WrongKey(NoKey):
+    """The request has a key that is not ours."""
+
+    reason = "WRONG_KEY"
+
+    def __init__(self) -> None:
+        GatewayError.__init__(self, "Incorrect API key provided.")
 
 
 class WrongContentType(GatewayError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .config import GatewayConfig
     from .dialects import Call, Dialect
     from .files import Store
+    from .keys import Keys
     from .limits import Limits
     from .names import Names
     from .repeats import Repeats
@@ -42,6 +43,7 @@ class Gateway:
     client: ImageClient
     store: Store
     names: Names
+    keys: Keys
     limits: Limits
     repeats: Repeats
 
@@ -53,12 +55,15 @@ class Made(NamedTuple):
     headers: dict[str, str]
 
 
-async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
-    """Read one request in its dialect. Raises BadRequest, WrongContentType."""
+async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any], who: str) -> Call:
+    """Read one request in its dialect; the engine is fair to `who` where it doesn't say another user.
+
+    Raises BadRequest, WrongContentType.
+    """
     call = dialect.parse(await read_json(request))
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
-    call.request.caller = call.request.caller or peer(request)
+    call.request.caller = call.request.caller or who
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
@@ -131,8 +136,3 @@ async def _keep(gateway: Gateway, response: pb.GenerateImagesResponse, base: str
 def base_url(gateway: Gateway, request: Request[Any, Any, Any]) -> str:
     """Return the gateway's own URL without a slash at the end: the configured one, else as the request came."""
     return (gateway.config.public_url or str(request.base_url)).rstrip("/")
-
-
-def peer(request: Request[Any, Any, Any]) -> str:
-    """Return whom the engine is fair to where the client doesn't say: the address that it calls from."""
-    return request.client.host if request.client else ""

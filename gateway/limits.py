@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MINUTE = 60.0
-_MANY = 10_000  # callers after which those with a full bucket are forgotten
+_MANY = 10_000  # callers after which the one that was silent the longest is forgotten
 
 
 @dataclass(slots=True)
@@ -42,9 +42,10 @@ class Limits:
 
     def _filled(self, caller: str) -> _Bucket:
         now = self._clock()
+        bucket = self._buckets.pop(caller, None) or _Bucket(self._per_minute, now)
         if len(self._buckets) >= _MANY:
-            self._buckets = {name: bucket for name, bucket in self._buckets.items() if now - bucket.at < MINUTE}
-        bucket = self._buckets.setdefault(caller, _Bucket(self._per_minute, now))
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[caller] = bucket
         bucket.left = min(self._per_minute, bucket.left + (now - bucket.at) * self._per_minute / MINUTE)
         bucket.at = now
         return bucket

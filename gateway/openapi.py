@@ -24,7 +24,8 @@ def document(shared: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "tintype", "version": _version(), "description": "Self-hosted image generation."},
         "paths": paths | _models(DIALECTS[shared]) | _files(),
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"key": []}],
     }
 
 
