@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tintype.v1 import image_service_pb2 as pb
 
@@ -24,17 +24,22 @@ from .errors import InvalidField
 from .health import settled
 from .images.encode import encode
 from .images.metadata import Parameters
+from .images.source import Upload
 from .job import Output
 from .models import State
+from .prepare import prepared
 from .translate import job_from_pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from .engine.plan import Plan
     from .images.encode import Picture
     from .job import Job
     from .models import Repository
+
+
+T = TypeVar("T")
 
 
 class Device(Protocol):
@@ -66,6 +71,8 @@ class ImageApi:
         """
         arrived = time.monotonic()
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
+        if job.image:
+            job = await self._in_pool(partial(prepared, job, self._repository.spec(job.model)))
         async with aclosing(self._device.events(job)) as happened:
             pictured = ahead(happened, partial(self._encode, job))
             async with aclosing(pictured):
@@ -112,16 +119,27 @@ class ImageApi:
                 work = partial(encode, event.pixels, job.output, **self._finish(job, event))
             case _:
                 return None
+        return self._in_pool(work)
+
+    def _in_pool(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _finish(self, job: Job, event: events.Finished) -> dict[str, Any]:
-        """Return the size asked for, and what is written into the file."""
+        """Return the size asked for, what stays of an upload, and what is written into the file."""
         spec = self._repository.spec(job.model)
-        size = (job.width or spec.defaults.width, job.height or spec.defaults.height)
-        return {"size": size, "parameters": _parameters(plan(job, spec), event) if job.output.metadata else None}
+        size, made = (job.width or spec.defaults.width, job.height or spec.defaults.height), plan(job, spec)
+        parameters = _parameters(made, event) if job.output.metadata else None
+        return {"size": size, "kept": _kept(job, made), "parameters": parameters}
 
     def _model(self, name: str) -> pb.Model:
         return answers.model(self._repository, self._repository.spec(name))
+
+
+def _kept(job: Job, made: Plan) -> Upload | None:
+    """Return the upload whose parts, or all of which, are the result as they are."""
+    if job.image and not made.calls:
+        return Upload(job.image)
+    return Upload(job.image, job.mask) if job.mask else None
 
 
 def _parameters(made: Plan, event: events.Finished) -> Parameters:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from .errors import InvalidField
+
+if TYPE_CHECKING:
+    from .images.source import Source
 
 MAX_PROMPT = 32_000
 MAX_COUNT = 10
@@ -95,7 +99,8 @@ class Lora:
 class Job:
     """What to draw, and how. None means the model's own default. Times are seconds, sizes pixels.
 
-    `deadline` is a point of `time.monotonic`; `caller` is whom the engine is fair to.
+    `deadline` is a point of `time.monotonic`; `caller` is whom the engine is fair to. `image` and `mask` are files;
+    `source` is what `prepare` makes of them for the engine.
     Raises InvalidField, with the contract's name of the field.
     """
 
@@ -115,6 +120,7 @@ class Job:
     image: bytes = field(default=b"", repr=False)
     mask: bytes = field(default=b"", repr=False)
     strength: float | None = None
+    source: Source | None = field(default=None, repr=False)
     loras: tuple[Lora, ...] = ()
     prompt_weighting: bool = False
     quality: str = ""
@@ -135,5 +141,5 @@ class Job:
             if f.name in RANGES and getattr(self, f.name) is not None:
                 _check_range(f.name, getattr(self, f.name), *RANGES[f.name])
         for name in ("mask", "strength"):
-            if getattr(self, name) not in (None, b"") and not self.image:
+            if getattr(self, name) not in (None, b"") and not (self.image or self.source):
                 raise InvalidField(name, "needs image")

@@ -176,13 +176,13 @@ class Engine:
 
     def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         task = rows[0].task
-        conditionings = runner.encode(model, task.plan)
+        conditionings, latents = runner.encode(model, task.plan), runner.encode_source(model, task.rows)
         with self._lock:
             seconds = self._clock() - began
             if task.ticket not in self._tasks:
                 return
             task.encode += seconds
-            task.encoded(conditionings)
+            task.encoded(conditionings, latents)
             self._queue.charge(task, task.price.encode)
             self._stats.note_encode(task.plan, seconds)
 
@@ -213,7 +213,8 @@ class Engine:
             row.decode += now - began
             task.decode += now - began
             self._queue.charge(task, task.price.decode)
-            self._stats.note_decode(task.plan, now - began)
+            if task.plan.calls:  # else it was no work
+                self._stats.note_decode(task.plan, now - began)
             row.finish()
             self._news.finished(row, pixels, now)
             if not task.living:

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidField, ModelBroken, Unsupported
 from ..job import MAX_SEED
+from ..models.spec import IMAGE_TO_IMAGE, INPAINTING
 from ..numerics import InvalidChoice, InvalidSetting, Table, make_table, resolve
 from .sizes import native_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ..images.source import Source
     from ..job import Job
     from ..models.spec import ModelSpec, Preset
     from ..numerics import Diffusion
@@ -27,11 +29,12 @@ Shape = tuple[int, int, int]
 
 # Fields of a job that the contract knows and no model is served with yet.
 NOT_SERVED = {
-    "image": "starting from a picture is not served yet; leave it out",
-    "mask": "repainting is not served yet; leave it out",
     "loras": "adapters are not served yet; leave them out",
     "prompt_weighting": "weights of words are not served yet; leave it out",
 }
+# Fields that take a capability of the model.
+NEEDS = {"image": IMAGE_TO_IMAGE, "mask": INPAINTING}
+STRENGTH = 0.8  # diffusers' own default
 PATCH = 2  # latents to a side of one token, in every published model whose shift depends on the size
 
 
@@ -39,7 +42,9 @@ PATCH = 2  # latents to a side of one token, in every published model whose shif
 class Plan:
     """What will be made: sizes in pixels as the model makes them, latents of `shape` [c, h, w] for each seed.
 
-    `revised_prompt` is what `prompt` is when a preset changed it, else empty.
+    `revised_prompt` is what `prompt` is when a preset changed it, else empty. Without a `source` to start from,
+    `strength` is None. `skipped` of the `steps` are left out at the noisy end; if that is all of them, the source
+    itself is the result, and `table` has no meaning.
     """
 
     model: str
@@ -51,6 +56,9 @@ class Plan:
     shape: Shape
     seeds: tuple[int, ...]
     steps: int
+    skipped: int = 0
+    source: Source | None = None
+    strength: float | None = None
     sampler: str
     schedule: str
     table: Table = field(repr=False)
@@ -66,7 +74,7 @@ class Plan:
     @property
     def calls(self) -> int:
         """How often one picture calls the denoiser; guidance counts once."""
-        return len(self.table)
+        return len(self.table) if self.skipped < self.steps else 0
 
     @property
     def kind(self) -> tuple[str, Shape]:
@@ -84,15 +92,17 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
 
     Raises:
         InvalidField: a name that does not exist, or a number that this model can't take.
-        Unsupported: a field that is not served yet.
+        Unsupported: a field that is not served, or not by this model.
     """
-    _check_served(job)
+    _check_served(job, spec)
     presets = [_preset("quality", job.quality, spec.qualities), _preset("style", job.style, spec.styles)]
     width, height = native_size(job.width or spec.defaults.width, job.height or spec.defaults.height, spec)
     shape = spec.latent_shape(width, height)
     prompt = _templated(job.prompt, presets)
     steps = _choice("steps", job, presets, spec)
-    table, sampler, schedule = _table(job, spec, shape, presets, steps)
+    strength = _strength(job)
+    skipped = 0 if strength is None else steps - int(steps * strength)  # as diffusers counts
+    table, sampler, schedule = _table(job, spec, shape, presets, steps, min(skipped, steps - 1))
     return Plan(
         model=spec.name,
         prompt=prompt,
@@ -103,6 +113,9 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         shape=shape,
         seeds=_seeds(job, draw),
         steps=steps,
+        skipped=skipped,
+        source=job.source,
+        strength=strength,
         sampler=sampler,
         schedule=schedule,
         table=table,
@@ -112,10 +125,20 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     )
 
 
-def _check_served(job: Job) -> None:
+def _check_served(job: Job, spec: ModelSpec) -> None:
     for name, problem in NOT_SERVED.items():
         if getattr(job, name):
             raise Unsupported(name, problem)
+    for name, capability in NEEDS.items():
+        if getattr(job, name) and capability not in spec.capabilities:
+            raise Unsupported(name, f"model {spec.name!r} takes none: it has no image encoder (vae_encoder)")
+
+
+def _strength(job: Job) -> float | None:
+    assert job.source or not job.image, "`prepared` comes before the engine"  # noqa: S101
+    if job.source is None:
+        return None
+    return STRENGTH if job.strength is None else job.strength
 
 
 def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:
@@ -146,14 +169,17 @@ def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
     return tuple((first + k) % (MAX_SEED + 1) for k in range(job.count))
 
 
-def _table(job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int) -> tuple[Table, str, str]:
+def _table(
+    job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int, skipped: int
+) -> tuple[Table, str, str]:
     """Return the table, and the names of the sampler and the schedule that it is of."""
     sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
     # The default schedule belongs to the default sampler: another one may imply its own, or have none.
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
     tokens = shape[1] * shape[2] // PATCH**2 if spec.diffusion.shift.dynamic else None
     try:
-        return _cached(spec.diffusion, steps, sampler or spec.defaults.sampler, schedule, job.eta or 0.0, tokens)
+        sampler = sampler or spec.defaults.sampler
+        return _cached(spec.diffusion, steps, skipped, sampler, schedule, job.eta or 0.0, tokens)
     except InvalidSetting as error:
         raise ModelBroken(spec.name, [str(error)]) from error
     except InvalidChoice as error:
@@ -162,8 +188,10 @@ def _table(job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None]
 
 @lru_cache(maxsize=256)
 def _cached(
-    diffusion: Diffusion, steps: int, sampler: str, schedule: str, eta: float, tokens: int | None
+    diffusion: Diffusion, steps: int, skipped: int, sampler: str, schedule: str, eta: float, tokens: int | None
 ) -> tuple[Table, str, str]:
-    names = resolve(diffusion, sampler or None, schedule or None)
-    table = make_table(diffusion, steps, sampler=names[0], schedule=names[1], eta=eta, image_tokens=tokens)
-    return table, *names
+    sampler, schedule = resolve(diffusion, sampler or None, schedule or None)
+    table = make_table(
+        diffusion, steps, sampler=sampler, schedule=schedule, eta=eta, start=skipped, image_tokens=tokens
+    )
+    return table, sampler, schedule

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ..numerics import TorchNoise, Trajectory
+from .origin import Origin
 
 if TYPE_CHECKING:
     from ..models.model import Array, Conditioning
@@ -36,14 +37,20 @@ class Row:
         self.previews = 0
         self.denoise = 0.0
         self.decode = 0.0
+        self.noise = TorchNoise(self.seed)
+        self._origin: Origin | None = None
         self._trajectory: Trajectory | None = None
 
     @property
     def trajectory(self) -> Trajectory:
-        """The way from noise; the noise is drawn when it is first needed, so that waiting costs no memory."""
+        """The way from noise or a picture; noise is drawn when it is first needed, so that waiting costs no memory."""
         if self._trajectory is None:
             plan = self.task.plan
-            self._trajectory = Trajectory.from_noise(plan.table, plan.shape, TorchNoise(self.seed))
+            self._trajectory = (
+                self._origin.trajectory(plan, self.noise)
+                if self._origin
+                else Trajectory.from_noise(plan.table, plan.shape, self.noise)
+            )
         return self._trajectory
 
     @property
@@ -71,13 +78,23 @@ class Row:
         """The prompt's, and where there is guidance, the negative prompt's after it."""
         return self.task.conditionings
 
+    def begin_at(self, latents: Array) -> None:
+        """Take the latents [c, h, w] of the picture to start from."""
+        self._origin = Origin.draw(self.task.plan, latents, self.noise)
+
+    def encoded(self) -> None:
+        """All that it needs to begin is there."""
+        self.phase = Phase.DENOISE if self.task.plan.calls else Phase.DECODE
+
     def advance(self, out: Array) -> None:
         """Take the denoiser's guided output [c, h, w]."""
         self.trajectory.advance(out)
+        if self._origin:
+            self._origin.restore(self.trajectory)
         if self.trajectory.done:
             self.phase = Phase.DECODE
 
     def finish(self) -> None:
         """Let go of the arrays: the picture is made, or nobody wants it."""
         self.phase = Phase.DONE
-        self._trajectory = None
+        self._origin = self._trajectory = None

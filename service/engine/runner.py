@@ -23,6 +23,21 @@ def encode(model: Model, plan: Plan) -> tuple[Conditioning, ...]:
     return tuple(model.encode(prompts))
 
 
+def encode_source(model: Model, rows: Sequence[Row]) -> Array | None:
+    """Encode the picture that the rows of a task start from, once: latents [n, c, h, w], each with its row's noise.
+
+    None where there is no picture, or nothing to be done with it.
+    """
+    plan = rows[0].task.plan
+    if plan.source is None or not plan.calls:
+        return None
+    noise = np.stack([row.noise.normal(plan.shape) for row in rows])
+    latents = model.encode_pixels(plan.source.pixels[np.newaxis], noise)
+    if latents.shape != noise.shape:
+        raise GenerationFailed(f"the image encoder answered {list(latents.shape)}, not {list(noise.shape)}")
+    return latents
+
+
 def halves(rows: Sequence[Row]) -> int:
     """Return how many rows the model sees: two for each with guidance."""
     return sum(len(row.conditionings) for row in rows)
@@ -48,9 +63,14 @@ def denoise(model: Model, rows: Sequence[Row]) -> None:
 def decode(model: Model, row: Row) -> Array:
     """Return the finished pixels [3, h, w] of `row`, float32 in 0..1.
 
+    A row without a call is the picture that it started from, untouched.
+
     Raises:
         GenerationFailed: not finite, or black all over, which is how half precision shows that it overflowed.
     """
+    plan = row.task.plan
+    if plan.source is not None and not plan.calls:
+        return plan.source.pixels
     pixels: Array = model.decode(row.trajectory.x[np.newaxis])[0]
     if not pixels.any():
         raise GenerationFailed("the picture is black all over: the model's decoder failed")

@@ -23,6 +23,7 @@ GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, unti
 
 K = TypeVar("K")
 Kind: TypeAlias = "tuple[str, Shape]"
+Work: TypeAlias = "tuple[Kind, bool, bool]"  # and whether there is guidance, and a picture to start from
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class Stats:
 
     def __init__(self) -> None:
         self.edition = 0
-        self._encode: dict[str, Average] = {}
+        self._encode: dict[str | Kind, Average] = {}
         self._calls: dict[Kind, dict[int, Average]] = {}
         self._decode: dict[Kind, Average] = {}
-        self._prices: dict[tuple[Kind, bool], Price] = {}
+        self._prices: dict[Work, Price] = {}
 
     def note_encode(self, plan: Plan, seconds: float) -> None:
-        """Encoding its prompts took so long."""
-        self._encode.setdefault(plan.model, Average()).add(seconds)
+        """Encoding its prompts took so long, and its picture if there is one."""
+        self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
         self._publish(plan.kind)
 
     def note_call(self, plan: Plan, halves: int, seconds: float) -> None:
@@ -74,7 +75,7 @@ class Stats:
 
     def price(self, plan: Plan) -> Price:
         """Return what its work counts."""
-        key = plan.kind, plan.guided
+        key = plan.kind, plan.guided, plan.source is not None
         if key not in self._prices:
             self._prices[key] = self._estimate(*key)
         return self._prices[key]
@@ -98,22 +99,27 @@ class Stats:
         return calls * call + _value(self._decode, task.kind) * len(task.living) + self._encoding(task)
 
     def _encoding(self, task: Task) -> float:
-        return 0.0 if task.conditionings else _value(self._encode, task.plan.model)
+        return 0.0 if task.conditionings else _value(self._encode, _encoding(task.kind, task.plan.source is not None))
 
     def _publish(self, kind: Kind) -> None:
-        for guided in (False, True):
-            old, new = self._prices.get((kind, guided)), self._estimate(kind, guided=guided)
-            if old is not None and _differ(old, new):
-                self._prices[kind, guided] = new
+        for work in [work for work in self._prices if work[0] == kind]:
+            new = self._estimate(*work)
+            if _differ(self._prices[work], new):
+                self._prices[work] = new
                 self.edition += 1
 
-    def _estimate(self, kind: Kind, guided: bool) -> Price:  # noqa: FBT001 - half of a key
-        model, shape = kind
+    def _estimate(self, kind: Kind, guided: bool, pictured: bool) -> Price:  # noqa: FBT001 - parts of a key
+        shape = kind[1]
         halves = 2 if guided else 1
         call = self.call(kind, halves) or GUESS_PER_LATENT * shape[1] * shape[2] * halves
-        encode = _value(self._encode, model) or call
+        encode = _value(self._encode, _encoding(kind, pictured)) or call
         decode = _value(self._decode, kind) or 2 * call
         return Price(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
+
+
+def _encoding(kind: Kind, pictured: bool) -> str | Kind:  # noqa: FBT001 - part of a key
+    """Return what encoding takes the same time for: prompts of a model, or pictures of a size as well."""
+    return kind if pictured else kind[0]
 
 
 def _value(averages: Mapping[K, Average], key: K) -> float:

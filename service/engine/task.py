@@ -10,7 +10,7 @@ from .row import Phase, Row
 
 if TYPE_CHECKING:
     from ..job import Job
-    from ..models.model import Conditioning, Model
+    from ..models.model import Array, Conditioning, Model
     from .plan import Plan, Shape
     from .stats import Price
 
@@ -107,11 +107,13 @@ class Task:
         worked = self.encode + spent.denoise + spent.decode
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
-    def encoded(self, conditionings: tuple[Conditioning, ...]) -> None:
-        """Take what the prompts became."""
+    def encoded(self, conditionings: tuple[Conditioning, ...], latents: Array | None) -> None:
+        """Take what the prompts became, and the latents [n, c, h, w] of the picture to start from."""
         self.conditionings = conditionings
         for row in self.rows:
-            row.phase = Phase.DENOISE
+            if latents is not None:
+                row.begin_at(latents[row.index])
+            row.encoded()
 
     def completed(self, now: float) -> Completed:
         """Sum it up."""

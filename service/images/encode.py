@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..job import Output
     from .metadata import Parameters
+    from .source import Upload
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
@@ -37,13 +38,21 @@ class Picture:
 
 
 def encode(
-    pixels: Pixels, output: Output, *, size: tuple[int, int] | None = None, parameters: Parameters | None = None
+    pixels: Pixels,
+    output: Output,
+    *,
+    size: tuple[int, int] | None = None,
+    kept: Upload | None = None,
+    parameters: Parameters | None = None,
 ) -> Picture:
     """Encode pixels [3, h, w], float32 in 0..1, as `output` says.
 
-    `size` is the width and height asked for (None: the native one); `parameters` go into the file's metadata.
+    `size` is the width and height asked for (None: the native one); of `kept` is put over it what its mask keeps;
+    `parameters` go into the file's metadata.
     """
     image = resample(to_image(pixels), size)
+    if kept is not None:
+        image = kept.over(image)
     if output.alpha and output.mime_type == "image/png":  # WebP leaves out an alpha channel that is opaque throughout
         image.putalpha(255)
     file = BytesIO()

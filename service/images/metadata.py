@@ -55,6 +55,7 @@ class Parameters:
     width: int
     height: int
     model: str = ""
+    strength: float | None = None
 
     def __str__(self) -> str:
         """Return the text that goes into the file."""
@@ -72,6 +73,7 @@ class Parameters:
             "Seed": str(self.seed),
             "Size": f"{self.width}x{self.height}",
             "Model": self.model,
+            "Denoising strength": "" if self.strength is None else f"{self.strength:g}",
             "Version": "tintype",
         }
 

@@ -56,12 +56,18 @@ class DiffusionModel:
         return self._vae.decode(latents)
 
     def encode_pixels(self, pixels: Array, noise: Array) -> Array:
-        """Draw latents [n, c, h, w] of pixels [n, 3, H, W] in 0..1; noise is standard normal, of the latents' shape.
+        """Draw latents [n, c, h, w] of pixels [n or 1, 3, H, W] in 0..1; noise [n, c, h, w] is standard normal.
 
         Raises:
             Unsupported: the folder has no image encoder.
+            ModelBroken: the encoder, which is loaded when it is first needed, is damaged.
+            GenerationFailed: the latents are not finite.
+            OutOfMemory: there was not enough memory for it.
         """
-        return self._vae.encode(pixels, noise)
+        try:
+            return self._vae.encode(pixels, noise)
+        except Fault as fault:
+            raise ModelBroken(self.spec.name, [str(fault)]) from fault
 
     def preview(self, latents: Array) -> Array:
         """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .spec import TEXT_TO_IMAGE
+from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,7 @@ FAMILIES: dict[str, Family] = {
             max_tokens=77,
             steps=50,
             guidance_scale=7.5,
+            capabilities=frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}),
         ),
     )
 }

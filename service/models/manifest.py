@@ -18,7 +18,7 @@ from .configs import CONFIGS, Configs
 from .families import FAMILIES, Family, by_pipeline, known_pipelines
 from .files import Fault, read_json
 from .settings import MANIFEST, read_settings, read_table
-from .spec import Defaults, ModelSpec, Size
+from .spec import TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -178,10 +178,15 @@ class _Reader:
             batched_timestep=self.own.get("batched_timestep", False),
             weights_bytes=sum(_weight(self.folder / part) for part in (*family.graphs, family.vae.encoder)),
             created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
-            capabilities=family.capabilities,
+            capabilities=self._capabilities(family),
             latent_to_rgb=self.own.get("preview"),
             **{key: self.own[key] for key in optional if key in self.own},
         )
+
+    def _capabilities(self, family: Family) -> frozenset[str]:
+        """Return what the family can do, as far as the folder is complete: an image encoder may be left out."""
+        encoder = self.folder / family.vae.encoder / GRAPH
+        return family.capabilities if encoder.is_file() else family.capabilities & {TEXT_TO_IMAGE}
 
     def _factor(self, key: str, configs: Configs, usual: float) -> float:
         return float(self.own.get(key, configs.vae.get(key, usual)))

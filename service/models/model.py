@@ -1,4 +1,4 @@
-"""One loaded model, as the engine sees it: four verbs on arrays, and nothing of graphs, tokenizers or providers.
+"""One loaded model, as the engine sees it: five verbs on arrays, and nothing of graphs, tokenizers or providers.
 
 Arrays are float32 and C-contiguous; the model casts to what its graphs want. A model is called by one thread at a
 time, the one that owns the device; it keeps nothing between calls but the cache of conditionings.
@@ -64,6 +64,14 @@ class Model(Protocol):
 
         Raises:
             GenerationFailed: latents or pixels are not finite.
+        """
+
+    def encode_pixels(self, pixels: Array, noise: Array) -> Array:
+        """Draw latents [n, c, h, w] of pixels [n or 1, 3, H, W] in 0..1; noise [n, c, h, w] is standard normal.
+
+        Raises:
+            Unsupported: the model has no image encoder.
+            GenerationFailed: the latents are not finite.
         """
 
     def preview(self, latents: Array) -> Array:

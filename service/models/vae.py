@@ -66,7 +66,9 @@ class Vae:
         return pixels
 
     def encode(self, pixels: Array, noise: Array) -> Array:
-        """Draw latents [n, c, h, w] of pixels [n, 3, H, W] from the posterior; noise [n, c, h, w] is standard normal.
+        """Draw latents [n, c, h, w] of pixels [n or 1, 3, H, W] from the posterior; noise has the latents' shape.
+
+        Noise is standard normal; one picture for several noises is encoded once.
 
         Raises:
             Unsupported: the model's folder has no encoder.
@@ -75,7 +77,9 @@ class Vae:
         if self._open_encoder is None:
             raise Unsupported("image", "this model has no image encoder (vae_encoder)")
         if self._encoder is None:
-            self._encoder = self._open_encoder()
+            encoder = self._open_encoder()
+            encoder.require(inputs=(self._part.pixels,), output=encoder.outputs[0])
+            self._encoder = encoder
         output = self._encoder.outputs[0]
         parameters = self._encoder.run(output, **{self._part.pixels: pixels * np.float32(2) - np.float32(1)})
         latents = (_posterior(parameters, noise) - self._shift) * self._scaling
@@ -86,7 +90,7 @@ class Vae:
 def _posterior(parameters: Array, noise: Array) -> Array:
     """Draw from the posterior [n, 2c, h, w] (mean, log of the variance); a graph that gives [n, c, h, w] has drawn."""
     if parameters.shape[1] == noise.shape[1]:
-        return parameters
+        return np.broadcast_to(parameters, noise.shape)
     mean, log_variance = np.split(parameters, 2, axis=1)
     deviation = np.exp(np.clip(log_variance, *_LOG_VARIANCE) * np.float32(0.5))
     return np.asarray(mean + deviation * noise, np.float32)

@@ -17,6 +17,8 @@ from PIL import Image
 from tintype.service import servicer
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
+from tintype.service.images.encode import encode
+from tintype.service.job import Output
 from tintype.service.models import State, Status
 from tintype.v1 import image_service_pb2 as pb
 
@@ -360,11 +362,30 @@ def test_large_uploads_pass(running: Any, player: Any, ask: Any) -> None:
 
     async def scenario() -> Any:
         async with running(device) as here:
-            async for _ in here.stub.StreamImages(ask(image=bytes(8 * 2**20))):
+            async for _ in here.stub.StreamImages(ask(image=picture + bytes(8 * 2**20))):
                 pass
             return here.player.jobs[0]
 
-    assert len(asyncio.run(scenario()).image) == 8 * 2**20
+    picture = encode(NOISE, Output()).data
+    assert len(asyncio.run(scenario()).image) == len(picture) + 8 * 2**20
+
+
+def test_uploads_are_made_ready_before_they_wait(running: Any, player: Any, ask: Any) -> None:
+    """The engine gets no files to decode; a size that was left out is the picture's own."""
+    device = player(lambda _: [Completed("first", 1, 1, 1, Timings())])
+    picture = encode(NOISE[:, :48, :80], Output()).data
+
+    async def scenario() -> Any:
+        async with running(device) as here:
+            await here.stub.GenerateImages(ask(image=picture, mask=picture).generation)
+            error = await failed(here.stub.GenerateImages(ask(image=b"GIF89a").generation))
+            return here.player.jobs, error
+
+    (job,), error = asyncio.run(scenario())
+    assert (job.width, job.height) == (80, 48)
+    assert job.source.levels.shape == (3, 48, 80)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "image: must be a PNG, JPEG or WebP file" in error.details()
 
 
 def test_unknown_fields_are_ignored(running: Any) -> None:

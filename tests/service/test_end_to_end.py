@@ -112,10 +112,42 @@ def test_deadlines_end_a_request(by_field: Any) -> None:
     assert asyncio.run(scenario()) is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def file(levels: np.ndarray) -> bytes:
+    data = BytesIO()
+    Image.fromarray(levels).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_a_picture_is_changed_as_far_as_asked_and_kept_where_asked() -> None:
+    """In its own size; what a mask keeps is the upload to the bit, and without strength everything is."""
+    levels = np.random.default_rng(0).integers(0, 256, (10, 15, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    mask = np.zeros(levels.shape[:2], np.uint8)
+    mask[:, 150:] = 255
+    asked = {"image": file(levels), "seed": 3, "steps": 4}
+
+    async def scenario() -> Any:
+        async with serving() as (_, stub):
+            requests = [{"strength": 0.5}, {"strength": 0.5, "mask": file(mask)}, {"strength": 0.0}]
+            answers = [await stub.GenerateImages(generation(**asked, **request)) for request in requests]
+            return answers, await stub.GetModel(pb.GetModelRequest())
+
+    answers, about = asyncio.run(scenario())
+    changed, masked, same = (np.asarray(opened(answer.images[0])) for answer in answers)
+    assert changed.shape == levels.shape
+    assert 0 < np.abs(changed - levels.astype(float)).mean() < 100
+    assert np.array_equal(masked[:, :150], levels[:, :150])
+    assert not np.array_equal(masked[:, 150:], levels[:, 150:])
+    assert np.array_equal(same, levels)
+    assert [answer.usage.steps for answer in answers] == [2, 2, 0]
+    assert answers[0].timings.encode.ToMicroseconds() > 0
+    assert "Denoising strength: 0.5" in opened(answers[0].images[0]).info["parameters"]
+    assert (about.model.image_to_image, about.model.inpainting) == (True, True)
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ({"image": b"\x89PNG"}, grpc.StatusCode.UNIMPLEMENTED),
+        ({"image": b"\x89PNG"}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"loras": [pb.Lora(name="a")]}, grpc.StatusCode.UNIMPLEMENTED),
         ({"sampler": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"schedule": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),

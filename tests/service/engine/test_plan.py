@@ -1,5 +1,6 @@
 """What a job's open fields become."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,10 +8,13 @@ from hypothesis import strategies as st
 from tintype.service.engine.plan import NOT_SERVED, plan
 from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
+from tintype.service.images.source import Source
 from tintype.service.job import MAX_SEED, Job, Lora
+from tintype.service.models.spec import TEXT_TO_IMAGE
 
 from .exact import SPEC, spec
 
+SOURCE = Source(np.zeros((3, 64, 64), np.uint8))
 LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)
 
 
@@ -78,11 +82,10 @@ def test_choices_that_do_not_go_together_are_refused() -> None:
 @pytest.mark.parametrize(
     "job",
     [
-        Job(prompt="a", image=b"png"),
         Job(prompt="a", loras=(Lora("pixel"),)),
         Job(prompt="a", prompt_weighting=True),
     ],
-    ids=["image", "loras", "prompt_weighting"],
+    ids=["loras", "prompt_weighting"],
 )
 def test_what_is_not_served_yet_is_named(job: Job) -> None:
     """A field is never ignored in silence."""
@@ -90,6 +93,41 @@ def test_what_is_not_served_yet_is_named(job: Job) -> None:
         plan(job, SPEC)
     assert caught.value.field in NOT_SERVED
     assert "not served yet" in str(caught.value)
+
+
+@pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
+def test_a_picture_needs_a_model_with_an_encoder(files: dict[str, bytes]) -> None:
+    """The component that is missing is named, and the field."""
+    with pytest.raises(Unsupported, match=r"image: model 'exact' takes none: it has no image encoder \(vae_encoder\)"):
+        plan(Job(prompt="a", **files, source=SOURCE), spec(capabilities=frozenset({TEXT_TO_IMAGE})))
+
+
+@pytest.mark.parametrize(
+    ("steps", "strength", "calls"),
+    [
+        (10, 1.0, 10),
+        (10, None, 8),
+        (10, 0.75, 7),
+        (10, 0.7, 7),
+        (10, 0.09, 0),
+        (10, 0.0, 0),
+        (1, 0.9, 0),
+        (50, 0.58, 28),
+    ],
+)
+def test_strength_is_the_share_of_steps_that_are_done(steps: int, strength: float | None, calls: int) -> None:
+    """As diffusers counts: rounded down, in the arithmetic of Python's floats; 0.58 of 50 are 28."""
+    made = plan(Job(prompt="a", steps=steps, strength=strength, source=SOURCE), SPEC)
+    assert (made.calls, made.steps, made.skipped) == (calls, steps, steps - calls)
+    assert made.strength == (0.8 if strength is None else strength)
+    if calls:
+        assert made.table.timesteps[-1] == plan(Job(prompt="a", steps=steps), SPEC).table.timesteps[-1]
+
+
+def test_without_a_picture_there_is_no_strength() -> None:
+    """Nothing is left out."""
+    made = plan(Job(prompt="a"), SPEC)
+    assert (made.strength, made.skipped, made.source) == (None, 0, None)
 
 
 def test_seeds_go_on_past_the_largest() -> None:

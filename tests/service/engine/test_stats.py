@@ -1,9 +1,11 @@
 """What is measured, and the prices made of it."""
 
+import numpy as np
 import pytest
 
 from tintype.service.engine.plan import Plan, plan
 from tintype.service.engine.stats import TOLERANCE, Average, Stats
+from tintype.service.images.source import Source
 from tintype.service.job import Job
 
 from .exact import SPEC
@@ -36,6 +38,16 @@ def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     stats.note_call(made, 2, 1.0)
     stats.note_call(made, 8, 3.0)
     assert [stats.call(made.kind, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
+
+
+def test_pictures_are_encoded_at_a_price_of_their_own() -> None:
+    """What encoding a picture takes is told apart from prompts, and by its size."""
+    stats, prompt = Stats(), planned()
+    small, large = (planned(source=Source(np.zeros((3, 1, 1), np.uint8)), width=side, height=side) for side in (64, 96))
+    for made, seconds in ((prompt, 0.1), (small, 1.0), (large, 3.0)):
+        stats.note_encode(made, 9.0)
+        stats.note_encode(made, seconds)
+    assert [stats.price(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
 
 
 def test_prices_stand_still_while_measurements_flicker() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -154,6 +155,12 @@ def test_metadata_is_read_back(mime_type: str) -> None:
         "Model": "sky: one, two",
         "Version": "tintype",
     }
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.75])
+def test_strength_is_told_where_a_picture_was_the_start(strength: float) -> None:
+    """Under the name that the web UI reads, 0 included."""
+    assert read(str(replace(PARAMETERS, strength=strength)))["Denoising strength"] == f"{strength:g}"
 
 
 @pytest.mark.parametrize("mime_type", MIME_TYPES)

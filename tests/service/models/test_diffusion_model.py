@@ -85,6 +85,21 @@ def test_pixels_survive_the_way_to_latents_and_back(model: DiffusionModel, draw:
     assert np.abs(again - pixels).mean() < 0.05
 
 
+@pytest.mark.parametrize("damage", ["no graph", "another's graph"])
+def test_an_encoder_that_is_damaged_is_told_when_it_is_needed(folder: Path, damage: str) -> None:
+    """Text to image works; the first picture to start from finds the fault, and names the file."""
+    graph = folder / "vae_encoder" / "model.onnx"
+    graph.unlink()
+    if damage == "no graph":
+        graph.write_bytes(b"not a graph")
+    else:
+        graph.symlink_to(BUILTIN / "vae_decoder" / "model.onnx")
+    model = load(replace(read(folder), files={}), Runtime("cpu", 1), lambda _: None)
+    shape = model.spec.latent_shape(*model.spec.native_sizes[0])
+    with pytest.raises(ModelBroken, match=r"vae_encoder/model\.onnx"):
+        model.encode_pixels(np.zeros((1, 3, 256, 256), np.float32), np.zeros((1, *shape), np.float32))
+
+
 def test_progress_is_told_by_bytes(folder: Path) -> None:
     """Loading tells the done share of the bytes after each graph, and ends at 1."""
     shares: list[float] = []

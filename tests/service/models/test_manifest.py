@@ -10,7 +10,7 @@ import pytest
 from tintype.service.errors import ModelBroken
 from tintype.service.models.manifest import read, verify
 from tintype.service.models.repository import BUILTIN
-from tintype.service.models.spec import LatentToRgb, Preset
+from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, LatentToRgb, Preset
 from tintype.service.numerics import Prediction
 
 if TYPE_CHECKING:
@@ -55,6 +55,13 @@ def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None
     assert spec.batched_timestep is False
     assert spec.latent_to_rgb is None
     assert (spec.defaults.steps, spec.defaults.guidance_scale) == (50, 7.5)
+
+
+def test_pictures_need_an_encoder(foreign: Path) -> None:
+    """A folder with vae_encoder starts from pictures and repaints; without it, text to image is left."""
+    assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
+    (foreign / "vae_encoder" / "model.onnx").unlink()
+    assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE}
 
 
 def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:

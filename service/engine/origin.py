@@ -1,0 +1,65 @@
+"""Where a row begins that does not begin with pure noise: at a picture, noised to the level of its first call.
+
+Noise is drawn in diffusers' order, so that a seed gives diffusers' picture: for the encoder's posterior, for the first
+level, and with a mask once more, for the masked picture that diffusers encodes whether or not the model looks at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..numerics import Trajectory
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..images.source import Mask
+    from ..models.model import Array
+    from ..numerics import Noise, Table
+    from .plan import Plan, Shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """Clean `latents` [c, h, w], and the `noise` [c, h, w] for every level; `keep` [h, w] is True where they stay."""
+
+    latents: Array = field(repr=False)
+    noise: Array = field(repr=False)
+    keep: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    @classmethod
+    def draw(cls, plan: Plan, latents: Array, stream: Noise) -> Origin:
+        """Begin at `latents` with the next noise of `stream`; where the plan has a mask, keep what it does not name."""
+        noise = stream.normal(plan.shape)
+        if plan.source is None or plan.source.repaint is None:
+            return cls(latents, noise)
+        stream.normal(plan.shape)  # for the masked picture's posterior
+        return cls(latents, noise, ~shrunk(plan.source.repaint, plan.shape))
+
+    def trajectory(self, plan: Plan, stream: Noise) -> Trajectory:
+        """Return the way from here; with a mask and full strength what is repainted begins as pure noise."""
+        table = plan.table
+        pure = self.keep is not None and plan.strength == 1
+        x = np.float32(table.init) * self.noise if pure else self._at(table, 0)
+        return Trajectory(table, x, stream)
+
+    def restore(self, trajectory: Trajectory) -> None:
+        """Put back what is kept after a call: at the level that the call led to, clean after the last."""
+        if self.keep is not None:
+            kept = self.latents if trajectory.done else self._at(trajectory.table, trajectory.i)
+            np.copyto(trajectory.x, kept, where=self.keep)
+
+    def _at(self, table: Table, i: int) -> Array:
+        return np.float32(table.alphas[i]) * self.latents + np.float32(table.sigmas[i]) * self.noise
+
+
+def shrunk(mask: Mask, shape: Shape) -> Mask:
+    """Return a mask [H, W] for latents of `shape` [c, h, w]: of each place the upper left pixel decides, as diffusers'.
+
+    What it names of the pixels is put right in the finished picture: no pixel that is kept shows anything else.
+    """
+    _, height, width = shape
+    return mask[:: mask.shape[0] // height, :: mask.shape[1] // width]

@@ -1,0 +1,50 @@
+"""Uploads made ready for the engine, which takes no files: read, judged, and brought to the size that is made.
+
+It takes as long as decoding takes, so it belongs into a thread pool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .engine.sizes import native_size
+from .images.source import Upload, source
+from .job import RANGES
+
+if TYPE_CHECKING:
+    from .job import Job
+    from .models.spec import ModelSpec, Size
+
+
+def prepared(job: Job, spec: ModelSpec) -> Job:
+    """Return `job` with its `source`; a size that was left out is the picture's own, or follows from its shape.
+
+    Raises:
+        InvalidField: `image` or `mask` can't be read, or they do not go together.
+    """
+    if not job.image:
+        return job
+    image, mask = Upload(job.image, job.mask).read()
+    width, height = _size(job, image.size)
+    return replace(job, width=width, height=height, source=source(image, mask, native_size(width, height, spec)))
+
+
+def _size(job: Job, own: Size) -> Size:
+    """Return the size to answer: what is asked, and of what is not, as much as keeps the picture's shape."""
+    if job.width and job.height:
+        return job.width, job.height
+    scale = job.width / own[0] if job.width else job.height / own[1] if job.height else _scale(own)
+    width, height = (_allowed(round(side * scale)) for side in own)
+    return job.width or width, job.height or height
+
+
+def _scale(own: Size) -> float:
+    """Return by how much a picture must grow or shrink until both sides may be asked for, 1 if they may."""
+    low, high = RANGES["width"]
+    return min(max(1.0, low / min(own)), high / max(own))
+
+
+def _allowed(side: int) -> int:
+    low, high = RANGES["width"]
+    return int(min(max(side, low), high))

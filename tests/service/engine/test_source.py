@@ -1,0 +1,183 @@
+"""Rows that begin at a picture: how far they leave it, what a mask keeps, and that company changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
+from tintype.service.engine.origin import shrunk
+from tintype.service.errors import Cancelled, GenerationFailed
+from tintype.service.images.source import Source
+from tintype.service.job import Previews
+from tintype.service.numerics import TorchNoise, Trajectory, make_table
+
+from .exact import DIFFUSION, Bench, ExactModel
+
+SAMPLERS = ("ddim", "plms", "lcm", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
+
+
+def picture(*, masked: bool = False, side: int = 64) -> Source:
+    """Return noise of 64 x 64 pixels; `masked` repaints its left half."""
+    levels = np.random.default_rng(0).integers(0, 256, (3, side // 8, side // 8), np.uint8).repeat(8, 1).repeat(8, 2)
+    repaint = np.zeros((side, side), bool)
+    repaint[:, : side // 2] = True
+    return Source(levels, repaint if masked else None)
+
+
+JOBS: list[dict[str, Any]] = [
+    {"prompt": "a lake", "seed": 1},
+    {"prompt": "a hill", "seed": 2, "source": picture(), "strength": 0.5},
+    {"prompt": "a wood", "seed": 3, "source": picture(masked=True), "count": 2, "sampler": "euler_ancestral"},
+    {"prompt": "a moor", "seed": 4, "source": picture(masked=True), "strength": 1.0, "guidance_scale": 1.0},
+    {"prompt": "a fen", "seed": 5, "source": picture(), "strength": 0.0},
+]
+
+
+def run(job: dict[str, Any], **limits: float) -> list[np.ndarray]:
+    """Return the pictures of a job that has an engine for itself."""
+    bench = Bench(**limits)
+    ticket = bench.admit(**job)
+    bench.run()
+    return [event.pixels for event in sorted(bench.of(ticket, Finished), key=lambda event: event.index)]
+
+
+def began(seed: int) -> tuple[np.ndarray, TorchNoise]:
+    """Return the clean latents of the picture for a seed, and the noise that comes next."""
+    stream = TorchNoise(seed)
+    return ExactModel().encode_pixels(picture().pixels[np.newaxis], stream.normal((1, 4, 8, 8)))[0], stream
+
+
+def test_the_picture_is_the_one_that_mathematics_says() -> None:
+    """Bit for bit what numerics make by hand of the last 4 of 6 steps, drawing for the encoder first."""
+    latents, stream = began(11)
+    row = Trajectory.from_latents(make_table(DIFFUSION, 6, sampler="ddim", start=2), latents, stream)
+    model = ExactModel()
+    (conditioning,) = model.encode(["a lake"])
+    while not row.done:
+        x, t = row.model_input()
+        row.advance(model.denoise(x[np.newaxis], np.array([t], np.float32), [conditioning])[0])
+    (ours,) = run({"prompt": "a lake", "seed": 11, "source": picture(), "strength": 0.7, "guidance_scale": 1.0})
+    assert np.array_equal(ours, model.decode(row.x[np.newaxis])[0])
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "unipc"])
+def test_more_strength_leads_farther_away(sampler: str) -> None:
+    """From the picture itself to one that shows nothing of it, and never back."""
+    job = {"prompt": "a lake", "seed": 5, "steps": 10, "sampler": sampler, "source": picture()}
+    pixels = picture().pixels
+    away = [np.abs(run({**job, "strength": strength})[0] - pixels).mean() for strength in (0, 0.2, 0.4, 0.6, 0.8, 1)]
+    assert away[0] == 0
+    assert away == sorted(away)
+    assert away[-1] > 1.5 * away[1] > 0
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1])
+def test_without_a_step_the_picture_is_untouched(strength: float) -> None:
+    """Even a black one: neither coded nor decoded, and no call of the denoiser is counted."""
+    black = Source(np.zeros((3, 64, 64), np.uint8))
+    bench = Bench()
+    ticket = bench.admit(source=black, strength=strength, steps=9)
+    bench.run()
+    assert not bench.of(ticket, Finished)[0].pixels.any()
+    assert [name for name, _ in bench.model.calls] == ["encode"]
+    assert bench.of(ticket, Completed)[0].steps == 0
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_the_mask_keeps_is_kept(sampler: str, strength: float) -> None:
+    """The right half ends bit for bit as the encoder made it, the left half does not."""
+    job = {"prompt": "a lake", "seed": 3, "sampler": sampler, "strength": strength, "source": picture(masked=True)}
+    (ours,) = run(job)
+    clean = ExactModel().decode(began(3)[0][np.newaxis])[0]
+    assert np.array_equal(ours[:, :, 32:], clean[:, :, 32:])
+    assert np.abs(ours[:, :, :32] - clean[:, :, :32]).mean() > 0.01
+
+
+def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
+    """The denoiser sees the picture under the same noise at each level, and never a clean part beside a noisy one."""
+    bench = Bench()
+    seen: list[np.ndarray] = []
+    answer = bench.model.denoise
+    bench.model.denoise = lambda x, *rest: (seen.append(x[0].copy()), answer(x, *rest))[1]  # type: ignore[method-assign]
+    bench.admit(source=picture(masked=True), seed=3, steps=6, strength=0.5, guidance_scale=1.0)
+    bench.run()
+    latents, stream = began(3)
+    noise, table = stream.normal((4, 8, 8)), make_table(DIFFUSION, 6, sampler="ddim", start=3)
+    for x, alpha, sigma in zip(seen, table.alphas, table.sigmas, strict=False):
+        np.testing.assert_allclose(x[:, :, 4:], (alpha * latents + sigma * noise)[:, :, 4:], atol=1e-6)
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 8])
+def test_company_changes_nothing(max_batch: int) -> None:
+    """Rows from noise, from pictures and with masks share calls, and each gets bit for bit what it gets alone."""
+    bench = Bench(max_batch=max_batch)
+    tickets = [bench.admit(**job) for job in JOBS]
+    bench.run()
+    for ticket, job in zip(tickets, JOBS, strict=True):
+        found = sorted(bench.of(ticket, Finished), key=lambda event: event.index)
+        for event, alone in zip(found, run(job), strict=True):
+            assert np.array_equal(event.pixels, alone)
+    if max_batch == 8:
+        assert max(rows for name, rows in bench.model.calls if name == "denoise") > 4
+
+
+def test_picture_k_is_that_of_its_seed() -> None:
+    """The second picture of seed 3 is the first of seed 4, though one call encoded the upload for both."""
+    job = {"prompt": "a wood", "source": picture(masked=True), "sampler": "euler_ancestral"}
+    bench = Bench()
+    ticket = bench.admit(**job, seed=3, count=2)
+    bench.run()
+    assert [call for call in bench.model.calls if call[0] == "encode_pixels"] == [("encode_pixels", 2)]
+    second = next(event.pixels for event in bench.of(ticket, Finished) if event.index == 1)
+    assert np.array_equal(second, run({**job, "seed": 4})[0])
+
+
+def test_encoding_is_timed_and_told() -> None:
+    """The encoder's time counts as encoding, and progress counts the steps that are done."""
+    bench = Bench()
+    ticket = bench.admit(source=picture(), strength=0.5, steps=6, previews=Previews(every=1))
+    bench.run()
+    assert bench.of(ticket, Finished)[0].timings.encode == pytest.approx(0.5 + 0.25)
+    assert [(event.step, event.steps) for event in bench.of(ticket, Progress)] == [(1, 3), (2, 3), (3, 3)]
+    assert len(bench.of(ticket, Preview)) == 2
+
+
+def test_a_job_can_leave_while_its_picture_is_encoded() -> None:
+    """What the encoder answers is thrown away, and the next job goes on."""
+    bench = Bench()
+    leaving, staying = bench.admit(source=picture(), seed=1), bench.admit(source=picture(), seed=2)
+    task = bench.engine._tasks[leaving]
+    bench.model.on_call = lambda name, _: bench.engine.cancel(leaving) if name == "encode_pixels" else None
+    bench.run()
+    assert isinstance(bench.told[leaving][-1].error, Cancelled)
+    assert task.rows[0]._origin is task.rows[0]._trajectory is None
+    assert np.array_equal(bench.of(staying, Finished)[0].pixels, run({"source": picture(), "seed": 2})[0])
+    assert bench.shelf.holds == []
+
+
+@pytest.mark.parametrize("answer", [np.zeros((1, 4, 9, 8), np.float32), GenerationFailed("no latents")])
+def test_an_encoder_that_fails_ends_its_job_alone(answer: Any) -> None:
+    """The error says what was wrong; others go on."""
+
+    def encode(*_: object) -> np.ndarray:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    bench = Bench()
+    bench.model.encode_pixels = encode  # type: ignore[method-assign]
+    failing, other = bench.admit(source=picture()), bench.admit()
+    bench.run()
+    assert isinstance(bench.of(failing, Failed)[0].error, GenerationFailed)
+    assert bench.of(other, Completed)
+
+
+def test_the_upper_left_pixel_decides() -> None:
+    """As in diffusers; 64 pixels are one place in the latents."""
+    mask = np.zeros((16, 24), bool)
+    mask[8, 16] = mask[7, 7] = True
+    assert shrunk(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]
