@@ -18,6 +18,8 @@ USUAL_NAMES = (
     "gpt-image-1-mini",
     "gpt-image-1.5",
     "gpt-image-2",
+    "gpt-image-2-2026-04-21",
+    "chatgpt-image-latest",
     "Playground v3",
     "FLUX.1 [schnell]",
     "Ideogram",

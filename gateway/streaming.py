@@ -110,6 +110,8 @@ async def _events(opened: Opened, telling: Events, call: Call) -> AsyncGenerator
                 if left:
                     yield _framed(telling.completed(held, pb.Usage(), call, now))
             elif event.HasField("completed"):
+                if left:
+                    raise ServiceError("The image service has not made all pictures.", status=500, reason="INTERNAL")
                 yield _framed(telling.completed(held, event.completed.usage, call, now))
 
 

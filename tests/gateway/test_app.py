@@ -178,7 +178,7 @@ class TestModels:
         answer = await gateway.get("/v1/models/nope")
         assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
 
-    @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3"])
+    @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3", "FLUX.1 [schnell]"])
     async def test_vendor_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
         """The names that OpenAI's clients send by themselves mean the default model, and the answer says which."""
         answer = await gateway.post(PATH, json={"prompt": "x", "model": name})

@@ -220,6 +220,16 @@ class TestErrors:
         assert [name for name, _ in told] == ["error"]
         assert told[0][1]["error"]["type"] == "server_error"
 
+    async def test_too_few(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A service that is done before all pictures are there has failed, and no empty picture is told."""
+
+        async def one(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            yield image(0)
+            yield pb.StreamImagesResponse(completed=pb.Completed())
+
+        fake.behave = one
+        assert [name for name, _ in await events(gateway, n=2)] == ["image_generation.completed", "error"]
+
     async def test_our_own_mistake(
         self, gateway: httpx.AsyncClient, fake: FakeService, caplog: pytest.LogCaptureFixture
     ) -> None:
