@@ -1,4 +1,4 @@
-"""Files that strangers sent, to pixels: only PNG, JPEG and WebP, and never a decompression bomb.
+"""Files that strangers sent, to levels of 8 bits: only PNG, JPEG and WebP, and never a decompression bomb.
 
 The type is judged by the file's first bytes, the size by its header; nothing is decoded before both are right.
 """
@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import InvalidField
 
-if TYPE_CHECKING:
-    from .encode import Pixels
-
-MAX_SIDE = 8192  # pixels; a picture of this side squared takes 256 MiB as RGBA
-MAX_PIXELS = 4096 * 4096
+MAX_SIDE = 8192  # pixels
+MAX_PIXELS = 4096 * 4096  # take 64 MiB as RGBA
 
 # What Pillow raises on files that are cut, damaged or hostile.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, ZeroDivisionError)
@@ -27,10 +23,10 @@ _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels [3, h, w], float32 in 0..1, and `alpha` [h, w], float32 in 0..1, or None where the file has none."""
+    """A picture in RGB, and its `alpha` in grey, 255 is opaque; None where the file has none."""
 
-    pixels: Pixels
-    alpha: Pixels | None
+    image: Image.Image
+    alpha: Image.Image | None
 
 
 def sniff(data: bytes) -> str | None:
@@ -69,8 +65,9 @@ def _check_size(image: Image.Image, field: str) -> None:
 
 def _decoded(image: Image.Image) -> Decoded:
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip instead of scaling
-        grey: Pixels = np.asarray(image, np.float32) / np.float32(65_535)
-        return Decoded(np.repeat(grey[None], 3, axis=0), None)
-    levels: Pixels = np.asarray(image.convert("RGBA"), np.float32) / np.float32(255)
-    planes = np.ascontiguousarray(levels.transpose(2, 0, 1))
-    return Decoded(planes[:3], planes[3] if image.has_transparency_data else None)
+        levels = (np.asarray(image, np.float32) / np.float32(257)).round().astype(np.uint8)
+        return Decoded(Image.fromarray(levels).convert("RGB"), None)
+    if not image.has_transparency_data:
+        return Decoded(image.convert("RGB"), None)
+    image = image.convert("RGBA")
+    return Decoded(image.convert("RGB"), image.getchannel("A"))

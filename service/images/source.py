@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ..errors import InvalidField
 from .decode import decode
-from .encode import resample, to_image
+from .encode import resample
 
 if TYPE_CHECKING:
     from .decode import Decoded
@@ -55,7 +55,7 @@ class Upload:
         Raises:
             InvalidField: a file can't be read, or the mask is of another size.
         """
-        image = to_image(decode(self.image, field="image").pixels)
+        image = decode(self.image, field="image").image
         if not self.mask:
             return image, None
         mask = _repainted(decode(self.mask, field="mask"))
@@ -78,6 +78,6 @@ def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) 
 
 
 def _repainted(mask: Decoded) -> Image.Image:
-    if mask.alpha is not None and (mask.alpha < 1).any():
-        return Image.fromarray(((1 - mask.alpha) * 255).round().astype(np.uint8))
-    return to_image(mask.pixels).convert("L")
+    if mask.alpha is not None and mask.alpha.getextrema() != (255, 255):
+        return ImageChops.invert(mask.alpha)
+    return mask.image.convert("L")
