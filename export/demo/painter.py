@@ -39,9 +39,8 @@ class Painter:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        providers = [name for name in _PROVIDERS if name in onnxruntime.get_available_providers()]
         self._sessions = {
-            part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=providers)
+            part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=["CPUExecutionProvider"])
             for part in PARTS
         }
         kinds = {entry.name: entry.type for entry in self._sessions["unet"].get_inputs()}
@@ -78,9 +77,6 @@ class Painter:
         """One at a time: at 256 by 256 a batch only costs memory."""
         decode = self._sessions["vae_decoder"].run
         return np.concatenate([decode(None, {"latent_sample": row[None]})[0] for row in latents])
-
-
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 def timesteps(steps: int) -> list[tuple[int, float, float]]:
