@@ -76,7 +76,8 @@ class ImageServiceServicer(object):
 
         Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
         but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining).
+        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
+        (the model gave no usable picture).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +102,7 @@ class ImageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Tells what one model is and can do. Errors: NOT_FOUND.
+        """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,7 +110,8 @@ class ImageServiceServicer(object):
 
     def LoadModel(self, request, context):
         """Brings a model into memory ahead of its first request. Doing it again is harmless.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit).
+        Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
+        (draining).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +119,7 @@ class ImageServiceServicer(object):
 
     def UnloadModel(self, request, context):
         """Drops a model from memory once the requests that use it have ended. Doing it again is harmless.
-        Errors: NOT_FOUND.
+        Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

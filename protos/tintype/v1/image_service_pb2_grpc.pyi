@@ -48,7 +48,8 @@ class ImageServiceStub:
 
     Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
     but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-    DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining).
+    DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
+    (the model gave no usable picture).
     """
     StreamImages: _grpc.UnaryStreamMultiCallable[_image_service_pb2.StreamImagesRequest, _image_service_pb2.StreamImagesResponse]
     """The same, told as it happens: place in the queue, steps, previews, each picture when it is done, the summary.
@@ -60,14 +61,15 @@ class ImageServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.ListModelsRequest, _image_service_pb2.ListModelsResponse]
     """Lists the models that this server can serve, loaded or not, the default model first."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.GetModelRequest, _image_service_pb2.GetModelResponse]
-    """Tells what one model is and can do. Errors: NOT_FOUND."""
+    """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken)."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.LoadModelRequest, _image_service_pb2.LoadModelResponse]
     """Brings a model into memory ahead of its first request. Doing it again is harmless.
-    Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
+    (draining).
     """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.UnloadModelRequest, _image_service_pb2.UnloadModelResponse]
     """Drops a model from memory once the requests that use it have ended. Doing it again is harmless.
-    Errors: NOT_FOUND.
+    Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
     """
 
 @_typing.type_check_only
@@ -80,7 +82,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
 
     Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
     but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-    DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining).
+    DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
+    (the model gave no usable picture).
     """
     StreamImages: _aio.UnaryStreamMultiCallable[_image_service_pb2.StreamImagesRequest, _image_service_pb2.StreamImagesResponse]  # type: ignore[assignment]
     """The same, told as it happens: place in the queue, steps, previews, each picture when it is done, the summary.
@@ -92,14 +95,15 @@ class ImageServiceAsyncStub(ImageServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_image_service_pb2.ListModelsRequest, _image_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that this server can serve, loaded or not, the default model first."""
     GetModel: _aio.UnaryUnaryMultiCallable[_image_service_pb2.GetModelRequest, _image_service_pb2.GetModelResponse]  # type: ignore[assignment]
-    """Tells what one model is and can do. Errors: NOT_FOUND."""
+    """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken)."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_image_service_pb2.LoadModelRequest, _image_service_pb2.LoadModelResponse]  # type: ignore[assignment]
     """Brings a model into memory ahead of its first request. Doing it again is harmless.
-    Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
+    (draining).
     """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_image_service_pb2.UnloadModelRequest, _image_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
     """Drops a model from memory once the requests that use it have ended. Doing it again is harmless.
-    Errors: NOT_FOUND.
+    Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
     """
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -115,7 +119,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
         but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining).
+        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
+        (the model gave no usable picture).
         """
 
     @_abc_1.abstractmethod
@@ -145,7 +150,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _image_service_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.GetModelResponse, _abc.Awaitable[_image_service_pb2.GetModelResponse]]:
-        """Tells what one model is and can do. Errors: NOT_FOUND."""
+        """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken)."""
 
     @_abc_1.abstractmethod
     def LoadModel(
@@ -154,7 +159,8 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.LoadModelResponse, _abc.Awaitable[_image_service_pb2.LoadModelResponse]]:
         """Brings a model into memory ahead of its first request. Doing it again is harmless.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit).
+        Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
+        (draining).
         """
 
     @_abc_1.abstractmethod
@@ -164,7 +170,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.UnloadModelResponse, _abc.Awaitable[_image_service_pb2.UnloadModelResponse]]:
         """Drops a model from memory once the requests that use it have ended. Doing it again is harmless.
-        Errors: NOT_FOUND.
+        Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
         """
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
