@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import metadata, version
+from importlib.metadata import entry_points, metadata, version
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -82,6 +83,36 @@ def test_metadata() -> None:
     assert said["License-Expression"] == "Apache-2.0"
     assert said["Requires-Python"] == ">=3.11"
     assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("platform", "machine", "runtime"),
+    [
+        ("linux", "x86_64", "onnxruntime-gpu"),
+        ("win32", "AMD64", "onnxruntime-gpu"),
+        ("linux", "aarch64", "onnxruntime"),
+        ("win32", "ARM64", "onnxruntime"),
+        ("darwin", "arm64", "onnxruntime"),
+        ("darwin", "x86_64", "onnxruntime"),
+    ],
+)
+def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str) -> None:
+    """A default installation has the build with CUDA where there is one, the plain one elsewhere, and never both."""
+    here = {"sys_platform": platform, "platform_machine": machine, "extra": ""}
+    needs = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
+    taken = [need.name for need in needs if need.marker is None or need.marker.evaluate(here)]
+    assert [name for name in taken if name.startswith("onnxruntime")] == [runtime]
+
+
+def test_extras() -> None:
+    """What a default installation leaves out is asked for by these names."""
+    assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(metadata("tintype").get_all("Provides-Extra"))
+
+
+def test_the_command_is_installed() -> None:
+    """`tintype` is a script of the package, and what it names is there."""
+    (script,) = entry_points(group="console_scripts", name="tintype")
+    assert callable(script.load())
 
 
 def test_contract_is_installed() -> None:

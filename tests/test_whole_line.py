@@ -26,7 +26,7 @@ from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4  # enough to tell pictures apart
@@ -73,7 +73,9 @@ def up(folder: Path, *arguments: str) -> Iterator[Up]:
     where = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", str(folder / "data"))
     command = [sys.executable, "-P", "-m", "tintype.cli", "up", *where, *arguments]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
     with process:
         try:
             yield Up(process, folder / "data")
@@ -134,6 +136,16 @@ def test_rest_link(running: Up) -> None:
     picture = httpx.get(answer.json()["data"][0]["url"], trust_env=False)
     assert picture.headers["content-type"] == "image/png"
     pixels(picture.content)
+
+
+def test_openai_sdk_link(running: Up) -> None:
+    """OpenAI's own SDK gets a link, asked for or not, and the picture is behind it."""
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
+        for wanted in ({}, {"response_format": "url"}):
+            answer = client.images.generate(prompt=PROMPT, extra_body={"steps": STEPS} | wanted)
+            assert answer.data is not None
+            assert answer.data[0].url is not None
+            pixels(httpx.get(answer.data[0].url, trust_env=False).content)
 
 
 def test_openai_sdk(running: Up) -> None:
@@ -201,16 +213,21 @@ def test_models(running: Up) -> None:
     assert "loaded" in command(running, "models", "load", name).stdout
 
 
-def test_ctrl_c(tmp_path: Path) -> None:
-    """Ctrl-C ends both within seconds, with exit code 0; nothing is left, and the ports are free."""
+@pytest.mark.parametrize("interrupt", [os.kill, os.killpg], ids=["kill", "terminal"])
+def test_ctrl_c(tmp_path: Path, interrupt: Callable[[int, int], None]) -> None:
+    """Ctrl-C ends both within seconds, with exit code 0; nothing is left, and the ports are free.
+
+    A terminal sends it to the whole group of processes, `kill` to one.
+    """
     with up(tmp_path) as one:
         one.read_until("Ctrl-C stops both.")
         children, addresses = one.children(), one.addresses
         assert len(children) == 2
         assert all(map(is_open, addresses))
-        one.process.send_signal(signal.SIGINT)
+        interrupt(one.process.pid, signal.SIGINT)
         assert one.process.wait(SOON) == 0
         wait_until_gone(children, addresses)
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_killed_parent(tmp_path: Path) -> None:
