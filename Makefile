@@ -52,7 +52,7 @@ format: .venv/stamp ## Mend what can be mended of the style
 # mypy can't follow an editable installation whose folders have other names than its packages.
 types: .venv/stamp ## Check the types
 	@mkdir -p build/namespace/tintype
-	@for room in service gateway cli export; do ln -sfn ../../../$$room build/namespace/tintype/$$room; done
+	@for room in $(filter-out v1,$(ROOMS)); do ln -sfn ../../../$$room build/namespace/tintype/$$room; done
 	@ln -sfn ../../../protos/tintype/v1 build/namespace/tintype/v1
 	MYPYPATH=build/namespace $(BIN)/mypy $(foreach room,$(ROOMS),-p tintype.$(room))
 
