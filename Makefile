@@ -66,8 +66,8 @@ protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs and contract ag
 
 check: lint types protos-check test ## All checks that need no torch
 
-demo: .venv-export/stamp ## Train the built-in model anew (hours on a CPU)
-	$(EXPORT_BIN)/python -m tintype.export.demo $(ARGS)
+demo: .venv-export/stamp ## Render, train, export, verify and score the built-in model (hours on a CPU), or ARGS=score alone
+	$(EXPORT_BIN)/python -m tintype.export.demo $(or $(ARGS),all)
 
 clean: ## Remove the environments and all that was built
 	rm -rf .venv .venv-export .venv-protos build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache

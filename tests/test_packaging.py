@@ -106,7 +106,7 @@ def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str) -
 
 def test_extras() -> None:
     """What a default installation leaves out is asked for by these names."""
-    assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(metadata("tintype").get_all("Provides-Extra"))
+    assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(metadata("tintype").get_all("Provides-Extra") or ())
 
 
 def test_the_command_is_installed() -> None:
