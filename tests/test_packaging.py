@@ -106,7 +106,8 @@ def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str) -
 
 def test_extras() -> None:
     """What a default installation leaves out is asked for by these names."""
-    assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(metadata("tintype").get_all("Provides-Extra") or ())
+    extras = metadata("tintype").get_all("Provides-Extra") or ()
+    assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(extras)
 
 
 def test_the_command_is_installed() -> None:
