@@ -2,6 +2,9 @@
 
 Noise is drawn in diffusers' order, so that a seed gives diffusers' picture: for the encoder's posterior, for the first
 level, and with a mask once more, for the masked picture that diffusers encodes whether or not the model looks at it.
+
+Two of its samplers lose their place when steps are left out (0.39): PNDM calls the network with the level after the
+one that x has, and LMS takes the weights of a history that it has not got. PLMS and LMS here are as they are meant.
 """
 
 from __future__ import annotations

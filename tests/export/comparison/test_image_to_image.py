@@ -178,6 +178,12 @@ def test_strength(
     compare(*drawn(model, job(mask=mask, strength=strength)))
 
 
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_the_built_in_model(strength: float, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """It starts from pictures too; diffusers repaints only with four latent channels, and so has no masks for it."""
+    compare(*drawn("builtin", job((256, 256), strength=strength)))
+
+
 @pytest.mark.parametrize("mask", [False, True], ids=["picture", "mask"])
 @pytest.mark.parametrize("size", [(192, 128), (96, 160)], ids=["wide", "tall"])
 def test_shape(size: tuple[int, int], mask: bool, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001

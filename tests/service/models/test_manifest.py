@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+CHANNELS = read(BUILTIN).spec.latent_channels
 Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
@@ -118,7 +119,7 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
         ({"preview": {"latent_to_rgb": [[1, 2]], "bias": [0, 0, 0]}}, "preview must hold three numbers"),
         (
             {"preview": {"latent_to_rgb": [[1, 2, 3]], "bias": [0, 0, 0]}},
-            "must have 12 rows, one for each latent channel",
+            f"must have {CHANNELS} rows, one for each latent channel",
         ),
         ({"qualities": {"hd": {"step": 1}}}, "qualities has the unknown setting 'step'; known are steps,"),
         ({"styles": {"old": {"template": "old"}}}, "styles template must hold {prompt} once"),
@@ -218,6 +219,6 @@ def test_weights_beside_the_graph_are_counted(folder: Path) -> None:
 
 def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
     """The linear map arrives as the manifest has it."""
-    rows = [[i, i + 1, i + 2] for i in range(12)]
+    rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]
     edit(folder / "tintype.json", lambda c: c.update(preview={"latent_to_rgb": rows, "bias": [0.5, 0.25, 0]}))
     assert read(folder).spec.latent_to_rgb == LatentToRgb(tuple(map(tuple, rows)), (0.5, 0.25, 0.0))
