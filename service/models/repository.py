@@ -228,13 +228,13 @@ class Repository:
         try:
             runtime = Runtime.choose(self._providers, self._threads)
             model = load(entry.servable(), runtime, lambda fraction: self._progress(entry, fraction))
+            trim()
             log.info("model %s is loaded, on %s", entry.name, model.spec.provider)
         except TintypeError as failure:
             error = failure
         except Exception as failure:
             log.exception("model %s", entry.name)
             error = ModelBroken(entry.name, [f"{type(failure).__name__}: {failure}"])
-        trim()
         with self._lock:
             self._settle(entry, model, error)
 
