@@ -7,6 +7,8 @@
     │   ├── NotJson                         its body is no JSON object
     │   ├── EmptyPrompt                     there is nothing to draw
     │   ├── InvalidValue                    a field has a value that it can't have
+    │   ├── BadPicture                      what was sent is no picture that can be read
+    │   │   └── NotFetched                  or there is none at its URL
     │   ├── UnknownParameter                a key that nobody knows, where that is forbidden
     │   └── NotServed                       known, but not served yet
     ├── NoKey                       401     keys are needed, and the request has none
@@ -90,6 +92,21 @@ class InvalidValue(BadRequest):
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"Invalid '{param}': {problem}.", param=param)
+
+
+class BadPicture(BadRequest):
+    """A file that was sent is none that can be read: `BadPicture("mask", "must be a PNG, JPEG or WebP file")`."""
+
+    reason = "INVALID_IMAGE_FILE"
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"Invalid '{param}': {problem}.", param=param)
+
+
+class NotFetched(BadPicture):
+    """A URL gives no picture, or may not be asked for one."""
+
+    reason = "IMAGE_NOT_FETCHED"
 
 
 class UnknownParameter(BadRequest):

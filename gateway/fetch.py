@@ -1,0 +1,166 @@
+"""Fetching pictures that clients name by URL, without lending them our place in the network.
+
+- A name is resolved once. All its addresses must be public; the first that answers is dialled, and the name is kept for
+  TLS and `Host` alone: nothing is looked up a second time.
+- A redirect is a new URL: all rules hold for it, too.
+- `http` and `https` on their own ports, without credentials; proxies in the environment count for nothing.
+- Time and bytes are bounded, compressed answers are refused, and what doesn't begin like a picture is dropped.
+- An error tells nothing of what is inside: a name that is unknown and one that is not public get the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import httpcore
+import httpx
+
+from .addresses import is_public
+from .imagefile import HEAD, is_picture
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable, Iterable
+
+    Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+PORTS = {"http": 80, "https": 443}
+REDIRECTS = (301, 302, 303, 307, 308)
+MAX_REDIRECTS = 3
+CONNECT = 5.0  # seconds for each address
+SILENCE = 10.0  # seconds without a byte
+HEADERS = ((b"accept", b"image/png, image/jpeg, image/webp"), (b"accept-encoding", b"identity"))
+
+# httpcore's errors have no root of their own.
+_BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
+
+
+class FetchError(Exception):
+    """Why a URL gives no picture; the text continues `must be the URL of a picture: `."""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a name, none where it has none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetcher:
+    """Fetches pictures of at most `max_bytes` in at most `timeout` seconds each.
+
+    `hosts` are exempt from the rules about ports and addresses: `HOST` or `HOST:PORT`.
+    """
+
+    max_bytes: int
+    timeout: float
+    hosts: frozenset[str] = frozenset()
+    resolve: Resolve = resolve
+
+    async def fetch(self, url: str) -> bytes:
+        """Return the picture at `url`, of which only the first bytes have been judged. Raises FetchError."""
+        first = parsed(url)
+        dialler = _Dialler(self.hosts, self.resolve)
+        try:
+            async with (
+                asyncio.timeout(self.timeout),
+                httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=dialler) as pool,
+            ):
+                return await self._follow(pool, first)
+        except TimeoutError as error:
+            raise FetchError(f"it took longer than {self.timeout:g} s") from error
+        except _BROKEN as error:
+            raise FetchError("its server can't be reached, or broke off") from error
+
+    async def _follow(self, pool: httpcore.AsyncConnectionPool, url: httpx.URL) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            headers, limits = [(b"host", url.netloc), *HEADERS], {"connect": CONNECT, "read": SILENCE, "write": SILENCE}
+            async with pool.stream("GET", _target(url), headers=headers, extensions={"timeout": limits}) as answer:
+                if answer.status not in REDIRECTS:
+                    return await self._read(answer)
+                url = parsed(_header(answer, b"location"), url)
+        raise FetchError(f"it is redirected more than {MAX_REDIRECTS} times")
+
+    async def _read(self, answer: httpcore.Response) -> bytes:
+        if answer.status != httpx.codes.OK:
+            raise FetchError("its server does not answer with a file")
+        if _header(answer, b"content-encoding") not in ("", "identity"):
+            raise FetchError("its server compresses the file, though that was not asked for")
+        length = _header(answer, b"content-length")
+        if length.isdigit() and int(length) > self.max_bytes:
+            raise FetchError(f"it has more than {self.max_bytes} bytes")
+        data = bytearray()
+        async for chunk in answer.aiter_stream():
+            data += chunk
+            if len(data) > self.max_bytes:
+                raise FetchError(f"it has more than {self.max_bytes} bytes")
+            if len(data) >= HEAD and not is_picture(bytes(data[:HEAD])):
+                break
+        if not is_picture(bytes(data[:HEAD])):
+            raise FetchError("what is there is no PNG, JPEG or WebP file")
+        return bytes(data)
+
+
+class _Dialler(httpcore.AsyncNetworkBackend):
+    """Opens connections to public addresses, and to `hosts`."""
+
+    def __init__(self, hosts: frozenset[str], resolve: Resolve) -> None:
+        self._hosts = hosts
+        self._resolve = resolve
+        self._backend = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        exempt = host in self._hosts or f"{host}:{port}" in self._hosts
+        if port not in PORTS.values() and not exempt:
+            raise FetchError(f"its port must be 80 or 443, not {port}")
+        addresses = await self._resolve(host, port)
+        if not addresses or not (exempt or all(map(is_public, addresses))):
+            raise FetchError("its host has no public address")
+        for address in addresses[:-1]:
+            try:
+                return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return await self._backend.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+
+
+def parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
+    """Return a URL that may be asked for; `text` can be relative to `base`. Raises FetchError."""
+    try:
+        url = base.join(text) if base else httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise FetchError("it is malformed") from error
+    if url.scheme not in PORTS:
+        raise FetchError("its scheme must be http or https")
+    if url.userinfo or not url.host:
+        raise FetchError("it must have a host, and no user or password")
+    return url
+
+
+def _target(url: httpx.URL) -> httpcore.URL:
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+
+def _header(answer: httpcore.Response, name: bytes) -> str:
+    values = [value for key, value in answer.headers if key.lower() == name]
+    return values[0].decode("latin-1") if values else ""
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the authorities that are trusted; reading them takes tens of milliseconds."""
+    return httpcore.default_ssl_context()

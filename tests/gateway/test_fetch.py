@@ -1,0 +1,296 @@
+"""Pictures by URL: nothing inside is reached, whatever a stranger's URL, name server or server says."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+import pytest
+
+from tintype.gateway.addresses import is_public
+from tintype.gateway.fetch import Fetcher, FetchError
+
+from .fakes import PNG
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = "93.184.216.34"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n"
+
+
+def moved(where: str, status: int = 302) -> bytes:
+    return f"HTTP/1.1 {status} F\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+ANSWERS = {
+    "/ok": HEAD + b"Content-Length: %d\r\n\r\n" % len(PNG) + PNG,
+    "/unsized": HEAD + b"\r\n" + PNG,
+    "/moved": moved("/ok"),
+    "/moved3": moved("/moved2", 308),
+    "/moved2": moved("/moved", 301),
+    "/moved4": moved("/moved3", 307),
+    "/loop": moved("/loop"),
+    "/metadata": moved("http://169.254.169.254/latest"),
+    "/file": moved("file:///etc/passwd"),
+    "/nowhere": b"HTTP/1.1 302 F\r\nContent-Length: 0\r\n\r\n",
+    "/html": HEAD + b"\r\n<html>what is said inside",
+    "/short": HEAD + b"\r\n\x89PNG",
+    "/large": HEAD + b"\r\n" + PNG + b"x" * 5000,
+    "/declared": HEAD + b"Content-Length: 5000\r\n\r\n" + PNG,
+    "/gzip": HEAD + b"Content-Encoding: gzip\r\n\r\n" + PNG,
+    "/missing": b"HTTP/1.1 404 N\r\nContent-Length: 0\r\n\r\n",
+    "/cut": HEAD + b"Content-Length: 500\r\n\r\n" + PNG,
+    "/garbage": b"220 mail.example ESMTP\r\n",
+}
+
+
+class Host:
+    """A server that answers as ANSWERS says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.port = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+            self.asked.append(request)
+            path = request.split()[1].decode()
+            if path == "/drip":
+                await self.drip(writer)
+            writer.write(ANSWERS[path])
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def drip(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"\r\n" + PNG)
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            writer.write(b"x")
+            await writer.drain()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Host]:
+    host = Host()
+    server = await asyncio.start_server(host.answer, "127.0.0.1", 0)
+    async with server:
+        host.port = server.sockets[0].getsockname()[1]
+        yield host
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Host]:
+    async with serving() as one:
+        yield one
+
+
+def fetcher(host: Host | None = None, **changes: Any) -> Fetcher:
+    exempt = frozenset({f"127.0.0.1:{host.port}"} if host else ())
+    return Fetcher(**({"max_bytes": 1000, "timeout": 5, "hosts": exempt} | changes))
+
+
+def answering(*answers: list[str]) -> Any:
+    """A name server that gives one answer after the other, and the last for ever."""
+    left = list(answers)
+
+    async def resolve(_: str, __: int) -> list[str]:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return resolve
+
+
+@pytest.mark.parametrize("path", ["/ok", "/unsized", "/moved", "/moved3"])
+async def test_fetched(host: Host, path: str) -> None:
+    """A picture comes whole, over three redirects at most; its server is asked for plain bytes, by its own name."""
+    assert await fetcher(host).fetch(f"http://127.0.0.1:{host.port}{path}") == PNG
+    asked = host.asked[-1].lower()
+    assert b"host: 127.0.0.1:%d\r\n" % host.port in asked
+    assert b"accept-encoding: identity\r\n" in asked
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/moved4", "redirected more than 3 times"),
+        ("/loop", "redirected more than 3 times"),
+        ("/metadata", "no public address"),
+        ("/file", "scheme must be http or https"),
+        ("/nowhere", "redirected more than 3 times"),
+        ("/html", "no PNG, JPEG or WebP"),
+        ("/short", "no PNG, JPEG or WebP"),
+        ("/large", "more than 1000 bytes"),
+        ("/declared", "more than 1000 bytes"),
+        ("/gzip", "compresses"),
+        ("/missing", "does not answer with a file"),
+        ("/cut", "broke off"),
+        ("/garbage", "broke off"),
+    ],
+)
+async def test_refused(host: Host, path: str, why: str) -> None:
+    """What is no picture, too much of one, or leads elsewhere, is refused, and the error repeats nothing of it."""
+    with pytest.raises(FetchError, match=why) as caught:
+        await fetcher(host).fetch(f"http://127.0.0.1:{host.port}{path}")
+    assert "inside" not in str(caught.value)
+
+
+async def test_drip(host: Host) -> None:
+    """A server that sends byte after byte holds nobody longer than the time that there is."""
+    with pytest.raises(FetchError, match=r"longer than 0\.3 s"):
+        await fetcher(host, timeout=0.3).fetch(f"http://127.0.0.1:{host.port}/drip")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/",
+        "http://2130706433/",
+        "http://0x7f.1/",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://0/",
+        "http://localhost/",
+        "http://169.254.169.254/",
+        "http://100.64.0.1/",
+        "http://[fd00::1]/",
+        "http://[fe80::1]/",
+        "http://127.0.0.1:22/",
+        "file:///etc/passwd",
+        "http://a@127.0.0.1/",
+        "http://192.0.2.1/",
+        "http://224.0.0.1/",
+        "http://①②⑦.⓪.⓪.①/",
+        "http://[2002:7f00:1::]/",
+        "http://[2001:0:7f00:1::]/",
+        "http://[::127.0.0.1]/",
+        "http://[fec0::1]/",
+        "http://[fe80::1%25eth0]/",
+        "https://user:secret@example.com/",
+        "gopher://example.com/",
+        "http:///etc/passwd",
+        "http://[::1/",
+        "http://a\r\nhost: b/",
+        "//example.com/",
+        "",
+    ],
+)
+async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """No spelling of an inner address gets as far as a connection."""
+    dialled: list[Any] = []
+
+    async def dial(*where: Any, **_: Any) -> None:
+        dialled.append(where)
+        raise OSError
+
+    monkeypatch.setattr("httpcore.AnyIOBackend.connect_tcp", dial)
+    with pytest.raises(FetchError, match=r"must|malformed|no public address"):
+        await fetcher(timeout=10).fetch(url)
+    assert dialled == []
+
+
+@pytest.mark.parametrize("addresses", [["10.0.0.1"], [PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [], ["nonsense"]])
+async def test_inner_names(addresses: list[str]) -> None:
+    """One inner address among public ones is enough to refuse a name; and no name is told from an inner one."""
+    with pytest.raises(FetchError, match="its host has no public address"):
+        await fetcher(resolve=answering(addresses)).fetch("http://name.example/")
+
+
+async def test_rebinding(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    """The address that was judged is the one that is dialled: a second answer is never asked for."""
+    dialled: list[tuple[str, int]] = []
+    real = asyncio.open_connection
+
+    async def dial(_: Any, address: str, port: int, *__: Any) -> Any:
+        dialled.append((address, port))
+        return await _stream(await real("127.0.0.1", host.port))
+
+    monkeypatch.setattr("httpcore.AnyIOBackend.connect_tcp", dial)
+    resolve = answering([PUBLIC], ["127.0.0.1"])
+    assert await fetcher(resolve=resolve).fetch("http://name.example/ok") == PNG
+    assert dialled == [(PUBLIC, 80)]
+    assert b"host: name.example\r\n" in host.asked[0].lower()
+    with pytest.raises(FetchError, match="no public address"):
+        await fetcher(resolve=resolve).fetch("http://name.example/ok")
+
+
+async def test_next_address(host: Host) -> None:
+    """A name with several addresses is reached at one that answers."""
+    exempt = frozenset({f"name.example:{host.port}"})
+    found = fetcher(hosts=exempt, resolve=answering(["127.0.0.77", "127.0.0.1"]))
+    assert await found.fetch(f"http://name.example:{host.port}/ok") == PNG
+
+
+async def test_port_of_public_host() -> None:
+    """Other ports than those of the scheme are not knocked at, not even outside."""
+    with pytest.raises(FetchError, match="port must be 80 or 443, not 6379"):
+        await fetcher(resolve=answering([PUBLIC])).fetch("http://name.example:6379/")
+
+
+async def test_unreachable() -> None:
+    """A server that is not there is an answer, not a fault."""
+    async with serving() as gone:
+        pass
+    with pytest.raises(FetchError, match="can't be reached"):
+        await fetcher(gone).fetch(f"http://127.0.0.1:{gone.port}/ok")
+
+
+async def test_proxies(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    """Proxies in the environment count for nothing."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert await fetcher(host).fetch(f"http://127.0.0.1:{host.port}/ok") == PNG
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        (PUBLIC, True),
+        ("2606:4700::1111", True),
+        (f"::ffff:{PUBLIC}", True),
+        ("64:ff9b::5db8:d822", True),
+        ("2002:5db8:d822::1", True),
+        ("64:ff9b:1::5db8:d822", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::1", False),
+        ("2001::5db8:d822", False),
+        ("2001:db8::1", False),
+        ("255.255.255.255", False),
+        ("240.0.0.1", False),
+        ("198.18.0.1", False),
+        ("172.16.0.1", False),
+        ("ff02::1", False),
+        ("::", False),
+        ("2606:4700::1111%1", False),
+        ("name.example", False),
+    ],
+)
+def test_is_public(address: str, public: bool) -> None:  # noqa: FBT001
+    """Only addresses of the public internet, also where one holds another."""
+    assert is_public(address) is public
+
+
+async def _stream(opened: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> Any:
+    """Return a connection as httpcore has it."""
+    reader, writer = opened
+
+    class Stream(httpcore.AsyncNetworkStream):
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+            return await reader.read(max_bytes)
+
+        async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+            writer.write(buffer)
+            await writer.drain()
+
+        async def aclose(self) -> None:
+            writer.close()
+
+    return Stream()
