@@ -25,6 +25,7 @@ from .files import LocalStore, Store
 from .generation import JSON, Gateway
 from .keys import Keys
 from .limits import Limits
+from .metrics import TEXT, CountedClient, Measured, Metrics
 from .names import Names
 from .openapi import document
 from .repeats import Repeats
@@ -56,17 +57,18 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
     names = Names(config.aliases, config.strict_models)
     limits, repeats = Limits(config.rate_limit), Repeats(config.url_ttl)
-    gateway = Gateway(config, client, store, names, Keys(config.keys), limits, repeats)
+    metrics = Metrics()
+    gateway = Gateway(config, CountedClient(client, metrics), store, names, Keys(config.keys), limits, repeats)
     dialects = bound(config.dialect)
     app = Litestar(
-        [*_images(gateway, dialects), *_routes(gateway, dialects)],
+        [*_images(gateway, dialects), *_routes(gateway, dialects), _counted(gateway, metrics)],
         exception_handlers=Failures(dialects, DIALECTS[config.dialect]).handlers(),
         request_max_body_size=config.max_body,
         openapi_config=None,
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
-    app.asgi_handler = Envelope(Cors(app.asgi_handler, config.origins))
+    app.asgi_handler = Measured(Envelope(Cors(app.asgi_handler, config.origins)), metrics, dialects)
     return app
 
 
@@ -135,6 +137,15 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
         return _json({"status": "not ready", "why": "the image service does not answer, or does not serve now"}, 503)
 
     return [livez, readyz]
+
+
+def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
+    @get("/metrics")
+    async def counted(request: AnyRequest) -> Response[bytes]:
+        gateway.keys.caller(request.headers)  # it names models, as `/v1/models` does
+        return Response(metrics.text(), media_type=TEXT)
+
+    return counted
 
 
 def _about(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:

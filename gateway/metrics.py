@@ -1,0 +1,141 @@
+"""What the gateway counts, as Prometheus reads it at `/metrics`.
+
+Labels have values that are few, whoever asks: routes as they are declared, never as they came; dialects, statuses, the
+service's own names of models and of reasons. Nothing tells what was drawn, or for whom.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from litestar.enums import ScopeType
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST as TEXT
+
+from .errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Mapping
+
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+    from tintype.v1 import image_service_pb2 as pb
+
+    from .client import ImageClient
+    from .dialects import Dialect
+
+PREFIX = "tintype_gateway"
+# Seconds: from a lookup to a large picture on a slow CPU.
+BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
+NOWHERE = "other"  # the route of paths that are not served
+GONE = 499  # the status of requests whose client left before an answer began
+
+__all__ = ["BUCKETS", "GONE", "NOWHERE", "TEXT", "CountedClient", "Measured", "Metrics"]
+
+
+class Metrics:
+    """The counters of one gateway."""
+
+    def __init__(self) -> None:
+        self.registry = new = CollectorRegistry()
+        labels = ["route", "dialect", "status"]
+        self.requests = Counter(f"{PREFIX}_requests", "Answered requests.", labels, registry=new)
+        self.seconds = Histogram(
+            f"{PREFIX}_request_seconds", "Time to an answer's last byte.", ["route"], buckets=BUCKETS, registry=new
+        )
+        self.in_flight = Gauge(f"{PREFIX}_requests_in_flight", "Requests that are being answered.", registry=new)
+        self.images = Counter(f"{PREFIX}_images", "Pictures of requests that were finished.", ["model"], registry=new)
+        self.failures = Counter(
+            f"{PREFIX}_service_errors", "Calls that the service failed.", ["reason", "status"], registry=new
+        )
+        ProcessCollector(registry=new)
+
+    def text(self) -> bytes:
+        """Return all values in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Count an error of the service that passes through."""
+        try:
+            yield
+        except ServiceError as error:
+            self.failures.labels(error.reason, error.status).inc()
+            raise
+
+
+class Measured:
+    """An ASGI application around `app` that counts its answers; `dialects` are by path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, dialects: Mapping[str, Dialect]) -> None:
+        self.app = app
+        self._metrics = metrics
+        self._names = {path: dialect.name for path, dialect in dialects.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as `app` does."""
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
+        started, status = perf_counter(), GONE
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            with self._metrics.in_flight.track_inprogress():
+                await self.app(scope, receive, noted)
+        finally:
+            # The router has written there, which route it found.
+            self._count(str(scope.get("path_template") or NOWHERE), status, perf_counter() - started)
+
+    def _count(self, route: str, status: int, seconds: float) -> None:
+        self._metrics.requests.labels(route, self._names.get(route, ""), status).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+
+
+class CountedClient:
+    """An ImageClient that counts what `client` makes, and how it fails."""
+
+    def __init__(self, client: ImageClient, metrics: Metrics) -> None:
+        self._client = client
+        self._metrics = metrics
+
+    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+        """Return all pictures of a request, ordered by index. Raises ServiceError."""
+        with self._metrics.failing():
+            response = await self._client.generate(request, request_id)
+        self._metrics.images.labels(response.model).inc(len(response.images))
+        return response
+
+    async def stream(
+        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Tell what happens until `completed`; closing the generator cancels the request. Raises ServiceError."""
+        made = 0
+        with self._metrics.failing():
+            async with aclosing(self._client.stream(request, previews, request_id)) as events:
+                async for event in events:
+                    made += event.HasField("image")
+                    if event.HasField("completed"):
+                        self._metrics.images.labels(event.completed.model).inc(made)
+                    yield event
+
+    async def models(self) -> list[pb.Model]:
+        """Return the models, the default model first. Raises ServiceError."""
+        with self._metrics.failing():
+            return await self._client.models()
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model; the default model for an empty name. Raises ServiceError."""
+        with self._metrics.failing():
+            return await self._client.model(name)
+
+    async def ready(self) -> bool:
+        """Tell whether the service says that it serves."""
+        return await self._client.ready()

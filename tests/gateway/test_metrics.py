@@ -1,0 +1,108 @@
+"""What `/metrics` tells, and what it never tells."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tintype.gateway.config import GatewayConfig
+
+from .fakes import FakeService, Refusal, Service, running_gateway, sleep_long
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/v1/images/generations"
+PRIVATE = "prompt-that-nobody-may-read"
+
+
+@pytest.fixture
+async def fresh(service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A gateway that has counted nothing yet."""
+    async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path)) as client:
+        yield client
+
+
+async def sample(client: httpx.AsyncClient, name: str, **labels: Any) -> float | None:
+    """The value of one line."""
+    text = (await client.get("/metrics")).text
+    wanted = {key: str(value) for key, value in labels.items()}
+    found = [
+        one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+        if one.name == f"tintype_gateway_{name}" and one.labels == wanted
+    ]
+    return found[0] if found else None
+
+
+async def test_requests(fresh: httpx.AsyncClient) -> None:
+    """Answers are counted by route, dialect and status, pictures by the model that made them."""
+    for path in (PATH, PATH, "/oxen/api/ai/images/generate"):
+        assert (await fresh.post(path, json={"prompt": PRIVATE, "n": 2})).status_code == 200
+    await fresh.post(PATH, json={"prompt": ""})
+    assert await sample(fresh, "requests_total", route=PATH, dialect="openai", status=200) == 2
+    assert await sample(fresh, "requests_total", route=PATH, dialect="openai", status=400) == 1
+    assert await sample(fresh, "requests_total", route="/oxen/api/ai/images/generate", dialect="oxen", status=200) == 1
+    assert await sample(fresh, "images_total", model="tiny") == 6
+    assert await sample(fresh, "request_seconds_count", route=PATH) == 3
+
+
+async def test_stream(fresh: httpx.AsyncClient) -> None:
+    """Pictures that come bit by bit count as well."""
+    await fresh.post(PATH, json={"prompt": PRIVATE, "n": 3, "stream": True})
+    assert await sample(fresh, "images_total", model="tiny") == 3
+
+
+async def test_labels_are_few(fresh: httpx.AsyncClient, fake: FakeService) -> None:
+    """Neither paths nor prompts, models' unknown names, keys or methods become labels."""
+    fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, reason="MODEL_NOT_FOUND")
+    for number in range(20):
+        await fresh.get(f"/{PRIVATE}/{number}")
+        await fresh.get(f"/v1/models/{PRIVATE}-{number}")
+        await fresh.get(f"/files/{PRIVATE}/{number}.png")
+        await fresh.request(f"METHOD{number}", PATH)
+        await fresh.post(PATH, json={"prompt": PRIVATE, "model": f"{PRIVATE}{number}", "user": PRIVATE})
+    text = (await fresh.get("/metrics")).text
+    assert PRIVATE not in text
+    assert "METHOD" not in text
+    requests = [line for line in text.splitlines() if line.startswith("tintype_gateway_requests_total")]
+    assert len(requests) < 8
+    assert await sample(fresh, "requests_total", route="other", dialect="", status=404) == 20
+
+
+async def test_failures(fresh: httpx.AsyncClient, fake: FakeService) -> None:
+    """Errors of the service are counted by its own reasons."""
+    fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUEUE_FULL")
+    await fresh.post(PATH, json={"prompt": "x"})
+    assert await sample(fresh, "service_errors_total", reason="QUEUE_FULL", status=429) == 1
+
+
+async def test_in_flight(fresh: httpx.AsyncClient, fake: FakeService) -> None:
+    """What is being answered is seen, and once the client has left it is counted as such."""
+    fake.behave = sleep_long
+    waiting = asyncio.create_task(fresh.post(PATH, json={"prompt": "x"}))
+    await fake.started.wait()
+    assert await sample(fresh, "requests_in_flight") == 2  # this one, and the question itself
+    waiting.cancel()
+    await fake.cancelled.wait()
+    async with asyncio.timeout(10):
+        while await sample(fresh, "requests_total", route=PATH, dialect="openai", status=499) != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert await sample(fresh, "requests_in_flight") == 1
+
+
+async def test_type(fresh: httpx.AsyncClient) -> None:
+    """It is in the format that Prometheus asks for, and tells of the process, too."""
+    answer = await fresh.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert "process_resident_memory_bytes" in answer.text
