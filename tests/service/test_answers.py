@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tintype.service import answers
-from tintype.service.engine.events import Failed, Timings
+from tintype.service.engine.events import Failed, Finished, Timings
 from tintype.service.errors import QueueFull
+from tintype.service.images.encode import Picture
 from tintype.service.models import State
 from tintype.v1 import image_service_pb2 as pb
 
@@ -34,6 +36,15 @@ def test_every_part_of_the_timings_is_told() -> None:
     message = answers.timings(Timings(1, 2, 3, 4), 11)
     told = {field.name: value.seconds for field, value in message.ListFields()}
     assert told == {"queue": 1, "encode": 2, "denoise": 3, "decode": 4, "total": 11}
+
+
+def test_a_picture_is_told_in_both_sizes() -> None:
+    """What was asked for and what the model made, which way round is no matter of chance."""
+    made = Finished(1, 7, np.zeros((3, 128, 256), np.float32), Timings(), revised_prompt="a lake, vivid")
+    image = answers.response(made, Picture(b"file", "image/webp", 500, 250), 1.5).image
+    assert (image.index, image.seed, image.data, image.mime_type) == (1, 7, b"file", "image/webp")
+    assert (image.width, image.height, image.native_width, image.native_height) == (500, 250, 256, 128)
+    assert (image.revised_prompt, image.timings.total.ToMicroseconds()) == ("a lake, vivid", 1_500_000)
 
 
 def test_a_failure_is_raised() -> None:
