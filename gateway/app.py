@@ -28,6 +28,7 @@ from .limits import Limits
 from .metrics import TEXT, CountedClient, Measured, Metrics
 from .names import Names
 from .openapi import document
+from .pictures import Pictures
 from .repeats import Repeats
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     """
     store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
     names = Names(config.aliases, config.strict_models)
+    pictures = Pictures.configured(config, store)
     limits, repeats = Limits(config.rate_limit), Repeats(config.url_ttl)
     metrics = Metrics()
-    gateway = Gateway(config, CountedClient(client, metrics), store, names, Keys(config.keys), limits, repeats)
+    counted, keys = CountedClient(client, metrics), Keys(config.keys)
+    gateway = Gateway(config, counted, store, names, keys, limits, repeats, pictures)
     dialects = bound(config.dialect)
     app = Litestar(
         [*_images(gateway, dialects), *_routes(gateway, dialects), _counted(gateway, metrics)],

@@ -77,10 +77,18 @@ class GatewayConfig:
         default=0,
         metadata={"help": "requests for pictures that one key or address may send in a minute; 0: any number"},
     )
+    fetch: bool = field(default=True, metadata={"help": "fetch pictures that clients name by URL"})
+    fetch_bytes: int = field(
+        default=20 * 2**20, metadata={"unit": "bytes", "help": "largest picture that is fetched, such as 20MiB"}
+    )
+    fetch_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "hosts in private networks that pictures may be fetched from, HOST or HOST:PORT"},
+    )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "url_ttl", "store_bytes", "max_body"):
+        for name in ("timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes"):
             if not getattr(self, name) > 0:
                 raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.dialect not in SHARING:

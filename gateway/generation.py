@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from .body import Body, render_body
+from .disconnect import until_disconnect
 from .errors import NotJson, ServiceError, UnknownParameter, WrongContentType
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .keys import Keys
     from .limits import Limits
     from .names import Names
+    from .pictures import Pictures
     from .repeats import Repeats
 
 Result = TypeVar("Result")
@@ -46,6 +48,7 @@ class Gateway:
     keys: Keys
     limits: Limits
     repeats: Repeats
+    pictures: Pictures
 
 
 class Made(NamedTuple):
@@ -58,12 +61,14 @@ class Made(NamedTuple):
 async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any], who: str) -> Call:
     """Read one request in its dialect; the engine is fair to `who` where it doesn't say another user.
 
-    Raises BadRequest, WrongContentType.
+    Raises BadRequest, WrongContentType, ClientGone.
     """
     call = dialect.parse(await read_json(request))
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
     call.request.caller = call.request.caller or who
+    if call.pictures:
+        await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
@@ -78,6 +83,12 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
     return Made(rendered, headers)
+
+
+async def _attach(gateway: Gateway, call: Call, base: str) -> None:
+    """Put the pictures of a call into its request. Raises BadPicture."""
+    for field, given in call.pictures.items():
+        setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
 
 
 async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:

@@ -21,10 +21,12 @@ from litestar.response import Stream
 
 from tintype.v1 import image_service_pb2 as pb
 
+from . import progress
 from .disconnect import until_disconnect
 from .errors import Fault, GatewayError, NotServed, ServiceError
 from .generation import granted, ignored_header
-from .previews import MIME_TYPE, enlarged
+from .imagefile import size
+from .previews import MIME_TYPE, enlarged, size_like
 from .silence import or_silence
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
     opening = granted(gateway, call, lambda: _open(gateway, call, request.state.request_id))
     opened, dropped = await until_disconnect(request.receive, opening)
     headers = HEADERS | ignored_header([*call.ignored, *dropped])
-    told = _events(opened, dialect.events, call)
+    wordy = request.headers.get(progress.HEADER) == "true"
+    told = _events(opened, dialect.events, call, wordy=wordy)
     return Stream(_to_the_end(told, dialect, call), media_type="text/event-stream", headers=headers)
 
 
@@ -71,10 +74,12 @@ async def _open(gateway: Gateway, call: Call, request_id: str) -> Opened:
 
 
 async def _size(gateway: Gateway, call: Call) -> tuple[int, int]:
-    """Return the width and height that the picture will have; the model's own where none was asked for."""
+    """Return the width and height that the picture will have, where none was asked for that of its origin or model."""
     asked = call.request
     if asked.width and asked.height:
         return asked.width, asked.height
+    if asked.image:
+        return size_like(size(asked.image), asked.width, asked.height)
     defaults = (await gateway.client.model(asked.model)).defaults
     return asked.width or defaults.width, asked.height or defaults.height
 
@@ -93,7 +98,7 @@ async def _to_the_end(told: AsyncGenerator[bytes], dialect: Dialect, call: Call)
     yield DONE
 
 
-async def _events(opened: Opened, telling: Events, call: Call) -> AsyncGenerator[bytes]:
+async def _events(opened: Opened, telling: Events, call: Call, *, wordy: bool) -> AsyncGenerator[bytes]:
     left = call.request.count or 1
     held = pb.Image()  # the last picture waits for the usage of all
     async with aclosing(or_silence(_all(opened), KEEP_ALIVE)) as events:
@@ -113,6 +118,8 @@ async def _events(opened: Opened, telling: Events, call: Call) -> AsyncGenerator
                 if left:
                     raise ServiceError("The image service has not made all pictures.", status=500, reason="INTERNAL")
                 yield _framed(telling.completed(held, event.completed.usage, call, now))
+            elif wordy and (way := progress.told(event)):
+                yield _framed(way)
 
 
 async def _all(opened: Opened) -> AsyncGenerator[pb.StreamImagesResponse]:

@@ -40,7 +40,8 @@ class Call:
     used for them; a field that is not in it has its own name. `ignored` are the keys that nobody knows. `wishes` are
     fields of the contract that a vendor takes from everybody: where the model has no such thing, it is asked without;
     those in `unasked` are the vendor's default, and nobody is told. `stream` asks for events instead of one answer,
-    with so many `previews` of each picture. `echo` are values that the answer repeats.
+    with so many `previews` of each picture. `echo` are values that the answer repeats. `pictures` are `image` and
+    `mask` as they were given, by field of the contract: a file, base64, or a URL.
     """
 
     request: pb.GenerateImagesRequest
@@ -52,6 +53,7 @@ class Call:
     stream: bool = False
     previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str | bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..errors import GatewayError, InvalidValue, NotServed
+from ..errors import GatewayError, InvalidValue
 from . import openai_events
 from .dialect import Call, Dialect, Events, Failure
 from .geometry import of_ratio, of_size
@@ -65,6 +65,8 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "UNKNOWN_PARAMETER": (INVALID, "unknown_parameter"),
     "NOT_SERVED": (INVALID, "unsupported_parameter"),
     "UNSUPPORTED": (INVALID, "unsupported_parameter"),
+    "INVALID_IMAGE_FILE": (INVALID, "invalid_image_file"),
+    "IMAGE_NOT_FETCHED": (INVALID, "invalid_image_url"),
     "MODEL_NOT_FOUND": (INVALID, "model_not_found"),
     "NOT_FOUND": (INVALID, "model_not_found"),
     "MODEL_BROKEN": (INVALID, "model_broken"),
@@ -92,6 +94,7 @@ def parse(body: Mapping[str, Any]) -> Call:
         stream=bool(asked.stream),
         previews=asked.partial_images or 0 if asked.stream else 0,
         echo=_echo(asked),
+        pictures=given(image=asked.image, mask=asked.mask),
     )
 
 
@@ -124,8 +127,6 @@ def _refuse(asked: ImagesRequest) -> None:
     """Say what is not served, and what contradicts itself."""
     if asked.stream and asked.response_format == "url":
         raise InvalidValue("response_format", "must be 'b64_json' with 'stream', not 'url'")
-    if asked.image is not None:
-        raise NotServed("image", "is not served yet: leave it out")
     if asked.background == "transparent" and asked.output_format == "jpeg":
         raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")
     for key, twin in NUMBERS:
@@ -155,6 +156,11 @@ def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
         quality=asked.quality if asked.quality != "auto" else None,
         style=asked.style,
     )
+
+
+def given(**pictures: str | bytes | None) -> dict[str, str | bytes]:
+    """Return the pictures that there are; an empty one is none."""
+    return {name: picture for name, picture in pictures.items() if picture}
 
 
 def _first(*values: Number | None) -> Number | None:

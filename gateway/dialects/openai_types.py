@@ -5,7 +5,7 @@ Fields that are not OpenAI's are at the end of each type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 Steps = Annotated[int, Meta(ge=1, le=150)]
 Guidance = Annotated[float, Meta(ge=0, le=50)]
+Picked = Annotated[
+    str,
+    Meta(
+        description="a PNG, JPEG or WebP file: its URL, a 'data:' URL, or base64",
+        examples=["https://example.com/lake.png"],
+    ),
+]
 Side = Annotated[int, Meta(ge=16, le=4096)]
 
 
@@ -33,7 +40,10 @@ class Lora(msgspec.Struct, kw_only=True):
 
 
 class ImagesRequest(msgspec.Struct, kw_only=True):
-    """What to draw, and how. A field that is null counts as absent."""
+    """What to draw, and how. A field that is null counts as absent.
+
+    `image` is what to start from, `mask` what of it to repaint: transparent, or white where nothing is transparent.
+    """
 
     prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
     model: str | None = None
@@ -63,7 +73,8 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     sampler: str | None = None
     schedule: str | None = None
     strength: Annotated[float, Meta(ge=0, le=1)] | None = None
-    image: Annotated[Any, Meta(description="not served yet")] = None
+    image: Picked | None = None
+    mask: Picked | None = None
     provider: Annotated[str, Meta(description="without effect: there is one provider here")] | None = None
     loras: Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None = None
 

@@ -55,6 +55,7 @@ class Host:
     def __init__(self) -> None:
         self.asked: list[bytes] = []
         self.port = 0
+        self.gone = False
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -66,7 +67,7 @@ class Host:
             writer.write(ANSWERS[path])
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            pass
+            self.gone = True
         finally:
             writer.close()
 

@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from tintype.gateway.previews import enlarged
+from tintype.gateway.previews import enlarged, size_like
 from tintype.v1 import image_service_pb2 as pb
 
 
@@ -31,3 +31,21 @@ def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
         assert all(abs(new - old) <= 4 for new, old in pairs)
     assert (large.index, large.step, large.preview_index) == (1, 5, 2)
     assert (large.width, large.height, large.mime_type) == (96, 64, mime_type)
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "expected"),
+    [
+        ((90, 66), (0, 0), (90, 66)),
+        ((640, 320), (96, 0), (96, 48)),
+        ((640, 320), (0, 64), (128, 64)),
+        ((640, 320), (64, 64), (64, 64)),
+        ((8, 4), (0, 0), (32, 16)),
+        ((8000, 1000), (0, 0), (4096, 512)),
+        ((8000, 16), (0, 0), (4096, 16)),
+        ((1000, 50), (0, 4096), (4096, 4096)),
+    ],
+)
+def test_size_like(own: tuple[int, int], asked: tuple[int, int], expected: tuple[int, int]) -> None:
+    """What starts from a picture keeps its shape, in sides that may be asked for; so the service makes it, too."""
+    assert size_like(own, *asked) == expected

@@ -1,0 +1,86 @@
+"""Pictures that a request starts from, however it gives them: bytes, base64, a `data:` URL, a URL, a link of ours."""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from .errors import BadPicture, NoSuchFile, NotFetched
+from .fetch import Fetcher, FetchError
+from .imagefile import check
+
+if TYPE_CHECKING:
+    from .config import GatewayConfig
+    from .files import Store
+
+Given: TypeAlias = str | bytes
+
+FETCH_TIMEOUT = 15.0  # seconds for one picture, redirects included
+_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # base64 as URLs have it, and without line breaks
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Reads pictures; without a `fetcher` those that are elsewhere are refused."""
+
+    store: Store
+    fetcher: Fetcher | None = None
+
+    @classmethod
+    def configured(cls, config: GatewayConfig, store: Store) -> Pictures:
+        """Return what the configuration allows."""
+        hosts = frozenset(config.fetch_hosts)
+        fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
+        return cls(store, fetcher if config.fetch else None)
+
+    async def read(self, given: Given, param: str, base: str) -> bytes:
+        """Return the file of a picture; `base` is the gateway's own URL.
+
+        Raises BadPicture for `param` where it is none, and NotFetched where its URL leads to none.
+        """
+        data = given if isinstance(given, bytes) else await self._file(given.strip(), param, base)
+        check(data, param)
+        return data
+
+    async def _file(self, text: str, param: str, base: str) -> bytes:
+        if text[:5].lower() == "data:":
+            return of_data_url(text, param)
+        if ":" not in text:  # base64 has none, and every URL has one
+            return of_base64(text, param)
+        ours = f"{base}/files/"
+        return await (
+            self._kept(text.removeprefix(ours), param) if text.startswith(ours) else self._fetched(text, param)
+        )
+
+    async def _kept(self, rest: str, param: str) -> bytes:
+        access, _, name = rest.partition("/")
+        try:
+            return (await self.store.open(name, access)).data
+        except NoSuchFile as error:
+            raise NotFetched(param, "is a link to a result that is not there, or has expired") from error
+
+    async def _fetched(self, url: str, param: str) -> bytes:
+        if self.fetcher is None:
+            raise NotFetched(param, "must be base64 or a 'data:' URL: nothing is fetched here")
+        try:
+            return await self.fetcher.fetch(url)
+        except FetchError as error:
+            raise NotFetched(param, f"must be the URL of a picture: {error}") from error
+
+
+def of_data_url(url: str, param: str) -> bytes:
+    """Return the bytes of `data:image/png;base64,…`. Raises BadPicture."""
+    head, comma, text = url.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise BadPicture(param, "must be a 'data:' URL with base64, such as 'data:image/png;base64,…'")
+    return of_base64(text, param)
+
+
+def of_base64(text: str, param: str) -> bytes:
+    """Return the bytes of base64, which may lack its padding. Raises BadPicture."""
+    plain = text.translate(_SAFE).rstrip("=")
+    try:
+        return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
+    except ValueError as error:
+        raise BadPicture(param, "must be base64, a 'data:' URL, or a URL") from error

@@ -1,0 +1,173 @@
+"""Pictures to start from over HTTP: as base64, `data:` URL, URL, or link of the gateway's own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+import pytest
+from PIL import Image
+
+from tintype.gateway.errors import BadPicture
+from tintype.gateway.imagefile import check, size
+from tintype.gateway.pictures import of_base64, of_data_url
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import FakeService, Service, image, running_gateway
+from .test_app import PATH, config
+from .test_fetch import ANSWERS, Host, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+def picture(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, sides).save(file, kind, **options)
+    return file.getvalue()
+
+
+LAKE = picture()
+B64 = base64.b64encode(LAKE).decode()
+
+
+@pytest.fixture
+async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    monkeypatch.setitem(ANSWERS, "/lake", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + LAKE)
+    async with serving() as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    "given", [B64, f"data:image/png;base64,{B64}", f"DATA:;BASE64,{B64}\n"], ids=["b64", "url", "odd"]
+)
+async def test_inline(gateway: httpx.AsyncClient, fake: FakeService, given: str) -> None:
+    """Pictures in the JSON itself arrive as files, with the strength that was asked for."""
+    answer = await gateway.post(PATH, json={"prompt": "x", "image": given, "mask": given, "strength": 0.5})
+    assert answer.status_code == 200, answer.text
+    assert (fake.requests[0].image, fake.requests[0].mask, fake.requests[0].strength) == (LAKE, LAKE, 0.5)
+    assert "x-tintype-ignored" not in answer.headers
+
+
+@pytest.mark.parametrize("path", [PATH, "/images/generations", "/apipie/v1/images/generations"])
+async def test_fetched(service: Service, tmp_path: Path, host: Host, path: str) -> None:
+    """A URL is fetched where the configuration allows the host, and the service gets the file."""
+    settings = config(service, tmp_path, fetch_hosts=(f"127.0.0.1:{host.port}",))
+    async with running_gateway(settings) as client:
+        answer = await client.post(path, json={"prompt": "x", "image": f"http://127.0.0.1:{host.port}/lake"})
+    assert answer.status_code == 200, answer.text
+    assert service.fake.requests[0].image == LAKE
+
+
+async def test_own_link(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """What was answered as a link can be started from by that link, though its host is an inner one."""
+    behave = fake.behave
+
+    async def lake(request: Any, context: Any) -> Any:
+        async for event in behave(request, context):
+            yield image(0, data=LAKE) if event.HasField("image") else event
+
+    fake.behave = lake
+    link = (await gateway.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"]
+    answer = await gateway.post(PATH, json={"prompt": "x", "image": link})
+    assert answer.status_code == 200, answer.text
+    assert fake.requests[1].image == LAKE
+    for bad in (link[:-5] + "x.png", str(gateway.base_url) + "/files/"):
+        answer = await gateway.post(PATH, json={"prompt": "x", "image": bad})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_image_url")
+
+
+async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Previews of what starts from a picture have that picture's size, not the model's."""
+
+    async def with_preview(*_: Any) -> Any:
+        yield pb.StreamImagesResponse(preview=pb.Preview(data=picture(sides=(3, 2)), mime_type="image/png"))
+        yield image(0)
+        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
+
+    fake.behave = with_preview
+    answer = await gateway.post(PATH, json={"prompt": "x", "image": B64, "stream": True, "partial_images": 1})
+    told = msgspec.json.decode(answer.text.partition("data: ")[2].partition("\n")[0])
+    assert told["type"] == "image_generation.partial_image"
+    assert size(base64.b64decode(told["b64_json"])) == (24, 16)
+
+
+async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None:
+    """Where fetching is off, nobody is asked."""
+    settings = config(service, tmp_path, fetch=False, fetch_hosts=("127.0.0.1",))
+    async with running_gateway(settings) as client:
+        answer = await client.post(PATH, json={"prompt": "x", "image": f"http://127.0.0.1:{host.port}/lake"})
+    assert answer.status_code == 400
+    assert "nothing is fetched here" in answer.json()["error"]["message"]
+    assert host.asked == []
+
+
+async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host) -> None:
+    """A client that leaves takes the fetching with it."""
+    settings = config(service, tmp_path, fetch_hosts=(f"127.0.0.1:{host.port}",))
+    async with running_gateway(settings) as client:
+        body = {"prompt": "x", "image": f"http://127.0.0.1:{host.port}/drip"}
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(PATH, json=body, timeout=httpx.Timeout(5, read=0.3))
+        for _ in range(100):
+            if host.gone:
+                break
+            await asyncio.sleep(0.02)
+    assert host.gone
+    assert service.fake.requests == []
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "PNG, JPEG or WebP"),
+        (b"GIF89a" + bytes(20), "PNG, JPEG or WebP"),
+        (b"RIFF\0\0\0\0WAVE" + bytes(20), "PNG, JPEG or WebP"),
+        (LAKE[:20], "is damaged"),
+        (b"\xff\xd8\xff" + bytes(30), "is damaged"),
+        (picture(sides=(8193, 1), mode="1"), "not 8193x1"),
+        (picture(sides=(4097, 4096), mode="1"), "not 4097x4096"),
+        (LAKE[:16] + (60_000).to_bytes(4, "big") * 2 + LAKE[24:], "at most 16777216 pixels|is damaged"),
+        (LAKE + bytes(50_000_000), "at most 50000000 bytes"),
+    ],
+    ids=["empty", "gif", "wave", "cut", "jpeg", "wide", "large", "bomb", "long"],
+)
+def test_bad_files(data: bytes, why: str) -> None:
+    """What is no picture, or unpacks to too much, is refused before anything of it is unpacked."""
+    with pytest.raises(BadPicture, match=why) as caught:
+        check(data, "mask")
+    assert caught.value.param == "mask"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_size(kind: str) -> None:
+    """The size is that of the picture as it is looked at."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    check(picture(kind), "image")
+    assert size(picture(kind)) == (24, 16)
+    assert size(picture(kind, exif=turned)) == (16, 24)
+
+
+@pytest.mark.parametrize("text", ["YQ==", "YQ", "YQ=", " Y Q\n=="])
+def test_base64(text: str) -> None:
+    """Base64 is read with line breaks and without padding."""
+    assert of_base64(text, "image") == b"a"
+    assert of_data_url(f"data:image/png;base64,{text}", "image") == b"a"
+    assert of_base64("-_-_", "image") == of_base64("+/+/", "image")
+
+
+@pytest.mark.parametrize(
+    "url", ["data:image/png,abc", "data:image/png;base64", "data:", "data:;base64,%", "data:;base64,Y"]
+)
+def test_bad_data_url(url: str) -> None:
+    """What is no base64 is said to be none."""
+    with pytest.raises(BadPicture, match="must be"):
+        of_data_url(url, "image")
