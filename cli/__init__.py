@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,4 +16,5 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, see `guarded`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices on stderr, of calls that end, help nobody here
     return guarded(partial(run, sys.argv[1:] if argv is None else argv))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .errors import UserError
@@ -38,8 +39,12 @@ def prepare(path: Path) -> None:
 
 
 def save(data: bytes, path: Path) -> None:
-    """Write a picture; a file of that name is replaced. Raises UserError."""
+    """Write a picture; a file of that name is replaced, but never by half a picture. Raises UserError."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        path.write_bytes(data)
+        part.write_bytes(data)
+        part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise UserError(f"can't write {path}: {error.strerror}") from error

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HERE = "127.0.0.1:0"  # where the model in this process listens: a port that the system chooses
+# What the contract takes of the numbers; told here it has the flag's name, and no model is loaded in vain.
+BOUNDS = {"count": (1, 10), "steps": (1, 150), "guidance": (0, 50), "seed": (0, 2**63 - 1)}
 
 
 def run(arguments: Namespace) -> int:
@@ -57,17 +59,22 @@ def request_of(arguments: Namespace) -> pb.GenerateImagesRequest:
             seed=_number("seed", arguments.seed, "int"),
             output=pb.OutputFormat(mime_type=mime_type(Path(arguments.output))),
         )
-    except ValueError as error:  # more bits than the field has
+    except ValueError as error:  # what protobuf can't hold, such as half a character
         raise UserError(str(error)) from error
 
 
 def _number(flag: str, text: str | None, kind: str) -> Any:
+    """A flag's number, within what the contract takes. Raises UserError."""
     if text is None:
         return None
     try:
-        return KINDS[kind].from_text(text)
+        value = KINDS[kind].from_text(text)
     except ValueError:
         raise UserError(f"--{flag} wants {KINDS[kind].wants}, not {text!r}") from None
+    least, most = BOUNDS[flag]
+    if not least <= value <= most:
+        raise UserError(f"--{flag} wants {least} to {most}, not {text}")
+    return value
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:

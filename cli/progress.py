@@ -55,6 +55,8 @@ class Meter:
 
 
 def _queued(queued: pb.Queued) -> str:
+    if not queued.position:  # it is about to start
+        return ""
     start = f", starts in {queued.eta.ToTimedelta().total_seconds():.1f} s" if queued.HasField("eta") else ""
     return f"waiting: {queued.position} before this one{start}"
 

@@ -34,6 +34,7 @@ def test_lines() -> None:
     """Place in the queue, loading, and steps over all pictures with the time that is left."""
     meter = Meter(count=2)
     assert meter.line(QUEUED) == "waiting: 2 before this one, starts in 3.0 s"
+    assert meter.line(pb.StreamImagesResponse(queued=pb.Queued(position=0))) == ""
     assert meter.line(LOADING) == "loading sdxl: 50%"
     assert meter.line(progress(20, eta=4)).startswith("█" * 15 + "░" * 15 + " 20/40 steps, 0.0 s, 4.0 s to go")
     assert meter.line(progress(20, index=1)).startswith("█" * 30 + " 40/40 steps, ")

@@ -1,0 +1,38 @@
+"""How `tintype` writes pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.cli.errors import UserError
+from tintype.cli.files import save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_saved_whole(tmp_path: Path) -> None:
+    """A picture replaces the file of its name, and nothing else is left beside it."""
+    path = tmp_path / "lake.png"
+    path.write_bytes(b"old")
+    save(b"new", path)
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full, the file that was there stays as it was, and no half picture is left."""
+    path = tmp_path / "lake.png"
+    path.write_bytes(b"old")
+
+    def full(part: Path, _: bytes) -> int:
+        part.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", full)
+    with pytest.raises(UserError, match=r"can't write .*lake.png: No space left on device"):
+        save(b"new", path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
