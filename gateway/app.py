@@ -28,6 +28,7 @@ from .limits import Limits
 from .metrics import TEXT, CountedClient, Measured, Metrics
 from .names import Names
 from .openapi import document
+from .pages import pages
 from .pictures import Pictures
 from .repeats import Repeats
 
@@ -156,22 +157,16 @@ def _about(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteH
         "images": {path: dialect.name for path, dialect in dialects.items()},
         "models": "/v1/models",
         "description": "/openapi.json",
+        "documentation": "/docs",
         "health": ["/livez", "/readyz"],
     }
-    landing, description = (
-        _encoded({"name": "tintype", "endpoints": endpoints}),
-        _encoded(document(gateway.config.dialect)),
-    )
-
-    @route("/", http_method=["GET", "HEAD"])
-    async def about() -> Response[bytes]:
-        return Response(landing, status_code=200, media_type=JSON)
+    description = _encoded(document(gateway.config.dialect))
 
     @get("/openapi.json")
     async def openapi() -> Response[bytes]:
         return Response(description, media_type=JSON)
 
-    return [about, openapi]
+    return [*pages(_encoded({"name": "tintype", "endpoints": endpoints})), openapi]
 
 
 def _encoded(body: Any) -> bytes:

@@ -1,0 +1,122 @@
+// The API's documentation, made in the browser from openapi.json and the examples: it tells what this server serves.
+
+import { copy } from "./clipboard.js";
+import { fields } from "./schema.js";
+
+const $ = (id) => document.getElementById(id);
+const BASE = new URL(".", location.href).href.replace(/\/$/, "");
+const OTHERS = "more";
+const SHARED = "/v1/images/generations";
+
+/** Return an element with properties and children; children may be texts. */
+function h(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+async function load(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(`${path} can't be loaded: the server answered ${answer.status}.`);
+  return answer.json();
+}
+
+async function render() {
+  const [description, examples] = await Promise.all([load("openapi.json"), load("playground/examples.json")]);
+  const groups = grouped(description.paths);
+  $("base").textContent = BASE;
+  $("sharing").append("Each vendor has its own paths, and all of them below its name. ", h("code", {}, SHARED),
+    ` speaks ${examples[owner(description)]?.title ?? "OpenAI"}'s JSON here.`);
+  const titled = [...groups].map(([tag, operations]) => [tag, examples[tag]?.title ?? "Models, files, more", operations]);
+  for (const [tag, title, operations] of titled) {
+    $("contents").append(h("a", { href: `#${tag}` }, title));
+    $("article").append(...section(tag, title, examples[tag], operations, description));
+  }
+  $("article").removeAttribute("aria-busy");
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}
+
+/** Return the operations by tag, in the description's order, those without one last. */
+function grouped(paths) {
+  const groups = new Map();
+  for (const [path, methods] of Object.entries(paths)) {
+    for (const [method, operation] of Object.entries(methods)) {
+      const tag = operation.tags?.[0] ?? OTHERS;
+      groups.set(tag, [...(groups.get(tag) ?? []), { path, method, operation }]);
+    }
+  }
+  const others = groups.get(OTHERS);
+  groups.delete(OTHERS);
+  return others ? groups.set(OTHERS, others) : groups;
+}
+
+function owner(description) {
+  return description.paths[SHARED]?.post.tags?.[0];
+}
+
+function section(tag, title, example, operations, description) {
+  return [
+    h("h2", { id: tag }, title),
+    ...(example ? [h("p", {}, example.about), ...shown("curl", curl(example)), ...shown("Python", python(example))] : []),
+    ...kinds(operations).flatMap((same) => [
+      h("h3", {}, same[0].operation.summary ?? "Call"),
+      h("ul", { className: "paths" }, ...same.map(address)),
+      ...types(same[0].operation, description),
+    ]),
+  ];
+}
+
+/** Return operations in groups that ask and answer alike: one path under several names. */
+function kinds(operations) {
+  const same = new Map();
+  for (const one of operations) {
+    const key = JSON.stringify(one.operation);
+    same.set(key, [...(same.get(key) ?? []), one]);
+  }
+  return [...same.values()];
+}
+
+function address({ method, path }) {
+  return h("li", {}, h("span", { className: "method" }, method.toUpperCase()), h("code", {}, path));
+}
+
+/** Return tables of what is sent and what comes back. */
+function types(operation, description) {
+  const sent = Object.entries(operation.requestBody?.content ?? {}).map(([type, { schema }]) => [`Request (${type})`, schema]);
+  const got = Object.entries(operation.responses ?? {}).flatMap(([status, { content }]) =>
+    Object.entries(content ?? {}).map(([type, { schema }]) => [`${status === "default" ? "Error" : status} (${type})`, schema]));
+  return [...sent, ...got]
+    .map(([title, schema]) => [title, fields(schema, description)])
+    .filter(([, rows]) => rows.length)
+    .map(([title, rows]) => h("details", { className: "fields", open: title.startsWith("Request") },
+      h("summary", {}, title), h("div", { className: "scroll" }, table(rows))));
+}
+
+function table(rows) {
+  const head = h("tr", {}, ...["Field", "Type", "Meaning"].map((text) => h("th", { scope: "col" }, text)));
+  const body = rows.map(({ name, type, required, meaning }) =>
+    h("tr", {},
+      h("td", {}, h("code", {}, name), ...(required ? [h("span", { className: "needed" }, "required")] : [])),
+      h("td", {}, type),
+      h("td", {}, meaning)));
+  return h("table", {}, h("thead", {}, head), h("tbody", {}, ...body));
+}
+
+function curl({ path, body }) {
+  const json = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
+  return `curl ${BASE}${path} \\\n  -H 'Content-Type: application/json' \\\n  -d '${json}'`;
+}
+
+function python({ python }) {
+  return python.join("\n").replaceAll("{base}", BASE);
+}
+
+function shown(title, text) {
+  const button = h("button", { type: "button" }, "Copy");
+  button.setAttribute("aria-label", `Copy the example in ${title}`);
+  button.addEventListener("click", () => copy(text, (told) => (button.textContent = told)));
+  const code = h("pre", { tabIndex: 0 }, text);
+  return [h("h3", {}, title), h("div", { className: "example" }, code, button)];
+}
+
+render().catch((error) => ($("error").textContent = error.message));

@@ -1,0 +1,57 @@
+// JSON Schema in words: the fields of a type, one row each.
+
+const DEEPEST = 3;
+
+/** Return rows {name, type, required, meaning} of an object's fields, those of objects within below theirs. */
+export function fields(schema, description, prefix = "", depth = 0) {
+  const own = resolved(schema, description);
+  if (own.type === "array") return fields(own.items, description, `${prefix}[].`, depth);
+  return Object.entries(own.properties ?? {}).flatMap(([key, value]) => {
+    const options = choices(value, description);
+    const name = `${prefix}${key}`;
+    const row = {
+      name,
+      type: options.map((one) => word(one, description)).join(" or "),
+      required: depth === 0 && (own.required ?? []).includes(key),
+      meaning: meaning(value, options),
+    };
+    return [row, ...within(options, description, name, depth)];
+  });
+}
+
+function within(options, description, name, depth) {
+  if (depth >= DEEPEST) return [];
+  return options.flatMap((one) => {
+    const inner = one.type === "array" ? resolved(one.items ?? {}, description) : one;
+    return inner.properties ? fields(inner, description, `${name}${one.type === "array" ? "[]" : ""}.`, depth + 1) : [];
+  });
+}
+
+/** Return what a value may be, without null: a field that is null counts as absent. */
+function choices(schema, description) {
+  const any = schema.anyOf ?? schema.oneOf ?? [schema];
+  return any.map((one) => resolved(one, description)).filter(({ type }) => type !== "null");
+}
+
+function resolved(schema, description) {
+  if (!schema?.$ref) return schema ?? {};
+  return schema.$ref.split("/").slice(1).reduce((at, key) => at[key], description);
+}
+
+function word(schema, description) {
+  if (schema.enum) return schema.enum.map(String).join(", ");
+  if (schema.const !== undefined) return String(schema.const);
+  if (schema.type === "array") return `list of ${word(resolved(schema.items ?? {}, description), description)}`;
+  return [schema.type ?? "any", limits(schema)].filter(Boolean).join(" ");
+}
+
+function limits({ minimum, maximum }) {
+  if (minimum === undefined && maximum === undefined) return "";
+  return `${minimum ?? "…"} to ${maximum ?? "…"}`;
+}
+
+function meaning(schema, options) {
+  const told = schema.description ?? options.map((one) => (one.properties ? "" : one.description)).find(Boolean) ?? "";
+  const example = (schema.examples ?? options.flatMap((one) => one.examples ?? []))[0];
+  return [told, example === undefined ? "" : `For example ${JSON.stringify(example)}.`].filter(Boolean).join(". ").replace("..", ".");
+}

@@ -1,0 +1,37 @@
+// Server-sent events out of fetch's body: EventSource can neither POST nor be aborted.
+
+/** Yield {event, data} of each block; comments are passed over. */
+export async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let held = "";
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const from = Math.max(0, held.length - 1); // the blank line may be cut in two
+      held += value;
+      let end = held.indexOf("\n\n", from);
+      while (end >= 0) {
+        const block = parse(held.slice(0, end));
+        held = held.slice(end + 2);
+        if (block.data) yield block;
+        end = held.indexOf("\n\n");
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // what is left is not wanted
+  }
+}
+
+/** Return the event of one block of lines. */
+export function parse(block) {
+  const found = { event: "message", data: "" };
+  for (const line of block.split("\n")) {
+    const colon = line.indexOf(":");
+    const name = line.slice(0, colon);
+    const value = line.slice(colon + 1).replace(/^ /, "");
+    if (name === "event") found.event = value;
+    if (name === "data") found.data += found.data ? `\n${value}` : value;
+  }
+  return found;
+}

@@ -1,0 +1,162 @@
+"""The pages for people, without a browser: what is served, and that nothing of it leads elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.dialects import DIALECTS
+from tintype.gateway.pages import POLICY, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+PAGES = {"/": "index.html", "/docs": "docs.html"}
+ASSETS = load()
+SCRIPTS = sorted(name for name in ASSETS if name.endswith(".js"))
+TEXTS = sorted(name for name in ASSETS if name.endswith((".html", ".css", ".js", ".svg")))
+EXAMPLES = json.loads(ASSETS["examples.json"].data)
+# A name space is an address that nobody calls.
+NAMESPACES = ("http://www.w3.org/2000/svg",)
+
+
+def text(name: str) -> str:
+    return ASSETS[name].data.decode()
+
+
+class TestServed:
+    pytestmark = pytest.mark.anyio
+
+    @pytest.mark.parametrize("path", PAGES)
+    async def test_pages(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """A page is HTML under a policy that allows nothing inline and nothing from elsewhere."""
+        answer = await gateway.get(path, headers=HTML)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers.get_list("content-security-policy") == [POLICY]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.content == ASSETS[PAGES[path]].data
+        assert (await gateway.head(path, headers=HTML)).headers["content-length"] == str(len(answer.content))
+
+    async def test_one_address_for_two(self, gateway: httpx.AsyncClient) -> None:
+        """Whoever does not ask for HTML gets JSON at the root, and caches are told."""
+        for headers in ({}, {"accept": "application/json"}):
+            answer = await gateway.get("/", headers=headers)
+            assert answer.json()["endpoints"]["documentation"] == "/docs"
+            assert answer.headers["vary"] == "accept"
+        assert (await gateway.get("/", headers=HTML)).headers["vary"] == "accept"
+
+    async def test_assets(self, gateway: httpx.AsyncClient) -> None:
+        """Whatever a page or a script loads is there, with the type that browsers insist on."""
+        kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+        wanted = {
+            found for page in PAGES.values() for found in re.findall(r'(?:src|href)="playground/([^"]+)"', text(page))
+        }
+        wanted |= {found for script in SCRIPTS for found in re.findall(r'from "\./([^"]+)"', text(script))}
+        assert {"app.js", "docs.js", "style.css", "sse.js"} <= wanted
+        for name in wanted:
+            answer = await gateway.get(f"/playground/{name}")
+            assert answer.status_code == 200
+            assert answer.headers["content-type"] == kinds[name.rpartition(".")[2]]
+
+    async def test_caching(self, gateway: httpx.AsyncClient) -> None:
+        """Browsers ask each time, and get the bytes only where theirs are old."""
+        first = await gateway.get("/playground/app.js")
+        assert first.headers["cache-control"] == "no-cache"
+        again = await gateway.get("/playground/app.js", headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        other = await gateway.get("/playground/app.js", headers={"if-none-match": '"0123"'})
+        assert other.status_code == 200
+
+    @pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "%2e%2e/app.py", "index.html", "", "%00"])
+    async def test_nothing_else(self, gateway: httpx.AsyncClient, name: str) -> None:
+        """Only the files of the pages are served."""
+        assert (await gateway.get(f"/playground/{name}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_nothing_leads_elsewhere(name: str) -> None:
+    """No file names another server: pages work without the internet, and tell nobody of their use."""
+    found = re.findall(
+        r"(?:https?:|wss?:)?//[a-z0-9.-]+\.[a-z]{2,}[^\s\"'`)]*", re.sub(r"(?m)^\s*//.*$", "", text(name))
+    )
+    assert [address for address in found if address not in NAMESPACES] == []
+
+
+@pytest.mark.parametrize("page", PAGES.values())
+def test_nothing_inline(page: str) -> None:
+    """Pages have neither scripts nor styles nor handlers of events in them: the policy would stop them."""
+    assert re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", text(page)) == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_markup_from_text(name: str) -> None:
+    """Scripts build elements, never markup: what a prompt or a model says can't become part of a page."""
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text(name)) == []
+
+
+@pytest.mark.parametrize("page", PAGES.values())
+def test_labels(page: str) -> None:
+    """Each control has a name that is read aloud, and each id is there once."""
+    html = text(page)
+    ids = re.findall(r'\sid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    labelled = set(re.findall(r'<label for="([^"]+)"', html))
+    controls = re.findall(r"<(?:input|select|textarea)\b[^>]*>", html)
+    nameless = [
+        one for one in controls if "aria-label" not in one and re.search(r'\sid="([^"]+)"', one)[1] not in labelled
+    ]
+    assert nameless == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_elements_are_there(name: str) -> None:
+    """What a script looks up by id, its page has."""
+    ids = {found for page in PAGES.values() for found in re.findall(r'\sid="([^"]+)"', text(page))}
+    assert set(re.findall(r'\$\("([^"]+)"\)', text(name))) <= ids
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_syntax(name: str) -> None:
+    """Each script is JavaScript."""
+    subprocess.run(["node", "--input-type=module", "--check"], input=ASSETS[name].data, check=True)
+
+
+class TestExamples:
+    """Each dialect's example in the documentation does what it says."""
+
+    pytestmark = pytest.mark.anyio
+
+    def test_all_dialects(self) -> None:
+        """No dialect lacks its example, and no example its dialect."""
+        assert set(EXAMPLES) == set(DIALECTS)
+
+    @pytest.mark.parametrize("name", DIALECTS)
+    async def test_request(self, gateway: httpx.AsyncClient, name: str) -> None:
+        """The command gets a picture, and none of its fields is passed over."""
+        answer = await gateway.post(EXAMPLES[name]["path"], json=EXAMPLES[name]["body"])
+        assert answer.status_code == 200
+        assert "x-tintype-ignored" not in answer.headers
+
+    @pytest.mark.parametrize("name", DIALECTS)
+    async def test_program(self, gateway: httpx.AsyncClient, name: str, tmp_path: Path) -> None:
+        """The program runs as it stands, and leaves a picture or prints a link."""
+        program = "\n".join(EXAMPLES[name]["python"]).replace("{base}", str(gateway.base_url).rstrip("/"))
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, env={"NO_PROXY": "*"}
+        )
+        printed, _ = await running.communicate()
+        assert running.returncode == 0
+        assert "/files/" in printed.decode() or (tmp_path / "lake.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,57 @@
+"""What a stream tells of the way to a picture, and that nobody hears of it unasked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import FakeService, image
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/v1/images/generations"
+
+
+async def on_the_way(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    """Wait, load, go on, and finish."""
+    queued = pb.Queued(position=2)
+    queued.eta.FromMilliseconds(1500)
+    yield pb.StreamImagesResponse(queued=queued)
+    yield pb.StreamImagesResponse(loading=pb.Loading(model="tiny", fraction=0.25))
+    yield pb.StreamImagesResponse(progress=pb.Progress(index=1, step=3, steps=8))
+    yield image()
+    yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
+
+
+async def told(gateway: httpx.AsyncClient, **headers: str) -> list[dict[str, Any]]:
+    answer = await gateway.post(PATH, json={"prompt": "x", "stream": True}, headers=headers)
+    blocks = [block.split("\n") for block in answer.text.split("\n\n") if block.startswith("event: ")]
+    for name, data in blocks:
+        assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
+    return [json.loads(data.removeprefix("data: ")) for _, data in blocks]
+
+
+async def test_asked(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Place in the queue, loading and steps come as events of their own; what is not known is left out."""
+    fake.behave = on_the_way
+    assert (await told(gateway, **{"x-tintype-progress": "true"}))[:3] == [
+        {"type": "tintype.queued", "position": 2, "eta": 1.5},
+        {"type": "tintype.loading", "model": "tiny", "fraction": 0.25},
+        {"type": "tintype.progress", "image_index": 1, "step": 3, "steps": 8},
+    ]
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-tintype-progress": "false"}])
+async def test_unasked(gateway: httpx.AsyncClient, fake: FakeService, headers: dict[str, str]) -> None:
+    """Without the header there are OpenAI's events, and no others."""
+    fake.behave = on_the_way
+    assert [event["type"] for event in await told(gateway, **headers)] == ["image_generation.completed"]
