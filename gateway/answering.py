@@ -45,9 +45,15 @@ async def _whole(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
     if len(key) > _LONGEST:
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
     whose = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
-    fingerprint = hashlib.sha256(await request.body()).digest()
+    fingerprint = hashlib.sha256(_unbounded(await request.body(), request)).digest()
     made, again = await gateway.repeats.once(whose, fingerprint, lambda: generate(gateway, dialect, call, request))
     return _sent(made.body, made.headers | ({"idempotent-replayed": "true"} if again else {}))
+
+
+def _unbounded(body: bytes, request: Request[Any, Any, Any]) -> bytes:
+    """Return a body without the boundaries of its parts, which each repeat draws anew."""
+    boundary = request.content_type[1].get("boundary")
+    return body.replace(boundary.encode(), b"") if boundary else body
 
 
 def _sent(body: Body, headers: dict[str, str]) -> Response[Any]:

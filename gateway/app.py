@@ -79,12 +79,12 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
 def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
     return [
         _spoken(gateway, dialect, [path for path, has in dialects.items() if has is dialect])
-        for dialect in DIALECTS.values()
+        for dialect in dict.fromkeys(dialects.values())
     ]
 
 
 def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
-    @post(paths, name=f"images:{dialect.name}", status_code=200)
+    @post(paths, name=f"images:{paths[0]}", status_code=200)
     async def images(request: AnyRequest) -> Response[Any]:
         return await answer(gateway, dialect, request)
 

@@ -12,7 +12,9 @@ import msgspec
 
 from .body import Body, render_body
 from .disconnect import until_disconnect
-from .errors import NotJson, ServiceError, UnknownParameter, WrongContentType
+from .errors import BadPicture, NotJson, ServiceError, UnknownParameter, WrongContentType
+from .forms import is_form, read_form
+from .imagefile import MAX_TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -63,7 +65,8 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
 
     Raises BadRequest, WrongContentType, ClientGone.
     """
-    call = dialect.parse(await read_json(request))
+    is_read = read_form if dialect.forms and is_form(request) else read_json
+    call = dialect.parse(await is_read(request))
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
     call.request.caller = call.request.caller or who
@@ -89,6 +92,8 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> None:
     """Put the pictures of a call into its request. Raises BadPicture."""
     for field, given in call.pictures.items():
         setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
+    if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
+        raise BadPicture(call.names.get("mask", "mask"), f"must, with the picture, have at most {MAX_TOGETHER} bytes")
 
 
 async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:

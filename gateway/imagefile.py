@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 from .errors import BadPicture
 
 MAX_BYTES = 50_000_000  # as OpenAI has it
+MAX_TOGETHER = 64_000_000  # bytes of picture and mask, which go in one message of at most 64 MiB
 MAX_SIDE = 8192  # pixels
 MAX_PIXELS = 4096 * 4096
 HEAD = 12  # bytes from which the type can be told

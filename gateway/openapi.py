@@ -13,7 +13,7 @@ from .dialects.openai_models import ModelList, ModelObject
 if TYPE_CHECKING:
     from .dialects.dialect import Dialect
 
-JSON = "application/json"
+JSON, FORM = "application/json", "multipart/form-data"
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -31,14 +31,19 @@ def document(shared: str) -> dict[str, Any]:
 
 def _images(dialect: Dialect) -> dict[str, Any]:
     return {
-        "summary": "Make pictures",
+        "summary": dialect.summary,
         "tags": [dialect.name],
-        "requestBody": {"required": True, "content": _content(dialect.request_type)},
+        "requestBody": {"required": True, "content": _asked(dialect)},
         "responses": {
             "200": {"description": "The pictures", "content": _pictures(dialect)},
             "default": {"description": "What went wrong", "content": _content(dialect.error_type)},
         },
     }
+
+
+def _asked(dialect: Dialect) -> dict[str, Any]:
+    content = _content(dialect.request_type)
+    return content | {FORM: content[JSON]} if dialect.forms else content
 
 
 def _pictures(dialect: Dialect) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     kinds: list[type[msgspec.Struct]] = [ModelList, ModelObject]
-    for dialect in DIALECTS.values():
+    for dialect in bound(next(iter(DIALECTS))).values():
         kinds += [dialect.request_type, dialect.response_type, dialect.error_type]
     return msgspec.json.schema_components(kinds, ref_template=_REFERENCE)[1]
 

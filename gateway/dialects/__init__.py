@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from . import agent_ai, apipie, aqueduct, openai, oxen
+from . import agent_ai, apipie, aqueduct, openai, oxen, oxen_edits
 from .dialect import Call, Dialect, Events, Failure
+from .openai_edits import edits, variations
 
 _ALL = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT, agent_ai.DIALECT, oxen.DIALECT)
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
 
-# Paths that several vendors document, with defaults that contradict each other: one dialect has them.
-SHARED = frozenset(openai.PATHS)
+# What vendors with OpenAI's paths do there, by vendor. Their defaults contradict each other: one dialect has a path.
+_SHARING = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT)
+_ACTIONS = [{one.name: make(one) for one in _SHARING} for make in (lambda one: one, edits, variations)]
+SHARED = frozenset(path for action in _ACTIONS for path in action["openai"].paths)
+_EVERYTHING = (*_ALL, *(one for action in _ACTIONS[1:] for one in action.values()), oxen_edits.DIALECT)
 
 
 def bound(shared: str) -> dict[str, Dialect]:
@@ -17,9 +21,10 @@ def bound(shared: str) -> dict[str, Dialect]:
 
     `shared` names the dialect that has the shared paths.
     """
-    prefixed = {f"/{name}{path}": dialect for name, dialect in DIALECTS.items() for path in dialect.paths}
-    own = {path: dialect for dialect in _ALL for path in dialect.paths if path not in SHARED}
-    return dict.fromkeys(openai.PATHS, DIALECTS[shared]) | own | prefixed
+    prefixed = {f"/{dialect.name}{path}": dialect for dialect in _EVERYTHING for path in dialect.paths}
+    own = {path: dialect for dialect in _EVERYTHING for path in dialect.paths if path not in SHARED}
+    common = {path: action[shared] for action in _ACTIONS for path in action["openai"].paths}
+    return common | own | prefixed
 
 
 __all__ = ["DIALECTS", "SHARED", "Call", "Dialect", "Events", "Failure", "bound"]

@@ -66,7 +66,10 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One vendor: where it is served, its functions, and the types of its JSON for the API's description."""
+    """One vendor: where it is served, its functions, and the types of its JSON for the API's description.
+
+    With `forms`, what it parses may come as a form, too. One vendor may have several of these under one name.
+    """
 
     name: str
     paths: tuple[str, ...]
@@ -77,3 +80,5 @@ class Dialect:
     response_type: type[msgspec.Struct]
     error_type: type[msgspec.Struct]
     events: Events | None = None
+    summary: str = "Make pictures"
+    forms: bool = False

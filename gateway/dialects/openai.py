@@ -83,13 +83,17 @@ BY_STATUS: dict[int, tuple[str, str | None]] = {429: ("requests", "rate_limit_ex
 def parse(body: Mapping[str, Any]) -> Call:
     """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    asked = read(ImagesRequest, body)
+    return call(read(ImagesRequest, body), unknown(ImagesRequest, body))
+
+
+def call(asked: ImagesRequest, ignored: tuple[str, ...]) -> Call:
+    """Return the call for what was read; `ignored` are the keys that nobody knows. Raises InvalidValue."""
     _refuse(asked)
     return Call(
         request=_request(asked),
         links=_wants_links(asked),
         names=_names(asked),
-        ignored=unknown(ImagesRequest, body),
+        ignored=ignored,
         wishes=WISHES,
         stream=bool(asked.stream),
         previews=asked.partial_images or 0 if asked.stream else 0,

@@ -1,12 +1,14 @@
 """OpenAI's events of a picture that comes bit by bit (`stream: true`).
 
-Source: OpenAI's specification, `image_generation.partial_image` and `image_generation.completed`. All keys are required
-there, and `size` and `quality` are enumerations: what they don't know is `auto`. Where several pictures were asked for,
-`image_index` says which one an event is about; OpenAI has no word for that.
+Source: OpenAI's specification, `image_generation.partial_image` and `image_generation.completed`; those of edits have
+other names and the same keys. All are required there, and `size` and `quality` are enumerations: what they don't know
+is `auto`. Where several pictures were asked for, `image_index` says which one an event is about; OpenAI has no word for
+that.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,18 +51,22 @@ class CompletedImage(Shown, kw_only=True, omit_defaults=True):
     image_index: int | UnsetType = UNSET
 
 
-def partial(preview: pb.Preview, call: Call, created: int) -> PartialImage:
+def partial(preview: pb.Preview, call: Call, created: int, *, name: str = PARTIAL) -> PartialImage:
     """Return the event of a preview, which has the size and type of the picture."""
     index = preview.preview_index
     return PartialImage(
-        type=PARTIAL, partial_image_index=index, **_common(preview, call, created), **_which(preview, call)
+        type=name, partial_image_index=index, **_common(preview, call, created), **_which(preview, call)
     )
 
 
-def completed(image: pb.Image, usage: pb.Usage, call: Call, created: int) -> CompletedImage:
+def completed(image: pb.Image, usage: pb.Usage, call: Call, created: int, *, name: str = COMPLETED) -> CompletedImage:
     """Return the event of a finished picture."""
     used = render_usage(usage)
-    return CompletedImage(type=COMPLETED, usage=used, **_common(image, call, created), **_which(image, call))
+    return CompletedImage(type=name, usage=used, **_common(image, call, created), **_which(image, call))
+
+
+edit_partial = functools.partial(partial, name="image_edit.partial_image")
+edit_completed = functools.partial(completed, name="image_edit.completed")
 
 
 def _common(image: pb.Image | pb.Preview, call: Call, created: int) -> dict[str, Any]:

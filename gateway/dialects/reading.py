@@ -23,10 +23,13 @@ _NOUNS = {"integer": "an integer", "number": "a number", "string": "a string", "
 _LONGEST = 80  # characters of a bad value that are repeated
 
 
-def read(kind: type[Read], body: Mapping[str, Any]) -> Read:
-    """Return `body` as a `kind`; keys that it doesn't know are passed over. Raises InvalidValue."""
+def read(kind: type[Read], body: Mapping[str, Any], *, strict: bool = True) -> Read:
+    """Return `body` as a `kind`; keys that it doesn't know are passed over. Raises InvalidValue.
+
+    Unless `strict`, text is taken for numbers and truths.
+    """
     try:
-        return msgspec.convert(body, kind)
+        return msgspec.convert(body, kind, strict=strict)
     except msgspec.ValidationError as error:
         at = _PATH.search(str(error))
         if at is None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tintype.gateway.config import GatewayConfig
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as the service takes them
 Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]
 
 
@@ -150,7 +151,7 @@ class Service:
 @asynccontextmanager
 async def running_service(port: int = 0) -> AsyncIterator[Service]:
     """A fake service on a real socket."""
-    server, fake, healthy = grpc.aio.server(), FakeService(), health.aio.HealthServicer()
+    server, fake, healthy = grpc.aio.server(options=OPTIONS), FakeService(), health.aio.HealthServicer()
     pb_grpc.add_ImageServiceServicer_to_server(fake, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
