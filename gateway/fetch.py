@@ -94,7 +94,7 @@ class Fetcher:
         if _header(answer, b"content-encoding") not in ("", "identity"):
             raise FetchError("its server compresses the file, though that was not asked for")
         length = _header(answer, b"content-length")
-        if length.isdigit() and int(length) > self.max_bytes:
+        if length.isdecimal() and int(length) > self.max_bytes:
             raise FetchError(f"it has more than {self.max_bytes} bytes")
         data = bytearray()
         async for chunk in answer.aiter_stream():

@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
@@ -158,6 +158,47 @@ def test_openai_sdk(running: Up) -> None:
     first, second = (pixels(base64.b64decode(image.b64_json or "")) for image in answer.data)
     assert first.shape == second.shape
     assert (first != second).any()
+
+
+def test_openai_sdk_edit(running: Up) -> None:
+    """OpenAI's own SDK edits a picture: what the mask keeps is kept to the bit, what is transparent changes."""
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
+        made = client.images.generate(prompt=PROMPT, response_format="b64_json", extra_body={"steps": STEPS})
+        assert made.data is not None
+        lake = base64.b64decode(made.data[0].b64_json or "")
+        before = pixels(lake)
+        mask = Image.new("RGBA", (before.shape[1], before.shape[0]), "white")
+        mask.paste((0, 0, 0, 0), (0, 0, mask.width // 2, mask.height))
+        file = io.BytesIO()
+        mask.save(file, "PNG")
+        answer = client.images.edit(
+            image=("lake.png", lake), mask=file.getvalue(), prompt="a red house", extra_body={"steps": STEPS}
+        )
+    assert answer.data is not None
+    after = pixels(base64.b64decode(answer.data[0].b64_json or ""))
+    half = mask.width // 2
+    assert np.array_equal(after[:, half:], before[:, half:])
+    assert (after[:, :half] != before[:, :half]).any()
+
+
+def test_openai_sdk_variation(running: Up) -> None:
+    """A variation is a picture of the same size, near the one it comes from."""
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
+        made = client.images.generate(prompt=PROMPT, response_format="b64_json", extra_body={"steps": STEPS})
+        assert made.data is not None
+        lake = base64.b64decode(made.data[0].b64_json or "")
+    path, form = f"{running.url}/v1/images/variations", {"response_format": "b64_json", "steps": str(STEPS)}
+    answers = [
+        httpx.post(path, data=form | {"strength": strength}, files={"image": lake}, timeout=SOON, trust_env=False)
+        for strength in ("0.25", "1")
+    ]
+    near, far = (pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])) for answer in answers)
+    assert near.shape == pixels(lake).shape
+    assert distance(near, pixels(lake)) < distance(far, pixels(lake))
+
+
+def distance(one: np.ndarray[tuple[int, ...], Any], other: np.ndarray[tuple[int, ...], Any]) -> float:
+    return float(np.abs(one.astype(float) - other).mean())
 
 
 def test_grpc_stream(running: Up) -> None:

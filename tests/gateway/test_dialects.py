@@ -21,6 +21,8 @@ DOCUMENTED = {
     "agent.ai": {"/v1/action/generate_image", "/action/generate_image"},
     "oxen": {"/api/ai/images/generate"},
 }
+# One vendor may do several things, each on paths of its own.
+EVERYTHING = tuple(dict.fromkeys(bound("openai").values()))
 
 
 def properties(dialect: Dialect) -> list[str]:
@@ -84,26 +86,28 @@ class TestEveryDialect:
         problem.retry_after = 0.25
         assert dialect.error(problem).headers == {"retry-after": "1", "retry-after-ms": "250"}
 
-    @given(data=st.data())
-    def test_any_json(self, dialect: Dialect, data: st.DataObject) -> None:
-        """Whatever JSON comes, it is a call or a bad request, and that can be rendered."""
-        leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-        values = st.recursive(
-            leaves | st.text(max_size=9),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-            max_leaves=5,
-        )
-        keys = st.sampled_from(properties(dialect)) | st.text(max_size=5)
-        try:
-            dialect.parse({"prompt": "x"} | data.draw(st.dictionaries(keys, values, max_size=6)))
-        except BadRequest as problem:
-            failure = dialect.error(problem)
-            assert failure.status == 400
-            assert msgspec.json.encode(failure.body)
-
     def test_wrong_content_type(self, dialect: Dialect) -> None:
         """A status without a row of its own stays what it is."""
         assert dialect.error(WrongContentType("no")).status == 415
+
+
+@pytest.mark.parametrize("dialect", EVERYTHING, ids=lambda dialect: f"{dialect.name}{dialect.paths[0]}")
+@given(data=st.data())
+def test_any_json(dialect: Dialect, data: st.DataObject) -> None:
+    """Whatever JSON comes, it is a call or a bad request, and that can be rendered."""
+    leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    values = st.recursive(
+        leaves | st.text(max_size=9),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=5,
+    )
+    keys = st.sampled_from(properties(dialect)) | st.text(max_size=5)
+    try:
+        dialect.parse({"prompt": "x", "image": "aGk="} | data.draw(st.dictionaries(keys, values, max_size=6)))
+    except BadRequest as problem:
+        failure = dialect.error(problem)
+        assert failure.status == 400
+        assert msgspec.json.encode(failure.body)
 
 
 class TestGeometry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -221,6 +222,25 @@ async def test_rebinding(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     assert b"host: name.example\r\n" in host.asked[0].lower()
     with pytest.raises(FetchError, match="no public address"):
         await fetcher(resolve=resolve).fetch("http://name.example/ok")
+
+
+async def test_tls(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    """With TLS the certificate must be that of the name, not that of the address."""
+    stream = await _stream(await asyncio.open_connection("127.0.0.1", host.port))
+    asked: list[Any] = []
+
+    async def dial(_: Any, *where: Any) -> Any:
+        asked.append(where[:2])
+        return stream
+
+    async def start_tls(ssl_context: ssl.SSLContext, server_hostname: str, timeout: float | None = None) -> Any:  # noqa: ARG001, ASYNC109
+        asked.append((server_hostname, ssl_context.check_hostname, ssl_context.verify_mode))
+        return stream
+
+    stream.start_tls = start_tls
+    monkeypatch.setattr("httpcore.AnyIOBackend.connect_tcp", dial)
+    assert await fetcher(resolve=answering([PUBLIC])).fetch("https://name.example/ok") == PNG
+    assert asked == [(PUBLIC, 443), ("name.example", True, ssl.CERT_REQUIRED)]
 
 
 async def test_next_address(host: Host) -> None:
