@@ -116,7 +116,7 @@ function shown(title, text) {
   button.setAttribute("aria-label", `Copy the example in ${title}`);
   button.addEventListener("click", () => copy(text, (told) => (button.textContent = told)));
   const code = h("pre", { tabIndex: 0 }, text);
-  return [h("h3", {}, title), h("div", { className: "example" }, code, button)];
+  return [h("div", { className: "example" }, h("h3", {}, title), button, code)];
 }
 
 render().catch((error) => ($("error").textContent = error.message));

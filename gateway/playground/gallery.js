@@ -1,6 +1,7 @@
 // The session's pictures: one is shown large, with what made it; all of them are listed.
 
 import { copy } from "./clipboard.js";
+import { shape } from "./making.js";
 import { curl, python } from "./snippets.js";
 
 const $ = (id) => document.getElementById(id);
@@ -47,6 +48,8 @@ export function back() {
   $("shown").hidden = !shown;
   $("empty").hidden = Boolean(shown);
 }
+
+$("shown-image").addEventListener("load", ({ target }) => shape(target, target.naturalWidth, target.naturalHeight));
 
 /** Let the buttons below the picture work; `keyed` tells whether requests need a key. */
 export function open({ reuse, vary, told, keyed }) {

@@ -10,6 +10,7 @@ export function begin(wanted) {
   const tiles = Array.from({ length: wanted.n ?? 1 }, () => {
     const tile = document.createElement("canvas");
     Object.assign(tile, { width, height, className: "tile" });
+    shape(tile, width, height);
     tile.setAttribute("aria-hidden", "true");
     return tile;
   });
@@ -33,10 +34,16 @@ export async function draw(index, blob) {
   const tile = $("tiles").children[index];
   if (tile) {
     Object.assign(tile, { width: bitmap.width, height: bitmap.height });
+    shape(tile, bitmap.width, bitmap.height);
     tile.getContext("2d").drawImage(bitmap, 0, 0);
     tile.classList.add("drawn");
   }
   bitmap.close();
+}
+
+/** Give an element the shape of a picture. */
+export function shape(element, width, height) {
+  element.style.setProperty("--ratio", width / height);
 }
 
 /** Tell where the request is. */

@@ -53,5 +53,6 @@ function limits({ minimum, maximum }) {
 function meaning(schema, options) {
   const told = schema.description ?? options.map((one) => (one.properties ? "" : one.description)).find(Boolean) ?? "";
   const example = (schema.examples ?? options.flatMap((one) => one.examples ?? []))[0];
-  return [told, example === undefined ? "" : `For example ${JSON.stringify(example)}.`].filter(Boolean).join(". ").replace("..", ".");
+  const more = example === undefined || told.includes(example) ? "" : `For example ${JSON.stringify(example)}.`;
+  return [told && `${told}.`, more].join(" ").replace("..", ".");
 }

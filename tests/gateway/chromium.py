@@ -1,0 +1,182 @@
+"""A page in headless Chromium, driven over the DevTools protocol through a pair of pipes: no driver is needed.
+
+Source: https://chromedevtools.github.io/devtools-protocol/; with `--remote-debugging-pipe` Chromium reads commands from
+file descriptor 3 and writes answers and events to 4, each as JSON that ends in a zero byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import itertools
+import json
+import os
+import shutil
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+FOUND = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+    "--remote-debugging-pipe",
+)
+# Puts the pipes where Chromium looks for them.
+LAUNCH = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
+PATIENCE = 30.0  # seconds until something must have come about
+LARGEST = 2**26  # bytes of one message
+CONTROL = 2  # the modifier, in the protocol's bits
+
+
+class Page:
+    """One page; `errors` are the exceptions and complaints that its console has got."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: int) -> None:
+        self.errors: list[str] = []
+        self._reader, self._writer = reader, writer
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._session: dict[str, str] = {}
+
+    async def attach(self) -> None:
+        """Open a page and listen to it."""
+        target = await self.send("Target.createTarget", url="about:blank")
+        attached = await self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+        for domain in ("Page", "Runtime", "Log"):
+            await self.send(f"{domain}.enable")
+
+    async def send(self, method: str, **params: Any) -> Any:
+        """Give one command and return its result."""
+        number = next(self._numbers)
+        self._waiting[number] = coming = asyncio.get_running_loop().create_future()
+        message = {"id": number, "method": method, "params": params, **self._session}
+        os.write(self._writer, json.dumps(message).encode() + b"\0")
+        answer = await asyncio.wait_for(coming, PATIENCE)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    async def listen(self) -> None:
+        """Hear answers and events, until Chromium ends."""
+        while True:
+            try:
+                message = json.loads((await self._reader.readuntil(b"\0"))[:-1])
+            except asyncio.IncompleteReadError:
+                return
+            if message.get("id") in self._waiting:
+                self._waiting.pop(message["id"]).set_result(message)
+            self.errors += _complaints(message)
+
+    async def open(self, url: str) -> None:
+        """Load a page."""
+        await self.send("Page.navigate", url=url)
+        await self.until("document.readyState === 'complete'")
+
+    async def run(self, script: str) -> Any:
+        """Return the value of an expression, awaited."""
+        told = await self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in told:
+            raise RuntimeError(f"{script}: {told['exceptionDetails']}")
+        return told["result"].get("value")
+
+    async def until(self, script: str) -> None:
+        """Wait until an expression is true."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not await self.run(f"Boolean({script})"):  # noqa: ASYNC110 - the page can't call us
+                    await asyncio.sleep(0.03)
+        except TimeoutError:
+            raise AssertionError(
+                f"it never was so: {script}; the page says: {await self.run('document.body.innerText')}; {self.errors}"
+            ) from None
+
+    async def type(self, where: str, text: str) -> None:
+        """Put the focus on a field and type."""
+        await self.run(f"document.querySelector({json.dumps(where)}).focus()")
+        await self.send("Input.insertText", text=text)
+
+    async def press(self, key: str, modifiers: int = 0) -> None:
+        """Press a key and let it go."""
+        code = {"Enter": 13, "Escape": 27}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            await self.send(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, modifiers=modifiers
+            )
+
+    async def look(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
+        """Be a window of so many pixels, light or dark."""
+        await self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.send("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def picture(self) -> bytes:
+        """Return the window as a PNG file."""
+        return base64.b64decode((await self.send("Page.captureScreenshot", format="png"))["data"])
+
+
+def _complaints(message: dict[str, Any]) -> list[str]:
+    """Return what went wrong in the page, as far as an event tells: its own exceptions, and what its policy stopped."""
+    if message.get("method") == "Runtime.exceptionThrown":
+        return [json.dumps(message["params"]["exceptionDetails"])]
+    entry = message.get("params", {}).get("entry", {})
+    wrong = message.get("method") == "Log.entryAdded" and entry["level"] == "error" and entry["source"] != "network"
+    return [entry["text"]] if wrong else []
+
+
+@asynccontextmanager
+async def browsing(profile: Path) -> AsyncIterator[Page]:
+    """A page in a Chromium of its own, whose profile is the empty folder `profile`."""
+    theirs_in, ours_out = _pipe()
+    ours_in, theirs_out = _pipe()
+    command = (sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out), str(FOUND), *FLAGS)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        f"--user-data-dir={profile}",
+        pass_fds=(theirs_in, theirs_out),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    os.close(theirs_in)
+    os.close(theirs_out)
+    reader = asyncio.StreamReader(limit=LARGEST)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours_in, "rb")
+    )
+    page = Page(reader, ours_out)
+    listening = asyncio.create_task(page.listen())
+    try:
+        await page.attach()
+        yield page
+    finally:
+        os.close(ours_out)  # by this Chromium knows that it is over
+        await process.wait()
+        await listening
+        transport.close()
+
+
+def _pipe() -> tuple[int, int]:
+    """Return a pipe whose ends are not where Chromium wants them, since they are put there later."""
+    ends = os.pipe()
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+    for end in ends:
+        os.close(end)
+    return high[0], high[1]

@@ -1,0 +1,175 @@
+"""The pages in a real browser: one generation with previews, one that is cancelled, errors, keys."""
+
+from __future__ import annotations
+
+import asyncio
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.dialects import DIALECTS
+from tintype.gateway.keys import create
+from tintype.v1 import image_service_pb2 as pb
+
+from .chromium import CONTROL, FOUND, Page, browsing
+from .fakes import FakeService, Refusal, Service, image, running_gateway, sleep_long
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.browser,
+    pytest.mark.skipif(FOUND is None, reason="needs Chromium"),
+]
+
+BLUE, GREEN = (0, 0, 255), (0, 128, 0)
+# The colour in the middle of the tile, or of the finished picture.
+TILE = "[...document.querySelector('.tile').getContext('2d').getImageData(30, 30, 1, 1).data].slice(0, 3).join()"
+VISIBLE = "document.querySelector({!r}).checkVisibility()"
+TEXT = "document.querySelector({!r}).textContent"
+
+
+@pytest.fixture(scope="module")
+async def browser(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:  # noqa: ARG001
+    async with browsing(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.fixture
+async def page(browser: Page, gateway: httpx.AsyncClient) -> AsyncIterator[Page]:
+    """The playground, ready; it must have no complaint in the end."""
+    browser.errors.clear()
+    await browser.look(1280, 900)
+    await browser.open(str(gateway.base_url))
+    await browser.until("document.querySelector('#model').options.length === 2")
+    yield browser
+    assert browser.errors == []
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+class Drawing:
+    """A service that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.started, self.finished = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        yield pb.StreamImagesResponse(queued=pb.Queued(position=2))
+        await self.started.wait()
+        yield pb.StreamImagesResponse(progress=pb.Progress(index=0, step=3, steps=6))
+        yield pb.StreamImagesResponse(preview=pb.Preview(data=png(BLUE), mime_type="image/png", width=64, height=64))
+        await self.finished.wait()
+        yield image(data=png(GREEN), seed=request.seed)
+        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
+
+
+async def test_generation(page: Page, fake: FakeService) -> None:
+    """Ctrl+Enter sends; the queue, a step, a preview and the picture are seen in turn, and it is kept with its seed."""
+    fake.behave = drawing = Drawing()
+    await page.type("#prompt", "a lake, by 'nobody' <b>")
+    await page.type("#seed", "41")
+    await page.press("Enter", CONTROL)
+    await page.until(f"{TEXT.format('#step')} === '2 requests before yours'")
+    drawing.started.set()
+    await page.until(f"{TEXT.format('#step')} === 'Step 3 of 6'")
+    await page.until(f"{TILE} === '0,0,255'")
+    assert await page.run("document.querySelector('#progress').value") == 0.5
+    drawing.finished.set()
+    await page.until(VISIBLE.format("#shown-image"))
+    await page.until("document.querySelector('#shown-image').naturalWidth === 64")
+    assert not await page.run(VISIBLE.format("#making"))
+    assert await page.run(TEXT.format("#shown-prompt")) == "a lake, by 'nobody' <b>"
+    assert "seed41" in await page.run(TEXT.format("#shown-settings"))
+    assert await page.run("document.querySelectorAll('#pictures li').length") == 1
+    assert (await page.run(TEXT.format("#status"))).startswith("Ready after")
+    assert (fake.requests[0].prompt, fake.requests[0].seed) == ("a lake, by 'nobody' <b>", 41)
+    assert fake.previews[0].count == 3
+
+
+async def test_cancel(page: Page, fake: FakeService) -> None:
+    """Escape ends the request, here and at the service; the next one can be sent at once."""
+    fake.behave = sleep_long
+    await page.type("#prompt", "a lake")
+    await page.run("document.querySelector('#generate').click()")
+    await page.until(VISIBLE.format("#cancel"))
+    await asyncio.wait_for(fake.started.wait(), 10)
+    await page.press("Escape")
+    await asyncio.wait_for(fake.cancelled.wait(), 10)
+    await page.until(f"{TEXT.format('#status')} === 'Cancelled.'")
+    assert await page.run(TEXT.format("#error")) == ""
+    assert not await page.run("document.querySelector('#generate').disabled")
+    assert not await page.run(VISIBLE.format("#cancel"))
+
+
+async def test_error(page: Page, fake: FakeService) -> None:
+    """What is wrong is told in words, and the focus is on the field that it is about."""
+    faults = [("steps", "must be 1 to 150, not 149")]
+    fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
+    await page.type("#prompt", "a lake")
+    await page.press("Enter", CONTROL)
+    await page.until(f"{TEXT.format('#error')} === \"Invalid 'steps': must be 1 to 150, not 149.\"")
+    assert await page.run("document.activeElement.id") == "steps"
+
+
+async def test_several(page: Page, fake: FakeService) -> None:
+    """Each of several pictures is kept with the seed that makes it alone, and the example says so."""
+
+    async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        for index in range(request.count):
+            yield image(index, data=png(GREEN))
+        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
+
+    fake.behave = behave
+    await page.type("#prompt", "a lake")
+    await page.type("#seed", "5")
+    await page.run("document.querySelector('#n').value = 3")
+    await page.press("Enter", CONTROL)
+    await page.until("document.querySelectorAll('#pictures li').length === 3")
+    await page.run("document.querySelector('#pictures button').click()")  # the newest is first
+    assert "seed7" in await page.run(TEXT.format("#shown-settings"))
+    await page.run("navigator.clipboard.writeText = () => Promise.reject()")  # as where there is no https
+    await page.run("document.querySelector('#curl').click()")
+    await page.until("document.querySelector('#snippet').open")
+    command = await page.run("document.querySelector('#snippet-text').value")
+    assert '"seed": 7' in command
+    assert '"n"' not in command
+
+
+async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
+    """The field for a key is there only where the server wants one, and with it all works."""
+    path = tmp_path / "keys"
+    key = create(path, "somebody")
+    async with running_gateway(
+        GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, keys=path)
+    ) as client:
+        await browser.open(str(client.base_url))
+        await browser.until(VISIBLE.format("#key"))
+        await browser.type("#key", key)
+        await browser.run("document.querySelector('#key').dispatchEvent(new Event('change'))")
+        await browser.until("document.querySelector('#model').options.length === 2")
+        assert await browser.run(TEXT.format("#error")) == ""
+
+
+async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
+    """The documentation has a section for each dialect, with two examples and the fields of its JSON."""
+    await page.open(f"{gateway.base_url}/docs")
+    await page.until("!document.querySelector('#article').hasAttribute('aria-busy')")
+    for name in DIALECTS:
+        heading = f"document.getElementById({name!r})"
+        assert await page.run(f"{heading}.tagName") == "H2"
+    assert await page.run("document.querySelectorAll('.example').length") == 2 * len(DIALECTS)
+    prompts = "[...document.querySelectorAll('td')].filter((one) => one.textContent === 'promptrequired').length"
+    assert await page.run(prompts) >= len(DIALECTS)
