@@ -133,14 +133,15 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !$("snippet").open) cancel();
 });
 gallery.open({
-  reuse: (wanted) => {
+  reuse: async (wanted) => {
+    await source.restore(wanted).catch(fail);
     settings.write(wanted);
     $("settings").open = true;
     $("prompt").focus();
   },
-  vary: ({ blob, wanted }) => {
+  vary: async ({ blob, wanted }) => {
     settings.write({ ...wanted, seed: undefined });
-    source.take(blob).catch(fail);
+    await source.take(blob).catch(fail);
     $("prompt").focus();
   },
   told: say,

@@ -14,20 +14,32 @@ const OTHER = "other";
 const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
 const SEEDS = 2 ** 31; // what every client counts without loss
 
+let offered = []; // the models
+let following = false; // whether the picture may be as large as the one that it begins with
+
 const form = document.querySelector("#form");
 const field = (name) => form.elements[name] ?? form.querySelector(`#${name}`);
 
 /** Offer the models, and what the first one has as defaults. */
 export function offer(models) {
   const chosen = field("model").value;
+  offered = models;
   field("model").replaceChildren(...models.map(({ id }) => new Option(id, id)));
   if (models.some(({ id }) => id === chosen)) field("model").value = chosen;
-  field("model").onchange = () => limit(models.find(({ id }) => id === field("model").value));
-  field("model").onchange();
+  limit();
 }
 
-/** Show one model's limits, and its defaults where nothing is chosen. */
-function limit(model) {
+/** Offer, and choose, the size of the picture to begin with; or no more. */
+export function follow(there) {
+  following = there;
+  limit();
+  if (there) field("size").value = "";
+  showSides();
+}
+
+/** Show the chosen model's limits, and its defaults where nothing is chosen. */
+function limit() {
+  const model = offered.find(({ id }) => id === field("model").value);
   const { width, height, steps, cfg } = model?.parameters ?? {};
   bound("steps", steps);
   bound("guidance_scale", cfg);
@@ -35,7 +47,8 @@ function limit(model) {
   const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
   const chosen = field("size").value;
   const options = [...own, ...others].map(([size, word]) => new Option(`${size.replace("x", " × ")} – ${word}`, size));
-  field("size").replaceChildren(...options, new Option("Other …", OTHER));
+  const same = following ? [new Option("As the picture", "")] : [];
+  field("size").replaceChildren(...same, ...options, new Option("Other …", OTHER));
   if ([...field("size").options].some(({ value }) => value === chosen)) field("size").value = chosen;
   showSides();
 }
@@ -64,12 +77,16 @@ export function write(wanted) {
   field("prompt").value = wanted.prompt;
   for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = wanted[name] ?? "";
   if (wanted.model) field("model").value = wanted.model;
-  field("model").onchange?.();
+  limit();
   const [width, height] = (wanted.size ?? "").split("x");
   const listed = [...field("size").options].some(({ value }) => value === wanted.size);
   if (wanted.size) field("size").value = listed ? wanted.size : OTHER;
-  if (!listed && width) Object.assign(field("width"), { value: width }), Object.assign(field("height"), { value: height });
+  if (!listed && width) {
+    field("width").value = width;
+    field("height").value = height;
+  }
   showSides();
 }
 
+field("model").addEventListener("change", limit);
 field("size").addEventListener("change", showSides);

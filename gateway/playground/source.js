@@ -1,5 +1,7 @@
 // A picture to begin with: chosen, dropped anywhere on the page, pasted, or one that was made here.
 
+import { follow } from "./settings.js";
+
 const $ = (id) => document.getElementById(id);
 const TYPES = new Set(["image/png", "image/jpeg", "image/webp"]);
 const MOST = 16 * 2 ** 20; // bytes; the gateway takes larger bodies, but nobody wants to wait for them
@@ -26,7 +28,10 @@ export function open(failed) {
   const taking = (file) => file && take(file).catch(failed);
   $("source-field").hidden = false;
   $("source").addEventListener("change", () => taking($("source").files[0]));
-  $("source-remove").addEventListener("click", remove);
+  $("source-remove").addEventListener("click", () => {
+    remove();
+    $("source").focus();
+  });
   $("strength").addEventListener("input", () => ($("strength-value").value = $("strength").value));
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -41,16 +46,25 @@ export function open(failed) {
   document.addEventListener("paste", (event) => taking(event.clipboardData.files[0]));
 }
 
+/** Hold the picture that a request began with, or none. */
+export async function restore({ image, strength }) {
+  if (!image) return remove();
+  const [kind, base64] = image.split(",");
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  await take(new Blob([bytes], { type: kind.slice("data:".length).split(";")[0] }));
+  $("strength").value = $("strength-value").value = strength;
+}
+
 function remove() {
   held = null;
   $("source").value = "";
   show(false);
-  $("source").focus();
 }
 
 function show(there) {
   $("settings").open ||= there;
   for (const id of ["source-image", "source-remove", "strength-field"]) $(id).hidden = !there;
+  follow(there);
 }
 
 function calm() {

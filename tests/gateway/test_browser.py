@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,12 @@ pytestmark = [
 BLUE, GREEN = (0, 0, 255), (0, 128, 0)
 # The colour in the middle of the tile, or of the finished picture.
 TILE = "[...document.querySelector('.tile').getContext('2d').getImageData(30, 30, 1, 1).data].slice(0, 3).join()"
+DROP = """{{
+    const data = new DataTransfer();
+    const bytes = Uint8Array.from(atob("{}"), (letter) => letter.charCodeAt(0));
+    data.items.add(new File([bytes], "lake.png", {{ type: "image/png" }}));
+    document.body.dispatchEvent(new DragEvent("drop", {{ dataTransfer: data, bubbles: true, cancelable: true }}));
+}}"""
 VISIBLE = "document.querySelector({!r}).checkVisibility()"
 TEXT = "document.querySelector({!r}).textContent"
 
@@ -173,3 +181,39 @@ async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
     assert await page.run("document.querySelectorAll('.example').length") == 2 * len(DIALECTS)
     prompts = "[...document.querySelectorAll('td')].filter((one) => one.textContent === 'promptrequired').length"
     assert await page.run(prompts) >= len(DIALECTS)
+
+
+async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:
+    """A file that is dropped on the page is what the next picture begins with; removed, it is no more."""
+    await page.until(VISIBLE.format("#drop"))
+    await page.run(DROP.format(base64.b64encode(png(BLUE)).decode()))
+    await page.until(VISIBLE.format("#strength"))
+    await page.until("document.querySelector('#source-image').naturalWidth === 64")
+    await page.type("#prompt", "a lake")
+    for asked in (1, 2):
+        await page.press("Enter", CONTROL)
+        await page.until("!document.querySelector('#generate').disabled")
+        assert len(fake.requests) == asked
+        await page.run("document.querySelector('#source-remove').click()")
+    assert (fake.requests[0].image, round(fake.requests[0].strength, 2)) == (png(BLUE), 0.7)
+    assert fake.requests[0].width == 0  # it becomes as large as that
+    assert (fake.requests[1].image, fake.requests[1].strength) == (b"", 0)
+
+
+async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
+    """What "Copy as Python" gives is a program that asks for the same picture again, whatever is in the prompt."""
+    fake.behave = drawing = Drawing()
+    drawing.started.set()
+    drawing.finished.set()
+    await page.type("#prompt", "a \"lake\" \\ 'é' 🌅")
+    await page.press("Enter", CONTROL)
+    await page.until(VISIBLE.format("#python"))
+    await page.run("navigator.clipboard.writeText = () => Promise.reject()")
+    await page.run("document.querySelector('#python').click()")
+    program = await page.run("document.querySelector('#snippet-text').value")
+    running = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=tmp_path, env={"NO_PROXY": "*"})
+    assert await running.wait() == 0
+    assert (tmp_path / "picture.png").read_bytes() == png(GREEN)
+    first, again = fake.requests
+    first.ClearField("count")  # it says that it is one
+    assert again == first
