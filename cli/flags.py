@@ -23,6 +23,9 @@ GENERATION = (
     ("--negative", "PROMPT", "", "what the picture shall not show"),
     ("--sampler", "NAME", "", "such as euler or dpmpp_2m; default: the model's own"),
     ("--count", "N", "1", "how many pictures, with seeds that follow each other; default: 1"),
+    ("--image", "FILE", None, "a picture to start from: PNG, JPEG or WebP"),
+    ("--mask", "FILE", None, "what of it to repaint: white or transparent; default: everything"),
+    ("--strength", "X", None, "how far to leave it, 0 to 1; default: 0.8"),
     ("--model", "FOLDER|NAME", None, "a model's folder, or the name of one that is served; default: the first"),
 )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 HERE = "127.0.0.1:0"  # where the model in this process listens: a port that the system chooses
 # What the contract takes of the numbers; told here it has the flag's name, and no model is loaded in vain.
-BOUNDS = {"count": (1, 10), "steps": (1, 150), "guidance": (0, 50), "seed": (0, 2**63 - 1)}
+BOUNDS = {"count": (1, 10), "steps": (1, 150), "guidance": (0, 50), "seed": (0, 2**63 - 1), "strength": (0, 1)}
 
 
 def run(arguments: Namespace) -> int:
@@ -57,6 +57,9 @@ def request_of(arguments: Namespace) -> pb.GenerateImagesRequest:
             guidance_scale=_number("guidance", arguments.guidance, "float"),
             sampler=arguments.sampler,
             seed=_number("seed", arguments.seed, "int"),
+            image=_file("image", arguments.image),
+            mask=_file("mask", arguments.mask),
+            strength=_number("strength", arguments.strength, "float"),
             output=pb.OutputFormat(mime_type=mime_type(Path(arguments.output))),
         )
     except ValueError as error:  # what protobuf can't hold, such as half a character
@@ -75,6 +78,14 @@ def _number(flag: str, text: str | None, kind: str) -> Any:
     if not least <= value <= most:
         raise UserError(f"--{flag} wants {least} to {most}, not {text}")
     return value
+
+
+def _file(flag: str, name: str | None) -> bytes:
+    """The bytes of a flag's file; what they are the service judges. Raises UserError."""
+    try:
+        return Path(name).expanduser().read_bytes() if name else b""
+    except OSError as error:
+        raise UserError(f"--{flag}: can't read {name}: {error.strerror}") from error
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:

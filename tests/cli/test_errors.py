@@ -52,6 +52,8 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("generate x --count 0", "--count wants 1 to 10, not 0"),
         ("generate x --guidance nan", "--guidance wants a number, not 'nan'"),
         ("generate x --guidance 50.5", "--guidance wants 0 to 50, not 50.5"),
+        ("generate x --strength 1.5", "--strength wants 0 to 1, not 1.5"),
+        ("generate x --image /none.png", "--image: can't read /none.png: No such file or directory"),
         ("generate x -o x.gif", "x.gif ends in '.gif'; pictures end in .png, .jpg, .jpeg, .webp"),
         ("generate x -o /proc/none/x.png", "can't write /proc/none/x.png"),
         ("generate x -o /", "can't write /: it is a folder"),
