@@ -61,7 +61,6 @@ function begin(wanted) {
   say("Making it.");
   $("error").textContent = "";
   $("generate").disabled = true;
-  $("cancel").hidden = false;
   $("stage").setAttribute("aria-busy", "true");
   gallery.hide();
   making.begin(wanted);
@@ -71,7 +70,6 @@ function begin(wanted) {
 function end() {
   running = null;
   $("generate").disabled = false;
-  $("cancel").hidden = true;
   $("stage").removeAttribute("aria-busy");
   making.end();
 }

@@ -76,6 +76,7 @@ export function read() {
 export function write(wanted) {
   field("prompt").value = wanted.prompt;
   for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = wanted[name] ?? "";
+  field("n").value ||= 1;
   if (wanted.model) field("model").value = wanted.model;
   limit();
   const [width, height] = (wanted.size ?? "").split("x");
