@@ -84,6 +84,12 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; in a hurry uvicorn leaves the application's end out, which then is cancelled with a traceback."""
+        await super().shutdown(sockets=sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     def stop(self) -> None:
         """End gracefully; told twice, at once."""
         self.force_exit = self.should_exit
