@@ -171,6 +171,9 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
     if given is not None:
         yield given
         return
+    for name in ("threads", "grace", "memory"):
+        if getattr(config, name) < 0:
+            raise ServeError(f"{name} must be at least 0, not {getattr(config, name):g}")
     try:
         made = Repository(config.models, providers=config.providers, threads=config.threads, memory=config.memory)
     except (TintypeError, ValueError) as error:

@@ -332,6 +332,8 @@ def test_a_lonely_broken_model_is_told(installed: Any) -> None:
 def test_wrong_settings_are_told() -> None:
     """Limits that make no sense, and half a certificate."""
     assert refused(free(queue=0)) == "queue must be at least 1, not 0"
+    assert refused(free(threads=-1)) == "threads must be at least 0, not -1"
+    assert refused(free(grace=-0.5)) == "grace must be at least 0, not -0.5"
 
 
 @pytest.mark.usefixtures("installed")
