@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "tintype-demo"
 MANIFEST = "tintype.json"
-DEFAULTS = {"steps": 20, "guidance_scale": 4.0, "sampler": "ddim"}
+DEFAULTS = {"steps": 20, "guidance_scale": 3.0, "sampler": "ddim"}
 # Three levels of the UNet halve the latents twice: sides are multiples of 4 latents, 64 pixels.
 UNET_MULTIPLE = 4
 
