@@ -39,9 +39,9 @@ class Painter:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        cpu = ["CPUExecutionProvider"]
         self._sessions = {
-            part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=["CPUExecutionProvider"])
-            for part in PARTS
+            part: onnxruntime.InferenceSession(folder / part / "model.onnx", options, providers=cpu) for part in PARTS
         }
         kinds = {entry.name: entry.type for entry in self._sessions["unet"].get_inputs()}
         self._time = np.int64 if kinds["timestep"] == "tensor(int64)" else np.float32
