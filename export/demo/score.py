@@ -1,7 +1,7 @@
 """How well the model does what it is asked.
 
 100 combinations of shape colour, shape and background that training never showed: right only if all three are right.
-50 pairs of such shapes side by side: right only if all five parts are right and in their places.
+100 pairs of such shapes side by side: right only if all five parts are right and in their places.
 And 30 comparisons of one place at two times of day with the same seed: which is brighter, which has the warmer sky.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMBINATIONS = 100
-SIDE_BY_SIDE = 50
+SIDE_BY_SIDE = 100
 WANTED = 0.90
 BATCH = 4
 PLACES = (
