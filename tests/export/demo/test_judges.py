@@ -78,7 +78,7 @@ def test_two_shapes_are_judged_each_in_its_half() -> None:
 
 
 def test_pairs_are_asked_of_unseen_combinations_only() -> None:
-    """Fifty different pairs; both halves are combinations that training never showed, on one background."""
+    """A hundred different pairs; both halves are combinations that training never showed, on one background."""
     asked = pairs_asked_for()
-    assert len(set(asked)) == 50
+    assert len(set(asked)) == 100
     assert all(held_out(*left) and held_out(*right) and left[2] == right[2] for left, right in asked)
