@@ -40,3 +40,18 @@ def test_torch_pipeline_has_every_weight() -> None:
     pipeline = torch_pipeline(BUILTIN)
     assert pipeline.unet.config.in_channels == json.loads((BUILTIN / MANIFEST).read_text())["latent_channels"]
     assert sum(parameter.numel() for parameter in pipeline.unet.parameters()) > 5e6
+
+
+@pytest.mark.torch
+def test_it_draws_what_it_is_asked_for() -> None:
+    """Of 24 combinations that training held out, nine in ten come out right: both colours, and the shape."""
+    pytest.importorskip("torch")
+    from tintype.export.demo.judges import judge
+    from tintype.export.demo.painter import Painter
+    from tintype.export.demo.score import WANTED, asked_for, prompt_of
+
+    asked = asked_for(24)
+    pictures = Painter(BUILTIN).paint([prompt_of(triple) for triple in asked], list(range(24)))
+    verdicts = [judge(picture) for picture in pictures]
+    right = [(v.color, v.shape, v.background) == triple for v, triple in zip(verdicts, asked, strict=True)]
+    assert sum(right) >= WANTED * len(right)
