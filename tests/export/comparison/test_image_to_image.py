@@ -23,24 +23,11 @@ from tintype.service.prepare import prepared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from .peers import SAMPLERS
+
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 MODELS = ("sd15", "sd21")
-# Our name -> diffusers' class, and the settings with which it does the same.
-SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
-    "plms": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "lcm": ("LCMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
 BLUR = ImageFilter.GaussianBlur(2)
 
 

@@ -18,25 +18,11 @@ from tintype.service.job import Job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from .peers import SAMPLERS
+
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 MODELS = ("sd15", "sd21", "builtin")
-# Our name -> diffusers' class, and the settings with which it does the same.
-SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False}),
-    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
-    "plms": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "lcm": ("LCMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_3m": ("DPMSolverMultistepScheduler", {"solver_order": 3}),
-    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
 # Those whose classes do not know rescale_betas_zero_snr, and would sample such a model as if it were another.
 DEAF = ("plms", "heun", "lms", "deis")
 SCHEDULED = ("euler", "dpmpp_2m", "unipc")
