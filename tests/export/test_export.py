@@ -136,8 +136,8 @@ def test_a_relative_of_the_family_is_refused(
     options: dict[str, int], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pipeline of a known class whose denoiser wants more than is given to it is refused before it is exported."""
-    from tintype.export import tiny  # noqa: PLC0415
+    from tintype.export.tiny import parts, unets  # noqa: PLC0415
 
-    tiny.sd(tiny.unet(**options), tiny.sd15().scheduler).save_pretrained(tmp_path / "source")
+    unets.sd(parts.unet(**options), unets.sd15().scheduler).save_pretrained(tmp_path / "source")
     assert export.main([str(tmp_path / "source"), str(tmp_path / "out")]) == 2
     assert why in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,152 @@
+"""Pipelines whose denoiser is a transformer: Stable Diffusion 3, FLUX.1, PixArt-Sigma and Sana."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+from . import tokenizers
+from .parts import (
+    WIDTH,
+    autoencoder,
+    clip_text_encoder,
+    deep_autoencoder,
+    gemma_text_encoder,
+    t5_text_encoder,
+)
+
+
+def sd3() -> diffusers.StableDiffusion3Pipeline:
+    """Stable Diffusion 3: three text encoders, flow matching."""
+    return _sd3()
+
+
+def sd35() -> diffusers.StableDiffusion3Pipeline:
+    """Stable Diffusion 3.5: queries and keys are normalised, and a block attends to the picture twice."""
+    return _sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
+
+
+def flux_schnell() -> diffusers.FluxPipeline:
+    """FLUX.1 schnell: distilled to few steps, without guidance."""
+    return _flux(diffusers.FlowMatchEulerDiscreteScheduler(shift=1.0), guidance=False)
+
+
+def flux_dev() -> diffusers.FluxPipeline:
+    """FLUX.1 dev: guidance is an input, and noise is shifted by the picture's size."""
+    noise = diffusers.FlowMatchEulerDiscreteScheduler(
+        shift=3.0,
+        use_dynamic_shifting=True,
+        base_shift=0.5,
+        max_shift=1.15,
+        base_image_seq_len=256,
+        max_image_seq_len=4096,
+    )
+    return _flux(noise, guidance=True)
+
+
+def pixart_sigma() -> diffusers.PixArtSigmaPipeline:
+    """PixArt-Sigma: T5, with a mask over the padding, and a variance that is not used behind the prediction."""
+    tokenizer = tokenizers.t5()
+    transformer = diffusers.PixArtTransformer2DModel(
+        sample_size=16,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_channels=WIDTH,
+        in_channels=4,
+        cross_attention_dim=32,
+        out_channels=8,
+        use_additional_conditions=False,
+    )
+    noise = diffusers.DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+    return diffusers.PixArtSigmaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=t5_text_encoder(len(tokenizer)),
+        vae=autoencoder(scaling=0.13025),
+        transformer=transformer.eval(),
+        scheduler=noise,
+    )
+
+
+def sana() -> diffusers.SanaPipeline:
+    """Sana: Gemma, linear attention, an autoencoder without a distribution, flows under a solver of diffusion."""
+    tokenizer = tokenizers.gemma()
+    transformer = diffusers.SanaTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        num_cross_attention_heads=4,
+        cross_attention_head_dim=8,
+        cross_attention_dim=32,
+        caption_channels=WIDTH,
+        sample_size=16,
+    )
+    noise = diffusers.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    return diffusers.SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=gemma_text_encoder(len(tokenizer)),
+        vae=deep_autoencoder(),
+        transformer=transformer.eval(),
+        scheduler=noise,
+    )
+
+
+def _sd3(**options: Any) -> diffusers.StableDiffusion3Pipeline:
+    first, second, third = tokenizers.clip(), tokenizers.clip(pad="!"), tokenizers.t5()
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=2 * WIDTH,
+        caption_projection_dim=32,
+        pooled_projection_dim=2 * WIDTH,
+        pos_embed_max_size=24,
+        **options,
+    )
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=transformer.eval(),
+        vae=autoencoder(channels=16, scaling=1.5305, shift=0.0609, quant=False),
+        text_encoder=clip_text_encoder(len(first), pooled=WIDTH),
+        text_encoder_2=clip_text_encoder(len(second), act="gelu", pooled=WIDTH),
+        text_encoder_3=t5_text_encoder(len(third), width=2 * WIDTH),
+        tokenizer=first,
+        tokenizer_2=second,
+        tokenizer_3=third,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+def _flux(noise: Any, *, guidance: bool) -> diffusers.FluxPipeline:
+    first, second = tokenizers.clip(), tokenizers.t5()
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guidance,
+    )
+    return diffusers.FluxPipeline(
+        scheduler=noise,
+        vae=autoencoder(channels=16, scaling=0.3611, shift=0.1159, quant=False),
+        text_encoder=clip_text_encoder(len(first)),
+        tokenizer=first,
+        text_encoder_2=t5_text_encoder(len(second)),
+        tokenizer_2=second,
+        transformer=transformer.eval(),
+    )

@@ -1,0 +1,131 @@
+"""Pipelines whose denoiser is a UNet: Stable Diffusion, SDXL, and their relatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+
+from . import tokenizers
+from .parts import WIDTH, autoencoder, clip_text_encoder, unet
+
+# As the published scheduler_config.json have it; each pipeline's scheduler says the rest.
+TRAINING_NOISE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "steps_offset": 1,
+}
+SD_NOISE = TRAINING_NOISE | {"set_alpha_to_one": False}
+# Of SDXL: width of the second text encoder, of its pooled text, of each embedded number of `time_ids`.
+SECOND, POOLED, NUMBER = 64, 32, 8
+
+
+def sd(
+    unet: diffusers.UNet2DConditionModel,
+    noise: Any,
+    *,
+    pad: str = tokenizers.END,
+    act: str = "quick_gelu",
+    kind: Any = diffusers.StableDiffusionPipeline,
+) -> Any:
+    """Compose a Stable Diffusion pipeline, without the checker that would need pictures to judge."""
+    tokenizer = tokenizers.clip(pad=pad)
+    return kind(
+        vae=autoencoder(),
+        text_encoder=clip_text_encoder(len(tokenizer), act=act),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=noise,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sd15() -> diffusers.StableDiffusionPipeline:
+    """Stable Diffusion 1.x: predicts epsilon, PNDM."""
+    return sd(unet(), diffusers.PNDMScheduler(**SD_NOISE, skip_prk_steps=True))
+
+
+def sd21() -> diffusers.StableDiffusionPipeline:
+    """Stable Diffusion 2.x: predicts v, DDIM, pads with `!`, linear projections, heads of one width."""
+    noise = diffusers.DDIMScheduler(**SD_NOISE, clip_sample=False, prediction_type="v_prediction")
+    return sd(unet(use_linear_projection=True, attention_head_dim=(4, 8)), noise, pad="!", act="gelu")
+
+
+def sd_inpaint() -> diffusers.StableDiffusionInpaintPipeline:
+    """Stable Diffusion trained for inpainting: the UNet reads mask and masked picture beside the latents."""
+    noise = diffusers.DDIMScheduler(**SD_NOISE, clip_sample=False)
+    return sd(unet(in_channels=9), noise, kind=diffusers.StableDiffusionInpaintPipeline)
+
+
+def lcm() -> diffusers.LatentConsistencyModelPipeline:
+    """A latent consistency model: guidance is an input of the UNet, embedded."""
+    noise = TRAINING_NOISE | {"steps_offset": 0, "set_alpha_to_one": True}
+    sampler = diffusers.LCMScheduler(**noise, original_inference_steps=50, clip_sample=False)
+    return sd(unet(time_cond_proj_dim=32), sampler, kind=diffusers.LatentConsistencyModelPipeline)
+
+
+def sdxl() -> diffusers.StableDiffusionXLPipeline:
+    """SDXL: two text encoders, pooled text, and the numbers of the size as further conditions."""
+    noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading", interpolation_type="linear")
+    return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
+
+
+def sdxl_turbo() -> diffusers.StableDiffusionXLPipeline:
+    """SDXL Turbo: the same, for few steps without guidance."""
+    noise = diffusers.EulerAncestralDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="trailing")
+    return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
+
+
+def sdxl_inpaint() -> diffusers.StableDiffusionXLInpaintPipeline:
+    """SDXL trained for inpainting."""
+    noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading")
+    return _sdxl(xl_unet(in_channels=9), noise, kind=diffusers.StableDiffusionXLInpaintPipeline)
+
+
+def sdxl_refiner() -> diffusers.StableDiffusionXLImg2ImgPipeline:
+    """The second stage of SDXL: one text encoder, the second, and an aesthetic score among five numbers."""
+    noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading")
+    pipeline = _sdxl(
+        xl_unet(width=SECOND, numbers=5),
+        noise,
+        kind=diffusers.StableDiffusionXLImg2ImgPipeline,
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
+    )
+    pipeline.register_modules(text_encoder=None, tokenizer=None)
+    return pipeline
+
+
+def xl_unet(*, width: int = WIDTH + SECOND, numbers: int = 6, **options: Any) -> diffusers.UNet2DConditionModel:
+    """SDXL's UNet over prompt_embeds of `width`, with so many `time_ids`."""
+    return unet(
+        cross_attention_dim=width,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=NUMBER,
+        projection_class_embeddings_input_dim=POOLED + numbers * NUMBER,
+        use_linear_projection=True,
+        attention_head_dim=(4, 8),
+        transformer_layers_per_block=(1, 2),
+        **options,
+    )
+
+
+def _sdxl(
+    unet: diffusers.UNet2DConditionModel, noise: Any, kind: Any = diffusers.StableDiffusionXLPipeline, **options: Any
+) -> Any:
+    first, second = tokenizers.clip(), tokenizers.clip(pad="!")
+    return kind(
+        vae=autoencoder(scaling=0.13025),
+        text_encoder=clip_text_encoder(len(first)),
+        text_encoder_2=clip_text_encoder(len(second), width=SECOND, act="gelu", pooled=POOLED),
+        tokenizer=first,
+        tokenizer_2=second,
+        unet=unet,
+        scheduler=noise,
+        add_watermarker=False,
+        **options,
+    )
