@@ -78,10 +78,16 @@ def parse(body: Mapping[str, Any]) -> Call:
         prompt=asked.prompt,
         width=width,
         height=height,
-        style=asked.model_style if asked.model_style != NO_STYLE else None,
+        style=_style(asked.model_style),
         output=pb.OutputFormat(mime_type="image/png"),
     )
     return Call(request, links=True, names=NAMES, ignored=unknown(AgentAiRequest, body), wishes=("style",))
+
+
+def _style(asked: str | None) -> str | None:
+    """Return the preset that is meant: "Digital Art" and "digital_art" are "digital art"."""
+    style = (asked or NO_STYLE).replace("_", " ").strip().lower()
+    return style if style != NO_STYLE else None
 
 
 def render(_: pb.GenerateImagesResponse, call: Call, __: int, links: Sequence[str] = ()) -> AgentAiResponse:

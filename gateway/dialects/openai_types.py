@@ -50,7 +50,7 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=10)] | None = None
     size: Size | None = None
     quality: Literal["auto", "low", "medium", "high", "standard", "hd"] | None = None
-    style: Literal["vivid", "natural"] | None = None
+    style: Literal["vivid", "natural", "photo", "digital art", "illustration", "drawing"] | None = None
     response_format: Literal["url", "b64_json"] | None = None
     output_format: Literal["png", "jpeg", "webp"] | None = None
     output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None

@@ -17,6 +17,7 @@ from ..numerics import Diffusion, InvalidChoice, resolve
 from .configs import CONFIGS, Configs
 from .families import FAMILIES, Family, by_pipeline, known_pipelines
 from .files import Fault, read_json
+from .presets import presets
 from .settings import MANIFEST, read_settings, read_table
 from .spec import TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 
@@ -164,7 +165,7 @@ class _Reader:
 
     def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: Configs) -> ModelSpec:
         graph = self.folder / family.denoiser.folder / GRAPH
-        optional = ("precision", "license", "description", "qualities", "styles")
+        optional = ("precision", "license", "description")
         return ModelSpec(
             name=self.name,
             family=family.name,
@@ -180,6 +181,7 @@ class _Reader:
             created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
             capabilities=self._capabilities(family),
             latent_to_rgb=self.own.get("preview"),
+            **presets(self.own, defaults),
             **{key: self.own[key] for key in optional if key in self.own},
         )
 

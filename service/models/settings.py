@@ -108,8 +108,11 @@ def _defaults(value: Any) -> dict[str, Any]:
     return _all_or_fault(value, DEFAULTS)
 
 
-def _presets(value: Any) -> dict[str, Preset]:
-    return {name: _preset(preset) for name, preset in _object(value).items()}
+def _presets(value: Any) -> dict[str, Preset | None] | None:
+    """Read presets by name; null stands for none, be it one of them or all."""
+    if value is None:
+        return None
+    return {name: None if preset is None else _preset(preset) for name, preset in _object(value).items()}
 
 
 def _preset(value: Any) -> Preset:

@@ -41,7 +41,12 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
         ({"prompt": "x", "size": "0x512"}, "invalid_value", "size", "not '0x512'"),
         ({"prompt": "x", "size": "512x999999999999"}, "invalid_value", "size", "WIDTHxHEIGHT"),
         ({"prompt": "x", "quality": "best"}, "invalid_value", "quality", "'hd'"),
-        ({"prompt": "x", "style": "bold"}, "invalid_value", "style", "'natural', 'vivid', not 'bold'"),
+        (
+            {"prompt": "x", "style": "bold"},
+            "invalid_value",
+            "style",
+            "'digital art', 'drawing', 'illustration', 'natural', 'photo', 'vivid', not 'bold'",
+        ),
         ({"prompt": "x", "response_format": "file"}, "invalid_value", "response_format", "'b64_json', 'url'"),
         ({"prompt": "x", "output_format": "gif"}, "invalid_value", "output_format", "'jpeg', 'png', 'webp'"),
         ({"prompt": "x", "output_compression": 101}, "invalid_value", "output_compression", "from 0 to 100"),

@@ -168,6 +168,8 @@ class TestAgentAi:
             ({"model_aspect_ratio": "2:1"}, request(width=1440, height=720)),
             ({"model_style": "default"}, request(width=720, height=1280)),
             ({"model_style": "digital art"}, request(width=720, height=1280, style="digital art")),
+            ({"model_style": "Default"}, request(width=720, height=1280)),
+            ({"model_style": " Digital_Art"}, request(width=720, height=1280, style="digital art")),
             ({"model": "Stable Diffusion"}, request(width=720, height=1280, model="Stable Diffusion")),
         ],
         ids=str,

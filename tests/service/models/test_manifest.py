@@ -84,7 +84,7 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
         "native_sizes": [[128, 64], [64, 64]],
         "scaling_factor": 2,
         "defaults": {"steps": 3, "guidance_scale": 1, "sampler": "dpmpp_2m", "schedule": "karras"},
-        "qualities": {"hd": {"steps": 30}},
+        "qualities": {"hd": {"steps": 30}, "low": None},
         "styles": {"vivid": {"template": "{prompt}, vivid", "negative_prompt": "grey"}},
         "some_future_key": [1, 2],
     }
@@ -97,8 +97,18 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
     assert (spec.defaults.width, spec.defaults.height) == (128, 64)
     assert (spec.defaults.sampler, spec.defaults.schedule, spec.defaults.steps) == ("dpmpp_2m", "karras", 3)
     assert manifest.scaling_factor == 2.0
-    assert spec.qualities == {"hd": Preset(steps=30)}
-    assert spec.styles == {"vivid": Preset(template="{prompt}, vivid", negative_prompt="grey")}
+    assert spec.qualities["hd"] == Preset(steps=30)
+    assert "low" not in spec.qualities
+    assert spec.styles["vivid"] == Preset(template="{prompt}, vivid", negative_prompt="grey")
+
+
+def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) -> None:
+    """Null stands for none; without a word of it there are the house's, by the model's own defaults."""
+    edit(folder / "tintype.json", lambda c: c.update(qualities=None, styles=None))
+    assert (read(folder).spec.qualities, read(folder).spec.styles) == ({}, {})
+    edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles")))
+    spec = read(folder).spec
+    assert spec.qualities["hd"].steps == round(1.5 * spec.defaults.steps)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +132,7 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
             f"must have {CHANNELS} rows, one for each latent channel",
         ),
         ({"qualities": {"hd": {"step": 1}}}, "qualities has the unknown setting 'step'; known are steps,"),
+        ({"styles": []}, r"styles must be an object, not \[\]"),
         ({"styles": {"old": {"template": "old"}}}, "styles template must hold {prompt} once"),
     ],
 )
