@@ -14,6 +14,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
+import grpc
+
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
@@ -100,6 +102,9 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         except asyncio.CancelledError:
             call.outcome = "CANCELLED"
             raise
+        except grpc.aio.InternalError as error:  # a write that failed: the caller left while something was sent to it
+            call.outcome = "CANCELLED"
+            raise asyncio.CancelledError from error
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status and no traceback
             status = to_status(error)
             call.outcome = status.code.name

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as the service takes them
-Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]
+Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncGenerator[pb.StreamImagesResponse]]
 
 
 def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
@@ -102,16 +102,18 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.cancelled = asyncio.Event()
         self.models = ["tiny", "org/large"]
 
-    async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled while it sends.
+    async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> None:  # noqa: N802
         self.requests.append(request.generation)
         self.previews.append(request.previews)
         self.metadata.append(dict(context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         self.started.set()
         try:
-            async for event in self.behave(request.generation, context):
-                yield event
-        except asyncio.CancelledError:
+            async with aclosing(self.behave(request.generation, context)) as events:
+                async for event in events:
+                    await context.write(event)
+        except (asyncio.CancelledError, grpc.aio.InternalError):  # the second: it left while something was sent
             self.cancelled.set()
             raise
 

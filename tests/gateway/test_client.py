@@ -84,7 +84,7 @@ async def test_cancel(service: Service, fake: FakeService) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(fake.cancelled.wait(), 2)
+        await asyncio.wait_for(fake.cancelled.wait(), 30)
 
 
 async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

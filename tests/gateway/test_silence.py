@@ -69,4 +69,4 @@ async def test_closing(waits: bool) -> None:  # noqa: FBT001
 
     async with aclosing(or_silence(items(), 0.01)) as heard:
         assert await anext(heard) == (None if waits else 1)
-    await asyncio.wait_for(ended.wait(), 1)
+    await asyncio.wait_for(ended.wait(), 30)

@@ -146,7 +146,7 @@ def test_draining_ends_with_its_grace(running: Any, player: Any, ask: Any, caplo
             call = here.stub.StreamImages(ask())
             await call.read()
             await here.server.drain(0.2)
-            await asyncio.wait_for(device.left.wait(), 5)
+            await asyncio.wait_for(device.left.wait(), 30)
             with pytest.raises(grpc.RpcError) as caught:
                 await call.read()
             return caught.value.code()
