@@ -14,6 +14,8 @@ PROTOS_BIN := .venv-protos/bin
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
 # These say nothing of the checkout, so they hold for what is installed as well.
 WHEEL_TESTS := tests/conftest.py tests/test_whole_line.py tests/test_rust_free.py tests/cli
+# Clients in JavaScript that the gateway is tested with; without npm, or away from its registry, their tests are skipped.
+NODE := tests/gateway/clients/node
 ROOMS := v1 service gateway cli export
 
 help: ## Tell what there is to make
@@ -23,7 +25,7 @@ up: .venv/stamp ## Start service and gateway with the built-in model, make a pic
 	@mkdir -p $(dir $(PICTURE))
 	@$(BIN)/tintype up --first-picture "$(PROMPT)" --output $(PICTURE) $(ARGS)
 
-test: .venv/stamp ## Run the tests that need no torch
+test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Run the tests that need no torch
 	$(BIN)/python $(PYTEST) -m "not torch" $(ARGS)
 
 test-export: .venv-export/stamp ## Run the tests that compare with torch and diffusers (installs them)
@@ -70,7 +72,7 @@ demo: .venv-export/stamp ## Render, train, export, verify and score the built-in
 	$(EXPORT_BIN)/python -m tintype.export.demo $(or $(ARGS),all)
 
 clean: ## Remove the environments and all that was built
-	rm -rf .venv .venv-export .venv-protos build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-export .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
 .venv/stamp: pyproject.toml
 	@.ci/venv .venv --editable '.[dev]'
@@ -82,6 +84,10 @@ clean: ## Remove the environments and all that was built
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
 		.ci/venv .venv-export --editable '.[dev,export]' scipy --constraint export/constraints.txt
 	@touch $@
+
+$(NODE)/node_modules/stamp: $(NODE)/package-lock.json
+	@if npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel error --fetch-retries 1; then touch $@; else \
+		echo "npm can't install the clients in $(NODE): their tests are skipped" >&2; fi
 
 .venv-protos/stamp: protos/requirements.txt
 	@.ci/venv .venv-protos --requirement protos/requirements.txt

@@ -48,6 +48,8 @@ EMBEDDED = {
     "cross-origin-resource-policy": "cross-origin",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
 }
+# Azure's paths: there a model is a deployment, and its name may stand in the path alone.
+AZURE = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
 SWEEP_EVERY = 60.0  # seconds, or less where links live shorter
 
 
@@ -57,7 +59,7 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     Closing `client` is its owner's business. Raises StartError where the data folder can't be used.
     """
     store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
-    names = Names(config.aliases, config.strict_models)
+    names = Names(config.names, config.strict_models)
     pictures = Pictures.configured(config, store)
     limits, repeats = Limits(config.rate_limit), Repeats(config.url_ttl)
     metrics = Metrics()
@@ -84,7 +86,9 @@ def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRoute
 
 
 def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
-    @post(paths, name=f"images:{paths[0]}", status_code=200)
+    azure = [path.replace(*AZURE) for path in paths if path.startswith(AZURE[0])]
+
+    @post([*paths, *azure], name=f"images:{paths[0]}", status_code=200)
     async def images(request: AnyRequest) -> Response[Any]:
         return await answer(gateway, dialect, request)
 
@@ -101,14 +105,16 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
     @get([f"{base}/models" for base in bases])
     async def models(request: AnyRequest) -> Response[bytes]:
         gateway.keys.caller(request.headers)
-        return _json(render_models(await gateway.client.models()))
+        found = await gateway.client.models()
+        aliases = gateway.names.standing_for([model.name for model in found]) if gateway.config.list_aliases else {}
+        return _json(render_models(found, aliases))
 
     # Names may contain slashes.
     @get([f"{base}/models/{{name:path}}" for base in bases])
     async def model(request: AnyRequest) -> Response[bytes]:
         gateway.keys.caller(request.headers)
-        name = gateway.names.resolve(str(request.path_params["name"]).lstrip("/"))
-        return _json(render_model(await gateway.client.model(name)))
+        asked = str(request.path_params["name"]).lstrip("/")
+        return _json(render_model(await gateway.client.model(gateway.names.resolve(asked)), asked))
 
     return [models, model]
 

@@ -53,8 +53,12 @@ class GatewayConfig:
     strict_parameters: bool = field(default=False, metadata={"help": "unknown JSON keys are errors"})
     strict_models: bool = field(default=True, metadata={"help": "unknown model names are errors"})
     aliases: dict[str, str] = field(
-        default_factory=lambda: dict.fromkeys(USUAL_NAMES, "*"),
-        metadata={"help": "model names that clients send = ours; * is the default model"},
+        default_factory=dict,
+        metadata={"help": "model names that clients send = ours; * is the default model, which dall-e-3 and such mean"},
+    )
+    list_aliases: bool = field(
+        default=False,
+        metadata={"help": "list those names among the models, for clients that let people choose no others"},
     )
     dialect: str = field(
         default="openai",
@@ -102,6 +106,11 @@ class GatewayConfig:
                 raise StartError(f"cors must be origins such as https://ui.example, {ALL} or {NONE}, not {origin!r}")
         if self.public_url and not self.public_url.startswith(("http://", "https://")):
             raise StartError(f"public_url must begin with http:// or https://, not {self.public_url!r}")
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What clients' model names stand for: the usual ones and, above them, the configured ones."""
+        return {**dict.fromkeys(USUAL_NAMES, "*"), **self.aliases}
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -66,7 +66,10 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     Raises BadRequest, WrongContentType, ClientGone.
     """
     is_read = read_form if dialect.forms and is_form(request) else read_json
-    call = dialect.parse(await is_read(request))
+    body = await is_read(request)
+    if "deployment" in request.path_params:
+        body["model"] = body.get("model") or request.path_params["deployment"]
+    call = dialect.parse(body)
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
     call.request.caller = call.request.caller or who

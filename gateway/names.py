@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ANY = "*"
 
@@ -32,6 +32,14 @@ class Names:
         """Return our name for what a client asked for; empty for the service's default model."""
         name = self.aliases.get(asked, asked) if asked else ANY
         return self.default if name == ANY else name
+
+    def standing_for(self, models: Sequence[str]) -> dict[str, str]:
+        """Return clients' names and the one of `models` that each means; the first of these is the service's default.
+
+        Names that are a model's own, and names of models that are not there, are left out.
+        """
+        meant = {name: self.resolve(name) or models[0] for name in self.aliases if name != ANY} if models else {}
+        return {name: model for name, model in meant.items() if model in models and name not in models}
 
     def fallback(self, tried: str) -> str | None:
         """Return the model to take after `tried` was not found, or None where that is an error."""

@@ -6,13 +6,14 @@ builds its controls from the parameters (its `ModelParamsMetaSchema`). Their nam
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
     from tintype.v1 import image_service_pb2 as pb
 
@@ -76,14 +77,18 @@ class ModelList(msgspec.Struct, kw_only=True):
     object: Literal["list"] = "list"
 
 
-def render_model(model: pb.Model) -> ModelObject:
-    """Return one model."""
-    return ModelObject(id=model.name, created=model.created.seconds, owned_by=OWNER, parameters=_parameters(model))
+def render_model(model: pb.Model, name: str = "") -> ModelObject:
+    """Return one model; `name` is a client's word for it."""
+    return ModelObject(
+        id=name or model.name, created=model.created.seconds, owned_by=OWNER, parameters=_parameters(model)
+    )
 
 
-def render_models(models: Iterable[pb.Model]) -> ModelList:
-    """Return the list of models, in the order of the service: the default model first."""
-    return ModelList(data=[render_model(model) for model in models])
+def render_models(models: Sequence[pb.Model], aliases: Mapping[str, str] = MappingProxyType({})) -> ModelList:
+    """Return the list of models, in the order of the service, and then again under the names that clients have."""
+    by_name = {model.name: model for model in models}
+    others = [render_model(by_name[meant], name) for name, meant in aliases.items()]
+    return ModelList(data=[*map(render_model, models), *others])
 
 
 def _parameters(model: pb.Model) -> Parameters:

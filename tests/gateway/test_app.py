@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 PATH = "/v1/images/generations"
+SMALLEST = (  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+)
 
 
 def config(service: Service, data: Path, **changes: Any) -> GatewayConfig:
@@ -192,6 +195,29 @@ class TestModels:
             await client.post(PATH, json={"prompt": "x", "model": "big"})
             await client.post(PATH, json={"prompt": "x"})
         assert [request.model for request in fake.requests] == ["org/large", "own"]
+
+    async def test_aliases_are_listed(self, service: Service, tmp_path: Path) -> None:
+        """Where the configuration says so, clients' names stand in the list, too, and each can be asked for."""
+        aliases = {"big": "org/large", "gone": "nowhere"}
+        async with running_gateway(config(service, tmp_path, aliases=aliases, list_aliases=True)) as client:
+            listed = [one["id"] for one in (await client.get("/v1/models")).json()["data"]]
+            assert listed[:2] == service.fake.models
+            assert {"big", "dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5"} <= set(listed)
+            assert "gone" not in listed
+            one = (await client.get("/v1/models/big")).json()
+        assert (one["id"], one["object"]) == ("big", "model")
+
+    @pytest.mark.parametrize("action", ["generations", "edits", "variations"])
+    async def test_azure(self, gateway: httpx.AsyncClient, fake: FakeService, action: str) -> None:
+        """Below Azure's path a deployment is a model, unless the body names one; its version is passed over."""
+        path = f"/openai/deployments/org-large/images/{action}?api-version=2025-04-01-preview"
+        body = {"prompt": "x", "image": SMALLEST}
+        for more in ({}, {"model": None}, {"model": "tiny"}):
+            answer = await gateway.post(path, json=body | more, headers={"api-key": "any"})
+            assert answer.status_code == 200, answer.text
+        assert [request.model for request in fake.requests] == ["org-large", "org-large", "tiny"]
+        answer = await gateway.post(path, json={"image": SMALLEST, "n": 11, "prompt": "x"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
 
     async def test_unknown_model_is_replaced(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """With strict_models off an unknown name gets the default model, and a header says so."""

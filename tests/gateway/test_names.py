@@ -44,6 +44,27 @@ def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: s
     assert Names(aliases, strict).fallback(tried) == fallback
 
 
+@pytest.mark.parametrize(
+    ("aliases", "models", "expected"),
+    [
+        (TABLE, ["tiny", "turbo"], {"dall-e-3": "tiny", "fast": "turbo"}),
+        (TABLE | {"*": "turbo"}, ["tiny", "turbo"], {"dall-e-3": "turbo", "fast": "turbo"}),
+        (TABLE, ["tiny"], {"dall-e-3": "tiny"}),
+        (TABLE, ["fast", "turbo"], {"dall-e-3": "fast"}),
+        (TABLE, [], {}),
+    ],
+)
+def test_standing_for(aliases: dict[str, str], models: list[str], expected: dict[str, str]) -> None:
+    """Clients' names stand for models that are there; nothing is named twice."""
+    assert Names(aliases).standing_for(models) == expected
+
+
+def test_own_names_come_on_top() -> None:
+    """A name in the configuration adds to the usual ones; one that stands for itself is out of the table."""
+    names = Names(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).names)
+    assert [names.resolve(name) for name in ("big", "dall-e-3", "dall-e-2")] == ["org/large", "", "dall-e-2"]
+
+
 def test_usual_names() -> None:
     """Out of the box, the names that clients send by themselves mean the default model."""
-    assert Names(GatewayConfig().aliases).resolve("dall-e-3") == ""
+    assert Names(GatewayConfig().names).resolve("dall-e-3") == ""

@@ -1,0 +1,55 @@
+"""The real thing for real clients: `tintype up` with the built-in model, in processes of its own."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from ...test_whole_line import up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Opened = tuple[str, tuple[int, int], str]
+"""A picture's type, its size in pixels, its mode."""
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a gateway before a service, without `/v1`."""
+    with up(tmp_path_factory.mktemp("real")) as found:
+        found.read_until("Ctrl-C stops both.")
+        yield found.url
+
+
+@pytest.fixture(scope="session")
+def opened() -> Callable[[bytes], Opened]:
+    """Opens a file that must be a picture with something in it."""
+
+    def open_picture(data: bytes) -> Opened:
+        picture = Image.open(BytesIO(data))
+        assert max(high - low for low, high in picture.convert("RGB").getextrema()) > 50
+        return str(picture.format), picture.size, picture.mode
+
+    return open_picture
+
+
+@pytest.fixture(scope="session")
+def lake() -> bytes:
+    """A picture to start from, 128 x 64 pixels."""
+    file = BytesIO()
+    Image.radial_gradient("L").resize((128, 64)).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def mask() -> bytes:
+    """The mask that leaves the left half of it to be repainted: there it is transparent."""
+    file = BytesIO()
+    picture = Image.new("RGBA", (128, 64), (0, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (0, 0, 64, 64))
+    picture.save(file, "PNG")
+    return file.getvalue()

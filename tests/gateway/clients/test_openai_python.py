@@ -1,0 +1,159 @@
+"""OpenAI's Python SDK, as people use it, with pictures that a model has really made."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .conftest import Opened
+
+    Open = Callable[[bytes], Opened]
+
+QUICK: dict[str, Any] = {"extra_body": {"steps": 2, "seed": 7}}
+SMALL: Any = "64x64"
+
+
+@pytest.fixture(scope="module")
+def sdk(real: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{real}/v1", api_key="none", max_retries=0, timeout=120) as client:
+        yield client
+
+
+def files(answer: openai.types.ImagesResponse) -> list[bytes]:
+    return [base64.b64decode(str(one.b64_json), validate=True) for one in answer.data or ()]
+
+
+def test_links(sdk: openai.OpenAI, opened: Open) -> None:
+    """The plainest call answers a link, which needs no key, ends in the file's type and opens as a picture."""
+    answer = sdk.images.generate(prompt="a lake", size=SMALL, n=2, **QUICK)
+    assert [one.b64_json for one in answer.data or ()] == [None, None]
+    for one in answer.data or ():
+        assert str(one.url).endswith(".png")
+        assert opened(httpx.get(str(one.url), trust_env=False).content) == ("PNG", (64, 64), "RGB")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ("PNG", (64, 64), "RGB")),
+        ({"output_format": "jpeg", "output_compression": 60}, ("JPEG", (64, 64), "RGB")),
+        ({"output_format": "webp", "output_compression": 100}, ("WEBP", (64, 64), "RGB")),
+        ({"background": "transparent"}, ("PNG", (64, 64), "RGBA")),
+        ({"size": "1024x1024"}, ("PNG", (1024, 1024), "RGB")),
+        ({"size": "auto"}, ("PNG", (256, 256), "RGB")),
+        ({"quality": "low", "style": "vivid", "moderation": "low", "user": "me"}, ("PNG", (64, 64), "RGB")),
+    ],
+    ids=str,
+)
+def test_base64(sdk: openai.OpenAI, opened: Open, asked: dict[str, Any], expected: Opened) -> None:
+    """A gpt-image model answers base64 without being told, in the type, size and mode that were asked for."""
+    answer = sdk.images.generate(**({"prompt": "a lake", "model": "gpt-image-1", "size": SMALL} | QUICK | asked))
+    assert [opened(file) for file in files(answer)] == [expected]
+    assert answer.output_format == expected[0].lower()
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.input_tokens > 0
+
+
+def test_seed(sdk: openai.OpenAI) -> None:
+    """The same seed is the same picture; the second of two is the seed after it."""
+    two, again, next_one = (
+        files(sdk.images.generate(prompt="a lake", model="gpt-image-1", size=SMALL, n=n, extra_body=extra))
+        for n, extra in ((2, {"steps": 2, "seed": 7}), (1, {"steps": 2, "seed": 7}), (1, {"steps": 2, "seed": 8}))
+    )
+    assert len(set(two)) == 2
+    assert again == two[:1]
+    assert next_one == two[1:]
+
+
+def test_stream(sdk: openai.OpenAI, opened: Open) -> None:
+    """Previews come in order and as large as the picture, then the picture with its usage."""
+    with sdk.images.generate(
+        prompt="a lake", size=SMALL, stream=True, partial_images=2, extra_body={"steps": 6}
+    ) as told:
+        *partial, completed = list(told)
+    assert [(event.type, event.partial_image_index) for event in partial] == [  # type: ignore[union-attr]
+        ("image_generation.partial_image", 0),
+        ("image_generation.partial_image", 1),
+    ]
+    assert completed.type == "image_generation.completed"
+    assert completed.usage.total_tokens > 0
+    pictures = [opened(base64.b64decode(event.b64_json, validate=True)) for event in (*partial, completed)]
+    assert pictures == [("PNG", (64, 64), "RGB")] * 3
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_edit(sdk: openai.OpenAI, opened: Open, lake: bytes, mask: bytes, several: bool) -> None:  # noqa: FBT001
+    """A file, or a list of them (`image[]`), and a mask: the answer is base64, as large as the picture."""
+    file = ("lake.png", lake, "image/png")
+    answer = sdk.images.edit(
+        image=[file, file] if several else file, mask=("mask.png", mask, "image/png"), prompt="a boat", **QUICK
+    )
+    assert [opened(one) for one in files(answer)] == [("PNG", (128, 64), "RGB")]
+
+
+def test_edit_stream(sdk: openai.OpenAI, lake: bytes) -> None:
+    """Edits stream under names of their own."""
+    with sdk.images.edit(image=("a.png", lake), prompt="a boat", stream=True, partial_images=1) as told:
+        assert {event.type for event in told} == {"image_edit.partial_image", "image_edit.completed"}
+
+
+@pytest.mark.filterwarnings("ignore:The 'dall-e-2' model is deprecated", "ignore::DeprecationWarning")
+def test_variation(sdk: openai.OpenAI, opened: Open, lake: bytes) -> None:
+    """Variations need no prompt."""
+    answer = sdk.images.create_variation(image=lake, n=2, size="256x256", response_format="b64_json", **QUICK)
+    assert [opened(one) for one in files(answer)] == [("PNG", (256, 256), "RGB")] * 2
+
+
+def test_models(sdk: openai.OpenAI) -> None:
+    """The models are listed, and each can be asked for by its id, or by a name that stands for it."""
+    (model,) = sdk.models.list()
+    assert sdk.models.retrieve(model.id) == model
+    assert sdk.models.retrieve("dall-e-3").id == "dall-e-3"
+    assert (model.object, model.owned_by) == ("model", "tintype")
+
+
+@pytest.mark.parametrize(
+    ("asked", "raised", "code", "param"),
+    [
+        ({"model": "nope"}, openai.NotFoundError, "model_not_found", "model"),
+        ({"n": 11}, openai.BadRequestError, "invalid_value", "n"),
+        ({"size": "99999x99999"}, openai.BadRequestError, "invalid_value", "size"),
+        ({"prompt": ""}, openai.BadRequestError, None, "prompt"),
+        ({"extra_body": {"sampler": "nope"}}, openai.BadRequestError, "invalid_value", "sampler"),
+        ({"extra_body": {"image": "aGk="}}, openai.BadRequestError, "invalid_image_file", "image"),
+    ],
+    ids=str,
+)
+def test_errors(
+    sdk: openai.OpenAI, asked: dict[str, Any], raised: type[openai.APIStatusError], code: str | None, param: str
+) -> None:
+    """What is wrong comes as the SDK's own class, with code and parameter."""
+    with pytest.raises(raised) as caught:
+        sdk.images.generate(**({"prompt": "x"} | asked))
+    assert (caught.value.code, caught.value.param) == (code, param)
+
+
+def test_azure(real: str, opened: Open) -> None:
+    """The SDK's client for Azure: `api-key`, `api-version`, and the model in the path."""
+    with openai.AzureOpenAI(azure_endpoint=real, api_key="none", api_version="2025-04-01-preview") as client:
+        answer = client.images.generate(model="gpt-image-1", prompt="a lake", size=SMALL, **QUICK)
+    assert [opened(file) for file in files(answer)] == [("PNG", (64, 64), "RGB")]
+
+
+@pytest.mark.parametrize("size", ["256x256", "1024x1024"])
+def test_aqueduct(real: str, opened: Open, size: Any) -> None:
+    """What Aqueduct does with a server behind it: this SDK, dall-e-2, two sizes, base64, no more than 60 seconds."""
+    with openai.OpenAI(base_url=f"{real}/v1", api_key="none", timeout=60) as client:
+        answer = client.images.generate(
+            model="dall-e-2", prompt="a lake", n=1, size=size, response_format="b64_json", **QUICK
+        )
+    side = int(size.partition("x")[0])
+    assert [opened(file) for file in files(answer)] == [("PNG", (side, side), "RGB")]
+    assert [one.url for one in answer.data or ()] == [None]
