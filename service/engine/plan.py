@@ -179,7 +179,7 @@ def _table(
     tokens = shape[1] * shape[2] // PATCH**2 if spec.diffusion.shift.dynamic else None
     try:
         sampler = sampler or spec.defaults.sampler
-        return _cached(spec.diffusion, steps, skipped, sampler, schedule, job.eta or 0.0, tokens)
+        return _cached(spec.diffusion, steps, skipped, sampler, schedule, job.eta, tokens)
     except InvalidSetting as error:
         raise ModelBroken(spec.name, [str(error)]) from error
     except InvalidChoice as error:
@@ -188,7 +188,7 @@ def _table(
 
 @lru_cache(maxsize=256)
 def _cached(
-    diffusion: Diffusion, steps: int, skipped: int, sampler: str, schedule: str, eta: float, tokens: int | None
+    diffusion: Diffusion, steps: int, skipped: int, sampler: str, schedule: str, eta: float | None, tokens: int | None
 ) -> tuple[Table, str, str]:
     sampler, schedule = resolve(diffusion, sampler or None, schedule or None)
     table = make_table(

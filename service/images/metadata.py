@@ -25,8 +25,14 @@ UNICODE = b"UNICODE\0"  # the character code that EXIF wants in front of the com
 SAMPLER_LABELS = {
     "ddim": "DDIM",
     "deis": "DEIS",
-    "dpmpp_2m": "DPM++ 2M",
     "ddpm": "DDPM",
+    "dpm2": "DPM2",
+    "dpm2_ancestral": "DPM2 a",
+    "dpmpp_2s": "DPM++ 2S",
+    "dpmpp_2s_ancestral": "DPM++ 2S a",
+    "dpmpp_3s": "DPM++ 3S",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_sde": "DPM++ SDE",
     "dpmpp_2m_sde": "DPM++ 2M SDE",
     "dpmpp_3m": "DPM++ 3M",
     "dpmpp_3m_sde": "DPM++ 3M SDE",
@@ -36,6 +42,7 @@ SAMPLER_LABELS = {
     "lcm": "LCM",
     "lms": "LMS",
     "plms": "PLMS",
+    "tcd": "TCD",
     "unipc": "UniPC",
 }
 

@@ -17,7 +17,8 @@ from .diffusion import Diffusion
 from .guidance import guide
 from .noise import TorchNoise
 from .prediction import Prediction
-from .samplers import SAMPLERS, make_table, resolve, samplers_for
+from .resolve import make_table, resolve
+from .samplers import SAMPLERS, samplers_for
 from .schedules import SCHEDULES
 from .shift import Shift
 from .table import Table

@@ -47,3 +47,8 @@ class InvalidSetting(InvalidChoice):
 def plain(name: str) -> str:
     """Return the one spelling of a name: `DPM++ 2M Karras` becomes `dpmpp_2m_karras`."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_")
+
+
+def squashed(name: str) -> str:
+    """Return a name by which spellings are compared: `DPM++ 2M Karras` and `dpmpp-2m_karras` are `dpmpp2mkarras`."""
+    return plain(name).replace("_", "")

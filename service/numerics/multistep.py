@@ -48,14 +48,19 @@ def lms(path: Path, *, order: int = 4) -> Table:
 
 def deis(path: Path, *, order: int = 2, lower_order_final: bool = True) -> Table:
     """DEIS: the polynomial in log rho, Zhang & Chen 2204.13902, section 3.2 (log rho-AB)."""
-    return _adams(path, np.log(path.rho), np.exp, path.orders(order, lower_order_final=lower_order_final))
+    orders = path.orders(order, lower_order_final=lower_order_final)
+    if path.sigma_to[-1] == 0:
+        orders[-1] = 1  # the last step in log rho is infinite
+    with np.errstate(divide="ignore"):
+        return _adams(path, np.log(path.rho), np.exp, orders)
 
 
 def _adams(path: Path, nodes: Floats, density: Callable[[Floats], Floats], orders: list[int]) -> Table:
     """Integrate the polynomial through (nodes_{i-k+1..i}, noise) over each step; density is drho / dnode."""
-    b = np.zeros((len(path), max(orders)))
+    rho, b = path.rho, np.zeros((len(path), max(orders)))
     for i, k in enumerate(orders):
-        b[i, :k] = path.alpha_to[i] * _integrals(nodes[i - k + 1 : i + 1][::-1], nodes[i + 1], density)
+        known = nodes[i - k + 1 : i + 1][::-1]
+        b[i, :k] = path.alpha_to[i] * (_integrals(known, nodes[i + 1], density) if k > 1 else rho[i + 1] - rho[i])
     return path.table(path.noise, path.alpha_to / path.alpha, b)
 
 

@@ -7,15 +7,26 @@ In this form DDIM, Euler on k-diffusion's ODE and Euler on a flow are one formul
 import numpy as np
 
 from .path import Path
-from .table import Table
+from .table import Floats, Table
 
 
 def ddim(path: Path, *, eta: float = 0.0) -> Table:
     """DDIM: Song, Meng & Ermon 2010.02502, eq. 12 and 16; eta 0 is deterministic, 1 is DDPM."""
     alpha, sigma, alpha_to, sigma_to = path.alpha, path.sigma, path.alpha_to, path.sigma_to
-    std = eta * sigma_to * np.sqrt(1 - (sigma_to * alpha / (alpha_to * sigma)) ** 2) if eta else 0 * sigma
-    a = np.sqrt(sigma_to**2 - std**2) / sigma
-    return path.table(path.denoised, a, alpha_to - a * alpha, std)
+    return _renoised(path, eta * sigma_to * np.sqrt(np.maximum(1 - (sigma_to * alpha / (alpha_to * sigma)) ** 2, 0)))
+
+
+def tcd(path: Path, *, eta: float = 0.3) -> Table:
+    """TCD: Zheng et al. 2402.19159, alg. 4; eta is its gamma.
+
+    Each step jumps to timestep s = floor((1 - eta) t'), below its goal t'; each but the last is noised up from there.
+    """
+    assert path.trained is not None, "tcd_layout knows the trained levels"  # noqa: S101
+    goals = np.append(path.timesteps[1:], 0.0)
+    alpha_s = 1 / np.hypot(1, path.trained[np.floor((1 - eta) * goals).astype(int)])
+    std = np.sqrt(np.maximum(1 - (path.alpha_to / alpha_s) ** 2, 0))
+    std[-1] = 0.0
+    return _renoised(path, std)
 
 
 def euler(path: Path) -> Table:
@@ -26,6 +37,16 @@ def euler(path: Path) -> Table:
 def euler_ancestral(path: Path) -> Table:
     """Euler down to sigma_down, then fresh noise back up to the next sigma: k-diffusion's `sample_euler_ancestral`."""
     return ddim(path, eta=1.0)
+
+
+def flow_ancestral(path: Path) -> Table:
+    """Euler down to sigma_down = sigma'^2 / sigma on a flow, then fresh noise: ancestral sampling of rectified flows.
+
+    As ComfyUI's `sample_euler_ancestral_RF` and diffusers' LTXEulerAncestralRFScheduler with eta 1.
+    """
+    down = path.sigma_to**2 / path.sigma
+    keep = down * path.alpha_to / (1 - down)
+    return _renoised(path, np.sqrt(np.maximum(path.sigma_to**2 - keep**2, 0)))
 
 
 def ddpm(path: Path) -> Table:
@@ -42,17 +63,7 @@ def lcm(path: Path, *, timestep_scaling: float = 10.0) -> Table:
     return path.table(path.denoised, path.alpha_to * skip, path.alpha_to * np.sqrt(1 - skip), path.sigma_to)
 
 
-def heun(path: Path) -> Table:
-    """Heun's rule, two calls a step but one for the last: Karras et al. 2206.00364, alg. 1 without churn.
-
-    In y = x / alpha and rho = sigma / alpha the ODE is dy/drho = noise, which is what the history holds.
-    The second call of a step takes the first one's half back, and lands on the same point.
-    """
-    rho, steps = path.rho, len(path)
-    calls = path.visit([i // 2 for i in range(1, 2 * steps)])
-    a, b = np.ones(len(calls)), np.zeros((len(calls), 2))
-    h = np.diff(rho)
-    b[0::2, 0] = path.alpha_to * h
-    a[0::2] = path.alpha_to / path.alpha
-    b[1::2] = path.alpha_to[:-1, None] * h[:-1, None] / 2 * [1, -1]
-    return calls.table(calls.noise, a, b)
+def _renoised(path: Path, std: Floats) -> Table:
+    """Join the columns of a sampler that adds fresh noise of deviation `std` [n] in each step."""
+    a = np.sqrt(np.maximum(path.sigma_to**2 - std**2, 0)) / path.sigma
+    return path.table(path.denoised, a, path.alpha_to - a * path.alpha, std)

@@ -4,7 +4,7 @@ It is all that a sampler knows. A sampler turns it into the columns a, b, d of a
 holds is its own choice: `denoised` (x0), `noise`, or `output` (whatever the network says).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -31,6 +31,8 @@ class Path:
     init: float = 1.0
     skipped: int = 0
     """Steps left out before the first point (image-to-image)."""
+    trained: Floats | None = None
+    """[T] noise to signal at every trained timestep, rising; None where only the points are known."""
 
     @classmethod
     def through(
@@ -74,17 +76,38 @@ class Path:
         short = lower_order_final and n + self.skipped < SHORT
         return [min(order, i + 1, n - i if short else order) for i in range(n)]
 
-    def visit(self, calls: list[int]) -> "Path":
+    def visit(self, calls: list[int]) -> Self:
         """Return the path that calls the model at these points, in this order."""
         return self._points(np.array(calls), self.skipped)
 
-    def tail(self, start: int) -> "Path":
+    def tail(self, start: int) -> Self:
         """Return the path without its first `start` points."""
         return self._points(np.arange(start, len(self)), self.skipped + start)
 
-    def _points(self, i: NDArray[np.intp], skipped: int) -> "Path":
-        t, alpha, sigma = self.timesteps[i], self.alpha[i], self.sigma[i]
-        return Path(t, alpha, sigma, self.alpha_to[i], self.sigma_to[i], self.prediction, self.init, skipped)
+    def halted(self, rho: Floats) -> Self:
+        """Return the path of 2n - 1 calls that halts once on each step but the last: at noise to signal `rho` [n - 1].
+
+        Diffusions only, where alpha^2 + sigma^2 = 1.
+        """
+        alpha = 1 / np.hypot(1, rho)
+        return replace(
+            self,
+            timesteps=woven(self.timesteps, self._times(rho)),
+            alpha=woven(self.alpha, alpha),
+            sigma=woven(self.sigma, rho * alpha),
+            alpha_to=woven(np.append(alpha, self.alpha_to[-1]), self.alpha_to[:-1]),
+            sigma_to=woven(np.append(rho * alpha, self.sigma_to[-1]), self.sigma_to[:-1]),
+        )
+
+    def _times(self, rho: Floats) -> Floats:
+        """Return the fractional timesteps of levels, interpolated between the trained ones or else the points."""
+        if self.trained is not None:
+            return timesteps_of(rho, self.trained)
+        return np.interp(np.log(rho), np.log(self.rho[-2::-1]), self.timesteps[::-1])
+
+    def _points(self, i: NDArray[np.intp], skipped: int) -> Self:
+        columns = ("timesteps", "alpha", "sigma", "alpha_to", "sigma_to")
+        return replace(self, skipped=skipped, **{name: getattr(self, name)[i] for name in columns})
 
     def table(self, history: Pair, a: Floats, b: Floats, d: Floats | None = None) -> Table:
         """Join the sampler's columns with the path's own; b is [n] or [n, K], and no d means no fresh noise."""
@@ -101,3 +124,16 @@ class Path:
             sigmas=np.append(self.sigma, self.sigma_to[-1]),
             init=self.init,
         )
+
+
+def timesteps_of(levels: Floats, trained: Floats) -> Floats:
+    """Return the fractional timesteps whose trained levels [T] these are, interpolated in log sigma."""
+    logs = np.log(trained.astype(np.float32))  # where a result is cut to an integer, this rounding decides
+    return np.interp(np.log(levels), logs, np.arange(len(trained)))
+
+
+def woven(points: Floats, between: Floats) -> Floats:
+    """Return points [n] with what lies between them [n - 1]: 2n - 1 values."""
+    both = np.empty(len(points) + len(between))
+    both[0::2], both[1::2] = points, between
+    return both

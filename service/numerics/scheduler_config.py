@@ -26,6 +26,10 @@ class SchedulerClass:
 
     sampler: Callable[[Config], str]
     usual: Config = field(default_factory=dict)
+    clips: tuple[str, ...] = ()
+    """The settings that change x0 by more than a factor, as far as the class reads them."""
+    flow: bool = False
+    """Whether it samples flows only; others do where `use_flow_sigmas` says so."""
 
 
 def _always(sampler: str) -> Callable[[Config], str]:
@@ -33,30 +37,56 @@ def _always(sampler: str) -> Callable[[Config], str]:
 
 
 def _dpmpp(config: Config) -> str:
-    kinds = {"dpmsolver++": "", "sde-dpmsolver++": "_sde"}
+    kinds = {"dpmsolver++": "", "sde-dpmsolver++": "_sde", "deis": ""}
     kind = kinds[_one_of(config, "algorithm_type", kinds, "dpmsolver++")]
-    return f"dpmpp_{_one_of(config, 'solver_order', (2, 3), 2)}m{kind}"
+    order = _one_of(config, "solver_order", (1, 2, 3) if not kind else (2, 3), 2)
+    return f"dpmpp_{order}m{kind}" if order > 1 else "dpmpp_1s"
+
+
+def _dpmpp_single(config: Config) -> str:
+    _one_of(config, "algorithm_type", ("dpmsolver++", "deis"), "dpmsolver++")
+    return f"dpmpp_{_one_of(config, 'solver_order', (1, 2, 3), 2)}s"
 
 
 def _flow(config: Config) -> str:
     return "lcm" if config.get("stochastic_sampling") else "euler"
 
 
+def _flow_ancestral(config: Config) -> str:
+    _one_of(config, "eta", (1, 1.0), 1.0)
+    _one_of(config, "s_noise", (1, 1.0), 1.0)
+    return "euler_ancestral"
+
+
 LATENT_BETAS = {"beta_start": 0.00085, "beta_end": 0.012}
+SCALED = {**LATENT_BETAS, "beta_schedule": "scaled_linear"}
+CLIPPED = {"clip_sample": True}
+CLIP = ("clip_sample", "thresholding")
+THRESHOLD = ("thresholding",)
 
 CLASSES: dict[str, SchedulerClass] = {
-    "DDIMScheduler": SchedulerClass(_always("ddim"), {"clip_sample": True}),
-    "DDPMScheduler": SchedulerClass(_always("ddpm"), {"clip_sample": True}),
+    "DDIMScheduler": SchedulerClass(_always("ddim"), CLIPPED, CLIP),
+    "DDIMParallelScheduler": SchedulerClass(_always("ddim"), CLIPPED, CLIP),
+    "DDPMScheduler": SchedulerClass(_always("ddpm"), CLIPPED, CLIP),
+    "DDPMParallelScheduler": SchedulerClass(_always("ddpm"), CLIPPED, CLIP),
     "PNDMScheduler": SchedulerClass(_always("plms"), {"skip_prk_steps": False}),
-    "LCMScheduler": SchedulerClass(_always("lcm"), {**LATENT_BETAS, "beta_schedule": "scaled_linear"}),
+    "LCMScheduler": SchedulerClass(_always("lcm"), SCALED, CLIP),
+    "TCDScheduler": SchedulerClass(_always("tcd"), SCALED),
     "EulerDiscreteScheduler": SchedulerClass(_always("euler")),
     "EulerAncestralDiscreteScheduler": SchedulerClass(_always("euler_ancestral")),
-    "HeunDiscreteScheduler": SchedulerClass(_always("heun"), LATENT_BETAS),
+    "HeunDiscreteScheduler": SchedulerClass(_always("heun"), LATENT_BETAS, ("clip_sample",)),
     "LMSDiscreteScheduler": SchedulerClass(_always("lms")),
-    "DPMSolverMultistepScheduler": SchedulerClass(_dpmpp),
-    "DEISMultistepScheduler": SchedulerClass(_always("deis")),
-    "UniPCMultistepScheduler": SchedulerClass(_always("unipc")),
-    "FlowMatchEulerDiscreteScheduler": SchedulerClass(_flow),
+    "KDPM2DiscreteScheduler": SchedulerClass(_always("dpm2"), LATENT_BETAS),
+    "KDPM2AncestralDiscreteScheduler": SchedulerClass(_always("dpm2_ancestral"), LATENT_BETAS),
+    "DPMSolverMultistepScheduler": SchedulerClass(_dpmpp, clips=THRESHOLD),
+    "DPMSolverSinglestepScheduler": SchedulerClass(_dpmpp_single, clips=THRESHOLD),
+    "DPMSolverSDEScheduler": SchedulerClass(_always("dpmpp_sde"), LATENT_BETAS),
+    "DEISMultistepScheduler": SchedulerClass(_always("deis"), clips=THRESHOLD),
+    "UniPCMultistepScheduler": SchedulerClass(_always("unipc"), clips=THRESHOLD),
+    "FlowMatchEulerDiscreteScheduler": SchedulerClass(_flow, flow=True),
+    "FlowMatchHeunDiscreteScheduler": SchedulerClass(_always("heun"), flow=True),
+    "FlowMatchLCMScheduler": SchedulerClass(_always("lcm"), flow=True),
+    "LTXEulerAncestralRFScheduler": SchedulerClass(_flow_ancestral, flow=True),
 }
 
 PREDICTIONS = {
@@ -73,8 +103,8 @@ SCHEDULE_FLAGS = {
 }
 
 ONLY: dict[str, tuple[Any, ...]] = {
-    "thresholding": (False,),
-    "clip_sample": (False,),
+    "thresholding": (False, None),
+    "clip_sample": (False, None),
     "skip_prk_steps": (True,),
     "predict_x0": (True,),
     "interpolation_type": ("linear",),
@@ -100,7 +130,17 @@ READ = {
     *("base_image_seq_len", "max_image_seq_len", "shift_terminal", *SCHEDULE_FLAGS),
 }
 
-IDLE = {"dynamic_thresholding_ratio", "clip_sample_range", "sample_max_value", "s_churn", "s_noise", "s_tmin", "s_tmax"}
+IDLE = {
+    "dynamic_thresholding_ratio",
+    "clip_sample_range",
+    "sample_max_value",
+    "s_churn",
+    "s_noise",
+    "s_tmin",
+    "s_tmax",
+    "eta",
+    "upscale_mode",
+}
 """Settings without effect as long as those above have the values that can be followed."""
 
 
@@ -114,8 +154,8 @@ def read(config: Config) -> dict[str, Any]:
     if name not in CLASSES:
         raise InvalidSetting("_class_name", name, f"is not supported; supported are {', '.join(sorted(CLASSES))}")
     config = {**CLASSES[name].usual, **config}
-    _refuse(config)
-    flow = name.startswith("FlowMatch") or bool(config.get("use_flow_sigmas"))
+    _refuse(config, CLASSES[name].clips)
+    flow = CLASSES[name].flow or bool(config.get("use_flow_sigmas"))
     prediction = Prediction.FLOW if flow else PREDICTIONS[_one_of(config, "prediction_type", PREDICTIONS, "epsilon")]
     return {
         "prediction": prediction,
@@ -135,9 +175,11 @@ def read(config: Config) -> dict[str, Any]:
     }
 
 
-def _refuse(config: Config) -> None:
+def _refuse(config: Config, clips: Collection[str]) -> None:
     known = READ | IDLE | ONLY.keys()
     for key, value in config.items():
+        if key in CLIP and key not in clips:
+            continue  # left over from another class: this one does not read it
         if key in ONLY and value not in ONLY[key]:
             right = " or ".join(repr(v) for v in ONLY[key])
             raise InvalidSetting(key, value, f"can't be followed; here it must be {right}")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .choices import plain
+from .choices import squashed
 from .table import Floats
 
 Schedule = Callable[[Floats, float, float], Floats]
@@ -41,6 +41,27 @@ def beta(own: Floats, low: float, high: float) -> Floats:
     return np.append(low + quantiles * (high - low), 0.0)
 
 
+def linear_quadratic(own: Floats, low: float, high: float) -> Floats:  # noqa: ARG001 - ends in 0
+    """Fall linearly to 0.975 in half of the steps, then as a parabola: Mochi's, as in diffusers and ComfyUI."""
+    n, threshold = len(own), 0.025
+    if n == 1:
+        return np.array([high, 0.0])
+    linear = n // 2
+    rest = n - linear
+    surplus = linear - threshold * n
+    bend = surplus / (linear * rest**2)
+    slope = threshold / linear - 2 * surplus / rest**2
+    i = np.arange(n + 1)
+    done = np.where(i < linear, threshold * i / linear, bend * i**2 + slope * i + bend * linear**2)
+    done[-1] = 1.0
+    return np.asarray(high * (1 - done))
+
+
+def kl_optimal(own: Floats, low: float, high: float) -> Floats:
+    """Spread arctan sigma evenly: Sabour et al. 2404.14507, section 4, where the data is N(0, 1)."""
+    return np.append(np.tan(np.linspace(math.atan(high), math.atan(low), len(own))), 0.0)
+
+
 def beta_quantiles(q: Floats, a: float) -> Floats:
     """Return the q-quantiles [n] of Beta(a, a), by bisection to float64's precision."""
     target = np.minimum(q, 1 - q)  # the density is symmetric: look in the lower half
@@ -63,16 +84,32 @@ def _beta_cdf(x: Floats, a: float) -> Floats:
 
 SCHEDULES: dict[str, Schedule] = {
     "normal": normal,
+    "simple": normal,  # its own timesteps, see SPACINGS
+    "sgm_uniform": normal,
     "karras": karras,
     "exponential": exponential,
     "lu": exponential,  # differs from exponential only in how timesteps are rounded
     "beta": beta,
+    "kl_optimal": kl_optimal,
+    "linear_quadratic": linear_quadratic,
 }
 
-ALIASES = {"simple": "normal", "uniform": "normal", "lu_lambdas": "lu"}
+SPACINGS = {"simple": "simple", "sgm_uniform": "uniform"}
+"""Schedules that are a choice of timesteps: ComfyUI's, whatever the model's own spacing."""
+
+ALIASES = {"uniform": "normal", "lu_lambdas": "lu", "polyexponential": "exponential"}
+ALIASES |= {f"use_{name}_sigmas": name for name in ("karras", "exponential", "beta")}
+
+_NAMES = {squashed(known): name for known, name in ({name: name for name in SCHEDULES} | ALIASES).items()}
 
 
-def schedule_name(name: str) -> str | None:
+def schedule_name(typed: str) -> str | None:
     """Return the table's name for what somebody typed, or None."""
-    name = ALIASES.get(plain(name), plain(name))
-    return name if name in SCHEDULES else None
+    return _NAMES.get(squashed(typed))
+
+
+def split_schedule(typed: str) -> tuple[str, str | None]:
+    """Return a squashed name without the schedule that it ends in, and that schedule."""
+    name = squashed(typed)
+    ends = [known for known in _NAMES if name.endswith(known)]
+    return (name.removesuffix(max(ends, key=len)), _NAMES[max(ends, key=len)]) if ends else (name, None)

@@ -28,7 +28,7 @@ def unipc(
     a, b = path.sigma_to / path.sigma, np.zeros((n, order + 1))
     for i, k in enumerate(orders):
         b[i, :k] = _predictor(lambdas, i, k, bh1=bh1)[1:] * path.alpha_to[i]
-        if i and i - 1 not in disable_corrector:
+        if i and i - 1 + path.skipped not in disable_corrector:
             last = orders[i - 1]
             change = _corrector(lambdas, i - 1, last, bh1=bh1) - _predictor(lambdas, i - 1, last, bh1=bh1)
             b[i, : last + 1] += a[i] * change * path.alpha_to[i - 1]

@@ -73,6 +73,30 @@ CASES: dict[str, list[Settings]] = {
         {**V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
         {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"},
     ],
+    "DPMSolverSinglestep": [
+        *both(),
+        *both(solver_order=1),
+        *both(solver_order=3),
+        *both(solver_type="heun"),
+        *both(solver_order=3, solver_type="heun"),
+        *both(use_karras_sigmas=True),
+        *both(final_sigmas_type="sigma_min"),
+        *both(solver_order=3, final_sigmas_type="sigma_min", lower_order_final=True),
+        {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"},
+    ],
+    "TCD": both(),
+    "KDPM2Discrete": [
+        *spaced(steps_offset=1),
+        *both(use_karras_sigmas=True),
+        *both(use_exponential_sigmas=True),
+        *both(use_beta_sigmas=True),
+    ],
+    "KDPM2AncestralDiscrete": [
+        *spaced(steps_offset=1),
+        *both(use_karras_sigmas=True),
+        *both(use_exponential_sigmas=True),
+        *both(use_beta_sigmas=True),
+    ],
     "DEISMultistep": [*both(solver_order=1), *both(), *both(solver_order=3), *both(use_karras_sigmas=True)],
     "UniPCMultistep": [
         *both(solver_order=1),
@@ -85,6 +109,9 @@ CASES: dict[str, list[Settings]] = {
         {"use_flow_sigmas": True, "flow_shift": 3.0, "prediction_type": "flow_prediction"},
         {**V, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
     ],
+    "FlowMatchHeunDiscrete": [{}, {"shift": 3.0}],
+    "FlowMatchLCM": [{"shift": 3.0}, {"shift": 3.0, "use_karras_sigmas": True}, {"use_dynamic_shifting": True}],
+    "LTXEulerAncestralRF": [{}],
     "FlowMatchEulerDiscrete": [
         {"shift": 3.0},
         {"shift": 3.0, "stochastic_sampling": True},
@@ -103,13 +130,13 @@ TOLERANCE = {
     "EulerDiscrete-zero_snr": 1e-5,
     "EulerAncestralDiscrete-zero_snr": 1e-4,
 }
-K_DIFFUSION = ("Euler", "Heun", "LMS")
+K_DIFFUSION = ("Euler", "Heun", "LMS", "KDPM2")
 
 
 def cases() -> Iterator[Any]:
     for name, settings in CASES.items():
         for setting, steps in product(settings, STEPS.get(name, (8, 20))):
-            config = setting if name.startswith("Flow") or "beta_schedule" in setting else {**SD, **setting}
+            config = setting if name.startswith(("Flow", "LTX")) or "beta_schedule" in setting else {**SD, **setting}
             label = "-".join(str(v) if not isinstance(v, bool) else k for k, v in setting.items() if v)
             yield pytest.param(name, config, steps, id=f"{name}-{label}-{steps}")
 
@@ -148,7 +175,9 @@ def run_table(table: Table, start: Floats, noises: Floats) -> Floats:
     return np.array(states)
 
 
-def compare(name: str, config: Settings, steps: int, monkeypatch: pytest.MonkeyPatch, eta: float = 0.0) -> float:
+def compare(
+    name: str, config: Settings, steps: int, monkeypatch: pytest.MonkeyPatch, eta: float | None = None
+) -> float:
     diffusers = pytest.importorskip("diffusers")
     if name == "LMSDiscrete" or "use_beta_sigmas" in config:
         pytest.importorskip("scipy")
@@ -161,12 +190,12 @@ def compare(name: str, config: Settings, steps: int, monkeypatch: pytest.MonkeyP
     table = make_table(diffusion, steps, image_tokens=tokens, eta=eta)
     assert len(table) == len(scheduler.timesteps)
     np.testing.assert_allclose(table.timesteps, scheduler.timesteps.double().numpy(), atol=1e-4)
-    frame = table.alphas if name.startswith(K_DIFFUSION) else np.ones(steps + 2)
+    frame = table.alphas if name.startswith(K_DIFFUSION) else np.ones(len(table) + 1)
     init = float(getattr(scheduler, "init_noise_sigma", 1.0)) * frame[0]
     assert table.init == pytest.approx(init, rel=1e-6)
     start = np.random.default_rng(3).standard_normal((5, 6)) * table.init
     noises = np.random.default_rng(2).standard_normal((len(table), 5, 6))
-    theirs = run_diffusers(scheduler, start, noises, monkeypatch, frame, {"eta": eta} if eta else {})
+    theirs = run_diffusers(scheduler, start, noises, monkeypatch, frame, {"eta": eta} if eta is not None else {})
     ours = run_table(table, start, noises)
     error = np.abs(ours - theirs).max(axis=(1, 2)) / np.maximum(1, np.abs(theirs).max(axis=(1, 2)))
     return float(error.max())

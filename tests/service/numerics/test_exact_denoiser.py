@@ -5,6 +5,7 @@ E[x0 | x] = MU + alpha S^2 / (alpha^2 S^2 + sigma^2) (x - alpha MU), and along t
 variance of stochastic samplers are propagated exactly: the limit of infinitely many seeds.
 """
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -14,9 +15,18 @@ import pytest
 from tintype.service.numerics import Diffusion, Prediction, Table, make_table, samplers_for
 from tintype.service.numerics.dpmpp import dpmpp
 from tintype.service.numerics.multistep import deis, lms, plms
-from tintype.service.numerics.onestep import ddim, euler_ancestral, heun
+from tintype.service.numerics.onestep import ddim, euler_ancestral, flow_ancestral
 from tintype.service.numerics.path import Path
+from tintype.service.numerics.singlestep import dpmpp_single
 from tintype.service.numerics.table import Floats
+from tintype.service.numerics.twocall import (
+    dpm2,
+    dpm2_ancestral,
+    dpmpp_2s_ancestral,
+    dpmpp_sde,
+    flow_heun,
+    heun,
+)
 from tintype.service.numerics.unipc import unipc
 
 MU, S = 0.3, 0.7
@@ -86,7 +96,7 @@ def smooth_path(n: int, prediction: Prediction = Prediction.EPSILON) -> Path:
     return Path.through(np.linspace(999, 0, n), alphas, sigmas, prediction)
 
 
-def slope(solve: Solve, coarse: int = 64) -> float:
+def slope(solve: Solve, coarse: int = 60) -> float:
     """The order of convergence, from two runs of which one has twice the steps."""
     first, second = (error(solve(smooth_path(n))) for n in (coarse, 2 * coarse))
     return float(np.log2(first / second))
@@ -102,6 +112,11 @@ ORDERS: dict[str, tuple[Solve, float]] = {
     "dpmpp 1": (partial(dpmpp, order=1), 1),
     "dpmpp 2": (partial(dpmpp, order=2), 2),
     "dpmpp 2 heun": (partial(dpmpp, order=2, heun=True), 2),
+    "dpm2": (dpm2, 2),
+    "dpmpp 2s": (partial(dpmpp_single, order=2), 2),
+    "dpmpp 2s heun": (partial(dpmpp_single, order=2, heun=True), 2),
+    "dpmpp 3s": (partial(dpmpp_single, order=3), 3),
+    "dpmpp 3s heun": (partial(dpmpp_single, order=3, heun=True), 3),
     "unipc 1": (partial(unipc, order=1, lower_order_final=False), 2),  # the corrector adds one
     "unipc 2": (partial(unipc, order=2, lower_order_final=False), 3),
     "unipc 2 bh1": (partial(unipc, order=2, bh1=True, lower_order_final=False), 3),
@@ -181,11 +196,13 @@ CONFIGS = {
     },
 }
 DIFFUSIONS = {
-    name: Diffusion.from_config({"_class_name": "DDIMScheduler", "clip_sample": False, **config})
+    name: Diffusion.from_config(
+        {"_class_name": "DDIMScheduler", "clip_sample": False, "original_inference_steps": 250, **config}
+    )
     for name, config in CONFIGS.items()
 }
 DIFFUSIONS["flow"] = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
-LANDS_ELSEWHERE = {"deis": 0.03, "plms": 0.03}  # they stop on the lowest trained level
+LANDS_ELSEWHERE = {"deis": 0.03, "plms": 0.03, "tcd": 0.03}  # they stop on the lowest trained level
 
 
 PAIRS = [(kind, name) for kind, diffusion in DIFFUSIONS.items() for name in samplers_for(diffusion)]
@@ -205,36 +222,47 @@ def test_reaches_the_data(kind: str, name: str) -> None:
     assert np.sqrt(variance) == pytest.approx(S, abs=0.03 + LANDS_ELSEWHERE.get(name, 0))
 
 
-@pytest.mark.parametrize(
-    "solve", [partial(ddim, eta=1.0), euler_ancestral, partial(dpmpp, sde=True), partial(dpmpp, order=3, sde=True)]
-)
-def test_stochastic_samplers_keep_the_law(solve: Solve) -> None:
-    """Fresh noise replaces exactly what was taken away: mean and variance converge to those of the noised data."""
-    errors = []
-    for n in (20, 40, 80):
-        path = smooth_path(n)
-        table = solve(path)
-        a, s = table.alphas[0], table.sigmas[0]
-        basis = np.eye(n + 2)
-        start = a * MU * basis[0] + np.sqrt(a**2 * S**2 + s**2) * basis[1]
-        end = run(table, Prediction.EPSILON, start, basis[0], basis[2:])
-        a, s = table.alphas[-1], table.sigmas[-1]
-        assert end[0] == pytest.approx(a * MU, abs=1e-9)
-        errors.append(abs((end[1:] ** 2).sum() - (a**2 * S**2 + s**2)))
-    assert errors[0] > 1.8 * errors[1] > 1.8**2 * errors[2]
+def error_of_law(table: Table, prediction: Prediction) -> float:
+    """The error of the variance over all seeds, from data noised to the first level; the mean has none."""
+    (a, a_to), (s, s_to) = table.alphas[[0, -1]], table.sigmas[[0, -1]]
+    basis = np.eye(len(table) + 2)
+    start = a * MU * basis[0] + np.sqrt(a**2 * S**2 + s**2) * basis[1]
+    end = run(table, prediction, start, basis[0], basis[2:])
+    assert end[0] == pytest.approx(a_to * MU, abs=1e-9)
+    return float(abs((end[1:] ** 2).sum() - (a_to**2 * S**2 + s_to**2)))
+
+
+LAWS: dict[str, tuple[Solve, Prediction, int]] = {
+    "ddim eta 1": (partial(ddim, eta=1.0), Prediction.EPSILON, 1),
+    "euler ancestral": (euler_ancestral, Prediction.EPSILON, 1),
+    "euler ancestral, flow": (flow_ancestral, Prediction.FLOW, 1),
+    "dpm2 ancestral": (dpm2_ancestral, Prediction.EPSILON, 2),
+    "dpmpp 2s ancestral": (dpmpp_2s_ancestral, Prediction.EPSILON, 2),
+    "dpmpp sde": (dpmpp_sde, Prediction.EPSILON, 2),
+    "dpmpp 2m sde": (partial(dpmpp, sde=True), Prediction.EPSILON, 2),
+    "dpmpp 2m sde heun": (partial(dpmpp, sde=True, heun=True), Prediction.EPSILON, 2),
+    "dpmpp 3m sde": (partial(dpmpp, order=3, sde=True), Prediction.EPSILON, 2),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_stochastic_samplers_keep_the_law(name: str) -> None:
+    """Fresh noise replaces what was taken away: mean and variance converge to the data's, with the sampler's order."""
+    solve, prediction, order = LAWS[name]
+    first, second = (error_of_law(solve(smooth_path(n, prediction)), prediction) for n in (80, 160))
+    assert order - 0.25 < np.log2(first / second) < order + 0.75
+
+
+def test_heun_on_a_flow() -> None:
+    """In a flow's own time Heun's rule is of second order too."""
+    errors = [error(flow_heun(smooth_path(n, Prediction.FLOW)), Prediction.FLOW) for n in (64, 128)]
+    assert 1.75 < np.log2(errors[0] / errors[1]) < 2.75
 
 
 def test_second_order_sde_is_more_exact_than_first() -> None:
     """The SDE solver's second order is worth having: a tenth of the first order's error in the variance."""
-    table_of = [partial(dpmpp, order=k, sde=True)(smooth_path(40)) for k in (1, 2)]
-    errors = []
-    for table in table_of:
-        basis = np.eye(42)
-        a, s = table.alphas[[0, -1]], table.sigmas[[0, -1]]
-        start = np.sqrt(a[0] ** 2 * S**2 + s[0] ** 2) * basis[1] + a[0] * MU * basis[0]
-        end = run(table, Prediction.EPSILON, start, basis[0], basis[2:])
-        errors.append(abs((end[1:] ** 2).sum() - (a[1] ** 2 * S**2 + s[1] ** 2)))
-    assert errors[1] < errors[0] / 10
+    first, second = (error_of_law(dpmpp(smooth_path(40), order=k, sde=True), Prediction.EPSILON) for k in (1, 2))
+    assert second < first / 10
 
 
 def sample_dpmpp_3m_sde(rho: Floats, x: float, noises: Floats) -> float:
@@ -266,3 +294,48 @@ def test_third_order_sde_is_k_diffusions() -> None:
     ours = run(table, Prediction.EPSILON, np.array([x]), np.ones(1), noises)
     theirs = sample_dpmpp_3m_sde(rho, x / path.alpha[0], noises)
     assert ours[0] / path.alpha_to[-1] == pytest.approx(theirs, rel=1e-12)
+
+
+def sample_two_calls(name: str, rho: Floats, x: float, noises: Floats) -> float:
+    """k-diffusion's loops `sample_dpm_2_ancestral` and `sample_dpmpp_2s_ancestral`, eta = 1; rho is its sigmas."""
+    for i, (sigma, to) in enumerate(itertools.pairwise(rho)):
+        denoised = float(posterior_mean(np.array([x]), 1.0, sigma, np.ones(1))[0])
+        up = np.sqrt(to**2 * (sigma**2 - to**2) / sigma**2)
+        down = np.sqrt(to**2 - up**2)
+        slope = (x - denoised) / sigma
+        if i == len(rho) - 2:
+            return float(x + slope * (to - sigma))
+        middle = np.exp((np.log(sigma) + np.log(down)) / 2)
+        halfway = x + slope * (middle - sigma)
+        again = float(posterior_mean(np.array([halfway]), 1.0, middle, np.ones(1))[0])
+        if name == "dpm_2":
+            x = x + (halfway - again) / middle * (down - sigma) + noises[2 * i + 1] * up
+        else:
+            x = down / sigma * x - np.expm1(np.log(down / sigma)) * again + noises[2 * i + 1] * up
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("name", "solve"), [("dpm_2", dpm2_ancestral), ("dpmpp_2s", dpmpp_2s_ancestral)])
+def test_ancestral_two_calls_are_k_diffusions(name: str, solve: Solve) -> None:
+    """The ancestral samplers of two calls are k-diffusion's, step by step."""
+    path = smooth_path(12)
+    noises = np.random.default_rng(0).standard_normal(23)
+    table = solve(path)
+    ours = run(table, Prediction.EPSILON, np.array([1.3]), np.ones(1), noises)
+    theirs = sample_two_calls(name, path.rho, 1.3 / path.alpha[0], noises)
+    assert ours[0] / path.alpha_to[-1] == pytest.approx(theirs, rel=1e-12)
+
+
+def test_sde_of_two_calls_has_k_diffusions_step() -> None:
+    """Without noise a step is that of `sample_dpmpp_sde`; with it, the variance it adds is that sampler's too."""
+    path = smooth_path(6)
+    table = dpmpp_sde(path)
+    rho, x = path.rho, 1.7
+    denoised, again = 0.4, -0.9  # what the two calls say
+    half = table.a[0] * x + table.b[0, 0] * denoised
+    ours = table.a[1] * half + table.b[1] @ [again, denoised]
+    h = np.log(rho[0] / rho[1])
+    theirs = np.exp(-2 * h) * x / path.alpha[0] - np.expm1(-2 * h) * again
+    assert ours / path.alpha_to[0] == pytest.approx(theirs, rel=1e-12)
+    spread = np.hypot(table.a[1] * table.d[0], table.d[1]) / path.alpha_to[0]
+    assert spread == pytest.approx(rho[1] * np.sqrt(-np.expm1(-2 * h)), rel=1e-12)

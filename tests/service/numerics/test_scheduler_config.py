@@ -109,10 +109,8 @@ def test_schedule_flags(flag: str, schedule: str) -> None:
 
 
 REFUSED = [
-    ("_class_name", "EDMEulerScheduler", "supported are DDIMScheduler"),
+    ("_class_name", "RePaintScheduler", "supported are DDIMParallelScheduler, "),
     ("_class_name", None, "supported are"),
-    ("clip_sample", True, "must be False"),
-    ("thresholding", True, "must be False"),
     ("skip_prk_steps", False, "must be True"),
     ("prediction_type", "velocity", "must be one of 'epsilon', 'v_prediction', 'sample'"),
     ("beta_schedule", "sigmoid", "'linear' or 'scaled_linear' or 'squaredcos_cap_v2'"),
@@ -139,6 +137,33 @@ def test_clipping_by_default_is_refused_too() -> None:
     """DDIM's class clips unless told not to: a file that leaves it out means it."""
     with pytest.raises(InvalidSetting, match="clip_sample True can't be followed"):
         read({"_class_name": "DDIMScheduler"})
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("DDIMScheduler", "clip_sample"), ("LCMScheduler", "clip_sample"), ("UniPCMultistepScheduler", "thresholding")],
+)
+def test_clipping_is_refused_where_it_is_read(name: str, key: str) -> None:
+    """What is not linear is refused by the class that does it; left over from another class, it means nothing."""
+    with pytest.raises(InvalidSetting, match="must be False"):
+        read({"_class_name": name, key: True})
+    assert read({"_class_name": "EulerDiscreteScheduler", key: True}).sampler == "euler"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sampler"),
+    [
+        ("DPMSolverSinglestepScheduler", {"solver_order": 3}, "dpmpp_3s"),
+        ("DPMSolverMultistepScheduler", {"solver_order": 1}, "dpmpp_1s"),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "deis"}, "dpmpp_2m"),
+        ("DPMSolverSDEScheduler", {}, "dpmpp_sde"),
+        ("TCDScheduler", {}, "tcd"),
+        ("FlowMatchLCMScheduler", {"upscale_mode": "bicubic"}, "lcm"),
+    ],
+)
+def test_class_names(name: str, settings: dict[str, Any], sampler: str) -> None:
+    """Each of diffusers' classes is a sampler here."""
+    assert read({"_class_name": name, **settings}).sampler == sampler
 
 
 def test_two_schedules_are_refused() -> None:

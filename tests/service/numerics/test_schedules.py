@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service.numerics import SCHEDULES
-from tintype.service.numerics.schedules import beta_quantiles, exponential, karras, normal
+from tintype.service.numerics.schedules import beta_quantiles, exponential, karras, linear_quadratic, normal
 
 OWN = np.linspace(10, 0.05, 12)
 
@@ -21,7 +21,7 @@ def test_falls_from_high_through_low_to_zero(name: str, n: int, low: float, high
     assert sigmas[-1] == 0
     assert (np.diff(sigmas) < 0).all()
     assert sigmas[0] == pytest.approx(high, rel=1e-9)
-    assert n == 1 or sigmas[-2] == pytest.approx(low, rel=1e-6)
+    assert n == 1 or name == "linear_quadratic" or sigmas[-2] == pytest.approx(low, rel=1e-6)
 
 
 def test_karras_is_even_in_the_seventh_root() -> None:
@@ -54,3 +54,11 @@ def test_quantiles_of_the_schedule() -> None:
     q = np.array([1e-3, 0.1, 0.25, 0.5, 0.9])
     scipy = [1.855873851745199e-05, 0.03958440558878085, 0.17568037865269498, 0.5, 0.9604155944112192]
     np.testing.assert_allclose(beta_quantiles(q, 0.6), scipy, rtol=1e-9)
+
+
+def test_linear_quadratic() -> None:
+    """Of eight steps, values of Mochi's schedule as diffusers computes them: four of 0.00625, then a parabola to 0."""
+    sigmas = linear_quadratic(np.zeros(8), 0.0, 2.0) / 2
+    np.testing.assert_allclose(np.diff(sigmas)[:3], -0.00625)
+    np.testing.assert_allclose(np.diff(sigmas, 3)[4:], 0, atol=1e-12)
+    assert sigmas[4] == pytest.approx(0.975)
