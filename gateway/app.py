@@ -20,8 +20,8 @@ from .cors import Cors
 from .dialects import DIALECTS, bound
 from .dialects.openai_models import render_model, render_models
 from .envelope import Envelope
+from .errors import GatewayError
 from .failures import Failures
-from .files import LocalStore, Store
 from .generation import JSON, Gateway
 from .keys import Keys
 from .limits import Limits
@@ -31,6 +31,7 @@ from .openapi import document
 from .pages import pages
 from .pictures import Pictures
 from .repeats import Repeats
+from .stores import local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from .client import ImageClient
     from .dialects import Dialect
+    from .files import Store
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
 
     Closing `client` is its owner's business. Raises StartError where the data folder can't be used.
     """
-    store = store or LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
+    store = store or local(config)
     names = Names(config.names, config.strict_models)
     pictures = Pictures.configured(config, store)
     limits, repeats = Limits(config.rate_limit), Repeats(config.url_ttl)
@@ -122,7 +124,11 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 def _files(gateway: Gateway) -> HTTPRouteHandler:
     @route("/files/{access:str}/{name:str}", http_method=["GET", "HEAD"])
     async def file(request: AnyRequest) -> Response[bytes]:
-        content = await gateway.store.open(str(request.path_params["name"]), str(request.path_params["access"]))
+        name, access = str(request.path_params["name"]), str(request.path_params["access"])
+        where = await gateway.store.elsewhere(name, access, request.method)
+        if where:
+            return Response(b"", status_code=307, headers={"location": where, "cache-control": "no-store", **EMBEDDED})
+        content = await gateway.store.open(name, access)
         headers = {
             "etag": content.etag,
             "cache-control": f"private, max-age={content.remaining}, immutable",
@@ -191,7 +197,7 @@ async def _sweeping(store: Store, every: float) -> AsyncIterator[None]:
         while True:
             try:
                 await store.sweep()
-            except OSError as error:
+            except (OSError, GatewayError) as error:
                 log.warning("results that have expired can't be deleted: %s", error)
             await asyncio.sleep(every)
 

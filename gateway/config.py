@@ -31,6 +31,7 @@ SHARING = ("openai", "apipie", "aqueduct")
 
 FORMATS = ("url", "b64_json")
 ALL, NONE = "*", "none"
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
@@ -48,6 +49,16 @@ class GatewayConfig:
     url_ttl: float = field(default=3600.0, metadata={"help": "seconds that a result link works"})
     store_bytes: int = field(
         default=2 * 2**30, metadata={"unit": "bytes", "help": "space for results, such as 2GiB; oldest go first"}
+    )
+    store: str = field(
+        default="", metadata={"help": "bucket for results, s3://BUCKET/PREFIX (extra s3); empty: the data folder"}
+    )
+    store_endpoint: str = field(
+        default="", metadata={"help": "URL of an S3 server other than Amazon's, such as http://minio:9000"}
+    )
+    store_public: str = field(
+        default="",
+        metadata={"help": "URL at which clients reach S3: links then send them there; empty: through the gateway"},
     )
     max_body: int = field(default=64 * 2**20, metadata={"unit": "bytes", "help": "largest request body, such as 64MiB"})
     strict_parameters: bool = field(default=False, metadata={"help": "unknown JSON keys are errors"})
@@ -104,8 +115,15 @@ class GatewayConfig:
         for origin in self.cors:
             if origin not in (ALL, NONE) and not _ORIGIN.fullmatch(origin):
                 raise StartError(f"cors must be origins such as https://ui.example, {ALL} or {NONE}, not {origin!r}")
-        if self.public_url and not self.public_url.startswith(("http://", "https://")):
-            raise StartError(f"public_url must begin with http:// or https://, not {self.public_url!r}")
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Check where results are kept, and where links lead."""
+        for name in ("public_url", "store_endpoint", "store_public"):
+            if getattr(self, name) and not getattr(self, name).startswith(("http://", "https://")):
+                raise StartError(f"{name} must begin with http:// or https://, not {getattr(self, name)!r}")
+        if self.store and not _BUCKET.fullmatch(self.store):
+            raise StartError(f"store must be s3://BUCKET or s3://BUCKET/PREFIX, not {self.store!r}")
 
     @property
     def names(self) -> dict[str, str]:

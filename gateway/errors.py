@@ -22,6 +22,7 @@
     ├── TooManyRequests             429     from one caller, by the gateway's own count
     ├── ClientGone                  499     nobody reads the answer
     ├── StoreFull                   507     results by link have no room
+    ├── StoreUnavailable            503     or their store is out of order
     ├── ServiceError                        what the gRPC service said; `status` translates its code
     └── Fault                       500     a mistake of ours
 
@@ -226,6 +227,20 @@ class StoreFull(GatewayError):
 
     status = 507
     reason = "STORE_FULL"
+
+    def __init__(self, message: str = "There is no space left for results. Ask for 'b64_json', or try later.") -> None:
+        super().__init__(message)
+
+
+class StoreUnavailable(GatewayError):
+    """Results by link can't be kept or found now; the log says why. Repeating would have the pictures made again."""
+
+    status = 503
+    reason = "STORE_UNAVAILABLE"
+    headers = MappingProxyType({"x-should-retry": "false"})
+
+    def __init__(self) -> None:
+        super().__init__("The store of results does not work now. Ask for 'b64_json', or try later.")
 
 
 class Fault(GatewayError):

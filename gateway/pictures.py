@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
 
 from .errors import BadPicture, NoSuchFile, NotFetched
 from .fetch import Fetcher, FetchError
@@ -29,8 +30,10 @@ class Pictures:
 
     @classmethod
     def configured(cls, config: GatewayConfig, store: Store) -> Pictures:
-        """Return what the configuration allows."""
-        hosts = frozenset(config.fetch_hosts)
+        """Return what the configuration allows; the store's own address is no secret to those who get its links."""
+        hosts = frozenset(
+            (*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else ()))
+        )
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)
 

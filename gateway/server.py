@@ -18,9 +18,12 @@ import uvicorn
 from .app import create_app
 from .client import ServiceClient
 from .errors import StartError
+from .stores import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from litestar import Litestar
 
     from .config import GatewayConfig
 
@@ -45,8 +48,11 @@ async def serve(
 ) -> None:
     """Serve in the running loop until `stop` is set; without one, until SIGINT or SIGTERM. Raises StartError."""
     with contextlib.closing(listen(config.rest)) as listener:
-        async with ServiceClient(config.grpc, timeout=config.timeout, tls_ca=config.tls_ca) as client:
-            server = _Server(_uvicorn_config(config, client), listener, ready)
+        async with (
+            opened(config) as store,
+            ServiceClient(config.grpc, timeout=config.timeout, tls_ca=config.tls_ca) as client,
+        ):
+            server = _Server(_uvicorn_config(create_app(config, client, store)), listener, ready)
             with _signalled(server) if stop is None else contextlib.nullcontext():
                 await _until(server, stop)
 
@@ -96,9 +102,9 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(config: GatewayConfig, client: ServiceClient) -> uvicorn.Config:
+def _uvicorn_config(app: Litestar) -> uvicorn.Config:
     return uvicorn.Config(
-        create_app(config, client),
+        app,
         http="httptools",
         ws="none",
         lifespan="on",

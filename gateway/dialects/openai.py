@@ -72,6 +72,7 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "MODEL_BROKEN": (INVALID, "model_broken"),
     "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
     "STORE_FULL": (SERVER, "insufficient_storage"),
+    "STORE_UNAVAILABLE": (SERVER, "storage_unavailable"),
     "WRONG_KEY": (INVALID, "invalid_api_key"),
     "KEY_REUSED": (INVALID, "idempotency_key_reused"),
     "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),

