@@ -35,7 +35,8 @@ COMMANDS = {
         flags.up,
         """
         tintype up
-        tintype up --model ~/models/sdxl --model ~/models/flux --memory 6GiB --rest 0.0.0.0:8080
+        tintype up --model ~/models/sdxl --model ~/models/flux --memory 6GiB
+        tintype keys create alice && tintype up --rest 0.0.0.0:8080
         tintype up --check && echo "it works here"
         """,
     ),
@@ -53,7 +54,7 @@ COMMANDS = {
         "serve",
         flags.gateway,
         """
-        tintype gateway --rest 0.0.0.0:8080 --grpc gpu-box:50051
+        tintype gateway --rest 0.0.0.0:8080 --grpc gpu-box:50051 --keys /etc/tintype/keys
         """,
     ),
     "generate": Command(
@@ -73,6 +74,17 @@ COMMANDS = {
         """
         tintype models
         tintype models load sdxl --grpc gpu-box:50051
+        """,
+    ),
+    "keys": Command(
+        "create, list and revoke the keys of the gateway's clients",
+        "keys",
+        flags.keys,
+        """
+        tintype keys create alice
+        tintype keys create bob --requests 30 --images 60 --model sdxl --priority -10
+        tintype keys
+        tintype keys revoke alice
         """,
     ),
 }

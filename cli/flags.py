@@ -107,6 +107,22 @@ def models(parser: ArgumentParser) -> None:
     _service(parser, "the service to ask, HOST:PORT; default: 127.0.0.1:50051")
 
 
+def keys(parser: ArgumentParser) -> None:
+    """Add what to do with which key, and what a new one may."""
+    actions = ("create", "list", "revoke")
+    parser.add_argument("action", metavar="ACTION", nargs="?", default="list", choices=actions, help=", ".join(actions))
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="whose key to create or revoke")
+    new = parser.add_argument_group("create")
+    new.add_argument("--requests", metavar="N", help="requests in a minute; 0: any number; default: --rate-limit")
+    new.add_argument("--images", metavar="N", help="pictures in a minute; 0: any number; default: --image-limit")
+    allowed = "a model that it may use, the first being its default; may be repeated; default: all models"
+    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", help=allowed)
+    new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority go first; default: 0")
+    add_config(parser)
+    add_setting(parser, GATEWAY["keys"])
+    add_setting(parser, GATEWAY["data"])
+
+
 def _service(parser: ArgumentParser, help_: str) -> None:
     add_config(parser)
     add_setting(parser, GATEWAY["grpc"], help_)

@@ -12,6 +12,7 @@ from .kinds import format_size
 from .remote import connect
 from .serve import warn
 from .sources import Sources
+from .text import columns
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -51,10 +52,7 @@ async def _ask(arguments: Namespace) -> Sequence[pb.Model]:
 
 def table(models: Iterable[pb.Model]) -> str:
     """The models as lines of columns; the default model is marked."""
-    rows = [HEADINGS, *(_row(model) for model in models)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return columns([HEADINGS, *(_row(model) for model in models)])
 
 
 def _row(model: pb.Model) -> tuple[str, ...]:

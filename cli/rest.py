@@ -35,13 +35,14 @@ async def ready(url: str) -> None:
             await asyncio.sleep(POLL)
 
 
-async def make(url: str, prompt: str) -> Picture:
+async def make(url: str, prompt: str, key: str = "") -> Picture:
     """Make one PNG of the default model. Raises UserError with the gateway's own words."""
     began = time.monotonic()
     async with _client(url) as client:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
         asked = {"prompt": prompt, "n": 1, "response_format": "b64_json"}
         try:
-            answer = await client.post("/v1/images/generations", json=asked)
+            answer = await client.post("/v1/images/generations", json=asked, headers=headers)
         except httpx.HTTPError as error:
             raise UserError(f"no picture through {url}: {error or type(error).__name__}") from error
     if answer.is_error:

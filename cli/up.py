@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tintype.gateway.keyfile import check_public
 
 from . import rest
 from .addresses import claim, reachable, reachable_url
@@ -28,11 +31,11 @@ PROMPT = "A serene mountain lake at sunset"
 EXAMPLES = """
 Make more:
 
-  curl {url}/v1/images/generations -H 'content-type: application/json' \\
+  curl {url}/v1/images/generations -H 'content-type: application/json' \\{header}
     -d '{{"prompt": "A lighthouse on a cliff"}}'
 
   from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="none")
+  client = OpenAI(base_url="{url}/v1", api_key="{key}")
   print(client.images.generate(prompt="A lighthouse on a cliff").data[0].url)
 
 Ctrl-C stops both.
@@ -64,6 +67,9 @@ def run(arguments: Namespace) -> int:
 def _plan(arguments: Namespace) -> Plan:
     sources = Sources.gather(vars(arguments))
     service, gateway = sources.config("service"), sources.config("gateway")
+    check_public(gateway)
+    if gateway.needs_key:  # the first picture needs one, too
+        gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
     grpc, rest_ = claim(service.grpc, "--grpc"), claim(gateway.rest, "--rest")
     return Plan(
         service=replace(service, grpc=grpc),
@@ -123,16 +129,22 @@ async def _story(plan: Plan, service: Child, gateway: Child) -> int:
         await _first_picture(url, plan)
     if plan.check:
         return 0
-    say(EXAMPLES.format(url=url))
+    say(examples(url, needs_key=plan.gateway.needs_key))
     return await asyncio.Future()
 
 
 async def _first_picture(url: str, plan: Plan) -> None:
-    picture = await rest.make(url, plan.prompt)
+    picture = await rest.make(url, plan.prompt, plan.gateway.api_key)
     made = f"{len(picture.data):,} bytes, seed {picture.seed}, {picture.seconds:.1f} s"
     if plan.output:
         save(picture.data, plan.output)
     say(f"\nFirst picture, {plan.prompt!r}: {plan.output or 'not kept'} ({made})")
+
+
+def examples(url: str, *, needs_key: bool) -> str:
+    """How to go on, for people who paste."""
+    header = "\n    -H 'authorization: Bearer KEY' \\" if needs_key else ""
+    return EXAMPLES.format(url=url, header=header, key="KEY" if needs_key else "none")
 
 
 def say(text: str) -> None:

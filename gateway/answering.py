@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response
 from litestar.response import Stream
 
+from .admission import admitted
 from .disconnect import until_disconnect
 from .errors import BadRequest
 from .generation import JSON, generate, prepare
@@ -27,15 +28,11 @@ _LONGEST = 255  # characters of a key
 
 async def answer(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer one request in its dialect. Raises GatewayError."""
-    who = gateway.keys.caller(request.headers) or _peer(request)
-    counted = gateway.limits.take(who)
-    call = await prepare(gateway, dialect, request, who)
+    gateway = admitted(gateway, request)
+    call = await prepare(gateway, dialect, request)
     if call.stream:
-        answered: Response[Any] = await stream(gateway, dialect, call, request)
-    else:
-        answered = await until_disconnect(request.receive, _whole(gateway, dialect, call, request))
-    answered.headers.update(counted)
-    return answered
+        return await stream(gateway, dialect, call, request)
+    return await until_disconnect(request.receive, _whole(gateway, dialect, call, request))
 
 
 async def _whole(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Response[Any]:
@@ -67,8 +64,3 @@ async def _pieces(body: Body) -> AsyncGenerator[bytes]:
     """Yield the pieces without a thread: each takes less time than changing to one."""
     for piece in body:
         yield piece
-
-
-def _peer(request: Request[Any, Any, Any]) -> str:
-    """Return whom to be fair to where there are no keys: the address that the request came from."""
-    return request.client.host if request.client else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Litestar, Request, Response, get, post, route
 
+from .admission import identified
 from .answering import answer
 from .config import SHARING, GatewayConfig
 from .cors import Cors
@@ -63,10 +64,13 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     store = store or local(config)
     names = Names(config.names, config.strict_models)
     pictures = Pictures.configured(config, store)
-    limits, repeats = Limits(config.rate_limit), Repeats(config.url_ttl)
+    repeats = Repeats(config.url_ttl)
+    limits, image_limits = Limits("requests"), Limits("images")
     metrics = Metrics()
-    counted, keys = CountedClient(client, metrics), Keys(config.keys)
-    gateway = Gateway(config, counted, store, names, keys, limits, repeats, pictures)
+    keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key)
+    gateway = Gateway(
+        config, CountedClient(client, metrics), store, names, keys, limits, image_limits, repeats, pictures
+    )
     dialects = bound(config.dialect)
     app = Litestar(
         [*_images(gateway, dialects), *_routes(gateway, dialects), _counted(gateway, metrics)],
@@ -76,7 +80,9 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
-    app.asgi_handler = Measured(Envelope(Cors(app.asgi_handler, config.origins)), metrics, dialects)
+    app.asgi_handler = Measured(
+        Envelope(Cors(app.asgi_handler, config.origins), prompts=config.log_prompts), metrics, dialects
+    )
     return app
 
 
@@ -106,17 +112,17 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     @get([f"{base}/models" for base in bases])
     async def models(request: AnyRequest) -> Response[bytes]:
-        gateway.keys.caller(request.headers)
-        found = await gateway.client.models()
-        aliases = gateway.names.standing_for([model.name for model in found]) if gateway.config.list_aliases else {}
+        own = identified(gateway, request)
+        found = await own.client.models()
+        aliases = own.names.standing_for([model.name for model in found]) if own.config.list_aliases else {}
         return _json(render_models(found, aliases))
 
     # Names may contain slashes.
     @get([f"{base}/models/{{name:path}}" for base in bases])
     async def model(request: AnyRequest) -> Response[bytes]:
-        gateway.keys.caller(request.headers)
+        own = identified(gateway, request)
         asked = str(request.path_params["name"]).lstrip("/")
-        return _json(render_model(await gateway.client.model(gateway.names.resolve(asked)), asked))
+        return _json(render_model(await own.client.model(own.names.resolve(asked)), asked))
 
     return [models, model]
 
@@ -158,7 +164,7 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
     @get("/metrics")
     async def counted(request: AnyRequest) -> Response[bytes]:
-        gateway.keys.caller(request.headers)  # it names models, as `/v1/models` does
+        identified(gateway, request)  # it names models, as `/v1/models` does
         return Response(metrics.text(), media_type=TEXT)
 
     return counted

@@ -32,6 +32,7 @@ SHARING = ("openai", "apipie", "aqueduct")
 FORMATS = ("url", "b64_json")
 ALL, NONE = "*", "none"
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
+KEYS = "keys"  # the file in the data folder
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
@@ -79,7 +80,14 @@ class GatewayConfig:
         default="url", metadata={"help": "how pictures are answered to clients that don't say it: url or b64_json"}
     )
     keys: Path | None = field(
-        default=None, metadata={"help": "file with the keys of clients, NAME SHA256 in a line; none: no key is needed"}
+        default=None,
+        metadata={"help": "file with the keys of clients; default: `keys` in the data folder, where there is one"},
+    )
+    api_key: str = field(
+        default="", metadata={"help": "a key that is good for everything, beside the file; better said by the variable"}
+    )
+    anonymous: bool = field(
+        default=False, metadata={"help": "let everybody in at an address of the network, where there are no keys"}
     )
     cors: tuple[str, ...] = field(
         default=(),
@@ -92,6 +100,10 @@ class GatewayConfig:
         default=0,
         metadata={"help": "requests for pictures that one key or address may send in a minute; 0: any number"},
     )
+    image_limit: int = field(
+        default=0, metadata={"help": "pictures that one key or address may have in a minute; 0: any number"}
+    )
+    log_prompts: bool = field(default=False, metadata={"help": "write prompts to the log"})
     fetch: bool = field(default=True, metadata={"help": "fetch pictures that clients name by URL"})
     fetch_bytes: int = field(
         default=20 * 2**20, metadata={"unit": "bytes", "help": "largest picture that is fetched, such as 20MiB"}
@@ -110,8 +122,9 @@ class GatewayConfig:
             raise StartError(f"dialect must be one of {', '.join(SHARING)}, not {self.dialect!r}")
         if self.response_format not in FORMATS:
             raise StartError(f"response_format must be one of {', '.join(FORMATS)}, not {self.response_format!r}")
-        if self.rate_limit < 0:
-            raise StartError(f"rate_limit must be 0 or more, not {self.rate_limit}")
+        for name in ("rate_limit", "image_limit"):
+            if getattr(self, name) < 0:
+                raise StartError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for origin in self.cors:
             if origin not in (ALL, NONE) and not _ORIGIN.fullmatch(origin):
                 raise StartError(f"cors must be origins such as https://ui.example, {ALL} or {NONE}, not {origin!r}")
@@ -135,7 +148,22 @@ class GatewayConfig:
         """Origins of the pages that may call; `*` is all."""
         if self.cors:
             return tuple(origin for origin in self.cors if origin != NONE)
-        return (ALL,) if _is_loopback(self.rest) else ()
+        return (ALL,) if self.is_local else ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the gateway."""
+        return _is_loopback(self.rest)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the keys are, if there are any."""
+        return self.keys or self.data / KEYS
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a key is asked for, as things are now."""
+        return bool(self.api_key) or self.key_file.exists()
 
 
 def _is_loopback(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is around every answer: id, time, what browsers may do with it, and a line in the log that names no prompt.
+"""What is around every answer: id, time, what browsers may do with it, and a line in the log.
 
 It wraps the whole application, so that answers of the router (404, 405) have it, too. Doubled slashes, as bases that
 end in one make them, count once.
@@ -13,6 +13,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
+
+from .metrics import GONE
+from .visit import Visit, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +37,11 @@ _SIGNED = re.compile(r"/files/[^/]*/")
 
 
 class Envelope:
-    """An ASGI application around `app`."""
+    """An ASGI application around `app`. Only with `prompts` the log has those."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, prompts: bool = False) -> None:
         self.app = app
+        self._prompts = prompts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as `app` does, with id and time in the headers."""
@@ -46,20 +50,39 @@ class Envelope:
             return
         started = perf_counter()
         scope["path"] = _SLASHES.sub("/", scope["path"])
-        scope["state"]["request_id"] = request_id = _request_id(scope)
-        status = 0
+        visit = scope["state"]["visit"] = Visit(_request_id(scope))
+        scope["state"]["request_id"] = visit.id
+        status = GONE
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _enveloped(message["headers"], request_id, perf_counter() - started)
+                message["headers"] = _enveloped(message["headers"], visit, perf_counter() - started)
             await send(message)
 
         try:
             await self.app(scope, receive, stamped)
         finally:
-            _log(scope, request_id, status, perf_counter() - started)
+            self._log(scope, visit, status, perf_counter() - started)
+
+    def _log(self, scope: Any, visit: Visit, status: int, seconds: float) -> None:
+        """Log one line; the path as it came, still percent-encoded, without the query and the signatures of links."""
+        path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
+        line = pairs(
+            id=visit.id,
+            key=visit.key,
+            method=scope["method"],
+            path=_SIGNED.sub("/files/-/", path),
+            status=status,
+            error=visit.error,
+            model=visit.model,
+            images=visit.images,
+            queue=visit.queue,
+            run=visit.run,
+            time=seconds,
+        )
+        log.info("%s", f"{line} {pairs(prompt=visit.prompt)}" if self._prompts else line)
 
 
 def _request_id(scope: Any) -> str:
@@ -69,16 +92,10 @@ def _request_id(scope: Any) -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _enveloped(headers: Iterable[tuple[bytes, bytes]], request_id: str, seconds: float) -> list[tuple[bytes, bytes]]:
+def _enveloped(headers: Iterable[tuple[bytes, bytes]], visit: Visit, seconds: float) -> list[tuple[bytes, bytes]]:
     """Return an answer's headers and ours; where it says something itself about what browsers may do, that counts."""
     own = list(headers)
     said = {name for name, _ in own}
-    stamps = [(b"x-request-id", request_id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
-    return [*own, *(item for item in SECURITY if item[0] not in said), *stamps]
-
-
-def _log(scope: Any, request_id: str, status: int, seconds: float) -> None:
-    """Log one line; the path as it came, still percent-encoded, without the query and the signatures of links."""
-    path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
-    path = _SIGNED.sub("/files/-/", path)
-    log.info("%s %s %s %d %.0f ms", request_id, scope["method"], path, status, seconds * 1000)
+    stamps = [(b"x-request-id", visit.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
+    learned = [(name.encode(), value.encode()) for name, value in visit.headers.items()]
+    return [*own, *(item for item in (*SECURITY, *learned) if item[0] not in said), *stamps]

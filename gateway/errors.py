@@ -11,15 +11,16 @@
     │   │   └── NotFetched                  or there is none at its URL
     │   ├── UnknownParameter                a key that nobody knows, where that is forbidden
     │   └── NotServed                       known, but not served yet
-    ├── NoKey                       401     keys are needed, and the request has none
-    ├── WrongKey                    401     or one that is not ours
+    ├── NoKey                       401     keys are needed, and the request has none (`denials` has this …
+    │   └── WrongKey                401     or one that is not ours
+    ├── ModelNotAllowed             403     the key is for other models
+    ├── KeyReused                   422     an Idempotency-Key that stands for another request
+    ├── TooManyRequests             429     from one caller, by the gateway's own count; … down to this)
     ├── WrongContentType            415
     ├── BodyTooLarge                413
     ├── NoSuchPath                  404
     ├── NoSuchFile                  404     or its link has expired
     ├── NoSuchMethod                405     the header `allow` names those that there are
-    ├── KeyReused                   422     an Idempotency-Key that stands for another request
-    ├── TooManyRequests             429     from one caller, by the gateway's own count
     ├── ClientGone                  499     nobody reads the answer
     ├── StoreFull                   507     results by link have no room
     ├── StoreUnavailable            503     or their store is out of order
@@ -128,26 +129,6 @@ class NotServed(BadRequest):
         super().__init__(f"'{param}' {problem}.", param=param)
 
 
-class NoKey(GatewayError):
-    """The request has no key, where one is needed."""
-
-    status = 401
-    reason = "NO_KEY"
-    headers = MappingProxyType({"www-authenticate": "Bearer"})
-
-    def __init__(self) -> None:
-        super().__init__("There is no API key in the request. Send it as 'Authorization: Bearer KEY'.")
-
-
-class WrongKey(NoKey):
-    """The request has a key that is not ours."""
-
-    reason = "WRONG_KEY"
-
-    def __init__(self) -> None:
-        GatewayError.__init__(self, "Incorrect API key provided.")
-
-
 class WrongContentType(GatewayError):
     """The body is of a type that is not read here."""
 
@@ -188,28 +169,6 @@ class NoSuchMethod(GatewayError):
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
         self.headers = {"allow": allow}
-
-
-class KeyReused(GatewayError):
-    """An Idempotency-Key came before, with another body."""
-
-    status = 422
-    reason = "KEY_REUSED"
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came before with another body: a new request needs a new key.")
-
-
-class TooManyRequests(GatewayError):
-    """One caller asks more often than the configuration allows; `headers` tell the limit."""
-
-    status = 429
-    reason = "RATE_LIMIT_EXCEEDED"
-
-    def __init__(self, per_minute: int, retry_after: float, headers: Mapping[str, str]) -> None:
-        super().__init__(f"There may be {per_minute} requests in a minute. Try again in {retry_after:.1f} s.")
-        self.retry_after = retry_after
-        self.headers = headers
 
 
 class ClientGone(GatewayError):

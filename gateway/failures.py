@@ -36,6 +36,7 @@ class Failures:
 
     def failed(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
         """Answer an error of ours."""
+        request.state.visit.failed(error)
         failure = self._dialect(request.scope["path"]).error(error)
         body = msgspec.json.encode(failure.body)
         return Response(

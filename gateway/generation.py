@@ -49,6 +49,7 @@ class Gateway:
     names: Names
     keys: Keys
     limits: Limits
+    image_limits: Limits
     repeats: Repeats
     pictures: Pictures
 
@@ -60,11 +61,8 @@ class Made(NamedTuple):
     headers: dict[str, str]
 
 
-async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any], who: str) -> Call:
-    """Read one request in its dialect; the engine is fair to `who` where it doesn't say another user.
-
-    Raises BadRequest, WrongContentType, ClientGone.
-    """
+async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
+    """Read one request in its dialect. Raises BadRequest, WrongContentType, ClientGone."""
     is_read = read_form if dialect.forms and is_form(request) else read_json
     body = await is_read(request)
     if "deployment" in request.path_params:
@@ -72,7 +70,6 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     call = dialect.parse(body)
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
-    call.request.caller = call.request.caller or who
     if call.pictures:
         await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")

@@ -1,78 +1,79 @@
-"""Who may ask: keys of clients, in a file with a line for each, `NAME SHA256`.
+"""Who may ask: whose key a request came with.
 
-- A key is 256 random bits, so one round of a hash keeps it: nobody finds it from the file.
-- The file is read again when it changes: keys come and go without a restart.
-- A key comes as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`. Where no file is
-  configured, whatever clients send there is passed over.
+- The file is read again when it changes: keys come and go without a restart. One that breaks or vanishes changes
+  nothing, and the log says so.
+- A key comes as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`.
+- Where there is no file, no key is needed, and whatever clients send there is passed over.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import os
-import re
-import secrets
+import logging
 from base64 import b64decode
 from binascii import Error as NotBase64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from .errors import NoKey, StartError, WrongKey
+from .denials import NoKey, WrongKey
+from .errors import StartError
+from .keyfile import Key, digest, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PREFIX = "tt-"  # so that a key is known as one where it has got lost
-_LINE = re.compile(r"([A-Za-z0-9._@-]{1,64})\s+([0-9a-f]{64})")
+log = logging.getLogger(__name__)
 
-
-def create(path: Path, name: str) -> str:
-    """Add a new key to the file, which is made where it is missing, and return it: it can't be read back later.
-
-    Raises StartError for a name that is none, or is there already.
-    """
-    key = PREFIX + secrets.token_urlsafe(32)
-    line = f"{name} {_digest(key)}"
-    if not _LINE.fullmatch(line):
-        raise StartError(f"the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not {name!r}")
-    if path.exists() and name in _read(path).values():
-        raise StartError(f"{path} has a key of that name: {name}")
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:  # noqa: PTH123 - for its mode
-        file.write(line + "\n")
-    return key
+API_KEY = "api_key"  # name of the key that is a setting
+_Stamp: TypeAlias = tuple[int, int, int]
 
 
 class Keys:
-    """The keys in a file; without one, none are needed. Raises StartError where it can't be read."""
+    """The keys in a file. Raises StartError where it can't be read.
 
-    def __init__(self, path: Path | None) -> None:
+    An `optional` file need not be there; as long as there is none no key is needed, and from its appearance on one is.
+    With `api_key` one is always, and that one is good for everything.
+    """
+
+    def __init__(self, path: Path, *, optional: bool = False, api_key: str = "") -> None:
         self._path = path
-        self._changed = _changed(path) if path else 0
-        self._names = _read(path) if path else {}
+        self._own: list[Key] = [Key(name=API_KEY, digest=digest(api_key))] if api_key else []
+        self._stamp = _stamp(path)
+        self._keys = read(path) if self._stamp or not optional else None
 
-    def caller(self, headers: Mapping[str, str]) -> str:
-        """Return the name of the key that a request came with; empty where none is needed. Raises NoKey, WrongKey."""
-        if self._path is None:
-            return ""
-        key = _sent(headers)
-        if not key:
+    def caller(self, headers: Mapping[str, str]) -> Key | None:
+        """Return the key that a request came with; None where none is needed. Raises NoKey, WrongKey."""
+        self._refresh()
+        if self._keys is None and not self._own:
+            return None
+        sent = _sent(headers)
+        if not sent:
             raise NoKey
-        self._refresh(self._path)
-        digest = _digest(key)
-        found = [name for known, name in self._names.items() if hmac.compare_digest(known, digest)]
+        mine = digest(sent)
+        found: list[Key] = [key for key in (*self._own, *(self._keys or ())) if hmac.compare_digest(key.digest, mine)]
         if not found:
             raise WrongKey
         return found[0]
 
-    def _refresh(self, path: Path) -> None:
-        """Read the file again if it has changed; one that is broken or gone leaves things as they are."""
-        try:
-            changed = _changed(path)
-            if changed != self._changed:
-                self._names, self._changed = _read(path), changed
-        except StartError:
+    def _refresh(self) -> None:
+        """Read the file again if it has changed."""
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
             return
+        self._stamp = stamp
+        try:
+            self._keys = read(self._path)
+        except StartError as error:
+            log.warning("the keys are the ones from before: %s", error)
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """Return what is another after each change of a file; None where there is none."""
+    try:
+        now = path.stat()
+    except OSError:
+        return None
+    return now.st_mtime_ns, now.st_ino, now.st_size
 
 
 def _sent(headers: Mapping[str, str]) -> str:
@@ -89,31 +90,3 @@ def _password(credentials: str) -> str:
         return b64decode(credentials, validate=True).decode().partition(":")[2]
     except (NotBase64, ValueError):
         return ""
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
-
-
-def _changed(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError as error:
-        raise StartError(f"the keys in {path} can't be read: {error.strerror}") from error
-
-
-def _read(path: Path) -> dict[str, str]:
-    """Return names by digest. Raises StartError: it can't be read, or a line is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"the keys in {path} can't be read: {error}") from error
-    names: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
-            raise StartError(f"{path}, line {number} must be a name and a SHA-256 in hexadecimal digits")
-        names[match[2]] = match[1]
-    return names

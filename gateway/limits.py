@@ -1,4 +1,4 @@
-"""How often one caller may ask: a bucket that fills evenly and holds a minute's worth."""
+"""How often one caller may ask, and for how much: buckets that fill evenly and hold a minute's worth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import TooManyRequests
+from .denials import TooManyRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,38 +22,46 @@ class _Bucket:
 
 
 class Limits:
-    """At most `per_minute` requests of each caller in a minute; 0 is no limit. `clock` gives seconds."""
+    """So much of `what` (`requests`, `images`) for each caller in a minute. `clock` gives seconds."""
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_minute = per_minute
+    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
-    def take(self, caller: str) -> dict[str, str]:
-        """Count one request and return the headers that tell what is left. Raises TooManyRequests."""
-        if not self._per_minute:
-            return {}
-        bucket = self._filled(caller)
-        if bucket.left < 1:
-            headers = self._headers(bucket)
-            raise TooManyRequests(self._per_minute, (1 - bucket.left) * MINUTE / self._per_minute, headers)
-        bucket.left -= 1
-        return self._headers(bucket)
+    def take(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
+        """Count what is asked for and return the headers that tell what is left; with 0 per minute all may be had.
 
-    def _filled(self, caller: str) -> _Bucket:
+        Raises TooManyRequests.
+        """
+        if not per_minute:
+            return {}
+        bucket = self._filled(caller, per_minute)
+        if bucket.left < count:
+            wait = (count - bucket.left) * MINUTE / per_minute
+            raise TooManyRequests(per_minute, self._what, wait, self._headers(bucket, per_minute))
+        bucket.left -= count
+        return self._headers(bucket, per_minute)
+
+    def give_back(self, caller: str, count: int) -> None:
+        """Take back what `take` has counted, since it came to nothing."""
+        if caller in self._buckets:
+            self._buckets[caller].left += count
+
+    def _filled(self, caller: str, per_minute: int) -> _Bucket:
         now = self._clock()
-        bucket = self._buckets.pop(caller, None) or _Bucket(self._per_minute, now)
+        bucket = self._buckets.pop(caller, None) or _Bucket(per_minute, now)
         if len(self._buckets) >= _MANY:
             del self._buckets[next(iter(self._buckets))]
         self._buckets[caller] = bucket
-        bucket.left = min(self._per_minute, bucket.left + (now - bucket.at) * self._per_minute / MINUTE)
+        bucket.left = min(per_minute, bucket.left + (now - bucket.at) * per_minute / MINUTE)
         bucket.at = now
         return bucket
 
-    def _headers(self, bucket: _Bucket) -> dict[str, str]:
-        full_in = (self._per_minute - bucket.left) * MINUTE / self._per_minute
+    def _headers(self, bucket: _Bucket, per_minute: int) -> dict[str, str]:
+        full_in = (per_minute - bucket.left) * MINUTE / per_minute
         return {
-            "x-ratelimit-limit-requests": str(self._per_minute),
-            "x-ratelimit-remaining-requests": str(int(bucket.left)),
-            "x-ratelimit-reset-requests": f"{full_in:.2f}s",
+            f"x-ratelimit-limit-{self._what}": str(per_minute),
+            f"x-ratelimit-remaining-{self._what}": str(max(0, int(bucket.left))),
+            f"x-ratelimit-reset-{self._what}": f"{full_in:.2f}s",
         }

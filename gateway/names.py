@@ -6,7 +6,7 @@ default"; as a key, which one that is, instead of the service's own choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,3 +44,9 @@ class Names:
     def fallback(self, tried: str) -> str | None:
         """Return the model to take after `tried` was not found, or None where that is an error."""
         return None if self.strict or tried == self.default else self.default
+
+    def within(self, models: Sequence[str]) -> Names:
+        """Return the table for one who may use these models only: the default is one of them."""
+        if not models or self.default in models:
+            return self
+        return replace(self, aliases={**self.aliases, ANY: models[0]})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .errors import KeyReused
+from .denials import KeyReused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable

@@ -18,6 +18,7 @@ import uvicorn
 from .app import create_app
 from .client import ServiceClient
 from .errors import StartError
+from .keyfile import check_public
 from .stores import opened
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ async def serve(
     config: GatewayConfig, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
 ) -> None:
     """Serve in the running loop until `stop` is set; without one, until SIGINT or SIGTERM. Raises StartError."""
+    check_public(config)
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
             opened(config) as store,

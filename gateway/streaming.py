@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .dialects import Call, Dialect, Events
     from .generation import Gateway
+    from .visit import Visit
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
     headers = HEADERS | ignored_header([*call.ignored, *dropped])
     wordy = request.headers.get(progress.HEADER) == "true"
     told = _events(opened, dialect.events, call, wordy=wordy)
-    return Stream(_to_the_end(told, dialect, call), media_type="text/event-stream", headers=headers)
+    return Stream(
+        _to_the_end(told, dialect, call, request.state.visit), media_type="text/event-stream", headers=headers
+    )
 
 
 async def _open(gateway: Gateway, call: Call, request_id: str) -> Opened:
@@ -84,16 +87,18 @@ async def _size(gateway: Gateway, call: Call) -> tuple[int, int]:
     return asked.width or defaults.width, asked.height or defaults.height
 
 
-async def _to_the_end(told: AsyncGenerator[bytes], dialect: Dialect, call: Call) -> AsyncGenerator[bytes]:
+async def _to_the_end(told: AsyncGenerator[bytes], dialect: Dialect, call: Call, visit: Visit) -> AsyncGenerator[bytes]:
     """Yield what is told, then why it broke off, if it did, and that it is over."""
     try:
         async with aclosing(told):
             async for event in told:
                 yield event
     except GatewayError as error:
+        visit.failed(error)
         yield _failed(dialect, error.named(call.names) if isinstance(error, ServiceError) else error)
     except Exception:
-        log.exception("a stream broke off")
+        log.exception("%s: a stream broke off", visit.id)
+        visit.failed(Fault())
         yield _failed(dialect, Fault())
     yield DONE
 

@@ -74,6 +74,7 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "STORE_FULL": (SERVER, "insufficient_storage"),
     "STORE_UNAVAILABLE": (SERVER, "storage_unavailable"),
     "WRONG_KEY": (INVALID, "invalid_api_key"),
+    "MODEL_NOT_ALLOWED": (INVALID, "permission_denied"),
     "KEY_REUSED": (INVALID, "idempotency_key_reused"),
     "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),
 }

@@ -37,7 +37,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
     ("arguments", "said"),
     [
         ("modles", "there is no command 'modles'; did you mean 'models'?"),
-        ("sing", "there is no command 'sing'; there are: up, serve, gateway, generate, models, export"),
+        ("sing", "there is no command 'sing'; there are: up, serve, gateway, generate, models, keys, export"),
         ("serve --memroy 3", "there is no '--memroy' here; did you mean --memory?; see `tintype serve --help`"),
         ("serve --memory lots", "--memory wants a size, such as 6GiB or 500MB, not 'lots'"),
         ("serve --grpc 50051", "--grpc wants HOST:PORT, such as 127.0.0.1:50051, not '50051'"),
@@ -62,6 +62,15 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("models unload", "unload needs the name of a model"),
         ("models list sdxl", "did you mean `tintype models load sdxl`?"),
         ("models --tls-ca /nowhere.pem", "can't read --tls-ca /nowhere.pem"),
+        (
+            "up --rest 0.0.0.0:0 --data /nowhere",
+            "`tintype keys create NAME --keys /nowhere/keys` makes a key, and --anon",
+        ),
+        ("gateway --rest 0.0.0.0:0 --keys /nowhere/keys", "anybody who reaches 0.0.0.0:0 could make pictures"),
+        (
+            "gateway --keys /nowhere/keys",
+            "there is no such file; `tintype keys create NAME --keys /nowhere/keys` makes it",
+        ),
         ("serve --config /nowhere.toml", "can't read the settings in /nowhere.toml"),
     ],
 )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.dialects import DIALECTS
-from tintype.gateway.keys import create
+from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
 
 from .chromium import CONTROL, FOUND, Page, browsing

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.gateway.config import GatewayConfig
-from tintype.gateway.errors import StartError, TooManyRequests
+from tintype.gateway.denials import TooManyRequests
+from tintype.gateway.errors import StartError
 from tintype.gateway.limits import Limits
 
 from .fakes import FakeService, Service, running_gateway
@@ -32,10 +33,10 @@ class Clock:
 def test_bucket() -> None:
     """A minute's worth may come at once, then as much as time brings; the headers tell how it stands."""
     clock = Clock()
-    limits = Limits(3, clock)
-    assert [limits.take("me")["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
+    limits = Limits("requests", clock)
+    assert [limits.take("me", 3)["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
     with pytest.raises(TooManyRequests, match=r"There may be 3 requests in a minute. Try again in 20\.0 s\.") as caught:
-        limits.take("me")
+        limits.take("me", 3)
     assert caught.value.retry_after == pytest.approx(20)
     assert caught.value.headers == {
         "x-ratelimit-limit-requests": "3",
@@ -43,36 +44,60 @@ def test_bucket() -> None:
         "x-ratelimit-reset-requests": "60.00s",
     }
     clock.now += 20
-    assert limits.take("me")["x-ratelimit-remaining-requests"] == "0"
+    assert limits.take("me", 3)["x-ratelimit-remaining-requests"] == "0"
     clock.now += 1000
-    assert limits.take("me")["x-ratelimit-remaining-requests"] == "2"
+    assert limits.take("me", 3)["x-ratelimit-remaining-requests"] == "2"
+
+
+def test_several_at_once() -> None:
+    """Pictures count one by one; those that there is no room for are not begun, and what came to nothing comes back."""
+    clock = Clock()
+    limits = Limits("images", clock)
+    assert limits.take("me", 6, 4)["x-ratelimit-remaining-images"] == "2"
+    with pytest.raises(TooManyRequests, match=r"There may be 6 images in a minute. Try again in 10\.0 s\."):
+        limits.take("me", 6, 3)
+    limits.give_back("me", 4)
+    assert limits.take("me", 6, 3)["x-ratelimit-remaining-images"] == "3"
+    limits.give_back("me", 100)
+    assert limits.take("me", 6, 1)["x-ratelimit-remaining-images"] == "5"
 
 
 def test_callers() -> None:
-    """One caller does not use up another's."""
-    limits = Limits(1, Clock())
-    limits.take("me")
-    limits.take("you")
+    """One caller does not use up another's, and each has its own limit."""
+    limits = Limits("requests", Clock())
+    limits.take("me", 1)
+    assert limits.take("you", 2)["x-ratelimit-limit-requests"] == "2"
     with pytest.raises(TooManyRequests):
-        limits.take("me")
+        limits.take("me", 1)
+
+
+def test_a_changed_limit() -> None:
+    """A limit that is changed while it runs counts from then on."""
+    clock = Clock()
+    limits = Limits("requests", clock)
+    limits.take("me", 100)
+    assert limits.take("me", 2)["x-ratelimit-remaining-requests"] == "1"
+    clock.now += 60
+    assert limits.take("me", 10)["x-ratelimit-remaining-requests"] == "9"
 
 
 def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory is bounded: who was silent the longest is forgotten, who goes on asking is not."""
     monkeypatch.setattr("tintype.gateway.limits._MANY", 10)
-    limits = Limits(200, Clock())
+    limits = Limits("requests", Clock())
     for caller in range(100):
-        limits.take("busy")
-        limits.take(str(caller))
+        limits.take("busy", 200)
+        limits.take(str(caller), 200)
     assert len(limits._buckets) == 10
-    assert limits.take("busy")["x-ratelimit-remaining-requests"] == "99"
+    assert limits.take("busy", 200)["x-ratelimit-remaining-requests"] == "99"
 
 
 def test_no_limit() -> None:
     """Where there is none, nothing is told of one."""
-    assert Limits(0).take("me") == {}
-    with pytest.raises(StartError, match="rate_limit must be 0 or more, not -1"):
-        GatewayConfig(rate_limit=-1)
+    assert Limits("requests").take("me", 0) == {}
+    for name in ("rate_limit", "image_limit"):
+        with pytest.raises(StartError, match=f"{name} must be 0 or more, not -1"):
+            GatewayConfig(**{name: -1})
 
 
 async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tintype.gateway.body import Body
-from tintype.gateway.errors import KeyReused
+from tintype.gateway.denials import KeyReused
 from tintype.gateway.generation import Made
 from tintype.gateway.repeats import Repeats
 

@@ -1,0 +1,93 @@
+"""`tintype keys`: who may use the gateway, and how much. A running one notices by itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tintype.gateway import keyfile
+from tintype.gateway.config import KEYS
+
+from .errors import UserError
+from .kinds import KINDS
+from .serve import warn
+from .sources import Sources
+from .text import columns
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+HEADINGS = ("NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "MODELS")
+
+
+def run(arguments: Namespace) -> int:
+    """Create, list or revoke keys."""
+    warn()
+    path = _file(Sources.gather(vars(arguments)))
+    if arguments.action == "list" and arguments.name:
+        raise UserError(f"list takes no name; did you mean `tintype keys create {arguments.name}`?")
+    if arguments.action != "list" and not arguments.name:
+        raise UserError(f"{arguments.action} needs the name of a key: tintype keys {arguments.action} NAME")
+    ACTIONS[arguments.action](path, arguments)
+    return 0
+
+
+def _file(sources: Sources) -> Path:
+    """The file of keys: the one that --keys names, else the one in the data folder."""
+    named = sources.value("gateway", "keys")
+    return Path(named or sources.value("gateway", "data") / KEYS)
+
+
+def _create(path: Path, arguments: Namespace) -> None:
+    """Print the new key, alone, so that a script can take it; what there is to know of it goes to stderr."""
+    first = not path.exists()
+    secret = keyfile.create(
+        path,
+        arguments.name,
+        requests=_number(arguments.requests, "--requests"),
+        images=_number(arguments.images, "--images"),
+        models=tuple(name for names in arguments.allowed or () for name in names.split(",") if name),
+        priority=_number(arguments.priority, "--priority") or 0,
+    )
+    print(secret, flush=True)
+    sys.stderr.write(f"This is the key of {arguments.name}. It can't be shown again: {path} has only its hash.\n")
+    if first:
+        sys.stderr.write("It is the first one: from now on the gateway wants a key of everybody.\n")
+
+
+def _list(path: Path, _: Namespace) -> None:
+    if not path.exists():
+        raise UserError(f"there are no keys: {path} is not there; `tintype keys create NAME` makes it")
+    print(columns([HEADINGS, *map(_row, keyfile.read(path))]))
+
+
+def _revoke(path: Path, arguments: Namespace) -> None:
+    keyfile.revoke(path, arguments.name)
+    print(f"The key of {arguments.name} is revoked.")
+    if not keyfile.read(path):
+        print(f"It was the last one: now nobody may ask. `tintype keys create NAME` makes another; without {path}, and")
+        print("after a restart, no key is needed.")
+
+
+ACTIONS: dict[str, Callable[[Path, Namespace], None]] = {"create": _create, "list": _list, "revoke": _revoke}
+
+
+def _row(key: keyfile.Key) -> tuple[str, ...]:
+    rates = [_rate(key.requests), _rate(key.images)]
+    return (key.name, key.created or "-", *rates, str(key.priority), ", ".join(key.models) or "all")
+
+
+def _rate(per_minute: int | None) -> str:
+    """A rate as people read it; without one of its own, a key has the gateway's."""
+    return "default" if per_minute is None else f"{per_minute}/min" if per_minute else "any"
+
+
+def _number(text: str | None, flag: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(KINDS["int"].from_text(text))
+    except ValueError:
+        raise UserError(f"{flag} wants {KINDS['int'].wants}, not {text!r}") from None

@@ -1,0 +1,154 @@
+"""What a caller may do here: `identified` and `admitted` give a handler the gateway as it is for its request's key.
+
+Its client knows the key's models only, and counts pictures whoever asks for them; its names have a default that the
+key may use. So no API that makes pictures has to know of keys at all.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .denials import ModelNotAllowed
+from .errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from litestar import Request
+
+    from tintype.v1 import image_service_pb2 as pb
+
+    from .client import ImageClient
+    from .config import GatewayConfig
+    from .generation import Gateway
+    from .keyfile import Key
+    from .limits import Limits
+    from .visit import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the key, where keys are needed, else the address; and what it may. Rates are per minute."""
+
+    name: str
+    requests: int
+    images: int
+    models: tuple[str, ...] = ()
+    priority: int = 0
+
+
+def caller(key: Key | None, address: str, config: GatewayConfig) -> Caller:
+    """Return who asks; what the key does not say of rates is what everybody gets."""
+    if key is None:
+        return Caller(address, config.rate_limit, config.image_limit)
+    requests = config.rate_limit if key.requests is None else key.requests
+    images = config.image_limit if key.images is None else key.images
+    return Caller(key.name, requests, images, key.models, key.priority)
+
+
+def identified(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
+    """Return the gateway as the request's key may use it. Raises NoKey, WrongKey."""
+    return _own(gateway, request)[0]
+
+
+def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
+    """Do the same for a request that shall make pictures: it is counted. Raises TooManyRequests, too."""
+    own, who = _own(gateway, request)
+    request.state.visit.headers.update(gateway.limits.take(who.name, who.requests))
+    return own
+
+
+def _own(gateway: Gateway, request: Request[Any, Any, Any]) -> tuple[Gateway, Caller]:
+    key = gateway.keys.caller(request.headers)
+    who = caller(key, request.client.host if request.client else "", gateway.config)
+    visit: Visit = request.state.visit
+    visit.key = key.name if key else ""
+    names = gateway.names.within(who.models)
+    client = CallersClient(gateway.client, who, names.default, gateway.image_limits, visit)
+    return replace(gateway, client=client, names=names), who
+
+
+class CallersClient:
+    """An ImageClient for one request of one caller. `default` is the model that nameless requests get, or empty."""
+
+    def __init__(self, client: ImageClient, who: Caller, default: str, images: Limits, visit: Visit) -> None:
+        self._client = client
+        self._who = who
+        self._default = default
+        self._images = images
+        self._visit = visit
+
+    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+        """Return all pictures of a request, ordered by index. Raises ServiceError and what `_begin` raises."""
+        self._begin(request)
+        try:
+            response = await self._client.generate(request, request_id)
+        except BaseException as error:
+            self._visit.failed(error)
+            self._images.give_back(self._who.name, request.count or 1)
+            raise
+        self._visit.made(response, len(response.images))
+        return response
+
+    async def stream(
+        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+        """Tell what happens until `completed`. Raises ServiceError and what `_begin` raises."""
+        self._begin(request)
+        missing, done = request.count or 1, False
+        try:
+            async with aclosing(self._client.stream(request, previews, request_id)) as events:
+                async for event in events:
+                    missing -= event.HasField("image")
+                    if event.HasField("completed"):
+                        done = True
+                        self._visit.made(event.completed, event.completed.usage.images)
+                    yield event
+        except BaseException as error:
+            if not done:
+                self._visit.failed(error)
+            raise
+        finally:
+            self._images.give_back(self._who.name, missing)
+
+    async def models(self) -> list[pb.Model]:
+        """Return the caller's models, its default first. Raises ServiceError."""
+        found = await self._client.models()
+        if not self._who.models:
+            return found
+        own = [model for model in found if model.name in self._who.models]
+        for model in own:
+            model.is_default = model.name == self._default
+        return sorted(own, key=lambda model: not model.is_default)
+
+    async def model(self, name: str) -> pb.Model:
+        """Return one model; the caller's default for an empty name. Raises ServiceError, ModelNotAllowed."""
+        return await self._client.model(self._allowed(name))
+
+    async def ready(self) -> bool:
+        """Tell whether the service can make pictures now."""
+        return await self._client.ready()
+
+    def _begin(self, request: pb.GenerateImagesRequest) -> None:
+        """Let a request through, with the key's priority. Raises ModelNotAllowed, TooManyRequests, ServiceError.
+
+        The engine is fair between keys, whatever users they name; without keys between users, or addresses.
+        """
+        request.model = self._allowed(request.model)
+        request.priority = self._who.priority
+        request.caller = self._visit.key or request.caller or self._who.name
+        self._visit.asked(request)
+        count, most = request.count or 1, self._who.images
+        if 0 < most < count:
+            problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"
+            raise ServiceError("", status=400, reason="INVALID_FIELD", violations=[("count", problem)])
+        self._visit.headers.update(self._images.take(self._who.name, most, count))
+
+    def _allowed(self, name: str) -> str:
+        models = self._who.models
+        name = name or (self._default if models else "")
+        if models and name not in models:
+            raise ModelNotAllowed(name, models)
+        return name

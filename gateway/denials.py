@@ -1,0 +1,63 @@
+"""Errors of requests that may not be made: not by this caller, not so, or not as often. `errors` has the tree."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class NoKey(GatewayError):
+    """The request has no key, where one is needed."""
+
+    status = 401
+    reason = "NO_KEY"
+    headers = MappingProxyType({"www-authenticate": "Bearer"})
+
+    def __init__(self) -> None:
+        super().__init__("There is no API key in the request. Send it as 'Authorization: Bearer KEY'.")
+
+
+class WrongKey(NoKey):
+    """The request has a key that is not ours."""
+
+    reason = "WRONG_KEY"
+
+    def __init__(self) -> None:
+        GatewayError.__init__(self, "Incorrect API key provided.")
+
+
+class ModelNotAllowed(GatewayError):
+    """The key is for other models."""
+
+    status = 403
+    reason = "MODEL_NOT_ALLOWED"
+
+    def __init__(self, model: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"This API key is for {', '.join(allowed)}, not for {model[:100]}.", param="model")
+
+
+class KeyReused(GatewayError):
+    """An Idempotency-Key came before, with another body."""
+
+    status = 422
+    reason = "KEY_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came before with another body: a new request needs a new key.")
+
+
+class TooManyRequests(GatewayError):
+    """One caller asks more often, or for more, than it may; `headers` tell the limit."""
+
+    status = 429
+    reason = "RATE_LIMIT_EXCEEDED"
+
+    def __init__(self, per_minute: int, what: str, retry_after: float, headers: Mapping[str, str]) -> None:
+        super().__init__(f"There may be {per_minute} {what} in a minute. Try again in {retry_after:.1f} s.")
+        self.retry_after = retry_after
+        self.headers = headers

@@ -1,0 +1,198 @@
+"""The file of keys: a line for each, `NAME SHA256 field=value ...`, to be read by people and edited with care.
+
+    alice 9f86d0…  created=2026-01-31T12:00:00Z requests=60 images=100 models=tiny,org/sdxl priority=10
+
+- A key is 256 random bits, so one round of a hash keeps it: nobody finds it from the file.
+- Fields may be left out; blank lines, and lines that begin with `#`, are passed over and kept.
+- Changes are made under a lock and put in place at once: nobody reads half a file, no two writers lose a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from .errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .config import GatewayConfig
+
+PREFIX = "tt-"  # so that a key is known as one where it has got lost
+PRIORITIES = (-100, 100)  # as the contract has them
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key: whose it is, and what it may. Raises StartError for what can't be.
+
+    `requests` and `images` are per minute; 0 is any number, None what the gateway gives everybody. `models` are our
+    names, the first of them what requests without a model get; none at all means every model. `priority` is that of
+    `GenerateImagesRequest`.
+    """
+
+    name: str
+    digest: str = ""
+    created: str = ""
+    requests: int | None = None
+    images: int | None = None
+    models: tuple[str, ...] = ()
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise StartError(f"the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not {self.name!r}")
+        for field in ("requests", "images"):
+            if (getattr(self, field) or 0) < 0:
+                raise StartError(f"{field} of a key must be 0 or more, not {getattr(self, field)}")
+        if not PRIORITIES[0] <= self.priority <= PRIORITIES[1]:
+            raise StartError(f"priority of a key must be {PRIORITIES[0]} to {PRIORITIES[1]}, not {self.priority}")
+
+
+_PLAIN = Key(name="x")
+
+# How each field is read. What writes it is `str`, but for models.
+_FIELDS: dict[str, Callable[[str], Any]] = {
+    "created": str,
+    "requests": int,
+    "images": int,
+    "models": lambda text: tuple(unquote(name) for name in text.split(",") if name),
+    "priority": int,
+}
+
+
+def digest(key: str) -> str:
+    """Return what the file has of a key."""
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
+
+
+def create(path: Path, name: str, **limits: Any) -> str:
+    """Add a new key to the file, which is made where it is missing, and return it: it can't be read back later.
+
+    `limits` are fields of Key. Raises StartError for what can't be, or a name that is there already.
+    """
+    secret = PREFIX + secrets.token_urlsafe(32)
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    key = Key(name=name, digest=digest(secret), created=created, **limits)
+    with _changing(path) as lines:
+        if name in (known.name for known in _parse(path, lines)):
+            raise StartError(f"{path} has a key of that name: {name}; `tintype keys revoke {name}` ends it")
+        lines.append(_line(key))
+    return secret
+
+
+def revoke(path: Path, name: str) -> None:
+    """Take a key out of the file. Raises StartError where there is none of that name."""
+    with _changing(path) as lines:
+        kept = [line for line in lines if name not in (key.name for key in _parse(path, [line]))]
+        if len(kept) == len(lines):
+            raise StartError(f"{path} has no key of that name: {name}; `tintype keys list` names those that it has")
+        lines[:] = kept
+
+
+def read(path: Path) -> list[Key]:
+    """Return the keys of a file. Raises StartError: it can't be read, or a line is none."""
+    return _parse(path, _lines(path))
+
+
+def check_public(config: GatewayConfig) -> None:
+    """Raise StartError where strangers could come in: an address that is not this machine's own, and no keys."""
+    if config.is_local or config.anonymous or config.needs_key:
+        return
+    remedy = f"`tintype keys create NAME --keys {config.key_file}` makes a key, and --anonymous lets everybody in"
+    raise StartError(f"anybody who reaches {config.rest} could make pictures: {remedy}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        remedy = f"`tintype keys create NAME --keys {path}` makes it"
+        raise StartError(f"the keys in {path} can't be read: there is no such file; {remedy}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"the keys in {path} can't be read: {error}") from error
+
+
+def _parse(path: Path, lines: Sequence[str]) -> list[Key]:
+    numbered = enumerate(map(str.split, lines), 1)
+    return [_key(words, f"{path}, line {number}") for number, words in numbered if words and words[0][0] != "#"]
+
+
+def _key(words: list[str], where: str) -> Key:
+    """Return the key of one line; what is at fault is not repeated, as it may be a key."""
+    if len(words) < 2 or not _DIGEST.fullmatch(words[1]):
+        raise StartError(f"{where} must be a name and a SHA-256 in hexadecimal digits")
+    try:
+        fields = {name: _FIELDS[name](value) for name, _, value in (word.partition("=") for word in words[2:])}
+        return Key(name=words[0], digest=words[1], **fields)
+    except (KeyError, ValueError) as error:
+        known = ", ".join(f"{name}=" for name in _FIELDS)
+        raise StartError(f"{where} may have, after the SHA-256, no more than {known}") from error
+    except StartError as error:
+        raise StartError(f"{where}: {error}") from error
+
+
+def _line(key: Key) -> str:
+    values = asdict(key) | {"models": ",".join(quote(model, safe="/:@+") for model in key.models)}
+    said = [name for name in _FIELDS if getattr(key, name) != getattr(_PLAIN, name)]
+    return " ".join([key.name, key.digest, *(f"{name}={values[name]}" for name in said)])
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[list[str]]:
+    """Give the lines of a file to change; nobody else changes them meanwhile. Raises StartError."""
+    path = Path(os.path.realpath(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.parent):
+            lines = _lines(path) if path.exists() else []
+            yield lines
+            _replace(path, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise StartError(f"can't write the keys to {path}: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder: the file itself is another one after each change."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on Windows; there two writers at once are on their own
+    except ImportError:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a file in place at once, readable by its owner alone: by the old one's, or the folder's, if root writes."""
+    owner = (path if path.exists() else path.parent).stat()
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its mode is 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            if hasattr(os, "geteuid") and os.geteuid() == 0:
+                os.fchown(handle, owner.st_uid, owner.st_gid)
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        Path(part).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(part).unlink()
+        raise

@@ -1,0 +1,97 @@
+"""`tintype keys`, as a user runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.cli import main
+from tintype.gateway.keyfile import digest, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own data folder, away from everybody's."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "tintype"
+
+
+def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key alone goes to stdout, for scripts; where it is kept, and that it is not shown again, to stderr."""
+    assert main(["keys", "create", "alice"]) == 0
+    out, err = capsys.readouterr()
+    (key,) = read(data / "keys")
+    assert (key.name, key.digest) == ("alice", digest(out.rstrip("\n")))
+    assert "can't be shown again" in err
+    assert str(data / "keys") in err
+    assert "from now on the gateway wants a key" in err
+    assert main(["keys", "create", "bob"]) == 0
+    assert "the first one" not in capsys.readouterr().err
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list tells what each key may, and no key."""
+    assert main(["keys", "create", "alice"]) == 0
+    more = ["--requests", "60", "--images", "0", "--model", "tiny,org/a", "--model", "b", "--priority", "-7"]
+    assert main(["keys", "create", "bob", *more]) == 0
+    secrets = capsys.readouterr().out.split()
+    assert main(["keys"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "MODELS"]
+    assert [row[:1] + row[2:] for row in rows[1:]] == [
+        ["alice", "default", "default", "0", "all"],
+        ["bob", "60/min", "any", "-7", "tiny,", "org/a,", "b"],
+    ]
+    assert not any(secret in out or digest(secret) in out for secret in secrets)
+
+
+def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A revoked key is gone; what it means that it was the last one is said."""
+    for name in ("alice", "bob"):
+        assert main(["keys", "create", name]) == 0
+    assert main(["keys", "revoke", "alice"]) == 0
+    assert capsys.readouterr().out.endswith("The key of alice is revoked.\n")
+    assert [key.name for key in read(data / "keys")] == ["bob"]
+    assert main(["keys", "revoke", "bob"]) == 0
+    assert "now nobody may ask" in capsys.readouterr().out
+
+
+def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--keys names a file, --data a folder; the variables and the settings file do so, too."""
+    assert main(["keys", "create", "a", "--keys", "k1"]) == 0
+    assert main(["keys", "create", "a", "--data", "d"]) == 0
+    (tmp_path / "tintype.toml").write_text("[gateway]\nkeys = 'k2'\n")
+    assert main(["keys", "create", "a"]) == 0
+    monkeypatch.setenv("TINTYPE_KEYS", "k3")
+    assert main(["keys", "create", "a"]) == 0
+    assert all((tmp_path / name).is_file() for name in ("k1", "k2", "k3", "d/keys"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("keys list", "there are no keys: "),
+        ("keys create", "create needs the name of a key: tintype keys create NAME"),
+        ("keys revoke", "revoke needs the name of a key"),
+        ("keys list bob", "did you mean `tintype keys create bob`?"),
+        ("keys revoke bob", "has no key of that name: bob; `tintype keys list` names those that it has"),
+        ("keys crate bob", "there is no action 'crate'; did you mean 'create'?"),
+        ("keys create a/b", "the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not 'a/b'"),
+        ("keys create bob --images many", "--images wants a whole number, not 'many'"),
+        ("keys create bob --requests -1", "requests of a key must be 0 or more, not -1"),
+        ("keys create bob --priority 101", "priority of a key must be -100 to 100, not 101"),
+        ("keys create bob --keys /proc/none/keys", "can't write the keys to /proc/none/keys: No such file"),
+    ],
+)
+def test_wrong(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What can't be is one line, and nothing is made."""
+    assert main(arguments.split()) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1

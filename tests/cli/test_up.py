@@ -1,0 +1,47 @@
+"""`tintype up`: what it plans, and that keys are no obstacle to it. The whole line is tested in test_whole_line."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tintype.cli.parser import _parser as parser
+from tintype.cli.up import _plan, examples
+from tintype.gateway.keyfile import create
+
+from .test_errors import tintype
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HERE = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
+
+
+def test_key_of_its_own(tmp_path: Path) -> None:
+    """Where keys are needed it gives the gateway one that it knows itself, else none, so that none is needed."""
+    arguments = parser().parse_args(["up", *HERE, "--data", str(tmp_path)])
+    assert _plan(arguments).gateway.api_key == ""
+    create(tmp_path / "keys", "alice")
+    keys = [_plan(arguments).gateway.api_key for _ in range(2)]
+    assert keys[0] != keys[1]
+    assert min(map(len, keys)) > 40
+    given = parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--api-key", "sesame"])
+    assert _plan(given).gateway.api_key == "sesame"
+
+
+def test_examples() -> None:
+    """What is shown to paste has a place for the key only where one is needed."""
+    assert "KEY" not in examples("http://x", needs_key=False)
+    keyed = examples("http://x", needs_key=True)
+    assert "-H 'authorization: Bearer KEY' \\\n" in keyed
+    assert 'api_key="KEY"' in keyed
+
+
+def test_check_with_keys(tmp_path: Path) -> None:
+    """A check makes its picture, whether keys are needed or not."""
+    create(tmp_path / "data" / "keys", "alice")
+    done = tintype(
+        "up", "--check", *HERE, "--data", str(tmp_path / "data"), HOME=str(tmp_path), PATH=os.environ["PATH"]
+    )
+    assert done.returncode == 0, done.stderr
+    assert "First picture" in done.stdout

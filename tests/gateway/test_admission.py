@@ -1,0 +1,222 @@
+"""What a key may do, over HTTP, on every path that makes pictures."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+from PIL import Image
+
+from tintype.gateway.keyfile import create
+
+from .fakes import FakeService, Refusal, Service, image, running_gateway
+from .test_app import PATH, check_error, config
+from .test_errors import Code
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+EDITS, VARIATIONS = "/v1/images/edits", "/v1/images/variations"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    return file.getvalue()
+
+
+class TestModels:
+    async def test_dialects(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+        """A model that the key is not for is 403 in each vendor's own shape, and nothing is made."""
+        headers = bearer(create(file, "me", models=("tiny",)))
+        body = {"prompt": "x", "model": "org/large"}
+        said = "This API key is for tiny, not for org/large."
+        async with running_gateway(config(service, tmp_path)) as client:
+            for path in (PATH, "/apipie/v1/images/generations"):
+                answer = await client.post(path, json=body, headers=headers)
+                assert check_error(answer, 403, "invalid_request_error", "permission_denied", "model") == said
+            answer = await client.post("/v1/action/generate_image", json=body, headers=headers)
+            assert (answer.status_code, answer.json()) == (403, {"error": said, "status": 403})
+            answer = await client.post("/api/ai/images/generate", json=body, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["detail"]) == (403, said)
+            answer = await client.post("/aqueduct/images/generations", json=body, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_denied_error")
+            answer = await client.post(PATH, json=body | {"stream": True}, headers=headers)
+            check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
+        assert not fake.requests
+
+    async def test_names(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+        """Clients' names are resolved first, and what means the default is the key's own default."""
+        headers = bearer(create(file, "me", models=("org/large",)))
+        aliases = {"dall-e-3": "*", "big": "org/large", "small": "tiny"}
+        async with running_gateway(config(service, tmp_path, aliases=aliases)) as client:
+            for model in (None, "dall-e-3", "big", "org/large"):
+                answer = await client.post(PATH, json={"prompt": "x", "model": model}, headers=headers)
+                assert answer.status_code == 200
+            answer = await client.post(PATH, json={"prompt": "x", "model": "small"}, headers=headers)
+            assert "not for tiny" in check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
+        assert [request.model for request in fake.requests] == ["org/large"] * 4
+
+    async def test_configured_default(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+        """The gateway's default stays the key's where the key is for it."""
+        headers = bearer(create(file, "me", models=("org/large", "tiny")))
+        async with running_gateway(config(service, tmp_path, aliases={"*": "tiny"})) as client:
+            await client.post(PATH, json={"prompt": "x"}, headers=headers)
+        assert [request.model for request in fake.requests] == ["tiny"]
+
+    async def test_lenient_names(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+        """A model of the key's that is gone is replaced by its default where names are no errors."""
+        headers = bearer(create(file, "me", models=("tiny", "gone")))
+        normal = fake.behave
+
+        async def behave(request: Any, context: Any) -> Any:
+            refusal = Refusal(Code.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "gone"})
+            async for event in (refusal if request.model == "gone" else normal)(request, context):
+                yield event
+
+        fake.behave = behave
+        async with running_gateway(config(service, tmp_path, strict_models=False)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "model": "gone"}, headers=headers)
+        assert (answer.status_code, answer.headers["x-tintype-model"]) == (200, "tiny")
+
+    async def test_lists(self, service: Service, file: Path, tmp_path: Path) -> None:
+        """Lists of models have what the key may use, its default first; the rest is not told."""
+        large, all_ = create(file, "me", models=("org/large",)), create(file, "you")
+        both = create(file, "us", models=("org/large", "tiny"))
+        async with running_gateway(config(service, tmp_path)) as client:
+            listed = {}
+            for key in (large, all_, both):
+                answer = await client.get("/v1/models", headers=bearer(key))
+                listed[key] = [model["id"] for model in answer.json()["data"]]
+            assert listed == {large: ["org/large"], all_: ["tiny", "org/large"], both: ["org/large", "tiny"]}
+            assert (await client.get("/v1/models/org/large", headers=bearer(large))).status_code == 200
+            answer = await client.get("/v1/models/tiny", headers=bearer(large))
+            check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
+
+    async def test_sdk(self, service: Service, file: Path, tmp_path: Path) -> None:
+        """OpenAI's SDK raises what its programs catch."""
+        key = create(file, "me", models=("tiny",))
+        async with (
+            running_gateway(config(service, tmp_path)) as client,
+            openai.AsyncOpenAI(base_url=f"{client.base_url}/v1", api_key=key, max_retries=0) as sdk,
+        ):
+            with pytest.raises(openai.PermissionDeniedError) as caught:
+                await sdk.images.generate(prompt="x", model="org/large")
+        assert caught.value.code == "permission_denied"
+
+
+class TestRates:
+    async def test_requests(self, service: Service, file: Path, tmp_path: Path) -> None:
+        """Each key has its own rate, or the gateway's, and one does not use up what another may."""
+        keys = [create(file, "me", requests=2), create(file, "you"), create(file, "all", requests=0)]
+        async with running_gateway(config(service, tmp_path, rate_limit=1)) as client:
+            statuses = [
+                [(await client.post(PATH, json={"prompt": "x"}, headers=bearer(key))).status_code for _ in range(3)]
+                for key in keys
+            ]
+        assert statuses == [[200, 200, 429], [200, 429, 429], [200, 200, 200]]
+
+    async def test_images(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+        """Pictures are counted by `n`, on every path, and the answer tells what is left."""
+        headers = bearer(create(file, "me", images=8))
+        async with running_gateway(config(service, tmp_path)) as client:
+
+            async def left(path: str, **how: Any) -> str:
+                answer = await client.post(path, headers=headers, **how)
+                assert answer.status_code == 200, answer.text
+                assert answer.headers["x-ratelimit-limit-images"] == "8"
+                return answer.headers["x-ratelimit-remaining-images"]
+
+            files = {"image": ("a.png", picture(), "image/png")}
+            assert await left(PATH, json={"prompt": "x", "n": 3}) == "5"
+            assert await left(PATH, json={"prompt": "x", "stream": True}) == "4"
+            assert await left(EDITS, data={"prompt": "x", "n": "2"}, files=files) == "2"
+            assert await left(VARIATIONS, files=files) == "1"
+            assert await left("/v1/action/generate_image", json={"prompt": "x"}) == "0"
+            answer = await client.post(PATH, json={"prompt": "x", "n": 2}, headers=headers)
+            message = check_error(answer, 429, "requests", "rate_limit_exceeded", None)
+            assert message.startswith("There may be 8 images in a minute. Try again in ")
+            assert answer.headers["x-ratelimit-remaining-images"] == "0"
+            assert 1 <= int(answer.headers["retry-after"]) <= 15
+            assert int(answer.headers["retry-after-ms"]) <= 15_000
+        assert len(fake.requests) == 5
+
+    async def test_more_than_a_minute_has(self, service: Service, file: Path, tmp_path: Path) -> None:
+        """More pictures than can ever be had is the request's fault: no SDK shall try it again."""
+        headers = bearer(create(file, "me", images=2))
+        async with running_gateway(config(service, tmp_path)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "n": 3}, headers=headers)
+        told = check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
+        assert told == "Invalid 'n': must be at most 2, the pictures that may be had in a minute, not 3."
+
+    async def test_what_came_to_nothing(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+        """Pictures that were not made are not counted, and a replayed answer makes none."""
+        headers = bearer(create(file, "me", images=2))
+
+        async def half(*_: Any) -> Any:
+            yield image()
+
+        async with running_gateway(config(service, tmp_path)) as client:
+            for behave in (Refusal(Code.INVALID_ARGUMENT), half):
+                fake.behave = behave
+                for stream in (False, True):
+                    await client.post(PATH, json={"prompt": "x", "n": 2, "stream": stream}, headers=headers)
+            fake.reset()
+            again = headers | {"idempotency-key": "a"}
+            answers = [await client.post(PATH, json={"prompt": "x"}, headers=again) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert len(fake.requests) == 1
+
+    async def test_no_keys(self, service: Service, tmp_path: Path) -> None:
+        """Without keys addresses have the gateway's limits."""
+        async with running_gateway(config(service, tmp_path, image_limit=3)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "n": 2})
+            assert answer.headers["x-ratelimit-remaining-images"] == "1"
+            assert (await client.post(PATH, json={"prompt": "x", "n": 2})).status_code == 429
+
+    async def test_headers_of_errors(self, service: Service, file: Path, tmp_path: Path) -> None:
+        """Answers that are errors tell how the limits stand as well."""
+        headers = bearer(create(file, "me", requests=9))
+        async with running_gateway(config(service, tmp_path)) as client:
+            answer = await client.post(PATH, json={}, headers=headers)
+        assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (400, "8")
+
+
+async def test_priority(service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    """The engine hears how urgent a key's requests are."""
+    keys = [create(file, "me", priority=7), create(file, "you", priority=-100), create(file, "us")]
+    async with running_gateway(config(service, tmp_path)) as client:
+        for key in keys:
+            await client.post(PATH, json={"prompt": "x"}, headers=bearer(key))
+    assert [request.priority for request in fake.requests] == [7, -100, 0]
+    assert [request.caller for request in fake.requests] == ["me", "you", "us"]
+
+
+async def test_user(service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
+    """A key gets no larger share by naming many users; without keys users are told apart."""
+    body = {"prompt": "x", "user": "someone"}
+    async with running_gateway(config(service, tmp_path)) as client:
+        await client.post(PATH, json=body)
+        await client.post(PATH, json=body, headers=bearer(create(file, "me")))
+    assert [request.caller for request in fake.requests] == ["someone", "me"]
+
+
+async def test_without_keys(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Without keys nothing is limited, and the engine is fair between addresses."""
+    assert (await gateway.post(PATH, json={"prompt": "x", "n": 10})).status_code == 200
+    assert (fake.requests[0].priority, fake.requests[0].caller) == (0, "127.0.0.1")

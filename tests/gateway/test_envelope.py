@@ -1,0 +1,143 @@
+"""The line that each request leaves in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tintype.gateway.keyfile import create
+from tintype.gateway.visit import pairs
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import FakeService, Refusal, Service, image, running_gateway
+from .test_app import PATH, config
+from .test_errors import Code
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+FIELDS = ["id", "key", "method", "path", "status", "error", "model", "images", "queue", "run", "time"]
+
+
+def read(line: str) -> dict[str, str]:
+    """Read a line as its documentation says that it can be read."""
+    found = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)
+    return {key: json.loads(value) if value.startswith('"') else value for key, value in found}
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Any:
+    """What the log has by now."""
+    caplog.set_level(logging.INFO, "tintype.gateway.access")
+    return lambda: [read(record.getMessage()) for record in caplog.records if record.name == "tintype.gateway.access"]
+
+
+async def timed(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    """Make pictures that waited 1.5 s and were done after 4 s in all, so they say."""
+    for index in range(request.count or 1):
+        yield image(index)
+    done = pb.Completed(model="org/large", usage=pb.Usage(images=request.count or 1))
+    done.timings.queue.FromMilliseconds(1500)
+    done.timings.total.FromMilliseconds(4000)
+    yield pb.StreamImagesResponse(completed=done)
+
+
+async def test_pictures(service: Service, fake: FakeService, lines: Any, tmp_path: Path) -> None:
+    """Who asked, which model answered with how many pictures, how long they waited and ran; alike for streams."""
+    headers = {"authorization": f"Bearer {create(tmp_path / 'keys', 'me')}"}
+    fake.behave = timed
+    async with running_gateway(config(service, tmp_path)) as client:
+        for stream in (False, True):
+            body = {"prompt": "a secret lake", "model": "dall-e-3", "n": 2, "stream": stream}
+            answer = await client.post(PATH, json=body, headers=headers)
+            line = lines()[-1]
+            assert list(line) == FIELDS
+            assert line["id"] == answer.headers["x-request-id"]
+            assert (line["key"], line["model"], line["images"]) == ("me", "org/large", "2")
+            assert (line["queue"], line["run"], line["status"], line["error"]) == ("1.500", "2.500", "200", "-")
+            assert re.fullmatch(r"\d+\.\d{3}", line["time"])
+
+
+async def test_prompts(service: Service, lines: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """Prompts are logged on demand only, and can't forge a line or a field."""
+    prompt = 'a "secret" lake\nid=forged status=200'
+    async with running_gateway(config(service, tmp_path)) as client:
+        await client.post(PATH, json={"prompt": prompt})
+    assert "secret" not in caplog.text
+    async with running_gateway(config(service, tmp_path, log_prompts=True)) as client:
+        await client.post(PATH, json={"prompt": prompt})
+        await client.get("/livez")
+    assert [line.get("prompt") for line in lines()] == [None, prompt, "-"]
+    assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path: Path) -> None:
+    """A line names why there are no pictures, in a stream that has begun, too; without keys it has none."""
+
+    async def breaks(_: Any, context: Any) -> Any:
+        yield image()
+        async for event in Refusal(Code.INTERNAL, "no", "GENERATION_FAILED")(pb.GenerateImagesRequest(), context):
+            yield event
+
+    async def no_preview(*_: Any) -> Any:
+        yield pb.StreamImagesResponse(preview=pb.Preview(data=b"x", mime_type="image/png"))
+
+    async with running_gateway(config(service, tmp_path)) as client:
+        await client.post(PATH, json={})
+        fake.behave = Refusal(Code.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
+        await client.post(PATH, json={"prompt": "x"})
+        for behave in (breaks, no_preview):
+            fake.behave = behave
+            await client.post(PATH, json={"prompt": "x", "n": 2, "stream": True})
+        await client.get("/nowhere%20here")
+    told = [(line["status"], line["error"], line["key"]) for line in lines()]
+    assert told == [
+        ("400", "EMPTY_PROMPT", "-"),
+        ("429", "QUEUE_FULL", "-"),
+        ("200", "GENERATION_FAILED", "-"),
+        ("200", "FAULT", "-"),
+        ("404", "NO_SUCH_PATH", "-"),
+    ]
+    assert lines()[-1]["path"] == "/nowhere%20here"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_client_gone(service: Service, fake: FakeService, lines: Any, tmp_path: Path, *, stream: bool) -> None:
+    """Who leaves before the pictures are there is seen to have left."""
+
+    async def waits(*_: Any) -> Any:
+        yield pb.StreamImagesResponse(queued=pb.Queued())
+        await asyncio.Event().wait()
+
+    fake.behave = waits
+    async with running_gateway(config(service, tmp_path)) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(PATH, json={"prompt": "x", "stream": stream}, timeout=0.5)
+        await asyncio.wait_for(fake.cancelled.wait(), 30)
+    assert [(line["status"], line["error"]) for line in lines()] == [("200" if stream else "499", "CLIENT_GONE")]
+
+
+async def test_several_requests_of_one_client(service: Service, lines: Any, tmp_path: Path) -> None:
+    """A client's own id is kept where it is plain; one that could forge a line is not."""
+    async with running_gateway(config(service, tmp_path)) as client:
+        await client.get("/livez", headers={"x-request-id": "mine-1"})
+        await client.get("/livez", headers={"x-request-id": 'mine status="500"'})
+    assert lines()[0]["id"] == "mine-1"
+    assert lines()[1]["id"].startswith("req_")
+    assert lines()[1]["status"] == "200"
+
+
+def test_pairs() -> None:
+    """What is not plain is in quotes; what is not there is a dash."""
+    assert pairs(a="x", b="", c=None, d=0, e=1.23456, f='a "b"', g="é=") == (
+        r'a=x b=- c=- d=0 e=1.235 f="a \"b\"" g="\u00e9="'
+    )
