@@ -123,8 +123,8 @@ async def _story(plan: Plan, service: Child, gateway: Child) -> int:
     began = time.monotonic()
     address, url = await service.ready(), reachable_url(await gateway.ready())
     await rest.ready(url)
-    say(f"\ntintype is ready after {time.monotonic() - began:.1f} s\n  REST     {url}\n  gRPC     {address}")
-    say(f"  results  {plan.gateway.data}")
+    say(f"\ntintype is ready after {time.monotonic() - began:.1f} s\n  playground  {url}/")
+    say(f"  REST        {url}\n  gRPC        {address}\n  results     {plan.gateway.data}")
     if plan.prompt:
         await _first_picture(url, plan)
     if plan.check:

@@ -48,9 +48,7 @@ def parse(body: Mapping[str, Any]) -> Call:
     """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
     if body.get("style") is not None:
         return openai.parse(body)
-    call = openai.parse(body)
-    call.request.style = STYLE
-    return replace(call, unasked=("style",))
+    return replace(openai.parse({**body, "style": STYLE}), unasked=("style",))
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ApipieResponse:

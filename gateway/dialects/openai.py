@@ -48,8 +48,8 @@ NAMES = {
 # Two keys for one thing: the second is what other servers and clients call it.
 NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("guidance_scale", "cfg"))
 TWINS = (*NUMBERS, ("user", "safety_identifier"))
-# Presets that OpenAI takes for any model; ours may have others, or none.
-WISHES = ("quality", "style")
+# Presets that OpenAI takes for any model: one that has no such thing is asked without. Other names must be its own.
+WISHES = {"quality": {"low", "medium", "high", "standard", "hd"}, "style": {"vivid", "natural"}}
 # Models whose clients read `b64_json` and nothing else.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
 
@@ -96,7 +96,7 @@ def call(asked: ImagesRequest, ignored: tuple[str, ...]) -> Call:
         links=_wants_links(asked),
         names=_names(asked),
         ignored=ignored,
-        wishes=WISHES,
+        wishes=tuple(name for name, usual in WISHES.items() if getattr(asked, name) in usual),
         stream=bool(asked.stream),
         previews=asked.partial_images or 0 if asked.stream else 0,
         echo=_echo(asked),
@@ -160,7 +160,7 @@ def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
         output=_output(asked),
         caller=asked.user or asked.safety_identifier,
         quality=asked.quality if asked.quality != "auto" else None,
-        style=asked.style,
+        style=asked.style or None,
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OWNER = "tintype"
 SIDES = (16, 4096)  # pixels
+EFFORTS = ("low", "medium", "standard", "high", "hd")
 STEPS = (1, 150)
 GUIDANCE = (0, 50)
 SEEDS = (0, 2**31 - 1)  # what JavaScript and its friends count without loss; the service takes more
@@ -48,6 +49,13 @@ class Real(msgspec.Struct, kw_only=True):
     step: float
 
 
+class Choice(msgspec.Struct):
+    """One of several names; empty where none is chosen."""
+
+    default: str
+    enum: list[str]
+
+
 class Parameters(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What can be chosen, its defaults and limits. Sides are pixels."""
 
@@ -57,6 +65,8 @@ class Parameters(msgspec.Struct, kw_only=True, omit_defaults=True):
     steps: Whole | UnsetType = UNSET
     cfg: Real | UnsetType = UNSET
     seed: Whole
+    quality: Choice | UnsetType = UNSET
+    style: Choice | UnsetType = UNSET
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
@@ -102,7 +112,14 @@ def _parameters(model: pb.Model) -> Parameters:
         steps=_whole(defaults.steps, STEPS, 1),
         cfg=Real(default=guidance, min=GUIDANCE[0], max=GUIDANCE[1], step=0.5) if defaults.steps else UNSET,
         seed=Whole(min=SEEDS[0], max=SEEDS[1]),
+        quality=Choice("auto", ["auto", *sorted(model.qualities, key=_effort)]) if model.qualities else UNSET,
+        style=Choice("", ["", *model.styles]) if model.styles else UNSET,
     )
+
+
+def _effort(quality: str) -> int:
+    """Return where a quality stands among those that OpenAI has; a model's own come last, in their order."""
+    return EFFORTS.index(quality) if quality in EFFORTS else len(EFFORTS)
 
 
 def _whole(default: int, limits: tuple[int, int], step: int) -> Whole | UnsetType:

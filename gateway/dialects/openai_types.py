@@ -25,6 +25,7 @@ Picked = Annotated[
     ),
 ]
 Side = Annotated[int, Meta(ge=16, le=4096)]
+Named = Annotated[str, Meta(max_length=100, description="name of a preset: a vendor's, or one of the model's own")]
 
 
 # All that OpenAI's schemas of answers and events allow.
@@ -49,8 +50,8 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     model: str | None = None
     n: Annotated[int, Meta(ge=1, le=10)] | None = None
     size: Size | None = None
-    quality: Literal["auto", "low", "medium", "high", "standard", "hd"] | None = None
-    style: Literal["vivid", "natural", "photo", "digital art", "illustration", "drawing"] | None = None
+    quality: Annotated[Named, Meta(examples=["auto", "low", "medium", "high", "standard", "hd"])] | None = None
+    style: Annotated[Named, Meta(examples=["vivid", "natural"])] | None = None
     response_format: Literal["url", "b64_json"] | None = None
     output_format: Literal["png", "jpeg", "webp"] | None = None
     output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None

@@ -121,6 +121,11 @@ $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   run();
 });
+$("ideas").addEventListener("click", ({ target }) => {
+  if (target.tagName !== "BUTTON") return;
+  $("prompt").value = target.textContent;
+  run();
+});
 $("cancel").addEventListener("click", cancel);
 $("key").addEventListener("change", () => {
   sessionStorage.setItem(KEY, $("key").value);

@@ -5,7 +5,7 @@ import { shape } from "./making.js";
 import { curl, python } from "./snippets.js";
 
 const $ = (id) => document.getElementById(id);
-const LABELS = { model: "model", size: "size", steps: "steps", guidance_scale: "guidance", seed: "seed",
+const LABELS = { model: "model", size: "size", quality: "quality", style: "style", steps: "steps", guidance_scale: "guidance", seed: "seed",
   negative_prompt: "without", strength: "strength" };
 
 let shown = null;

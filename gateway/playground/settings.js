@@ -11,6 +11,7 @@ const SIZES = [
   ["1792x1024", "wide"],
 ];
 const OTHER = "other";
+const CHOICES = ["quality", "style"];
 const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
 const SEEDS = 2 ** 31; // what every client counts without loss
 
@@ -43,6 +44,7 @@ function limit() {
   const { width, height, steps, cfg } = model?.parameters ?? {};
   bound("steps", steps);
   bound("guidance_scale", cfg);
+  for (const name of CHOICES) choose(name, model?.parameters?.[name]);
   const own = width && height ? [[`${width.default}x${height.default}`, "this model's own"]] : [];
   const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
   const chosen = field("size").value;
@@ -57,6 +59,14 @@ function bound(name, limits) {
   Object.assign(field(name), { min: limits?.min ?? 0, max: limits?.max ?? "", placeholder: limits?.default ?? "" });
 }
 
+/** Offer the names that the model has; a model without any needs no field. */
+function choose(name, { enum: names = [], default: usual } = {}) {
+  const chosen = field(name).value;
+  field(name).parentElement.hidden = !names.length;
+  field(name).replaceChildren(...names.map((word) => new Option(word === usual ? "usual" : word, word === usual ? "" : word)));
+  if (names.includes(chosen)) field(name).value = chosen;
+}
+
 function showSides() {
   for (const side of form.querySelectorAll("[data-size]")) side.hidden = field("size").value !== OTHER;
 }
@@ -64,7 +74,7 @@ function showSides() {
 /** Return the request that the form asks for, with a seed in any case: so each picture can be made again. */
 export function read() {
   const wanted = { prompt: field("prompt").value.trim() };
-  for (const name of ["negative_prompt", "model"]) if (field(name).value) wanted[name] = field(name).value;
+  for (const name of ["negative_prompt", "model", ...CHOICES]) if (field(name).value) wanted[name] = field(name).value;
   const size = field("size").value;
   if (size) wanted.size = size === OTHER ? `${field("width").value}x${field("height").value}` : size;
   for (const name of NUMBERS) if (field(name).value !== "") wanted[name] = field(name).valueAsNumber;
@@ -79,6 +89,7 @@ export function write(wanted) {
   field("n").value ||= 1;
   if (wanted.model) field("model").value = wanted.model;
   limit();
+  for (const name of CHOICES) field(name).value = wanted[name] ?? "";
   const [width, height] = (wanted.size ?? "").split("x");
   const listed = [...field("size").options].some(({ value }) => value === wanted.size);
   if (wanted.size) field("size").value = listed ? wanted.size : OTHER;

@@ -2,7 +2,7 @@
 
 const PICTURE = "data:image/png;base64,PUT_YOUR_PICTURE_HERE";
 // What OpenAI's SDK knows by name; all else goes through `extra_body`.
-const KNOWN = new Set(["prompt", "model", "size", "n", "response_format"]);
+const KNOWN = new Set(["prompt", "model", "size", "n", "quality", "style", "response_format"]);
 
 /** Return a curl command; `base` ends before `/v1`. */
 export function curl(base, wanted, keyed) {

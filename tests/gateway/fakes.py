@@ -130,6 +130,9 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     def _model(self, name: str) -> pb.Model:
         model = pb.Model(name=name, defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))
+        if "/" in name:  # so that one has presets, and one has none
+            model.qualities.extend(["hd", "low"])
+            model.styles.extend(["noir", "vivid"])
         model.created.FromSeconds(1_700_000_000)
         return model
 

@@ -156,6 +156,38 @@ async def test_several(page: Page, fake: FakeService) -> None:
     assert '"n"' not in command
 
 
+async def test_presets(page: Page, fake: FakeService) -> None:
+    """Qualities and styles can be chosen where the model has some, are sent, and stay with the picture."""
+    fake.behave = drawing = Drawing()
+    drawing.started.set()
+    drawing.finished.set()
+    assert not await page.run(VISIBLE.format("#quality"))
+    for name, value in (("model", "org/large"), ("quality", "hd"), ("style", "noir")):
+        await page.run(f"document.querySelector('#{name}').value = {value!r}")
+        await page.run(f"document.querySelector('#{name}').dispatchEvent(new Event('change'))")
+    assert await page.run(VISIBLE.format("#style"))
+    options = "[...document.querySelector('#quality').options].map((one) => one.textContent).join()"
+    assert await page.run(options) == "usual,low,hd"
+    await page.type("#prompt", "a lake")
+    await page.press("Enter", CONTROL)
+    await page.until(VISIBLE.format("#shown-image"))
+    assert (fake.requests[0].quality, fake.requests[0].style) == ("hd", "noir")
+    await page.run("document.querySelector('#style').value = ''")
+    await page.run("document.querySelector('#reuse').click()")
+    await page.until("document.querySelector('#style').value === 'noir'")
+
+
+async def test_ideas(page: Page, fake: FakeService) -> None:
+    """Somebody without an idea gets a picture by one click."""
+    fake.behave = drawing = Drawing()
+    drawing.started.set()
+    drawing.finished.set()
+    await page.run("document.querySelector('#ideas button').click()")
+    await page.until(VISIBLE.format("#shown-image"))
+    assert fake.requests[0].prompt == await page.run("document.querySelector('#prompt').value") != ""
+    assert not await page.run(VISIBLE.format("#ideas"))
+
+
 async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
     """The field for a key is there only where the server wants one, and with it all works."""
     path = tmp_path / "keys"

@@ -268,6 +268,32 @@ def test_model_without_defaults() -> None:
     )
 
 
+def test_presets_are_parameters() -> None:
+    """A model's presets can be chosen by name, in the order of their effort, or left alone."""
+    model = pb.Model(name="a", qualities=["draft", "hd", "low", "medium"], styles=["noir", "vivid"])
+    parameters = render_model(model).parameters
+    assert msgspec.to_builtins(parameters.quality) == {
+        "default": "auto",
+        "enum": ["auto", "low", "medium", "hd", "draft"],
+    }
+    assert msgspec.to_builtins(parameters.style) == {"default": "", "enum": ["", "noir", "vivid"]}
+    assert parse({"prompt": "x", "quality": "auto", "style": ""}).request == request()
+
+
+@pytest.mark.parametrize(
+    ("body", "wishes"),
+    [
+        ({}, ()),
+        ({"quality": "auto"}, ()),
+        ({"quality": "hd", "style": "vivid"}, ("quality", "style")),
+        ({"quality": "draft", "style": "noir"}, ()),
+    ],
+)
+def test_wishes(body: dict[str, Any], wishes: tuple[str, ...]) -> None:
+    """A preset of OpenAI's may be lacking; another one was asked for by somebody who knows the model."""
+    assert parse({"prompt": "x"} | body).wishes == wishes
+
+
 def test_parameters_are_keys() -> None:
     """What a model's parameters name can be sent as they name it, with their defaults and at their limits."""
     model = pb.Model(name="a", defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))

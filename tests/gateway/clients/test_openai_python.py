@@ -126,6 +126,8 @@ def test_models(sdk: openai.OpenAI) -> None:
         ({"n": 11}, openai.BadRequestError, "invalid_value", "n"),
         ({"size": "99999x99999"}, openai.BadRequestError, "invalid_value", "size"),
         ({"prompt": ""}, openai.BadRequestError, None, "prompt"),
+        ({"quality": "best"}, openai.BadRequestError, "invalid_value", "quality"),
+        ({"style": "photo"}, openai.BadRequestError, "invalid_value", "style"),
         ({"extra_body": {"sampler": "nope"}}, openai.BadRequestError, "invalid_value", "sampler"),
         ({"extra_body": {"image": "aGk="}}, openai.BadRequestError, "invalid_image_file", "image"),
     ],
