@@ -16,25 +16,26 @@ from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ..errors import Cancelled, DeadlineExceeded, TintypeError, Unavailable
+from ..errors import Cancelled, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
 from .events import Failed
 from .faults import as_error
 from .limits import Limits
-from .lookup import looked_up
 from .news import News
 from .plan import plan, random_seed
 from .queue import Queue
+from .roster import Roster
 from .row import Phase, Row
 from .stats import Stats
 from .task import Task, Ticket
+from .widths import Widths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..job import Job
     from ..models import Model, Repository
-    from .events import Completed, Event
+    from .events import Event
 
 Unit = policy.Unit[Row]
 
@@ -56,18 +57,18 @@ class Engine:
         self._draw = draw
         self._lock = Lock()
         self._stats = Stats()
+        self._widths = Widths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._stats)
         self._news = News(self._queue, self._stats)
-        self._tasks: dict[Ticket, Task] = {}
+        self._roster = Roster(repository, self._queue, self._news)
         self._numbers = count()
-        self._left: list[Task] = []
         self._draining = False
         self._run = {Phase.ENCODE: self._encode, Phase.DENOISE: self._denoise, Phase.DECODE: self._decode}
 
     @property
     def busy(self) -> bool:
         """Whether any task is living."""
-        return bool(self._tasks)
+        return bool(self._roster)
 
     def admit(self, job: Job) -> Ticket:
         """Take `job` in.
@@ -83,26 +84,15 @@ class Engine:
             if self._draining:
                 raise Unavailable("the server is shutting down")
             ticket = Ticket(next(self._numbers), job, made)
-            task = Task(ticket, self._clock(), self._stats.price(made))
-            task.batch = self._limits.batch(self._repository.status(made.model).provider)
-            self._take(task)
+            task = Task(ticket, self._clock(), self._stats.price(made), self._widths)
+            self._roster.take(task)
         return ticket
-
-    def _take(self, task: Task) -> None:
-        self._queue.enter(task, task.arrived)
-        try:
-            self._repository.load(task.plan.model)  # tries again what has failed before
-        except TintypeError:
-            self._queue.leave(task)
-            raise
-        self._tasks[task.ticket] = task
-        self._news.places(self._queue.ordered(task.arrived))
 
     def cancel(self, ticket: Ticket) -> None:
         """End a task whose caller has left; harmless when it has ended."""
         with self._lock:
-            if ticket in self._tasks:
-                self._end(self._tasks[ticket], Failed(Cancelled("the caller left")))
+            if task := self._roster.find(ticket):
+                self._roster.end(task, Failed(Cancelled("the caller left")))
 
     def drain(self) -> None:
         """Refuse jobs from now on; those taken in go on."""
@@ -112,7 +102,7 @@ class Engine:
         """End all tasks with `error`; without `waiting`, those that wait stay, if there are others."""
         with self._lock:
             for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
-                self._end(task, Failed(error))
+                self._roster.end(task, Failed(error))
 
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return what has happened since the last time, in order."""
@@ -137,40 +127,20 @@ class Engine:
     def _next(self) -> Unit | None:
         with self._lock:
             now = self._clock()
-            self._let_go()
-            self._expire(now)
-            self._look_for_models()
+            self._roster.let_go()
+            self._roster.expire(now)
+            self._roster.look_for_models()
             order = self._queue.ordered(now)
             unit = policy.next_unit(order)
             if unit is not None:
-                self._start(unit)
+                unit = self._narrowed(unit)
+                self._roster.start(unit.rows)
             self._news.places(order)
             return unit
 
-    def _expire(self, now: float) -> None:
-        for task in self._queue:
-            if task.deadline is not None and now >= task.deadline:
-                seconds = now - task.arrived
-                self._end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival")))
-
-    def _look_for_models(self) -> None:
-        for task, found in looked_up(self._queue, self._repository):
-            if isinstance(found, TintypeError):
-                self._end(task, Failed(found))
-                continue
-            task.model = found
-            if found is None:
-                self._news.loading(task, self._repository.status(task.plan.model))
-            else:
-                task.batch = self._limits.batch(found.spec.provider)
-
-    def _start(self, unit: Unit) -> None:
-        """From its first unit on, a task keeps its model, whatever becomes of it in the repository."""
-        for row in unit.rows:
-            task = row.task
-            if not task.started:
-                task.started = True
-                self._repository.hold(task.plan.model)
+    def _narrowed(self, unit: Unit) -> Unit:
+        width = self._widths.choose(unit.rows[0].task.kind, runner.halves(unit.rows))
+        return policy.narrowed(unit, width) if unit.phase is Phase.DENOISE else unit
 
     # The three kinds of unit. They run without the lock until there is something to note.
 
@@ -179,7 +149,7 @@ class Engine:
         conditionings, latents = runner.encode(model, task.plan), runner.encode_source(model, task.rows)
         with self._lock:
             seconds = self._clock() - began
-            if task.ticket not in self._tasks:
+            if not self._roster.has(rows[0]):
                 return
             task.encode += seconds
             task.encoded(conditionings, latents)
@@ -187,18 +157,20 @@ class Engine:
             self._stats.note_encode(task.plan, seconds)
 
     def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        halves = runner.halves(rows)
-        runner.denoise(model, rows)
+        kind, halves = rows[0].task.kind, runner.halves(rows)
+        width = self._widths.choose(kind, halves)
+        runner.denoise(model, rows, width)
         seconds = self._clock() - began
         previews = [runner.preview(model, row) if row.preview_due else None for row in rows]
         with self._lock:
-            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._lives(row)]
+            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._roster.has(row)]
             for task in {row.task: None for row, _ in living}:
                 task.denoise += seconds
             for row, _ in living:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.price.call)
-            self._stats.note_call(rows[0].task.plan, halves, seconds)
+            self._stats.note_call(rows[0].task.plan, halves, seconds, width)
+            self._widths.note(kind, width, halves, seconds)
             for row, pixels in living:
                 self._news.progress(row, pixels)
 
@@ -207,7 +179,7 @@ class Engine:
         pixels = runner.decode(model, row)
         with self._lock:
             now = self._clock()
-            if not self._lives(row):
+            if not self._roster.has(row):
                 return
             task = row.task
             row.decode += now - began
@@ -218,33 +190,21 @@ class Engine:
             row.finish()
             self._news.finished(row, pixels, now)
             if not task.living:
-                self._end(task, task.completed(now))
+                self._roster.end(task, task.completed(now))
 
     def _fault(self, unit: Unit, error: Exception) -> None:
-        """A call failed: with company, its rows go on one by one; alone, its task ends."""
+        """A call failed: with less company its rows may fare better; alone, its task ends."""
+        told = as_error(error)
         with self._lock:
-            living = [row for row in unit.rows if self._lives(row)]
-            if len(unit.rows) > 1:
+            living = [row for row in unit.rows if self._roster.has(row)]
+            if isinstance(told, OutOfMemory) and self._shrink(unit):
+                pass  # and again
+            elif len(unit.rows) > 1:
                 for row in living:
                     row.alone = True
             elif living:
-                self._end(living[0].task, Failed(as_error(error)))
+                self._roster.end(living[0].task, Failed(told))
 
-    def _lives(self, row: Row) -> bool:
-        return row.task.ticket in self._tasks
-
-    # How it ends. The lock is held.
-
-    def _end(self, task: Task, event: Completed | Failed) -> None:
-        """Tell the last of `task`. What it holds is let go between two units: one may be using it right now."""
-        del self._tasks[task.ticket]
-        self._queue.leave(task)
-        self._left.append(task)
-        self._news.ended(task, event)
-
-    def _let_go(self) -> None:
-        for task in self._left:
-            if task.started:
-                self._repository.release(task.plan.model)
-            task.let_go()
-        self._left.clear()
+    def _shrink(self, unit: Unit) -> bool:
+        kind, halves = unit.rows[0].task.kind, runner.halves(unit.rows)
+        return unit.phase is Phase.DENOISE and self._widths.shrink(kind, halves)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Pictures that share a call unless the settings say otherwise. On a CPU, two calls of one row take less time than one
-# of two; elsewhere rows share the reading of the weights.
-BATCHES = {"cpu": 1}
-BATCH = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`queue` jobs may wait; `max_batch` pictures share a call (0: what pays on the device).
+    """`queue` jobs may wait; `max_batch` pictures share a call (0: what pays, see `widths`).
 
     A job climbs one level of priority after every `patience` seconds of waiting.
     """
@@ -28,7 +23,3 @@ class Limits:
             raise ValueError(f"max_batch must be at least 0, not {self.max_batch}")
         if self.patience <= 0:
             raise ValueError(f"patience must be above 0 seconds, not {self.patience}")
-
-    def batch(self, provider: str) -> int:
-        """Return how many pictures share a call under `provider`."""
-        return self.max_batch or BATCHES.get(provider, BATCH)

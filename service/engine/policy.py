@@ -6,8 +6,8 @@ that is present, so that nothing starves and jobs of equal priority don't notice
 a job is overtaken by shorter ones only as long as it would itself take.
 
 Company: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
-timestep, where the graph has but one), in order, as many as fit. A row that could join but for its prompts is encoded
-first.
+timestep, where the graph has but one), in order, as long as there is room. A row that could join but for its prompts is
+encoded first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from .row import Phase
+from .widths import Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,8 @@ class Picture(Protocol):
     def timestep(self) -> float: ...  # noqa: D102
     @property
     def alone(self) -> bool: ...  # noqa: D102
+    @property
+    def halves(self) -> int: ...  # noqa: D102
 
 
 R = TypeVar("R", bound=Picture)
@@ -41,7 +44,7 @@ R_co = TypeVar("R_co", bound=Picture, covariant=True)
 class Claim(Protocol[R_co]):
     """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
 
-    `batch` is how many rows its calls take at most.
+    `room` is what a unit that it leads holds at most.
     """
 
     @property
@@ -57,7 +60,7 @@ class Claim(Protocol[R_co]):
     @property
     def work(self) -> int: ...  # noqa: D102
     @property
-    def batch(self) -> int: ...  # noqa: D102
+    def room(self) -> Room: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
     @property
@@ -119,6 +122,16 @@ def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
     return _company(ready, lead)
 
 
+def narrowed(unit: Unit[R], width: int) -> Unit[R]:
+    """Leave out those for whom a call of so many rows of the model has no room."""
+    kept: list[R] = []
+    for row in unit.rows:
+        if not _fits(kept, row, Room(len(unit.rows), width)):
+            break
+        kept.append(row)
+    return Unit(unit.phase, tuple(kept))
+
+
 def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
     first = ready[0]
     rows: list[R] = []
@@ -126,7 +139,7 @@ def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
         if claim.kind != first.kind or claim.text not in (None, first.text):
             continue
         for row in claim.living:
-            if len(rows) == first.batch:
+            if not _fits(rows, row, first.room):
                 return Unit(Phase.DENOISE, tuple(rows))
             if row.alone or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
@@ -134,6 +147,11 @@ def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
                 return Unit(Phase.ENCODE, (row,))
             rows.append(row)
     return Unit(Phase.DENOISE, tuple(rows))
+
+
+def _fits(rows: Sequence[R], row: R, room: Room) -> bool:
+    """Whether there is room for one row more; for the first there always is."""
+    return not rows or (len(rows) < room.pictures and sum(r.halves for r in rows) + row.halves <= room.rows)
 
 
 def _in_time(first: Claim[R], lead: R, row: R) -> bool:

@@ -69,6 +69,11 @@ class Row:
         return float(self.task.plan.table.timesteps[self.step])
 
     @property
+    def halves(self) -> int:
+        """How many rows the model sees of it: guidance takes a second one, for the negative prompt."""
+        return 2 if self.task.plan.guided else 1
+
+    @property
     def preview_due(self) -> bool:
         """Whether the job wants to see it after this step."""
         return self.task.ticket.job.previews.due(self.step, self.task.plan.calls)

@@ -40,18 +40,18 @@ def encode_source(model: Model, rows: Sequence[Row]) -> Array | None:
 
 def halves(rows: Sequence[Row]) -> int:
     """Return how many rows the model sees: two for each with guidance."""
-    return sum(len(row.conditionings) for row in rows)
+    return sum(row.halves for row in rows)
 
 
-def denoise(model: Model, rows: Sequence[Row]) -> None:
-    """Move every row one call on: one call of the model for all, guidance and update for each.
+def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
+    """Move every row one call on: calls of the model for `width` rows of its own, guidance and update for each.
 
     Rows stand first for their prompts, in order, then those with guidance again for their negative prompts. Either all
     rows advance or none does.
     """
     guided = [i for i, row in enumerate(rows) if len(row.conditionings) > 1]
     both = [*rows, *(rows[i] for i in guided)]
-    out = _call(model, both, [row.conditionings[place >= len(rows)] for place, row in enumerate(both)])
+    out = _call(model, both, [row.conditionings[place >= len(rows)] for place, row in enumerate(both)], width)
     if guided:
         scales = [rows[i].task.plan.guidance_scale for i in guided]
         rescales = [rows[i].task.plan.guidance_rescale for i in guided]
@@ -84,23 +84,23 @@ def preview(model: Model, row: Row) -> Array:
     return model.preview(row.trajectory.denoised)
 
 
-def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditioning]) -> Array:
-    """Return the model's output [n, c, h, w] for rows [n]: one call for each shape of conditioning, mostly one."""
+def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditioning], width: int) -> Array:
+    """Return the model's output [n, c, h, w] for rows [n]: calls of at most `width`, of one shape of conditioning."""
     inputs = [row.trajectory.model_input() for row in rows]
     latents = np.stack([latents for latents, _ in inputs])
     timesteps = np.array([timestep for _, timestep in inputs], np.float32)
     out = np.empty_like(latents)
-    for places in _alike(conditionings):
+    for places in _alike(conditionings, width):
         out[places] = _checked(model, latents[places], timesteps[places], [conditionings[i] for i in places])
     return out
 
 
-def _alike(conditionings: Sequence[Conditioning]) -> list[list[int]]:
+def _alike(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]:
     """Group places by the shape of their conditioning: a negative prompt's may differ from its prompt's."""
     groups: dict[object, list[int]] = {}
     for place, conditioning in enumerate(conditionings):
         groups.setdefault(conditioning.key, []).append(place)
-    return list(groups.values())
+    return [group[i : i + width] for group in groups.values() for i in range(0, len(group), width)]
 
 
 def _checked(model: Model, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:

@@ -36,10 +36,14 @@ class Price:
 
 
 class Average:
-    """An exponentially weighted mean in seconds, which forgets its first value: it holds the warming up."""
+    """An exponentially weighted mean in seconds, which forgets its first value: it holds the warming up.
 
-    def __init__(self) -> None:
+    `width` is of what calls, where that matters.
+    """
+
+    def __init__(self, width: int = 0) -> None:
         self.value = 0.0
+        self.width = width
         self._count = 0
 
     def add(self, value: float) -> None:
@@ -63,9 +67,15 @@ class Stats:
         self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
         self._publish(plan.kind)
 
-    def note_call(self, plan: Plan, halves: int, seconds: float) -> None:
-        """A call of the denoiser took so long; a row with guidance counts as two halves."""
-        self._calls.setdefault(plan.kind, {}).setdefault(halves, Average()).add(seconds)
+    def note_call(self, plan: Plan, halves: int, seconds: float, width: int = 0) -> None:
+        """Once the denoiser for so many halves, two for a row with guidance, took so long, in calls of `width`.
+
+        What was measured with another width counts no more.
+        """
+        calls = self._calls.setdefault(plan.kind, {})
+        if halves not in calls or calls[halves].width != width:
+            calls[halves] = Average(width)
+        calls[halves].add(seconds)
         self._publish(plan.kind)
 
     def note_decode(self, plan: Plan, seconds: float) -> None:
@@ -91,8 +101,9 @@ class Stats:
     def left(self, task: Task) -> float | None:
         """Estimate the seconds that `task` still needs, if it need not wait."""
         rows = [row for row in task.living if row.calls_left]
-        company = max(min(task.batch, len(rows)), 1)
-        call = self.call(task.kind, company * (2 if task.plan.guided else 1))
+        halves = 2 if task.plan.guided else 1
+        company = max(min(task.room.pictures, task.room.rows // halves, len(rows)), 1)
+        call = self.call(task.kind, company * halves)
         if call is None:
             return None
         calls = sum(row.calls_left for row in rows) / company

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..models.model import Array, Conditioning, Model
     from .plan import Plan, Shape
     from .stats import Price
+    from .widths import Room, Widths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +29,12 @@ class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
     `entered` is what its caller had got when it arrived, see `shares`; `place` and `percent` (loaded) are what was last
-    told; `batch` is how many rows its calls take at most.
+    told.
     """
 
-    def __init__(self, ticket: Ticket, arrived: float, price: Price) -> None:
+    def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
         self.ticket = ticket
+        self._widths = widths
         self.plan: Plan = ticket.plan
         self.arrived = arrived
         self.price = price
@@ -40,7 +42,6 @@ class Task:
         self.rows = [Row(self, index) for index in range(len(self.plan.seeds))]
         self.model: Model | None = None
         self.started = False
-        self.batch = 1
         self.conditionings: tuple[Conditioning, ...] = ()
         self.place = -1
         self.percent = -1
@@ -70,6 +71,11 @@ class Task:
     def kind(self) -> tuple[str, Shape]:
         """What rows must have in common to share a call."""
         return self.plan.kind
+
+    @property
+    def room(self) -> Room:
+        """What a unit that it leads holds at most."""
+        return self._widths.room(self.kind)
 
     @property
     def batched_timestep(self) -> bool:

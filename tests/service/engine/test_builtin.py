@@ -9,6 +9,7 @@ from tintype.service.engine import Engine, Limits, Ticket
 from tintype.service.engine.events import Completed, Event, Finished, Preview
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
+from tintype.service.numerics.samplers import SAMPLERS
 
 JOBS = [
     Job(prompt="a red circle", seed=1, steps=4),
@@ -48,6 +49,18 @@ def test_company_changes_less_than_can_be_seen(repository: Repository) -> None:
         assert len(pictures(alone)) == job.count
         for mine, other in zip(pictures(events), pictures(alone), strict=True):
             assert np.abs(mine - other).max() <= TOLERANCE
+
+
+def test_company_of_all_samplers_changes_less_than_can_be_seen(repository: Repository) -> None:
+    """One picture of every sampler in one company: each is the picture that the sampler makes alone."""
+    jobs = [
+        Job(prompt="a red circle", seed=seed, steps=5, sampler=name, width=128, height=128)
+        for seed, name in enumerate(SAMPLERS)
+    ]
+    for job, events in zip(jobs, told(repository, jobs, 8).values(), strict=True):
+        (alone,) = told(repository, [job], 1).values()
+        apart = np.abs(pictures(events)[0] - pictures(alone)[0]).max()
+        assert apart <= TOLERANCE, f"{job.sampler}: {apart * 255:.2f} of 255"
 
 
 def test_the_same_request_makes_the_same_picture(repository: Repository) -> None:

@@ -88,7 +88,7 @@ def test_who_has_left_holds_nothing() -> None:
     bench = Bench()
     ticket = bench.admit(steps=9)
     bench.step(4)
-    task = bench.engine._tasks[ticket]
+    task = bench.engine._roster.find(ticket)
     bench.engine.cancel(ticket)
     bench.step()
     assert task.model is None

@@ -216,6 +216,41 @@ def test_a_failing_call_fails_its_rows_alone() -> None:
     assert np.array_equal(pictures(bench, tickets[2])[0], by_hand("a hill", 2, steps=5))
 
 
+@pytest.mark.parametrize("fits", [1, 2, 3, 4])
+def test_too_little_memory_means_smaller_calls(fits: int) -> None:
+    """Calls that don't fit are made again with half the rows, guidance's two last; nobody fails, and no bit differs."""
+    bench = Bench(max_batch=4)
+
+    def full(name: str, rows: int) -> None:
+        if name == "denoise" and rows > fits:
+            raise MemoryError
+
+    bench.model.on_call = full
+    tickets = [bench.admit(seed=seed, count=2) for seed in (1, 11)]
+    bench.run()
+    for ticket, seed in zip(tickets, (1, 11), strict=True):
+        assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", seed))
+    failed = [rows for name, rows in bench.model.calls if name == "denoise" and rows > fits]
+    assert failed == [rows for rows in (8, 4, 2) if rows > fits]
+
+
+def test_what_does_not_fit_alone_is_refused_alone() -> None:
+    """One row that there is no memory for ends its own job; smaller ones go on."""
+    bench = Bench(max_batch=4)
+    small, large = bench.admit(seed=1), bench.admit(width=96, height=96)
+    whole = bench.model.denoise
+
+    def denoise(latents: Any, *rest: Any) -> Any:
+        if latents.shape[-1] > 8:
+            raise MemoryError
+        return whole(latents, *rest)
+
+    bench.model.denoise = denoise  # type: ignore[method-assign]
+    bench.run()
+    assert isinstance(bench.of(large, Failed)[0].error, OutOfMemory)
+    assert np.array_equal(pictures(bench, small)[0], by_hand("a lake", 1))
+
+
 @pytest.mark.parametrize(
     ("raised", "told"),
     [(MemoryError(), OutOfMemory), (ValueError("no"), GenerationFailed), (broken(), ModelBroken)],

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tintype.service.engine.policy import next_unit, order
 from tintype.service.engine.row import Phase
 from tintype.service.engine.shares import Shares
+from tintype.service.engine.widths import Room
 
 CALL = 1000  # microseconds
 
@@ -19,6 +20,7 @@ class Picture:
     phase: Phase = Phase.DENOISE
     alone: bool = False
     timestep: float = 0.0
+    halves: int = 1
 
 
 @dataclass(eq=False)
@@ -30,7 +32,7 @@ class Claim:
     arrived: float = 0.0
     entered: int = 0
     ready: bool = True
-    batch: int = 1
+    batch: int = 1  # pictures to a call
     kind: str = "model"
     text: str | None = "77"
     batched_timestep: bool = True
@@ -38,6 +40,10 @@ class Claim:
 
     def __post_init__(self) -> None:
         self.rows = self.rows or [Picture(self.steps)]
+
+    @property
+    def room(self) -> Room:
+        return Room(self.batch, 2 * self.batch)
 
     @property
     def work(self) -> int:

@@ -150,7 +150,7 @@ def test_a_job_can_leave_while_its_picture_is_encoded() -> None:
     """What the encoder answers is thrown away, and the next job goes on."""
     bench = Bench()
     leaving, staying = bench.admit(source=picture(), seed=1), bench.admit(source=picture(), seed=2)
-    task = bench.engine._tasks[leaving]
+    task = bench.engine._roster.find(leaving)
     bench.model.on_call = lambda name, _: bench.engine.cancel(leaving) if name == "encode_pixels" else None
     bench.run()
     assert isinstance(bench.told[leaving][-1].error, Cancelled)

@@ -1,0 +1,152 @@
+"""How many rows a call takes is found out, not guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.engine.events import Completed, Finished
+from tintype.service.engine.widths import WIDTHS, Widths
+
+from .exact import Bench, ExactModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+KIND = ("model", (4, 8, 8))
+
+# Seconds of a call of n rows: of a CPU where guidance goes faster as two calls; of one where rows don't matter; of a
+# device that is full at four rows; of one that two rows do not help, however much eight would.
+COSTS: dict[str, tuple[Callable[[int], float], int]] = {
+    "worse": (lambda n: n**1.1, 1),
+    "even": (float, 1),
+    "knee at four": (lambda n: max(1.0, n / 4), 4),
+    "free": (lambda _: 1.0, 8),
+    "late": (lambda n: float(n) if n < 8 else 1.0, 1),
+}
+
+
+def busy(widths: Widths, cost: Callable[[int], float], *, rows: int, units: int = 40) -> list[int]:
+    """The widths of `units` units, with `rows` rows of the model always at hand."""
+    chosen = []
+    for _ in range(units):
+        at_hand = min(rows, widths.room(KIND).rows)
+        width = widths.choose(KIND, at_hand)
+        calls = [min(width, at_hand - i) for i in range(0, at_hand, width)]
+        widths.note(KIND, width, at_hand, sum(map(cost, calls)))
+        chosen.append(width)
+    return chosen
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_the_knee_is_found(name: str) -> None:
+    """With work enough each width is tried three times until one does not pay; from then on the best is used."""
+    cost, knee = COSTS[name]
+    widths = Widths()
+    chosen = busy(widths, cost, rows=8)
+    assert chosen[-1] == widths.best(KIND) == knee
+    tried = [n for n in WIDTHS if n <= 2 * knee]
+    assert chosen[: 3 * len(tried)] == [n for n in tried for _ in range(3)]
+    assert set(chosen[3 * len(tried) :]) == {knee}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_what_is_not_at_hand_is_not_tried(name: str) -> None:
+    """Two rows, which is one picture with guidance, find out whether they go as one call or as two, and no more."""
+    cost, knee = COSTS[name]
+    widths = Widths()
+    assert busy(widths, cost, rows=2)[-1] == min(knee, 2)
+    assert busy(widths, cost, rows=8)[-1] == knee
+
+
+def test_a_slow_first_try_is_forgiven() -> None:
+    """The first call of a shape holds the warming up; one of the others may be disturbed by another program."""
+    widths = Widths()
+    times = {1: [9.0, 1.0, 1.0], 2: [50.0, 7.0, 1.0]}
+    for width, seconds in times.items():
+        for value in seconds:
+            widths.note(KIND, width, width, value)
+    assert widths.best(KIND) == 2
+
+
+def test_calls_that_are_not_full_say_nothing() -> None:
+    """Three rows in calls of two are no measurement of two rows."""
+    widths = Widths()
+    for _ in range(5):
+        widths.note(KIND, 2, 3, 1.0)
+        widths.note(KIND, 6, 6, 1.0)
+    assert widths.choose(KIND, 2) == 1
+
+
+def test_kinds_are_measured_apart() -> None:
+    """Another model, or another size, has its own best width."""
+    widths = Widths()
+    busy(widths, COSTS["free"][0], rows=8)
+    assert widths.best(KIND) == 8
+    assert widths.best(("model", (4, 16, 16))) == 1
+
+
+def test_a_number_that_is_set_is_the_number() -> None:
+    """With `max_batch` nothing is tried: guidance goes along in the same call."""
+    widths = Widths(3)
+    assert set(busy(widths, COSTS["worse"][0], rows=6)) == {6}
+    assert widths.room(KIND) == (3, 6)
+
+
+@pytest.mark.parametrize("pictures", [0, 4])
+def test_too_little_memory_halves_what_a_call_holds(pictures: int) -> None:
+    """Down to one row, and not below; it holds for all calls of the kind that follow."""
+    widths = Widths(pictures)
+    busy(widths, COSTS["free"][0], rows=8)
+    for rows in (8, 4, 2):
+        assert widths.choose(KIND, 8) == rows
+        assert widths.shrink(KIND, rows)
+    assert widths.room(KIND) == (1, 1)
+    assert not widths.shrink(KIND, 1)
+
+
+class Timed(ExactModel):
+    """An exact model whose calls take as long as one of COSTS says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.seconds = COSTS[name][0]
+
+    def denoise(self, latents: NDArray[np.float32], *rest: object) -> NDArray[np.float32]:
+        self.cost["denoise"] = self.seconds(len(latents))
+        return super().denoise(latents, *rest)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "ones", "twos"), [("worse", 2 * 9, 3), ("free", 2 * 3, 9)])
+def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) -> None:
+    """Whichever takes less time, once both were tried for three steps; the picture is the same, to the last bit."""
+    model = Timed(name)
+    bench = Bench(model)
+    ticket = bench.admit(steps=12, seed=1)
+    bench.run()
+    made = [rows for name, rows in model.calls if name == "denoise"]
+    assert (made.count(1), made.count(2), len(made)) == (ones, twos, ones + twos)
+    fixed = Bench(max_batch=1)
+    other = fixed.admit(steps=12, seed=1)
+    fixed.run()
+    assert np.array_equal(bench.of(ticket, Finished)[0].pixels, fixed.of(other, Finished)[0].pixels)
+
+
+def test_where_company_does_not_pay_the_shortest_job_goes_first() -> None:
+    """A short job that comes after a long one ends first, and no call of the long one comes between."""
+    model = Timed("even")
+    bench = Bench(model)
+    bench.admit(steps=30, guidance_scale=1.0, seed=1)
+    bench.run()
+    long = bench.admit(steps=50, guidance_scale=1.0, seed=2)
+    bench.step(10)
+    short = bench.admit(steps=4, guidance_scale=1.0, seed=3)
+    bench.run()
+    ends = [ticket for ticket, event in bench.log if isinstance(event, Completed)]
+    assert ends[1:] == [short, long]
+    rows = [n for name, n in model.calls if name == "denoise"]
+    assert rows.count(2) == 3  # the width was tried, and left
