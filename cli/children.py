@@ -85,8 +85,8 @@ class Child:
 
 
 @asynccontextmanager
-async def child(command: str, name: str, config: Any, grace: float, stop: Stop) -> AsyncIterator[Child]:
-    """Start a server with `config`; leaving the block ends it, within `grace` seconds and a few."""
+async def child(command: str, name: str, config: Any, stop: Stop) -> AsyncIterator[Child]:
+    """Start a server with `config`; leaving the block ends it, within its `grace` and a few seconds."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tintype.cli.child", command), stdin=PIPE, stdout=PIPE, start_new_session=True
     )
@@ -96,4 +96,4 @@ async def child(command: str, name: str, config: Any, grace: float, stop: Stop) 
     try:
         yield server
     finally:
-        await server.stop(grace, stop.hurry)
+        await server.stop(config.grace, stop.hurry)

@@ -11,6 +11,7 @@ from .settings import SECTIONS, Setting, settings_of
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from argparse import _ArgumentGroup as Group
+    from collections.abc import Collection
 
 SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
 
@@ -56,9 +57,9 @@ def add_config(parser: ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="settings file; default: ./tintype.toml [TINTYPE_CONFIG]")
 
 
-def _section(parser: ArgumentParser | Group, name: str, *, without: str = "") -> None:
+def _section(parser: ArgumentParser | Group, name: str, *, without: Collection[str] = ()) -> None:
     for setting in settings_of(SECTIONS[name]).values():
-        if setting.name != without:
+        if setting.name not in without:
             add_setting(parser, setting)
 
 
@@ -83,7 +84,7 @@ def up(parser: ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help=check)
     add_config(parser)
     _section(parser.add_argument_group("service"), "service")
-    _section(parser.add_argument_group("gateway"), "gateway", without="grpc")
+    _section(parser.add_argument_group("gateway"), "gateway", without=SERVICE)
 
 
 def generate(parser: ArgumentParser) -> None:

@@ -27,7 +27,7 @@ class Config(Protocol):
 
 SECTIONS: dict[str, type[Config]] = {"service": ServiceConfig, "gateway": GatewayConfig}
 # What several rooms need, or everybody sets: in the file it may stand above the sections.
-SHARED = ("rest", "grpc", "models", "memory", "providers", "data")
+SHARED = ("rest", "grpc", "models", "memory", "providers", "data", "grace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ async def _up(plan: Plan) -> int:
     """Start both, go on with the story, and stop both again, whatever ends it."""
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(stop_signals())
-        start = partial(child, grace=plan.service.grace, stop=stop)
+        start = partial(child, stop=stop)
         service = await stack.enter_async_context(start("serve", "service", plan.service))
         gateway = await stack.enter_async_context(start("gateway", "gateway", plan.gateway))
         return await _until_over(asyncio.create_task(_story(plan, service, gateway)), (service, gateway), stop)

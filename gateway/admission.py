@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from . import bounds
 from .denials import ModelNotAllowed
 from .errors import ServiceError
 
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from .client import ImageClient
     from .config import GatewayConfig
     from .generation import Gateway
     from .keyfile import Key
-    from .limits import Limits
     from .visit import Visit
 
 
@@ -66,18 +65,19 @@ def _own(gateway: Gateway, request: Request[Any, Any, Any]) -> tuple[Gateway, Ca
     visit: Visit = request.state.visit
     visit.key = key.name if key else ""
     names = gateway.names.within(who.models)
-    client = CallersClient(gateway.client, who, names.default, gateway.image_limits, visit)
+    client = CallersClient(gateway, who, names.default, visit)
     return replace(gateway, client=client, names=names), who
 
 
 class CallersClient:
     """An ImageClient for one request of one caller. `default` is the model that nameless requests get, or empty."""
 
-    def __init__(self, client: ImageClient, who: Caller, default: str, images: Limits, visit: Visit) -> None:
-        self._client = client
+    def __init__(self, gateway: Gateway, who: Caller, default: str, visit: Visit) -> None:
+        self._client = gateway.client
+        self._config = gateway.config
+        self._images = gateway.image_limits
         self._who = who
         self._default = default
-        self._images = images
         self._visit = visit
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
@@ -140,6 +140,7 @@ class CallersClient:
         request.priority = self._who.priority
         request.caller = self._visit.key or request.caller or self._who.name
         self._visit.asked(request)
+        bounds.check(request, self._config)
         count, most = request.count or 1, self._who.images
         if 0 < most < count:
             problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"

@@ -30,6 +30,7 @@ from .metrics import TEXT, CountedClient, Measured, Metrics
 from .names import Names
 from .openapi import document
 from .pages import pages
+from .patience import Unhurried
 from .pictures import Pictures
 from .repeats import Repeats
 from .stores import local
@@ -80,9 +81,8 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
-    app.asgi_handler = Measured(
-        Envelope(Cors(app.asgi_handler, config.origins), prompts=config.log_prompts), metrics, dialects
-    )
+    inner = Cors(Unhurried(app.asgi_handler, config.receive_timeout), config.origins)
+    app.asgi_handler = Measured(Envelope(inner, prompts=config.log_prompts), metrics, dialects)
     return app
 
 

@@ -46,6 +46,11 @@ class GatewayConfig:
     grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
     data: Path = field(default=Path(), metadata={"help": "folder for results"})
     public_url: str = field(default="", metadata={"help": "base of result links; empty: as the request came"})
+    grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when stopping"})
+    receive_timeout: float = field(
+        default=30.0,
+        metadata={"help": "seconds that a request may take to arrive, and one more for each 16 KiB of it"},
+    )
     timeout: float = field(default=600.0, metadata={"help": "seconds that one request may take"})
     url_ttl: float = field(default=3600.0, metadata={"help": "seconds that a result link works"})
     store_bytes: int = field(
@@ -103,6 +108,13 @@ class GatewayConfig:
     image_limit: int = field(
         default=0, metadata={"help": "pictures that one key or address may have in a minute; 0: any number"}
     )
+    max_images: int = field(default=0, metadata={"help": "pictures that one request may ask for; 0: 10"})
+    max_pixels: int = field(
+        default=0,
+        metadata={"help": "pixels of one picture that a request may ask for, such as 1048576; 0: 4096 x 4096"},
+    )
+    max_steps: int = field(default=0, metadata={"help": "denoising steps that a request may ask for; 0: 150"})
+    max_prompt: int = field(default=0, metadata={"help": "characters that a prompt may have; 0: 32000"})
     log_prompts: bool = field(default=False, metadata={"help": "write prompts to the log"})
     fetch: bool = field(default=True, metadata={"help": "fetch pictures that clients name by URL"})
     fetch_bytes: int = field(
@@ -115,15 +127,15 @@ class GatewayConfig:
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes"):
+        for name in ("timeout", "receive_timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes"):
             if not getattr(self, name) > 0:
                 raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.dialect not in SHARING:
             raise StartError(f"dialect must be one of {', '.join(SHARING)}, not {self.dialect!r}")
         if self.response_format not in FORMATS:
             raise StartError(f"response_format must be one of {', '.join(FORMATS)}, not {self.response_format!r}")
-        for name in ("rate_limit", "image_limit"):
-            if getattr(self, name) < 0:
+        for name in ("grace", "rate_limit", "image_limit", "max_images", "max_pixels", "max_steps", "max_prompt"):
+            if not getattr(self, name) >= 0:
                 raise StartError(f"{name} must be 0 or more, not {getattr(self, name)}")
         for origin in self.cors:
             if origin not in (ALL, NONE) and not _ORIGIN.fullmatch(origin):

@@ -41,6 +41,31 @@ class ModelNotAllowed(GatewayError):
         super().__init__(f"This API key is for {', '.join(allowed)}, not for {model[:100]}.", param="model")
 
 
+class BodyTooSlow(GatewayError):
+    """The body has not come in time; the connection ends with the answer."""
+
+    status = 408
+    reason = "BODY_TOO_SLOW"
+    headers = MappingProxyType({"connection": "close"})
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request has not come within {seconds:g} s and the time that its length gives it.")
+
+
+class BodyTooLarge(GatewayError):
+    """The body has more bytes than the configuration allows."""
+
+    status = 413
+    reason = "BODY_TOO_LARGE"
+
+
+class WrongContentType(GatewayError):
+    """The body is of a type that is not read here."""
+
+    status = 415
+    reason = "WRONG_CONTENT_TYPE"
+
+
 class KeyReused(GatewayError):
     """An Idempotency-Key came before, with another body."""
 

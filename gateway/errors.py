@@ -14,10 +14,11 @@
     ├── NoKey                       401     keys are needed, and the request has none (`denials` has this …
     │   └── WrongKey                401     or one that is not ours
     ├── ModelNotAllowed             403     the key is for other models
+    ├── BodyTooSlow                 408     it has not come in time
+    ├── BodyTooLarge                413
+    ├── WrongContentType            415
     ├── KeyReused                   422     an Idempotency-Key that stands for another request
     ├── TooManyRequests             429     from one caller, by the gateway's own count; … down to this)
-    ├── WrongContentType            415
-    ├── BodyTooLarge                413
     ├── NoSuchPath                  404
     ├── NoSuchFile                  404     or its link has expired
     ├── NoSuchMethod                405     the header `allow` names those that there are
@@ -127,20 +128,6 @@ class NotServed(BadRequest):
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"'{param}' {problem}.", param=param)
-
-
-class WrongContentType(GatewayError):
-    """The body is of a type that is not read here."""
-
-    status = 415
-    reason = "WRONG_CONTENT_TYPE"
-
-
-class BodyTooLarge(GatewayError):
-    """The body has more bytes than the configuration allows."""
-
-    status = 413
-    reason = "BODY_TOO_LARGE"
 
 
 class NoSuchPath(GatewayError):

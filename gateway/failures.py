@@ -10,7 +10,8 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from .errors import BadRequest, BodyTooLarge, Fault, GatewayError, NoSuchMethod, NoSuchPath
+from .denials import BodyTooLarge
+from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
 from .generation import JSON
 
 if TYPE_CHECKING:

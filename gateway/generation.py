@@ -11,8 +11,9 @@ from urllib.parse import quote
 import msgspec
 
 from .body import Body, render_body
+from .denials import WrongContentType
 from .disconnect import until_disconnect
-from .errors import BadPicture, NotJson, ServiceError, UnknownParameter, WrongContentType
+from .errors import BadPicture, NotJson, ServiceError, UnknownParameter
 from .forms import is_form, read_form
 from .imagefile import MAX_TOGETHER
 

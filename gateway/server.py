@@ -1,6 +1,6 @@
 """Running the gateway: its socket, its event loop, its end.
 
-SIGINT and SIGTERM stop it gracefully: nothing new is taken, what runs gets `GRACE` seconds. A second signal ends it at
+SIGINT and SIGTERM stop it gracefully: nothing new is taken, what runs gets `grace` seconds. A second signal ends it at
 once.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from .app import create_app
 from .client import ServiceClient
 from .errors import StartError
 from .keyfile import check_public
+from .patience import patient
 from .stores import opened
 
 if TYPE_CHECKING:
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GRACE = 30  # seconds
 BACKLOG = 2048  # connections that wait to be taken
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -54,7 +55,7 @@ async def serve(
             opened(config) as store,
             ServiceClient(config.grpc, timeout=config.timeout, tls_ca=config.tls_ca) as client,
         ):
-            server = _Server(_uvicorn_config(create_app(config, client, store)), listener, ready)
+            server = _Server(_uvicorn_config(config, create_app(config, client, store)), listener, ready)
             with _signalled(server) if stop is None else contextlib.nullcontext():
                 await _until(server, stop)
 
@@ -104,17 +105,17 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(app: Litestar) -> uvicorn.Config:
+def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=patient(config.receive_timeout),
         ws="none",
         lifespan="on",
         log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=math.ceil(config.grace),
     )
 
 

@@ -29,6 +29,13 @@ def test_key_of_its_own(tmp_path: Path) -> None:
     assert _plan(given).gateway.api_key == "sesame"
 
 
+def test_grace(tmp_path: Path) -> None:
+    """`--grace` is one flag for both servers."""
+    arguments = parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--grace", "4"])
+    plan = _plan(arguments)
+    assert (plan.service.grace, plan.gateway.grace) == (4, 4)
+
+
 def test_examples() -> None:
     """What is shown to paste has a place for the key only where one is needed."""
     assert "KEY" not in examples("http://x", needs_key=False)

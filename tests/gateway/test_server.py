@@ -13,10 +13,11 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from litestar import Litestar
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.server import listen, run
+from tintype.gateway.server import _uvicorn_config, listen, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +74,13 @@ def test_running_requests_end(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_grace(tmp_path: Path) -> None:
+    """How long running requests get is the configuration's to say; in whole seconds, rather more than less."""
+    config = GatewayConfig(data=tmp_path, grace=7.5)
+    uvicorn = _uvicorn_config(config, Litestar([], openapi_config=None))
+    assert uvicorn.timeout_graceful_shutdown == 8
+
+
 def test_port_taken(tmp_path: Path) -> None:
     """A port that is taken is one line, not a traceback, and the command's exit code."""
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -102,6 +110,8 @@ def test_addresses(address: str, family: int) -> None:
     [
         ({"timeout": 0}, "timeout must be above 0, not 0"),
         ({"url_ttl": -1.5}, "url_ttl must be above 0, not -1.5"),
+        ({"receive_timeout": 0}, "receive_timeout must be above 0, not 0"),
+        ({"grace": -1.0}, "grace must be 0 or more, not -1.0"),
         ({"max_body": float("nan")}, "max_body must be above 0, not nan"),
         ({"response_format": "file"}, "response_format must be one of url, b64_json, not 'file'"),
         ({"public_url": "pics.example"}, "public_url must begin with http:// or https://, not 'pics.example'"),

@@ -1,0 +1,63 @@
+"""What one request may ask for, where the gateway's owner wants less than the contract allows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError
+
+from .fakes import FakeService, Service, running_gateway
+from .test_app import PATH, check_error, config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt": 5}
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "told"),
+    [
+        ({"n": 3}, "n", "Invalid 'n': must be at most 2 here, not 3."),
+        (
+            {"size": "512x513"},
+            "size",
+            "Invalid 'size': width must, with the height, make at most 262144 pixels here, not 262656.",
+        ),
+        ({"width": 4096}, "width", "Invalid 'width': must, with the height, make at most 262144 pixels"),
+        ({"aspect_ratio": "1:1"}, "aspect_ratio", "Invalid 'aspect_ratio': width must, with the height, make at most"),
+        ({"num_inference_steps": 31}, "num_inference_steps", "must be at most 30 here, not 31."),
+        ({"prompt": "a lake"}, "prompt", "Invalid 'prompt': must have at most 5 characters here, not 6."),
+        ({"negative_prompt": "a lake"}, "negative_prompt", "must have at most 5 characters here, not 6."),
+        ({"n": 3, "steps": 31}, "n", "Invalid 'n': must be at most 2 here, not 3. Invalid 'steps': must be"),
+        ({"n": 3, "stream": True}, "n", "must be at most 2 here, not 3."),
+    ],
+    ids=str,
+)
+async def test_beyond(
+    service: Service, fake: FakeService, tmp_path: Path, body: dict[str, Any], param: str, told: str
+) -> None:
+    """What is too much is named in the client's words, with what would be right, and nothing is made."""
+    async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
+        answer = await client.post(PATH, json={"prompt": "x"} | body)
+    assert told in check_error(answer, 400, "invalid_request_error", "invalid_value", param)
+    assert not fake.requests
+
+
+async def test_within(service: Service, tmp_path: Path) -> None:
+    """What is just not too much is made."""
+    body = {"prompt": "lakes", "n": 2, "size": "512x512", "steps": 30, "negative_prompt": "water"}
+    async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
+        assert (await client.post(PATH, json=body)).status_code == 200
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_negative(name: str) -> None:
+    """A bound that can't be is named."""
+    with pytest.raises(StartError, match=f"{name} must be 0 or more, not -1"):
+        GatewayConfig(**{name: -1})

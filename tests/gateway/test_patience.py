@@ -1,0 +1,141 @@
+"""Requests that never come: heads that do not end, bodies that do not begin, and what is read by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.denials import BodyTooSlow
+from tintype.gateway.keyfile import create
+from tintype.gateway.patience import RATE, Unhurried
+
+from .fakes import FakeService, Service, running_gateway
+from .test_app import PATH, config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+SOON = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
+PATIENCE = 1.0  # seconds
+HEAD = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+
+
+@pytest.fixture
+async def address(service: Service, tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
+    """A gateway that has little patience."""
+    async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
+        yield where(client)
+
+
+def where(client: httpx.AsyncClient) -> tuple[str, int]:
+    assert client.base_url.port
+    return client.base_url.host, client.base_url.port
+
+
+async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
+    """What the server answers to one who begins, and then sends a byte now and then, until it has enough."""
+    reader, writer = await asyncio.open_connection(*address)
+
+    async def drips() -> None:
+        writer.write(begin.encode())
+        while drip:
+            writer.write(drip.encode())
+            await asyncio.sleep(0.05)
+
+    sending = asyncio.create_task(drips())
+    try:
+        return await asyncio.wait_for(reader.read(), SOON)
+    except ConnectionResetError:
+        return b""
+    finally:
+        sending.cancel()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [
+        ("", ""),
+        ("", "\r\n"),
+        ("POST /v1/im", ""),
+        ("POST /v1/im", "x"),
+        (f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-slow: ", "x"),
+    ],
+)
+async def test_head(address: tuple[str, int], begin: str, drip: str) -> None:
+    """A connection whose head does not end is closed, whether nothing comes or a byte now and then."""
+    assert await dripping(address, begin, drip) == b""
+
+
+@pytest.mark.parametrize("drip", ["", " "])
+async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> None:
+    """A body that does not come is 408 in the vendor's shape, and the end of the connection."""
+    answer = await dripping(address, HEAD, drip)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in head
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "has not come within 1 s" in error["message"]
+    assert not fake.requests
+
+
+async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
+    """Who is refused before the body was read can't keep the connection with it."""
+    create(tmp_path / "keys", "me")
+    async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
+        answer = await dripping(where(client), HEAD, " ")
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_second_request(address: tuple[str, int]) -> None:
+    """A connection that has served well has no more patience with its next request."""
+    answer = await dripping(address, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /liv", "x")
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) -> None:
+    """Patience is about what has to come, not about pictures: these take as long as they take."""
+    going_on = asyncio.Event()
+    normal = fake.behave
+
+    async def waits(request: object, context: object) -> object:
+        await asyncio.wait_for(going_on.wait(), SOON)
+        async for event in normal(request, context):  # type: ignore[arg-type]
+            yield event
+
+    fake.behave = waits  # type: ignore[assignment]
+    async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
+        asked = asyncio.create_task(client.post(PATH, json={"prompt": "x"}))
+        await fake.started.wait()
+        await asyncio.sleep(1.5 * PATIENCE)
+        going_on.set()
+        assert (await asked).status_code == 200
+
+
+@pytest.mark.parametrize(("size", "enough"), [(RATE * 100, True), (RATE // 100, False)])
+async def test_large_bodies_have_more_time(size: int, *, enough: bool) -> None:
+    """What has come gives what follows more time: a second for each so many bytes."""
+    messages = [{"type": "http.request", "body": b"x" * size, "more_body": True}]
+
+    async def receive() -> dict[str, object]:
+        if messages:
+            return messages.pop()
+        await asyncio.sleep(1.5 * PATIENCE)
+        return {"type": "http.request"}
+
+    async def app(_: object, receive: Callable[[], Awaitable[object]], __: object) -> None:
+        for _ in range(2):
+            await receive()
+
+    with contextlib.nullcontext() if enough else pytest.raises(BodyTooSlow):
+        await Unhurried(app, PATIENCE)({"type": "http"}, receive, receive)  # type: ignore[arg-type]
