@@ -146,13 +146,13 @@ class Engine:
 
     def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         task = rows[0].task
-        conditionings, latents = runner.encode(model, task.plan), runner.encode_source(model, task.rows)
+        conditionings, origins = runner.encode(model, task.plan), runner.encode_source(model, task.rows)
         with self._lock:
             seconds = self._clock() - began
             if not self._roster.has(rows[0]):
                 return
             task.encode += seconds
-            task.encoded(conditionings, latents)
+            task.encoded(conditionings, origins)
             self._queue.charge(task, task.price.encode)
             self._stats.note_encode(task.plan, seconds)
 

@@ -2,6 +2,7 @@
 
 Noise is drawn in diffusers' order, so that a seed gives diffusers' picture: for the encoder's posterior, for the first
 level, and with a mask once more, for the masked picture that diffusers encodes whether or not the model looks at it.
+A model that looks at it begins at full strength as pure noise, and then the picture itself is not encoded.
 
 Two of its samplers lose their place when steps are left out (0.39): PNDM calls the network with the level after the
 one that x has, and LMS takes the weights of a history that it has not got. PLMS and LMS here are as they are meant.
@@ -27,36 +28,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """Clean `latents` [c, h, w], and the `noise` [c, h, w] for every level; `keep` [h, w] is True where they stay."""
+    """Clean `latents` [c, h, w], None for pure noise, and the `noise` [c, h, w] for every level.
 
-    latents: Array = field(repr=False)
+    `keep` [h, w] is True where they stay. `beside` [1 + c, h, w] is what an inpainting model sees beside its latents:
+    1 where it repaints, and the latents of the masked picture.
+    """
+
+    latents: Array | None = field(repr=False)
     noise: Array = field(repr=False)
     keep: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
-
-    @classmethod
-    def draw(cls, plan: Plan, latents: Array, stream: Noise) -> Origin:
-        """Begin at `latents` with the next noise of `stream`; where the plan has a mask, keep what it does not name."""
-        noise = stream.normal(plan.shape)
-        if plan.source is None or plan.source.repaint is None:
-            return cls(latents, noise)
-        stream.normal(plan.shape)  # for the masked picture's posterior
-        return cls(latents, noise, ~shrunk(plan.source.repaint, plan.shape))
+    beside: Array | None = field(default=None, repr=False)
 
     def trajectory(self, plan: Plan, stream: Noise) -> Trajectory:
         """Return the way from here; with a mask and full strength what is repainted begins as pure noise."""
         table = plan.table
-        pure = self.keep is not None and plan.strength == 1
+        pure = self.latents is None or (self.keep is not None and plan.strength == 1)
         x = np.float32(table.init) * self.noise if pure else self._at(table, 0)
         return Trajectory(table, x, stream)
 
     def restore(self, trajectory: Trajectory) -> None:
         """Put back what is kept after a call: at the level that the call led to, clean after the last."""
         if self.keep is not None:
-            kept = self.latents if trajectory.done else self._at(trajectory.table, trajectory.i)
+            kept = self._clean if trajectory.done else self._at(trajectory.table, trajectory.i)
             np.copyto(trajectory.x, kept, where=self.keep)
 
     def _at(self, table: Table, i: int) -> Array:
-        return np.float32(table.alphas[i]) * self.latents + np.float32(table.sigmas[i]) * self.noise
+        return np.float32(table.alphas[i]) * self._clean + np.float32(table.sigmas[i]) * self.noise
+
+    @property
+    def _clean(self) -> Array:
+        assert self.latents is not None, "pure noise is asked for no picture"  # noqa: S101
+        return self.latents
 
 
 def shrunk(mask: Mask, shape: Shape) -> Mask:

@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import InvalidField, ModelBroken, Unsupported
 from ..job import MAX_SEED
-from ..models.spec import IMAGE_TO_IMAGE, INPAINTING
+from ..models.model import Prompt
+from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..numerics import InvalidChoice, InvalidSetting, Table, make_table, resolve
 from .sizes import native_size
 
@@ -30,12 +33,10 @@ Shape = tuple[int, int, int]
 # Fields of a job that the contract knows and no model is served with yet.
 NOT_SERVED = {
     "loras": "adapters are not served yet; leave them out",
-    "prompt_weighting": "weights of words are not served yet; leave it out",
 }
 # Fields that take a capability of the model.
-NEEDS = {"image": IMAGE_TO_IMAGE, "mask": INPAINTING}
+NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
 STRENGTH = 0.8  # diffusers' own default
-PATCH = 2  # latents to a side of one token, in every published model whose shift depends on the size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +65,21 @@ class Plan:
     table: Table = field(repr=False)
     guidance_scale: float
     guidance_rescale: float
+    guidance: Guidance = Guidance.CLASSIFIER_FREE
+    prompt_weighting: bool = False
     batched_timestep: bool
+    inpaints: bool = False
 
     @property
     def guided(self) -> bool:
         """Whether each call needs the negative prompt's half too."""
-        return self.guidance_scale > 1
+        return self.guidance is Guidance.CLASSIFIER_FREE and self.guidance_scale > 1
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The prompt and, with guidance, the negative prompt."""
+        texts = (self.prompt, self.negative_prompt) if self.guided else (self.prompt,)
+        return tuple(Prompt(text, i > 0, self.prompt_weighting) for i, text in enumerate(texts))
 
     @property
     def calls(self) -> int:
@@ -101,7 +111,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     prompt = _templated(job.prompt, presets)
     steps = _choice("steps", job, presets, spec)
     strength = _strength(job)
-    skipped = 0 if strength is None else steps - int(steps * strength)  # as diffusers counts
+    skipped = 0 if strength is None else _skipped(steps, strength, flow=spec.diffusion.flow)
     table, sampler, schedule = _table(job, spec, shape, presets, steps, min(skipped, steps - 1))
     return Plan(
         model=spec.name,
@@ -121,7 +131,10 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         table=table,
         guidance_scale=_choice("guidance_scale", job, presets, spec),
         guidance_rescale=_choice("guidance_rescale", job, presets, spec),
+        guidance=spec.guidance,
+        prompt_weighting=job.prompt_weighting,
         batched_timestep=spec.batched_timestep,
+        inpaints=spec.inpaints,
     )
 
 
@@ -129,9 +142,13 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
     for name, problem in NOT_SERVED.items():
         if getattr(job, name):
             raise Unsupported(name, problem)
-    for name, capability in NEEDS.items():
-        if getattr(job, name) and capability not in spec.capabilities:
+    for name, capabilities in NEEDS.items():
+        if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} takes none: it has no image encoder (vae_encoder)")
+    if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
+        raise InvalidField("image", f"is needed: model {spec.name!r} makes nothing from text alone")
+    if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
+        raise InvalidField("mask", f"is needed: model {spec.name!r} repaints parts of pictures, and does nothing else")
 
 
 def _strength(job: Job) -> float | None:
@@ -139,6 +156,11 @@ def _strength(job: Job) -> float | None:
     if job.source is None:
         return None
     return STRENGTH if job.strength is None else job.strength
+
+
+def _skipped(steps: int, strength: float, *, flow: bool) -> int:
+    """Return how many steps are left out at the noisy end: diffusers rounds in favour of those of flows."""
+    return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
 
 
 def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:
@@ -176,10 +198,11 @@ def _table(
     sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
     # The default schedule belongs to the default sampler: another one may imply its own, or have none.
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
-    tokens = shape[1] * shape[2] // PATCH**2 if spec.diffusion.shift.dynamic else None
+    tokens = shape[1] * shape[2] // spec.patch**2 if spec.diffusion.shift.dynamic else None
+    even = spec.even_levels and spec.diffusion.flow
     try:
         sampler = sampler or spec.defaults.sampler
-        return _cached(spec.diffusion, steps, skipped, sampler, schedule, job.eta, tokens)
+        return _cached(spec.diffusion, steps, skipped, sampler, schedule, job.eta, tokens, even)
     except InvalidSetting as error:
         raise ModelBroken(spec.name, [str(error)]) from error
     except InvalidChoice as error:
@@ -188,10 +211,24 @@ def _table(
 
 @lru_cache(maxsize=256)
 def _cached(
-    diffusion: Diffusion, steps: int, skipped: int, sampler: str, schedule: str, eta: float | None, tokens: int | None
+    diffusion: Diffusion,
+    steps: int,
+    skipped: int,
+    sampler: str,
+    schedule: str,
+    eta: float | None,
+    tokens: int | None,
+    even: bool,  # noqa: FBT001 - part of a key
 ) -> tuple[Table, str, str]:
     sampler, schedule = resolve(diffusion, sampler or None, schedule or None)
     table = make_table(
-        diffusion, steps, sampler=sampler, schedule=schedule, eta=eta, start=skipped, image_tokens=tokens
+        diffusion,
+        steps,
+        sampler=sampler,
+        schedule=schedule,
+        eta=eta,
+        start=skipped,
+        image_tokens=tokens,
+        sigmas=np.linspace(1, 1 / steps, steps) if even else None,
     )
     return table, sampler, schedule

@@ -5,11 +5,13 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..numerics import TorchNoise, Trajectory
-from .origin import Origin
 
 if TYPE_CHECKING:
     from ..models.model import Array, Conditioning
+    from .origin import Origin
     from .task import Task
 
 
@@ -83,9 +85,15 @@ class Row:
         """The prompt's, and where there is guidance, the negative prompt's after it."""
         return self.task.conditionings
 
-    def begin_at(self, latents: Array) -> None:
-        """Take the latents [c, h, w] of the picture to start from."""
-        self._origin = Origin.draw(self.task.plan, latents, self.noise)
+    def model_input(self) -> tuple[Array, float]:
+        """Return what the next call sees: latents, what an inpainting model sees beside them, and the timestep."""
+        x, timestep = self.trajectory.model_input()
+        beside = self._origin.beside if self._origin else None
+        return x if beside is None else np.concatenate([x, beside]), timestep
+
+    def begin_at(self, origin: Origin) -> None:
+        """Take the picture to start from."""
+        self._origin = origin
 
     def encoded(self) -> None:
         """All that it needs to begin is there."""

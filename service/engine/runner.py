@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import GenerationFailed
 from ..numerics import guide
+from .origin import Origin, shrunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,21 +20,37 @@ if TYPE_CHECKING:
 
 
 def encode(model: Model, plan: Plan) -> tuple[Conditioning, ...]:
-    """Encode the prompt and, with guidance, the negative prompt."""
-    prompts = [plan.prompt, plan.negative_prompt] if plan.guided else [plan.prompt]
-    return tuple(model.encode(prompts))
+    """Encode the prompt and, with guidance, the negative prompt; what else a row tells the model goes along."""
+    return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in model.encode(plan.prompts))
 
 
-def encode_source(model: Model, rows: Sequence[Row]) -> Array | None:
-    """Encode the picture that the rows of a task start from, once: latents [n, c, h, w], each with its row's noise.
+def encode_source(model: Model, rows: Sequence[Row]) -> list[Origin] | None:
+    """Encode the picture that the rows of a task start from, once, and the masked picture where the model looks at it.
 
-    None where there is no picture, or nothing to be done with it.
+    Noise is drawn in diffusers' order: see `origin`. None where there is no picture, or nothing to be done with it.
     """
     plan = rows[0].task.plan
     if plan.source is None or not plan.calls:
         return None
-    noise = np.stack([row.noise.normal(plan.shape) for row in rows])
-    latents = model.encode_pixels(plan.source.pixels[np.newaxis], noise)
+    plain = not plan.inpaints or plan.strength != 1  # else nothing of the picture is in the first latents
+    latents = _encoded(model, plan.source.pixels, rows) if plain else [None] * len(rows)
+    noises = [row.noise.normal(plan.shape) for row in rows]
+    if plan.source.repaint is None:
+        return [Origin(own, noise) for own, noise in zip(latents, noises, strict=True)]
+    repaint = shrunk(plan.source.repaint, plan.shape)
+    if not plan.inpaints:
+        for row in rows:
+            row.noise.normal(plan.shape)  # for the masked picture's posterior
+        return [Origin(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
+    hidden = _encoded(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
+    beside = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
+    return [Origin(own, noise, beside=more) for own, noise, more in zip(latents, noises, beside, strict=True)]
+
+
+def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
+    """Return latents [n, c, h, w] of pixels [3, H, W], each with its row's noise."""
+    noise = np.stack([row.noise.normal(rows[0].task.plan.shape) for row in rows])
+    latents = model.encode_pixels(pixels[np.newaxis], noise)
     if latents.shape != noise.shape:
         raise GenerationFailed(f"the image encoder answered {list(latents.shape)}, not {list(noise.shape)}")
     return latents
@@ -86,10 +104,10 @@ def preview(model: Model, row: Row) -> Array:
 
 def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditioning], width: int) -> Array:
     """Return the model's output [n, c, h, w] for rows [n]: calls of at most `width`, of one shape of conditioning."""
-    inputs = [row.trajectory.model_input() for row in rows]
+    inputs = [row.model_input() for row in rows]
     latents = np.stack([latents for latents, _ in inputs])
     timesteps = np.array([timestep for _, timestep in inputs], np.float32)
-    out = np.empty_like(latents)
+    out = np.empty((len(rows), *rows[0].task.plan.shape), np.float32)
     for places in _alike(conditionings, width):
         out[places] = _checked(model, latents[places], timesteps[places], [conditionings[i] for i in places])
     return out
@@ -105,6 +123,6 @@ def _alike(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]
 
 def _checked(model: Model, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
     out = model.denoise(latents, timesteps, conditionings)
-    if out.shape != latents.shape:
+    if out.shape[::2] != latents.shape[::2] or out.shape[3] != latents.shape[3]:
         raise GenerationFailed(f"the denoiser answered {list(out.shape)} to latents {list(latents.shape)}")
     return out

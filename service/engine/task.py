@@ -10,7 +10,8 @@ from .row import Phase, Row
 
 if TYPE_CHECKING:
     from ..job import Job
-    from ..models.model import Array, Conditioning, Model
+    from ..models.model import Conditioning, Model
+    from .origin import Origin
     from .plan import Plan, Shape
     from .stats import Price
     from .widths import Room, Widths
@@ -113,12 +114,12 @@ class Task:
         worked = self.encode + spent.denoise + spent.decode
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
-    def encoded(self, conditionings: tuple[Conditioning, ...], latents: Array | None) -> None:
-        """Take what the prompts became, and the latents [n, c, h, w] of the picture to start from."""
+    def encoded(self, conditionings: tuple[Conditioning, ...], origins: list[Origin] | None) -> None:
+        """Take what the prompts became, and where each row begins if there is a picture to start from."""
         self.conditionings = conditionings
         for row in self.rows:
-            if latents is not None:
-                row.begin_at(latents[row.index])
+            if origins is not None:
+                row.begin_at(origins[row.index])
             row.encoded()
 
     def completed(self, now: float) -> Completed:

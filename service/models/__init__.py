@@ -1,7 +1,7 @@
 """Models: folders on disk, what they are, and how they become arrays in and arrays out."""
 
 from .entry import State, Status
-from .model import Conditioning, Model
+from .model import Conditioning, Model, Prompt
 from .repository import Repository
 from .spec import Defaults, LatentToRgb, ModelSpec, Preset
 
@@ -12,6 +12,7 @@ __all__ = [
     "Model",
     "ModelSpec",
     "Preset",
+    "Prompt",
     "Repository",
     "State",
     "Status",

@@ -6,47 +6,117 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .files import Fault
-from .settings import count, number
+from .settings import count, flag, number
+from .spec import Guidance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from .families import Family
+    from .parts import Family
     from .spec import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a model's graphs do not say of themselves.
+
+    Latents of the denoiser are (latents of the VAE - `shift_factor`) * `scaling_factor`.
+
+    `lengths` are the tokens of a prompt for each text encoder; `absent_dim` is the width of the zeros that stand for
+    one that is not there. `zero_negative`: an empty negative prompt is zeros. `guidance_width` is that of the embedded
+    scale of guidance, 0 without. `scored`: sizes are told with an aesthetic score.
+    """
+
+    scaling_factor: float = 1.0
+    shift_factor: float = 0.0
+    lengths: tuple[int, ...] = (77,)
+    absent_dim: int = 0
+    zero_negative: bool = False
+    time_scale: float = 1.0
+    guidance_width: int = 0
+    scored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Configs:
-    """What the manifest (`own`) and the components' configurations say, by key; keys that they leave out are absent."""
+    """What the manifest (`own`) and the configurations say, by key; keys that they leave out are absent.
+
+    `text` and `tokenizers` are in the family's order; `index` is `model_index.json`.
+    """
 
     own: Mapping[str, Any]
+    index: Mapping[str, Any]
     denoiser: Mapping[str, Any]
     vae: Mapping[str, Any]
-    text: Mapping[str, Any]
-    tokenizer: Mapping[str, Any]
+    text: Sequence[Mapping[str, Any]]
+    tokenizers: Sequence[Mapping[str, Any]]
 
     def latent_channels(self, family: Family) -> int:
         """Return the channels of latents."""
         return self.own.get("latent_channels") or self.vae.get("latent_channels") or family.latent_channels
 
+    def inpaints(self, family: Family) -> bool:
+        """Whether the denoiser takes a mask and a masked picture beside latents. Raises Fault for other channels."""
+        channels = self.latent_channels(family)
+        plain = channels * family.denoiser.patch**2 if family.denoiser.packed else channels
+        taken = self.denoiser.get("in_channels", plain)
+        if taken not in (plain, 2 * channels + 1):
+            raise Fault(f"takes {taken} channels; served are {plain}, or {2 * channels + 1} with a mask")
+        return bool(taken == 2 * channels + 1)
+
     def downscale(self, family: Family) -> int:
         """Return how many pixels wide a latent is: the VAE halves the picture between its blocks."""
-        return self.own.get("downscale") or _halvings(self.vae.get("block_out_channels")) or family.downscale
+        blocks = self.vae.get("block_out_channels") or self.vae.get("encoder_block_out_channels")
+        return self.own.get("downscale") or _halvings(blocks) or family.downscale
 
     def size_multiple(self, family: Family) -> int:
         """Return what sizes are multiples of: the denoiser halves the latents between its blocks, without a rest."""
-        inner = _halvings(self.denoiser.get("down_block_types")) or 1
+        inner = _halvings(self.denoiser.get("down_block_types")) or self.patch(family)
         return self.own.get("size_multiple") or inner * self.downscale(family)
+
+    def patch(self, family: Family) -> int:
+        """Return how many latents wide a token of the denoiser is."""
+        return max(int(self.denoiser.get("patch_size", 1)), family.denoiser.patch)
 
     def native_sizes(self, family: Family) -> tuple[Size, ...]:
         """Return the sizes that the model was trained on: for a denoiser's configuration, a square."""
         side = self.denoiser.get("sample_size", family.native // self.downscale(family)) * self.downscale(family)
         return self.own.get("native_sizes") or ((side, side),)
 
-    def max_tokens(self, family: Family) -> int:
-        """Return how many tokens a prompt has, control and padding included."""
-        limits = (self.text.get("max_position_embeddings"), self.tokenizer.get("model_max_length"))
-        return self.own.get("max_tokens") or min((n for n in limits if n), default=family.max_tokens)
+    def lengths(self, family: Family) -> tuple[int, ...]:
+        """Return how many tokens a prompt has for each encoder; the manifest's word is of the longest."""
+        asked, longest = self.own.get("max_tokens"), family.max_tokens
+        return tuple(
+            asked if asked and part.max_tokens == longest else _length(part.max_tokens, *configs)
+            for part, *configs in zip(family.text, self.text, self.tokenizers, strict=True)
+        )
+
+    def guidance(self, family: Family) -> Guidance:
+        """Return how it is guided: a denoiser that takes the scale as an input says so."""
+        embedded = self.denoiser.get("time_cond_proj_dim") or self.denoiser.get("guidance_embeds")
+        return self.own.get("guidance") or (Guidance.EMBEDDED if embedded else family.guidance)
+
+    def traits(self, family: Family) -> Traits:
+        """Return what loading needs to know beyond the spec."""
+        return Traits(
+            scaling_factor=self._factor("scaling_factor", family.scaling_factor),
+            shift_factor=self._factor("shift_factor", family.shift_factor),
+            lengths=self.lengths(family),
+            absent_dim=self.denoiser.get("joint_attention_dim", 0),
+            zero_negative=self.index.get("force_zeros_for_empty_prompt", False),
+            time_scale=self.denoiser.get("timestep_scale", 1.0) * family.denoiser.time_scale,
+            guidance_width=self.denoiser.get("time_cond_proj_dim", 0),
+            scored=self.index.get("requires_aesthetics_score", False),
+        )
+
+    def _factor(self, key: str, usual: float) -> float:
+        return float(self.own.get(key, self.vae.get(key, usual)))
+
+
+def _length(usual: int, text: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
+    """Return how many tokens an encoder can hold, at most as many as usual for its kind."""
+    limits = (text.get("max_position_embeddings", usual), tokenizer.get("model_max_length", usual))
+    return min(usual, *map(int, limits))
 
 
 def _halvings(blocks: int | None) -> int:
@@ -63,11 +133,20 @@ def _blocks(value: Any) -> int:
 # What counts of diffusers' and transformers' configurations; each key means the same wherever it stands.
 CONFIGS: dict[str, Callable[[Any], Any]] = {
     "sample_size": count,
+    "in_channels": count,
     "down_block_types": _blocks,
+    "patch_size": count,
+    "time_cond_proj_dim": count,
+    "guidance_embeds": flag,
+    "timestep_scale": number,
+    "joint_attention_dim": count,
     "block_out_channels": _blocks,
+    "encoder_block_out_channels": _blocks,
     "latent_channels": count,
     "scaling_factor": number,
     "shift_factor": number,
     "max_position_embeddings": count,
     "model_max_length": count,
+    "force_zeros_for_empty_prompt": flag,
+    "requires_aesthetics_score": flag,
 }

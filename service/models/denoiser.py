@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+from .feeds import FEEDS, Call, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .families import DenoiserPart
+    from .configs import Traits
     from .model import Array, Conditioning
+    from .parts import DenoiserPart
     from .session import Session
+    from .spec import ModelSpec
+
+TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"
 
 
 class Denoiser:
-    """The graph and what it calls its inputs. Raises Fault where they don't fit together."""
+    """The graph, and what the family and the model say of it. Raises Fault where they don't fit together."""
 
-    def __init__(self, session: Session, part: DenoiserPart) -> None:
-        session.require(inputs=(part.latents, part.timestep, part.prompt_embeds), output=part.out)
-        self._session, self._part = session, part
+    def __init__(self, session: Session, part: DenoiserPart, traits: Traits, spec: ModelSpec) -> None:
+        session.require(inputs=(part.latents, TIMESTEP, PROMPT), output=part.out, optional=FEEDS)
+        self._session, self._part, self._traits = session, part, traits
+        self._channels, self._downscale = spec.latent_channels, spec.downscale
 
     @property
     def batched_timestep(self) -> bool:
         """Whether the graph takes a timestep for each row; as optimum exports it, a UNet takes one for all."""
-        return self._session.inputs[self._part.timestep][1] > 0
+        return self._session.inputs[TIMESTEP][1] > 0
 
     @property
     def provider(self) -> str:
@@ -32,18 +37,19 @@ class Denoiser:
         return self._session.provider
 
     def __call__(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
-        """Call the graph: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w].
+        """Call the graph: latents [n, c or 2 c + 1, h, w], timesteps [n] -> out [n, c, h, w].
+
+        What a graph answers beyond c channels, a learned variance, is left out.
 
         Raises:
             ValueError: timesteps differ, and the graph takes one for all rows.
         """
+        call = Call(latents, timesteps, conditionings, self._part, self._traits, self._downscale)
+        feeds = {name: FEEDS[name](call) for name in self._session.inputs}
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
-            timesteps = timesteps[0]
-        feeds = {
-            self._part.latents: latents,
-            self._part.timestep: np.asarray(timesteps),
-            self._part.prompt_embeds: np.stack([conditioning.prompt_embeds for conditioning in conditionings]),
-        }
-        return self._session.run(self._part.out, **feeds)
+            feeds[TIMESTEP] = feeds[TIMESTEP][0]
+        out = self._session.run(self._part.out, **feeds)
+        out = unpack(out, latents.shape[2:], self._part.patch) if self._part.packed else out
+        return out[:, : self._channels]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from ..errors import GenerationFailed, ModelBroken
 from .denoiser import Denoiser
 from .files import Fault
+from .model import Prompt
 from .preview import fit, show
 from .session import Runtime, Session
-from .text import TextEncoder
-from .tokenizer import ClipTokenizer
+from .text import TextEncoders
+from .text_encoder import AbsentEncoder, TextEncoder
 from .vae import Vae
 
 if TYPE_CHECKING:
@@ -20,24 +21,28 @@ if TYPE_CHECKING:
 
     from .manifest import Manifest
     from .model import Array, Conditioning
+    from .parts import TextPart
     from .spec import LatentToRgb, ModelSpec
+    from .text_encoder import Encoder
 
 
 class DiffusionModel:
     """A `Model` on onnxruntime. `spec` is the folder's, completed by what its graphs say."""
 
-    def __init__(self, spec: ModelSpec, text: TextEncoder, denoiser: Denoiser, vae: Vae) -> None:
+    def __init__(self, spec: ModelSpec, text: TextEncoders, denoiser: Denoiser, vae: Vae) -> None:
         if spec.batched_timestep and not denoiser.batched_timestep:
             raise Fault("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=denoiser.provider, batched_timestep=denoiser.batched_timestep)
         self._text, self._denoiser, self._vae = text, denoiser, vae
 
-    def encode(self, prompts: Sequence[str]) -> list[Conditioning]:
-        """Turn prompts into conditionings, one each and in order; a prompt seen lately costs nothing."""
-        return [self._text.encode(prompt) for prompt in prompts]
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+        """Turn the prompts of one picture into conditionings, one each and in order; what was seen lately is free."""
+        return self._text.encode(prompts)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
+
+        Where `spec.inpaints`, latents have c + 1 + c channels: a mask, and the latents of the masked picture.
 
         Raises:
             ValueError: timesteps differ, where `spec.batched_timestep` is False.
@@ -94,7 +99,7 @@ def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]
 
 def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> dict[str, Session]:
     """Open the graphs one after the other: two at a time would need the memory of both."""
-    parts = manifest.family.graphs
+    parts = manifest.components
     whole, done = sum(map(manifest.weight, parts)) or 1, 0
     sessions = {}
     for part in parts:
@@ -105,17 +110,26 @@ def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], 
 
 
 def _assemble(manifest: Manifest, runtime: Runtime, sessions: dict[str, Session]) -> DiffusionModel:
-    family, spec = manifest.family, manifest.spec
-    text = family.text[0]
-    tokenizer = ClipTokenizer.from_folder(manifest.folder / text.tokenizer, spec.max_tokens)
+    family, spec, traits = manifest.family, manifest.spec, manifest.traits
+    encoders = [
+        _text_encoder(manifest, part, length, sessions)
+        for part, length in zip(family.text, traits.lengths, strict=True)
+    ]
+    text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
+    text.encode([Prompt("")])  # most requests' negative prompt; and a tokenizer of another model shows now, not later
     encoder = manifest.graph(family.vae.encoder)
     vae = Vae(
         sessions[family.vae.decoder],
         (lambda: Session(encoder, runtime)) if encoder.exists() else None,
         family.vae,
-        scaling_factor=manifest.scaling_factor,
-        shift_factor=manifest.shift_factor,
+        scaling_factor=traits.scaling_factor,
+        shift_factor=traits.shift_factor,
     )
-    text_encoder = TextEncoder(tokenizer, sessions[text.encoder], text)
-    text_encoder.encode("")  # most requests' negative prompt; and a tokenizer of another model shows now, not later
-    return DiffusionModel(spec, text_encoder, Denoiser(sessions[family.denoiser.folder], family.denoiser), vae)
+    denoiser = Denoiser(sessions[family.denoiser.folder], family.denoiser, traits, spec)
+    return DiffusionModel(spec, text, denoiser, vae)
+
+
+def _text_encoder(manifest: Manifest, part: TextPart, length: int, sessions: dict[str, Session]) -> Encoder:
+    if part.encoder not in sessions:
+        return AbsentEncoder(length, manifest.traits.absent_dim)
+    return TextEncoder(part.kind.read(manifest.folder / part.tokenizer, length), sessions[part.encoder], part)

@@ -1,101 +1,156 @@
 """Families of models: what folders of one kind have in common, each a value in one table.
 
-A family says which components a folder has, what their graphs' inputs are called, and what holds where neither the
-manifest nor the components' configurations say otherwise. Nothing in this package branches on a family's name.
+A family says which components a folder has, how their answers become one conditioning, and what holds where neither
+the manifest nor the components' configurations say otherwise. Nothing in this package branches on a family's name.
+Numbers and habits are those of diffusers' pipelines, so that a request gives the picture that it gives there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
+from . import instructions
+from .joins import clip_and_t5, features, masked, pooled_and_embeds
+from .parts import PENULTIMATE, DenoiserPart, Family, TextPart
+from .spec import Guidance
+from .tokenizers import GEMMA, T5
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextPart:
-    """One text encoder: the folders of its tokenizer and its graph, and the names of input and output."""
-
-    tokenizer: str = "tokenizer"
-    encoder: str = "text_encoder"
-    ids: str = "input_ids"
-    embeds: str = "last_hidden_state"
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DenoiserPart:
-    """The denoiser: its folder, and what its graph calls latents [n, c, h, w], timesteps, prompt_embeds and output."""
-
-    folder: str = "unet"
-    latents: str = "sample"
-    timestep: str = "timestep"
-    prompt_embeds: str = "encoder_hidden_states"
-    out: str = "out_sample"
+def _tasks(*stems: str) -> tuple[str, ...]:
+    """Return diffusers' names of the pipelines of one kind of model, one for each task."""
+    return tuple(f"{stem}{task}Pipeline" for stem in stems for task in ("", "Img2Img", "Inpaint"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VaePart:
-    """Latents to pixels and back: the folders and the names of their inputs; each graph has one output that counts."""
-
-    decoder: str = "vae_decoder"
-    encoder: str = "vae_encoder"
-    latents: str = "latent_sample"
-    pixels: str = "sample"
+def _trimmed(text: str) -> str:
+    """Lower case without space around it: diffusers' cleaning of captions without its optional HTML parser."""
+    return text.lower().strip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """One kind of model. `pipelines` are diffusers' class names of it; `native` is a side in pixels.
-
-    `steps` and `guidance_scale` are the defaults of diffusers' own pipeline, so that a request without them gives the
-    picture that it gives there.
-    """
-
-    name: str
-    pipelines: tuple[str, ...]
-    text: tuple[TextPart, ...] = (TextPart(),)
-    denoiser: DenoiserPart = field(default_factory=DenoiserPart)
-    vae: VaePart = field(default_factory=VaePart)
-    latent_channels: int
-    downscale: int
-    native: int
-    scaling_factor: float
-    max_tokens: int
-    steps: int
-    guidance_scale: float
-    capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE})
-
-    @property
-    def graphs(self) -> tuple[str, ...]:
-        """The folders that hold a graph without which nothing can be drawn."""
-        return (*(part.encoder for part in self.text), self.denoiser.folder, self.vae.decoder)
-
+_TRANSFORMER = DenoiserPart(folder="transformer", latents="hidden_states", out="out_hidden_states")
+_SECOND_CLIP = TextPart(tokenizer="tokenizer_2", encoder="text_encoder_2", embeds=PENULTIMATE, pooled="text_embeds")
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        # Stable Diffusion 1.x and 2.x; diffusers' StableDiffusionPipeline.__call__ and AutoencoderKL name the numbers.
+        # Stable Diffusion 1.x and 2.x; an inpainting UNet is known by its channels.
         Family(
             name="sd",
-            pipelines=("StableDiffusionPipeline",),
-            latent_channels=4,
-            downscale=8,
+            pipelines=_tasks("StableDiffusion"),
             native=512,
             scaling_factor=0.18215,
-            max_tokens=77,
             steps=50,
             guidance_scale=7.5,
-            capabilities=frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}),
+        ),
+        # Latent consistency models: a few steps, and the scale of guidance as an input.
+        Family(
+            name="lcm",
+            pipelines=("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"),
+            native=512,
+            scaling_factor=0.18215,
+            steps=4,
+            guidance_scale=8.5,
+            guidance=Guidance.EMBEDDED,
+        ),
+        # SDXL, and Turbo, which is another set of defaults.
+        Family(
+            name="sdxl",
+            pipelines=_tasks("StableDiffusionXL"),
+            text=(TextPart(embeds=PENULTIMATE), _SECOND_CLIP),
+            join=features,
+            native=1024,
+            scaling_factor=0.13025,
+            steps=50,
+            guidance_scale=5.0,
+        ),
+        # SDXL's second stage: the second encoder alone. Alone it starts from a picture.
+        Family(
+            name="sdxl_refiner",
+            pipelines=("StableDiffusionXLImg2ImgPipeline",),
+            text=(_SECOND_CLIP,),
+            join=features,
+            native=1024,
+            scaling_factor=0.13025,
+            steps=50,
+            guidance_scale=5.0,
+        ),
+        Family(
+            name="sd3",
+            pipelines=_tasks("StableDiffusion3"),
+            text=(
+                TextPart(embeds=PENULTIMATE, pooled="text_embeds"),
+                _SECOND_CLIP,
+                TextPart(tokenizer="tokenizer_3", encoder="text_encoder_3", kind=T5, max_tokens=256, optional=True),
+            ),
+            join=clip_and_t5,
+            denoiser=replace(_TRANSFORMER, patch=2),
+            latent_channels=16,
+            native=1024,
+            scaling_factor=1.5305,
+            shift_factor=0.0609,
+            steps=28,
+            guidance_scale=7.0,
+        ),
+        # FLUX.1 schnell and dev: distilled, one call for each step.
+        Family(
+            name="flux",
+            pipelines=_tasks("Flux"),
+            text=(
+                TextPart(pooled="pooler_output"),
+                TextPart(tokenizer="tokenizer_2", encoder="text_encoder_2", kind=T5, max_tokens=512),
+            ),
+            join=pooled_and_embeds,
+            denoiser=replace(_TRANSFORMER, patch=2, packed=True, time_scale=1e-3),
+            latent_channels=16,
+            native=1024,
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            steps=28,
+            guidance_scale=3.5,
+            guidance=Guidance.NONE,
+            even_levels=True,
+        ),
+        Family(
+            name="pixart_sigma",
+            pipelines=("PixArtSigmaPipeline",),
+            text=(TextPart(kind=T5, max_tokens=300, clean=_trimmed),),
+            join=masked,
+            denoiser=replace(_TRANSFORMER, patch=2),
+            native=1024,
+            scaling_factor=0.13025,
+            steps=20,
+            guidance_scale=4.5,
+        ),
+        Family(
+            name="sana",
+            pipelines=("SanaPipeline",),
+            text=(TextPart(kind=GEMMA, max_tokens=300, clean=_trimmed, instruction=instructions.SANA),),
+            join=masked,
+            denoiser=_TRANSFORMER,
+            latent_channels=32,
+            downscale=32,
+            native=1024,
+            scaling_factor=0.41407,
+            steps=20,
+            guidance_scale=4.5,
         ),
     )
 }
 
 
-def by_pipeline(class_name: str) -> Family | None:
-    """Return the family whose folders name this pipeline; optimum's `ORT` in front of diffusers' name is ignored."""
+def by_pipeline(class_name: str, absent: Collection[str] = ()) -> Family | None:
+    """Return the family whose folders name this pipeline; optimum's `ORT` in front of diffusers' name is ignored.
+
+    `absent` are components that the folder says it has not: with them, of two families the one that needs none counts.
+    """
     plain = class_name.removeprefix("ORT")
-    return next((family for family in FAMILIES.values() if plain in family.pipelines), None)
+    found = (family for family in FAMILIES.values() if plain in family.pipelines)
+    return next((family for family in found if not set(family.graphs) & set(absent)), None)
 
 
 def known_pipelines() -> list[str]:
     """Return the pipeline classes that can be served, sorted."""
-    return sorted(name for family in FAMILIES.values() for name in family.pipelines)
+    return sorted({name for family in FAMILIES.values() for name in family.pipelines})

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
 from ..numerics import Diffusion, InvalidChoice, resolve
-from .configs import CONFIGS, Configs
-from .families import FAMILIES, Family, by_pipeline, known_pipelines
+from .configs import CONFIGS, Configs, Traits
+from .families import FAMILIES, by_pipeline, known_pipelines
 from .files import Fault, read_json
 from .presets import presets
 from .settings import MANIFEST, read_settings, read_table
-from .spec import TEXT_TO_IMAGE, Defaults, ModelSpec, Size
+from .spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from .parts import Family, TextPart
 
 INDEX = "model_index.json"
 GRAPH = "model.onnx"
@@ -33,16 +35,24 @@ GRAPH = "model.onnx"
 class Manifest:
     """What a folder says of its model, and what loading it needs beyond the spec.
 
-    Latents of the denoiser are (latents of the VAE - shift_factor) * scaling_factor.
     `files` maps paths in the folder to their SHA-256, as far as the manifest names them.
     """
 
     folder: Path
     spec: ModelSpec
     family: Family
-    scaling_factor: float
-    shift_factor: float
+    traits: Traits
     files: Mapping[str, str]
+
+    def has(self, component: str) -> bool:
+        """Whether the folder holds a component's graph."""
+        return self.graph(component).is_file()
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The folders of all graphs that are loaded at once: those needed, and optional encoders that are there."""
+        optional = (part.encoder for part in self.family.text if part.optional and self.has(part.encoder))
+        return (*optional, *self.family.graphs)
 
     def graph(self, component: str) -> Path:
         """Return the path of a component's graph."""
@@ -100,8 +110,7 @@ class _Reader:
             folder=self.folder,
             spec=self._spec(family, diffusion, defaults, configs),
             family=family,
-            scaling_factor=self._factor("scaling_factor", configs, family.scaling_factor),
-            shift_factor=self._factor("shift_factor", configs, 0.0),
+            traits=configs.traits(family),
             files=self.own.get("files", {}),
         )
 
@@ -110,8 +119,12 @@ class _Reader:
         if name := self.own.get("family"):
             family, fault = FAMILIES.get(name), f"{MANIFEST}: family must be one of {', '.join(FAMILIES)}, not {name!r}"
         else:
-            class_name = self._json(INDEX).get("_class_name")
-            family = by_pipeline(str(class_name))
+            index = self._json(INDEX)
+            class_name, absent = (
+                index.get("_class_name"),
+                [part for part, kind in index.items() if kind == [None, None]],
+            )
+            family = by_pipeline(str(class_name), absent)
             known = ", ".join(known_pipelines())
             fault = f"{INDEX}: pipeline {class_name!r} is not served here; served are {known}"
         if family is None:
@@ -119,18 +132,18 @@ class _Reader:
         return family
 
     def _configs(self, family: Family) -> Configs:
-        text = family.text[0]
         return Configs(
             self.own,
+            self._config(INDEX),
             self._config(f"{family.denoiser.folder}/config.json"),
             self._config(f"{family.vae.decoder}/config.json"),
-            self._config(f"{text.encoder}/config.json"),
-            self._config(f"{text.tokenizer}/tokenizer_config.json"),
+            [self._config(f"{part.encoder}/config.json", part) for part in family.text],
+            [self._config(f"{part.tokenizer}/tokenizer_config.json", part) for part in family.text],
         )
 
-    def _config(self, path: str) -> dict[str, Any]:
+    def _config(self, path: str, part: TextPart | None = None) -> dict[str, Any]:
         """Read what counts of a configuration; a manifest may stand in for a missing one."""
-        content = self._json(path, optional=bool(self.own))
+        content = self._json(path, optional=bool(self.own) or bool(part and part.optional))
         values, faults = read_table({k: v for k, v in content.items() if v is not None}, CONFIGS, path)
         self.faults += faults
         return values
@@ -165,6 +178,7 @@ class _Reader:
 
     def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: Configs) -> ModelSpec:
         graph = self.folder / family.denoiser.folder / GRAPH
+        inpaints = self._inpaints(family, configs)
         optional = ("precision", "license", "description")
         return ModelSpec(
             name=self.name,
@@ -175,23 +189,38 @@ class _Reader:
             size_multiple=configs.size_multiple(family),
             latent_channels=configs.latent_channels(family),
             downscale=configs.downscale(family),
-            max_tokens=configs.max_tokens(family),
+            max_tokens=max(configs.lengths(family)),
             batched_timestep=self.own.get("batched_timestep", False),
-            weights_bytes=sum(_weight(self.folder / part) for part in (*family.graphs, family.vae.encoder)),
+            guidance=configs.guidance(family),
+            inpaints=inpaints,
+            patch=configs.patch(family),
+            even_levels=family.even_levels,
+            weights_bytes=sum(_weight(self.folder / part) for part in _parts(family)),
             created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
-            capabilities=self._capabilities(family),
+            capabilities=self._capabilities(family, inpaints=inpaints),
             latent_to_rgb=self.own.get("preview"),
             **presets(self.own, defaults),
             **{key: self.own[key] for key in optional if key in self.own},
         )
 
-    def _capabilities(self, family: Family) -> frozenset[str]:
+    def _inpaints(self, family: Family, configs: Configs) -> bool:
+        path = f"{family.denoiser.folder}/config.json"
+        try:
+            inpaints = configs.inpaints(family)
+        except Fault as fault:
+            raise ModelBroken(self.name, [f"{path}: in_channels {fault}"]) from fault
+        if inpaints and not (self.folder / family.vae.encoder / GRAPH).is_file():
+            raise ModelBroken(
+                self.name, [f"{family.vae.encoder}/{GRAPH} is missing, without which nothing is repainted"]
+            )
+        return inpaints
+
+    def _capabilities(self, family: Family, *, inpaints: bool) -> frozenset[str]:
         """Return what the family can do, as far as the folder is complete: an image encoder may be left out."""
+        if inpaints:
+            return frozenset({INPAINTING})
         encoder = self.folder / family.vae.encoder / GRAPH
         return family.capabilities if encoder.is_file() else family.capabilities & {TEXT_TO_IMAGE}
-
-    def _factor(self, key: str, configs: Configs, usual: float) -> float:
-        return float(self.own.get(key, configs.vae.get(key, usual)))
 
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         try:
@@ -205,10 +234,15 @@ def _missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterato
     """Yield a fault for each file that must be there, by the family's or the manifest's word, and is not."""
     needed = {f"{part}/{GRAPH}" for part in family.graphs} | listed.keys()
     yield from (f"{path} is missing" for path in sorted(needed) if not (folder / path).is_file())
-    for part in {text.tokenizer for text in family.text}:
-        if not (folder / part / "tokenizer.json").exists():
-            files = (f"{part}/{name}" for name in ("vocab.json", "merges.txt"))
-            yield from (f"{path} is missing" for path in files if not (folder / path).exists() and path not in listed)
+    for part in family.text:
+        if not part.optional or (folder / part.encoder / GRAPH).is_file():
+            files = (f"{part.tokenizer}/{name}" for name in part.kind.missing(folder / part.tokenizer))
+            yield from (f"{path} is missing" for path in files if path not in listed)
+
+
+def _parts(family: Family) -> tuple[str, ...]:
+    """Return the folders of all graphs that a model may hold in memory."""
+    return (*(part.encoder for part in family.text), family.denoiser.folder, family.vae.decoder, family.vae.encoder)
 
 
 def _weight(folder: Path) -> int:

@@ -21,26 +21,44 @@ Array = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to encode; `negative` is what shall not be shown; `weighted` reads `(word:1.3)` as a weight."""
+
+    text: str
+    negative: bool = False
+    weighted: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditioning:
-    """What a prompt became: prompt_embeds [tokens, dim], pooled [dim] or None, float32, both read-only.
+    """What a prompt became: prompt_embeds [tokens, dim], and what else the model wants to know of its row.
 
-    `tokens` counts the prompt's own tokens, without padding and control tokens, after truncation.
+    `pooled` is [dim], `mask` [tokens] int64 with 1 where a token counts; both None where the model has none. Arrays
+    are float32 but for the mask, and read-only. `tokens` counts the prompt's own tokens, without padding and control
+    tokens, as far as they are read. `guidance_scale` is for models that take it as an input.
     """
 
     prompt_embeds: Array = field(repr=False)
     pooled: Array | None = field(default=None, repr=False)
+    mask: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     tokens: int = 0
+    negative: bool = False
+    guidance_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for array in (self.prompt_embeds, self.pooled):
-            if array is not None:
-                array.setflags(write=False)
+        for array in self.arrays:
+            array.setflags(write=False)
 
     @property
-    def key(self) -> tuple[Shape, Shape | None]:
-        """Rows may share a call of the denoiser when their keys are equal."""
-        return self.prompt_embeds.shape, None if self.pooled is None else self.pooled.shape
+    def arrays(self) -> list[npt.NDArray[np.generic]]:
+        """Return all arrays that there are."""
+        return [array for array in (self.prompt_embeds, self.pooled, self.mask) if array is not None]
+
+    @property
+    def key(self) -> tuple[Shape, ...]:
+        """Rows may share a call of the denoiser when their keys are equal: of one model, equal shapes."""
+        return tuple(array.shape for array in self.arrays)
 
 
 class Model(Protocol):
@@ -50,12 +68,13 @@ class Model(Protocol):
     def spec(self) -> ModelSpec:
         """What it is; `provider` is set."""
 
-    def encode(self, prompts: Sequence[str]) -> list[Conditioning]:
-        """Turn prompts into conditionings, one each and in order; a prompt seen lately costs nothing."""
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+        """Turn the prompts of one picture into conditionings, one each and in order; what was seen lately is free."""
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
 
+        Where `spec.inpaints`, latents have c + 1 + c channels: a mask, and the latents of the masked picture.
         Where `spec.batched_timestep` is False all timesteps must be equal (ValueError).
         """
 

@@ -17,6 +17,7 @@ from .files import Fault, label
 from .providers import PROVIDERS, chain, choose, onnxruntime
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from .model import Array
@@ -85,16 +86,21 @@ class Session:
         self.outputs = [output.name for output in self._session.get_outputs()]
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
 
-    def require(self, *, inputs: tuple[str, ...], output: str) -> None:
-        """Check that the graph has exactly these inputs, and this output. Raises Fault."""
-        if set(inputs) != set(self.inputs):
+    def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str] = ()) -> None:
+        """Check that the graph has these inputs and none beside but optional ones, and this output. Raises Fault."""
+        if not set(inputs) <= set(self.inputs) <= {*inputs, *optional}:
             there, fed = ", ".join(self.inputs), ", ".join(inputs)
-            raise Fault(f"{label(self.path)} has the inputs {there}; this family's are {fed}")
+            more = f", and perhaps {', '.join(optional)}" if optional else ""
+            raise Fault(f"{label(self.path)} has the inputs {there}; this family's are {fed}{more}")
         if output not in self.outputs:
             raise Fault(f"{label(self.path)} has no output {output!r}; it has {', '.join(self.outputs)}")
 
     def run(self, output: str, **feeds: npt.NDArray[np.generic]) -> Array:
-        """Compute one output, float32.
+        """Compute one output, float32; raises as `compute`."""
+        return self.compute((output,), feeds)[0]
+
+    def compute(self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[np.generic]]) -> list[Array]:
+        """Compute some outputs, float32.
 
         Raises:
             GenerationFailed: the call failed.
@@ -102,12 +108,12 @@ class Session:
         """
         cast = {name: _cast(array, self.inputs[name][0]) for name, array in feeds.items()}
         try:
-            (result,) = self._session.run([output], cast)
+            results = self._session.run(list(outputs), cast)
         except Exception as error:
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"{label(self.path)} needs more memory than there is for this size") from error
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error
-        return np.asarray(result, np.float32)
+        return [np.asarray(result, np.float32) for result in results]
 
 
 def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:

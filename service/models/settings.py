@@ -11,7 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, cast
 
 from .files import Fault, read_json
-from .spec import LatentToRgb, Preset, Size
+from .spec import Guidance, LatentToRgb, Preset, Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,7 +72,8 @@ def _name(value: Any) -> str:
     return cast("str", value)
 
 
-def _flag(value: Any) -> bool:
+def flag(value: Any) -> bool:
+    """Read true or false."""
     if not isinstance(value, bool):
         raise Fault(f"must be true or false, not {value!r}")
     return value
@@ -82,6 +83,12 @@ def _prediction(value: Any) -> str:
     if value not in PREDICTIONS:
         raise Fault(f"must be one of {', '.join(PREDICTIONS)}, not {value!r}")
     return PREDICTIONS[value]
+
+
+def _guidance(value: Any) -> Guidance:
+    if value not in list(Guidance):
+        raise Fault(f"must be one of {', '.join(Guidance)}, not {value!r}")
+    return Guidance(value)
 
 
 def _sizes(value: Any) -> tuple[Size, ...]:
@@ -166,6 +173,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "name": _name,
     "family": text,
     "prediction": _prediction,
+    "guidance": _guidance,
     "native_sizes": _sizes,
     "size_multiple": count,
     "latent_channels": count,
@@ -173,7 +181,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "scaling_factor": number,
     "shift_factor": number,
     "max_tokens": count,
-    "batched_timestep": _flag,
+    "batched_timestep": flag,
     "precision": text,
     "defaults": _defaults,
     "preview": _preview,

@@ -6,6 +6,7 @@ Everything above this package knows a model only by its ModelSpec and by the Mod
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken
@@ -20,6 +21,14 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING = "text_to_image", "image_to_image", "inpainting"
+
+
+class Guidance(StrEnum):
+    """How a model is guided: by a second call for the negative prompt, by an input of its own, or not at all."""
+
+    CLASSIFIER_FREE = "classifier_free"
+    EMBEDDED = "embedded"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +77,8 @@ class ModelSpec:
     `native_sizes` holds the default first; `size_multiple` is what widths and heights made without resampling are
     multiples of; latents are [latent_channels, height / downscale, width / downscale].
     `batched_timestep` tells whether rows of one denoiser call may be at different timesteps.
+    `inpaints` tells whether the denoiser takes a mask and a masked picture beside its latents, and can't do without.
+    `patch` is how many latents wide a token of the denoiser is. `even_levels`: those of a flow are 1 to 1/steps.
     `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded.
 
     Raises:
@@ -84,6 +95,10 @@ class ModelSpec:
     downscale: int
     max_tokens: int
     batched_timestep: bool
+    guidance: Guidance = Guidance.CLASSIFIER_FREE
+    inpaints: bool = False
+    patch: int = 1
+    even_levels: bool = False
     weights_bytes: int = 0
     precision: str = ""
     created: datetime | None = None

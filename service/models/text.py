@@ -1,4 +1,4 @@
-"""Prompts to conditionings: tokenizer, text encoder, and the memory of prompts seen lately."""
+"""Prompts to conditionings: all text encoders of a model, and the memory of prompts seen lately."""
 
 from __future__ import annotations
 
@@ -11,37 +11,52 @@ import numpy as np
 from .model import Conditioning
 
 if TYPE_CHECKING:
-    from .families import TextPart
-    from .session import Session
-    from .tokenizer import ClipTokenizer
+    from collections.abc import Sequence
+
+    from .joins import Join
+    from .model import Prompt
+    from .text_encoder import Encoder, Piece
 
 CACHE_BYTES = 64 * 2**20
 """Holds about 280 prompts of Stable Diffusion 1.5."""
 
 
-class TextEncoder:
+class TextEncoders:
     """Encodes one prompt at a time, so that a prompt's conditioning never depends on its company.
 
-    Prompts that the tokenizer can't tell apart share one entry of the cache. Nothing of a prompt is kept but a digest
-    and its embeddings.
+    Prompts of one picture get as many pieces as the longest of them, so that both halves of guidance share a call.
+    Prompts that the tokenizers can't tell apart share one entry of the cache. Nothing of a prompt is kept but a digest
+    and its embeddings. `zero_negative`: an empty negative prompt is zeros.
     """
 
-    def __init__(self, tokenizer: ClipTokenizer, session: Session, part: TextPart) -> None:
-        session.require(inputs=(part.ids,), output=part.embeds)
-        self._tokenizer, self._session, self._part = tokenizer, session, part
+    def __init__(self, encoders: Sequence[Encoder], join: Join, *, zero_negative: bool = False) -> None:
+        self._encoders, self._join, self._zero_negative = encoders, join, zero_negative
         self._cache = ConditioningCache(CACHE_BYTES)
 
-    def encode(self, prompt: str) -> Conditioning:
-        """Return a prompt's conditioning."""
-        tokens = self._tokenizer(prompt)
-        ids = np.array([tokens.ids], np.int64)
-        key = hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
-        if (known := self._cache.get(key)) is not None:
-            return known
-        embeds = self._session.run(self._part.embeds, **{self._part.ids: ids})
-        conditioning = Conditioning(prompt_embeds=embeds[0], tokens=tokens.count)
-        self._cache.put(key, conditioning)
-        return conditioning
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+        """Return the conditionings of one picture's prompts, in order."""
+        read = [[encoder.read(prompt) for encoder in self._encoders] for prompt in prompts]
+        most = max(len(pieces) for parts in read for pieces in parts)
+        return [self._conditioning(prompt, parts, most) for prompt, parts in zip(prompts, read, strict=True)]
+
+    def _conditioning(self, prompt: Prompt, parts: list[list[Piece]], most: int) -> Conditioning:
+        for encoder, pieces in zip(self._encoders, parts, strict=True):
+            pieces += [encoder.blank() for _ in range(most - len(pieces)) if encoder.chunked]
+        zero = self._zero_negative and prompt.negative and not prompt.text
+        key = hashlib.blake2b(repr((parts, prompt.negative, zero)).encode(), digest_size=16).digest()
+        if (known := self._cache.get(key)) is None:
+            known = self._encode(prompt, parts, zero=zero)
+            self._cache.put(key, known)
+        return known
+
+    def _encode(self, prompt: Prompt, parts: list[list[Piece]], *, zero: bool) -> Conditioning:
+        answers = [encoder.encode(pieces) for encoder, pieces in zip(self._encoders, parts, strict=True)]
+        made = self._join(answers)
+        embeds, pooled = made.embeds, made.pooled
+        if zero:
+            embeds, pooled = np.zeros_like(embeds), None if pooled is None else np.zeros_like(pooled)
+        tokens = max(sum(piece.words for piece in pieces) for pieces in parts)
+        return Conditioning(embeds, pooled, made.mask, tokens, prompt.negative)
 
 
 class ConditioningCache:
@@ -67,5 +82,4 @@ class ConditioningCache:
 
 
 def _bytes(conditioning: Conditioning) -> int:
-    pooled = conditioning.pooled
-    return conditioning.prompt_embeds.nbytes + (0 if pooled is None else pooled.nbytes)
+    return sum(array.nbytes for array in conditioning.arrays)

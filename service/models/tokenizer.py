@@ -16,15 +16,15 @@ from __future__ import annotations
 import heapq
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from .files import Fault, read_json, read_text
+from .tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -39,14 +39,6 @@ _SPACE = frozenset(
 # Case is folded as the reference's IGNORECASE does: U+017F is a long s.
 _CONTRACTION = re.compile("'(?:[s\u017ftmd]|re|ve|ll)")
 _RUN = re.compile("L+|N|O+")
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """`ids` padded to the encoder's length; `count` of them are the prompt's own, control and padding not counted."""
-
-    ids: tuple[int, ...]
-    count: int
 
 
 class ClipTokenizer:
@@ -87,11 +79,20 @@ class ClipTokenizer:
         length = max_tokens or min(int(config.get("model_max_length", 77)), 10**6)
         return cls(vocab, merges, max_tokens=length, pad=_pad_token(folder, config))
 
+    @property
+    def room(self) -> int:
+        """How many ids of a text fit between the control tokens."""
+        return self.max_tokens - 2
+
     def __call__(self, text: str) -> Tokens:
-        """Return the ids of a prompt, between control tokens and padded."""
-        ids = list(islice(self.ids(text), self.max_tokens - 2))
-        padding = [self._pad] * (self.max_tokens - 2 - len(ids))
-        return Tokens((self._bos, *ids, self._eos, *padding), len(ids))
+        """Return the ids of a text between control tokens and padded; what does not fit is cut off."""
+        return self.frame(list(islice(self.ids(text), self.room)))
+
+    def frame(self, ids: Sequence[int], longer: int = 0) -> Tokens:
+        """Put control tokens around ids, at most `room + longer` of them, and padding after."""
+        ids = ids[: self.room + longer]
+        padding = [self._pad] * (self.room + longer - len(ids))
+        return Tokens((self._bos, *ids, self._eos, *padding), len(ids), 1, len(ids) + 2)
 
     def ids(self, text: str) -> Iterator[int]:
         """Yield the ids of a text alone, as far as somebody asks for them."""

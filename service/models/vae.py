@@ -18,8 +18,8 @@ from ..errors import GenerationFailed, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .families import VaePart
     from .model import Array
+    from .parts import VaePart
     from .session import Session
 
 _LOG_VARIANCE = (-30.0, 20.0)  # diffusers' DiagonalGaussianDistribution clamps to these

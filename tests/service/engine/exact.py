@@ -15,7 +15,7 @@ import numpy as np
 from tintype.service.engine import Engine, Limits, Ticket
 from tintype.service.errors import ModelBroken, ModelNotFound, TintypeError
 from tintype.service.job import Job
-from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, State, Status
+from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, Prompt, State, Status
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from tintype.service.numerics import Diffusion
 
@@ -95,9 +95,11 @@ class ExactModel:
         self.clock.now += self.cost[name]
         self.on_call(name, rows)
 
-    def encode(self, prompts: Sequence[str]) -> list[Conditioning]:
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         self._called("encode", len(prompts))
-        return [Conditioning(np.full((77, 1), mean_of(p), np.float32), tokens=len(p.split())) for p in prompts]
+        return [
+            Conditioning(np.full((77, 1), mean_of(p.text), np.float32), tokens=len(p.text.split())) for p in prompts
+        ]
 
     def encode_pixels(self, pixels: Array, noise: Array) -> Array:
         """Undo `decode`, with a deviation of a tenth."""

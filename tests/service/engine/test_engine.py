@@ -8,6 +8,7 @@ import pytest
 from tintype.service.engine.events import Completed, Failed, Finished, Loading, Preview, Progress, Queued
 from tintype.service.errors import GenerationFailed, InvalidField, ModelBroken, ModelNotFound, OutOfMemory
 from tintype.service.job import Previews
+from tintype.service.models import Prompt
 from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
 
 from .exact import DIFFUSION, SPEC, Bench, ExactModel, broken, mean_of, spec
@@ -24,7 +25,7 @@ JOBS: list[dict[str, Any]] = [
 def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampler: str = "ddim") -> np.ndarray:
     """One picture without any engine: numerics and the model."""
     model = ExactModel()
-    cond, uncond = model.encode([prompt, ""])
+    cond, uncond = model.encode([Prompt(prompt), Prompt("")])
     row = Trajectory.from_noise(make_table(DIFFUSION, steps, sampler=sampler), (4, 8, 8), TorchNoise(seed))
     while not row.done:
         x, t = row.model_input()

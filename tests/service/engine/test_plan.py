@@ -1,5 +1,7 @@
 """What a job's open fields become."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,9 @@ from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
 from tintype.service.images.source import Source
 from tintype.service.job import MAX_SEED, Job, Lora
-from tintype.service.models.spec import TEXT_TO_IMAGE
+from tintype.service.models import Prompt
+from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
+from tintype.service.numerics import Diffusion
 
 from .exact import SPEC, spec
 
@@ -79,18 +83,10 @@ def test_choices_that_do_not_go_together_are_refused() -> None:
         plan(Job(prompt="a", sampler="euler", eta=0.5), SPEC)
 
 
-@pytest.mark.parametrize(
-    "job",
-    [
-        Job(prompt="a", loras=(Lora("pixel"),)),
-        Job(prompt="a", prompt_weighting=True),
-    ],
-    ids=["loras", "prompt_weighting"],
-)
-def test_what_is_not_served_yet_is_named(job: Job) -> None:
+def test_what_is_not_served_yet_is_named() -> None:
     """A field is never ignored in silence."""
     with pytest.raises(Unsupported) as caught:
-        plan(job, SPEC)
+        plan(Job(prompt="a", loras=(Lora("pixel"),)), SPEC)
     assert caught.value.field in NOT_SERVED
     assert "not served yet" in str(caught.value)
 
@@ -122,6 +118,46 @@ def test_strength_is_the_share_of_steps_that_are_done(steps: int, strength: floa
     assert made.strength == (0.8 if strength is None else strength)
     if calls:
         assert made.table.timesteps[-1] == plan(Job(prompt="a", steps=steps), SPEC).table.timesteps[-1]
+
+
+@pytest.mark.parametrize(("steps", "strength", "calls"), [(10, 1.0, 10), (10, 0.75, 8), (50, 0.58, 29), (8, 0.6, 5)])
+def test_strength_of_a_flow_rounds_up(steps: int, strength: float, calls: int) -> None:
+    """As diffusers counts there, in the arithmetic of Python's floats: 50 * 0.58 is a little less than 29."""
+    flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
+    defaults = replace(SPEC.defaults, sampler="euler")
+    made = plan(Job(prompt="a", steps=steps, strength=strength, source=SOURCE), spec(diffusion=flow, defaults=defaults))
+    assert made.calls == calls
+
+
+def test_levels_of_a_flow_may_be_the_pipelines() -> None:
+    """FLUX's pipeline spaces them evenly, 1 to 1/steps, where the sampler alone would end at the last trained one."""
+    flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler"})
+    own = spec(diffusion=flow, defaults=replace(SPEC.defaults, sampler="euler"), even_levels=True)
+    assert plan(Job(prompt="a", steps=4), own).table.sigmas.tolist() == [1, 0.75, 0.5, 0.25, 0]
+
+
+def test_a_model_that_needs_a_picture_says_so() -> None:
+    """A refiner makes nothing from text alone; an inpainting model needs the mask as well."""
+    refiner = spec(capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}))
+    with pytest.raises(InvalidField, match="image: is needed: model 'exact' makes nothing from text alone"):
+        plan(Job(prompt="a"), refiner)
+    assert plan(Job(prompt="a", source=SOURCE), refiner).source is SOURCE
+    painter = spec(capabilities=frozenset({INPAINTING}), inpaints=True)
+    with pytest.raises(InvalidField, match="mask: is needed: model 'exact' repaints parts of pictures"):
+        plan(Job(prompt="a", source=SOURCE), painter)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "scale", "guided"),
+    [("classifier_free", 4.0, True), ("classifier_free", 1.0, False), ("embedded", 4.0, False), ("none", 4.0, False)],
+)
+def test_only_classifier_free_guidance_needs_the_negative_prompt(guidance: str, scale: float, guided: bool) -> None:  # noqa: FBT001
+    """Other models are called once a step, whatever the scale."""
+    made = plan(Job(prompt="a", negative_prompt="b", guidance_scale=scale), spec(guidance=Guidance(guidance)))
+    assert made.guided is guided
+    assert made.prompts == (Prompt("a"), Prompt("b", negative=True))[: 1 + guided]
+    weighted = plan(Job(prompt="a", prompt_weighting=True, guidance_scale=1), SPEC)
+    assert weighted.prompts == (Prompt("a", weighted=True),)
 
 
 def test_without_a_picture_there_is_no_strength() -> None:

@@ -12,9 +12,11 @@ from tintype.service.engine.origin import shrunk
 from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.source import Source
 from tintype.service.job import Previews
+from tintype.service.models import Prompt
+from tintype.service.models.spec import INPAINTING
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
 
-from .exact import DIFFUSION, Bench, ExactModel
+from .exact import DIFFUSION, Bench, ExactModel, spec
 
 SAMPLERS = ("ddim", "plms", "lcm", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 
@@ -55,7 +57,7 @@ def test_the_picture_is_the_one_that_mathematics_says() -> None:
     latents, stream = began(11)
     row = Trajectory.from_latents(make_table(DIFFUSION, 6, sampler="ddim", start=2), latents, stream)
     model = ExactModel()
-    (conditioning,) = model.encode(["a lake"])
+    (conditioning,) = model.encode([Prompt("a lake")])
     while not row.done:
         x, t = row.model_input()
         row.advance(model.denoise(x[np.newaxis], np.array([t], np.float32), [conditioning])[0])
@@ -95,6 +97,33 @@ def test_what_the_mask_keeps_is_kept(sampler: str, strength: float) -> None:
     clean = ExactModel().decode(began(3)[0][np.newaxis])[0]
     assert np.array_equal(ours[:, :, 32:], clean[:, :, 32:])
     assert np.abs(ours[:, :, :32] - clean[:, :, :32]).mean() > 0.01
+
+
+class Painter(ExactModel):
+    """An inpainting model: it sees a mask and the masked picture's latents, and keeps what it saw."""
+
+    def denoise(self, latents: np.ndarray, timesteps: np.ndarray, conditionings: Any) -> np.ndarray:
+        self.beside = latents[:, 4:]
+        return super().denoise(latents[:, :4], timesteps, conditionings)
+
+
+@pytest.mark.parametrize(("strength", "encodings"), [(1.0, 1), (0.5, 2)])
+def test_an_inpainting_model_sees_the_mask_and_what_is_kept(strength: float, encodings: int) -> None:
+    """1 where it repaints, the latents of a picture that is grey there; noise is drawn as diffusers draws it."""
+    model = Painter(spec=spec(inpaints=True, capabilities=frozenset({INPAINTING})))
+    bench = Bench(model)
+    bench.admit(source=picture(masked=True), seed=3, steps=4, strength=strength)
+    bench.run()
+    assert [name for name, _ in model.calls].count("encode_pixels") == encodings
+    stream, shape = TorchNoise(3), (1, 4, 8, 8)
+    for _ in range(encodings):  # the first level's, and before it the picture's own posterior
+        stream.normal(shape)
+    grey = picture().pixels[np.newaxis].copy()
+    grey[..., :32] = 0.5
+    hidden = ExactModel().encode_pixels(grey, stream.normal(shape))[0]
+    halves = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
+    for beside in model.beside:  # both halves of guidance
+        assert np.array_equal(beside, np.concatenate([np.broadcast_to(halves, (1, 8, 8)), hidden]))
 
 
 def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:

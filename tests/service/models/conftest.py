@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tintype.service.models import Repository
+from tintype.service.models import Prompt, Repository
 from tintype.service.models.repository import BUILTIN
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
 
@@ -95,7 +95,7 @@ def draw(model: DiffusionModel) -> Callable[[str], tuple[Any, Any]]:
         table = make_table(spec.diffusion, steps)
         shape = spec.latent_shape(spec.defaults.width, spec.defaults.height)
         row = Trajectory.from_noise(table, shape, TorchNoise(7))
-        both = model.encode(["", prompt])
+        both = model.encode([Prompt(""), Prompt(prompt)])
         while not row.done:
             x, timestep = row.model_input()
             uncond, cond = model.denoise(np.stack([x, x]), np.full(2, timestep, np.float32), both)

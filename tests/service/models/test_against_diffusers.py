@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tintype.service.models import Repository
+from tintype.service.models import Prompt, Repository
 from tintype.service.models.repository import BUILTIN
 
 if TYPE_CHECKING:
@@ -115,14 +115,14 @@ def test_all_is_deduced(foreign_model: DiffusionModel) -> None:
 @pytest.mark.parametrize("prompt", ["a red circle on a blue background", "", "a very long prompt, " * 20])
 def test_prompt_embeds_are_those_of_the_pipeline(pipeline: Any, foreign_model: DiffusionModel, prompt: str) -> None:
     """Prompts, short, empty and cut off, become the embeddings that diffusers makes of them."""
-    (conditioning,) = foreign_model.encode([prompt])
+    (conditioning,) = foreign_model.encode([Prompt(prompt)])
     embeds, _ = pipeline.encode_prompt(prompt, "cpu", 1, do_classifier_free_guidance=False)
     assert np.abs(conditioning.prompt_embeds - embeds[0].detach().numpy()).max() < 1e-5
 
 
 def test_the_denoiser_is_the_pipelines(pipeline: Any, foreign_model: DiffusionModel, latents: np.ndarray) -> None:
     """One call on two rows with a fractional timestep equals the torch module's."""
-    conditionings = foreign_model.encode(["a cat", "a dog"])
+    conditionings = foreign_model.encode([Prompt("a cat"), Prompt("a dog")])
     out = foreign_model.denoise(latents, np.array([421.5, 421.5], np.float32), conditionings)
     x, embeds = torch_of(latents, np.stack([c.prompt_embeds for c in conditionings]))
     assert np.abs(out - pipeline.unet(x, 421.5, embeds).sample.detach().numpy()).max() < 1e-5

@@ -11,9 +11,8 @@ import pytest
 from tintype.service.errors import ModelBroken
 from tintype.service.models.denoiser import Denoiser
 from tintype.service.models.diffusion_model import DiffusionModel, load
-from tintype.service.models.families import DenoiserPart
 from tintype.service.models.manifest import read
-from tintype.service.models.model import Conditioning, Model
+from tintype.service.models.model import Model, Prompt
 from tintype.service.models.repository import BUILTIN
 from tintype.service.models.session import Runtime
 
@@ -21,13 +20,19 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from tintype.service.models.model import Conditioning
+
 
 @pytest.fixture(scope="module")
 def rows(model: DiffusionModel) -> tuple[np.ndarray, np.ndarray, list[Conditioning]]:
     """Return three rows: latents, timesteps that differ, prompts that differ."""
     shape = model.spec.latent_shape(*model.spec.native_sizes[0])
     latents = np.random.default_rng(0).standard_normal((3, *shape), np.float32)
-    return latents, np.array([999, 500, 20], np.float32), model.encode(["", "a red circle", "a forest at night"])
+    return (
+        latents,
+        np.array([999, 500, 20], np.float32),
+        model.encode([Prompt(""), Prompt("a red circle"), Prompt("a forest at night")]),
+    )
 
 
 def test_it_is_a_model(model: DiffusionModel) -> None:
@@ -39,7 +44,7 @@ def test_it_is_a_model(model: DiffusionModel) -> None:
 
 def test_prompts_come_back_in_order_and_once(model: DiffusionModel) -> None:
     """One conditioning for each prompt; the same prompt is the same conditioning."""
-    a, b, c = model.encode(["a cat", "a dog", "a cat"])
+    a, b, c = model.encode([Prompt("a cat"), Prompt("a dog"), Prompt("a cat")])
     assert a is c
     assert not np.array_equal(a.prompt_embeds, b.prompt_embeds)
     assert a.prompt_embeds.shape[0] == model.spec.max_tokens
@@ -117,36 +122,6 @@ def test_the_preview_is_fitted_where_the_manifest_has_none(folder: Path, edit: A
     pixels = model.preview(latents)
     assert pixels.shape == (3, 4, 6)
     assert 0 <= pixels.min() < pixels.max() <= 1
-
-
-class ScalarTimestep:
-    """A denoiser's graph as optimum exports it: out = sample + timestep + embeds."""
-
-    provider = "cpu"
-
-    def __init__(self, rank: int) -> None:
-        self.inputs = {"sample": (None, 4), "timestep": (None, rank), "encoder_hidden_states": (None, 3)}
-
-    def require(self, *, inputs: tuple[str, ...], output: str) -> None:
-        assert (set(inputs), output) == (set(self.inputs), "out_sample")
-
-    def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
-        assert {name: array.ndim for name, array in feeds.items()} == {n: rank for n, (_, rank) in self.inputs.items()}
-        embeds = feeds["encoder_hidden_states"].sum((1, 2))
-        return feeds["sample"] + (feeds["timestep"] + embeds).reshape(-1, 1, 1, 1)
-
-
-def test_one_timestep_for_all_rows_is_kept_so() -> None:
-    """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
-    denoiser = Denoiser(ScalarTimestep(0), DenoiserPart())
-    conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
-    latents = np.zeros((2, 1, 1, 1), np.float32)
-    assert denoiser.batched_timestep is False
-    assert denoiser(latents, np.array([3, 3], np.float32), conditionings).ravel().tolist() == [3, 7]
-    with pytest.raises(ValueError, match="takes one timestep for all rows"):
-        denoiser(latents, np.array([3, 4], np.float32), conditionings)
-    batched = Denoiser(ScalarTimestep(1), DenoiserPart())
-    assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
 
 
 def test_a_manifest_that_promises_more_than_its_graph_is_broken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

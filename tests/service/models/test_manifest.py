@@ -10,7 +10,7 @@ import pytest
 from tintype.service.errors import ModelBroken
 from tintype.service.models.manifest import read, verify
 from tintype.service.models.repository import BUILTIN
-from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, LatentToRgb, Preset
+from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance, LatentToRgb, Preset
 from tintype.service.numerics import Prediction
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None
     assert spec.latent_channels == built_in.spec.latent_channels
     assert spec.downscale == built_in.spec.downscale
     assert spec.max_tokens == built_in.spec.max_tokens
-    assert (manifest.scaling_factor, manifest.shift_factor) == (0.5, 0.25)
+    assert (manifest.traits.scaling_factor, manifest.traits.shift_factor) == (0.5, 0.25)
     assert spec.batched_timestep is False
     assert spec.latent_to_rgb is None
     assert (spec.defaults.steps, spec.defaults.guidance_scale) == (50, 7.5)
@@ -65,6 +65,35 @@ def test_pictures_need_an_encoder(foreign: Path) -> None:
     assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE}
 
 
+def test_an_inpainting_model_is_known_by_its_channels(foreign: Path, edit: Edit) -> None:
+    """A denoiser that takes a mask and a masked picture repaints, does nothing else, and needs the image encoder."""
+    edit(foreign / "unet/config.json", lambda c: c.update(in_channels=2 * CHANNELS + 1))
+    spec = read(foreign).spec
+    assert spec.inpaints is True
+    assert spec.capabilities == {INPAINTING}
+    (foreign / "vae_encoder" / "model.onnx").unlink()
+    with pytest.raises(ModelBroken, match=r"vae_encoder/model\.onnx is missing, without which nothing is repainted"):
+        read(foreign)
+
+
+@pytest.mark.parametrize("said", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
+def test_a_scale_as_an_input_is_known_by_the_configuration(foreign: Path, edit: Edit, said: dict[str, Any]) -> None:
+    """A denoiser that takes the scale of guidance needs no second call; the manifest may differ."""
+    assert read(foreign).spec.guidance is Guidance.CLASSIFIER_FREE
+    edit(foreign / "unet/config.json", lambda c: c.update(said))
+    assert read(foreign).spec.guidance is Guidance.EMBEDDED
+    (foreign / "tintype.json").write_text('{"tintype": 1, "guidance": "none"}')
+    assert read(foreign).spec.guidance is Guidance.NONE
+
+
+def test_the_index_tells_what_the_graphs_do_not(foreign: Path, edit: Edit) -> None:
+    """What diffusers keeps in model_index.json arrives where loading finds it."""
+    assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (False, False)
+    said = {"force_zeros_for_empty_prompt": True, "requires_aesthetics_score": True}
+    edit(foreign / "model_index.json", lambda c: c.update(said))
+    assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (True, True)
+
+
 def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
     """Old folders say little; then Stable Diffusion's numbers hold."""
     for part in ("unet", "vae_decoder", "text_encoder"):
@@ -74,7 +103,7 @@ def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
     spec = manifest.spec
     assert (spec.latent_channels, spec.downscale, spec.size_multiple) == (4, 8, 8)
     assert spec.native_sizes == ((512, 512),)
-    assert (spec.max_tokens, manifest.scaling_factor) == (77, 0.18215)
+    assert (spec.max_tokens, manifest.traits.scaling_factor) == (77, 0.18215)
 
 
 def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None:
@@ -96,7 +125,7 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
     assert spec.native_sizes == ((128, 64), (64, 64))
     assert (spec.defaults.width, spec.defaults.height) == (128, 64)
     assert (spec.defaults.sampler, spec.defaults.schedule, spec.defaults.steps) == ("dpmpp_2m", "karras", 3)
-    assert manifest.scaling_factor == 2.0
+    assert manifest.traits.scaling_factor == 2.0
     assert spec.qualities["hd"] == Preset(steps=30)
     assert "low" not in spec.qualities
     assert spec.styles["vivid"] == Preset(template="{prompt}, vivid", negative_prompt="grey")
@@ -115,7 +144,8 @@ def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) 
     ("content", "problem"),
     [
         ({"tintype": 2}, "tintype.json: tintype must be 1, not 2"),
-        ({"family": "sdxxl"}, "family must be one of sd, not 'sdxxl'"),
+        ({"family": "sdxxl"}, "family must be one of sd, lcm, sdxl, .*, not 'sdxxl'"),
+        ({"guidance": "some"}, "guidance must be one of classifier_free, embedded, none, not 'some'"),
         ({"prediction": "noise"}, "prediction must be one of epsilon, v, sample, flow, not 'noise'"),
         ({"native_sizes": []}, r"native_sizes must be a list of \[width, height\]"),
         ({"native_sizes": [[100, 64]]}, "native size 100x64 must be a multiple of"),
@@ -161,6 +191,7 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_missing("vae_decoder/config.json"), "vae_decoder/config.json is missing"),
         (_written("unet/config.json", "{"), "unet/config.json is not JSON"),
         (_written("unet/config.json", '{"sample_size": "x"}'), "unet/config.json: sample_size must be a whole number"),
+        (_written("unet/config.json", '{"in_channels": 8}'), "unet/config.json: in_channels takes 8 channels; served"),
         (_written("vae_decoder/config.json", "[]"), "vae_decoder/config.json must hold a JSON object, not list"),
         (_written("scheduler/scheduler_config.json", '{"_class_name": "X", "a": 1}'), "'X' is not supported"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from tintype.service.models import LatentToRgb
 from tintype.service.models.families import FAMILIES, by_pipeline, known_pipelines
 from tintype.service.models.manifest import read
 from tintype.service.models.repository import BUILTIN
+
+if TYPE_CHECKING:
+    from tintype.service.models.parts import Family
 
 
 def test_a_picture_has_latents_of_its_size() -> None:
@@ -36,7 +40,18 @@ def test_families_are_found_by_pipeline() -> None:
     assert "StableDiffusionPipeline" in known_pipelines()
 
 
-def test_families_are_keyed_by_their_name_and_claim_no_pipeline_twice() -> None:
-    """One table, one row for each family."""
-    assert all(key == family.name for key, family in FAMILIES.items())
-    assert len(known_pipelines()) == len(set(known_pipelines()))
+def test_components_tell_two_families_of_one_pipeline_apart() -> None:
+    """SDXL's refiner has SDXL's class and one encoder less."""
+    pipeline = "StableDiffusionXLImg2ImgPipeline"
+    assert by_pipeline(pipeline) is FAMILIES["sdxl"]
+    assert by_pipeline(pipeline, ["image_encoder"]) is FAMILIES["sdxl"]
+    assert by_pipeline(pipeline, ["text_encoder", "tokenizer"]) is FAMILIES["sdxl_refiner"]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_a_family_is_keyed_by_its_name_and_found_by_its_pipelines(family: Family) -> None:
+    """One table, one row for each family; no folder of it is taken for another's."""
+    assert FAMILIES[family.name] is family
+    parts = {part.encoder for other in FAMILIES.values() for part in other.text}
+    absent = parts - {part.encoder for part in family.text}
+    assert all(by_pipeline(name, absent) is family for name in family.pipelines)

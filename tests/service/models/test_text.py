@@ -7,61 +7,98 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tintype.service.models import Conditioning
-from tintype.service.models.families import TextPart
-from tintype.service.models.text import ConditioningCache, TextEncoder
+from tintype.service.models import Conditioning, Prompt
+from tintype.service.models.joins import features, single
+from tintype.service.models.parts import TextPart
+from tintype.service.models.text import ConditioningCache, TextEncoders
+from tintype.service.models.text_encoder import AbsentEncoder, TextEncoder
 from tintype.service.models.tokenizer import ClipTokenizer
+
+from .graphs import TextGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Graph:
-    """A text encoder whose embeddings are the ids; counts its calls."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def require(self, *, inputs: tuple[str, ...], output: str) -> None:
-        assert (inputs, output) == (("input_ids",), "last_hidden_state")
-
-    def run(self, output: str, *, input_ids: np.ndarray) -> np.ndarray:
-        assert output == "last_hidden_state"
-        self.calls += 1
-        return input_ids[..., None].astype(np.float32)
+@pytest.fixture
+def graph() -> TextGraph:
+    return TextGraph()
 
 
 @pytest.fixture
-def graph() -> Graph:
-    return Graph()
-
-
-@pytest.fixture
-def encoder(graph: Graph, tokenizer_folder: Path) -> TextEncoder:
+def encoder(graph: TextGraph, tokenizer_folder: Path) -> TextEncoder:
     return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), graph, TextPart())
 
 
-def test_a_prompt_is_encoded_once(encoder: TextEncoder, graph: Graph) -> None:
+@pytest.fixture
+def encoders(encoder: TextEncoder) -> TextEncoders:
+    return TextEncoders([encoder], single)
+
+
+def encode(encoders: TextEncoders, text: str) -> Conditioning:
+    (conditioning,) = encoders.encode([Prompt(text)])
+    return conditioning
+
+
+def test_a_prompt_is_encoded_once(encoders: TextEncoders, graph: TextGraph) -> None:
     """The second time a prompt comes it costs no call, also when only its spaces or its cut-off end differ."""
-    first = encoder.encode("a cat")
-    assert encoder.encode("  A  CAT ") is first
-    assert encoder.encode("cat " * 20) is encoder.encode("cat " * 40)
-    assert encoder.encode("a dog") is not first
-    assert graph.calls == 3
+    first = encode(encoders, "a cat")
+    assert encode(encoders, "  A  CAT ") is first
+    assert encode(encoders, "a dog") is not first
+    assert graph.calls == 2
+    assert encode(encoders, "cat " * 200) is encode(encoders, "cat " * 400)
 
 
-def test_a_conditioning_has_the_encoders_length(encoder: TextEncoder) -> None:
+def test_what_is_said_of_a_prompt_is_part_of_it(encoders: TextEncoders) -> None:
+    """A negative prompt is not its own opposite, and a weighted one not the plain one of the same words."""
+    plain, negative = encoders.encode([Prompt("a (cat)"), Prompt("a (cat)", negative=True)])
+    (weighted,) = encoders.encode([Prompt("a (cat)", weighted=True)])
+    assert plain.negative is False
+    assert negative.negative is True
+    assert not np.array_equal(plain.prompt_embeds, weighted.prompt_embeds)
+
+
+def test_a_conditioning_has_the_encoders_length(encoders: TextEncoders) -> None:
     """Embeddings are [tokens, dim], padding included; the count is of the prompt's own tokens."""
-    conditioning = encoder.encode("a cat")
+    conditioning = encode(encoders, "a cat")
     assert conditioning.prompt_embeds.shape == (16, 1)
     assert conditioning.tokens == 2
-    assert conditioning.key == ((16, 1), None)
+    assert conditioning.key == ((16, 1),)
 
 
-def test_a_conditioning_can_not_be_changed(encoder: TextEncoder) -> None:
+def test_both_halves_of_guidance_have_one_shape(encoders: TextEncoders) -> None:
+    """A short negative prompt is filled up with empty pieces, so that it shares the long prompt's call."""
+    long, short = encoders.encode([Prompt("cat " * 20), Prompt("dog", negative=True)])
+    assert long.key == short.key == ((32, 1),)
+    assert long.tokens == 20
+    (alone,) = encoders.encode([Prompt("dog", negative=True)])
+    (blank,) = encoders.encode([Prompt("")])
+    assert np.array_equal(short.prompt_embeds, np.concatenate([alone.prompt_embeds, blank.prompt_embeds]))
+
+
+def test_several_encoders_read_the_same_prompt(encoder: TextEncoder) -> None:
+    """Their answers are joined; one that is not there answers zeros, and its tokens are not counted."""
+    encoders = TextEncoders([encoder, AbsentEncoder(16, 3)], features)
+    made = encode(encoders, "a cat")
+    assert made.prompt_embeds.shape == (16, 4)
+    assert not made.prompt_embeds[:, 1:].any()
+    assert made.tokens == 2
+
+
+def test_an_empty_negative_prompt_may_be_zeros(encoder: TextEncoder) -> None:
+    """Where the model was trained so; a prompt, and a negative prompt that says something, never are."""
+    encoders = TextEncoders([encoder], single, zero_negative=True)
+    prompt, empty = encoders.encode([Prompt(""), Prompt("", negative=True)])
+    (fog,) = encoders.encode([Prompt("fog", negative=True)])
+    assert prompt.prompt_embeds.any()
+    assert fog.prompt_embeds.any()
+    assert not empty.prompt_embeds.any()
+
+
+def test_a_conditioning_can_not_be_changed(encoders: TextEncoders) -> None:
     """Requests share conditionings, so nobody can write into one."""
     with pytest.raises(ValueError, match="read-only"):
-        encoder.encode("a cat").prompt_embeds[0] = 1
+        encode(encoders, "a cat").prompt_embeds[0] = 1
 
 
 def test_the_cache_keeps_what_was_used_last_within_its_bytes() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import GenerationFailed, Unsupported
-from tintype.service.models.families import VaePart
+from tintype.service.models.parts import VaePart
 from tintype.service.models.vae import Vae
 
 Function = "Callable[[np.ndarray], np.ndarray]"

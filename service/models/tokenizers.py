@@ -1,0 +1,53 @@
+"""The kinds of tokenizers, each a value: how a folder is read, and which files it must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from . import pieces, tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from .tokens import Tokens
+
+
+class Tokenizer(Protocol):
+    """Text to the ids of one vocabulary; typed control tokens are text."""
+
+    @property
+    def room(self) -> int:
+        """How many ids of a text fit between the control tokens."""
+
+    def ids(self, text: str) -> Iterable[int]:
+        """Return the ids of a text alone, as far as somebody asks for them."""
+
+    def frame(self, ids: Sequence[int], longer: int = 0) -> Tokens:
+        """Put control tokens around ids, at most `room + longer` of them, and padding after."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerKind:
+    """`read` takes a folder and the length of its results; one of `files` must be there, each a set of names.
+
+    Where `chunked`, longer prompts are read in several pieces, of which the encoder sees one at a time.
+    """
+
+    read: Callable[[Path, int], Tokenizer]
+    files: tuple[tuple[str, ...], ...]
+    chunked: bool = False
+
+    def missing(self, folder: Path) -> list[str]:
+        """Return what a folder lacks of the first set of files; [] if it has any set."""
+        if any(all((folder / name).exists() for name in names) for names in self.files):
+            return []
+        return [name for name in self.files[0] if not (folder / name).exists()]
+
+
+CLIP = TokenizerKind(
+    tokenizer.ClipTokenizer.from_folder, (("vocab.json", "merges.txt"), ("tokenizer.json",)), chunked=True
+)
+T5 = TokenizerKind(pieces.t5, (("spiece.model",),))
+GEMMA = TokenizerKind(pieces.gemma, (("tokenizer.model",),))

@@ -1,0 +1,135 @@
+"""A call of the denoiser: every input that a graph asks for by name, and its output as latents."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tintype.service.models.configs import Traits
+from tintype.service.models.denoiser import Denoiser
+from tintype.service.models.files import Fault
+from tintype.service.models.manifest import read
+from tintype.service.models.model import Conditioning
+from tintype.service.models.parts import DenoiserPart
+from tintype.service.models.repository import BUILTIN
+
+SPEC = replace(read(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
+
+
+class ScalarTimestep:
+    """A denoiser's graph as optimum exports it: out = sample + timestep + embeds."""
+
+    provider = "cpu"
+
+    def __init__(self, rank: int) -> None:
+        self.inputs = {"sample": (None, 4), "timestep": (None, rank), "encoder_hidden_states": (None, 3)}
+
+    def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:
+        assert (set(inputs), output) == (set(self.inputs), "out_sample")
+        assert "time_ids" in optional
+
+    def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
+        assert {name: array.ndim for name, array in feeds.items()} == {n: rank for n, (_, rank) in self.inputs.items()}
+        embeds = feeds["encoder_hidden_states"].sum((1, 2))
+        return feeds["sample"] + (feeds["timestep"] + embeds).reshape(-1, 1, 1, 1)
+
+
+def test_one_timestep_for_all_rows_is_kept_so() -> None:
+    """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
+    denoiser = Denoiser(ScalarTimestep(0), DenoiserPart(), Traits(), SPEC)
+    conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
+    latents = np.zeros((2, 1, 1, 1), np.float32)
+    assert denoiser.batched_timestep is False
+    assert denoiser(latents, np.array([3, 3], np.float32), conditionings).ravel().tolist() == [3, 7]
+    with pytest.raises(ValueError, match="takes one timestep for all rows"):
+        denoiser(latents, np.array([3, 4], np.float32), conditionings)
+    batched = Denoiser(ScalarTimestep(1), DenoiserPart(), Traits(), SPEC)
+    assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
+
+
+class Asking:
+    """A graph that asks for some inputs, keeps what it was fed, and answers its latents and as many zeros more."""
+
+    provider = "cpu"
+
+    def __init__(self, latents: str, *names: str) -> None:
+        self.latents = latents
+        self.inputs = dict.fromkeys((latents, "timestep", "encoder_hidden_states", *names), (None, 1))
+        self.fed: dict[str, np.ndarray] = {}
+
+    def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:
+        pass
+
+    def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
+        self.fed = feeds
+        latents = feeds[self.latents]
+        return np.concatenate([latents, np.zeros_like(latents)], axis=1) if latents.ndim == 4 else latents
+
+
+def rows() -> list[Conditioning]:
+    """Return a prompt and a negative prompt: embeds [3, 2], pooled [2], mask [3]."""
+    return [
+        Conditioning(np.full((3, 2), i, np.float32), np.full(2, i, np.float32), np.array([1, 1, 0]), 2, i == 1, 4.0 + i)
+        for i in range(2)
+    ]
+
+
+def called(graph: Asking, part: DenoiserPart, traits: Traits, channels: int = 1) -> np.ndarray:
+    latents = np.arange(2 * channels * 4 * 6, dtype=np.float32).reshape(2, channels, 4, 6)
+    denoiser = Denoiser(graph, part, traits, replace(SPEC, latent_channels=channels))
+    out = denoiser(latents, np.array([900, 100], np.float32), rows())
+    assert np.array_equal(out, latents), "what a graph answers is latents again, without a learned variance"
+    return out
+
+
+@pytest.mark.parametrize(("scored", "ends"), [(False, [[64, 96], [64, 96]]), (True, [[6.0], [2.5]])])
+def test_sizes_are_told_in_pixels(scored: bool, ends: list[list[float]]) -> None:  # noqa: FBT001
+    """SDXL: height and width, the crop's corner, and again the size; its refiner hears of beauty in place of it."""
+    graph = Asking("sample", "text_embeds", "time_ids")
+    called(graph, DenoiserPart(), Traits(scored=scored))
+    assert graph.fed["time_ids"].tolist() == [[64, 96, 0, 0, *end] for end in ends]
+    assert graph.fed["text_embeds"].tolist() == [[0, 0], [1, 1]]
+
+
+def test_packed_latents_are_tokens_with_places() -> None:
+    """FLUX: two by two latents are one token; row and column of each, none for words; time from 0 to 1."""
+    graph = Asking("hidden_states", "pooled_projections", "guidance", "img_ids", "txt_ids")
+    part = DenoiserPart(latents="hidden_states", patch=2, packed=True)
+    called(graph, part, Traits(time_scale=1e-3), channels=3)
+    tokens, ids = graph.fed["hidden_states"], graph.fed["img_ids"]
+    assert tokens.shape == (2, 6, 12)
+    assert tokens[0, 4].tolist() == [14, 15, 20, 21, 38, 39, 44, 45, 62, 63, 68, 69]
+    assert ids[4].tolist() == [0, 1, 1]
+    assert graph.fed["txt_ids"].tolist() == [[0, 0, 0]] * 3
+    assert graph.fed["guidance"].tolist() == [4, 5]
+    assert np.allclose(graph.fed["timestep"], [0.9, 0.1])
+
+
+def test_masks_go_along() -> None:
+    """PixArt and Sana: which of a prompt's tokens count."""
+    graph = Asking("hidden_states", "encoder_attention_mask")
+    called(graph, DenoiserPart(latents="hidden_states"), Traits())
+    assert graph.fed["encoder_attention_mask"].tolist() == [[1, 1, 0]] * 2
+
+
+def test_the_scale_of_guidance_is_embedded() -> None:
+    """Latent consistency models: sines and cosines of it, less one, times a thousand."""
+    graph = Asking("sample", "timestep_cond")
+    called(graph, DenoiserPart(), Traits(guidance_width=8))
+    angles = np.array([[3000.0], [4000.0]]) * 10000.0 ** (-np.arange(4) / 3)
+    assert np.allclose(graph.fed["timestep_cond"], np.hstack([np.sin(angles), np.cos(angles)]), atol=2e-4)
+
+
+def test_what_nobody_knows_is_refused() -> None:
+    """A graph that asks for something else than what is known can't be served, and says for what."""
+
+    class Graph(Asking):
+        def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:
+            assert output == "out_sample"
+            if not set(self.inputs) <= {*inputs, *optional}:
+                raise Fault("has other inputs")
+
+    with pytest.raises(Fault, match="other inputs"):
+        Denoiser(Graph("sample", "controlnet_cond"), DenoiserPart(), Traits(), SPEC)

@@ -1,0 +1,46 @@
+"""What text encoders answer becomes what the denoiser reads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tintype.service.models.joins import Encoded, clip_and_t5, features, masked, pooled_and_embeds, single
+
+
+def encoded(tokens: int, dim: int, value: float) -> Encoded:
+    """Return embeddings, a pooled one and a mask, all of one value."""
+    embeds, pooled = np.full((tokens, dim), value, np.float32), np.full(dim, value, np.float32)
+    return Encoded(embeds, pooled, np.full(tokens, value, np.int64))
+
+
+ONE, TWO, THREE = encoded(3, 2, 1), encoded(3, 4, 2), encoded(5, 8, 3)
+
+
+def test_one_encoder_is_taken_as_it_is() -> None:
+    """Only where the denoiser reads it does the mask go along."""
+    assert single([ONE]).embeds is masked([ONE]).embeds is ONE.embeds
+    assert single([ONE]).mask is single([ONE]).pooled is masked([ONE]).pooled is None
+    assert masked([ONE]).mask is ONE.mask
+
+
+def test_two_encoders_stand_side_by_side() -> None:
+    """SDXL: features of both, pooled of the last; the refiner has but that one."""
+    made = features([ONE, TWO])
+    assert made.embeds.tolist() == [[1, 1, 2, 2, 2, 2]] * 3
+    assert made.pooled is TWO.pooled
+    assert features([TWO]).embeds.tolist() == TWO.embeds.tolist()
+
+
+def test_three_encoders_follow_each_other() -> None:
+    """Stable Diffusion 3: CLIPs side by side, zeros up to T5's width, then T5; pooled of both CLIPs."""
+    made = clip_and_t5([ONE, TWO, THREE])
+    assert made.embeds.tolist() == [[1, 1, 2, 2, 2, 2, 0, 0]] * 3 + [[3] * 8] * 5
+    assert made.pooled is not None
+    assert made.pooled.tolist() == [1, 1, 2, 2, 2, 2]
+
+
+def test_one_encoder_may_only_be_pooled() -> None:
+    """FLUX: CLIP's summary, T5's tokens."""
+    made = pooled_and_embeds([ONE, THREE])
+    assert made.embeds is THREE.embeds
+    assert made.pooled is ONE.pooled

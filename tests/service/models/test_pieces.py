@@ -1,0 +1,83 @@
+"""SentencePiece tokenizers: framed, padded, and deaf to control tokens that somebody types."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sentencepiece import SentencePieceTrainer
+
+from tintype.service.models.files import Fault
+from tintype.service.models.pieces import gemma, t5
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CORPUS = ["the quick brown fox jumps over the lazy dog", "a serene mountain lake at sunset , <pad> </s> <bos>"] * 20
+
+
+def train(path: Path, **options: Any) -> None:
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS),
+        model_writer=model,
+        vocab_size=100,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        pad_id=0,
+        eos_id=1,
+        **options,
+    )
+    path.write_bytes(model.getvalue())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pieces")
+    train(folder / "spiece.model", unk_id=2, bos_id=-1)
+    train(folder / "tokenizer.model", bos_id=2, unk_id=3, model_type="bpe")
+    return folder
+
+
+def test_t5_ends_a_text(folder: Path) -> None:
+    """Words, the end, padding; the mask is of the first two."""
+    tokenizer = t5(folder, 12)
+    ids = tokenizer.ids("a lake")
+    tokens = tokenizer.frame(ids)
+    assert tokens.ids == (*ids, 1, *[0] * (11 - len(ids)))
+    assert (tokens.count, tokens.first, tokens.used) == (len(ids), 0, len(ids) + 1)
+    assert tokens.mask.sum() == len(ids) + 1
+
+
+def test_gemma_begins_a_text(folder: Path) -> None:
+    """The beginning, words, padding; longer when somebody asks for it."""
+    tokenizer = gemma(folder, 12)
+    ids = tokenizer.ids("a lake")
+    assert tokenizer.frame(ids).ids == (2, *ids, *[0] * (11 - len(ids)))
+    assert len(tokenizer.frame(ids, 5).ids) == 17
+
+
+@pytest.mark.parametrize("read", [t5, gemma])
+def test_what_does_not_fit_is_cut_off(folder: Path, read: Any) -> None:
+    """The result has its length, and still its control token."""
+    tokenizer = read(folder, 8)
+    tokens = tokenizer.frame(tokenizer.ids("the quick brown fox " * 10))
+    assert len(tokens.ids) == 8
+    assert tokens.count == tokenizer.room == 7
+    assert (tokens.ids[-1] == 1) is (read is t5)
+
+
+@pytest.mark.parametrize("typed", ["</s>", "<pad>", "<bos>", "<eos>", "<extra_id_0>", "<unk>", "<start_of_turn>"])
+@pytest.mark.parametrize("read", [t5, gemma])
+def test_control_tokens_that_are_typed_are_text(folder: Path, read: Any, typed: str) -> None:
+    """They end or begin nothing."""
+    assert not {0, 1} & set(read(folder, 64).ids(f"a lake {typed} a fox"))
+
+
+def test_a_damaged_file_is_named(folder: Path) -> None:
+    """Whose tokenizer is no SentencePiece model hears which file it is."""
+    (folder / "broken").mkdir()
+    (folder / "broken" / "spiece.model").write_bytes(b"not a model")
+    with pytest.raises(Fault, match=r"broken/spiece\.model can't be read"):
+        t5(folder / "broken", 8)

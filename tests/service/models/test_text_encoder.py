@@ -1,0 +1,136 @@
+"""A prompt is read in pieces, weighted, and put together again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.models import Prompt
+from tintype.service.models.parts import PENULTIMATE, TextPart
+from tintype.service.models.text_encoder import MAX_PIECES, TextEncoder
+from tintype.service.models.tokenizer import ClipTokenizer
+from tintype.service.models.tokenizers import CLIP, GEMMA, T5
+from tintype.service.models.tokens import Tokens
+
+from .graphs import TextGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+ROOM = 14
+
+
+class Letters:
+    """A tokenizer of letters by their numbers, between 1 and 2, padded with 0; space is nothing."""
+
+    room = ROOM
+
+    def ids(self, text: str) -> Iterator[int]:
+        return (ord(letter) for letter in text if letter != " ")
+
+    def frame(self, ids: Sequence[int], longer: int = 0) -> Tokens:
+        ids = ids[: self.room + longer]
+        padding = (0,) * (self.room + longer - len(ids))
+        return Tokens((1, *ids, 2, *padding), len(ids), 1, len(ids) + 2)
+
+
+def encoder(part: TextPart, graph: TextGraph | None = None) -> TextEncoder:
+    return TextEncoder(Letters(), graph or TextGraph(), part)
+
+
+def texts(encoder: TextEncoder, prompt: str, *, weighted: bool = False) -> list[str]:
+    """Return the words of each piece."""
+    pieces = encoder.read(Prompt(prompt, weighted=weighted))
+    return ["".join(map(chr, piece.tokens.ids[1 : piece.tokens.count + 1])) for piece in pieces]
+
+
+def test_a_long_prompt_has_several_pieces() -> None:
+    """Each is full but the last, nothing is lost, and the cut falls after a comma where one is near."""
+    clip = encoder(TextPart())
+    assert texts(clip, "") == [""]
+    assert texts(clip, "a" * ROOM) == ["a" * ROOM]
+    assert texts(clip, "a" * ROOM + "bc") == ["a" * ROOM, "bc"]
+    assert texts(clip, "a cat, black, with a hat, sits") == ["acat,black,", "withahat,sits"]
+    assert texts(clip, "abc," * 3 + "d") == ["abc,abc,abc,d"]
+
+
+def test_a_prompt_has_an_end() -> None:
+    """What fills more pieces than anyone writes is cut off, before it is read."""
+    assert texts(encoder(TextPart()), "a" * 32_000) == ["a" * ROOM] * MAX_PIECES
+
+
+def test_an_encoder_that_reads_long_prompts_reads_one_piece() -> None:
+    """T5 and Gemma: what does not fit is cut off."""
+    assert texts(encoder(TextPart(kind=T5)), "a" * 20) == ["a" * ROOM]
+
+
+def test_pieces_follow_each_other() -> None:
+    """Embeddings of both, the first one's pooled, masks of both."""
+    part = TextPart(pooled="pooler_output")
+    clip = encoder(part)
+    made = clip.encode(clip.read(Prompt("a" * ROOM + "b")))
+    assert made.embeds.ravel().tolist() == [1, *[97] * ROOM, 2, 1, 98, 2, *[0] * (ROOM - 1)]
+    assert made.pooled is not None
+    assert made.pooled.tolist() == [3 + 97 * ROOM]
+    assert made.mask is not None
+    assert made.mask.tolist() == [1] * (ROOM + 2) + [1] * 3 + [0] * (ROOM - 1)
+
+
+def test_the_layer_before_the_last_is_found_by_its_number() -> None:
+    """SDXL reads it; graphs number their layers from 0."""
+    graph = TextGraph()
+    encoder(TextPart(embeds=PENULTIMATE), graph).encode(encoder(TextPart()).read(Prompt("a")))
+    assert graph.asked == ["hidden_states.1"]
+
+
+def test_a_mask_is_fed_to_those_who_take_it() -> None:
+    """Padding does not count where the encoder asks."""
+    made = encoder(TextPart(kind=T5), TextGraph(masked=True))
+    embeds = made.encode(made.read(Prompt("ab"))).embeds.ravel()
+    assert embeds.tolist() == [1, 97, 98, 2, *[100] * (ROOM - 2)]
+
+
+def test_weights_multiply_and_the_mean_stays() -> None:
+    """Of the words alone, in each piece for itself; a weight of 1 changes no bit."""
+    clip = encoder(TextPart())
+    plain = clip.encode(clip.read(Prompt("abc"))).embeds
+    heavy = clip.encode(clip.read(Prompt("a(b:3)c", weighted=True))).embeds
+    weights = np.ones((ROOM + 2, 1))
+    weights[2] = 3
+    expected = plain * weights * plain.mean() / (plain * weights).mean()
+    assert heavy == pytest.approx(expected, rel=1e-6)
+    same = clip.encode(clip.read(Prompt("a(b:1)c", weighted=True))).embeds
+    assert np.array_equal(same, plain)
+
+
+def test_brackets_are_text_unless_somebody_says_otherwise() -> None:
+    """The same prompt twice: weighted its brackets are gone, plain they are words."""
+    clip = encoder(TextPart())
+    assert texts(clip, "a(b:3)c") == ["a(b:3)c"]
+    assert texts(clip, "a(b:3)c", weighted=True) == ["abc"]
+
+
+def test_a_text_is_cleaned_before_it_is_read() -> None:
+    """As the family's own pipeline does."""
+    assert texts(encoder(TextPart(clean=str.lower)), "ABC") == ["abc"]
+
+
+def test_an_instruction_is_read_and_left_out() -> None:
+    """Not before negative prompts; of its answer the last token is kept, as diffusers' SanaPipeline does."""
+    part = TextPart(kind=GEMMA, instruction="xyz")
+    gemma = encoder(part)
+    (piece,) = gemma.read(Prompt("ab"))
+    assert piece.tokens.ids[:7] == (1, *map(ord, "xyzab"), 2)
+    made = gemma.encode([piece])
+    assert made.embeds.ravel().tolist()[:5] == [1, *map(ord, "zab"), 2]
+    assert len(made.embeds) == len(gemma.encode(gemma.read(Prompt("ab", negative=True))).embeds) == ROOM + 2
+    assert piece.words == 2
+
+
+def test_clip_counts_as_the_tokenizer_does(tokenizer_folder: Path) -> None:
+    """The real tokenizer and the pieces agree on where a prompt ends."""
+    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), TextGraph(), TextPart(kind=CLIP))
+    assert [piece.words for piece in clip.read(Prompt("cat " * 20))] == [14, 6]
