@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from ..errors import GenerationFailed, ModelBroken
 from .denoiser import Denoiser
-from .files import Fault
+from .files import Fault, weight
 from .model import Prompt
 from .preview import fit, show
 from .session import Runtime, Session
+from .stages import Stage, TwoStages
 from .text import TextEncoders
 from .text_encoder import AbsentEncoder, TextEncoder
 from .vae import Vae
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
 
     from .manifest import Manifest
     from .model import Array, Conditioning
@@ -25,19 +28,21 @@ if TYPE_CHECKING:
     from .spec import LatentToRgb, ModelSpec
     from .text_encoder import Encoder
 
+    Sessions: TypeAlias = "Mapping[Path, Session]"
+
 
 class DiffusionModel:
     """A `Model` on onnxruntime. `spec` is the folder's, completed by what its graphs say."""
 
-    def __init__(self, spec: ModelSpec, text: TextEncoders, denoiser: Denoiser, vae: Vae) -> None:
-        if spec.batched_timestep and not denoiser.batched_timestep:
+    def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae) -> None:
+        if spec.batched_timestep and not stages.batched_timestep:
             raise Fault("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
-        self.spec = replace(spec, provider=denoiser.provider, batched_timestep=denoiser.batched_timestep)
-        self._text, self._denoiser, self._vae = text, denoiser, vae
+        self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
+        self._stages, self._vae = stages, vae
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         """Turn the prompts of one picture into conditionings, one each and in order; what was seen lately is free."""
-        return self._text.encode(prompts)
+        return self._stages.encode(prompts)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
@@ -49,7 +54,7 @@ class DiffusionModel:
             GenerationFailed: the call failed.
             OutOfMemory: there was not enough memory for it.
         """
-        return self._denoiser(latents, timesteps, conditionings)
+        return self._stages.denoise(latents, timesteps, conditionings)
 
     def decode(self, latents: Array) -> Array:
         """Decode latents [n, c, h, w] to pixels [n, 3, h * downscale, w * downscale] in 0..1.
@@ -97,39 +102,54 @@ def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]
         raise ModelBroken(manifest.spec.name, [str(fault)]) from fault
 
 
-def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> dict[str, Session]:
+def _graphs(manifest: Manifest) -> list[Path]:
+    """Return the graphs that are loaded at once; a second stage needs no VAE."""
+    second = manifest.second
+    later = [second.graph(part) for part in second.components if part != second.family.vae.decoder] if second else []
+    return [manifest.graph(part) for part in manifest.components] + later
+
+
+def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Sessions:
     """Open the graphs one after the other: two at a time would need the memory of both."""
-    parts = manifest.components
-    whole, done = sum(map(manifest.weight, parts)) or 1, 0
+    paths = _graphs(manifest)
+    whole, done = sum(weight(path.parent) for path in paths) or 1, 0
     sessions = {}
-    for part in parts:
-        sessions[part] = Session(manifest.graph(part), runtime)
-        done += manifest.weight(part)
+    for path in paths:
+        sessions[path] = Session(path, runtime)
+        done += weight(path.parent)
         progress(done / whole)
     return sessions
 
 
-def _assemble(manifest: Manifest, runtime: Runtime, sessions: dict[str, Session]) -> DiffusionModel:
-    family, spec, traits = manifest.family, manifest.spec, manifest.traits
+def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> DiffusionModel:
+    family, traits = manifest.family, manifest.traits
+    encoder = manifest.graph(family.vae.encoder)
+    vae = Vae(
+        sessions[manifest.graph(family.vae.decoder)],
+        (lambda: Session(encoder, runtime)) if encoder.exists() else None,
+        family.vae,
+        scaling_factor=traits.scaling_factor,
+        shift_factor=traits.shift_factor,
+    )
+    first, second = _stage(manifest, sessions), manifest.second
+    stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
+    return DiffusionModel(manifest.spec, stages, vae)
+
+
+def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
+    family, traits = manifest.family, manifest.traits
     encoders = [
         _text_encoder(manifest, part, length, sessions)
         for part, length in zip(family.text, traits.lengths, strict=True)
     ]
     text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
     text.encode([Prompt("")])  # most requests' negative prompt; and a tokenizer of another model shows now, not later
-    encoder = manifest.graph(family.vae.encoder)
-    vae = Vae(
-        sessions[family.vae.decoder],
-        (lambda: Session(encoder, runtime)) if encoder.exists() else None,
-        family.vae,
-        scaling_factor=traits.scaling_factor,
-        shift_factor=traits.shift_factor,
-    )
-    denoiser = Denoiser(sessions[family.denoiser.folder], family.denoiser, traits, spec)
-    return DiffusionModel(spec, text, denoiser, vae)
+    denoiser = Denoiser(sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec)
+    return Stage(text, denoiser)
 
 
-def _text_encoder(manifest: Manifest, part: TextPart, length: int, sessions: dict[str, Session]) -> Encoder:
-    if part.encoder not in sessions:
+def _text_encoder(manifest: Manifest, part: TextPart, length: int, sessions: Sessions) -> Encoder:
+    session = sessions.get(manifest.graph(part.encoder))
+    if session is None:
         return AbsentEncoder(length, manifest.traits.absent_dim)
-    return TextEncoder(part.kind.read(manifest.folder / part.tokenizer, length), sessions[part.encoder], part)
+    return TextEncoder(part.kind.read(manifest.folder / part.tokenizer, length), session, part)

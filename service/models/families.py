@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import instructions
 from .joins import clip_and_t5, features, masked, pooled_and_embeds
 from .parts import PENULTIMATE, DenoiserPart, Family, TextPart
-from .spec import Guidance
+from .spec import IMAGE_TO_IMAGE, INPAINTING, Guidance
 from .tokenizers import GEMMA, T5
 
 if TYPE_CHECKING:
@@ -69,13 +69,14 @@ FAMILIES: dict[str, Family] = {
         # SDXL's second stage: the second encoder alone. Alone it starts from a picture.
         Family(
             name="sdxl_refiner",
-            pipelines=("StableDiffusionXLImg2ImgPipeline",),
+            pipelines=("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
             text=(_SECOND_CLIP,),
             join=features,
             native=1024,
             scaling_factor=0.13025,
             steps=50,
             guidance_scale=5.0,
+            capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}),
         ),
         Family(
             name="sd3",

@@ -36,6 +36,12 @@ def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     return value
 
 
+def weight(folder: Path) -> int:
+    """Return the bytes of a component's graph and what lies beside it, but for configurations and torch's weights."""
+    others = (".json", ".safetensors")
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix not in others)
+
+
 def label(path: Path) -> str:
     """Return a file's name with its folder's, which is enough to find it."""
     return f"{path.parent.name}/{path.name}"

@@ -7,34 +7,34 @@ configurations say, then what holds for the family; so a folder without `tintype
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
 from ..numerics import Diffusion, InvalidChoice, resolve
+from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
 from .families import FAMILIES, by_pipeline, known_pipelines
-from .files import Fault, read_json
+from .files import Fault, read_json, weight
 from .presets import presets
 from .settings import MANIFEST, read_settings, read_table
 from .spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from .parts import Family, TextPart
 
 INDEX = "model_index.json"
-GRAPH = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a folder says of its model, and what loading it needs beyond the spec.
 
+    `second` is the model that takes over, a refiner, for timesteps below `second_below`.
     `files` maps paths in the folder to their SHA-256, as far as the manifest names them.
     """
 
@@ -43,6 +43,8 @@ class Manifest:
     family: Family
     traits: Traits
     files: Mapping[str, str]
+    second: Manifest | None = None
+    second_below: float = 0.0
 
     def has(self, component: str) -> bool:
         """Whether the folder holds a component's graph."""
@@ -60,16 +62,16 @@ class Manifest:
 
     def weight(self, component: str) -> int:
         """Return the bytes of a component's graph, with weights that are stored beside it."""
-        return _weight(self.folder / component)
+        return weight(self.folder / component)
 
 
-def read(folder: Path) -> Manifest:
-    """Read a model's folder.
+def read(folder: Path, *, second: bool = False) -> Manifest:
+    """Read a model's folder; as a `second` stage it has none itself.
 
     Raises:
         ModelBroken: it can't be served; `faults` names each thing that is wrong.
     """
-    return _Reader(folder).manifest()
+    return _Reader(folder, second=second).manifest()
 
 
 def verify(folder: Path) -> list[str]:
@@ -81,15 +83,15 @@ def verify(folder: Path) -> list[str]:
     if not files:
         return [f"{MANIFEST} names no sums to compare with"]
     return [
-        f"{path} is not the file that was exported" for path, sum_ in files.items() if _sha256(folder / path) != sum_
+        f"{path} is not the file that was exported" for path, sum_ in files.items() if sha256(folder / path) != sum_
     ]
 
 
 class _Reader:
     """One reading of one folder: collects faults as it goes, and raises them together."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, second: bool) -> None:
+        self.folder, self.second = folder, second
         if not folder.is_dir():
             raise ModelBroken(folder.name, [f"{folder} is not a folder"])
         if not any((folder / name).exists() for name in (INDEX, MANIFEST)):
@@ -101,14 +103,19 @@ class _Reader:
         family = self._family()
         if not any((self.folder / part / GRAPH).exists() for part in family.graphs):
             raise ModelBroken(self.name, [f"no component has a {GRAPH}: export it first, by `tintype export`"])
-        self.faults += _missing(self.folder, family, self.own.get("files", {}))
+        self.faults += missing(self.folder, family, self.own.get("files", {}))
         configs, diffusion = self._configs(family), self._diffusion()
         defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
         if self.faults or not diffusion or not defaults:
             raise ModelBroken(self.name, self.faults)
+        spec = self._spec(family, diffusion, defaults, configs)
+        second, below = self._second(spec)
+        more = second.spec.weights_bytes if second else 0
         return Manifest(
             folder=self.folder,
-            spec=self._spec(family, diffusion, defaults, configs),
+            spec=replace(spec, weights_bytes=spec.weights_bytes + more),
+            second=second,
+            second_below=below,
             family=family,
             traits=configs.traits(family),
             files=self.own.get("files", {}),
@@ -120,11 +127,8 @@ class _Reader:
             family, fault = FAMILIES.get(name), f"{MANIFEST}: family must be one of {', '.join(FAMILIES)}, not {name!r}"
         else:
             index = self._json(INDEX)
-            class_name, absent = (
-                index.get("_class_name"),
-                [part for part, kind in index.items() if kind == [None, None]],
-            )
-            family = by_pipeline(str(class_name), absent)
+            class_name = index.get("_class_name")
+            family = by_pipeline(str(class_name), [part for part, kind in index.items() if kind == [None, None]])
             known = ", ".join(known_pipelines())
             fault = f"{INDEX}: pipeline {class_name!r} is not served here; served are {known}"
         if family is None:
@@ -195,7 +199,7 @@ class _Reader:
             inpaints=inpaints,
             patch=configs.patch(family),
             even_levels=family.even_levels,
-            weights_bytes=sum(_weight(self.folder / part) for part in _parts(family)),
+            weights_bytes=sum(weight(self.folder / part) for part in graphs(family)),
             created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
             capabilities=self._capabilities(family, inpaints=inpaints),
             latent_to_rgb=self.own.get("preview"),
@@ -203,24 +207,41 @@ class _Reader:
             **{key: self.own[key] for key in optional if key in self.own},
         )
 
+    def _second(self, spec: ModelSpec) -> tuple[Manifest | None, float]:
+        """Read the model that takes over for the last share of the levels; its latents must be this one's."""
+        asked = self.own.get("refiner")
+        if asked is None:
+            return None, 0.0
+        if self.second:
+            raise ModelBroken(self.name, [f"{MANIFEST}: refiner: a second stage can't have one itself"])
+        try:
+            second = read(self.folder / asked.folder, second=True)
+        except ModelBroken as error:
+            raise ModelBroken(self.name, [f"{MANIFEST}: refiner: {fault}" for fault in error.faults]) from error
+        mine, its = ((one.latent_channels, one.downscale, one.inpaints) for one in (spec, second.spec))
+        if mine != its:
+            problem = f"has latents of {its[0]} channels and {its[1]} pixels, not {mine[0]} and {mine[1]}"
+            raise ModelBroken(self.name, [f"{MANIFEST}: refiner {asked.folder} {problem}"])
+        return second, round(spec.diffusion.train_steps * asked.share)
+
     def _inpaints(self, family: Family, configs: Configs) -> bool:
-        path = f"{family.denoiser.folder}/config.json"
         try:
             inpaints = configs.inpaints(family)
         except Fault as fault:
-            raise ModelBroken(self.name, [f"{path}: in_channels {fault}"]) from fault
-        if inpaints and not (self.folder / family.vae.encoder / GRAPH).is_file():
-            raise ModelBroken(
-                self.name, [f"{family.vae.encoder}/{GRAPH} is missing, without which nothing is repainted"]
-            )
+            raise ModelBroken(self.name, [f"{family.denoiser.folder}/config.json: in_channels {fault}"]) from fault
+        if inpaints and not self._encodes(family):
+            problem = f"{family.vae.encoder}/{GRAPH} is missing, without which nothing is repainted"
+            raise ModelBroken(self.name, [problem])
         return inpaints
+
+    def _encodes(self, family: Family) -> bool:
+        return (self.folder / family.vae.encoder / GRAPH).is_file()
 
     def _capabilities(self, family: Family, *, inpaints: bool) -> frozenset[str]:
         """Return what the family can do, as far as the folder is complete: an image encoder may be left out."""
         if inpaints:
             return frozenset({INPAINTING})
-        encoder = self.folder / family.vae.encoder / GRAPH
-        return family.capabilities if encoder.is_file() else family.capabilities & {TEXT_TO_IMAGE}
+        return family.capabilities if self._encodes(family) else family.capabilities & {TEXT_TO_IMAGE}
 
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         try:
@@ -228,29 +249,3 @@ class _Reader:
         except Fault as fault:
             self.faults.append(str(fault))
             return {}
-
-
-def _missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterator[str]:
-    """Yield a fault for each file that must be there, by the family's or the manifest's word, and is not."""
-    needed = {f"{part}/{GRAPH}" for part in family.graphs} | listed.keys()
-    yield from (f"{path} is missing" for path in sorted(needed) if not (folder / path).is_file())
-    for part in family.text:
-        if not part.optional or (folder / part.encoder / GRAPH).is_file():
-            files = (f"{part.tokenizer}/{name}" for name in part.kind.missing(folder / part.tokenizer))
-            yield from (f"{path} is missing" for path in files if path not in listed)
-
-
-def _parts(family: Family) -> tuple[str, ...]:
-    """Return the folders of all graphs that a model may hold in memory."""
-    return (*(part.encoder for part in family.text), family.denoiser.folder, family.vae.decoder, family.vae.encoder)
-
-
-def _weight(folder: Path) -> int:
-    """Return the bytes of a component's graph and what lies beside it, but for configurations and torch's weights."""
-    others = (".json", ".safetensors")
-    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix not in others)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

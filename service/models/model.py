@@ -36,7 +36,8 @@ class Conditioning:
 
     `pooled` is [dim], `mask` [tokens] int64 with 1 where a token counts; both None where the model has none. Arrays
     are float32 but for the mask, and read-only. `tokens` counts the prompt's own tokens, without padding and control
-    tokens, as far as they are read. `guidance_scale` is for models that take it as an input.
+    tokens, as far as they are read. `guidance_scale` is for models that take it as an input. `later` is what the
+    prompt became for a second stage, where there is one.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -45,6 +46,7 @@ class Conditioning:
     tokens: int = 0
     negative: bool = False
     guidance_scale: float = 1.0
+    later: Conditioning | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for array in self.arrays:
@@ -58,7 +60,7 @@ class Conditioning:
     @property
     def key(self) -> tuple[Shape, ...]:
         """Rows may share a call of the denoiser when their keys are equal: of one model, equal shapes."""
-        return tuple(array.shape for array in self.arrays)
+        return (*(array.shape for array in self.arrays), *(self.later.key if self.later else ()))
 
 
 class Model(Protocol):

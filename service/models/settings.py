@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from math import isfinite
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .files import Fault, read_json
 from .spec import Guidance, LatentToRgb, Preset, Size
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 MANIFEST = "tintype.json"
 VERSION = 1
+
+
+class Second(NamedTuple):
+    """A second stage: the folder of its model, seen from this one's, and the share of the levels that it takes."""
+
+    folder: str
+    share: float
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -132,6 +139,13 @@ def _preset(value: Any) -> Preset:
     return preset
 
 
+def _refiner(value: Any) -> Second:
+    settings = _all_or_fault(value, {"folder": text, "share": number})
+    if not settings.get("folder") or not 0 < settings.get("share", 0) < 1:
+        raise Fault(f"must hold folder, and share between 0 and 1, not {value!r}")
+    return Second(settings["folder"], settings["share"])
+
+
 def _files(value: Any) -> dict[str, str]:
     return {path: text(digest) for path, digest in _object(value).items()}
 
@@ -184,6 +198,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "batched_timestep": flag,
     "precision": text,
     "defaults": _defaults,
+    "refiner": _refiner,
     "preview": _preview,
     "license": text,
     "description": text,

@@ -1,0 +1,35 @@
+"""Whether a model's folder has the files that it needs, and whether they are those that were exported."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from .parts import Family
+
+GRAPH = "model.onnx"
+
+
+def missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterator[str]:
+    """Yield a fault for each file that must be there, by the family's or the manifest's word, and is not."""
+    needed = {f"{part}/{GRAPH}" for part in family.graphs} | listed.keys()
+    yield from (f"{path} is missing" for path in sorted(needed) if not (folder / path).is_file())
+    for part in family.text:
+        if not part.optional or (folder / part.encoder / GRAPH).is_file():
+            files = (f"{part.tokenizer}/{name}" for name in part.kind.missing(folder / part.tokenizer))
+            yield from (f"{path} is missing" for path in files if path not in listed)
+
+
+def graphs(family: Family) -> tuple[str, ...]:
+    """Return the folders of all graphs that a model may hold in memory."""
+    return (*(part.encoder for part in family.text), family.denoiser.folder, family.vae.decoder, family.vae.encoder)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,61 @@
+"""What makes latents of prompts: text encoders and a denoiser, and perhaps a second stage that takes over.
+
+An ensemble of two experts, as SDXL's base and refiner: the first is called while there is much noise, the second for
+the last levels. Each reads the prompts with its own encoders. Rows of one call may be at either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .denoiser import Denoiser
+    from .model import Array, Conditioning, Prompt
+    from .text import TextEncoders
+
+
+class Stage:
+    """Text encoders and a denoiser that belong together."""
+
+    def __init__(self, text: TextEncoders, denoiser: Denoiser) -> None:
+        self._text, self._denoiser = text, denoiser
+        self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+        """Return the conditionings of one picture's prompts, in order."""
+        return self._text.encode(prompts)
+
+    def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
+        """Call the denoiser: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""
+        return self._denoiser(latents, timesteps, conditionings)
+
+
+class TwoStages:
+    """A stage, and another one for timesteps below `below`."""
+
+    def __init__(self, first: Stage, second: Stage, below: float) -> None:
+        self._first, self._second, self._below = first, second, below
+        self.batched_timestep = first.batched_timestep and second.batched_timestep
+        self.provider = first.provider
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+        """Return what the prompts are to the first stage; what they are to the second is with it."""
+        both = zip(self._first.encode(prompts), self._second.encode(prompts), strict=True)
+        return [replace(one, later=other) for one, other in both]
+
+    def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
+        """Call each stage for its rows, where it has any."""
+        out = np.empty_like(latents)
+        late = timesteps < self._below
+        for stage, places in ((self._first, np.flatnonzero(~late)), (self._second, np.flatnonzero(late))):
+            rows = [conditionings[place] for place in places.tolist()]
+            if stage is self._second:
+                rows = [replace(row.later, guidance_scale=row.guidance_scale) for row in rows if row.later]
+            if rows:
+                out[places] = stage.denoise(latents[places], timesteps[places], rows)
+        return out

@@ -1,0 +1,124 @@
+"""Two stages share one way: each is called for its own levels, with what it reads of the prompts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tintype.service.errors import ModelBroken
+from tintype.service.models import Conditioning, Prompt
+from tintype.service.models.diffusion_model import load
+from tintype.service.models.manifest import read
+from tintype.service.models.repository import BUILTIN
+from tintype.service.models.session import Runtime
+from tintype.service.models.stages import Stage, TwoStages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Part:
+    """Encoders and a denoiser in one, which answer with a number of their own and note what they were called with."""
+
+    provider = "cpu"
+
+    def __init__(self, number: int, *, batched: bool = True) -> None:
+        self.number, self.batched_timestep = number, batched
+        self.calls: list[tuple[list[float], list[float]]] = []
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+        return [Conditioning(np.full((2, self.number), len(prompt.text), np.float32)) for prompt in prompts]
+
+    def __call__(self, latents: np.ndarray, timesteps: np.ndarray, rows: Sequence[Conditioning]) -> np.ndarray:
+        assert all(row.prompt_embeds.shape == (2, self.number) for row in rows)
+        self.calls.append((timesteps.tolist(), [float(row.prompt_embeds[0, 0]) for row in rows]))
+        return latents + np.float32(self.number)
+
+
+def two(*, batched: bool = True) -> tuple[TwoStages, Part, Part]:
+    first, second = Part(10), Part(20, batched=batched)
+    return TwoStages(Stage(first, first), Stage(second, second), 200), first, second
+
+
+def test_each_is_called_for_its_own_levels() -> None:
+    """Rows of one call may be at either; each gets its answer at its own place."""
+    stages, first, second = two()
+    rows = stages.encode([Prompt("a"), Prompt("bb"), Prompt("ccc")])
+    out = stages.denoise(np.zeros((3, 1, 1, 1), np.float32), np.array([900, 199.9, 200], np.float32), rows)
+    assert out.ravel().tolist() == [10, 20, 10]
+    assert first.calls == [([900, 200], [1, 3])]
+    assert second.calls == [([pytest.approx(199.9)], [2])]
+
+
+def test_a_stage_without_rows_is_not_called() -> None:
+    """Most calls are of one stage alone."""
+    stages, first, second = two()
+    stages.denoise(np.zeros((1, 1, 1, 1), np.float32), np.array([5], np.float32), stages.encode([Prompt("a")]))
+    assert (len(first.calls), len(second.calls)) == (0, 1)
+
+
+def test_what_they_share_is_what_both_can() -> None:
+    """Rows share calls when both stages' prompts have one shape, and differ in time if both graphs can."""
+    stages, _, _ = two(batched=False)
+    assert stages.batched_timestep is False
+    (row,) = stages.encode([Prompt("a")])
+    assert row.key == ((2, 10), (2, 20))
+
+
+@pytest.fixture
+def pair(folder: Path, edit: Callable[..., None]) -> Path:
+    """Return a copy of the built-in model whose last third of the levels is another copy's."""
+    other = folder.parent / "other"
+    shutil.copytree(folder, other, symlinks=True)
+    edit(folder / "tintype.json", lambda content: content.update(refiner={"folder": "../other", "share": 1 / 3}))
+    return folder
+
+
+def test_a_manifest_names_the_second_stage(pair: Path) -> None:
+    """The folder is found from the model's own, its weights count, and the model is served as any other."""
+    manifest = read(pair)
+    assert manifest.second is not None
+    assert (manifest.second.folder.name, manifest.second_below) == ("other", 333)
+    assert manifest.spec.weights_bytes == 2 * read(BUILTIN).spec.weights_bytes
+    shares: list[float] = []
+    model = load(manifest, Runtime("cpu", 1), shares.append)
+    assert (len(shares), shares[-1]) == (5, 1.0)
+    (row,) = model.encode([Prompt("a lake")])
+    assert row.later is not None
+    latents = np.random.default_rng(0).standard_normal((2, *model.spec.latent_shape(256, 256)), np.float32)
+    out = model.denoise(latents, np.array([900, 100], np.float32), [row, row])
+    plain = load(read(BUILTIN), Runtime("cpu", 1), lambda _: None)
+    alone = plain.denoise(latents, np.array([900, 100], np.float32), plain.encode([Prompt("a lake")]) * 2)
+    assert np.allclose(out, alone, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"folder": "../nowhere", "share": 0.2}, "refiner: .*nowhere is not a folder"),
+        ({"folder": "../other"}, "refiner must hold folder, and share between 0 and 1"),
+        ({"folder": "../other", "share": 1.5}, "refiner must hold folder, and share between 0 and 1"),
+        ({"folder": ".", "share": 0.2}, "refiner: a second stage can't have one itself"),
+    ],
+)
+def test_a_wrong_second_stage_is_told(
+    pair: Path, edit: Callable[..., None], said: dict[str, Any], problem: str
+) -> None:
+    """Whatever is wrong with it is a fault of the model that names it."""
+    edit(pair / "tintype.json", lambda content: content.update(refiner=said))
+    with pytest.raises(ModelBroken, match=problem):
+        read(pair)
+
+
+def test_the_second_stage_goes_on_with_the_same_latents(pair: Path) -> None:
+    """A model of other latents can't take over."""
+    other = pair.parent / "other" / "tintype.json"
+    content = json.loads(other.read_text())
+    other.write_text(json.dumps(content | {"downscale": 8}))
+    with pytest.raises(ModelBroken, match=r"refiner \.\./other has latents of 16 channels and 8 pixels, not 16 and 16"):
+        read(pair)
