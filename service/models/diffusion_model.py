@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ..errors import GenerationFailed, ModelBroken
@@ -123,11 +123,16 @@ def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], 
 
 def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> DiffusionModel:
     family, traits = manifest.family, manifest.traits
-    encoder = manifest.graph(family.vae.encoder)
+
+    def later(component: str) -> Callable[[], Session] | None:
+        return partial(Session, manifest.graph(component), runtime) if manifest.has(component) else None
+
     vae = Vae(
         sessions[manifest.graph(family.vae.decoder)],
-        (lambda: Session(encoder, runtime)) if encoder.exists() else None,
+        later(family.vae.encoder),
         family.vae,
+        open_exact=later(family.vae.exact),
+        downscale=manifest.spec.downscale,
         scaling_factor=traits.scaling_factor,
         shift_factor=traits.shift_factor,
     )

@@ -5,6 +5,9 @@ Pixels are float32 in 0..1, the graphs' are -1..1. Latents are those of the deno
 
 What is not finite is no picture, and is reported: in half precision a decoder that overflows would else answer black.
 A picture that is black and finite is a picture: night is dark, and nobody can tell it from a failure.
+Where the folder holds the decoder in float32 once more, what overflowed is decoded by that one.
+
+Very large pictures are coded in tiles, and so are those for which there was not enough memory.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GenerationFailed, Unsupported
+from ..errors import GenerationFailed, OutOfMemory, Unsupported
+from .tiles import blended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +29,21 @@ if TYPE_CHECKING:
 _LOG_VARIANCE = (-30.0, 20.0)  # diffusers' DiagonalGaussianDistribution clamps to these
 
 
+WHOLE = 2048 * 2048  # pixels; more of them are coded in tiles without trying
+TILE, OVERLAP = 512, 128  # pixels; a quarter, as in diffusers
+
+
 class Vae:
-    """Decoder, and an encoder that is loaded when it is first needed.
+    """Decoder, and an encoder and a decoder in float32 that are loaded when they are first needed.
 
     Args:
         decoder: The decoder's session.
         open_encoder: Loads the encoder, or None where the folder has none.
         part: What the graphs call their inputs.
+        open_exact: Loads the decoder in float32, or None where the folder has none.
         scaling_factor: Factor of the latents.
         shift_factor: What is taken from the graph's latents before.
+        downscale: How many pixels wide a latent is.
     """
 
     def __init__(
@@ -42,23 +52,32 @@ class Vae:
         open_encoder: Callable[[], Session] | None,
         part: VaePart,
         *,
+        open_exact: Callable[[], Session] | None = None,
         scaling_factor: float = 1.0,
         shift_factor: float = 0.0,
+        downscale: int = 8,
     ) -> None:
         decoder.require(inputs=(part.latents,), output=decoder.outputs[0])
-        self._decoder, self._open_encoder, self._part = decoder, open_encoder, part
+        self._decoder, self._open_encoder, self._open_exact, self._part = decoder, open_encoder, open_exact, part
         self._scaling, self._shift = np.float32(scaling_factor), np.float32(shift_factor)
+        self._downscale = downscale
         self._encoder: Session | None = None
+        self._exact: Session | None = None
+        self._too_large = {"decode": WHOLE + 1, "encode": WHOLE + 1}
 
     def decode(self, latents: Array) -> Array:
         """Decode latents [n, c, h, w] to pixels [n, 3, H, W].
 
         Raises:
             GenerationFailed: latents or pixels are not finite; says which.
+            OutOfMemory: there is not enough memory for a tile.
         """
         _require_finite(latents, "latents")
         inner = latents / self._scaling + self._shift
-        pixels = self._decoder.run(self._decoder.outputs[0], **{self._part.latents: inner})
+        pixels = self._decoded(self._decoder, inner)
+        if self._open_exact and not np.isfinite(pixels).all():
+            self._exact = self._exact or self._open_exact()
+            pixels = self._decoded(self._exact, inner)
         _require_finite(pixels, "pixels")
         pixels = pixels * np.float32(0.5)
         pixels += np.float32(0.5)
@@ -73,6 +92,7 @@ class Vae:
         Raises:
             Unsupported: the model's folder has no encoder.
             GenerationFailed: the latents are not finite.
+            OutOfMemory: there is not enough memory for a tile.
         """
         if self._open_encoder is None:
             raise Unsupported("image", "this model has no image encoder (vae_encoder)")
@@ -80,11 +100,35 @@ class Vae:
             encoder = self._open_encoder()
             encoder.require(inputs=(self._part.pixels,), output=encoder.outputs[0])
             self._encoder = encoder
-        output = self._encoder.outputs[0]
-        parameters = self._encoder.run(output, **{self._part.pixels: pixels * np.float32(2) - np.float32(1)})
+        parameters = self._encoded(self._encoder, pixels * np.float32(2) - np.float32(1))
         latents = (_posterior(parameters, noise) - self._shift) * self._scaling
         _require_finite(latents, "latents")
         return latents
+
+    def _decoded(self, decoder: Session, latents: Array) -> Array:
+        def run(part: Array) -> Array:
+            return decoder.run(decoder.outputs[0], **{self._part.latents: part})
+
+        scale = self._downscale
+        return self._coded("decode", run, latents, scale**2, tile=TILE // scale, overlap=OVERLAP // scale)
+
+    def _encoded(self, encoder: Session, pixels: Array) -> Array:
+        def run(part: Array) -> Array:
+            return encoder.run(encoder.outputs[0], **{self._part.pixels: part})
+
+        return self._coded("encode", run, pixels, 1, tile=TILE, overlap=OVERLAP, unit=self._downscale)
+
+    def _coded(self, verb: str, run: Callable[[Array], Array], whole: Array, area: int, **tiling: int) -> Array:
+        """Run on the whole, or on tiles where that is known to be too large, or turns out to be."""
+        size = whole.shape[2] * whole.shape[3] * area
+        if size < self._too_large[verb]:
+            try:
+                return run(whole)
+            except OutOfMemory:
+                if size <= TILE**2:
+                    raise
+                self._too_large[verb] = size
+        return blended(run, whole, **tiling)
 
 
 def _posterior(parameters: Array, noise: Array) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tintype.service.errors import GenerationFailed, Unsupported
+from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
 from tintype.service.models.parts import VaePart
 from tintype.service.models.vae import Vae
 
@@ -107,3 +107,66 @@ def test_without_an_encoder_there_is_no_image_to_image() -> None:
     """A folder without vae_encoder says so when it is asked."""
     with pytest.raises(Unsupported, match="this model has no image encoder"):
         make().encode(np.ones((1, 3, 2, 2), np.float32), np.ones((1, 4, 2, 2), np.float32))
+
+
+def limited(function: Function, most: int, seen: list[tuple[int, ...]]) -> Function:
+    """Return a graph's function that has memory for `most` numbers."""
+
+    def run(array: np.ndarray) -> np.ndarray:
+        seen.append(array.shape[2:])
+        if array.size > most:
+            raise OutOfMemory("too large")
+        return function(array)
+
+    return run
+
+
+def test_a_picture_that_does_not_fit_is_decoded_in_tiles() -> None:
+    """Once it is known what does not fit nobody tries again, and what does is decoded whole."""
+    seen: list[tuple[int, ...]] = []
+    vae = make(limited(lambda z: z[:, :3].repeat(8, axis=2).repeat(8, axis=3), 4 * 80 * 80, seen))
+    latents = np.random.default_rng(0).standard_normal((1, 4, 100, 100), np.float32)
+    expected = (latents[:, :3].repeat(8, axis=2).repeat(8, axis=3) / 2 + 0.5).clip(0, 1)
+    for _ in range(2):
+        assert np.allclose(vae.decode(latents), expected, atol=1e-6)
+    assert seen == [(100, 100), *[(64, 64)] * 8]
+    seen.clear()
+    vae.decode(latents[:, :, :80, :80])
+    assert seen == [(80, 80)]
+
+
+def test_a_picture_that_does_not_fit_is_encoded_in_tiles() -> None:
+    """The same the other way."""
+    seen: list[tuple[int, ...]] = []
+    small = limited(lambda x: x[:, :1, ::8, ::8], 3 * 640 * 640, seen)
+    pixels = np.random.default_rng(0).random((1, 3, 800, 640), np.float32)
+    made = make(encode=small).encode(pixels, np.zeros((1, 1, 100, 80), np.float32))
+    assert np.allclose(made, pixels[:, :1, ::8, ::8] * 2 - 1, atol=1e-6)
+    assert seen == [(800, 640), *[(512, 512)] * 4]
+
+
+def test_what_is_too_large_in_tiles_is_told() -> None:
+    """A device with no memory for a tile says so, at once for a small picture."""
+    seen: list[tuple[int, ...]] = []
+    vae = make(limited(lambda z: z, 1, seen))
+    for side in (64, 65):
+        with pytest.raises(OutOfMemory):
+            vae.decode(np.zeros((1, 4, side, side), np.float32))
+    assert seen == [(64, 64), (65, 65), (64, 64)]
+
+
+def test_what_overflows_is_decoded_again_in_float32() -> None:
+    """Where the folder has a decoder in float32; it is loaded when it is first needed, and once."""
+    opened: list[Graph] = []
+
+    def open_exact() -> Graph:
+        opened.append(Graph(lambda z: z))
+        return opened[-1]
+
+    half = Graph(lambda z: np.where(np.abs(z) > 5, np.nan, z))
+    vae = Vae(half, None, VaePart(), open_exact=open_exact)
+    assert (vae.decode(np.zeros((1, 3, 2, 2), np.float32)) == 0.5).all()
+    assert not opened
+    for _ in range(2):
+        assert (vae.decode(np.full((1, 3, 2, 2), 9, np.float32)) == 1).all()
+    assert len(opened) == 1
