@@ -116,7 +116,7 @@ def lambda_layout(diffusion: Diffusion, plan: Plan, *, to_zero: bool = True) -> 
         t = timesteps_of(levels[:-1], trained)
         t = t.round() if plan.schedule in ("karras", "lu") else np.trunc(t)
     if not to_zero or diffusion.final_sigma == "sigma_min":
-        levels[-1] = trained[0] if SCHEDULES[plan.schedule] is normal else levels[-2]
+        levels[-1] = trained[0] if SCHEDULES[plan.schedule] is normal else min(levels[-2], trained[0])
     alphas = 1 / np.sqrt(1 + levels**2)
     return Path.through(t, alphas, levels * alphas, diffusion.prediction)
 
@@ -175,7 +175,7 @@ def _flow_levels(diffusion: Diffusion, plan: Plan) -> Floats:
 
 def _flow_lambda_path(diffusion: Diffusion, own: Floats) -> Path:
     last = own[-1] if diffusion.final_sigma == "sigma_min" else 0.0
-    return _flow_path(diffusion, np.trunc(own * diffusion.train_steps + 1e-7), np.append(own, last))
+    return _flow_path(diffusion, np.trunc(own * diffusion.train_steps), np.append(own, last))
 
 
 def _below_one(diffusion: Diffusion, path: Path) -> Path:

@@ -65,14 +65,10 @@ def _adams(path: Path, nodes: Floats, density: Callable[[Floats], Floats], order
 
 
 def _integrals(known: Floats, end: float, density: Callable[[Floats], Floats]) -> Floats:
-    """Return the integrals [k] of the Lagrange basis on the known nodes [k] from the first of them to the end."""
+    """Return the integrals [k > 1] of the Lagrange basis on the known nodes from the first of them to the end."""
     points, weights = GAUSS_LEGENDRE
+    scale, powers = known[0] - known[1], np.arange(len(known))[:, None]
     half = (end - known[0]) / 2
-    u = known[0] + half * (points + 1)
-    return np.array([_lagrange(known, j, u) @ (density(u) * weights) * half for j in range(len(known))])
-
-
-def _lagrange(nodes: Floats, j: int, u: Floats) -> Floats:
-    """Return the polynomial in u that is 1 at node j and 0 at the others."""
-    others = np.delete(nodes, j)
-    return np.asarray(np.prod((u[:, None] - others) / (nodes[j] - others), axis=1))
+    u = half * (points + 1)
+    moments = (u / scale) ** powers @ (density(known[0] + u) * weights) * half
+    return np.asarray(np.linalg.solve(((known - known[0]) / scale) ** powers, moments))

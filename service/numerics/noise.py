@@ -8,6 +8,10 @@ RandomState. `torch.randn` turns its words into normal numbers by Box and Muller
 - fewer: 53 bits out of two words make one float64 uniform; two uniforms make two numbers, of which the second is kept
   for the next number drawn this way, be it in a later call.
 
+A pipeline in float16 draws the same numbers, rounded (where 16 divides their count, as it does with latents).
+Each picture has a stream of its own: picture k of a request is what diffusers draws with the list of generators
+`[torch.Generator("cpu").manual_seed(seed + k) for k in range(n)]`, not with one generator for the whole batch.
+
 Source: aten/src/ATen/native/cpu/DistributionTemplates.h and ATen/core/DistributionsHelper.h.
 """
 

@@ -156,6 +156,8 @@ def read(config: Config) -> dict[str, Any]:
     config = {**CLASSES[name].usual, **config}
     _refuse(config, CLASSES[name].clips)
     flow = CLASSES[name].flow or bool(config.get("use_flow_sigmas"))
+    if flow and name.startswith("DPM") and config.get("final_sigmas_type") == "sigma_min":
+        raise InvalidSetting("final_sigmas_type", "sigma_min", "can't be followed on a flow; here it must be 'zero'")
     prediction = Prediction.FLOW if flow else PREDICTIONS[_one_of(config, "prediction_type", PREDICTIONS, "epsilon")]
     return {
         "prediction": prediction,

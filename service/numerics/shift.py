@@ -26,7 +26,9 @@ class Shift:
         """Shift levels [n] in 0..1."""
         k = self._factor(image_tokens)
         s = k * s / (1 + (k - 1) * s)
-        return 1 - (1 - s) * (1 - self.terminal) / (1 - s[-1]) if self.terminal else s
+        if self.terminal and s[-1] < 1:  # a single step ends where it begins
+            return 1 - (1 - s) / ((1 - s[-1]) / (1 - self.terminal))
+        return s
 
     def _factor(self, image_tokens: int | None) -> float:
         if not self.dynamic:

@@ -76,6 +76,28 @@ def test_equals_live_torch(seed: int) -> None:
         np.testing.assert_allclose(noise.normal(shape), theirs, rtol=0, atol=2e-6)
 
 
+@pytest.mark.torch
+def test_half_precision_draws_the_same() -> None:
+    """A float16 pipeline's noise is this noise, rounded."""
+    torch = pytest.importorskip("torch")
+    generator, noise = torch.Generator("cpu").manual_seed(7), TorchNoise(7)
+    for shape in ((1, 4, 64, 64), (1, 16, 24, 40)):
+        theirs = torch.randn(shape, generator=generator, dtype=torch.float16).numpy().astype(np.float32)
+        np.testing.assert_allclose(noise.normal(shape), theirs, rtol=2e-3, atol=2e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")
+def test_rows_are_diffusers_list_of_generators() -> None:
+    """Picture k with seed + k is row k of what diffusers draws for a list of generators."""
+    torch = pytest.importorskip("torch")
+    utils = pytest.importorskip("diffusers.utils.torch_utils")
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in (5, 6, 7)]
+    theirs = utils.randn_tensor((3, 4, 8, 8), generator=generators).numpy()
+    ours = np.stack([TorchNoise(seed).normal((4, 8, 8)) for seed in (5, 6, 7)])
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
+
+
 def test_rows_have_streams_of_their_own() -> None:
     """Drawing from one row's noise does not move another's; the same seed is the same stream."""
     first, second, other = TorchNoise(7), TorchNoise(7), TorchNoise(8)

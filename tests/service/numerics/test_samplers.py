@@ -234,3 +234,23 @@ def test_shift_that_depends_on_the_size() -> None:
     )
     with pytest.raises(Incompatible, match="image's size"):
         make_table(flow, 10)
+
+
+def test_new_schedules_are_comfyuis() -> None:
+    """`simple` takes every n-th trained level from the highest, `sgm_uniform` one step more without the last."""
+    assert make_table(DIFFUSION, 3, sampler="euler", schedule="simple").timesteps.tolist() == [999, 666, 333]
+    uniform = make_table(DIFFUSION, 3, sampler="euler", schedule="sgm_uniform").timesteps
+    np.testing.assert_allclose(uniform, [999, 666, 333], rtol=1e-6)
+    flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 1.0})
+    assert make_table(flow, 4, sampler="euler", schedule="simple").sigmas.tolist() == [1, 0.75, 0.5, 0.25, 0]
+
+
+@pytest.mark.parametrize("name", samplers_for(FLOW))
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_schedule_on_a_flow(name: str, schedule: str) -> None:
+    """Every sampler that can sample a flow takes every schedule, and ends without noise, from one step on."""
+    for steps in (1, 9):
+        table = make_table(FLOW, steps, sampler=name, schedule=schedule)
+        assert (np.diff(table.sigmas) <= 0).all()
+        assert table.sigmas[-1] == 0
+        assert table.timesteps[0] > 990

@@ -150,6 +150,12 @@ def test_clipping_is_refused_where_it_is_read(name: str, key: str) -> None:
     assert read({"_class_name": "EulerDiscreteScheduler", key: True}).sampler == "euler"
 
 
+def test_a_flow_does_not_end_on_a_diffusions_level() -> None:
+    """Diffusers ends such a run on the lowest level of betas that the model was not trained with: refused."""
+    with pytest.raises(InvalidSetting, match="must be 'zero'"):
+        read(SANA, final_sigmas_type="sigma_min")
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "sampler"),
     [
