@@ -1,0 +1,75 @@
+"""The examples of `docs/clients.md`, run as they stand there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
+NODE = Path(__file__).with_name("node")
+ADDRESS = "http://127.0.0.1:8080"
+IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
+PATIENCE = 200  # seconds for one example
+
+
+def examples(language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return [text for text in found if ADDRESS in text]
+
+
+def first(text: str) -> str:
+    """Return a name for an example: what it imports last, or where it goes."""
+    return (IMPORTED.findall(text) or re.findall(rf"{ADDRESS}(\S+)", text))[-1]
+
+
+def run(command: list[str], folder: Path) -> str:
+    environ = {**os.environ, "NO_PROXY": "*"}
+    done = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("text", examples("python"), ids=first)
+def test_python(real: str, tmp_path: Path, text: str) -> None:
+    """Each program runs to its end and prints what it got."""
+    for name in IMPORTED.findall(text):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs {name}")
+    assert run([sys.executable, "-c", text.replace(ADDRESS, real)], tmp_path).strip()
+
+
+@pytest.mark.skipif(not (NODE / "node_modules/stamp").exists(), reason="needs npm, and `make test`")
+@pytest.mark.parametrize("text", examples("js"), ids=lambda text: re.findall(r'from "(.*)"', text)[-1])
+def test_javascript(real: str, text: str) -> None:
+    """So does each program in JavaScript."""
+    command = ["node", "--input-type=module", "--eval", text.replace(ADDRESS, real)]
+    assert run(command, NODE).strip()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("text", examples("sh"), ids=first)
+def test_shell(real: str, tmp_path: Path, text: str) -> None:
+    """Each call of curl answers with a picture."""
+    assert re.search(r'"url":"http', run(["sh", "-c", text.replace(ADDRESS, real)], tmp_path))
+
+
+def test_there_are_examples() -> None:
+    """The page has not lost them, or the way in which they are found."""
+    assert [len(examples(language)) for language in ("python", "js", "sh")] == [7, 2, 5]
+
+
+def test_links() -> None:
+    """What the page lists at its top is there."""
+    headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= anchors
