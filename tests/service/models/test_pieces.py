@@ -11,6 +11,8 @@ from sentencepiece import SentencePieceTrainer
 from tintype.service.models.files import Fault
 from tintype.service.models.pieces import gemma, t5
 
+from .odd import odd_strings
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,7 +24,7 @@ def train(path: Path, **options: Any) -> None:
     SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS),
         model_writer=model,
-        vocab_size=100,
+        vocab_size=400,
         hard_vocab_limit=False,
         minloglevel=2,
         pad_id=0,
@@ -36,7 +38,8 @@ def train(path: Path, **options: Any) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pieces")
     train(folder / "spiece.model", unk_id=2, bos_id=-1)
-    train(folder / "tokenizer.model", bos_id=2, unk_id=3, model_type="bpe")
+    names = {"bos_piece": "<bos>", "eos_piece": "<eos>", "pad_piece": "<pad>"}
+    train(folder / "tokenizer.model", bos_id=2, unk_id=3, model_type="bpe", byte_fallback=True, **names)
     return folder
 
 
@@ -73,6 +76,22 @@ def test_what_does_not_fit_is_cut_off(folder: Path, read: Any) -> None:
 def test_control_tokens_that_are_typed_are_text(folder: Path, read: Any, typed: str) -> None:
     """They end or begin nothing."""
     assert not {0, 1} & set(read(folder, 64).ids(f"a lake {typed} a fox"))
+
+
+@pytest.mark.torch
+def test_two_thousand_odd_strings_equal_the_reference(folder: Path) -> None:
+    """No string of 2,000 that were made to be difficult differs from transformers' own tokenizers of the same files.
+
+    T5's published folders name the slow tokenizer or the fast one; where those two differ the slow one is meant.
+    """
+    transformers = pytest.importorskip("transformers")
+    models = [folder / "spiece.model", folder / "tokenizer.model"]
+    theirs_t5 = transformers.T5Tokenizer(str(models[0]), legacy=True)
+    theirs_gemma = transformers.GemmaTokenizer(str(models[1]))
+    ours_t5, ours_gemma = t5(folder, 512), gemma(folder, 512)
+    for text in odd_strings(2000):
+        assert [*ours_t5.ids(text), 1] == theirs_t5(text, split_special_tokens=True).input_ids, ascii(text)
+        assert [2, *ours_gemma.ids(text)] == theirs_gemma(text, split_special_tokens=True).input_ids, ascii(text)
 
 
 def test_a_damaged_file_is_named(folder: Path) -> None:
