@@ -38,13 +38,13 @@ async def answer(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, 
 async def _whole(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Response[Any]:
     key = request.headers.get(KEY, "")
     if not key:
-        return _sent(*await generate(gateway, dialect, call, request))
+        return sent(*await generate(gateway, dialect, call, request))
     if len(key) > _LONGEST:
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
     whose = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
     fingerprint = hashlib.sha256(_unbounded(await request.body(), request)).digest()
     made, again = await gateway.repeats.once(whose, fingerprint, lambda: generate(gateway, dialect, call, request))
-    return _sent(made.body, made.headers | ({"idempotent-replayed": "true"} if again else {}))
+    return sent(made.body, made.headers | ({"idempotent-replayed": "true"} if again else {}))
 
 
 def _unbounded(body: bytes, request: Request[Any, Any, Any]) -> bytes:
@@ -53,7 +53,7 @@ def _unbounded(body: bytes, request: Request[Any, Any, Any]) -> bytes:
     return body.replace(boundary.encode(), b"") if boundary else body
 
 
-def _sent(body: Body, headers: dict[str, str]) -> Response[Any]:
+def sent(body: Body, headers: dict[str, str]) -> Response[Any]:
     """Return the answer with a body; a large one goes piece by piece."""
     if len(body) <= _SMALL:
         return Response(b"".join(body), media_type=JSON, headers=headers)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Litestar, Request, Response, get, post, route
 
+from . import sdapi
 from .admission import identified
 from .answering import answer
 from .config import SHARING, GatewayConfig
@@ -74,7 +75,7 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     )
     dialects = bound(config.dialect)
     app = Litestar(
-        [*_images(gateway, dialects), *_routes(gateway, dialects), _counted(gateway, metrics)],
+        [*_images(gateway, dialects), *_routes(gateway, dialects), *sdapi.routes(gateway), _counted(gateway, metrics)],
         exception_handlers=Failures(dialects, DIALECTS[config.dialect]).handlers(),
         request_max_body_size=config.max_body,
         openapi_config=None,

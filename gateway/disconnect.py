@@ -19,16 +19,22 @@ async def until_disconnect(receive: Callable[[], Awaitable[Any]], work: Coroutin
 
     `receive` is ASGI's, and the request's body has been read from it.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
+    return await until(_gone(receive), work, ClientGone)
+
+
+async def until(
+    end: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, Result], otherwise: Callable[[], Exception]
+) -> Result:
+    """Return what `work` returns, or cancel it and raise what `otherwise` gives if `end` is there first."""
+    task, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ClientGone
+            raise otherwise()
         return task.result()
     finally:
         await _end(task)
-        await _end(gone)
+        await _end(ending)
 
 
 async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from . import sdapi
 from .denials import BodyTooLarge
 from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
 from .generation import JSON
@@ -38,10 +39,11 @@ class Failures:
     def failed(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
         """Answer an error of ours."""
         request.state.visit.failed(error)
-        failure = self._dialect(request.scope["path"]).error(error)
+        path = request.scope["path"]
+        failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self._dialect(path).error(error)
         body = msgspec.json.encode(failure.body)
         return Response(
-            body, status_code=failure.status, media_type=JSON, headers=failure.headers | dict(error.headers)
+            body, status_code=failure.status, media_type=JSON, headers=dict(error.headers) | failure.headers
         )
 
     def refused(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:

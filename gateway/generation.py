@@ -140,7 +140,7 @@ async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Resu
 
 def _unmet(call: Call, error: ServiceError) -> list[str]:
     """Return the wishes that a request failed for; none where it failed for anything else, too."""
-    faults = {name for name, _ in error.violations}
+    faults = {name for name, _ in error.violations} or {error.facts.get("field", "")}
     wishes = [name for name in call.wishes if name in faults and getattr(call.request, name)]
     return wishes if faults == set(wishes) else []
 

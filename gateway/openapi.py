@@ -9,9 +9,11 @@ import msgspec
 
 from .dialects import DIALECTS, bound
 from .dialects.openai_models import ModelList, ModelObject
+from .sdapi import BASE, DESCRIBED
 
 if TYPE_CHECKING:
     from .dialects.dialect import Dialect
+    from .sdapi import Described
 
 JSON, FORM = "application/json", "multipart/form-data"
 _REFERENCE = "#/components/schemas/{name}"
@@ -23,7 +25,7 @@ def document(shared: str) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "tintype", "version": _version(), "description": "Self-hosted image generation."},
-        "paths": paths | _models(DIALECTS[shared]) | _files(),
+        "paths": paths | _models(DIALECTS[shared]) | _files() | _web_ui(),
         "components": {"schemas": _schemas(), "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"key": []}],
     }
@@ -85,12 +87,23 @@ def _files() -> dict[str, Any]:
     }
 
 
+def _web_ui() -> dict[str, Any]:
+    return {f"{BASE}/{one.path}": {one.method: _of_web_ui(one)} for one in DESCRIBED}
+
+
+def _of_web_ui(one: Described) -> dict[str, Any]:
+    answered = {"200": {"description": "Done", "content": _content(one.answers)}}
+    body = {"requestBody": {"required": True, "content": _content(one.asks)}} if one.asks else {}
+    return {"summary": one.summary, "tags": ["sdapi"], **body, "responses": answered}
+
+
 def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {JSON: {"schema": {"$ref": _REFERENCE.format(name=kind.__name__)}}}
 
 
 def _schemas() -> dict[str, Any]:
     kinds: list[type[msgspec.Struct]] = [ModelList, ModelObject]
+    kinds += [kind for one in DESCRIBED for kind in (one.asks, one.answers) if kind]
     for dialect in bound(next(iter(DIALECTS))).values():
         kinds += [dialect.request_type, dialect.response_type, dialect.error_type]
     return msgspec.json.schema_components(kinds, ref_template=_REFERENCE)[1]

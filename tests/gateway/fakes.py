@@ -129,7 +129,10 @@ class FakeService(pb_grpc.ImageServiceServicer):
         return pb.GetModelResponse(model=self._model(name))
 
     def _model(self, name: str) -> pb.Model:
-        model = pb.Model(name=name, defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))
+        defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5, sampler="ddim")
+        model = pb.Model(name=name, defaults=defaults, loras=["ink"])
+        model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
+        model.schedules[:] = ["karras", "normal"]
         if "/" in name:  # so that one has presets, and one has none
             model.qualities.extend(["hd", "low"])
             model.styles.extend(["noir", "vivid"])

@@ -1,0 +1,166 @@
+"""What is served at `/sdapi/v1`, always at the root of the host: clients put that path there themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from ..dialects.reading import read
+from ..generation import JSON, read_json
+from ..previews import enlarged
+from . import checkpoints, samplers, stubs
+from .checkpoints import Checkpoints
+from .drawing import draw
+from .errors import NoSuchCheckpoint
+from .extras import enlarge, look_up, upscalers
+from .types import Extra, ImageOnly, ImageToImage, Progress, TextToImage
+from .webui import WebUi
+
+if TYPE_CHECKING:
+    from litestar.handlers import HTTPRouteHandler
+
+    from ..generation import Gateway
+    from .jobs import Job
+
+AnyRequest = Request[Any, Any, Any]
+BASE = "/sdapi/v1"
+KINDS: dict[str, type[TextToImage | ImageToImage]] = {"txt2img": TextToImage, "img2img": ImageToImage}
+PREVIEW = "image/png"
+
+
+def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    """Return all that is served below `/sdapi/v1`."""
+    web = WebUi(gateway, Checkpoints(gateway.names))
+    drawing = [_drawing(web, name) for name in KINDS]
+    return [*drawing, *_running(web), *_options(web), *_lists(web), *_tools(web), *_nothing(web)]
+
+
+def _drawing(web: WebUi, name: str) -> HTTPRouteHandler:
+    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200)
+    async def drawing(request: AnyRequest) -> Response[Any]:
+        return await draw(web, KINDS[name], request)
+
+    return drawing
+
+
+def _running(web: WebUi) -> list[HTTPRouteHandler]:
+    @get(f"{BASE}/progress")
+    async def progress(request: AnyRequest) -> Response[bytes]:
+        job = web.jobs.current(web.owner(request))
+        if job is None:
+            return _json(Progress())
+        told = job.progress()
+        if request.query_params.get("skip_current_image", "").lower() not in ("true", "1"):
+            told.current_image = await _shown(job)
+        return _json(told)
+
+    @post(f"{BASE}/interrupt", status_code=200)
+    async def interrupt(request: AnyRequest) -> Response[bytes]:
+        _stop(web, request, everything=True)
+        return _json({})
+
+    @post(f"{BASE}/skip", status_code=200)
+    async def skip(request: AnyRequest) -> Response[bytes]:
+        _stop(web, request, everything=False)
+        return _json(None)
+
+    return [progress, interrupt, skip]
+
+
+def _options(web: WebUi) -> list[HTTPRouteHandler]:
+    @get(f"{BASE}/options")
+    async def options(request: AnyRequest) -> Response[bytes]:
+        return _json(checkpoints.options(await web.model(request)))
+
+    @post(f"{BASE}/options", status_code=200)
+    async def change(request: AnyRequest) -> Response[bytes]:
+        models = await web.models(request)
+        name = (await read_json(request)).get("sd_model_checkpoint")
+        if name:
+            found = web.checkpoints.find(str(name), models)
+            if found is None:
+                raise NoSuchCheckpoint(str(name))
+            web.checkpoints.choose(web.owner(request), found)
+        return _json(None)
+
+    return [options, change]
+
+
+def _lists(web: WebUi) -> list[HTTPRouteHandler]:
+    @get(f"{BASE}/sd-models")
+    async def models(request: AnyRequest) -> Response[bytes]:
+        return _json(checkpoints.listed(await web.models(request)))
+
+    @get(f"{BASE}/samplers")
+    async def sampling(request: AnyRequest) -> Response[bytes]:
+        return _json(samplers.listed(await web.model(request)))
+
+    @get(f"{BASE}/schedulers")
+    async def schedules(request: AnyRequest) -> Response[bytes]:
+        return _json(samplers.listed_schedules(await web.model(request)))
+
+    @get(f"{BASE}/loras")
+    async def loras(request: AnyRequest) -> Response[bytes]:
+        names = (await web.model(request)).loras
+        return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
+
+    return [models, sampling, schedules, loras]
+
+
+def _tools(web: WebUi) -> list[HTTPRouteHandler]:
+    @get(f"{BASE}/upscalers")
+    async def upscaling(request: AnyRequest) -> Response[bytes]:
+        web.owner(request)
+        return _json(upscalers())
+
+    @post(f"{BASE}/png-info", status_code=200)
+    async def png_info(request: AnyRequest) -> Response[bytes]:
+        web.owner(request)
+        asked = read(ImageOnly, await read_json(request), strict=False)
+        return _json(await asyncio.to_thread(look_up, await web.picture(request, asked.image, "image")))
+
+    @post(f"{BASE}/extra-single-image", status_code=200)
+    async def extra(request: AnyRequest) -> Response[bytes]:
+        web.owner(request)
+        asked = read(Extra, await read_json(request), strict=False)
+        return _json(await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image")))
+
+    return [upscaling, png_info, extra]
+
+
+def _nothing(web: WebUi) -> list[HTTPRouteHandler]:
+    got = [get(f"{BASE}/{name}", name=f"sdapi:{name}")(_always(web, body)) for name, body in stubs.GET.items()]
+    posted = [
+        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200)(_always(web, body))
+        for name, body in stubs.POST.items()
+    ]
+    return [*got, *posted]
+
+
+def _always(web: WebUi, body: Any) -> Any:
+    async def always(request: AnyRequest) -> Response[bytes]:
+        web.owner(request)
+        return _json(body)
+
+    return always
+
+
+def _stop(web: WebUi, request: AnyRequest, *, everything: bool) -> None:
+    job = web.jobs.current(web.owner(request))
+    if job:
+        job.stop(everything=everything)
+
+
+async def _shown(job: Job) -> bytes | None:
+    """Return the newest preview in the size of the picture, if there is one."""
+    if job.preview is None:
+        return None
+    shown = await asyncio.to_thread(enlarged, job.preview, job.size, PREVIEW)
+    return shown.data
+
+
+def _json(body: Any) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), media_type=JSON)

@@ -1,0 +1,102 @@
+"""Samplers and schedules under the names that the web UI's clients know, and what their names mean to a model.
+
+What a client names and the model has not is no error: it gets the model's own, and is told.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tintype.v1 import image_service_pb2 as pb
+
+# Our name: the web UI's label, and what else it takes. A sampler that is not here is listed under its own name.
+SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ddim": ("DDIM", ()),
+    "ddpm": ("DDPM", ()),
+    "deis": ("DEIS", ()),
+    "dpm2": ("DPM2", ("k_dpm_2",)),
+    "dpm2_ancestral": ("DPM2 a", ("k_dpm_2_a", "k_dpm_2_ancestral")),
+    "dpmpp_2m": ("DPM++ 2M", ("k_dpmpp_2m",)),
+    "dpmpp_2m_sde": ("DPM++ 2M SDE", ("k_dpmpp_2m_sde",)),
+    "dpmpp_2s_ancestral": ("DPM++ 2S a", ("k_dpmpp_2s_a",)),
+    "dpmpp_3m": ("DPM++ 3M", ("k_dpmpp_3m",)),
+    "dpmpp_3m_sde": ("DPM++ 3M SDE", ("k_dpmpp_3m_sde",)),
+    "dpmpp_sde": ("DPM++ SDE", ("k_dpmpp_sde",)),
+    "euler": ("Euler", ("k_euler",)),
+    "euler_ancestral": ("Euler a", ("k_euler_a", "k_euler_ancestral")),
+    "heun": ("Heun", ("k_heun",)),
+    "lcm": ("LCM", ("k_lcm",)),
+    "lms": ("LMS", ("k_lms",)),
+    "plms": ("PLMS", ()),
+    "unipc": ("UniPC", ()),
+}
+AUTOMATIC = "automatic"  # the schedule that leaves the choice to the sampler
+# Our schedules under other names of the web UI's.
+SCHEDULES = {"normal": ("simple", "uniform")}
+
+
+class Choice(NamedTuple):
+    """Our names, empty for the model's own, and what was asked for in vain, by the client's key."""
+
+    sampler: str = ""
+    schedule: str = ""
+    ignored: Mapping[str, str] = {}
+
+
+def choose(model: pb.Model, sampler: str, schedule: str) -> Choice:
+    """Return what a client's names mean to a model; `DPM++ 2M Karras` names both. Empty is not said."""
+    known = {word: name for name in model.samplers for word in _words(name, *_known_as(name))}
+    wanted = _schedule(model, schedule)
+    in_vain = {"scheduler": schedule} if wanted is None else {}
+    name = known.get(_plain(sampler))
+    if name is not None or not sampler:
+        return Choice(name or "", wanted or "", in_vain)
+    for own in model.schedules:
+        head = known.get(_plain(sampler).removesuffix(_plain(own)))
+        if head is not None:
+            return Choice(head, wanted or own, in_vain)
+    return Choice("", "", {"sampler_name": sampler} | ({"scheduler": schedule} if wanted else in_vain))
+
+
+def label(sampler: str) -> str:
+    """Return the web UI's name for one of our samplers."""
+    return _known_as(sampler)[0]
+
+
+def listed(model: pb.Model) -> list[dict[str, Any]]:
+    """Return the samplers of a model as `GET /samplers` lists them."""
+    known = ((name, *_known_as(name)) for name in model.samplers)
+    return [{"name": label, "aliases": [name, *aliases], "options": {}} for name, label, aliases in known]
+
+
+def listed_schedules(model: pb.Model) -> list[dict[str, Any]]:
+    """Return the schedules of a model as `GET /schedulers` lists them, the sampler's own first."""
+    rest = {"default_rho": None, "need_inner_model": None}
+    named = [(AUTOMATIC, ()), *((name, SCHEDULES.get(name, ())) for name in model.schedules)]
+    return [
+        {"name": name, "label": name.replace("_", " ").title(), "aliases": list(aliases) or None} | rest
+        for name, aliases in named
+    ]
+
+
+def _known_as(sampler: str) -> tuple[str, tuple[str, ...]]:
+    return SAMPLERS.get(sampler, (sampler, ()))
+
+
+def _schedule(model: pb.Model, asked: str) -> str | None:
+    """Return our name for a schedule, empty for the sampler's own, None where the model has no such."""
+    known = {word: name for name in model.schedules for word in _words(name, "", SCHEDULES.get(name, ()))}
+    return "" if _plain(asked) in ("", AUTOMATIC) else known.get(_plain(asked))
+
+
+def _words(name: str, label: str, aliases: Iterable[str]) -> set[str]:
+    return {_plain(word) for word in (name, label, *aliases) if word}
+
+
+def _plain(name: str) -> str:
+    """Return a name without case, spaces and marks; `DPM++` is `dpmpp`, as in our names."""
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "p"))

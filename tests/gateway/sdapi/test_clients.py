@@ -1,0 +1,141 @@
+"""Clients of the web UI, each with the calls it makes, before the running gateway."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .bodies import BASE, BODIES, DIFY, KOBOLD, OPEN_WEBUI, SILLY_TAVERN, base64_of, drawn, opened, png
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ..fakes import FakeService
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+async def fake(fake: FakeService) -> FakeService:
+    """A service whose pictures are real ones."""
+    fake.behave = drawn
+    return fake
+
+
+async def post(gateway: httpx.AsyncClient, path: str, body: Any, **more: Any) -> Any:
+    answer = await gateway.post(f"{BASE}/{path}", json=body, **more)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+async def get(gateway: httpx.AsyncClient, path: str, **more: Any) -> Any:
+    answer = await gateway.get(f"{BASE}/{path}", **more)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("client", BODIES)
+async def test_bodies(gateway: httpx.AsyncClient, fake: FakeService, client: str) -> None:
+    """Each client's own body makes its pictures, and no more: PNG files, and for each a seed and a text in `info`."""
+    body = BODIES[client]
+    answer = await post(gateway, "txt2img", body)
+    assert set(answer) == {"images", "parameters", "info"}
+    info = json.loads(answer["info"])
+    count = body.get("batch_size", 1)
+    assert len(answer["images"]) == len(info["all_seeds"]) == len(info["infotexts"]) == count
+    for image, text in zip(map(opened, answer["images"]), info["infotexts"], strict=True):
+        assert (image.format, image.size) == ("PNG", (body["width"], body["height"]))
+        assert image.info["parameters"] == text
+    assert (info["width"], info["height"]) == (body["width"], body["height"])
+    assert (
+        info["seed"] == info["all_seeds"][0] == (body["seed"] if body.get("seed", -1) >= 0 else fake.requests[0].seed)
+    )
+    assert fake.requests[0].steps == body["steps"]
+
+
+async def test_open_webui(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Its header is passed over; it lists models, sends all options back with another model, and gets that one."""
+    headers = {"authorization": "Basic"}
+    before = await get(gateway, "options", headers=headers)
+    models = await get(gateway, "sd-models", headers=headers)
+    assert before["sd_model_checkpoint"] in [model["title"] for model in models]
+    assert [model["model_name"] for model in models] == ["tiny", "org/large"]
+    answer = await gateway.post(f"{BASE}/options", json=before | {"sd_model_checkpoint": "org/large"}, headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"null")
+    assert (await get(gateway, "options"))["sd_model_checkpoint"] == "org/large"
+    await post(gateway, "txt2img", OPEN_WEBUI, headers=headers)
+    assert [request.model for request in fake.requests] == ["org/large"]
+    await post(gateway, "options", before)
+
+
+async def test_silly_tavern(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Its lists have names; after a change of the model it sees the server idle; its picture is as it asked."""
+    headers = {"authorization": "Basic dW5kZWZpbmVk"}
+    assert "forge_preset" not in await get(gateway, "options", headers=headers)
+    assert "Euler a" in [one["name"] for one in await get(gateway, "samplers")]
+    assert [one["name"] for one in await get(gateway, "schedulers")] == ["automatic", "karras", "normal"]
+    assert (await get(gateway, "upscalers"))[0]["name"] == "None"
+    assert await get(gateway, "latent-upscale-modes") == []
+    assert await get(gateway, "sd-vae") == []
+    await post(gateway, "options", {"sd_model_checkpoint": "tiny"})
+    idle = await get(gateway, "progress")
+    assert (idle["progress"], idle["state"]["job_count"]) == (0, 0)
+    await post(gateway, "txt2img", SILLY_TAVERN, headers=headers)
+    asked = fake.requests[0]
+    assert (asked.sampler, asked.schedule, asked.seed) == ("euler_ancestral", "karras", 7)
+
+
+async def test_stable_diffusion_cpp(gateway: httpx.AsyncClient) -> None:
+    """Its ping is OPTIONS without an origin."""
+    assert (await gateway.options("/v1/images/generations")).status_code < 300
+
+
+async def test_dify(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """JSON without a content type is read; an unknown sampler is no error, and the text says that it was not used."""
+    assert (await gateway.post(f"{BASE}/options", content=b'{"sd_model_checkpoint": "tiny"}')).status_code == 200
+    answer = await gateway.post(f"{BASE}/txt2img", content=json.dumps(DIFY).encode())
+    assert answer.status_code == 200
+    assert answer.headers["x-tintype-ignored"] == "sampler_name"
+    assert json.loads(answer.json()["info"])["infotexts"][0].endswith("Ignored: sampler_name DPM++ SDE Karras")
+    asked = fake.requests[0]
+    assert (asked.sampler, asked.schedule, asked.HasField("eta")) == ("", "", False)
+    body = {"init_images": [base64_of(png())], "denoising_strength": 0.9, "prompt": "x", "sampler_name": "Euler a"}
+    await post(gateway, "img2img", body | {"script_args": ["outpainting mk2"]})
+    assert fake.requests[1].strength == pytest.approx(0.9)
+
+
+async def test_kobold(gateway: httpx.AsyncClient) -> None:
+    """A page of another origin may ask and post JSON, and finds what it looks for."""
+    page = {"origin": "https://lite.koboldai.net"}
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    preflight = await gateway.options(f"{BASE}/txt2img", headers=page | asks)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-headers"] == "content-type"
+    models = await gateway.get(f"{BASE}/sd-models", headers=page)
+    assert models.headers["access-control-allow-origin"] == "*"
+    assert models.json()[0]["filename"]
+    assert (await get(gateway, "options"))["samples_format"] == "png"
+    assert (await gateway.post(f"{BASE}/txt2img", json=KOBOLD, headers=page)).headers["access-control-allow-origin"]
+
+
+async def test_photoshop(gateway: httpx.AsyncClient) -> None:
+    """Answers to what it posts with an empty body are JSON, and it reads its picture's text back."""
+    headers = {"content-type": "application/json"}
+    assert (await gateway.post(f"{BASE}/interrupt", headers=headers)).json() == {}
+    made = await post(gateway, "txt2img", BODIES["photoshop"])
+    told = await post(gateway, "png-info", {"image": f"data:image/png;base64,{made['images'][0]}"})
+    assert told["info"] == json.loads(made["info"])["infotexts"][0]
+    assert set(told) == {"info", "items", "parameters"}
+    assert told["parameters"]["Sampler"] == "Euler a"
+
+
+async def test_gimp(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """URLs may end in a question mark or a slash; a batch above the service's limit is made in two calls."""
+    answer = await gateway.post(f"{BASE}/txt2img?", json=BODIES["gimp"])
+    seeds = json.loads(answer.json()["info"])["all_seeds"]
+    assert [request.count for request in fake.requests] == [10, 2]
+    assert seeds == list(range(seeds[0], seeds[0] + 12))
+    assert (await gateway.get(f"{BASE}//sd-models/")).status_code == 200

@@ -1,0 +1,300 @@
+"""Requests for pictures: what the service is asked, what is answered, and how errors are told."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from PIL import Image
+
+from tintype.gateway.keys import create
+
+from ..fakes import FakeService, Refusal, Service, running_gateway
+from ..test_app import config
+from .bodies import BASE, base64_of, drawn, opened, png, png_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import httpx
+
+    from tintype.v1 import image_service_pb2 as pb
+
+pytestmark = pytest.mark.anyio
+
+TEXT, IMAGE = f"{BASE}/txt2img", f"{BASE}/img2img"
+
+
+@pytest.fixture(autouse=True)
+async def fake(fake: FakeService) -> FakeService:
+    """A service whose pictures are real ones."""
+    fake.behave = drawn
+    return fake
+
+
+def info(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    assert isinstance(answer.json()["info"], str)
+    read: dict[str, Any] = json.loads(answer.json()["info"])
+    return read
+
+
+class TestText:
+    async def test_answer(self, gateway: httpx.AsyncClient) -> None:
+        """The answer repeats the request, and `info` has all the keys of the web UI's."""
+        body = {"prompt": "a lake", "negative_prompt": "blurry", "seed": 5, "batch_size": 2, "n_iter": 2, "odd": 1}
+        answer = await gateway.post(TEXT, json=body)
+        assert answer.json()["parameters"].items() >= {k: v for k, v in body.items() if k != "odd"}.items()
+        told = info(answer)
+        assert told["all_seeds"] == [5, 6, 7, 8]
+        assert told["all_prompts"] == ["a lake"] * 4
+        assert told["all_negative_prompts"] == ["blurry"] * 4
+        assert (told["steps"], told["cfg_scale"], told["sampler_name"], told["sd_model_name"]) == (
+            20,
+            7.5,
+            "DDIM",
+            "tiny",
+        )
+        usual = {"subseed", "all_subseeds", "subseed_strength", "index_of_first_image", "job_timestamp", "clip_skip"}
+        usual |= {"styles", "batch_size", "version", "extra_generation_params", "restore_faces", "sd_vae_name"}
+        assert usual <= set(told)
+
+    async def test_defaults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """What is left out, null or zero is the model's own; the seed is drawn."""
+        zeros = dict.fromkeys(["eta", "width", "height", "steps", "hr_scale", "s_churn"], 0)
+        nulls = dict.fromkeys(
+            ["sampler_name", "scheduler", "cfg_scale", "override_settings", "styles", "negative_prompt"]
+        )
+        told = info(await gateway.post(TEXT, json={"prompt": "x", "seed": -1} | zeros | nulls))
+        asked = fake.requests[0]
+        assert (asked.width, asked.height, asked.sampler, asked.schedule) == (0, 0, "", "")
+        assert not any(asked.HasField(name) for name in ("steps", "guidance_scale", "eta", "strength"))
+        assert told["seed"] == asked.seed
+        assert (told["width"], told["height"]) == (96, 64)
+
+    async def test_ignored(self, gateway: httpx.AsyncClient) -> None:
+        """What had no effect is named in a header, in `info`, and in the picture's own text."""
+        body = {"prompt": "x <lora:ink:0.5> <lora:none:1>", "restore_faces": True, "styles": ["a"], "clip_skip": 2}
+        body |= {
+            "override_settings": {"sd_vae": "v", "sd_model_checkpoint": "nope"},
+            "odd": 1,
+            "refiner_checkpoint": "None",
+        }
+        answer = await gateway.post(TEXT, json=body)
+        assert set(answer.headers["x-tintype-ignored"].split(", ")) == {
+            "odd",
+            "prompt",
+            "restore_faces",
+            "styles",
+            "clip_skip",
+            "override_settings.sd_vae",
+            "override_settings.sd_model_checkpoint",
+        }
+        said = info(answer)["extra_generation_params"]["Ignored"]
+        assert "prompt lora:none" in said
+        assert "override_settings.sd_model_checkpoint nope" in said
+        text = opened(answer.json()["images"][0]).info["parameters"]
+        assert text == info(answer)["infotexts"][0]
+        assert said in text
+
+    async def test_loras(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Adapters in the prompt reach the service as such; the prompt that is encoded has none of it."""
+        await gateway.post(TEXT, json={"prompt": "a lake <lora:INK:0.5> at dusk <lora:ink>"})
+        assert [(lora.name, lora.weight) for lora in fake.requests[0].loras] == [("ink", 0.5), ("ink", 1.0)]
+        assert fake.requests[0].prompt == "a lake  at dusk"
+
+    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """What the model turns out not to have is asked without, and told."""
+
+        async def plain(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[Any]:
+            unserved = Refusal(grpc.StatusCode.UNIMPLEMENTED, "x", "UNSUPPORTED", {"field": "prompt_weighting"})
+            unfit = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("schedule", "no")])
+            refusal = unserved if request.prompt_weighting else unfit if request.schedule else drawn
+            async for event in refusal(request, context):
+                yield event
+
+        fake.behave = plain
+        answer = await gateway.post(
+            TEXT, json={"prompt": "a (lake:1.2)", "sampler_name": "DDIM", "scheduler": "Karras"}
+        )
+        assert info(answer)["extra_generation_params"] == {"Ignored": "prompt_weighting; scheduler"}
+        assert answer.headers["x-tintype-ignored"] == "prompt_weighting, scheduler"
+
+    async def test_eta(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """`eta` is DDIM's; 1 is what other samplers do anyway, and anything else is told."""
+        for body in ({"eta": 0.5}, {"eta": 1, "sampler_name": "Euler a"}, {"eta": 0.5, "sampler_name": "Euler a"}):
+            answer = await gateway.post(TEXT, json={"prompt": "x"} | body)
+            assert ("x-tintype-ignored" in answer.headers) is (body == {"eta": 0.5, "sampler_name": "Euler a"})
+        assert [request.HasField("eta") for request in fake.requests] == [True, False, False]
+
+    async def test_send_images(self, gateway: httpx.AsyncClient) -> None:
+        """Whoever wants no pictures still learns their seeds."""
+        answer = await gateway.post(TEXT, json={"prompt": "x", "send_images": False})
+        assert answer.json()["images"] == []
+        assert len(info(answer)["all_seeds"]) == 1
+
+    async def test_format(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Pictures are PNG unless this request's settings say otherwise."""
+        for given, wanted in (
+            (None, "image/png"),
+            ("jpg", "image/jpeg"),
+            ("webp", "image/webp"),
+            ("avif", "image/png"),
+        ):
+            await gateway.post(
+                TEXT, json={"prompt": "x", "override_settings": {"samples_format": given} if given else {}}
+            )
+            assert fake.requests[-1].output.mime_type == wanted
+
+    async def test_second_pass(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """`enable_hr` makes each picture again from the first one, with its seed, in the size that it asks for."""
+        body = {"prompt": "x", "enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9, "denoising_strength": 0.5}
+        answer = await gateway.post(TEXT, json=body | {"batch_size": 2, "seed": 3, "hr_upscaler": "Latent"})
+        first, *second = fake.requests
+        assert (first.count, first.image) == (2, b"")
+        assert [(one.seed, one.count, one.width, one.height, one.steps) for one in second] == [
+            (3, 1, 144, 96, 9),
+            (4, 1, 144, 96, 9),
+        ]
+        assert all(opened(one.image).size == (96, 64) for one in second)
+        assert second[0].strength == pytest.approx(0.5)
+        assert [opened(image).size for image in answer.json()["images"]] == [(144, 96)] * 2
+        told = info(answer)
+        assert told["extra_generation_params"]["Hires resize"] == "144x96"
+        assert told["extra_generation_params"]["Ignored"] == "hr_upscaler Latent"
+        assert told["all_seeds"] == [3, 4]
+
+    @pytest.mark.parametrize(("x", "y", "size"), [(192, 0, (192, 128)), (0, 128, (192, 128)), (100, 90, (100, 90))])
+    async def test_second_size(
+        self, gateway: httpx.AsyncClient, fake: FakeService, x: int, y: int, size: tuple[int, int]
+    ) -> None:
+        """The size can be given by one side, whose other follows, or by both."""
+        await gateway.post(TEXT, json={"prompt": "x", "enable_hr": True, "hr_resize_x": x, "hr_resize_y": y})
+        assert (fake.requests[1].width, fake.requests[1].height) == size
+
+
+class TestImage:
+    async def test_whole(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The picture is sent in the size asked for, and the answer does not repeat it unless that is asked for."""
+        body = {"prompt": "x", "init_images": [base64_of(png(64, 48))], "width": 96, "height": 96}
+        answer = await gateway.post(IMAGE, json=body)
+        asked = fake.requests[0]
+        assert opened(asked.image).size == (asked.width, asked.height) == (96, 96)
+        assert (asked.mask, asked.strength) == (b"", 0.75)
+        assert answer.json()["parameters"]["init_images"] is None
+        assert info(answer)["denoising_strength"] == 0.75
+        again = await gateway.post(IMAGE, json=body | {"include_init_images": True, "denoising_strength": 0})
+        assert again.json()["parameters"]["init_images"] == body["init_images"]
+        assert fake.requests[1].strength == 0
+
+    async def test_own_size(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Without a size the picture's own is made."""
+        await gateway.post(
+            IMAGE, json={"prompt": "x", "init_images": ["data:image/png;base64," + base64_of(png(64, 48))]}
+        )
+        assert (fake.requests[0].width, fake.requests[0].height) == (64, 48)
+
+    async def test_mask(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """White is repainted, wherever the service is asked for it."""
+        mask = Image.new("L", (64, 48))
+        mask.paste(255, (0, 0, 32, 48))
+        body = {"prompt": "x", "init_images": [base64_of(png())], "mask": base64_of(png_of(mask)), "mask_blur": 0}
+        await gateway.post(IMAGE, json=body | {"inpaint_full_res": False})
+        await gateway.post(IMAGE, json=body | {"inpaint_full_res": False, "inpainting_mask_invert": 1})
+        masks = [opened(request.mask) for request in fake.requests]
+        assert [(mask.getpixel((8, 8)), mask.getpixel((56, 8))) for mask in masks] == [(255, 0), (0, 255)]
+
+    async def test_only_masked(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The masked part is made at full size, and comes back inside the whole picture, whose rest is untouched."""
+        mask = Image.new("L", (64, 48))
+        mask.paste(255, (8, 8, 24, 24))
+        body = {"prompt": "x", "init_images": [base64_of(png(64, 48, "red"))], "mask": base64_of(png_of(mask))}
+        answer = await gateway.post(IMAGE, json=body | {"mask_blur": 0, "width": 128, "height": 128})
+        assert (fake.requests[0].width, fake.requests[0].height) == (128, 128)
+        assert opened(fake.requests[0].mask).getextrema() == (255, 255)
+        image = opened(answer.json()["images"][0])
+        assert image.size == (64, 48)
+        assert image.getpixel((16, 16)) == (0, 0, 128)
+        assert {image.getpixel(at) for at in ((7, 7), (24, 24), (63, 47))} == {(255, 0, 0)}
+        assert image.info["parameters"] == info(answer)["infotexts"][0]
+        assert (info(answer)["width"], info(answer)["height"]) == (64, 48)
+
+    @pytest.mark.parametrize("images", [None, []])
+    async def test_missing(self, gateway: httpx.AsyncClient, images: list[str] | None) -> None:
+        """Nothing to start from is the web UI's 404."""
+        answer = await gateway.post(IMAGE, json={"prompt": "x", "init_images": images})
+        assert answer.status_code == 404
+        assert answer.json()["detail"] == "Init image not found"
+
+    async def test_no_picture(self, gateway: httpx.AsyncClient) -> None:
+        """What is no picture is the web UI's 500, and says what was wrong."""
+        answer = await gateway.post(IMAGE, json={"prompt": "x", "init_images": ["bm8="]})
+        assert answer.status_code == 500
+        body = answer.json()
+        assert set(body) == {"error", "detail", "body", "errors"}
+        assert body["detail"] == "Invalid encoded image"
+        assert body["errors"] == "Invalid 'init_images': must be a PNG, JPEG or WebP file."
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("body", "field", "says"),
+        [
+            ({"prompt": "x", "width": 5000}, "width", "must be an integer from 0 to 4096, not 5000"),
+            ({"prompt": "x", "steps": "many"}, "steps", "must be an integer, not 'many'"),
+            ({"prompt": "x", "batch_size": 50, "n_iter": 50}, "n_iter", "must be at most 100, not 2500"),
+            ({"prompt": " "}, "prompt", "empty string"),
+        ],
+    )
+    async def test_fields(self, gateway: httpx.AsyncClient, body: dict[str, Any], field: str, says: str) -> None:
+        """A wrong field is FastAPI's 422, with its place and what would be right."""
+        answer = await gateway.post(TEXT, json=body)
+        assert answer.status_code == 422
+        (detail,) = answer.json()["detail"]
+        assert detail["loc"] == ["body", field]
+        assert says in detail["msg"]
+        assert detail["type"]
+
+    async def test_no_json(self, gateway: httpx.AsyncClient) -> None:
+        """A body that is no JSON is FastAPI's 422 as well."""
+        answer = await gateway.post(TEXT, content=b"{", headers={"content-type": "application/json"})
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["loc"] == ["body"]
+
+    async def test_service(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """What the service finds wrong is told by the client's own key; what else goes wrong, with its status."""
+        fake.behave = Refusal(
+            grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("guidance_scale", "must be 0 to 50")]
+        )
+        answer = await gateway.post(TEXT, json={"prompt": "x", "cfg_scale": 99})
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "cfg_scale"])
+        fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL", delay=3)
+        answer = await gateway.post(TEXT, json={"prompt": "x"})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+        assert answer.json() == {"error": "ServiceError", "detail": "full", "body": "", "errors": "full"}
+
+    @pytest.mark.parametrize("body", [{"script_name": "x/y plot"}, {"alwayson_scripts": {"ControlNet": {"args": []}}}])
+    async def test_scripts(self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]) -> None:
+        """A script that is not here is an error: the picture without it would be another one."""
+        answer = await gateway.post(TEXT, json={"prompt": "x"} | body)
+        assert answer.status_code == 422
+        assert "not found" in answer.json()["detail"]
+        assert not fake.requests
+
+    async def test_keys(self, service: Service, tmp_path: Path) -> None:
+        """Where keys are needed, each path wants one, asks for it as Basic, and takes it as a password; limits hold."""
+        key = create(tmp_path / "keys", "me")
+        async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys", rate_limit=1)) as client:
+            for method, path in (("GET", "options"), ("POST", "txt2img"), ("POST", "interrupt"), ("GET", "loras")):
+                answer = await client.request(method, f"{BASE}/{path}", json={"prompt": "x"})
+                assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Basic")
+                assert answer.json()["detail"] == "Incorrect username or password"
+            assert (await client.get(f"{BASE}/options", auth=("any", "wrong"))).status_code == 401
+            assert (await client.get(f"{BASE}/options", auth=("any", key))).status_code == 200
+            made = [await client.post(TEXT, json={"prompt": "x"}, auth=("any", key)) for _ in range(2)]
+        assert [answer.status_code for answer in made] == [200, 429]
+        assert made[0].headers["x-ratelimit-limit-requests"] == "1"
+        assert set(made[1].json()) == {"error", "detail", "body", "errors"}

@@ -1,0 +1,178 @@
+"""The picture to start from, and its mask, as the web UI understands them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tintype.gateway.errors import BadPicture
+from tintype.gateway.sdapi.initial import filled, prepared, resized
+from tintype.gateway.sdapi.types import ImageToImage
+
+from .bodies import opened, png, png_of
+
+Box = tuple[int, int, int, int]
+
+
+def asked(**fields: Any) -> ImageToImage:
+    return ImageToImage(**{"mask_blur": 0, "inpaint_full_res": False} | fields)
+
+
+def masked(size: tuple[int, int], box: Box) -> bytes:
+    mask = Image.new("L", size)
+    mask.paste(255, box)
+    return png_of(mask)
+
+
+def halves(width: int = 40, height: int = 20) -> Image.Image:
+    """Red on the left, blue on the right."""
+    image = Image.new("RGB", (width, height), "red")
+    image.paste("blue", (width // 2, 0, width, height))
+    return image
+
+
+class TestSize:
+    def test_stretched(self) -> None:
+        """Mode 0 keeps all of the picture, and not its shape."""
+        image = resized(halves(), (20, 20), 0)
+        assert (image.size, image.getpixel((1, 10)), image.getpixel((18, 10))) == ((20, 20), (255, 0, 0), (0, 0, 255))
+
+    def test_cut(self) -> None:
+        """Mode 1 keeps the shape, and cuts what is too much on both sides."""
+        striped = halves(40, 20)
+        striped.paste("lime", (0, 0, 8, 20))
+        striped.paste("lime", (32, 0, 40, 20))
+        image = resized(striped, (20, 20), 1)
+        assert image.size == (20, 20)
+        assert {image.getpixel((x, 10)) for x in (3, 16)} == {(255, 0, 0), (0, 0, 255)}
+
+    @pytest.mark.parametrize("size", [(40, 60), (120, 20), (41, 61)])
+    def test_continued(self, size: tuple[int, int]) -> None:
+        """Mode 2 keeps the shape and all of the picture; beyond its edges their colours go on."""
+        image = resized(halves(), size, 2)
+        assert image.size == size
+        for y in (0, size[1] // 2, size[1] - 1):
+            assert image.getpixel((0, y)) == (255, 0, 0)
+            assert image.getpixel((size[0] - 1, y)) == (0, 0, 255)
+
+    def test_default(self) -> None:
+        """A side that is not asked for is the picture's own."""
+        initial = prepared(asked(width=32), png(64, 48), b"")
+        assert initial.size == opened(initial.image).size == (32, 48)
+
+
+class TestMask:
+    def test_brightness(self) -> None:
+        """Without a real alpha channel brightness counts: white is repainted."""
+        mask = Image.new("RGBA", (20, 20), "black")
+        mask.paste((255, 255, 255, 255), (0, 0, 10, 20))
+        sent = opened(prepared(asked(), png(20, 20), png_of(mask)).mask)
+        assert (sent.mode, sent.getpixel((5, 5)), sent.getpixel((15, 5))) == ("L", 255, 0)
+
+    def test_alpha(self) -> None:
+        """With one, opaque is repainted, whatever the colour."""
+        mask = Image.new("RGBA", (20, 20), (255, 255, 255, 0))
+        mask.paste((0, 0, 0, 255), (0, 0, 10, 20))
+        sent = opened(prepared(asked(), png(20, 20), png_of(mask)).mask)
+        assert (sent.getpixel((5, 5)), sent.getpixel((15, 5))) == (255, 0)
+
+    def test_blur(self) -> None:
+        """The edge is blurred, by 4 pixels where nothing is said, and by direction where that is said."""
+        mask = masked((60, 60), (0, 0, 30, 30))
+        usual = opened(prepared(asked(mask_blur=None), png(60, 60), mask).mask)
+        assert 0 < usual.getpixel((28, 10)) < 255  # type: ignore[operator]
+        across = opened(prepared(asked(mask_blur_x=4, mask_blur_y=0), png(60, 60), mask).mask)
+        assert 0 < across.getpixel((28, 10)) < 255  # type: ignore[operator]
+        assert (across.getpixel((10, 29)), across.getpixel((10, 31))) == (255, 0)
+
+    def test_other_size(self) -> None:
+        """A mask of another size is brought to the picture's."""
+        initial = prepared(asked(), png(64, 48), masked((32, 24), (0, 0, 16, 24)))
+        assert opened(initial.mask).size == (64, 48)
+        assert opened(initial.mask).getpixel((10, 10)) == 255
+
+
+class TestFill:
+    def test_colours_from_around(self) -> None:
+        """What is masked gets the colours next to it; what is not stays to the bit."""
+        image = halves(64, 32)
+        image.paste("lime", (28, 8, 36, 24))
+        mask = opened(masked((64, 32), (24, 4, 40, 28)))
+        done = filled(image, mask)
+        assert not any(green > 40 for _, green, _ in done.get_flattened_data())
+        left, right = done.getpixel((26, 16)), done.getpixel((38, 16))
+        assert left[0] > left[2]  # type: ignore[index]
+        assert right[2] > right[0]  # type: ignore[index]
+        outside = Image.composite(Image.new("RGB", (64, 32)), image, mask)
+        assert Image.composite(Image.new("RGB", (64, 32)), done, mask).tobytes() == outside.tobytes()
+
+    @pytest.mark.parametrize(("fill", "kept"), [(0, False), (1, True), (2, True), (3, True)])
+    def test_choice(self, fill: int, *, kept: bool) -> None:
+        """Only 0 fills; the others start from the picture."""
+        image = halves()
+        image.paste("lime", (10, 5, 20, 15))
+        sent = prepared(asked(inpainting_fill=fill), png_of(image), masked((40, 20), (10, 5, 20, 15))).image
+        assert (opened(sent).tobytes() == image.tobytes()) is kept
+
+    def test_everything_masked(self) -> None:
+        """Where nothing is known, there is still a picture."""
+        assert filled(halves(), Image.new("L", (40, 20), 255)).size == (40, 20)
+
+
+class TestOnlyMasked:
+    @pytest.mark.parametrize(
+        ("box", "padding", "size", "part"),
+        [
+            ((40, 40, 60, 60), 0, (64, 64), (40, 40, 60, 60)),
+            ((40, 40, 60, 60), 10, (64, 64), (30, 30, 70, 70)),
+            ((40, 40, 60, 50), 0, (64, 64), (40, 35, 60, 55)),
+            ((40, 40, 60, 60), 0, (128, 64), (30, 40, 70, 60)),
+            ((0, 0, 20, 10), 5, (64, 64), (0, 0, 30, 30)),
+            ((80, 90, 100, 100), 0, (64, 64), (80, 80, 100, 100)),
+            ((0, 0, 100, 100), 32, (64, 64), (0, 0, 100, 100)),
+            ((0, 45, 100, 55), 0, (32, 64), (0, 0, 100, 100)),
+        ],
+    )
+    def test_part(self, box: Box, padding: int, size: tuple[int, int], part: Box) -> None:
+        """The part has the mask, the padding and the asked shape, as far as the picture goes."""
+        request = asked(inpaint_full_res=True, inpaint_full_res_padding=padding, width=size[0], height=size[1])
+        initial = prepared(request, png(100, 100), masked((100, 100), box))
+        assert initial.patch is not None
+        assert initial.patch.box == part
+        assert opened(initial.image).size == opened(initial.mask).size == initial.size == size
+
+    def test_nothing_masked(self) -> None:
+        """An empty mask is no part: the picture is treated as a whole."""
+        assert prepared(asked(inpaint_full_res=True), png(), masked((64, 48), (0, 0, 0, 0))).patch is None
+
+    @pytest.mark.parametrize(("kind", "exact"), [("PNG", True), ("JPEG", False), ("WEBP", False)])
+    def test_put_back(self, kind: str, *, exact: bool) -> None:
+        """The result is in its place, in a file of the same type."""
+        request = asked(inpaint_full_res=True, width=64, height=64)
+        initial = prepared(request, png(100, 100, "red"), masked((100, 100), (40, 40, 60, 60)))
+        assert initial.patch is not None
+        file = BytesIO()
+        Image.new("RGB", (64, 64), "blue").save(file, kind)
+        whole = opened(initial.patch.into(file.getvalue()))
+        assert (whole.format, whole.size) == (kind, (100, 100))
+        middle, corner = whole.getpixel((50, 50)), whole.getpixel((5, 5))
+        assert middle[2] > 200
+        assert middle[0] < 50
+        assert corner[0] > 200
+        assert corner[2] < 50
+        assert not exact or (middle, corner) == ((0, 0, 255), (255, 0, 0))
+
+
+def test_transparent() -> None:
+    """What is transparent in the picture is white."""
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    assert opened(prepared(asked(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
+
+
+def test_damaged() -> None:
+    """A file that breaks off is told by the client's key."""
+    with pytest.raises(BadPicture, match="'mask': is damaged"):
+        prepared(asked(), png(), png()[:60])

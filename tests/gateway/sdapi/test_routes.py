@@ -1,0 +1,220 @@
+"""What is served below `/sdapi/v1`, in the shapes that clients read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from tintype.gateway.app import create_app
+from tintype.gateway.config import GatewayConfig
+
+from .bodies import BASE, base64_of, opened, png, png_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+    from ..fakes import FakeService
+
+pytestmark = pytest.mark.anyio
+
+
+async def get(gateway: httpx.AsyncClient, path: str) -> Any:
+    answer = await gateway.get(f"{BASE}/{path}")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    return answer.json()
+
+
+async def test_models(gateway: httpx.AsyncClient) -> None:
+    """A model has one name for everything that clients may send back, and null where the web UI may have null."""
+    assert (await get(gateway, "sd-models"))[1] == {
+        "title": "org/large",
+        "model_name": "org/large",
+        "hash": None,
+        "sha256": None,
+        "filename": "org/large",
+        "config": None,
+    }
+
+
+async def test_samplers(gateway: httpx.AsyncClient) -> None:
+    """Samplers and schedules are the model's own, under the names of the web UI."""
+    found = await get(gateway, "samplers")
+    assert found[-1] == {
+        "name": "Euler a",
+        "aliases": ["euler_ancestral", "k_euler_a", "k_euler_ancestral"],
+        "options": {},
+    }
+    assert [one["name"] for one in found] == ["DDIM", "DPM++ 2M", "Euler", "Euler a"]
+    automatic, karras, _ = await get(gateway, "schedulers")
+    assert automatic["label"] == "Automatic"
+    assert set(automatic) == {"name", "label", "aliases", "default_rho", "need_inner_model"}
+    assert (karras["name"], karras["label"]) == ("karras", "Karras")
+
+
+async def test_upscalers(gateway: httpx.AsyncClient) -> None:
+    """`None` comes first."""
+    found = await get(gateway, "upscalers")
+    assert [one["name"] for one in found] == ["None", "Lanczos", "Nearest"]
+    assert all(set(one) == {"name", "model_name", "model_path", "model_url", "scale"} for one in found)
+
+
+async def test_loras(gateway: httpx.AsyncClient) -> None:
+    """The model's adapters are listed by the names that prompts use."""
+    assert await get(gateway, "loras") == [{"name": "ink", "alias": "ink", "path": "ink", "metadata": {}}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("embeddings", {"loaded": {}, "skipped": {}}),
+        ("extensions", []),
+        ("face-restorers", []),
+        ("hypernetworks", []),
+        ("latent-upscale-modes", []),
+        ("prompt-styles", []),
+        ("realesrgan-models", []),
+        ("script-info", []),
+        ("scripts", {"txt2img": [], "img2img": []}),
+        ("sd-vae", []),
+    ],
+)
+async def test_nothing(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
+    """What is not here is an empty list or object, as the web UI without extensions has it."""
+    assert await get(gateway, path) == body
+
+
+async def test_memory(gateway: httpx.AsyncClient) -> None:
+    """What the gateway can't know it says so, as the web UI does; flags are an object."""
+    memory = await get(gateway, "memory")
+    assert set(memory) == {"ram", "cuda"}
+    assert all("error" in part for part in memory.values())
+    assert isinstance(await get(gateway, "cmd-flags"), dict)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("interrupt", {}),
+        ("skip", None),
+        ("refresh-checkpoints", None),
+        ("refresh-loras", None),
+        ("refresh-vae", None),
+        ("reload-checkpoint", {}),
+        ("unload-checkpoint", {}),
+    ],
+)
+async def test_empty_posts(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
+    """A post without a body is taken, with or without a content type, and answered with JSON."""
+    for headers in ({}, {"content-type": "application/json"}):
+        answer = await gateway.post(f"{BASE}/{path}", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "name", ["org/large", "ORG/Large", "org/large.safetensors", "org/large.safetensors [0123456789]", " org/large "]
+)
+async def test_names(gateway: httpx.AsyncClient, name: str) -> None:
+    """A model is found by its name as clients write it; a name of other servers is the default model."""
+    await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": name})
+    assert (await get(gateway, "options"))["sd_model_checkpoint"] == "org/large"
+    await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "Stable Diffusion"})
+    assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
+
+
+async def test_unknown_model(gateway: httpx.AsyncClient) -> None:
+    """An unknown model is the web UI's RuntimeError, and changes nothing."""
+    answer = await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "nope"})
+    assert answer.status_code == 500
+    said = "model 'nope' not found"
+    assert answer.json() == {"error": "RuntimeError", "detail": said, "body": "", "errors": said}
+    assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
+
+
+async def test_vanished_model(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """When the chosen model is no longer there, the default one is."""
+    await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "org/large"})
+    fake.models = ["tiny"]
+    assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
+    fake.models = []
+    assert (await gateway.get(f"{BASE}/options")).status_code == 503
+    await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "tiny"})
+
+
+async def test_png_info(gateway: httpx.AsyncClient) -> None:
+    """A picture's text is told and taken apart; one without a text is none, not an error."""
+    text = "a lake\nNegative prompt: x\nSteps: 3, Size: 8x9"
+    told = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png(text=text))})).json()
+    assert told["info"] == text
+    assert told["parameters"]["Size-2"] == "9"
+    plain = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png())})).json()
+    assert plain == {"info": "", "items": {}, "parameters": {}}
+    assert (await gateway.post(f"{BASE}/png-info", json={"image": "bm8="})).status_code == 500
+    assert (await gateway.post(f"{BASE}/png-info", json={})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "size"),
+    [
+        ({"upscaler_1": "Lanczos"}, (128, 96)),
+        ({"upscaler_1": "Nearest", "upscaling_resize": 1.5}, (96, 72)),
+        ({"upscaler_1": "R-ESRGAN 4x+", "upscaling_resize": 4}, (256, 192)),
+        ({"upscaler_1": "None", "upscaling_resize": 4}, (64, 48)),
+        ({"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 100, "upscaling_resize_h": 100}, (100, 100)),
+        (
+            {"upscaler_1": "Lanczos", "resize_mode": 1, "upscaling_resize_w": 96, "upscaling_resize_h": 96}
+            | {"upscaling_crop": False},
+            (128, 96),
+        ),
+    ],
+)
+async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tuple[int, int]) -> None:
+    """A picture is enlarged by a factor or to a size; what was really used is told."""
+    answer = await gateway.post(f"{BASE}/extra-single-image", json={"image": base64_of(png(64, 48))} | body)
+    assert opened(answer.json()["image"]).size == size
+    used = body["upscaler_1"] if body["upscaler_1"] in ("Nearest", "Lanczos") else "Lanczos"
+    assert (used in answer.json()["html_info"]) is (body["upscaler_1"] != "None")
+
+
+async def test_extra_too_large(gateway: httpx.AsyncClient) -> None:
+    """No factor makes more pixels than a picture may have."""
+    large = base64_of(png_of(Image.new("1", (4000, 2000))))
+    body = {"image": large, "upscaler_1": "Lanczos", "upscaling_resize": 8}
+    answer = await gateway.post(f"{BASE}/extra-single-image", json=body)
+    assert answer.status_code == 422
+    assert "not 32000x16000" in answer.json()["detail"][0]["msg"]
+
+
+async def test_not_here(gateway: httpx.AsyncClient) -> None:
+    """Paths of the web UI that are not served, and wrong methods, are errors in its shape."""
+    for method, path, status in (("GET", "sd-modules", 404), ("POST", "interrogate", 404), ("GET", "txt2img", 405)):
+        answer = await gateway.request(method, f"{BASE}/{path}")
+        assert answer.status_code == status
+        assert set(answer.json()) == {"error", "detail", "body", "errors"}
+
+
+async def test_options_everywhere(gateway: httpx.AsyncClient, tmp_path: Path) -> None:
+    """A bare OPTIONS, without an origin, is answered with 2xx on every route of the gateway."""
+    app = create_app(GatewayConfig(data=tmp_path), client=None)  # type: ignore[arg-type] - nothing is asked of it
+    paths = {route.path for route in app.routes}
+    assert {"/v1/images/generations", f"{BASE}/txt2img", "/"} <= paths
+    for path in paths:
+        plain = path.replace("{", "").replace("}", "").replace(":str", "").replace(":path", "")
+        assert (await gateway.options(plain)).status_code == 204, path
+
+
+async def test_root(gateway: httpx.AsyncClient) -> None:
+    """Pings of other clients: HEAD and GET of the root."""
+    assert (await gateway.head("/")).status_code == 200
+    assert (await gateway.get("/")).status_code == 200
+
+
+async def test_description(gateway: httpx.AsyncClient) -> None:
+    """The API's description has these paths and their types."""
+    description = (await gateway.get("/openapi.json")).json()
+    assert description["paths"][f"{BASE}/txt2img"]["post"]["requestBody"]["required"]
+    assert description["components"]["schemas"]["ImageToImage"]["properties"]["denoising_strength"]

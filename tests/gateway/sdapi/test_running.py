@@ -1,0 +1,184 @@
+"""Progress, previews, interruption: what clients hear of a request that another one of theirs waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.gateway.keys import create
+from tintype.v1 import image_service_pb2 as pb
+
+from ..fakes import FakeService, Service, running_gateway
+from ..test_app import config
+from .bodies import BASE, drawn, opened, png
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+LONG = 30  # seconds in which things that take none must have happened, on a busy machine
+
+
+class Slow:
+    """A service that shows one picture of each call half way, and goes on when it is told."""
+
+    def __init__(self) -> None:
+        self.half_way = asyncio.Semaphore(0)
+        self.go = asyncio.Event()
+
+    async def __call__(self, request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        events = [event async for event in drawn(request, context)]
+        progress = pb.Progress(index=0, step=5, steps=10)
+        progress.eta.FromMilliseconds(60_000)
+        yield pb.StreamImagesResponse(progress=progress)
+        yield pb.StreamImagesResponse(preview=pb.Preview(index=0, step=5, data=png(8, 6), mime_type="image/png"))
+        if request.count > 1:
+            yield events.pop(0)
+        self.half_way.release()
+        await self.go.wait()
+        for event in events:
+            yield event
+
+
+@pytest.fixture
+def slow(fake: FakeService) -> Slow:
+    fake.behave = slow = Slow()
+    return slow
+
+
+@asynccontextmanager
+async def making(client: httpx.AsyncClient, slow: Slow, **body: Any) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+    """A request that is half way."""
+    task = asyncio.create_task(client.post(f"{BASE}/txt2img", json={"prompt": "x", "seed": 1} | body))
+    try:
+        await asyncio.wait_for(slow.half_way.acquire(), LONG)
+        await until(client, lambda told: told["current_image"])
+        yield task
+    finally:
+        slow.go.set()
+        await task
+
+
+async def until(client: httpx.AsyncClient, condition: Any) -> dict[str, Any]:
+    """The first progress that meets a condition: what the service has sent is on its way."""
+    async with asyncio.timeout(LONG):
+        while True:
+            told: dict[str, Any] = (await client.get(f"{BASE}/progress")).json()
+            if condition(told):
+                return told
+            await asyncio.sleep(0.01)
+
+
+async def idle(client: httpx.AsyncClient) -> bool:
+    told = (await client.get(f"{BASE}/progress")).json()
+    return bool(told["progress"] == told["state"]["job_count"] == 0)
+
+
+async def test_idle(gateway: httpx.AsyncClient) -> None:
+    """When nothing runs, all numbers are 0, none is null, and there is no picture."""
+    assert (await gateway.get(f"{BASE}/progress")).json() == {
+        "progress": 0.0,
+        "eta_relative": 0.0,
+        "state": {
+            "skipped": False,
+            "interrupted": False,
+            "stopping_generation": False,
+            "job": "",
+            "job_count": 0,
+            "job_timestamp": "0",
+            "job_no": 0,
+            "sampling_step": 0,
+            "sampling_steps": 0,
+        },
+        "current_image": None,
+        "textinfo": None,
+    }
+
+
+async def test_progress(gateway: httpx.AsyncClient, slow: Slow) -> None:
+    """Half of the first of two batches is a quarter; the picture so far is as large as it will be."""
+    async with making(gateway, slow, n_iter=2):
+        told = (await gateway.get(f"{BASE}/progress?skip_current_image=false")).json()
+        assert told["progress"] == pytest.approx(0.01 + 0.5 / 2)
+        assert told["eta_relative"] > 0
+        state = told["state"]
+        assert (state["job_count"], state["job_no"], state["sampling_step"], state["sampling_steps"]) == (2, 0, 5, 10)
+        assert opened(told["current_image"]).size == (96, 64)
+        skipped = (await gateway.get(f"{BASE}/progress?skip_current_image=true")).json()
+        assert skipped["current_image"] is None
+    assert await idle(gateway)
+
+
+async def test_eta(gateway: httpx.AsyncClient, slow: Slow) -> None:
+    """For a single batch the time left is what the service has told."""
+    async with making(gateway, slow):
+        assert 60 - LONG < (await gateway.get(f"{BASE}/progress")).json()["eta_relative"] <= 60
+
+
+async def test_interrupt(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
+    """An interrupted request is answered at once with what is ready, and the service is told to stop."""
+    async with making(gateway, slow, batch_size=2, n_iter=3) as task:
+        assert (await gateway.post(f"{BASE}/interrupt")).json() == {}
+        answer = await asyncio.wait_for(task, LONG)
+        await asyncio.wait_for(fake.cancelled.wait(), LONG)
+    assert answer.status_code == 200
+    assert len(answer.json()["images"]) == 1
+    assert json.loads(answer.json()["info"])["all_seeds"] == [1]
+    assert len(fake.requests) == 1
+    assert await idle(gateway)
+
+
+async def test_interrupt_before_a_picture(gateway: httpx.AsyncClient, slow: Slow) -> None:
+    """Where no picture is ready, the list is empty and all else is there."""
+    async with making(gateway, slow) as task:
+        await gateway.post(f"{BASE}/interrupt")
+        answer = (await asyncio.wait_for(task, LONG)).json()
+    assert answer["images"] == []
+    info = json.loads(answer["info"])
+    assert (info["seed"], info["all_seeds"], info["infotexts"]) == (1, [], [])
+
+
+async def test_skip(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
+    """A skipped batch ends, and the next one is made."""
+    async with making(gateway, slow, n_iter=2) as task:
+        assert (await gateway.post(f"{BASE}/skip")).json() is None
+        await asyncio.wait_for(slow.half_way.acquire(), LONG)
+        slow.go.set()
+        answer = await asyncio.wait_for(task, LONG)
+    assert json.loads(answer.json()["info"])["all_seeds"] == [2]
+    assert [request.seed for request in fake.requests] == [1, 2]
+
+
+async def test_client_gone(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
+    """When the client hangs up, the service is told, and nothing runs any more."""
+    task = asyncio.create_task(gateway.post(f"{BASE}/txt2img", json={"prompt": "x"}))
+    await asyncio.wait_for(slow.half_way.acquire(), LONG)
+    task.cancel()
+    await asyncio.wait_for(fake.cancelled.wait(), LONG)
+    await until(gateway, lambda told: told["state"]["job_count"] == 0)
+
+
+async def test_owners(service: Service, slow: Slow, tmp_path: Path) -> None:
+    """Where keys are needed, nobody sees, stops or redirects what belongs to another key."""
+    mine, other = (create(tmp_path / "keys", name) for name in ("me", "other"))
+    stranger = {"authorization": "Basic " + base64.b64encode(f":{other}".encode()).decode()}
+    async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys")) as client:
+        client.headers["authorization"] = f"Bearer {mine}"
+        async with making(client, slow) as task:
+            told = (await client.get(f"{BASE}/progress", headers=stranger)).json()
+            assert (told["state"]["job_count"], told["current_image"]) == (0, None)
+            await client.post(f"{BASE}/interrupt", headers=stranger)
+            await client.post(f"{BASE}/options", headers=stranger, json={"sd_model_checkpoint": "org/large"})
+            assert (await client.get(f"{BASE}/options")).json()["sd_model_checkpoint"] == "tiny"
+            assert not task.done()
+            slow.go.set()
+            assert len((await task).json()["images"]) == 1

@@ -1,0 +1,57 @@
+"""Names of samplers and schedules, the web UI's and ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from tintype.gateway.sdapi.samplers import SAMPLERS, choose, label, listed, listed_schedules
+from tintype.service.images.metadata import SAMPLER_LABELS
+from tintype.service.numerics.samplers import SAMPLERS as OURS
+from tintype.service.numerics.schedules import SCHEDULES
+from tintype.v1 import image_service_pb2 as pb
+
+MODEL = pb.Model(samplers=sorted(OURS), schedules=sorted(SCHEDULES))
+
+
+def test_labels_agree() -> None:
+    """A sampler has the name in lists that the service writes into pictures."""
+    assert {name: label(name) for name in OURS} == {name: SAMPLER_LABELS.get(name, name) for name in OURS}
+    assert set(SAMPLER_LABELS) <= set(SAMPLERS)
+
+
+@pytest.mark.parametrize("sampler", sorted(OURS))
+def test_what_is_listed_is_taken(sampler: str) -> None:
+    """Every name and alias that is listed means the sampler that it is listed for; so with schedules."""
+    (row,) = listed(pb.Model(samplers=[sampler]))
+    assert {choose(MODEL, name, "").sampler for name in (row["name"], *row["aliases"])} == {sampler}
+    for row in listed_schedules(MODEL)[1:]:
+        names = (row["name"], row["label"], *(row["aliases"] or ()))
+        assert {choose(MODEL, "", name).schedule for name in names} == {row["name"]}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "chosen"),
+    [
+        ("", "", ("", "", {})),
+        ("Euler a", "Automatic", ("euler_ancestral", "", {})),
+        ("euler A", "automatic", ("euler_ancestral", "", {})),
+        ("k_euler_a", "", ("euler_ancestral", "", {})),
+        ("DPM++ 2M Karras", "", ("dpmpp_2m", "karras", {})),
+        ("DPM++ 2M SDE Exponential", "", ("dpmpp_2m_sde", "exponential", {})),
+        ("DPM++ 2M Karras", "Exponential", ("dpmpp_2m", "exponential", {})),
+        ("Euler", "Simple", ("euler", "normal", {})),
+        ("Restart", "", ("", "", {"sampler_name": "Restart"})),
+        ("Restart", "Karras", ("", "", {"sampler_name": "Restart", "scheduler": "Karras"})),
+        ("Euler", "KL Optimal", ("euler", "", {"scheduler": "KL Optimal"})),
+        ("", "KL Optimal", ("", "", {"scheduler": "KL Optimal"})),
+    ],
+)
+def test_choose(sampler: str, schedule: str, chosen: tuple[str, str, dict[str, str]]) -> None:
+    """Names are taken in any case, with a schedule at their end; what is unknown is left to the model, and told."""
+    found = choose(MODEL, sampler, schedule)
+    assert (found.sampler, found.schedule, dict(found.ignored)) == chosen
+
+
+def test_models_differ() -> None:
+    """What another model has is unknown here."""
+    assert choose(pb.Model(samplers=["euler"]), "DPM++ 2M", "").ignored == {"sampler_name": "DPM++ 2M"}
