@@ -20,11 +20,14 @@ SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "deis": ("DEIS", ()),
     "dpm2": ("DPM2", ("k_dpm_2",)),
     "dpm2_ancestral": ("DPM2 a", ("k_dpm_2_a", "k_dpm_2_ancestral")),
+    "dpmpp_1s": ("DPM++ 1S", ()),
     "dpmpp_2m": ("DPM++ 2M", ("k_dpmpp_2m",)),
     "dpmpp_2m_sde": ("DPM++ 2M SDE", ("k_dpmpp_2m_sde",)),
+    "dpmpp_2s": ("DPM++ 2S", ()),
     "dpmpp_2s_ancestral": ("DPM++ 2S a", ("k_dpmpp_2s_a",)),
     "dpmpp_3m": ("DPM++ 3M", ("k_dpmpp_3m",)),
     "dpmpp_3m_sde": ("DPM++ 3M SDE", ("k_dpmpp_3m_sde",)),
+    "dpmpp_3s": ("DPM++ 3S", ()),
     "dpmpp_sde": ("DPM++ SDE", ("k_dpmpp_sde",)),
     "euler": ("Euler", ("k_euler",)),
     "euler_ancestral": ("Euler a", ("k_euler_a", "k_euler_ancestral")),
@@ -32,11 +35,12 @@ SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lcm": ("LCM", ("k_lcm",)),
     "lms": ("LMS", ("k_lms",)),
     "plms": ("PLMS", ()),
+    "tcd": ("TCD", ("k_tcd",)),
     "unipc": ("UniPC", ()),
 }
 AUTOMATIC = "automatic"  # the schedule that leaves the choice to the sampler
 # Our schedules under other names of the web UI's.
-SCHEDULES = {"normal": ("simple", "uniform")}
+SCHEDULES = {"normal": ("uniform",)}
 
 
 class Choice(NamedTuple):

@@ -28,6 +28,7 @@ SAMPLER_LABELS = {
     "ddpm": "DDPM",
     "dpm2": "DPM2",
     "dpm2_ancestral": "DPM2 a",
+    "dpmpp_1s": "DPM++ 1S",
     "dpmpp_2s": "DPM++ 2S",
     "dpmpp_2s_ancestral": "DPM++ 2S a",
     "dpmpp_3s": "DPM++ 3S",

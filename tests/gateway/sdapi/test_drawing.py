@@ -9,7 +9,7 @@ import grpc
 import pytest
 from PIL import Image
 
-from tintype.gateway.keys import create
+from tintype.gateway.keyfile import create
 
 from ..fakes import FakeService, Refusal, Service, running_gateway
 from ..test_app import config

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.gateway.keys import create
+from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
 
 from ..fakes import FakeService, Service, running_gateway

@@ -39,11 +39,11 @@ def test_what_is_listed_is_taken(sampler: str) -> None:
         ("DPM++ 2M Karras", "", ("dpmpp_2m", "karras", {})),
         ("DPM++ 2M SDE Exponential", "", ("dpmpp_2m_sde", "exponential", {})),
         ("DPM++ 2M Karras", "Exponential", ("dpmpp_2m", "exponential", {})),
-        ("Euler", "Simple", ("euler", "normal", {})),
+        ("Euler", "Simple", ("euler", "simple", {})),
         ("Restart", "", ("", "", {"sampler_name": "Restart"})),
         ("Restart", "Karras", ("", "", {"sampler_name": "Restart", "scheduler": "Karras"})),
-        ("Euler", "KL Optimal", ("euler", "", {"scheduler": "KL Optimal"})),
-        ("", "KL Optimal", ("", "", {"scheduler": "KL Optimal"})),
+        ("Euler", "Align Your Steps", ("euler", "", {"scheduler": "Align Your Steps"})),
+        ("", "Align Your Steps", ("", "", {"scheduler": "Align Your Steps"})),
     ],
 )
 def test_choose(sampler: str, schedule: str, chosen: tuple[str, str, dict[str, str]]) -> None:
