@@ -27,7 +27,7 @@ class Shift:
         k = self._factor(image_tokens)
         s = k * s / (1 + (k - 1) * s)
         if self.terminal and s[-1] < 1:  # a single step ends where it begins
-            return 1 - (1 - s) / ((1 - s[-1]) / (1 - self.terminal))
+            s = 1 - (1 - s) / ((1 - s[-1]) / (1 - self.terminal))
         return s
 
     def _factor(self, image_tokens: int | None) -> float:
