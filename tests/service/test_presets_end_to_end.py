@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -42,6 +43,10 @@ def generation(**fields: Any) -> pb.GenerateImagesRequest:
 def settings(answer: pb.GenerateImagesResponse) -> str:
     """Return what the file says of how it was made."""
     return str(Image.open(BytesIO(answer.images[0].data)).info["parameters"])
+
+
+def pixels(answer: pb.GenerateImagesResponse) -> Any:
+    return np.asarray(Image.open(BytesIO(answer.images[0].data)), np.int16)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_the_builtin_model_has_what_helps_it() -> None:
 
     (usual, low, hd, vivid), error = asyncio.run(scenario())
     assert [answer.usage.steps for answer in (usual, low, hd)] == [20, 10, 20]
-    assert usual.images[0].data == hd.images[0].data
+    assert np.abs(pixels(usual) - pixels(hd)).max() <= 2  # rows of a call are as many as pay: another rounding
     assert "CFG scale: 4" in settings(vivid)
     assert not vivid.images[0].revised_prompt
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
