@@ -112,7 +112,7 @@ def test_all_is_deduced(foreign_model: DiffusionModel) -> None:
     assert (spec.defaults.sampler, spec.defaults.steps, spec.defaults.guidance_scale) == ("ddim", 50, 7.5)
 
 
-@pytest.mark.parametrize("prompt", ["a red circle on a blue background", "", "a very long prompt, " * 20])
+@pytest.mark.parametrize("prompt", ["a red circle on a blue background", "", "a very long prompt " * 20])
 def test_prompt_embeds_are_those_of_the_pipeline(pipeline: Any, foreign_model: DiffusionModel, prompt: str) -> None:
     """Prompts become the embeddings that diffusers makes of them, a long one's first piece where diffusers cuts it."""
     (conditioning,) = foreign_model.encode([Prompt(prompt)])
