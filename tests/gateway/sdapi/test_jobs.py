@@ -1,0 +1,49 @@
+"""How far a job is, by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from tintype.gateway.sdapi.jobs import Job, Jobs
+from tintype.v1 import image_service_pb2 as pb
+
+
+def heard(job: Job, index: int, step: int, steps: int = 10) -> None:
+    job.hear(pb.StreamImagesResponse(progress=pb.Progress(index=index, step=step, steps=steps)))
+
+
+def test_share() -> None:
+    """The share is the web UI's: batches done, and steps of the one under way, over all its pictures."""
+    job = Job("", 4, (64, 64))
+    assert job.progress().progress == pytest.approx(0.01)
+    job.begin(2, 2)
+    heard(job, 0, 10)
+    assert job.progress().progress == pytest.approx(0.01 + (2 + 0.5) / 4)
+    heard(job, 1, 10)
+    assert job.progress().progress == pytest.approx(0.01 + 3 / 4)
+    job.begin(3, 1)
+    heard(job, 0, 10)
+    assert job.progress().progress == 1
+
+
+def test_eta() -> None:
+    """While nothing is known, the time left is that of the share done; waiting counts as what the service says."""
+    job = Job("", 1, (64, 64))
+    job.began -= 10
+    assert job.progress().eta_relative == pytest.approx(10 * 99, rel=0.1)
+    queued = pb.Queued(position=3)
+    queued.eta.FromMilliseconds(500_000)
+    job.hear(pb.StreamImagesResponse(queued=queued))
+    assert 400 < job.progress().eta_relative <= 500
+
+
+def test_current() -> None:
+    """The oldest job of an owner is the current one; an interrupted one no longer is."""
+    jobs = Jobs()
+    mine, later, other = Job("me", 1, (64, 64)), Job("me", 1, (64, 64)), Job("you", 1, (64, 64))
+    with jobs.running(other), jobs.running(mine), jobs.running(later):
+        assert jobs.current("me") is mine
+        assert jobs.current("") is None
+        mine.stop(everything=True)
+        assert jobs.current("me") is later
+    assert jobs.current("you") is None
