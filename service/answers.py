@@ -131,6 +131,7 @@ def model(repository: Repository, spec: ModelSpec) -> pb.Model:
         defaults=_defaults(spec),
         samplers=samplers_for(spec.diffusion),
         schedules=_schedules(spec),
+        loras=spec.loras,
         qualities=sorted(spec.qualities),
         styles=sorted(spec.styles),
         text_to_image=TEXT_TO_IMAGE in spec.capabilities,

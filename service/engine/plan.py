@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]
 
-# Fields of a job that the contract knows and no model is served with yet.
-NOT_SERVED = {
-    "loras": "adapters are not served yet; leave them out",
-}
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
 STRENGTH = 0.8  # diffusers' own default
@@ -67,6 +63,7 @@ class Plan:
     guidance_rescale: float
     guidance: Guidance = Guidance.CLASSIFIER_FREE
     prompt_weighting: bool = False
+    loras: tuple[tuple[str, float], ...] = ()
     batched_timestep: bool
     inpaints: bool = False
 
@@ -79,7 +76,7 @@ class Plan:
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompt and, with guidance, the negative prompt."""
         texts = (self.prompt, self.negative_prompt) if self.guided else (self.prompt,)
-        return tuple(Prompt(text, i > 0, self.prompt_weighting) for i, text in enumerate(texts))
+        return tuple(Prompt(text, i > 0, self.prompt_weighting, self.loras) for i, text in enumerate(texts))
 
     @property
     def calls(self) -> int:
@@ -133,15 +130,17 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         guidance_rescale=_choice("guidance_rescale", job, presets, spec),
         guidance=spec.guidance,
         prompt_weighting=job.prompt_weighting,
+        loras=tuple((lora.name, lora.weight) for lora in job.loras if lora.weight),
         batched_timestep=spec.batched_timestep,
         inpaints=spec.inpaints,
     )
 
 
 def _check_served(job: Job, spec: ModelSpec) -> None:
-    for name, problem in NOT_SERVED.items():
-        if getattr(job, name):
-            raise Unsupported(name, problem)
+    for lora in job.loras:
+        if lora.name not in spec.loras:
+            there = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has none"
+            raise InvalidField("loras", f"name no adapter {lora.name!r} of model {spec.name!r}: {there}")
     for name, capabilities in NEEDS.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} takes none: it has no image encoder (vae_encoder)")

@@ -9,6 +9,7 @@ from .feeds import FEEDS, Call, unpack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .adapters import Adapters
     from .configs import Traits
     from .model import Array, Conditioning
     from .parts import DenoiserPart
@@ -21,9 +22,11 @@ TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"
 class Denoiser:
     """The graph, and what the family and the model say of it. Raises Fault where they don't fit together."""
 
-    def __init__(self, session: Session, part: DenoiserPart, traits: Traits, spec: ModelSpec) -> None:
+    def __init__(
+        self, session: Session, part: DenoiserPart, traits: Traits, spec: ModelSpec, adapters: Adapters
+    ) -> None:
         session.require(inputs=(part.latents, TIMESTEP, PROMPT), output=part.out, optional=FEEDS)
-        self._session, self._part, self._traits = session, part, traits
+        self._session, self._part, self._traits, self._adapters = session, part, traits, adapters
         self._channels, self._downscale = spec.latent_channels, spec.downscale
 
     @property
@@ -46,6 +49,7 @@ class Denoiser:
         """
         call = Call(latents, timesteps, conditionings, self._part, self._traits, self._downscale)
         feeds = {name: FEEDS[name](call) for name in self._session.inputs}
+        feeds |= self._adapters.feeds(self._part.folder, [row.loras for row in conditionings])
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")

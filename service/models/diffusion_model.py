@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ..errors import GenerationFailed, ModelBroken
+from .adapters import Adapters, ports
 from .denoiser import Denoiser
 from .files import Fault, weight
 from .model import Prompt
@@ -18,7 +19,7 @@ from .text_encoder import AbsentEncoder, TextEncoder
 from .vae import Vae
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -143,18 +144,26 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
     family, traits = manifest.family, manifest.traits
+    adapters = Adapters(manifest.folder, {path.parent.name: ports(s.optional) for path, s in _own(manifest, sessions)})
     encoders = [
-        _text_encoder(manifest, part, length, sessions)
+        _text_encoder(manifest, part, length, sessions, adapters)
         for part, length in zip(family.text, traits.lengths, strict=True)
     ]
     text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
     text.encode([Prompt("")])  # most requests' negative prompt; and a tokenizer of another model shows now, not later
-    denoiser = Denoiser(sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec)
-    return Stage(text, denoiser)
+    denoiser = Denoiser(
+        sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec, adapters
+    )
+    return Stage(text, denoiser, adapters)
 
 
-def _text_encoder(manifest: Manifest, part: TextPart, length: int, sessions: Sessions) -> Encoder:
+def _own(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session]]:
+    """Yield the sessions of a model's own graphs, not those of its second stage."""
+    yield from ((path, session) for path, session in sessions.items() if path.parent.parent == manifest.folder)
+
+
+def _text_encoder(manifest: Manifest, part: TextPart, length: int, sessions: Sessions, adapters: Adapters) -> Encoder:
     session = sessions.get(manifest.graph(part.encoder))
     if session is None:
         return AbsentEncoder(length, manifest.traits.absent_dim)
-    return TextEncoder(part.kind.read(manifest.folder / part.tokenizer, length), session, part)
+    return TextEncoder(part.kind.read(manifest.folder / part.tokenizer, length), session, part, adapters)

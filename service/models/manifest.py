@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
 from ..numerics import Diffusion, InvalidChoice, resolve
+from . import adapters
 from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
 from .families import FAMILIES, by_pipeline, known_pipelines
@@ -203,6 +204,7 @@ class _Reader:
             created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
             capabilities=self._capabilities(family, inpaints=inpaints),
             latent_to_rgb=self.own.get("preview"),
+            loras=adapters.names(self.folder),
             **presets(self.own, defaults),
             **{key: self.own[key] for key in optional if key in self.own},
         )

@@ -23,11 +23,15 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text to encode; `negative` is what shall not be shown; `weighted` reads `(word:1.3)` as a weight."""
+    """A text to encode; `negative` is what shall not be shown; `weighted` reads `(word:1.3)` as a weight.
+
+    `loras` are adapters by name, with their weights.
+    """
 
     text: str
     negative: bool = False
     weighted: bool = False
+    loras: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +41,7 @@ class Conditioning:
     `pooled` is [dim], `mask` [tokens] int64 with 1 where a token counts; both None where the model has none. Arrays
     are float32 but for the mask, and read-only. `tokens` counts the prompt's own tokens, without padding and control
     tokens, as far as they are read. `guidance_scale` is for models that take it as an input. `later` is what the
-    prompt became for a second stage, where there is one.
+    prompt became for a second stage, where there is one. `loras` are the prompt's.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -47,6 +51,7 @@ class Conditioning:
     negative: bool = False
     guidance_scale: float = 1.0
     later: Conditioning | None = field(default=None, repr=False)
+    loras: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for array in self.arrays:

@@ -68,6 +68,8 @@ class Runtime:
 class Session:
     """A loaded graph. `inputs` maps names to (dtype, rank); `outputs` are names; `provider` is what runs it.
 
+    `optional` maps the names of inputs that have a default, and need not be fed, to shapes.
+
     Raises:
         Fault: the file is no graph, is damaged, or needs what this onnxruntime can't do.
         OutOfMemory: it does not fit.
@@ -83,6 +85,11 @@ class Session:
             raise Fault(f"{label(path)} can't be loaded: {error}") from error
         self.path = path
         self.inputs = {i.name: (_dtype(path, i.name, i.type), len(i.shape)) for i in self._session.get_inputs()}
+        self.types = {name: dtype for name, (dtype, _) in self.inputs.items()}
+        # Inputs with a default, which may be fed and need not.
+        optional = self._session.get_overridable_initializers()
+        self.types |= {i.name: _dtype(path, i.name, i.type) for i in optional}
+        self.optional = {i.name: tuple(i.shape) for i in optional}
         self.outputs = [output.name for output in self._session.get_outputs()]
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
 
@@ -106,7 +113,7 @@ class Session:
             GenerationFailed: the call failed.
             OutOfMemory: there was not enough memory for it.
         """
-        cast = {name: _cast(array, self.inputs[name][0]) for name, array in feeds.items()}
+        cast = {name: _cast(array, self.types[name]) for name, array in feeds.items()}
         try:
             results = self._session.run(list(outputs), cast)
         except Exception as error:

@@ -79,6 +79,7 @@ class ModelSpec:
     `batched_timestep` tells whether rows of one denoiser call may be at different timesteps.
     `inpaints` tells whether the denoiser takes a mask and a masked picture beside its latents, and can't do without.
     `patch` is how many latents wide a token of the denoiser is. `even_levels`: those of a flow are 1 to 1/steps.
+    `loras` are the adapters that its folder holds.
     `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded.
 
     Raises:
@@ -105,6 +106,7 @@ class ModelSpec:
     license: str = ""
     description: str = ""
     provider: str = ""
+    loras: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE})
     latent_to_rgb: LatentToRgb | None = field(default=None, repr=False)
     qualities: Mapping[str, Preset] = field(default_factory=dict)

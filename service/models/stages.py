@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .adapters import Adapters
     from .denoiser import Denoiser
     from .model import Array, Conditioning, Prompt
     from .text import TextEncoders
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 class Stage:
     """Text encoders and a denoiser that belong together."""
 
-    def __init__(self, text: TextEncoders, denoiser: Denoiser) -> None:
-        self._text, self._denoiser = text, denoiser
+    def __init__(self, text: TextEncoders, denoiser: Denoiser, adapters: Adapters) -> None:
+        self._text, self._denoiser, self._adapters = text, denoiser, adapters
         self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
-        """Return the conditionings of one picture's prompts, in order."""
+        """Return the conditionings of one picture's prompts, in order. Raises InvalidField for a wrong adapter."""
+        for prompt in prompts:
+            self._adapters.check(prompt.loras)
         return self._text.encode(prompts)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
@@ -45,7 +48,8 @@ class TwoStages:
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         """Return what the prompts are to the first stage; what they are to the second is with it."""
-        both = zip(self._first.encode(prompts), self._second.encode(prompts), strict=True)
+        plain = [replace(prompt, loras=()) for prompt in prompts]  # adapters are the first stage's
+        both = zip(self._first.encode(prompts), self._second.encode(plain), strict=True)
         return [replace(one, later=other) for one, other in both]
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:

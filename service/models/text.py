@@ -43,20 +43,21 @@ class TextEncoders:
         for encoder, pieces in zip(self._encoders, parts, strict=True):
             pieces += [encoder.blank() for _ in range(most - len(pieces)) if encoder.chunked]
         zero = self._zero_negative and prompt.negative and not prompt.text
-        key = hashlib.blake2b(repr((parts, prompt.negative, zero)).encode(), digest_size=16).digest()
+        said = (parts, prompt.negative, zero, prompt.loras)
+        key = hashlib.blake2b(repr(said).encode(), digest_size=16).digest()
         if (known := self._cache.get(key)) is None:
             known = self._encode(prompt, parts, zero=zero)
             self._cache.put(key, known)
         return known
 
     def _encode(self, prompt: Prompt, parts: list[list[Piece]], *, zero: bool) -> Conditioning:
-        answers = [encoder.encode(pieces) for encoder, pieces in zip(self._encoders, parts, strict=True)]
+        answers = [encoder.encode(pieces, prompt.loras) for encoder, pieces in zip(self._encoders, parts, strict=True)]
         made = self._join(answers)
         embeds, pooled = made.embeds, made.pooled
         if zero:
             embeds, pooled = np.zeros_like(embeds), None if pooled is None else np.zeros_like(pooled)
         tokens = max(sum(piece.words for piece in pieces) for pieces in parts)
-        return Conditioning(embeds, pooled, made.mask, tokens, prompt.negative)
+        return Conditioning(embeds, pooled, made.mask, tokens, prompt.negative, loras=prompt.loras)
 
 
 class ConditioningCache:

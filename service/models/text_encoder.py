@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .weights import parse
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .adapters import Adapters, Loras
     from .model import Array, Prompt
     from .parts import TextPart
     from .session import Session
@@ -60,17 +61,17 @@ class Encoder(Protocol):
     def chunked(self) -> bool: ...  # noqa: D102
     def read(self, prompt: Prompt) -> list[Piece]: ...  # noqa: D102
     def blank(self) -> Piece: ...  # noqa: D102
-    def encode(self, pieces: Sequence[Piece]) -> Encoded: ...  # noqa: D102
+    def encode(self, pieces: Sequence[Piece], loras: Loras = ()) -> Encoded: ...  # noqa: D102
 
 
 class TextEncoder:
     """A tokenizer and a graph. Raises Fault where the graph is not what the family says."""
 
-    def __init__(self, tokenizer: Tokenizer, session: Session, part: TextPart) -> None:
+    def __init__(self, tokenizer: Tokenizer, session: Session, part: TextPart, adapters: Adapters) -> None:
         self._outputs = [_resolved(name, session.outputs) for name in (part.embeds, part.pooled) if name]
         for name in self._outputs:
             session.require(inputs=(IDS,), output=name, optional=(MASK,))
-        self._tokenizer, self._session, self._part = tokenizer, session, part
+        self._tokenizer, self._session, self._part, self._adapters = tokenizer, session, part, adapters
         self._longer = len(list(tokenizer.ids(part.instruction))) if part.instruction else 0
         self._comma = list(tokenizer.ids(","))[-1:]
 
@@ -97,9 +98,9 @@ class TextEncoder:
         """Return a piece without words, which fills up."""
         return self._piece([])
 
-    def encode(self, pieces: Sequence[Piece]) -> Encoded:
+    def encode(self, pieces: Sequence[Piece], loras: Loras = ()) -> Encoded:
         """Return embeddings [tokens, dim], pooled [dim] where the part has it, and mask [tokens]."""
-        parts = [self._encode(piece) for piece in pieces]
+        parts = [self._encode(piece, loras) for piece in pieces]
         masks = [part.mask for part in parts if part.mask is not None]
         return Encoded(np.concatenate([part.embeds for part in parts]), parts[0].pooled, np.concatenate(masks))
 
@@ -128,8 +129,9 @@ class TextEncoder:
             return next(commas, room)
         return room
 
-    def _encode(self, piece: Piece) -> Encoded:
-        feeds = {IDS: np.array([piece.tokens.ids], np.int64)}
+    def _encode(self, piece: Piece, loras: Loras) -> Encoded:
+        feeds: dict[str, Any] = {IDS: np.array([piece.tokens.ids], np.int64)}
+        feeds |= self._adapters.feeds(self._part.encoder, [loras])
         if MASK in self._session.inputs:
             feeds[MASK] = piece.tokens.mask[None]
         embeds, *pooled = self._session.compute(self._outputs, feeds)
@@ -153,7 +155,7 @@ class AbsentEncoder:
         """Return the only piece."""
         return Piece(Tokens((), 0))
 
-    def encode(self, pieces: Sequence[Piece]) -> Encoded:  # noqa: ARG002 - all are alike
+    def encode(self, pieces: Sequence[Piece], loras: Loras = ()) -> Encoded:  # noqa: ARG002 - all are alike
         """Return zeros."""
         return Encoded(self._zeros)
 

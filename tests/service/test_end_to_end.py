@@ -148,7 +148,7 @@ def test_a_picture_is_changed_as_far_as_asked_and_kept_where_asked() -> None:
     ("fields", "code"),
     [
         ({"image": b"\x89PNG"}, grpc.StatusCode.INVALID_ARGUMENT),
-        ({"loras": [pb.Lora(name="a")]}, grpc.StatusCode.UNIMPLEMENTED),
+        ({"loras": [pb.Lora(name="a")]}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"sampler": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"schedule": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),
         ({"quality": "nonsense"}, grpc.StatusCode.INVALID_ARGUMENT),

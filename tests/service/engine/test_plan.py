@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.service.engine.plan import NOT_SERVED, plan
+from tintype.service.engine.plan import plan
 from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
 from tintype.service.images.source import Source
@@ -83,12 +83,15 @@ def test_choices_that_do_not_go_together_are_refused() -> None:
         plan(Job(prompt="a", sampler="euler", eta=0.5), SPEC)
 
 
-def test_what_is_not_served_yet_is_named() -> None:
-    """A field is never ignored in silence."""
-    with pytest.raises(Unsupported) as caught:
+def test_adapters_are_known_by_name() -> None:
+    """One that the model has not is refused with those that it has; a weight of 0 is no adapter."""
+    with pytest.raises(InvalidField, match="loras: name no adapter 'pixel' of model 'exact': it has none"):
         plan(Job(prompt="a", loras=(Lora("pixel"),)), SPEC)
-    assert caught.value.field in NOT_SERVED
-    assert "not served yet" in str(caught.value)
+    own = spec(loras=("clay", "ink"))
+    with pytest.raises(InvalidField, match="its adapters are clay, ink"):
+        plan(Job(prompt="a", loras=(Lora("ink"), Lora("pixel"))), own)
+    made = plan(Job(prompt="a", loras=(Lora("ink", 0.5), Lora("clay", 0.0))), own)
+    assert [prompt.loras for prompt in made.prompts] == [(("ink", 0.5),)] * 2
 
 
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from tintype.service.models.adapters import Adapters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+
+NONE = Adapters(Path("nowhere"), {})
+"""No adapters."""
 
 
 class TextGraph:

@@ -15,6 +15,8 @@ from tintype.service.models.model import Conditioning
 from tintype.service.models.parts import DenoiserPart
 from tintype.service.models.repository import BUILTIN
 
+from .graphs import NONE
+
 SPEC = replace(read(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
 
 
@@ -38,14 +40,14 @@ class ScalarTimestep:
 
 def test_one_timestep_for_all_rows_is_kept_so() -> None:
     """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
-    denoiser = Denoiser(ScalarTimestep(0), DenoiserPart(), Traits(), SPEC)
+    denoiser = Denoiser(ScalarTimestep(0), DenoiserPart(), Traits(), SPEC, NONE)
     conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
     latents = np.zeros((2, 1, 1, 1), np.float32)
     assert denoiser.batched_timestep is False
     assert denoiser(latents, np.array([3, 3], np.float32), conditionings).ravel().tolist() == [3, 7]
     with pytest.raises(ValueError, match="takes one timestep for all rows"):
         denoiser(latents, np.array([3, 4], np.float32), conditionings)
-    batched = Denoiser(ScalarTimestep(1), DenoiserPart(), Traits(), SPEC)
+    batched = Denoiser(ScalarTimestep(1), DenoiserPart(), Traits(), SPEC, NONE)
     assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
 
 
@@ -78,7 +80,7 @@ def rows() -> list[Conditioning]:
 
 def called(graph: Asking, part: DenoiserPart, traits: Traits, channels: int = 1) -> np.ndarray:
     latents = np.arange(2 * channels * 4 * 6, dtype=np.float32).reshape(2, channels, 4, 6)
-    denoiser = Denoiser(graph, part, traits, replace(SPEC, latent_channels=channels))
+    denoiser = Denoiser(graph, part, traits, replace(SPEC, latent_channels=channels), NONE)
     out = denoiser(latents, np.array([900, 100], np.float32), rows())
     assert np.array_equal(out, latents), "what a graph answers is latents again, without a learned variance"
     return out
@@ -132,4 +134,4 @@ def test_what_nobody_knows_is_refused() -> None:
                 raise Fault("has other inputs")
 
     with pytest.raises(Fault, match="other inputs"):
-        Denoiser(Graph("sample", "controlnet_cond"), DenoiserPart(), Traits(), SPEC)
+        Denoiser(Graph("sample", "controlnet_cond"), DenoiserPart(), Traits(), SPEC, NONE)

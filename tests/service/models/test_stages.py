@@ -17,6 +17,8 @@ from tintype.service.models.repository import BUILTIN
 from tintype.service.models.session import Runtime
 from tintype.service.models.stages import Stage, TwoStages
 
+from .graphs import NONE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -42,7 +44,7 @@ class Part:
 
 def two(*, batched: bool = True) -> tuple[TwoStages, Part, Part]:
     first, second = Part(10), Part(20, batched=batched)
-    return TwoStages(Stage(first, first), Stage(second, second), 200), first, second
+    return TwoStages(Stage(first, first, NONE), Stage(second, second, NONE), 200), first, second
 
 
 def test_each_is_called_for_its_own_levels() -> None:

@@ -14,7 +14,7 @@ from tintype.service.models.text import ConditioningCache, TextEncoders
 from tintype.service.models.text_encoder import AbsentEncoder, TextEncoder
 from tintype.service.models.tokenizer import ClipTokenizer
 
-from .graphs import TextGraph
+from .graphs import NONE, TextGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def graph() -> TextGraph:
 
 @pytest.fixture
 def encoder(graph: TextGraph, tokenizer_folder: Path) -> TextEncoder:
-    return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), graph, TextPart())
+    return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), graph, TextPart(), NONE)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tintype.service.models.tokenizer import ClipTokenizer
 from tintype.service.models.tokenizers import CLIP, GEMMA, T5
 from tintype.service.models.tokens import Tokens
 
-from .graphs import TextGraph
+from .graphs import NONE, TextGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ class Letters:
 
 
 def encoder(part: TextPart, graph: TextGraph | None = None) -> TextEncoder:
-    return TextEncoder(Letters(), graph or TextGraph(), part)
+    return TextEncoder(Letters(), graph or TextGraph(), part, NONE)
 
 
 def texts(encoder: TextEncoder, prompt: str, *, weighted: bool = False) -> list[str]:
@@ -132,5 +132,5 @@ def test_an_instruction_is_read_and_left_out() -> None:
 
 def test_clip_counts_as_the_tokenizer_does(tokenizer_folder: Path) -> None:
     """The real tokenizer and the pieces agree on where a prompt ends."""
-    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), TextGraph(), TextPart(kind=CLIP))
+    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), TextGraph(), TextPart(kind=CLIP), NONE)
     assert [piece.words for piece in clip.read(Prompt("cat " * 20))] == [14, 6]

@@ -1,0 +1,158 @@
+"""Adapters: chosen by name and weight, several at once, others for each row; wrong ones are refused with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.errors import InvalidField
+from tintype.service.models.adapters import Adapters, Loras, names, ports
+from tintype.service.models.session import Runtime, Session
+
+from .adapter_files import write_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PORTS = {"unet": {"up.to_q": (3, 2), "up.to_v": (3, 4)}, "text_encoder": {"fc": (5, 5)}}
+RANDOM = np.random.default_rng(0)
+
+
+def pair(key: str, wide: int, out: int, rank: int) -> dict[str, np.ndarray]:
+    a, b = RANDOM.standard_normal((wide, rank), np.float32), RANDOM.standard_normal((rank, out), np.float32)
+    return {f"{key}.A": a, f"{key}.B": b}
+
+
+INK = pair("unet.up.to_q", 3, 2, 2) | pair("unet.up.to_v", 3, 4, 2)
+CLAY = pair("unet.up.to_q", 3, 2, 3) | pair("text_encoder.fc", 5, 5, 1)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> Adapters:
+    for name, tensors in (("ink", INK), ("clay", CLAY)):
+        write_tensors(tmp_path / "loras" / f"{name}.safetensors", tensors)
+    return Adapters(tmp_path, PORTS)
+
+
+def change(tensors: dict[str, np.ndarray], key: str) -> np.ndarray:
+    """Return what an adapter adds to a module's weights."""
+    return tensors[f"{key}.A"] @ tensors[f"{key}.B"]
+
+
+def changes(feeds: dict[str, np.ndarray], module: str) -> np.ndarray:
+    """Return what is added to a module's weights, for each row."""
+    return feeds[f"lora.{module}.A"] @ feeds[f"lora.{module}.B"]
+
+
+def test_a_folder_names_its_adapters(adapters: Adapters, tmp_path: Path) -> None:
+    """By their files, sorted; a model without any has none."""
+    assert adapters is not None
+    assert names(tmp_path) == ("clay", "ink")
+    assert names(tmp_path / "loras") == ()
+
+
+def test_a_graph_tells_where_it_takes_them() -> None:
+    """By its optional inputs: modules, and how wide each is."""
+    inputs = {"lora.up.to_q.A": ("lora_n", 3, "lora_r"), "lora.up.to_q.B": ("lora_n", "lora_r", 2), "other": (1,)}
+    assert ports(inputs) == {"up.to_q": (3, 2)}
+
+
+def test_none_feeds_nothing(adapters: Adapters) -> None:
+    """The graph's own default, of rank 0, holds."""
+    assert adapters.feeds("unet", [(), ()]) == {}
+
+
+def test_one_for_all_rows_is_fed_once(adapters: Adapters) -> None:
+    """With its weight, negative ones too; what the component has not is left alone."""
+    feeds = adapters.feeds("unet", [(("ink", -0.5),)] * 3)
+    assert {name: array.shape[0] for name, array in feeds.items()} == dict.fromkeys(feeds, 1)
+    for module in ("up.to_q", "up.to_v"):
+        assert np.allclose(changes(feeds, module), -0.5 * change(INK, f"unet.{module}"), atol=1e-6)
+    assert adapters.feeds("text_encoder", [(("ink", 1.0),)]) == {}
+
+
+def test_several_add_up(adapters: Adapters) -> None:
+    """Each with its weight, in every module that it changes."""
+    feeds = adapters.feeds("unet", [(("ink", 0.7), ("clay", 2.0))])
+    both = 0.7 * change(INK, "unet.up.to_q") + 2 * change(CLAY, "unet.up.to_q")
+    assert np.allclose(changes(feeds, "up.to_q"), both, atol=1e-6)
+    assert np.allclose(changes(feeds, "up.to_v"), 0.7 * change(INK, "unet.up.to_v"), atol=1e-6)
+
+
+def test_every_row_has_its_own(adapters: Adapters) -> None:
+    """Rows of other adapters, and of none, share a call: nothing of one reaches another."""
+    rows: list[Loras] = [(("ink", 1.0),), (), (("clay", 1.0),)]
+    made = changes(adapters.feeds("unet", rows), "up.to_q")
+    assert np.allclose(made[0], change(INK, "unet.up.to_q"), atol=1e-6)
+    assert not made[1].any()
+    assert np.allclose(made[2], change(CLAY, "unet.up.to_q"), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "problem"),
+    [
+        (pair("unet.down.to_q", 3, 2, 1), "changes unet.down.to_q, which this model has not"),
+        (pair("unet.up.to_q", 3, 3, 1), "changes unet.up.to_q from 3 to 3, which is from 3 to 2 in this model"),
+        (pair("vae.conv", 3, 3, 1), "changes the vae, which takes no adapters in this model: export it with --lora"),
+        ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "has no two matrices unet.up.to_q.A"),
+        ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "has no two matrices unet.up.to_q.A"),
+    ],
+)
+def test_a_wrong_one_is_refused_with_its_reason(
+    adapters: Adapters, tmp_path: Path, tensors: dict[str, np.ndarray], problem: str
+) -> None:
+    """The request hears what does not fit; those that fit are not refused."""
+    write_tensors(tmp_path / "loras" / "odd.safetensors", tensors)
+    adapters.check((("ink", 1.0), ("clay", 1.0)))
+    with pytest.raises(InvalidField, match=f"loras: adapter 'odd' {problem}"):
+        adapters.check((("odd", 1.0),))
+
+
+def test_a_damaged_file_is_the_requests_to_hear_of(adapters: Adapters, tmp_path: Path) -> None:
+    """It ends the request that names it, and none else."""
+    (tmp_path / "loras" / "odd.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InvalidField, match=r"loras: adapter 'odd' loras/odd\.safetensors is no safetensors file"):
+        adapters.check((("odd", 1.0),))
+
+
+@pytest.mark.torch
+def test_a_graph_adds_what_it_is_fed(adapters: Adapters, tmp_path: Path) -> None:
+    """Onnxruntime takes A and B as inputs with a default: nothing, one adapter for all rows, another for each."""
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = RANDOM.standard_normal((3, 2), np.float32)
+    inputs = {"x": ["n", "t", 3], "lora.up.to_q.A": ["lora_n", 3, "lora_r"], "lora.up.to_q.B": ["lora_n", "lora_r", 2]}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["base"]),
+        helper.make_node("MatMul", ["x", "lora.up.to_q.A"], ["down"]),
+        helper.make_node("MatMul", ["down", "lora.up.to_q.B"], ["up"]),
+        helper.make_node("Add", ["base", "up"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info("y", kind, ["n", "t", 2])],
+        [
+            onnx.numpy_helper.from_array(weights, "w"),
+            onnx.numpy_helper.from_array(np.zeros((1, 3, 0), np.float32), "lora.up.to_q.A"),
+            onnx.numpy_helper.from_array(np.zeros((1, 0, 2), np.float32), "lora.up.to_q.B"),
+        ],
+    )
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx", Runtime("cpu", 1))
+    assert set(session.inputs) == {"x"}
+    assert ports(session.optional) == {"up.to_q": (3, 2)}
+    x = RANDOM.standard_normal((2, 4, 3), np.float32)
+    ink, clay = change(INK, "unet.up.to_q"), change(CLAY, "unet.up.to_q")
+    cases: list[tuple[list[Loras], list[np.ndarray]]] = [
+        ([(), ()], [weights, weights]),
+        ([(("ink", 2.0),)] * 2, [weights + 2 * ink] * 2),
+        ([(("ink", 1.0), ("clay", -1.0)), ()], [weights + ink - clay, weights]),
+    ]
+    for rows, merged in cases:
+        feeds = {name: array for name, array in adapters.feeds("unet", rows).items() if "to_q" in name}
+        assert np.allclose(session.run("y", x=x, **feeds), x @ np.stack(merged), atol=1e-5)

@@ -1,0 +1,61 @@
+"""Files in the safetensors format are read without its library."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.models.files import Fault
+from tintype.service.models.tensors import read_tensors
+
+from .adapter_files import write_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_tensors_arrive(tmp_path: Path) -> None:
+    """Float32 and float16, of any shape; what is said beside them is left out."""
+    wide, half = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[0.5], [-2]], np.float16)
+    write_tensors(tmp_path / "a.safetensors", {"wide": wide, "half": half})
+    found = read_tensors(tmp_path / "a.safetensors")
+    assert {name: array.tolist() for name, array in found.items()} == {"wide": wide.tolist(), "half": half.tolist()}
+    assert all(array.dtype == np.float32 for array in found.values())
+
+
+def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
+    """Torch's own half precision, which numpy has not."""
+    numbers = np.array([1.5, -0.25], np.float32)
+    data = (numbers.view(np.uint32) >> 16).astype("<u2").tobytes()
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    assert read_tensors(tmp_path / "a.safetensors")["x"].tolist() == [1.5, -0.25]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [900, 908]},
+        {"dtype": "F32"},
+        7,
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path: Path, said: object) -> None:
+    """Whatever does not belong together is a fault of the file, never a wrong number."""
+    header = json.dumps({"x": said}).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(Fault):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 64, (5).to_bytes(8, "little") + b"hello"])
+def test_another_file_is_told(tmp_path: Path, data: bytes) -> None:
+    """A file of another kind is named, and nothing as long as it claims is read."""
+    (tmp_path / "a.safetensors").write_bytes(data)
+    with pytest.raises(Fault, match=r"a\.safetensors"):
+        read_tensors(tmp_path / "a.safetensors")
