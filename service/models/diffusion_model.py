@@ -12,7 +12,7 @@ from .denoiser import Denoiser
 from .files import Fault, weight
 from .model import Prompt
 from .preview import fit, show
-from .session import Runtime, Session
+from .session import Session
 from .stages import Stage, TwoStages
 from .text import TextEncoders
 from .text_encoder import AbsentEncoder, TextEncoder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .manifest import Manifest
     from .model import Array, Conditioning
     from .parts import TextPart
+    from .runtime import Runtime
     from .spec import LatentToRgb, ModelSpec
     from .text_encoder import Encoder
 

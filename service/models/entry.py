@@ -27,12 +27,16 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A model's state; `fraction` 0 to 1 is loaded; `error` tells why it failed; `provider` runs it once loaded."""
+    """A model's state; `fraction` 0 to 1 is loaded; `error` tells why it failed; `provider` runs it once loaded.
+
+    One that is `waiting` can't begin to load, because requests hold models that are in its place.
+    """
 
     state: State
     fraction: float = 0.0
     error: str = ""
     provider: str = ""
+    waiting: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -56,8 +60,14 @@ class Entry:
 
     @property
     def weight(self) -> int:
-        """Bytes that it takes of the budget once it is loaded."""
+        """Bytes of all its components."""
         return self.manifest.spec.weights_bytes if self.manifest else 0
+
+    @property
+    def largest(self) -> int:
+        """Bytes of its largest component: with less it can't run at all."""
+        stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
+        return max((stage.weight(part) for stage in stages for part in stage.components), default=0)
 
     @property
     def spec(self) -> ModelSpec:
@@ -79,7 +89,8 @@ class Entry:
     def status(self) -> Status:
         """Return what others may know."""
         provider = self.model.spec.provider if self.model else ""
-        return Status(self.state, self.fraction, str(self.error or ""), provider)
+        waiting = self.state is State.LOADING and not self.admitted
+        return Status(self.state, self.fraction, str(self.error or ""), provider, waiting)
 
     def drop(self) -> None:
         """Let go of the model; its memory is free when nobody uses it any more."""
@@ -90,13 +101,14 @@ class Entry:
 def to_evict(entries: Iterable[Entry], coming: Entry, budget: int) -> list[Entry] | None:
     """Choose what goes so that `coming` fits into `budget` bytes: what nobody holds, used longest ago first.
 
-    Returns None where it can't fit as long as others are in use. A model that waits in line takes nothing yet.
+    A model that is larger takes all of it. Returns None where `coming` can't fit as long as others are in use. A model
+    that waits in line takes nothing yet.
     """
     there = [entry for entry in entries if entry.admitted and entry is not coming]
-    excess = sum(entry.weight for entry in there) + coming.weight - budget
+    excess = sum(min(entry.weight, budget) for entry in there) + min(coming.weight, budget) - budget
     gone: list[Entry] = []
     for entry in sorted(there, key=lambda e: e.last_use):
         if excess > 0 and entry.model and not entry.holds:
             gone.append(entry)
-            excess -= entry.weight
+            excess -= min(entry.weight, budget)
     return gone if excess <= 0 else None

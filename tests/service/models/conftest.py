@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tintype.service.models import Prompt, Repository
-from tintype.service.models.repository import BUILTIN
+from tintype.service.models.catalogue import BUILTIN
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.configs import Traits
 from tintype.service.models.denoiser import Denoiser
 from tintype.service.models.files import Fault
 from tintype.service.models.manifest import read
 from tintype.service.models.model import Conditioning
 from tintype.service.models.parts import DenoiserPart
-from tintype.service.models.repository import BUILTIN
 
 from .graphs import NONE
 

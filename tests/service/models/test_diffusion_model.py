@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import ModelBroken
+from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.denoiser import Denoiser
 from tintype.service.models.diffusion_model import DiffusionModel, load
 from tintype.service.models.manifest import read
 from tintype.service.models.model import Model, Prompt
-from tintype.service.models.repository import BUILTIN
-from tintype.service.models.session import Runtime
+from tintype.service.models.runtime import Runtime
 
 if TYPE_CHECKING:
     from pathlib import Path

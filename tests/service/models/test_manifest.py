@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.errors import ModelBroken
+from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.manifest import read, verify
-from tintype.service.models.repository import BUILTIN
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance, LatentToRgb, Preset
 from tintype.service.numerics import Prediction
 

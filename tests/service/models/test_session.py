@@ -9,11 +9,13 @@ import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory
 from tintype.service.models import cores, providers
+from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.cores import usable_cores
 from tintype.service.models.files import Fault
+from tintype.service.models.ort import options
 from tintype.service.models.providers import ProviderUnavailable, available, chain, choose, works
-from tintype.service.models.repository import BUILTIN
-from tintype.service.models.session import Runtime, Session, _cast
+from tintype.service.models.runtime import Runtime
+from tintype.service.models.session import Session, _cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,4 +167,4 @@ def test_threads_can_be_set() -> None:
     """A number of threads that is given is the number; none means one for each core."""
     assert Runtime.choose(("cpu",), 3) == Runtime("cpu", 3)
     assert Runtime.choose(("cpu",)).threads == usable_cores() >= 1
-    assert RUNTIME.options().intra_op_num_threads == 1
+    assert options(RUNTIME.threads).intra_op_num_threads == 1

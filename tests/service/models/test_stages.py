@@ -11,10 +11,10 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models import Conditioning, Prompt
+from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.diffusion_model import load
 from tintype.service.models.manifest import read
-from tintype.service.models.repository import BUILTIN
-from tintype.service.models.session import Runtime
+from tintype.service.models.runtime import Runtime
 from tintype.service.models.stages import Stage, TwoStages
 
 from .graphs import NONE

@@ -1,0 +1,48 @@
+"""One attempt to load a model, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..errors import ModelBroken, OutOfMemory, TintypeError
+from .diffusion_model import load
+from .trim import trim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .manifest import Manifest
+    from .model import Model
+    from .runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def attempt(
+    manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], relieve: Callable[[], bool]
+) -> Model | TintypeError:
+    """Load a model, or say why not; if the device is short of memory, once more after `relieve` has freed some."""
+    name = manifest.spec.name
+    try:
+        model = _retried(manifest, runtime, progress, relieve)
+    except TintypeError as error:
+        return error
+    except Exception as error:
+        log.exception("model %s", name)
+        return ModelBroken(name, [f"{type(error).__name__}: {error}"])
+    log.info("model %s is loaded, on %s", name, model.spec.provider)
+    return model
+
+
+def _retried(
+    manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], relieve: Callable[[], bool]
+) -> Model:
+    try:
+        return load(manifest, runtime, progress)
+    except OutOfMemory:
+        if not relieve():
+            raise
+        return load(manifest, runtime, progress)
+    finally:
+        trim()

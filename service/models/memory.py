@@ -1,0 +1,183 @@
+"""Memory: which components of which models are in it, so that their weights never take more than the budget.
+
+A component is a graph with its weights. It comes when it is called and goes when another one needs its place: whatever
+was used longest ago first, but never one that is running, nor one of another model that requests hold. So models whose
+components don't all fit at the same time are served too: their components take turns.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from itertools import count
+from threading import Condition
+from typing import TYPE_CHECKING
+
+from ..errors import OutOfMemory
+from .files import weight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from .graph import Graph, Port, Values
+
+log = logging.getLogger(__name__)
+
+
+class Component:
+    """A graph that comes and goes, and otherwise a `Graph`; `weight` in bytes. Its memory's lock guards it."""
+
+    def __init__(self, memory: Memory, model: str, path: Path, make: Callable[[], Graph]) -> None:
+        self.model, self.name, self.weight = model, path.parent.name, weight(path.parent)
+        self.graph: Graph | None = None
+        self.users = 0
+        self.last_use = 0
+        self.inputs: tuple[Port, ...] = ()
+        self.optional: tuple[Port, ...] = ()
+        self.outputs: tuple[str, ...] = ()
+        self.provider = ""
+        self._memory, self._make = memory, make
+
+    def make(self) -> Graph:
+        """Bring the graph in."""
+        graph = self._make()
+        self.inputs, self.optional, self.outputs = graph.inputs, graph.optional, graph.outputs
+        self.provider = graph.provider
+        return graph
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
+        """Compute `outputs`, after bringing the graph in if it is not there."""
+        with self._memory.use(self) as graph:
+            return graph.run(outputs, feeds)
+
+
+class Room:
+    """The part of the memory that one model's components are in."""
+
+    def __init__(self, memory: Memory, model: str) -> None:
+        self._memory, self._model = memory, model
+
+    def open(self, path: Path, make: Callable[[], Graph]) -> Component:
+        """Return the component whose graph is at `path`, and bring it in; `make` does it."""
+        return self._memory.component(self._model, path, make)
+
+
+class Memory:
+    """Keeps at most `limit` bytes of weights (0: no limit). All methods may be called from any thread."""
+
+    def __init__(self, limit: int = 0) -> None:
+        self._limit = limit
+        self._changed = Condition()
+        self._clock = count(1)
+        self._components: dict[tuple[str, Path], Component] = {}
+        self._held: set[str] = set()
+
+    @property
+    def used(self) -> int:
+        """Bytes of what is in memory or on its way there."""
+        with self._changed:
+            return self._used()
+
+    def room(self, model: str) -> Room:
+        """Return the place of one model's components."""
+        return Room(self, model)
+
+    def component(self, model: str, path: Path, make: Callable[[], Graph]) -> Component:
+        """Return what is or was at `path`, in memory now. Raises what `use` raises."""
+        with self._changed:
+            if (model, path) not in self._components:
+                self._components[model, path] = Component(self, model, path, make)
+            component = self._components[model, path]
+        with self.use(component):
+            return component
+
+    def hold(self, model: str, *, held: bool) -> None:
+        """Keep other models from taking a model's memory, or let them."""
+        with self._changed:
+            (self._held.add if held else self._held.discard)(model)
+            self._changed.notify_all()
+
+    def drop(self, model: str) -> None:
+        """Let go of a model's components that nobody uses right now."""
+        with self._changed:
+            for component in self._idle():
+                if component.model == model:
+                    component.graph = None
+            self._changed.notify_all()
+
+    def relieve(self, model: str) -> bool:
+        """Let go of what is idle and not `model`'s, because the device has no more memory; True if anything went."""
+        with self._changed:
+            going = [component for component in self._idle() if component.model not in {model, *self._held}]
+            for component in going:
+                component.graph = None
+            return bool(going)
+
+    @contextmanager
+    def use(self, component: Component) -> Iterator[Graph]:
+        """Keep a component in memory inside the block; waits while its place is taken by what is running.
+
+        Raises:
+            OutOfMemory: it is larger than the budget.
+            Whatever making it raises.
+        """
+        graph = self._enter(component)
+        try:
+            yield graph
+        finally:
+            with self._changed:
+                component.users -= 1
+                self._changed.notify_all()
+
+    def _enter(self, component: Component) -> Graph:
+        if 0 < self._limit < component.weight:
+            raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self._limit}")
+        with self._changed:
+            self._changed.wait_for(lambda: self._place(component))
+            component.users += 1
+            component.last_use = next(self._clock)
+            graph = component.graph
+        return graph or self._make(component)
+
+    def _make(self, component: Component) -> Graph:
+        try:
+            component.graph = graph = component.make()
+        except BaseException:
+            with self._changed:
+                component.users -= 1
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            self._changed.notify_all()
+        return graph
+
+    # The lock is held.
+
+    def _place(self, component: Component) -> bool:
+        """Whether the component is there, or nobody is making it and there is a place for it now."""
+        if component.graph:
+            return True
+        return not component.users and self._make_room(component)
+
+    def _make_room(self, coming: Component) -> bool:
+        excess = self._used() + coming.weight - self._limit
+        if not self._limit or excess <= 0:
+            return True
+        going = []
+        for component in sorted(self._idle(), key=lambda c: c.last_use):
+            if excess > 0 and (component.model == coming.model or component.model not in self._held):
+                going.append(component)
+                excess -= component.weight
+        if excess > 0:
+            return False
+        for component in going:
+            log.info("%s of model %s makes room for %s", component.name, component.model, coming.model)
+            component.graph = None
+        return True
+
+    def _idle(self) -> list[Component]:
+        return [component for component in self._components.values() if component.graph and not component.users]
+
+    def _used(self) -> int:
+        return sum(component.weight for component in self._components.values() if component.graph or component.users)

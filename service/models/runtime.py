@@ -1,0 +1,43 @@
+"""Where graphs run, and how they get there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .cores import usable_cores
+from .ort import OrtGraph
+from .providers import choose
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from .graph import Graph
+    from .memory import Room
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share."""
+
+    provider: str
+    threads: int
+    room: Room | None = None
+
+    @classmethod
+    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0) -> Runtime:
+        """Take the first provider that works here, and a thread for each core where `threads` is 0.
+
+        Raises:
+            ProviderUnavailable: none of them works.
+        """
+        return cls(choose(providers), threads or usable_cores())
+
+    def within(self, room: Room) -> Self:
+        """Return the same with its graphs in `room`."""
+        return replace(self, room=room)
+
+    def open(self, path: Path) -> Graph:
+        """Bring a graph into memory; with a room it may go again, and come back when it is needed."""
+        return self.room.open(path, lambda: OrtGraph(path, self)) if self.room else OrtGraph(path, self)
