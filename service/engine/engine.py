@@ -197,14 +197,20 @@ class Engine:
         told = as_error(error)
         with self._lock:
             living = [row for row in unit.rows if self._roster.has(row)]
-            if isinstance(told, OutOfMemory) and self._shrink(unit):
-                pass  # and again
-            elif len(unit.rows) > 1:
+            if isinstance(told, OutOfMemory) and living and self._makes_room(unit):
+                return  # and it is tried again
+            if len(unit.rows) > 1:
                 for row in living:
                     row.alone = True
             elif living:
                 self._roster.end(living[0].task, Failed(told))
 
-    def _shrink(self, unit: Unit) -> bool:
-        kind, halves = unit.rows[0].task.kind, runner.halves(unit.rows)
-        return unit.phase is Phase.DENOISE and self._widths.shrink(kind, halves)
+    def _makes_room(self, unit: Unit) -> bool:
+        """Ask for less memory from now on, or let idle models go; False where neither is possible."""
+        task = unit.rows[0].task
+        if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.halves(unit.rows)):
+            return True
+        if unit.phase is Phase.ENCODE:
+            for row in task.rows:
+                row.encode_again()
+        return self._roster.relieve(task)

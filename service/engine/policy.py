@@ -8,6 +8,9 @@ a job is overtaken by shorter ones only as long as it would itself take.
 Company: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
 timestep, where the graph has but one), in order, as long as there is room. A row that could join but for its prompts is
 encoded first.
+
+Memory: a job whose model waits for the memory that others hold keeps those behind it from starting, else it would wait
+for as long as they come.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from .row import Phase
 from .widths import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .shares import Shares
 
@@ -63,6 +66,10 @@ class Claim(Protocol[R_co]):
     def room(self) -> Room: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
+    @property
+    def waiting(self) -> bool: ...  # noqa: D102
+    @property
+    def started(self) -> bool: ...  # noqa: D102
     @property
     def kind(self) -> object: ...  # noqa: D102
     @property
@@ -113,13 +120,22 @@ def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
 
 def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
     """Return what to do next; None if nobody is ready."""
-    ready = [claim for claim in ordered if claim.ready and claim.living]
+    ready = list(_allowed(ordered))
     if not ready:
         return None
     lead = ready[0].living[0]
     if lead.phase is not Phase.DENOISE or lead.alone:
         return Unit(lead.phase, (lead,))
     return _company(ready, lead)
+
+
+def _allowed(ordered: Iterable[Claim[R]]) -> Iterator[Claim[R]]:
+    """Yield who may run: behind one whose model waits for memory, only those who hold memory already."""
+    kept_out = False
+    for claim in ordered:
+        kept_out = kept_out or claim.waiting
+        if claim.ready and claim.living and (claim.started or not kept_out):
+            yield claim
 
 
 def narrowed(unit: Unit[R], width: int) -> Unit[R]:

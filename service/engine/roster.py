@@ -82,15 +82,22 @@ class Roster:
                 seconds = now - task.arrived
                 self.end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival")))
 
+    def relieve(self, task: Task) -> bool:
+        """Drop all models that are idle, because there was no memory for `task`; False if there was nothing to drop."""
+        first, task.relieved = not task.relieved, True
+        return first and self._repository.relieve(task.plan.model)
+
     def look_for_models(self) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
                 continue
-            task.model = found
+            task.model, task.waiting = found, False
             if found is None:
-                self._news.loading(task, self._repository.status(task.plan.model))
+                status = self._repository.status(task.plan.model)
+                task.waiting = status.waiting
+                self._news.loading(task, status)
 
     def _looked_up(self) -> Iterator[tuple[Task, Found]]:
         found: dict[str, Found] = {}

@@ -91,6 +91,10 @@ class Row:
         beside = self._origin.beside if self._origin else None
         return x if beside is None else np.concatenate([x, beside]), timestep
 
+    def encode_again(self) -> None:
+        """Begin anew after an attempt that failed: with the noise that it may have drawn."""
+        self.noise = TorchNoise(self.seed)
+
     def begin_at(self, origin: Origin) -> None:
         """Take the picture to start from."""
         self._origin = origin

@@ -30,7 +30,8 @@ class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
     `entered` is what its caller had got when it arrived, see `shares`; `place` and `percent` (loaded) are what was last
-    told.
+    told. One that is `waiting` waits for memory that others hold; for one that was `relieved` all that was idle
+    has been dropped.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
@@ -43,6 +44,8 @@ class Task:
         self.rows = [Row(self, index) for index in range(len(self.plan.seeds))]
         self.model: Model | None = None
         self.started = False
+        self.waiting = False
+        self.relieved = False
         self.conditionings: tuple[Conditioning, ...] = ()
         self.place = -1
         self.percent = -1

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .model import Model
     from .spec import ModelSpec
 
+WIDENED = "fp16-weights"
+"""A precision of manifests: weights are stored in half the bytes, and what is computed is float32."""
+
 
 class State(StrEnum):
     """Where a model is on its way into memory."""
@@ -60,14 +63,20 @@ class Entry:
 
     @property
     def weight(self) -> int:
-        """Bytes of all its components."""
-        return self.manifest.spec.weights_bytes if self.manifest else 0
+        """Bytes of all its components in memory."""
+        return self.manifest.spec.weights_bytes * self.widening if self.manifest else 0
+
+    @property
+    def widening(self) -> int:
+        """How many times as large as on disk it is in memory: the runtime computes such weights in float32."""
+        return 2 if self.manifest and self.manifest.spec.precision == WIDENED else 1
 
     @property
     def largest(self) -> int:
         """Bytes of its largest component: with less it can't run at all."""
         stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
-        return max((stage.weight(part) for stage in stages for part in stage.components), default=0)
+        parts = (stage.weight(part) for stage in stages for part in stage.components)
+        return max(parts, default=0) * self.widening
 
     @property
     def spec(self) -> ModelSpec:

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class Component:
     """A graph that comes and goes, and otherwise a `Graph`; `weight` in bytes. Its memory's lock guards it."""
 
-    def __init__(self, memory: Memory, model: str, path: Path, make: Callable[[], Graph]) -> None:
-        self.model, self.name, self.weight = model, path.parent.name, weight(path.parent)
+    def __init__(self, memory: Memory, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> None:
+        self.model, self.name, self.weight = model, path.parent.name, weight(path.parent) * widening
         self.graph: Graph | None = None
         self.users = 0
         self.last_use = 0
@@ -53,14 +53,14 @@ class Component:
 
 
 class Room:
-    """The part of the memory that one model's components are in."""
+    """The part of the memory that one model's components are in; they are `widening` times as large as on disk."""
 
-    def __init__(self, memory: Memory, model: str) -> None:
-        self._memory, self._model = memory, model
+    def __init__(self, memory: Memory, model: str, widening: int) -> None:
+        self._memory, self._model, self._widening = memory, model, widening
 
     def open(self, path: Path, make: Callable[[], Graph]) -> Component:
         """Return the component whose graph is at `path`, and bring it in; `make` does it."""
-        return self._memory.component(self._model, path, make)
+        return self._memory.component(self._model, path, self._widening, make)
 
 
 class Memory:
@@ -79,15 +79,15 @@ class Memory:
         with self._changed:
             return self._used()
 
-    def room(self, model: str) -> Room:
+    def room(self, model: str, widening: int = 1) -> Room:
         """Return the place of one model's components."""
-        return Room(self, model)
+        return Room(self, model, widening)
 
-    def component(self, model: str, path: Path, make: Callable[[], Graph]) -> Component:
+    def component(self, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> Component:
         """Return what is or was at `path`, in memory now. Raises what `use` raises."""
         with self._changed:
             if (model, path) not in self._components:
-                self._components[model, path] = Component(self, model, path, make)
+                self._components[model, path] = Component(self, model, path, widening, make)
             component = self._components[model, path]
         with self.use(component):
             return component

@@ -162,10 +162,10 @@ class Repository:
         """Drop all that nobody holds but this model, because the device is short of memory; True if anything went."""
         with self._lock:
             entry = self._catalogue.entry(name)
-            for other in self._catalogue:
-                if other is not entry and other.model and not other.holds:
-                    other.drop()
-            return self._weights.relieve(entry.name)
+            idle = [other for other in self._catalogue if other is not entry and other.model and not other.holds]
+            for other in idle:
+                other.drop()
+            return self._weights.relieve(entry.name) or bool(idle)
 
     def close(self) -> None:
         """Stop loading and drop all models."""
@@ -219,7 +219,7 @@ class Repository:
 
     def _load(self, entry: Entry) -> None:
         """Load one model; runs in the loader's thread."""
-        runtime = Runtime.choose(self._providers, self._threads).within(self._weights.room(entry.name))
+        runtime = Runtime.choose(self._providers, self._threads).within(self._weights.room(entry.name, entry.widening))
         found = attempt(entry.servable(), runtime, partial(self._progress, entry), partial(self.relieve, entry.name))
         with self._lock:
             self._settle(entry, found)

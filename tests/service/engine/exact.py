@@ -140,6 +140,8 @@ class Shelf:
         self.fraction = 0.0
         self.holds: list[str] = []
         self.loads: list[str] = []
+        self.waiting: set[str] = set()
+        self.idle = 0  # models that could go
 
     def spec(self, name: str = "") -> ModelSpec:
         name = name or next(iter(self.models))
@@ -148,7 +150,8 @@ class Shelf:
         return self.models[name].spec
 
     def status(self, name: str = "") -> Status:
-        return Status(State.LOADING if name in self.absent else State.LOADED, self.fraction, provider="exact")
+        state = State.LOADING if name in self.absent else State.LOADED
+        return Status(state, self.fraction, provider="exact", waiting=name in self.waiting)
 
     def load(self, name: str = "") -> None:
         self.loads.append(name)
@@ -157,6 +160,11 @@ class Shelf:
         if name in self.broken:
             raise self.broken[name]
         return None if name in self.absent else self.models[name]
+
+    def relieve(self, _name: str = "") -> bool:
+        """Drop what is idle."""
+        had, self.idle = self.idle, 0
+        return had > 0
 
     def hold(self, name: str) -> None:
         self.holds.append(name)

@@ -32,6 +32,8 @@ class Claim:
     arrived: float = 0.0
     entered: int = 0
     ready: bool = True
+    waiting: bool = False
+    started: bool = False
     batch: int = 1  # pictures to a call
     kind: str = "model"
     text: str | None = "77"

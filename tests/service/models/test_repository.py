@@ -14,6 +14,7 @@ import pytest
 from tintype.service.errors import ModelBroken, ModelNotFound, OutOfMemory, Unavailable
 from tintype.service.models import Repository, State
 from tintype.service.models import loading as module
+from tintype.service.models.entry import Entry
 from tintype.service.models.manifest import read
 from tintype.service.models.providers import ProviderUnavailable
 
@@ -33,18 +34,21 @@ class Loaded:
 
 
 class Loader:
-    """Loads when told to: `gate` lets it go on, `failure` is what it fails with."""
+    """Loads when told to: `gate` lets it go on, `failure` is what it fails with; `failures`, once each."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.failure: Exception | None = None
+        self.failures: list[Exception] = []
         self.names: list[str] = []
 
     def __call__(self, manifest: Manifest, _: Any, progress: Callable[[float], None]) -> Loaded:
         self.names.append(manifest.spec.name)
         progress(0.5)
         assert self.gate.wait(10)
+        if self.failures:
+            raise self.failures.pop()
         if self.failure:
             raise self.failure
         return Loaded(manifest.spec)
@@ -197,7 +201,7 @@ def test_a_damaged_graph_is_named(folder: Path) -> None:
 @pytest.mark.usefixtures("loader")
 def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
     """With room for two, the third pushes out the one that nobody asked for lately."""
-    size = read(folders[0]).spec.weights_bytes
+    size = Entry("", read(folders[0])).weight
     with Repository(folders, memory=2 * size) as repository:
         for name in ("a", "b"):
             repository.wait(name, timeout=10)
@@ -210,7 +214,7 @@ def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
     """Nothing that is in use is dropped: whoever needs its memory waits until it is released."""
-    size = read(folders[0]).spec.weights_bytes
+    size = Entry("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         model = repository.wait("a", timeout=10)
         repository.hold("a")
@@ -280,7 +284,7 @@ def test_unloading_ends_loading(folders: list[Path], loader: Loader) -> None:
 @pytest.mark.usefixtures("loader")
 def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
     """What waits for memory can be called off."""
-    size = read(folders[0]).spec.weights_bytes
+    size = Entry("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=10)
         repository.hold("a")
@@ -324,3 +328,31 @@ def test_listing_models_needs_no_onnxruntime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""
+
+
+def test_short_of_memory_idle_models_make_room(folders: list[Path], loader: Loader) -> None:
+    """When the device has no memory for a model, the others that nobody holds go, and it is tried once more."""
+    with Repository(folders) as repository:
+        repository.wait("a", timeout=60)
+        repository.wait("b", timeout=60)
+        repository.hold("b")
+        loader.failures = [OutOfMemory("the device is full")]
+        assert repository.wait("c", timeout=60)
+        states = {name: repository.status(name).state for name in "abc"}
+        assert states == {"a": State.UNLOADED, "b": State.LOADED, "c": State.LOADED}
+        assert loader.names == ["a", "b", "c", "c"]
+
+
+@pytest.mark.usefixtures("loader")
+def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
+    """A model in line behind one that is held is `waiting`, and no longer once it may load."""
+    size = Entry("", read(folders[0])).weight
+    with Repository(folders, memory=size) as repository:
+        repository.wait("a", timeout=60)
+        repository.hold("a")
+        repository.load("b")
+        assert repository.status("b").waiting
+        assert not repository.status("a").waiting
+        repository.release("a")
+        repository.wait("b", timeout=60)
+        assert not repository.status("b").waiting

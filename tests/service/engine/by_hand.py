@@ -1,0 +1,28 @@
+"""Pictures without any engine, to compare with."""
+
+from typing import Any
+
+import numpy as np
+
+from tintype.service.engine.events import Finished
+from tintype.service.models import Prompt
+from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
+
+from .exact import DIFFUSION, Bench, ExactModel
+
+
+def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampler: str = "ddim") -> np.ndarray:
+    """One picture without any engine: numerics and the model."""
+    model = ExactModel()
+    cond, uncond = model.encode([Prompt(prompt), Prompt("")])
+    row = Trajectory.from_noise(make_table(DIFFUSION, steps, sampler=sampler), (4, 8, 8), TorchNoise(seed))
+    while not row.done:
+        x, t = row.model_input()
+        out = model.denoise(np.stack([x, x]), np.array([t, t], np.float32), [cond, uncond])
+        row.advance(guide(out[1:], out[:1], scale)[0])
+    return model.decode(row.x[np.newaxis])[0]
+
+
+def pictures(bench: Bench, ticket: Any) -> list[np.ndarray]:
+    found = sorted(bench.of(ticket, Finished), key=lambda event: event.index)
+    return [event.pixels for event in found]

@@ -1,0 +1,155 @@
+"""What fails, fails for itself: calls, models and memory."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine.events import Completed, Failed, Progress
+from tintype.service.errors import GenerationFailed, ModelBroken, OutOfMemory
+from tintype.service.images.source import Source
+
+from .by_hand import by_hand, pictures
+from .exact import Bench, ExactModel, broken, mean_of, spec
+
+
+def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:
+    """They hear what is wrong with it."""
+    other = ExactModel(spec(name="other"))
+    bench = Bench(ExactModel(clock=other.clock), other)
+    bench.shelf.absent.add("exact")
+    doomed, fine = bench.admit(), bench.admit(model="other")
+    bench.shelf.broken["exact"] = broken()
+    bench.run()
+    assert isinstance(bench.of(doomed, Failed)[0].error, ModelBroken)
+    assert bench.of(fine, Completed)
+
+
+def test_a_failing_call_fails_its_rows_alone() -> None:
+    """When a call for many fails they go on one by one; who fails alone is told why, the others get their pictures."""
+    bench = Bench(max_batch=4)
+    tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
+    whole = bench.model.denoise
+
+    def denoise(latents: Any, timesteps: Any, conditionings: Any) -> Any:
+        if timesteps.min() < 500 and any(c.prompt_embeds[0, 0] == np.float32(mean_of("poison")) for c in conditionings):
+            raise RuntimeError("the graph stumbled")
+        return whole(latents, timesteps, conditionings)
+
+    bench.model.denoise = denoise  # type: ignore[method-assign]
+    bench.run()
+    (failed,) = bench.of(tickets[1], Failed)
+    assert isinstance(failed.error, GenerationFailed)
+    assert "the graph stumbled" in str(failed.error)
+    assert bench.of(tickets[1], Progress)  # it had begun
+    assert np.array_equal(pictures(bench, tickets[0])[0], by_hand("a lake", 0, steps=5))
+    assert np.array_equal(pictures(bench, tickets[2])[0], by_hand("a hill", 2, steps=5))
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 4])
+def test_too_little_memory_means_smaller_calls(fits: int) -> None:
+    """Calls that don't fit are made again with half the rows, guidance's two last; nobody fails, and no bit differs."""
+    bench = Bench(max_batch=4)
+
+    def full(name: str, rows: int) -> None:
+        if name == "denoise" and rows > fits:
+            raise MemoryError
+
+    bench.model.on_call = full
+    tickets = [bench.admit(seed=seed, count=2) for seed in (1, 11)]
+    bench.run()
+    for ticket, seed in zip(tickets, (1, 11), strict=True):
+        assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", seed))
+    failed = [rows for name, rows in bench.model.calls if name == "denoise" and rows > fits]
+    assert failed == [rows for rows in (8, 4, 2) if rows > fits]
+
+
+@pytest.mark.parametrize("phase", ["encode", "encode_pixels", "denoise", "decode"])
+def test_idle_models_go_before_a_request_is_refused(phase: str) -> None:
+    """What there is no memory for is tried again once all that is idle has gone: the picture is the same."""
+    levels = np.random.default_rng(1).integers(0, 256, (3, 64, 64), np.uint8)
+    job = {"seed": 1, "source": Source(levels), "strength": 0.5, "guidance_scale": 1.0}
+    bench, roomy = Bench(max_batch=1), Bench(max_batch=1)
+    bench.shelf.idle = 1
+
+    def full(name: str, _rows: int) -> None:
+        if name == phase and bench.shelf.idle:
+            raise MemoryError
+
+    bench.model.on_call = full
+    tickets = [b.admit(**job) for b in (bench, roomy)]
+    bench.run()
+    roomy.run()
+    assert bench.shelf.idle == 0
+    assert np.array_equal(pictures(bench, tickets[0])[0], pictures(roomy, tickets[1])[0])
+
+
+def test_who_waits_for_memory_lets_nobody_start_before_it() -> None:
+    """Those who run go on and give their memory back; later ones of another model wait behind."""
+    other = ExactModel(spec(name="other"))
+    bench = Bench(ExactModel(clock=other.clock), other, max_batch=1)
+    bench.shelf.absent.add("other")
+    bench.shelf.waiting.add("other")
+    running = bench.admit(steps=3, seed=1)
+    bench.step(2)
+    waiting, late = bench.admit(model="other", steps=9, priority=1), bench.admit(steps=2, seed=2)
+    bench.run()
+    assert bench.of(running, Completed)
+    assert not bench.of(late, Progress)
+    assert bench.shelf.holds == []  # so that the repository can load the other now
+    bench.shelf.absent.clear()
+    bench.shelf.waiting.clear()
+    bench.run()
+    assert bench.of(waiting, Completed)
+    assert bench.of(late, Completed)
+
+
+def test_what_does_not_fit_alone_is_refused_alone() -> None:
+    """One row that there is no memory for ends its own job; smaller ones go on."""
+    bench = Bench(max_batch=4)
+    small, large = bench.admit(seed=1), bench.admit(width=96, height=96)
+    whole = bench.model.denoise
+
+    def denoise(latents: Any, *rest: Any) -> Any:
+        if latents.shape[-1] > 8:
+            raise MemoryError
+        return whole(latents, *rest)
+
+    bench.model.denoise = denoise  # type: ignore[method-assign]
+    bench.run()
+    assert isinstance(bench.of(large, Failed)[0].error, OutOfMemory)
+    assert np.array_equal(pictures(bench, small)[0], by_hand("a lake", 1))
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(MemoryError(), OutOfMemory), (ValueError("no"), GenerationFailed), (broken(), ModelBroken)],
+)
+@pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
+def test_whatever_a_model_raises_ends_in_one_error_of_the_tree(phase: str, raised: Exception, told: type) -> None:
+    """In every phase, and the next job is served as if nothing had been."""
+    bench = Bench()
+    ticket = bench.admit(seed=1)
+
+    def fail(name: str, _rows: int) -> None:
+        if name == phase:
+            raise raised
+
+    bench.model.on_call = fail
+    bench.run()
+    assert [type(e.error) for e in bench.of(ticket, Failed)] == [told]
+    assert isinstance(bench.told[ticket][-1], Failed)
+    bench.model.on_call = lambda _name, _rows: None
+    again = bench.admit(seed=1)
+    bench.run()
+    assert np.array_equal(pictures(bench, again)[0], by_hand("a lake", 1))
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
+def test_no_black_or_broken_picture_passes_for_one(value: float) -> None:
+    """A decoder that overflows gives an error, never a picture."""
+    bench = Bench()
+    bench.model.decode = lambda latents: np.full((len(latents), 3, 64, 64), value, np.float32)  # type: ignore[method-assign]
+    ticket = bench.admit()
+    bench.run()
+    assert isinstance(bench.of(ticket, Failed)[0].error, GenerationFailed)

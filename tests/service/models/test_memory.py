@@ -1,0 +1,231 @@
+"""The budget for weights holds at any moment, and within it as much stays as can."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.engine import Engine
+from tintype.service.engine.events import Completed, Finished
+from tintype.service.errors import OutOfMemory
+from tintype.service.job import Job
+from tintype.service.models import Repository, State
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.files import weight
+from tintype.service.models.graph import Port
+from tintype.service.models.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from tintype.service.models.graph import Graph, Values
+    from tintype.service.models.memory import Component
+
+PATIENCE = 60  # seconds until a test that waits for another thread gives up
+
+
+class Toy:
+    """A graph that adds one."""
+
+    provider = "toy"
+    inputs = (Port("x", "tensor(float)", 1),)
+    outputs = ("y",)
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
+        assert tuple(outputs) == self.outputs
+        return [feeds["x"] + np.float32(1)]
+
+
+class Shelf:
+    """Components of ten bytes each in a memory; `made` notes which were brought in, in order."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder, self.memory = folder, Memory(limit)
+        self.made: list[str] = []
+        self.before: Callable[[str], None] = lambda _name: None
+
+    def open(self, model: str, name: str) -> Component:
+        path = self.folder / model / name / "model.onnx"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"0123456789")
+
+        def make() -> Graph:
+            self.before(name)
+            self.made.append(name)
+            return Toy()
+
+        return self.memory.room(model).open(path, make)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Callable[[int], Shelf]:
+    return lambda limit: Shelf(tmp_path, limit)
+
+
+def call(component: Component) -> float:
+    (result,) = component.run(["y"], {"x": np.zeros(1, np.float32)})
+    return float(result[0])
+
+
+def test_without_a_limit_everything_stays(shelf: Callable[[int], Shelf]) -> None:
+    """Each component is brought in once, tells what its graph tells, and runs as its graph does."""
+    it = shelf(0)
+    components = [it.open(model, name) for model in "ab" for name in ("text", "unet")]
+    for component in components * 2:
+        assert call(component) == 1
+        assert (component.provider, component.inputs, component.outputs) == (Toy.provider, Toy.inputs, Toy.outputs)
+    assert it.made == ["text", "unet"] * 2
+    assert it.memory.used == 40
+
+
+def test_components_of_one_model_take_turns(shelf: Callable[[int], Shelf]) -> None:
+    """With room for two of three, the one used longest ago goes and comes back; the budget holds throughout."""
+    it = shelf(20)
+    it.before = lambda _name: assert_within(it, 20)
+    text, unet, vae = (it.open("a", name) for name in ("text", "unet", "vae"))
+    it.memory.hold("a", held=True)  # a model in use may still take its own place
+    for component in (text, unet, unet, vae, vae):
+        call(component)
+    assert it.made == ["text", "unet", "vae", "text", "unet", "vae"]
+    assert it.memory.used == 20
+
+
+def assert_within(shelf: Shelf, limit: int) -> None:
+    assert shelf.memory.used <= limit
+
+
+def test_the_least_recently_used_goes_first_whosever_it_is(shelf: Callable[[int], Shelf]) -> None:
+    """No more goes than has to: of another model's components one may stay, and is there when it comes back."""
+    it = shelf(30)
+    text, unet = it.open("a", "text"), it.open("a", "unet")
+    other = it.open("b", "text")
+    call(text)
+    it.open("b", "unet")
+    assert it.made == ["text", "unet", "text", "unet"]
+    call(text)
+    call(other)
+    assert len(it.made) == 4  # neither had gone
+    call(unet)
+    assert len(it.made) == 5
+
+
+def test_a_model_in_use_keeps_its_place(shelf: Callable[[int], Shelf]) -> None:
+    """Who comes waits until it is let go; then the wait is over at once."""
+    it = shelf(10)
+    it.open("a", "text")
+    it.memory.hold("a", held=True)
+    comes = threading.Thread(target=lambda: it.open("b", "text"))
+    comes.start()
+    comes.join(0.05)
+    assert it.made == ["text"]
+    it.memory.hold("a", held=False)
+    comes.join(PATIENCE)
+    assert it.made == ["text", "text"]
+    assert it.memory.used == 10
+
+
+def test_a_component_that_runs_is_never_taken_away(shelf: Callable[[int], Shelf]) -> None:
+    """Not even by its own model: the other one comes when the call has ended."""
+    it = shelf(10)
+    text = it.open("a", "text")
+    with it.memory.use(text):
+        comes = threading.Thread(target=lambda: it.open("a", "unet"))
+        comes.start()
+        comes.join(0.05)
+        assert it.made == ["text"]
+    comes.join(PATIENCE)
+    assert it.made == ["text", "unet"]
+
+
+def test_larger_than_the_budget_is_refused(shelf: Callable[[int], Shelf]) -> None:
+    """With both numbers; nothing is brought in."""
+    it = shelf(9)
+    with pytest.raises(OutOfMemory, match="text has 10 bytes of weights, above 9"):
+        it.open("a", "text")
+    assert it.made == []
+
+
+def test_what_fails_to_come_takes_no_place(shelf: Callable[[int], Shelf]) -> None:
+    """Its error is told, and the next one has the room."""
+    it = shelf(10)
+
+    def fail(name: str) -> None:
+        if name == "bad":
+            raise RuntimeError(name)
+
+    it.before = fail
+    with pytest.raises(RuntimeError, match="bad"):
+        it.open("a", "bad")
+    assert it.memory.used == 0
+    assert call(it.open("a", "good")) == 1
+
+
+def test_many_threads_bring_a_component_in_once(shelf: Callable[[int], Shelf]) -> None:
+    """Those who come while it is on its way wait for it."""
+    it = shelf(10)
+    gate = threading.Event()
+    it.before = lambda _name: assert_true(gate.wait(PATIENCE))
+    threads = [threading.Thread(target=lambda: it.open("a", "text")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert it.made == ["text"]
+
+
+def assert_true(value: object) -> None:
+    assert value
+
+
+def test_dropping_and_relieving_free_what_is_idle(shelf: Callable[[int], Shelf]) -> None:
+    """`drop` is for one model, `relieve` for all others that nobody holds."""
+    it = shelf(0)
+    for model in "abc":
+        it.open(model, "text")
+    it.memory.drop("a")
+    assert it.memory.used == 20
+    it.memory.hold("b", held=True)
+    assert it.memory.relieve("b")
+    assert it.memory.used == 10
+    assert not it.memory.relieve("b")
+
+
+# The built-in model, really.
+
+# Its weights are stored in half the bytes that they take.
+PARTS = {name: 2 * weight(BUILTIN / name) for name in ("text_encoder", "unet", "vae_decoder")}
+
+
+def picture(memory: int) -> np.ndarray:
+    """Return the picture of one job with that budget; pixels [3, h, w]."""
+    with Repository(providers=["cpu"], threads=1, memory=memory) as repository:
+        repository.wait(timeout=PATIENCE)
+        engine = Engine(repository)
+        engine.admit(Job(prompt="a red circle", seed=1, steps=2, width=128, height=128))
+        while engine.step():
+            if memory:
+                assert repository._weights.used <= memory
+        told = [event for _, event in engine.collect()]
+        assert isinstance(told[-1], Completed)
+        return next(event.pixels for event in told if isinstance(event, Finished))
+
+
+def test_a_budget_for_the_largest_component_is_enough() -> None:
+    """Text encoder, denoiser and VAE take turns within it, and the picture is the same to the last bit."""
+    assert sum(PARTS.values()) > PARTS["unet"]
+    assert np.array_equal(picture(0), picture(PARTS["unet"]))
+
+
+def test_a_budget_below_the_largest_component_is_refused() -> None:
+    """At once, with what it would take."""
+    with (
+        Repository(providers=["cpu"], memory=PARTS["unet"] - 1) as repository,
+        pytest.raises(OutOfMemory, match=rf"needs {PARTS['unet']} bytes for its largest component"),
+    ):
+        repository.load()
+    assert repository.status().state is State.UNLOADED
