@@ -9,7 +9,8 @@ import pytest
 
 from tintype.service.errors import InvalidField
 from tintype.service.models.adapters import Adapters, Loras, names, ports
-from tintype.service.models.session import Runtime, Session
+from tintype.service.models.runtime import Runtime
+from tintype.service.models.session import Session
 
 from .adapter_files import write_tensors
 

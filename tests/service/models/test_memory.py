@@ -32,7 +32,8 @@ class Toy:
     """A graph that adds one."""
 
     provider = "toy"
-    inputs = (Port("x", "tensor(float)", 1),)
+    inputs = (Port("x", "tensor(float)", (1,)),)
+    optional = ()
     outputs = ("y",)
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
