@@ -127,8 +127,8 @@ class Engine:
     def _next(self) -> Unit | None:
         with self._lock:
             now = self._clock()
-            self._roster.let_go()
             self._roster.expire(now)
+            self._roster.let_go()
             self._roster.look_for_models()
             order = self._queue.ordered(now)
             unit = policy.next_unit(order)
