@@ -25,7 +25,10 @@ class ServiceConfig:
     )
     providers: tuple[str, ...] = field(
         default=(),
-        metadata={"flag": "--provider", "help": "execution providers in order of preference: tensorrt, cuda, cpu"},
+        metadata={
+            "flag": "--provider",
+            "help": "execution providers in order of preference: tensorrt, cuda, openvino, cpu",
+        },
     )
     memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})

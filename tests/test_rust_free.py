@@ -100,3 +100,14 @@ def test_rust_is_recognised(name: str, file: str) -> None:
     suspects = [path for path in binaries(package) if path.name.startswith(file)]
     assert suspects
     assert all(has_rust(path) for path in suspects)
+
+
+@pytest.mark.parametrize("name", ["openvino"])
+def test_engines_by_extras_have_no_rust(name: str) -> None:
+    """Other engines for graphs, which an extra brings, are as free of it."""
+    try:
+        package = distribution(name)
+    except PackageNotFoundError:
+        pytest.skip(f"{name} is not here")
+    assert binaries(package)
+    assert not [file.name for file in binaries(package) if has_rust(file)]

@@ -13,6 +13,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import openvino
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -59,14 +61,22 @@ def check(names: Sequence[str]) -> None:
     for name in names:
         if name not in built:
             raise ProviderUnavailable(
-                f"there is no provider {name!r} in this onnxruntime; there are: {', '.join(built)}"
+                f"there is no provider {name!r} in this onnxruntime; there are: {', '.join(built)}{_hint(name)}"
             )
 
 
+def _hint(name: str) -> str:
+    return "; openvino comes with `pip install tintype[openvino]`" if name == "openvino" else ""
+
+
 def available() -> list[str]:
-    """Return the short names of the providers that this onnxruntime was built with, in its own order."""
-    built = onnxruntime().get_available_providers()
-    return [name for name, long in PROVIDERS.items() if long in built]
+    """Return the short names of the providers that there are: in onnxruntime, or as a package of their own."""
+    return [name for name in PROVIDERS if name in _built() or (name == "openvino" and openvino.installed())]
+
+
+def standalone(name: str) -> bool:
+    """Whether a provider runs beside onnxruntime, which was built without it."""
+    return name not in _built()
 
 
 @cache
@@ -88,7 +98,12 @@ def choose(names: tuple[str, ...]) -> str:
 def chain(name: str) -> list[str]:
     """Return onnxruntime's names of a provider and of those that take what it can't run."""
     names = dict.fromkeys((name, *FALLBACKS.get(name, ()), "cpu"))
-    return [PROVIDERS[n] for n in names if n in available()]
+    return [PROVIDERS[n] for n in names if n in _built()]
+
+
+def _built() -> list[str]:
+    built = onnxruntime().get_available_providers()
+    return [name for name, long in PROVIDERS.items() if long in built]
 
 
 def works(name: str, *, quiet: bool = False) -> bool:
@@ -97,6 +112,8 @@ def works(name: str, *, quiet: bool = False) -> bool:
         return True
     if name not in available():
         return False
+    if standalone(name):
+        return "CPU" in openvino.core().available_devices
     if name in NVIDIA and not _has_nvidia():
         log.info("provider %s: there is no NVIDIA driver", name)
         return False

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .cores import usable_cores
+from .openvino import OpenVinoGraph
 from .ort import OrtGraph
-from .providers import choose
+from .providers import choose, standalone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,4 +41,7 @@ class Runtime:
 
     def open(self, path: Path) -> Graph:
         """Bring a graph into memory; with a room it may go again, and come back when it is needed."""
-        return self.room.open(path, lambda: OrtGraph(path, self)) if self.room else OrtGraph(path, self)
+        return self.room.open(path, lambda: self._make(path)) if self.room else self._make(path)
+
+    def _make(self, path: Path) -> Graph:
+        return OpenVinoGraph(path, self) if standalone(self.provider) else OrtGraph(path, self)
