@@ -82,7 +82,7 @@ clean: ## Remove the environments and all that was built
 # diffusers' LMS and beta schedules want.
 .venv-export/stamp: pyproject.toml export/constraints.txt
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
-		.ci/venv .venv-export --editable '.[dev,export]' scipy --constraint export/constraints.txt
+		.ci/venv .venv-export --editable '.[dev,peers]' scipy --constraint export/constraints.txt
 	@touch $@
 
 $(NODE)/node_modules/stamp: $(NODE)/package-lock.json

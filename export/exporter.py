@@ -1,42 +1,49 @@
-"""One export, from source to folder: read, write graphs, describe, verify, and only then put in place.
+"""One export, from source to folder: read, write and verify each graph, describe, and only then put in place.
 
 Everything is written to a folder beside the target, `OUT.partial`, which becomes OUT at the end: whoever finds OUT
-finds all of it, and what was there before stays until then.
+finds all of it, and what was there before stays until then. An export that is interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from . import graphs, manifest, preview, verify, weights
+from . import graphs, kinds, manifest, preview, verify, weights
 from .errors import Refused, Unfaithful
+from .operators import ATTENTION, RMS_NORM, rms_norms
 from .pipeline import load, parameters, round_to_half
+from .precision import PRECISIONS
 from .progress import Progress, readable
-from .sessions import Graph
-from .timestep import ScalarTimestep, add_batch_axis_to_file
+from .resume import Remains, key_of
+from .tracing import halved, trace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx
+
+    from .component import Component
     from .preview import Array, Fit
     from .source import Source
 
-# Bytes per weight while the graphs are written: float32.
-WIDTH = 4
-# In cells of the latents, as far as the VAE's size allows: what the preview is fitted on.
+# In cells of the latents: what the preview is fitted on.
 PREVIEW_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to export: `precision` is fp32 or fp16 (see `export.weights`); `name` is the model's in the service."""
+    """How to export: `precision` is a row of `PRECISIONS`, `target` cpu or gpu, `name` the model's in the service."""
 
     name: str
     precision: str = "fp32"
+    target: str = "cpu"
     verify: bool = True
 
 
@@ -53,102 +60,135 @@ def run(source: Source, out: Path, options: Options, progress: Progress) -> Resu
     """Export `source` to the folder `out`, replacing what is there.
 
     Raises:
-        Refused: the source can't be exported, or there is no space; `out` is as it was.
+        Refused: the source can't be exported, or there is no space; `out` is as it was, and nothing is left.
         Unfaithful: a check failed; what was written is left in `out`.partial, and `out` is as it was.
     """
     partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with progress.stage("looking for what is done already") as notes:
+        remains = Remains.open(partial, key_of(source, asdict(options)))
+        notes.extend(f"kept {component}" for component in remains.done)
     try:
-        pipeline = _read(source, partial, options, progress)
-        _write_graphs(pipeline, partial, options, progress)
-        description = _describe(pipeline, source, partial, options, progress)
-    except BaseException:
+        return _Export(source, partial, options, progress).run(remains, out)
+    except Refused:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    checks = _verify(pipeline, partial, progress) if options.verify else ()
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
-    return Result(description, _size(out), checks)
 
 
-def _read(source: Source, partial: Path, options: Options, progress: Progress) -> Any:
-    parts = source.family.parts
-    with progress.stage(f"reading {source.location}") as notes:
-        pipeline = load(source)
-        counts = parameters(pipeline, parts)
-        notes.append(", ".join(f"{part} {count / 1e6:.1f} M" for part, count in counts.items()) + " weights")
-        _check_space(partial, counts)
-    if options.precision == "fp16":
-        with progress.stage("rounding weights to float16") as notes:
-            notes.append(f"largest change of a weight: {round_to_half(pipeline, parts):.1g}")
-    return pipeline
+class _Export:
+    """One export under way: the pipeline as torch modules, and where its graphs go."""
+
+    def __init__(self, source: Source, folder: Path, options: Options, progress: Progress) -> None:
+        self.source, self.folder, self.options, self.progress = source, folder, options, progress
+        self.precision = PRECISIONS[options.precision]
+        self.pipeline = self._read()
+
+    def run(self, remains: Remains, out: Path) -> Result:
+        """Write what is not there yet, and put all of it in place."""
+        graphs.write_companions(self.pipeline, self.folder)
+        checks = [self._component(part, remains) for part in kinds.components(self.pipeline, self.source.family)]
+        remains.close()
+        description = self._describe()
+        checks.append(self._picture())
+        shutil.rmtree(out, ignore_errors=True)
+        self.folder.rename(out)
+        return Result(description, _size(out), tuple(check for check in checks if check))
+
+    def _read(self) -> Any:
+        parts = self.source.family.parts
+        with self.progress.stage(f"reading {self.source.location}") as notes:
+            pipeline = load(self.source)
+            counts = parameters(pipeline, parts)
+            notes.append(", ".join(f"{part} {count / 1e6:.1f} M" for part, count in counts.items()) + " weights")
+            _check_space(self.folder, sum(counts.values()) * self.precision.width)
+        if self.precision.rounds(self.options.target):
+            with self.progress.stage("rounding weights to float16") as notes:
+                notes.append(f"largest change of a weight: {round_to_half(pipeline, parts):.1g}")
+        return pipeline
+
+    def _component(self, component: Component, remains: Remains) -> verify.Check | None:
+        if remains.has(component.folder):
+            return remains.check(component.folder)
+        path = self.folder / component.folder / graphs.GRAPH
+        path.parent.mkdir()
+        with self.progress.stage(f"exporting {component.folder}") as notes:
+            graphs.save_config(component.module, path.parent)
+            notes.append(readable(self._write(component, path)))
+            check = self._compare(component, path)
+            notes.extend([str(check)] if check else [])
+        remains.add(component.folder, check)
+        return check
+
+    def _write(self, component: Component, path: Path) -> int:
+        half = self.precision.half(self.options.target, component)
+        with halved(component.module) if half else nullcontext():
+            model = trace(component, half=half)
+            _check_fusion(component, model)
+            return weights.write(model, component.module.state_dict(), path, store=self.precision.stored(half=half))
+
+    def _compare(self, component: Component, path: Path) -> verify.Check | None:
+        if not self.options.verify:
+            return None
+        return _passed(verify.check_component(component, path, self.precision.limit(self.options.target)), self.folder)
+
+    def _describe(self) -> dict[str, Any]:
+        with self.progress.stage("fitting previews") as notes:
+            fitted = _fit_preview(self.pipeline.vae)
+            notes.append(f"error {fitted.error:.3f} of colours that spread by {fitted.spread:.3f} (RMS, 0 to 1)")
+        with self.progress.stage(f"writing {manifest.MANIFEST}"):
+            description = manifest.describe(
+                self.pipeline,
+                self.source.family,
+                name=self.options.name,
+                precision=self.options.precision,
+                target=self.options.target,
+                license=self.source.license,
+                preview=fitted.as_json(),
+            )
+            manifest.write(self.folder, description)
+        return description
+
+    def _picture(self) -> verify.Check | None:
+        if not self.options.verify or not verify.can_draw(self.source.pipeline):
+            return None
+        with self.progress.stage("comparing a picture with diffusers") as notes:
+            levels = self.precision.levels(self.options.target)
+            check = verify.check_picture(self.pipeline, self.source.family, self.folder, levels)
+            notes.append(str(check))
+        return _passed(check, self.folder)
 
 
-def _check_space(folder: Path, counts: dict[str, int]) -> None:
-    """A graph is written twice, the second time with its weights in one file: the largest counts double."""
-    needed = (sum(counts.values()) + max(counts.values())) * WIDTH
+def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise Refused(f"not enough disk at {folder.parent}: {readable(needed)} are needed, {readable(free)} are free")
 
 
-def _write_graphs(pipeline: Any, folder: Path, options: Options, progress: Progress) -> None:
-    graphs.write_companions(pipeline, folder)
-    for name, component in graphs.components(pipeline).items():
-        with progress.stage(f"exporting {name}") as notes:
-            path = graphs.write_graph(component, folder / name)
-            notes.extend(_patched(path))
-            notes.append(readable(weights.store(path, half=options.precision == "fp16")))
+def _check_fusion(component: Component, model: onnx.ModelProto) -> None:
+    """Fail where less is fused than the module's structure says: the graph would be right, and slow for no reason."""
+    expected = {ATTENTION: component.attentions, RMS_NORM: rms_norms(component.body or component.module)}
+    there = Counter(node.op_type for node in model.graph.node)
+    missed = [f"{there[op]} {op} instead of {count}" for op, count in expected.items() if there[op] != count]
+    if missed:
+        raise Unfaithful(f"{component.folder} has {' and '.join(missed)}: this version of diffusers computes otherwise")
 
 
-def _patched(path: Path) -> list[str]:
-    try:
-        return ["one timestep per row"] if add_batch_axis_to_file(path) else []
-    except ScalarTimestep as error:
-        raise Refused(f"{path.parent.name} can't take one timestep per row: {error}") from None
+def _passed(check: verify.Check, folder: Path) -> verify.Check:
+    if not check.passed:
+        raise Unfaithful(f"{check}: differs from its source; left in {folder}")
+    return check
 
 
-def _describe(pipeline: Any, source: Source, folder: Path, options: Options, progress: Progress) -> dict[str, Any]:
-    with progress.stage("fitting previews") as notes:
-        fitted = fit_preview(pipeline.vae.config, folder)
-        notes.append(f"error {fitted.error:.3f} of colours that spread by {fitted.spread:.3f} (RMS, 0 to 1)")
-    with progress.stage(f"writing {manifest.MANIFEST}"):
-        description = manifest.describe(
-            pipeline,
-            source.family,
-            name=options.name,
-            precision=options.precision,
-            license=source.license,
-            preview=fitted,
-        )
-        manifest.write(folder, description)
-    return description
-
-
-def fit_preview(vae: Any, folder: Path) -> Fit:
-    """Fit the linear picture of latents by the decoder in `folder`; `vae` is its configuration."""
-    decoder = Graph(folder / "vae_decoder" / graphs.GRAPH)
+def _fit_preview(vae: Any) -> Fit:
+    """Fit the linear picture of latents by the autoencoder itself."""
+    shift = vae.config.get("shift_factor") or 0
 
     def decode(latents: Array) -> Array:
-        unscaled = latents / vae.scaling_factor + (vae.shift_factor or 0)
-        return np.clip(decoder(latent_sample=unscaled)["sample"] / 2 + 0.5, 0, 1)
+        unscaled = torch.from_numpy(latents) / vae.config.scaling_factor + shift
+        with torch.no_grad():
+            pixels: Array = vae.decode(unscaled, return_dict=False)[0].numpy()
+        return np.clip(pixels / 2 + 0.5, 0, 1)
 
-    return preview.fit(decode, vae.latent_channels, size=PREVIEW_SIZE)
-
-
-def _verify(pipeline: Any, folder: Path, progress: Progress) -> tuple[verify.Check, ...]:
-    checks: list[verify.Check] = []
-    with progress.stage("comparing components with torch") as notes:
-        checks += verify.check_components(pipeline, folder)
-        notes.extend(map(str, checks))
-    with progress.stage("comparing a picture with diffusers") as notes:
-        checks.append(verify.check_picture(pipeline, folder))
-        notes.append(str(checks[-1]))
-    failed = [str(check) for check in checks if not check.passed]
-    if failed:
-        raise Unfaithful(f"{'; '.join(failed)}: differs from its source; left in {folder}")
-    return tuple(checks)
+    return preview.fit(decode, vae.config.latent_channels, size=PREVIEW_SIZE)
 
 
 def _size(folder: Path) -> int:

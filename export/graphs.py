@@ -1,48 +1,24 @@
-"""Graphs by optimum's exporter, one component after the other, so that each can be told of and stored at once.
-
-The exporter is the one of optimum-onnx, with torch's tracer and opset 18. Its own validation is not run: it fails on
-graphs that are right, and `export.verify` compares more.
-"""
+"""The folder of an export beside its weights: graphs' configurations, tokenizers, the training noise, the index."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
-import torch
-from optimum.exporters.onnx import export
-from optimum.exporters.tasks import TasksManager
-from optimum.exporters.utils import get_diffusion_models_for_export
-
+from .errors import Refused
 from .quiet import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-OPSET = 18
 GRAPH = "model.onnx"
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-# Where the source lay, and what optimum noted for itself: no business of who gets the folder.
+# What serving reads of a tokenizer: the merges of CLIP, or the model of sentencepiece.
+VOCABULARIES = ("merges.txt", "spiece.model", "tokenizer.model")
+# Where the source lay, and what others noted for themselves: no business of who gets the folder.
 PRIVATE = ("_name_or_path", "export_model_type")
-
-
-def components(pipeline: Any) -> dict[str, tuple[Any, Any]]:
-    """Return module and exporter's configuration of each graph to write, by its folder: the VAE makes two of them."""
-    with quiet():
-        TasksManager.standardize_model_attributes(pipeline)
-        return dict(get_diffusion_models_for_export(pipeline))
-
-
-def write_graph(component: tuple[Any, Any], folder: Path) -> Path:
-    """Write a component's graph and its config.json to `folder`; return the path of the graph."""
-    module, config = component
-    path = folder / GRAPH
-    folder.mkdir(parents=True)
-    with quiet(), torch.no_grad():
-        _save_config(module, folder)
-        export(module, config, path, opset=OPSET)
-    return path
 
 
 def write_companions(pipeline: Any, folder: Path) -> None:
@@ -52,7 +28,7 @@ def write_companions(pipeline: Any, folder: Path) -> None:
         write_noise(pipeline.scheduler, folder / "scheduler")
         for name in TOKENIZERS:
             if getattr(pipeline, name, None) is not None:
-                getattr(pipeline, name).save_pretrained(folder / name)
+                _save_tokenizer(getattr(pipeline, name), folder / name)
     _strip(folder / "model_index.json")
 
 
@@ -65,8 +41,19 @@ def write_noise(scheduler: Any, folder: Path) -> None:
     _strip(folder / "scheduler_config.json", scheduler.config.get("_use_default_values", ()))
 
 
-def _save_config(module: Any, folder: Path) -> None:
-    """Save as diffusers' modules do, or as those of transformers."""
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Save a tokenizer with the file that serving reads, which a fast one may have been read without."""
+    tokenizer.save_pretrained(folder)
+    if any((folder / name).exists() for name in VOCABULARIES):
+        return
+    file = getattr(tokenizer, "vocab_file", None)
+    if not file:
+        raise Refused(f"{folder.name} has none of {', '.join(VOCABULARIES)}: serving reads no tokenizer.json")
+    shutil.copy(file, folder)
+
+
+def save_config(module: Any, folder: Path) -> None:
+    """Save a module's config.json as diffusers' modules do, or as those of transformers."""
     if hasattr(module, "save_config"):
         module.save_config(folder)
     else:

@@ -15,46 +15,73 @@ from .errors import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .families import Family
-    from .preview import Fit
+    from .families import Defaults, Family
 
 MANIFEST = "tintype.json"
 MANIFEST_VERSION = 1
 # diffusers' prediction_type -> ours
-PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
+PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample", "flow_prediction": "flow"}
+# Those of diffusers' schedulers whose names begin so know nothing but flows.
+FLOW = "FlowMatch"
+# FLUX.1 was trained at 1,024 pixels, and packs cells two by two.
+FLUX_SIDE, FLUX_PATCH = 128, 2
 CHUNK = 2**20
 
 
-def describe(pipeline: Any, family: Family, *, name: str, precision: str, license: str, preview: Fit) -> dict[str, Any]:  # noqa: A002 - the manifest's own word
-    """Return the manifest of an exported diffusers `pipeline`, without the hashes of its files.
+def describe(pipeline: Any, family: Family, **facts: Any) -> dict[str, Any]:
+    """Return the manifest of an exported diffusers `pipeline`, with further `facts`, without the hashes of its files.
 
     Raises Refused where it predicts what no sampler here can follow.
     """
-    unet, vae = pipeline.unet.config, pipeline.vae.config
-    downscale = 2 ** (len(vae.block_out_channels) - 1)
-    side = unet.sample_size * downscale
+    denoiser, vae, noise = getattr(pipeline, family.denoiser).config, pipeline.vae.config, pipeline.scheduler
+    downscale = 2 ** (len(vae.get("block_out_channels") or vae.encoder_block_out_channels) - 1)
+    defaults = _defaults(family, denoiser, noise.config)
+    side = _side(denoiser) * downscale
     return {
         "tintype": MANIFEST_VERSION,
-        "name": name,
         "family": family.name,
-        "prediction": _prediction(pipeline.scheduler.config),
+        "prediction": _prediction(noise),
         "native_sizes": [[side, side]],
-        "size_multiple": downscale * 2 ** (len(unet.block_out_channels) - 1),
+        "size_multiple": downscale * _multiple(denoiser),
         "latent_channels": vae.latent_channels,
         "downscale": downscale,
         "scaling_factor": vae.scaling_factor,
-        "shift_factor": vae.shift_factor or 0.0,
-        "max_tokens": pipeline.tokenizer.model_max_length,
+        "shift_factor": vae.get("shift_factor") or 0.0,
+        "max_tokens": defaults.max_tokens,
         "batched_timestep": True,
-        "precision": precision,
         "defaults": {
-            "steps": family.steps,
-            "guidance_scale": family.guidance_scale,
+            "steps": defaults.steps,
+            "guidance_scale": defaults.guidance_scale,
             "guidance_rescale": 0.0,
         },
-        "preview": preview.as_json(),
-        "license": license,
+        **facts,
     }
+
+
+def _side(denoiser: Any) -> int:
+    """Return the side that the denoiser was trained on, in cells of the latents; FLUX does not tell its own."""
+    return denoiser.get("sample_size") or FLUX_SIDE
+
+
+def _multiple(denoiser: Any) -> int:
+    """Return what sides in cells are multiples of: a UNet halves them between its blocks, others make patches."""
+    if blocks := denoiser.get("down_block_types"):
+        return 2 ** (len(blocks) - 1)
+    return max(denoiser.patch_size, 1 if denoiser.get("sample_size") else FLUX_PATCH)
+
+
+def _defaults(family: Family, denoiser: Any, noise: Any) -> Defaults:
+    """Return the defaults of its family, or those of models distilled to few steps.
+
+    Those are told by what they can do without: FLUX by the missing guidance, and UNets by timesteps that begin at the
+    last level and a prediction of epsilon, for which that level says nothing (models that predict v can use it).
+    """
+    if family.distilled is None:
+        return family.defaults
+    if "guidance_embeds" in denoiser:
+        return family.defaults if denoiser.guidance_embeds else family.distilled
+    trailing = noise.get("timestep_spacing") == "trailing" and noise.get("prediction_type") == "epsilon"
+    return family.distilled if trailing else family.defaults
 
 
 def write(folder: Path, description: dict[str, Any]) -> None:
@@ -70,7 +97,9 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def _prediction(noise: Any) -> str:
-    kind = str(getattr(noise, "prediction_type", "epsilon"))
+    if type(noise).__name__.startswith(FLOW):
+        return "flow"
+    kind = str(noise.config.get("prediction_type", "epsilon"))
     if kind not in PREDICTIONS:
         raise Refused(f"prediction_type {kind!r} can't be served; those that can: {', '.join(PREDICTIONS)}")
     return PREDICTIONS[kind]

@@ -6,14 +6,18 @@ Both take a `Job`; picture k of it has seed `seed + k`, and both return pixels [
 
 from __future__ import annotations
 
+from inspect import signature
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tintype.service.engine.engine import Engine
 from tintype.service.engine.events import Failed, Finished
 from tintype.service.models import Repository
+from tintype.service.prepare import prepared
 
 from .quiet import quiet
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tintype.service.job import Job
+    from tintype.service.models import ModelSpec
 
     Pixels = npt.NDArray[np.float32]
 
@@ -35,10 +40,15 @@ class Studio:
         self._repository = Repository(folders, providers=("cpu",))
         self._engine = Engine(self._repository)
 
+    @property
+    def spec(self) -> ModelSpec:
+        """What the first model is."""
+        return self._repository.spec()
+
     def draw(self, job: Job) -> Pixels:
         """Draw all pictures of `job`. Raises what the engine says is wrong, a TintypeError."""
         self._repository.wait(job.model)
-        self._engine.admit(job)
+        self._engine.admit(prepared(job, self._repository.spec(job.model)))
         while self._engine.busy:
             self._engine.step()
         pixels: dict[int, Pixels] = {}
@@ -56,8 +66,11 @@ class Studio:
         self._repository.close()
 
 
-def by_diffusers(pipeline: Any, job: Job) -> Pixels:
-    """Draw all pictures of `job`, which must have a seed, with a diffusers pipeline."""
+def by_diffusers(pipeline: Any, job: Job, **settings: Any) -> Pixels:
+    """Draw all pictures of `job`, which must have a seed, with a diffusers pipeline.
+
+    It is called with those of `settings`, too, that it knows.
+    """
     if job.seed is None:
         raise ValueError("seed must be set: a picture of a random one can't be drawn twice")
     named = {
@@ -66,15 +79,24 @@ def by_diffusers(pipeline: Any, job: Job) -> Pixels:
         "width": job.width,
         "height": job.height,
         "eta": job.eta,
+        "negative_prompt": job.negative_prompt or None,
+        "image": _opened(job.image),
+        "mask_image": _opened(job.mask),
+        "strength": job.strength,
     }
+    known = signature(type(pipeline).__call__).parameters
     pipeline.set_progress_bar_config(disable=True)
     with quiet(), torch.no_grad():
         images = pipeline(
             job.prompt,
-            negative_prompt=job.negative_prompt,
             num_images_per_prompt=job.count,
             generator=[torch.Generator("cpu").manual_seed(job.seed + k) for k in range(job.count)],
             output_type="np",
-            **{name: value for name, value in named.items() if value is not None},
+            **{name: value for name, value in named.items() if value is not None and name in known},
+            **{name: value for name, value in settings.items() if name in known},
         ).images
     return np.moveaxis(images, -1, 1)
+
+
+def _opened(file: bytes) -> Image.Image | None:
+    return Image.open(BytesIO(file)) if file else None

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Refused
-from .families import Family, family_of
+from .families import Family, family_of, there
+from .faults import faults_of
+from .manifest import hashes
 from .quiet import quiet
 
 INDEX = "model_index.json"
@@ -24,12 +26,21 @@ LICENSE = re.compile(r"^license:[ \t]*([^\s#]+)[ \t]*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A pipeline that can be exported: a folder or a hub id, its family, and its licence where its card tells one."""
+    """A pipeline that can be exported: a folder or a hub id, its family, and its licence where its card tells one.
+
+    `absent` are what it does without: an optional text encoder and its tokenizer.
+    """
 
     location: str
     family: Family
     pipeline: str
     license: str = ""
+    absent: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """Return what changes when the source does: the hashes of a folder's files, or the commit of a repository."""
+        folder = Path(self.location)
+        return json.dumps(hashes(folder)) if folder.is_dir() else _download(self.location, INDEX).parent.name
 
     @property
     def name(self) -> str:
@@ -59,7 +70,22 @@ def _described(location: str, index: dict[str, Any], card: str) -> Source:
     if pipeline.startswith("ORT") or _has_graphs(Path(location)):
         raise Refused(f"{location} holds ONNX graphs already: tintype serves it as it is")
     found = LICENSE.search(card)
-    return Source(location, family_of(pipeline), pipeline, found[1].strip("\"'") if found else "")
+    family = family_of(index)
+    _check_parts(location, index, family)
+    missing = sorted(part for part in family.optional if not there(index, part))
+    absent = (*missing, *(part.replace("text_encoder", "tokenizer") for part in missing))
+    return Source(location, family, pipeline, found[1].strip("\"'") if found else "", absent)
+
+
+def _check_parts(location: str, index: dict[str, Any], family: Family) -> None:
+    """Refuse what lacks a part that its family needs, or files of a part, and name all of it."""
+    needed = [part for part in family.parts if part not in family.optional]
+    faults = [f"{INDEX} names no {part}" for part in needed if not there(index, part)]
+    if Path(location).is_dir():
+        parts = [part for part in index if not part.startswith("_") and there(index, part)]
+        faults += [fault for part in parts for fault in faults_of(Path(location) / part)]
+    if faults:
+        raise Refused(f"{location} is incomplete: {'; '.join(faults)}")
 
 
 def _has_graphs(folder: Path) -> bool:

@@ -1,38 +1,41 @@
 """Is what was exported what the source was? Each component, and one whole picture, against torch and diffusers.
 
-Components are compared on random inputs at two sizes, one of them not square, with rows at different timesteps.
+Components are compared on random inputs of two sizes: one row, and three of another shape at different timesteps.
 The picture is drawn twice from one prompt and seed: by the service's own engine, and by diffusers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from inspect import signature
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from PIL import Image
 
 from tintype.service.job import Job
+from tintype.service.models.families import by_pipeline
+from tintype.service.models.spec import TEXT_TO_IMAGE
 
-from .graphs import GRAPH
 from .picture import Studio, by_diffusers
 from .quiet import quiet
 from .sessions import Graph
+from .values import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-# The largest difference that a component may have, relative to the largest value that it gives.
-COMPONENT_LIMIT = 1e-3
-# Levels of 255 by which any value of the picture may differ.
-PICTURE_LIMIT = 2.0
-# In cells of the latents: height, width.
-SIZES = ((16, 16), (16, 24))
-ROWS = 3
+    from tintype.service.models import ModelSpec
+
+    from .component import Component
+    from .families import Family
+
+SIZES = (Size(rows=3, height=16, width=16, tokens=77), Size(rows=1, height=8, width=24, tokens=64))
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4
 GUIDANCE_SCALE = 5.0
+STRENGTH = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,74 +52,65 @@ class Check:
         """A difference that is not a number is none that may be."""
         return bool(self.difference <= self.limit)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
     def __str__(self) -> str:
         return f"{self.name}: {self.difference:.2g} {self.unit} (at most {self.limit:g})"
 
 
-def check_components(pipeline: Any, folder: Path, *, seed: int = 0) -> Iterator[Check]:
-    """Compare each graph in `folder` with its module, on random inputs; the largest of both sizes counts."""
-    random = np.random.default_rng(seed)
-    for part, compare in COMPARISONS.items():
-        graph = Graph(folder / part / GRAPH)
-        with quiet(), torch.no_grad():
-            differences = [compare(pipeline, graph, random, size) for size in SIZES]
-        yield Check(part, float(np.max(differences)), COMPONENT_LIMIT, "of the largest value")
+def check_component(component: Component, path: Path, limit: float) -> Check:
+    """Compare the graph at `path` with its module on random inputs; the largest difference of all outputs counts."""
+    graph = Graph(path)
+    with quiet():
+        apart = max(_compare(component, graph, size, seed) for seed, size in enumerate(SIZES))
+    return Check(component.folder, apart, limit, "of the largest value")
 
 
-def check_picture(pipeline: Any, folder: Path) -> Check:
+def _compare(component: Component, graph: Graph, size: Size, seed: int) -> float:
+    inputs = component.example(size, seed)
+    ours = graph(**{name: value.numpy() for name, value in inputs.items()})
+    theirs = component(inputs)
+    return max(_apart(ours[name], value.numpy()) for name, value in theirs.items())
+
+
+def can_draw(pipeline: str) -> bool:
+    """Whether the service knows diffusers' class `pipeline`, and so can draw a picture with what is exported."""
+    return by_pipeline(pipeline) is not None
+
+
+def check_picture(pipeline: Any, family: Family, folder: Path, levels: float) -> Check:
     """Draw one picture with the service's engine and with diffusers, and compare all of their values."""
-    job = Job(prompt=PROMPT, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE)
     with Studio([folder]) as studio:
+        spec = studio.spec
+        job = _job(spec, mask="mask_image" in signature(type(pipeline).__call__).parameters)
         ours = studio.draw(job)
-    theirs = by_diffusers(pipeline, job)
-    return Check("picture", float(np.abs(ours - theirs).max() * 255), PICTURE_LIMIT, "levels of 255")
+    theirs = by_diffusers(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
+    return Check("picture", float(np.abs(ours - theirs).max() * 255), levels, "levels of 255")
 
 
-def _text_encoder(pipeline: Any, graph: Graph, random: np.random.Generator, size: tuple[int, int]) -> float:
-    ids = random.integers(0, pipeline.text_encoder.config.vocab_size, (len(size), pipeline.tokenizer.model_max_length))
-    theirs = pipeline.text_encoder(torch.from_numpy(ids))
-    ours = graph(input_ids=ids)
-    return _apart(ours["last_hidden_state"], theirs.last_hidden_state)
+def _job(spec: ModelSpec, *, mask: bool) -> Job:
+    """Return what to draw: from the prompt alone, where the model can, else from a picture, and below a mask."""
+    width, height = spec.defaults.width, spec.defaults.height
+    job = Job(prompt=PROMPT, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE, width=width, height=height)
+    if TEXT_TO_IMAGE in spec.capabilities:
+        return job
+    spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    picture = Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
+    half = Image.new("L", (width, height))
+    half.paste(255, (width // 4, 0, width, height // 2))
+    return replace(job, image=_file(picture), mask=_file(half) if mask else b"", strength=STRENGTH)
 
 
-def _unet(pipeline: Any, graph: Graph, random: np.random.Generator, size: tuple[int, int]) -> float:
-    config, tokens = pipeline.unet.config, pipeline.tokenizer.model_max_length
-    inputs = {
-        "sample": _normal(random, ROWS, config.in_channels, *size),
-        "timestep": np.linspace(999, 1, ROWS, dtype=np.float32),
-        "encoder_hidden_states": _normal(random, ROWS, tokens, config.cross_attention_dim),
-    }
-    theirs = pipeline.unet(**{name: torch.from_numpy(value) for name, value in inputs.items()})
-    return _apart(graph(**inputs)["out_sample"], theirs.sample)
+def _file(image: Image.Image) -> bytes:
+    data = BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()
 
 
-def _vae_decoder(pipeline: Any, graph: Graph, random: np.random.Generator, size: tuple[int, int]) -> float:
-    latents = _normal(random, 1, pipeline.vae.config.latent_channels, *size)
-    return _apart(graph(latent_sample=latents)["sample"], pipeline.vae.decode(torch.from_numpy(latents)).sample)
-
-
-def _vae_encoder(pipeline: Any, graph: Graph, random: np.random.Generator, size: tuple[int, int]) -> float:
-    downscale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-    pixels = np.tanh(_normal(random, 1, 3, size[0] * downscale, size[1] * downscale))
-    theirs = pipeline.vae.encode(torch.from_numpy(pixels)).latent_dist.parameters
-    return _apart(graph(sample=pixels)["latent_parameters"], theirs)
-
-
-COMPARISONS = {
-    "text_encoder": _text_encoder,
-    "unet": _unet,
-    "vae_encoder": _vae_encoder,
-    "vae_decoder": _vae_decoder,
-}
-
-
-def _normal(random: np.random.Generator, *shape: int) -> Any:
-    return random.standard_normal(shape, dtype=np.float32)
-
-
-def _apart(ours: Any, theirs: torch.Tensor) -> float:
-    """Return the largest difference, relative to the largest value; infinite where shapes differ."""
-    expected = theirs.numpy()
-    if ours.shape != expected.shape:
+def _apart(ours: Any, expected: Any) -> float:
+    """Return the largest difference, relative to the largest value; infinite where shapes differ or it is no number."""
+    if ours.shape != expected.shape or not np.isfinite(ours).all():
         return float("inf")
     return float(np.abs(ours - expected).max() / np.abs(expected).max())

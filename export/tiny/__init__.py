@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..graphs import write_noise
+from ..quiet import quiet
 from .lively import enliven
 from .transformers import flux_dev, flux_schnell, pixart_sigma, sana, sd3, sd35
 from .unets import lcm, sd15, sd21, sd_inpaint, sdxl, sdxl_inpaint, sdxl_refiner, sdxl_turbo
@@ -56,7 +57,7 @@ def make(family: str, folder: Path, *, seed: int = 0) -> Path:
 
 def random_pipeline(family: str, *, seed: int = 0) -> diffusers.DiffusionPipeline:
     """Return the pipeline of a family of `FAMILIES`, with random weights that depend on `seed` alone."""
-    with torch.random.fork_rng():
+    with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
         pipeline = FAMILIES[family]()
     enliven(pipeline)

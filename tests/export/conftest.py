@@ -39,10 +39,12 @@ def exported(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPath
     root = tmp_path_factory.mktemp("exported")
 
     @cache
-    def made(family: str, precision: str) -> Path:
-        out = root / f"{family}-{precision}"
-        code = export.main([str(pipelines(family)), str(out), "--precision", precision, "--no-verify"])
-        assert code == 0
+    def made(family: str, *options: str) -> Path:
+        out = root / "-".join((family, *options)).replace("--", "")
+        assert export.main([str(pipelines(family)), str(out), *options, "--no-verify"]) == 0
         return out
 
-    return lambda family, precision="fp32": made(family, precision)
+    def give(family: str, precision: str = "fp32", *options: str) -> Path:
+        return made(family, "--precision", precision, *options)
+
+    return give

@@ -1,4 +1,4 @@
-"""How weights are stored: half the bytes without a bit of difference to the rounded ones, large ones in a file."""
+"""How weights are stored: half the bytes without a bit of difference, a quarter with little, large ones in a file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from tintype.export.sessions import Graph
-from tintype.export.weights import halve, store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,56 +20,86 @@ pytestmark = pytest.mark.torch
 SIDE = 64
 
 
-def product(weights: np.ndarray) -> onnx.ModelProto:
-    """Make y = x @ weights."""
-    row = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", SIDE]) for name in ("x", "y")]
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    made = helper.make_graph([node], "g", row[:1], row[1:], [numpy_helper.from_array(weights, "w")])
+def product() -> onnx.ModelProto:
+    """Make y = x @ w.T, as a linear layer is traced: `w` is an input, and turned by a node."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", SIDE]) for name in ("x", "w", "y")]
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "turned"], ["y"]),
+    ]
+    made = helper.make_graph(nodes, "g", values[:2], values[2:])
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-
-
-def kinds(model: onnx.ModelProto) -> list[int]:
-    return [weight.data_type for weight in model.graph.initializer]
 
 
 def half_weights() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float16).astype(np.float32)
 
 
+def written(weight: np.ndarray, path: Path, store: str, **options: int) -> int:
+    import torch  # noqa: PLC0415
+
+    from tintype.export import weights  # noqa: PLC0415
+
+    return weights.write(product(), {"w": torch.from_numpy(weight)}, path, store=getattr(weights, store), **options)
+
+
+def kinds(path: Path) -> set[int]:
+    return {weight.data_type for weight in onnx.load(path).graph.initializer}
+
+
+X = np.random.default_rng(1).standard_normal((3, SIDE), np.float32)
+
+
+def test_a_weight_is_written_turned_once(tmp_path: Path) -> None:
+    """Linear layers store their weights turned: no node is left to turn them at every load."""
+    path, weight = tmp_path / "model.onnx", half_weights()
+    written(weight, path, "as_it_is")
+    assert [node.op_type for node in onnx.load(path).graph.node] == ["MatMul"]
+    np.testing.assert_allclose(Graph(path)(x=X)["y"], X @ weight.T, rtol=1e-4, atol=1e-4)
+
+
 def test_half_weights_compute_the_same_bits(tmp_path: Path) -> None:
     """Stored as float16, cast back: where float16 holds the weights, the result is the same to the last bit."""
-    path, x = tmp_path / "model.onnx", np.ones((1, SIDE), np.float32)
-    onnx.save(product(half_weights()), path)
-    before, size = Graph(path)(x=x)["y"], path.stat().st_size
-    assert store(path, half=True) < 0.6 * size
-    assert kinds(onnx.load(path)) == [TensorProto.FLOAT16]
-    np.testing.assert_array_equal(Graph(path)(x=x)["y"], before)
+    plain, path = tmp_path / "plain.onnx", tmp_path / "model.onnx"
+    size = written(half_weights(), plain, "as_it_is")
+    assert written(half_weights(), path, "as_half") < 0.6 * size
+    assert kinds(path) == {TensorProto.FLOAT16}
+    np.testing.assert_array_equal(Graph(path)(x=X)["y"], Graph(plain)(x=X)["y"])
 
 
 @pytest.mark.parametrize("value", [1 / 3, 1e6, 1e-9], ids=["too fine", "too large", "too small"])
-def test_what_float16_can_not_hold_stays(value: float) -> None:
+def test_what_float16_can_not_hold_stays(value: float, tmp_path: Path) -> None:
     """Not one weight is changed here: a tensor with a single value that would be stays float32."""
-    weights = half_weights()
-    weights[3, 4] = value
-    model = product(weights)
-    halve(model)
-    assert kinds(model) == [TensorProto.FLOAT]
+    weight = half_weights()
+    weight[3, 4] = value
+    written(weight, tmp_path / "model.onnx", "as_half")
+    assert kinds(tmp_path / "model.onnx") == {TensorProto.FLOAT}
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_large_weights_lie_beside_the_graph(tmp_path: Path, *, half: bool) -> None:
+def test_int8_keeps_a_scale_for_each_output(tmp_path: Path) -> None:
+    """No weight is off by more than half a step of its own output, however large the others are."""
+    weight = half_weights() * np.logspace(-3, 3, SIDE, dtype=np.float32)[:, None]
+    path = tmp_path / "model.onnx"
+    size = written(weight, tmp_path / "plain.onnx", "as_it_is")
+    assert written(weight, path, "as_int8") < 0.35 * size
+    rows = Graph(path)(x=np.eye(SIDE, dtype=np.float32))["y"].T
+    steps = np.abs(weight).max(1, keepdims=True) / 127
+    assert (np.abs(rows - weight) / steps).max() < 0.51
+
+
+@pytest.mark.parametrize("store", ["as_it_is", "as_half", "as_int8"])
+def test_large_weights_lie_beside_the_graph(tmp_path: Path, store: str) -> None:
     """From a size on weights get a file of their own, and storing again leaves nothing of the first behind."""
-    path, x = tmp_path / "model.onnx", np.ones((1, SIDE), np.float32)
-    onnx.save(product(half_weights()), path)
-    expected = Graph(path)(x=x)["y"]
+    path = tmp_path / "model.onnx"
+    written(half_weights(), path, store)
+    expected = Graph(path)(x=X)["y"]
     for _ in range(2):
-        size = store(path, half=half, external_from=1024)
+        size = written(half_weights(), path, store, external_from=1024)
         files = {p.name: p.stat().st_size for p in tmp_path.iterdir()}
         assert files.keys() == {"model.onnx", "model.onnx_data"}
         assert size == sum(files.values())
         assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1, "who may read the one may read the other"
-        assert files["model.onnx_data"] < SIDE * SIDE * (2 if half else 4) + 4096
-        np.testing.assert_array_equal(Graph(path)(x=x)["y"], expected)
+        np.testing.assert_array_equal(Graph(path)(x=X)["y"], expected)
 
 
 def test_an_fp16_export_is_half_as_large(exported: Callable[..., Path]) -> None:

@@ -1,0 +1,121 @@
+"""Text encoders as components: CLIP, T5 and Gemma."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import masking_utils
+
+from .component import Component
+from .values import Value, mask, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IDS = ("batch_size", "sequence_length")
+
+
+def clip(pipeline: Any, folder: str) -> Component:
+    """CLIP: the text as a whole, and every layer's view of it, the last one normalised as well.
+
+    Which layer a family reads is its own affair; outputs that nobody asks for cost nothing.
+    """
+    module = getattr(pipeline, folder)
+    config = module.config
+    projected = hasattr(module, "text_projection")
+    pooled = {"text_embeds": ("batch_size", config.projection_dim)}
+    plain = {"pooler_output": ("batch_size", config.hidden_size)}
+    shapes = {"last_hidden_state": (*IDS, config.hidden_size), **(pooled if projected else plain)}
+    shapes |= {f"hidden_states.{n}": (*IDS, config.hidden_size) for n in range(config.num_hidden_layers + 1)}
+    whole_text = "text_embeds" if projected else "pooler_output"
+
+    def call(module: Any, input_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        said = module(input_ids, output_hidden_states=True)
+        return said.last_hidden_state, said[whole_text], *said.hidden_states
+
+    return Component(
+        folder=folder,
+        module=module,
+        call=call,
+        inputs={"input_ids": Value(IDS, whole(config.vocab_size))},
+        outputs={name: Value(axes) for name, axes in shapes.items()},
+    )
+
+
+def t5(pipeline: Any, folder: str) -> Component:
+    """T5's encoder, as SD3 and FLUX call it: padding is read like words."""
+    module = getattr(pipeline, folder)
+    return Component(
+        folder=folder,
+        module=module,
+        call=lambda module, input_ids: module(input_ids)[:1],
+        inputs={"input_ids": Value(IDS, whole(module.config.vocab_size))},
+        outputs={"last_hidden_state": Value((*IDS, module.config.d_model))},
+    )
+
+
+def masked_t5(pipeline: Any, folder: str) -> Component:
+    """T5's encoder, as PixArt calls it: padding is masked."""
+    module = getattr(pipeline, folder)
+    return Component(
+        folder=folder,
+        module=module,
+        call=lambda module, input_ids, attention_mask: module(input_ids, attention_mask=attention_mask)[:1],
+        inputs={"input_ids": Value(IDS, whole(module.config.vocab_size)), "attention_mask": Value(IDS, mask)},
+        outputs={"last_hidden_state": Value((*IDS, module.config.d_model))},
+    )
+
+
+def gemma(pipeline: Any, folder: str) -> Component:
+    """Gemma 2, whose decoder reads the prompt as an encoder would: nothing is generated."""
+    module = getattr(pipeline, folder)
+    return Component(
+        folder=folder,
+        module=module,
+        call=lambda module, input_ids, attention_mask: (
+            module(input_ids, attention_mask=attention_mask, use_cache=False)[0],
+        ),
+        inputs={"input_ids": Value(IDS, whole(module.config.vocab_size)), "attention_mask": Value(IDS, mask)},
+        outputs={"last_hidden_state": Value((*IDS, module.config.hidden_size))},
+        patch=_traceable_masks,
+    )
+
+
+@contextlib.contextmanager
+def _traceable_masks() -> Iterator[None]:
+    """Make masks by broadcasting: transformers maps a function over all places, which can't be traced."""
+    functions = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
+    kept = {name: functions[name] for name in ("sdpa", "eager")}
+    functions["sdpa"], functions["eager"] = _allowed, _added
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            functions[name] = function
+
+
+def _allowed(
+    batch_size: int,
+    cache_position: torch.Tensor,
+    kv_length: int,
+    kv_offset: int = 0,
+    mask_function: Any = masking_utils.causal_mask_function,
+    attention_mask: torch.Tensor | None = None,
+    **_: Any,
+) -> torch.Tensor:
+    """Return which keys a query may see, bool [n, 1, queries, keys]."""
+    if attention_mask is not None:
+        padding = masking_utils.padding_mask_function(attention_mask.bool())
+        mask_function = masking_utils.and_masks(mask_function, padding)
+    rows = torch.arange(batch_size)[:, None, None, None]
+    keys = torch.arange(kv_length)[None, None, None, :] + kv_offset
+    seen = mask_function(rows, torch.zeros(1, 1, 1, 1, dtype=torch.long), cache_position[None, None, :, None], keys)
+    return seen.expand(batch_size, 1, cache_position.shape[0], kv_length)
+
+
+def _added(*places: Any, dtype: torch.dtype = torch.float32, **options: Any) -> torch.Tensor:
+    """Return what is added to the scores, [n, 1, queries, keys]: 0, or the lowest number there is."""
+    seen = _allowed(*places, **options)
+    return torch.where(seen, torch.zeros((), dtype=dtype), torch.full((), torch.finfo(dtype).min, dtype=dtype))

@@ -1,0 +1,48 @@
+"""Which component a module becomes, by its class: one row each. A module is one graph, an autoencoder two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import autoencoders, denoisers, encoders
+from .errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .component import Component
+    from .families import Family
+
+KINDS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]] = {
+    "CLIPTextModel": encoders.clip,
+    "CLIPTextModelWithProjection": encoders.clip,
+    "T5EncoderModel": encoders.t5,
+    "T5EncoderModel with a mask": encoders.masked_t5,
+    "Gemma2Model": encoders.gemma,
+    "UNet2DConditionModel": denoisers.unet,
+    "SD3Transformer2DModel": denoisers.sd3,
+    "FluxTransformer2DModel": denoisers.flux,
+    "PixArtTransformer2DModel": denoisers.pixart,
+    "SanaTransformer2DModel": denoisers.sana,
+    "AutoencoderKL": autoencoders.kl,
+    "AutoencoderDC": autoencoders.dc,
+}
+
+
+def components(pipeline: Any, family: Family) -> Iterator[Component]:
+    """Give the graphs to write of a diffusers `pipeline`.
+
+    Raises Refused where a part is of a class that can't be exported.
+    """
+    for part in family.parts:
+        if getattr(pipeline, part, None) is not None:
+            made = _component(pipeline, family, part)
+            yield from made if isinstance(made, tuple) else (made,)
+
+
+def _component(pipeline: Any, family: Family, part: str) -> Component | tuple[Component, Component]:
+    kind = type(getattr(pipeline, part)).__name__
+    kind = family.classes.get(kind, kind)
+    if kind not in KINDS:
+        raise Refused(f"{part} is a {kind}; those that can be exported: {', '.join(KINDS)}")
+    return KINDS[kind](pipeline, part)

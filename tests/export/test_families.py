@@ -1,0 +1,137 @@
+"""Every family through the whole export: each component against torch, what is fused, and what the service reads."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import pytest
+
+from tintype import export
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+# Family -> its name in the manifest, its components, and steps, guidance_scale and max_tokens of its requests.
+CLIPS = ("text_encoder", "text_encoder_2")
+VAE = ("vae_encoder", "vae_decoder")
+EXPECTED: dict[str, tuple[str, tuple[str, ...], tuple[int, float, int]]] = {
+    "sd15": ("sd", ("text_encoder", *VAE, "unet"), (50, 7.5, 77)),
+    "sd21": ("sd", ("text_encoder", *VAE, "unet"), (50, 7.5, 77)),
+    "sd_inpaint": ("sd", ("text_encoder", *VAE, "unet"), (50, 7.5, 77)),
+    "lcm": ("lcm", ("text_encoder", *VAE, "unet"), (4, 8.5, 77)),
+    "sdxl": ("sdxl", (*CLIPS, *VAE, "unet"), (50, 5, 77)),
+    "sdxl_turbo": ("sdxl", (*CLIPS, *VAE, "unet"), (1, 0, 77)),
+    "sdxl_inpaint": ("sdxl", (*CLIPS, *VAE, "unet"), (50, 5, 77)),
+    "sdxl_refiner": ("sdxl_refiner", ("text_encoder_2", *VAE, "unet"), (50, 5, 77)),
+    "sd3": ("sd3", (*CLIPS, "text_encoder_3", *VAE, "transformer"), (28, 7, 256)),
+    "sd35": ("sd3", (*CLIPS, "text_encoder_3", *VAE, "transformer"), (28, 7, 256)),
+    "flux_schnell": ("flux", (*CLIPS, *VAE, "transformer"), (4, 0, 256)),
+    "flux_dev": ("flux", (*CLIPS, *VAE, "transformer"), (28, 3.5, 512)),
+    "pixart_sigma": ("pixart_sigma", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
+    "sana": ("sana", ("text_encoder", *VAE, "transformer"), (20, 4.5, 300)),
+}
+# Relative to the largest value; float32 graphs have shown 6e-6 at most.
+FLOAT32 = 5e-5
+GPU = ("sd21", "sdxl", "sd35", "flux_dev", "pixart_sigma", "sana")
+INT8 = ("sdxl_inpaint", "sd3", "flux_schnell", "sana")
+
+
+def checked(family: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    """Export with all checks, and return the result; the checks by their names."""
+    assert export.main([str(family), str(out), "--json", *options]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result | {"checks": {check["name"]: check for check in result["checks"]}}
+
+
+@pytest.mark.parametrize("family", EXPECTED)
+def test_every_component_gives_what_torch_gives(
+    family: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At two sizes, with one row and with three at different timesteps, each output is torch's."""
+    name, components, defaults = EXPECTED[family]
+    checks = checked(pipelines(family), tmp_path / "out", capsys)["checks"]
+    assert checks.pop("picture")["difference"] <= 2
+    assert tuple(checks) == components
+    assert max(check["difference"] for check in checks.values()) < FLOAT32
+    manifest = json.loads((tmp_path / "out" / "tintype.json").read_text())
+    said = manifest["defaults"]
+    assert (manifest["family"], manifest["native_sizes"][0]) == (name, [1024, 1024] if name == "flux" else [128, 128])
+    assert (said["steps"], said["guidance_scale"], manifest["max_tokens"]) == defaults
+
+
+@pytest.mark.parametrize("family", GPU)
+def test_for_gpus_fp16_computes_in_float16(
+    family: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Graphs are float16 from end to end but for time, guidance and places, and autoencoders that say they overflow."""
+    checks = checked(pipelines(family), tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")["checks"]
+    folder = EXPECTED[family][1][-1]
+    assert 1e-5 < checks[folder]["difference"] < 3e-3
+    graph = onnx.load(tmp_path / "out" / folder / "model.onnx").graph
+    kinds = {entry.name: entry.type.tensor_type.elem_type for entry in graph.input}
+    wide = {"timestep", "guidance", "time_ids", "img_ids", "txt_ids"}
+    floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT}
+    assert {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT} == wide & kinds.keys()
+    assert sum(kind in floats for kind in kinds.values()) > len(wide & kinds.keys())
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+@pytest.mark.parametrize("family", INT8)
+def test_int8_takes_a_quarter_and_says_what_is_lost(
+    family: str, target: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No matrix is left that is not int8, and each component is as near to the source as eight bits allow."""
+    checks = checked(pipelines(family), tmp_path / "out", capsys, "--precision", "int8", "--target", target)["checks"]
+    picture = checks.pop("picture")
+    assert 1 < picture["difference"] < picture["limit"]
+    assert 1e-3 < max(check["difference"] for check in checks.values()) < 0.1
+    graph = onnx.load(tmp_path / "out" / EXPECTED[family][1][-1] / "model.onnx").graph
+    matrices = [weight for weight in graph.initializer if len(weight.dims) == 2 and len(weight.raw_data) > 4096]
+    assert {weight.data_type for weight in matrices} == {onnx.TensorProto.INT8}
+
+
+def test_sd3_works_without_t5(
+    pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stable Diffusion 3 is published without its third encoder as well, which is half of its weights."""
+    import diffusers  # noqa: PLC0415 - it brings torch
+
+    whole = diffusers.StableDiffusion3Pipeline.from_pretrained(pipelines("sd3"), text_encoder_3=None, tokenizer_3=None)
+    whole.save_pretrained(tmp_path / "source")
+    checks = checked(tmp_path / "source", tmp_path / "out", capsys)["checks"]
+    assert "text_encoder_3" not in checks
+    assert not (tmp_path / "out" / "text_encoder_3").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"), [({"in_channels": 8}, "in_channels 8"), ({"class_embed_type": "timestep"}, "class_embed_type")]
+)
+def test_a_relative_of_the_family_is_refused(
+    change: dict[str, Any], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipeline of a known class whose denoiser wants more than is given to it is refused, with what it wants."""
+    from tintype.export.tiny import parts, unets  # noqa: PLC0415
+
+    unets.sd(parts.unet(**change), unets.sd15().scheduler).save_pretrained(tmp_path / "source")
+    assert export.main([str(tmp_path / "source"), str(tmp_path / "out")]) == 2
+    assert why in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_what_is_not_fused_is_told(
+    pipelines: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When attention is no longer recognised the export fails, and says how many of how many are missing."""
+    from tintype.export import operators  # noqa: PLC0415
+
+    monkeypatch.setattr(operators, "_attention", operators.attend)
+    assert export.main([str(pipelines("sd15")), str(tmp_path / "out")]) == 1
+    assert "vae_encoder has 0 MultiHeadAttention instead of 1" in capsys.readouterr().err.splitlines()[-1]

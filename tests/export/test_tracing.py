@@ -1,0 +1,84 @@
+"""Graphs as they are traced: rows at different timesteps, and fused operators against what they stand for."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tintype.export.sessions import Graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21"])
+def test_rows_at_different_steps_equal_single_calls_exactly(exported: Callable[..., Path], family: str) -> None:
+    """The promise that batching rests on: company at other steps changes not one bit of a row, at any size."""
+    unet = Graph(exported(family) / "unet" / "model.onnx")
+    random = np.random.default_rng(0)
+    for height, width in ((16, 16), (8, 24)):
+        rows = {
+            "sample": random.standard_normal((3, 4, height, width), np.float32),
+            "timestep": np.array([999.0, 500.5, 1.0], np.float32),
+            "encoder_hidden_states": random.standard_normal((3, 77, 32), np.float32),
+        }
+        together = unet(**rows)["out_sample"]
+        alone = [unet(**{name: value[[i]] for name, value in rows.items()})["out_sample"] for i in range(3)]
+        np.testing.assert_array_equal(together, np.concatenate(alone))
+        shuffled = unet(**rows | {"timestep": rows["timestep"][::-1]})["out_sample"]
+        assert np.abs(shuffled - together).max() > 0.01, "the timestep must matter at all"
+
+
+def test_one_timestep_for_all_rows_works(exported: Callable[..., Path]) -> None:
+    """[1] is spread over the batch."""
+    unet = Graph(exported("sd15") / "unet" / "model.onnx")
+    rows = {
+        "sample": np.ones((2, 4, 8, 8), np.float32),
+        "encoder_hidden_states": np.ones((2, 77, 32), np.float32),
+    }
+    spread = unet(**rows, timestep=np.array([7.0], np.float32))["out_sample"]
+    np.testing.assert_array_equal(spread, unet(**rows, timestep=np.array([7.0, 7.0], np.float32))["out_sample"])
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd35", "flux_dev", "pixart_sigma", "sana"])
+def test_fused_and_spelled_out_are_the_same(
+    family: str, pipelines: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator of onnxruntime gives what the nodes give that it stands for, at two sizes, with one row and three."""
+    from tintype.export import kinds, pipeline, source, tracing, weights  # noqa: PLC0415
+    from tintype.export.verify import SIZES  # noqa: PLC0415
+
+    found = source.find(str(pipelines(family)))
+    *_, denoiser = kinds.components(pipeline.load(found), found.family)
+    graphs: list[Graph] = []
+    for name in ("fused", "plain"):
+        path = tmp_path / f"{name}.onnx"
+        weights.write(tracing.trace(denoiser), denoiser.module.state_dict(), path)
+        graphs.append(Graph(path))
+        monkeypatch.setattr(tracing, "fused", lambda: contextlib.nullcontext(_spell_norms_out(monkeypatch)))
+    assert operators(tmp_path / "fused.onnx") - operators(tmp_path / "plain.onnx")
+    for seed, size in enumerate(SIZES):
+        inputs = {name: value.numpy() for name, value in denoiser.example(size, seed).items()}
+        (fused,), (plain,) = (list(graph(**inputs).values()) for graph in graphs)
+        np.testing.assert_allclose(fused, plain, atol=1e-5 * np.abs(plain).max())
+
+
+def operators(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+def _spell_norms_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch's norm, for which the tracer knows no nodes, be computed by others."""
+    import torch  # noqa: PLC0415
+
+    def forward(norm: Any, x: Any) -> Any:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.eps) * norm.weight
+
+    monkeypatch.setattr(torch.nn.RMSNorm, "forward", forward)
