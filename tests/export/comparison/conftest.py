@@ -52,14 +52,25 @@ def pair(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> Ite
 
 
 @pytest.fixture
-def compare(request: pytest.FixtureRequest) -> Callable[[Any, Any], None]:
-    """Give what compares two arrays of pixels in 0..1, notes the difference for the table, and fails if it is large."""
+def noted(request: pytest.FixtureRequest) -> Callable[[Any, Any], Any]:
+    """Give what compares two arrays of pixels in 0..1, notes the largest difference for the table, and returns all."""
     table = request.config.stash.setdefault(differences, {})
 
-    def check(ours: Any, theirs: Any) -> None:
+    def difference(ours: Any, theirs: Any) -> Any:
         assert ours.shape == theirs.shape
-        apart = float(abs(ours - theirs).max() * 255)
-        table[request.node.name.removeprefix("test_")] = apart
+        apart = (ours - theirs) * 255
+        table[request.node.name.removeprefix("test_")] = float(abs(apart).max())
+        return apart
+
+    return difference
+
+
+@pytest.fixture
+def compare(noted: Callable[[Any, Any], Any]) -> Callable[[Any, Any], None]:
+    """Give what compares two arrays of pixels in 0..1, notes the difference for the table, and fails if it is large."""
+
+    def check(ours: Any, theirs: Any) -> None:
+        apart = abs(noted(ours, theirs)).max()
         assert apart <= LEVELS, f"{apart:.2f} of 255 apart"
 
     return check

@@ -14,7 +14,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from tintype.export.quiet import quiet
 from tintype.service.job import Job
@@ -24,30 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 from .peers import SAMPLERS
+from .photos import disc, file, photo
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 MODELS = ("sd15", "sd21")
-BLUR = ImageFilter.GaussianBlur(2)
-
-
-def photo(width: int, height: int) -> Image.Image:
-    """Return soft spots of all colours."""
-    spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
-    return Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def disc(width: int, height: int) -> Image.Image:
-    """Return a mask whose edge is soft and follows no grid."""
-    mask = Image.new("L", (width, height))
-    ImageDraw.Draw(mask).ellipse((width // 5, height // 4, width * 4 // 5, height * 3 // 4), fill=255)
-    return mask.filter(BLUR)
-
-
-def file(image: Image.Image) -> bytes:
-    data = BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
 
 
 def job(picture: tuple[int, int] = (128, 128), *, mask: bool = False, **settings: Any) -> Job:

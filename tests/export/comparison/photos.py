@@ -1,0 +1,29 @@
+"""A picture to start from, and a mask."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+BLUR = ImageFilter.GaussianBlur(2)
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Return soft spots of all colours."""
+    spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def disc(width: int, height: int) -> Image.Image:
+    """Return a mask whose edge is soft and follows no grid."""
+    mask = Image.new("L", (width, height))
+    ImageDraw.Draw(mask).ellipse((width // 5, height // 4, width * 4 // 5, height * 3 // 4), fill=255)
+    return mask.filter(BLUR)
+
+
+def file(image: Image.Image) -> bytes:
+    data = BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()

@@ -1,0 +1,100 @@
+"""Diffusers' own pipeline for each task of a family, called with a job of ours."""
+
+from __future__ import annotations
+
+from inspect import signature
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+
+from tintype.export.quiet import quiet
+
+if TYPE_CHECKING:
+    from tintype.service.job import Job
+
+TASKS = {"text": "", "picture": "Img2Img", "mask": "Inpaint"}
+# Settings of which a pipeline's own ones are not ours: it would draw another size, or clean prompts with what it finds.
+OURS = {
+    "use_resolution_binning": False,
+    "clean_caption": False,
+    "add_watermarker": False,
+    "requires_safety_checker": False,
+}
+
+
+def task_of(job: Job) -> str:
+    return "mask" if job.mask else "picture" if job.image else "text"
+
+
+def pipeline_for(source: Any, task: str) -> Any:
+    """Return the pipeline of `source`'s family for a task, with its components and its own settings."""
+    stem = type(source).__name__.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("Inpaint")
+    kind = getattr(diffusers, f"{stem}{TASKS[task]}Pipeline")
+    known = signature(kind.__init__).parameters
+    settings = {name: source.config[name] for name in known if name in source.config and name not in source.components}
+    components = {name: component for name, component in source.components.items() if name in known}
+    pipeline = kind(**components, **settings | {name: value for name, value in OURS.items() if name in known})
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def by_diffusers(source: Any, job: Job, size: tuple[int, int], **settings: Any) -> Any:
+    """Draw `job`, whose pictures have `size`, one by one: picture k is that of seed + k, alone.
+
+    Given several generators at once, some of diffusers' pipelines draw all pictures' posterior from the first.
+    """
+    task = task_of(job)
+    pipeline = pipeline_for(source, task)
+    known = signature(type(pipeline).__call__).parameters
+    given = {
+        "negative_prompt": job.negative_prompt or None,
+        "num_inference_steps": job.steps,
+        "guidance_scale": job.guidance_scale,
+        "width": size[0],
+        "height": size[1],
+        **OURS,
+        **_pictures(job, size),
+        **settings,
+    }
+    if "complex_human_instruction" in known:
+        given["negative_prompt"] = job.negative_prompt
+    with quiet(), torch.no_grad(), _decoding(pipeline):
+        images = [
+            pipeline(
+                job.prompt,
+                generator=torch.Generator("cpu").manual_seed(job.seed + k),
+                output_type="np",
+                **{name: value for name, value in given.items() if name in known and value is not None},
+            ).images
+            for k in range(job.count)
+        ]
+    return np.moveaxis(np.concatenate(images), -1, 1)
+
+
+def _pictures(job: Job, size: tuple[int, int]) -> dict[str, Any]:
+    if not job.image:
+        return {}
+    image = Image.open(BytesIO(job.image)).resize(size, Image.Resampling.LANCZOS)
+    mask = {"mask_image": Image.open(BytesIO(job.mask))} if job.mask else {}
+    return {"image": image, "strength": job.strength, **mask}
+
+
+class _decoding:  # noqa: N801 - used as a function
+    """Put right what diffusers 0.39 forgets: its SD3 pipeline for masks decodes without the VAE's shift."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._vae = pipeline.vae
+        forgotten = type(pipeline).__name__ == "StableDiffusion3InpaintPipeline"
+        self._shift = pipeline.vae.config.shift_factor if forgotten else 0.0
+
+    def __enter__(self) -> None:
+        decode = self._decode = self._vae.decode
+        if self._shift:
+            self._vae.decode = lambda latents, **options: decode(latents + self._shift, **options)
+
+    def __exit__(self, *_: object) -> None:
+        self._vae.decode = self._decode
