@@ -7,7 +7,7 @@ default.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ Shape = tuple[int, int, int]
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
+# Samplers whose levels are those that a model was distilled on.
+DISTILLED = {"lcm", "tcd"}
 STRENGTH = 0.8  # diffusers' own default
 
 
@@ -109,7 +111,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     steps = _choice("steps", job, presets, spec)
     strength = _strength(job)
     skipped = 0 if strength is None else _skipped(steps, strength, flow=spec.diffusion.flow)
-    table, sampler, schedule = _table(job, spec, shape, presets, steps, min(skipped, steps - 1))
+    table, sampler, schedule, skipped = _table(job, spec, shape, presets, steps, skipped)
     return Plan(
         model=spec.name,
         prompt=prompt,
@@ -192,8 +194,8 @@ def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
 
 def _table(
     job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int, skipped: int
-) -> tuple[Table, str, str]:
-    """Return the table, and the names of the sampler and the schedule that it is of."""
+) -> tuple[Table, str, str, int]:
+    """Return the table, the names of the sampler and the schedule that it is of, and the steps that it leaves out."""
     sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
     # The default schedule belongs to the default sampler: another one may imply its own, or have none.
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
@@ -201,11 +203,24 @@ def _table(
     even = spec.even_levels and spec.diffusion.flow
     try:
         sampler = sampler or spec.defaults.sampler
-        return _cached(spec.diffusion, steps, skipped, sampler, schedule, job.eta, tokens, even)
+        sampler, schedule = resolve(spec.diffusion, sampler, schedule or None)
+        diffusion, strength = spec.diffusion, _strength(job)
+        if spec.respaced and strength and skipped < steps and sampler in DISTILLED:
+            diffusion, skipped = shortened(diffusion, strength), 0
+        made = _cached(diffusion, steps, min(skipped, steps - 1), sampler, schedule, job.eta, tokens, even)
     except InvalidSetting as error:
         raise ModelBroken(spec.name, [str(error)]) from error
     except InvalidChoice as error:
         raise InvalidField(error.field, f"{error.value!r} {error.problem}") from error
+    return made, sampler, schedule, skipped
+
+
+@lru_cache(maxsize=64)
+def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
+    """Return what is left of a distilled process below a strength: diffusers' pipeline takes all steps from that."""
+    left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
+    alphas = diffusion.alphas_cumprod[: left * span]
+    return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)
 
 
 @lru_cache(maxsize=256)
@@ -218,9 +233,8 @@ def _cached(
     eta: float | None,
     tokens: int | None,
     even: bool,  # noqa: FBT001 - part of a key
-) -> tuple[Table, str, str]:
-    sampler, schedule = resolve(diffusion, sampler or None, schedule or None)
-    table = make_table(
+) -> Table:
+    return make_table(
         diffusion,
         steps,
         sampler=sampler,
@@ -230,4 +244,3 @@ def _cached(
         image_tokens=tokens,
         sigmas=np.linspace(1, 1 / steps, steps) if even else None,
     )
-    return table, sampler, schedule

@@ -96,6 +96,20 @@ class Configs:
         embedded = self.denoiser.get("time_cond_proj_dim") or self.denoiser.get("guidance_embeds")
         return self.own.get("guidance") or (Guidance.EMBEDDED if embedded else family.guidance)
 
+    def spec(self, family: Family) -> dict[str, Any]:
+        """Return the fields of a ModelSpec that configurations and the family tell."""
+        return {
+            "native_sizes": self.native_sizes(family),
+            "size_multiple": self.size_multiple(family),
+            "latent_channels": self.latent_channels(family),
+            "downscale": self.downscale(family),
+            "max_tokens": max(self.lengths(family)),
+            "guidance": self.guidance(family),
+            "patch": self.patch(family),
+            "even_levels": family.even_levels,
+            "respaced": family.respaced,
+        }
+
     def traits(self, family: Family) -> Traits:
         """Return what loading needs to know beyond the spec."""
         return Traits(

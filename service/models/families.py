@@ -54,6 +54,7 @@ FAMILIES: dict[str, Family] = {
             steps=4,
             guidance_scale=8.5,
             guidance=Guidance.EMBEDDED,
+            respaced=True,
         ),
         # SDXL, and Turbo, which is another set of defaults.
         Family(

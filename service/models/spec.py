@@ -79,6 +79,7 @@ class ModelSpec:
     `batched_timestep` tells whether rows of one denoiser call may be at different timesteps.
     `inpaints` tells whether the denoiser takes a mask and a masked picture beside its latents, and can't do without.
     `patch` is how many latents wide a token of the denoiser is. `even_levels`: those of a flow are 1 to 1/steps.
+    `respaced`: from a picture, all steps are taken below the strength, on the levels that are left of a distillation.
     `loras` are the adapters that its folder holds.
     `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded.
 
@@ -100,6 +101,7 @@ class ModelSpec:
     inpaints: bool = False
     patch: int = 1
     even_levels: bool = False
+    respaced: bool = False
     weights_bytes: int = 0
     precision: str = ""
     created: datetime | None = None

@@ -34,7 +34,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sd15": TEXT,  # from pictures its own sampler needs help: test_image_to_image
     "sd21": ALL,
     "sd_inpaint": ("mask",),
-    "lcm": TEXT,  # from pictures diffusers spaces its levels anew
+    "lcm": ("text", "picture"),
     "sdxl": ALL,
     "sdxl_turbo": ALL,
     "sdxl_inpaint": ("mask",),
@@ -192,20 +192,36 @@ def test_another_picture_is_another(family: str, task: str, other: dict[str, Any
     assert away == 0 if without_effect else away > 2
 
 
+def test_guidance_of_a_distilled_flow(
+    exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
+) -> None:
+    """A manifest may say that a FLUX is guided by a second call after all: true_cfg_scale in diffusers."""
+    linked = manifest_of(exported("flux_schnell"), tmp_path / "guided", guidance="classifier_free")
+    asked = job("text", guidance_scale=3.0)
+    with Studio([linked]) as studio:
+        ours = studio.draw(asked)
+        tokens = studio._repository.spec().max_tokens
+    settings = {"max_sequence_length": tokens, "true_cfg_scale": 3.0}
+    compare(ours, by_diffusers(source("flux_schnell"), asked, (128, 128), **settings))
+
+
+def manifest_of(folder: Path, link: Path, **keys: Any) -> Path:
+    """Return a folder with links to the files of another, and more keys in its manifest."""
+    link.mkdir()
+    for part in folder.iterdir():
+        (link / part.name).symlink_to(part.resolve())
+    manifest = json.loads((link / "tintype.json").read_text())
+    (link / "tintype.json").unlink()
+    (link / "tintype.json").write_text(json.dumps(manifest | {"native_sizes": [[128, 128]]} | keys))
+    return link
+
+
 def test_both_stages(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """SDXL's base, then for the last two fifths its refiner: denoising_end and denoising_start in diffusers."""
-    for name in ("sdxl", "sdxl_refiner"):
-        (tmp_path / name).symlink_to(exported(name))
-    base = tmp_path / "base"
-    base.mkdir()
-    for part in (tmp_path / "sdxl").iterdir():
-        (base / part.name).symlink_to(part.resolve())
-    manifest = json.loads((base / "tintype.json").read_text())
-    (base / "tintype.json").unlink()
-    second = {"refiner": {"folder": "../sdxl_refiner", "share": 0.4}}
-    (base / "tintype.json").write_text(json.dumps(manifest | second))
+    (tmp_path / "refiner").symlink_to(exported("sdxl_refiner"))
+    base = manifest_of(exported("sdxl"), tmp_path / "base", refiner={"folder": "../refiner", "share": 0.4})
     with Studio([base]) as studio:
         ours = studio.draw(job("text", steps=10))
     compare(ours, two_stages(source("sdxl"), source("sdxl_refiner"), job("text", steps=10)))

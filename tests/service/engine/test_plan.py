@@ -132,6 +132,18 @@ def test_strength_of_a_flow_rounds_up(steps: int, strength: float, calls: int) -
     assert made.calls == calls
 
 
+def test_a_distilled_model_may_take_all_steps_below_the_strength() -> None:
+    """LCM's pipeline spaces the distilled levels anew over what is left; other samplers leave steps out as ever."""
+    distilled = Diffusion.from_config({"_class_name": "LCMScheduler", "original_inference_steps": 50})
+    own = spec(diffusion=distilled, defaults=replace(SPEC.defaults, sampler="lcm"), respaced=True)
+    made = plan(Job(prompt="a", steps=4, strength=0.5, source=SOURCE), own)
+    assert (made.calls, made.table.timesteps.tolist()) == (4, [499, 379, 259, 139])
+    assert plan(Job(prompt="a", steps=4, strength=0.5, source=SOURCE, sampler="ddim"), own).calls == 2
+    assert plan(Job(prompt="a", steps=4, strength=0.0, source=SOURCE), own).calls == 0
+    with pytest.raises(InvalidField, match="steps: 30 must be 1 to 25"):
+        plan(Job(prompt="a", steps=30, strength=0.5, source=SOURCE), own)
+
+
 def test_levels_of_a_flow_may_be_the_pipelines() -> None:
     """FLUX's pipeline spaces them evenly, 1 to 1/steps, where the sampler alone would end at the last trained one."""
     flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler"})
