@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .feeds import FEEDS, Call, unpack
+from .stacks import Stacks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ class Denoiser:
     ) -> None:
         session.require(inputs=(part.latents, TIMESTEP, PROMPT), output=part.out, optional=FEEDS)
         self._session, self._part, self._traits, self._adapters = session, part, traits, adapters
+        self._stacks = Stacks()
         self._channels, self._downscale = spec.latent_channels, spec.downscale
 
     @property
@@ -47,7 +49,7 @@ class Denoiser:
         Raises:
             ValueError: timesteps differ, and the graph takes one for all rows.
         """
-        call = Call(latents, timesteps, conditionings, self._part, self._traits, self._downscale)
+        call = Call(latents, timesteps, conditionings, self._part, self._traits, self._downscale, self._stacks)
         feeds = {name: FEEDS[name](call) for name in self._session.inputs}
         feeds |= self._adapters.feeds(self._part.folder, [row.loras for row in conditionings])
         if not self.batched_timestep:

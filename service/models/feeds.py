@@ -32,6 +32,7 @@ class Call:
     part: DenoiserPart
     traits: Traits
     downscale: int
+    stacks: Callable[[Sequence[Any]], Any] = np.stack
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,7 +88,7 @@ def _image_ids(call: Call) -> npt.NDArray[np.int64]:
 
 
 def _stacked(name: str) -> Callable[[Call], Any]:
-    return lambda call: np.stack([getattr(row, name) for row in call.rows])
+    return lambda call: call.stacks([getattr(row, name) for row in call.rows])
 
 
 FEEDS: dict[str, Callable[[Call], npt.NDArray[Any]]] = {

@@ -48,6 +48,9 @@ class Component:
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`, after bringing the graph in if it is not there."""
+        there = self.graph
+        if there and not self._memory.limit:  # nobody takes it away
+            return there.run(outputs, feeds)
         with self._memory.use(self) as graph:
             return graph.run(outputs, feeds)
 
@@ -67,7 +70,7 @@ class Memory:
     """Keeps at most `limit` bytes of weights (0: no limit). All methods may be called from any thread."""
 
     def __init__(self, limit: int = 0) -> None:
-        self._limit = limit
+        self.limit = limit
         self._changed = Condition()
         self._clock = count(1)
         self._components: dict[tuple[str, Path], Component] = {}
@@ -131,8 +134,8 @@ class Memory:
                 self._changed.notify_all()
 
     def _enter(self, component: Component) -> Graph:
-        if 0 < self._limit < component.weight:
-            raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self._limit}")
+        if 0 < self.limit < component.weight:
+            raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
         with self._changed:
             self._changed.wait_for(lambda: self._place(component))
             component.users += 1
@@ -161,8 +164,8 @@ class Memory:
         return not component.users and self._make_room(component)
 
     def _make_room(self, coming: Component) -> bool:
-        excess = self._used() + coming.weight - self._limit
-        if not self._limit or excess <= 0:
+        excess = self._used() + coming.weight - self.limit
+        if not self.limit or excess <= 0:
             return True
         going = []
         for component in sorted(self._idle(), key=lambda c: c.last_use):
