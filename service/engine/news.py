@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .stats import Stats
     from .task import Task, Ticket
 
+NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so many seconds, and by that share
+
 
 class News:
     """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
@@ -30,11 +32,11 @@ class News:
         return events
 
     def places(self, order: list[Task]) -> None:
-        """Those who wait have these places."""
-        for place, task in enumerate(order):
-            if not task.started and task.place != place:
-                task.place = place
-                self._tell(task, Queued(place, self._queue.wait(order[:place])))
+        """Those who wait have these places. Told when a place changes, or how long the wait will be by a good deal."""
+        for place, (task, wait) in enumerate(zip(order, self._queue.waits(order), strict=False)):
+            if not task.started and (task.place != place or _differ(task.wait, wait)):
+                task.place, task.wait = place, wait
+                self._tell(task, Queued(place, wait))
 
     def loading(self, task: Task, status: Status) -> None:
         """The model that `task` waits for is so far."""
@@ -62,3 +64,10 @@ class News:
 
     def _tell(self, task: Task, event: Event) -> None:
         self._events.append((task.ticket, event))
+
+
+def _differ(told: float | None, wait: float | None) -> bool:
+    """Whether an estimate in seconds, None while there is none, is news to who was told another."""
+    if told is None or wait is None:
+        return told is not wait
+    return abs(wait - told) > max(NEWS, NEWS_SHARE * told)

@@ -70,13 +70,16 @@ class Queue:
 
     def wait(self, ahead: Sequence[Task]) -> float | None:
         """Estimate the seconds until all of `ahead` are done; None where one was never measured."""
-        total = 0.0
-        for task in ahead:
-            left = self._stats.left(task)
-            if left is None:
-                return None
-            total += left
-        return total
+        return list(self.waits(ahead))[-1]
+
+    def waits(self, order: Sequence[Task]) -> Iterator[float | None]:
+        """Yield `wait` for the tasks before the first, the second, ... and for all of them."""
+        total: float | None = 0.0
+        yield total
+        for task in order:
+            left = None if total is None else self._stats.left(task)
+            total = None if total is None or left is None else total + left
+            yield total
 
     def _add(self, task: Task) -> None:
         self._tasks[task.number] = task

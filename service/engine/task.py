@@ -29,9 +29,9 @@ class Ticket:
 class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
-    `entered` is what its caller had got when it arrived, see `shares`; `place` and `percent` (loaded) are what was last
-    told. One that is `waiting` waits for memory that others hold; for one that was `relieved` all that was idle
-    has been dropped.
+    `entered` is what its caller had got when it arrived, see `shares`; `place`, `wait` and `percent` (loaded) are what
+    was last told. One that is `waiting` waits for memory that others hold; for one that was `relieved` all that was
+    idle has been dropped.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
@@ -48,6 +48,7 @@ class Task:
         self.relieved = False
         self.conditionings: tuple[Conditioning, ...] = ()
         self.place = -1
+        self.wait: float | None = None
         self.percent = -1
         self.encode = self.denoise = self.decode = 0.0
 

@@ -1,5 +1,7 @@
 """The door of the engine: room, deadlines, places in the queue and what is said of the time to come."""
 
+from itertools import groupby
+
 import pytest
 
 from tintype.service.engine import Limits
@@ -116,7 +118,7 @@ def test_places_are_told_when_they_change() -> None:
     tickets = [bench.admit(steps=2, seed=n) for n in range(3)]
     assert [places(bench, t) for t in tickets] == [[0], [1], [2]]
     bench.run()
-    assert [places(bench, t) for t in tickets] == [[0], [1], [2, 1]]
+    assert [[place for place, _ in groupby(places(bench, t))] for t in tickets] == [[0], [1], [2, 1]]
 
 
 def test_a_job_that_overtakes_moves_the_others_back() -> None:
@@ -147,6 +149,22 @@ def test_the_wait_is_estimated_and_true() -> None:
     ticket = bench.admit(steps=4)
     (queued,) = bench.of(ticket, Queued)
     assert queued.eta == pytest.approx(0.5 + 4 + 2)
+
+
+def test_the_wait_is_told_again_as_it_falls() -> None:
+    """Who stands behind a long job at one and the same place hears that time passes, and each answer is true."""
+    bench = measured()
+    long = bench.admit(steps=40)
+    bench.step(4)
+    ticket = bench.admit(steps=60)
+    told = [(bench.clock.now, queued.position, queued.eta) for queued in bench.of(ticket, Queued)]
+    while not bench.of(long, Completed):
+        now = bench.clock.now  # a turn begins with what is told of places
+        bench.step()
+        told += [(now, queued.position, queued.eta) for queued in bench.of(ticket, Queued)[len(told) :]]
+    assert {place for _, place, _ in told} == {1}
+    assert 10 <= len(told) <= 30  # each a tenth less than the one before it
+    assert [now + (eta or 0) for now, _, eta in told] == pytest.approx([bench.clock.now] * len(told))
 
 
 def test_estimates_follow_what_is_measured() -> None:

@@ -104,7 +104,7 @@ def test_a_conditioning_can_not_be_changed(encoders: TextEncoders) -> None:
 def test_the_cache_keeps_what_was_used_last_within_its_bytes() -> None:
     """What was used longest ago goes first, and what is larger than all of it is not kept."""
     entries = [Conditioning(np.full((10, 1), i, np.float32)) for i in range(3)]
-    cache = ConditioningCache(80)
+    cache = ConditioningCache(80, 8)
     cache.put(b"0", entries[0])
     cache.put(b"1", entries[1])
     assert cache.get(b"0") is entries[0]
@@ -120,6 +120,14 @@ def test_pooled_embeddings_count_too() -> None:
     """The budget is of everything that a conditioning holds; its key tells pooled ones apart."""
     pooled = Conditioning(np.zeros((10, 1), np.float32), np.zeros(11, np.float32))
     assert pooled.key == ((10, 1), (11,))
-    cache = ConditioningCache(80)
+    cache = ConditioningCache(80, 8)
     cache.put(b"0", pooled)
     assert cache.get(b"0") is None
+
+
+def test_the_cache_keeps_no_more_entries_than_it_may() -> None:
+    """However small they are: a service that runs for weeks sees any number of prompts."""
+    cache = ConditioningCache(10**6, 2)
+    for key in (b"0", b"1", b"2"):
+        cache.put(key, Conditioning(np.zeros((1, 1), np.float32)))
+    assert [cache.get(key) is not None for key in (b"0", b"1", b"2")] == [False, True, True]

@@ -1,0 +1,110 @@
+"""How long people wait when a long job and eight short ones meet: this engine's order against first come, first served.
+
+    python bench/mixed_load.py [MODEL_FOLDER] [--long 100] [--short 4] [--rounds 5] [--threads 0]
+
+The long job comes first; the short ones follow while it runs, one after every 5 % of the time that it takes alone.
+Either everybody is a caller of their own, or all are one caller. "First come, first served" is the same engine with
+jobs ordered by their arrival, and what may share a call still does. Both take turns; figures are medians over the
+rounds, the ratio is of latencies in one round. Goal: at most half the mean latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+
+from tintype.service.engine import DeviceThread, Engine, policy
+from tintype.service.engine.events import Finished
+from tintype.service.job import Job
+from tintype.service.models import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+GOAL = 0.5
+SHORT_JOBS = 8
+
+
+class Latencies(NamedTuple):
+    """Of one round, in seconds."""
+
+    mean: float
+    p95: float
+    short: float
+    long: float
+
+
+def by_arrival(claims: Iterable[Any], _got: Any, **_: float) -> list[Any]:
+    """Order jobs as they came."""
+    return sorted(claims, key=lambda claim: claim.number)
+
+
+ORDERS: dict[str, Callable[..., list[Any]]] = {"here": policy.order, "first come": by_arrival}
+
+
+async def latency(device: DeviceThread, job: Job, after: float) -> float:
+    """Return how long `job` takes, seconds, when it comes after so many."""
+    await asyncio.sleep(after)
+    began = time.perf_counter()
+    drawn = [event async for event in device.events(job) if isinstance(event, Finished)]
+    assert len(drawn) == 1  # noqa: S101 - else there is nothing to compare
+    return time.perf_counter() - began
+
+
+async def meet(device: DeviceThread, args: argparse.Namespace, alone: float, *, one_caller: bool) -> Latencies:
+    """Let them all come, and tell how long they waited."""
+
+    def job(number: int, steps: int) -> Job:
+        return Job(prompt="a lake", seed=number, steps=steps, caller="one" if one_caller else str(number))
+
+    jobs = [job(0, args.long), *(job(number + 1, args.short) for number in range(SHORT_JOBS))]
+    took = await asyncio.gather(*(latency(device, job, alone * 0.05 * place) for place, job in enumerate(jobs)))
+    return Latencies(statistics.mean(took), float(np.percentile(took, 95)), float(np.percentile(took[1:], 95)), took[0])
+
+
+async def measure(args: argparse.Namespace, repository: Repository, *, one_caller: bool) -> None:
+    """Print a table."""
+    rounds: dict[str, list[Latencies]] = {name: [] for name in ORDERS}
+    with DeviceThread(Engine(repository)) as device:
+        warm = Job(prompt="a lake", seed=0, steps=args.long)
+        await latency(device, warm, 0)
+        alone = await latency(device, warm, 0)
+        for number in range(args.rounds + 1):
+            for name, order in ORDERS.items():
+                with patch.object(policy, "order", order):
+                    found = await meet(device, args, alone, one_caller=one_caller)
+                rounds[name] += [found] if number else []
+    print(f"\n| {'one caller' if one_caller else 'nine callers'} | here, s | first come, s | ratio, and its range |")
+    print("|---|---|---|---|")
+    for place, title in enumerate(("mean", "95th percentile", "95th percentile of the short", "the long one")):
+        here, first = ([found[place] for found in rounds[name]] for name in ORDERS)
+        ratios = sorted(a / b for a, b in zip(here, first, strict=True))
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"| {title} | {statistics.median(here):.2f} | {statistics.median(first):.2f} | {spread} |", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--long", type=int, default=100, help="steps of the long job")
+    parser.add_argument("--short", type=int, default=4, help="steps of a short one")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0)
+    args = parser.parse_args()
+    with Repository([args.model] if args.model else [], threads=args.threads) as repository:
+        repository.wait(timeout=600)
+        for one_caller in (False, True):
+            asyncio.run(measure(args, repository, one_caller=one_caller))
+    print(f"\ngoal: at most {GOAL} of the mean")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Memory of the service over many requests of all kinds, a fifth of which are cancelled at a random moment.
+
+    python bench/soak.py [--requests 1000] [--workers 6] [--seed 0]
+
+A child serves the built-in model; eight sizes, all samplers, pictures to start from, masks, counts, file
+types, streams with previews and plain calls come at random. After every hundred requests the child's resident memory is
+read from /proc while nothing runs (Linux only). Goal: at the end at most 1.05 of what it was after the first hundred.
+Every request must end in its pictures or, if it was cancelled, in CANCELLED; anything else ends the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from PIL import Image
+
+from tintype.service.config import ServiceConfig
+from tintype.service.numerics.samplers import SAMPLERS
+from tintype.service.server import run
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+BLOCK = 100
+GOAL = 1.05
+CANCELLED = 0.2  # of the requests
+SIZES = ((256, 256), (128, 128), (192, 128), (128, 192), (100, 80), (320, 240), (64, 64), (384, 128))
+MIME_TYPES = ("image/png", "image/jpeg", "image/webp")
+WORDS = ("a red circle", "a lake at sunset", "a green hill under the moon", "a house", "a blue square", "snow")
+
+
+@contextmanager
+def service() -> Generator[tuple[int, str]]:
+    """Serve in a child; give its process id and address."""
+    with subprocess.Popen([sys.executable, __file__, "--child"], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            yield process.pid, process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def resident(pid: int) -> float:
+    """Return a process's resident memory in megabytes."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii"))
+    assert found is not None  # noqa: S101 - every process has it
+    return int(found[1]) / 1000
+
+
+def picture(draw: random.Random, mode: str) -> bytes:
+    """Return a PNG of random blocks."""
+    data = BytesIO()
+    small = Image.frombytes(mode, (4, 4), draw.randbytes(16 * len(mode.replace("RGB", "xxx"))))
+    small.resize((160, 120), Image.Resampling.NEAREST).save(data, "PNG")
+    return data.getvalue()
+
+
+def asked(draw: random.Random) -> pb.StreamImagesRequest:
+    """Return a request of a random kind, of a few steps."""
+    width, height = draw.choice(SIZES)
+    generation = pb.GenerateImagesRequest(
+        prompt=" and ".join(draw.sample(WORDS, draw.randint(1, 4))),
+        negative_prompt=draw.choice(("", "dull")),
+        count=draw.choice((1, 1, 1, 2)),
+        width=width,
+        height=height,
+        steps=draw.randint(1, 4),
+        guidance_scale=draw.choice((1.0, 3.0, 7.5)),
+        sampler=draw.choice(sorted(SAMPLERS)),
+        caller=draw.choice("abcd"),
+    )
+    generation.output.mime_type = draw.choice(MIME_TYPES)
+    if draw.random() < 0.3:
+        generation.image = picture(draw, "RGB")
+        generation.strength = 0.8
+        generation.mask = picture(draw, "L") if draw.random() < 0.3 else b""
+    return pb.StreamImagesRequest(generation=generation, previews=pb.Previews(every=draw.choice((0, 1, 2))))
+
+
+async def plain(stub: Any, request: pb.StreamImagesRequest, patience: float | None) -> None:
+    """Ask for the pictures at once, and leave after `patience` seconds."""
+    answer = await asyncio.wait_for(stub.GenerateImages(request.generation), patience)
+    if len(answer.images) != request.generation.count:
+        raise SystemExit(f"{len(answer.images)} pictures came for {request}")
+
+
+async def streamed(stub: Any, request: pb.StreamImagesRequest, events: int | None) -> None:
+    """Follow the pictures, and leave after so many events."""
+    stream, images, heard = stub.StreamImages(request), 0, 0
+    async for event in stream:
+        images += event.HasField("image")
+        heard += 1
+        if heard == events:
+            stream.cancel()
+            raise TimeoutError
+    if images != request.generation.count:
+        raise SystemExit(f"{images} pictures came for {request}")
+
+
+async def one(stub: Any, draw: random.Random) -> str:
+    """Make one request, and return what came of it."""
+    request, leaves = asked(draw), draw.random() < CANCELLED
+    try:
+        if draw.random() < 0.5:
+            await plain(stub, request, draw.uniform(0, 0.5) if leaves else None)
+            return "plain"
+        await streamed(stub, request, draw.randint(1, 6) if leaves else None)
+    except TimeoutError:
+        return "cancelled"
+    return "streamed"
+
+
+async def block(stub: Any, draw: random.Random, requests: int, workers: int) -> Counter[str]:
+    """Make so many requests, `workers` at a time; after them nothing runs."""
+    numbers, ends = iter(range(requests)), Counter[str]()
+
+    async def worker() -> None:
+        for _ in numbers:
+            ends[await one(stub, draw)] += 1
+
+    await asyncio.gather(*(worker() for _ in range(workers)))
+    # With the lowest priority: when it is done, so is all that was cancelled.
+    await stub.GenerateImages(pb.GenerateImagesRequest(prompt="the end", steps=1, priority=-100))
+    return ends
+
+
+async def soak(args: argparse.Namespace) -> None:
+    """Print the memory after each block, and the ratio that counts."""
+    draw, ends, memory, began = random.Random(args.seed), Counter[str](), [], time.perf_counter()  # noqa: S311
+    with service() as (pid, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            for number in range(0, args.requests, BLOCK):
+                ends += await block(pb_grpc.ImageServiceStub(channel), draw, BLOCK, args.workers)
+                memory.append(resident(pid))
+                print(f"after {number + BLOCK:5}: {memory[-1]:7.1f} MB", flush=True)
+    what = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
+    print(f"{what}; {time.perf_counter() - began:.0f} s")
+    print(f"memory after {args.requests} requests: {memory[-1] / memory[0]:.3f} of that after {BLOCK}; goal: {GOAL}")
+
+
+def main() -> None:
+    """Soak; `--child` is how it starts the service."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=6, help="requests at a time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        run(ServiceConfig(grpc="127.0.0.1:0"), on_ready=lambda address: print(address, flush=True))
+    else:
+        asyncio.run(soak(args))
+
+
+if __name__ == "__main__":
+    main()
