@@ -7,10 +7,7 @@ the flag where it is not the field's name.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +26,13 @@ class ServiceConfig:
             "flag": "--provider",
             "help": "execution providers in order of preference: tensorrt, cuda, openvino, cpu",
         },
+    )
+    cuda_graphs: bool = field(
+        default=False,
+        metadata={"help": "capture model calls as CUDA graphs, at the price of GPU memory for each size"},
+    )
+    engines: Path = field(
+        default=Path("~/.cache/tintype/engines"), metadata={"help": "folder that TensorRT's engines are kept in"}
     )
     memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})

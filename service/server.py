@@ -31,7 +31,7 @@ from .engine.limits import Limits
 from .errors import TintypeError
 from .health import Health, settled
 from .listen import ServeError, listen
-from .models import Repository, State
+from .models import Repository, State, Tuning
 from .servicer import MAX_MESSAGE, ImageServicer
 
 if TYPE_CHECKING:
@@ -175,7 +175,13 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
         if getattr(config, name) < 0:
             raise ServeError(f"{name} must be at least 0, not {getattr(config, name):g}")
     try:
-        made = Repository(config.models, providers=config.providers, threads=config.threads, memory=config.memory)
+        made = Repository(
+            config.models,
+            providers=config.providers,
+            threads=config.threads,
+            memory=config.memory,
+            tuning=Tuning(config.cuda_graphs, config.engines),
+        )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error
     with made as repository:

@@ -4,6 +4,7 @@ from .entry import State, Status
 from .model import Conditioning, Model, Prompt
 from .repository import Repository
 from .spec import Defaults, LatentToRgb, ModelSpec, Preset
+from .tuning import Tuning
 
 __all__ = [
     "Conditioning",
@@ -16,4 +17,5 @@ __all__ = [
     "Repository",
     "State",
     "Status",
+    "Tuning",
 ]

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import InvalidField
 from .files import Fault
+from .stacks import frozen
 from .tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Adapters:
             for n, pair in enumerate(pairs):
                 if pair:
                     a[n, :, : len(pair[1])], b[n, : len(pair[1])] = pair
-            made |= {f"{PREFIX}{module}.A": a, f"{PREFIX}{module}.B": b}
+            made |= {f"{PREFIX}{module}.A": frozen(a), f"{PREFIX}{module}.B": frozen(b)}
         return made
 
     def _summed(self, component: str, loras: Loras) -> dict[str, Pair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .feeds import FEEDS, Call, unpack
-from .stacks import Stacks
+from .stacks import Kept, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Denoiser:
     ) -> None:
         session.require(inputs=(part.latents, TIMESTEP, PROMPT), output=part.out, optional=FEEDS)
         self._session, self._part, self._traits, self._adapters = session, part, traits, adapters
-        self._stacks = Stacks()
+        self._stacks = Kept(stack)
         self._channels, self._downscale = spec.latent_channels, spec.downscale
 
     @property

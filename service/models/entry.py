@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ..errors import ModelBroken, TintypeError
+from ..errors import ModelBroken, OutOfMemory, TintypeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,6 +94,12 @@ class Entry:
         """Raise what loading has failed with, if it has."""
         if self.error:
             raise self.error.with_traceback(None)  # else its traceback would grow with each request
+
+    def check_size(self, budget: int) -> None:
+        """Raise OutOfMemory if its largest component is larger than all of `budget` bytes; 0: no limit."""
+        if 0 < budget < self.largest:
+            problem = f"needs {self.largest} bytes for its largest component, and all models may have {budget}"
+            raise OutOfMemory(f"model {self.name!r} {problem}: give the service more, by --memory")
 
     def status(self) -> Status:
         """Return what others may know."""

@@ -6,8 +6,11 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from .binding import Bindings
+from .capture import TURNS
 from .graph import Port
 from .providers import PROVIDERS, chain, onnxruntime
+from .tuning import DEVICES, cuda_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,22 +35,45 @@ ENTRIES = {
 
 
 class OrtGraph:
-    """A graph as a session of onnxruntime. Raises what onnxruntime raises."""
+    """A graph as a session of onnxruntime. Raises what onnxruntime raises.
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
+    `engine` are the options of TensorRT, where it is the provider.
+    """
+
+    def __init__(self, path: Path, runtime: Runtime, engine: Mapping[str, str] | None = None) -> None:
         share_arena()
-        self._session = onnxruntime().InferenceSession(
-            path, options(runtime.threads), chain(runtime.provider), enable_fallback=0
-        )
+        graphs = runtime.tuning.captures(runtime.provider)
+        self._session, self.captures = _opened(path, runtime, engine or {}, graphs=graphs)
         self.inputs = _ports(self._session.get_inputs())
         self.optional = _ports(self._session.get_overridable_initializers())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
+        device = DEVICES.get(self.provider)
+        self._bindings = Bindings(self._session, device, graphs=self.captures) if device else None
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`."""
+        if self._bindings:
+            return self._bindings.run(outputs, feeds)
         results: list[Values] = self._session.run(list(outputs), dict(feeds))
         return results
+
+
+def _opened(path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: bool) -> tuple[Any, bool]:
+    """Return a session, and whether it captures its calls: onnxruntime refuses that where a node is not on CUDA."""
+    told = {"tensorrt": dict(engine), "cuda": cuda_options(graphs=graphs)}
+    names = {PROVIDERS[name]: options for name, options in told.items()}
+    providers = [(long, names.get(long, {})) for long in chain(runtime.provider)]
+    try:
+        with TURNS.other():
+            made = onnxruntime().InferenceSession(path, options(runtime.threads), providers, enable_fallback=0)
+    except Exception as error:
+        if not graphs:
+            raise
+        log.warning("%s runs without CUDA graphs: %s", path.parent.name, error)
+        return _opened(path, runtime, engine, graphs=False)
+    log.info("%s: %s", path.parent.name, ", ".join(f"{long} {told}" for long, told in providers))
+    return made, graphs
 
 
 def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:

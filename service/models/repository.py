@@ -16,13 +16,14 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self
 
-from ..errors import OutOfMemory, TintypeError, Unavailable
+from ..errors import TintypeError, Unavailable
 from .catalogue import Catalogue
 from .entry import Entry, State, Status, to_evict
 from .loading import attempt
 from .memory import Memory
 from .providers import choose
 from .runtime import Runtime
+from .tuning import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from .model import Model
     from .spec import ModelSpec
+    from .tuning import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +40,26 @@ class Repository:
     """The models in `folders`, the first being the default; without folders, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, else cpu); `threads` of one call on
-    a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit). A model that waits
-    for memory that others hold is LOADING; the components of one that is larger than all of it take turns.
+    a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit); `tuning` is what
+    providers are told. A model that waits for memory that others hold is LOADING; the components of one that is larger
+    than all of it take turns.
 
     Raises:
         ValueError: no provider of that name, or none works here, or two models have one name.
     """
 
     def __init__(
-        self, folders: Sequence[Path] = (), *, providers: Sequence[str] = (), threads: int = 0, memory: int = 0
+        self,
+        folders: Sequence[Path] = (),
+        *,
+        providers: Sequence[str] = (),
+        threads: int = 0,
+        memory: int = 0,
+        tuning: Tuning = PLAIN,
     ) -> None:
         if providers:
             choose(tuple(providers))  # fails now, not with the first request
-        self._providers, self._threads, self._memory = tuple(providers), threads, memory
+        self._runtime, self._memory = partial(Runtime.choose, tuple(providers), threads, tuning), memory
         self._catalogue = Catalogue(folders)
         self._weights = Memory(memory)
         self._lock = threading.Condition()
@@ -192,9 +201,7 @@ class Repository:
             return
         if self._closed:
             raise Unavailable("no model is loaded any more: the server is ending")
-        if 0 < self._memory < entry.largest:
-            problem = f"needs {entry.largest} bytes for its largest component, and all models may have {self._memory}"
-            raise OutOfMemory(f"model {entry.name!r} {problem}: give the service more, by --memory")
+        entry.check_size(self._memory)
         entry.state, entry.error, entry.fraction = State.LOADING, None, 0.0
         self._waiting.append(entry)
         self._admit()
@@ -219,7 +226,7 @@ class Repository:
 
     def _load(self, entry: Entry) -> None:
         """Load one model; runs in the loader's thread."""
-        runtime = Runtime.choose(self._providers, self._threads).within(self._weights.room(entry.name, entry.widening))
+        runtime = self._runtime().within(self._weights.room(entry.name, entry.widening))
         found = attempt(entry.servable(), runtime, partial(self._progress, entry), partial(self.relieve, entry.name))
         with self._lock:
             self._settle(entry, found)

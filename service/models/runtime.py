@@ -9,6 +9,8 @@ from .cores import usable_cores
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
 from .providers import choose, standalone
+from .tensorrt import TensorRtGraph
+from .tuning import PLAIN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,24 +18,29 @@ if TYPE_CHECKING:
 
     from .graph import Graph
     from .memory import Room
+    from .tuning import Tuning
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share."""
+    """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share.
+
+    `tuning` is what the provider is told beside.
+    """
 
     provider: str
     threads: int
     room: Room | None = None
+    tuning: Tuning = PLAIN
 
     @classmethod
-    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0) -> Runtime:
+    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, tuning: Tuning = PLAIN) -> Runtime:
         """Take the first provider that works here, and a thread for each core where `threads` is 0.
 
         Raises:
             ProviderUnavailable: none of them works.
         """
-        return cls(choose(providers), threads or usable_cores())
+        return cls(choose(providers), threads or usable_cores(), tuning=tuning)
 
     def within(self, room: Room) -> Self:
         """Return the same with its graphs in `room`."""
@@ -44,4 +51,6 @@ class Runtime:
         return self.room.open(path, lambda: self._make(path)) if self.room else self._make(path)
 
     def _make(self, path: Path) -> Graph:
-        return OpenVinoGraph(path, self) if standalone(self.provider) else OrtGraph(path, self)
+        if standalone(self.provider):
+            return OpenVinoGraph(path, self)
+        return TensorRtGraph(path, self) if self.provider == "tensorrt" else OrtGraph(path, self)

@@ -5,6 +5,7 @@ Graphs are exported in many types; every input is cast to what the graph wants, 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import GenerationFailed, OutOfMemory
 from .files import Fault, label
+from .stacks import Kept, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -58,6 +60,7 @@ class Session:
         self.types = {port.name: _dtype(path, port) for port in (*self._session.inputs, *self._session.optional)}
         self.outputs = list(self._session.outputs)
         self.provider = self._session.provider
+        self._casts = {name: Kept(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str] = ()) -> None:
         """Check that the graph has these inputs and none beside but optional ones, and this output. Raises Fault."""
@@ -73,13 +76,13 @@ class Session:
         return self.compute((output,), feeds)[0]
 
     def compute(self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[np.generic]]) -> list[Array]:
-        """Compute some outputs, float32.
+        """Compute some outputs, float32; what is fed read-only must stay as it is, and is cast and sent only once.
 
         Raises:
             GenerationFailed: the call failed.
             OutOfMemory: there was not enough memory for it.
         """
-        cast = {name: _cast(array, self.types[name]) for name, array in feeds.items()}
+        cast = {name: self._suited(name, array) for name, array in feeds.items()}
         try:
             results = self._session.run(list(outputs), cast)
         except Exception as error:
@@ -87,6 +90,17 @@ class Session:
                 raise OutOfMemory(f"{label(self.path)} needs more memory than there is for this size") from error
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error
         return [np.asarray(result, np.float32) for result in results]
+
+    def _suited(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        if array.flags.writeable:
+            return _cast(array, self.types[name])
+        kept: npt.NDArray[np.generic] = self._casts[name]([array])
+        return kept
+
+
+def _frozen_cast(dtype: type[np.generic], arrays: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
+    cast: npt.NDArray[np.generic] = frozen(_cast(arrays[0], dtype))
+    return cast
 
 
 def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:

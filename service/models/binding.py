@@ -1,0 +1,171 @@
+"""Calls of a session whose inputs and outputs stay on the device.
+
+For each shape there are buffers, bound once and kept between the steps of a picture: a step sends what has changed and
+fetches the answer. An array that can't be written to is sent once, however often it is fed: so the embeddings of a
+prompt. Results are copies, as those of a plain run.
+
+How large the answer is shows at the first call of a shape, which onnxruntime answers into memory of its own. With CUDA
+graphs the second call is captured and later ones replay it, from and to the same addresses; a shape is captured under
+a number of its own, and what was captured stays as long as the session.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .capture import TURNS
+from .providers import onnxruntime
+from .stacks import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .graph import Values
+
+    Shape = tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
+
+log = logging.getLogger(__name__)
+
+SHAPES = 4  # whose buffers are kept: guidance as one call and as two, at two sizes
+SENT = 2  # arrays of one input that stay on the device: a prompt's and a negative prompt's
+GRAPHS = 16  # that a session captures; each holds as much as its shape's intermediate results
+EAGER = -1  # the number that captures and replays nothing; 0 is onnxruntime's own
+
+
+class Bindings:
+    """The buffers of a session on `device`, onnxruntime's word for one. One thread at a time."""
+
+    def __init__(self, session: Any, device: str, *, graphs: bool = False) -> None:
+        self._session, self._device, self._graphs = session, device, graphs
+        self._sent: dict[str, Kept] = {}
+        self._captured = 0
+        self._latest: OrderedDict[Shape, _Binding] = OrderedDict()
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
+        """Compute `outputs`. Raises what onnxruntime raises, and lets go of all buffers then."""
+        shape = tuple(outputs), tuple((name, array.shape) for name, array in feeds.items())
+        try:
+            return self._bound(shape)(feeds, self._send)
+        except Exception:
+            self._latest.clear()  # it may have been memory that was short
+            self._sent.clear()
+            raise
+
+    def _bound(self, shape: Shape) -> _Binding:
+        if shape not in self._latest:
+            self._latest[shape] = _Binding(self._session, self._device, shape[0], self._number())
+            if len(self._latest) > SHAPES + self._captured:
+                self._latest.pop(next(s for s, bound in self._latest.items() if not bound.replays))
+        self._latest.move_to_end(shape)
+        return self._latest[shape]
+
+    def _number(self) -> int | None:
+        """Return a new shape's number: None without graphs, EAGER when there are too many."""
+        if not self._graphs:
+            return None
+        if self._captured == GRAPHS:
+            return EAGER
+        self._captured += 1
+        return self._captured
+
+    def _send(self, name: str, array: Values) -> Any:
+        """Return a read-only array as a value on the device."""
+        if name not in self._sent:
+            self._sent[name] = Kept(lambda arrays: _value(arrays[0], self._device), SENT)
+        return self._sent[name]([array])
+
+
+class _Binding:
+    """The buffers of one shape. Graph `number` is its own; None where the session has no graphs."""
+
+    def __init__(self, session: Any, device: str, outputs: tuple[str, ...], number: int | None) -> None:
+        self._session, self._device, self._outputs = session, device, outputs
+        self._io = session.io_binding()
+        self._inputs: dict[str, Any] = {}
+        self._fed: dict[str, Values] = {}
+        self._results: list[Any] = []
+        self._eager = None if number is None else _options(EAGER)
+        self._graph = None if number in (None, EAGER) else _options(number)
+        self._is_captured = False
+
+    @property
+    def replays(self) -> bool:
+        """Whether addresses must stay as they are."""
+        return self._graph is not None
+
+    def __call__(self, feeds: Mapping[str, Values], send: Callable[[str, Values], Any]) -> list[Values]:
+        for name, array in feeds.items():
+            self._feed(name, array, partial(send, name))
+        if self._results:
+            self._compute()
+            return _fetched(self._results)
+        for name in self._outputs:
+            self._io.bind_output(name, self._device)
+        self._session.run_with_iobinding(self._io, self._eager)
+        answers = self._io.get_outputs()
+        self._keep(answers)
+        return _fetched(answers)
+
+    def _feed(self, name: str, array: Values, send: Callable[[Values], Any]) -> None:
+        """Refresh an input; it is bound again, because one that a node reads on the CPU is copied when it is bound."""
+        constant = not array.flags.writeable
+        if constant and self._fed.get(name) is array:
+            return
+        self._fed[name] = array
+        if constant and not self.replays:
+            self._io.bind_ortvalue_input(name, send(array))
+            return
+        if name in self._inputs:
+            self._inputs[name].update_inplace(array)
+        else:
+            self._inputs[name] = _value(array, self._device)
+        self._io.bind_ortvalue_input(name, self._inputs[name])
+
+    def _keep(self, answers: Sequence[Any]) -> None:
+        """Make buffers as large as the answers."""
+        make = onnxruntime().OrtValue.ortvalue_from_shape_and_type
+        self._results = [make(value.shape(), value.element_type(), self._device) for value in answers]
+        for name, value in zip(self._outputs, self._results, strict=True):
+            self._io.bind_ortvalue_output(name, value)
+
+    def _compute(self) -> None:
+        if self._is_captured or not self._graph:
+            self._session.run_with_iobinding(self._io, self._graph or self._eager)
+            return
+        with TURNS.alone() as alone:
+            if alone and self._capture():
+                return
+        self._session.run_with_iobinding(self._io, self._eager)
+
+    def _capture(self) -> bool:
+        try:
+            self._session.run_with_iobinding(self._io, self._graph)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes without
+            log.warning("no CUDA graph could be captured, calls go on without: %s", error)
+            self._graph = None
+            return False
+        self._is_captured = True
+        return True
+
+
+def _value(array: Values, device: str) -> Any:
+    """Return a copy of an array on the device; on the CPU a value made from an array would be that array itself."""
+    value = onnxruntime().OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, device)
+    value.update_inplace(array)
+    return value
+
+
+def _fetched(values: Sequence[Any]) -> list[Values]:
+    """Return copies: on the CPU what a value shows is its buffer."""
+    return [np.array(value.numpy()) for value in values]
+
+
+def _options(number: int | None) -> Any:
+    made = onnxruntime().RunOptions()
+    made.add_run_config_entry("gpu_graph_id", str(number))
+    return made
