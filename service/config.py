@@ -7,7 +7,10 @@ the flag where it is not the field's name.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,9 @@ class ServiceConfig:
         default=False,
         metadata={"help": "capture model calls as CUDA graphs, at the price of GPU memory for each size"},
     )
-    engines: Path = field(
-        default=Path("~/.cache/tintype/engines"), metadata={"help": "folder that TensorRT's engines are kept in"}
+    engines: Path | None = field(
+        default=None,
+        metadata={"help": "folder that TensorRT's engines are kept in; default: ~/.cache/tintype/engines"},
     )
     memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})

@@ -31,7 +31,8 @@ from .engine.limits import Limits
 from .errors import TintypeError
 from .health import Health, settled
 from .listen import ServeError, listen
-from .models import Repository, State, Tuning
+from .models import Repository, State
+from .models.tuning import PLAIN, Tuning
 from .servicer import MAX_MESSAGE, ImageServicer
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
             providers=config.providers,
             threads=config.threads,
             memory=config.memory,
-            tuning=Tuning(config.cuda_graphs, config.engines),
+            tuning=Tuning(config.cuda_graphs, config.engines or PLAIN.engines),
         )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error

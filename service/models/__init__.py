@@ -4,7 +4,6 @@ from .entry import State, Status
 from .model import Conditioning, Model, Prompt
 from .repository import Repository
 from .spec import Defaults, LatentToRgb, ModelSpec, Preset
-from .tuning import Tuning
 
 __all__ = [
     "Conditioning",
@@ -17,5 +16,4 @@ __all__ = [
     "Repository",
     "State",
     "Status",
-    "Tuning",
 ]
