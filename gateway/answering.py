@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response
 from litestar.response import Stream
 
+from . import examples, progress
 from .admission import admitted
+from .described import EVENTS, FORM, TEXT, Answer, Media, Operation
 from .disconnect import until_disconnect
-from .errors import BadRequest
+from .errors import BadRequest, ServiceError
 from .generation import JSON, generate, prepare
+from .schemas import form
 from .streaming import stream
 
 if TYPE_CHECKING:
@@ -24,6 +27,32 @@ if TYPE_CHECKING:
 KEY = "idempotency-key"
 _SMALL = 2**18  # bytes that go in one piece
 _LONGEST = 255  # characters of a key
+_FAILURES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
+_NOTED = ("x-tintype-ignored", "x-tintype-model", "idempotent-replayed")
+
+
+def operation(dialect: Dialect) -> Operation:
+    """Return the description of a route that makes pictures."""
+    body = examples.request(dialect)
+    asked = {JSON: Media(dialect.request_type, body)}
+    if dialect.forms:
+        asked[FORM] = Media(form(dialect.request_type, ("image", "mask")))
+    told = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
+    headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat of the request gets the same answer"}}
+    if dialect.events:
+        told[EVENTS] = Media(TEXT)
+        headers[progress.HEADER] = TEXT | {
+            "enum": ["true", "false"],
+            "description": "Whether streams tell of each step",
+        }
+    return Operation(
+        summary=dialect.summary,
+        tag=dialect.name,
+        request=asked,
+        headers=headers,
+        answers={200: Answer("The pictures", told, _NOTED)},
+        errors=tuple(sorted({dialect.error(ServiceError("", status=one)).status for one in _FAILURES})),
+    )
 
 
 async def answer(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:

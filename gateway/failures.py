@@ -40,7 +40,7 @@ class Failures:
         """Answer an error of ours."""
         request.state.visit.failed(error)
         path = request.scope["path"]
-        failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self._dialect(path).error(error)
+        failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self.dialect(path).error(error)
         body = msgspec.json.encode(failure.body)
         return Response(
             body, status_code=failure.status, media_type=JSON, headers=dict(error.headers) | failure.headers
@@ -64,7 +64,7 @@ class Failures:
         log.error("%s: unexpected %s", request.state.request_id, type(error).__name__, exc_info=error)
         return self.failed(request, Fault())
 
-    def _dialect(self, path: str) -> Dialect:
+    def dialect(self, path: str) -> Dialect:
         """Return the dialect of a path, or of the vendor's name that it begins with."""
         below = (dialect for dialect in self.dialects.values() if path.startswith(f"/{dialect.name}/"))
         return self.dialects.get(path.rstrip("/")) or next(below, self.otherwise)

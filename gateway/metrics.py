@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST as TEXT
+from prometheus_client.exposition import CONTENT_TYPE_LATEST as PROMETHEUS
 
 from .errors import ServiceError
 
@@ -32,7 +32,7 @@ BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 NOWHERE = "other"  # the route of paths that are not served
 GONE = 499  # the status of requests whose client left before an answer began
 
-__all__ = ["BUCKETS", "GONE", "NOWHERE", "TEXT", "CountedClient", "Measured", "Metrics"]
+__all__ = ["BUCKETS", "GONE", "NOWHERE", "PROMETHEUS", "CountedClient", "Measured", "Metrics"]
 
 
 class Metrics:

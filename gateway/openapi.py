@@ -1,112 +1,157 @@
-"""The description of the REST API, from the same types that read and write its JSON (OpenAPI 3.1)."""
+"""The description of the REST API (OpenAPI 3.1), from what each route says of itself, and its types."""
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .dialects import DIALECTS, bound
-from .dialects.openai_models import ModelList, ModelObject
-from .sdapi import BASE, DESCRIBED
+from .described import API, JSON, Answer, Media, Operation
+from .schemas import reference, schemas
 
 if TYPE_CHECKING:
-    from .dialects.dialect import Dialect
-    from .sdapi import Described
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-JSON, FORM = "application/json", "multipart/form-data"
-_REFERENCE = "#/components/schemas/{name}"
+    from litestar.handlers import HTTPRouteHandler
+
+    from .dialects import Dialect
+
+    Speaks = Callable[[str], Dialect]
+
+# What goes wrong, by status. A dialect may answer another status than is usual.
+ERRORS = {
+    400: "The request is at fault: no JSON, a value that can't be, no picture where one must be",
+    401: "A key is needed, and there is none, or one that is not known",
+    403: "The key may not do this",
+    404: "There is no such model, or nothing there",
+    408: "The body has not come in time",
+    413: "The body is too large",
+    415: "The body is of a type that is not read here",
+    422: "The Idempotency-Key came before with another body",
+    429: "Too many requests, or the queue is full",
+    500: "A mistake of the server",
+    501: "The image service does not have this",
+    503: "The image service can't be reached, or the store of results is out of order",
+    504: "The picture was not done in time",
+    507: "There is no space left for results",
+}
+RETRY = (429, 503)
+HEADERS = {
+    "x-request-id": "The request's id: the one that it came with, or a new one",
+    "openai-processing-ms": "Milliseconds until the answer began",
+    "x-tintype-ignored": "Fields of the request that had no effect",
+    "x-tintype-model": "The model that was taken, where it is not the one that was asked for",
+    "idempotent-replayed": "true where the answer is the one to an earlier request with this Idempotency-Key",
+    "retry-after": "Seconds after which it is worth trying again",
+    "etag": "Stands for these bytes; send it as If-None-Match",
+    "location": "Where the bytes are",
+}
+ALWAYS = ("x-request-id", "openai-processing-ms")
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key of this server"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The key as password, with any user name"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "The key alone"},
+}
+ABOUT = """Self-hosted image generation, in the JSON of several vendors.
+
+Keys that nobody knows are no errors: the header `x-tintype-ignored` names them. A field that is null counts as absent.
+Every answer has an `x-request-id`. OPTIONS succeeds everywhere."""
+_PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
-def document(shared: str) -> dict[str, Any]:
-    """Return the description as JSON values; `shared` names the dialect that has the shared paths."""
-    paths = {path: {"post": _images(dialect)} for path, dialect in bound(shared).items()}
+def document(handlers: Iterable[HTTPRouteHandler], speaks: Speaks, *, keys: bool) -> dict[str, Any]:
+    """Return the description as JSON values.
+
+    `speaks` names the dialect of a path, in which its errors are answered; `keys` tells whether keys are needed.
+    """
+    operations = sorted(_operations(handlers), key=lambda item: item[0])
+    paths: dict[str, dict[str, Any]] = {}
+    for (_, path), method, operation in operations:
+        paths.setdefault(path, {})[method] = _operation(path, method, operation, _error(path, operation, speaks))
+    kinds = {kind for (_, path), _, one in operations for kind in _kinds(one, _error(path, one, speaks))}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "tintype", "version": _version(), "description": "Self-hosted image generation."},
-        "paths": paths | _models(DIALECTS[shared]) | _files() | _web_ui(),
-        "components": {"schemas": _schemas(), "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
-        "security": [{}, {"key": []}],
+        "info": {"title": "tintype", "version": _version(), "description": ABOUT},
+        "paths": paths,
+        "components": {"schemas": schemas(kinds), "securitySchemes": SECURITY, "headers": _headers()},
+        "security": [{name: []} for name in SECURITY] if keys else [{}],
     }
 
 
-def _images(dialect: Dialect) -> dict[str, Any]:
-    return {
-        "summary": dialect.summary,
-        "tags": [dialect.name],
-        "requestBody": {"required": True, "content": _asked(dialect)},
-        "responses": {
-            "200": {"description": "The pictures", "content": _pictures(dialect)},
-            "default": {"description": "What went wrong", "content": _content(dialect.error_type)},
-        },
+def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation | None]]:
+    """Yield path, method and description of each route, in their order; None where it has none."""
+    for handler in handlers:
+        for path in handler.paths:
+            for method in sorted(handler.http_methods):
+                yield path, str(method).lower(), handler.opt.get(API)
+
+
+def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[tuple[int, str], str, Operation]]:
+    """Yield the described routes; those below a vendor's name come after those that the vendor documents."""
+    for index, (path, method, operation) in enumerate(operations_of(handlers)):
+        if operation is not None:
+            yield (index, _PARAMETER.sub(r"{\1}", path)), method, operation
+
+
+def _operation(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:
+    failures = {status: Answer(ERRORS[status], {JSON: Media(error)}) for status in operation.errors}
+    described: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_"),
+        "summary": operation.summary,
+        "description": operation.text,
+        "tags": [operation.tag] if operation.tag else None,
+        "parameters": [*_in_path(path, operation), *_in("query", operation.query), *_in("header", operation.headers)],
+        "requestBody": {"required": True, "content": _content(operation.request)} if operation.request else None,
+        "responses": {str(status): _answer(status, one) for status, one in {**operation.answers, **failures}.items()},
+        "security": [{}] if operation.open else None,
     }
+    return {key: value for key, value in described.items() if value}
 
 
-def _asked(dialect: Dialect) -> dict[str, Any]:
-    content = _content(dialect.request_type)
-    return content | {FORM: content[JSON]} if dialect.forms else content
-
-
-def _pictures(dialect: Dialect) -> dict[str, Any]:
-    events: dict[str, Any] = {"text/event-stream": {"schema": {"type": "string"}}} if dialect.events else {}
-    return _content(dialect.response_type) | events
-
-
-def _models(dialect: Dialect) -> dict[str, Any]:
-    failure = {"description": "What went wrong", "content": _content(dialect.error_type)}
-    name = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-    return {
-        "/v1/models": {
-            "get": {
-                "summary": "List the models",
-                "responses": {"200": {"description": "The models", "content": _content(ModelList)}, "default": failure},
-            }
-        },
-        "/v1/models/{model}": {
-            "get": {
-                "summary": "Tell of one model",
-                "parameters": [name],
-                "responses": {"200": {"description": "It", "content": _content(ModelObject)}, "default": failure},
-            }
-        },
-    }
-
-
-def _files() -> dict[str, Any]:
-    text = {"type": "string"}
-    parameters = [
-        {"name": "access", "in": "path", "required": True, "schema": text},
-        {"name": "name", "in": "path", "required": True, "schema": text},
+def _in_path(path: str, operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": operation.parameters.get(name, {"type": "string"})}
+        for name in _PARAMETER.findall(path)
     ]
-    responses = {"200": {"description": "The picture", "content": {"image/*": {}}}, "404": {"description": "Gone"}}
+
+
+def _in(place: str, schemas: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": name, "in": place, "schema": schema} for name, schema in schemas.items()]
+
+
+def _answer(status: int, answer: Answer) -> dict[str, Any]:
+    names = (*ALWAYS, *answer.headers, *(("retry-after",) if status in RETRY else ()))
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    content = {"content": _content(answer.content)} if answer.content else {}
+    return {"description": answer.text, "headers": headers, **content}
+
+
+def _content(media: Mapping[str, Media]) -> dict[str, Any]:
     return {
-        "/files/{access}/{name}": {
-            "get": {"summary": "Fetch a result", "parameters": parameters, "responses": responses}
-        }
+        kind: {"schema": reference(one.kind), **({} if one.example is msgspec.UNSET else {"example": one.example})}
+        for kind, one in media.items()
     }
 
 
-def _web_ui() -> dict[str, Any]:
-    return {f"{BASE}/{one.path}": {one.method: _of_web_ui(one)} for one in DESCRIBED}
+def _error(path: str, operation: Operation, speaks: Speaks) -> type[msgspec.Struct]:
+    return operation.error or speaks(path).error_type
 
 
-def _of_web_ui(one: Described) -> dict[str, Any]:
-    answered = {"200": {"description": "Done", "content": _content(one.answers)}}
-    body = {"requestBody": {"required": True, "content": _content(one.asks)}} if one.asks else {}
-    return {"summary": one.summary, "tags": ["sdapi"], **body, "responses": answered}
+def _kinds(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    """Yield the types of an operation."""
+    media = [
+        *operation.request.values(),
+        *(one for told in operation.answers.values() for one in told.content.values()),
+    ]
+    yield from (one.kind for one in media if isinstance(one.kind, type))
+    if operation.errors:
+        yield error
 
 
-def _content(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {JSON: {"schema": {"$ref": _REFERENCE.format(name=kind.__name__)}}}
-
-
-def _schemas() -> dict[str, Any]:
-    kinds: list[type[msgspec.Struct]] = [ModelList, ModelObject]
-    kinds += [kind for one in DESCRIBED for kind in (one.asks, one.answers) if kind]
-    for dialect in bound(next(iter(DIALECTS))).values():
-        kinds += [dialect.request_type, dialect.response_type, dialect.error_type]
-    return msgspec.json.schema_components(kinds, ref_template=_REFERENCE)[1]
+def _headers() -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
 
 
 def _version() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response, route
 
+from .described import TEXT, Answer, Media, Operation, described
 from .errors import NoSuchPath
 from .generation import JSON
 
@@ -44,6 +45,27 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 
+_KEPT = Answer("The file is the one that If-None-Match stands for", headers=("etag",))
+ROOT = Operation(
+    summary="Tell what is served: the playground for browsers, JSON for others",
+    answers={200: Answer("What is served", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}), 304: _KEPT},
+    open=True,
+)
+DOCS = Operation(
+    summary="Show the documentation",
+    answers={200: Answer("The page", {HTML: Media(TEXT)}, ("etag",)), 304: _KEPT},
+    open=True,
+)
+ASSET = Operation(
+    summary="Fetch a file of the pages",
+    answers={
+        200: Answer("The file", {kind: Media({}) for kind in TYPES.values() if kind != HTML}, ("etag",)),
+        304: _KEPT,
+    },
+    errors=(404, 500),
+    open=True,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Asset:
@@ -64,17 +86,17 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
     """Return what serves the pages; `landing` is the JSON of `/` for whoever wants no HTML."""
     assets = load()
 
-    @route("/", http_method=["GET", "HEAD"])
+    @route("/", http_method=["GET", "HEAD"], opt=described(ROOT))
     async def root(request: AnyRequest) -> Response[bytes]:
         if "text/html" not in request.headers.get("accept", ""):
             return Response(landing, status_code=200, media_type=JSON, headers={"vary": "accept"})
         return _served(assets["index.html"], request, {"vary": "accept"})
 
-    @route("/docs", http_method=["GET", "HEAD"])
+    @route("/docs", http_method=["GET", "HEAD"], opt=described(DOCS))
     async def docs(request: AnyRequest) -> Response[bytes]:
         return _served(assets["docs.html"], request)
 
-    @route("/playground/{name:str}", http_method=["GET", "HEAD"])
+    @route("/playground/{name:str}", http_method=["GET", "HEAD"], opt=described(ASSET))
     async def asset(request: AnyRequest) -> Response[bytes]:
         found = assets.get(str(request.path_params["name"]))
         if found is None or found.mime_type == HTML:

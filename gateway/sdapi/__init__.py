@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .description import DESCRIBED, Described
 from .errors import error
 from .routes import BASE, routes
 
-__all__ = ["BASE", "DESCRIBED", "Described", "error", "routes"]
+__all__ = ["BASE", "error", "routes"]

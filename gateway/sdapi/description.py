@@ -1,29 +1,90 @@
-"""What `/openapi.json` tells of `/sdapi/v1`: what clients send there and read, by the same types."""
+"""What `/openapi.json` tells of `/sdapi/v1`: what clients send and read, by the same types, and what goes wrong."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ..described import JSON, TEXT, Answer, Media, Operation, described
+from . import stubs
+from .errors import WebUiError
 from .types import Enlarged, Extra, ImageOnly, ImageToImage, Pictures, PngInfo, Progress, TextToImage
 
 if TYPE_CHECKING:
     import msgspec
 
+    from ..described import Kind
 
-class Described(NamedTuple):
-    """One path below `/sdapi/v1`."""
-
-    method: str
-    path: str
-    summary: str
-    asks: type[msgspec.Struct] | None
-    answers: type[msgspec.Struct]
+TAG = "sdapi"
+_KEYS, _MODELS = (401, 500), (401, 500, 501, 503, 504)
+_READ = (400, 401, 408, 413, 415, 422, 500)  # what goes wrong with a body
+_DRAWN = (*_READ, 403, 404, 429, 501, 503, 504)
+_NULL: dict[str, Any] = {"type": "null"}
+_PNG = "iVBORw0KGgo="  # how each PNG file begins, in base64
 
 
-DESCRIBED = (
-    Described("post", "txt2img", "Make pictures from text", TextToImage, Pictures),
-    Described("post", "img2img", "Make pictures from a picture", ImageToImage, Pictures),
-    Described("get", "progress", "Tell how far it is", None, Progress),
-    Described("post", "png-info", "Tell how a picture was made", ImageOnly, PngInfo),
-    Described("post", "extra-single-image", "Enlarge a picture", Extra, Enlarged),
-)
+def _operation(
+    summary: str,
+    answer: Kind,
+    errors: tuple[int, ...],
+    asks: type[msgspec.Struct] | dict[str, Any] | None = None,
+    example: Any = None,
+    **more: Any,
+) -> Operation:
+    request = {JSON: Media(asks, example)} if asks else {}
+    told = {200: Answer("Done", {JSON: Media(answer)})}
+    return Operation(
+        summary=summary, tag=TAG, request=request, answers=told, errors=tuple(sorted(errors)), error=WebUiError, **more
+    )
+
+
+def _listing(*texts: str, **others: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list of objects, of whose fields most are texts."""
+    fields = dict.fromkeys(texts, TEXT) | others
+    return {"type": "array", "items": {"type": "object", "properties": fields, "required": sorted(fields)}}
+
+
+_NAMES = {"type": "array", "items": TEXT}
+_OBJECT: dict[str, Any] = {"type": "object"}
+_MAYBE_NAMES = {"anyOf": [_NAMES, _NULL]}
+_SKIPPED = {"type": "string", "description": "true leaves the preview out", "default": "false"}
+_SETTING = {
+    "type": "object",
+    "properties": {
+        "sd_model_checkpoint": {"description": "Name of the model to use from now on; others are passed over"}
+    },
+}
+
+OPERATIONS: dict[str, Operation] = {
+    "POST txt2img": _operation(
+        "Make pictures from text", Pictures, _DRAWN, TextToImage, {"prompt": "a mountain lake", "steps": 20, "seed": 7}
+    ),
+    "POST img2img": _operation(
+        "Make pictures from a picture", Pictures, _DRAWN, ImageToImage, {"prompt": "a lake", "init_images": [_PNG]}
+    ),
+    "GET progress": _operation("Tell how far it is", Progress, _KEYS, query={"skip_current_image": _SKIPPED}),
+    "POST interrupt": _operation("Stop what is being made", _OBJECT, _KEYS),
+    "POST skip": _operation("Stop the current part of what is being made", _NULL, _KEYS),
+    "GET options": _operation("Tell the settings", _OBJECT, _MODELS),
+    "POST options": _operation(
+        "Choose the model", _NULL, (*_READ, *_MODELS), _SETTING, {"sd_model_checkpoint": "tintype-tiny"}
+    ),
+    "GET sd-models": _operation("List the models", _listing("title", "model_name", "filename"), _MODELS),
+    "GET samplers": _operation("List the samplers", _listing("name", aliases=_NAMES, options=_OBJECT), _MODELS),
+    "GET schedulers": _operation("List the schedules", _listing("name", "label", aliases=_MAYBE_NAMES), _MODELS),
+    "GET loras": _operation("List the adapters", _listing("name", "alias", "path", metadata=_OBJECT), _MODELS),
+    "GET upscalers": _operation("List the ways to enlarge", _listing("name", scale={"type": "integer"}), _KEYS),
+    "POST png-info": _operation("Tell how a picture was made", PngInfo, _READ, ImageOnly, {"image": _PNG}),
+    "POST extra-single-image": _operation(
+        "Enlarge a picture", Enlarged, _READ, Extra, {"image": _PNG, "upscaler_1": "Lanczos", "upscaling_resize": 2}
+    ),
+    **{
+        f"{method} {name}": _operation("Say that there is nothing", {"const": body}, _KEYS)
+        for method, bodies in (("GET", stubs.GET), ("POST", stubs.POST))
+        for name, body in bodies.items()
+    },
+}
+
+
+def told(method: str, name: str) -> dict[str, Any]:
+    """Return the options of the handler of one path below `/sdapi/v1`."""
+    return described(OPERATIONS[f"{method} {name}"])

@@ -13,7 +13,8 @@ A field that is wrong is 422 with FastAPI's list `detail`; all else has `error`,
 
 from __future__ import annotations
 
-from typing import Any
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from ..denials import NoKey
 from ..dialects import Failure
@@ -55,12 +56,29 @@ class NoSuchCheckpoint(BadRequest):
         super().__init__(f"model '{name[:100]}' not found")
 
 
+class Fault(msgspec.Struct, kw_only=True):
+    """One field that is wrong."""
+
+    loc: list[str]
+    msg: str
+    type: str = "value_error"
+
+
+class WebUiError(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What went wrong."""
+
+    error: str | UnsetType = UNSET
+    detail: str | list[Fault]
+    body: str | UnsetType = UNSET
+    errors: str | UnsetType = UNSET
+
+
 def error(exc: GatewayError) -> Failure:
     """Return an error as it is answered."""
     headers = retry_headers(exc)
     if isinstance(exc, UNPROCESSABLE) or (isinstance(exc, ServiceError) and exc.violations):
         loc = ["body", exc.param] if exc.param else ["body"]
-        return Failure(422, headers, {"detail": [{"loc": loc, "msg": exc.message, "type": "value_error"}]})
+        return Failure(422, headers, WebUiError(detail=[Fault(loc=loc, msg=exc.message)]))
     known = next((row for kind, row in KNOWN.items() if isinstance(exc, kind)), None)
     status, detail = known or (exc.status, exc.message)
     if status == 401:
@@ -68,6 +86,6 @@ def error(exc: GatewayError) -> Failure:
     return Failure(status, headers, _body(exc, detail))
 
 
-def _body(exc: GatewayError, detail: str) -> dict[str, Any]:
+def _body(exc: GatewayError, detail: str) -> WebUiError:
     kind = "RuntimeError" if isinstance(exc, NoSuchCheckpoint) else type(exc).__name__
-    return {"error": kind, "detail": detail, "body": "", "errors": exc.message}
+    return WebUiError(error=kind, detail=detail, body="", errors=exc.message)

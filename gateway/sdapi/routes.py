@@ -13,6 +13,7 @@ from ..generation import JSON, read_json
 from ..previews import enlarged
 from . import checkpoints, samplers, stubs
 from .checkpoints import Checkpoints
+from .description import told
 from .drawing import draw
 from .errors import NoSuchCheckpoint
 from .extras import enlarge, look_up, upscalers
@@ -39,7 +40,7 @@ def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 def _drawing(web: WebUi, name: str) -> HTTPRouteHandler:
-    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200)
+    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told("POST", name))
     async def drawing(request: AnyRequest) -> Response[Any]:
         return await draw(web, KINDS[name], request)
 
@@ -47,22 +48,22 @@ def _drawing(web: WebUi, name: str) -> HTTPRouteHandler:
 
 
 def _running(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/progress")
+    @get(f"{BASE}/progress", opt=told("GET", "progress"))
     async def progress(request: AnyRequest) -> Response[bytes]:
         job = web.jobs.current(web.owner(request))
         if job is None:
             return _json(Progress())
-        told = job.progress()
+        state = job.progress()
         if request.query_params.get("skip_current_image", "").lower() not in ("true", "1"):
-            told.current_image = await _shown(job)
-        return _json(told)
+            state.current_image = await _shown(job)
+        return _json(state)
 
-    @post(f"{BASE}/interrupt", status_code=200)
+    @post(f"{BASE}/interrupt", status_code=200, opt=told("POST", "interrupt"))
     async def interrupt(request: AnyRequest) -> Response[bytes]:
         _stop(web, request, everything=True)
         return _json({})
 
-    @post(f"{BASE}/skip", status_code=200)
+    @post(f"{BASE}/skip", status_code=200, opt=told("POST", "skip"))
     async def skip(request: AnyRequest) -> Response[bytes]:
         _stop(web, request, everything=False)
         return _json(None)
@@ -71,11 +72,11 @@ def _running(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _options(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/options")
+    @get(f"{BASE}/options", opt=told("GET", "options"))
     async def options(request: AnyRequest) -> Response[bytes]:
         return _json(checkpoints.options(await web.model(request)))
 
-    @post(f"{BASE}/options", status_code=200)
+    @post(f"{BASE}/options", status_code=200, opt=told("POST", "options"))
     async def change(request: AnyRequest) -> Response[bytes]:
         models = await web.models(request)
         name = (await read_json(request)).get("sd_model_checkpoint")
@@ -90,19 +91,19 @@ def _options(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _lists(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/sd-models")
+    @get(f"{BASE}/sd-models", opt=told("GET", "sd-models"))
     async def models(request: AnyRequest) -> Response[bytes]:
         return _json(checkpoints.listed(await web.models(request)))
 
-    @get(f"{BASE}/samplers")
+    @get(f"{BASE}/samplers", opt=told("GET", "samplers"))
     async def sampling(request: AnyRequest) -> Response[bytes]:
         return _json(samplers.listed(await web.model(request)))
 
-    @get(f"{BASE}/schedulers")
+    @get(f"{BASE}/schedulers", opt=told("GET", "schedulers"))
     async def schedules(request: AnyRequest) -> Response[bytes]:
         return _json(samplers.listed_schedules(await web.model(request)))
 
-    @get(f"{BASE}/loras")
+    @get(f"{BASE}/loras", opt=told("GET", "loras"))
     async def loras(request: AnyRequest) -> Response[bytes]:
         names = (await web.model(request)).loras
         return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
@@ -111,18 +112,18 @@ def _lists(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _tools(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/upscalers")
+    @get(f"{BASE}/upscalers", opt=told("GET", "upscalers"))
     async def upscaling(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         return _json(upscalers())
 
-    @post(f"{BASE}/png-info", status_code=200)
+    @post(f"{BASE}/png-info", status_code=200, opt=told("POST", "png-info"))
     async def png_info(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         asked = read(ImageOnly, await read_json(request), strict=False)
         return _json(await asyncio.to_thread(look_up, await web.picture(request, asked.image, "image")))
 
-    @post(f"{BASE}/extra-single-image", status_code=200)
+    @post(f"{BASE}/extra-single-image", status_code=200, opt=told("POST", "extra-single-image"))
     async def extra(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         asked = read(Extra, await read_json(request), strict=False)
@@ -132,9 +133,12 @@ def _tools(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _nothing(web: WebUi) -> list[HTTPRouteHandler]:
-    got = [get(f"{BASE}/{name}", name=f"sdapi:{name}")(_always(web, body)) for name, body in stubs.GET.items()]
+    got = [
+        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=told("GET", name))(_always(web, body))
+        for name, body in stubs.GET.items()
+    ]
     posted = [
-        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200)(_always(web, body))
+        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told("POST", name))(_always(web, body))
         for name, body in stubs.POST.items()
     ]
     return [*got, *posted]

@@ -1,0 +1,55 @@
+"""Examples of each dialect for the API's description: what is answered is made by the dialects themselves."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .errors import BadRequest, InvalidValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .dialects import Dialect
+
+CREATED = 1_767_225_600  # 2026-01-01
+LINK = "https://tintype.example/files/1767229200-5f0c1d3e9a7b48c2b6f4e8d0a1c3b5d7/0f2d4c6b8a90e1f3d5c7b9a8e6f4d2c0.png"
+LAKE = "https://example.com/lake.png"
+HEAD = b"\x89PNG\r\n\x1a\n"  # what each PNG file begins with
+
+
+@cache
+def _shown() -> dict[str, Any]:
+    """Return the examples that the documentation shows, by dialect."""
+    text = files(__package__).joinpath("playground", "examples.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def request(dialect: Dialect) -> dict[str, Any]:
+    """Return a body that a dialect reads: the one that the documentation shows, with a picture where it needs one."""
+    known = {field.name for field in msgspec.structs.fields(dialect.request_type)}
+    body = {key: value for key, value in _shown()[dialect.name]["body"].items() if key in known}
+    try:
+        dialect.parse(body)
+    except BadRequest:
+        return body | {"image": LAKE}
+    return body
+
+
+def response(dialect: Dialect, body: Mapping[str, Any]) -> Any:
+    """Return what a dialect answers to a body, with one picture."""
+    call = dialect.parse(body)
+    image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=HEAD)
+    answer = pb.GenerateImagesResponse(images=[image], model="tintype-tiny", usage=pb.Usage(prompt_tokens=7))
+    return msgspec.to_builtins(dialect.render(answer, call, CREATED, [] if call.links is False else [LINK]))
+
+
+def error(dialect: Dialect) -> Any:
+    """Return how a dialect says that a field is wrong."""
+    return msgspec.to_builtins(dialect.error(InvalidValue("n", "must be an integer from 1 to 10, not 11")).body)

@@ -1,0 +1,172 @@
+"""What is served besides pictures: models, result files, probes, counters, pages, and the description of all routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Request, Response, get, route
+
+from .admission import identified
+from .config import SHARING
+from .described import JSON, TEXT, Answer, Media, Operation, described
+from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
+from .files import EXTENSIONS
+from .metrics import PROMETHEUS
+from .openapi import document
+from .pages import pages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from litestar.handlers import HTTPRouteHandler
+
+    from .dialects import Dialect
+    from .failures import Failures
+    from .generation import Gateway
+    from .metrics import Metrics
+
+AnyRequest = Request[Any, Any, Any]
+# A result may be shown by any page, and runs nothing.
+EMBEDDED = {
+    "cross-origin-resource-policy": "cross-origin",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+}
+
+_LOOKUP = (401, 500, 501, 503, 504)  # what goes wrong with questions about models
+LISTED = Operation(
+    summary="List the models", answers={200: Answer("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
+)
+ONE = Operation(
+    summary="Tell of one model",
+    text="Names may contain slashes.",
+    parameters={"name": TEXT | {"description": "Name of the model, or a usual name such as dall-e-3"}},
+    answers={200: Answer("The model", {JSON: Media(ModelObject)})},
+    errors=(404, *_LOOKUP),
+)
+FILE = Operation(
+    summary="Fetch a result",
+    text="Links are in the answers to requests for pictures. They need no key.",
+    parameters={
+        "access": TEXT | {"description": "When the link expires, and its signature"},
+        "name": TEXT | {"description": "The file's name, which ends in its type"},
+    },
+    answers={
+        200: Answer("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
+        304: Answer("The file is the one that If-None-Match stands for", headers=("etag",)),
+        307: Answer("The file is in the store that clients reach themselves", headers=("location",)),
+    },
+    errors=(404, 500, 503),
+    open=True,
+)
+_STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
+ALIVE = Operation(summary="Tell whether the gateway lives", answers={200: Answer("It does", _STATE)}, open=True)
+READY = Operation(
+    summary="Tell whether pictures can be made now",
+    answers={200: Answer("They can", _STATE), 503: Answer("They can't, and why", _STATE)},
+    open=True,
+)
+COUNTS = Operation(
+    summary="Count what was done, for Prometheus",
+    answers={200: Answer("The counters", {"text/plain": Media(TEXT)})},
+    errors=(401,),
+)
+DESCRIPTION = Operation(
+    summary="Describe the API", answers={200: Answer("This document", {JSON: Media({"type": "object"})})}, open=True
+)
+
+
+def routes(gateway: Gateway, metrics: Metrics) -> list[HTTPRouteHandler]:
+    """Return what programs use besides pictures."""
+    return [*_models(gateway), _files(gateway), *_probes(gateway), _counted(gateway, metrics)]
+
+
+def about(
+    gateway: Gateway, dialects: Mapping[str, Dialect], failures: Failures, others: Sequence[HTTPRouteHandler]
+) -> list[HTTPRouteHandler]:
+    """Return all routes: `others`, the pages, and the description of them all."""
+    endpoints = {
+        "images": {path: dialect.name for path, dialect in dialects.items()},
+        "models": "/v1/models",
+        "description": "/openapi.json",
+        "documentation": "/docs",
+        "health": ["/livez", "/readyz"],
+    }
+
+    @get("/openapi.json", opt=described(DESCRIPTION))
+    async def openapi() -> Response[bytes]:
+        return Response(description, media_type=JSON)
+
+    handlers = [*others, *pages(_encoded({"name": "tintype", "endpoints": endpoints})), openapi]
+    description = _encoded(document(handlers, failures.dialect, keys=gateway.config.keys is not None))
+    return handlers
+
+
+def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
+    bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
+
+    @get([f"{base}/models" for base in bases], opt=described(LISTED))
+    async def models(request: AnyRequest) -> Response[bytes]:
+        own = identified(gateway, request)
+        found = await own.client.models()
+        aliases = own.names.standing_for([model.name for model in found]) if own.config.list_aliases else {}
+        return _json(render_models(found, aliases))
+
+    @get([f"{base}/models/{{name:path}}" for base in bases], opt=described(ONE))
+    async def model(request: AnyRequest) -> Response[bytes]:
+        own = identified(gateway, request)
+        asked = str(request.path_params["name"]).lstrip("/")
+        return _json(render_model(await own.client.model(own.names.resolve(asked)), asked))
+
+    return [models, model]
+
+
+def _files(gateway: Gateway) -> HTTPRouteHandler:
+    @route("/files/{access:str}/{name:str}", http_method=["GET", "HEAD"], opt=described(FILE))
+    async def file(request: AnyRequest) -> Response[bytes]:
+        name, access = str(request.path_params["name"]), str(request.path_params["access"])
+        where = await gateway.store.elsewhere(name, access, request.method)
+        if where:
+            return Response(b"", status_code=307, headers={"location": where, "cache-control": "no-store", **EMBEDDED})
+        content = await gateway.store.open(name, access)
+        headers = {
+            "etag": content.etag,
+            "cache-control": f"private, max-age={content.remaining}, immutable",
+            **EMBEDDED,
+        }
+        if content.etag in request.headers.get("if-none-match", ""):
+            return Response(b"", status_code=304, media_type=content.mime_type, headers=headers)
+        return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
+
+    return file
+
+
+def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
+    @get("/livez", opt=described(ALIVE))
+    async def livez() -> Response[bytes]:
+        return _json({"status": "alive"})
+
+    @get("/readyz", opt=described(READY))
+    async def readyz() -> Response[bytes]:
+        if await gateway.client.ready():
+            return _json({"status": "ready"})
+        return _json({"status": "not ready", "why": "the image service does not answer, or does not serve now"}, 503)
+
+    return [livez, readyz]
+
+
+def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
+    @get("/metrics", opt=described(COUNTS))
+    async def counted(request: AnyRequest) -> Response[bytes]:
+        identified(gateway, request)  # it names models, as `/v1/models` does
+        return Response(metrics.text(), media_type=PROMETHEUS)
+
+    return counted
+
+
+def _encoded(body: Any) -> bytes:
+    return msgspec.json.encode(body)
+
+
+def _json(body: Any, status: int = 200) -> Response[bytes]:
+    return Response(_encoded(body), status_code=status, media_type=JSON)
