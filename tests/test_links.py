@@ -1,0 +1,52 @@
+"""Links between the project's own pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts)
+)
+_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(rf"{_BLOCK.pattern}|`[^`\n]+`", _BLOCK.flags)
+_LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
+
+
+def anchors(page: str) -> set[str]:
+    """Return what GitHub makes of each heading: lower case, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ +(.+?) *$", _BLOCK.sub("", page), re.MULTILINE)
+    words = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in words}
+
+
+def lost(page: Path, text: str) -> list[str]:
+    """Return the relative links of a page that lead to no file, or to no heading of it."""
+    found = []
+    for link in _LINK.findall(_CODE.sub("", text)):
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        if re.match(r"[a-z]+:", link):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link leads to a file that is there, and to a heading that it has."""
+    assert lost(page, page.read_text("utf-8")) == []
+
+
+def test_lost_links_are_seen(tmp_path: Path) -> None:
+    """A file that is missing is seen, a heading that is missing too; code and other sites are nobody's business."""
+    page = tmp_path / "a.md"
+    page.write_text("# Where it *is*, 2\n```\n# no heading\n```\n", "utf-8")
+    text = "[x](#where-it-is-2) [x](a.md) `[x](y.md)` [x](https://z/) [x](b.md) [x](a.md#no-heading)"
+    assert lost(page, text) == ["b.md", "a.md#no-heading"]
