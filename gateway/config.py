@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from .errors import StartError
@@ -46,6 +46,10 @@ class GatewayConfig:
     grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
     data: Path = field(default=Path(), metadata={"help": "folder for results"})
     public_url: str = field(default="", metadata={"help": "base of result links; empty: as the request came"})
+    proxies: tuple[str, ...] = field(
+        default=("127.0.0.0/8", "::1"),
+        metadata={"help": "addresses and networks of proxies whose X-Forwarded-* headers are believed; none: nobody's"},
+    )
     grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when stopping"})
     receive_timeout: float = field(
         default=30.0,
@@ -140,7 +144,16 @@ class GatewayConfig:
         for origin in self.cors:
             if origin not in (ALL, NONE) and not _ORIGIN.fullmatch(origin):
                 raise StartError(f"cors must be origins such as https://ui.example, {ALL} or {NONE}, not {origin!r}")
+        self._check_proxies()
         self._check_places()
+
+    def _check_proxies(self) -> None:
+        for proxy in self.trusted:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                wanted = f"addresses or networks such as 10.0.0.0/8, or {NONE}"
+                raise StartError(f"proxies must be {wanted}, not {proxy!r}") from None
 
     def _check_places(self) -> None:
         """Check where results are kept, and where links lead."""
@@ -154,6 +167,11 @@ class GatewayConfig:
     def names(self) -> dict[str, str]:
         """What clients' model names stand for: the usual ones and, above them, the configured ones."""
         return {**dict.fromkeys(USUAL_NAMES, "*"), **self.aliases}
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Addresses and networks of the proxies that are believed."""
+        return tuple(proxy for proxy in self.proxies if proxy != NONE)
 
     @property
     def origins(self) -> tuple[str, ...]:

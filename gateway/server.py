@@ -21,6 +21,7 @@ from .client import ServiceClient
 from .errors import StartError
 from .keyfile import check_public
 from .patience import patient
+from .proxies import believing
 from .stores import opened
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Server(uvicorn.Server):
 
 def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
+        believing(app, config.trusted),
         http=patient(config.receive_timeout),
         ws="none",
         lifespan="on",
@@ -115,6 +116,7 @@ def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # ours are configured
         timeout_graceful_shutdown=math.ceil(config.grace),
     )
 

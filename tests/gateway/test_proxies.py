@@ -1,0 +1,68 @@
+"""What a proxy says is believed where it is configured, and of nobody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError
+
+from .fakes import Service, running_gateway
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+PATH = "/v1/images/generations"
+FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pics.example"}
+PUBLIC = "https://pics.example/files/"
+
+
+async def link(service: Service, data: Path, headers: dict[str, str], **settings: Any) -> str:
+    """Return the link of a picture that was asked for with these headers."""
+    config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=data, **settings)
+    async with running_gateway(config) as client:
+        answer = await client.post(PATH, json={"prompt": "x", "response_format": "url"}, headers=headers)
+    return str(answer.json()["data"][0]["url"])
+
+
+@pytest.mark.parametrize("settings", [{}, {"proxies": ("10.0.0.1", "127.0.0.0/8")}, {"proxies": ("127.0.0.1",)}])
+async def test_believed(service: Service, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Links begin with what a configured proxy says; one on this machine is by default."""
+    assert (await link(service, tmp_path, FORWARDED, **settings)).startswith(PUBLIC)
+
+
+@pytest.mark.parametrize("proxies", [("none",), ("10.0.0.0/8", "::1")])
+async def test_strangers(service: Service, tmp_path: Path, proxies: tuple[str, ...]) -> None:
+    """What anybody else says counts for nothing."""
+    assert (await link(service, tmp_path, FORWARDED, proxies=proxies)).startswith("http://127.0.0.1:")
+
+
+async def test_public_url_wins(service: Service, tmp_path: Path) -> None:
+    """The configured base is the base, whatever a proxy says."""
+    found = await link(service, tmp_path, FORWARDED, public_url="https://other.example/x")
+    assert found.startswith("https://other.example/x/files/")
+
+
+@pytest.mark.parametrize(
+    ("said", "base"),
+    [
+        ("evil.example, pics.example", "http://pics.example/files/"),
+        ("pics.example:8443", "http://pics.example:8443/files/"),
+        ("[2001:db8::1]:81", "http://[2001:db8::1]:81/files/"),
+        ("pics.example/x?y#", "http://127.0.0.1:"),
+        ("a@pics.example", "http://127.0.0.1:"),
+        ("", "http://127.0.0.1:"),
+    ],
+)
+async def test_hosts(service: Service, tmp_path: Path, said: str, base: str) -> None:
+    """The nearest proxy's word counts, and what is no host does not."""
+    assert (await link(service, tmp_path, {"X-Forwarded-Host": said})).startswith(base)
+
+
+def test_bad_setting(tmp_path: Path) -> None:
+    """What is no address is told at start."""
+    with pytest.raises(StartError, match=r"proxies must be addresses or networks .* not 'proxy\.example'"):
+        GatewayConfig(data=tmp_path, proxies=("proxy.example",))
