@@ -21,7 +21,7 @@ ROOMS := v1 service gateway cli export
 help: ## Tell what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-up: .venv/stamp ## Start service and gateway with the built-in model, make a picture, serve until Ctrl-C
+up: .venv/served ## Start service and gateway with the built-in model, make a picture, serve until Ctrl-C
 	@mkdir -p $(dir $(PICTURE))
 	@$(BIN)/tintype up --first-picture "$(PROMPT)" --output $(PICTURE) $(ARGS)
 
@@ -74,9 +74,14 @@ demo: .venv-export/stamp ## Render, train, export, verify and score the built-in
 clean: ## Remove the environments and all that was built
 	rm -rf .venv .venv-export .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
+# What serving needs, and no more: the tools of development come with the first `make test`.
+.venv/served: pyproject.toml
+	@.ci/venv .venv --editable .
+	@touch $@
+
 .venv/stamp: pyproject.toml
 	@.ci/venv .venv --editable '.[dev]'
-	@touch $@
+	@touch $@ .venv/served
 
 # The exact versions that the comparison was made with; Python 3.11 is what they all have wheels for. scipy is what
 # diffusers' LMS and beta schedules want.

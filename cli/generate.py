@@ -91,7 +91,7 @@ def _file(flag: str, name: str | None) -> bytes:
 def _size(text: str | None) -> tuple[int | None, int | None]:
     if text is None:
         return None, None
-    match = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text)
+    match = re.fullmatch(r"([1-9]\d{0,8})[xX]([1-9]\d{0,8})", text)
     if not match:
         raise UserError(f"--size wants WIDTHxHEIGHT in pixels, such as 512x512, not {text!r}")
     return int(match[1]), int(match[2])

@@ -141,5 +141,10 @@ KINDS: dict[str, Kind] = {
     "tuple[Path, ...]": Kind("FOLDER", f"paths, separated by {os.pathsep!r}", _paths, _list_of(_one_path)),
     "dict[str, str]": Kind("NAME=NAME", "NAME=NAME pairs, separated by commas", _pairs, _table),
     "bytes": Kind("SIZE", "a size, such as 6GiB or 500MB", parse_size, _text_or(parse_size, int)),
-    "address": Kind("HOST:PORT", "HOST:PORT, such as 127.0.0.1:50051", parse_address, _text_or(parse_address)),
+    "address": Kind(
+        "HOST:PORT",
+        "HOST:PORT with a port of at most 65535, such as 127.0.0.1:9000",
+        parse_address,
+        _text_or(parse_address),
+    ),
 }

@@ -35,12 +35,12 @@ async def ready(url: str) -> None:
             await asyncio.sleep(POLL)
 
 
-async def make(url: str, prompt: str, key: str = "") -> Picture:
+async def make(url: str, prompt: str, key: str = "", *, seed: int) -> Picture:
     """Make one PNG of the default model. Raises UserError with the gateway's own words."""
     began = time.monotonic()
     async with _client(url) as client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        asked = {"prompt": prompt, "n": 1, "response_format": "b64_json"}
+        asked = {"prompt": prompt, "n": 1, "seed": seed, "response_format": "b64_json"}
         try:
             answer = await client.post("/v1/images/generations", json=asked, headers=headers)
         except httpx.HTTPError as error:

@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from .children import Child, Stop
 
 PROMPT = "A serene mountain lake at sunset"
+SEED = 7  # of the first picture, which is the README's
 EXAMPLES = """
 Make more:
 
   curl {url}/v1/images/generations -H 'content-type: application/json' \\{header}
-    -d '{{"prompt": "A lighthouse on a cliff"}}'
+    -d '{{"prompt": "A red house in a flower meadow"}}'
 
   from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="{key}")
-  print(client.images.generate(prompt="A lighthouse on a cliff").data[0].url)
+  print(client.images.generate(prompt="A red house in a flower meadow").data[0].url)
 
 Ctrl-C stops both.
 """
@@ -70,6 +71,8 @@ def _plan(arguments: Namespace) -> Plan:
     check_public(gateway)
     if gateway.needs_key:  # the first picture needs one, too
         gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
+    if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
+        raise UserError(f"--grpc and --rest are both {gateway.rest}; give one of them another port")
     grpc, rest_ = claim(service.grpc, "--grpc"), claim(gateway.rest, "--rest")
     return Plan(
         service=replace(service, grpc=grpc),
@@ -134,7 +137,7 @@ async def _story(plan: Plan, service: Child, gateway: Child) -> int:
 
 
 async def _first_picture(url: str, plan: Plan) -> None:
-    picture = await rest.make(url, plan.prompt, plan.gateway.api_key)
+    picture = await rest.make(url, plan.prompt, plan.gateway.api_key, seed=SEED)
     made = f"{len(picture.data):,} bytes, seed {picture.seed}, {picture.seconds:.1f} s"
     if plan.output:
         save(picture.data, plan.output)

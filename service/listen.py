@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import ServiceConfig
+
+
+log = logging.getLogger(__name__)
 
 
 class ServeError(Exception):
@@ -34,6 +39,10 @@ def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
             port = server.add_secure_port(config.grpc, credentials)
     except RuntimeError as error:
         raise ServeError(f"can't serve on {config.grpc}: {error}") from error
+    if host is not None and config.tls_client_ca is None and not _is_local(host):
+        log.warning(
+            "anybody who reaches %s may use this service; --tls-client-ca lets in only those you know", config.grpc
+        )
     return config.grpc if host is None else f"{host}:{port}"
 
 
@@ -53,6 +62,12 @@ def _probe(address: str) -> str | None:
     except OSError as error:
         raise ServeError(f"can't serve on {address}: {error.strerror or error}") from error
     return host
+
+
+def _is_local(host: str) -> bool:
+    """Whether only this machine reaches a host's addresses."""
+    found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    return all(ip_address(str(where[0])).is_loopback for *_, where in found)
 
 
 def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:

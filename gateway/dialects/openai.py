@@ -91,11 +91,12 @@ def parse(body: Mapping[str, Any]) -> Call:
 def call(asked: ImagesRequest, ignored: tuple[str, ...]) -> Call:
     """Return the call for what was read; `ignored` are the keys that nobody knows. Raises InvalidValue."""
     _refuse(asked)
+    request = _request(asked)
     return Call(
-        request=_request(asked),
+        request=request,
         links=_wants_links(asked),
         names=_names(asked),
-        ignored=ignored,
+        ignored=(*ignored, *_overruled(asked, request.width, request.height)),
         wishes=tuple(name for name, usual in WISHES.items() if getattr(asked, name) in usual),
         stream=bool(asked.stream),
         previews=asked.partial_images or 0 if asked.stream else 0,
@@ -178,6 +179,18 @@ def _sides(asked: ImagesRequest) -> tuple[int | None, int | None]:
     single = (asked.width, asked.height)
     sides = single if any(single) else of_ratio(asked.aspect_ratio, "aspect_ratio")
     return of_size(asked.size) or sides or (None, None)
+
+
+def _overruled(asked: ImagesRequest, width: int, height: int) -> list[str]:
+    """Return the keys that say another size than the one that is made."""
+    across, _, down = (asked.aspect_ratio or "1:1").partition(":")
+    others = {
+        "width": asked.width not in (None, width),
+        "height": asked.height not in (None, height),
+        "aspect_ratio": of_ratio(asked.aspect_ratio, "aspect_ratio") not in (None, (width, height))
+        and int(across) * height != int(down) * width,
+    }
+    return [key for key, differs in others.items() if differs]
 
 
 def _output(asked: ImagesRequest) -> pb.OutputFormat:

@@ -301,3 +301,20 @@ def test_parameters_are_keys() -> None:
     for value in ("default", "min", "max"):
         call = parse({key: limits[value] for key, limits in parameters.items() if value in limits} | {"prompt": "x"})
         assert call.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "overruled"),
+    [
+        ({"size": "256x256", "width": 300}, ("width",)),
+        ({"size": "256x256", "width": 256, "height": 256, "aspect_ratio": "1:1"}, ()),
+        ({"size": "512x256", "aspect_ratio": "1:1"}, ("aspect_ratio",)),
+        ({"size": "512x256", "aspect_ratio": "2:1"}, ()),
+        ({"width": 300, "aspect_ratio": "16:9"}, ("aspect_ratio",)),
+        ({"aspect_ratio": "16:9"}, ()),
+        ({"size": "auto", "aspect_ratio": "2:3"}, ()),
+    ],
+)
+def test_a_size_that_loses_against_another_is_named(body: dict[str, Any], overruled: tuple[str, ...]) -> None:
+    """Of sizes that contradict each other one is made, and the header names the others."""
+    assert parse({"prompt": "x"} | body).ignored == overruled

@@ -285,6 +285,19 @@ def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert f"serving gRPC on {address}: models first, second; provider cpu" in caplog.messages
 
 
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", 0), ("0.0.0.0", 1)])  # noqa: S104 - what is asked for
+def test_an_open_door_is_told(host: str, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Where others than this machine reach the service without a certificate, the log says so."""
+
+    async def scenario() -> None:
+        async with servers.running(free(grpc=f"{host}:0")):
+            pass
+
+    asyncio.run(scenario())
+    assert sum("anybody who reaches" in message for message in caplog.messages) == told
+
+
 def refused(config: ServiceConfig) -> str:
     """Return why the server does not start: one line."""
 
