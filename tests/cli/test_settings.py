@@ -122,7 +122,7 @@ def test_unknown_names(tmp_path: Path, text: str, said: str) -> None:
         ("memory = true", "memory wants a size, such as 6GiB or 500MB, not True"),
         ("models = 3", "models wants paths"),
         ("models = ['a', 3]", "models wants paths"),
-        ("grpc = '50051'", "grpc wants HOST:PORT, such as 127.0.0.1:50051, not '50051'"),
+        ("grpc = '50051'", "grpc wants HOST:PORT with a port of at most 65535, such as 127.0.0.1:9000, not '50051'"),
         ("[service]\nthreads = '4'", "[service] threads wants a whole number, not '4'"),
         ("[service]\nthreads = true", "[service] threads wants a whole number, not True"),
         ("[service]\ngrace = 'long'", "[service] grace wants a number, not 'long'"),
