@@ -1,0 +1,106 @@
+"""A disk that is full: not a patched one, but a file system with no room left."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .fakes import PNG, FakeService, Service, pictures, running_gateway
+from .test_app import config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tintype.v1 import image_service_pb2 as pb
+
+pytestmark = pytest.mark.anyio
+PATHS = {
+    "openai": "/v1/images/generations",
+    "apipie": "/apipie/v1/images/generations",
+    "aqueduct": "/aqueduct/v1/images/generations",
+    "agent.ai": "/agent.ai/v1/action/generate_image",
+    "oxen": "/api/ai/images/generate",
+}
+SHAPES = {
+    "openai": {"error"},
+    "apipie": {"error"},
+    "aqueduct": {"error"},
+    "agent.ai": {"error", "status"},
+    "oxen": {"error", "status", "status_message"},
+}
+LARGE = PNG + bytes(40_000)
+SIZE = 256 * 1024  # bytes of the file system
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own in memory, with little room."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if not mount or not umount:
+        pytest.skip("no mount here")
+    asked = [mount, "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", str(folder)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a file system can't be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run([umount, "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, *, leave: int) -> None:
+    """Take all room of a file system but `leave` bytes."""
+    room = os.statvfs(folder)
+    (folder / "others").write_bytes(bytes(room.f_bavail * room.f_frsize - leave))
+
+
+def kept(folder: Path) -> list[int]:
+    """Return the size of every file among the results, finished or not."""
+    return [path.stat().st_size for path in (folder / "files").iterdir()]
+
+
+async def large(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    async for event in pictures(request, context):
+        if event.HasField("image"):
+            event.image.data = LARGE
+        yield event
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_full_disk(service: Service, fake: FakeService, small: Path, name: str) -> None:
+    """It is 507 in the vendor's shape; nothing half-written stays, base64 goes on, and links do once there is room."""
+    fake.behave = large
+    fill(small, leave=len(LARGE) // 2)
+    body = {"prompt": "x", "response_format": "url"}
+    async with running_gateway(config(service, small)) as client:
+        for _ in range(2):
+            answer = await client.post(PATHS[name], json=body)
+            assert (answer.status_code, set(answer.json())) == (507, SHAPES[name])
+            assert "no space" in answer.text
+            assert kept(small) == []
+        answer = await client.post(PATHS["openai"], json=body | {"response_format": "b64_json"})
+        assert base64.b64decode(answer.json()["data"][0]["b64_json"]) == LARGE
+        (small / "others").unlink()
+        assert (await client.post(PATHS[name], json=body)).status_code == 200
+        assert kept(small) == [len(LARGE)]
+        assert (await client.get("/v1/models")).status_code == 200
+
+
+async def test_all_or_none(service: Service, fake: FakeService, small: Path) -> None:
+    """Where one of two pictures fits, neither is kept, and what others have stays."""
+    async with running_gateway(config(service, small)) as client:
+        body = {"prompt": "x", "n": 2, "response_format": "url"}
+        link = (await client.post(PATHS["openai"], json=body | {"n": 1})).json()["data"][0]["url"]
+        fake.behave = large
+        fill(small, leave=len(LARGE) * 3 // 2)
+        assert (await client.post(PATHS["openai"], json=body)).status_code == 507
+        assert len(kept(small)) == 1
+        assert (await client.get(link)).status_code == 200
