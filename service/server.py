@@ -144,7 +144,8 @@ async def serve(
             if on_ready and not stop.is_set():
                 on_ready(server.address)
             await stop.wait()
-            log.info("draining: running requests have %g s to end", config.grace)
+            if not server.servicer.idle.is_set():
+                log.info("draining: running requests have %g s to end", config.grace)
             await _first(server.drain(config.grace), at_once.wait())
 
 

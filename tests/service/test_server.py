@@ -246,8 +246,9 @@ def test_a_second_signal_ends_at_once(installed: Any, ask: Any) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_serve_ends_when_it_is_told() -> None:
-    """With an event of the caller's, signals are left alone."""
+def test_serve_ends_when_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """With an event of the caller's, signals are left alone; where nothing runs, nothing is said of its grace."""
+    caplog.set_level(logging.INFO)
 
     async def scenario() -> Any:
         stop = asyncio.Event()
@@ -257,6 +258,7 @@ def test_serve_ends_when_it_is_told() -> None:
         return before is signal.getsignal(signal.SIGTERM)
 
     assert asyncio.run(scenario())
+    assert "draining" not in caplog.text
 
 
 @pytest.mark.usefixtures("installed")
