@@ -47,7 +47,7 @@ class Entry:
     """One model of the repository, whose lock guards it. `manifest` is None where the folder is broken.
 
     `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
-    count, loaded or on their way.
+    count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Entry:
     holds: int = 0
     leaving: bool = False
     admitted: bool = False
+    fresh: bool = False
     last_use: int = 0
 
     @property
@@ -109,7 +110,7 @@ class Entry:
 
     def drop(self) -> None:
         """Let go of the model; its memory is free when nobody uses it any more."""
-        self.model, self.error, self.leaving, self.admitted = None, None, False, False
+        self.model, self.error, self.leaving, self.admitted, self.fresh = None, None, False, False, False
         self.state, self.fraction = State.UNLOADED, 0.0
 
 
@@ -117,13 +118,13 @@ def to_evict(entries: Iterable[Entry], coming: Entry, budget: int) -> list[Entry
     """Choose what goes so that `coming` fits into `budget` bytes: what nobody holds, used longest ago first.
 
     A model that is larger takes all of it. Returns None where `coming` can't fit as long as others are in use. A model
-    that waits in line takes nothing yet.
+    that waits in line takes nothing yet; one that is fresh stays, else two models in turns would never be used.
     """
     there = [entry for entry in entries if entry.admitted and entry is not coming]
     excess = sum(min(entry.weight, budget) for entry in there) + min(coming.weight, budget) - budget
     gone: list[Entry] = []
     for entry in sorted(there, key=lambda e: e.last_use):
-        if excess > 0 and entry.model and not entry.holds:
+        if excess > 0 and entry.model and not entry.holds and not entry.fresh:
             gone.append(entry)
             excess -= min(entry.weight, budget)
     return gone if excess <= 0 else None

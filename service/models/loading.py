@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
 from .diffusion_model import load
-from .trim import trim
+from .trim import keep_large_apart, trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ def attempt(
 ) -> Model | TintypeError:
     """Load a model, or say why not; if the device is short of memory, once more after `relieve` has freed some."""
     name = manifest.spec.name
+    keep_large_apart()
     try:
         model = _retried(manifest, runtime, progress, relieve)
     except TintypeError as error:

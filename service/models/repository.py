@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FRESH = 10.0  # seconds: longer than the units of work between which the engine comes for a model
+
 
 class Repository:
     """The models in `folders`, the first being the default; without folders, the built-in one.
@@ -140,7 +142,7 @@ class Repository:
         """Keep a model in memory until `release`: as often as held, so often released. Raises ModelNotFound."""
         entry = self._catalogue.entry(name)
         with self._lock:
-            entry.holds += 1
+            entry.holds, entry.fresh = entry.holds + 1, False
             entry.last_use = next(self._clock)
             self._weights.hold(entry.name, held=True)
 
@@ -244,7 +246,22 @@ class Repository:
             entry.state, entry.error = State.FAILED, found
         else:
             entry.model, entry.state = found, State.LOADED
+            self._keep_fresh(entry)
         self._changed()
+
+    def _keep_fresh(self, entry: Entry) -> None:
+        """Leave who asked for a model some time to come for it, before those in line take its place."""
+        if not self._waiting:
+            return
+        entry.fresh = True
+        timer = threading.Timer(FRESH, self._stale, (entry,))
+        timer.daemon = True
+        timer.start()
+
+    def _stale(self, entry: Entry) -> None:
+        with self._lock:
+            entry.fresh = False
+            self._admit()
 
     def _changed(self) -> None:
         """Tell those who wait for a model, and those who wait for memory."""

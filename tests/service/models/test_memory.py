@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -220,6 +221,26 @@ def test_a_budget_for_the_largest_component_is_enough() -> None:
     """Text encoder, denoiser and VAE take turns within it, and the picture is the same to the last bit."""
     assert sum(PARTS.values()) > PARTS["unet"]
     assert np.array_equal(picture(0), picture(PARTS["unet"]))
+
+
+def test_two_models_share_a_budget_for_one_component(folder: Path) -> None:
+    """Jobs for either come in turns, all are drawn, and the weights in memory are never more than the budget."""
+    with Repository([BUILTIN, folder], providers=["cpu"], threads=1, memory=PARTS["unet"]) as repository:
+        engine = Engine(repository)
+        names = [repository.default, "toy"] * 2
+        common = {"prompt": "a red circle", "seed": 1, "steps": 2, "width": 128, "height": 128}
+        tickets = [engine.admit(Job(model=name, **common)) for name in names]  # type: ignore[arg-type]
+        told, end = [], time.monotonic() + 2 * PATIENCE
+        while engine.busy:
+            assert time.monotonic() < end
+            if not engine.step():
+                time.sleep(0.01)
+            assert repository._weights.used <= PARTS["unet"]
+            told += engine.collect()
+    drawn = {ticket: event.pixels for ticket, event in told if isinstance(event, Finished)}
+    assert set(drawn) == set(tickets)
+    apart = [np.abs(drawn[ticket] - drawn[tickets[0]]).max() for ticket in tickets]
+    assert max(apart) <= 2 / 255  # guidance goes as one call or as two, while the widths are measured
 
 
 def test_a_budget_below_the_largest_component_is_refused() -> None:

@@ -14,6 +14,7 @@ import pytest
 from tintype.service.errors import ModelBroken, ModelNotFound, OutOfMemory, Unavailable
 from tintype.service.models import Repository, State
 from tintype.service.models import loading as module
+from tintype.service.models import repository as line
 from tintype.service.models.entry import Entry
 from tintype.service.models.manifest import read
 from tintype.service.models.providers import ProviderUnavailable
@@ -356,3 +357,23 @@ def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
         repository.release("a")
         repository.wait("b", timeout=60)
         assert not repository.status("b").waiting
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.01])
+def test_what_was_loaded_for_somebody_waits_for_them(
+    folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
+    monkeypatch.setattr(line, "FRESH", seconds)
+    loader.gate.clear()
+    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
+        repository.load("a")
+        repository.load("b")
+        loader.gate.set()
+        if seconds > 1:
+            assert repository.wait("a", timeout=10)
+            assert repository.status("b").waiting
+            repository.hold("a")
+            repository.release("a")
+        assert repository.wait("b", timeout=10)
+        assert repository.status("a").state is State.UNLOADED

@@ -1,7 +1,10 @@
 """Giving memory back."""
 
+import re
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tintype.service.models import trim
@@ -20,7 +23,29 @@ def test_freed_memory_goes_back_to_the_system() -> None:
     assert len(kept) == 8_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_a_large_array_goes_back_at_once() -> None:
+    """Also the second of its size, which glibc would keep, and behind which something small has found a place."""
+    if not trim.keep_large_apart():
+        pytest.skip("this C library has no mallopt")
+    size = 16 * 2**20
+    for _ in range(3):
+        large, small = np.ones(size, np.uint8), [bytes(900) for _ in range(1000)]
+        before = resident()
+        del large
+        assert before - resident() > size / 2
+        assert len(small) == 1000
+
+
+def resident() -> int:
+    """Return the bytes of this process that are in memory."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
+    assert found
+    return int(found[1]) * 1024
+
+
 def test_a_system_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no malloc_trim nothing happens, and nothing fails."""
     monkeypatch.setattr(trim, "_libc", lambda: None)
     assert not trim.trim()
+    assert not trim.keep_large_apart.__wrapped__()
