@@ -6,6 +6,7 @@ import { fields } from "./schema.js";
 const $ = (id) => document.getElementById(id);
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
 const OTHERS = "more";
+const TITLES = { sdapi: "Stable Diffusion web UI", [OTHERS]: "Models, files, more" };
 const SHARED = "/v1/images/generations";
 
 /** Return an element with properties and children; children may be texts. */
@@ -27,7 +28,7 @@ async function render() {
   $("base").textContent = BASE;
   $("sharing").append("Each vendor has its own paths, and all of them below its name. ", h("code", {}, SHARED),
     ` speaks ${examples[owner(description)]?.title ?? "OpenAI"}'s JSON here.`);
-  const titled = [...groups].map(([tag, operations]) => [tag, examples[tag]?.title ?? "Models, files, more", operations]);
+  const titled = [...groups].map(([tag, operations]) => [tag, examples[tag]?.title ?? TITLES[tag] ?? tag, operations]);
   for (const [tag, title, operations] of titled) {
     $("contents").append(h("a", { href: `#${tag}` }, title));
     $("article").append(...section(tag, title, examples[tag], operations, description));
@@ -66,11 +67,11 @@ function section(tag, title, example, operations, description) {
   ];
 }
 
-/** Return operations in groups that ask and answer alike: one path under several names. */
+/** Return operations of one tag in groups that do the same: one path under several names. */
 function kinds(operations) {
   const same = new Map();
   for (const one of operations) {
-    const key = JSON.stringify(one.operation);
+    const key = JSON.stringify([one.operation.summary, one.operation.requestBody]);
     same.set(key, [...(same.get(key) ?? []), one]);
   }
   return [...same.values()];
@@ -80,16 +81,28 @@ function address({ method, path }) {
   return h("li", {}, h("span", { className: "method" }, method.toUpperCase()), h("code", {}, path));
 }
 
-/** Return tables of what is sent and what comes back. */
+/** Return tables of what is sent and what comes back, open where a call begins; statuses with one body share a table. */
 function types(operation, description) {
   const sent = Object.entries(operation.requestBody?.content ?? {}).map(([type, { schema }]) => [`Request (${type})`, schema]);
-  const got = Object.entries(operation.responses ?? {}).flatMap(([status, { content }]) =>
-    Object.entries(content ?? {}).map(([type, { schema }]) => [`${status === "default" ? "Error" : status} (${type})`, schema]));
-  return [...sent, ...got]
+  return [...sent, ...answered(operation.responses ?? {})]
     .map(([title, schema]) => [title, fields(schema, description)])
     .filter(([, rows]) => rows.length)
-    .map(([title, rows]) => h("details", { className: "fields", open: title.startsWith("Request") },
+    .map(([title, rows], index) => h("details", { className: "fields", open: index === 0 && sent.length > 0 },
       h("summary", {}, title), h("div", { className: "scroll" }, table(rows))));
+}
+
+/** Return title and schema of each body that comes back. */
+function answered(responses) {
+  const alike = new Map();
+  for (const [status, { content }] of Object.entries(responses)) {
+    for (const [type, { schema }] of Object.entries(content ?? {})) {
+      const key = JSON.stringify([type, schema]);
+      const { statuses = [] } = alike.get(key) ?? {};
+      alike.set(key, { type, schema, statuses: [...statuses, status] });
+    }
+  }
+  return [...alike.values()].map(({ type, schema, statuses }) =>
+    [`${Number(statuses[0]) >= 400 ? "Errors " : ""}${statuses.join(", ")} (${type})`, schema]);
 }
 
 function table(rows) {
