@@ -5,7 +5,7 @@ It stands outside `sdapi`, since `schemas` reads it, and `sdapi` is built upon t
 
 from __future__ import annotations
 
-_NONE = "Without effect here; a value that would matter is named in the header x-tintype-ignored"
+_NONE = "Without effect here"
 _OWN = "Absent or null: the model's own"
 
 _REQUEST = {
@@ -71,7 +71,7 @@ _ANSWERS = {
     "State": {
         "skipped": "Whether POST skip came",
         "interrupted": "Whether POST interrupt came",
-        "stopping_generation": "Whether it ends after the current picture",
+        "stopping_generation": "false: a picture that is stopped is left at once",
         "job": "Name of the job; empty where there is none",
         "job_count": "Parts of the job",
         "job_timestamp": "When it began, YYYYMMDDhhmmss",
