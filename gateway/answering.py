@@ -40,7 +40,7 @@ def operation(dialect: Dialect) -> Operation:
     told = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
     headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat of the request gets the same answer"}}
     if dialect.events:
-        told[EVENTS] = Media(TEXT)
+        told[EVENTS] = Media({"description": "Events, whose data is JSON with the event's name as type"})
         headers[progress.HEADER] = TEXT | {
             "enum": ["true", "false"],
             "description": "Whether streams tell of each step",

@@ -1,0 +1,103 @@
+"""What `/openapi.json` allows is asked, and what it does not: each answer is one that it tells of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import Fault
+from tintype.gateway.sdapi import BASE
+
+from .fakes import Service, running_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+EXAMPLES = {GenerationMode.POSITIVE: 10, GenerationMode.NEGATIVE: 5}  # of each operation
+PATIENCE = 60  # seconds for one answer, on a machine that has much else to do
+KINDS = {"allowed": GenerationMode.POSITIVE, "forbidden": GenerationMode.NEGATIVE}
+
+
+def blameless(_: Any, response: Any, case: Any) -> None:
+    """Hold that the server is not at fault; the web UI says 500 where a picture or a model is not one, and so do we."""
+    assert Fault().message not in response.text
+    assert response.status_code < 500 or case.path.startswith(BASE)
+
+
+CHECKS: list[Any] = [blameless, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+def different(schema: Any) -> Iterator[Any]:
+    """Yield operations of which each is another: the same under further paths is asked once."""
+    seen = set()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        raw = operation.definition.raw.items()
+        told = operation.method, repr([item for item in raw if item[0] not in ("operationId", "parameters")])
+        if told not in seen:
+            seen.add(told)
+            yield operation
+
+
+def asked(address: str, operation: Any, mode: GenerationMode, statuses: Counter[int]) -> Iterator[str]:
+    """Yield what was wrong about the answers of one operation, and count the statuses."""
+
+    @settings(
+        max_examples=EXAMPLES[mode],
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        response = case.call(base_url=address, timeout=PATIENCE, allow_redirects=False)
+        statuses[response.status_code] += 1
+        case.validate_response(response, checks=CHECKS)
+
+    try:
+        ask()
+    except Unsatisfiable:
+        return  # it has nothing that could be said wrongly
+    except BaseExceptionGroup as error:
+        yield from (f"{operation.label}: {one}" for one in error.exceptions)
+
+
+def fuzzed(address: str, description: dict[str, Any], mode: GenerationMode) -> tuple[list[str], Counter[int]]:
+    """Ask each operation; return what was answered otherwise than described, and the statuses."""
+    schema = schemathesis.openapi.from_dict(description)
+    statuses: Counter[int] = Counter()
+    return [problem for one in different(schema) for problem in asked(address, one, mode, statuses)], statuses
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_answers_are_described(service: Service, tmp_path: Path, kind: str) -> None:
+    """No request brings about a fault, a status, a type or a body that the document does not tell of."""
+    config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, fetch=False)
+    async with running_gateway(config) as client:
+        description = (await client.get("/openapi.json")).json()
+        address = str(client.base_url).rstrip("/")
+        problems, statuses = await asyncio.to_thread(fuzzed, address, description, KINDS[kind])
+    assert problems == []
+    if kind == "allowed":
+        assert statuses[200] > 50, statuses
+        assert service.fake.requests, "no request for pictures was good"
+    else:
+        assert statuses[400] > 10, statuses
+        assert statuses[422] > 5, statuses
