@@ -1,0 +1,248 @@
+"""What a device makes of a model: pictures per second by batch, time per call, and what each way of calling is worth.
+
+    python bench/gpu.py [MODEL_FOLDER ...] [--provider cuda] [--quick] [--size 256] [--steps 16] [--rounds 5]
+
+Without folders the built-in model. Ways of calling the denoiser, in turn within each round, on the same arrays:
+
+    run       everything goes to the device and back at each call
+    bound     buffers that stay on the device; embeddings are sent once (what the service does on CUDA)
+    graph     the same, captured as a CUDA graph            (CUDA only)
+    tensorrt  an engine for the shape, with the same buffers (where onnxruntime finds TensorRT)
+    fixed     run, with the graph's free dimensions fixed to the shape
+
+Figures are medians; `of run` is the ratio to the first way. Then whole pictures through the engine, by batch.
+A way that does not work here says why and the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from tintype.service.engine import Engine, Limits
+from tintype.service.engine.events import Finished
+from tintype.service.job import Job
+from tintype.service.models import Prompt, Repository
+from tintype.service.models.binding import Bindings
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.ort import OrtGraph, options
+from tintype.service.models.providers import chain
+from tintype.service.models.runtime import Runtime
+from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
+from tintype.service.models.tuning import DEVICES, Tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+
+    Feeds = Mapping[str, Any]
+    Way = Callable[[list[str], Feeds], list[Any]]
+
+
+class Tap:
+    """Takes what a model's denoiser is fed, in the graph's own types."""
+
+    def __init__(self, provider: str, folder: Path) -> None:
+        self._repository = Repository([folder], providers=[provider])
+        self.model: Any = self._repository.wait(timeout=3600)
+        self.spec = self.model.spec
+
+    def feeds(self, rows: int, size: int) -> tuple[Path, list[str], Feeds]:
+        """Return the denoiser's graph, its output and what a call of so many rows is fed."""
+        stage = getattr(self.model._stages, "_first", self.model._stages)
+        session, taken = stage._denoiser._session, []
+
+        class Taker:
+            def run(self, outputs: Any, feeds: Any) -> Any:
+                taken.append((list(outputs), dict(feeds)))
+                return inner.run(outputs, feeds)
+
+        inner, session._session = session._session, Taker()
+        try:
+            latents = np.random.default_rng(0).standard_normal((rows, *self.spec.latent_shape(size, size)), np.float32)
+            (conditioning,) = self.model.encode([Prompt("a red circle")])
+            self.model.denoise(latents, np.full(rows, 500, np.float32), [conditioning] * rows)
+        finally:
+            session._session = inner
+        return (session.path, *taken[0])
+
+    def close(self) -> None:
+        """Let the model go."""
+        self._repository.close()
+
+
+def machine(provider: str) -> None:
+    """Print what the figures are of."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        device = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        device = "no NVIDIA GPU"
+    print(f"machine    {platform.node()}, {platform.machine()}, {platform.platform()}")
+    print(f"device     {device}")
+    print(
+        f"versions   Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}"
+    )
+    print(f"provider   {provider}; onnxruntime has {', '.join(onnxruntime.get_available_providers())}")
+
+
+def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
+    """Return how each way is made ready; which there are depends on the provider."""
+    runtime = Runtime.choose((provider,))
+    device = DEVICES.get(provider, "cpu")
+    made: dict[str, Callable[[], Way]] = {
+        "run": lambda: _plain(OrtGraph(path, runtime)),
+        "bound": lambda: Bindings(OrtGraph(path, runtime)._session, device).run,
+        "fixed": lambda: _fixed(path, runtime, feeds),
+    }
+    if provider == "cuda":
+        made["graph"] = lambda: _captured(path, Runtime(provider, 1, tuning=Tuning(cuda_graphs=True)))
+        made["tensorrt"] = lambda: _engine(path, feeds, cache)
+    return made
+
+
+def _plain(graph: OrtGraph) -> Way:
+    return lambda outputs, feeds: list(graph._session.run(outputs, dict(feeds)))
+
+
+def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
+    told = options(runtime.threads)
+    for port in OrtGraph(path, runtime).inputs:
+        for name, length in zip(port.shape, feeds[port.name].shape, strict=True):
+            if isinstance(name, str):
+                told.add_free_dimension_override_by_name(name, length)
+    session = onnxruntime.InferenceSession(path, told, chain(runtime.provider), enable_fallback=0)
+    return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
+
+
+def _captured(path: Path, runtime: Runtime) -> Way:
+    graph = OrtGraph(path, runtime)
+    if not graph.captures:
+        raise RuntimeError("onnxruntime captures no CUDA graph of it: a node is not on CUDA")
+    return graph.run
+
+
+def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
+    graph = TensorRtGraph(path, Runtime("tensorrt", 1, tuning=Tuning(engines=cache)))
+    began = time.perf_counter()
+    for _ in range(HOT):
+        graph.run([graph.outputs[0]], feeds)
+    waiting: Future[None] = builder().submit(lambda: None)
+    waiting.result()
+    if not all(engine.result() for engine in graph._engines.values()):
+        raise RuntimeError("no engine could be built; the log says why")
+    print(f"           tensorrt: the engine was there after {time.perf_counter() - began:.1f} s")
+    return graph.run
+
+
+def calls(args: argparse.Namespace, tap: Tap, rows: int, cache: Path) -> None:
+    """Print the time of one call of the denoiser, by the way it is made."""
+    path, outputs, feeds = tap.feeds(rows, args.size)
+    ready: dict[str, Way] = {}
+    for name, make in ways(args.provider, path, feeds, cache).items():
+        try:
+            ready[name] = make()
+            first = ready[name](outputs, feeds)[0]
+            again = [ready[name](outputs, feeds)[0] for _ in range(3)]
+        except Exception as error:  # noqa: BLE001 - the others go on
+            print(f"rows {rows:2}    {name:10} does not work here: {error}")
+            ready.pop(name, None)
+            continue
+        if not all(np.array_equal(first, other) for other in again):
+            print(f"rows {rows:2}    {name:10} WARNING: the same call gives other numbers each time")
+    spent: dict[str, list[float]] = {name: [] for name in ready}
+    for turn in range(args.rounds * len(ready)):
+        for name in [*ready][turn % len(ready) :] + [*ready][: turn % len(ready)]:
+            began = time.perf_counter()
+            ready[name](outputs, feeds)
+            spent[name].append(time.perf_counter() - began)
+    report(rows, ready, spent, outputs, feeds)
+
+
+def report(
+    rows: int, ready: Mapping[str, Way], spent: Mapping[str, list[float]], outputs: list[str], feeds: Feeds
+) -> None:
+    """Print medians, ratios and how far the answers are apart."""
+    answers = {name: way(outputs, feeds)[0].astype(np.float32) for name, way in ready.items()}
+    base, scale = statistics.median(spent["run"]), float(np.abs(answers["run"]).max())
+    for name, times in spent.items():
+        middle, off = statistics.median(times), float(np.abs(answers[name] - answers["run"]).max()) / scale
+        print(
+            f"rows {rows:2}    {name:10} {1000 * middle:9.3f} ms a call {middle / base:7.3f} of run"
+            f" {rows / middle:9.2f} rows/s   apart {off:.1e}"
+        )
+
+
+def pictures(args: argparse.Namespace, folder: Path, batch: int) -> None:
+    """Print pictures per second with so many to a call, and what is not spent in calls of the denoiser."""
+    job = Job(prompt="a red circle", seed=1, count=batch, steps=args.steps, width=args.size, height=args.size)
+    tuning = Tuning(cuda_graphs=args.cuda_graphs)
+    with Repository([folder], providers=[args.provider], tuning=tuning) as repository:
+        model: Any = repository.wait(timeout=3600)
+        inside: list[float] = []
+        denoise = model.denoise
+
+        def timed(*given: Any) -> Any:
+            began = time.perf_counter()
+            made = denoise(*given)
+            inside.append(time.perf_counter() - began)
+            return made
+
+        model.denoise = timed
+        engine, walls, shares = Engine(repository, limits=Limits(max_batch=batch)), [], []
+        for turn in range(args.rounds + 1):
+            inside.clear()
+            engine.admit(job)
+            began, made = time.perf_counter(), 0
+            while engine.step():
+                made += sum(isinstance(event, Finished) for _, event in engine.collect())
+            made += sum(isinstance(event, Finished) for _, event in engine.collect())
+            if made != batch:
+                raise SystemExit(f"{made} of {batch} pictures were made")
+            if turn:  # the first one warms up
+                walls.append(time.perf_counter() - began)
+                shares.append(sum(inside) / walls[-1])
+    wall, share = statistics.median(walls), statistics.median(shares)
+    print(
+        f"batch {batch:2}   {batch / wall:9.3f} pictures/s {1000 * wall / args.steps:9.3f} ms a step"
+        f"   {share:.1%} in calls of the denoiser, the rest is prompt, decoder and gaps"
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--provider", default="cuda")
+    parser.add_argument("--cuda-graphs", action="store_true", help="for the whole pictures")
+    parser.add_argument("--quick", action="store_true", help="small and short, to see that it works")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args(arguments)
+    batches = (1, 2, 4, 8)
+    if args.quick:
+        args.size, args.steps, args.rounds, batches = 64, 2, 1, (1, 2)
+    machine(args.provider)
+    with TemporaryDirectory() as cache:
+        for folder in args.models or [BUILTIN]:
+            print(f"model      {folder.name}, {args.size}x{args.size}, {args.steps} steps")
+            tap = Tap(args.provider, folder)
+            for rows in batches:
+                calls(args, tap, rows, Path(cache))
+            tap.close()
+            for batch in batches:
+                pictures(args, folder, batch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""What is exported for GPUs in half precision draws on one what float32 draws on a CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.engine import Engine
+from tintype.service.engine.events import Finished
+from tintype.service.job import Job
+from tintype.service.models import Repository
+from tintype.service.models.tuning import PLAIN, Tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = [pytest.mark.torch, pytest.mark.gpu]
+
+MEAN = 3 / 255  # half precision over four steps; an expectation
+FAMILIES = ("sd15", "sdxl", "sd3", "flux_schnell", "sana")
+
+
+def picture(folder: Path, provider: str, tuning: Tuning = PLAIN) -> np.ndarray:
+    with Repository([folder], providers=[provider], tuning=tuning) as repository:
+        repository.wait(timeout=250)
+        engine = Engine(repository)
+        for _ in range(2):  # the second one into buffers that are there
+            engine.admit(Job(prompt="a red circle", seed=1, steps=4, width=128, height=128))
+            while engine.step():
+                pass
+            found = [event.pixels for _, event in engine.collect() if isinstance(event, Finished)]
+        return found[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])
+def test_half_precision_draws_the_same(exported: Callable[..., Path], family: str, *, graphs: bool) -> None:
+    """With and without CUDA graphs, which a family may refuse: then it draws without."""
+    half, single = exported(family, "fp16", "--target", "gpu"), exported(family)
+    assert np.abs(picture(half, "cuda", Tuning(cuda_graphs=graphs)) - picture(single, "cpu")).mean() <= MEAN

@@ -1,0 +1,166 @@
+"""What holds on a CPU holds on an NVIDIA GPU: `pytest -m gpu` on a machine that has one.
+
+Tolerances are those of kernels that sum in another order, and of TF32, which CUDA multiplies matrices in by default.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine import Engine
+from tintype.service.engine.events import Finished
+from tintype.service.errors import OutOfMemory
+from tintype.service.job import Job
+from tintype.service.models import Repository, tensorrt
+from tintype.service.models.binding import Bindings
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.ort import OrtGraph
+from tintype.service.models.providers import works
+from tintype.service.models.runtime import Runtime
+from tintype.service.models.session import Session
+from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
+from tintype.service.models.tuning import PLAIN, Tuning
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tintype.service.models.graph import Graph
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
+
+UNET = BUILTIN / "unet/model.onnx"
+RELATIVE = 5e-3  # of one answer of a graph, to its largest value: TF32 keeps ten bits
+MEAN = 1 / 255  # of a picture after six steps
+GRAPHS = Tuning(cuda_graphs=True)
+
+
+@pytest.fixture
+def engines(tmp_path: Path) -> Tuning:
+    """Return settings with an empty folder for engines; skips where TensorRT does not work."""
+    if not works("tensorrt"):
+        pytest.skip("TensorRT does not work here: pip install tintype[tensorrt]")
+    return Tuning(engines=tmp_path)
+
+
+def feeds(rows: int, seed: int = 0, side: int = 8) -> dict[str, Any]:
+    """Return what the built-in denoiser wants."""
+    draw = np.random.default_rng(seed)
+    prompt = draw.standard_normal((rows, 32, 128), np.float32)
+    prompt.setflags(write=False)
+    return {
+        "sample": draw.standard_normal((rows, 16, side, side), np.float32),
+        "timestep": np.linspace(100, 900, rows, dtype=np.float32),
+        "encoder_hidden_states": prompt,
+    }
+
+
+def apart(graph: Any, other: Any, fed: dict[str, Any]) -> float:
+    """Return how far two answers are apart, to the largest value."""
+    one, two = (np.asarray(g.run(["out_sample"], fed)[0]) for g in (graph, other))
+    return float(np.abs(one - two).max() / np.abs(two).max())
+
+
+@cache
+def on_cpu() -> Graph:
+    return OrtGraph(UNET, Runtime("cpu", 4))
+
+
+def picture(provider: str, tuning: Tuning = PLAIN) -> np.ndarray:
+    with Repository(providers=[provider], tuning=tuning) as repository:
+        assert repository.wait(timeout=600).spec.provider == provider
+        engine = Engine(repository)
+        for _ in range(3):  # the later ones with buffers, graphs and engines
+            engine.admit(Job(prompt="a red circle", seed=1, steps=6, width=128, height=128))
+            while engine.step():
+                pass
+            builder().submit(lambda: None).result(600)
+            found = [event.pixels for _, event in engine.collect() if isinstance(event, Finished)]
+        return found[0]
+
+
+@pytest.mark.parametrize("tuning", [PLAIN, GRAPHS], ids=["plain", "graphs"])
+def test_the_picture_is_the_cpus(tuning: Tuning) -> None:
+    """From prompt to pixels, with the whole engine, with and without CUDA graphs."""
+    assert np.abs(picture("cuda", tuning) - picture("cpu")).mean() <= MEAN
+
+
+def test_bound_answers_are_those_of_a_plain_run() -> None:
+    """With buffers that stay on the device, over shapes, steps and prompts in turn."""
+    graph = OrtGraph(UNET, Runtime("cuda", 4))
+    bound = Bindings(graph._session, "cuda")
+    for step in range(3):
+        for rows in (1, 2):
+            asked = feeds(rows, step)
+            assert apart(bound, graph._session, asked) <= RELATIVE
+            assert apart(bound, on_cpu(), asked) <= RELATIVE
+
+
+def test_captured_answers_are_those_without(caplog: pytest.LogCaptureFixture) -> None:
+    """Each replay sees the latents, the timestep and the prompt of its own call, with two shapes in turn."""
+    caplog.set_level(logging.WARNING)
+    graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS))
+    assert graph.captures, f"onnxruntime refuses to capture: {caplog.text}"
+    for step in range(4):
+        for rows in (1, 2):
+            assert apart(graph, on_cpu(), feeds(rows, step)) <= RELATIVE
+    assert graph._bindings is not None
+    assert all(bound._is_captured for bound in graph._bindings._latest.values()), caplog.text
+
+
+def test_a_picture_survives_loading_beside_captures() -> None:
+    """A model that loads in another thread while graphs are captured breaks neither."""
+    with Repository(providers=["cuda"], tuning=GRAPHS) as repository:
+        repository.wait(timeout=600)
+        graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS))
+        repository.unload()
+        repository.load()
+        for rows in (1, 2, 3, 1, 2, 3):
+            assert apart(graph, on_cpu(), feeds(rows)) <= RELATIVE
+        assert repository.wait(timeout=600).spec.provider == "cuda"
+
+
+def test_tensorrt_takes_over(engines: Tuning) -> None:
+    """CUDA answers until the engine is there; both answer alike, for other numbers of rows, too."""
+    graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, tuning=engines))
+    for step in range(HOT):
+        assert apart(graph, on_cpu(), feeds(2, step)) <= RELATIVE
+    (engine,) = graph._engines.values()
+    built = engine.result(1100)
+    assert built is not None, "no engine could be built: the log says why"
+    assert built.provider == "tensorrt"
+    for rows in (1, 2, 8):
+        assert apart(graph, on_cpu(), feeds(rows)) <= RELATIVE
+
+
+def test_engines_are_read_again(engines: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second session of a graph writes no new engine, and the timings are kept beside."""
+    monkeypatch.setattr(tensorrt, "HOT", 1)
+    written: list[dict[Path, int]] = []
+    for _ in range(2):
+        graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, tuning=engines))
+        graph.run(["out_sample"], feeds(1))
+        (engine,) = graph._engines.values()
+        assert engine.result(1100) is not None
+        written.append({path: path.stat().st_mtime_ns for path in engines.engines.rglob("*.engine")})
+    assert written[0]
+    assert written[1] == written[0]
+    assert list(engines.engines.glob("*.timing"))
+
+
+def test_the_picture_of_tensorrt_is_the_cpus(engines: Tuning) -> None:
+    """From prompt to pixels, while engines are built and after."""
+    assert np.abs(picture("tensorrt", engines) - picture("cpu")).mean() <= MEAN
+
+
+def test_after_a_lack_of_memory_it_goes_on() -> None:
+    """A call that no GPU has memory for is refused as such, and the session answers the next one."""
+    session = Session(UNET, Runtime("cuda", 4))
+    with pytest.raises(OutOfMemory):
+        session.compute(["out_sample"], feeds(8192, side=128))  # 8 GiB of latents, 32 GiB after the first convolution
+    (out,) = session.compute(["out_sample"], feeds(1))
+    assert np.isfinite(out).all()
