@@ -147,6 +147,7 @@ def _state(status: Status) -> dict[str, Any]:
         "load_fraction": status.fraction,
         "error": status.error,
         "provider": status.provider,
+        "provider_options": status.options,
     }
 
 

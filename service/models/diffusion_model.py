@@ -140,7 +140,8 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
-    return DiffusionModel(manifest.spec, stages, vae)
+    spec = replace(manifest.spec, provider_options=runtime.tuning.shown(stages.provider))
+    return DiffusionModel(spec, stages, vae)
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from .manifest import Manifest
     from .model import Model
@@ -32,7 +32,8 @@ class State(StrEnum):
 class Status:
     """A model's state; `fraction` 0 to 1 is loaded; `error` tells why it failed; `provider` runs it once loaded.
 
-    One that is `waiting` can't begin to load, because requests hold models that are in its place.
+    `options` are what its provider was told. One that is `waiting` can't begin to load, because requests hold models
+    that are in its place.
     """
 
     state: State
@@ -40,6 +41,7 @@ class Status:
     error: str = ""
     provider: str = ""
     waiting: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,8 +107,9 @@ class Entry:
     def status(self) -> Status:
         """Return what others may know."""
         provider = self.model.spec.provider if self.model else ""
+        options = self.model.spec.provider_options if self.model else {}
         waiting = self.state is State.LOADING and not self.admitted
-        return Status(self.state, self.fraction, str(self.error or ""), provider, waiting)
+        return Status(self.state, self.fraction, str(self.error or ""), provider, waiting, options)
 
     def drop(self) -> None:
         """Let go of the model; its memory is free when nobody uses it any more."""

@@ -81,7 +81,8 @@ class ModelSpec:
     `patch` is how many latents wide a token of the denoiser is. `even_levels`: those of a flow are 1 to 1/steps.
     `respaced`: from a picture, all steps are taken below the strength, on the levels that are left of a distillation.
     `loras` are the adapters that its folder holds.
-    `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded.
+    `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded, as are the options
+    that it was told.
 
     Raises:
         ModelBroken: values that contradict each other.
@@ -108,6 +109,7 @@ class ModelSpec:
     license: str = ""
     description: str = ""
     provider: str = ""
+    provider_options: Mapping[str, str] = field(default_factory=dict)
     loras: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE})
     latent_to_rgb: LatentToRgb | None = field(default=None, repr=False)

@@ -34,6 +34,11 @@ class Tuning:
     cuda_graphs: bool = False
     engines: Path = Path("~/.cache/tintype/engines")
 
+    def shown(self, provider: str) -> Options:
+        """Return what callers are told of it; the folder of engines is nobody's business."""
+        told = {"cuda_graphs": self.captures(provider), "engine_cache": provider == "tensorrt"}
+        return {name: "on" for name, on in told.items() if on}
+
     def captures(self, provider: str) -> bool:
         """Whether a session of `provider` may capture its calls.
 

@@ -72,8 +72,9 @@ def test_stubs_are_those_of_the_contract(buf: str) -> None:
 def plain(file: FileDescriptorProto) -> FileDescriptorProto:
     """Return `file` without the JSON names, which protoc leaves out where they follow from the others."""
     for message in file.message_type:
-        for field in message.field:
-            field.ClearField("json_name")
+        for part in (message, *message.nested_type):  # a map's pairs are nested
+            for field in part.field:
+                field.ClearField("json_name")
     file.DiscardUnknownFields()  # buf's own notes
     return file
 

@@ -64,7 +64,7 @@ class Shelf:
         self._specs = {name: make_spec(name) for name in ("first", "second")}
         self.default = "first"
         self.states = {name: Status(State.UNLOADED) for name in self._specs}
-        self.after_load = Status(State.LOADED, 1.0, provider="cpu")
+        self.after_load = Status(State.LOADED, 1.0, provider="cpu", options={"cuda_graphs": "on"})
 
     def specs(self) -> list[ModelSpec]:
         return list(self._specs.values())

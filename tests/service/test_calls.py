@@ -127,6 +127,7 @@ def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
     assert [(m.name, m.is_default) for m in listed] == [("first", True), ("second", False)]
     assert loaded == got
     assert (got.state, got.load_fraction, got.provider) == (pb.MODEL_STATE_LOADED, 1.0, "cpu")
+    assert (dict(got.provider_options), dict(unloaded.provider_options)) == ({"cuda_graphs": "on"}, {})
     assert unloaded.state == pb.MODEL_STATE_UNLOADED
     assert default.name == "first"
     assert (got.defaults.steps, got.defaults.sampler, got.defaults.guidance_scale) == (4, "dpmpp_2m", 3.5)

@@ -295,7 +295,14 @@ class UnloadModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles")
+    __slots__ = ("name", "is_default", "family", "state", "load_fraction", "error", "provider", "precision", "weights_bytes", "native_sizes", "size_multiple", "defaults", "samplers", "schedules", "loras", "text_to_image", "image_to_image", "inpainting", "created", "license", "description", "qualities", "styles", "provider_options")
+    class ProviderOptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
@@ -319,6 +326,7 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     QUALITIES_FIELD_NUMBER: _ClassVar[int]
     STYLES_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_OPTIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     is_default: bool
     family: str
@@ -342,7 +350,8 @@ class Model(_message.Message):
     description: str
     qualities: _containers.RepeatedScalarFieldContainer[str]
     styles: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ...) -> None: ...
+    provider_options: _containers.ScalarMap[str, str]
+    def __init__(self, name: _Optional[str] = ..., is_default: bool = ..., family: _Optional[str] = ..., state: _Optional[_Union[ModelState, str]] = ..., load_fraction: _Optional[float] = ..., error: _Optional[str] = ..., provider: _Optional[str] = ..., precision: _Optional[str] = ..., weights_bytes: _Optional[int] = ..., native_sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., size_multiple: _Optional[int] = ..., defaults: _Optional[_Union[ModelDefaults, _Mapping]] = ..., samplers: _Optional[_Iterable[str]] = ..., schedules: _Optional[_Iterable[str]] = ..., loras: _Optional[_Iterable[str]] = ..., text_to_image: bool = ..., image_to_image: bool = ..., inpainting: bool = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., license: _Optional[str] = ..., description: _Optional[str] = ..., qualities: _Optional[_Iterable[str]] = ..., styles: _Optional[_Iterable[str]] = ..., provider_options: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ModelDefaults(_message.Message):
     __slots__ = ("steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "width", "height")

@@ -33,6 +33,14 @@ def test_cuda_captures_only_when_told() -> None:
     assert not Tuning().captures("cuda")
 
 
+def test_callers_see_what_is_on() -> None:
+    """What a provider was told beside its defaults, without places on this machine."""
+    told = Tuning(cuda_graphs=True, engines=Path("/secret"))
+    assert told.shown("cuda") == {"cuda_graphs": "on"}
+    assert told.shown("tensorrt") == {"engine_cache": "on"}
+    assert told.shown("cpu") == Tuning().shown("cuda") == {}
+
+
 def test_an_engine_takes_any_number_of_rows_of_one_shape() -> None:
     """What is fed has a profile from one row to the widest call, fixed in all other axes, and best where it is used."""
     options = tensorrt_options(PORTS, SHAPES, Path("/cache/unet-1"))
