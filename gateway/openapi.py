@@ -45,6 +45,15 @@ HEADERS = {
     "x-tintype-model": "The model that was taken, where it is not the one that was asked for",
     "idempotent-replayed": "true where the answer is the one to an earlier request with this Idempotency-Key",
     "retry-after": "Seconds after which it is worth trying again",
+    **{
+        f"x-ratelimit-{what}-{of}": f"{text} of {of}, where there is one"
+        for of in ("requests", "images")
+        for what, text in (
+            ("limit", "The limit"),
+            ("remaining", "What is left of the limit"),
+            ("reset", "Time to a full limit"),
+        )
+    },
     "etag": "Stands for these bytes; send it as If-None-Match",
     "location": "Where the bytes are",
 }
