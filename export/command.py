@@ -1,5 +1,7 @@
 """`tintype export SOURCE OUT`: a diffusers pipeline becomes a folder that the service serves.
 
+`tintype export --lora ADAPTER MODEL_FOLDER` adds an adapter to such a folder.
+
 This module is light: torch and its kin are imported when there is something to export.
 Exit codes: 0 done; 1 what was written differs from the source; 2 it can't be done as asked.
 """
@@ -35,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (sys.argv's by default) and return its exit code."""
     arguments = parser().parse_args(argv)
     try:
+        if arguments.lora:
+            return _export_lora(arguments)
         result = _export(arguments)
     except ExportError as error:
         sys.stderr.write(f"tintype export: {error}\n")
@@ -48,8 +52,12 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="tintype export", description="Export a diffusers pipeline to ONNX, as a folder that tintype serves."
     )
-    made.add_argument("source", metavar="SOURCE", help="a folder in diffusers' layout, or a hub id such as owner/name")
-    made.add_argument("out", metavar="OUT", type=Path, help="the folder to write")
+    made.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder in diffusers' layout, or a hub id such as owner/name; with --lora a .safetensors file",
+    )
+    made.add_argument("out", metavar="OUT", type=Path, help="the folder to write; with --lora a model's, already there")
     made.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -64,7 +72,17 @@ def parser() -> argparse.ArgumentParser:
         help="who computes: cpu runs everywhere and computes in float32, gpu computes fp16 and int8 in float16 "
         "(default: cpu)",
     )
-    made.add_argument("--name", help="what requests call the model (default: the source's name)")
+    made.add_argument(
+        "--with-lora",
+        action="store_true",
+        help="let requests choose adapters (LoRA), a few percent slower even where none is chosen",
+    )
+    made.add_argument(
+        "--lora",
+        action="store_true",
+        help="SOURCE is an adapter (LoRA) for the model in OUT, which was exported with --with-lora",
+    )
+    made.add_argument("--name", help="what requests call the model or the adapter (default: the source's name)")
     made.add_argument("--force", action="store_true", help="replace OUT if it is there and not empty")
     made.add_argument("--no-verify", action="store_true", help="do not compare with torch and diffusers")
     made.add_argument("--json", action="store_true", help="print the result as JSON; progress goes to stderr always")
@@ -83,8 +101,31 @@ def _export(arguments: argparse.Namespace) -> Result:
     with quiet():
         from .exporter import Options, run  # noqa: PLC0415 - it brings torch
 
-    options = Options(name=name, precision=arguments.precision, target=arguments.target, verify=not arguments.no_verify)
+    options = Options(
+        name=name,
+        precision=arguments.precision,
+        target=arguments.target,
+        verify=not arguments.no_verify,
+        adapters=arguments.with_lora,
+    )
     return run(source, arguments.out.absolute(), options, progress)
+
+
+def _export_lora(arguments: argparse.Namespace) -> int:
+    _check_extras()
+    adapter = Path(arguments.source)
+    if not adapter.is_file():
+        raise Refused(f"{adapter} is no file; an adapter is one, name.safetensors")
+    if not (arguments.out / "model_index.json").is_file():
+        raise Refused(f"{arguments.out} is no exported model: it has no model_index.json")
+    name = arguments.name or adapter.stem
+    _check_name(name)
+    with quiet():
+        from . import lora  # noqa: PLC0415 - it brings torch
+
+    written = lora.run(adapter, arguments.out, name, force=arguments.force)
+    sys.stdout.write(json.dumps({"adapter": name, "file": str(written)}) + "\n" if arguments.json else f"{written}\n")
+    return 0
 
 
 def _find(location: str, progress: Progress) -> Source:

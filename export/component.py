@@ -29,6 +29,7 @@ class Component:
     without them, as diffusers and transformers would, so that the comparison can fail.
     `body` is the part of the module that is called, where that is not all of it, and `masked` what those of its
     attention modules are called that are limited by a mask. `wide` keeps the whole graph in float32.
+    `adaptable` modules are those that published adapters (LoRA) change.
     """
 
     folder: str
@@ -40,6 +41,7 @@ class Component:
     body: torch.nn.Module | None = None
     masked: str = "none"
     wide: bool = False
+    adaptable: bool = False
     traced: Callable[..., tuple[torch.Tensor, ...]] | None = None
     patch: Callable[[], AbstractContextManager[Any]] = nullcontext
 

@@ -49,6 +49,7 @@ def unet(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
+        adaptable=True,
         call=_call_unet,
         inputs=inputs,
         outputs={"out_sample": Value((*ROWS, config.out_channels, *PICTURE))},
@@ -90,6 +91,7 @@ def sd3(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
+        adaptable=True,
         call=_call,
         inputs={
             "hidden_states": Value((*ROWS, config.in_channels, *PICTURE)),
@@ -109,6 +111,7 @@ def flux(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
+        adaptable=True,
         call=_call,
         inputs={
             "hidden_states": Value((*ROWS, "packed_height_width", config.in_channels)),
@@ -131,6 +134,7 @@ def pixart(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
+        adaptable=True,
         call=_call_pixart,
         inputs=_with_mask(module),
         outputs={"out_hidden_states": Value((*ROWS, module.config.out_channels, *PICTURE))},
@@ -145,6 +149,7 @@ def sana(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
+        adaptable=True,
         call=_call,
         inputs=_with_mask(module),
         outputs={"out_hidden_states": Value((*ROWS, module.config.out_channels, *PICTURE))},

@@ -38,6 +38,7 @@ def clip(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
+        adaptable=True,
         call=call,
         inputs={"input_ids": Value(IDS, whole(config.vocab_size))},
         outputs={name: Value(axes) for name, axes in shapes.items()},

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from . import graphs, kinds, manifest, preview, verify, weights
+from . import graphs, kinds, manifest, ports, preview, verify, weights
 from .errors import Refused, Unfaithful
 from .operators import ATTENTION, RMS_NORM, rms_norms
 from .pipeline import load, parameters, round_to_half
@@ -39,12 +39,16 @@ PREVIEW_SIZE = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to export: `precision` is a row of `PRECISIONS`, `target` cpu or gpu, `name` the model's in the service."""
+    """How to export: `precision` is a row of `PRECISIONS`, `target` cpu or gpu, `name` the model's in the service.
+
+    With `adapters` the graphs take adapters (LoRA), `export.ports`.
+    """
 
     name: str
     precision: str = "fp32"
     target: str = "cpu"
     verify: bool = True
+    adapters: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,11 @@ class _Export:
 
     def _write(self, component: Component, path: Path) -> int:
         half = self.precision.half(self.options.target, component)
-        with halved(component.module) if half else nullcontext():
+        with halved(component.module) if half else nullcontext(), ports.watched(component.module) as layers:
             model = trace(component, half=half)
             _check_fusion(component, model)
+            if self.options.adapters and component.adaptable:
+                ports.add(model, layers)
             return weights.write(model, component.module.state_dict(), path, store=self.precision.stored(half=half))
 
     def _compare(self, component: Component, path: Path) -> verify.Check | None:

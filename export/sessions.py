@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 if TYPE_CHECKING:
@@ -41,3 +42,13 @@ class Graph:
         """Run the graph; inputs are cast to what it wants."""
         feeds = {name: np.ascontiguousarray(inputs[name], dtype=kind) for name, kind in self._types.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+
+
+def optional_inputs(path: Path) -> dict[str, list[int | str]]:
+    """Return the shape of each input of the graph at `path` that has a default. Weights beside it are not read."""
+    graph = onnx.load(path, load_external_data=False).graph
+    defaults = {initializer.name for initializer in graph.initializer}
+    inputs = (entry for entry in graph.input if entry.name in defaults)
+    return {
+        entry.name: [axis.dim_param or axis.dim_value for axis in entry.type.tensor_type.shape.dim] for entry in inputs
+    }

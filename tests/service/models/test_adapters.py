@@ -96,7 +96,10 @@ def test_every_row_has_its_own(adapters: Adapters) -> None:
     [
         (pair("unet.down.to_q", 3, 2, 1), "changes unet.down.to_q, which this model has not"),
         (pair("unet.up.to_q", 3, 3, 1), "changes unet.up.to_q from 3 to 3, which is from 3 to 2 in this model"),
-        (pair("vae.conv", 3, 3, 1), "changes the vae, which takes no adapters in this model: export it with --lora"),
+        (
+            pair("vae.conv", 3, 3, 1),
+            "changes the vae, which takes no adapters in this model: export it with --with-lora",
+        ),
         ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "has no two matrices unet.up.to_q.A"),
         ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "has no two matrices unet.up.to_q.A"),
     ],

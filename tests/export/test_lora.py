@@ -1,0 +1,98 @@
+"""Adapters that don't fit are refused with the reason; alphas are folded in, whoever notes them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype import export
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+LAYER = "mid_block.attentions.0.proj_in"  # a convolution of 1 by 1, from 64 to 64
+KEY = f"unet.{LAYER}.lora"
+
+
+def pair(down: tuple[int, ...] = (2, 64, 1, 1), up: tuple[int, ...] = (64, 2, 1, 1), key: str = KEY) -> dict[str, Any]:
+    return {f"{key}_A.weight": torch.ones(down), f"{key}_B.weight": torch.ones(up)}
+
+
+@pytest.fixture
+def model(exported: Callable[..., Path]) -> Path:
+    return exported("sd15", "fp32", "--with-lora")
+
+
+def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **noted: str) -> int:
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    save_file(tensors, tmp_path / "ink.safetensors", noted or None)
+    return export.main(["--lora", str(tmp_path / "ink.safetensors"), str(model), *options])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        (pair(key="unet.mid_block.nowhere.lora"), "changes unet.mid_block.nowhere, which takes none in this model"),
+        (pair(key="transformer.blocks.0.to_q.lora"), "changes transformer.blocks.0.to_q, which takes none"),
+        (pair(down=(2, 32, 1, 1)), "from 32 to 64, which is from 64 to 64 in this model"),
+        (pair(down=(2, 64, 3, 3)), "a convolution of 3 by 3"),
+        ({f"{KEY}_A.weight": torch.ones(2, 64)}, "has no two matrices"),
+        (pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)}, "is a DoRA; only LoRA"),
+        (pair() | {f"unet.{LAYER}.diff": torch.ones(64)}, "which is no part of a LoRA"),
+        ({"alpha": torch.ones(1)}, "holds no LoRA"),
+    ],
+)
+def test_a_wrong_one_is_refused(
+    tensors: dict[str, Any], reason: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what does not fit, in one line, and nothing is left."""
+    before = sorted(model.rglob("*"))
+    capsys.readouterr()
+    assert run(tensors, model, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert reason in error
+    assert error.count("\n") == 1
+    assert [path for path in sorted(model.rglob("*")) if path.is_file()] == [path for path in before if path.is_file()]
+
+
+def test_a_model_that_takes_none_says_how(
+    exported: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that was exported without ports is to be exported again."""
+    assert run(pair(), exported("sd15"), tmp_path) == 2
+    assert "--with-lora" in capsys.readouterr().err
+
+
+def test_what_is_no_adapter_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing file, a damaged one, and a folder that is no model are named."""
+    (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
+    for file, folder in (
+        (tmp_path / "no", model),
+        (tmp_path / "damaged.safetensors", model),
+        (tmp_path / "no", tmp_path),
+    ):
+        assert export.main(["--lora", str(file), str(folder)]) == 2
+        assert capsys.readouterr().err.startswith("tintype export: /")
+
+
+def test_alpha_is_folded_in(model: Path, tmp_path: Path) -> None:
+    """Noted beside the layer, or by diffusers in the file's header: B is multiplied; one that is there stays."""
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    noted = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 8})}
+    assert run(pair(), model, tmp_path, "--name", "folded", **noted) == 0
+    made = load_file(model / "loras" / "folded.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in made.items()} == {
+        f"unet.{LAYER}.A": (64, 2),
+        f"unet.{LAYER}.B": (2, 64),
+    }
+    assert float(made[f"unet.{LAYER}.A"].mean()) == 1
+    assert float(made[f"unet.{LAYER}.B"].mean()) == 4
+    assert run(pair(), model, tmp_path, "--name", "folded") == 2
