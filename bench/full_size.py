@@ -1,0 +1,204 @@
+"""Models as large as the published ones, with random weights: exported, loaded and stepped; memory and time.
+
+    python bench/full_size.py sd15|sdxl WORK [--precision fp32] [--target cpu] [--size 512] [--steps 4] [--limit 20]
+
+Writes WORK/source and WORK/model (an SD 1.5 takes 9 GB of disk in fp32, an SDXL 28), and keeps what is there: the
+second run only steps. Each stage is a process of its own, whose peak of resident memory is what the system says of it
+when it has ended; pages of weights that are mapped from a file count. `--limit` is how many GB of address space a
+stage may take before it fails, so that nothing else on the machine has to. Needs the extra `export`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+GIGABYTE = 1e9
+CHILDREN = ("make", "export", "step")
+# The published configurations, where they differ from the classes' own defaults.
+VAE = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 512,
+}
+CLIP = {"vocab_size": 49408, "max_position_embeddings": 77, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+CLIP_L = CLIP | {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+}
+CLIP_G = CLIP | {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+    "hidden_act": "gelu",
+}
+UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "sdxl": {
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+
+
+def make(kind: str, folder: Path) -> None:
+    """Write a pipeline of random weights in diffusers' layout."""
+    import diffusers  # noqa: PLC0415 - it brings torch, which `step` must not
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
+    from tintype.export.tiny import tokenizers  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    parts: dict[str, Any] = {
+        "vae": diffusers.AutoencoderKL(**VAE, scaling_factor=0.18215 if kind == "sd15" else 0.13025),
+        "text_encoder": transformers.CLIPTextModel(transformers.CLIPTextConfig(**CLIP_L)),
+        "tokenizer": tokenizers.clip(),
+        "unet": diffusers.UNet2DConditionModel(**UNETS[kind]),
+        "scheduler": diffusers.EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+        ),
+    }
+    if kind == "sd15":
+        pipeline = diffusers.StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    else:
+        second = transformers.CLIPTextModelWithProjection(transformers.CLIPTextConfig(**CLIP_G))
+        pipeline = diffusers.StableDiffusionXLPipeline(
+            **parts, text_encoder_2=second, tokenizer_2=tokenizers.clip(pad="!"), add_watermarker=False
+        )
+    pipeline.to(torch.float16 if kind == "sdxl" else torch.float32).save_pretrained(folder)
+
+
+def step(folder: Path, size: int, steps: int) -> None:
+    """Load the model into the service's engine, draw one picture, and print what it took."""
+    from tintype.service.engine import Engine  # noqa: PLC0415 - each stage imports what it needs
+    from tintype.service.engine.events import Failed  # noqa: PLC0415
+    from tintype.service.job import Job  # noqa: PLC0415
+    from tintype.service.models import Repository  # noqa: PLC0415
+    from tintype.service.prepare import prepared  # noqa: PLC0415
+
+    start = time.perf_counter()
+    with Repository([folder], providers=["cpu"]) as repository:
+        repository.wait(timeout=3600)
+        told = {"load": time.perf_counter() - start, "loaded": peak(resource.RUSAGE_SELF)}
+        engine = Engine(repository)
+        job = Job(prompt="a lake", steps=steps, seed=0, guidance_scale=5.0, width=size, height=size)
+        engine.admit(prepared(job, repository.spec()))
+        seconds = []
+        while engine.busy:
+            begun = time.perf_counter()
+            engine.step()
+            seconds.append(time.perf_counter() - begun)
+        errors = [event.error for _, event in engine.collect() if isinstance(event, Failed)]
+    if errors:
+        raise SystemExit(str(errors[0]))
+    print(json.dumps(told | {"turns": seconds}))
+
+
+def peak(who: int) -> float:
+    """Return the peak of resident memory, in GB."""
+    return resource.getrusage(who).ru_maxrss * 1024 / GIGABYTE
+
+
+def run(stage: str, arguments: argparse.Namespace, limit: float) -> str:
+    """Run one stage in a process of its own, print what it took, and return what it said."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (int(limit * GIGABYTE),) * 2)
+
+    start = time.perf_counter()
+    with (
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, __file__, *sys.argv[1:], "--child", stage],
+            stdout=subprocess.PIPE,
+            preexec_fn=limited,  # noqa: PLW1509 - no thread has been started
+            text=True,
+        ) as process
+    ):
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    took, memory = time.perf_counter() - start, usage.ru_maxrss * 1024 / GIGABYTE
+    print(f"{stage}: {took:.0f} s, at most {memory:.1f} GB resident, exit code {process.returncode}", flush=True)
+    if process.returncode:
+        raise SystemExit(f"{stage} of {arguments.kind} failed within {limit} GB")
+    return said
+
+
+def child(stage: str, arguments: argparse.Namespace) -> None:
+    """Do one stage, in the process started for it."""
+    source, model = arguments.work / "source", arguments.work / "model"
+    if stage == "make":
+        make(arguments.kind, source)
+    elif stage == "export":
+        from tintype.export import main as export  # noqa: PLC0415
+
+        options = ["--precision", arguments.precision, "--target", arguments.target, "--no-verify", "--force"]
+        sys.exit(export([str(source), str(model), *options]))
+    else:
+        step(model, arguments.size, arguments.steps)
+
+
+def main() -> None:
+    """Make, export and step; `--child` is how it starts itself."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("kind", choices=UNETS)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--target", default="cpu")
+    parser.add_argument("--size", type=int, default=512, help="of the picture, in pixels")
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--limit", type=float, default=20, help="GB of address space that a stage may take")
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, arguments)
+        return
+    if not (arguments.work / "source" / "model_index.json").exists():
+        run("make", arguments, arguments.limit)
+    if not (arguments.work / "model" / "tintype.json").exists():
+        run("export", arguments, arguments.limit)
+    report(json.loads(run("step", arguments, arguments.limit).splitlines()[-1]), arguments)
+
+
+def report(told: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Print what loading and stepping took."""
+    size = sum(path.stat().st_size for path in (arguments.work / "model").rglob("*") if path.is_file())
+    print(f"{arguments.kind} {arguments.precision}: {size / GIGABYTE:.2f} GB on disk")
+    print(f"loaded after {told['load']:.1f} s, at most {told['loaded']:.2f} GB resident by then")
+    prompt, *steps, decoding = told["turns"]
+    each = ", ".join(f"{seconds:.1f}" for seconds in steps)
+    print(f"{arguments.size} pixels square: prompt {prompt:.1f} s, steps {each} s, decoding {decoding:.1f} s")
+    print(f"median of a step: {statistics.median(steps):.1f} s")
+
+
+if __name__ == "__main__":
+    main()
