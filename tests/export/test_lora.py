@@ -96,3 +96,38 @@ def test_alpha_is_folded_in(model: Path, tmp_path: Path) -> None:
     assert float(made[f"unet.{LAYER}.A"].mean()) == 1
     assert float(made[f"unet.{LAYER}.B"].mean()) == 4
     assert run(pair(), model, tmp_path, "--name", "folded") == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "out", "layers"),
+    [
+        (
+            "flux_dev",
+            "lora_unet_double_blocks_0_img_attn_qkv",
+            96,
+            [f"transformer.transformer_blocks.0.attn.to_{side}" for side in "kqv"],
+        ),
+        (
+            "sdxl",
+            "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q",
+            64,
+            ["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"],
+        ),
+    ],
+)
+def test_layers_named_as_in_the_original_code(
+    family: str, key: str, out: int, layers: list[str], exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As kohya names them: found, split where diffusers has them apart, and alpha counted once."""
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    down, up = torch.randn(2, 32 if family == "flux_dev" else 64), torch.randn(out, 2)
+    tensors = {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(1.0)}
+    model = exported(family, "fp32", "--with-lora")
+    assert run(tensors, model, tmp_path, "--name", "original", "--force") == 0
+    made = load_file(model / "loras" / "original.safetensors")
+    assert sorted(made) == [f"{layer}.{side}" for layer in layers for side in "AB"]
+    change = sum((made[f"{layers[0]}.A"] @ made[f"{layers[0]}.B"]).flatten())
+    rows = len(up) // len(layers)
+    begin = rows if family == "flux_dev" else 0  # k is the second third
+    assert float(change) == pytest.approx(float((up[begin : begin + rows] @ down).sum() / 2), rel=1e-3, abs=1e-3)
