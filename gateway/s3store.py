@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from aiohttp import ClientError as BrokenOff
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from .errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
+from .errors import NoSuchFile, StartError
 from .files import KEY_BYTES, Content, Ledger, Links, Stored, content
+from .s3faults import BROKEN, CONNECT, GONE, PATIENCE, SILENCE, TAKEN, code, failure, why
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -35,35 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECT, SILENCE, PATIENCE = 5.0, 15.0, 40.0  # seconds: to connect, without a byte, for one operation in all
 LONGEST = 7 * 24 * 3600  # seconds that a URL with signature version 4 can live
 REGION = "us-east-1"  # what servers other than Amazon's call theirs
 NOBODY = Stored("none.png", 0)  # no file has this name
 
 _KEY = re.compile(r"([0-9]{10})-([0-9a-f]{32}\.(?:png|jpg|webp))", re.ASCII)
-_BROKEN = (ClientError, BotoCoreError, BrokenOff, TimeoutError, OSError)
-_FULL = {
-    "QuotaExceeded",
-    "XMinioStorageFull",
-    "XMinioAdminBucketQuotaExceeded",
-    "EntityTooLarge",
-    "InsufficientStorage",
-}
-_GONE = {"NoSuchKey", "404"}
-_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
-# What S3 or its client library calls it, and what is wrong, for whoever starts the gateway.
-_WHY = {
-    "NoSuchBucket": "there is no such bucket: make it first",
-    "AccessDenied": "these credentials may not list, read, write and delete there (AccessDenied)",
-    "InvalidAccessKeyId": "the access key is not known there (InvalidAccessKeyId)",
-    "SignatureDoesNotMatch": "the secret key is not the one of the access key (SignatureDoesNotMatch)",
-    "NoCredentialsError": "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-    "PartialCredentialsError": "one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is missing",
-    "EndpointConnectionError": "nothing answers at the endpoint",
-    "ConnectTimeoutError": f"the endpoint can't be reached in {CONNECT:g} s",
-    "ReadTimeoutError": f"the endpoint is silent for {SILENCE:g} s",
-    "TimeoutError": f"it takes longer than {PATIENCE:g} s",
-}
 
 
 @asynccontextmanager
@@ -79,8 +55,8 @@ async def opened(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
             store = S3Store(client, config, signer if config.store_public else None, clock)
             async with asyncio.timeout(PATIENCE):
                 await store.start()
-        except (*_BROKEN, ValueError) as error:
-            raise StartError(f"the store {config.store} can't be used: {_why(error)}") from error
+        except (*BROKEN, ValueError) as error:
+            raise StartError(f"the store {config.store} can't be used: {why(error)}") from error
         yield store
 
 
@@ -126,9 +102,9 @@ class S3Store:
             async with asyncio.timeout(PATIENCE):
                 await self._delete(surplus)
                 await _all(self._write(stored, data) for stored, data in new.items())
-        except _BROKEN as error:
+        except BROKEN as error:
             await self._forget(new)
-            raise _failure(error) from error
+            raise failure(error) from error
         self._count(new)  # again, as a sweep may have found them half there
         return list(new)
 
@@ -144,10 +120,10 @@ class S3Store:
                 answer = await self._client.get_object(**self._at(stored))
                 async with answer["Body"] as body:
                     return content(stored, await body.read(), remaining)
-        except _BROKEN as error:
-            if _code(error) in _GONE:
+        except BROKEN as error:
+            if code(error) in GONE:
                 raise NoSuchFile from error
-            raise _failure(error) from error
+            raise failure(error) from error
 
     async def elsewhere(self, name: str, access: str, method: str) -> str | None:
         """Return the URL at S3 that answers this link for as long as it works. Raises NoSuchFile."""
@@ -165,8 +141,8 @@ class S3Store:
                 self._ledger.replace([item async for item in self._scan()])
                 expired = self._ledger.expired()
                 await self._delete(expired)
-        except _BROKEN as error:
-            raise _failure(error) from error
+        except BROKEN as error:
+            raise failure(error) from error
         return len(expired)
 
     def _found(self, name: str, access: str) -> tuple[Stored, int]:
@@ -198,7 +174,7 @@ class S3Store:
         try:
             async with asyncio.timeout(CONNECT):
                 await self._delete(new)
-        except _BROKEN:
+        except BROKEN:
             log.warning("pictures of a request that failed stay in %s until they expire", self._bucket)
 
     async def _delete(self, files: Iterable[Stored]) -> None:
@@ -223,12 +199,12 @@ class S3Store:
         try:
             return await self._read(where)
         except ClientError as error:
-            if _code(error) not in _GONE:
+            if code(error) not in GONE:
                 raise
         try:
             await self._client.put_object(**where, Body=secrets.token_bytes(KEY_BYTES), IfNoneMatch="*")
         except ClientError as error:
-            if _code(error) not in _TAKEN:  # another gateway was first
+            if code(error) not in TAKEN:  # another gateway was first
                 raise
         return await self._read(where)
 
@@ -243,21 +219,3 @@ async def _all(work: Iterable[Any]) -> None:
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
-
-
-def _code(error: BaseException) -> str:
-    """Return S3's name for an error, or that of its client library."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", ""))
-    return type(error).__name__
-
-
-def _why(error: BaseException) -> str:
-    """Return what is wrong, in one line, for whoever starts the gateway."""
-    return _WHY.get(_code(error)) or " ".join(str(error).split()) or type(error).__name__
-
-
-def _failure(error: Exception) -> StoreFull | StoreUnavailable:
-    """Return what a client is told; the log gets the rest."""
-    log.warning("results can't be kept or found: %s", _why(error))
-    return StoreFull() if _code(error) in _FULL else StoreUnavailable()

@@ -8,9 +8,7 @@ All methods may be called from any thread and none but `wait` blocks.
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -18,7 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from ..errors import TintypeError, Unavailable
 from .catalogue import Catalogue
-from .entry import Entry, State, Status, to_evict
+from .entry import Entry, State, Status
+from .line import Line
 from .loading import attempt
 from .memory import Memory
 from .providers import choose
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from .model import Model
     from .spec import ModelSpec
     from .tuning import Tuning
-
-log = logging.getLogger(__name__)
-
-FRESH = 10.0  # seconds: longer than the units of work between which the engine comes for a model
 
 
 class Repository:
@@ -65,8 +60,8 @@ class Repository:
         self._catalogue = Catalogue(folders)
         self._weights = Memory(memory)
         self._lock = threading.Condition()
-        self._waiting: deque[Entry] = deque()  # for memory, first come first served
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
+        self._line = Line(self._catalogue, memory, self._lock, lambda entry: self._loader.submit(self._load, entry))
         self._clock = count(1)
         self._closed = False
 
@@ -160,9 +155,7 @@ class Repository:
         """Drop a model, at once or when the last who holds it releases it. Raises ModelNotFound."""
         entry = self._catalogue.entry(name)
         with self._lock:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
-            elif entry.state is State.LOADING or entry.holds:
+            if not self._line.leave(entry) and (entry.state is State.LOADING or entry.holds):
                 entry.leaving = True
                 return
             if entry.manifest:
@@ -182,7 +175,7 @@ class Repository:
         """Stop loading and drop all models."""
         with self._lock:
             self._closed = True
-            self._waiting.clear()
+            self._line.close()
             for entry in self._catalogue:
                 if entry.model:
                     self._drop(entry)
@@ -205,26 +198,7 @@ class Repository:
             raise Unavailable("no model is loaded any more: the server is ending")
         entry.check_size(self._memory)
         entry.state, entry.error, entry.fraction = State.LOADING, None, 0.0
-        self._waiting.append(entry)
-        self._admit()
-
-    def _admit(self) -> None:
-        """Let those in line load, as far as the budget goes."""
-        while self._waiting and not self._closed and self._make_room(self._waiting[0]):
-            entry = self._waiting.popleft()
-            entry.admitted = True
-            self._loader.submit(self._load, entry)
-
-    def _make_room(self, entry: Entry) -> bool:
-        """Drop what has to go for `entry`; False while too much is in use.
-
-        What is dropped here keeps its memory until the bytes are really taken: who comes back soon is loaded sooner.
-        """
-        leaving = to_evict(self._catalogue, entry, self._memory) if self._memory else []
-        for other in leaving or ():
-            log.info("model %s makes room for %s", other.name, entry.name)
-            other.drop()
-        return leaving is not None
+        self._line.join(entry)
 
     def _load(self, entry: Entry) -> None:
         """Load one model; runs in the loader's thread."""
@@ -246,27 +220,13 @@ class Repository:
             entry.state, entry.error = State.FAILED, found
         else:
             entry.model, entry.state = found, State.LOADED
-            self._keep_fresh(entry)
+            self._line.keep_fresh(entry)
         self._changed()
-
-    def _keep_fresh(self, entry: Entry) -> None:
-        """Leave who asked for a model some time to come for it, before those in line take its place."""
-        if not self._waiting:
-            return
-        entry.fresh = True
-        timer = threading.Timer(FRESH, self._stale, (entry,))
-        timer.daemon = True
-        timer.start()
-
-    def _stale(self, entry: Entry) -> None:
-        with self._lock:
-            entry.fresh = False
-            self._admit()
 
     def _changed(self) -> None:
         """Tell those who wait for a model, and those who wait for memory."""
         self._lock.notify_all()
-        self._admit()
+        self._line.move()
 
     def _progress(self, entry: Entry, fraction: float) -> None:
         with self._lock:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.errors import ModelBroken, ModelNotFound, OutOfMemory, Unavailable
-from tintype.service.models import Repository, State
+from tintype.service.models import Repository, State, line
 from tintype.service.models import loading as module
-from tintype.service.models import repository as line
 from tintype.service.models.entry import Entry
 from tintype.service.models.manifest import read
 from tintype.service.models.providers import ProviderUnavailable

@@ -1,0 +1,83 @@
+"""The line of models that wait for memory: first come, first served, and whoever nobody holds makes room.
+
+A model that has come at last stays for a while, so that who asked for it can use it before the next in line takes its
+place. Not safe for threads: the repository's lock guards it, and its timers take that lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .entry import to_evict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .entry import Entry
+
+log = logging.getLogger(__name__)
+
+FRESH = 10.0  # seconds: longer than the units of work between which the engine comes for a model
+
+
+class Line:
+    """Models of `entries` on their way to `budget` bytes (0: no limit); who may come is given to `load`."""
+
+    def __init__(
+        self, entries: Iterable[Entry], budget: int, lock: threading.Condition, load: Callable[[Entry], object]
+    ) -> None:
+        self._entries, self._budget, self._lock, self._load = entries, budget, lock, load
+        self._waiting: deque[Entry] = deque()
+        self._closed = False
+
+    def join(self, entry: Entry) -> None:
+        """Put a model at the end; it is loaded at once if nobody is in its way."""
+        self._waiting.append(entry)
+        self.move()
+
+    def leave(self, entry: Entry) -> bool:
+        """Take a model out; False if it is not in."""
+        there = entry in self._waiting
+        if there:
+            self._waiting.remove(entry)
+        return there
+
+    def move(self) -> None:
+        """Let those in line load, as far as the budget goes."""
+        while self._waiting and not self._closed and self._make_room(self._waiting[0]):
+            entry = self._waiting.popleft()
+            entry.admitted = True
+            self._load(entry)
+
+    def keep_fresh(self, entry: Entry) -> None:
+        """Leave who asked for a model some time to come for it, before those in line take its place."""
+        if not self._waiting:
+            return
+        entry.fresh = True
+        timer = threading.Timer(FRESH, self._stale, (entry,))
+        timer.daemon = True
+        timer.start()
+
+    def close(self) -> None:
+        """Load no more."""
+        self._closed = True
+        self._waiting.clear()
+
+    def _stale(self, entry: Entry) -> None:
+        with self._lock:
+            entry.fresh = False
+            self.move()
+
+    def _make_room(self, entry: Entry) -> bool:
+        """Drop what has to go for `entry`; False while too much is in use.
+
+        What is dropped here keeps its memory until the bytes are really taken: who comes back soon is loaded sooner.
+        """
+        leaving = to_evict(self._entries, entry, self._budget) if self._budget else []
+        for other in leaving or ():
+            log.info("model %s makes room for %s", other.name, entry.name)
+            other.drop()
+        return leaving is not None
