@@ -86,6 +86,7 @@ class CallersClient:
         try:
             response = await self._client.generate(request, request_id)
         except BaseException as error:
+            self._hide(error)
             self._visit.failed(error)
             self._images.give_back(self._who.name, request.count or 1)
             raise
@@ -107,6 +108,7 @@ class CallersClient:
                         self._visit.made(event.completed, event.completed.usage.images)
                     yield event
         except BaseException as error:
+            self._hide(error)
             if not done:
                 self._visit.failed(error)
             raise
@@ -125,7 +127,11 @@ class CallersClient:
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the caller's default for an empty name. Raises ServiceError, ModelNotAllowed."""
-        return await self._client.model(self._allowed(name))
+        try:
+            return await self._client.model(self._allowed(name))
+        except ServiceError as error:
+            self._hide(error)
+            raise
 
     async def ready(self) -> bool:
         """Tell whether the service can make pictures now."""
@@ -146,6 +152,12 @@ class CallersClient:
             problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"
             raise ServiceError("", status=400, reason="INVALID_FIELD", violations=[("count", problem)])
         self._visit.headers.update(self._images.take(self._who.name, most, count))
+
+    def _hide(self, error: BaseException) -> None:
+        """Take out of an error the models that the key may not know of: an unknown one is told the key's own."""
+        if isinstance(error, ServiceError) and error.reason == "MODEL_NOT_FOUND" and self._who.models:
+            name = error.facts.get("model", "")
+            error.message = f"there is no model {name!r}; this API key is for {', '.join(self._who.models)}"
 
     def _allowed(self, name: str) -> str:
         models = self._who.models

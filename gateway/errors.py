@@ -84,8 +84,9 @@ class EmptyPrompt(BadRequest):
 
     reason = "EMPTY_PROMPT"
 
-    def __init__(self, param: str = "prompt") -> None:
-        super().__init__(f"Invalid '{param}': empty string. Say what the picture shall show.", param=param)
+    def __init__(self, param: str = "prompt", *, missing: bool = False) -> None:
+        there = f"There is no '{param}' in the request: say" if missing else "Say"
+        super().__init__(f"Invalid '{param}': empty string. {there} what the picture shall show.", param=param)
 
 
 class InvalidValue(BadRequest):

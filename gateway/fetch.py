@@ -129,7 +129,7 @@ class _Dialler(httpcore.AsyncNetworkBackend):
             raise FetchError(f"its port must be 80 or 443, not {port}")
         addresses = await self._resolve(host, port)
         if not addresses or not (exempt or all(map(is_public, addresses))):
-            raise FetchError("its host has no public address")
+            raise FetchError("its host is not known, or has no public address")
         for address in addresses[:-1]:
             try:
                 return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)

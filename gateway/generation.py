@@ -104,7 +104,9 @@ async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
         raise WrongContentType(f"The body must be of type '{JSON}', not '{kind[:100]}'.")
     try:
         body = msgspec.json.decode(await request.body())
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise NotJson("The body's JSON has too many objects or lists within each other.") from error
+    except (msgspec.MsgspecError, ValueError) as error:
         raise NotJson(f"The body is not valid JSON: {error}.") from error
     if not isinstance(body, dict):
         raise NotJson('The body must be a JSON object, such as {"prompt": "a lake"}.')

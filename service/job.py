@@ -142,4 +142,4 @@ class Job:
                 _check_range(f.name, getattr(self, f.name), *RANGES[f.name])
         for name in ("mask", "strength"):
             if getattr(self, name) not in (None, b"") and not (self.image or self.source):
-                raise InvalidField(name, "needs image")
+                raise InvalidField(name, f"needs image: give the picture that it is for, or leave {name} out")

@@ -21,7 +21,7 @@ def prepared(job: Job, spec: ModelSpec) -> Job:
     """Return `job` with its `source`; a size that was left out is the picture's own, or follows from its shape.
 
     Raises:
-        InvalidField: `image` or `mask` can't be read, or they do not go together.
+        InvalidField: `image` or `mask` can't be read, they do not go together, or the mask names nothing.
     """
     if not job.image:
         return job

@@ -22,7 +22,7 @@ SIDES = (16, 4096)  # pixels
 EFFORTS = ("low", "medium", "standard", "high", "hd")
 STEPS = (1, 150)
 GUIDANCE = (0, 50)
-SEEDS = (0, 2**31 - 1)  # what JavaScript and its friends count without loss; the service takes more
+SEEDS = (0, 2**53 - 1)  # the whole numbers that JavaScript keeps exactly; the service takes up to 2**63 - 1
 
 
 class Text(msgspec.Struct):

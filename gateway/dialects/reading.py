@@ -42,7 +42,7 @@ def check_prompt(body: Mapping[str, Any]) -> None:
     """Raise EmptyPrompt where there is nothing to draw."""
     prompt = body.get("prompt")
     if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
-        raise EmptyPrompt
+        raise EmptyPrompt(missing=prompt is None)
 
 
 def unknown(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ const SIZES = [
 const OTHER = "other";
 const CHOICES = ["quality", "style"];
 const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
-const SEEDS = 2 ** 31; // what every client counts without loss
+const SEEDS = 2 ** 31; // enough to choose from, and short enough to type
 
 let offered = []; // the models
 let following = false; // whether the picture may be as large as the one that it begins with

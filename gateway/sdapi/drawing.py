@@ -55,7 +55,7 @@ async def draw(web: WebUi, kind: type[Asked], request: Request[Any, Any, Any]) -
 async def _understood(web: WebUi, owner: str, kind: type[Asked], body: Mapping[str, Any]) -> Drawing:
     asked = read(kind, body, strict=False)
     if not (asked.prompt or "").strip():
-        raise EmptyPrompt
+        raise EmptyPrompt(missing=asked.prompt is None)
     if isinstance(asked, ImageToImage) and not asked.init_images:
         raise NoInitImage
     model, missed = await _model(web, owner, asked)

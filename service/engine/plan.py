@@ -142,7 +142,7 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
     for lora in job.loras:
         if lora.name not in spec.loras:
             there = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has none"
-            raise InvalidField("loras", f"name no adapter {lora.name!r} of model {spec.name!r}: {there}")
+            raise InvalidField("loras", f"{lora.name!r} is no adapter of model {spec.name!r}: {there}")
     for name, capabilities in NEEDS.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} takes none: it has no image encoder (vae_encoder)")
@@ -168,8 +168,10 @@ def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None
     if not value:
         return None
     if value not in known:
-        names = ", ".join(sorted(known))
-        right = f"must be one of {names}" if names else "must be left out with this model, which has none"
+        names = ", ".join(map(repr, sorted(known)))
+        right = (
+            f"must be one of {names}, or be left out" if names else "must be left out with this model, which has none"
+        )
         raise InvalidField(name, f"{right}, not {value!r}")
     return known[value]
 

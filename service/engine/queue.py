@@ -92,7 +92,7 @@ class Queue:
         order = self.ordered(now)
         first = next(place for place, task in enumerate(order) if not task.started)
         delay = self.wait(order[:first])
-        raise QueueFull(f"{waiting} requests wait, as many as may", retry_after=delay)
+        raise QueueFull(f"the queue is full: {waiting} requests wait already", retry_after=delay)
 
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:

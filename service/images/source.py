@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Levels: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
+REPAINTED = 128  # levels of a mask, 0..255, from which on it says "repaint"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,9 +73,14 @@ class Upload:
 
 
 def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) -> Source:
-    """Return what `Upload.read` gave in `size` (width, height), centred and cut where the shapes differ."""
+    """Return what `Upload.read` gave in `size` (width, height), centred and cut where the shapes differ.
+
+    Raises InvalidField: the mask names nothing, so that the picture would come back as it is.
+    """
+    if mask and np.asarray(mask).max() < REPAINTED:
+        raise InvalidField("mask", "names nothing to repaint: make white, or transparent, what shall be made anew")
     levels = np.asarray(resample(image, size)).transpose(2, 0, 1)
-    return Source(levels, np.asarray(resample(mask, size)) >= 128 if mask else None)
+    return Source(levels, np.asarray(resample(mask, size)) >= REPAINTED if mask else None)
 
 
 def _repainted(mask: Decoded) -> Image.Image:

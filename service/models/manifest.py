@@ -94,9 +94,13 @@ class _Reader:
     def __init__(self, folder: Path, *, second: bool) -> None:
         self.folder, self.second = folder, second
         if not folder.is_dir():
-            raise ModelBroken(folder.name, [f"{folder} is not a folder"])
+            raise ModelBroken(
+                folder.name, [f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"]
+            )
         if not any((folder / name).exists() for name in (INDEX, MANIFEST)):
-            raise ModelBroken(folder.name, [f"{folder} holds neither {INDEX} nor {MANIFEST}: it is no exported model"])
+            raise ModelBroken(
+                folder.name, [f"{folder} holds neither {INDEX} nor {MANIFEST}: it is not an exported model"]
+            )
         self.own, self.faults = read_settings(folder)
         self.name: str = self.own.get("name", folder.name)
 

@@ -94,6 +94,23 @@ class TestModels:
             answer = await client.post(PATH, json={"prompt": "x", "model": "gone"}, headers=headers)
         assert (answer.status_code, answer.headers["x-tintype-model"]) == (200, "tiny")
 
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_gone(self, service: Service, fake: FakeService, file: Path, tmp_path: Path, *, stream: bool) -> None:
+        """Of a model of the key's that is gone, the error names the key's models, and none that are not its own."""
+        headers = bearer(create(file, "me", models=("gone", "tiny")))
+        known = "there is no model 'gone'; there are: tiny, org/large"
+        fake.behave = Refusal(Code.NOT_FOUND, known, "MODEL_NOT_FOUND", {"model": "gone"})
+        async with running_gateway(config(service, tmp_path)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "model": "gone", "stream": stream}, headers=headers)
+            looked = await client.get("/v1/models/gone", headers=headers)
+            anybody = await client.post(
+                PATH, json={"prompt": "x", "model": "gone"}, headers=bearer(create(file, "you"))
+            )
+        told = check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
+        assert told == "there is no model 'gone'; this API key is for gone, tiny"
+        assert "org/large" not in looked.text
+        assert "org/large" in anybody.text
+
     async def test_lists(self, service: Service, file: Path, tmp_path: Path) -> None:
         """Lists of models have what the key may use, its default first; the rest is not told."""
         large, all_ = create(file, "me", models=("org/large",)), create(file, "you")

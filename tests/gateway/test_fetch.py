@@ -202,7 +202,7 @@ async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], [PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [], ["nonsense"]])
 async def test_inner_names(addresses: list[str]) -> None:
     """One inner address among public ones is enough to refuse a name; and no name is told from an inner one."""
-    with pytest.raises(FetchError, match="its host has no public address"):
+    with pytest.raises(FetchError, match="its host is not known, or has no public address"):
         await fetcher(resolve=answering(addresses)).fetch("http://name.example/")
 
 

@@ -254,7 +254,7 @@ def test_models() -> None:
         b'{"id":"a/b","created":9,"owned_by":"tintype","object":"model","type":"image","parameters":{'
         b'"prompt":{"default":""},"width":{"default":96,"min":16,"max":4096,"step":8},'
         b'"height":{"default":64,"min":16,"max":4096,"step":8},"steps":{"default":20,"min":1,"max":150},'
-        b'"cfg":{"default":7.1,"min":0,"max":50,"step":0.5},"seed":{"min":0,"max":2147483647}}}'
+        b'"cfg":{"default":7.1,"min":0,"max":50,"step":0.5},"seed":{"min":0,"max":9007199254740991}}}'
     )
     assert msgspec.json.encode(render_model(model)) == one
     assert msgspec.json.encode(render_models([model])) == b'{"data":[' + one + b'],"object":"list"}'
@@ -264,7 +264,7 @@ def test_model_without_defaults() -> None:
     """What a service does not tell of its model is left out."""
     assert msgspec.json.encode(render_model(pb.Model(name="a"))) == (
         b'{"id":"a","created":0,"owned_by":"tintype","object":"model","type":"image",'
-        b'"parameters":{"prompt":{"default":""},"seed":{"min":0,"max":2147483647}}}'
+        b'"parameters":{"prompt":{"default":""},"seed":{"min":0,"max":9007199254740991}}}'
     )
 
 

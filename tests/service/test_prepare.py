@@ -17,10 +17,12 @@ from tintype.service.prepare import prepared
 if TYPE_CHECKING:
     from tintype.service.models import ModelSpec
 
+WHITE = (255, 255, 255)
 
-def file(width: int, height: int) -> bytes:
+
+def file(width: int, height: int, colour: tuple[int, int, int] = (200, 100, 50)) -> bytes:
     data = BytesIO()
-    Image.new("RGB", (width, height), (200, 100, 50)).save(data, "PNG")
+    Image.new("RGB", (width, height), colour).save(data, "PNG")
     return data.getvalue()
 
 
@@ -56,7 +58,7 @@ def test_the_size_is_the_pictures_own(
 ) -> None:
     """Unless another is asked for; the model gets it in the size that it makes for that."""
     width, height = native_size(*answered, spec)
-    job = prepared(Job(prompt="a", image=file(*picture), mask=file(*picture), **asked), spec)
+    job = prepared(Job(prompt="a", image=file(*picture), mask=file(*picture, WHITE), **asked), spec)
     assert (job.width, job.height) == answered
     assert job.source is not None
     assert job.source.levels.shape == (3, height, width)

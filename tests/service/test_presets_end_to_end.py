@@ -99,4 +99,4 @@ def test_the_builtin_model_has_what_helps_it() -> None:
     assert "CFG scale: 4" in settings(vivid)
     assert not vivid.images[0].revised_prompt
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "natural, vivid" in error.details()
+    assert "'natural', 'vivid'" in error.details()

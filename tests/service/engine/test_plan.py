@@ -55,7 +55,7 @@ def test_presets_fill_in_below_the_request_and_above_the_model() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("quality", "ultra", "draft, hd"),
+        ("quality", "ultra", "'draft', 'hd', or be left out"),
         ("style", "noir", "vivid"),
         ("sampler", "eulr", "did you mean 'euler'"),
         ("schedule", "karas", "did you mean 'karras'"),
@@ -85,7 +85,7 @@ def test_choices_that_do_not_go_together_are_refused() -> None:
 
 def test_adapters_are_known_by_name() -> None:
     """One that the model has not is refused with those that it has; a weight of 0 is no adapter."""
-    with pytest.raises(InvalidField, match="loras: name no adapter 'pixel' of model 'exact': it has none"):
+    with pytest.raises(InvalidField, match="loras: 'pixel' is no adapter of model 'exact': it has none"):
         plan(Job(prompt="a", loras=(Lora("pixel"),)), SPEC)
     own = spec(loras=("clay", "ink"))
     with pytest.raises(InvalidField, match="its adapters are clay, ink"):

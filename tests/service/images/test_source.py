@@ -58,6 +58,24 @@ def test_a_mask_of_another_size_is_refused() -> None:
         Upload(file(LEVELS), file(RIGHT.T)).read()
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        file(np.zeros_like(RIGHT)),
+        file(np.full((24, 32, 3), 127, np.uint8)),
+        transparent(np.full_like(RIGHT, 255), np.zeros_like(LEVELS)),
+    ],
+    ids=["black", "dark", "opaque"],
+)
+def test_a_mask_that_names_nothing_is_refused(mask: bytes) -> None:
+    """It would give back the picture as it is; one pixel is enough to go on."""
+    with pytest.raises(InvalidField, match="mask: names nothing to repaint"):
+        source(*Upload(file(LEVELS), mask).read(), (32, 24))
+    little = np.zeros_like(RIGHT)
+    little[3, 4] = 255
+    assert np.count_nonzero(source(*Upload(file(LEVELS), file(little)).read(), (32, 24)).repaint) == 1
+
+
 @pytest.mark.parametrize("field", ["image", "mask"])
 def test_a_file_that_is_none_is_refused_by_its_field(field: str) -> None:
     """Whichever of the two it is."""

@@ -231,7 +231,7 @@ def test_a_folder_for_torch_is_recognised(foreign: Path) -> None:
 
 def test_no_folder_and_no_model_take_one_line(tmp_path: Path) -> None:
     """A wrong path is said in one clear line."""
-    with pytest.raises(ModelBroken, match="nowhere is not a folder") as caught:
+    with pytest.raises(ModelBroken, match=r"there is no folder .*nowhere") as caught:
         read(tmp_path / "nowhere")
     assert len(caught.value.faults) == 1
     with pytest.raises(ModelBroken, match=r"holds neither model_index\.json nor tintype\.json"):
