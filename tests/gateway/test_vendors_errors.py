@@ -1,0 +1,298 @@
+"""The table of errors over HTTP, each row in each vendor's own shape, to the byte.
+
+The first columns are OpenAI's: status, type, code, parameter. What a vendor has in their place stands in its column.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import grpc
+import msgspec
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.keyfile import create
+
+from .fakes import FakeService, Refusal, Service, running_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+Code = grpc.StatusCode
+PATHS = {
+    "openai": "/v1/images/generations",
+    "apipie": "/apipie/v1/images/generations",
+    "aqueduct": "/aqueduct/v1/images/generations",
+    "agent.ai": "/v1/action/generate_image",
+    "oxen": "/api/ai/images/generate",
+}
+MAX_BODY = 5000
+REQUEST, SERVER = "invalid_request_error", "server_error"
+# Retries: OpenAI's SDKs come back by themselves after 429 and 5xx, unless they are told not to.
+LATER = {"retry-after": "3", "retry-after-ms": "2500"}
+NEVER = {"x-should-retry": "false"}
+NO_HEADERS: dict[str, str] = {}
+INVALID, UNKNOWN, NO_KEY, NOT_FOUND = "invalid_params", "unknown_error", "unauthenticated", "resource_not_found"
+
+
+class Row(NamedTuple):
+    """A request that goes wrong, and how: `told` is in the message; `refusal` is what the service says."""
+
+    status: int
+    kind: str
+    code: str | None
+    param: str | None
+    oxen: str
+    aqueduct: str
+    told: str
+    content: str = '{"prompt": "x"}'
+    refusal: Refusal | None = None
+    headers: dict[str, str] = NO_HEADERS
+    key: str = "good"
+    method: str = "POST"
+    content_type: str = "application/json"
+    apipie: str | None = None  # its code, where that is not OpenAI's
+
+
+ROWS = {
+    "no key": Row(401, REQUEST, None, None, NO_KEY, REQUEST, "no API key", key=""),
+    "wrong key": Row(401, REQUEST, "invalid_api_key", None, NO_KEY, REQUEST, "Incorrect API key", key="wrong"),
+    "empty prompt": Row(
+        400,
+        REQUEST,
+        None,
+        "prompt",
+        INVALID,
+        REQUEST,
+        "Invalid 'prompt': empty string",
+        content='{"prompt": ""}',
+        apipie="invalid_parameter",
+    ),
+    "no prompt": Row(
+        400,
+        REQUEST,
+        None,
+        "prompt",
+        INVALID,
+        REQUEST,
+        "Invalid 'prompt': empty string",
+        content="{}",
+        apipie="invalid_parameter",
+    ),
+    "bad range": Row(
+        400,
+        REQUEST,
+        "invalid_value",
+        "n",
+        INVALID,
+        REQUEST,
+        "must be an integer from 1 to 10, not 11",
+        content='{"prompt": "x", "n": 11, "model_aspect_ratio": "wide"}',
+        apipie="invalid_parameter",
+    ),
+    "bad enum": Row(
+        400,
+        REQUEST,
+        "invalid_value",
+        "response_format",
+        INVALID,
+        REQUEST,
+        "must be one of 'b64_json', 'url', not 'file'",
+        content='{"prompt": "x", "response_format": "file", "model_aspect_ratio": "0:1"}',
+        apipie="invalid_parameter",
+    ),
+    "what the service finds wrong": Row(
+        400,
+        REQUEST,
+        "invalid_value",
+        "prompt",
+        INVALID,
+        REQUEST,
+        "must be at most 77 tokens",
+        refusal=Refusal(
+            Code.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("prompt", "must be at most 77 tokens")]
+        ),
+        apipie="invalid_parameter",
+    ),
+    "not JSON": Row(400, REQUEST, None, None, INVALID, REQUEST, "not valid JSON", content="{"),
+    "no object": Row(400, REQUEST, None, None, INVALID, REQUEST, "must be a JSON object", content="[]"),
+    "wrong content type": Row(
+        415, REQUEST, None, None, INVALID, REQUEST, "application/json", content_type="text/plain"
+    ),
+    "unknown model": Row(
+        404,
+        REQUEST,
+        "model_not_found",
+        "model",
+        NOT_FOUND,
+        "not_found_error",
+        "nope",
+        content='{"prompt": "x", "model": "nope"}',
+        refusal=Refusal(Code.NOT_FOUND, "There is no nope.", "MODEL_NOT_FOUND", {"model": "nope"}),
+    ),
+    "method": Row(405, REQUEST, None, None, INVALID, REQUEST, "PUT", method="PUT"),
+    "body too large": Row(
+        413, REQUEST, None, None, INVALID, REQUEST, str(MAX_BODY), content=f'{{"prompt": "{"x" * MAX_BODY}"}}'
+    ),
+    "queue full": Row(
+        429,
+        "requests",
+        "rate_limit_exceeded",
+        None,
+        UNKNOWN,
+        "rate_limit_error",
+        "The queue is full.",
+        refusal=Refusal(Code.RESOURCE_EXHAUSTED, "The queue is full.", "QUEUE_FULL", delay=2.5),
+        headers=LATER,
+    ),
+    "deadline": Row(
+        504,
+        SERVER,
+        "timeout",
+        None,
+        UNKNOWN,
+        "timeout_error",
+        "not in time",
+        refusal=Refusal(Code.DEADLINE_EXCEEDED, "It was not in time.", "DEADLINE_EXCEEDED"),
+        headers=NEVER,
+    ),
+    "service down": Row(
+        503,
+        SERVER,
+        None,
+        None,
+        UNKNOWN,
+        SERVER,
+        "can't be reached",
+        refusal=Refusal(Code.UNAVAILABLE, "connect to 10.0.0.1: refused"),
+        headers={"retry-after": "1", "retry-after-ms": "1000"},
+    ),
+    "ours": Row(
+        500,
+        SERVER,
+        None,
+        None,
+        UNKNOWN,
+        SERVER,
+        "had an error",
+        refusal=Refusal(Code.UNKNOWN, "KeyError: 'x'"),
+        headers=NEVER,
+    ),
+}
+# A row of which agent.ai has another field, and so another text.
+OF_AGENT_AI = {
+    "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, such as '16:9', not 'wide'.",
+    "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, such as '16:9', not '0:1'.",
+}
+# Texts that a vendor has of its own.
+OF_OXEN = {
+    "empty prompt": "Prompt cannot be empty",
+    "no prompt": "Prompt cannot be empty",
+    "unknown model": "Model not found: nope",
+}
+OF_APIPIE = {
+    "bad range": "The 'n' parameter must be an integer from 1 to 10, not 11.",
+    "bad enum": "The 'response_format' parameter must be one of 'b64_json', 'url', not 'file'.",
+    "what the service finds wrong": "The 'prompt' parameter must be at most 77 tokens.",
+}
+
+
+class Locked(NamedTuple):
+    """A gateway that wants keys, and its keys by name."""
+
+    client: httpx.AsyncClient
+    keys: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+async def locked(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Locked]:
+    data = tmp_path_factory.mktemp("locked")
+    keys = {"good": create(data / "keys", "good"), "wrong": "wrong"}
+    config = GatewayConfig(rest="127.0.0.1:0", grpc=shared_service.address, data=data, timeout=20, max_body=MAX_BODY)
+    async with running_gateway(config) as client:
+        yield Locked(client, keys)
+
+
+async def failed(locked: Locked, fake: FakeService, path: str, row: Row) -> httpx.Response:
+    """Send what a row says, and check what all vendors have in common."""
+    if row.refusal:
+        fake.behave = row.refusal
+    headers = {"content-type": row.content_type}
+    if row.key:
+        headers["authorization"] = f"Bearer {locked.keys[row.key]}"
+    answer = await locked.client.request(row.method, path, content=row.content, headers=headers)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"]
+    assert int(answer.headers["openai-processing-ms"]) >= 0
+    told = {name: answer.headers[name] for name in (*LATER, *NEVER) if name in answer.headers}
+    assert told == row.headers
+    allowed = set(answer.headers.get("allow", "").split(", "))
+    assert allowed == ({"OPTIONS", "POST"} if answer.status_code == 405 else {""})
+    assert bool(fake.requests) == bool(row.refusal)
+    return answer
+
+
+def encoded(body: Any) -> bytes:
+    return msgspec.json.encode(body)
+
+
+@pytest.mark.parametrize("name", ROWS)
+class TestRows:
+    async def test_openai(self, locked: Locked, service: Service, name: str) -> None:
+        """All four keys, always."""
+        row = ROWS[name]
+        answer = await failed(locked, service.fake, PATHS["openai"], row)
+        message = answer.json()["error"]["message"]
+        error = {"message": message, "type": row.kind, "param": row.param, "code": row.code}
+        assert (answer.status_code, answer.content) == (row.status, encoded({"error": error}))
+        assert row.told in message
+
+    async def test_apipie(self, locked: Locked, service: Service, name: str) -> None:
+        """OpenAI's four keys, with APIpie's codes and wording."""
+        row = ROWS[name]
+        answer = await failed(locked, service.fake, PATHS["apipie"], row)
+        message = answer.json()["error"]["message"]
+        error = {"message": message, "type": row.kind, "param": row.param, "code": row.apipie or row.code}
+        assert (answer.status_code, answer.content) == (row.status, encoded({"error": error}))
+        assert OF_APIPIE.get(name, message) == message
+        assert row.told in message
+
+    async def test_aqueduct(self, locked: Locked, service: Service, name: str) -> None:
+        """A type that follows from the status, and no key that is null."""
+        row = ROWS[name]
+        answer = await failed(locked, service.fake, PATHS["aqueduct"], row)
+        message = answer.json()["error"]["message"]
+        error = {"message": message, "type": row.aqueduct, "param": row.param, "code": row.code}
+        known = {key: value for key, value in error.items() if value is not None}
+        assert (answer.status_code, answer.content) == (row.status, encoded({"error": known}))
+        assert message == "Authentication Required" if row.status == 401 else row.told in message
+
+    async def test_agent_ai(self, locked: Locked, service: Service, name: str) -> None:
+        """A text and the status; a key that is missing or bad is 403."""
+        row = ROWS[name]
+        answer = await failed(locked, service.fake, PATHS["agent.ai"], row)
+        status = 403 if row.status == 401 else row.status
+        text = answer.json()["error"]
+        assert (answer.status_code, answer.content) == (status, encoded({"error": text, "status": status}))
+        assert text == OF_AGENT_AI[name] if name in OF_AGENT_AI else row.told in text
+
+    async def test_oxen(self, locked: Locked, service: Service, name: str) -> None:
+        """Both documented shapes at once."""
+        row = ROWS[name]
+        answer = await failed(locked, service.fake, PATHS["oxen"], row)
+        detail = answer.json()["error"]["detail"]
+        titles = {
+            NO_KEY: "Unauthenticated",
+            INVALID: "Invalid parameters",
+            NOT_FOUND: "Resource not found",
+            UNKNOWN: "Unknown error",
+        }
+        error = {"type": row.oxen, "title": titles[row.oxen], "detail": detail, "message": detail}
+        body = {"error": error, "status": "error", "status_message": row.oxen}
+        assert (answer.status_code, answer.content) == (row.status, encoded(body))
+        assert detail == OF_OXEN[name] if name in OF_OXEN else row.told in detail
