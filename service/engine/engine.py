@@ -16,7 +16,7 @@ from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ..errors import Cancelled, OutOfMemory, TintypeError, Unavailable
+from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
 from .events import Failed
 from .faults import as_error
@@ -161,7 +161,8 @@ class Engine:
         width = self._widths.choose(kind, halves)
         runner.denoise(model, rows, width)
         seconds = self._clock() - began
-        previews = [runner.preview(model, row) if row.preview_due else None for row in rows]
+        broken = [row for row in rows if not row.is_finite]
+        previews = [runner.preview(model, row) if row.preview_due and row not in broken else None for row in rows]
         with self._lock:
             living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._roster.has(row)]
             for task in {row.task: None for row, _ in living}:
@@ -171,8 +172,17 @@ class Engine:
                 self._queue.charge(row.task, row.task.price.call)
             self._stats.note_call(rows[0].task.plan, halves, seconds, width)
             self._widths.note(kind, width, halves, seconds)
+            for row in broken:
+                self._end_broken(row)
             for row, pixels in living:
-                self._news.progress(row, pixels)
+                if self._roster.has(row):
+                    self._news.progress(row, pixels)
+
+    def _end_broken(self, row: Row) -> None:
+        """End the task of a row whose latents are lost; its company is well: rows of a call don't see each other."""
+        if self._roster.has(row):
+            where = f"of picture {row.index} after step {row.step} of {row.task.plan.calls}"
+            self._roster.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
 
     def _decode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         row = rows[0]

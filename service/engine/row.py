@@ -111,6 +111,11 @@ class Row:
         if self.trajectory.done:
             self.phase = Phase.DECODE
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its latents are numbers, which nothing that follows could make of them again."""
+        return bool(np.isfinite(self.trajectory.x).all())
+
     def finish(self) -> None:
         """Let go of the arrays: the picture is made, or nobody wants it."""
         self.phase = Phase.DONE

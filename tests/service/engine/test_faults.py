@@ -153,3 +153,29 @@ def test_no_black_or_broken_picture_passes_for_one(value: float) -> None:
     ticket = bench.admit()
     bench.run()
     assert isinstance(bench.of(ticket, Failed)[0].error, GenerationFailed)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_latents_that_are_not_finite_end_their_own_job_at_once(value: float, max_batch: int) -> None:
+    """At the step where they arise, with its number; nothing more is done for it, and its company is as alone."""
+    bench = Bench(max_batch=max_batch)
+    tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
+    whole, seen = bench.model.denoise, []
+
+    def denoise(latents: Any, timesteps: Any, conditionings: Any) -> Any:
+        out = whole(latents, timesteps, conditionings)
+        poisoned = [c.prompt_embeds[0, 0] == np.float32(mean_of("poison")) for c in conditionings]
+        seen.extend(float(time) for time, bad in zip(timesteps, poisoned, strict=True) if bad)
+        out[np.array(poisoned) & (timesteps < 500), 0, 0, 0] = value
+        return out
+
+    bench.model.denoise = denoise  # type: ignore[method-assign]
+    bench.run()
+    (failed,) = bench.of(tickets[1], Failed)
+    assert isinstance(failed.error, GenerationFailed)
+    assert "latents of picture 0 after step 3 of 5 are not finite" in str(failed.error)
+    assert [event.step for event in bench.of(tickets[1], Progress)] == [1, 2]
+    assert sum(time < 500 for time in seen) == 1
+    for ticket, prompt, seed in ((tickets[0], "a lake", 0), (tickets[2], "a hill", 2)):
+        assert np.array_equal(pictures(bench, ticket)[0], by_hand(prompt, seed, steps=5))
