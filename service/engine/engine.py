@@ -63,6 +63,7 @@ class Engine:
         self._roster = Roster(repository, self._queue, self._news)
         self._numbers = count()
         self._draining = False
+        self._unit: Unit | None = None  # under way
         self._run = {Phase.ENCODE: self._encode, Phase.DENOISE: self._denoise, Phase.DECODE: self._decode}
 
     @property
@@ -93,6 +94,7 @@ class Engine:
         with self._lock:
             if task := self._roster.find(ticket):
                 self._roster.end(task, Failed(Cancelled("the caller left")))
+                self._stop_for_nobody()
 
     def drain(self) -> None:
         """Refuse jobs from now on; those taken in go on."""
@@ -103,6 +105,7 @@ class Engine:
         with self._lock:
             for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
                 self._roster.end(task, Failed(error))
+            self._stop_for_nobody()
 
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return what has happened since the last time, in order."""
@@ -120,6 +123,8 @@ class Engine:
             self._run[unit.phase](model, unit.rows, began)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends its own rows only
             self._fault(unit, error)
+        finally:
+            self._unit = None
         return True
 
     # What to do next. The lock is held.
@@ -135,8 +140,20 @@ class Engine:
             if unit is not None:
                 unit = self._narrowed(unit)
                 self._roster.start(unit.rows)
+                self._begin(unit)
             self._news.places(order)
             return unit
+
+    def _begin(self, unit: Unit) -> None:
+        self._unit = unit
+        if model := unit.rows[0].task.model:
+            model.resume()
+
+    def _stop_for_nobody(self) -> None:
+        """End the unit under way, if nobody wants any of its rows any more."""
+        unit = self._unit
+        if unit and (model := unit.rows[0].task.model) and not any(map(self._roster.has, unit.rows)):
+            model.stop()
 
     def _narrowed(self, unit: Unit) -> Unit:
         width = self._widths.choose(unit.rows[0].task.kind, runner.halves(unit.rows))

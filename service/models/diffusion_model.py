@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from .halt import Halt
     from .manifest import Manifest
     from .model import Array, Conditioning
     from .parts import TextPart
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
 class DiffusionModel:
     """A `Model` on onnxruntime. `spec` is the folder's, completed by what its graphs say."""
 
-    def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae) -> None:
+    def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae, halt: Halt) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise Fault("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
-        self._stages, self._vae = stages, vae
+        self._stages, self._vae, self._halt = stages, vae, halt
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         """Turn the prompts of one picture into conditionings, one each and in order; what was seen lately is free."""
@@ -84,6 +85,14 @@ class DiffusionModel:
     def preview(self, latents: Array) -> Array:
         """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""
         return show(latents, self._projection)
+
+    def stop(self) -> None:
+        """End the call under way between two nodes of its graph, and fail others until `resume`. From any thread."""
+        self._halt.stop()
+
+    def resume(self) -> None:
+        """Let calls run again."""
+        self._halt.resume()
 
     @cached_property
     def _projection(self) -> LatentToRgb:
@@ -141,7 +150,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
     spec = replace(manifest.spec, provider_options=runtime.tuning.shown(stages.provider))
-    return DiffusionModel(spec, stages, vae)
+    return DiffusionModel(spec, stages, vae, runtime.halt)
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -1,7 +1,7 @@
-"""One loaded model, as the engine sees it: five verbs on arrays, and nothing of graphs, tokenizers or providers.
+"""One loaded model, as the engine sees it: verbs on arrays, and nothing of graphs, tokenizers or providers.
 
 Arrays are float32 and C-contiguous; the model casts to what its graphs want. A model is called by one thread at a
-time, the one that owns the device; it keeps nothing between calls but the cache of conditionings.
+time, the one that owns the device; it keeps nothing between calls but the cache of conditionings. Any may stop it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Conditioning:
 
 
 class Model(Protocol):
-    """One loaded model. Calls may raise GenerationFailed and OutOfMemory."""
+    """One loaded model. Calls may raise GenerationFailed, OutOfMemory and, between `stop` and `resume`, Cancelled."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -102,3 +102,9 @@ class Model(Protocol):
 
     def preview(self, latents: Array) -> Array:
         """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""
+
+    def stop(self) -> None:
+        """End the call under way as soon as may be, and fail others until `resume`. From any thread."""
+
+    def resume(self) -> None:
+        """Let calls run again."""

@@ -42,6 +42,7 @@ class OrtGraph:
 
     def __init__(self, path: Path, runtime: Runtime, engine: Mapping[str, str] | None = None) -> None:
         share_arena()
+        self._halt = runtime.halt
         graphs = runtime.tuning.captures(runtime.provider)
         self._session, self.captures = _opened(path, runtime, engine or {}, graphs=graphs)
         self.inputs = _ports(self._session.get_inputs())
@@ -55,7 +56,7 @@ class OrtGraph:
         """Compute `outputs`."""
         if self._bindings:
             return self._bindings.run(outputs, feeds)
-        results: list[Values] = self._session.run(list(outputs), dict(feeds))
+        results: list[Values] = self._session.run(list(outputs), dict(feeds), self._halt.options)
         return results
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .cores import usable_cores
+from .halt import Halt
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
 from .providers import choose, standalone
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
 class Runtime:
     """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share.
 
-    `tuning` is what the provider is told beside.
+    `tuning` is what the provider is told beside; `halt` stops the calls of all graphs that were opened with it.
     """
 
     provider: str
     threads: int
     room: Room | None = None
     tuning: Tuning = PLAIN
+    halt: Halt = field(default_factory=Halt, compare=False)
 
     @classmethod
     def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, tuning: Tuning = PLAIN) -> Runtime:

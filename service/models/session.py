@@ -54,7 +54,7 @@ class Session:
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"{label(path)} does not fit into memory: {error}") from error
             raise Fault(f"{label(path)} can't be loaded: {error}") from error
-        self.path = path
+        self.path, self._halt = path, runtime.halt
         self.inputs = {port.name: (_dtype(path, port), len(port.shape)) for port in self._session.inputs}
         self.optional = {port.name: port.shape for port in self._session.optional}
         self.types = {port.name: _dtype(path, port) for port in (*self._session.inputs, *self._session.optional)}
@@ -81,11 +81,14 @@ class Session:
         Raises:
             GenerationFailed: the call failed.
             OutOfMemory: there was not enough memory for it.
+            Cancelled: it was stopped.
         """
+        self._halt.check()
         cast = {name: self._suited(name, array) for name, array in feeds.items()}
         try:
             results = self._session.run(list(outputs), cast)
         except Exception as error:
+            self._halt.check()
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"{label(self.path)} needs more memory than there is for this size") from error
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tintype.service.engine import Engine, Limits, Ticket
-from tintype.service.errors import ModelBroken, ModelNotFound, TintypeError
+from tintype.service.errors import Cancelled, ModelBroken, ModelNotFound, TintypeError
 from tintype.service.job import Job
 from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, Prompt, State, Status
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
@@ -80,7 +80,7 @@ class Clock:
 class ExactModel:
     """`calls` notes what was called with how many rows; `cost` is the seconds of each on `clock`.
 
-    `on_call` sees every call before it is answered, and may raise or cancel.
+    `on_call` sees every call before it is answered, and may raise or cancel; `stops` counts how often it was stopped.
     """
 
     spec: ModelSpec = SPEC
@@ -89,11 +89,15 @@ class ExactModel:
     on_call: Callable[[str, int], None] = lambda _name, _rows: None
     calls: list[tuple[str, int]] = field(default_factory=list)
     timesteps: list[list[float]] = field(default_factory=list)
+    stops: int = 0
+    stopped: bool = False
 
     def _called(self, name: str, rows: int) -> None:
         self.calls.append((name, rows))
         self.clock.now += self.cost[name]
         self.on_call(name, rows)
+        if self.stopped:
+            raise Cancelled("stopped")
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         self._called("encode", len(prompts))
@@ -128,6 +132,12 @@ class ExactModel:
 
     def preview(self, latents: Array) -> Array:
         return (latents[:3] / 8 + 0.5).clip(0, 1)
+
+    def stop(self) -> None:
+        self.stops, self.stopped = self.stops + 1, True
+
+    def resume(self) -> None:
+        self.stopped = False
 
 
 class Shelf:

@@ -11,6 +11,7 @@ from tintype.service.engine import Ticket
 from tintype.service.engine.events import Completed, Failed, Finished, Progress
 from tintype.service.errors import Cancelled, QueueFull
 
+from .by_hand import by_hand
 from .exact import Bench, ExactModel
 
 
@@ -58,6 +59,40 @@ def test_a_job_can_leave_during_a_unit(phase: str) -> None:
     assert not bench.of(leaving, Finished)
     assert bench.of(staying, Completed)
     assert len(bench.of(staying, Progress)) == 3
+
+
+@pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
+@pytest.mark.parametrize("company", [0, 1])
+def test_a_call_that_nobody_wants_is_stopped(phase: str, company: int) -> None:
+    """When its last row leaves the model is told to stop, and never before; who comes later is served by it."""
+    bench = Bench(max_batch=4)
+    leaving = bench.admit(steps=3, seed=1, priority=1)
+    staying = [bench.admit(steps=3, seed=2) for _ in range(company)]
+    shared = company == 1 and phase == "denoise"
+
+    def cancel(name: str, _rows: int) -> None:
+        if name == phase:
+            bench.engine.cancel(leaving)
+            assert bench.model.stopped is not shared
+            bench.model.on_call = lambda _name, _rows: None
+
+    bench.model.on_call = cancel
+    bench.run()
+    assert isinstance(bench.of(leaving, Failed)[0].error, Cancelled)
+    assert bench.model.stops == (not shared)
+    late = bench.admit(steps=3, seed=2)
+    bench.run()
+    for ticket in (*staying, late):
+        assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", 2, steps=3))
+
+
+def test_shutting_down_stops_the_call_under_way() -> None:
+    """All tasks end at once, and the model need not finish what it does for them."""
+    bench = Bench(max_batch=4)
+    bench.admit(steps=3)
+    bench.model.on_call = lambda _name, _rows: bench.engine.abandon(Cancelled("the end"))
+    bench.run()
+    assert bench.model.stops == 1
 
 
 def test_no_work_is_done_for_nobody() -> None:

@@ -1,0 +1,79 @@
+"""A call that nobody wants any more is ended in its midst, and the session lives on."""
+
+from __future__ import annotations
+
+import base64
+import time
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.errors import Cancelled, TintypeError
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.diffusion_model import load
+from tintype.service.models.manifest import read
+from tintype.service.models.runtime import Runtime
+from tintype.service.models.session import Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# y = sin(sin(... x)), as often as `times` says: onnx.helper's Loop with the body more_out = Identity(more),
+# x_out = Sin(x_in); opset 18, IR 9.
+LOOP = (
+    "CAkSADr7AQq2AQoFdGltZXMKAAoBeBIBeSIETG9vcCqeAQoEYm9keTKSAQoaCgRtb3JlEghtb3JlX291dCIISWRlbnRpdHkKEgoEeF9pbhIFeF9v"
+    "dXQiA1NpbhIEYm9keVoLCgFpEgYKBAgHEgBaDgoEbW9yZRIGCgQICRIAWhMKBHhfaW4SCwoJCAESBQoDEgFuYhIKCG1vcmVfb3V0EgYKBAgJEgBi"
+    "FAoFeF9vdXQSCwoJCAESBQoDEgFuoAEFEgdlbmRsZXNzWhMKBXRpbWVzEgoKCAgHEgQKAggBWhAKAXgSCwoJCAESBQoDEgFuYhAKAXkSCwoJCAES"
+    "BQoDEgFuQgQKABAS"
+)
+X = np.linspace(0, 1, 7, dtype=np.float32)
+ENDLESS = 2**62
+
+
+def sin(session: Session, times: int) -> np.ndarray:
+    return session.run("y", times=np.array([times]), x=X)
+
+
+@pytest.mark.parametrize("busy", [0.0, 0.2])
+def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) -> None:
+    """As it begins, or after seconds of work; later calls fail until they are let, and are right then."""
+    (tmp_path / "model.onnx").write_bytes(base64.b64decode(LOOP))
+    runtime = Runtime("cpu", 1)
+    session = Session(tmp_path / "model.onnx", runtime)
+    raised: list[TintypeError] = []
+    begins = Event()
+
+    def call() -> None:
+        begins.set()
+        try:
+            sin(session, ENDLESS)
+        except TintypeError as error:
+            raised.append(error)
+
+    thread, start = Thread(target=call, daemon=True), time.process_time()
+    thread.start()
+    assert begins.wait(60)
+    while time.process_time() - start < busy:
+        thread.join(0.01)
+    runtime.halt.stop()
+    thread.join(60)
+    assert [type(error) for error in raised] == [Cancelled]
+    with pytest.raises(Cancelled):
+        sin(session, 2)
+    runtime.halt.resume()
+    assert np.allclose(sin(session, 2), np.sin(np.sin(X)))
+
+
+def test_a_model_that_was_stopped_answers_as_before() -> None:
+    """Every verb fails while it is stopped, another model's don't, and what comes after is the same to the bit."""
+    model, other = (load(read(BUILTIN), Runtime("cpu", 1), lambda _: None) for _ in range(2))
+    latents = np.random.default_rng(1).standard_normal((1, 16, 8, 8), np.float32)
+    before = model.decode(latents)
+    model.stop()
+    with pytest.raises(Cancelled):
+        model.decode(latents)
+    assert np.array_equal(other.decode(latents), before)
+    model.resume()
+    assert np.array_equal(model.decode(latents), before)
