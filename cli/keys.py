@@ -59,7 +59,8 @@ def _create(path: Path, arguments: Namespace) -> None:
 
 def _list(path: Path, _: Namespace) -> None:
     if not path.exists():
-        raise UserError(f"there are no keys: {path} is not there; `tintype keys create NAME` makes it")
+        sys.stderr.write(f"There are no keys: {path} is not there; `tintype keys create NAME` makes it.\n")
+        return
     print(columns([HEADINGS, *map(_row, keyfile.read(path))]))
 
 

@@ -1,4 +1,4 @@
-"""How a request gets on, on a terminal: one line that changes; elsewhere: a plain line now and then."""
+"""How a request gets on, on a terminal: one line that changes; elsewhere: a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self, TextIO
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 30  # characters of the bar
 BLOCKS = ("█", "░")
 PLAIN_BLOCKS = ("#", "-")  # where the terminal's encoding has no others
-TENTHS = 10  # plain lines of one request
+PAUSE = 5.0  # seconds between two plain lines about steps: what is done sooner needs none
 
 
 class View(Protocol):
@@ -87,23 +88,23 @@ class Terminal:
 
 
 class Plain:
-    """Lines for logs: each new thing once, and the steps at every tenth; a context manager."""
+    """Lines for logs: each new thing once, and the steps every few seconds; a context manager."""
 
-    def __init__(self, stream: TextIO, meter: Meter) -> None:
+    def __init__(self, stream: TextIO, meter: Meter, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._meter = meter
+        self._clock = clock
         self._last = ""
-        self._tenths = 0
+        self._told = clock()
 
     def show(self, event: pb.StreamImagesResponse) -> None:
         """Write a line if there is something to say."""
         line = self._meter.line(event, PLAIN_BLOCKS)
-        tenths = int(self._meter.share * TENTHS)
-        steps = event.HasField("progress")
-        if line and line != self._last and (not steps or tenths > self._tenths):
+        soon = event.HasField("progress") and self._clock() < self._told + PAUSE
+        if line and line != self._last and not soon:
             self._stream.write(line + "\n")
             self._stream.flush()
-            self._last, self._tenths = line, tenths
+            self._last, self._told = line, self._clock()
 
     def __enter__(self) -> Self:
         return self

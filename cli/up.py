@@ -126,22 +126,24 @@ async def _story(plan: Plan, service: Child, gateway: Child) -> int:
     began = time.monotonic()
     address, url = await service.ready(), reachable_url(await gateway.ready())
     await rest.ready(url)
-    say(f"\ntintype is ready after {time.monotonic() - began:.1f} s\n  playground  {url}/")
-    say(f"  REST        {url}\n  gRPC        {address}\n  results     {plan.gateway.data}")
-    if plan.prompt:
-        await _first_picture(url, plan)
+    places = {"playground": f"{url}/", "REST": url, "gRPC": address, "results": plan.gateway.data}
+    lines = [f"  {what:11} {where}" for what, where in places.items()]
+    say("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))
+    made = await _first_picture(url, plan) if plan.prompt else ""
     if plan.check:
+        say(made)
         return 0
-    say(examples(url, needs_key=plan.gateway.needs_key))
+    say(made + examples(url, needs_key=plan.gateway.needs_key))
     return await asyncio.Future()
 
 
-async def _first_picture(url: str, plan: Plan) -> None:
+async def _first_picture(url: str, plan: Plan) -> str:
+    """Make it, save it where that is wanted, and return what to say of it."""
     picture = await rest.make(url, plan.prompt, plan.gateway.api_key, seed=SEED)
     made = f"{len(picture.data):,} bytes, seed {picture.seed}, {picture.seconds:.1f} s"
     if plan.output:
         save(picture.data, plan.output)
-    say(f"\nFirst picture, {plan.prompt!r}: {plan.output or 'not kept'} ({made})")
+    return f"\nFirst picture, {plan.prompt!r}: {plan.output or 'not kept'} ({made})\n"
 
 
 def examples(url: str, *, needs_key: bool) -> str:

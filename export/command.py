@@ -14,7 +14,7 @@ import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import ExportError, Refused
 from .progress import Progress, readable
@@ -35,8 +35,8 @@ NAME = re.compile(r"[\w.-]+")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv` (sys.argv's by default) and return its exit code."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         if arguments.lora:
             return _export_lora(arguments)
         result = _export(arguments)
@@ -47,9 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose errors are one line, as all of the command's are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise Refused."""
+        raise Refused(f"{message}; see `{self.prog} --help`")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's arguments."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="tintype export", description="Export a diffusers pipeline to ONNX, as a folder that tintype serves."
     )
     made.add_argument(

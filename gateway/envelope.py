@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+from http import HTTPStatus
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("tintype.gateway.access")
+
+# Whoever watches over the gateway asks every few seconds: what is well there is for nobody's log.
+WATCHED = ("/livez", "/readyz", "/metrics")
 
 # An answer is never taken for a page, a script, or part of one.
 SECURITY = (
@@ -82,7 +86,8 @@ class Envelope:
             run=visit.run,
             time=seconds,
         )
-        log.info("%s", f"{line} {pairs(prompt=visit.prompt)}" if self._prompts else line)
+        level = logging.DEBUG if path in WATCHED and status == HTTPStatus.OK else logging.INFO
+        log.log(level, "%s", f"{line} {pairs(prompt=visit.prompt)}" if self._prompts else line)
 
 
 def _request_id(scope: Any) -> str:

@@ -72,7 +72,8 @@ def listen(address: str) -> socket.socket:
         family, *_, where = min(found, key=lambda info: info[0] != socket.AF_INET)
         return socket.create_server(where[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise StartError(f"can't listen on {address}: {error.strerror}") from error
+        why = (error.strerror or str(error)).partition(" (")[0]  # Python's own words repeat the address
+        raise StartError(f"can't listen on {address}: {why}; choose another with --rest") from error
 
 
 class _Server(uvicorn.Server):

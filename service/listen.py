@@ -60,7 +60,7 @@ def _probe(address: str) -> str | None:
             probe.bind(place)
             probe.listen(1)
     except OSError as error:
-        raise ServeError(f"can't serve on {address}: {error.strerror or error}") from error
+        raise ServeError(f"can't serve on {address}: {error.strerror or error}; choose another with --grpc") from error
     return host
 
 

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 64 * 2**20  # bytes, both ways: ten 1024x1024 PNGs take 20 MB, and uploads come the other way
 REQUEST_ID = "x-request-id"
+LOOKS = ("ListModels", "GetModel")
 _PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
@@ -100,7 +101,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
         try:
             yield call
         except asyncio.CancelledError:
-            call.outcome = "CANCELLED"
+            call.outcome = call.outcome if call.completed else "CANCELLED"
             raise
         except grpc.aio.InternalError as error:  # a write that failed: the caller left while something was sent to it
             call.outcome = "CANCELLED"
@@ -110,7 +111,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
             call.outcome = status.code.name
             await context.abort(status.code, status.message, (*status.trailing, (REQUEST_ID, call.id)))
         finally:
-            log.info("%s", call)
+            log.log(call.level, "%s", call)
 
     def _count(self, context: Context) -> None:
         def uncount(_: object) -> None:
@@ -129,6 +130,7 @@ class Call:
     def __init__(self, request: Message, id_: str) -> None:
         self.id = id_
         self.outcome = "OK"
+        self.completed = False
         self._name = request.DESCRIPTOR.name.removesuffix("Request")
         self._began = time.monotonic()
         self._queue = 0.0
@@ -138,8 +140,14 @@ class Call:
 
     def done(self, answer: pb.GenerateImagesResponse | pb.Completed) -> None:
         """Note which model answered with how many pictures, and how long they waited."""
+        self.completed = True
         self._model, self._count = answer.model, answer.usage.images
         self._queue = answer.timings.queue.ToMicroseconds() / 1e6
+
+    @property
+    def level(self) -> int:
+        """Looks at models that went well are many, and of no interest."""
+        return logging.DEBUG if self.outcome == "OK" and self._name in LOOKS else logging.INFO
 
     def __str__(self) -> str:
         run = time.monotonic() - self._began - self._queue

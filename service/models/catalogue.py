@@ -54,7 +54,8 @@ class Catalogue:
             manifest = read(folder)
             entry = Entry(manifest.spec.name, manifest)
         except ModelBroken as error:
-            log.warning("%s", error)
+            if self._entries:  # of the default model the server tells, when it can't be loaded
+                log.warning("%s", error)
             entry = Entry(error.metadata["model"], None, error, State.FAILED)
         if entry.name in self._entries:
             raise ValueError(f"two models are called {entry.name!r}, the second in {folder}; give one another name")

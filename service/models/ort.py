@@ -73,7 +73,8 @@ def _opened(path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: 
             raise
         log.warning("%s runs without CUDA graphs: %s", path.parent.name, error)
         return _opened(path, runtime, engine, graphs=False)
-    log.info("%s: %s", path.parent.name, ", ".join(f"{long} {told}" for long, told in providers))
+    if any(told for _, told in providers):
+        log.info("%s: %s", path.parent.name, ", ".join(f"{long} {told}" for long, told in providers))
     return made, graphs
 
 

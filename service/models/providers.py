@@ -89,6 +89,8 @@ def choose(names: tuple[str, ...]) -> str:
     check(names)
     for name in names or DEFAULT:
         if works(name, quiet=not names):
+            if not names and name == "cpu":
+                log.info("pictures are made on the CPU: no NVIDIA GPU was found that works here")
             return name
         if names:
             log.warning("provider %s does not work here", name)
@@ -115,7 +117,9 @@ def works(name: str, *, quiet: bool = False) -> bool:
     if standalone(name):
         return "CPU" in openvino.core().available_devices
     if name in NVIDIA and not _has_nvidia():
-        log.info("provider %s: there is no NVIDIA driver", name)
+        log.log(
+            logging.DEBUG if quiet else logging.INFO, "provider %s: there is no NVIDIA GPU here, or no driver", name
+        )
         return False
     ort = onnxruntime()
     ort.set_default_logger_severity(_FATAL if quiet else _ERROR)

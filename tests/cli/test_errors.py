@@ -118,7 +118,7 @@ def test_taken_port(command: str, flag: str) -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         said = line(tintype(command, flag, address))
     assert address in said
-    assert "in use" in said
+    assert said.endswith(f"Address already in use; choose another with {flag}")
 
 
 @pytest.mark.parametrize("command", ["serve", "generate x", "up"])
@@ -131,7 +131,10 @@ def test_no_such_model(command: str, tmp_path: Path) -> None:
     (half / "unet").mkdir(parents=True)
     (half / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     for folder in (nowhere, empty, half):
-        assert folder.name in line(tintype(*command.split(), *ports, "--model", str(folder)))
+        done = tintype(*command.split(), *ports, "--model", str(folder))
+        assert folder.name in line(done)
+        assert done.stderr.count("can't be served") == 1, "it is told once"
+    assert f"there is no folder {nowhere}" in line(tintype(*command.split(), *ports, "--model", str(nowhere)))
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")

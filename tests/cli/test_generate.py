@@ -23,6 +23,14 @@ def test_a_picture_to_start_from_goes_with_the_request(tmp_path: Path) -> None:
     assert request.strength == 0
 
 
+def test_names_go_with_the_request() -> None:
+    """Sampler, schedule, quality and style are sent as they are typed; which there are, the model knows."""
+    flags = ["--sampler", "euler", "--schedule", "karras", "--quality", "low", "--style", "vivid"]
+    request = request_of(parser().parse_args(["generate", "x", *flags]))
+    assert (request.sampler, request.schedule) == ("euler", "karras")
+    assert (request.quality, request.style) == ("low", "vivid")
+
+
 def test_without_a_picture_nothing_is_said_of_one() -> None:
     """The service's own default of strength stays its own."""
     request = request_of(parser().parse_args(["generate", "x"]))

@@ -51,6 +51,15 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert not any(secret in out or digest(secret) in out for secret in secrets)
 
 
+def test_no_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    """A list of none is no error: it says so, and how to make one."""
+    assert main(["keys"]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("There are no keys: ")
+    assert "`tintype keys create NAME`" in err
+
+
 def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A revoked key is gone; what it means that it was the last one is said."""
     for name in ("alice", "bob"):
@@ -76,7 +85,6 @@ def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("keys list", "there are no keys: "),
         ("keys create", "create needs the name of a key: tintype keys create NAME"),
         ("keys revoke", "revoke needs the name of a key"),
         ("keys list bob", "did you mean `tintype keys create bob`?"),

@@ -47,6 +47,14 @@ def test_a_source_that_is_none_is_refused(source: str, tmp_path: Path, capsys: p
     assert "neither a folder nor a hub id such as owner/name" in refusal(capsys, source, tmp_path / "out")
 
 
+@pytest.mark.parametrize("arguments", [[], ["a", "b", "--precision", "x"], ["a", "b", "--none"]])
+def test_wrong_arguments_take_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """As with every other command, and with the way to the help instead of all of it."""
+    error = refusal(capsys, *arguments)
+    assert error.startswith("tintype export: ")
+    assert error.endswith("; see `tintype export --help`\n")
+
+
 def test_a_folder_without_an_index_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that holds something else is told what is missing."""
     assert "has no model_index.json" in refusal(capsys, tmp_path, tmp_path / "out")

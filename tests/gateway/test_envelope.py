@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    import httpx
+
 pytestmark = pytest.mark.anyio
 
 FIELDS = ["id", "key", "method", "path", "status", "error", "model", "images", "queue", "run", "time"]
@@ -37,8 +39,17 @@ def read(line: str) -> dict[str, str]:
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Any:
     """What the log has by now."""
-    caplog.set_level(logging.INFO, "tintype.gateway.access")
+    caplog.set_level(logging.DEBUG, "tintype.gateway.access")
     return lambda: [read(record.getMessage()) for record in caplog.records if record.name == "tintype.gateway.access"]
+
+
+async def test_watchers(gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Looks at the gateway's health fill no log; what is asked for is told."""
+    caplog.set_level(logging.INFO, "tintype.gateway.access")
+    for path in ("/livez", "/readyz", "/metrics", "/v1/models"):
+        await gateway.get(path)
+    told = [read(record.getMessage()) for record in caplog.records if record.name == "tintype.gateway.access"]
+    assert [line["path"] for line in told] == ["/v1/models"]
 
 
 async def timed(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:

@@ -85,7 +85,9 @@ def test_port_taken(tmp_path: Path) -> None:
     """A port that is taken is one line, not a traceback, and the command's exit code."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(StartError, match=f"can't listen on {address}: Address already in use") as caught:
+        with pytest.raises(
+            StartError, match=f"can't listen on {address}: Address already in use; choose another with --rest$"
+        ) as caught:
             run(GatewayConfig(rest=address, data=tmp_path))
     assert caught.value.exit_code == 2
 

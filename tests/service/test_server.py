@@ -319,7 +319,10 @@ def test_a_taken_port_is_told() -> None:
     """Two servers never share a port."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        assert refused(free(grpc=address)) == f"can't serve on {address}: Address already in use"
+        assert (
+            refused(free(grpc=address))
+            == f"can't serve on {address}: Address already in use; choose another with --grpc"
+        )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ":50051", "127.0.0.1:http", "127.0.0.1:70000", "127.0.0.1:-1"])
