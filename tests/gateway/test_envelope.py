@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import httpx
-
 pytestmark = pytest.mark.anyio
 
 FIELDS = ["id", "key", "method", "path", "status", "error", "model", "images", "queue", "run", "time"]
