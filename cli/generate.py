@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.v1 import image_service_pb2 as pb
 
+from . import interrupt
 from .errors import UserError
 from .files import mime_type, numbered, prepare, save
 from .kinds import KINDS
@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     prepare(output)
     if not _is_remote(arguments) and _is_folder(arguments.model):
         request.model = ""  # it is the only one there
-    asyncio.run(_generate(arguments, sources, request, output))
+    interrupt.run(_generate(arguments, sources, request, output))
     return 0
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
 
+from . import interrupt
 from .errors import UserError
 from .kinds import format_size
 from .remote import connect
@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> int:
         raise UserError("unload needs the name of a model: tintype models unload NAME")
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype models load {arguments.name}`?")
-    print(table(asyncio.run(_ask(arguments))))
+    print(table(interrupt.run(_ask(arguments))))
     return 0
 
 

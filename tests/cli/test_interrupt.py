@@ -1,0 +1,41 @@
+"""Ctrl-C while a picture is made: the command ends, in order the first time, at once the second."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STEPS = "150"
+
+
+def started(output: Path) -> subprocess.Popen[bytes]:
+    """A command that has much to draw and has begun with it."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
+    asked = ["generate", "a lake", "--count", "10", "--steps", STEPS, "-o", str(output)]
+    command = [sys.executable, "-P", "-u", "-m", "tintype.cli", *asked]
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stderr
+    while f"/{STEPS}".encode() not in (said := process.stderr.readline()):
+        assert said, "it ended by itself"
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_ends(times: int, tmp_path: Path) -> None:
+    """With exit code 130, no traceback and no picture, however often it is asked."""
+    with started(tmp_path / "x.png") as process:
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    assert not list(tmp_path.iterdir())
