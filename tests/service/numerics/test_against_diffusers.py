@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tintype.service.numerics.schedules import linear_quadratic
 
 from .reference import LENGTHS, MORE, SD, STEPS, ZERO_SNR, Run, Settings, label, settings_of
 
@@ -121,3 +124,12 @@ def test_deis_on_a_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = run.theirs(monkeypatch), run.ours()
     assert abs(ours[:-1] - theirs[:-1]).max() < BOUND
     assert run.table.sigmas[-1] == 0 < run.scheduler.sigmas[-1]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 8, 25, 64])
+def test_linear_quadratic_is_mochis(steps: int) -> None:
+    """Its levels are those that diffusers' Mochi pipeline computes; diffusers leaves out the last, which is 0."""
+    mochi = pytest.importorskip("diffusers.pipelines.mochi.pipeline_mochi")
+    theirs = mochi.linear_quadratic_schedule(steps, 0.025)
+    ours = linear_quadratic(np.zeros(steps), 0.0, 1.0)
+    np.testing.assert_allclose(ours, [*theirs, 0.0], atol=1e-12)

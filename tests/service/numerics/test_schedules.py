@@ -57,7 +57,7 @@ def test_quantiles_of_the_schedule() -> None:
 
 
 def test_linear_quadratic() -> None:
-    """Of eight steps, values of Mochi's schedule as diffusers computes them: four of 0.00625, then a parabola to 0."""
+    """Of eight steps: four of 0.00625, then a parabola to 0. Its values are diffusers' in test_against_diffusers."""
     sigmas = linear_quadratic(np.zeros(8), 0.0, 2.0) / 2
     np.testing.assert_allclose(np.diff(sigmas)[:3], -0.00625)
     np.testing.assert_allclose(np.diff(sigmas, 3)[4:], 0, atol=1e-12)
