@@ -81,9 +81,7 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     asked = call.request.model
     asking = partial(gateway.client.generate, call.request, request.state.request_id)
     response, dropped = await granted(gateway, call, asking)
-    headers = ignored_header([*call.ignored, *dropped])
-    if asked and asked != response.model:
-        headers["x-tintype-model"] = quote(response.model, safe="/: ")
+    headers = ignored_header([*call.ignored, *dropped]) | model_header(asked, response.model)
     links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
     return Made(rendered, headers)
@@ -117,6 +115,11 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
     """Return the header that names keys without effect, percent-encoded where they are not plain."""
     keys = ", ".join(quote(key[:100], safe="[]$@", errors="replace") for key in ignored[:_MAX_IGNORED])
     return {"x-tintype-ignored": keys} if keys else {}
+
+
+def model_header(asked: str, taken: str) -> dict[str, str]:
+    """Return the header that names the model that was taken, where the client asked for another name."""
+    return {"x-tintype-model": quote(taken, safe="/: ")} if asked and asked != taken else {}
 
 
 async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Result]]) -> tuple[Result, list[str]]:

@@ -24,7 +24,7 @@ from tintype.v1 import image_service_pb2 as pb
 from . import progress
 from .disconnect import until_disconnect
 from .errors import Fault, GatewayError, NotServed, ServiceError
-from .generation import granted, ignored_header
+from .generation import granted, ignored_header, model_header
 from .imagefile import size
 from .previews import MIME_TYPE, enlarged, size_like
 from .silence import or_silence
@@ -47,20 +47,25 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Events of the service, of which the first is there; `size` is the picture's, where previews are wanted."""
+    """Events of the service, of which the first is there; `size` is the picture's, where previews are wanted.
+
+    `model` is the one that draws, where the client's name for it may be another.
+    """
 
     first: pb.StreamImagesResponse
     rest: AsyncGenerator[pb.StreamImagesResponse]
     size: tuple[int, int]
+    model: str
 
 
 async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Stream:
     """Answer one request in its dialect, event by event. Raises GatewayError."""
     if dialect.events is None:
         raise NotServed("stream", "is not what this vendor has: leave it out, or set it to false")
-    opening = granted(gateway, call, lambda: _open(gateway, call, request.state.request_id))
+    asked = call.request.model
+    opening = granted(gateway, call, lambda: _open(gateway, call, asked, request.state.request_id))
     opened, dropped = await until_disconnect(request.receive, opening)
-    headers = HEADERS | ignored_header([*call.ignored, *dropped])
+    headers = HEADERS | ignored_header([*call.ignored, *dropped]) | model_header(asked, opened.model)
     wordy = request.headers.get(progress.HEADER) == "true"
     told = _events(opened, dialect.events, call, wordy=wordy)
     return Stream(
@@ -68,12 +73,15 @@ async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
     )
 
 
-async def _open(gateway: Gateway, call: Call, request_id: str) -> Opened:
-    """Ask the service and wait for its first event."""
+async def _open(gateway: Gateway, call: Call, asked: str, request_id: str) -> Opened:
+    """Ask the service and wait for its first event; `asked` is the client's name for the model."""
+    model = call.request.model
+    if asked and not model:  # the headers go before the service says which model that was
+        model = (await gateway.client.model("")).name
     size = await _size(gateway, call) if call.previews else (0, 0)
     wanted = pb.Previews(count=call.previews, mime_type=MIME_TYPE) if call.previews else None
     events = gateway.client.stream(call.request, wanted, request_id)
-    return Opened(await anext(events), events, size)
+    return Opened(await anext(events), events, size, model)
 
 
 async def _size(gateway: Gateway, call: Call) -> tuple[int, int]:

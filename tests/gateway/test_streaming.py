@@ -17,11 +17,12 @@ from PIL import Image
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import PNG, FakeService, Refusal, image, sleep_long
-from .test_app import PATH, check_error
+from .fakes import PNG, FakeService, Refusal, Service, image, running_gateway, sleep_long
+from .test_app import PATH, check_error, config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
+    from pathlib import Path
 
     import httpx
 
@@ -187,6 +188,20 @@ class TestEvents:
         answer = await gateway.post(PATH, json={"prompt": "x", "stream": True, "style": "vivid", "odd": 1})
         assert answer.headers["x-tintype-ignored"] == "odd, style"
         assert answer.text.endswith("data: [DONE]\n\n")
+
+    @pytest.mark.parametrize(("model", "told"), [("dall-e-3", "tiny"), ("big", "org/large"), ("nope", "tiny")])
+    async def test_models(self, service: Service, fake: FakeService, tmp_path: Path, model: str, told: str) -> None:
+        """A stream, too, says which model it is, where that is not the name that the client had."""
+        behave = fake.behave
+        missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "nope"})
+        fake.behave = lambda request, context: (missing if request.model == "nope" else behave)(request, context)
+        aliases = {"big": "org/large"}
+        async with running_gateway(config(service, tmp_path, strict_models=False, aliases=aliases)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "stream": True, "model": model})
+            assert answer.headers["x-tintype-model"] == told
+            for known in ({}, {"model": "org/large"}):
+                answer = await client.post(PATH, json={"prompt": "x", "stream": True} | known)
+                assert "x-tintype-model" not in answer.headers
 
 
 class TestErrors:
