@@ -103,7 +103,12 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
             raise NoSuchPath(f"There is nothing at {request.scope['path'][:200]}.")
         return _served(found, request)
 
-    return [root, docs, asset]
+    @route("/favicon.ico", http_method=["GET", "HEAD"], opt=described(ASSET))
+    async def favicon(request: AnyRequest) -> Response[bytes]:
+        """Browsers ask for it by themselves, for a tab that shows JSON or a picture."""
+        return _served(assets["icon.svg"], request)
+
+    return [root, docs, asset, favicon]
 
 
 def _asset(name: str, data: bytes) -> Asset:

@@ -67,6 +67,8 @@ class Parameters(msgspec.Struct, kw_only=True, omit_defaults=True):
     seed: Whole
     quality: Choice | UnsetType = UNSET
     style: Choice | UnsetType = UNSET
+    sampler: Choice | UnsetType = UNSET
+    schedule: Choice | UnsetType = UNSET
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
@@ -114,6 +116,8 @@ def _parameters(model: pb.Model) -> Parameters:
         seed=Whole(min=SEEDS[0], max=SEEDS[1]),
         quality=Choice("auto", ["auto", *sorted(model.qualities, key=_effort)]) if model.qualities else UNSET,
         style=Choice("", ["", *model.styles]) if model.styles else UNSET,
+        sampler=Choice(defaults.sampler, list(model.samplers)) if model.samplers else UNSET,
+        schedule=Choice(defaults.schedule, list(model.schedules)) if model.schedules else UNSET,
     )
 
 

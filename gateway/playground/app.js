@@ -1,6 +1,7 @@
 // The playground: one form, one request at a time, and what came of it.
 
 import { Failure, generate, models, takesPictures } from "./api.js";
+import { check } from "./checking.js";
 import * as gallery from "./gallery.js";
 import * as making from "./making.js";
 import * as settings from "./settings.js";
@@ -12,7 +13,7 @@ const KEY = "tintype-key";
 let running = null; // the AbortController of the request under way
 
 async function run() {
-  if (running || !$("form").reportValidity()) return;
+  if (running || !check($("form"))) return;
   const wanted = { ...settings.read(), ...source.picture() };
   const started = performance.now();
   begin(wanted);

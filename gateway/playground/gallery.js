@@ -5,7 +5,7 @@ import { shape } from "./making.js";
 import { curl, python } from "./snippets.js";
 
 const $ = (id) => document.getElementById(id);
-const LABELS = { model: "model", size: "size", quality: "quality", style: "style", steps: "steps", guidance_scale: "guidance", seed: "seed",
+const LABELS = { model: "model", size: "size", quality: "quality", style: "style", sampler: "sampler", schedule: "schedule", steps: "steps", guidance_scale: "guidance", seed: "seed",
   negative_prompt: "without", strength: "strength" };
 
 let shown = null;
@@ -49,7 +49,7 @@ export function back() {
   $("empty").hidden = Boolean(shown);
 }
 
-$("shown-image").addEventListener("load", ({ target }) => shape(target, target.naturalWidth, target.naturalHeight));
+$("shown-image").addEventListener("load", ({ target }) => shape($("shown"), target.naturalWidth, target.naturalHeight));
 
 /** Let the buttons below the picture work; `keyed` tells whether requests need a key. */
 export function open({ reuse, vary, told, keyed }) {

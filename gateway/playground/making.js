@@ -14,6 +14,7 @@ export function begin(wanted) {
     tile.setAttribute("aria-hidden", "true");
     return tile;
   });
+  shape($("making"), width, height);
   shares = tiles.map(() => 0);
   $("tiles").replaceChildren(...tiles);
   $("tiles").classList.toggle("several", tiles.length > 1);
@@ -35,6 +36,7 @@ export async function draw(index, blob) {
   if (tile) {
     Object.assign(tile, { width: bitmap.width, height: bitmap.height });
     shape(tile, bitmap.width, bitmap.height);
+    shape($("making"), bitmap.width, bitmap.height);
     tile.getContext("2d").drawImage(bitmap, 0, 0);
     tile.classList.add("drawn");
   }

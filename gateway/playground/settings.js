@@ -11,7 +11,8 @@ const SIZES = [
   ["1792x1024", "wide"],
 ];
 const OTHER = "other";
-const CHOICES = ["quality", "style"];
+const CHOICES = ["quality", "style", "sampler", "schedule"];
+const FREE = ["sampler", "schedule"]; // named or not are two things: a sampler that is named has a schedule of its own
 const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
 const SEEDS = 2 ** 31; // enough to choose from, and short enough to type
 
@@ -44,7 +45,7 @@ function limit() {
   const { width, height, steps, cfg } = model?.parameters ?? {};
   bound("steps", steps);
   bound("guidance_scale", cfg);
-  for (const name of CHOICES) choose(name, model?.parameters?.[name]);
+  for (const name of CHOICES) choose(name, FREE.includes(name) ? open(model?.parameters?.[name]) : model?.parameters?.[name]);
   const own = width && height ? [[`${width.default}x${height.default}`, "this model's own"]] : [];
   const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
   const chosen = field("size").value;
@@ -65,6 +66,11 @@ function choose(name, { enum: names = [], default: usual } = {}) {
   field(name).parentElement.hidden = !names.length;
   field(name).replaceChildren(...names.map((word) => new Option(word === usual ? "usual" : word, word === usual ? "" : word)));
   if (names.includes(chosen)) field(name).value = chosen;
+}
+
+/** Return a choice among all names, or none of them. */
+function open(choice) {
+  return choice && { enum: ["", ...choice.enum], default: "" };
 }
 
 function showSides() {

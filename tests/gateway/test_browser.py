@@ -132,6 +132,37 @@ async def test_error(page: Page, fake: FakeService) -> None:
     assert await page.run("document.activeElement.id") == "steps"
 
 
+async def test_problems(page: Page, fake: FakeService) -> None:
+    """A field that is wrong says so below itself, in the page's own words, wherever it is hidden; mended, no more."""
+    await page.run("document.querySelector('#settings').open = false")
+    await page.run("document.querySelector('#steps').value = 900")
+    await page.press("Enter", CONTROL)
+    await page.until(f"{TEXT.format('#steps-problem')} === 'It must be a whole number from 1 to 150.'")
+    assert await page.run(TEXT.format("#prompt-problem")) == "Say what the picture shall show."
+    assert await page.run(VISIBLE.format("#steps-problem"))
+    assert await page.run("document.activeElement.id") == "prompt"
+    await page.type("#prompt", "a lake")
+    await page.run("document.querySelector('#steps').value = 9")
+    await page.press("Enter", CONTROL)
+    await page.until("!document.querySelector('.problem')")
+    await page.until("!document.querySelector('#generate').disabled")
+    assert [request.steps for request in fake.requests] == [9]
+
+
+async def test_samplers(page: Page, fake: FakeService) -> None:
+    """Sampler and schedule can be chosen among the model's; what is not chosen is not sent."""
+    options = "[...document.querySelector('#sampler').options].map((one) => one.value).join()"
+    assert await page.run(options) == ",ddim,dpmpp_2m,euler,euler_ancestral"
+    await page.type("#prompt", "a lake")
+    for sampler, schedule in (("euler", "karras"), ("", "")):
+        for name, value in (("sampler", sampler), ("schedule", schedule)):
+            await page.run(f"document.querySelector('#{name}').value = {value!r}")
+        before = len(fake.requests)
+        await page.press("Enter", CONTROL)
+        await page.until("!document.querySelector('#generate').disabled")
+        assert [(one.sampler, one.schedule) for one in fake.requests[before:]] == [(sampler, schedule)]
+
+
 async def test_several(page: Page, fake: FakeService) -> None:
     """Each of several pictures is kept with the seed that makes it alone, and the example says so."""
 

@@ -260,6 +260,15 @@ def test_models() -> None:
     assert msgspec.json.encode(render_models([model])) == b'{"data":[' + one + b'],"object":"list"}'
 
 
+def test_samplers() -> None:
+    """Samplers and schedules are those of the model, with the one that requests get that name none."""
+    defaults = pb.ModelDefaults(sampler="ddim", schedule="trailing")
+    model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "euler"], schedules=["karras", "trailing"])
+    told = msgspec.to_builtins(render_model(model).parameters)
+    assert told["sampler"] == {"default": "ddim", "enum": ["ddim", "euler"]}
+    assert told["schedule"] == {"default": "trailing", "enum": ["karras", "trailing"]}
+
+
 def test_model_without_defaults() -> None:
     """What a service does not tell of its model is left out."""
     assert msgspec.json.encode(render_model(pb.Model(name="a"))) == (

@@ -57,6 +57,11 @@ class TestServed:
             assert answer.headers["vary"] == "accept"
         assert (await gateway.get("/", headers=HTML)).headers["vary"] == "accept"
 
+    async def test_favicon(self, gateway: httpx.AsyncClient) -> None:
+        """What browsers ask for by themselves is there."""
+        answer = await gateway.get("/favicon.ico")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+
     async def test_assets(self, gateway: httpx.AsyncClient) -> None:
         """Whatever a page or a script loads is there, with the type that browsers insist on."""
         kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
