@@ -213,6 +213,7 @@ class Locked(NamedTuple):
 async def locked(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Locked]:
     data = tmp_path_factory.mktemp("locked")
     keys = {"good": create(data / "keys", "good"), "wrong": "wrong"}
+    keys |= {name: create(data / "keys", name, requests=1) for name in PATHS}
     config = GatewayConfig(rest="127.0.0.1:0", grpc=shared_service.address, data=data, timeout=20, max_body=MAX_BODY)
     async with running_gateway(config) as client:
         yield Locked(client, keys)
@@ -296,3 +297,36 @@ class TestRows:
         body = {"error": error, "status": "error", "status_message": row.oxen}
         assert (answer.status_code, answer.content) == (row.status, encoded(body))
         assert detail == OF_OXEN[name] if name in OF_OXEN else row.told in detail
+
+
+LIMITED: dict[str, Any] = {
+    "openai": {"type": "requests", "param": None, "code": "rate_limit_exceeded"},
+    "apipie": {"type": "requests", "param": None, "code": "rate_limit_exceeded"},
+    "aqueduct": {"type": "rate_limit_error", "code": "rate_limit_exceeded"},
+}
+
+
+@pytest.mark.parametrize("vendor", PATHS)
+async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None:
+    """Who asks too often is told when to come back and how the limit stands, in the vendor's shape."""
+    headers = {"authorization": f"Bearer {locked.keys[vendor]}"}
+    first, answer = [await locked.client.post(PATHS[vendor], json={"prompt": "x"}, headers=headers) for _ in range(2)]
+    assert (first.status_code, first.headers["x-ratelimit-remaining-requests"]) == (200, "0")
+    assert answer.status_code == 429
+    assert answer.headers["x-ratelimit-limit-requests"] == "1"
+    assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+    assert answer.headers["x-ratelimit-reset-requests"]
+    assert 0 < int(answer.headers["retry-after-ms"]) <= 1000 * int(answer.headers["retry-after"]) <= 60_000
+    told = answer.json()["error"]
+    text = told if isinstance(told, str) else told["message"]
+    assert text.startswith("There may be 1 requests in a minute.")
+    bodies = {
+        "agent.ai": {"error": text, "status": 429},
+        "oxen": {
+            "error": {"type": UNKNOWN, "title": "Unknown error", "detail": text, "message": text},
+            "status": "error",
+            "status_message": UNKNOWN,
+        },
+    }
+    assert answer.content == encoded(bodies.get(vendor) or {"error": {"message": text} | LIMITED[vendor]})
+    assert len(service.fake.requests) == 1

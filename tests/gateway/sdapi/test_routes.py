@@ -126,6 +126,17 @@ async def test_names(gateway: httpx.AsyncClient, name: str) -> None:
     assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
 
 
+async def test_options_sent_back(gateway: httpx.AsyncClient) -> None:
+    """All options may be sent back, with null or another value anywhere: but for the model nothing changes."""
+    await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "org/large"})
+    before = await get(gateway, "options")
+    for changed in (before, dict.fromkeys(before), before | {"samples_format": "webp", "forge_preset": "sd"}):
+        answer = await gateway.post(f"{BASE}/options", json=changed)
+        assert (answer.status_code, answer.content) == (200, b"null")
+        assert await get(gateway, "options") == before
+    await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "tiny"})
+
+
 async def test_unknown_model(gateway: httpx.AsyncClient) -> None:
     """An unknown model is the web UI's RuntimeError, and changes nothing."""
     answer = await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "nope"})
