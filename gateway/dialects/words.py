@@ -24,7 +24,7 @@ MEANINGS: dict[str, str] = {
     "response_format": "Whether pictures come as links or as base64. Absent: as the server is configured, mostly links",
     "output_format": "Type of the files",
     "output_compression": "Quality of JPEG and WebP, 0 the smallest, 100 the best; without effect on PNG",
-    "background": "transparent adds an alpha channel to PNG and WebP, which is opaque: models draw no transparency",
+    "background": "transparent adds an alpha channel to PNG, which is opaque: models draw no transparency",
     "moderation": "Without effect: nothing is moderated here",
     "stream": "Whether events come, one for each preview and picture, instead of one answer",
     "partial_images": "How many previews of each picture a stream has",
