@@ -1,0 +1,73 @@
+"""docs/settings.md says of each setting what the code says, and its example is a file that is read.
+
+`python -m tests.cli.test_settings_page` writes the tables into the page.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tintype.cli.file import read_file
+from tintype.cli.kinds import KINDS, format_size
+from tintype.cli.settings import SECTIONS, SHARED, Setting, settings_of
+from tintype.cli.sources import Sources
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+TABLE = "<!-- {} -->\n{}<!-- end -->"
+HEAD = "| in the file | flag | variable | what it is | default |\n|---|---|---|---|---|\n"
+
+
+def table(section: str) -> str:
+    """Return all settings of a section as a table."""
+    return HEAD + "".join(map(_row, settings_of(SECTIONS[section]).values()))
+
+
+def _row(setting: Setting) -> str:
+    name = f"`{setting.name}`" + (" *" if setting.name in SHARED else "")
+    cells = (name, f"`{setting.flag}`", f"`{setting.env}`", setting.help.replace("|", "\\|"), _default(setting))
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _default(setting: Setting) -> str:
+    if setting.name == "data":
+        return "`~/.local/share/tintype`"
+    if isinstance(setting.default, bool):
+        return "on" if setting.default else "off"
+    if setting.kind is KINDS["bytes"] and setting.default:
+        return format_size(setting.default)
+    if isinstance(setting.default, tuple | list):
+        return ", ".join(map(str, setting.default)) or "-"
+    if isinstance(setting.default, float):
+        return format(setting.default, "g")
+    return str(setting.default) if setting.default not in (None, "", {}) else "-"
+
+
+def filled(page: str) -> str:
+    """Return the page with the tables that are right now."""
+    for section in SECTIONS:
+        pattern = re.compile(TABLE.format(section, ".*?"), re.DOTALL)
+        page = pattern.sub(lambda _, section=section: TABLE.format(section, table(section)), page)  # type: ignore[misc]
+    return page
+
+
+def test_tables() -> None:
+    """Each setting stands there, with its flag, variable, meaning and default, and nothing that is no setting."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert all(f"<!-- {section} -->" in page for section in SECTIONS)
+    assert page == filled(page), "python -m tests.cli.test_settings_page writes it anew"
+
+
+def test_example(tmp_path: Path) -> None:
+    """The example is read without complaint, and is what it says."""
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "tintype.toml"
+    path.write_text(example)
+    read = Sources(file=read_file(path))
+    service, gateway = read.config("service"), read.config("gateway")
+    assert (service.memory, gateway.rest, gateway.data) == (12 * 2**30, "127.0.0.1:8080", Path("/var/lib/tintype"))
+    assert gateway.aliases == {"dall-e-3": "sdxl", "my-model": "*"}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
