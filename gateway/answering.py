@@ -39,7 +39,7 @@ def operation(dialect: Dialect) -> Operation:
     if dialect.forms:
         asked[FORM] = Media(form(dialect.request_type, ("image", "mask")))
     told = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
-    headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat of the request gets the same answer"}}
+    headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat gets the same answer, unless it streams"}}
     if dialect.events:
         told[EVENTS] = Media({"description": "Events, whose data is JSON with the event's name as type"})
         headers[progress.HEADER] = TEXT | {

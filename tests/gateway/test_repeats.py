@@ -46,6 +46,16 @@ class TestKept:
         assert [first[1], second[1], third[1]] == [False, True, True]
         assert len(done) == 1
 
+    async def test_streams(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A stream is always made anew, as the documentation says."""
+        for _ in range(2):
+            answer = await gateway.post(
+                PATH, json={"prompt": "x", "stream": True}, headers={"idempotency-key": "stream"}
+            )
+            assert answer.text.endswith("data: [DONE]\n\n")
+            assert "idempotent-replayed" not in answer.headers
+        assert len(fake.requests) == 2
+
     async def test_other_body(self) -> None:
         """A key stands for one body."""
         repeats, (_, work) = Repeats(100), making()
