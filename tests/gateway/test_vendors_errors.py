@@ -13,6 +13,7 @@ import pytest
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.keyfile import create
+from tintype.v1 import image_service_pb2 as pb
 
 from .fakes import FakeService, Refusal, Service, running_gateway
 
@@ -330,3 +331,52 @@ async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None
     }
     assert answer.content == encoded(bodies.get(vendor) or {"error": {"message": text} | LIMITED[vendor]})
     assert len(service.fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("prefix", "error"),
+    [
+        ("", {"type": REQUEST, "param": "model", "code": "model_not_found"}),
+        ("/openai", {"type": REQUEST, "param": "model", "code": "model_not_found"}),
+        ("/apipie", {"type": REQUEST, "param": "model", "code": "model_not_found"}),
+        ("/aqueduct", {"type": "not_found_error", "param": "model", "code": "model_not_found"}),
+    ],
+)
+async def test_models(gateway: httpx.AsyncClient, prefix: str, error: dict[str, str]) -> None:
+    """Below a vendor's name a question about models fails in its shape, too."""
+    answer = await gateway.get(f"{prefix}/v1/models/nope")
+    assert (answer.status_code, answer.content) == (404, encoded({"error": {"message": "no nope"} | error}))
+
+
+@pytest.mark.parametrize(
+    ("vendor", "error"),
+    [
+        ("openai", {"type": SERVER, "param": None, "code": "timeout"}),
+        ("apipie", {"type": SERVER, "param": None, "code": "timeout"}),
+        ("aqueduct", {"type": "timeout_error", "code": "timeout"}),
+    ],
+)
+async def test_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str, error: dict[str, Any]) -> None:
+    """What goes wrong in a stream that has begun is an event in the vendor's shape, and then the end."""
+    refusal = Refusal(Code.DEADLINE_EXCEEDED, "It was not in time.", "DEADLINE_EXCEEDED")
+
+    async def breaks(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
+        async for event in refusal(request, context):
+            yield event
+
+    fake.behave = breaks
+    answer = await gateway.post(PATHS[vendor], json={"prompt": "x", "stream": True})
+    assert answer.status_code == 200
+    told = encoded({"error": {"message": "It was not in time."} | error}).decode()
+    assert answer.text == f"event: error\ndata: {told}\n\ndata: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("vendor", ["agent.ai", "oxen"])
+async def test_vendors_without_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str) -> None:
+    """Where a vendor has no streams, asking for one is a key that nobody knows, and the answer is the usual one."""
+    answer = await gateway.post(PATHS[vendor], json={"prompt": "x", "stream": True})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-tintype-ignored"] == "stream"
+    assert len(fake.requests) == 1
