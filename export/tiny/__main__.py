@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from . import FAMILIES, make
+NEEDS = ("torch", "diffusers", "transformers")
 
-for name in sys.argv[2:] or FAMILIES:
-    sys.stdout.write(f"{make(name, Path(sys.argv[1]))}\n")
+
+def main(arguments: list[str]) -> str:
+    """Write the pipelines; return what is wrong, in one line, or nothing."""
+    missing = [name for name in NEEDS if find_spec(name) is None]
+    if missing:
+        return f"{', '.join(missing)} missing; to install what this needs: pip install 'tintype[export]'"
+    from .pipelines import FAMILIES, make  # noqa: PLC0415 - it brings torch
+
+    folder, *names = arguments or [""]
+    unknown = [name for name in names if name not in FAMILIES]
+    if not folder or unknown:
+        return f"usage: python -m tintype.export.tiny FOLDER [family ...]; families: {', '.join(FAMILIES)}"
+    for name in names or FAMILIES:
+        sys.stdout.write(f"{make(name, Path(folder))}\n")
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) or 0)

@@ -26,7 +26,7 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
     """Give the folder of a family's random pipeline, in diffusers' layout, made at the first call."""
     import torch  # noqa: PLC0415
 
-    from tintype.export.tiny import make  # noqa: PLC0415
+    from tintype.export.tiny.pipelines import make  # noqa: PLC0415
 
     torch.set_num_threads(1)  # on a busy machine threads that wait for each other take thirty times as long
     root = tmp_path_factory.mktemp("pipelines")

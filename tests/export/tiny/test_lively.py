@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tintype.export.quiet import quiet
-from tintype.export.tiny import FAMILIES, random_pipeline
+from tintype.export.tiny.pipelines import FAMILIES, random_pipeline
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
