@@ -28,6 +28,7 @@ from .roster import Roster
 from .row import Phase, Row
 from .stats import Stats
 from .task import Task, Ticket
+from .turns import Turns
 from .widths import Widths
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Engine:
         self._widths = Widths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._stats)
         self._news = News(self._queue, self._stats)
-        self._roster = Roster(repository, self._queue, self._news)
+        self._roster = Roster(repository, self._queue, self._news, Turns(self._limits.patience))
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # under way
@@ -133,8 +134,9 @@ class Engine:
         with self._lock:
             now = self._clock()
             self._roster.expire(now)
+            self._roster.take_turns(now)
             self._roster.let_go()
-            self._roster.look_for_models()
+            self._roster.look_for_models(now)
             order = self._queue.ordered(now)
             unit = policy.next_unit(order)
             if unit is not None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """`queue` jobs may wait; `max_batch` pictures share a call (0: what pays, see `widths`).
 
-    A job climbs one level of priority after every `patience` seconds of waiting.
+    A job climbs one level of priority after every `patience` seconds of waiting; nor does it wait longer for memory
+    that a model keeps for its turn.
     """
 
     queue: int = 64

@@ -9,8 +9,8 @@ Company: the first in order leads. Rows join it when model, latent shape and con
 timestep, where the graph has but one), in order, as long as there is room. A row that could join but for its prompts is
 encoded first.
 
-Memory: a job whose model waits for the memory that others hold keeps those behind it from starting, else it would wait
-for as long as they come.
+Memory: a job whose model waits for the memory that others hold keeps those behind it from starting, but for those who
+hold memory already or whose model has its turn (see `turns`); else it would wait for as long as they come.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Claim(Protocol[R_co]):
     @property
     def waiting(self) -> bool: ...  # noqa: D102
     @property
-    def started(self) -> bool: ...  # noqa: D102
+    def holds(self) -> bool: ...  # noqa: D102
     @property
     def kind(self) -> object: ...  # noqa: D102
     @property
@@ -134,7 +134,7 @@ def _allowed(ordered: Iterable[Claim[R]]) -> Iterator[Claim[R]]:
     kept_out = False
     for claim in ordered:
         kept_out = kept_out or claim.waiting
-        if claim.ready and claim.living and (claim.started or not kept_out):
+        if claim.ready and claim.living and (claim.holds or not kept_out):
             yield claim
 
 

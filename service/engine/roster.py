@@ -1,7 +1,7 @@
 """The roster: who lives, from the door to the end; whose model is there, on its way, or can't be had.
 
 A task that is in ends in exactly one Completed or Failed. From its first unit on it keeps its model, whatever becomes
-of the model in the repository.
+of the model in the repository; while the model's turn lasts, before that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .queue import Queue
     from .row import Row
     from .task import Task, Ticket
+    from .turns import Turns
 
 Found: TypeAlias = "Model | TintypeError | None"
 
@@ -26,8 +27,8 @@ Found: TypeAlias = "Model | TintypeError | None"
 class Roster:
     """The living tasks by their tickets. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, repository: Repository, queue: Queue, news: News) -> None:
-        self._repository, self._queue, self._news = repository, queue, news
+    def __init__(self, repository: Repository, queue: Queue, news: News, turns: Turns) -> None:
+        self._repository, self._queue, self._news, self._turns = repository, queue, news, turns
         self._tasks: dict[Ticket, Task] = {}
         self._left: list[Task] = []
 
@@ -56,9 +57,8 @@ class Roster:
     def start(self, rows: Iterable[Row]) -> None:
         """Say that the next unit is for `rows`."""
         for task in {row.task: None for row in rows}:
-            if not task.started:
-                task.started = True
-                self._repository.hold(task.plan.model)
+            task.started = True
+            self._hold(task, hold=True)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
         """Tell the last of `task`. What it holds is let go between two units: one may be using it right now."""
@@ -70,8 +70,7 @@ class Roster:
     def let_go(self) -> None:
         """Free what those held who have ended, in the device thread."""
         for task in self._left:
-            if task.started:
-                self._repository.release(task.plan.model)
+            self._hold(task, hold=False)
             task.let_go()
         self._left.clear()
 
@@ -87,7 +86,21 @@ class Roster:
         first, task.relieved = not task.relieved, True
         return first and self._repository.relieve(task.plan.model)
 
-    def look_for_models(self) -> None:
+    def take_turns(self, now: float) -> None:
+        """Hold models in their turns for those who wait for them, unless somebody more urgent waits for the memory."""
+        top = max((task.priority for task in self._queue if task.waiting), default=None)
+        held = {task.plan.model for task in (*self._queue, *self._left) if task.holds}
+        for task in self._queue:
+            if not task.started:
+                lasts = self._turns.lasts(task.plan.model, now) and (top is None or task.priority >= top)
+                self._hold(task, hold=lasts and task.plan.model in held)
+
+    def _hold(self, task: Task, *, hold: bool) -> None:
+        if task.holds is not hold:
+            task.holds = hold
+            (self._repository.hold if hold else self._repository.release)(task.plan.model)
+
+    def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
@@ -95,9 +108,16 @@ class Roster:
                 continue
             task.model, task.waiting = found, False
             if found is None:
-                status = self._repository.status(task.plan.model)
-                task.waiting = status.waiting
-                self._news.loading(task, status)
+                self._wait(task, now)
+            else:
+                self._turns.there(task.plan.model, now)
+
+    def _wait(self, task: Task, now: float) -> None:
+        status = self._repository.status(task.plan.model)
+        task.waiting = status.waiting
+        self._news.loading(task, status)
+        if not task.waiting:
+            self._turns.loading(task.plan.model, now)
 
     def _looked_up(self) -> Iterator[tuple[Task, Found]]:
         found: dict[str, Found] = {}

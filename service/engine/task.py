@@ -30,8 +30,8 @@ class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
     `entered` is what its caller had got when it arrived, see `shares`; `place`, `wait` and `percent` (loaded) are what
-    was last told. One that is `waiting` waits for memory that others hold; for one that was `relieved` all that was
-    idle has been dropped.
+    was last told. One that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
+    for one that was `relieved` all that was idle has been dropped.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
@@ -44,6 +44,7 @@ class Task:
         self.rows = [Row(self, index) for index in range(len(self.plan.seeds))]
         self.model: Model | None = None
         self.started = False
+        self.holds = False
         self.waiting = False
         self.relieved = False
         self.conditionings: tuple[Conditioning, ...] = ()

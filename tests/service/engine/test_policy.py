@@ -33,7 +33,7 @@ class Claim:
     entered: int = 0
     ready: bool = True
     waiting: bool = False
-    started: bool = False
+    holds: bool = False
     batch: int = 1  # pictures to a call
     kind: str = "model"
     text: str | None = "77"

@@ -1,0 +1,30 @@
+"""Turns: how long a model that was loaded stays for those who wait for it, when others wait for its memory.
+
+As long as its loading took, and at most so many seconds: so at least half of the time goes into pictures, however the
+models alternate in the queue, and nobody waits longer than that for a model to go. One that was there before anybody
+waited for it has cost nobody anything, and has no turn.
+"""
+
+from __future__ import annotations
+
+
+class Turns:
+    """Of the models that were seen loading; times are points of the engine's clock, in seconds."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._began: dict[str, float] = {}
+        self._until: dict[str, float] = {}
+
+    def loading(self, model: str, now: float) -> None:
+        """It is on its way."""
+        self._began.setdefault(model, now)
+
+    def there(self, model: str, now: float) -> None:
+        """It is in memory."""
+        if model in self._began:
+            self._until[model] = now + min(now - self._began.pop(model), self._longest)
+
+    def lasts(self, model: str, now: float) -> bool:
+        """Whether it stays for those who wait for it."""
+        return now < self._until.get(model, now)
