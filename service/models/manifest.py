@@ -94,13 +94,11 @@ class _Reader:
     def __init__(self, folder: Path, *, second: bool) -> None:
         self.folder, self.second = folder, second
         if not folder.is_dir():
-            raise ModelBroken(
-                folder.name, [f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"]
-            )
+            problem = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
+            raise ModelBroken(folder.name, [problem])
         if not any((folder / name).exists() for name in (INDEX, MANIFEST)):
-            raise ModelBroken(
-                folder.name, [f"{folder} holds neither {INDEX} nor {MANIFEST}: it is not an exported model"]
-            )
+            problem = f"{folder} holds neither {INDEX} nor {MANIFEST}: it is not an exported model"
+            raise ModelBroken(folder.name, [problem])
         self.own, self.faults = read_settings(folder)
         self.name: str = self.own.get("name", folder.name)
 
@@ -159,11 +157,13 @@ class _Reader:
 
     def _diffusion(self) -> Diffusion | None:
         path = "scheduler/scheduler_config.json"
-        config = self._json(path)
+        known, config = len(self.faults), self._json(path)
+        if len(self.faults) > known:
+            return None
         if "prediction" in self.own:
             config["prediction_type"] = self.own["prediction"]
         try:
-            return Diffusion.from_config(config) if len(config) > 1 else None
+            return Diffusion.from_config(config)
         except (InvalidChoice, TypeError, ValueError) as error:
             self.faults.append(f"{path}: {error}")
             return None

@@ -77,7 +77,10 @@ class ClipTokenizer:
         config = read_json(folder / "tokenizer_config.json", optional=True)
         vocab, merges = _tables(folder)
         length = max_tokens or min(int(config.get("model_max_length", 77)), 10**6)
-        return cls(vocab, merges, max_tokens=length, pad=_pad_token(folder, config))
+        try:
+            return cls(vocab, merges, max_tokens=length, pad=_pad_token(folder, config))
+        except Fault as fault:
+            raise Fault(f"{folder.name}: {fault}") from fault
 
     @property
     def room(self) -> int:

@@ -195,6 +195,10 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_written("vae_decoder/config.json", "[]"), "vae_decoder/config.json must hold a JSON object, not list"),
         (_written("scheduler/scheduler_config.json", '{"_class_name": "X", "a": 1}'), "'X' is not supported"),
         (
+            _written("scheduler/scheduler_config.json", "{}"),
+            "_class_name 'None' is not supported",
+        ),
+        (
             _written("model_index.json", '{"_class_name": "FooPipeline"}'),
             "'FooPipeline' is not served here; served are",
         ),
@@ -207,6 +211,12 @@ def test_each_fault_of_a_folder_is_named(foreign: Path, harm: Callable[[Path], N
     harm(foreign)
     with pytest.raises(ModelBroken, match=problem):
         read(foreign)
+
+
+def test_a_class_is_enough(foreign: Path) -> None:
+    """A sampler's file may leave everything but its class to the defaults of the class."""
+    (foreign / "scheduler/scheduler_config.json").write_text('{"_class_name": "EulerDiscreteScheduler"}')
+    assert read(foreign).spec.defaults.sampler == "euler"
 
 
 def test_all_faults_come_at_once(foreign: Path) -> None:

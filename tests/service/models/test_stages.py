@@ -102,7 +102,7 @@ def test_a_manifest_names_the_second_stage(pair: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
-        ({"folder": "../nowhere", "share": 0.2}, "refiner: .*nowhere is not a folder"),
+        ({"folder": "../nowhere", "share": 0.2}, "refiner: there is no folder .*nowhere"),
         ({"folder": "../other"}, "refiner must hold folder, and share between 0 and 1"),
         ({"folder": "../other", "share": 1.5}, "refiner must hold folder, and share between 0 and 1"),
         ({"folder": ".", "share": 0.2}, "refiner: a second stage can't have one itself"),

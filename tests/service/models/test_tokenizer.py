@@ -141,7 +141,7 @@ def test_one_file_in_place_of_two(tokenizer: ClipTokenizer, tokenizer_folder: Pa
         ("merges.txt", None, "merges.txt is missing"),
         ("merges.txt", "#version: 0.2\na b c\n", "merges.txt must hold two tokens on each line"),
         ("vocab.json", "{", "vocab.json is not JSON"),
-        ("vocab.json", '{"a": 1}', "the vocabulary has no '<|startoftext|>'"),
+        ("vocab.json", '{"a": 1}', ": the vocabulary has no '<|startoftext|>'"),
     ],
 )
 def test_a_broken_folder_is_named(
@@ -153,8 +153,9 @@ def test_a_broken_folder_is_named(
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(Fault, match=problem.replace("|", r"\|")):
+    with pytest.raises(Fault, match=problem.replace("|", r"\|")) as caught:
         ClipTokenizer.from_folder(tmp_path)
+    assert str(caught.value).startswith(tmp_path.name)
 
 
 def reference(folder: Path) -> Any:
