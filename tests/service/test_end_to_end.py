@@ -72,6 +72,20 @@ def test_a_request_from_beginning_to_end() -> None:
     assert np.abs(levels[0] - levels[1]).max() <= 2  # the same picture, alone and in company
 
 
+@pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131), (4096, 4096)])
+def test_any_size_that_is_asked_is_answered(size: tuple[int, int]) -> None:
+    """The file has it; the answer and the file's metadata say at which one the model made it."""
+
+    async def scenario() -> Any:
+        async with serving() as (_, stub):
+            return await stub.GenerateImages(generation(steps=1, width=size[0], height=size[1]))
+
+    (image,) = asyncio.run(scenario()).images
+    assert (image.width, image.height) == opened(image).size == size
+    assert (image.native_width, image.native_height) != size
+    assert f"Size: {image.native_width}x{image.native_height}" in opened(image).info["parameters"]
+
+
 def test_leaving_frees_the_device() -> None:
     """Cancelled calls stop drawing, and the next caller does not wait for them."""
 

@@ -16,6 +16,7 @@ import torch
 
 from tintype.export.picture import Studio
 from tintype.export.quiet import quiet
+from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job
 from tintype.service.prepare import prepared
 
@@ -167,6 +168,17 @@ def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: A
     finally:
         pipeline.scheduler = own
     compare(ours(family, job("text", sampler=sampler)), expected)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_any_size(family: str, size: tuple[int, int], ours: Callable[..., Any], studio: Callable[..., Studio]) -> None:
+    """A size that the model can't make is made in the nearest one that it can, whatever the family."""
+    pixels = ours(family, job(FAMILIES[family][0], size=size, steps=2))
+    width, height = native_size(*size, studio(family).spec)
+    assert pixels.shape == (1, 3, height, width)
+    assert np.isfinite(pixels).all()
+    assert np.ptp(pixels) > 0
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
