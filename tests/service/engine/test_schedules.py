@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -174,8 +175,11 @@ Schedule.TestCase.settings = settings(max_examples=150, stateful_step_count=30, 
 TestSchedules = Schedule.TestCase
 
 
-@given(st.integers(1, 12), st.integers(1, 4), st.sampled_from([0, 1, 4]), st.sampled_from(["", "new", "same"]))
-@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("max_batch", [0, 1, 4])
+@pytest.mark.parametrize("callers", ["", "new", "same"])
+@given(steps=st.integers(1, 12), short=st.integers(1, 4))
+@example(steps=12, short=2)
+@settings(max_examples=8, deadline=None)
 def test_nobody_starves(steps: int, short: int, max_batch: int, callers: str) -> None:
     """While three shorter jobs are always there, a long one is done within a bounded number of units.
 
