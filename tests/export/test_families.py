@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -78,6 +79,25 @@ def test_for_gpus_fp16_computes_in_float16(
     floats = {onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT}
     assert {name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT} == wide & kinds.keys()
     assert sum(kind in floats for kind in kinds.values()) > len(wide & kinds.keys())
+    assert kinds_of_vae(tmp_path / "out") == {onnx.TensorProto.FLOAT}
+
+
+def kinds_of_vae(out: Path) -> set[int]:
+    graphs = [onnx.load(out / part / "model.onnx").graph for part in VAE]
+    return {graph.input[0].type.tensor_type.elem_type for graph in graphs}
+
+
+def test_an_autoencoder_that_does_not_overflow_is_float16(
+    pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the author has not written `force_upcast`, as in Stable Diffusion 1.x, the whole picture is float16."""
+    source = shutil.copytree(pipelines("sd15"), tmp_path / "source")
+    config = json.loads((source / "vae" / "config.json").read_text())
+    del config["force_upcast"]
+    (source / "vae" / "config.json").write_text(json.dumps(config))
+    checks = checked(source, tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")["checks"]
+    assert kinds_of_vae(tmp_path / "out") == {onnx.TensorProto.FLOAT16}
+    assert 1e-5 < checks["vae_decoder"]["difference"] < 1e-2
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])

@@ -54,6 +54,7 @@ def by_diffusers(source: Any, job: Job, size: tuple[int, int], **settings: Any) 
         "negative_prompt": job.negative_prompt or None,
         "num_inference_steps": job.steps,
         "guidance_scale": job.guidance_scale,
+        "guidance_rescale": job.guidance_rescale,
         "width": size[0],
         "height": size[1],
         **OURS,

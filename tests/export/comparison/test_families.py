@@ -170,6 +170,15 @@ def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: A
     compare(ours(family, job("text", sampler=sampler)), expected)
 
 
+@pytest.mark.parametrize(("family", "task"), [("sd21", "text"), ("sdxl", "text"), ("sdxl_refiner", "picture")])
+def test_rescaled_guidance(family: str, task: str, ours: Callable[..., Any], theirs: Any, compare: Any) -> None:
+    """`guidance_rescale` is diffusers', and it shows."""
+    asked = job(task, guidance_rescale=0.7)
+    drawn = ours(family, asked)
+    assert np.abs(drawn - ours(family, job(task))).max() * 255 > 2
+    compare(drawn, theirs(family, asked))
+
+
 @pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_size(family: str, size: tuple[int, int], ours: Callable[..., Any], studio: Callable[..., Studio]) -> None:
