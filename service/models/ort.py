@@ -89,7 +89,7 @@ def options(threads: int) -> Any:
     # A count of our own: with 0 onnxruntime pins its threads to cores, and waits for those that others use.
     made.intra_op_num_threads = threads
     made.inter_op_num_threads = 1
-    # Plans of memory are kept for each shape that was seen, and sizes differ here: 7 % of the peak, for 2 % of the time.
+    # Plans of memory are kept for each shape that was seen, and sizes differ here: 7 % of the peak, 2 % of the time.
     made.enable_mem_pattern = False
     for key, value in ENTRIES.items():
         made.add_session_config_entry(key, value)
