@@ -135,6 +135,41 @@ def test_long_prompts(model: str, pair: Callable[[str], Any], compare: Callable[
     compare(ours, np.moveaxis(images, -1, 1))
 
 
+def embedded_by_two(pipeline: Any, pieces: list[str]) -> tuple[Any, Any]:
+    """Return the embeddings of both of SDXL's encoders side by side, pieces in a row; and the first piece's pooled."""
+    sides, pooled = [], None
+    for tokenizer, encoder in ("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"):
+        read, encode = getattr(pipeline, tokenizer), getattr(pipeline, encoder)
+        ids = [read(text, padding="max_length", max_length=read.model_max_length).input_ids for text in pieces]
+        with torch.no_grad():
+            answers = [encode(torch.tensor([piece]), output_hidden_states=True) for piece in ids]
+        sides.append(torch.cat([answer.hidden_states[-2] for answer in answers], dim=1))
+        pooled = answers[0][0]
+    return torch.cat(sides, dim=2), pooled
+
+
+def test_long_prompts_of_two_encoders(pair: Callable[[str], Any], compare: Callable[..., None]) -> None:
+    """SDXL reads both prompts on in both encoders; what is pooled is the first piece's."""
+    here, stop = pair("sdxl"), "fog , "
+    room = here.pipeline.tokenizer.model_max_length - 2
+    piece = stop * (room // (len(here.pipeline.tokenizer(stop).input_ids) - 2))
+    ours = here.studio.draw(job(prompt=piece + "a red house", negative_prompt="mist"))
+    embeds, pooled = embedded_by_two(here.pipeline, [piece, "a red house"])
+    against, pooled_against = embedded_by_two(here.pipeline, ["mist", ""])
+    with torch.no_grad():
+        images = here.pipeline(
+            prompt_embeds=embeds,
+            pooled_prompt_embeds=pooled,
+            negative_prompt_embeds=against,
+            negative_pooled_prompt_embeds=pooled_against,
+            num_inference_steps=8,
+            guidance_scale=5.0,
+            generator=torch.Generator("cpu").manual_seed(7),
+            output_type="np",
+        ).images
+    compare(ours, np.moveaxis(images, -1, 1))
+
+
 @pytest.mark.parametrize("sampler", ["", "euler_ancestral"])
 @pytest.mark.parametrize("model", MODELS)
 def test_two_images(model: str, sampler: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
