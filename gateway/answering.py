@@ -29,7 +29,7 @@ _SMALL = 2**18  # bytes that go in one piece
 _LONGEST = 255  # characters of a key
 _FAILURES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
 _LIMITS = tuple(f"x-ratelimit-{what}-{of}" for of in ("requests", "images") for what in ("limit", "remaining", "reset"))
-_NOTED = ("x-tintype-ignored", "x-tintype-model", "idempotent-replayed", *_LIMITS)
+_NOTED = ("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idempotent-replayed", *_LIMITS)
 
 
 def operation(dialect: Dialect) -> Operation:

@@ -22,7 +22,7 @@ ALL = "*"
 MAX_AGE = b"7200"  # seconds that browsers keep a preflight's answer; none keeps it longer
 EXPOSED = (
     b"x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-tintype-ignored, "
-    b"x-tintype-model, idempotent-replayed, "
+    b"x-tintype-model, x-tintype-native-size, idempotent-replayed, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-images, x-ratelimit-remaining-images, x-ratelimit-reset-images"
 )

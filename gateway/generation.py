@@ -81,7 +81,7 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     asked = call.request.model
     asking = partial(gateway.client.generate, call.request, request.state.request_id)
     response, dropped = await granted(gateway, call, asking)
-    headers = ignored_header([*call.ignored, *dropped]) | model_header(asked, response.model)
+    headers = ignored_header([*call.ignored, *dropped]) | model_header(asked, response.model) | _size_header(response)
     links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
     return Made(rendered, headers)
@@ -120,6 +120,15 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
 def model_header(asked: str, taken: str) -> dict[str, str]:
     """Return the header that names the model that was taken, where the client asked for another name."""
     return {"x-tintype-model": quote(taken, safe="/: ")} if asked and asked != taken else {}
+
+
+def _size_header(response: pb.GenerateImagesResponse) -> dict[str, str]:
+    """Return the header that tells which size the model made, where the picture was resampled from it."""
+    for image in response.images:
+        made = (image.native_width, image.native_height)
+        if all(made) and made != (image.width, image.height):
+            return {"x-tintype-native-size": f"{made[0]}x{made[1]}"}
+    return {}
 
 
 async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Result]]) -> tuple[Result, list[str]]:

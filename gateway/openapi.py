@@ -43,6 +43,7 @@ HEADERS = {
     "openai-processing-ms": "Milliseconds until the answer began",
     "x-tintype-ignored": "Fields of the request that had no effect",
     "x-tintype-model": "The model that was taken, where it is not the one that was asked for",
+    "x-tintype-native-size": "WIDTHxHEIGHT that the model made, where the picture was resampled from it",
     "idempotent-replayed": "true where the answer is the one to an earlier request with this Idempotency-Key",
     "retry-after": "Seconds after which it is worth trying again",
     **{

@@ -14,13 +14,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from tintype.gateway.config import GatewayConfig
+from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import PNG, FakeService, Refusal, Service, running_gateway, sleep_long
+from .fakes import PNG, FakeService, Refusal, Service, image, running_gateway, sleep_long
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    from tintype.v1 import image_service_pb2 as pb
 
 pytestmark = pytest.mark.anyio
 
@@ -180,6 +180,20 @@ class TestModels:
         """An unknown model is 404 with OpenAI's code."""
         answer = await gateway.get("/v1/models/nope")
         assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
+
+    @pytest.mark.parametrize(("made", "told"), [((128, 96), "128x96"), ((64, 64), None), ((0, 0), None)])
+    async def test_native_size(
+        self, gateway: httpx.AsyncClient, fake: FakeService, made: tuple[int, int], told: str | None
+    ) -> None:
+        """A picture that the model made in another size says so in a header."""
+
+        async def resampled(*_: Any) -> AsyncGenerator[pb.StreamImagesResponse]:
+            yield image(0, native_width=made[0], native_height=made[1])
+            yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(images=1)))
+
+        fake.behave = resampled
+        answer = await gateway.post(PATH, json={"prompt": "x"})
+        assert answer.headers.get("x-tintype-native-size") == told
 
     @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3", "FLUX.1 [schnell]"])
     async def test_vendor_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
