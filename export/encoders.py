@@ -88,13 +88,12 @@ def gemma(pipeline: Any, folder: str) -> Component:
 def _traceable_masks() -> Iterator[None]:
     """Make masks by broadcasting: transformers maps a function over all places, which can't be traced."""
     functions = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
-    kept = {name: functions[name] for name in ("sdpa", "eager")}
     functions["sdpa"], functions["eager"] = _allowed, _added
     try:
         yield
     finally:
-        for name, function in kept.items():
-            functions[name] = function
+        # What is assigned shadows what is registered: left there, it would hide what others register later.
+        del functions["sdpa"], functions["eager"]
 
 
 def _allowed(

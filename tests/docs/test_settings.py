@@ -1,6 +1,6 @@
 """docs/settings.md says of each setting what the code says, and its example is a file that is read.
 
-`python -m tests.cli.test_settings_page` writes the tables into the page.
+`python -m tests.docs.test_settings` writes the tables into the page.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def test_tables() -> None:
     """Each setting stands there, with its flag, variable, meaning and default, and nothing that is no setting."""
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"<!-- {section} -->" in page for section in SECTIONS)
-    assert page == filled(page), "python -m tests.cli.test_settings_page writes it anew"
+    assert page == filled(page), "python -m tests.docs.test_settings writes it anew"
 
 
 def test_example(tmp_path: Path) -> None:
