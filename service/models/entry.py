@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
+from .halt import Halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,7 +50,8 @@ class Entry:
     """One model of the repository, whose lock guards it. `manifest` is None where the folder is broken.
 
     `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
-    count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet.
+    count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet. `halt` stops
+    its graphs, which may stay in memory when the model goes, and are the next one's then.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Entry:
     admitted: bool = False
     fresh: bool = False
     last_use: int = 0
+    halt: Halt = field(default_factory=Halt)
 
     @property
     def weight(self) -> int:

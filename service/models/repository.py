@@ -202,7 +202,8 @@ class Repository:
 
     def _load(self, entry: Entry) -> None:
         """Load one model; runs in the loader's thread."""
-        runtime = self._runtime().within(self._weights.room(entry.name, entry.widening))
+        entry.halt.resume()  # whoever stopped the model has let it go since
+        runtime = self._runtime().within(self._weights.room(entry.name, entry.widening), entry.halt)
         found = attempt(entry.servable(), runtime, partial(self._progress, entry), partial(self.relieve, entry.name))
         with self._lock:
             self._settle(entry, found)

@@ -44,9 +44,9 @@ class Runtime:
         """
         return cls(choose(providers), threads or usable_cores(), tuning=tuning)
 
-    def within(self, room: Room) -> Self:
-        """Return the same with its graphs in `room`."""
-        return replace(self, room=room)
+    def within(self, room: Room, halt: Halt) -> Self:
+        """Return the same with its graphs in `room`, stopped by `halt`."""
+        return replace(self, room=room, halt=halt)
 
     def open(self, path: Path) -> Graph:
         """Bring a graph into memory; with a room it may go again, and come back when it is needed."""

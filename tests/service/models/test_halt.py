@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import Cancelled, TintypeError
+from tintype.service.models import Prompt, Repository
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.diffusion_model import load
 from tintype.service.models.manifest import read
@@ -77,3 +78,27 @@ def test_a_model_that_was_stopped_answers_as_before() -> None:
     assert np.array_equal(other.decode(latents), before)
     model.resume()
     assert np.array_equal(model.decode(latents), before)
+
+
+@pytest.mark.parametrize("memory", [0, 2**30])
+def test_a_model_that_goes_while_it_is_stopped_comes_back_well(memory: int) -> None:
+    """As when its last caller left in the midst of a call, and it had to make room; and it can be stopped again."""
+    with Repository(memory=memory) as repository:
+        repository.wait(timeout=60).stop()
+        repository.unload()
+        model = repository.wait(timeout=60)
+        assert model.encode([Prompt("a lake")])[0].tokens > 0
+        model.stop()
+        with pytest.raises(Cancelled):
+            model.encode([Prompt("another lake")])
+
+
+def test_graphs_that_stayed_in_memory_are_stopped_by_the_model_that_came_back() -> None:
+    """What makes room keeps its graphs while there is place: they listen to the model that they are of now."""
+    with Repository() as repository:
+        repository.wait(timeout=60)
+        entry = repository._catalogue.entry("")
+        entry.drop()
+        model = repository.wait(timeout=60)
+        session = model._vae._decoder  # type: ignore[attr-defined]
+        assert session._session.graph._halt is session._halt
