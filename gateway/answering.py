@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response
@@ -14,15 +16,16 @@ from .described import EVENTS, FORM, TEXT, Answer, Media, Operation
 from .disconnect import until_disconnect
 from .errors import BadRequest, ServiceError
 from .generation import JSON, generate, prepare
+from .recording import Recording
 from .schemas import form
-from .streaming import stream
+from .streaming import heard, record, stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from .body import Body
-    from .dialects import Call, Dialect
-    from .generation import Gateway
+    from .dialects import Dialect
+    from .generation import Gateway, Made
 
 KEY = "idempotency-key"
 _SMALL = 2**18  # bytes that go in one piece
@@ -39,7 +42,7 @@ def operation(dialect: Dialect) -> Operation:
     if dialect.forms:
         asked[FORM] = Media(form(dialect.request_type, ("image", "mask")))
     told = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
-    headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat gets the same answer, unless it streams"}}
+    headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat gets the same answer, without previews"}}
     if dialect.events:
         told[EVENTS] = Media({"description": "Events, whose data is JSON with the event's name as type"})
         headers[progress.HEADER] = TEXT | {
@@ -59,22 +62,36 @@ def operation(dialect: Dialect) -> Operation:
 async def answer(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer one request in its dialect. Raises GatewayError."""
     gateway = admitted(gateway, request)
+    key = request.headers.get(KEY, "")
+    if key:
+        return await _once(gateway, dialect, request, key)
     call = await prepare(gateway, dialect, request)
     if call.stream:
         return await stream(gateway, dialect, call, request)
-    return await until_disconnect(request.receive, _whole(gateway, dialect, call, request))
+    made = await until_disconnect(request.receive, generate(gateway, dialect, call, request))
+    return _answered(made, again=False)
 
 
-async def _whole(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Response[Any]:
-    key = request.headers.get(KEY, "")
-    if not key:
-        return sent(*await generate(gateway, dialect, call, request))
+async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any], key: str) -> Response[Any]:
+    """Answer as the first request with this key was answered; a repeat is not even read."""
     if len(key) > _LONGEST:
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
     whose = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
     fingerprint = hashlib.sha256(_unbounded(await request.body(), request)).digest()
-    made, again = await gateway.repeats.once(whose, fingerprint, lambda: generate(gateway, dialect, call, request))
-    return sent(made.body, made.headers | ({"idempotent-replayed": "true"} if again else {}))
+    known = gateway.repeats.known(whose, fingerprint)
+    if known is not None:
+        return _answered(await until_disconnect(request.receive, asyncio.shield(known)), again=True)
+    call = await prepare(gateway, dialect, request)
+    make = partial(record if call.stream else generate, gateway, dialect, call, request)
+    made, again = await until_disconnect(request.receive, gateway.repeats.once(whose, fingerprint, make))
+    return _answered(made, again=again)
+
+
+def _answered(made: Made, *, again: bool) -> Response[Any]:
+    headers = made.headers | ({"idempotent-replayed": "true"} if again else {})
+    if isinstance(made.body, Recording):
+        return heard(made.body, headers, again=again)
+    return sent(made.body, headers)
 
 
 def _unbounded(body: bytes, request: Request[Any, Any, Any]) -> bytes:

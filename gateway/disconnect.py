@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-async def until_disconnect(receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, Result]) -> Result:
+async def until_disconnect(receive: Callable[[], Awaitable[Any]], work: Awaitable[Result]) -> Result:
     """Return what `work` returns, or cancel it and raise ClientGone if the client leaves first.
 
     `receive` is ASGI's, and the request's body has been read from it.
@@ -22,9 +22,7 @@ async def until_disconnect(receive: Callable[[], Awaitable[Any]], work: Coroutin
     return await until(_gone(receive), work, ClientGone)
 
 
-async def until(
-    end: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, Result], otherwise: Callable[[], Exception]
-) -> Result:
+async def until(end: Coroutine[Any, Any, Any], work: Awaitable[Result], otherwise: Callable[[], Exception]) -> Result:
     """Return what `work` returns, or cancel it and raise what `otherwise` gives if `end` is there first."""
     task, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
     try:
@@ -42,7 +40,7 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
         pass
 
 
-async def _end(task: asyncio.Task[Any]) -> None:
+async def _end(task: asyncio.Future[Any]) -> None:
     """Cancel a task and wait until it has let go of what it holds."""
     if not task.done():
         task.cancel()

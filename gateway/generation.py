@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .names import Names
     from .pictures import Pictures
+    from .recording import Recording
     from .repeats import Repeats
 
 Result = TypeVar("Result")
@@ -56,9 +57,9 @@ class Gateway:
 
 
 class Made(NamedTuple):
-    """Finished pictures as JSON, and what is said of them in headers."""
+    """Finished pictures as JSON, or a stream of them that has begun, and what is said of them in headers."""
 
-    body: Body
+    body: Body | Recording
     headers: dict[str, str]
 
 

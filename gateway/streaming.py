@@ -4,7 +4,8 @@
   event `error`.
 - `data: [DONE]` is the end, whatever came before.
 - Silence is broken by comments, so that no proxy takes the connection for dead.
-- When the client leaves, the generator is closed, and with it the call to the service.
+- When the client leaves, the generator is closed, and with it the call to the service; unless it is recorded, since
+  then the client means to come back.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from tintype.v1 import image_service_pb2 as pb
 from . import progress
 from .disconnect import until_disconnect
 from .errors import Fault, GatewayError, NotServed, ServiceError
-from .generation import granted, ignored_header, model_header
+from .generation import Made, granted, ignored_header, model_header
 from .imagefile import size
 from .previews import MIME_TYPE, enlarged, size_like
+from .recording import Kind, Recording, Told
 from .silence import or_silence
 
 if TYPE_CHECKING:
@@ -60,17 +62,37 @@ class Opened:
 
 async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Stream:
     """Answer one request in its dialect, event by event. Raises GatewayError."""
+    told, headers = await until_disconnect(request.receive, _begin(gateway, dialect, call, request))
+    return _sent(_data(told), headers)
+
+
+async def record(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
+    """Begin to do so; it goes on whoever listens. Raises GatewayError."""
+    told, headers = await _begin(gateway, dialect, call, request)
+    return Made(Recording(told), headers)
+
+
+def heard(recording: Recording, headers: dict[str, str], *, again: bool) -> Stream:
+    """Answer with a recorded stream: with all of it, or `again` with its pictures."""
+    return _sent(_unbroken(recording.again()) if again else recording.first(), headers)
+
+
+def _sent(events: AsyncGenerator[bytes], headers: dict[str, str]) -> Stream:
+    return Stream(_ended(events), media_type="text/event-stream", headers=HEADERS | headers)
+
+
+async def _begin(
+    gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]
+) -> tuple[AsyncGenerator[Told], dict[str, str]]:
+    """Return what will be told, and the headers that go before."""
     if dialect.events is None:
         raise NotServed("stream", "is not what this vendor has: leave it out, or set it to false")
     asked = call.request.model
-    opening = granted(gateway, call, lambda: _open(gateway, call, asked, request.state.request_id))
-    opened, dropped = await until_disconnect(request.receive, opening)
-    headers = HEADERS | ignored_header([*call.ignored, *dropped]) | model_header(asked, opened.model)
+    opened, dropped = await granted(gateway, call, lambda: _open(gateway, call, asked, request.state.request_id))
+    headers = ignored_header([*call.ignored, *dropped]) | model_header(asked, opened.model)
     wordy = request.headers.get(progress.HEADER) == "true"
     told = _events(opened, dialect.events, call, wordy=wordy)
-    return Stream(
-        _to_the_end(told, dialect, call, request.state.visit), media_type="text/event-stream", headers=headers
-    )
+    return _with_failure(told, dialect, call, request.state.visit), headers
 
 
 async def _open(gateway: Gateway, call: Call, asked: str, request_id: str) -> Opened:
@@ -95,8 +117,27 @@ async def _size(gateway: Gateway, call: Call) -> tuple[int, int]:
     return asked.width or defaults.width, asked.height or defaults.height
 
 
-async def _to_the_end(told: AsyncGenerator[bytes], dialect: Dialect, call: Call, visit: Visit) -> AsyncGenerator[bytes]:
-    """Yield what is told, then why it broke off, if it did, and that it is over."""
+async def _data(told: AsyncGenerator[Told]) -> AsyncGenerator[bytes]:
+    async with aclosing(told):
+        async for event in told:
+            yield event.data
+
+
+async def _unbroken(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(or_silence(events, KEEP_ALIVE)) as heard:
+        async for event in heard:
+            yield PING if event is None else event
+
+
+async def _ended(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(events):
+        async for event in events:
+            yield event
+    yield DONE
+
+
+async def _with_failure(told: AsyncGenerator[Told], dialect: Dialect, call: Call, visit: Visit) -> AsyncGenerator[Told]:
+    """Yield what is told, then why it broke off, if it did."""
     try:
         async with aclosing(told):
             async for event in told:
@@ -108,31 +149,30 @@ async def _to_the_end(told: AsyncGenerator[bytes], dialect: Dialect, call: Call,
         log.exception("%s: a stream broke off", visit.id)
         visit.failed(Fault())
         yield _failed(dialect, Fault())
-    yield DONE
 
 
-async def _events(opened: Opened, telling: Events, call: Call, *, wordy: bool) -> AsyncGenerator[bytes]:
+async def _events(opened: Opened, telling: Events, call: Call, *, wordy: bool) -> AsyncGenerator[Told]:
     left = call.request.count or 1
     held = pb.Image()  # the last picture waits for the usage of all
     async with aclosing(or_silence(_all(opened), KEEP_ALIVE)) as events:
         async for event in events:
             now = int(time.time())
             if event is None:
-                yield PING
+                yield Told(PING)
             elif event.HasField("preview"):
                 mime_type = call.request.output.mime_type
                 preview = await asyncio.to_thread(enlarged, event.preview, opened.size, mime_type)
-                yield _framed(telling.partial(preview, call, now))
+                yield Told(_framed(telling.partial(preview, call, now)))
             elif event.HasField("image"):
                 left, held = left - 1, event.image
                 if left:
-                    yield _framed(telling.completed(held, pb.Usage(), call, now))
+                    yield Told(_framed(telling.completed(held, pb.Usage(), call, now)), Kind.PICTURE)
             elif event.HasField("completed"):
                 if left:
                     raise ServiceError("The image service has not made all pictures.", status=500, reason="INTERNAL")
-                yield _framed(telling.completed(held, event.completed.usage, call, now))
+                yield Told(_framed(telling.completed(held, event.completed.usage, call, now)), Kind.PICTURE)
             elif wordy and (way := progress.told(event)):
-                yield _framed(way)
+                yield Told(_framed(way))
 
 
 async def _all(opened: Opened) -> AsyncGenerator[pb.StreamImagesResponse]:
@@ -146,5 +186,5 @@ def _framed(event: Any) -> bytes:
     return b"".join((b"event: ", event.type.encode(), b"\ndata: ", msgspec.json.encode(event), b"\n\n"))
 
 
-def _failed(dialect: Dialect, error: GatewayError) -> bytes:
-    return b"event: error\ndata: " + msgspec.json.encode(dialect.error(error).body) + b"\n\n"
+def _failed(dialect: Dialect, error: GatewayError) -> Told:
+    return Told(b"event: error\ndata: " + msgspec.json.encode(dialect.error(error).body) + b"\n\n", Kind.FAILURE)

@@ -11,15 +11,20 @@ import pytest
 
 from tintype.gateway.body import Body
 from tintype.gateway.denials import KeyReused
+from tintype.gateway.errors import NotFetched
 from tintype.gateway.generation import Made
+from tintype.gateway.recording import BrokenOff, Kind, Recording, Told
 from tintype.gateway.repeats import Repeats
+from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, Refusal
+from .fakes import FakeService, Refusal, image
 from .test_app import PATH, check_error
 from .test_limits import Clock
+from .test_pictures import B64
+from .test_streaming import breaking, drawing, thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
 pytestmark = pytest.mark.anyio
 
@@ -45,16 +50,6 @@ class TestKept:
         assert first[0] is second[0] is third[0]
         assert [first[1], second[1], third[1]] == [False, True, True]
         assert len(done) == 1
-
-    async def test_streams(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A stream is always made anew, as the documentation says."""
-        for _ in range(2):
-            answer = await gateway.post(
-                PATH, json={"prompt": "x", "stream": True}, headers={"idempotency-key": "stream"}
-            )
-            assert answer.text.endswith("data: [DONE]\n\n")
-            assert "idempotent-replayed" not in answer.headers
-        assert len(fake.requests) == 2
 
     async def test_other_body(self) -> None:
         """A key stands for one body."""
@@ -158,6 +153,20 @@ class TestOverHttp:
         assert len(fake.requests) == 1
         assert not fake.cancelled.is_set()
 
+    async def test_picture_gone(
+        self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A repeat needs nothing but its key: the picture that the first began with may be gone."""
+        body, key = {"prompt": "x", "image": B64}, {"idempotency-key": "gone"}
+        first = await gateway.post(PATH, json=body, headers=key)
+
+        async def gone(*_: Any) -> bytes:
+            raise NotFetched("image", "is not there")
+
+        monkeypatch.setattr("tintype.gateway.pictures.Pictures.read", gone)
+        assert (await gateway.post(PATH, json=body, headers=key)).content == first.content
+        assert len(fake.requests) == 1
+
     async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A failure is not kept: the same key succeeds later."""
         behave, key = fake.behave, {"idempotency-key": "later"}
@@ -170,3 +179,142 @@ class TestOverHttp:
         """A key that is none is refused."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"idempotency-key": "k" * 256})
         assert "at most 255" in check_error(answer, 400, "invalid_request_error", None, None)
+
+
+def recording(*told: Told, until: asyncio.Event | None = None) -> Recording:
+    """What is told, and then waited for."""
+
+    async def events() -> AsyncGenerator[Told]:
+        for one in told:
+            yield one
+        if until is not None:
+            await until.wait()
+
+    return Recording(events())
+
+
+PICTURE, MOMENT, FAILURE = (Told(kind.name.encode(), kind) for kind in (Kind.PICTURE, Kind.MOMENT, Kind.FAILURE))
+
+
+class TestRecording:
+    async def test_listeners(self) -> None:
+        """The first hears all of it; who comes later, before the end or after it, the pictures."""
+        go = asyncio.Event()
+        whole = recording(MOMENT, PICTURE, MOMENT, PICTURE, until=go)
+        during = whole.again()
+        assert [await anext(during), await anext(during)] == [b"PICTURE"] * 2
+        go.set()
+        assert [data async for data in during] == []
+        assert [data async for data in whole.first()] == [b"MOMENT", b"PICTURE"] * 2
+        assert [data async for data in whole.again()] == [b"PICTURE"] * 2
+        assert len(whole) == 2 * len(b"PICTURE")
+
+    async def test_slow(self) -> None:
+        """Who doesn't read misses what is of the moment, so that no memory fills with it."""
+        whole = recording(*[MOMENT] * 100, PICTURE)
+        await whole.rest
+        assert [data async for data in whole.first()] == [b"MOMENT"] * 4 + [b"PICTURE"]
+
+    async def test_failure(self) -> None:
+        """All hear of a failure, also who comes before it is forgotten."""
+        whole = recording(PICTURE, FAILURE)
+        with pytest.raises(BrokenOff):
+            await whole.rest
+        assert [data async for data in whole.first()] == [data async for data in whole.again()]
+        assert [data async for data in whole.again()] == [b"PICTURE", b"FAILURE"]
+
+    async def test_leaving(self) -> None:
+        """Who stops listening is forgotten."""
+        go = asyncio.Event()
+        whole = recording(PICTURE, until=go)
+        leaving = whole.again()
+        await anext(leaving)
+        await leaving.aclose()
+        assert not whole._again
+        go.set()
+        await whole.rest
+
+    async def test_room(self) -> None:
+        """A stream counts when it has ended, with what is kept of it, and makes room as others do."""
+        repeats, go = Repeats(100, capacity=10), asyncio.Event()
+
+        async def begin() -> Made:
+            return Made(recording(MOMENT, PICTURE, until=go), {})
+
+        await repeats.once("stream", b"", begin)
+        await repeats.once("a", b"", making(4)[1])
+        assert set(repeats._kept) == {"stream", "a"}
+        go.set()
+        await asyncio.sleep(0.01)
+        assert set(repeats._kept) == {"a"}
+
+
+STREAM = {"prompt": "x", "stream": True}
+
+
+class TestStreams:
+    async def test_again(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The repeat of a stream is its finished pictures, to the byte, and nothing is made twice."""
+        fake.behave = drawing(fake)
+        body, key = STREAM | {"n": 2, "partial_images": 2, "model": "dall-e-3", "odd": 1}, {"idempotency-key": "stream"}
+        progress = {"x-tintype-progress": "true"}
+        first = await gateway.post(PATH, json=body, headers=key | progress)
+        second, third = [await gateway.post(PATH, json=body, headers=key) for _ in range(2)]
+        kept = [block for block in first.text.split("\n\n") if ".completed" in block]
+        assert second.text == third.text == "\n\n".join([*kept, "data: [DONE]", ""])
+        assert first.text.count("partial_image\n") == 4
+        assert first.text.count("event: tintype.progress\n") == 4
+        assert len(kept) == 2
+        assert "idempotent-replayed" not in first.headers
+        assert second.headers["idempotent-replayed"] == "true"
+        for name in ("content-type", "cache-control", "x-tintype-ignored", "x-tintype-model"):
+            assert second.headers[name] == first.headers[name]
+        assert len(fake.requests) == 1
+
+    async def test_during(self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who was cut off hears, while the rest is made, what is there and that the connection lives."""
+        monkeypatch.setattr("tintype.gateway.streaming.KEEP_ALIVE", 0.05)
+        go = asyncio.Event()
+
+        async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+            yield image(0)
+            await go.wait()
+            yield thumbnail(1, 0)
+            yield image(1)
+            yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
+
+        fake.behave = behave
+        asked = {"json": STREAM | {"n": 2, "partial_images": 1}, "headers": {"idempotency-key": "stream cut off"}}
+        async with gateway.stream("POST", PATH, **asked) as answer:
+            await anext(answer.aiter_lines())
+        async with gateway.stream("POST", PATH, **asked) as answer:
+            assert answer.headers["idempotent-replayed"] == "true"
+            lines = answer.aiter_lines()
+            assert await anext(lines) == "event: image_generation.completed"
+            while await anext(lines) != ": ping":
+                pass
+            go.set()
+            rest = [line async for line in lines if line not in ("", ": ping")]
+        assert [line[:40] for line in rest][::2] == ["event: image_generation.completed", "data: [DONE]"]
+        assert len(fake.requests) == 1
+        assert not fake.cancelled.is_set()
+
+    async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A failure is not kept, be it before the first event or after it."""
+        behave, asked = fake.behave, {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
+        full = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
+        fake.behave = full
+        assert (await gateway.post(PATH, **asked)).status_code == 429
+        fake.behave = breaking(full)
+        assert (await gateway.post(PATH, **asked)).text.startswith("event: error\n")
+        fake.behave = behave
+        answer = await gateway.post(PATH, **asked)
+        assert "idempotent-replayed" not in answer.headers
+        assert answer.text.startswith("event: image_generation.completed\n")
+
+    async def test_not_streamed(self, gateway: httpx.AsyncClient) -> None:
+        """The same without a stream is another request."""
+        key = {"idempotency-key": "stream or not"}
+        await gateway.post(PATH, json=STREAM, headers=key)
+        answer = await gateway.post(PATH, json=STREAM | {"stream": False}, headers=key)
+        check_error(answer, 422, "invalid_request_error", "idempotency_key_reused", None)
