@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,8 +26,10 @@ def pair(down: tuple[int, ...] = (2, 64, 1, 1), up: tuple[int, ...] = (64, 2, 1,
 
 
 @pytest.fixture
-def model(exported: Callable[..., Path]) -> Path:
-    return exported("sd15", "fp32", "--with-lora")
+def model(exported: Callable[..., Path], tmp_path: Path) -> Path:
+    """Give a model of this test's own: others put adapters into the one that is exported for all."""
+    nothing = shutil.ignore_patterns("loras")
+    return shutil.copytree(exported("sd15", "fp32", "--with-lora"), tmp_path / "model", ignore=nothing)
 
 
 def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **noted: str) -> int:
