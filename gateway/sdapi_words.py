@@ -9,7 +9,7 @@ _NONE = "Without effect here"
 _OWN = "Absent or null: the model's own"
 
 _REQUEST = {
-    "prompt": "What the picture shall show; <lora:NAME:WEIGHT> applies an adapter",
+    "prompt": "What the picture shall show; <lora:NAME:WEIGHT> applies an adapter. Empty: as the model will",
     "negative_prompt": "What it shall not show",
     "seed": "Draws the same picture again; -1 draws one by chance",
     "sampler_name": f"Name of the sampler, as GET samplers lists it. {_OWN}",

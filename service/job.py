@@ -123,6 +123,7 @@ class Job:
     source: Source | None = field(default=None, repr=False)
     loras: tuple[Lora, ...] = ()
     prompt_weighting: bool = False
+    allow_empty_prompt: bool = False
     quality: str = ""
     style: str = ""
     output: Output = Output()
@@ -132,7 +133,7 @@ class Job:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.prompt.strip():
+        if not self.prompt.strip() and not self.allow_empty_prompt:
             raise InvalidField("prompt", "must not be empty")
         for name in ("prompt", "negative_prompt"):
             if len(getattr(self, name)) > MAX_PROMPT:

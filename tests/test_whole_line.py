@@ -197,6 +197,16 @@ def test_openai_sdk_variation(running: Up) -> None:
     assert distance(near, pixels(lake)) < distance(far, pixels(lake))
 
 
+def test_unprompted(running: Up) -> None:
+    """The web UI's API draws without a prompt: guidance has nothing to lead to then, unless something is unwanted."""
+    path, body = f"{running.url}/sdapi/v1/txt2img", {"steps": STEPS, "seed": 7}
+    more: list[dict[str, Any]] = [{"cfg_scale": 1}, {"cfg_scale": 7}, {"cfg_scale": 7, "negative_prompt": PROMPT}]
+    answers = [httpx.post(path, json=body | one, timeout=SOON, trust_env=False) for one in more]
+    free, guided, led = (pixels(base64.b64decode(answer.json()["images"][0])) for answer in answers)
+    assert distance(free, guided) < 0.01
+    assert distance(free, led) > 1
+
+
 def distance(one: np.ndarray[tuple[int, ...], Any], other: np.ndarray[tuple[int, ...], Any]) -> float:
     return float(np.abs(one.astype(float) - other).mean())
 

@@ -14,7 +14,6 @@ from ..answering import sent
 from ..body import render_body
 from ..dialects.reading import read, unknown
 from ..disconnect import until_disconnect
-from ..errors import EmptyPrompt
 from ..generation import ignored_header, read_json
 from .errors import NoInitImage
 from .initial import Initial, Patch, prepared
@@ -54,8 +53,6 @@ async def draw(web: WebUi, kind: type[Asked], request: Request[Any, Any, Any]) -
 
 async def _understood(web: WebUi, owner: str, kind: type[Asked], body: Mapping[str, Any]) -> Drawing:
     asked = read(kind, body, strict=False)
-    if not (asked.prompt or "").strip():
-        raise EmptyPrompt(missing=asked.prompt is None)
     if isinstance(asked, ImageToImage) and not asked.init_images:
         raise NoInitImage
     model, missed = await _model(web, owner, asked)

@@ -19,14 +19,14 @@ from msgspec import UNSET, UnsetType
 from ..denials import NoKey
 from ..dialects import Failure
 from ..dialects.retrying import retry_headers
-from ..errors import BadPicture, BadRequest, EmptyPrompt, GatewayError, InvalidValue, NotJson, ServiceError
+from ..errors import BadPicture, BadRequest, GatewayError, InvalidValue, NotJson, ServiceError
 
 # Errors of ours whose status or detail clients know as another.
 KNOWN: dict[type[GatewayError], tuple[int, str]] = {
     NoKey: (401, "Incorrect username or password"),
     BadPicture: (500, "Invalid encoded image"),
 }
-UNPROCESSABLE = (EmptyPrompt, InvalidValue, NotJson)
+UNPROCESSABLE = (InvalidValue, NotJson)
 
 
 class NoInitImage(BadRequest):

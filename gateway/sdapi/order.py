@@ -120,6 +120,7 @@ def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int) -> Orde
         eta=asked.eta or None if sampler == OF_ETA else None,
         seed=asked.seed if asked.seed is not None and asked.seed >= 0 else seed,
         loras=loras,
+        allow_empty_prompt=True,
         prompt_weighting=any(mark in f"{asked.prompt}{asked.negative_prompt}" for mark in "(["),
         output=pb.OutputFormat(mime_type=_mime_type(settings)),
     )

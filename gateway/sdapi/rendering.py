@@ -109,4 +109,5 @@ def _short(image: pb.Image, order: Order) -> str:
     asked = order.request
     negative = f"\nNegative prompt: {asked.negative_prompt}" if asked.negative_prompt else ""
     steps = f"Steps: {asked.steps}, " if asked.steps else ""
-    return f"{asked.prompt}{negative}\n{steps}Seed: {image.seed}, Size: {image.width}x{image.height}, Version: tintype"
+    settings = f"{steps}Seed: {image.seed}, Size: {image.width}x{image.height}, Version: tintype"
+    return f"{asked.prompt}{negative}\n{settings}".lstrip("\n")

@@ -69,7 +69,8 @@ class Parameters:
         """Return the text that goes into the file."""
         negative = [f"Negative prompt: {self.negative_prompt}"] if self.negative_prompt else []
         settings = ", ".join(f"{label}: {_quoted(value)}" for label, value in self._settings().items() if value)
-        return "\n".join([self.prompt, *negative, settings])
+        prompt = [self.prompt] if self.prompt else []
+        return "\n".join([*prompt, *negative, settings])
 
     def _settings(self) -> dict[str, str]:
         return {

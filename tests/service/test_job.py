@@ -31,9 +31,10 @@ def test_numbers_outside_their_range_are_refused_by_name(name: str) -> None:
 
 @pytest.mark.parametrize("prompt", ["", "   ", "\n\t"])
 def test_an_empty_prompt_is_refused(prompt: str) -> None:
-    """Blanks say nothing."""
+    """Blanks say nothing; who means that says so."""
     with pytest.raises(InvalidField, match="prompt: must not be empty"):
         Job(prompt=prompt)
+    assert Job(prompt=prompt, allow_empty_prompt=True).prompt == prompt
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])

@@ -100,6 +100,14 @@ class TestText:
         assert text == info(answer)["infotexts"][0]
         assert said in text
 
+    @pytest.mark.parametrize("prompt", [{}, {"prompt": None}, {"prompt": ""}, {"prompt": "<lora:ink:0.5>"}])
+    async def test_no_prompt(self, gateway: httpx.AsyncClient, fake: FakeService, prompt: dict[str, Any]) -> None:
+        """As in the web UI, nobody has to say what the picture shall show."""
+        for path, body in ((TEXT, prompt), (IMAGE, prompt | {"init_images": [base64_of(png())]})):
+            told = info(await gateway.post(path, json=body))
+            assert told["prompt"] == (prompt.get("prompt") or "")
+            assert (fake.requests[-1].prompt, fake.requests[-1].allow_empty_prompt) == ("", True)
+
     async def test_loras(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Adapters in the prompt reach the service as such; the prompt that is encoded has none of it."""
         await gateway.post(TEXT, json={"prompt": "a lake <lora:INK:0.5> at dusk <lora:ink>"})
@@ -246,7 +254,6 @@ class TestErrors:
             ({"prompt": "x", "width": 5000}, "width", "must be an integer from 0 to 4096, not 5000"),
             ({"prompt": "x", "steps": "many"}, "steps", "must be an integer, not 'many'"),
             ({"prompt": "x", "batch_size": 50, "n_iter": 50}, "n_iter", "must be at most 100, not 2500"),
-            ({"prompt": " "}, "prompt", "empty string"),
         ],
     )
     async def test_fields(self, gateway: httpx.AsyncClient, body: dict[str, Any], field: str, says: str) -> None:

@@ -173,6 +173,12 @@ def test_prompts_of_any_script_are_kept(mime_type: str, prompt: str) -> None:
     assert text.startswith(prompt + "\nSteps: 1, CFG scale: 1, Seed: 0, Size: 8x8")
 
 
+def test_no_prompt_is_no_line() -> None:
+    """What was drawn unprompted says only how, as the web UI writes it."""
+    parameters = Parameters(prompt="", steps=1, guidance_scale=1, seed=0, width=8, height=8)
+    assert str(parameters) == "Steps: 1, CFG scale: 1, Seed: 0, Size: 8x8, Version: tintype"
+
+
 @pytest.mark.parametrize("mime_type", MIME_TYPES)
 def test_metadata_can_be_left_out(mime_type: str) -> None:
     """Without parameters a file says nothing of how it was made."""
