@@ -1,6 +1,6 @@
 # `make up` and `make test` need nothing but python3 (3.11 to 3.13) and make. `make help` tells the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-export test-wheel coverage lint format types protos protos-check check demo clean
+.PHONY: help up test test-export test-gpu test-wheel coverage lint format types protos protos-check check demo clean
 
 # Given to the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -9,6 +9,7 @@ PICTURE ?= outputs/first-picture.png
 
 BIN := .venv/bin
 EXPORT_BIN := .venv-export/bin
+GPU_BIN := .venv-gpu/bin
 PROTOS_BIN := .venv-protos/bin
 # COVERAGE=1 measures which lines the tests reach; `make coverage` prints it.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
@@ -30,6 +31,10 @@ test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Ru
 
 test-export: .venv-export/stamp ## Run the tests that compare with torch and diffusers (installs them)
 	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
+
+test-gpu: .venv-gpu/stamp ## Test and measure on a machine with an NVIDIA GPU (installs CUDA's libraries and TensorRT); ARGS: models
+	$(GPU_BIN)/python -m pytest -m "gpu and not torch"
+	$(GPU_BIN)/python bench/gpu.py $(ARGS)
 
 test-wheel: .venv/stamp ## Build the wheel and test it in an environment of its own, outside the checkout
 	rm -rf build/wheel && mkdir -p build/wheel/tests
@@ -72,7 +77,7 @@ demo: .venv-export/stamp ## Render, train, export, verify and score the built-in
 	$(EXPORT_BIN)/python -m tintype.export.demo $(or $(ARGS),all)
 
 clean: ## Remove the environments and all that was built
-	rm -rf .venv .venv-export .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-export .venv-gpu .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
 # What serving needs, and no more: the tools of development come with the first `make test`.
 .venv/served: pyproject.toml
@@ -88,6 +93,10 @@ clean: ## Remove the environments and all that was built
 .venv-export/stamp: pyproject.toml export/constraints.txt
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
 		.ci/venv .venv-export --editable '.[dev,peers]' scipy --constraint export/constraints.txt
+	@touch $@
+
+.venv-gpu/stamp: pyproject.toml
+	@.ci/venv .venv-gpu --editable '.[dev,tensorrt]'
 	@touch $@
 
 $(NODE)/node_modules/stamp: $(NODE)/package-lock.json

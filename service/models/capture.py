@@ -1,7 +1,7 @@
 """CUDA graphs are captured while nobody else calls the device.
 
-What another thread asks of CUDA during a capture ends it with an error (onnxruntime #18806): a model that loads, an
-engine that is built. They wait while a graph is captured, which takes three calls' time; where they are at work
+What another thread asks of CUDA during a capture ends it with an error (onnxruntime #18806), and fails itself: a model
+that loads, or that goes. They wait while a graph is captured, which takes three calls' time; where they are at work
 already, the call is run as it would be without graphs and captured another time.
 """
 

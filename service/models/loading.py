@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
+from .capture import TURNS
 from .diffusion_model import load
 from .trim import keep_large_apart, trim
 
@@ -40,10 +41,16 @@ def _retried(
     manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], relieve: Callable[[], bool]
 ) -> Model:
     try:
-        return load(manifest, runtime, progress)
+        return _loaded(manifest, runtime, progress)
     except OutOfMemory:
         if not relieve():
             raise
-        return load(manifest, runtime, progress)
+        return _loaded(manifest, runtime, progress)
     finally:
         trim()
+
+
+def _loaded(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Model:
+    """Load a model; it also encodes a prompt, which calls the device."""
+    with TURNS.other():
+        return load(manifest, runtime, progress)

@@ -14,6 +14,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from ..errors import OutOfMemory
+from .capture import TURNS
 from .files import weight
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Component:
         self.inputs, self.optional, self.outputs = graph.inputs, graph.optional, graph.outputs
         self.provider = graph.provider
         return graph
+
+    def drop(self) -> None:
+        """Let the graph go; what it has on a device is freed, so a capture ends first."""
+        with TURNS.other():
+            self.graph = None
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`, after bringing the graph in if it is not there."""
@@ -106,7 +112,7 @@ class Memory:
         with self._changed:
             for component in self._idle():
                 if component.model == model:
-                    component.graph = None
+                    component.drop()
             self._changed.notify_all()
 
     def relieve(self, model: str) -> bool:
@@ -114,7 +120,7 @@ class Memory:
         with self._changed:
             going = [component for component in self._idle() if component.model not in {model, *self._held}]
             for component in going:
-                component.graph = None
+                component.drop()
             return bool(going)
 
     @contextmanager
@@ -176,7 +182,7 @@ class Memory:
             return False
         for component in going:
             log.info("%s of model %s makes room for %s", component.name, component.model, coming.model)
-            component.graph = None
+            component.drop()
         return True
 
     def _idle(self) -> list[Component]:

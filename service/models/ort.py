@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .binding import Bindings
 from .capture import TURNS
 from .graph import Port
-from .providers import PROVIDERS, chain, onnxruntime
+from .providers import PROVIDERS, chain, make_ready, onnxruntime
 from .tuning import DEVICES, cuda_options
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _opened(path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: 
     told = {"tensorrt": dict(engine), "cuda": cuda_options(graphs=graphs)}
     names = {PROVIDERS[name]: options for name, options in told.items()}
     providers = [(long, names.get(long, {})) for long in chain(runtime.provider)]
+    make_ready(runtime.provider)
     try:
         with TURNS.other():
             made = onnxruntime().InferenceSession(path, options(runtime.threads), providers, enable_fallback=0)

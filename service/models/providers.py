@@ -6,14 +6,12 @@ a session is made. So each provider in question runs a graph of one node first.
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import openvino
+from . import nvidia, openvino
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +33,7 @@ PROVIDERS = {
 FALLBACKS = {"tensorrt": ("cuda", "cpu")}
 
 DEFAULT = ("cuda", "cpu")
-NVIDIA = ("tensorrt", "cuda")
+NVIDIA = {"tensorrt": nvidia.load_tensorrt, "cuda": nvidia.load_cuda}
 
 _ERROR, _FATAL = 3, 4  # onnxruntime's levels of logging
 
@@ -108,6 +106,13 @@ def _built() -> list[str]:
     return [name for name, long in PROVIDERS.items() if long in built]
 
 
+def make_ready(name: str) -> None:
+    """Bring in the libraries that a provider needs, before its first session."""
+    ready = NVIDIA.get(name)
+    if ready:
+        ready()
+
+
 def works(name: str, *, quiet: bool = False) -> bool:
     """Whether a provider runs a graph of one node here; onnxruntime's log says why not, unless quiet."""
     if name == "cpu":
@@ -116,11 +121,12 @@ def works(name: str, *, quiet: bool = False) -> bool:
         return False
     if standalone(name):
         return "CPU" in openvino.core().available_devices
-    if name in NVIDIA and not _has_nvidia():
+    if name in NVIDIA and not nvidia.has_driver():
         log.log(
             logging.DEBUG if quiet else logging.INFO, "provider %s: there is no NVIDIA GPU here, or no driver", name
         )
         return False
+    make_ready(name)
     ort = onnxruntime()
     ort.set_default_logger_severity(_FATAL if quiet else _ERROR)
     try:
@@ -131,13 +137,3 @@ def works(name: str, *, quiet: bool = False) -> bool:
     finally:
         ort.set_default_logger_severity(_ERROR)
     return bool(session.get_providers()[0] == PROVIDERS[name])
-
-
-def _has_nvidia() -> bool:
-    """Whether NVIDIA's driver is there: asking costs nothing, where a session that fails costs 50 ms and noise."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True

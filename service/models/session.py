@@ -31,8 +31,16 @@ DTYPES: dict[str, type[np.generic]] = {
     "tensor(int32)": np.int32,
 }
 
-# What onnxruntime, CUDA and C++ say when memory is short, in lower case.
-_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "bad allocation", "alloc_failed")
+# What onnxruntime, its arena with a limit, CUDA, cuDNN 9 and C++ say when memory is short, in lower case.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "failed to allocate",
+    "is smaller than requested bytes",
+    "alloc_failed",
+    "allocation_failed",
+    "bad_alloc",
+    "bad allocation",
+)
 
 
 class Session:

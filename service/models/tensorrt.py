@@ -49,7 +49,8 @@ class TensorRtGraph:
 
     def __init__(self, path: Path, runtime: Runtime) -> None:
         self._path, self._runtime = path, runtime
-        self._cuda: Graph = OrtGraph(path, replace(runtime, provider="cuda"))
+        plain = replace(runtime.tuning, cuda_graphs=False)  # building calls CUDA for minutes, which a capture forbids
+        self._cuda: Graph = OrtGraph(path, replace(runtime, provider="cuda", tuning=plain))
         self.inputs, self.optional, self.outputs = self._cuda.inputs, self._cuda.optional, self._cuda.outputs
         self._calls: dict[Shape, int] = {}
         self._engines: dict[Shape, Future[Graph | None]] = {}
@@ -83,6 +84,8 @@ class TensorRtGraph:
             folder.mkdir(parents=True, exist_ok=True)
             log.info("%s: the engine %s is built", self._path.parent.name, folder)
             made = OrtGraph(self._path, self._runtime, tensorrt_options((*self.inputs, *self.optional), shapes, folder))
+            if made.provider != self.provider:
+                raise RuntimeError(f"onnxruntime takes {made.provider} in its place")  # noqa: TRY301
             made.run(outputs, feeds)
         except Exception as error:  # noqa: BLE001 - whatever it is, CUDA serves
             log.warning("%s stays on CUDA: no engine for %s: %s", self._path.parent.name, shapes, error)

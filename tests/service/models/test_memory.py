@@ -14,6 +14,7 @@ from tintype.service.engine.events import Completed, Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import Repository, State
+from tintype.service.models.capture import TURNS
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.files import weight
 from tintype.service.models.graph import Port
@@ -98,6 +99,20 @@ def test_components_of_one_model_take_turns(shelf: Callable[[int], Shelf]) -> No
 
 def assert_within(shelf: Shelf, limit: int) -> None:
     assert shelf.memory.used <= limit
+
+
+def test_what_goes_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
+    """Its memory on a device would be freed in the midst of it, which ends the capture and fails."""
+    it = shelf(0)
+    component = it.open("a", "unet")
+    thread = threading.Thread(target=it.memory.drop, args=("a",))
+    with TURNS.alone() as alone:
+        assert alone
+        thread.start()
+        thread.join(0.05)
+        assert component.graph
+    thread.join(PATIENCE)
+    assert component.graph is None
 
 
 def test_the_least_recently_used_goes_first_whosever_it_is(shelf: Callable[[int], Shelf]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tintype.service.errors import ModelBroken, ModelNotFound, OutOfMemory, Unavailable
 from tintype.service.models import Repository, State, line
 from tintype.service.models import loading as module
+from tintype.service.models.capture import TURNS
 from tintype.service.models.entry import Entry
 from tintype.service.models.manifest import read
 from tintype.service.models.providers import ProviderUnavailable
@@ -304,6 +305,20 @@ def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
     assert repository.status("a").state is State.UNLOADED
     with pytest.raises(Unavailable):
         repository.load("a")
+
+
+def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Loader) -> None:
+    """Loading calls the device from beginning to end, not in making sessions alone."""
+    loader.gate.clear()
+    with Repository(folders) as repository:
+        repository.load("a")
+        until(lambda: loader.names == ["a"])
+        with TURNS.alone() as alone:
+            assert not alone
+        loader.gate.set()
+        repository.wait("a")
+        with TURNS.alone() as alone:
+            assert alone
 
 
 def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -> None:

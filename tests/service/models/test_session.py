@@ -68,7 +68,14 @@ def test_a_failing_call_is_a_failed_generation(text: Session, capfd: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 9"),
+        RuntimeError("Available memory of 8 is smaller than requested bytes of 9"),
+        RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc((void**)&p, size);"),
+        RuntimeError("CUDNN failure 1003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    ],
 )
 def test_a_lack_of_memory_is_told_from_other_failures(
     text: Session, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -127,7 +134,7 @@ def test_a_machine_without_a_gpu_is_found_out_quietly(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Without a choice nothing is printed about a GPU that is not there; asked for, it does not work and says why."""
-    monkeypatch.setattr(providers, "_has_nvidia", lambda: False)
+    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: False)
     assert choose.__wrapped__(()) == "cpu"
     assert capfd.readouterr() == ("", "")
 

@@ -26,12 +26,14 @@ class Fake:
 
     gate = Event()
     fault: Exception | None = None
+    answering = "tensorrt"
     runs: list[Thread] = []  # noqa: RUF012 - reset by the fixture
     made: list[tuple[str, dict[str, str]]] = []  # noqa: RUF012 - reset by the fixture
 
     def __init__(self, path: Path, runtime: Runtime, engine: Mapping[str, str] | None = None) -> None:
         self.inputs, self.optional, self.outputs = PORTS, (), ("y",)
-        self.path, self.provider = path, runtime.provider
+        self.path, self.provider = path, runtime.provider if engine is None else self.answering
+        self.graphs = runtime.tuning.captures(runtime.provider)
         if engine is not None:
             assert self.gate.wait(60)
             if self.fault:
@@ -99,3 +101,23 @@ def test_without_an_engine_cuda_goes_on(
     built()
     assert call(graph) == "cuda"
     assert caplog.text.count("stays on CUDA: no engine for {'x': (1, 4)}: a node is not known") == 1
+
+
+def test_what_onnxruntime_gives_to_another_provider_is_no_engine(
+    graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where TensorRT's libraries are not found, a session comes without it: then the first one goes on."""
+    monkeypatch.setattr(Fake, "answering", "cuda")
+    Fake.gate.set()
+    for _ in range(HOT):
+        call(graph)
+    built()
+    assert [engine.result() for engine in graph._engines.values()] == [None]
+    assert "onnxruntime takes cuda in its place" in caplog.text
+
+
+def test_nothing_is_captured_beside_tensorrt(graph: TensorRtGraph, tmp_path: Path) -> None:
+    """An engine that is built calls CUDA for minutes, which would end each capture."""
+    tuning = Tuning(cuda_graphs=True, engines=tmp_path)
+    beside = TensorRtGraph(graph._path, Runtime("tensorrt", 1, tuning=tuning))
+    assert not beside._cuda.graphs  # type: ignore[attr-defined]

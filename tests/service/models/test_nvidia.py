@@ -1,0 +1,75 @@
+"""NVIDIA's libraries are brought in before the first session that needs them, and only then."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.service.models import nvidia, providers
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.ort import OrtGraph
+from tintype.service.models.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Return what was loaded, in a process that loads nothing."""
+    names: list[str] = []
+    for load in (nvidia.load_cuda, nvidia.load_tensorrt):
+        load.cache_clear()
+    monkeypatch.setattr(providers.onnxruntime(), "preload_dlls", lambda: names.append("cuda"))
+    yield names
+    for load in (nvidia.load_cuda, nvidia.load_tensorrt):
+        load.cache_clear()
+
+
+def test_cuda_is_loaded_once_before_it_is_tried(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the extra `cuda` installs is in the process when onnxruntime asks for it: no loader would find it."""
+    monkeypatch.setattr(nvidia, "has_driver", lambda: True)
+    monkeypatch.setattr(providers, "available", lambda: ["tensorrt", "cuda", "cpu"])
+    monkeypatch.setattr(providers, "standalone", lambda _name: False)
+    assert providers.works("cuda", quiet=True) in (True, False)
+    assert loaded == ["cuda"]
+    providers.works("cuda", quiet=True)
+    assert loaded == ["cuda"]
+
+
+def test_graphs_bring_it_in_as_well(loaded: list[str]) -> None:
+    """A session is made ready for, whether or not somebody asked what works; on a CPU there is nothing to load."""
+    OrtGraph(BUILTIN / "vae_decoder/model.onnx", Runtime("cpu", 1))
+    assert loaded == []
+    providers.make_ready("tensorrt")
+    assert loaded == ["cuda"]
+
+
+def test_tensorrts_package_is_imported(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Being imported it loads its libraries; one that can't be says why, and CUDA was there before."""
+    (tmp_path / "libs_of_tensorrt.py").write_text("raise OSError('no libnvinfer')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(nvidia, "TENSORRT", "libs_of_tensorrt")
+    with caplog.at_level(logging.WARNING):
+        nvidia.load_tensorrt()
+    assert loaded == ["cuda"]
+    assert "libs_of_tensorrt can't be imported: no libnvinfer" in caplog.text
+
+
+def test_what_onnxruntime_misses_is_not_among_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It prints; a command's output is for its results."""
+    nvidia.load_cuda.cache_clear()
+    monkeypatch.setattr(providers.onnxruntime(), "preload_dlls", lambda: sys.stdout.write("no libcublas.so.13"))
+    nvidia.load_cuda()
+    nvidia.load_cuda.cache_clear()
+    out, err = capsys.readouterr()
+    assert (out, bool(re.search("libcublas", err))) == ("", True)
