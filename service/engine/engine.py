@@ -179,7 +179,8 @@ class Engine:
         kind, halves = rows[0].task.kind, runner.halves(rows)
         width = self._widths.choose(kind, halves)
         runner.denoise(model, rows, width)
-        seconds = self._clock() - began
+        now = self._clock()
+        seconds = now - began
         broken = [row for row in rows if not row.is_finite]
         previews = [runner.preview(model, row) if row.preview_due and row not in broken else None for row in rows]
         with self._lock:
@@ -189,7 +190,7 @@ class Engine:
             for row, _ in living:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.price.call)
-            self._stats.note_call(rows[0].task.plan, halves, seconds, width)
+            self._stats.note_call(rows[0].task.plan, halves, seconds, width, now=now)
             self._widths.note(kind, width, halves, seconds)
             for row in broken:
                 self._end_broken(row)

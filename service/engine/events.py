@@ -32,7 +32,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The job waits behind `position` others; `eta` seconds to its start, or None while nothing was measured."""
+    """The job waits behind `position` others; `eta` seconds to its start, or None while that is unknown."""
 
     position: int
     eta: float | None = None

@@ -32,8 +32,14 @@ class News:
         return events
 
     def places(self, order: list[Task]) -> None:
-        """Those who wait have these places. Told when a place changes, or how long the wait will be by a good deal."""
-        for place, (task, wait) in enumerate(zip(order, self._queue.waits(order), strict=False)):
+        """Those who wait have these places. Told when a place changes, or how long the wait will be by a good deal.
+
+        How long loading takes nobody knows, so no wait is told to who waits for it, or behind such a job.
+        """
+        known = True
+        for place, (task, estimate) in enumerate(zip(order, self._queue.waits(order), strict=False)):
+            known = known and not task.awaited
+            wait = estimate if known else None
             if not task.started and (task.place != place or _differ(task.wait, wait)):
                 task.place, task.wait = place, wait
                 self._tell(task, Queued(place, wait))

@@ -92,7 +92,7 @@ class Unit(Generic[R]):
 
 
 def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, patience: float) -> list[C]:
-    """Return the claims, first who goes first; `got` is what each caller has got, in microseconds."""
+    """Return the claims, first who is served first; `got` is what each caller has got, in microseconds."""
     claims = list(claims)
     if len(claims) < 2:
         return claims
@@ -106,7 +106,13 @@ def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, p
         for (level, caller), group in groups.items()
         for tag, claim in _tagged(group, got[caller])
     ]
-    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])]
+    return _served([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
+
+
+def _served(claims: list[C]) -> list[C]:
+    """Put behind those who hold memory who will wait for them: one that waits for memory, and whom it keeps out."""
+    first = next((place for place, claim in enumerate(claims) if claim.waiting), len(claims))
+    return claims[:first] + sorted(claims[first:], key=lambda claim: not claim.holds)
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:

@@ -91,18 +91,19 @@ class Queue:
             return
         order = self.ordered(now)
         first = next(place for place, task in enumerate(order) if not task.started)
-        delay = self.wait(order[:first])
+        delay = None if order[first].awaited else self.wait(order[:first])
         raise QueueFull(f"the queue is full: {waiting} requests wait already", retry_after=delay)
 
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:
             return
         left, need = task.deadline - now, self._stats.left(task) or 0.0
-        if left <= need:
+        sure = need * self._stats.belief(task.kind, now)
+        if left <= sure:
             raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")
         order = self.ordered(now)
         wait = self.wait(order[: order.index(task)]) or 0.0
-        if left <= wait + need:
+        if left <= wait + sure:
             raise QueueFull(
                 f"it would be done in about {wait + need:.3g} s, and the deadline is in {left:.3g} s",
                 retry_after=wait + need - left,

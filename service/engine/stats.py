@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 WEIGHT = 0.2  # of the newest measurement
+DOUBT = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
 TOLERANCE = 1.25  # a published price is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
@@ -61,17 +62,19 @@ class Stats:
         self._calls: dict[Kind, dict[int, Average]] = {}
         self._decode: dict[Kind, Average] = {}
         self._prices: dict[Work, Price] = {}
+        self._measured: dict[Kind, float] = {}
 
     def note_encode(self, plan: Plan, seconds: float) -> None:
         """Encoding its prompts took so long, and its picture if there is one."""
         self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
         self._publish(plan.kind)
 
-    def note_call(self, plan: Plan, halves: int, seconds: float, width: int = 0) -> None:
+    def note_call(self, plan: Plan, halves: int, seconds: float, width: int = 0, *, now: float = 0.0) -> None:
         """Once the denoiser for so many halves, two for a row with guidance, took so long, in calls of `width`.
 
-        What was measured with another width counts no more.
+        What was measured with another width counts no more. `now` is a point of the engine's clock.
         """
+        self._measured[plan.kind] = now
         calls = self._calls.setdefault(plan.kind, {})
         if halves not in calls or calls[halves].width != width:
             calls[halves] = Average(width)
@@ -97,6 +100,13 @@ class Stats:
             return None
         nearest = min(known, key=lambda n: abs(log(n / halves)))
         return known[nearest].value * halves / nearest
+
+    def belief(self, kind: Kind, now: float) -> float:
+        """Return how far an estimate may be relied on to turn somebody away, 0 to 1: the less, the older it is.
+
+        What once took long, as when the machine slept, would else keep out those whose work would show that it is over.
+        """
+        return float(0.5 ** ((now - self._measured.get(kind, now)) / DOUBT))
 
     def left(self, task: Task) -> float | None:
         """Estimate the seconds that `task` still needs, if it need not wait."""

@@ -99,6 +99,11 @@ class Task:
         return self.model is not None
 
     @property
+    def awaited(self) -> bool:
+        """Whether its model was found to be on its way, or in line for memory."""
+        return not self.ready and (self.waiting or self.percent >= 0)
+
+    @property
     def living(self) -> list[Row]:
         """The rows that are not done, the one nearest to its end first."""
         rows = [row for row in self.rows if row.phase is not Phase.DONE]

@@ -8,7 +8,7 @@ from tintype.service.engine import Limits
 from tintype.service.engine.events import Completed, Failed, Queued
 from tintype.service.errors import DeadlineExceeded, InvalidField, QueueFull, Unavailable
 
-from .exact import Bench
+from .exact import Bench, Clock, ExactModel, spec
 
 
 def measured(**limits: float) -> Bench:
@@ -69,6 +69,24 @@ def test_what_can_never_be_in_time_is_refused_at_once() -> None:
     ticket = bench.admit(steps=3, deadline=bench.clock.now + 6)
     bench.run()
     assert bench.of(ticket, Completed)
+
+
+def test_what_once_took_long_keeps_nobody_out_for_ever() -> None:
+    """When a machine slept in the midst of a call, every job seems late: after a while one is let in, and shows more."""
+    bench = measured()
+    bench.model.cost["denoise"] = 600.0
+    bench.admit(steps=1)
+    bench.run()
+    bench.model.cost["denoise"] = 1.0
+    with pytest.raises(DeadlineExceeded):
+        bench.admit(steps=9, deadline=bench.clock.now + 300)
+    bench.clock.now += 5 * 60
+    for _ in range(3):
+        ticket = bench.admit(steps=9, deadline=bench.clock.now + 300)
+        bench.run()
+        assert bench.of(ticket, Completed)
+    with pytest.raises(DeadlineExceeded):
+        bench.admit(steps=150, deadline=bench.clock.now + 10)
 
 
 def test_what_would_be_late_behind_others_may_come_back() -> None:
@@ -165,6 +183,46 @@ def test_the_wait_is_told_again_as_it_falls() -> None:
     assert {place for _, place, _ in told} == {1}
     assert 10 <= len(told) <= 30  # each a tenth less than the one before it
     assert [now + (eta or 0) for now, _, eta in told] == pytest.approx([bench.clock.now] * len(told))
+
+
+def test_nobody_guesses_how_long_loading_takes() -> None:
+    """Who waits for a model to load, and who stands behind, are told a place and no time; nor is who is refused."""
+    bench = measured(queue=2)
+    bench.shelf.absent.add("exact")
+    tickets = [bench.admit(steps=3, seed=n) for n in range(2)]
+    bench.step()
+    assert [bench.of(ticket, Queued)[-1] for ticket in tickets] == [Queued(0, None), Queued(1, None)]
+    with pytest.raises(QueueFull) as caught:
+        bench.admit()
+    assert caught.value.retry_after is None
+    bench.shelf.absent.clear()
+    bench.step()
+    assert bench.of(tickets[1], Queued)[-1] == Queued(1, pytest.approx(5.5))
+
+
+def test_who_waits_for_the_memory_of_others_stands_behind_them() -> None:
+    """Those who hold it go on whoever comes, so they count among those before; and so it is with a deadline."""
+    model = ExactModel(clock=Clock())
+    other = ExactModel(spec=spec(name="other"), clock=model.clock)
+    bench = Bench(model, other, max_batch=1)
+    for name in ("exact", "other"):
+        bench.admit(steps=3, model=name)
+    bench.run()
+    bench.admit(steps=50, caller="long")
+    bench.step(3)
+    bench.shelf.absent.add("other")
+    bench.shelf.waiting.add("other")
+    short = bench.admit(steps=1, model="other", caller="short")
+    behind = bench.admit(steps=1, caller="late")
+    bench.step()
+    assert [places(bench, ticket)[-1] for ticket in (short, behind)] == [1, 2]
+    with pytest.raises(QueueFull, match="would be done in about 5"):
+        bench.admit(steps=1, caller="hasty", deadline=bench.clock.now + 20)
+    bench.shelf.absent.clear()
+    bench.shelf.waiting.clear()
+    bench.run()
+    done = [ticket for ticket, event in bench.log if isinstance(event, Completed)][-3:]
+    assert done.index(short) < done.index(behind), "places are of now: once it is there, it goes first again"
 
 
 def test_estimates_follow_what_is_measured() -> None:
