@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DeadlineExceeded, TintypeError
+from ..models import State
 from .events import Completed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..models import Model, Repository
+    from ..models import Model, Repository, Status
     from .news import News
     from .queue import Queue
     from .row import Row
@@ -40,6 +41,7 @@ class Roster:
         self._queue.enter(task, task.arrived)
         try:
             self._repository.load(task.plan.model)  # tries again what has failed before
+            self._ask(task)
         except TintypeError:
             self._queue.leave(task)
             raise
@@ -113,11 +115,16 @@ class Roster:
                 self._turns.there(task.plan.model, now)
 
     def _wait(self, task: Task, now: float) -> None:
-        status = self._repository.status(task.plan.model)
-        task.waiting = status.waiting
+        status = self._ask(task)
         self._news.loading(task, status)
         if not task.waiting:
             self._turns.loading(task.plan.model, now)
+
+    def _ask(self, task: Task) -> Status:
+        """Note whether its model is on its way, or in line for memory."""
+        status = self._repository.status(task.plan.model)
+        task.loading, task.waiting = status.state is State.LOADING, status.waiting
+        return status
 
     def _looked_up(self) -> Iterator[tuple[Task, Found]]:
         found: dict[str, Found] = {}

@@ -30,8 +30,9 @@ class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
     `entered` is what its caller had got when it arrived, see `shares`; `place`, `wait` and `percent` (loaded) are what
-    was last told. One that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
-    for one that was `relieved` all that was idle has been dropped.
+    was last told. One whose model was last seen on its way is `loading`; one that is `waiting` waits for memory that
+    others hold; one that `holds` keeps its model in memory; for one that was `relieved` all that was idle has been
+    dropped.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
@@ -45,6 +46,7 @@ class Task:
         self.model: Model | None = None
         self.started = False
         self.holds = False
+        self.loading = False
         self.waiting = False
         self.relieved = False
         self.conditionings: tuple[Conditioning, ...] = ()
@@ -100,8 +102,8 @@ class Task:
 
     @property
     def awaited(self) -> bool:
-        """Whether its model was found to be on its way, or in line for memory."""
-        return not self.ready and (self.waiting or self.percent >= 0)
+        """Whether its model has to come first."""
+        return self.loading and not self.ready
 
     @property
     def living(self) -> list[Row]:

@@ -72,7 +72,7 @@ def test_what_can_never_be_in_time_is_refused_at_once() -> None:
 
 
 def test_what_once_took_long_keeps_nobody_out_for_ever() -> None:
-    """When a machine slept in the midst of a call, every job seems late: after a while one is let in, and shows more."""
+    """When a machine slept in the midst of a call every job seems late: after a while one is let in, and shows more."""
     bench = measured()
     bench.model.cost["denoise"] = 600.0
     bench.admit(steps=1)
