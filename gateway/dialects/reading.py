@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 Read = TypeVar("Read", bound=msgspec.Struct)
 
 _PATH = re.compile(r" - at `\$\.(\w+)")
-_NOUNS = {"integer": "an integer", "number": "a number", "string": "a string", "boolean": "true or false"}
+_MISSING = re.compile(r"missing required field `(\w+)`$")
+_NOUNS = {
+    "array": "a list",
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+}
 _LONGEST = 80  # characters of a bad value that are repeated
 
 
@@ -31,11 +38,7 @@ def read(kind: type[Read], body: Mapping[str, Any], *, strict: bool = True) -> R
     try:
         return msgspec.convert(body, kind, strict=strict)
     except msgspec.ValidationError as error:
-        at = _PATH.search(str(error))
-        if at is None:
-            raise InvalidValue("body", str(error)) from error
-        key = at[1]
-        raise InvalidValue(key, f"must be {expected(_properties(kind)[key])}, not {_shown(body.get(key))}") from error
+        raise _wrong(kind, body, str(error)) from error
 
 
 def check_prompt(body: Mapping[str, Any]) -> None:
@@ -60,8 +63,17 @@ def expected(schema: Mapping[str, Any]) -> str:
     if "pattern" in schema or "anyOf" in schema:
         return str(schema["description"])
     kind = schema.get("type", "object")
-    noun: str = _NOUNS.get(kind) or schema.get("description") or f"of type {kind}"
+    noun: str = _NOUNS.get(kind) or schema.get("description") or ("a list" if kind == "array" else "an object")
     return noun + _bounds(schema)
+
+
+def _wrong(kind: type[msgspec.Struct], body: Mapping[str, Any], found: str) -> InvalidValue:
+    """Return what msgspec found wrong as an error that names the field."""
+    if at := _PATH.search(found):
+        return InvalidValue(at[1], f"must be {expected(_properties(kind)[at[1]])}, not {_shown(body.get(at[1]))}")
+    if missing := _MISSING.search(found):
+        return InvalidValue(missing[1], f"is missing, and must be {expected(_properties(kind)[missing[1]])}")
+    return InvalidValue("body", found)
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from .jobs import Job
 from .making import Making
 from .order import Order, order
 from .rendering import render, settings, told
-from .types import ImageToImage, TextToImage
+from .types import ImageToImage, TextToImage, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ async def draw(web: WebUi, kind: type[Asked], request: Request[Any, Any, Any]) -
 
 
 async def _understood(web: WebUi, owner: str, kind: type[Asked], body: Mapping[str, Any]) -> Drawing:
-    asked = read(kind, body, strict=False)
+    asked = read(kind, whole(kind, body), strict=False)
     if isinstance(asked, ImageToImage) and not asked.init_images:
         raise NoInitImage
     model, missed = await _model(web, owner, asked)

@@ -83,6 +83,8 @@ def error(exc: GatewayError) -> Failure:
     status, detail = known or (exc.status, exc.message)
     if status == 401:
         headers["www-authenticate"] = "Basic"
+    if known and status == 500:
+        headers["x-should-retry"] = "false"
     return Failure(status, headers, _body(exc, detail))
 
 

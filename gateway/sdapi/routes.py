@@ -17,7 +17,7 @@ from .description import told
 from .drawing import draw
 from .errors import NoSuchCheckpoint
 from .extras import enlarge, look_up, upscalers
-from .types import Extra, ImageOnly, ImageToImage, Progress, TextToImage
+from .types import Extra, ImageOnly, ImageToImage, Progress, TextToImage, whole
 from .webui import WebUi
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _tools(web: WebUi) -> list[HTTPRouteHandler]:
     @post(f"{BASE}/extra-single-image", status_code=200, opt=told("POST", "extra-single-image"))
     async def extra(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
-        asked = read(Extra, await read_json(request), strict=False)
+        asked = read(Extra, whole(Extra, await read_json(request)), strict=False)
         return _json(await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image")))
 
     return [upscaling, png_info, extra]

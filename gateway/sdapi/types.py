@@ -1,19 +1,26 @@
 """The JSON of `/sdapi/v1`: what the Stable Diffusion web UI's clients send, and what they read.
 
 Every field of a request may be missing or null; keys that are not here are passed over. Fields without effect are
-`Any`: whatever a client has there is no reason to refuse it. Numbers may come as text, and whole ones as `512.0`.
+`Any`: whatever a client has there is no reason to refuse it. Numbers may come as text, and whole ones as `512.0`, or
+even `512.4`: the web UI cuts the rest off.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta, field
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MAX_BATCH = 100  # pictures of one request
 
 Side = Annotated[int, Meta(ge=0, le=4096)]  # pixels; 0 is "not said"
+Steps = Annotated[int, Meta(ge=0, le=150)]  # 0 is "not said"
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0 is "any"
 Batch = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
 
 
@@ -23,7 +30,7 @@ class Request(msgspec.Struct, kw_only=True):
     prompt: str | None = ""
     negative_prompt: str | None = ""
     styles: Any = None
-    seed: int | None = -1
+    seed: Seed | None = -1
     subseed: Any = -1
     subseed_strength: Any = 0
     seed_resize_from_h: Any = -1
@@ -33,7 +40,7 @@ class Request(msgspec.Struct, kw_only=True):
     scheduler: str | None = None
     batch_size: Batch | None = 1
     n_iter: Batch | None = 1
-    steps: int | None = None
+    steps: Steps | None = None
     cfg_scale: float | None = None
     distilled_cfg_scale: Any = None
     width: Side | None = None
@@ -71,9 +78,9 @@ class TextToImage(Request, kw_only=True):
     enable_hr: bool | None = False
     firstphase_width: Any = 0
     firstphase_height: Any = 0
-    hr_scale: float | None = 2.0
+    hr_scale: Annotated[float, Meta(ge=0, le=256)] | None = 2.0
     hr_upscaler: str | None = None
-    hr_second_pass_steps: int | None = 0
+    hr_second_pass_steps: Steps | None = 0
     hr_resize_x: Side | None = 0
     hr_resize_y: Side | None = 0
     hr_checkpoint_name: Any = None
@@ -210,3 +217,21 @@ class Enlarged(msgspec.Struct, kw_only=True):
 
     image: bytes
     html_info: str
+
+
+def whole(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `body` with whole numbers where `kind` has such."""
+    return {
+        key: int(value) if isinstance(value, float) and key in _whole(kind) else value for key, value in body.items()
+    }
+
+
+@cache
+def _whole(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(one.encode_name for one in msgspec.structs.fields(kind) if _is_whole(one.type))
+
+
+def _is_whole(kind: Any) -> bool:
+    read = msgspec.inspect.type_info(kind)
+    options = read.types if isinstance(read, msgspec.inspect.UnionType) else (read,)
+    return any(isinstance(option, msgspec.inspect.IntType) for option in options)

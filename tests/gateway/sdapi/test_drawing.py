@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tintype.gateway.keyfile import create
+from tintype.gateway.sdapi.types import ImageToImage, TextToImage
 
 from ..fakes import FakeService, Refusal, Service, running_gateway
 from ..test_app import config
@@ -74,6 +75,13 @@ class TestText:
         assert not any(asked.HasField(name) for name in ("steps", "guidance_scale", "eta", "strength"))
         assert told["seed"] == asked.seed
         assert (told["width"], told["height"]) == (96, 64)
+
+    async def test_whole_numbers(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Plug-ins reckon with fractions: the web UI cuts them off."""
+        told = info(await gateway.post(TEXT, json={"width": 512.0, "height": 511.5, "steps": 4.2, "seed": 7.0}))
+        asked = fake.requests[0]
+        assert (asked.width, asked.height, asked.steps, asked.seed) == (512, 511, 4, 7)
+        assert told["seed"] == 7
 
     async def test_ignored(self, gateway: httpx.AsyncClient) -> None:
         """What had no effect is named in a header, in `info`, and in the picture's own text."""
@@ -245,6 +253,7 @@ class TestImage:
         assert set(body) == {"error", "detail", "body", "errors"}
         assert body["detail"] == "Invalid encoded image"
         assert body["errors"] == "Invalid 'init_images': must be a PNG, JPEG or WebP file."
+        assert answer.headers["x-should-retry"] == "false"
 
 
 class TestErrors:
@@ -252,7 +261,11 @@ class TestErrors:
         ("body", "field", "says"),
         [
             ({"prompt": "x", "width": 5000}, "width", "must be an integer from 0 to 4096, not 5000"),
-            ({"prompt": "x", "steps": "many"}, "steps", "must be an integer, not 'many'"),
+            ({"prompt": "x", "steps": "many"}, "steps", "must be an integer from 0 to 150, not 'many'"),
+            ({"steps": 2**40}, "steps", "must be an integer from 0 to 150, not 1099511627776"),
+            ({"seed": 2**63}, "seed", "not 9223372036854775808"),
+            ({"enable_hr": True, "hr_scale": 1e30}, "hr_scale", "must be a number from 0 to 256, not 1e30"),
+            ({"enable_hr": True, "hr_second_pass_steps": -(2**40)}, "hr_second_pass_steps", "from 0 to 150"),
             ({"prompt": "x", "batch_size": 50, "n_iter": 50}, "n_iter", "must be at most 100, not 2500"),
         ],
     )
@@ -264,6 +277,15 @@ class TestErrors:
         assert detail["loc"] == ["body", field]
         assert says in detail["msg"]
         assert detail["type"]
+
+    async def test_numbers(self, gateway: httpx.AsyncClient) -> None:
+        """No number of any field, however large, is a fault of ours."""
+        for number in (2**64, -(2**64), 1e39):
+            for kind, path in ((TextToImage, TEXT), (ImageToImage, IMAGE)):
+                usual = {"enable_hr": True, "init_images": [base64_of(png())], "width": 16, "height": 16}
+                for field in kind.__struct_fields__:
+                    answer = await gateway.post(path, json=usual | {field: number})
+                    assert answer.status_code in (200, 422), f"{field} {number}: {answer.text}"
 
     async def test_no_json(self, gateway: httpx.AsyncClient) -> None:
         """A body that is no JSON is FastAPI's 422 as well."""

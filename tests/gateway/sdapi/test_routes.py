@@ -165,7 +165,9 @@ async def test_png_info(gateway: httpx.AsyncClient) -> None:
     plain = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png())})).json()
     assert plain == {"info": "", "items": {}, "parameters": {}}
     assert (await gateway.post(f"{BASE}/png-info", json={"image": "bm8="})).status_code == 500
-    assert (await gateway.post(f"{BASE}/png-info", json={})).status_code == 422
+    missing = await gateway.post(f"{BASE}/png-info", json={})
+    assert (missing.status_code, missing.json()["detail"][0]["loc"]) == (422, ["body", "image"])
+    assert missing.json()["detail"][0]["msg"] == "Invalid 'image': is missing, and must be a string."
 
 
 @pytest.mark.parametrize(

@@ -149,4 +149,4 @@ def test_errors(api: Any) -> None:
     with pytest.raises(RuntimeError) as caught:
         api.txt2img(prompt="x", steps=900)
     assert caught.value.args[0] == 422
-    assert "must be 1 to 150, not 900" in caught.value.args[1]
+    assert "must be an integer from 0 to 150, not 900" in caught.value.args[1]
