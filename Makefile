@@ -24,7 +24,7 @@ help: ## Tell what there is to make
 
 up: .venv/served ## Start service and gateway with the built-in model, make a picture, serve until Ctrl-C
 	@mkdir -p $(dir $(PICTURE))
-	@$(BIN)/tintype up --first-picture "$(PROMPT)" --output $(PICTURE) $(ARGS)
+	@exec $(BIN)/tintype up --first-picture "$(PROMPT)" --output $(PICTURE) $(ARGS)
 
 test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Run the tests that need no torch
 	$(BIN)/python $(PYTEST) -m "not torch" $(ARGS)
