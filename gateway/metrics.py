@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST as PROMETHEUS
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .errors import ServiceError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .client import ImageClient
     from .dialects import Dialect
 
+# The server adds the charset to every text: said twice, it is a type that strict scrapers refuse.
+PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
 PREFIX = "tintype_gateway"
 # Seconds: from a lookup to a large picture on a slow CPU.
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)

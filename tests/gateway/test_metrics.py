@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
 from tintype.gateway.config import GatewayConfig
@@ -104,5 +105,5 @@ async def test_in_flight(fresh: httpx.AsyncClient, fake: FakeService) -> None:
 async def test_type(fresh: httpx.AsyncClient) -> None:
     """It is in the format that Prometheus asks for, and tells of the process, too."""
     answer = await fresh.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
     assert "process_resident_memory_bytes" in answer.text
