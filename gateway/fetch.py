@@ -142,11 +142,12 @@ def parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
     """Return a URL that may be asked for; `text` can be relative to `base`. Raises FetchError."""
     try:
         url = base.join(text) if base else httpx.URL(text)
+        host = url.host  # decodes `xn--`, where there may be nothing behind it
     except (httpx.InvalidURL, ValueError) as error:
         raise FetchError("it is malformed") from error
     if url.scheme not in PORTS:
         raise FetchError("its scheme must be http or https")
-    if url.userinfo or not url.host:
+    if url.userinfo or not host:
         raise FetchError("it must have a host, and no user or password")
     return url
 

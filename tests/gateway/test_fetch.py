@@ -183,6 +183,8 @@ async def test_drip(host: Host) -> None:
         "http://a\r\nhost: b/",
         "//example.com/",
         "",
+        "http://xn--/",
+        "http://xn--a.example/",
     ],
 )
 async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
