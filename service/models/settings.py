@@ -11,6 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .files import Fault, read_json
+from .presets import MOST_STEPS
 from .spec import Guidance, LatentToRgb, Preset, Size
 
 if TYPE_CHECKING:
@@ -66,6 +67,24 @@ def number(value: Any) -> float:
     return float(value)
 
 
+def within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
+    """Return a reader that takes what `read` takes, from `low` to `high`."""
+
+    def bounded(value: Any) -> Any:
+        known = read(value)
+        if not low <= known <= high:
+            raise Fault(f"must be {low} to {high}, not {value!r}")
+        return known
+
+    return bounded
+
+
+def _factor(value: Any) -> float:
+    if not number(value):
+        raise Fault("must not be 0: latents are divided by it")
+    return number(value)
+
+
 def text(value: Any) -> str:
     """Read a text."""
     if not isinstance(value, str):
@@ -87,7 +106,7 @@ def flag(value: Any) -> bool:
 
 
 def _prediction(value: Any) -> str:
-    if value not in PREDICTIONS:
+    if not isinstance(value, str) or value not in PREDICTIONS:
         raise Fault(f"must be one of {', '.join(PREDICTIONS)}, not {value!r}")
     return PREDICTIONS[value]
 
@@ -101,7 +120,7 @@ def _guidance(value: Any) -> Guidance:
 def _sizes(value: Any) -> tuple[Size, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, list) and len(v) == 2 for v in value):
         raise Fault(f"must be a list of [width, height], at least one, not {value!r}")
-    return tuple((count(width), count(height)) for width, height in value)
+    return tuple((SIDE(width), SIDE(height)) for width, height in value)
 
 
 def _triple(value: Any) -> tuple[float, float, float]:
@@ -166,18 +185,23 @@ def _all_or_fault(value: Any, readers: Mapping[str, Callable[[Any], Any]]) -> di
 # Our word: that of diffusers' scheduler_config.json, where it is read.
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample", "flow": "flow_prediction"}
 
+SIDE = within(count, 16, 4096)  # pixels
+
+# The limits are those of requests: nobody can ask a model for more than its own file does.
+NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "steps": within(count, 1, MOST_STEPS),
+    "guidance_scale": within(number, 0, 50),
+    "guidance_rescale": within(number, 0, 1),
+}
+
 DEFAULTS: dict[str, Callable[[Any], Any]] = {
-    "steps": count,
-    "guidance_scale": number,
-    "guidance_rescale": number,
+    **NUMBERS,
     "sampler": text,
     "schedule": text,
 }
 
 PRESET: dict[str, Callable[[Any], Any]] = {
-    "steps": count,
-    "guidance_scale": number,
-    "guidance_rescale": number,
+    **NUMBERS,
     "sampler": text,
     "template": text,
     "negative_prompt": text,
@@ -192,7 +216,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "size_multiple": count,
     "latent_channels": count,
     "downscale": count,
-    "scaling_factor": number,
+    "scaling_factor": _factor,
     "shift_factor": number,
     "max_tokens": count,
     "batched_timestep": flag,

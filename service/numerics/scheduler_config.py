@@ -162,7 +162,7 @@ def read(config: Config) -> dict[str, Any]:
     return {
         "prediction": prediction,
         "alphas_cumprod": np.zeros(0) if flow else _alphas_cumprod(config),
-        "train_steps": _count(config, "num_train_timesteps", 1000),
+        "train_steps": _count(config, "num_train_timesteps", 1000, least=1),
         "sampler": CLASSES[name].sampler(config),
         "schedule": _schedule(config),
         "settings": _settings(config) | ({"timestep_scaling": math.inf} if flow else {}),  # no skip connection
@@ -196,10 +196,10 @@ def _one_of(config: Config, key: str, values: Collection[Any], usual: Any) -> An
     return value
 
 
-def _count(config: Config, key: str, usual: int) -> int:
+def _count(config: Config, key: str, usual: int, least: int = 0) -> int:
     value = config.get(key, usual)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidSetting(key, value, "must be a whole number, 0 or more")
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidSetting(key, value, f"must be a whole number, {least} or more")
     return value
 
 
@@ -207,8 +207,10 @@ def _alphas_cumprod(config: Config) -> Any:
     betas = config.get("trained_betas")
     if betas is None:
         make = BETAS[config.get("beta_schedule", "linear")]
-        n = _count(config, "num_train_timesteps", 1000)
+        n = _count(config, "num_train_timesteps", 1000, least=1)
         betas = make(n, config.get("beta_start", 0.0001), config.get("beta_end", 0.02))
+    elif not betas:
+        raise InvalidSetting("trained_betas", betas, "must have a number for each step of the training")
     return alphas_cumprod(betas, zero_snr=bool(config.get("rescale_betas_zero_snr")))
 
 

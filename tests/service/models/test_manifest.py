@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHANNELS = read(BUILTIN).spec.latent_channels
+EULER = '{{"_class_name": "EulerDiscreteScheduler", {}}}'
 Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
@@ -147,14 +148,21 @@ def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) 
         ({"family": "sdxxl"}, "family must be one of sd, lcm, sdxl, .*, not 'sdxxl'"),
         ({"guidance": "some"}, "guidance must be one of classifier_free, embedded, none, not 'some'"),
         ({"prediction": "noise"}, "prediction must be one of epsilon, v, sample, flow, not 'noise'"),
+        ({"prediction": ["v"]}, r"prediction must be one of epsilon, v, sample, flow, not \['v'\]"),
         ({"native_sizes": []}, r"native_sizes must be a list of \[width, height\]"),
         ({"native_sizes": [[100, 64]]}, "native size 100x64 must be a multiple of"),
         ({"size_multiple": 24}, "size_multiple 24 must be a multiple of downscale 16"),
         ({"max_tokens": 0}, "max_tokens must be a whole number, at least 1, not 0"),
         ({"scaling_factor": "1"}, "scaling_factor must be a number, not '1'"),
+        ({"scaling_factor": 0}, "scaling_factor must not be 0: latents are divided by it"),
+        ({"native_sizes": [[8192, 64]]}, "native_sizes must be 16 to 4096, not 8192"),
         ({"batched_timestep": 1}, "batched_timestep must be true or false, not 1"),
         ({"name": " "}, "name must not be empty"),
         ({"defaults": {"steps": -1}}, "defaults steps must be a whole number"),
+        ({"defaults": {"steps": 500}}, "defaults steps must be 1 to 150, not 500"),
+        ({"defaults": {"guidance_scale": -1}}, "defaults guidance_scale must be 0 to 50, not -1"),
+        ({"defaults": {"guidance_rescale": 2}}, "defaults guidance_rescale must be 0 to 1, not 2"),
+        ({"qualities": {"hd": {"steps": 500}}}, "qualities steps must be 1 to 150, not 500"),
         ({"defaults": {"sampler": "eulr"}}, "defaults: sampler 'eulr' is not known; did you mean 'euler'"),
         ({"preview": {"latent_to_rgb": [[1, 2]], "bias": [0, 0, 0]}}, "preview must hold three numbers"),
         (
@@ -194,6 +202,14 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_written("unet/config.json", '{"in_channels": 8}'), "unet/config.json: in_channels takes 8 channels; served"),
         (_written("vae_decoder/config.json", "[]"), "vae_decoder/config.json must hold a JSON object, not list"),
         (_written("scheduler/scheduler_config.json", '{"_class_name": "X", "a": 1}'), "'X' is not supported"),
+        (
+            _written("scheduler/scheduler_config.json", EULER.format('"num_train_timesteps": 0')),
+            "num_train_timesteps 0 must be a whole number, 1 or more",
+        ),
+        (
+            _written("scheduler/scheduler_config.json", EULER.format('"trained_betas": []')),
+            r"trained_betas \[\] must have a number for each step",
+        ),
         (
             _written("scheduler/scheduler_config.json", "{}"),
             "_class_name 'None' is not supported",

@@ -116,7 +116,7 @@ REFUSED = [
     ("beta_schedule", "sigmoid", "'linear' or 'scaled_linear' or 'squaredcos_cap_v2'"),
     ("timestep_spacing", "random", "'linspace' or 'leading' or 'trailing'"),
     ("num_train_timesteps", "1000", "whole number"),
-    ("num_train_timesteps", 0, "positive"),
+    ("num_train_timesteps", 0, "1 or more"),
     ("steps_offset", -1, "whole number"),
     ("trained_betas", [0.1, 0.2], "number of betas"),
     ("rescale_betas_zero_snr", True, "v_prediction"),
