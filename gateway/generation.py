@@ -14,7 +14,7 @@ from .body import Body, render_body
 from .denials import WrongContentType
 from .disconnect import until_disconnect
 from .errors import BadPicture, NotJson, ServiceError, UnknownParameter
-from .forms import is_form, read_form
+from .forms import FORM, is_form, read_form
 from .imagefile import MAX_TOGETHER
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class Made(NamedTuple):
 
 async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
     """Read one request in its dialect. Raises BadRequest, WrongContentType, ClientGone."""
-    is_read = read_form if dialect.forms and is_form(request) else read_json
-    body = await is_read(request)
+    formed = dialect.forms and is_form(request)
+    body = await read_form(request) if formed else await read_json(request, forms=dialect.forms)
     if "deployment" in request.path_params:
         body["model"] = body.get("model") or request.path_params["deployment"]
     call = dialect.parse(body)
@@ -82,7 +82,7 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     asked = call.request.model
     asking = partial(gateway.client.generate, call.request, request.state.request_id)
     response, dropped = await granted(gateway, call, asking)
-    headers = ignored_header([*call.ignored, *dropped]) | model_header(asked, response.model) | _size_header(response)
+    headers = ignored_header([*call.unused, *dropped]) | model_header(asked, response.model) | _size_header(response)
     links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
     return Made(rendered, headers)
@@ -96,11 +96,12 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> None:
         raise BadPicture(call.names.get("mask", "mask"), f"must, with the picture, have at most {MAX_TOGETHER} bytes")
 
 
-async def read_json(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Return the JSON object of a request's body. Raises WrongContentType and NotJson."""
+async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> dict[str, Any]:
+    """Return the JSON object of a request's body, where `forms` are read as well. Raises WrongContentType, NotJson."""
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
-        raise WrongContentType(f"The body must be of type '{JSON}', not '{kind[:100]}'.")
+        right = f"'{JSON}' or '{FORM}'" if forms else f"'{JSON}'"
+        raise WrongContentType(f"The body must be of type {right}, not '{kind[:100]}'.")
     try:
         body = msgspec.json.decode(await request.body())
     except RecursionError as error:

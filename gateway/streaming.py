@@ -89,7 +89,7 @@ async def _begin(
         raise NotServed("stream", "is not what this vendor has: leave it out, or set it to false")
     asked = call.request.model
     opened, dropped = await granted(gateway, call, lambda: _open(gateway, call, asked, request.state.request_id))
-    headers = ignored_header([*call.ignored, *dropped]) | model_header(asked, opened.model)
+    headers = ignored_header([*call.unused, *dropped]) | model_header(asked, opened.model)
     wordy = request.headers.get(progress.HEADER) == "true"
     told = _events(opened, dialect.events, call, wordy=wordy)
     return _with_failure(told, dialect, call, request.state.visit), headers

@@ -37,23 +37,30 @@ class Call:
 
     `request` is what is sent; what the service can't grant leaves it. `links` says that pictures are answered as URLs,
     False as base64, None as the configuration says. `names` maps fields of the contract to the keys that this client
-    used for them; a field that is not in it has its own name. `ignored` are the keys that nobody knows. `wishes` are
-    fields of the contract that a vendor takes from everybody: where the model has no such thing, it is asked without;
-    those in `unasked` are the vendor's default, and nobody is told. `stream` asks for events instead of one answer,
-    with so many `previews` of each picture. `echo` are values that the answer repeats. `pictures` are `image` and
-    `mask` as they were given, by field of the contract: a file, base64, or a URL.
+    used for them; a field that is not in it has its own name. `ignored` are the keys that nobody knows, `idle` those
+    that others of the same request overrule. `wishes` are fields of the contract that a vendor takes from everybody:
+    where the model has no such thing, it is asked without; those in `unasked` are the vendor's default, and nobody is
+    told. `stream` asks for events instead of one answer, with so many `previews` of each picture. `echo` are values
+    that the answer repeats. `pictures` are `image` and `mask` as they were given, by field of the contract: a file,
+    base64, or a URL.
     """
 
     request: pb.GenerateImagesRequest
     links: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     wishes: tuple[str, ...] = ()
     unasked: tuple[str, ...] = ()
     stream: bool = False
     previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str | bytes] = field(default_factory=dict)
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The keys that had no effect, known or not."""
+        return self.ignored + self.idle
 
 
 @dataclass(frozen=True, slots=True)

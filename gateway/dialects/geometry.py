@@ -53,5 +53,13 @@ def of_ratio(ratio: str | None, param: str) -> tuple[int, int] | None:
     return _rounded(sqrt(AREA * width / height)), _rounded(sqrt(AREA * height / width))
 
 
+def has_ratio(sides: tuple[int | None, int | None], ratio: str, param: str) -> bool:
+    """Tell whether sides have the shape `16:9`, as far as that can be had. Raises InvalidValue."""
+    across, down = (int(part) for part in ratio.split(":"))
+    width, height = sides
+    exact = width is not None and height is not None and width * down == height * across
+    return sides == of_ratio(ratio, param) or exact
+
+
 def _rounded(side: float) -> int:
     return round(side / MULTIPLE) * MULTIPLE

@@ -16,7 +16,7 @@ from tintype.v1 import image_service_pb2 as pb
 from ..errors import GatewayError, InvalidValue
 from . import openai_events
 from .dialect import Call, Dialect, Events, Failure
-from .geometry import of_ratio, of_size
+from .geometry import has_ratio, of_ratio, of_size
 from .openai_types import (
     QUALITIES,
     SIZES,
@@ -96,7 +96,8 @@ def call(asked: ImagesRequest, ignored: tuple[str, ...]) -> Call:
         request=request,
         links=_wants_links(asked),
         names=_names(asked),
-        ignored=(*ignored, *_overruled(asked, request.width, request.height)),
+        ignored=ignored,
+        idle=_overruled(asked, request.width, request.height),
         wishes=tuple(name for name, usual in WISHES.items() if getattr(asked, name) in usual),
         stream=bool(asked.stream),
         previews=asked.partial_images or 0 if asked.stream else 0,
@@ -181,16 +182,15 @@ def _sides(asked: ImagesRequest) -> tuple[int | None, int | None]:
     return of_size(asked.size) or sides or (None, None)
 
 
-def _overruled(asked: ImagesRequest, width: int, height: int) -> list[str]:
+def _overruled(asked: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
     """Return the keys that say another size than the one that is made."""
-    across, _, down = (asked.aspect_ratio or "1:1").partition(":")
+    ratio = asked.aspect_ratio
     others = {
         "width": asked.width not in (None, width),
         "height": asked.height not in (None, height),
-        "aspect_ratio": of_ratio(asked.aspect_ratio, "aspect_ratio") not in (None, (width, height))
-        and int(across) * height != int(down) * width,
+        "aspect_ratio": ratio is not None and not has_ratio((width, height), ratio, "aspect_ratio"),
     }
-    return [key for key, differs in others.items() if differs]
+    return tuple(key for key, differs in others.items() if differs)
 
 
 def _output(asked: ImagesRequest) -> pb.OutputFormat:

@@ -62,8 +62,7 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
     first, *more = _pictures(asked.image if asked.images is None else asked.images, key)
     asked.image = first
     asked.mask = None if asked.mask is None else _picture(asked.mask, "mask")
-    ignored = [*unknown(EditRequest, body), *(f"{key}[{index}]" for index in range(1, len(more) + 1))]
-    call = openai.call(asked, tuple(ignored))
+    call = _without(openai.call(asked, unknown(EditRequest, body)), key, len(more))
     _weaken(call, STRENGTHS["masked" if asked.mask else asked.input_fidelity or "low"])
     return replace(call, links=bool(call.links), names={**call.names, "image": key})
 
@@ -73,8 +72,7 @@ def parse_variation(body: Mapping[str, Any]) -> Call:
     asked = read(VariationRequest, body, strict=False)
     asked.image, *more = _pictures(asked.image, "image")
     prompted, asked.prompt = bool(asked.prompt), asked.prompt or VARIED
-    ignored = [*unknown(VariationRequest, body), *(f"image[{index}]" for index in range(1, len(more) + 1))]
-    call = openai.call(asked, tuple(ignored))
+    call = _without(openai.call(asked, unknown(VariationRequest, body)), "image", len(more))
     _weaken(call, STRENGTHS["variation"])
     if not prompted and not call.request.HasField("guidance_scale"):
         call.request.guidance_scale = UNGUIDED
@@ -105,6 +103,11 @@ def variations(dialect: Dialect) -> Dialect:
         summary="Make pictures like a picture",
         forms=True,
     )
+
+
+def _without(call: Call, key: str, more: int) -> Call:
+    """Return the call, which says that the pictures of `key` after the first have no effect."""
+    return replace(call, idle=(*(f"{key}[{index}]" for index in range(1, more + 1)), *call.idle))
 
 
 def _weaken(call: Call, strength: float) -> None:

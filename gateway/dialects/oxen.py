@@ -16,7 +16,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import EmptyPrompt, ServiceError
 from .dialect import Call, Dialect, Failure
-from .geometry import Ratio, Size, of_ratio, of_size
+from .geometry import Ratio, Size, has_ratio, of_ratio, of_size
 from .reading import check_prompt, read, unknown
 from .retrying import retry_headers
 
@@ -115,6 +115,7 @@ def parse(body: Mapping[str, Any]) -> Call:
         links=asked.response_format == "url" if asked.response_format else None,
         names=_names(asked),
         ignored=unknown(OxenRequest, body),
+        idle=_overruled(asked),
         echo={"model": asked.model} if asked.model else {},
     )
 
@@ -152,11 +153,23 @@ def _request(asked: OxenRequest) -> pb.GenerateImagesRequest:
 
 def _sides(asked: OxenRequest) -> tuple[int, int] | None:
     """Return width and height: `size` goes before `image_size`, and that before `aspect_ratio`."""
+    return of_size(asked.size) or _named(asked) or of_ratio(asked.aspect_ratio, "aspect_ratio")
+
+
+def _named(asked: OxenRequest) -> tuple[int, int] | None:
     if isinstance(asked.image_size, ImageSize):
-        named: tuple[int, int] | None = (asked.image_size.width, asked.image_size.height)
-    else:
-        named = PRESETS[asked.image_size] if asked.image_size else None
-    return of_size(asked.size) or named or of_ratio(asked.aspect_ratio, "aspect_ratio")
+        return asked.image_size.width, asked.image_size.height
+    return PRESETS[asked.image_size] if asked.image_size else None
+
+
+def _overruled(asked: OxenRequest) -> tuple[str, ...]:
+    """Return the keys that say another size than the one that is made."""
+    sides, ratio = _sides(asked) or (None, None), asked.aspect_ratio
+    others = {
+        "image_size": _named(asked) not in (None, sides),
+        "aspect_ratio": ratio is not None and not has_ratio(sides, ratio, "aspect_ratio"),
+    }
+    return tuple(key for key, differs in others.items() if differs)
 
 
 def _names(asked: OxenRequest) -> dict[str, str]:

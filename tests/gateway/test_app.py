@@ -138,6 +138,12 @@ class TestPictures:
         assert "odd" in check_error(answer, 400, "invalid_request_error", "unknown_parameter", "odd")
         assert not fake.requests
 
+    async def test_strict_parameters_are_the_unknown_ones(self, service: Service, tmp_path: Path) -> None:
+        """A key that is known is no error, though it has no effect: it is named, as ever."""
+        async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "size": "64x64", "width": 32})
+        assert (answer.status_code, answer.headers["x-tintype-ignored"]) == (200, "width")
+
     async def test_response_format(self, service: Service, tmp_path: Path) -> None:
         """What is answered to those who don't say it is a setting; those who do get what they ask for."""
         async with running_gateway(config(service, tmp_path, response_format="b64_json")) as client:

@@ -185,6 +185,12 @@ class TestForms:
         answer = await gateway.post(EDITS, content=body, headers={"content-type": kind})
         check_error(answer, status, REQUEST, None, None)
 
+    async def test_what_an_edit_may_be(self, gateway: httpx.AsyncClient) -> None:
+        """Whoever sends another type hears of both that would be right."""
+        answer = await gateway.post(EDITS, data={"prompt": "x"})
+        said = check_error(answer, 415, REQUEST, None, None)
+        assert "'application/json' or 'multipart/form-data', not 'application/x-www-form-urlencoded'" in said
+
     async def test_not_for_generations(self, gateway: httpx.AsyncClient) -> None:
         """Pictures without an origin are asked for in JSON alone."""
         answer = await gateway.post("/v1/images/generations", data={"prompt": "x"}, files=[("image", file())])

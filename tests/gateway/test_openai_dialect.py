@@ -309,7 +309,7 @@ def test_parameters_are_keys() -> None:
     parameters = msgspec.to_builtins(render_model(model).parameters)
     for value in ("default", "min", "max"):
         call = parse({key: limits[value] for key, limits in parameters.items() if value in limits} | {"prompt": "x"})
-        assert call.ignored == ()
+        assert call.unused == ()
 
 
 @pytest.mark.parametrize(
@@ -326,4 +326,4 @@ def test_parameters_are_keys() -> None:
 )
 def test_a_size_that_loses_against_another_is_named(body: dict[str, Any], overruled: tuple[str, ...]) -> None:
     """Of sizes that contradict each other one is made, and the header names the others."""
-    assert parse({"prompt": "x"} | body).ignored == overruled
+    assert parse({"prompt": "x"} | body).idle == overruled
