@@ -20,13 +20,7 @@ Read = TypeVar("Read", bound=msgspec.Struct)
 
 _PATH = re.compile(r" - at `\$\.(\w+)")
 _MISSING = re.compile(r"missing required field `(\w+)`$")
-_NOUNS = {
-    "array": "a list",
-    "integer": "an integer",
-    "number": "a number",
-    "string": "a string",
-    "boolean": "true or false",
-}
+_NOUNS = {"integer": "an integer", "number": "a number", "string": "a string", "boolean": "true or false"}
 _LONGEST = 80  # characters of a bad value that are repeated
 
 
