@@ -40,7 +40,7 @@ class Roster:
         """Let `task` in. Raises what the queue's door raises, and what asking for its model does."""
         self._queue.enter(task, task.arrived)
         try:
-            self._repository.load(task.plan.model)  # tries again what has failed before
+            self._repository.load(task.plan.model, lasting=False)  # tries again what has failed before
             self._ask(task)
         except TintypeError:
             self._queue.leave(task)
@@ -104,6 +104,8 @@ class Roster:
 
     def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
+        if any(task.waiting for task in self._queue):
+            self._repository.forgo({task.plan.model for task in self._queue})
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))

@@ -51,7 +51,8 @@ class Entry:
 
     `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
     count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet. `halt` stops
-    its graphs, which may stay in memory when the model goes, and are the next one's then.
+    its graphs, which may stay in memory when the model goes, and are the next one's then. One that was `asked` for is
+    there for more than the requests that wait for it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Entry:
     leaving: bool = False
     admitted: bool = False
     fresh: bool = False
+    asked: bool = False
     last_use: int = 0
     halt: Halt = field(default_factory=Halt)
 
@@ -116,7 +118,8 @@ class Entry:
 
     def drop(self) -> None:
         """Let go of the model; its memory is free when nobody uses it any more."""
-        self.model, self.error, self.leaving, self.admitted, self.fresh = None, None, False, False, False
+        self.model, self.error = None, None
+        self.leaving = self.admitted = self.fresh = self.asked = False
         self.state, self.fraction = State.UNLOADED, 0.0
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .entry import to_evict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from .entry import Entry
 
@@ -60,6 +60,15 @@ class Line:
         timer = threading.Timer(FRESH, self._stale, (entry,))
         timer.daemon = True
         timer.start()
+
+    def forgo(self, wanted: Collection[str]) -> None:
+        """Keep nothing fresh, and nothing in line, that was to be loaded only for who does not want it any more."""
+        for entry in self._entries:
+            if not entry.asked and entry.name not in wanted:
+                entry.fresh = False
+                if self.leave(entry):
+                    entry.drop()
+        self.move()
 
     def close(self) -> None:
         """Load no more."""

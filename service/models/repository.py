@@ -25,7 +25,7 @@ from .runtime import Runtime
 from .tuning import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from .model import Model
@@ -93,8 +93,10 @@ class Repository:
         with self._lock:
             return self._catalogue.entry(name).status()
 
-    def load(self, name: str = "") -> None:
+    def load(self, name: str = "", *, lasting: bool = True) -> None:
         """Start loading in the background and return at once; harmless while loading or loaded.
+
+        Without `lasting` it is for a request, which may leave: see `forgo`.
 
         Raises:
             ModelNotFound: no model of that name.
@@ -103,7 +105,9 @@ class Repository:
             Unavailable: the repository is closed.
         """
         with self._lock:
-            self._start(self._catalogue.entry(name))
+            entry = self._catalogue.entry(name)
+            self._start(entry)
+            entry.asked = entry.asked or lasting
 
     def get(self, name: str = "") -> Model | None:
         """Return the model; or None while it is not there, and start loading it. Counts as a use.
@@ -150,6 +154,11 @@ class Repository:
             if entry.leaving and not entry.holds and entry.state is State.LOADED:
                 self._drop(entry)
             self._changed()
+
+    def forgo(self, wanted: Collection[str]) -> None:
+        """Keep no memory from others for requests that have left: `wanted` are the models of those that are living."""
+        with self._lock:
+            self._line.forgo(wanted)
 
     def unload(self, name: str = "") -> None:
         """Drop a model, at once or when the last who holds it releases it. Raises ModelNotFound."""

@@ -20,7 +20,7 @@ from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAG
 from tintype.service.numerics import Diffusion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -163,8 +163,11 @@ class Shelf:
         state = State.LOADING if name in self.absent else State.LOADED
         return Status(state, self.fraction, provider="exact", waiting=name in self.waiting)
 
-    def load(self, name: str = "") -> None:
+    def load(self, name: str = "", **_: bool) -> None:
         self.loads.append(name)
+
+    def forgo(self, wanted: Collection[str]) -> None:
+        """Keep nothing for who has left."""
 
     def get(self, name: str = "") -> ExactModel | None:
         if name in self.broken:

@@ -37,7 +37,7 @@ class OnePlace(Shelf):
         self.line: deque[str] = deque()
         self.loaded: list[str] = []
 
-    def load(self, name: str = "") -> None:
+    def load(self, name: str = "", **_: bool) -> None:
         if name != self.there and name not in self.line:
             self.line.append(name)
         self._move()

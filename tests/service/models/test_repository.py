@@ -391,3 +391,35 @@ def test_what_was_loaded_for_somebody_waits_for_them(
             repository.release("a")
         assert repository.wait("b", timeout=10)
         assert repository.status("a").state is State.UNLOADED
+
+
+def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
+    """What was loaded for requests that left makes room at once, what they had in line is not loaded; else it stays."""
+    size = Entry("", read(folders[0])).weight
+    loader.gate.clear()
+    with Repository(folders, memory=size) as repository:
+        repository.load("a", lasting=False)
+        repository.load("b", lasting=False)
+        repository.load("c", lasting=False)
+        loader.gate.set()
+        until(lambda: repository.status("a").state is State.LOADED)
+        repository.forgo({"a", "c"})
+        assert repository.status("a").state is State.LOADED
+        assert repository.status("b").state is State.UNLOADED
+        repository.forgo({"c"})
+        assert repository.wait("c", timeout=10)
+        assert loader.names == ["a", "c"]
+
+
+def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: list[Path], loader: Loader) -> None:
+    """Requests that leave take nothing out of the line that was put there for itself."""
+    loader.gate.clear()
+    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
+        repository.load("a", lasting=False)
+        repository.load("b", lasting=False)
+        repository.load("b")
+        repository.forgo(())
+        loader.gate.set()
+        until(lambda: repository.status("a").state is State.LOADED)
+        repository.forgo(())
+        until(lambda: repository.status("b").state is State.LOADED)
