@@ -53,6 +53,8 @@ WISHES = {"quality": {"low", "medium", "high", "standard", "hd"}, "style": {"viv
 # Models whose clients read `b64_json` and nothing else.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
 
+BEST = 100  # OpenAI's default of `output_compression`
+
 INVALID = "invalid_request_error"
 SERVER = "server_error"
 # reason: type, code
@@ -194,9 +196,10 @@ def _overruled(asked: ImagesRequest, width: int, height: int) -> tuple[str, ...]
 
 
 def _output(asked: ImagesRequest) -> pb.OutputFormat:
+    usual = BEST if asked.output_format in ("jpeg", "webp") else None
     return pb.OutputFormat(
         mime_type=f"image/{asked.output_format or 'png'}",
-        quality=asked.output_compression,
+        quality=_first(asked.output_compression, usual),
         alpha=asked.background == "transparent",
     )
 

@@ -32,7 +32,7 @@ def request(**fields: Any) -> pb.GenerateImagesRequest:
         ({"quality": "auto"}, request()),
         ({"style": "natural"}, request(style="natural")),
         ({"response_format": "url"}, request()),
-        ({"output_format": "jpeg"}, request(output=pb.OutputFormat(mime_type="image/jpeg"))),
+        ({"output_format": "jpeg"}, request(output=pb.OutputFormat(mime_type="image/jpeg", quality=100))),
         (
             {"output_format": "webp", "output_compression": 0},
             request(output=pb.OutputFormat(mime_type="image/webp", quality=0)),
