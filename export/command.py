@@ -92,7 +92,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--name", help="what requests call the model or the adapter (default: the source's name)")
     made.add_argument("--force", action="store_true", help="replace OUT if it is there and not empty")
-    made.add_argument("--no-verify", action="store_true", help="do not compare with torch and diffusers")
+    less = made.add_mutually_exclusive_group()
+    less.add_argument(
+        "--no-picture",
+        action="store_true",
+        help="compare all but a whole picture, for which the whole pipeline has to be in memory",
+    )
+    less.add_argument("--no-verify", action="store_true", help="do not compare with torch and diffusers")
     made.add_argument("--json", action="store_true", help="print the result as JSON; progress goes to stderr always")
     return made
 
@@ -114,6 +120,7 @@ def _export(arguments: argparse.Namespace) -> Result:
         precision=arguments.precision,
         target=arguments.target,
         verify=not arguments.no_verify,
+        picture=not (arguments.no_verify or arguments.no_picture),
         adapters=arguments.with_lora,
     )
     return run(source, arguments.out.absolute(), options, progress)

@@ -1,4 +1,4 @@
-"""One export, from source to folder: read, write and verify each graph, describe, and only then put in place.
+"""One export, from source to folder: read, write and verify part by part, describe, and only then put in place.
 
 Everything is written to a folder beside the target, `OUT.partial`, which becomes OUT at the end: whoever finds OUT
 finds all of it, and what was there before stays until then. An export that is interrupted goes on where it stopped.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +18,14 @@ import torch
 from . import graphs, kinds, manifest, ports, preview, verify, weights
 from .errors import Refused, Unfaithful
 from .operators import ATTENTION, RMS_NORM, rms_norms
-from .pipeline import load, parameters, round_to_half
+from .pipeline import Reader, parameters, round_to_half
 from .precision import PRECISIONS
 from .progress import Progress, readable
 from .resume import Remains, key_of
 from .tracing import halved, trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import onnx
@@ -41,6 +42,7 @@ PREVIEW_SIZE = 32
 class Options:
     """How to export: `precision` is a row of `PRECISIONS`, `target` cpu or gpu, `name` the model's in the service.
 
+    `verify` compares each component with its source, `picture` one whole picture, too.
     With `adapters` the graphs take adapters (LoRA), `export.ports`.
     """
 
@@ -48,6 +50,7 @@ class Options:
     precision: str = "fp32"
     target: str = "cpu"
     verify: bool = True
+    picture: bool = True
     adapters: bool = False
 
 
@@ -64,50 +67,82 @@ def run(source: Source, out: Path, options: Options, progress: Progress) -> Resu
     """Export `source` to the folder `out`, replacing what is there.
 
     Raises:
-        Refused: the source can't be exported, or there is no space; `out` is as it was, and nothing is left.
+        Refused: the source can't be exported, or there is no space; `out` is as it was, and nothing is left but
+            components that were right.
         Unfaithful: a check failed; what was written is left in `out`.partial, and `out` is as it was.
     """
     partial = out.with_name(out.name + ".partial")
     with progress.stage("looking for what is done already") as notes:
-        remains = Remains.open(partial, key_of(source, asdict(options)))
+        remains = Remains.open(partial, key_of(source, asdict(replace(options, picture=True))))
         notes.extend(f"kept {component}" for component in remains.done)
     try:
         return _Export(source, partial, options, progress).run(remains, out)
     except Refused:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not remains.done:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 class _Export:
-    """One export under way: the pipeline as torch modules, and where its graphs go."""
+    """One export under way: the outline of the pipeline, and where its graphs go."""
 
     def __init__(self, source: Source, folder: Path, options: Options, progress: Progress) -> None:
         self.source, self.folder, self.options, self.progress = source, folder, options, progress
         self.precision = PRECISIONS[options.precision]
-        self.pipeline = self._read()
+        with progress.stage(f"reading {source.location}") as notes:
+            self.reader = Reader(source)
+            self.pipeline = self.reader.outline()
+            notes.append(self._judged())
 
     def run(self, remains: Remains, out: Path) -> Result:
         """Write what is not there yet, and put all of it in place."""
         graphs.write_companions(self.pipeline, self.folder)
-        checks = [self._component(part, remains) for part in kinds.components(self.pipeline, self.source.family)]
-        remains.close()
+        checks = [check for part in self.reader.parts for check in self._part(part, remains)]
         description = self._describe()
         checks.append(self._picture())
+        remains.close()
         shutil.rmtree(out, ignore_errors=True)
         self.folder.rename(out)
         return Result(description, _size(out), tuple(check for check in checks if check))
 
-    def _read(self) -> Any:
-        parts = self.source.family.parts
-        with self.progress.stage(f"reading {self.source.location}") as notes:
-            pipeline = load(self.source)
-            counts = parameters(pipeline, parts)
-            notes.append(", ".join(f"{part} {count / 1e6:.1f} M" for part, count in counts.items()) + " weights")
-            _check_space(self.folder, sum(counts.values()) * self.precision.width)
-        if self.precision.rounds(self.options.target):
-            with self.progress.stage("rounding weights to float16") as notes:
-                notes.append(f"largest change of a weight: {round_to_half(pipeline, parts):.1g}")
-        return pipeline
+    def _judged(self) -> str:
+        """Refuse what can't be exported, or finds no space, before any weight is read; return how many there are."""
+        for part in self.reader.parts:
+            self._components(part)
+        manifest.describe(self.pipeline, self.source.family)
+        counts = {part: parameters(getattr(self.pipeline, part)) for part in self.reader.parts}
+        _check_space(self.folder, sum(counts.values()) * self.precision.width)
+        return ", ".join(f"{part} {count / 1e6:.1f} M" for part, count in counts.items()) + " weights"
+
+    def _components(self, part: str) -> tuple[Component, ...]:
+        return kinds.components(self.pipeline, self.source.family, part)
+
+    def _part(self, part: str, remains: Remains) -> list[verify.Check | None]:
+        """Write what is not there yet of a part, whose weights are in memory no longer than that."""
+        folders = [component.folder for component in self._components(part)]
+        if all(remains.has(folder) for folder in folders):
+            return [remains.check(folder) for folder in folders]
+        with self._with_weights(part):
+            return [self._component(component, remains) for component in self._components(part)]
+
+    @contextmanager
+    def _with_weights(self, part: str) -> Iterator[None]:
+        """Read a part of the pipeline, and forget its weights at the end."""
+        bare = getattr(self.pipeline, part)
+        with self.progress.stage(f"reading {part}") as notes:
+            module = self.reader.part(part)
+            notes.extend(self._rounded(module))
+        setattr(self.pipeline, part, module)
+        try:
+            yield
+        finally:
+            setattr(self.pipeline, part, bare)
+
+    def _rounded(self, *modules: torch.nn.Module) -> list[str]:
+        """Round the weights where half of the bits must do, and return what is to be said of it."""
+        if not self.precision.rounds(self.options.target):
+            return []
+        return [f"rounded to float16; largest change of a weight: {max(map(round_to_half, modules)):.1g}"]
 
     def _component(self, component: Component, remains: Remains) -> verify.Check | None:
         if remains.has(component.folder):
@@ -138,7 +173,7 @@ class _Export:
 
     def _describe(self) -> dict[str, Any]:
         with self.progress.stage("fitting previews") as notes:
-            fitted = _fit_preview(self.pipeline.vae)
+            fitted = _fit_preview(self.reader.part("vae"))
             notes.append(f"error {fitted.error:.3f} of colours that spread by {fitted.spread:.3f} (RMS, 0 to 1)")
         with self.progress.stage(f"writing {manifest.MANIFEST}"):
             description = manifest.describe(
@@ -154,13 +189,18 @@ class _Export:
         return description
 
     def _picture(self) -> verify.Check | None:
-        if not self.options.verify or not verify.can_draw(self.source.pipeline):
+        if not self.options.picture or not verify.can_draw(self.source.pipeline):
             return None
         with self.progress.stage("comparing a picture with diffusers") as notes:
             levels = self.precision.levels(self.options.target)
-            check = verify.check_picture(self.pipeline, self.source.family, self.folder, levels)
+            check = verify.check_picture(self._whole, type(self.pipeline), self.source.family, self.folder, levels)
             notes.append(str(check))
         return _passed(check, self.folder)
+
+    def _whole(self) -> Any:
+        pipeline = self.reader.whole()
+        self._rounded(*(getattr(pipeline, part) for part in self.reader.parts))
+        return pipeline
 
 
 def _check_space(folder: Path, needed: int) -> None:

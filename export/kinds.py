@@ -8,7 +8,7 @@ from . import autoencoders, denoisers, encoders
 from .errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from .component import Component
     from .families import Family
@@ -29,20 +29,14 @@ KINDS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]] 
 }
 
 
-def components(pipeline: Any, family: Family) -> Iterator[Component]:
-    """Give the graphs to write of a diffusers `pipeline`.
+def components(pipeline: Any, family: Family, part: str) -> tuple[Component, ...]:
+    """Return the graphs to write of a part of a diffusers `pipeline`.
 
-    Raises Refused where a part is of a class that can't be exported.
+    Raises Refused where the part is of a class that can't be exported.
     """
-    for part in family.parts:
-        if getattr(pipeline, part, None) is not None:
-            made = _component(pipeline, family, part)
-            yield from made if isinstance(made, tuple) else (made,)
-
-
-def _component(pipeline: Any, family: Family, part: str) -> Component | tuple[Component, Component]:
     kind = type(getattr(pipeline, part)).__name__
     kind = family.classes.get(kind, kind)
     if kind not in KINDS:
         raise Refused(f"{part} is a {kind}; those that can be exported: {', '.join(KINDS)}")
-    return KINDS[kind](pipeline, part)
+    made = KINDS[kind](pipeline, part)
+    return made if isinstance(made, tuple) else (made,)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .families import Defaults, Family
 
 MANIFEST = "tintype.json"
+# Of an export under way (`export.resume`): no file of the model.
+STATE = "export.json"
 MANIFEST_VERSION = 1
 # diffusers' prediction_type -> ours
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample", "flow_prediction": "flow"}
@@ -91,8 +93,8 @@ def write(folder: Path, description: dict[str, Any]) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file but the manifest, by its path in the folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    """Return the SHA-256 of every file of the model but the manifest, by its path in the folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, STATE))
     return {path.relative_to(folder).as_posix(): _hash(path) for path in paths}
 
 

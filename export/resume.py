@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .manifest import hashes
+from .manifest import STATE, hashes
 from .verify import Check
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from .source import Source
 
-STATE = "export.json"
 # Another version of any of these may write other graphs.
 WRITERS = ("tintype", "torch", "diffusers", "transformers", "onnx")
 

@@ -24,6 +24,7 @@ from .sessions import Graph
 from .values import Size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tintype.service.models import ModelSpec
@@ -80,12 +81,16 @@ def can_draw(pipeline: str) -> bool:
     return by_pipeline(pipeline) is not None
 
 
-def check_picture(pipeline: Any, family: Family, folder: Path, levels: float) -> Check:
-    """Draw one picture with the service's engine and with diffusers, and compare all of their values."""
+def check_picture(read: Callable[[], Any], kind: type, family: Family, folder: Path, levels: float) -> Check:
+    """Draw one picture with the service's engine and with diffusers, and compare all of their values.
+
+    `read` gives diffusers' pipeline, which is of the class `kind`: it is called when the engine's weights are gone.
+    """
     with Studio([folder]) as studio:
         spec = studio.spec
-        job = _job(spec, mask="mask_image" in signature(type(pipeline).__call__).parameters)
+        job = _job(spec, mask="mask_image" in signature(kind.__call__).parameters)
         ours = studio.draw(job)
+    pipeline = read()
     theirs = by_diffusers(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
     return Check("picture", float(np.abs(ours - theirs).max() * 255), levels, "levels of 255")
 

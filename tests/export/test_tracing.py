@@ -56,7 +56,7 @@ def test_fused_and_spelled_out_are_the_same(
     from tintype.export.verify import SIZES  # noqa: PLC0415
 
     found = source.find(str(pipelines(family)))
-    *_, denoiser = kinds.components(pipeline.load(found), found.family)
+    (denoiser,) = kinds.components(pipeline.Reader(found).whole(), found.family, found.family.denoiser)
     graphs: list[Graph] = []
     for name in ("fused", "plain"):
         path = tmp_path / f"{name}.onnx"
