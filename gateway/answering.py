@@ -76,7 +76,8 @@ async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, A
     """Answer as the first request with this key was answered; a repeat is not even read."""
     if len(key) > _LONGEST:
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
-    whose = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
+    said = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
+    whose = hashlib.sha256(repr(said).encode()).digest()
     fingerprint = hashlib.sha256(_unbounded(await request.body(), request)).digest()
     known = gateway.repeats.known(whose, fingerprint)
     if known is not None:

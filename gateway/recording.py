@@ -42,7 +42,8 @@ class Recording:
 
     def __init__(self, events: AsyncGenerator[Told]) -> None:
         self._kept: list[bytes] = []
-        self._first: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._first = self._from_the_start()
+        self._heard = False  # whether the first listens
         self._again: set[asyncio.Queue[bytes | None]] = set()
         self.rest = asyncio.create_task(self._record(events))
 
@@ -52,20 +53,31 @@ class Recording:
 
     async def first(self) -> AsyncGenerator[bytes]:
         """Yield everything, once."""
-        while (data := await self._first.get()) is not None:
-            yield data
+        self._heard = True
+        try:
+            while (data := await self._first.get()) is not None:
+                yield data
+        finally:
+            self._heard = False
+            self._first = self._from_the_start()
 
     async def again(self) -> AsyncGenerator[bytes]:
         """Yield the pictures, from the first on, and the failure, each as soon as it is there."""
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        for data in (*self._kept, *((None,) if self.rest.done() else ())):
-            queue.put_nowait(data)
+        queue = self._from_the_start()
+        if self.rest.done():
+            queue.put_nowait(None)
         self._again.add(queue)
         try:
             while (data := await queue.get()) is not None:
                 yield data
         finally:
             self._again.discard(queue)
+
+    def _from_the_start(self) -> asyncio.Queue[bytes | None]:
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        for data in self._kept:
+            queue.put_nowait(data)
+        return queue
 
     async def _record(self, events: AsyncGenerator[Told]) -> None:
         broken = False
@@ -75,6 +87,8 @@ class Recording:
                     self._tell(told)
                     broken |= told.kind is Kind.FAILURE
         finally:
+            if not self._heard:  # a client that left keeps nothing in memory but the pictures
+                self._first = self._from_the_start()
             for queue in (self._first, *self._again):
                 queue.put_nowait(None)
         if broken:

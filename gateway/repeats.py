@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from .generation import Made
 
 CAPACITY = 64 * 2**20  # bytes of all kept answers
+ENTRY = 4096  # bytes that one takes beside its body: headers, tasks, what is around them
 
 
 @dataclass(slots=True)
 class _Kept:
-    """An answer; `size` in bytes is known when it is complete."""
+    """An answer; `size` in bytes, with all that is around it, is known when it is complete."""
 
     fingerprint: bytes
     task: asyncio.Task[Made]
@@ -86,7 +87,7 @@ class Repeats:
         if task.cancelled() or task.exception():
             del self._kept[key]
             return
-        self._kept[key].size = len(self._kept[key].task.result().body)
+        self._kept[key].size = ENTRY + len(self._kept[key].task.result().body)
         used = sum(kept.size or 0 for kept in self._kept.values())
         for name, kept in list(self._kept.items()):
             if used <= self._capacity and kept.expires > self._clock():

@@ -14,7 +14,7 @@ from tintype.gateway.denials import KeyReused
 from tintype.gateway.errors import NotFetched
 from tintype.gateway.generation import Made
 from tintype.gateway.recording import BrokenOff, Kind, Recording, Told
-from tintype.gateway.repeats import Repeats
+from tintype.gateway.repeats import ENTRY, Repeats
 from tintype.v1 import image_service_pb2 as pb
 
 from .fakes import FakeService, Refusal, image
@@ -81,11 +81,11 @@ class TestKept:
 
     async def test_room(self) -> None:
         """The oldest answers make room, and one that is too large is not kept at all."""
-        repeats, (done, work) = Repeats(100, capacity=10), making(4)
+        repeats, (done, work) = Repeats(100, capacity=2 * ENTRY + 10), making(4)
         for key in "abc":
             await repeats.once(key, b"", work)
         assert [(await repeats.once(key, b"", work))[1] for key in "bc"] == [True, True]
-        await repeats.once("large", b"", making(11)[1])
+        await repeats.once("large", b"", making(ENTRY + 11)[1])
         await asyncio.sleep(0)
         assert not repeats._kept
         assert len(done) == 3
@@ -201,19 +201,31 @@ class TestRecording:
         """The first hears all of it; who comes later, before the end or after it, the pictures."""
         go = asyncio.Event()
         whole = recording(MOMENT, PICTURE, MOMENT, PICTURE, until=go)
-        during = whole.again()
+        first, during = whole.first(), whole.again()
+        assert [await anext(first) for _ in range(4)] == [b"MOMENT", b"PICTURE"] * 2
         assert [await anext(during), await anext(during)] == [b"PICTURE"] * 2
         go.set()
-        assert [data async for data in during] == []
-        assert [data async for data in whole.first()] == [b"MOMENT", b"PICTURE"] * 2
+        assert [data async for data in first] == [data async for data in during] == []
         assert [data async for data in whole.again()] == [b"PICTURE"] * 2
         assert len(whole) == 2 * len(b"PICTURE")
 
     async def test_slow(self) -> None:
         """Who doesn't read misses what is of the moment, so that no memory fills with it."""
-        whole = recording(*[MOMENT] * 100, PICTURE)
+        go = asyncio.Event()
+        whole = recording(PICTURE, *[MOMENT] * 100, PICTURE, until=go)
+        heard = whole.first()
+        assert await anext(heard) == b"PICTURE"
+        go.set()
         await whole.rest
-        assert [data async for data in whole.first()] == [b"MOMENT"] * 4 + [b"PICTURE"]
+        *moments, last = [data async for data in heard]
+        assert len(moments) <= 4
+        assert last == b"PICTURE"
+
+    async def test_nobody(self) -> None:
+        """Of what nobody heard only the pictures are kept."""
+        whole = recording(MOMENT, PICTURE)
+        await whole.rest
+        assert [data async for data in whole.first()] == [b"PICTURE"]
 
     async def test_failure(self) -> None:
         """All hear of a failure, also who comes before it is forgotten."""
@@ -236,7 +248,7 @@ class TestRecording:
 
     async def test_room(self) -> None:
         """A stream counts when it has ended, with what is kept of it, and makes room as others do."""
-        repeats, go = Repeats(100, capacity=10), asyncio.Event()
+        repeats, go = Repeats(100, capacity=2 * ENTRY + 10), asyncio.Event()
 
         async def begin() -> Made:
             return Made(recording(MOMENT, PICTURE, until=go), {})
