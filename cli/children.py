@@ -88,7 +88,7 @@ class Child:
 async def child(command: str, name: str, config: Any, stop: Stop) -> AsyncIterator[Child]:
     """Start a server with `config`; leaving the block ends it, within its `grace` and a few seconds."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tintype.cli.child", command), stdin=PIPE, stdout=PIPE, start_new_session=True
+        *(sys.executable, "-P", "-m", "tintype.cli.child", command), stdin=PIPE, stdout=PIPE, start_new_session=True
     )
     assert process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
     process.stdin.write(dump(config))

@@ -302,7 +302,9 @@ def test_killed_child(tmp_path: Path, index: int, name: str) -> None:
 
 
 def test_check(tmp_path: Path) -> None:
-    """--check starts, makes one picture, stops, and exits with 0."""
+    """--check starts, makes one picture, stops, and exits with 0; no file that lies where it was started is run."""
+    for name in ("uvicorn", "numpy", "random"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the folder was run')")
     with up(tmp_path, "--check") as one:
         assert one.process.wait(SOON * 2) == 0
         assert one.process.stdout is not None
