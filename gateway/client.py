@@ -5,10 +5,12 @@
 - A service that is down is answered for at once (no wait_for_ready); one that comes back is found within seconds.
 - Calls are repeated on UNAVAILABLE before anything has come back, on another replica where there is one.
 - Leaving `generate` or closing `stream`, by whatever way, cancels the call.
+- When the gateway has no more time, `give_up` ends the calls, and those who wait for them hear why.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol, Self
@@ -19,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
-from .errors import ServiceError, StartError
+from .errors import ServiceError, StartError, Stopping
 from .status import from_rpc
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class ServiceClient:
 
     def __init__(self, target: str, *, timeout: float = 600.0, tls_ca: Path | None = None) -> None:
         self._timeout = timeout
+        self._running: set[grpc.aio.Call] = set()
         self._channel = _channel(_target(target), tls_ca)
         self._images = pb_grpc.ImageServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
@@ -106,18 +109,25 @@ class ServiceClient:
         """Close the channel; calls that still run are cancelled."""
         await self._channel.close()
 
+    def give_up(self) -> None:
+        """End the requests for pictures that run: each raises Stopping."""
+        given_up, self._running = self._running, set()
+        for call in given_up:
+            call.cancel()
+
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all pictures of a request, ordered by index. Raises ServiceError."""
+        """Return all pictures of a request, ordered by index. Raises ServiceError, Stopping."""
         async with aclosing(self.stream(request, request_id=request_id)) as events:
             return await _collect(events)
 
     async def stream(
         self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Tell what happens until `completed`; closing the generator cancels the request. Raises ServiceError."""
+        """Tell what happens until `completed`; closing it cancels the request. Raises ServiceError, Stopping."""
         asked = pb.StreamImagesRequest(generation=request, previews=previews)
         asked.generation.timeout.FromMilliseconds(round(self._timeout * 1000))
         call = self._images.StreamImages(asked, timeout=self._timeout, metadata=(("x-request-id", request_id),))
+        self._running.add(call)
         try:
             async for event in call:
                 yield event
@@ -125,7 +135,12 @@ class ServiceClient:
                     return
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
+        except asyncio.CancelledError as error:
+            if call in self._running:  # it is the caller who was cancelled
+                raise
+            raise Stopping from error
         finally:
+            self._running.discard(call)
             call.cancel()
         raise ServiceError("The image service ended its answer early.", status=500, reason="INTERNAL")
 

@@ -25,6 +25,7 @@
     ├── ClientGone                  499     nobody reads the answer
     ├── StoreFull                   507     results by link have no room
     ├── StoreUnavailable            503     or their store is out of order
+    ├── Stopping                    503     the gateway's grace was over before the pictures were done
     ├── ServiceError                        what the gRPC service said; `status` translates its code
     └── Fault                       500     a mistake of ours
 
@@ -195,6 +196,17 @@ class Fault(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("The server had an error while processing your request. Its log says what.")
+
+
+class Stopping(GatewayError):
+    """The gateway was told to stop, and what ran has had its grace."""
+
+    status = 503
+    reason = "STOPPING"
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("The server stops, and the request was not done in time: send it again.")
 
 
 class ServiceError(GatewayError):

@@ -12,7 +12,7 @@ import logging
 import math
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken
+FAREWELL = 1.0  # seconds after the grace, in which those who waited in vain are told so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -56,7 +57,8 @@ async def serve(
             opened(config) as store,
             ServiceClient(config.grpc, timeout=config.timeout, tls_ca=config.tls_ca) as client,
         ):
-            server = _Server(_uvicorn_config(config, create_app(config, client, store)), listener, ready)
+            app = create_app(config, client, store)
+            server = _Server(_uvicorn_config(config, app), listener, ready, Grace(config.grace, client.give_up))
             with _signalled(server) if stop is None else contextlib.nullcontext():
                 await _until(server, stop)
 
@@ -76,13 +78,23 @@ def listen(address: str) -> socket.socket:
         raise StartError(f"can't listen on {address}: {why}; choose another with --rest") from error
 
 
+class Grace(NamedTuple):
+    """The seconds that running requests get to end, and what ends those that have not."""
+
+    seconds: float
+    end: Callable[[], None]
+
+
 class _Server(uvicorn.Server):
     """uvicorn, on a socket of ours, that says when it is ready and leaves signals to us."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, ready: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, ready: Callable[[str], None] | None, grace: Grace
+    ) -> None:
         super().__init__(config)
         self.listener = listener
         self.ready = ready
+        self.grace = grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -97,7 +109,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End; in a hurry uvicorn leaves the application's end out, which then is cancelled with a traceback."""
+        ending = asyncio.get_running_loop().call_later(*self.grace)
         await super().shutdown(sockets=sockets)
+        ending.cancel()
         if self.force_exit:
             await self.lifespan.shutdown()
 
@@ -118,7 +132,7 @@ def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # ours are configured
-        timeout_graceful_shutdown=math.ceil(config.grace),
+        timeout_graceful_shutdown=math.ceil(config.grace + FAREWELL),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -12,12 +13,15 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from litestar import Litestar
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.server import _uvicorn_config, listen, run
+from tintype.gateway.server import _uvicorn_config, listen, run, serve
+
+from .fakes import FakeService, Service, sleep_long
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +79,34 @@ def test_running_requests_end(tmp_path: Path) -> None:
 
 
 def test_grace(tmp_path: Path) -> None:
-    """How long running requests get is the configuration's to say; in whole seconds, rather more than less."""
+    """How long running requests get is the configuration's to say; in whole seconds, and one more to tell them so."""
     config = GatewayConfig(data=tmp_path, grace=7.5)
     uvicorn = _uvicorn_config(config, Litestar([], openapi_config=None))
-    assert uvicorn.timeout_graceful_shutdown == 8
+    assert uvicorn.timeout_graceful_shutdown == 9
+
+
+@pytest.mark.anyio
+async def test_the_grace_is_over(
+    service: Service, fake: FakeService, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits in vain is told so in the dialect, in a stream as its last event; the log is calm."""
+    fake.behave = sleep_long
+    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
+    config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, grace=0.2)
+    serving = asyncio.create_task(serve(config, ready=ready.set_result, stop=stop))
+    async with httpx.AsyncClient(base_url=await ready, trust_env=False, timeout=30) as client:
+        bodies = ({"prompt": "x"}, {"prompt": "x", "stream": True})
+        waiting = [asyncio.create_task(client.post("/v1/images/generations", json=body)) for body in bodies]
+        while len(fake.requests) < len(waiting):  # noqa: ASYNC110 - the service can't call us
+            await asyncio.sleep(0.01)
+        stop.set()
+        plain, stream = await asyncio.gather(*waiting)
+    await serving
+    assert (plain.status_code, plain.headers["retry-after"]) == (503, "1")
+    assert plain.json()["error"]["message"] == "The server stops, and the request was not done in time: send it again."
+    assert stream.text.startswith("event: error\ndata: {")
+    assert stream.text.endswith("data: [DONE]\n\n")
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 def test_port_taken(tmp_path: Path) -> None:
