@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .choices import OutOfRange
+from .choices import InvalidSetting, OutOfRange
 from .diffusion import Diffusion
 from .path import Path, timesteps_of
 from .schedules import SCHEDULES, SPACINGS, normal
@@ -206,6 +206,8 @@ def _spaced(diffusion: Diffusion, plan: Plan, usual: str, *, extra: int = 0) -> 
             t = np.linspace(0.0, span - 1, m)[::-1]
         case "leading":
             t = np.arange(m, dtype=np.float64)[::-1] * (span // m) + diffusion.steps_offset
+            if t[0] >= span:
+                raise InvalidSetting("steps_offset", diffusion.steps_offset, f"leads beyond {span - 1} in {n} steps")
         case "uniform":
             t = np.linspace(0.0, span - 1, n + 1)[::-1]
         case "simple":

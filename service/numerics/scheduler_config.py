@@ -1,12 +1,11 @@
 """Reading diffusers' scheduler_config.json.
 
-This is the one place in the house that knows diffusers' words. A setting that a table can't follow, or that nobody
-here has heard of, is refused by its key: a picture that is silently another one would be worse.
-A setting that the file leaves out has the value it has in the class that the file names.
+This and `scheduler_settings` are the one place in the house that knows diffusers' words.
+A setting that the file leaves out, or that is null, has the value it has in the class that the file names.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +14,8 @@ import numpy as np
 from .betas import BETAS, alphas_cumprod
 from .choices import InvalidSetting
 from .prediction import Prediction
+from .scheduler_settings import CLIP, ONLY, SCHEDULE_FLAGS, Config, one_of, refuse
 from .shift import Shift
-
-Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +36,14 @@ def _always(sampler: str) -> Callable[[Config], str]:
 
 def _dpmpp(config: Config) -> str:
     kinds = {"dpmsolver++": "", "sde-dpmsolver++": "_sde", "deis": ""}
-    kind = kinds[_one_of(config, "algorithm_type", kinds, "dpmsolver++")]
-    order = _one_of(config, "solver_order", (1, 2, 3) if not kind else (2, 3), 2)
+    kind = kinds[one_of(config, "algorithm_type", kinds, "dpmsolver++")]
+    order = one_of(config, "solver_order", (1, 2, 3) if not kind else (2, 3), 2)
     return f"dpmpp_{order}m{kind}" if order > 1 else "dpmpp_1s"
 
 
 def _dpmpp_single(config: Config) -> str:
-    _one_of(config, "algorithm_type", ("dpmsolver++", "deis"), "dpmsolver++")
-    return f"dpmpp_{_one_of(config, 'solver_order', (1, 2, 3), 2)}s"
+    one_of(config, "algorithm_type", ("dpmsolver++", "deis"), "dpmsolver++")
+    return f"dpmpp_{one_of(config, 'solver_order', (1, 2, 3), 2)}s"
 
 
 def _flow(config: Config) -> str:
@@ -53,15 +51,14 @@ def _flow(config: Config) -> str:
 
 
 def _flow_ancestral(config: Config) -> str:
-    _one_of(config, "eta", (1, 1.0), 1.0)
-    _one_of(config, "s_noise", (1, 1.0), 1.0)
+    one_of(config, "eta", (1, 1.0), 1.0)
+    one_of(config, "s_noise", (1, 1.0), 1.0)
     return "euler_ancestral"
 
 
 LATENT_BETAS = {"beta_start": 0.00085, "beta_end": 0.012}
 SCALED = {**LATENT_BETAS, "beta_schedule": "scaled_linear"}
 CLIPPED = {"clip_sample": True}
-CLIP = ("clip_sample", "thresholding")
 THRESHOLD = ("thresholding",)
 
 CLASSES: dict[str, SchedulerClass] = {
@@ -95,54 +92,6 @@ PREDICTIONS = {
     "sample": Prediction.SAMPLE,
 }
 
-SCHEDULE_FLAGS = {
-    "use_karras_sigmas": "karras",
-    "use_exponential_sigmas": "exponential",
-    "use_beta_sigmas": "beta",
-    "use_lu_lambdas": "lu",
-}
-
-ONLY: dict[str, tuple[Any, ...]] = {
-    "thresholding": (False, None),
-    "clip_sample": (False, None),
-    "skip_prk_steps": (True,),
-    "predict_x0": (True,),
-    "interpolation_type": ("linear",),
-    "timestep_type": ("discrete",),
-    "invert_sigmas": (False,),
-    "variance_type": (None, "fixed_small", "learned", "learned_range"),
-    "algorithm_type": ("dpmsolver++", "sde-dpmsolver++", "deis"),
-    "solver_type": ("midpoint", "heun", "bh1", "bh2", "logrho"),
-    "solver_p": (None,),
-    "lambda_min_clipped": (None, float("-inf"), "-inf", "-Infinity"),
-    "beta_schedule": tuple(BETAS),
-    "timestep_spacing": ("linspace", "leading", "trailing"),
-    "final_sigmas_type": ("zero", "sigma_min"),
-    "time_shift_type": ("exponential", "linear"),
-}
-"""Settings of which only these values can be followed."""
-
-READ = {
-    *("num_train_timesteps", "beta_start", "beta_end", "trained_betas", "prediction_type", "rescale_betas_zero_snr"),
-    *("steps_offset", "set_alpha_to_one", "sigma_min", "sigma_max", "original_inference_steps", "timestep_scaling"),
-    *("solver_order", "lower_order_final", "euler_at_final", "disable_corrector", "stochastic_sampling"),
-    *("use_flow_sigmas", "flow_shift", "shift", "use_dynamic_shifting", "base_shift", "max_shift"),
-    *("base_image_seq_len", "max_image_seq_len", "shift_terminal", *SCHEDULE_FLAGS),
-}
-
-IDLE = {
-    "dynamic_thresholding_ratio",
-    "clip_sample_range",
-    "sample_max_value",
-    "s_churn",
-    "s_noise",
-    "s_tmin",
-    "s_tmax",
-    "eta",
-    "upscale_mode",
-}
-"""Settings without effect as long as those above have the values that can be followed."""
-
 
 def read(config: Config) -> dict[str, Any]:
     """Return the fields of a `Diffusion`.
@@ -153,61 +102,35 @@ def read(config: Config) -> dict[str, Any]:
     name = str(config.get("_class_name"))
     if name not in CLASSES:
         raise InvalidSetting("_class_name", name, f"is not supported; supported are {', '.join(sorted(CLASSES))}")
-    config = {**CLASSES[name].usual, **config}
-    _refuse(config, CLASSES[name].clips)
+    config = {**CLASSES[name].usual, **{k: v for k, v in config.items() if v is not None or k in ONLY}}
+    refuse(config, CLASSES[name].clips)
     flow = CLASSES[name].flow or bool(config.get("use_flow_sigmas"))
     if flow and name.startswith("DPM") and config.get("final_sigmas_type") == "sigma_min":
         raise InvalidSetting("final_sigmas_type", "sigma_min", "can't be followed on a flow; here it must be 'zero'")
-    prediction = Prediction.FLOW if flow else PREDICTIONS[_one_of(config, "prediction_type", PREDICTIONS, "epsilon")]
+    prediction = Prediction.FLOW if flow else PREDICTIONS[one_of(config, "prediction_type", PREDICTIONS, "epsilon")]
     return {
         "prediction": prediction,
         "alphas_cumprod": np.zeros(0) if flow else _alphas_cumprod(config),
-        "train_steps": _count(config, "num_train_timesteps", 1000, least=1),
+        "train_steps": config.get("num_train_timesteps", 1000),
         "sampler": CLASSES[name].sampler(config),
         "schedule": _schedule(config),
         "settings": _settings(config) | ({"timestep_scaling": math.inf} if flow else {}),  # no skip connection
         "spacing": config.get("timestep_spacing"),
-        "steps_offset": _count(config, "steps_offset", 0),
+        "steps_offset": config.get("steps_offset", 0),
         "set_alpha_to_one": config.get("set_alpha_to_one"),
         "final_sigma": config.get("final_sigmas_type", "zero"),
         "sigma_min": config.get("sigma_min"),
         "sigma_max": config.get("sigma_max"),
-        "distilled_steps": _count(config, "original_inference_steps", 50),
+        "distilled_steps": config.get("original_inference_steps", 50),
         "shift": _shift(config),
     }
-
-
-def _refuse(config: Config, clips: Collection[str]) -> None:
-    known = READ | IDLE | ONLY.keys()
-    for key, value in config.items():
-        if key in CLIP and key not in clips:
-            continue  # left over from another class: this one does not read it
-        if key in ONLY and value not in ONLY[key]:
-            right = " or ".join(repr(v) for v in ONLY[key])
-            raise InvalidSetting(key, value, f"can't be followed; here it must be {right}")
-        if key not in known and value and not key.startswith("_"):
-            raise InvalidSetting(key, value, "is not a setting known here; remove it if the model does not need it")
-
-
-def _one_of(config: Config, key: str, values: Collection[Any], usual: Any) -> Any:
-    value = config.get(key, usual)
-    if value not in values:
-        raise InvalidSetting(key, value, f"must be one of {', '.join(map(repr, values))}")
-    return value
-
-
-def _count(config: Config, key: str, usual: int, least: int = 0) -> int:
-    value = config.get(key, usual)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidSetting(key, value, f"must be a whole number, {least} or more")
-    return value
 
 
 def _alphas_cumprod(config: Config) -> Any:
     betas = config.get("trained_betas")
     if betas is None:
         make = BETAS[config.get("beta_schedule", "linear")]
-        n = _count(config, "num_train_timesteps", 1000, least=1)
+        n = config.get("num_train_timesteps", 1000)
         betas = make(n, config.get("beta_start", 0.0001), config.get("beta_end", 0.02))
     elif not betas:
         raise InvalidSetting("trained_betas", betas, "must have a number for each step of the training")

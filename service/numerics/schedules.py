@@ -105,7 +105,7 @@ SCHEDULES: dict[str, Schedule] = {
 SPACINGS = {"simple": "simple", "sgm_uniform": "uniform"}
 """Schedules that are a choice of timesteps: ComfyUI's, whatever the model's own spacing."""
 
-ALIASES = {"uniform": "normal", "lu_lambdas": "lu", "polyexponential": "exponential"}
+ALIASES = {"uniform": "normal", "lu_lambdas": "lu", "use_lu_lambdas": "lu", "polyexponential": "exponential"}
 ALIASES |= {f"use_{name}_sigmas": name for name in ("karras", "exponential", "beta")}
 
 _NAMES = {squashed(known): name for known, name in ({name: name for name in SCHEDULES} | ALIASES).items()}

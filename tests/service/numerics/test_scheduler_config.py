@@ -116,8 +116,23 @@ REFUSED = [
     ("beta_schedule", "sigmoid", "'linear' or 'scaled_linear' or 'squaredcos_cap_v2'"),
     ("timestep_spacing", "random", "'linspace' or 'leading' or 'trailing'"),
     ("num_train_timesteps", "1000", "whole number"),
-    ("num_train_timesteps", 0, "1 or more"),
-    ("steps_offset", -1, "whole number"),
+    ("num_train_timesteps", 0, "whole number, 1 or more"),
+    ("steps_offset", -1, "whole number, 0 or more"),
+    ("solver_order", 2.0, "whole number"),
+    ("max_image_seq_len", "4096", "whole number"),
+    ("beta_start", "0.00085", "number between 0 and 1"),
+    ("beta_end", 12, "number between 0 and 1"),
+    ("sigma_min", float("nan"), "number above 0"),
+    ("sigma_max", [1.0], "number above 0"),
+    ("timestep_scaling", True, "number above 0"),
+    ("shift", 0, "number above 0"),
+    ("max_shift", "1.15", "number between -10 and 10"),
+    ("shift_terminal", 1, "number between 0 and 1"),
+    ("trained_betas", {"0": 0.1}, "list of numbers"),
+    ("disable_corrector", 3, "list of numbers above -1"),
+    ("use_karras_sigmas", "false", "true or false"),
+    ("lower_order_final", 1, "true or false"),
+    ("prediction_type", ["epsilon"], "must be one of"),
     ("trained_betas", [0.1, 0.2], "number of betas"),
     ("rescale_betas_zero_snr", True, "v_prediction"),
     ("use_quantum_sigmas", True, "not a setting known here"),
@@ -129,8 +144,26 @@ def test_refuses_by_key(key: str, value: Any, message: str) -> None:
     """What can't be followed is refused by its key, with what would be right, and never sampled differently."""
     with pytest.raises(InvalidSetting, match=message) as caught:
         read(SD15, **{key: value})
-    other = {"rescale_betas_zero_snr": "prediction_type", "trained_betas": "num_train_timesteps"}
-    assert caught.value.field == other.get(key, key)
+    other = {"rescale_betas_zero_snr": "prediction_type", "number of betas": "num_train_timesteps"}
+    assert caught.value.field == other.get(key, other.get(message, key))
+
+
+def test_an_offset_beyond_the_trained_steps_is_told_by_its_key() -> None:
+    """How many steps there is room for shows with the number of steps alone."""
+    diffusion = read(SD15, timestep_spacing="leading", steps_offset=30)
+    assert make_table(diffusion, 20).timesteps[0] == 980
+    with pytest.raises(InvalidSetting, match="leads beyond 999 in 50 steps") as caught:
+        make_table(diffusion, 50)
+    assert caught.value.field == "steps_offset"
+
+
+def test_null_is_as_good_as_left_out() -> None:
+    """Older files name what newer ones leave to the class, and write null for it."""
+    silent = {"beta_start", "beta_end", "beta_schedule", "clip_sample"}
+    config = dict.fromkeys(("timestep_scaling", "original_inference_steps", "set_alpha_to_one", "tensor_format"))
+    config |= {key: value for key, value in SD15.items() if key in silent} | {"_class_name": "LCMScheduler"}
+    assert read(config).distilled_steps == read(config, original_inference_steps=50).distilled_steps
+    assert read(config, tensor_format="pt").sampler == "lcm"
 
 
 def test_clipping_by_default_is_refused_too() -> None:
