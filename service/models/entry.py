@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -88,8 +88,10 @@ class Entry:
 
     @property
     def spec(self) -> ModelSpec:
-        """What it is: with its provider, once it is loaded. Raises ModelBroken."""
-        return self.model.spec if self.model else self.servable().spec
+        """What it is: with its provider, once it is loaded, and the adapters last listed. Raises ModelBroken."""
+        read = self.servable().spec
+        loaded = self.model.spec if self.model else read
+        return loaded if loaded.loras == read.loras else replace(loaded, loras=read.loras)
 
     def servable(self) -> Manifest:
         """Return the manifest of a folder that can be served. Raises ModelBroken."""
@@ -97,6 +99,10 @@ class Entry:
             self.check()
             raise ModelBroken(self.name, ["its folder could not be read"])
         return self.manifest
+
+    def list_adapters(self) -> None:
+        """See which adapters its folder holds by now."""
+        self.manifest = self.manifest and self.manifest.relisted()
 
     def check(self) -> None:
         """Raise what loading has failed with, if it has."""

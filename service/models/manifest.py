@@ -65,6 +65,10 @@ class Manifest:
         """Return the bytes of a component's graph, with weights that are stored beside it."""
         return weight(self.folder / component)
 
+    def relisted(self) -> Manifest:
+        """Return the same with the adapters that the folder holds by now."""
+        return replace(self, spec=replace(self.spec, loras=adapters.names(self.folder)))
+
 
 def read(folder: Path, *, second: bool = False) -> Manifest:
     """Read a model's folder; as a `second` stage it has none itself.

@@ -94,7 +94,7 @@ class Repository:
             return self._catalogue.entry(name).status()
 
     def load(self, name: str = "", *, lasting: bool = True) -> None:
-        """Start loading in the background and return at once; harmless while loading or loaded.
+        """Start loading in the background and return at once; while loading or loaded, only adapters are listed anew.
 
         Without `lasting` it is for a request, which may leave: see `forgo`.
 
@@ -106,6 +106,7 @@ class Repository:
         """
         with self._lock:
             entry = self._catalogue.entry(name)
+            entry.list_adapters()
             self._start(entry)
             entry.asked = entry.asked or lasting
 

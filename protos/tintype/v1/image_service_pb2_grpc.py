@@ -109,7 +109,7 @@ class ImageServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Brings a model into memory ahead of its first request. Doing it again is harmless.
+        """Brings a model into memory ahead of its first request. Doing it again is harmless, and lists its adapters anew.
         Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
         (draining).
         """

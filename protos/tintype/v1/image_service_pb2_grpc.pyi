@@ -63,7 +63,7 @@ class ImageServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.GetModelRequest, _image_service_pb2.GetModelResponse]
     """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken)."""
     LoadModel: _grpc.UnaryUnaryMultiCallable[_image_service_pb2.LoadModelRequest, _image_service_pb2.LoadModelResponse]
-    """Brings a model into memory ahead of its first request. Doing it again is harmless.
+    """Brings a model into memory ahead of its first request. Doing it again is harmless, and lists its adapters anew.
     Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
     (draining).
     """
@@ -97,7 +97,7 @@ class ImageServiceAsyncStub(ImageServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_image_service_pb2.GetModelRequest, _image_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken)."""
     LoadModel: _aio.UnaryUnaryMultiCallable[_image_service_pb2.LoadModelRequest, _image_service_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Brings a model into memory ahead of its first request. Doing it again is harmless.
+    """Brings a model into memory ahead of its first request. Doing it again is harmless, and lists its adapters anew.
     Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
     (draining).
     """
@@ -158,7 +158,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _image_service_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_image_service_pb2.LoadModelResponse, _abc.Awaitable[_image_service_pb2.LoadModelResponse]]:
-        """Brings a model into memory ahead of its first request. Doing it again is harmless.
+        """Brings a model into memory ahead of its first request. Doing it again is harmless, and lists its adapters anew.
         Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
         (draining).
         """

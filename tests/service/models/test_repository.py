@@ -107,6 +107,24 @@ def test_the_default_comes_first_then_names(folders: list[Path]) -> None:
             repository.spec("d")
 
 
+@pytest.mark.usefixtures("loader")
+def test_loading_lists_adapters_anew(folders: list[Path]) -> None:
+    """What was put into the folder since is there, and what was taken away is not, without the model going."""
+    with Repository(folders) as repository:
+        model = repository.wait("c")
+        (folders[0] / "loras").mkdir()
+        (folders[0] / "loras" / "ink.safetensors").touch()
+        assert repository.spec("c").loras == ()
+        repository.load("c")
+        assert repository.spec("c").loras == ("ink",)
+        assert repository.get("c") is model
+        repository.unload("c")
+        (folders[0] / "loras" / "ink.safetensors").rename(folders[0] / "loras" / "clay.safetensors")
+        repository.load("c")
+        assert repository.wait("c").spec.loras == repository.spec("c").loras == ("clay",)
+        assert repository.wait("a").spec.loras == ()
+
+
 def test_two_models_of_one_name_are_refused(folder: Path) -> None:
     """A name means one model."""
     with pytest.raises(ValueError, match="two models are called 'toy', the second in"):
