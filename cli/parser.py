@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .commands import COMMANDS, EXPORT, EXPORT_HELP
 from .errors import UserError
+from .settings import SECTIONS, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,9 +44,18 @@ class Parser(ArgumentParser):
         """Refuse a flag that this command does not have, and name the nearest one."""
         arguments, rest = super().parse_known_args(args, namespace)
         if rest:
-            close = get_close_matches(rest[0].partition("=")[0], self._option_string_actions, 1)
-            self.error(f"there is no {rest[0]!r} here" + (f"; did you mean {close[0]}?" if close else ""))
+            self.error(f"there is no {rest[0]!r} here{self._instead(rest[0].partition('=')[0])}")
         return arguments, rest
+
+    def _instead(self, flag: str) -> str:
+        """Say where a flag belongs that is not of this command, or which one was meant."""
+        servers = import_module(".serve", __package__).SERVERS
+        homes = [f"`tintype {command}`" for command, server in servers.items() if flag in _flags(server.section)]
+        if homes and flag not in self._option_string_actions:
+            return f": it belongs to {' and '.join(homes)}"
+        known = {name.lstrip("-"): name for name in self._option_string_actions if name != flag}
+        close = get_close_matches(flag.lstrip("-"), known, 1)
+        return f"; did you mean {known[close[0]]}?" if close else ""
 
     def _check_value(self, action: Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -84,6 +94,10 @@ def _parser() -> Parser:
         command.add_flags(commands.add_parser(name, help=command.help, description=command.help, epilog=command.epilog))
     commands.add_parser(EXPORT, help=EXPORT_HELP, add_help=False)
     return parser
+
+
+def _flags(section: str) -> set[str]:
+    return {setting.flag for setting in settings_of(SECTIONS[section]).values()}
 
 
 def _runner(module: str) -> Callable[[Any], int]:

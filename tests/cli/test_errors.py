@@ -39,6 +39,11 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("modles", "there is no command 'modles'; did you mean 'models'?"),
         ("sing", "there is no command 'sing'; there are: up, serve, gateway, generate, models, keys, export"),
         ("serve --memroy 3", "there is no '--memroy' here; did you mean --memory?; see `tintype serve --help`"),
+        ("serve --rest x", "there is no '--rest' here: it belongs to `tintype gateway`; see `tintype serve --help`"),
+        ("gateway --model=x", "there is no '--model=x' here: it belongs to `tintype serve`"),
+        ("generate x --data y", "there is no '--data' here: it belongs to `tintype gateway`"),
+        ("serve --qwxz 3", "there is no '--qwxz' here; see `tintype serve --help`"),
+        ("generate x -- --seed 3", "there is no '--seed' here; see"),
         ("serve --memory lots", "--memory wants a size, such as 6GiB or 500MB, not 'lots'"),
         (
             "serve --grpc 50051",
