@@ -12,6 +12,7 @@ import httpx
 from .errors import UserError
 
 POLL = 0.05  # seconds between two looks whether it is ready
+PATIENCE = 30.0  # seconds in which a gateway finds a service that is ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,17 @@ def _client(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, trust_env=False, timeout=None)  # noqa: S113
 
 
-async def ready(url: str) -> None:
-    """Wait until the gateway at `url` says that it and its service can make pictures."""
-    async with _client(url) as client:
-        while (await client.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110  # another process has no event
-            await asyncio.sleep(POLL)
+async def ready(url: str, service: str) -> None:
+    """Wait until the gateway at `url` finds that its service, which is ready at `service`, can make pictures.
+
+    Raises UserError where it does not.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE), _client(url) as client:
+            while (await client.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110 - no event comes from there
+                await asyncio.sleep(POLL)
+    except TimeoutError:
+        raise UserError(f"the gateway at {url} does not reach the service at {service}, which is ready") from None
 
 
 async def make(url: str, prompt: str, key: str = "", *, seed: int) -> Picture:

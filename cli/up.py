@@ -69,6 +69,7 @@ def _plan(arguments: Namespace) -> Plan:
     sources = Sources.gather(vars(arguments))
     service, gateway = sources.config("service"), sources.config("gateway")
     check_public(gateway)
+    _check_tls(service, gateway)
     if gateway.needs_key:  # the first picture needs one, too
         gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
     if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
@@ -81,6 +82,14 @@ def _plan(arguments: Namespace) -> Plan:
         output=_output(arguments),
         check=arguments.check,
     )
+
+
+def _check_tls(service: Any, gateway: Any) -> None:
+    """Raise UserError where the gateway could not reach a service with TLS."""
+    if service.tls_client_ca:
+        raise UserError("--tls-client-ca is for `tintype serve`: the gateway has no certificate to show the service")
+    if service.tls_cert and not gateway.tls_ca:
+        raise UserError("--tls-cert needs --tls-ca here, by which the gateway knows the service: its CA, or itself")
 
 
 def _output(arguments: Namespace) -> Path | None:
@@ -125,7 +134,7 @@ async def _story(plan: Plan, service: Child, gateway: Child) -> int:
     """Wait for both, say where they are, make the first picture, and go on for ever, unless this is a check."""
     began = time.monotonic()
     address, url = await service.ready(), reachable_url(await gateway.ready())
-    await rest.ready(url)
+    await rest.ready(url, address)
     places = {"playground": f"{url}/", "REST": url, "gRPC": address, "results": plan.gateway.data}
     lines = [f"  {what:11} {where}" for what, where in places.items()]
     say("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))

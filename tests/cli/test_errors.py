@@ -81,6 +81,11 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
             "gateway --keys /nowhere/keys",
             "there is no such file; `tintype keys create NAME --keys /nowhere/keys` makes it",
         ),
+        (
+            "up --tls-cert c.pem --tls-key k.pem",
+            "--tls-cert needs --tls-ca here, by which the gateway knows the service",
+        ),
+        ("up --tls-client-ca c.pem", "--tls-client-ca is for `tintype serve`: the gateway has no certificate to show"),
         ("serve --config /nowhere.toml", "can't read the settings in /nowhere.toml"),
     ],
 )

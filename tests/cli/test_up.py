@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import httpx
+import pytest
+
+from tintype.cli import rest
+from tintype.cli.errors import UserError
 from tintype.cli.parser import _parser as parser
 from tintype.cli.up import _plan, examples
 from tintype.gateway.keyfile import create
@@ -42,6 +47,16 @@ def test_examples() -> None:
     keyed = examples("http://x", needs_key=True)
     assert "-H 'authorization: Bearer KEY' \\\n" in keyed
     assert 'api_key="KEY"' in keyed
+
+
+@pytest.mark.anyio
+async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that never finds its service, as for the wrong name in a certificate, is said, not waited for."""
+    monkeypatch.setattr(rest, "PATIENCE", 0.3)
+    answers = httpx.MockTransport(lambda _: httpx.Response(503))
+    monkeypatch.setattr(rest, "_client", lambda url: httpx.AsyncClient(base_url=url, transport=answers))
+    with pytest.raises(UserError, match=r"at http://g does not reach the service at s:1, which is ready"):
+        await rest.ready("http://g", "s:1")
 
 
 def test_check_with_keys(tmp_path: Path) -> None:
