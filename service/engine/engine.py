@@ -143,7 +143,7 @@ class Engine:
                 unit = self._narrowed(unit)
                 self._roster.start(unit.rows)
                 self._begin(unit)
-            self._news.places(order)
+            self._news.places(order, now)
             return unit
 
     def _begin(self, unit: Unit) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .stats import Stats
     from .task import Task, Ticket
 
+LOOK = 0.1  # seconds between two looks at how long the wait is, where nothing else has changed
 NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so many seconds, and by that share
 
 
@@ -25,24 +26,38 @@ class News:
         self._queue = queue
         self._stats = stats
         self._events: list[tuple[Ticket, Event]] = []
+        self._look = 0.0
+        self.moved = False  # somebody came, started or left, or a model did
 
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return what was told since the last time, in order."""
         events, self._events = self._events, []
         return events
 
-    def places(self, order: list[Task]) -> None:
+    def places(self, order: list[Task], now: float) -> None:
         """Those who wait have these places. Told when a place changes, or how long the wait will be by a good deal.
 
         How long loading takes nobody knows, so no wait is told to who waits for it, or behind such a job.
         """
+        if not self.moved and now < self._look:
+            return
+        self.moved, self._look = False, now + LOOK
         known = True
-        for place, (task, estimate) in enumerate(zip(order, self._queue.waits(order), strict=False)):
+        for place, (task, wait) in enumerate(zip(order, self._queue.waits(order), strict=False)):
             known = known and not task.awaited
-            wait = estimate if known else None
-            if not task.started and (task.place != place or _differ(task.wait, wait)):
-                task.place, task.wait = place, wait
-                self._tell(task, Queued(place, wait))
+            self._place(task, place, wait if known else None)
+
+    def entered(self, task: Task, order: list[Task]) -> None:
+        """Tell its place to one who has come; the others hear of it before the next unit."""
+        self.moved = True
+        ahead = order[: order.index(task)]
+        known = not any(other.awaited for other in (*ahead, task))
+        self._place(task, len(ahead), self._queue.wait(ahead) if known else None)
+
+    def _place(self, task: Task, place: int, wait: float | None) -> None:
+        if not task.started and (task.place != place or _differ(task.wait, wait)):
+            task.place, task.wait = place, wait
+            self._tell(task, Queued(place, wait))
 
     def loading(self, task: Task, status: Status) -> None:
         """The model that `task` waits for is so far."""
@@ -66,6 +81,7 @@ class News:
 
     def ended(self, task: Task, event: Completed | Failed) -> None:
         """Nothing follows."""
+        self.moved = True
         self._tell(task, event)
 
     def _tell(self, task: Task, event: Event) -> None:

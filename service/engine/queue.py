@@ -76,8 +76,12 @@ class Queue:
         """Yield `wait` for the tasks before the first, the second, ... and for all of them."""
         total: float | None = 0.0
         yield total
+        known: dict[object, float | None] = {}
         for task in order:
-            left = None if total is None else self._stats.left(task)
+            key = task if task.started else task.size
+            if key not in known:
+                known[key] = self._stats.left(task)
+            left = known[key]
             total = None if total is None or left is None else total + left
             yield total
 

@@ -46,7 +46,7 @@ class Roster:
             self._queue.leave(task)
             raise
         self._tasks[task.ticket] = task
-        self._news.places(self._queue.ordered(task.arrived))
+        self._news.entered(task, self._queue.ordered(task.arrived))
 
     def find(self, ticket: Ticket) -> Task | None:
         """Return the task, unless it has ended."""
@@ -59,6 +59,7 @@ class Roster:
     def start(self, rows: Iterable[Row]) -> None:
         """Say that the next unit is for `rows`."""
         for task in {row.task: None for row in rows}:
+            self._news.moved = self._news.moved or not task.started
             task.started = True
             self._hold(task, hold=True)
 
@@ -110,6 +111,7 @@ class Roster:
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
                 continue
+            self._news.moved = self._news.moved or (task.model is None) is not (found is None)
             task.model, task.waiting = found, False
             if found is None:
                 self._wait(task, now)

@@ -29,10 +29,10 @@ class Ticket:
 class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
-    `entered` is what its caller had got when it arrived, see `shares`; `place`, `wait` and `percent` (loaded) are what
-    was last told. One whose model was last seen on its way is `loading`; one that is `waiting` waits for memory that
-    others hold; one that `holds` keeps its model in memory; for one that was `relieved` all that was idle has been
-    dropped.
+    Those of one `size` need as much until they start. `entered` is what its caller had got when it arrived, see
+    `shares`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
+    is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
+    for one that was `relieved` all that was idle has been dropped.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
@@ -42,7 +42,9 @@ class Task:
         self.arrived = arrived
         self.price = price
         self.entered = 0
-        self.rows = [Row(self, index) for index in range(len(self.plan.seeds))]
+        self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
+        self.size = self.kind, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
+        self.rows = [Row(self, index) for index in range(self.pictures)]
         self.model: Model | None = None
         self.started = False
         self.holds = False
@@ -114,6 +116,8 @@ class Task:
     @property
     def work(self) -> int:
         """What is left to do, at its price."""
+        if not self.started:
+            return self.price.encode + self.pictures * (self.calls * self.price.call + self.price.decode)
         left = 0 if self.conditionings else self.price.encode
         for row in self.rows:
             if row.phase is not Phase.DONE:

@@ -140,13 +140,27 @@ def test_places_are_told_when_they_change() -> None:
 
 
 def test_a_job_that_overtakes_moves_the_others_back() -> None:
-    """Places are true: a job of higher priority goes in front and who is behind hears of it at once."""
+    """Places are true: a job of higher priority goes in front, and who is behind hears of it before the next step."""
     bench = Bench(max_batch=1)
     bench.admit(steps=5)
     bench.step(2)
     waiting = bench.admit(steps=5)
     bench.admit(steps=5, priority=1)
+    bench.step()
     assert places(bench, waiting) == [1, 2]
+
+
+def test_who_comes_costs_those_who_wait_nothing() -> None:
+    """At the door one alone is told, however many stand behind: a burst must not hold up everybody's events."""
+    bench = Bench(queue=200, max_batch=1)
+    for n in range(100):
+        bench.admit(steps=5, seed=n)
+    bench.step()
+    told = len(bench.log)
+    bench.admit(steps=5, priority=1)
+    assert len(bench.log) == told + 1
+    bench.step()
+    assert len([event for _, event in bench.log[told + 1 :] if isinstance(event, Queued)]) == 99
 
 
 def test_a_cancelled_job_moves_the_others_up() -> None:
