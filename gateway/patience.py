@@ -14,9 +14,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .denials import BodyTooSlow
+from .heads import Bounded
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -61,7 +61,7 @@ async def _before(until: float, receive: Receive, seconds: float) -> Any:
 def patient(seconds: float) -> type[asyncio.Protocol]:
     """Return uvicorn's protocol of connections that have `seconds` for each head."""
 
-    class Patient(HttpToolsProtocol):
+    class Patient(Bounded):
         """A connection that is closed when nothing comes of it."""
 
         waiting: asyncio.TimerHandle | None = None

@@ -1,0 +1,97 @@
+"""Heads of requests that are too large, or never end: the connection ends, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.heads import MAX_HEAD
+
+from .test_app import PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import httpx
+
+    from .fakes import FakeService
+
+pytestmark = pytest.mark.anyio
+
+SOON = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
+PIECE = 2**14
+ENDLESS = 2**21
+BODY = b'{"prompt": "x"}'
+POST = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n".encode()
+CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
+
+
+async def told(gateway: httpx.AsyncClient, pieces: Iterable[bytes]) -> tuple[bytes, int]:
+    """What is answered to these pieces, and how many bytes of them somebody took."""
+    reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
+    reading, taken = asyncio.create_task(reader.read()), 0
+    try:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                taken += len(piece)
+                await asyncio.sleep(0.005)
+            return await asyncio.wait_for(reading, SOON), taken
+        return b"", taken
+    finally:
+        reading.cancel()
+        writer.close()
+
+
+def endless(begin: bytes, more: bytes) -> Iterable[bytes]:
+    """Several times as much as a head may have."""
+    yield begin
+    for _ in range(ENDLESS // PIECE):
+        yield more * (PIECE // len(more))
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /", b"x"),
+        (b"GET / HTTP/1.1\r\nx-long: ", b"x"),
+        (b"GET / HTTP/1.1\r\n", b"x: y\r\n"),
+        (b"GET / HTTP/1.1\r\n", b"x" * 16),
+        (b"", b"\r\n"),
+        (b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nx-long: ", b"x"),
+        (CHUNKED + b"0\r\n", b"x: y\r\n"),
+        (CHUNKED + b"0\r\nx: ", b"y"),
+        (CHUNKED + b"1;", b"x"),
+    ],
+    ids=["url", "value", "many", "name", "nothing", "second", "trailers", "trailer", "extension"],
+)
+async def test_endless(gateway: httpx.AsyncClient, fake: FakeService, begin: bytes, more: bytes) -> None:
+    """The connection ends after little more than a head may have, be it before a body, behind it, or between."""
+    assert (await told(gateway, endless(begin, more)))[1] < ENDLESS
+    assert not fake.requests
+
+
+async def test_too_large(gateway: httpx.AsyncClient) -> None:
+    """Who listens, too, is told so: with 431, in JSON."""
+    said, _ = await told(gateway, [b"GET / HTTP/1.1\r\nx: ", *[b"y" * PIECE] * (MAX_HEAD // PIECE + 1)])
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert b"connection: close" in head
+    error = json.loads(body)["error"]
+    assert (set(error), error["type"]) == ({"message", "type", "param", "code"}, "invalid_request_error")
+
+
+async def test_large_enough(gateway: httpx.AsyncClient) -> None:
+    """Half of the bound is room for any cookie and key, and bodies may come in the smallest pieces."""
+    longer = await gateway.get("/livez", headers={"cookie": "x" * (MAX_HEAD // 2)})
+    assert longer.status_code == 200
+    padded = BODY + b" " * 30_000
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in padded)
+    assert len(chunks) > 2 * MAX_HEAD
+    said, _ = await told(gateway, [CHUNKED.replace(b"host", b"connection: close\r\nhost") + chunks + b"0\r\n\r\n"])
+    assert said.startswith(b"HTTP/1.1 200 ")
