@@ -26,7 +26,8 @@ def missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterator
 
 def graphs(family: Family) -> tuple[str, ...]:
     """Return the folders of all graphs that a model may hold in memory."""
-    return (*(part.encoder for part in family.text), family.denoiser.folder, family.vae.decoder, family.vae.encoder)
+    vae = family.vae
+    return (*(part.encoder for part in family.text), family.denoiser.folder, vae.decoder, vae.encoder, vae.exact)
 
 
 def sha256(path: Path) -> str:

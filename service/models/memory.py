@@ -128,7 +128,8 @@ class Memory:
         """Keep a component in memory inside the block; waits while its place is taken by what is running.
 
         Raises:
-            OutOfMemory: it is larger than the budget.
+            OutOfMemory: it is larger than the budget; or there is no place for it beside models that requests hold, and
+                it is of such a model itself, so that waiting might be for itself.
             Whatever making it raises.
         """
         graph = self._enter(component)
@@ -143,7 +144,9 @@ class Memory:
         if 0 < self.limit < component.weight:
             raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
         with self._changed:
-            self._changed.wait_for(lambda: self._place(component))
+            self._changed.wait_for(lambda: self._place(component) or self._is_stuck(component))
+            if not self._place(component):
+                raise OutOfMemory(f"{component.name} has no place in {self.limit} bytes beside the models in use")
             component.users += 1
             component.last_use = next(self._clock)
             graph = component.graph
@@ -168,6 +171,12 @@ class Memory:
         if component.graph:
             return True
         return not component.users and self._make_room(component)
+
+    def _is_stuck(self, component: Component) -> bool:
+        """Whether nothing runs that could make room, and who holds the others may be who calls this one."""
+        if component.users or component.model not in self._held:
+            return False
+        return not any(other.users for other in self._components.values())
 
     def _make_room(self, coming: Component) -> bool:
         excess = self._used() + coming.weight - self.limit

@@ -285,6 +285,14 @@ def test_weights_beside_the_graph_are_counted(folder: Path) -> None:
     assert after.weight("unet") == BUILTIN.joinpath("unet/model.onnx").stat().st_size + 1000
 
 
+def test_a_decoder_in_float32_counts(folder: Path) -> None:
+    """It comes into memory when a picture overflows, beside all else that is there."""
+    before = read(folder)
+    (folder / "vae_decoder_fp32").mkdir()
+    (folder / "vae_decoder_fp32/model.onnx").write_bytes(b"x" * 1000)
+    assert read(folder).spec.weights_bytes == before.spec.weights_bytes + 1000
+
+
 def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
     """The linear map arrives as the manifest has it."""
     rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]

@@ -145,6 +145,20 @@ def test_a_model_in_use_keeps_its_place(shelf: Callable[[int], Shelf]) -> None:
     assert it.memory.used == 10
 
 
+def test_nobody_waits_for_what_only_he_could_let_go(shelf: Callable[[int], Shelf]) -> None:
+    """Models in use fill the memory: what one of them wants beside is refused, or the device would wait for itself."""
+    it = shelf(20)
+    vae = it.open("a", "vae")
+    it.open("b", "text")
+    it.open("b", "unet")
+    for model in "ab":
+        it.memory.hold(model, held=True)
+    with pytest.raises(OutOfMemory, match="vae has no place in 20 bytes beside the models in use"):
+        call(vae)
+    it.memory.hold("b", held=False)
+    assert call(vae) == 1
+
+
 def test_a_component_that_runs_is_never_taken_away(shelf: Callable[[int], Shelf]) -> None:
     """Not even by its own model: the other one comes when the call has ended."""
     it = shelf(10)
