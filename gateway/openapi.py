@@ -37,7 +37,6 @@ ERRORS = {
     504: "The picture was not done in time",
     507: "There is no space left for results",
 }
-RETRY = (429, 503)
 HEADERS = {
     "x-request-id": "The request's id: the one that it came with, or a new one",
     "openai-processing-ms": "Milliseconds until the answer began",
@@ -46,6 +45,9 @@ HEADERS = {
     "x-tintype-native-size": "WIDTHxHEIGHT that the model made, where the picture was resampled from it",
     "idempotent-replayed": "true where the answer is the one to an earlier request with this Idempotency-Key",
     "retry-after": "Seconds after which it is worth trying again",
+    "retry-after-ms": "The same in milliseconds",
+    "x-should-retry": "false where trying again is of no use; OpenAI's SDKs obey it",
+    "www-authenticate": "How keys are sent",
     **{
         f"x-ratelimit-{what}-{of}": f"{text} of {of}, where there is one"
         for of in ("requests", "images")
@@ -59,6 +61,13 @@ HEADERS = {
     "location": "Where the bytes are",
 }
 ALWAYS = ("x-request-id", "openai-processing-ms")
+# Headers of errors, by status.
+FAILING: dict[int, tuple[str, ...]] = {
+    401: ("www-authenticate",),
+    429: ("retry-after", "retry-after-ms", "x-should-retry", *(name for name in HEADERS if "ratelimit" in name)),
+    503: ("retry-after", "retry-after-ms", "x-should-retry"),
+    **dict.fromkeys((500, 501, 504, 507), ("x-should-retry",)),
+}
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of this server"},
     "basic": {"type": "http", "scheme": "basic", "description": "The key as password, with any user name"},
@@ -106,7 +115,9 @@ def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[tuple[in
 
 
 def _operation(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:
-    failures = {status: Answer(ERRORS[status], {JSON: Media(error)}) for status in operation.errors}
+    failures = {
+        status: Answer(ERRORS[status], {JSON: Media(error)}, FAILING.get(status, ())) for status in operation.errors
+    }
     described: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_"),
         "summary": operation.summary,
@@ -114,7 +125,7 @@ def _operation(path: str, method: str, operation: Operation, error: type[msgspec
         "tags": [operation.tag] if operation.tag else None,
         "parameters": [*_in_path(path, operation), *_in("query", operation.query), *_in("header", operation.headers)],
         "requestBody": {"required": True, "content": _content(operation.request)} if operation.request else None,
-        "responses": {str(status): _answer(status, one) for status, one in {**operation.answers, **failures}.items()},
+        "responses": {str(status): _answer(one) for status, one in {**operation.answers, **failures}.items()},
         "security": [{}] if operation.open else None,
     }
     return {key: value for key, value in described.items() if value}
@@ -131,9 +142,8 @@ def _in(place: str, schemas: Mapping[str, dict[str, Any]]) -> list[dict[str, Any
     return [{"name": name, "in": place, "schema": schema} for name, schema in schemas.items()]
 
 
-def _answer(status: int, answer: Answer) -> dict[str, Any]:
-    names = (*ALWAYS, *answer.headers, *(("retry-after",) if status in RETRY else ()))
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+def _answer(answer: Answer) -> dict[str, Any]:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*ALWAYS, *answer.headers)}
     content = {"content": _content(answer.content)} if answer.content else {}
     return {"description": answer.text, "headers": headers, **content}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
@@ -14,6 +15,8 @@ from tintype.gateway.described import API
 from tintype.gateway.dialects import bound
 from tintype.gateway.openapi import document
 
+from .fakes import FakeService, Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 METHODS = ("get", "head", "post")
+EVERYWHERE = {"x-content-type-options"}
 
 
 def app(data: Path, **fields: Any) -> Litestar:
@@ -128,6 +132,28 @@ async def test_errors_are_the_dialects(gateway: httpx.AsyncClient) -> None:
         assert schema == {"$ref": f"#/components/schemas/{kind}"}
         assert "507" in responses or kind == "WebUiError"
     assert "401" not in paths["/v1/action/generate_image"]["post"]["responses"]
+
+
+@pytest.mark.parametrize(
+    ("code", "delay"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 2),
+        (grpc.StatusCode.UNAVAILABLE, 2),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, None),
+        (grpc.StatusCode.INTERNAL, None),
+        (grpc.StatusCode.UNIMPLEMENTED, None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/aqueduct/images/generations", "/sdapi/v1/txt2img"])
+async def test_headers_of_errors(
+    gateway: httpx.AsyncClient, fake: FakeService, path: str, code: grpc.StatusCode, delay: float | None
+) -> None:
+    """What an error says in headers is described: when to try again, or that it is of no use."""
+    fake.behave = Refusal(code, "x", "REASON", delay=delay)
+    answer = await gateway.post(path, json={"prompt": "x"})
+    told = (await described(gateway))["paths"][path]["post"]["responses"][str(answer.status_code)]["headers"]
+    assert {name for name in answer.headers if name.startswith(("retry", "x-"))} - EVERYWHERE <= set(told)
+    assert {"retry-after-ms", "x-should-retry"} & set(answer.headers)
 
 
 def test_keys() -> None:
