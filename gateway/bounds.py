@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from .errors import ServiceError
+from .imagefile import size
+from .previews import size_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +21,11 @@ _LENGTH = "must have at most {most} characters here, not {count}"
 
 
 def _pixels(request: pb.GenerateImagesRequest) -> int:
-    """Return the pixels of one picture; a side that is not given counts like the other."""
-    return (request.width or request.height) * (request.height or request.width)
+    """Return the pixels of one picture; a side that is not given counts like that of its origin, or like the other."""
+    width, height = request.width, request.height
+    if request.image:
+        width, height = size_like(size(request.image), width, height)
+    return (width or height) * (height or width)
 
 
 # Setting, field of the contract, what is counted, and how that is said.

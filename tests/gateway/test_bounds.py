@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +12,14 @@ from tintype.gateway.errors import StartError
 
 from .fakes import FakeService, Service, running_gateway
 from .test_app import PATH, check_error, config
+from .test_pictures import picture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
+LARGE = base64.b64encode(picture(sides=(600, 600))).decode()
 BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt": 5}
 
 
@@ -35,6 +38,12 @@ BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt
         ({"prompt": "a lake"}, "prompt", "Invalid 'prompt': must have at most 5 characters here, not 6."),
         ({"negative_prompt": "a lake"}, "negative_prompt", "must have at most 5 characters here, not 6."),
         ({"n": 3, "steps": 31}, "n", "Invalid 'n': must be at most 2 here, not 3. Invalid 'steps': must be"),
+        (
+            {"image": LARGE},
+            "size",
+            "width must, with the height, make at most 262144 pixels here, not 360000.",
+        ),
+        ({"image": LARGE, "width": 600}, "width", "Invalid 'width': must, with the height, make at most 262144 pixels"),
         ({"n": 3, "stream": True}, "n", "must be at most 2 here, not 3."),
     ],
     ids=str,
@@ -51,9 +60,11 @@ async def test_beyond(
 
 async def test_within(service: Service, tmp_path: Path) -> None:
     """What is just not too much is made."""
+    small = {"prompt": "lakes", "image": LARGE, "size": "512x512"}
     body = {"prompt": "lakes", "n": 2, "size": "512x512", "steps": 30, "negative_prompt": "water"}
     async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
-        assert (await client.post(PATH, json=body)).status_code == 200
+        for one in (body, small):
+            assert (await client.post(PATH, json=one)).status_code == 200
 
 
 @pytest.mark.parametrize("name", BOUNDS)
