@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from litestar.datastructures import UploadFile
+from litestar.exceptions import ClientException
 
 from .errors import BadRequest
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from litestar import Request
 
 FORM = "multipart/form-data"
+# What Litestar says of forms that it can't read, in plainer words.
+UNREADABLE = {
+    "Request Entity Too Large": "The form has too many parts, or a part has too many headers: 1000 and 8 are read.",
+    "Invalid multipart/form-data": "The body is no whole form: parts begin with the boundary that Content-Type names.",
+}
 _LISTED = re.compile(r"\[\d{0,4}\]$")
 
 
@@ -34,6 +40,8 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
         form = await request.form()
     except (UnicodeDecodeError, LookupError) as error:
         raise BadRequest("A field of the form is no text. Files need a filename.") from error
+    except ClientException as error:
+        raise BadRequest(UNREADABLE.get(error.detail, error.detail)) from error
     try:
         return gathered([(name, await _value(part)) for name, part in form.multi_items()])
     finally:
