@@ -84,11 +84,16 @@ def _number(flag: str, text: str | None, kind: str) -> Any:
 
 
 def _file(flag: str, name: str | None) -> bytes:
-    """The bytes of a flag's file; what they are the service judges. Raises UserError."""
+    """The bytes of a flag's file; what they are the service judges, to which none is no picture. Raises UserError."""
+    if not name:
+        return b""
     try:
-        return Path(name).expanduser().read_bytes() if name else b""
+        data = Path(name).expanduser().read_bytes()
     except OSError as error:
         raise UserError(f"--{flag}: can't read {name}: {error.strerror}") from error
+    if not data:
+        raise UserError(f"--{flag}: {name} is empty")
+    return data
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:

@@ -63,6 +63,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("generate x --guidance 50.5", "--guidance wants 0 to 50, not 50.5"),
         ("generate x --strength 1.5", "--strength wants 0 to 1, not 1.5"),
         ("generate x --image /none.png", "--image: can't read /none.png: No such file or directory"),
+        ("generate x --image /dev/null", "--image: /dev/null is empty"),
         ("generate x -o x.gif", "x.gif ends in '.gif'; pictures end in .png, .jpg, .jpeg, .webp"),
         ("generate x -o /proc/none/x.png", "can't write /proc/none/x.png"),
         ("generate x -o /", "can't write /: it is a folder"),
