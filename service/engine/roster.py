@@ -42,7 +42,7 @@ class Roster:
         try:
             self._repository.load(task.plan.model, lasting=False)  # tries again what has failed before
             self._ask(task)
-        except TintypeError:
+        except BaseException:  # a disk that fails, too: what is in the queue and in no roster would never end
             self._queue.leave(task)
             raise
         self._tasks[task.ticket] = task

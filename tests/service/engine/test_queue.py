@@ -1,6 +1,7 @@
 """The door of the engine: room, deadlines, places in the queue and what is said of the time to come."""
 
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,20 @@ def test_a_refused_job_leaves_no_trace() -> None:
         bench.admit(steps=3, deadline=bench.clock.now + 1, caller="hasty")
     assert not bench.engine.busy
     assert not bench.step()
+
+
+def test_a_job_that_could_not_be_taken_in_is_not_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever asking for its model raises, as a disk that fails, its deadline passes without harm to others."""
+    bench = measured()
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.shelf, "load", lambda *_, **__: Path("/dev/null/unet").stat())
+        with pytest.raises(OSError, match="unet"):
+            bench.admit(steps=3, deadline=bench.clock.now + 9)
+    bench.clock.now += 10
+    ticket = bench.admit(steps=3)
+    bench.run()
+    assert bench.of(ticket, Completed)
+    assert not bench.engine.busy
 
 
 def test_what_can_never_be_in_time_is_refused_at_once() -> None:
