@@ -134,9 +134,9 @@ def _download(repository: str, name: str) -> Path:
     except GatedRepoError:
         problem = "must be asked for: accept its terms on the hub, then run `hf auth login`"
     except RepositoryNotFoundError:
-        problem = "does not exist on the hub, or is private (then run `hf auth login`)"
+        problem = "is no folder here, and does not exist on the hub, or is private (then run `hf auth login`)"
     except LocalEntryNotFoundError:
-        problem = "can't be fetched: the hub does not answer"
+        problem = "is no folder here, and can't be fetched: the hub does not answer"
     except EntryNotFoundError:
         problem = f"has no {name}: it is not a pipeline in diffusers' layout"
     except OSError as error:

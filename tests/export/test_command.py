@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
 from tintype import export
 from tintype.export import command
+from tintype.export.errors import Refused
+from tintype.export.source import find
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +48,15 @@ def test_an_unsupported_pipeline_is_told_which_are(tmp_path: Path, capsys: pytes
 def test_a_source_that_is_none_is_refused(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is neither a folder nor a hub id is named, and what would be right."""
     assert "neither a folder nor a hub id such as owner/name" in refusal(capsys, source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("missing", ["LocalEntryNotFoundError", "RepositoryNotFoundError"])
+def test_a_path_with_a_slip_is_not_only_asked_of_the_hub(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`models/min` may be either: where the hub doesn't have it, the missing folder is said first."""
+    error = getattr(pytest.importorskip("huggingface_hub.errors"), missing)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error.__new__(error)))
+    with pytest.raises(Refused, match=r"^models/min is no folder here, and "):
+        find("models/min")
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b", "--precision", "x"], ["a", "b", "--none"]])
