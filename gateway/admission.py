@@ -59,6 +59,18 @@ def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
     return own
 
 
+def most(gateway: Gateway, passes: int = 1) -> int | None:
+    """Return how many pictures a caller's request may have, each drawn so many times; None: any number."""
+    each_minute = gateway.caller.images // passes if gateway.caller and gateway.caller.images else None
+    return min((one for one in (gateway.config.max_images or None, each_minute) if one is not None), default=None)
+
+
+def foresee(gateway: Gateway, count: int) -> None:
+    """Say before the first of several calls that the last would fail. Raises TooManyRequests."""
+    if gateway.caller:
+        gateway.image_limits.foresee(gateway.caller.name, gateway.caller.images, count)
+
+
 def _own(gateway: Gateway, request: Request[Any, Any, Any]) -> tuple[Gateway, Caller]:
     key = gateway.keys.caller(request.headers)
     who = caller(key, request.client.host if request.client else "", gateway.config)
@@ -66,7 +78,7 @@ def _own(gateway: Gateway, request: Request[Any, Any, Any]) -> tuple[Gateway, Ca
     visit.key = key.name if key else ""
     names = gateway.names.within(who.models)
     client = CallersClient(gateway, who, names.default, visit)
-    return replace(gateway, client=client, names=names), who
+    return replace(gateway, client=client, names=names, caller=who), who
 
 
 class CallersClient:

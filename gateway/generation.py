@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
+    from .admission import Caller
     from .client import ImageClient
     from .config import GatewayConfig
     from .dialects import Call, Dialect
@@ -54,6 +55,7 @@ class Gateway:
     image_limits: Limits
     repeats: Repeats
     pictures: Pictures
+    caller: Caller | None = None  # where it is one caller's
 
 
 class Made(NamedTuple):

@@ -36,17 +36,26 @@ class Limits:
         """
         if not per_minute:
             return {}
-        bucket = self._filled(caller, per_minute)
-        if bucket.left < count:
-            wait = (count - bucket.left) * MINUTE / per_minute
-            raise TooManyRequests(per_minute, self._what, wait, self._headers(bucket, per_minute))
+        bucket = self._enough(caller, per_minute, count)
         bucket.left -= count
         return self._headers(bucket, per_minute)
+
+    def foresee(self, caller: str, per_minute: int, count: int) -> None:
+        """Count nothing yet. Raises TooManyRequests where so much can't be taken now."""
+        if per_minute:
+            self._enough(caller, per_minute, count)
 
     def give_back(self, caller: str, count: int) -> None:
         """Take back what `take` has counted, since it came to nothing."""
         if caller in self._buckets:
             self._buckets[caller].left += count
+
+    def _enough(self, caller: str, per_minute: int, count: int) -> _Bucket:
+        bucket = self._filled(caller, per_minute)
+        if bucket.left < count:
+            wait = (count - bucket.left) * MINUTE / per_minute
+            raise TooManyRequests(per_minute, self._what, wait, self._headers(bucket, per_minute))
+        return bucket
 
     def _filled(self, caller: str, per_minute: int) -> _Bucket:
         now = self._clock()

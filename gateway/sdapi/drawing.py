@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..admission import admitted
+from ..admission import admitted, foresee, most
 from ..answering import sent
 from ..body import render_body
 from ..dialects.reading import read, unknown
@@ -56,7 +56,9 @@ async def _understood(web: WebUi, owner: str, kind: type[Asked], body: Mapping[s
     if isinstance(asked, ImageToImage) and not asked.init_images:
         raise NoInitImage
     model, missed = await _model(web, owner, asked)
-    ordered = order(asked, model, secrets.randbelow(2**32))
+    passes = 2 if isinstance(asked, TextToImage) and asked.enable_hr else 1
+    ordered = order(asked, model, secrets.randbelow(2**32), most(web.gateway, passes))
+    foresee(web.gateway, ordered.drawn)
     ordered.ignored.update(missed)
     return Drawing(owner, asked, model, ordered, unknown(kind, body))
 

@@ -96,13 +96,21 @@ class Order:
     ignored: dict[str, str] = field(default_factory=dict)
 
     @property
+    def drawn(self) -> int:
+        """Pictures that are drawn, those of first passes included."""
+        return sum(self.batches) * (2 if self.hires else 1)
+
+    @property
     def parts(self) -> int:
         """Calls of the service that it takes."""
         return len(self.batches) + (sum(self.batches) if self.hires else 0)
 
 
-def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int) -> Order:
-    """Return what is asked of a model; `seed` counts where the client has none. Raises BadRequest."""
+def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int, most: int | None = None) -> Order:
+    """Return what is asked of a model; `seed` counts where the client has none.
+
+    Raises BadRequest, also where that is more than `most` pictures.
+    """
     _refuse(asked)
     chosen = choose(model, asked.sampler_name or str(asked.sampler_index or ""), asked.scheduler or "")
     prompt, loras, unknown = _networks(asked.prompt or "", model.loras, apply=not asked.disable_extra_networks)
@@ -128,7 +136,7 @@ def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int) -> Orde
         request.strength = STRENGTH if asked.denoising_strength is None else asked.denoising_strength
     eta = {"eta": f"{asked.eta:g}"} if asked.eta not in (None, 0, 1) and sampler != OF_ETA else {}
     ignored = {**chosen.ignored, **unknown, **eta, **_without_effect(asked, settings)}
-    return Order(request, _batches(asked), _hires(asked, model), ignored)
+    return Order(request, _batches(asked, most), _hires(asked, model), ignored)
 
 
 def _refuse(asked: TextToImage | ImageToImage) -> None:
@@ -139,11 +147,12 @@ def _refuse(asked: TextToImage | ImageToImage) -> None:
         raise NoSuchScript("Always on script", name)
 
 
-def _batches(asked: TextToImage | ImageToImage) -> tuple[int, ...]:
+def _batches(asked: TextToImage | ImageToImage, most: int | None) -> tuple[int, ...]:
     """Return how many pictures are made at a time. Raises InvalidValue where they are too many."""
     size, times = asked.batch_size or 1, asked.n_iter or 1
-    if size * times > MAX_BATCH:
-        raise InvalidValue("n_iter", f"times 'batch_size' must be at most {MAX_BATCH}, not {size * times}")
+    bound = MAX_BATCH if most is None else min(MAX_BATCH, most)
+    if size * times > bound:
+        raise InvalidValue("n_iter", f"times 'batch_size' must be at most {bound}, not {size * times}")
     return tuple(min(MAX_COUNT, size - done) for _ in range(times) for done in range(0, size, MAX_COUNT))
 
 

@@ -312,6 +312,37 @@ class TestErrors:
         assert "not found" in answer.json()["detail"]
         assert not fake.requests
 
+    @pytest.mark.parametrize(
+        ("body", "limits", "says"),
+        [
+            ({"n_iter": 4}, {"max_images": 3}, "at most 3, not 4"),
+            ({"batch_size": 2, "n_iter": 2}, {"max_images": 3}, "at most 3, not 4"),
+            ({"n_iter": 4}, {"image_limit": 3}, "at most 3, not 4"),
+            ({"n_iter": 2, "enable_hr": True}, {"image_limit": 3}, "at most 1, not 2"),
+            ({"batch_size": 10, "n_iter": 11}, {"max_images": 0}, "at most 100, not 110"),
+        ],
+    )
+    async def test_limits(
+        self, service: Service, fake: FakeService, tmp_path: Path, body: Any, limits: Any, says: str
+    ) -> None:
+        """What one request may have holds for all its pictures together, and is judged before the first is drawn."""
+        async with running_gateway(config(service, tmp_path, **limits)) as client:
+            answer = await client.post(TEXT, json=body)
+        assert answer.status_code == 422
+        assert says in answer.json()["detail"][0]["msg"]
+        assert not fake.requests
+
+    async def test_image_limit(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """Pictures that can't all be had now are not begun; each that is drawn counts, twice drawn twice."""
+        async with running_gateway(config(service, tmp_path, image_limit=4)) as client:
+            first = await client.post(TEXT, json={"enable_hr": True})
+            assert first.headers["x-ratelimit-remaining-images"] == "2"
+            drawn = len(fake.requests)
+            second = await client.post(TEXT, json={"n_iter": 3})
+            assert (second.status_code, len(fake.requests)) == (429, drawn)
+            assert int(second.headers["retry-after"]) > 10
+            assert (await client.post(TEXT, json={"n_iter": 2})).status_code == 200
+
     async def test_keys(self, service: Service, tmp_path: Path) -> None:
         """Where keys are needed, each path wants one, asks for it as Basic, and takes it as a password; limits hold."""
         key = create(tmp_path / "keys", "me")
