@@ -10,7 +10,8 @@ timestep, where the graph has but one), in order, as long as there is room. A ro
 encoded first.
 
 Memory: a job whose model waits for the memory that others hold keeps those behind it from starting, but for those who
-hold memory already or whose model has its turn (see `turns`); else it would wait for as long as they come.
+hold memory already, or whose model has its turn or has just come (see `turns`); else it would wait for as long as they
+come.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Claim(Protocol[R_co]):
     @property
     def holds(self) -> bool: ...  # noqa: D102
     @property
+    def fresh(self) -> bool: ...  # noqa: D102
+    @property
     def kind(self) -> object: ...  # noqa: D102
     @property
     def text(self) -> object: ...  # noqa: D102
@@ -112,7 +115,7 @@ def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, p
 def _served(claims: list[C]) -> list[C]:
     """Put behind those who hold memory who will wait for them: one that waits for memory, and whom it keeps out."""
     first = next((place for place, claim in enumerate(claims) if claim.waiting), len(claims))
-    return claims[:first] + sorted(claims[first:], key=lambda claim: not claim.holds)
+    return claims[:first] + sorted(claims[first:], key=lambda claim: not _has_memory(claim))
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
@@ -140,8 +143,13 @@ def _allowed(ordered: Iterable[Claim[R]]) -> Iterator[Claim[R]]:
     kept_out = False
     for claim in ordered:
         kept_out = kept_out or claim.waiting
-        if claim.ready and claim.living and (claim.holds or not kept_out):
+        if claim.ready and claim.living and (_has_memory(claim) or not kept_out):
             yield claim
+
+
+def _has_memory(claim: Claim[R]) -> bool:
+    """Whether it holds memory, or may take what has just come: nobody else could use that meanwhile."""
+    return claim.holds or claim.fresh
 
 
 def narrowed(unit: Unit[R], width: int) -> Unit[R]:

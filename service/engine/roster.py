@@ -6,6 +6,7 @@ of the model in the repository; while the model's turn lasts, before that.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DeadlineExceeded, TintypeError
@@ -61,6 +62,7 @@ class Roster:
         for task in {row.task: None for row in rows}:
             self._news.moved = self._news.moved or not task.started
             task.started = True
+            self._turns.used(task.plan.model)
             self._hold(task, hold=True)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
@@ -91,12 +93,16 @@ class Roster:
 
     def take_turns(self, now: float) -> None:
         """Hold models in their turns for those who wait for them, unless somebody more urgent waits for the memory."""
-        top = max((task.priority for task in self._queue if task.waiting), default=None)
+        top = self._most_urgent()
         held = {task.plan.model for task in (*self._queue, *self._left) if task.holds}
         for task in self._queue:
             if not task.started:
-                lasts = self._turns.lasts(task.plan.model, now) and (top is None or task.priority >= top)
+                lasts = self._turns.lasts(task.plan.model, now) and task.priority >= top
                 self._hold(task, hold=lasts and task.plan.model in held)
+
+    def _most_urgent(self) -> float:
+        """Return the priority of the most urgent that waits for memory, -inf where nobody does."""
+        return max((task.priority for task in self._queue if task.waiting), default=-inf)
 
     def _hold(self, task: Task, *, hold: bool) -> None:
         if task.holds is not hold:
@@ -105,8 +111,10 @@ class Roster:
 
     def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
-        if any(task.waiting for task in self._queue):
-            self._repository.forgo({task.plan.model for task in self._queue})
+        top = self._most_urgent()
+        if top > -inf:
+            urgent = {task.plan.model for task in self._queue if task.priority >= top}
+            self._repository.forgo({task.plan.model for task in self._queue}, urgent)
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
@@ -117,6 +125,7 @@ class Roster:
                 self._wait(task, now)
             else:
                 self._turns.there(task.plan.model, now)
+            task.fresh = found is not None and self._turns.is_unused(task.plan.model) and task.priority >= top
 
     def _wait(self, task: Task, now: float) -> None:
         status = self._ask(task)

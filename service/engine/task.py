@@ -32,6 +32,7 @@ class Task:
     Those of one `size` need as much until they start. `entered` is what its caller had got when it arrived, see
     `shares`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
     is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
+    the model of one that is `fresh` has come and was not used since;
     for one that was `relieved` all that was idle has been dropped.
     """
 
@@ -48,6 +49,7 @@ class Task:
         self.model: Model | None = None
         self.started = False
         self.holds = False
+        self.fresh = False
         self.loading = False
         self.waiting = False
         self.relieved = False

@@ -15,15 +15,26 @@ class Turns:
         self._longest = longest
         self._began: dict[str, float] = {}
         self._until: dict[str, float] = {}
+        self._unused: set[str] = set()
 
     def loading(self, model: str, now: float) -> None:
         """It is on its way."""
         self._began.setdefault(model, now)
+        self._unused.discard(model)
 
     def there(self, model: str, now: float) -> None:
         """It is in memory."""
         if model in self._began:
             self._until[model] = now + min(now - self._began.pop(model), self._longest)
+            self._unused.add(model)
+
+    def used(self, model: str) -> None:
+        """A job on it begins."""
+        self._unused.discard(model)
+
+    def is_unused(self, model: str) -> bool:
+        """Whether it has come, and no job on it has begun since."""
+        return model in self._unused
 
     def lasts(self, model: str, now: float) -> bool:
         """Whether it stays for those who wait for it."""

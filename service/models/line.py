@@ -61,12 +61,15 @@ class Line:
         timer.daemon = True
         timer.start()
 
-    def forgo(self, wanted: Collection[str]) -> None:
-        """Keep nothing fresh, and nothing in line, that was to be loaded only for who does not want it any more."""
+    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+        """Keep nothing fresh for others than the `urgent`, nor in line what was only for who does not want it any more.
+
+        What somebody asked for by name stays as it is.
+        """
         for entry in self._entries:
-            if not entry.asked and entry.name not in wanted:
-                entry.fresh = False
-                if self.leave(entry):
+            if not entry.asked:
+                entry.fresh = entry.fresh and entry.name in urgent
+                if entry.name not in wanted and self.leave(entry):
                     entry.drop()
         self.move()
 

@@ -156,10 +156,13 @@ class Repository:
                 self._drop(entry)
             self._changed()
 
-    def forgo(self, wanted: Collection[str]) -> None:
-        """Keep no memory from others for requests that have left: `wanted` are the models of those that are living."""
+    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+        """Keep no memory from others for requests that have left, or are less urgent.
+
+        `wanted` are the models of those that are living, `urgent` of those among them that may begin now.
+        """
         with self._lock:
-            self._line.forgo(wanted)
+            self._line.forgo(wanted, urgent)
 
     def unload(self, name: str = "") -> None:
         """Drop a model, at once or when the last who holds it releases it. Raises ModelNotFound."""

@@ -166,7 +166,7 @@ class Shelf:
     def load(self, name: str = "", **_: bool) -> None:
         self.loads.append(name)
 
-    def forgo(self, wanted: Collection[str]) -> None:
+    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         """Keep nothing for who has left."""
 
     def get(self, name: str = "") -> ExactModel | None:

@@ -34,6 +34,7 @@ class Claim:
     ready: bool = True
     waiting: bool = False
     holds: bool = False
+    fresh: bool = False
     batch: int = 1  # pictures to a call
     kind: str = "model"
     text: str | None = "77"

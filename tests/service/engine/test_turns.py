@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from .by_hand import by_hand, pictures
 from .exact import Bench, Clock, ExactModel, Shelf, spec
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from tintype.service.engine import Ticket
 
 NAMES = ("a", "b", "c")
@@ -57,6 +60,12 @@ class OnePlace(Shelf):
         assert name == self.there, "what is held is in memory"
         super().hold(name)
         self.fresh = False
+
+    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+        assert {*urgent} <= {*wanted}
+        self.line = deque(name for name in self.line if name in wanted)
+        self.fresh = self.fresh and self.there in urgent
+        self._move()
 
     def _move(self) -> None:
         until = self.done + 10 * self.fresh
@@ -133,6 +142,32 @@ def test_who_is_more_urgent_does_not_wait_for_a_turn() -> None:
     run(made)
     assert ends(made) == [first, urgent, second]
     assert shelf.loaded == ["a", "b", "a"]
+
+
+def test_a_model_that_has_come_is_used_though_others_would_go_first() -> None:
+    """A shorter job of another model, which waits for the same memory, does not keep both from being served."""
+    made, shelf = bench(takes=2, max_batch=1)
+    made.admit(model="a", steps=9, caller="x")
+    made.step()
+    made.admit(model="b", steps=1, caller="y")
+    began = made.clock.now
+    run(made)
+    assert shelf.loaded == ["a", "b"]
+    job = 0.5 + 2  # beside the calls
+    assert made.clock.now - began == pytest.approx(2 + job + 9 + 2 + job + 1, abs=0.5)
+
+
+def test_what_came_for_a_less_urgent_job_makes_room() -> None:
+    """It is not used before the urgent one, nor does it keep the memory from it."""
+    made, shelf = bench(takes=2, max_batch=1)
+    low = made.admit(model="a", steps=3)
+    made.step()
+    high = made.admit(model="b", steps=3, priority=1)
+    began = made.clock.now
+    run(made)
+    assert ends(made) == [high, low]
+    assert shelf.loaded == ["a", "b", "a"]
+    assert made.clock.now - began < 3 * 2 + 2 * (0.5 + 3 + 2) + 1
 
 
 JOB = st.tuples(st.sampled_from(NAMES), st.integers(1, 4), st.integers(0, 1), st.sampled_from("xy"))

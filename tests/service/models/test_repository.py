@@ -412,7 +412,7 @@ def test_what_was_loaded_for_somebody_waits_for_them(
 
 
 def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
-    """What was loaded for requests that left makes room at once, what they had in line is not loaded; else it stays."""
+    """What was loaded for requests that left, or are less urgent, makes room at once; what they had in line is out."""
     size = Entry("", read(folders[0])).weight
     loader.gate.clear()
     with Repository(folders, memory=size) as repository:
@@ -421,10 +421,10 @@ def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -
         repository.load("c", lasting=False)
         loader.gate.set()
         until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo({"a", "c"})
+        repository.forgo({"a", "c"}, {"a"})
         assert repository.status("a").state is State.LOADED
         assert repository.status("b").state is State.UNLOADED
-        repository.forgo({"c"})
+        repository.forgo({"a", "c"}, {"c"})
         assert repository.wait("c", timeout=10)
         assert loader.names == ["a", "c"]
 
@@ -436,8 +436,8 @@ def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: li
         repository.load("a", lasting=False)
         repository.load("b", lasting=False)
         repository.load("b")
-        repository.forgo(())
+        repository.forgo((), ())
         loader.gate.set()
         until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo(())
+        repository.forgo((), ())
         until(lambda: repository.status("b").state is State.LOADED)
