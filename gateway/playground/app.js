@@ -9,8 +9,11 @@ import * as source from "./source.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "tintype-key";
+const AGAIN = 3000; // milliseconds
 
 let running = null; // the AbortController of the request under way
+let asking = 0; // the timer of the next question for the models
+let unknown = ""; // what was said while there were none
 
 async function run() {
   if (running || !check($("form"))) return;
@@ -97,13 +100,18 @@ function askForKey() {
   $("key").focus();
 }
 
-/** Ask the server what it has; again once it has got its key. */
-async function learn() {
+/** Ask the server what it has, until it says so: the service may be starting; again once it has got its key. */
+async function learn(again = false) {
+  clearTimeout(asking);
   try {
     settings.offer(await models($("key").value));
-    $("error").textContent = "";
+    if ($("error").textContent === unknown) $("error").textContent = "";
   } catch (error) {
-    fail(error);
+    if (!again) {
+      fail(error);
+      unknown = error.message;
+    }
+    if (error.status !== 401) asking = setTimeout(learn, AGAIN, true);
   }
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
 
 from .chromium import CONTROL, FOUND, Page, browsing
-from .fakes import FakeService, Refusal, Service, image, running_gateway, sleep_long
+from .fakes import FakeService, Refusal, Service, image, running_gateway, running_service, sleep_long
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -232,6 +233,18 @@ async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
         await browser.run("document.querySelector('#key').dispatchEvent(new Event('change'))")
         await browser.until("document.querySelector('#model').options.length === 2")
         assert await browser.run(TEXT.format("#error")) == ""
+
+
+async def test_a_service_that_starts(browser: Page, tmp_path: Path) -> None:
+    """A page that is opened before the service is there says so, and has the models once it is."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=f"127.0.0.1:{port}", data=tmp_path)) as client:
+        await browser.open(str(client.base_url))
+        await browser.until(f"{TEXT.format('#error')}.includes('can\\'t be reached')")
+        async with running_service(port):
+            await browser.until("document.querySelector('#model').options.length === 2")
+            assert await browser.run(TEXT.format("#error")) == ""
 
 
 async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
