@@ -31,6 +31,7 @@ SHARING = ("openai", "apipie", "aqueduct")
 
 FORMATS = ("url", "b64_json")
 ALL, NONE = "*", "none"
+_HOST = re.compile(r"[\w.-]+(?::\d{1,5})?")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
 KEYS = "keys"  # the file in the data folder
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
@@ -160,6 +161,9 @@ class GatewayConfig:
         for name in ("public_url", "store_endpoint", "store_public"):
             if getattr(self, name) and not getattr(self, name).startswith(("http://", "https://")):
                 raise StartError(f"{name} must begin with http:// or https://, not {getattr(self, name)!r}")
+        for host in self.fetch_hosts:
+            if not _HOST.fullmatch(host):
+                raise StartError(f"fetch_hosts must be HOST or HOST:PORT, such as minio:9000, not {host!r}")
         if self.store and not _BUCKET.fullmatch(self.store):
             raise StartError(f"store must be s3://BUCKET or s3://BUCKET/PREFIX, not {self.store!r}")
 

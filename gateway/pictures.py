@@ -32,7 +32,10 @@ class Pictures:
     def configured(cls, config: GatewayConfig, store: Store) -> Pictures:
         """Return what the configuration allows; the store's own address is no secret to those who get its links."""
         hosts = frozenset(
-            (*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else ()))
+            (
+                *map(str.lower, config.fetch_hosts),
+                *([urlsplit(config.store_public).netloc] if config.store_public else ()),
+            )
         )
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)

@@ -58,10 +58,10 @@ async def test_inline(gateway: httpx.AsyncClient, fake: FakeService, given: str)
 
 @pytest.mark.parametrize("path", [PATH, "/images/generations", "/apipie/v1/images/generations"])
 async def test_fetched(service: Service, tmp_path: Path, host: Host, path: str) -> None:
-    """A URL is fetched where the configuration allows the host, and the service gets the file."""
-    settings = config(service, tmp_path, fetch_hosts=(f"127.0.0.1:{host.port}",))
+    """A URL is fetched where the configuration allows the host, however written; the service gets the file."""
+    settings = config(service, tmp_path, fetch_hosts=(f"LocalHost:{host.port}",))
     async with running_gateway(settings) as client:
-        answer = await client.post(path, json={"prompt": "x", "image": f"http://127.0.0.1:{host.port}/lake"})
+        answer = await client.post(path, json={"prompt": "x", "image": f"http://localhost:{host.port}/lake"})
     assert answer.status_code == 200, answer.text
     assert service.fake.requests[0].image == LAKE
 
