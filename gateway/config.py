@@ -31,7 +31,7 @@ SHARING = ("openai", "apipie", "aqueduct")
 
 FORMATS = ("url", "b64_json")
 ALL, NONE = "*", "none"
-_HOST = re.compile(r"[\w.-]+(?::\d{1,5})?")
+_HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
 KEYS = "keys"  # the file in the data folder
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")

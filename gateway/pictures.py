@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Given: TypeAlias = str | bytes
 
 FETCH_TIMEOUT = 15.0  # seconds for one picture, redirects included
+_BRACKETS = str.maketrans("", "", "[]")  # of IPv6 addresses in URLs
 _SAFE = str.maketrans("-_", "+/", " \t\r\n")  # base64 as URLs have it, and without line breaks
 
 
@@ -31,12 +32,8 @@ class Pictures:
     @classmethod
     def configured(cls, config: GatewayConfig, store: Store) -> Pictures:
         """Return what the configuration allows; the store's own address is no secret to those who get its links."""
-        hosts = frozenset(
-            (
-                *map(str.lower, config.fetch_hosts),
-                *([urlsplit(config.store_public).netloc] if config.store_public else ()),
-            )
-        )
+        named = [*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else [])]
+        hosts = frozenset(host.lower().translate(_BRACKETS) for host in named)
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)
 

@@ -152,3 +152,9 @@ def test_bad_setting(setting: dict[str, Any], message: str) -> None:
     """A setting that can't be is named at once, with its value and what would be right."""
     with pytest.raises(StartError, match=re.escape(message)):
         GatewayConfig(**setting)
+
+
+@pytest.mark.parametrize("host", ["minio", "minio:9000", "10.0.0.2", "10.0.0.2:80", "::1", "[::1]", "[fd00::1]:9000"])
+def test_hosts(host: str) -> None:
+    """Hosts that may be fetched from are names and addresses, with a port or without."""
+    assert GatewayConfig(fetch_hosts=(host,)).fetch_hosts == (host,)
