@@ -118,6 +118,7 @@ async def test_cancel(page: Page, fake: FakeService) -> None:
     await page.press("Escape")
     await asyncio.wait_for(fake.cancelled.wait(), 10)
     await page.until(f"{TEXT.format('#status')} === 'Cancelled.'")
+    assert await page.run("document.querySelector('#status').getBoundingClientRect().bottom <= innerHeight")
     assert await page.run(TEXT.format("#error")) == ""
     assert not await page.run("document.querySelector('#generate').disabled")
     assert not await page.run(VISIBLE.format("#cancel"))
