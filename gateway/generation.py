@@ -81,11 +81,11 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
 
 async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
     """Have one request's pictures made, and rendered in its dialect. Raises GatewayError."""
-    asked = call.request.model
+    asked, base = call.request.model, base_url(gateway, request) if call.links else ""
     asking = partial(gateway.client.generate, call.request, request.state.request_id)
     response, dropped = await granted(gateway, call, asking)
     headers = ignored_header([*call.unused, *dropped]) | model_header(asked, response.model) | _size_header(response)
-    links = await _keep(gateway, response, base_url(gateway, request)) if call.links else []
+    links = await _keep(gateway, response, base) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
     return Made(rendered, headers)
 

@@ -88,6 +88,12 @@ class TestPictures:
         assert fake.requests[0].timeout.seconds == 20
         assert 10 < fake.remaining[0] < 21
 
+    async def test_hostile_host(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A host that can't be in a link is refused before anything is drawn."""
+        answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": '"><script>'})
+        assert "host" in check_error(answer, 400, "invalid_request_error", None, None)
+        assert not fake.requests
+
     async def test_hostile_request_id(self, gateway: httpx.AsyncClient) -> None:
         """An id that could do harm in a log or a header is replaced."""
         answer = await gateway.get("/livez", headers={"x-request-id": "a b\tc"})
