@@ -33,6 +33,7 @@ NAMES = {
 WISHES = ("schedule", "prompt_weighting", "loras")
 MAX_COUNT = 10  # pictures of one call, the contract's limit
 MAX_LORAS = 8
+MAX_SIDE = 4096  # pixels
 MAX_SEED = 2**63 - 1
 OF_ETA = "ddim"  # the sampler that `eta` is of; with others 1 is what they do anyway
 STRENGTH = 0.75  # the web UI's
@@ -182,7 +183,7 @@ def _mime_type(settings: Mapping[str, Any]) -> str:
 
 
 def _hires(asked: TextToImage | ImageToImage, model: pb.Model) -> Hires | None:
-    """Return the second pass that is asked for; one side that is given decides on the other."""
+    """Return the second pass that is asked for; one side that is given decides on the other. Raises InvalidValue."""
     if not isinstance(asked, TextToImage) or not asked.enable_hr:
         return None
     width, height = asked.width or model.defaults.width, asked.height or model.defaults.height
@@ -190,7 +191,11 @@ def _hires(asked: TextToImage | ImageToImage, model: pb.Model) -> Hires | None:
     scale = x / width if x else y / height if y else asked.hr_scale or 2.0
     strength = STRENGTH if asked.denoising_strength is None else asked.denoising_strength
     steps = asked.hr_second_pass_steps or 0
-    return Hires(x or round(width * scale), y or round(height * scale), steps, strength)
+    sides = (x or round(width * scale), y or round(height * scale))
+    if max(sides) > MAX_SIDE:
+        key = "hr_resize_x" if x else "hr_resize_y" if y else "hr_scale"
+        raise InvalidValue(key, f"makes {sides[0]}x{sides[1]} pixels, and a side has at most {MAX_SIDE}")
+    return Hires(*sides, steps, strength)
 
 
 def _without_effect(asked: TextToImage | ImageToImage, settings: Mapping[str, Any]) -> dict[str, str]:

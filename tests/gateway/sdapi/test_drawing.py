@@ -265,18 +265,23 @@ class TestErrors:
             ({"steps": 2**40}, "steps", "must be an integer from 0 to 150, not 1099511627776"),
             ({"seed": 2**63}, "seed", "not 9223372036854775808"),
             ({"enable_hr": True, "hr_scale": 1e30}, "hr_scale", "must be a number from 0 to 256, not 1e30"),
+            ({"enable_hr": True, "width": 1024, "hr_scale": 5}, "hr_scale", "makes 5120x320 pixels"),
+            ({"enable_hr": True, "width": 64, "height": 128, "hr_resize_x": 4000}, "hr_resize_x", "makes 4000x8000"),
             ({"enable_hr": True, "hr_second_pass_steps": -(2**40)}, "hr_second_pass_steps", "from 0 to 150"),
             ({"prompt": "x", "batch_size": 50, "n_iter": 50}, "n_iter", "must be at most 100, not 2500"),
         ],
     )
-    async def test_fields(self, gateway: httpx.AsyncClient, body: dict[str, Any], field: str, says: str) -> None:
-        """A wrong field is FastAPI's 422, with its place and what would be right."""
+    async def test_fields(
+        self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], field: str, says: str
+    ) -> None:
+        """A wrong field is FastAPI's 422, with its place and what would be right, before anything is drawn."""
         answer = await gateway.post(TEXT, json=body)
         assert answer.status_code == 422
         (detail,) = answer.json()["detail"]
         assert detail["loc"] == ["body", field]
         assert says in detail["msg"]
         assert detail["type"]
+        assert not fake.requests
 
     @pytest.mark.parametrize(("kind", "path"), [(TextToImage, TEXT), (ImageToImage, IMAGE)])
     async def test_numbers(self, gateway: httpx.AsyncClient, kind: Any, path: str) -> None:
