@@ -121,10 +121,14 @@ def _folded(tensors: Tensors, noted: Mapping[str, Any]) -> Tensors:
 
 
 def _noted_alpha(noted: Mapping[str, Any], layer: str, rank: int) -> float:
-    """Return a layer's alpha by diffusers' metadata, whose keys begin with the component; else the rank."""
+    """Return a layer's alpha by diffusers' metadata, whose keys begin with the component; else the rank.
+
+    A pattern is the end of a layer's name from a dot on, or all of it, as PEFT finds it.
+    """
     component, _, module = layer.partition(".")
-    alphas = noted.get(f"{component}.alpha_pattern") or {}
-    alpha = float(alphas.get(module, noted.get(f"{component}.lora_alpha", rank)))
+    patterns = noted.get(f"{component}.alpha_pattern") or {}
+    found = (alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
+    alpha = float(next(found, noted.get(f"{component}.lora_alpha", rank)))
     return alpha * rank**0.5 if noted.get(f"{component}.use_rslora") else alpha
 
 

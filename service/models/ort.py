@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# On a CPU onnxruntime casts such inputs, and plans the places of the results by the shapes of their defaults: adapters,
+# which are larger, are then refused (1.31).
+HALF = "tensor(float16)"
+
 # Entries of the configuration of a session (onnxruntime_session_options_config_keys.h).
 ENTRIES = {
     # Threads that spin while they wait take the cores from gRPC and encoding; without, a UNet on two busy cores took
@@ -45,8 +49,11 @@ class OrtGraph:
         self._halt = runtime.halt
         graphs = runtime.tuning.captures(runtime.provider)
         self._session, self.captures = _opened(path, runtime, engine or {}, graphs=graphs)
-        self.inputs = _ports(self._session.get_inputs())
         self.optional = _ports(self._session.get_overridable_initializers())
+        if runtime.provider == "cpu" and any(port.kind == HALF for port in self.optional):
+            del self._session  # else there is memory for two of them
+            self._session, _ = _opened(path, runtime, {}, graphs=False, reuse=False)
+        self.inputs = _ports(self._session.get_inputs())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
         device = DEVICES.get(self.provider)
@@ -60,7 +67,9 @@ class OrtGraph:
         return results
 
 
-def _opened(path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: bool) -> tuple[Any, bool]:
+def _opened(
+    path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: bool, reuse: bool = True
+) -> tuple[Any, bool]:
     """Return a session, and whether it captures its calls: onnxruntime refuses that where a node is not on CUDA."""
     told = {"tensorrt": dict(engine), "cuda": cuda_options(graphs=graphs)}
     names = {PROVIDERS[name]: options for name, options in told.items()}
@@ -68,7 +77,8 @@ def _opened(path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: 
     make_ready(runtime.provider)
     try:
         with TURNS.other():
-            made = onnxruntime().InferenceSession(path, options(runtime.threads), providers, enable_fallback=0)
+            asked = options(runtime.threads, reuse=reuse)
+            made = onnxruntime().InferenceSession(path, asked, providers, enable_fallback=0)
     except Exception as error:
         if not graphs:
             raise
@@ -83,8 +93,11 @@ def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:
     return tuple(Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments)
 
 
-def options(threads: int) -> Any:
-    """Return onnxruntime's options: its errors reach us as exceptions, so its log says only what is fatal."""
+def options(threads: int, *, reuse: bool = True) -> Any:
+    """Return onnxruntime's options: its errors reach us as exceptions, so its log says only what is fatal.
+
+    Without `reuse` no result takes the place of another one within a call.
+    """
     made = onnxruntime().SessionOptions()
     made.log_severity_level = 4
     # A count of our own: with 0 onnxruntime pins its threads to cores, and waits for those that others use.
@@ -92,6 +105,7 @@ def options(threads: int) -> Any:
     made.inter_op_num_threads = 1
     # Plans of memory are kept for each shape that was seen, and sizes differ here: 7 % of the peak, 2 % of the time.
     made.enable_mem_pattern = False
+    made.enable_mem_reuse = reuse
     for key, value in ENTRIES.items():
         made.add_session_config_entry(key, value)
     return made

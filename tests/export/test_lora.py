@@ -102,6 +102,18 @@ def test_alpha_is_folded_in(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "alpha"), [("proj_in", 8), ("0.proj_in", 8), (f"^{LAYER}", 8), (LAYER, 8), ("in", 2), ("proj_out", 2)]
+)
+def test_an_alpha_may_be_noted_for_some_layers(pattern: str, alpha: int, model: Path, tmp_path: Path) -> None:
+    """By the end of their names, as PEFT looks for them; other layers have the adapter's own."""
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    noted = json.dumps({"unet.r": 2, "unet.lora_alpha": 2, "unet.alpha_pattern": {pattern: 8}})
+    assert run(pair(), model, tmp_path, "--name", "some", "--force", lora_adapter_metadata=noted) == 0
+    assert float(load_file(model / "loras" / "some.safetensors")[f"unet.{LAYER}.B"].mean()) == alpha / 2
+
+
+@pytest.mark.parametrize(
     ("family", "key", "out", "layers"),
     [
         (

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,21 @@ from tintype import export
 from tintype.export.picture import Studio, by_diffusers
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job, Lora
+from tintype.service.models.ort import ENTRIES
 from tintype.service.prepare import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+from .linked import linked
+from .rounded import PRECISIONS, take_weights
+
 pytest.importorskip("peft")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-FAMILIES = ("sd15", "sdxl", "sd3", "flux_dev")
+FAMILIES = ("sd15", "sdxl", "sd3", "flux_dev", "sana")
+ROUNDED = ("sd15", "flux_dev")
 RANK, ALPHA = 4, 6.0
 JOB = Job(prompt="A serene lake", steps=3, seed=7, guidance_scale=4.0, width=128, height=128)
 CHOICES = {
@@ -80,59 +84,97 @@ def kohya_file(pipeline: Any, path: Path) -> None:
     save_file(tensors, path)
 
 
+@dataclass(frozen=True)
+class Adapted:
+    """A family's engine with two adapters, its folder, and diffusers' pipeline with the files that they were made of.
+
+    The weights of diffusers' are those of the export, rounded where it rounds.
+    """
+
+    studio: Studio
+    folder: Path
+    pipeline: Any
+
+
 @pytest.fixture(scope="module")
-def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -> Iterator[Callable[[str], Any]]:
-    """Give a family's engine with two adapters, and diffusers' pipeline with the files that they were made of."""
+def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -> Iterator[Callable[..., Adapted]]:
+    """Give a family with adapters, in a precision."""
     studios: list[Studio] = []
 
     @cache
-    def give(family: str) -> tuple[Studio, Any]:
-        folder = exported(family, "fp32", "--with-lora")
-        manifest = json.loads((folder / "tintype.json").read_text())
-        (folder / "tintype.json").write_text(json.dumps(manifest | {"native_sizes": [[128, 128]]}))
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
+    def give(family: str, *options: str) -> Adapted:
         files = tmp_path_factory.mktemp(family)
+        folder = linked(exported(family, *(options or ("fp32",)), "--with-lora"), files / family)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
+        take_weights(pipeline, folder)
         peft_file(pipeline, files / "ink.safetensors")
         (kohya_file if hasattr(pipeline, "unet") else peft_file)(pipeline, files / "clay.safetensors")
         for name in ("ink", "clay"):
             assert export.main(["--lora", str(files / f"{name}.safetensors"), str(folder), "--force"]) == 0
             pipeline.load_lora_weights(files / f"{name}.safetensors", adapter_name=name)
         studios.append(Studio([folder]))
-        return studios[-1], pipeline
+        return Adapted(studios[-1], folder, pipeline)
 
     yield give
     for studio in studios:
         studio.__exit__()
 
 
-def theirs(studio: Studio, pipeline: Any, job: Job) -> Any:
+def theirs(made: Adapted, job: Job) -> Any:
     """Draw with diffusers, and the adapters that the job names."""
     if job.loras:
-        pipeline.enable_lora()
-        pipeline.set_adapters([lora.name for lora in job.loras], [lora.weight for lora in job.loras])
+        made.pipeline.enable_lora()
+        made.pipeline.set_adapters([lora.name for lora in job.loras], [lora.weight for lora in job.loras])
     else:
-        pipeline.disable_lora()
-    return by_diffusers(pipeline, job, max_sequence_length=studio.spec.max_tokens)
+        made.pipeline.disable_lora()
+    tokens = made.studio.spec.max_tokens
+    return by_diffusers(made.pipeline, job, max_sequence_length=tokens, use_resolution_binning=False)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapter(family: str, choice: str, made: Any, compare: Any) -> None:
     """One, one of kohya's layout that changes the text encoder too, and two with weights."""
-    studio, pipeline = made(family)
-    job = replace(JOB, loras=CHOICES[choice])
-    ours = studio.draw(job)
-    assert np.abs(ours - studio.draw(JOB)).max() * 255 > 4, "an adapter shows"
-    compare(ours, theirs(studio, pipeline, job))
+    here, job = made(family), replace(JOB, loras=CHOICES[choice])
+    ours = here.studio.draw(job)
+    assert np.abs(ours - here.studio.draw(JOB)).max() * 255 > 4, "an adapter shows"
+    compare(ours, theirs(here, job))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("family", ROUNDED)
+def test_adapter_on_rounded_weights(
+    family: str, precision: str, made: Any, compare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are rounded and adapters are not: the picture is diffusers' with the same rounded weights."""
+    here, job = made(family, precision), replace(JOB, loras=CHOICES["two"])
+    # By itself onnxruntime multiplies int8 weights with inputs that it rounds to int8 as well.
+    monkeypatch.setitem(ENTRIES, "session.qdq_matmulnbits_accuracy_level", "1")
+    with Studio([here.folder]) as studio:
+        ours = studio.draw(job)
+        assert np.abs(ours - studio.draw(JOB)).max() * 255 > 4, "an adapter shows"
+    assert np.abs(ours - made(family).studio.draw(job)).max() * 255 > 0.05, "so does the rounding"
+    compare(ours, theirs(here, job))
+
+
+@pytest.mark.parametrize(
+    "options", [("fp16",), ("int8",), ("fp16", "--target", "gpu")], ids=["fp16", "int8", "fp16 for GPUs"]
+)
+@pytest.mark.parametrize("family", ROUNDED)
+def test_adapter_in_a_precision(family: str, options: tuple[str, ...], made: Any, noted: Any) -> None:
+    """As it is served: with adapters rounding moves a picture by as much as without, and no more."""
+    job = replace(JOB, loras=CHOICES["two"])
+    apart = noted(made(family, *options).studio.draw(job), theirs(made(family), job))
+    assert 0 < np.abs(apart).mean() < PRECISIONS[options[0]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_with_adapters_of_their_own(family: str, made: Any, compare: Any) -> None:
     """Rows of one call may have other adapters, or none: each picture is the one that it is alone."""
-    studio, pipeline = made(family)
+    here = made(family)
     jobs = [replace(JOB, loras=loras) for loras in (CHOICES["kohya"], (), CHOICES["two"])]
-    engine = studio._engine
-    tasks = [engine.admit(prepared(job, studio.spec)) for job in jobs]
+    engine = here.studio._engine
+    tasks = [engine.admit(prepared(job, here.studio.spec)) for job in jobs]
     pixels = {}
     while engine.busy:
         engine.step()
@@ -140,4 +182,4 @@ def test_rows_with_adapters_of_their_own(family: str, made: Any, compare: Any) -
         if isinstance(event, Finished):
             pixels[task] = event.pixels
     ours = np.stack([pixels[task] for task in tasks])
-    compare(ours, np.concatenate([theirs(studio, pipeline, job) for job in jobs]))
+    compare(ours, np.concatenate([theirs(here, job) for job in jobs]))

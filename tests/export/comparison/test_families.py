@@ -5,7 +5,6 @@ The table of largest differences at the end of the run stands in docs/models.md.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,9 @@ from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job
 from tintype.service.prepare import prepared
 
+from .linked import linked
 from .photos import disc, file, photo
+from .rounded import PRECISIONS
 from .tasks import by_diffusers
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
 # Family -> what means nothing to it.
 NEGLIGIBLE = {"flux_schnell": ("guidance", "negative"), "flux_dev": ("negative",), "lcm": ("negative",)}
 WIDE = (160, 96)
-# Of 255, on average over a picture: how far rounded weights may move it. Random weights forgive less than trained ones.
-PRECISIONS = {"fp16": 0.25, "int8": 8.0}
 
 # What is asked for, beyond the usual.
 CASES: dict[str, dict[str, Any]] = {
@@ -97,16 +96,14 @@ def job(task: str, *, size: tuple[int, int] = (128, 128), **settings: Any) -> Jo
 
 
 @pytest.fixture(scope="session")
-def studio(exported: Callable[..., Path]) -> Iterator[Callable[..., Studio]]:
+def studio(exported: Callable[..., Path], tmp_path_factory: Any) -> Iterator[Callable[..., Studio]]:
     """Give the service's engine with a family's exported pipeline, for pictures as small as the others'."""
+    root = tmp_path_factory.mktemp("small")
     studios: list[Studio] = []
 
     @cache
     def made(family: str, precision: str = "fp32") -> Studio:
-        folder = exported(family, precision)
-        manifest = json.loads((folder / "tintype.json").read_text())
-        (folder / "tintype.json").write_text(json.dumps(manifest | {"native_sizes": [[128, 128]]}))
-        studios.append(Studio([folder]))
+        studios.append(Studio([linked(exported(family, precision), root / precision / family)]))
         return studios[-1]
 
     yield made
@@ -120,26 +117,33 @@ def source(pipelines: Callable[[str], Path]) -> Callable[[str], Any]:
     return cache(lambda family: diffusers.DiffusionPipeline.from_pretrained(pipelines(family)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ours(studio: Callable[..., Studio]) -> Callable[[str, Job], Any]:
-    """Give what draws a job with the service's engine."""
+    """Give what draws a job with the service's engine, the same one once."""
 
+    @cache
     def draw(family: str, job: Job) -> Any:
         here = studio(family)
-        return here.draw(prepared(job, here._repository.spec()))
+        return here.draw(prepared(job, here.spec))
 
     return draw
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def theirs(studio: Callable[..., Studio], source: Callable[[str], Any]) -> Callable[..., Any]:
-    """Give what draws a job with diffusers, whose pipelines read as many tokens as the manifest says."""
+    """Give what draws a job with diffusers, whose pipelines read as many tokens as the manifest says; the same once.
 
-    def draw(family: str, job: Job, size: tuple[int, int] = (128, 128)) -> Any:
-        tokens = studio(family)._repository.spec().max_tokens
-        return by_diffusers(source(family), job, size, max_sequence_length=tokens)
+    A pipeline with another sampler than its own is another one.
+    """
 
-    return draw
+    @cache
+    def draw(family: str, job: Job, size: tuple[int, int], sampler: str) -> Any:  # noqa: ARG001 - part of a key
+        return by_diffusers(source(family), job, size, max_sequence_length=studio(family).spec.max_tokens)
+
+    def drawn(family: str, job: Job, size: tuple[int, int] = (128, 128)) -> Any:
+        return draw(family, job, size, type(source(family).scheduler).__name__)
+
+    return drawn
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -196,7 +200,7 @@ def test_precision(family: str, precision: str, studio: Any, theirs: Any, noted:
     """Half the bytes, or a quarter: the picture moves by as much as the weights were rounded, and no more."""
     asked = job(FAMILIES[family][0])
     here = studio(family, precision)
-    apart = noted(here.draw(prepared(asked, here._repository.spec())), theirs(family, asked))
+    apart = noted(here.draw(prepared(asked, here.spec)), theirs(family, asked))
     assert 0 < np.abs(apart).mean() < PRECISIONS[precision]
 
 
@@ -217,24 +221,13 @@ def test_guidance_of_a_distilled_flow(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """A manifest may say that a FLUX is guided by a second call after all: true_cfg_scale in diffusers."""
-    linked = manifest_of(exported("flux_schnell"), tmp_path / "guided", guidance="classifier_free")
+    guided = linked(exported("flux_schnell"), tmp_path / "guided", guidance="classifier_free")
     asked = job("text", guidance_scale=3.0)
-    with Studio([linked]) as studio:
+    with Studio([guided]) as studio:
         ours = studio.draw(asked)
-        tokens = studio._repository.spec().max_tokens
+        tokens = studio.spec.max_tokens
     settings = {"max_sequence_length": tokens, "true_cfg_scale": 3.0}
     compare(ours, by_diffusers(source("flux_schnell"), asked, (128, 128), **settings))
-
-
-def manifest_of(folder: Path, link: Path, **keys: Any) -> Path:
-    """Return a folder with links to the files of another, and more keys in its manifest."""
-    link.mkdir()
-    for part in folder.iterdir():
-        (link / part.name).symlink_to(part.resolve())
-    manifest = json.loads((link / "tintype.json").read_text())
-    (link / "tintype.json").unlink()
-    (link / "tintype.json").write_text(json.dumps(manifest | {"native_sizes": [[128, 128]]} | keys))
-    return link
 
 
 def test_both_stages(
@@ -242,7 +235,7 @@ def test_both_stages(
 ) -> None:
     """SDXL's base, then for the last two fifths its refiner: denoising_end and denoising_start in diffusers."""
     (tmp_path / "refiner").symlink_to(exported("sdxl_refiner"))
-    base = manifest_of(exported("sdxl"), tmp_path / "base", refiner={"folder": "../refiner", "share": 0.4})
+    base = linked(exported("sdxl"), tmp_path / "base", refiner={"folder": "../refiner", "share": 0.4})
     with Studio([base]) as studio:
         ours = studio.draw(job("text", steps=10))
     compare(ours, two_stages(source("sdxl"), source("sdxl_refiner"), job("text", steps=10)))
