@@ -19,20 +19,14 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_what_it_writes_is_verified_and_told(
-    precision: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_it_writes_is_verified_and_told(precision: str, told: Callable[..., Any]) -> None:
     """Each component and a picture are compared with the source; the result is told as JSON, the way as text."""
-    arguments = [str(pipelines("sd15")), str(tmp_path / "out"), "--precision", precision, "--name", "mine", "--json"]
-    assert export.main(arguments) == 0
-    told, way = capsys.readouterr()
-    result = json.loads(told)
-    assert result["name"] == "mine"
-    checks = {check["name"]: check["difference"] for check in result["checks"]}
-    assert checks.keys() == {"text_encoder", "unet", "vae_encoder", "vae_decoder", "picture"}
-    assert all(check["difference"] <= check["limit"] for check in result["checks"])
+    made = told("sd15", precision)
+    assert (made.result["name"], made.result["precision"]) == ("sd15", precision)
+    assert made.checks.keys() == {"text_encoder", "unet", "vae_encoder", "vae_decoder", "picture"}
+    assert all(check["difference"] <= check["limit"] for check in made.checks.values())
     for stage in ("reading", "exporting unet", "fitting previews", "comparing a picture"):
-        assert stage in way
+        assert stage in made.way
 
 
 def test_the_service_reads_it(exported: Callable[..., Path]) -> None:
@@ -96,14 +90,14 @@ def test_what_is_not_faithful_does_not_arrive(
 
 def test_force_replaces(exported: Callable[..., Path], pipelines: Callable[[str], Path], tmp_path: Path) -> None:
     """With --force nothing of what was there is left, and what arrives is the same from run to run."""
-    out = tmp_path / "sd15-fp32"
+    out = tmp_path / "out"
     out.mkdir()
     (out / "stray").touch()
     assert export.main([str(pipelines("sd15")), str(out), "--force", "--no-verify"]) == 0
     manifests = [json.loads((folder / "tintype.json").read_text()) for folder in (out, exported("sd15"))]
     assert manifests[0] == manifests[1]
     assert not (out / "stray").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["sd15-fp32"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_no_space_is_told_before_it_is_used(
@@ -121,6 +115,7 @@ def test_no_space_is_told_before_it_is_used(
 
 def test_an_interrupted_export_goes_on(
     pipelines: Callable[[str], Path],
+    exported: Callable[..., Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +123,7 @@ def test_an_interrupted_export_goes_on(
     """What was written and verified before an interruption is kept, and what comes of it is the same as in one go."""
     from tintype.export import verify  # noqa: PLC0415
 
-    arguments = [str(pipelines("sd15")), str(tmp_path / "out"), "--name", "it"]
+    arguments = [str(pipelines("sd15")), str(tmp_path / "out"), "--name", "mine"]
     check = verify.check_component
 
     def interrupted(component: Any, path: Path, limit: float) -> verify.Check:
@@ -149,10 +144,9 @@ def test_an_interrupted_export_goes_on(
     assert "exporting vae_encoder" in way, "what is not as it was is written again"
     assert "exporting vae_decoder" in way
     assert {check["name"] for check in json.loads(told)["checks"]} >= {"text_encoder", "unet", "picture"}
-    assert export.main([arguments[0], str(tmp_path / "again"), "--name", "it"]) == 0
-    manifests = [json.loads((tmp_path / name / "tintype.json").read_text()) for name in ("out", "again")]
-    assert manifests[0] == manifests[1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "out"]
+    resumed, whole = (json.loads((at / "tintype.json").read_text()) for at in (tmp_path / "out", exported("sd15")))
+    assert resumed == whole | {"name": "mine"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_other_options_begin_anew(
