@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .component import Component
+from .errors import Refused
 from .values import Value, pixels
 
 LATENTS = ("height", "width")
@@ -12,8 +13,14 @@ PICTURE = ("sample_height", "sample_width")
 
 
 def kl(pipeline: Any, _: str) -> tuple[Component, Component]:
-    """AutoencoderKL: a picture is encoded to mean and log-variance of its latents, one after the other."""
+    """AutoencoderKL: a picture is encoded to mean and log-variance of its latents, one after the other.
+
+    Raises Refused where latents are normalised channel by channel, as SDXL's pipelines alone do it.
+    """
     vae = pipeline.vae
+    for key in ("latents_mean", "latents_std"):
+        if vae.config.get(key) is not None:
+            raise Refused(f"vae/config.json: {key} can't be served; it must be null")
     return _pair(
         vae,
         downscale=2 ** (len(vae.config.block_out_channels) - 1),

@@ -6,6 +6,7 @@ finds all of it, and what was there before stays until then. An export that is i
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from tintype.service.numerics import Diffusion, InvalidChoice
 
 from . import graphs, kinds, manifest, ports, preview, verify, weights
 from .errors import Refused, Unfaithful
@@ -97,6 +100,7 @@ class _Export:
     def run(self, remains: Remains, out: Path) -> Result:
         """Write what is not there yet, and put all of it in place."""
         graphs.write_companions(self.pipeline, self.folder)
+        _check_noise(self.folder)
         checks = [check for part in self.reader.parts for check in self._part(part, remains)]
         description = self._describe()
         checks.append(self._picture())
@@ -201,6 +205,15 @@ class _Export:
         pipeline = self.reader.whole()
         self._rounded(*(getattr(pipeline, part) for part in self.reader.parts))
         return pipeline
+
+
+def _check_noise(folder: Path) -> None:
+    """Refuse what the service would: nothing could be drawn with a training noise that no sampler here follows."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    try:
+        Diffusion.from_config(json.loads(path.read_text("utf-8")))
+    except InvalidChoice as error:
+        raise Refused(f"{path.parent.name}/{path.name}: {error}") from None
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from .parts import Family
 
 GRAPH = "model.onnx"
+ABSENT = [None, None]  # library and class of a part that an index says is not there
 
 
-def missing(folder: Path, family: Family, listed: Mapping[str, str]) -> Iterator[str]:
-    """Yield a fault for each file that must be there, by the family's or the manifest's word, and is not."""
+def missing(folder: Path, family: Family, listed: Mapping[str, str], index: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a fault for each file that must be there, by the family's, the manifest's or the index's word, and is not.
+
+    An `index` that names an optional part, and not null for it, wants it: other pictures come without.
+    """
     needed = {f"{part}/{GRAPH}" for part in family.graphs} | listed.keys()
     yield from (f"{path} is missing" for path in sorted(needed) if not (folder / path).is_file())
     for part in family.text:
         if not part.optional or (folder / part.encoder / GRAPH).is_file():
             files = (f"{part.tokenizer}/{name}" for name in part.kind.missing(folder / part.tokenizer))
             yield from (f"{path} is missing" for path in files if path not in listed)
+        elif index.get(part.encoder, ABSENT) != ABSENT and f"{part.encoder}/{GRAPH}" not in listed:
+            yield f"{part.encoder}/{GRAPH} is missing; the index of a model without it says [null, null] of it"
 
 
 def graphs(family: Family) -> tuple[str, ...]:

@@ -144,6 +144,10 @@ def _blocks(value: Any) -> int:
     return len(value)
 
 
+def _null(value: Any) -> None:
+    raise Fault(f"must be null, not {value!r}: only SDXL's pipelines follow it, and none here")
+
+
 # What counts of diffusers' and transformers' configurations; each key means the same wherever it stands.
 CONFIGS: dict[str, Callable[[Any], Any]] = {
     "sample_size": count,
@@ -159,6 +163,8 @@ CONFIGS: dict[str, Callable[[Any], Any]] = {
     "latent_channels": count,
     "scaling_factor": number,
     "shift_factor": number,
+    "latents_mean": _null,
+    "latents_std": _null,
     "max_position_embeddings": count,
     "model_max_length": count,
     "force_zeros_for_empty_prompt": flag,

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from .model import Model
     from .spec import ModelSpec
 
-WIDENED = "fp16-weights"
-"""A precision of manifests: weights are stored in half the bytes, and what is computed is float32."""
-
 
 class State(StrEnum):
     """Where a model is on its way into memory."""
@@ -77,7 +74,7 @@ class Entry:
     @property
     def widening(self) -> int:
         """How many times as large as on disk it is in memory: the runtime computes such weights in float32."""
-        return 2 if self.manifest and self.manifest.spec.precision == WIDENED else 1
+        return 2 if self.manifest and self.manifest.widened else 1
 
     @property
     def largest(self) -> int:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .parts import Family, TextPart
 
 INDEX = "model_index.json"
+# Precisions, and who computes with them.
+WIDENED = {("fp16-weights", None), ("fp16", "cpu")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class Manifest:
     """What a folder says of its model, and what loading it needs beyond the spec.
 
     `second` is the model that takes over, a refiner, for timesteps below `second_below`.
+    `widened` weights are stored in half the bytes, and float32 in memory, because that is what is computed.
     `files` maps paths in the folder to their SHA-256, as far as the manifest names them.
     """
 
@@ -44,6 +47,7 @@ class Manifest:
     family: Family
     traits: Traits
     files: Mapping[str, str]
+    widened: bool = False
     second: Manifest | None = None
     second_below: float = 0.0
 
@@ -110,11 +114,11 @@ class _Reader:
         family = self._family()
         if not any((self.folder / part / GRAPH).exists() for part in family.graphs):
             raise ModelBroken(self.name, [f"no component has a {GRAPH}: export it first, by `tintype export`"])
-        self.faults += missing(self.folder, family, self.own.get("files", {}))
+        self.faults += missing(self.folder, family, self.own.get("files", {}), self._json(INDEX, optional=True))
         configs, diffusion = self._configs(family), self._diffusion()
         defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
         if self.faults or not diffusion or not defaults:
-            raise ModelBroken(self.name, self.faults)
+            raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))
         spec = self._spec(family, diffusion, defaults, configs)
         second, below = self._second(spec)
         more = second.spec.weights_bytes if second else 0
@@ -126,6 +130,7 @@ class _Reader:
             family=family,
             traits=configs.traits(family),
             files=self.own.get("files", {}),
+            widened=(self.own.get("precision"), self.own.get("target")) in WIDENED,
         )
 
     def _family(self) -> Family:

@@ -221,6 +221,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "max_tokens": count,
     "batched_timestep": flag,
     "precision": text,
+    "target": text,
     "defaults": _defaults,
     "refiner": _refiner,
     "preview": _preview,

@@ -196,3 +196,28 @@ def test_what_diffusers_can_not_read_is_told_in_a_line(
     assert export.main([str(source), str(tmp_path / "out")]) == 2
     assert "can't be read by diffusers" in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "why"),
+    [
+        ("scheduler/scheduler_config.json", {"skip_prk_steps": False}, "skip_prk_steps False can't be followed"),
+        ("vae/config.json", {"latents_mean": [0.0] * 4}, "vae/config.json: latents_mean can't be served"),
+    ],
+)
+def test_what_the_service_would_refuse_is_refused_before_weights_are_read(
+    file: str,
+    change: dict[str, Any],
+    why: str,
+    pipelines: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A setting that no sampler here follows, or latents that nobody would put right: in a line."""
+    source = shutil.copytree(pipelines("sd15"), tmp_path / "source")
+    (source / file).write_text(json.dumps(json.loads((source / file).read_text()) | change))
+    assert export.main([str(source), str(tmp_path / "out"), "--no-verify"]) == 2
+    way = capsys.readouterr().err.splitlines()
+    assert why in way[-1]
+    assert not any("text_encoder ..." in line for line in way)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -9,6 +9,7 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.entry import Entry
 from tintype.service.models.manifest import read, verify
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance, LatentToRgb, Preset
 from tintype.service.numerics import Prediction
@@ -198,6 +199,7 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_missing("scheduler/scheduler_config.json"), "scheduler/scheduler_config.json is missing"),
         (_missing("vae_decoder/config.json"), "vae_decoder/config.json is missing"),
         (_written("unet/config.json", "{"), "unet/config.json is not JSON"),
+        (_written("vae_decoder/config.json", '{"latents_mean": [0.5]}'), "latents_mean must be null, not"),
         (_written("unet/config.json", '{"sample_size": "x"}'), "unet/config.json: sample_size must be a whole number"),
         (_written("unet/config.json", '{"in_channels": 8}'), "unet/config.json: in_channels takes 8 channels; served"),
         (_written("vae_decoder/config.json", "[]"), "vae_decoder/config.json must hold a JSON object, not list"),
@@ -227,6 +229,31 @@ def test_each_fault_of_a_folder_is_named(foreign: Path, harm: Callable[[Path], N
     harm(foreign)
     with pytest.raises(ModelBroken, match=problem):
         read(foreign)
+
+
+@pytest.mark.parametrize("said", [["transformers", "T5EncoderModel"], [None, None], None])
+def test_an_optional_encoder_that_the_index_names_is_missed(foreign: Path, said: Any) -> None:
+    """Half of a download would draw without it, and other pictures; who wants that says so in the index."""
+    index = {"_class_name": "StableDiffusion3Pipeline", "text_encoder_3": said}
+    (foreign / "model_index.json").write_text(json.dumps({key: value for key, value in index.items() if value}))
+    with pytest.raises(ModelBroken) as caught:
+        read(foreign)
+    fault = "text_encoder_3/model.onnx is missing; the index of a model without it says [null, null] of it"
+    assert (fault in caught.value.faults) == (said is not None and None not in said)
+
+
+@pytest.mark.parametrize(
+    ("precision", "target", "times"),
+    [("fp32", "cpu", 1), ("fp16", "cpu", 2), ("fp16", "gpu", 1), ("int8", "cpu", 1), ("fp16-weights", None, 2)],
+)
+def test_weights_that_are_widened_count_as_they_are_in_memory(
+    folder: Path, edit: Edit, precision: str, target: str | None, times: int
+) -> None:
+    """Stored in half the bytes, and computed in float32: the budget of memory is of what is in it."""
+    said = {"precision": precision, "target": target} if target else {"precision": precision}
+    edit(folder / "tintype.json", lambda c: c.update(said))
+    manifest = read(folder)
+    assert Entry("toy", manifest).weight == times * manifest.spec.weights_bytes
 
 
 def test_a_class_is_enough(foreign: Path) -> None:
