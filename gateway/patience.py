@@ -4,7 +4,8 @@ A request has `seconds`, and one more for each `RATE` bytes of its body, so that
 
 - Until its head is there, and where its body is read by nobody, the connection is closed: `Patient`, a protocol of
   uvicorn's.
-- A body that is waited for is 408, in the vendor's own shape: `Unhurried`, an ASGI application around another.
+- A body that is waited for is 408, in the vendor's own shape: `Unhurried`, an ASGI application around another. One that
+  breaks off is a client that has left.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.enums import ScopeType
 
 from .denials import BodyTooSlow
+from .errors import ClientGone
 from .heads import Bounded
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Unhurried:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does; waiting for a body raises BodyTooSlow when its time is over."""
+        """Answer as `app` does; waiting for a body raises BodyTooSlow, and ClientGone where it breaks off."""
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -43,6 +45,8 @@ class Unhurried:
             if came:  # what is waited for from now on is the client's leaving
                 return await receive()
             message: Any = await _before(until, receive, self._seconds)
+            if message["type"] == "http.disconnect":
+                raise ClientGone
             until += len(message.get("body", b"")) / RATE
             came = not message.get("more_body", False)
             return message

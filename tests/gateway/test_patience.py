@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +88,23 @@ async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> N
     assert set(error) == {"message", "type", "param", "code"}
     assert "has not come within 1 s" in error["message"]
     assert not fake.requests
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/images/edits", "/sdapi/v1/txt2img"])
+async def test_body_that_breaks_off(
+    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """A client that leaves while it sends is no fault of ours, neither in the log nor in the counts."""
+    caplog.set_level(logging.INFO)
+    async with running_gateway(config(service, tmp_path)) as client:
+        _, writer = await asyncio.open_connection(*where(client))
+        writer.write(HEAD.replace(PATH, path).encode() + b'{"prompt": "')
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(SOON):
+            while f"path={path} status=499 error=CLIENT_GONE" not in caplog.text:  # noqa: ASYNC110 - the log can't call us
+                await asyncio.sleep(0.02)
+        assert 'status="500"' not in (await client.get("/metrics")).text
 
 
 async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
