@@ -13,7 +13,7 @@ import msgspec
 from .body import Body, render_body
 from .denials import WrongContentType
 from .disconnect import until_disconnect
-from .errors import BadPicture, NotJson, ServiceError, UnknownParameter
+from .errors import BadPicture, BadRequest, NotJson, ServiceError, UnknownParameter
 from .forms import FORM, is_form, read_form
 from .imagefile import MAX_TOGETHER
 
@@ -169,5 +169,11 @@ async def _keep(gateway: Gateway, response: pb.GenerateImagesResponse, base: str
 
 
 def base_url(gateway: Gateway, request: Request[Any, Any, Any]) -> str:
-    """Return the gateway's own URL without a slash at the end: the configured one, else as the request came."""
-    return (gateway.config.public_url or str(request.base_url)).rstrip("/")
+    """Return the gateway's own URL without a slash at the end: the configured one, else as the request came.
+
+    Raises BadRequest where it came for a host that can't be.
+    """
+    try:
+        return (gateway.config.public_url or str(request.base_url)).rstrip("/")
+    except ValueError as error:
+        raise BadRequest(f"The header 'host' names no host: {error}.") from error

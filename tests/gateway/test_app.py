@@ -388,6 +388,12 @@ class TestTheRest:
         answer = await gateway.post(PATH, content=body, headers={"content-type": "application/json"})
         assert "recursion" not in check_error(answer, 400, "invalid_request_error", None, None)
 
+    async def test_host(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A host that can't be is the client's mistake, and known before a picture is made for a link to it."""
+        answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": "x:99999"})
+        assert "'host'" in check_error(answer, 400, "invalid_request_error", None, None)
+        assert not fake.requests
+
     async def test_content_type(self, gateway: httpx.AsyncClient) -> None:
         """Another content type is refused, none at all is taken for JSON."""
         answer = await gateway.post(PATH, data={"prompt": "x"})
