@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, Response, get, route
+from litestar import HttpMethod, Request, Response, route
 
 from .admission import identified
 from .config import SHARING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 AnyRequest = Request[Any, Any, Any]
+READ = (HttpMethod.GET, HttpMethod.HEAD)  # monitors ask for the second, and every server has it (RFC 9110, 9.1)
 # A result may be shown by any page, and runs nothing.
 EMBEDDED = {
     "cross-origin-resource-policy": "cross-origin",
@@ -93,7 +94,7 @@ def about(
         "health": ["/livez", "/readyz"],
     }
 
-    @get("/openapi.json", opt=described(DESCRIPTION))
+    @route("/openapi.json", http_method=READ, opt=described(DESCRIPTION))
     async def openapi() -> Response[bytes]:
         return Response(description, media_type=JSON)
 
@@ -105,14 +106,14 @@ def about(
 def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
     bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
 
-    @get([f"{base}/models" for base in bases], opt=described(LISTED))
+    @route([f"{base}/models" for base in bases], http_method=READ, opt=described(LISTED))
     async def models(request: AnyRequest) -> Response[bytes]:
         own = identified(gateway, request)
         found = await own.client.models()
         aliases = own.names.standing_for([model.name for model in found]) if own.config.list_aliases else {}
         return _json(render_models(found, aliases))
 
-    @get([f"{base}/models/{{name:path}}" for base in bases], opt=described(ONE))
+    @route([f"{base}/models/{{name:path}}" for base in bases], http_method=READ, opt=described(ONE))
     async def model(request: AnyRequest) -> Response[bytes]:
         own = identified(gateway, request)
         asked = str(request.path_params["name"]).lstrip("/")
@@ -122,7 +123,7 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:
-    @route("/files/{access:str}/{name:str}", http_method=["GET", "HEAD"], opt=described(FILE))
+    @route("/files/{access:str}/{name:str}", http_method=READ, opt=described(FILE))
     async def file(request: AnyRequest) -> Response[bytes]:
         name, access = str(request.path_params["name"]), str(request.path_params["access"])
         where = await gateway.store.elsewhere(name, access, request.method)
@@ -142,11 +143,11 @@ def _files(gateway: Gateway) -> HTTPRouteHandler:
 
 
 def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    @get("/livez", opt=described(ALIVE))
+    @route("/livez", http_method=READ, opt=described(ALIVE))
     async def livez() -> Response[bytes]:
         return _json({"status": "alive"})
 
-    @get("/readyz", opt=described(READY))
+    @route("/readyz", http_method=READ, opt=described(READY))
     async def readyz() -> Response[bytes]:
         if await gateway.client.ready():
             return _json({"status": "ready"})
@@ -156,7 +157,7 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
-    @get("/metrics", opt=described(COUNTS))
+    @route("/metrics", http_method=READ, opt=described(COUNTS))
     async def counted(request: AnyRequest) -> Response[bytes]:
         identified(gateway, request)  # it names models, as `/v1/models` does
         return Response(metrics.text(), media_type=PROMETHEUS)

@@ -421,6 +421,16 @@ class TestTheRest:
         assert images["/v1/action/generate_image"] == "agent.ai"
         assert (await gateway.head("/")).status_code == 200
 
+    @pytest.mark.parametrize(
+        "path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/tiny"]
+    )
+    async def test_head(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Monitors that ask for the head of what can be read get it, without the rest."""
+        head, whole = await gateway.head(path), await gateway.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert int(head.headers["content-length"]) > 0
+
     async def test_description(self, gateway: httpx.AsyncClient) -> None:
         """The description's references all lead somewhere, and the prompt is the one required field."""
         answer = await gateway.get("/openapi.json")
