@@ -132,16 +132,24 @@ def _parse(path: Path, lines: Sequence[str]) -> list[Key]:
 
 def _key(words: list[str], where: str) -> Key:
     """Return the key of one line; what is at fault is not repeated, as it may be a key."""
-    if len(words) < 2 or not _DIGEST.fullmatch(words[1]):
+    if len(words) < 2 or not _DIGEST.fullmatch(words[1].lower()):
         raise StartError(f"{where} must be a name and a SHA-256 in hexadecimal digits")
+    fields = dict(_field(word, where) for word in words[2:])
     try:
-        fields = {name: _FIELDS[name](value) for name, _, value in (word.partition("=") for word in words[2:])}
-        return Key(name=words[0], digest=words[1], **fields)
-    except (KeyError, ValueError) as error:
-        known = ", ".join(f"{name}=" for name in _FIELDS)
-        raise StartError(f"{where} may have, after the SHA-256, no more than {known}") from error
+        return Key(name=words[0], digest=words[1].lower(), **fields)
     except StartError as error:
         raise StartError(f"{where}: {error}") from error
+
+
+def _field(word: str, where: str) -> tuple[str, Any]:
+    name, _, value = word.partition("=")
+    if name not in _FIELDS:
+        known = ", ".join(f"{name}=" for name in _FIELDS)
+        raise StartError(f"{where} may have, after the SHA-256, no more than {known}")
+    try:
+        return name, _FIELDS[name](value)
+    except ValueError as error:
+        raise StartError(f"{where}: {name} must be a whole number") from error
 
 
 def _line(key: Key) -> str:

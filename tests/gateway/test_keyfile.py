@@ -104,7 +104,7 @@ def test_bad_limits(file: Path, limits: dict[str, Any], said: str) -> None:
             f"me {digest('x')} tt-secret",
             "line 3 may have, after the SHA-256, no more than created=, requests=, images=",
         ),
-        (f"me {digest('x')} images=many", "line 3 may have"),
+        (f"me {digest('x')} images=many", "line 3: images must be a whole number"),
         (f"me {digest('x')} priority=500", "line 3: priority of a key must be -100 to 100, not 500"),
     ],
 )
@@ -115,6 +115,13 @@ def test_unreadable(file: Path, line: str, said: str) -> None:
     with pytest.raises(StartError, match=said) as caught:
         read(file)
     assert "tt-secret" not in str(caught.value)
+
+
+def test_large_letters(file: Path) -> None:
+    """Programs that write digits of SHA-256 in capitals mean the same."""
+    file.parent.mkdir()
+    file.write_text(f"me {digest('x').upper()}\n")
+    assert read(file)[0].digest == digest("x")
 
 
 def test_all_at_once(file: Path) -> None:
