@@ -177,8 +177,10 @@ def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None
 
 
 def _templated(prompt: str, presets: list[Preset | None]) -> str:
+    """Return the prompt within the presets' words; where it is empty, these alone, without the comma between."""
     for preset in filter(None, presets):
-        prompt = preset.template.replace("{prompt}", prompt)
+        said = preset.template.replace("{prompt}", prompt)
+        prompt = said if prompt else said.strip(", ")
     return prompt
 
 

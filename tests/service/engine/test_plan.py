@@ -52,6 +52,12 @@ def test_presets_fill_in_below_the_request_and_above_the_model() -> None:
     assert plan(Job(prompt="a", quality="hd"), SPEC).calls == 9
 
 
+def test_a_style_without_a_prompt_is_all_there_is() -> None:
+    """No comma is left of where the prompt would have stood."""
+    made = plan(Job(prompt="", style="vivid", allow_empty_prompt=True), SPEC)
+    assert made.prompt == made.revised_prompt == "vivid"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
