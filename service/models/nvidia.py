@@ -16,6 +16,7 @@ from importlib.util import find_spec
 
 log = logging.getLogger(__name__)
 
+CUDA = "nvidia"  # what NVIDIA's packages are below, in a folder for each
 TENSORRT = "tensorrt_libs"  # the package with TensorRT's libraries: being imported it loads them
 
 
@@ -31,7 +32,9 @@ def has_driver() -> bool:
 
 @cache
 def load_cuda() -> None:
-    """Bring in CUDA and cuDNN, once; what is not among the packages is looked for where the system has libraries."""
+    """Bring in CUDA and cuDNN where packages of theirs are installed, once; without, the system's are found or not."""
+    if find_spec(CUDA) is None:
+        return
     with redirect_stdout(sys.stderr):  # onnxruntime prints what it does not find
         import_module("onnxruntime").preload_dlls()
 

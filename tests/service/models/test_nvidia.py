@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Return what was loaded, in a process that loads nothing."""
     names: list[str] = []
+    monkeypatch.setattr(nvidia, "CUDA", "tintype")
     for load in (nvidia.load_cuda, nvidia.load_tensorrt):
         load.cache_clear()
     monkeypatch.setattr(providers.onnxruntime(), "preload_dlls", lambda: names.append("cuda"))
@@ -68,8 +69,16 @@ def test_what_onnxruntime_misses_is_not_among_the_output(
 ) -> None:
     """It prints; a command's output is for its results."""
     nvidia.load_cuda.cache_clear()
+    monkeypatch.setattr(nvidia, "CUDA", "tintype")
     monkeypatch.setattr(providers.onnxruntime(), "preload_dlls", lambda: sys.stdout.write("no libcublas.so.13"))
     nvidia.load_cuda()
     nvidia.load_cuda.cache_clear()
     out, err = capsys.readouterr()
     assert (out, bool(re.search("libcublas", err))) == ("", True)
+
+
+def test_without_the_packages_nothing_is_looked_for(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU whose owner installed no CUDA is passed over without a word."""
+    monkeypatch.setattr(nvidia, "CUDA", "no_such_package")
+    nvidia.load_cuda()
+    assert loaded == []
