@@ -26,7 +26,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Finished
@@ -35,7 +34,7 @@ from tintype.service.models import Prompt, Repository
 from tintype.service.models.binding import Bindings
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.ort import OrtGraph, options
-from tintype.service.models.providers import chain
+from tintype.service.models.providers import chain, onnxruntime
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
 from tintype.service.models.tuning import DEVICES, Tuning
@@ -89,10 +88,9 @@ def machine(provider: str) -> None:
         device = "no NVIDIA GPU"
     print(f"machine    {platform.node()}, {platform.machine()}, {platform.platform()}")
     print(f"device     {device}")
-    print(
-        f"versions   Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}, numpy {np.__version__}"
-    )
-    print(f"provider   {provider}; onnxruntime has {', '.join(onnxruntime.get_available_providers())}")
+    versions = {"Python": platform.python_version(), "onnxruntime": onnxruntime().__version__, "numpy": np.__version__}
+    print(f"versions   {', '.join(f'{name} {version}' for name, version in versions.items())}")
+    print(f"provider   {provider}; onnxruntime has {', '.join(onnxruntime().get_available_providers())}")
 
 
 def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
@@ -120,7 +118,7 @@ def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
         for name, length in zip(port.shape, feeds[port.name].shape, strict=True):
             if isinstance(name, str):
                 told.add_free_dimension_override_by_name(name, length)
-    session = onnxruntime.InferenceSession(path, told, chain(runtime.provider), enable_fallback=0)
+    session = onnxruntime().InferenceSession(path, told, chain(runtime.provider), enable_fallback=0)
     return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
 
 

@@ -311,6 +311,15 @@ def test_check(tmp_path: Path) -> None:
         assert f"First picture, '{PROMPT}': not kept (" in one.process.stdout.read()
 
 
+def test_nobody_is_told(tmp_path: Path) -> None:
+    """What draws reports to nobody: onnxruntime would, and keeps for it an id of the machine and what it will send."""
+    quiet = ("ORT_", "CI", "GITHUB_", "XDG_", "PYTEST")  # onnxruntime is silent where it finds a test
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(quiet)}
+    words = [sys.executable, "-P", "-m", "tintype.cli", "generate", PROMPT, "--steps", "1", "-o", "a.png"]
+    subprocess.run(words, cwd=tmp_path, env=environ | {"HOME": str(tmp_path)}, check=True, timeout=60)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_generate_alone(tmp_path: Path) -> None:
     """`tintype generate` needs no server: the model runs in its own process; the seed decides."""
     words = [

@@ -7,6 +7,7 @@ a session is made. So each provider in question runs a graph of one node first.
 from __future__ import annotations
 
 import logging
+import os
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,11 @@ class ProviderUnavailable(ValueError):
 
 
 def onnxruntime() -> Any:
-    """Import onnxruntime when it is first needed: whoever only lists models does not pay for it."""
+    """Import onnxruntime when it is first needed: whoever only lists models does not pay for it.
+
+    From 1.29 on it tells its makers of each session, over HTTPS, unless this variable is there before it is imported.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return import_module("onnxruntime")
 
 
