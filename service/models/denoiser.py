@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .feeds import FEEDS, Call, unpack
+from .files import Fault, label
 from .stacks import Kept, stack
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .spec import ModelSpec
 
 TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"
+TEXT = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled_projections": "pooled"}
+"""Inputs that text encoders are there for, and what these are of a conditioning."""
 
 
 class Denoiser:
@@ -35,6 +38,17 @@ class Denoiser:
     def batched_timestep(self) -> bool:
         """Whether the graph takes a timestep for each row; as optimum exports it, a UNet takes one for all."""
         return self._session.inputs[TIMESTEP][1] > 0
+
+    def check(self, conditioning: Conditioning) -> None:
+        """See whether the text encoders give what the graph wants. Raises Fault: they are of different models."""
+        graph, wants = label(self._session.path), self._session.inputs
+        for name, array in TEXT.items():
+            given = getattr(conditioning, array)
+            if name in wants and given is None:
+                raise Fault(f"{graph} wants {name}, which the text encoders of this family do not give")
+            if name in self._session.widths and given.shape[-1] != self._session.widths[name]:
+                widths = f"{self._session.widths[name]} numbers wide, and the text encoders give {given.shape[-1]}"
+                raise Fault(f"{graph} wants {name} {widths}: they are of different models")
 
     @property
     def provider(self) -> str:

@@ -161,10 +161,11 @@ def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
         for part, length in zip(family.text, traits.lengths, strict=True)
     ]
     text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
-    text.encode([Prompt("")])  # most requests' negative prompt; and a tokenizer of another model shows now, not later
     denoiser = Denoiser(
         sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec, adapters
     )
+    # Most requests' negative prompt; and a tokenizer or an encoder of another model shows now, not later.
+    denoiser.check(*text.encode([Prompt("")]))
     return Stage(text, denoiser, adapters)
 
 

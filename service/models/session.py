@@ -46,6 +46,7 @@ _OUT_OF_MEMORY = (
 class Session:
     """A loaded graph. `inputs` maps names to (dtype, rank); `outputs` are names; `provider` is what runs it.
 
+    `widths` are the lengths of the last axes of inputs, where they are fixed.
     `optional` maps the names of inputs that have a default, and need not be fed, to shapes.
 
     Raises:
@@ -64,6 +65,7 @@ class Session:
             raise Fault(f"{label(path)} can't be loaded: {error}") from error
         self.path, self._halt = path, runtime.halt
         self.inputs = {port.name: (_dtype(path, port), len(port.shape)) for port in self._session.inputs}
+        self.widths = {p.name: p.shape[-1] for p in self._session.inputs if p.shape and isinstance(p.shape[-1], int)}
         self.optional = {port.name: port.shape for port in self._session.optional}
         self.types = {port.name: _dtype(path, port) for port in (*self._session.inputs, *self._session.optional)}
         self.outputs = list(self._session.outputs)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import GenerationFailed, OutOfMemory, Unsupported
+from .files import Fault, label
 from .tiles import blended
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Vae:
 
         Raises:
             Unsupported: the model's folder has no encoder.
+            Fault: the encoder is of another model.
             GenerationFailed: the latents are not finite.
             OutOfMemory: there is not enough memory for a tile.
         """
@@ -101,6 +103,9 @@ class Vae:
             encoder.require(inputs=(self._part.pixels,), output=encoder.outputs[0])
             self._encoder = encoder
         parameters = self._encoded(self._encoder, pixels * np.float32(2) - np.float32(1))
+        if parameters.shape[1] not in (noise.shape[1], 2 * noise.shape[1]) or parameters.shape[2:] != noise.shape[2:]:
+            there = f"{label(self._encoder.path)} gives {parameters.shape[1:]} for latents of {noise.shape[1:]}"
+            raise Fault(f"{there}: it is of another model")
         latents = (_posterior(parameters, noise) - self._shift) * self._scaling
         _require_finite(latents, "latents")
         return latents

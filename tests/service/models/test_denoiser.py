@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,30 @@ def test_one_timestep_for_all_rows_is_kept_so() -> None:
     assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
 
 
+@pytest.mark.parametrize(
+    ("widths", "pooled", "problem"),
+    [
+        ({"encoder_hidden_states": 3}, True, ""),
+        ({}, True, ""),
+        (
+            {"encoder_hidden_states": 2},
+            True,
+            "wants encoder_hidden_states 2 numbers wide, and the text encoders give 3",
+        ),
+        ({"text_embeds": 4}, True, "wants text_embeds 4 numbers wide, and the text encoders give 2"),
+        ({"text_embeds": 2}, False, "wants text_embeds, which the text encoders of this family do not give"),
+    ],
+)
+def test_encoders_of_another_model_are_told(widths: dict[str, int], problem: str, *, pooled: bool) -> None:
+    """Before a request fails by them: what the graph wants of a text is compared with what there is of one."""
+    graph = Asking("sample", "text_embeds")
+    graph.widths = widths
+    denoiser = Denoiser(graph, DenoiserPart(), Traits(), SPEC, NONE)
+    conditioning = Conditioning(np.zeros((2, 3), np.float32), np.zeros(2, np.float32) if pooled else None)
+    with pytest.raises(Fault, match=rf"unet/model\.onnx {problem}") if problem else nullcontext():
+        denoiser.check(conditioning)
+
+
 class Asking:
     """A graph that asks for some inputs, keeps what it was fed, and answers its latents and as many zeros more."""
 
@@ -59,6 +85,7 @@ class Asking:
     def __init__(self, latents: str, *names: str) -> None:
         self.latents = latents
         self.inputs = dict.fromkeys((latents, "timestep", "encoder_hidden_states", *names), (None, 1))
+        self.path, self.widths = Path("unet/model.onnx"), {}
         self.fed: dict[str, np.ndarray] = {}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from tintype.service.models.files import Fault
 from tintype.service.models.joins import Encoded, clip_and_t5, features, masked, pooled_and_embeds, single
 
 
@@ -37,6 +39,12 @@ def test_three_encoders_follow_each_other() -> None:
     assert made.embeds.tolist() == [[1, 1, 2, 2, 2, 2, 0, 0]] * 3 + [[3] * 8] * 5
     assert made.pooled is not None
     assert made.pooled.tolist() == [1, 1, 2, 2, 2, 2]
+
+
+def test_an_encoder_that_is_too_narrow_is_told() -> None:
+    """A T5 of another model: it can't be laid beside what both CLIPs give."""
+    with pytest.raises(Fault, match="text_encoder_3 gives embeddings 2 numbers wide, below the 6 of both CLIPs"):
+        clip_and_t5([ONE, TWO, encoded(5, 2, 3)])
 
 
 def test_one_encoder_may_only_be_pooled() -> None:

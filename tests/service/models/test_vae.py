@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
+from tintype.service.models.files import Fault
 from tintype.service.models.parts import VaePart
 from tintype.service.models.vae import Vae
 
@@ -18,6 +21,7 @@ class Graph:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.outputs = ["out"]
+        self.path = Path("vae_encoder/model.onnx")
 
     def require(self, *, inputs: tuple[str, ...], output: str) -> None:
         assert inputs in (("latent_sample",), ("sample",))
@@ -101,6 +105,14 @@ def test_an_encoder_that_gives_latents_needs_no_drawing() -> None:
     """Older exports draw inside the graph: what they give is taken."""
     vae = make(encode=lambda _: np.full((1, 4, 2, 2), 7.0))
     assert (vae.encode(np.ones((1, 3, 2, 2), np.float32), np.ones((1, 4, 2, 2), np.float32)) == 7).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 2, 2), (1, 3, 2, 2), (1, 8, 1, 2)])
+def test_an_encoder_of_another_model_is_told(shape: tuple[int, ...]) -> None:
+    """One whose latents have other channels, or another size."""
+    vae = make(encode=lambda _: np.zeros(shape))
+    with pytest.raises(Fault, match=r"vae_encoder/model\.onnx gives \(.*\) for latents of \(4, 2, 2\): it is"):
+        vae.encode(np.zeros((1, 3, 16, 16), np.float32), np.zeros((1, 4, 2, 2), np.float32))
 
 
 def test_without_an_encoder_there_is_no_image_to_image() -> None:
