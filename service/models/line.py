@@ -64,13 +64,12 @@ class Line:
     def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         """Keep nothing fresh for others than the `urgent`, nor in line what was only for who does not want it any more.
 
-        What somebody asked for by name stays as it is.
+        What somebody asked for by name stays in line.
         """
         for entry in self._entries:
-            if not entry.asked:
-                entry.fresh = entry.fresh and entry.name in urgent
-                if entry.name not in wanted and self.leave(entry):
-                    entry.drop()
+            entry.fresh = entry.fresh and entry.name in urgent
+            if not entry.asked and entry.name not in wanted and self.leave(entry):
+                entry.drop()
         self.move()
 
     def close(self) -> None:

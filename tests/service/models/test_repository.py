@@ -430,10 +430,10 @@ def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -
 
 
 def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: list[Path], loader: Loader) -> None:
-    """Requests that leave take nothing out of the line that was put there for itself."""
+    """Requests that leave take nothing out of line that was put there for itself; it is not kept from others."""
     loader.gate.clear()
     with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
-        repository.load("a", lasting=False)
+        repository.load("a")
         repository.load("b", lasting=False)
         repository.load("b")
         repository.forgo((), ())
