@@ -100,7 +100,7 @@ class CallersClient:
         except BaseException as error:
             self._hide(error)
             self._visit.failed(error)
-            self._images.give_back(self._who.name, request.count or 1)
+            self._give_back(request.count or 1)
             raise
         self._visit.made(response, len(response.images))
         return response
@@ -125,7 +125,7 @@ class CallersClient:
                 self._visit.failed(error)
             raise
         finally:
-            self._images.give_back(self._who.name, missing)
+            self._give_back(missing)
 
     async def models(self) -> list[pb.Model]:
         """Return the caller's models, its default first. Raises ServiceError."""
@@ -164,6 +164,9 @@ class CallersClient:
             problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"
             raise ServiceError("", status=400, reason="INVALID_FIELD", violations=[("count", problem)])
         self._visit.headers.update(self._images.take(self._who.name, most, count))
+
+    def _give_back(self, count: int) -> None:
+        self._visit.headers.update(self._images.give_back(self._who.name, self._who.images, count))
 
     def _hide(self, error: BaseException) -> None:
         """Take out of an error the models that the key may not know of: an unknown one is told the key's own."""

@@ -45,10 +45,13 @@ class Limits:
         if per_minute:
             self._enough(caller, per_minute, count)
 
-    def give_back(self, caller: str, count: int) -> None:
-        """Take back what `take` has counted, since it came to nothing."""
-        if caller in self._buckets:
-            self._buckets[caller].left += count
+    def give_back(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
+        """Take back what `take` has counted, since it came to nothing, and return the headers anew."""
+        if not per_minute or caller not in self._buckets:
+            return {}
+        bucket = self._filled(caller, per_minute)
+        bucket.left = min(per_minute, bucket.left + count)
+        return self._headers(bucket, per_minute)
 
     def _enough(self, caller: str, per_minute: int, count: int) -> _Bucket:
         bucket = self._filled(caller, per_minute)

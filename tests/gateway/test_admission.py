@@ -192,7 +192,9 @@ class TestRates:
             for behave in (Refusal(Code.INVALID_ARGUMENT), half):
                 fake.behave = behave
                 for stream in (False, True):
-                    await client.post(PATH, json={"prompt": "x", "n": 2, "stream": stream}, headers=headers)
+                    answer = await client.post(PATH, json={"prompt": "x", "n": 2, "stream": stream}, headers=headers)
+                    if answer.status_code != 200:
+                        assert answer.headers["x-ratelimit-remaining-images"] == "2"
             fake.reset()
             again = headers | {"idempotency-key": "a"}
             answers = [await client.post(PATH, json={"prompt": "x"}, headers=again) for _ in range(3)]

@@ -56,9 +56,9 @@ def test_several_at_once() -> None:
     assert limits.take("me", 6, 4)["x-ratelimit-remaining-images"] == "2"
     with pytest.raises(TooManyRequests, match=r"There may be 6 images in a minute. Try again in 10\.0 s\."):
         limits.take("me", 6, 3)
-    limits.give_back("me", 4)
+    limits.give_back("me", 6, 4)
     assert limits.take("me", 6, 3)["x-ratelimit-remaining-images"] == "3"
-    limits.give_back("me", 100)
+    limits.give_back("me", 6, 100)
     assert limits.take("me", 6, 1)["x-ratelimit-remaining-images"] == "5"
 
 
