@@ -117,7 +117,7 @@ class Configs:
             shift_factor=self._factor("shift_factor", family.shift_factor),
             lengths=self.lengths(family),
             absent_dim=self.denoiser.get("joint_attention_dim", 0),
-            zero_negative=self.index.get("force_zeros_for_empty_prompt", False),
+            zero_negative=self.index.get("force_zeros_for_empty_prompt", family.zero_negative),
             time_scale=self.denoiser.get("timestep_scale", 1.0) * family.denoiser.time_scale,
             guidance_width=self.denoiser.get("time_cond_proj_dim", 0),
             scored=self.index.get("requires_aesthetics_score", False),

@@ -66,6 +66,7 @@ FAMILIES: dict[str, Family] = {
             scaling_factor=0.13025,
             steps=50,
             guidance_scale=5.0,
+            zero_negative=True,
         ),
         # SDXL's second stage: the second encoder alone. Alone it starts from a picture.
         Family(
@@ -77,6 +78,7 @@ FAMILIES: dict[str, Family] = {
             scaling_factor=0.13025,
             steps=50,
             guidance_scale=5.0,
+            zero_negative=True,
             capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}),
         ),
         Family(

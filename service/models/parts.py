@@ -72,6 +72,7 @@ class Family:
     """One kind of model. `pipelines` are diffusers' class names of it; `native` is a side in pixels.
 
     `even_levels`: the pipeline spaces the levels of a flow evenly, 1 to 1/steps, whatever the sampler would do.
+    `zero_negative`: an empty negative prompt is zeros, unless the index says otherwise.
     `respaced`: from a picture it takes all steps, on those of the distilled levels that the strength leaves.
     """
 
@@ -90,6 +91,7 @@ class Family:
     guidance_scale: float
     guidance: Guidance = Guidance.CLASSIFIER_FREE
     even_levels: bool = False
+    zero_negative: bool = False
     respaced: bool = False
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING})
 

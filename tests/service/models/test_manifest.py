@@ -9,7 +9,9 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.configs import Configs
 from tintype.service.models.entry import Entry
+from tintype.service.models.families import FAMILIES
 from tintype.service.models.manifest import read, verify
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance, LatentToRgb, Preset
 from tintype.service.numerics import Prediction
@@ -94,6 +96,15 @@ def test_the_index_tells_what_the_graphs_do_not(foreign: Path, edit: Edit) -> No
     said = {"force_zeros_for_empty_prompt": True, "requires_aesthetics_score": True}
     edit(foreign / "model_index.json", lambda c: c.update(said))
     assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (True, True)
+
+
+@pytest.mark.parametrize(("family", "zero"), [("sd", False), ("sdxl", True), ("sdxl_refiner", True), ("sd3", False)])
+def test_a_silent_index_means_what_diffusers_pipelines_take(family: str, zero: bool) -> None:  # noqa: FBT001
+    """SDXL's take zeros for an empty negative prompt unless they are told not to."""
+    silent = [{} for _ in FAMILIES[family].text]
+    assert Configs({}, {}, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is zero
+    index = {"force_zeros_for_empty_prompt": False}
+    assert Configs({}, index, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is False
 
 
 def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
