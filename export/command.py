@@ -123,7 +123,11 @@ def _export(arguments: argparse.Namespace) -> Result:
         picture=not (arguments.no_verify or arguments.no_picture),
         adapters=arguments.with_lora,
     )
-    return run(source, arguments.out.absolute(), options, progress)
+    try:
+        return run(source, arguments.out.absolute(), options, progress)
+    except OSError as error:  # a disk that has filled up meanwhile, or one that must not be written to
+        remains = f"what is done stays in {arguments.out}.partial, and the same command goes on there"
+        raise Refused(f"{error.strerror or error}: {error.filename or arguments.out}; {remains}") from None
 
 
 def _export_lora(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -111,6 +113,30 @@ def test_no_space_is_told_before_it_is_used(
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out")]) == 2
     assert "MB are needed, 2 MB are free" in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_is_told_in_a_line(
+    pipelines: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others write to it too: what the system says, and that what is done is kept."""
+    from tintype.export import weights  # noqa: PLC0415
+
+    write = weights.write
+
+    def full(model: Any, parameters: Any, path: Path, **options: Any) -> int:
+        if path.parent.name == "vae_encoder":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(model, parameters, path, **options)
+
+    monkeypatch.setattr(weights, "write", full)
+    assert export.main([str(pipelines("sd15")), str(tmp_path / "out"), "--no-verify"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in error
+    assert f"stays in {tmp_path / 'out'}.partial, and the same command goes on there" in error
+    assert (tmp_path / "out.partial" / "text_encoder" / "model.onnx").exists()
 
 
 def test_an_interrupted_export_goes_on(
