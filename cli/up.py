@@ -78,7 +78,7 @@ def _plan(arguments: Namespace) -> Plan:
     return Plan(
         service=replace(service, grpc=grpc),
         gateway=replace(gateway, rest=rest_, grpc=reachable(grpc)),
-        prompt=arguments.first_picture or (PROMPT if arguments.check else ""),
+        prompt=_prompt(arguments),
         output=_output(arguments),
         check=arguments.check,
     )
@@ -90,6 +90,16 @@ def _check_tls(service: Any, gateway: Any) -> None:
         raise UserError("--tls-client-ca is for `tintype serve`: the gateway has no certificate to show the service")
     if service.tls_cert and not gateway.tls_ca:
         raise UserError("--tls-cert needs --tls-ca here, by which the gateway knows the service: its CA, or itself")
+
+
+def _prompt(arguments: Namespace) -> str:
+    """What the first picture shows, empty for none. Raises UserError."""
+    text: str = arguments.first_picture or (PROMPT if arguments.check else "")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # half a character
+        raise UserError(f"--first-picture: {error}") from error
+    return text
 
 
 def _output(arguments: Namespace) -> Path | None:

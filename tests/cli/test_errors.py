@@ -51,6 +51,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ),
         ("up --rest 127.0.0.1", "--rest wants HOST:PORT"),
         ("up --first-picture x -o x.jpg", "the first picture is a PNG: --output x.jpg should end in .png"),
+        ("up --first-picture \udcff", "--first-picture: 'utf-8' codec can't encode character"),
         ("generate", "the following arguments are required: PROMPT; see `tintype generate --help`"),
         ("generate x --size big", "--size wants WIDTHxHEIGHT in pixels, such as 512x512, not 'big'"),
         ("generate x --size 0x256", "--size wants WIDTHxHEIGHT in pixels, such as 512x512, not '0x256'"),
