@@ -59,8 +59,9 @@ class Bindings:
     def _bound(self, shape: Shape) -> _Binding:
         if shape not in self._latest:
             self._latest[shape] = _Binding(self._session, self._device, shape[0], self._number())
-            if len(self._latest) > SHAPES + self._captured:
-                self._latest.pop(next(s for s, bound in self._latest.items() if not bound.replays))
+            others = [known for known, bound in self._latest.items() if not bound.replays]
+            if len(others) > SHAPES:
+                self._latest.pop(others[0])
         self._latest.move_to_end(shape)
         return self._latest[shape]
 

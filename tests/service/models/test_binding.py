@@ -96,6 +96,19 @@ def test_after_a_failure_nothing_is_kept(graph: OrtGraph) -> None:
     assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
 
 
+def test_after_a_failure_no_more_shapes_are_kept_than_before(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs that were captured before it are never called again, and make no room for other buffers."""
+    monkeypatch.setattr(binding, "SHAPES", 1)
+    monkeypatch.setattr(binding, "GRAPHS", 2)
+    bound = Bindings(graph._session, "cpu", graphs=True)
+    bound.run(OUT, feeds(side=4))
+    with pytest.raises(Exception, match="encoder_hidden_states"):
+        bound.run(OUT, feeds() | {"encoder_hidden_states": np.zeros((1, 32, 5), np.float32)})
+    for side in (4, 8, 12):
+        bound.run(OUT, feeds(side=side))
+    assert len(bound._latest) == 1
+
+
 class Recorder:
     """A session that notes under which graph's number it was called; capturing fails if `broken`."""
 
