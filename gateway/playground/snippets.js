@@ -1,13 +1,14 @@
 // One picture's request as a command and as a program. Pure: text in, text out.
+// Below `openai/`, as the page itself asks: the shared paths may speak a vendor's JSON that has other defaults.
 
 const PICTURE = "data:image/png;base64,PUT_YOUR_PICTURE_HERE";
 // What OpenAI's SDK knows by name; all else goes through `extra_body`.
 const KNOWN = new Set(["prompt", "model", "size", "n", "quality", "style", "response_format"]);
 
-/** Return a curl command; `base` ends before `/v1`. */
+/** Return a curl command; `base` ends before `/openai`. */
 export function curl(base, wanted, keyed) {
   return [
-    `curl ${base}/v1/images/generations`,
+    `curl ${base}/openai/v1/images/generations`,
     ...(keyed ? [`-H "Authorization: Bearer $TINTYPE_KEY"`] : []),
     `-H 'Content-Type: application/json'`,
     `-d ${shellQuoted(JSON.stringify(plain(wanted), null, 2))}`,
@@ -24,7 +25,7 @@ ${keyed ? "import os\n" : ""}from pathlib import Path
 
 from openai import OpenAI
 
-client = OpenAI(base_url=${JSON.stringify(`${base}/v1`)}, api_key=${keyed ? 'os.environ["TINTYPE_KEY"]' : '"none"'})
+client = OpenAI(base_url=${JSON.stringify(`${base}/openai/v1`)}, api_key=${keyed ? 'os.environ["TINTYPE_KEY"]' : '"none"'})
 answer = client.images.generate(
 ${own.map(([key, value]) => `    ${key}=${JSON.stringify(value)},`).join("\n")}
     extra_body=${JSON.stringify(extra)},

@@ -288,9 +288,31 @@ async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
     await page.run("navigator.clipboard.writeText = () => Promise.reject()")
     await page.run("document.querySelector('#python').click()")
     program = await page.run("document.querySelector('#snippet-text').value")
-    running = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=tmp_path, env={"NO_PROXY": "*"})
-    assert await running.wait() == 0
+    await run(program, tmp_path)
     assert (tmp_path / "picture.png").read_bytes() == png(GREEN)
     first, again = fake.requests
     first.ClearField("count")  # it says that it is one
     assert again == first
+
+
+async def test_program_beside_a_vendor(browser: Page, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    """It asks for the same picture where the shared paths have a vendor's defaults, too."""
+    fake.behave = drawing = Drawing()
+    drawing.started.set()
+    drawing.finished.set()
+    config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, dialect="apipie")
+    async with running_gateway(config) as client:
+        await browser.open(str(client.base_url))
+        await browser.type("#prompt", "a lake")
+        await browser.press("Enter", CONTROL)
+        await browser.until(VISIBLE.format("#python"))
+        await browser.run("navigator.clipboard.writeText = () => Promise.reject()")
+        await browser.run("document.querySelector('#python').click()")
+        await run(await browser.run("document.querySelector('#snippet-text').value"), tmp_path)
+    assert [asked.style for asked in fake.requests] == ["", ""]
+
+
+async def run(program: str, folder: Path) -> None:
+    """Run a program in a folder; it ends well."""
+    running = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=folder, env={"NO_PROXY": "*"})
+    assert await running.wait() == 0
