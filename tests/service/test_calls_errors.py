@@ -1,0 +1,122 @@
+"""Calls that fail, over a real channel: what the client gets to know of why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from tintype.service import servicer
+from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
+from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
+from tintype.v1 import image_service_pb2 as pb
+
+from .refusals import failed, status_of
+
+NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "code", "reason"),
+    [
+        ("GetModel", pb.GetModelRequest(model="nope"), grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ("LoadModel", pb.LoadModelRequest(model="nope"), grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ("UnloadModel", pb.UnloadModelRequest(model="nope"), grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ("UnloadModel", pb.UnloadModelRequest(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ("GenerateImages", pb.GenerateImagesRequest(), grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ],
+)
+def test_errors_carry_their_reason(running: Any, method: Any, request_: Any, code: Any, reason: Any) -> None:
+    """Every error has its code, our domain and its reason, in the call's status and in its details alike."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            return await failed(getattr(here.stub, method)(request_))
+
+    error = asyncio.run(scenario())
+    status, details = status_of(error)
+    assert error.code() is code
+    assert (status.code, status.message) == (code.value[0], error.details())
+    assert (details["ErrorInfo"].reason, details["ErrorInfo"].domain) == (reason, "tintype")
+
+
+def test_all_violations_arrive(running: Any, ask: Any) -> None:
+    """A stream with several faults ends with one violation for each."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            return await failed(here.stub.StreamImages(ask(prompt="", steps=900, width=-1)).read())
+
+    _, details = status_of(asyncio.run(scenario()))
+    violations = {v.field: v.description for v in details["BadRequest"].field_violations}
+    assert violations == {
+        "prompt": "must not be empty",
+        "steps": "must be 1 to 150, not 900",
+        "width": "must be 16 to 4096, not -1",
+    }
+
+
+def test_engine_errors_end_the_stream_after_what_went_before(running: Any, player: Any, ask: Any) -> None:
+    """What the engine told before it failed arrives, then its error with the time to come back."""
+    device = player(lambda _: [Progress(0, 1, 4), Failed(QueueFull("too many wait", retry_after=2.5))])
+
+    async def scenario() -> Any:
+        async with running(device) as here:
+            call = here.stub.StreamImages(ask())
+            return await call.read(), await failed(call.read())
+
+    first, error = asyncio.run(scenario())
+    _, details = status_of(error)
+    assert first.progress.step == 1
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details["RetryInfo"].retry_delay.ToMilliseconds() == 2500
+
+
+def test_faults_of_ours_stay_ours(running: Any, player: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception is INTERNAL without a word of its own; the log has its traceback."""
+    device = player(lambda _: [ValueError("secret /home/me")])
+
+    async def scenario() -> Any:
+        async with running(device) as here:
+            return await failed(here.stub.StreamImages(ask()).read())
+
+    error = asyncio.run(scenario())
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in str(error.details()) + str(error.trailing_metadata())
+    assert any("secret /home/me" in str(record.exc_info) for record in caplog.records)
+
+
+@pytest.mark.parametrize("error", [GenerationFailed("black"), DeadlineExceeded("late"), TintypeError("odd")])
+def test_the_unary_call_fails_like_the_stream(running: Any, player: Any, error: Any) -> None:
+    """GenerateImages ends with the same status as StreamImages."""
+
+    async def scenario() -> Any:
+        async with running(player(lambda _: [Failed(error)])) as here:
+            return await failed(here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x")))
+
+    status, details = status_of(asyncio.run(scenario()))
+    assert status.message == error.message
+    assert details["ErrorInfo"].reason == error.reason
+
+
+def test_answers_too_large_for_a_message_say_so(
+    running: Any, player: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The unary call names the way out; the stream has no such limit."""
+    monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
+    pictures = [Finished(k, k, NOISE, Timings()) for k in range(2)]
+    device = player(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
+
+    async def scenario() -> Any:
+        async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
+            request = ask(width=1280, height=1280, count=2)
+            error = await failed(here.stub.GenerateImages(request.generation))
+            return error, [len(r.image.data) async for r in here.stub.StreamImages(request)]
+
+    error, sizes = asyncio.run(scenario())
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "StreamImages" in error.details()
+    assert min(sizes[:2]) > 4 * 2**20

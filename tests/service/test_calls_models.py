@@ -1,0 +1,75 @@
+"""The calls about models over a real channel: listing, loading and unloading."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from tintype.service.models import State, Status
+from tintype.v1 import image_service_pb2 as pb
+
+from .refusals import failed
+
+
+def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
+    """The four model calls agree about what is there, and in which state."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            stub = here.stub
+            listed = await stub.ListModels(pb.ListModelsRequest())
+            loaded = await stub.LoadModel(pb.LoadModelRequest(model="second"))
+            got = await stub.GetModel(pb.GetModelRequest(model="second"))
+            unloaded = await stub.UnloadModel(pb.UnloadModelRequest(model="second"))
+            default = await stub.GetModel(pb.GetModelRequest())
+            return listed.models, loaded.model, got.model, unloaded.model, default.model
+
+    listed, loaded, got, unloaded, default = asyncio.run(scenario())
+    assert [(m.name, m.is_default) for m in listed] == [("first", True), ("second", False)]
+    assert loaded == got
+    assert (got.state, got.load_fraction, got.provider) == (pb.MODEL_STATE_LOADED, 1.0, "cpu")
+    assert (dict(got.provider_options), dict(unloaded.provider_options)) == ({"cuda_graphs": "on"}, {})
+    assert unloaded.state == pb.MODEL_STATE_UNLOADED
+    assert default.name == "first"
+    assert (got.defaults.steps, got.defaults.sampler, got.defaults.guidance_scale) == (4, "dpmpp_2m", 3.5)
+    assert [(s.width, s.height) for s in got.native_sizes] == [(64, 64), (96, 64)]
+    assert got.text_to_image
+    assert not got.image_to_image
+    assert "euler" in got.samplers
+    assert "karras" in got.schedules
+
+
+def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:
+    """LoadModel answers when the model is there, or at once with `no_wait`."""
+    slow = shelf()
+    slow.after_load = Status(State.LOADING, 0.5)
+
+    async def scenario() -> Any:
+        async with running(shelf=slow) as here:
+            at_once = await here.stub.LoadModel(pb.LoadModelRequest(model="second", no_wait=True))
+            waiting = asyncio.ensure_future(here.stub.LoadModel(pb.LoadModelRequest(model="second")))
+            await asyncio.sleep(0.15)
+            done_early = waiting.done()
+            slow.states["second"] = Status(State.LOADED, 1.0)
+            return at_once.model, done_early, (await waiting).model
+
+    at_once, done_early, waited = asyncio.run(scenario())
+    assert (at_once.state, at_once.load_fraction) == (pb.MODEL_STATE_LOADING, 0.5)
+    assert not done_early
+    assert waited.state == pb.MODEL_STATE_LOADED
+
+
+def test_load_tells_why_a_model_failed(running: Any, shelf: Any) -> None:
+    """A model that can't be loaded is FAILED_PRECONDITION with its fault."""
+    broken = shelf()
+    broken.after_load = Status(State.FAILED, error="unet/model.onnx is missing")
+
+    async def scenario() -> Any:
+        async with running(shelf=broken) as here:
+            return await failed(here.stub.LoadModel(pb.LoadModelRequest(model="second")))
+
+    error = asyncio.run(scenario())
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert "unet/model.onnx is missing" in error.details()
