@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.config import GatewayConfig
-
-from .fakes import FakeService, Service, running_gateway, running_service
+from .fakes import FakeService, Service, config, running_gateway, running_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,8 +30,7 @@ async def shared_gateway(
     shared_service: Service, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[httpx.AsyncClient]:
     data = tmp_path_factory.mktemp("data")
-    config = GatewayConfig(rest="127.0.0.1:0", grpc=shared_service.address, data=data, timeout=20, max_body=100_000)
-    async with running_gateway(config) as client:
+    async with running_gateway(config(shared_service, data, max_body=100_000)) as client:
         yield client
 
 

@@ -14,14 +14,19 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from tintype.gateway.config import GatewayConfig
 from tintype.gateway.server import serve
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
-    from tintype.gateway.config import GatewayConfig
+    from pathlib import Path
 
+PATH = "/v1/images/generations"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+SMALLEST = (  # a PNG of one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+)
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as the service takes them
 Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncGenerator[pb.StreamImagesResponse]]
 
@@ -169,6 +174,11 @@ async def running_service(port: int = 0) -> AsyncIterator[Service]:
         yield Service(fake, f"127.0.0.1:{bound}", healthy, server)
     finally:
         await server.stop(None)
+
+
+def config(service: Service, data: Path, **changes: Any) -> GatewayConfig:
+    """The configuration of a gateway before `service`, on a free port, with its files in `data`."""
+    return GatewayConfig(**({"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20} | changes))
 
 
 @asynccontextmanager

@@ -11,8 +11,8 @@ from PIL import Image
 
 from tintype.gateway.keyfile import create
 
-from .fakes import FakeService, Refusal, Service, image, running_gateway
-from .test_app import PATH, check_error, config
+from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
+from .openai_errors import check_error
 from .test_errors import Code
 
 if TYPE_CHECKING:

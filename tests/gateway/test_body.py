@@ -15,8 +15,7 @@ from tintype.gateway.body import PIECE, Body, render_body
 from tintype.gateway.dialects import DIALECTS
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, image
-from .test_app import PATH
+from .fakes import PATH, FakeService, image
 
 if TYPE_CHECKING:
     import httpx

@@ -10,8 +10,8 @@ import pytest
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 
-from .fakes import FakeService, Service, running_gateway
-from .test_app import PATH, check_error, config
+from .fakes import PATH, FakeService, Service, config, running_gateway
+from .openai_errors import check_error
 from .test_pictures import picture
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
 
 from .chromium import CONTROL, FOUND, Page, browsing
-from .fakes import FakeService, Refusal, Service, image, running_gateway, running_service, sleep_long
+from .fakes import FakeService, Refusal, Service, config, image, running_gateway, running_service, sleep_long
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -225,9 +225,7 @@ async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
     """The field for a key is there only where the server wants one, and with it all works."""
     path = tmp_path / "keys"
     key = create(path, "somebody")
-    async with running_gateway(
-        GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, keys=path)
-    ) as client:
+    async with running_gateway(config(service, tmp_path, keys=path)) as client:
         await browser.open(str(client.base_url))
         await browser.until(VISIBLE.format("#key"))
         await browser.type("#key", key)

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from .fakes import PNG, FakeService
-from .test_app import SMALLEST
+from .fakes import PNG, SMALLEST, FakeService
 
 if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb

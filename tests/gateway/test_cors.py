@@ -11,7 +11,7 @@ from tintype.gateway.config import GatewayConfig
 from tintype.gateway.cors import Cors
 from tintype.gateway.errors import StartError
 
-from .test_app import PATH
+from .fakes import PATH
 
 pytestmark = pytest.mark.anyio
 

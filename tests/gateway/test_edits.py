@@ -14,8 +14,8 @@ from tintype.gateway.errors import BadRequest
 from tintype.gateway.forms import gathered
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import PNG, FakeService, Service, image, running_gateway
-from .test_app import check_error, config
+from .fakes import PNG, FakeService, Service, config, image, running_gateway
+from .openai_errors import check_error
 from .test_pictures import B64, LAKE, picture
 
 if TYPE_CHECKING:

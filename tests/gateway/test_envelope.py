@@ -15,8 +15,7 @@ from tintype.gateway.keyfile import create
 from tintype.gateway.visit import pairs
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, Refusal, Service, image, running_gateway
-from .test_app import PATH, config
+from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
 from .test_errors import Code
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tintype.gateway.config import GatewayConfig
 from tintype.gateway.status import STATUS
 
-from .fakes import FakeService, Refusal, Service, image, running_gateway, running_service, sleep_long
-from .test_app import PATH, check_error, config
+from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway, running_service, sleep_long
+from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,7 +215,7 @@ async def test_service_down(tmp_path: Path) -> None:
     """Without a service the answer is a quick 503 that names no address, and it is found again when it is back."""
     async with running_service() as service:
         port = int(service.address.rpartition(":")[2])
-    async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path)) as client:
+    async with running_gateway(config(service, tmp_path)) as client:
         answer = await client.post(PATH, json={"prompt": "x"}, timeout=5)
         assert service.address not in check_error(answer, 503, SERVER, None, None)
         assert answer.headers["retry-after"] == "1"

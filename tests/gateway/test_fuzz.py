@@ -17,11 +17,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import Fault
 from tintype.gateway.sdapi import BASE
 
-from .fakes import Service, running_gateway
+from .fakes import Service, config, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +88,7 @@ def fuzzed(address: str, description: dict[str, Any], mode: GenerationMode) -> t
 @pytest.mark.parametrize("kind", KINDS)
 async def test_answers_are_described(service: Service, tmp_path: Path, kind: str) -> None:
     """No request brings about a fault, a status, a type or a body that the document does not tell of."""
-    config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, fetch=False)
-    async with running_gateway(config) as client:
+    async with running_gateway(config(service, tmp_path, fetch=False)) as client:
         description = (await client.get("/openapi.json")).json()
         address = str(client.base_url).rstrip("/")
         problems, statuses = await asyncio.to_thread(fuzzed, address, description, KINDS[kind])

@@ -11,7 +11,7 @@ import pytest
 
 from tintype.gateway.heads import MAX_HEAD
 
-from .test_app import PATH
+from .fakes import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

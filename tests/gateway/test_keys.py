@@ -13,8 +13,8 @@ from tintype.gateway.errors import StartError
 from tintype.gateway.keyfile import create, revoke
 from tintype.gateway.keys import Keys
 
-from .fakes import PNG, FakeService, Service, running_gateway
-from .test_app import PATH, check_error, config
+from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
+from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

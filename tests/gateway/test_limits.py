@@ -11,8 +11,8 @@ from tintype.gateway.denials import TooManyRequests
 from tintype.gateway.errors import StartError
 from tintype.gateway.limits import Limits
 
-from .fakes import FakeService, Service, running_gateway
-from .test_app import PATH, check_error, config
+from .fakes import PATH, FakeService, Service, config, running_gateway
+from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

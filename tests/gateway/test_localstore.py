@@ -13,8 +13,8 @@ from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
 from tintype.gateway.files import Content, Stored
 from tintype.gateway.localstore import LocalStore
 
-from .fakes import Service, running_gateway
-from .test_app import PATH, check_error, config
+from .fakes import PATH, Service, config, running_gateway
+from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

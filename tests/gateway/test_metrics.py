@@ -10,9 +10,7 @@ import pytest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
-from tintype.gateway.config import GatewayConfig
-
-from .fakes import FakeService, Refusal, Service, running_gateway, sleep_long
+from .fakes import PATH, FakeService, Refusal, Service, config, running_gateway, sleep_long
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,14 +20,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-PATH = "/v1/images/generations"
 PRIVATE = "prompt-that-nobody-may-read"
 
 
 @pytest.fixture
 async def fresh(service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway that has counted nothing yet."""
-    async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path)) as client:
+    async with running_gateway(config(service, tmp_path)) as client:
         yield client
 
 

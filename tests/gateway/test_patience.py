@@ -14,8 +14,7 @@ from tintype.gateway.denials import BodyTooSlow
 from tintype.gateway.keyfile import create
 from tintype.gateway.patience import RATE, Unhurried
 
-from .fakes import FakeService, Service, running_gateway
-from .test_app import PATH, config
+from .fakes import PATH, FakeService, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -17,8 +17,7 @@ from tintype.gateway.imagefile import check, size
 from tintype.gateway.pictures import of_base64, of_data_url
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, Service, image, running_gateway
-from .test_app import PATH, config
+from .fakes import PATH, FakeService, Service, config, image, running_gateway
 from .test_fetch import ANSWERS, Host, serving
 
 if TYPE_CHECKING:

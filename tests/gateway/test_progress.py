@@ -9,7 +9,7 @@ import pytest
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, image
+from .fakes import PATH, FakeService, image
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import httpx
 
 pytestmark = pytest.mark.anyio
-
-PATH = "/v1/images/generations"
 
 
 async def on_the_way(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:

@@ -9,21 +9,19 @@ import pytest
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 
-from .fakes import Service, running_gateway
+from .fakes import PATH, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
-PATH = "/v1/images/generations"
 FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pics.example"}
 PUBLIC = "https://pics.example/files/"
 
 
 async def link(service: Service, data: Path, headers: dict[str, str], **settings: Any) -> str:
     """Return the link of a picture that was asked for with these headers."""
-    config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=data, **settings)
-    async with running_gateway(config) as client:
+    async with running_gateway(config(service, data, **settings)) as client:
         answer = await client.post(PATH, json={"prompt": "x", "response_format": "url"}, headers=headers)
     return str(answer.json()["data"][0]["url"])
 

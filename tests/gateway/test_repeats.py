@@ -17,8 +17,8 @@ from tintype.gateway.recording import BrokenOff, Kind, Recording, Told
 from tintype.gateway.repeats import ENTRY, Repeats
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, Refusal, image
-from .test_app import PATH, check_error
+from .fakes import PATH, FakeService, Refusal, image
+from .openai_errors import check_error
 from .test_limits import Clock
 from .test_pictures import B64
 from .test_streaming import breaking, drawing, thumbnail

@@ -19,9 +19,9 @@ from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
 from tintype.gateway.stores import opened
 
-from .fakes import PNG, FakeService, Service, image, running_gateway
+from .fakes import PATH, PNG, FakeService, Service, image, running_gateway
+from .openai_errors import check_error
 from .seaweed import BUCKET, OWNER, READER, Relay, free_ports, impostor, ready, s3, serving
-from .test_app import PATH, check_error
 from .test_localstore import FILES, Clock
 from .test_pictures import LAKE
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import PNG, FakeService, Refusal, Service, image, running_gateway, sleep_long
-from .test_app import PATH, check_error, config
+from .fakes import PATH, PNG, FakeService, Refusal, Service, config, image, running_gateway, sleep_long
+from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

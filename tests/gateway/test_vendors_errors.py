@@ -11,11 +11,10 @@ import grpc
 import msgspec
 import pytest
 
-from tintype.gateway.config import GatewayConfig
 from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import FakeService, Refusal, Service, running_gateway
+from .fakes import FakeService, Refusal, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -215,8 +214,7 @@ async def locked(shared_service: Service, tmp_path_factory: pytest.TempPathFacto
     data = tmp_path_factory.mktemp("locked")
     keys = {"good": create(data / "keys", "good"), "wrong": "wrong"}
     keys |= {name: create(data / "keys", name, requests=1) for name in PATHS}
-    config = GatewayConfig(rest="127.0.0.1:0", grpc=shared_service.address, data=data, timeout=20, max_body=MAX_BODY)
-    async with running_gateway(config) as client:
+    async with running_gateway(config(shared_service, data, max_body=MAX_BODY)) as client:
         yield Locked(client, keys)
 
 

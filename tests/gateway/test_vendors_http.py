@@ -9,8 +9,7 @@ import grpc
 import httpx
 import pytest
 
-from .fakes import PNG, FakeService, Refusal, Service, running_gateway
-from .test_app import PATH, config
+from .fakes import PATH, PNG, FakeService, Refusal, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,7 @@ from PIL import Image
 from tintype.gateway.keyfile import create
 from tintype.gateway.sdapi.types import ImageToImage, TextToImage
 
-from ..fakes import FakeService, Refusal, Service, running_gateway
-from ..test_app import config
+from ..fakes import FakeService, Refusal, Service, config, running_gateway
 from .bodies import BASE, base64_of, drawn, opened, png, png_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import pytest
 from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
 
-from ..fakes import FakeService, Service, running_gateway
-from ..test_app import config
+from ..fakes import FakeService, Service, config, running_gateway
 from .bodies import BASE, drawn, opened, png
 
 if TYPE_CHECKING:

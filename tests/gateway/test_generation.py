@@ -1,0 +1,185 @@
+"""Pictures over HTTP, before a real gRPC service: asked for, waited for, and left."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import grpc
+import httpx
+import pytest
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import PATH, PNG, FakeService, Refusal, Service, config, image, running_gateway, sleep_long
+from .openai_errors import check_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+class TestPictures:
+    async def test_base64(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """`b64_json` holds the file's bytes, in the order of their index, each with its seed and no null key."""
+        answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 3, "response_format": "b64_json"})
+        assert answer.status_code == 200
+        assert [base64.b64decode(one["b64_json"], validate=True) for one in answer.json()["data"]] == [
+            PNG + bytes([index]) for index in range(3)
+        ]
+        assert [set(one) for one in answer.json()["data"]] == [{"b64_json", "seed"}] * 3
+        assert isinstance(answer.json()["created"], int)
+        assert fake.requests[0].prompt == "a lake"
+
+    async def test_links(self, gateway: httpx.AsyncClient) -> None:
+        """Without a format the answer has links, that work without any credential and end in the type's extension."""
+        answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 2, "output_format": "jpeg"})
+        links = [one["url"] for one in answer.json()["data"]]
+        assert [set(one) for one in answer.json()["data"]] == [{"url", "seed"}] * 2
+        for index, link in enumerate(links):
+            assert link.startswith(str(gateway.base_url))
+            assert link.endswith(".jpg")
+            assert "&" not in link
+            async with httpx.AsyncClient(trust_env=False) as stranger:
+                file = await stranger.get(link)
+            assert file.content == PNG + bytes([index])
+            assert file.headers["content-type"] == "image/jpeg"
+            assert file.headers["x-content-type-options"] == "nosniff"
+            assert file.headers["cache-control"].startswith("private, max-age=3")
+
+    async def test_bare_path(self, gateway: httpx.AsyncClient) -> None:
+        """Clients whose base URL has no `/v1` are served, too."""
+        assert (await gateway.post("/images/generations", json={"prompt": "x"})).status_code == 200
+
+    async def test_what_the_service_hears(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The service learns the deadline twice, the caller, and the request's id."""
+        answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"x-request-id": "mine-1"})
+        assert answer.headers["x-request-id"] == "mine-1"
+        assert fake.metadata[0]["x-request-id"] == "mine-1"
+        assert fake.requests[0].caller == "127.0.0.1"
+        assert fake.requests[0].timeout.seconds == 20
+        assert 10 < fake.remaining[0] < 21
+
+    async def test_hostile_host(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A host that can't be in a link is refused before anything is drawn."""
+        answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": '"><script>'})
+        assert "host" in check_error(answer, 400, "invalid_request_error", None, None)
+        assert not fake.requests
+
+    async def test_ignored_keys(self, gateway: httpx.AsyncClient) -> None:
+        """Unknown keys are accepted and named, without a way to write headers; null ones are absent."""
+        body = {"prompt": "x", "odd": 1, "a\r\nset-cookie: b": 1, "ü": 2, "none": None}
+        answer = await gateway.post(PATH, json=body)
+        assert answer.status_code == 200
+        assert answer.headers["x-tintype-ignored"] == "odd, a%0D%0Aset-cookie%3A%20b, %C3%BC"
+        assert "set-cookie" not in answer.headers
+        assert "x-tintype-ignored" not in (await gateway.post(PATH, json={"prompt": "x"})).headers
+
+    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A documented quality or style is no error with a model that has none: it is left out, and that is said."""
+        behave = fake.behave
+
+        async def without_presets(request: pb.GenerateImagesRequest, context: Any) -> Any:
+            field = "quality" if request.quality else "style" if request.style else ""
+            refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[(field, "none")])
+            async for event in (refusal if field else behave)(request, context):
+                yield event
+
+        fake.behave = without_presets
+        body = {"prompt": "x", "quality": "high", "style": "vivid", "odd": 1}
+        answer = await gateway.post(PATH, json=body)
+        assert answer.status_code == 200
+        assert "quality" not in answer.json()
+        assert answer.headers["x-tintype-ignored"] == "odd, quality, style"
+        assert [(asked.quality, asked.style) for asked in fake.requests] == [("high", "vivid"), ("", "vivid"), ("", "")]
+
+    async def test_wishes_and_faults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A wish does not hide another fault, and a field that was not sent can't be left out."""
+        both = [("quality", "none"), ("steps", "bad")]
+        fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=both)
+        answer = await gateway.post(PATH, json={"prompt": "x", "quality": "hd"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "quality")
+        fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=both[:1])
+        answer = await gateway.post(PATH, json={"prompt": "x"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "quality")
+        assert len(fake.requests) == 2
+
+    async def test_strict_parameters(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """Where the configuration says so, an unknown key is an error, and nothing is made."""
+        async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "odd": 1})
+        assert "odd" in check_error(answer, 400, "invalid_request_error", "unknown_parameter", "odd")
+        assert not fake.requests
+
+    async def test_strict_parameters_are_the_unknown_ones(self, service: Service, tmp_path: Path) -> None:
+        """A key that is known is no error, though it has no effect: it is named, as ever."""
+        async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "size": "64x64", "width": 32})
+        assert (answer.status_code, answer.headers["x-tintype-ignored"]) == (200, "width")
+
+    async def test_response_format(self, service: Service, tmp_path: Path) -> None:
+        """What is answered to those who don't say it is a setting; those who do get what they ask for."""
+        async with running_gateway(config(service, tmp_path, response_format="b64_json")) as client:
+            for path in (PATH, "/aqueduct/v1/images/generations", "/api/ai/images/generate"):
+                answer = (await client.post(path, json={"prompt": "x"})).json()
+                assert "b64_json" in answer.get("data", answer.get("images"))[0]
+                answer = (await client.post(path, json={"prompt": "x", "response_format": "url"})).json()
+                assert "b64_json" not in answer.get("data", answer.get("images"))[0]
+
+    async def test_public_url(self, service: Service, tmp_path: Path) -> None:
+        """Links have the configured base."""
+        async with running_gateway(config(service, tmp_path, public_url="https://pics.example/x/")) as client:
+            answer = await client.post(PATH, json={"prompt": "x"})
+        assert answer.json()["data"][0]["url"].startswith("https://pics.example/x/files/")
+
+    async def test_restart_keeps_links(self, service: Service, tmp_path: Path) -> None:
+        """A link outlives the gateway that made it."""
+        async with running_gateway(config(service, tmp_path)) as client:
+            link = urlsplit((await client.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"]).path
+        async with running_gateway(config(service, tmp_path)) as client:
+            assert (await client.get(link)).content == PNG + b"\0"
+
+    @pytest.mark.parametrize(("made", "told"), [((128, 96), "128x96"), ((64, 64), None), ((0, 0), None)])
+    async def test_native_size(
+        self, gateway: httpx.AsyncClient, fake: FakeService, made: tuple[int, int], told: str | None
+    ) -> None:
+        """A picture that the model made in another size says so in a header."""
+
+        async def resampled(*_: Any) -> AsyncGenerator[pb.StreamImagesResponse]:
+            yield image(0, native_width=made[0], native_height=made[1])
+            yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(images=1)))
+
+        fake.behave = resampled
+        answer = await gateway.post(PATH, json={"prompt": "x"})
+        assert answer.headers.get("x-tintype-native-size") == told
+
+
+class TestLeaving:
+    async def test_client_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """When the client hangs up, the service hears of it at once."""
+        fake.behave = sleep_long
+        with pytest.raises(httpx.ReadTimeout):
+            await gateway.post(PATH, json={"prompt": "x"}, timeout=0.5)
+        await asyncio.wait_for(fake.cancelled.wait(), 30)
+
+    async def test_others_do_not_notice(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Another request on its way is not touched."""
+        go = asyncio.Event()
+        normal = fake.behave
+
+        async def waits(request: pb.GenerateImagesRequest, context: Any) -> Any:
+            await go.wait()
+            async for event in normal(request, context):
+                yield event
+
+        fake.behave = waits
+        other = asyncio.create_task(gateway.post(PATH, json={"prompt": "other"}))
+        with pytest.raises(httpx.ReadTimeout):
+            await gateway.post(PATH, json={"prompt": "x"}, timeout=0.3)
+        await asyncio.wait_for(fake.cancelled.wait(), 30)
+        go.set()
+        assert (await other).status_code == 200

@@ -1,0 +1,184 @@
+"""Models, result files and probes over HTTP, before a real gRPC service."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from .fakes import PATH, PNG, SMALLEST, FakeService, Refusal, Service, config, running_gateway
+from .openai_errors import check_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx
+
+pytestmark = pytest.mark.anyio
+
+
+class TestModels:
+    async def test_list(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """The list has OpenAI's shape, the default model first."""
+        answer = (await gateway.get("/v1/models")).json()
+        assert answer["object"] == "list"
+        assert [one["id"] for one in answer["data"]] == fake.models
+        assert {(one["object"], one["owned_by"], one["created"]) for one in answer["data"]} == {
+            ("model", "tintype", 1_700_000_000)
+        }
+
+    @pytest.mark.parametrize("path", ["org/large", "org%2Flarge"])
+    async def test_one(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """A model's name may contain slashes, encoded or not."""
+        assert (await gateway.get(f"/v1/models/{path}")).json()["id"] == "org/large"
+
+    async def test_none(self, gateway: httpx.AsyncClient) -> None:
+        """An unknown model is 404 with OpenAI's code."""
+        answer = await gateway.get("/v1/models/nope")
+        assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
+
+    @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3", "FLUX.1 [schnell]"])
+    async def test_vendor_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
+        """The names that OpenAI's clients send by themselves mean the default model, and the answer says which."""
+        answer = await gateway.post(PATH, json={"prompt": "x", "model": name})
+        assert fake.requests[0].model == ""
+        assert answer.headers["x-tintype-model"] == "tiny"
+        assert ("url" in answer.json()["data"][0]) == (not name.startswith("gpt"))
+
+    async def test_aliases(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """The table's names are replaced; `*` names the default model."""
+        async with running_gateway(config(service, tmp_path, aliases={"big": "org/large", "*": "own"})) as client:
+            await client.post(PATH, json={"prompt": "x", "model": "big"})
+            await client.post(PATH, json={"prompt": "x"})
+        assert [request.model for request in fake.requests] == ["org/large", "own"]
+
+    async def test_aliases_are_listed(self, service: Service, tmp_path: Path) -> None:
+        """Where the configuration says so, clients' names stand in the list, too, and each can be asked for."""
+        aliases = {"big": "org/large", "gone": "nowhere"}
+        async with running_gateway(config(service, tmp_path, aliases=aliases, list_aliases=True)) as client:
+            listed = [one["id"] for one in (await client.get("/v1/models")).json()["data"]]
+            assert listed[:2] == service.fake.models
+            assert {"big", "dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5"} <= set(listed)
+            assert "gone" not in listed
+            one = (await client.get("/v1/models/big")).json()
+        assert (one["id"], one["object"]) == ("big", "model")
+
+    @pytest.mark.parametrize("action", ["generations", "edits", "variations"])
+    async def test_azure(self, gateway: httpx.AsyncClient, fake: FakeService, action: str) -> None:
+        """Below Azure's path a deployment is a model, unless the body names one; its version is passed over."""
+        path = f"/openai/deployments/org-large/images/{action}?api-version=2025-04-01-preview"
+        body = {"prompt": "x", "image": SMALLEST}
+        for more in ({}, {"model": None}, {"model": "tiny"}):
+            answer = await gateway.post(path, json=body | more, headers={"api-key": "any"})
+            assert answer.status_code == 200, answer.text
+        assert [request.model for request in fake.requests] == ["org-large", "org-large", "tiny"]
+        answer = await gateway.post(path, json={"image": SMALLEST, "n": 11, "prompt": "x"})
+        check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
+
+    async def test_unknown_model_is_replaced(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """With strict_models off an unknown name gets the default model, and a header says so."""
+        behave = fake.behave
+        missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "nope"})
+        fake.behave = lambda request, context: (missing if request.model else behave)(request, context)
+        async with running_gateway(config(service, tmp_path, strict_models=False)) as client:
+            answer = await client.post(PATH, json={"prompt": "x", "model": "nope"})
+        assert answer.status_code == 200
+        assert answer.headers["x-tintype-model"] == "tiny"
+
+    @pytest.mark.parametrize("path", ["/apipie/v1/models", "/openai/v1/models", "/aqueduct/v1/models/org/large"])
+    async def test_models_below_a_vendor(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """A client whose base URL is a vendor's prefix finds the models there."""
+        assert "org/large" in (await gateway.get(path)).text
+
+
+class TestFiles:
+    async def link(self, gateway: httpx.AsyncClient) -> str:
+        return str((await gateway.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"])
+
+    async def test_head_and_etag(self, gateway: httpx.AsyncClient) -> None:
+        """HEAD tells without the bytes; who has them already gets 304."""
+        link = await self.link(gateway)
+        head = await gateway.head(link)
+        assert head.status_code == 200
+        assert head.content == b""
+        assert int(head.headers["content-length"]) == len(PNG) + 1
+        same = await gateway.get(link, headers={"if-none-match": head.headers["etag"]})
+        assert same.status_code == 304
+        assert same.content == b""
+
+    async def test_foreign_authorization(self, gateway: httpx.AsyncClient) -> None:
+        """Clients that send their key along are served all the same."""
+        link = await self.link(gateway)
+        assert (await gateway.get(link, headers={"authorization": "Bearer x"})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/files/ACCESS/../links.key",
+            "/files/ACCESS/..%2flinks.key",
+            "/files/ACCESS/%2e%2e%2flinks.key",
+            "/files/ACCESS/links.key",
+            "/files/ACCESS/.%00.png",
+            "/files/ACCESS/" + "0" * 32 + ".png",
+            "/files/ACCESS/",
+            "/files/ACCESS",
+            "/files/",
+            "/files//etc/passwd",
+        ],
+    )
+    async def test_nothing_else_is_opened(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Whatever is no name of a kept file is not there."""
+        answer = await gateway.get(path.replace("ACCESS", f"9999999999-{'0' * 32}"))
+        check_error(answer, 404, "invalid_request_error", None, None)
+
+    async def test_no_signature(self, gateway: httpx.AsyncClient) -> None:
+        """A name alone opens nothing."""
+        name = (await self.link(gateway)).rpartition("/")[2]
+        for path in (f"/files/{name}", f"/files/-/{name}"):
+            check_error(await gateway.get(path), 404, "invalid_request_error", None, None)
+
+    async def test_expiry(self, service: Service, tmp_path: Path) -> None:
+        """After its time a link is dead, and the file is gone from the disk without anybody asking."""
+        async with running_gateway(config(service, tmp_path, url_ttl=0.5)) as client:
+            link = await self.link(client)
+            assert list((tmp_path / "files").iterdir())
+            async with asyncio.timeout(10):
+                while list((tmp_path / "files").iterdir()):  # noqa: ASYNC110 - a folder has no event
+                    await asyncio.sleep(0.1)
+            assert (await client.get(link)).status_code == 404
+
+
+class TestProbes:
+    async def test_probes(self, gateway: httpx.AsyncClient, service: Service) -> None:
+        """The gateway lives without the service, and is ready only with it."""
+        name = "tintype.v1.ImageService"
+        assert (await gateway.get("/readyz")).json() == {"status": "ready"}
+        await service.health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+        try:
+            assert (await gateway.get("/readyz")).status_code == 503
+            assert (await gateway.get("/livez")).status_code == 200
+        finally:
+            await service.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        async with asyncio.timeout(10):
+            while (await gateway.get("/readyz")).status_code != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def test_landing(self, gateway: httpx.AsyncClient) -> None:
+        """The root names what is served, and HEAD works there."""
+        images = (await gateway.get("/")).json()["endpoints"]["images"]
+        assert images[PATH] == "openai"
+        assert images["/v1/action/generate_image"] == "agent.ai"
+        assert (await gateway.head("/")).status_code == 200
+
+    @pytest.mark.parametrize(
+        "path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/tiny"]
+    )
+    async def test_head(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Monitors that ask for the head of what can be read get it, without the rest."""
+        head, whole = await gateway.head(path), await gateway.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert int(head.headers["content-length"]) > 0
