@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
+from tintype.service import server as servers
 from tintype.service.config import ServiceConfig
 from tintype.service.engine.events import Completed, Event, Finished, Preview, Progress, Queued, Timings
 from tintype.service.errors import ModelBroken, ModelNotFound
@@ -180,6 +181,15 @@ def player() -> type[Player]:
 @pytest.fixture
 def shelf() -> type[Shelf]:
     return Shelf
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> tuple[Shelf, Player]:
+    """Put shelf and player where the server makes its repository and its device."""
+    models, device = Shelf(), Player()
+    monkeypatch.setattr(servers, "Repository", lambda *_, **__: models)
+    monkeypatch.setattr(servers, "DeviceThread", lambda _: device)
+    return models, device
 
 
 @pytest.fixture

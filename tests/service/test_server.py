@@ -1,16 +1,13 @@
-"""The server around the service: health, reflection, certificates, its port, and how it ends."""
+"""The server around the service: health, reflection, how it starts and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
@@ -18,15 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tintype.service import server as servers
-from tintype.service.config import ServiceConfig
 from tintype.service.engine.events import Progress
-from tintype.service.listen import ServeError
 from tintype.service.models import State, Status
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from .starting import free, refused
 
 SERVICE = "tintype.v1.ImageService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -169,19 +163,6 @@ def test_leaving_the_block_ends_what_runs(running: Any, player: Any, ask: Any) -
     assert device.left.is_set()
 
 
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch, shelf: Any, player: Any) -> Any:
-    """Put shelf and player where the server makes its repository and its device."""
-    models, device = shelf(), player()
-    monkeypatch.setattr(servers, "Repository", lambda *_, **__: models)
-    monkeypatch.setattr(servers, "DeviceThread", lambda _: device)
-    return models, device
-
-
-def free(grace: float = 5.0, **settings: Any) -> ServiceConfig:
-    return ServiceConfig(**{"grpc": "127.0.0.1:0", "grace": grace, **settings})
-
-
 @pytest.mark.usefixtures("installed")
 def test_running_gives_the_address() -> None:
     """With port 0 the system chooses, and the block gets to know what."""
@@ -191,19 +172,6 @@ def test_running_gives_the_address() -> None:
             return await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
 
     assert len(asyncio.run(scenario()).models) == 2
-
-
-@pytest.mark.usefixtures("installed")
-def test_a_unix_socket_will_do(tmp_path: Path) -> None:
-    """An address may be a socket in the file system."""
-    socket_ = f"unix:{tmp_path}/tintype.sock"
-
-    async def scenario() -> Any:
-        async with servers.running(free(grpc=socket_)) as address, grpc.aio.insecure_channel(address) as channel:
-            await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
-            return address
-
-    assert asyncio.run(scenario()) == socket_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -287,57 +255,6 @@ def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert f"serving gRPC on {address}: models first, second; provider cpu" in caplog.messages
 
 
-@pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", 0), ("0.0.0.0", 1)])  # noqa: S104 - what is asked for
-def test_an_open_door_is_told(host: str, told: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Where others than this machine reach the service without a certificate, the log says so."""
-
-    async def scenario() -> None:
-        async with servers.running(free(grpc=f"{host}:0")):
-            pass
-
-    asyncio.run(scenario())
-    assert sum("anybody who reaches" in message for message in caplog.messages) == told
-
-
-def refused(config: ServiceConfig) -> str:
-    """Return why the server does not start: one line."""
-
-    async def scenario() -> None:
-        async with servers.running(config):
-            pass
-
-    with pytest.raises(ServeError) as caught:
-        asyncio.run(scenario())
-    assert caught.value.exit_code == 2
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.usefixtures("installed")
-def test_a_taken_port_is_told() -> None:
-    """Two servers never share a port."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        address = f"127.0.0.1:{other.getsockname()[1]}"
-        assert (
-            refused(free(grpc=address))
-            == f"can't serve on {address}: Address already in use; choose another with --grpc"
-        )
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1", ":50051", "127.0.0.1:http", "127.0.0.1:70000", "127.0.0.1:-1"])
-@pytest.mark.usefixtures("installed")
-def test_a_wrong_address_is_told(address: str) -> None:
-    """An address is HOST:PORT."""
-    assert refused(free(grpc=address)) == f"grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}"
-
-
-@pytest.mark.usefixtures("installed")
-def test_an_unknown_host_is_told() -> None:
-    """A name that is no address of this machine can't be served on."""
-    assert refused(free(grpc="nowhere.invalid:50051")).startswith("can't serve on nowhere.invalid:50051: ")
-
-
 def test_a_lonely_broken_model_is_told(installed: Any) -> None:
     """A server that can serve nothing at all does not pretend."""
     models, _ = installed
@@ -348,70 +265,7 @@ def test_a_lonely_broken_model_is_told(installed: Any) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_wrong_settings_are_told() -> None:
-    """Limits that make no sense, and half a certificate."""
+    """A number that makes no sense is refused by its name."""
     assert refused(free(queue=0)) == "queue must be at least 1, not 0"
     assert refused(free(threads=-1)) == "threads must be at least 0, not -1"
     assert refused(free(grace=-0.5)) == "grace must be at least 0, not -0.5"
-
-
-@pytest.mark.usefixtures("installed")
-def test_missing_certificates_are_told(tmp_path: Path) -> None:
-    """TLS needs a certificate and a key, and they must be there."""
-    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS needs both tls_cert and tls_key"
-    both = free(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
-    assert refused(both) == f"tls_key {tmp_path}/k.pem can't be read: No such file or directory"
-
-
-@pytest.fixture
-def certificates(tmp_path: Path) -> Path:
-    """Return a folder with a CA, and a key and a certificate for localhost that it signed."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl to make certificates")
-
-    def run(*arguments: str) -> None:
-        subprocess.run([str(openssl), *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    run(*new, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
-    names = ("-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=localhost")
-    run(*new, *signed, *names, "-keyout", "key.pem", "-out", "cert.pem")
-    return tmp_path
-
-
-@pytest.mark.usefixtures("installed")
-def test_a_wrong_certificate_is_told(certificates: Path) -> None:
-    """A key of another certificate, or no PEM at all, is named."""
-    other = free(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
-    assert "are no usable pair: KEY_VALUES_MISMATCH" in refused(other)
-    (certificates / "cert.pem").write_text("garbage")
-    assert "are no usable pair" in refused(free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem"))
-
-
-@pytest.mark.parametrize("mutual", [False, True])
-@pytest.mark.usefixtures("installed")
-def test_tls(certificates: Path, mutual: Any) -> None:
-    """With a certificate the channel is encrypted; with a client CA, strangers are turned away."""
-    ca, cert, key = ((certificates / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
-    config = free(
-        grpc="localhost:0",
-        tls_cert=certificates / "cert.pem",
-        tls_key=certificates / "key.pem",
-        tls_client_ca=certificates / "ca.pem" if mutual else None,
-    )
-
-    async def listed(address: str, credentials: grpc.ChannelCredentials) -> int:
-        async with grpc.aio.secure_channel(address, credentials) as channel:
-            return len((await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest(), timeout=5)).models)
-
-    async def scenario() -> Any:
-        async with servers.running(config) as address:
-            member = await listed(address, grpc.ssl_channel_credentials(ca, key, cert))
-            try:
-                stranger = await listed(address, grpc.ssl_channel_credentials(ca))
-            except grpc.RpcError:
-                stranger = 0
-            return member, stranger
-
-    assert asyncio.run(scenario()) == (2, 0 if mutual else 2)

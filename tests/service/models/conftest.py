@@ -1,4 +1,4 @@
-"""The built-in model, loaded once; folders to break; a small tokenizer."""
+"""The built-in model, loaded once; folders to break, and to load at command; a small tokenizer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tintype.service.models import Prompt, Repository
+from tintype.service.models import Prompt, Repository, loading
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
+
+from .loader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +58,30 @@ def foreign(folder: Path) -> Path:
     """Return a folder as plain optimum leaves it: without a manifest."""
     (folder / "tintype.json").unlink()
     return folder
+
+
+@pytest.fixture
+def loader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loader]:
+    """Put a loader that a test commands in the place of the one that makes sessions."""
+    loader = Loader()
+    monkeypatch.setattr(loading, "load", loader)
+    yield loader
+    loader.gate.set()
+
+
+@pytest.fixture
+def folders(folder: Path, edit: Any) -> list[Path]:
+    """Return three models of one size, in the order c, a, b."""
+    made = []
+    for name in ("c", "a", "b"):
+        made.append(folder.with_name(name))
+        made[-1].mkdir()
+        for item in folder.iterdir():
+            if item.name != "tintype.json":
+                (made[-1] / item.name).symlink_to(item)
+        (made[-1] / "tintype.json").write_bytes((folder / "tintype.json").read_bytes())
+        edit(made[-1] / "tintype.json", lambda c, name=name: c.update(name=name))
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Models are found at start, loaded in the background, and dropped when memory is short."""
+"""Models are found at start, loaded in the background, and dropped."""
 
 from __future__ import annotations
 
@@ -6,84 +6,18 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.errors import ModelBroken, ModelNotFound, OutOfMemory, Unavailable
-from tintype.service.models import Repository, State, line
-from tintype.service.models import loading as module
-from tintype.service.models.capture import TURNS
-from tintype.service.models.entry import Entry
-from tintype.service.models.manifest import read
+from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
+from tintype.service.models import Repository, State
 from tintype.service.models.providers import ProviderUnavailable
 
+from .loader import Loader, until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from tintype.service.models import ModelSpec
-    from tintype.service.models.manifest import Manifest
-
-
-@dataclass
-class Loaded:
-    """What the loader of these tests makes in place of sessions."""
-
-    spec: ModelSpec
-
-
-class Loader:
-    """Loads when told to: `gate` lets it go on, `failure` is what it fails with; `failures`, once each."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.failure: Exception | None = None
-        self.failures: list[Exception] = []
-        self.names: list[str] = []
-
-    def __call__(self, manifest: Manifest, _: Any, progress: Callable[[float], None]) -> Loaded:
-        self.names.append(manifest.spec.name)
-        progress(0.5)
-        assert self.gate.wait(10)
-        if self.failures:
-            raise self.failures.pop()
-        if self.failure:
-            raise self.failure
-        return Loaded(manifest.spec)
-
-
-@pytest.fixture
-def loader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loader]:
-    loader = Loader()
-    monkeypatch.setattr(module, "load", loader)
-    yield loader
-    loader.gate.set()
-
-
-@pytest.fixture
-def folders(folder: Path, edit: Any) -> list[Path]:
-    """Return three models of one size, in the order c, a, b."""
-    made = []
-    for name in ("c", "a", "b"):
-        made.append(folder.with_name(name))
-        made[-1].mkdir()
-        for item in folder.iterdir():
-            if item.name != "tintype.json":
-                (made[-1] / item.name).symlink_to(item)
-        (made[-1] / "tintype.json").write_bytes((folder / "tintype.json").read_bytes())
-        edit(made[-1] / "tintype.json", lambda c, name=name: c.update(name=name))
-    return made
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for another thread, at most ten seconds."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def test_the_built_in_model_is_there_without_a_folder(repository: Repository) -> None:
@@ -191,73 +125,6 @@ def test_a_broken_folder_leaves_the_others_alone(folders: list[Path]) -> None:
         assert repository.wait("b", timeout=10)
 
 
-def test_a_failed_load_is_told_until_somebody_tries_again(folders: list[Path], loader: Loader) -> None:
-    """`get` raises what loading failed with, each time alike; `load` tries again."""
-    loader.failure = RuntimeError("no such operator")
-    with Repository(folders) as repository:
-        repository.load("a")
-        until(lambda: repository.status("a").state is State.FAILED)
-        for _ in range(2):
-            with pytest.raises(ModelBroken, match="RuntimeError: no such operator") as caught:
-                repository.get("a")
-            assert len(caught.traceback) < 10
-        loader.failure = None
-        assert repository.wait("a", timeout=10)
-        assert repository.status("a").error == ""
-
-
-def test_a_damaged_graph_is_named(folder: Path) -> None:
-    """What only loading can find is told as a fault of the model, with the file."""
-    (folder / "vae_decoder/model.onnx").unlink()
-    (folder / "vae_decoder/model.onnx").write_bytes(b"not a graph")
-    with (
-        Repository([folder]) as repository,
-        pytest.raises(ModelBroken, match=r"vae_decoder/model\.onnx can't be loaded"),
-    ):
-        repository.wait(timeout=60)
-
-
-@pytest.mark.usefixtures("loader")
-def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
-    """With room for two, the third pushes out the one that nobody asked for lately."""
-    size = Entry("", read(folders[0])).weight
-    with Repository(folders, memory=2 * size) as repository:
-        for name in ("a", "b"):
-            repository.wait(name, timeout=10)
-        repository.get("a")
-        repository.wait("c", timeout=10)
-        states = {name: repository.status(name).state for name in "abc"}
-        assert states == {"a": State.LOADED, "b": State.UNLOADED, "c": State.LOADED}
-
-
-@pytest.mark.usefixtures("loader")
-def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
-    """Nothing that is in use is dropped: whoever needs its memory waits until it is released."""
-    size = Entry("", read(folders[0])).weight
-    with Repository(folders, memory=size) as repository:
-        model = repository.wait("a", timeout=10)
-        repository.hold("a")
-        repository.hold("a")
-        repository.load("b")
-        repository.release("a")
-        assert repository.get("a") is model
-        assert (repository.status("b").state, repository.status("b").fraction) == (State.LOADING, 0.0)
-        repository.release("a")
-        assert repository.wait("b", timeout=10)
-        assert repository.status("a").state is State.UNLOADED
-
-
-@pytest.mark.usefixtures("loader")
-def test_larger_than_the_budget_is_said_at_once(folders: list[Path]) -> None:
-    """A model that can never fit is refused, not queued."""
-    with Repository(folders, memory=1000) as repository:
-        with pytest.raises(
-            OutOfMemory, match=r"needs \d{8} bytes for its largest component, and all models may have 1000"
-        ):
-            repository.load("a")
-        assert repository.status("a").state is State.UNLOADED
-
-
 @pytest.mark.usefixtures("loader")
 def test_unloading_waits_for_those_who_hold(folders: list[Path]) -> None:
     """A model is dropped when the last request that uses it has ended; loading it again takes that back."""
@@ -301,20 +168,6 @@ def test_unloading_ends_loading(folders: list[Path], loader: Loader) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
-    """What waits for memory can be called off."""
-    size = Entry("", read(folders[0])).weight
-    with Repository(folders, memory=size) as repository:
-        repository.wait("a", timeout=10)
-        repository.hold("a")
-        repository.load("b")
-        repository.unload("b")
-        assert repository.status("b").state is State.UNLOADED
-        repository.release("a")
-        assert repository.status("a").state is State.LOADED
-
-
-@pytest.mark.usefixtures("loader")
 def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
     """After `close` nothing is in memory, and nothing comes in."""
     repository = Repository(folders)
@@ -323,20 +176,6 @@ def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
     assert repository.status("a").state is State.UNLOADED
     with pytest.raises(Unavailable):
         repository.load("a")
-
-
-def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Loader) -> None:
-    """Loading calls the device from beginning to end, not in making sessions alone."""
-    loader.gate.clear()
-    with Repository(folders) as repository:
-        repository.load("a")
-        until(lambda: loader.names == ["a"])
-        with TURNS.alone() as alone:
-            assert not alone
-        loader.gate.set()
-        repository.wait("a")
-        with TURNS.alone() as alone:
-            assert alone
 
 
 def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -> None:
@@ -361,83 +200,3 @@ def test_listing_models_needs_no_onnxruntime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""
-
-
-def test_short_of_memory_idle_models_make_room(folders: list[Path], loader: Loader) -> None:
-    """When the device has no memory for a model, the others that nobody holds go, and it is tried once more."""
-    with Repository(folders) as repository:
-        repository.wait("a", timeout=60)
-        repository.wait("b", timeout=60)
-        repository.hold("b")
-        loader.failures = [OutOfMemory("the device is full")]
-        assert repository.wait("c", timeout=60)
-        states = {name: repository.status(name).state for name in "abc"}
-        assert states == {"a": State.UNLOADED, "b": State.LOADED, "c": State.LOADED}
-        assert loader.names == ["a", "b", "c", "c"]
-
-
-@pytest.mark.usefixtures("loader")
-def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
-    """A model in line behind one that is held is `waiting`, and no longer once it may load."""
-    size = Entry("", read(folders[0])).weight
-    with Repository(folders, memory=size) as repository:
-        repository.wait("a", timeout=60)
-        repository.hold("a")
-        repository.load("b")
-        assert repository.status("b").waiting
-        assert not repository.status("a").waiting
-        repository.release("a")
-        repository.wait("b", timeout=60)
-        assert not repository.status("b").waiting
-
-
-@pytest.mark.parametrize("seconds", [60.0, 0.01])
-def test_what_was_loaded_for_somebody_waits_for_them(
-    folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
-    monkeypatch.setattr(line, "FRESH", seconds)
-    loader.gate.clear()
-    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
-        repository.load("a")
-        repository.load("b")
-        loader.gate.set()
-        if seconds > 1:
-            assert repository.wait("a", timeout=10)
-            assert repository.status("b").waiting
-            repository.hold("a")
-            repository.release("a")
-        assert repository.wait("b", timeout=10)
-        assert repository.status("a").state is State.UNLOADED
-
-
-def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
-    """What was loaded for requests that left, or are less urgent, makes room at once; what they had in line is out."""
-    size = Entry("", read(folders[0])).weight
-    loader.gate.clear()
-    with Repository(folders, memory=size) as repository:
-        repository.load("a", lasting=False)
-        repository.load("b", lasting=False)
-        repository.load("c", lasting=False)
-        loader.gate.set()
-        until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo({"a", "c"}, {"a"})
-        assert repository.status("a").state is State.LOADED
-        assert repository.status("b").state is State.UNLOADED
-        repository.forgo({"a", "c"}, {"c"})
-        assert repository.wait("c", timeout=10)
-        assert loader.names == ["a", "c"]
-
-
-def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: list[Path], loader: Loader) -> None:
-    """Requests that leave take nothing out of line that was put there for itself; it is not kept from others."""
-    loader.gate.clear()
-    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
-        repository.load("a")
-        repository.load("b", lasting=False)
-        repository.load("b")
-        repository.forgo((), ())
-        loader.gate.set()
-        until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo((), ())
-        until(lambda: repository.status("b").state is State.LOADED)

@@ -1,0 +1,69 @@
+"""Loading one model: what it needs for itself, and what is told of how it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.service.errors import ModelBroken, OutOfMemory
+from tintype.service.models import Repository, State
+from tintype.service.models.capture import TURNS
+
+from .loader import Loader, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_failed_load_is_told_until_somebody_tries_again(folders: list[Path], loader: Loader) -> None:
+    """`get` raises what loading failed with, each time alike; `load` tries again."""
+    loader.failure = RuntimeError("no such operator")
+    with Repository(folders) as repository:
+        repository.load("a")
+        until(lambda: repository.status("a").state is State.FAILED)
+        for _ in range(2):
+            with pytest.raises(ModelBroken, match="RuntimeError: no such operator") as caught:
+                repository.get("a")
+            assert len(caught.traceback) < 10
+        loader.failure = None
+        assert repository.wait("a", timeout=10)
+        assert repository.status("a").error == ""
+
+
+def test_a_damaged_graph_is_named(folder: Path) -> None:
+    """What only loading can find is told as a fault of the model, with the file."""
+    (folder / "vae_decoder/model.onnx").unlink()
+    (folder / "vae_decoder/model.onnx").write_bytes(b"not a graph")
+    with (
+        Repository([folder]) as repository,
+        pytest.raises(ModelBroken, match=r"vae_decoder/model\.onnx can't be loaded"),
+    ):
+        repository.wait(timeout=60)
+
+
+def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Loader) -> None:
+    """Loading calls the device from beginning to end, not in making sessions alone."""
+    loader.gate.clear()
+    with Repository(folders) as repository:
+        repository.load("a")
+        until(lambda: loader.names == ["a"])
+        with TURNS.alone() as alone:
+            assert not alone
+        loader.gate.set()
+        repository.wait("a")
+        with TURNS.alone() as alone:
+            assert alone
+
+
+def test_short_of_memory_idle_models_make_room(folders: list[Path], loader: Loader) -> None:
+    """When the device has no memory for a model, the others that nobody holds go, and it is tried once more."""
+    with Repository(folders) as repository:
+        repository.wait("a", timeout=60)
+        repository.wait("b", timeout=60)
+        repository.hold("b")
+        loader.failures = [OutOfMemory("the device is full")]
+        assert repository.wait("c", timeout=60)
+        states = {name: repository.status(name).state for name in "abc"}
+        assert states == {"a": State.UNLOADED, "b": State.LOADED, "c": State.LOADED}
+        assert loader.names == ["a", "b", "c", "c"]

@@ -1,0 +1,134 @@
+"""Where the server listens, and under which certificate; what is wrong with that is told in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from tintype.service import server as servers
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import image_service_pb2_grpc as pb_grpc
+
+from .starting import free, refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_unix_socket_will_do(tmp_path: Path) -> None:
+    """An address may be a socket in the file system."""
+    socket_ = f"unix:{tmp_path}/tintype.sock"
+
+    async def scenario() -> Any:
+        async with servers.running(free(grpc=socket_)) as address, grpc.aio.insecure_channel(address) as channel:
+            await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
+            return address
+
+    assert asyncio.run(scenario()) == socket_
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", 0), ("0.0.0.0", 1)])  # noqa: S104 - what is asked for
+def test_an_open_door_is_told(host: str, told: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Where others than this machine reach the service without a certificate, the log says so."""
+
+    async def scenario() -> None:
+        async with servers.running(free(grpc=f"{host}:0")):
+            pass
+
+    asyncio.run(scenario())
+    assert sum("anybody who reaches" in message for message in caplog.messages) == told
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_taken_port_is_told() -> None:
+    """Two servers never share a port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        assert (
+            refused(free(grpc=address))
+            == f"can't serve on {address}: Address already in use; choose another with --grpc"
+        )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", ":50051", "127.0.0.1:http", "127.0.0.1:70000", "127.0.0.1:-1"])
+@pytest.mark.usefixtures("installed")
+def test_a_wrong_address_is_told(address: str) -> None:
+    """An address is HOST:PORT."""
+    assert refused(free(grpc=address)) == f"grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}"
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_unknown_host_is_told() -> None:
+    """A name that is no address of this machine can't be served on."""
+    assert refused(free(grpc="nowhere.invalid:50051")).startswith("can't serve on nowhere.invalid:50051: ")
+
+
+@pytest.mark.usefixtures("installed")
+def test_missing_certificates_are_told(tmp_path: Path) -> None:
+    """TLS needs a certificate and a key, and they must be there."""
+    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS needs both tls_cert and tls_key"
+    both = free(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
+    assert refused(both) == f"tls_key {tmp_path}/k.pem can't be read: No such file or directory"
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """Return a folder with a CA, and a key and a certificate for localhost that it signed."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make certificates")
+
+    def run(*arguments: str) -> None:
+        subprocess.run([str(openssl), *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    run(*new, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    names = ("-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=localhost")
+    run(*new, *signed, *names, "-keyout", "key.pem", "-out", "cert.pem")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_wrong_certificate_is_told(certificates: Path) -> None:
+    """A key of another certificate, or no PEM at all, is named."""
+    other = free(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
+    assert "are no usable pair: KEY_VALUES_MISMATCH" in refused(other)
+    (certificates / "cert.pem").write_text("garbage")
+    assert "are no usable pair" in refused(free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem"))
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+@pytest.mark.usefixtures("installed")
+def test_tls(certificates: Path, mutual: Any) -> None:
+    """With a certificate the channel is encrypted; with a client CA, strangers are turned away."""
+    ca, cert, key = ((certificates / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
+    config = free(
+        grpc="localhost:0",
+        tls_cert=certificates / "cert.pem",
+        tls_key=certificates / "key.pem",
+        tls_client_ca=certificates / "ca.pem" if mutual else None,
+    )
+
+    async def listed(address: str, credentials: grpc.ChannelCredentials) -> int:
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            return len((await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest(), timeout=5)).models)
+
+    async def scenario() -> Any:
+        async with servers.running(config) as address:
+            member = await listed(address, grpc.ssl_channel_credentials(ca, key, cert))
+            try:
+                stranger = await listed(address, grpc.ssl_channel_credentials(ca))
+            except grpc.RpcError:
+                stranger = 0
+            return member, stranger
+
+    assert asyncio.run(scenario()) == (2, 0 if mutual else 2)
