@@ -11,7 +11,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
-from ..errors import GenerationFailed, Unavailable
+from ..errors import DeadlineExceeded, GenerationFailed, Unavailable
 from .events import Completed, Failed
 from .mailbox import Mailbox
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .events import Event
     from .task import Ticket
 
+LATE = 0.1  # seconds after a deadline: by then the engine has told of it, unless a long unit is under way
 POLL = 0.02  # seconds between two looks at a model that is loading, or at a deadline meanwhile
 
 log = logging.getLogger(__name__)
@@ -48,9 +49,11 @@ class DeviceThread:
         Raises what `Engine.admit` raises; a job that fails later tells so with Failed.
         """
         ticket, mailbox = self._admit(job)
+        left = None if job.deadline is None else job.deadline - self._engine.now
+        ends = None if left is None else asyncio.get_running_loop().time() + left + LATE
         try:
             while True:
-                event = await mailbox.get()
+                event = await _within(mailbox, ends, left)
                 yield event
                 if isinstance(event, Completed | Failed):
                     return
@@ -134,6 +137,15 @@ class DeviceThread:
             mailbox.deliver(events)
         except RuntimeError:  # the reader's event loop is closed
             self._dismiss(ticket)
+
+
+async def _within(mailbox: Mailbox, ends: float | None, seconds: float | None) -> Event:
+    """Return the next event; that the deadline has passed, if there is none when the loop's clock is at `ends`."""
+    try:
+        async with asyncio.timeout_at(ends):
+            return await mailbox.get()
+    except TimeoutError:
+        return Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival"))
 
 
 def _internal(error: Exception) -> TintypeError:

@@ -68,6 +68,11 @@ class Engine:
         self._run = {Phase.ENCODE: self._encode, Phase.DENOISE: self._denoise, Phase.DECODE: self._decode}
 
     @property
+    def now(self) -> float:
+        """The point of its clock, of which deadlines are."""
+        return self._clock()
+
+    @property
     def busy(self) -> bool:
         """Whether any task is living."""
         return bool(self._roster)

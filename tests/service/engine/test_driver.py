@@ -13,7 +13,7 @@ import pytest
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.engine.mailbox import PREVIEWS, Mailbox
-from tintype.service.errors import GenerationFailed, InvalidField, QueueFull, Unavailable
+from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
 
 from .exact import ExactModel, Shelf, spec
@@ -72,6 +72,24 @@ def test_a_job_is_told_to_its_event_loop() -> None:
         events = await all_of(device, steps=3)
         assert isinstance(events[0], Queued)
         assert [type(event) for event in events[-2:]] == [Finished, Completed]
+
+    on_device(test)
+
+
+def test_a_deadline_ends_a_job_in_the_midst_of_a_unit() -> None:
+    """Whether its own call is under way, which is stopped then, or somebody else's, it hears of it at once."""
+
+    async def test(device: DeviceThread, model: ExactModel) -> None:
+        gate = Gate(model)
+        running = asyncio.create_task(all_of(device, steps=2, deadline=time.monotonic() + 0.5))
+        await gate.reached()
+        waiting = await all_of(device, steps=2, seed=2, deadline=time.monotonic() + 0.1)
+        for told in (waiting, await running):
+            assert isinstance(told[-1], Failed)
+            assert isinstance(told[-1].error, DeadlineExceeded)
+        assert model.stops == 1
+        gate.open()
+        await gone(device)
 
     on_device(test)
 
