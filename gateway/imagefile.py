@@ -47,5 +47,6 @@ def check(data: bytes, param: str) -> None:
 def size(data: bytes) -> tuple[int, int]:
     """Return width and height of a picture that stands upright, from its header."""
     with Image.open(BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+        # PNG's own getexif would decode all of the picture, to look behind it.
+        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
         return (image.height, image.width) if turned else image.size

@@ -43,7 +43,8 @@ def texts(file: bytes) -> dict[str, str]:
         if image.format == "PNG" and KEY not in image.info:
             image.load()  # texts may follow the pixels
         found = {str(key): str(value) for key, value in image.info.items() if isinstance(value, str)}
-        comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+        # PNG's own getexif would decode what was not.
+        comment = Image.Image.getexif(image).get_ifd(_EXIF_IFD).get(_USER_COMMENT)
     return {KEY: _decoded(comment)} | found if comment else found
 
 

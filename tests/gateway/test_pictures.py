@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from tintype.gateway.errors import BadPicture
 from tintype.gateway.imagefile import check, size
@@ -143,6 +144,14 @@ def test_bad_files(data: bytes, why: str) -> None:
     with pytest.raises(BadPicture, match=why) as caught:
         check(data, "mask")
     assert caught.value.param == "mask"
+
+
+def test_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file of many pixels costs nothing: it is judged by its header, also where it has no word on its side."""
+    file = picture(sides=(4096, 4096))
+    monkeypatch.setattr(PngImageFile, "load", None)
+    check(file, "image")
+    assert size(file) == (4096, 4096)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
