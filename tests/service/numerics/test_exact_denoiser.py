@@ -1,11 +1,5 @@
-"""Samplers where the answer is known: data N(MU, S^2), whose exact denoiser is a straight line.
+"""Samplers where the answer is known: their order of convergence, and where they end."""
 
-E[x0 | x] = MU + alpha S^2 / (alpha^2 S^2 + sigma^2) (x - alpha MU), and along the probability flow
-(x - alpha MU) / sqrt(alpha^2 S^2 + sigma^2) does not change. As everything is linear and Gaussian, mean and
-variance of stochastic samplers are propagated exactly: the limit of infinitely many seeds.
-"""
-
-import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -18,7 +12,6 @@ from tintype.service.numerics.multistep import deis, lms, plms
 from tintype.service.numerics.onestep import ddim, ddpm, euler_ancestral, flow_ancestral
 from tintype.service.numerics.path import Path
 from tintype.service.numerics.singlestep import dpmpp_single
-from tintype.service.numerics.table import Floats
 from tintype.service.numerics.twocall import (
     dpm2,
     dpm2_ancestral,
@@ -29,43 +22,10 @@ from tintype.service.numerics.twocall import (
 )
 from tintype.service.numerics.unipc import unipc
 
-MU, S = 0.3, 0.7
+from .configs import BUILT_IN, FLOW, SD
+from .gaussian import MU, S, network, run, smooth_path
 
 Solve = Callable[[Path], Table]
-
-
-def posterior_mean(x: Floats, alpha: float, sigma: float, one: Floats) -> Floats:
-    """The best guess at x0; `one` is what a constant 1 is in the space of x."""
-    return MU * one + alpha * S**2 / (alpha**2 * S**2 + sigma**2) * (x - alpha * MU * one)
-
-
-def network(prediction: Prediction, x: Floats, alpha: float, sigma: float, one: Floats) -> Floats:
-    """What a perfectly trained network says."""
-    x0 = posterior_mean(x, alpha, sigma, one)
-    noise = (x - alpha * x0) / sigma
-    match prediction:
-        case Prediction.EPSILON:
-            return noise
-        case Prediction.V:
-            return alpha * noise - sigma * x0
-        case Prediction.SAMPLE:
-            return x0
-        case Prediction.FLOW:
-            return noise - x0
-
-
-def run(table: Table, prediction: Prediction, x: Floats, one: Floats, noises: Floats) -> Floats:
-    """Follow a table with the exact denoiser, in float64."""
-    history: list[Floats] = []
-    for i in range(len(table)):
-        out = network(prediction, x, table.alphas[i], table.sigmas[i], one)
-        assert table.p0[i] * x + table.q0[i] * out == pytest.approx(
-            posterior_mean(x, table.alphas[i], table.sigmas[i], one), abs=1e-9
-        )
-        history.insert(0, table.p[i] * x + table.q[i] * out)
-        x = table.a[i] * x + table.d[i] * noises[i]
-        x += sum(weight * d for weight, d in zip(table.b[i], history, strict=False))
-    return x
 
 
 def flow_end(x: float, table: Table) -> float:
@@ -85,15 +45,6 @@ def mean_and_variance(table: Table, prediction: Prediction) -> tuple[float, floa
     basis = np.eye(len(table) + 2)
     end = run(table, prediction, table.init * basis[1], basis[0], basis[2:])
     return float(end[0]), float((end[1:] ** 2).sum())
-
-
-def smooth_path(n: int, prediction: Prediction = Prediction.EPSILON) -> Path:
-    """N even steps in lambda, away from the singular ends."""
-    lambdas = np.linspace(-1.5, 2.5, n + 1)
-    alphas, sigmas = 1 / np.sqrt(1 + np.exp(-2 * lambdas)), 1 / np.sqrt(1 + np.exp(2 * lambdas))
-    if prediction is Prediction.FLOW:
-        alphas, sigmas = alphas / (alphas + sigmas), sigmas / (alphas + sigmas)
-    return Path.through(np.linspace(999, 0, n), alphas, sigmas, prediction)
 
 
 def slope(solve: Solve, coarse: int = 60) -> float:
@@ -185,25 +136,14 @@ def test_frame_does_not_matter(solve: Solve) -> None:
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
 
-CONFIGS = {
-    "epsilon": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
-    "zero-SNR v": {
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "prediction_type": "v_prediction",
-        "rescale_betas_zero_snr": True,
-        "timestep_spacing": "trailing",
-        "set_alpha_to_one": True,
-    },
-}
+CONFIGS = {"epsilon": SD, "zero-SNR v": BUILT_IN}
 DIFFUSIONS = {
     name: Diffusion.from_config(
         {"_class_name": "DDIMScheduler", "clip_sample": False, "original_inference_steps": 250, **config}
     )
     for name, config in CONFIGS.items()
 }
-DIFFUSIONS["flow"] = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
+DIFFUSIONS["flow"] = FLOW
 LANDS_ELSEWHERE = {"deis": 0.03, "plms": 0.03, "tcd": 0.03}  # they stop on the lowest trained level
 
 
@@ -258,7 +198,7 @@ def test_stochastic_samplers_keep_the_law(name: str) -> None:
 
 def test_tcd_converges_without_fresh_noise_alone() -> None:
     """With eta 0 TCD is of first order; with more, each step jumps below its goal, however many there are."""
-    config = {**CONFIGS["epsilon"], "timestep_spacing": "trailing"}
+    config = {**SD, "timestep_spacing": "trailing"}
     diffusion = Diffusion.from_config({"_class_name": "TCDScheduler", "original_inference_steps": 1000, **config})
 
     def shrinks(eta: float) -> float:
@@ -280,79 +220,3 @@ def test_second_order_sde_is_more_exact_than_first() -> None:
     """The SDE solver's second order is worth having: a tenth of the first order's error in the variance."""
     first, second = (error_of_law(dpmpp(smooth_path(40), order=k, sde=True), Prediction.EPSILON) for k in (1, 2))
     assert second < first / 10
-
-
-def sample_dpmpp_3m_sde(rho: Floats, x: float, noises: Floats) -> float:
-    """k-diffusion's loop of that name, eta = 1, s_noise = 1, line by line; rho is its sigmas."""
-    denoised_1 = denoised_2 = h_1 = h_2 = 0.0
-    for i in range(len(rho) - 1):
-        denoised = float(posterior_mean(np.array([x]), 1.0, rho[i], np.ones(1))[0])
-        h = np.log(rho[i]) - np.log(rho[i + 1])
-        x = np.exp(-2 * h) * x - np.expm1(-2 * h) * denoised
-        phi_2 = np.expm1(-2 * h) / (2 * h) + 1
-        if i == 1:
-            x += phi_2 * (denoised - denoised_1) / (h_1 / h)
-        elif i > 1:
-            r0, r1 = h_1 / h, h_2 / h
-            d1_0, d1_1 = (denoised - denoised_1) / r0, (denoised_1 - denoised_2) / r1
-            d1, d2 = d1_0 + (d1_0 - d1_1) * r0 / (r0 + r1), (d1_0 - d1_1) / (r0 + r1)
-            x += phi_2 * d1 - (phi_2 / (2 * h) - 0.5) * d2
-        x += noises[i] * rho[i + 1] * np.sqrt(-np.expm1(-2 * h))
-        denoised_1, denoised_2, h_1, h_2 = denoised, denoised_1, h, h_1
-    return float(x)
-
-
-def test_third_order_sde_is_k_diffusions() -> None:
-    """The SDE solver of third order is `sample_dpmpp_3m_sde`, step by step (not diffusers', see dpmpp.py)."""
-    path = smooth_path(12)
-    noises = np.random.default_rng(0).standard_normal(12)
-    x, rho = 1.3, path.rho
-    table = dpmpp(path, order=3, sde=True, heun=True, lower_order_final=False)
-    ours = run(table, Prediction.EPSILON, np.array([x]), np.ones(1), noises)
-    theirs = sample_dpmpp_3m_sde(rho, x / path.alpha[0], noises)
-    assert ours[0] / path.alpha_to[-1] == pytest.approx(theirs, rel=1e-12)
-
-
-def sample_two_calls(name: str, rho: Floats, x: float, noises: Floats) -> float:
-    """k-diffusion's loops `sample_dpm_2_ancestral` and `sample_dpmpp_2s_ancestral`, eta = 1; rho is its sigmas."""
-    for i, (sigma, to) in enumerate(itertools.pairwise(rho)):
-        denoised = float(posterior_mean(np.array([x]), 1.0, sigma, np.ones(1))[0])
-        up = np.sqrt(to**2 * (sigma**2 - to**2) / sigma**2)
-        down = np.sqrt(to**2 - up**2)
-        slope = (x - denoised) / sigma
-        if i == len(rho) - 2:
-            return float(x + slope * (to - sigma))
-        middle = np.exp((np.log(sigma) + np.log(down)) / 2)
-        halfway = x + slope * (middle - sigma)
-        again = float(posterior_mean(np.array([halfway]), 1.0, middle, np.ones(1))[0])
-        if name == "dpm_2":
-            x = x + (halfway - again) / middle * (down - sigma) + noises[2 * i + 1] * up
-        else:
-            x = down / sigma * x - np.expm1(np.log(down / sigma)) * again + noises[2 * i + 1] * up
-    raise AssertionError
-
-
-@pytest.mark.parametrize(("name", "solve"), [("dpm_2", dpm2_ancestral), ("dpmpp_2s", dpmpp_2s_ancestral)])
-def test_ancestral_two_calls_are_k_diffusions(name: str, solve: Solve) -> None:
-    """The ancestral samplers of two calls are k-diffusion's, step by step."""
-    path = smooth_path(12)
-    noises = np.random.default_rng(0).standard_normal(23)
-    table = solve(path)
-    ours = run(table, Prediction.EPSILON, np.array([1.3]), np.ones(1), noises)
-    theirs = sample_two_calls(name, path.rho, 1.3 / path.alpha[0], noises)
-    assert ours[0] / path.alpha_to[-1] == pytest.approx(theirs, rel=1e-12)
-
-
-def test_sde_of_two_calls_has_k_diffusions_step() -> None:
-    """Without noise a step is that of `sample_dpmpp_sde`; with it, the variance it adds is that sampler's too."""
-    path = smooth_path(6)
-    table = dpmpp_sde(path)
-    rho, x = path.rho, 1.7
-    denoised, again = 0.4, -0.9  # what the two calls say
-    half = table.a[0] * x + table.b[0, 0] * denoised
-    ours = table.a[1] * half + table.b[1] @ [again, denoised]
-    h = np.log(rho[0] / rho[1])
-    theirs = np.exp(-2 * h) * x / path.alpha[0] - np.expm1(-2 * h) * again
-    assert ours / path.alpha_to[0] == pytest.approx(theirs, rel=1e-12)
-    spread = np.hypot(table.a[1] * table.d[0], table.d[1]) / path.alpha_to[0]
-    assert spread == pytest.approx(rho[1] * np.sqrt(-np.expm1(-2 * h)), rel=1e-12)

@@ -1,0 +1,117 @@
+"""One row's way along a table."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tintype.service.numerics import SAMPLERS, Diffusion, TorchNoise, Trajectory, make_table
+from tintype.service.numerics.trajectory import Latents
+
+if TYPE_CHECKING:
+    from tintype.service.numerics.table import Floats
+
+SHAPE = (2, 4, 3)
+DIFFUSION = Diffusion.from_config(
+    {
+        "_class_name": "DDIMScheduler",
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "clip_sample": False,
+        "prediction_type": "v_prediction",
+    }
+)
+
+
+class Recorded:
+    """Noise that was drawn before."""
+
+    def __init__(self, numbers: list[Latents]) -> None:
+        self._numbers = iter(numbers)
+
+    def normal(self, shape: tuple[int, ...]) -> Latents:
+        numbers = next(self._numbers)
+        assert numbers.shape == shape
+        return numbers
+
+
+def network(x: Latents, timestep: float) -> Latents:
+    return np.asarray(np.tanh(x[::-1] + timestep / 1000) * 0.7 + x * 0.3, np.float32)
+
+
+def follow(trajectory: Trajectory) -> Latents:
+    while not trajectory.done:
+        trajectory.advance(network(*trajectory.model_input()))
+    return trajectory.x
+
+
+def numbers(seed: int, n: int) -> list[Latents]:
+    return list(np.random.default_rng(seed).standard_normal((n, *SHAPE)).astype(np.float32))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_trajectory_is_the_recurrence(sampler: str) -> None:
+    """A row does in float32, in place, what the table's docstring says, for every sampler."""
+    table = make_table(DIFFUSION, 7, sampler=sampler)
+    draws = numbers(0, len(table) + 1)
+    end = follow(Trajectory.from_noise(table, SHAPE, Recorded(draws)))
+    x, fresh = draws[0].astype(np.float64) * table.init, iter(draws[1:])
+    history: list[Floats] = []
+    for i in range(len(table)):
+        out = network(x.astype(np.float32), table.timesteps[i])
+        history.insert(0, table.p[i] * x + table.q[i] * out)
+        x = table.a[i] * x + sum(w * d for w, d in zip(table.b[i], history, strict=False))
+        x += table.d[i] * next(fresh) if table.d[i] else 0
+    scale = np.abs(table.a).max() + np.abs(table.b).max()
+    np.testing.assert_allclose(end, x, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_denoised_is_the_networks_view(sampler: str) -> None:
+    """The preview is the clean image that the last output means, whatever the history holds; before, it is x."""
+    table = make_table(DIFFUSION, 5, sampler=sampler)
+    row = Trajectory.from_noise(table, SHAPE, TorchNoise(1))
+    assert row.denoised is row.x
+    while not row.done:
+        i, x = row.i, row.x.copy()
+        out = network(*row.model_input())
+        row.advance(out)
+        expected = table.alphas[i] * x - table.sigmas[i] * out  # v
+        np.testing.assert_allclose(row.denoised, expected, atol=2e-5)
+
+
+def test_rows_do_not_touch_each_other() -> None:
+    """Rows of different samplers, steps and seeds, advanced in turn, end where each alone ends: bit for bit."""
+    tables = [make_table(DIFFUSION, n, sampler=s) for n, s in ((4, "ddim"), (9, "dpmpp_3m"), (6, "euler_ancestral"))]
+    alone = [follow(Trajectory.from_noise(t, SHAPE, TorchNoise(k))) for k, t in enumerate(tables)]
+    rows = [Trajectory.from_noise(t, SHAPE, TorchNoise(k)) for k, t in enumerate(tables)]
+    while living := [row for row in rows if not row.done]:
+        for row in living:
+            row.advance(network(*row.model_input()))
+    for row, end in zip(rows, alone, strict=True):
+        np.testing.assert_array_equal(row.x, end)
+
+
+def test_a_row_leaves_its_inputs_alone() -> None:
+    """Neither the latents it starts from nor the outputs it is given are written to, and it keeps float32."""
+    table = make_table(DIFFUSION, 3, sampler="unipc")
+    start, out = numbers(3, 2)
+    start.setflags(write=False)
+    out.setflags(write=False)
+    row = Trajectory(table, start, TorchNoise(0))
+    while not row.done:
+        row.advance(out)
+    assert row.x.dtype == row.denoised.dtype == np.float32
+
+
+def test_from_latents_noises_to_the_first_level() -> None:
+    """Image-to-image starts at alpha x0 + sigma noise of the first point; with the true denoiser it returns x0."""
+    table = make_table(DIFFUSION, 20, sampler="ddim", start=12)
+    clean, noise = numbers(4, 2)
+    row = Trajectory.from_latents(table, clean, Recorded([noise]))
+    np.testing.assert_allclose(row.x, table.alphas[0] * clean + table.sigmas[0] * noise, rtol=1e-5, atol=1e-6)
+    while not row.done:
+        alpha, sigma = table.alphas[row.i], table.sigmas[row.i]
+        row.advance(((alpha * row.x - clean) / sigma).astype(np.float32))  # the v that means `clean`
+    np.testing.assert_allclose(row.x, clean, atol=1e-5)
