@@ -3,7 +3,7 @@
 ::
 
     ExportError                 the root; `exit_code` is what the command ends with
-    ├── Refused                 it can't be done as asked, and nothing was written         2
+    ├── Refused                 it can't be done as asked, and OUT is as it was            2
     └── Unfaithful              it was done, and draws other pictures than the source      1
 """
 

@@ -6,9 +6,10 @@ of the latents; `preview` is in `export.preview`. The service's reader is in its
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
+
+from tintype.service.models.checks import sha256
 
 from .errors import Refused
 
@@ -27,7 +28,6 @@ PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample", "f
 FLOW = "FlowMatch"
 # FLUX.1 was trained at 1,024 pixels, and packs cells two by two.
 FLUX_SIDE, FLUX_PATCH = 128, 2
-CHUNK = 2**20
 
 
 def describe(pipeline: Any, family: Family, **facts: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def write(folder: Path, description: dict[str, Any]) -> None:
 def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of the model but the manifest, by its path in the folder."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST, STATE))
-    return {path.relative_to(folder).as_posix(): _hash(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 
 def _prediction(noise: Any) -> str:
@@ -105,11 +105,3 @@ def _prediction(noise: Any) -> str:
     if kind not in PREDICTIONS:
         raise Refused(f"prediction_type {kind!r} can't be served; those that can: {', '.join(PREDICTIONS)}")
     return PREDICTIONS[kind]
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -53,7 +53,7 @@ def identified(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
 
 
 def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
-    """Do the same for a request that shall make pictures: it is counted. Raises TooManyRequests, too."""
+    """Return what `identified` does, and count a request for pictures. Raises NoKey, WrongKey, TooManyRequests."""
     own, who = _own(gateway, request)
     request.state.visit.headers.update(gateway.limits.take(who.name, who.requests))
     return own

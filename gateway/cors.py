@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 
+from .config import ALL
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[bytes, bytes]]
 
-ALL = "*"
 MAX_AGE = b"7200"  # seconds that browsers keep a preflight's answer; none keeps it longer
 EXPOSED = (
     b"x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-tintype-ignored, "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from litestar import Request, Response, route
+from litestar import HttpMethod, Request, Response, route
 
 from .described import TEXT, Answer, Media, Operation, described
 from .errors import NoSuchPath
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
 AnyRequest = Request[Any, Any, Any]
+READ = (HttpMethod.GET, HttpMethod.HEAD)  # monitors ask for the second, and every server has it (RFC 9110, 9.1)
 
 HTML = "text/html"
 TYPES = {
@@ -86,24 +87,24 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
     """Return what serves the pages; `landing` is the JSON of `/` for whoever wants no HTML."""
     assets = load()
 
-    @route("/", http_method=["GET", "HEAD"], opt=described(ROOT))
+    @route("/", http_method=READ, opt=described(ROOT))
     async def root(request: AnyRequest) -> Response[bytes]:
         if "text/html" not in request.headers.get("accept", ""):
             return Response(landing, status_code=200, media_type=JSON, headers={"vary": "accept"})
         return _served(assets["index.html"], request, {"vary": "accept"})
 
-    @route("/docs", http_method=["GET", "HEAD"], opt=described(DOCS))
+    @route("/docs", http_method=READ, opt=described(DOCS))
     async def docs(request: AnyRequest) -> Response[bytes]:
         return _served(assets["docs.html"], request)
 
-    @route("/playground/{name:str}", http_method=["GET", "HEAD"], opt=described(ASSET))
+    @route("/playground/{name:str}", http_method=READ, opt=described(ASSET))
     async def asset(request: AnyRequest) -> Response[bytes]:
         found = assets.get(str(request.path_params["name"]))
         if found is None or found.mime_type == HTML:
             raise NoSuchPath(f"There is nothing at {request.scope['path'][:200]}.")
         return _served(found, request)
 
-    @route("/favicon.ico", http_method=["GET", "HEAD"], opt=described(ASSET))
+    @route("/favicon.ico", http_method=READ, opt=described(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
         """Browsers ask for it by themselves, for a tab that shows JSON or a picture."""
         return _served(assets["icon.svg"], request)

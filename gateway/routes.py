@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import HttpMethod, Request, Response, route
+from litestar import Request, Response, route
 
 from .admission import identified
 from .config import SHARING
@@ -14,7 +14,7 @@ from .dialects.openai_models import ModelList, ModelObject, render_model, render
 from .files import EXTENSIONS
 from .metrics import PROMETHEUS
 from .openapi import document
-from .pages import pages
+from .pages import READ, pages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .metrics import Metrics
 
 AnyRequest = Request[Any, Any, Any]
-READ = (HttpMethod.GET, HttpMethod.HEAD)  # monitors ask for the second, and every server has it (RFC 9110, 9.1)
 # A result may be shown by any page, and runs nothing.
 EMBEDDED = {
     "cross-origin-resource-policy": "cross-origin",

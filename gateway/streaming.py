@@ -67,7 +67,7 @@ async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
 
 
 async def record(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
-    """Begin to do so; it goes on whoever listens. Raises GatewayError."""
+    """Begin a stream that is recorded, and so goes on to its end whoever listens. Raises GatewayError."""
     told, headers = await _begin(gateway, dialect, call, request)
     return Made(Recording(told), headers)
 

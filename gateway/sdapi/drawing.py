@@ -12,7 +12,7 @@ from tintype.v1 import image_service_pb2 as pb
 from ..admission import admitted, foresee, most
 from ..answering import sent
 from ..body import render_body
-from ..dialects.reading import read, unknown
+from ..dialects.reading import unknown
 from ..disconnect import until_disconnect
 from ..generation import ignored_header, read_json
 from .errors import NoInitImage
@@ -20,8 +20,9 @@ from .initial import Initial, Patch, prepared
 from .jobs import Job
 from .making import Making
 from .order import Order, order
+from .reading import read
 from .rendering import render, settings, told
-from .types import ImageToImage, TextToImage, whole
+from .types import ImageToImage, TextToImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ async def draw(web: WebUi, kind: type[Asked], request: Request[Any, Any, Any]) -
 
 
 async def _understood(web: WebUi, owner: str, kind: type[Asked], body: Mapping[str, Any]) -> Drawing:
-    asked = read(kind, whole(kind, body), strict=False)
+    asked = read(kind, body)
     if isinstance(asked, ImageToImage) and not asked.init_images:
         raise NoInitImage
     model, missed = await _model(web, owner, asked)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from ..dialects.reading import read
 from ..generation import JSON, read_json
 from ..previews import enlarged
 from . import checkpoints, samplers, stubs
@@ -17,7 +16,8 @@ from .description import told
 from .drawing import draw
 from .errors import NoSuchCheckpoint
 from .extras import enlarge, look_up, upscalers
-from .types import Extra, ImageOnly, ImageToImage, Progress, TextToImage, whole
+from .reading import read
+from .types import Extra, ImageOnly, ImageToImage, Progress, TextToImage
 from .webui import WebUi
 
 if TYPE_CHECKING:
@@ -120,13 +120,13 @@ def _tools(web: WebUi) -> list[HTTPRouteHandler]:
     @post(f"{BASE}/png-info", status_code=200, opt=told("POST", "png-info"))
     async def png_info(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
-        asked = read(ImageOnly, await read_json(request), strict=False)
+        asked = read(ImageOnly, await read_json(request))
         return _json(await asyncio.to_thread(look_up, await web.picture(request, asked.image, "image")))
 
     @post(f"{BASE}/extra-single-image", status_code=200, opt=told("POST", "extra-single-image"))
     async def extra(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
-        asked = read(Extra, whole(Extra, await read_json(request)), strict=False)
+        asked = read(Extra, await read_json(request))
         return _json(await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image")))
 
     return [upscaling, png_info, extra]

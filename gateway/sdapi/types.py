@@ -7,14 +7,10 @@ even `512.4`: the web UI cuts the rest off.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, field
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_BATCH = 100  # pictures of one request
 
@@ -217,21 +213,3 @@ class Enlarged(msgspec.Struct, kw_only=True):
 
     image: bytes
     html_info: str
-
-
-def whole(kind: type[msgspec.Struct], body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `body` with whole numbers where `kind` has such."""
-    return {
-        key: int(value) if isinstance(value, float) and key in _whole(kind) else value for key, value in body.items()
-    }
-
-
-@cache
-def _whole(kind: type[msgspec.Struct]) -> frozenset[str]:
-    return frozenset(one.encode_name for one in msgspec.structs.fields(kind) if _is_whole(one.type))
-
-
-def _is_whole(kind: Any) -> bool:
-    read = msgspec.inspect.type_info(kind)
-    options = read.types if isinstance(read, msgspec.inspect.UnionType) else (read,)
-    return any(isinstance(option, msgspec.inspect.IntType) for option in options)

@@ -78,7 +78,7 @@ class Queue:
         yield total
         known: dict[object, float | None] = {}
         for task in order:
-            key = task if task.started else task.size
+            key = task if task.started else task.amount
             if key not in known:
                 known[key] = self._stats.left(task)
             left = known[key]

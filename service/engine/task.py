@@ -29,11 +29,11 @@ class Ticket:
 class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
-    Those of one `size` need as much until they start. `entered` is what its caller had got when it arrived, see
+    Those of one `amount` need as much time until they start. `entered` is what its caller had got when it arrived, see
     `shares`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
     is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
-    the model of one that is `fresh` has come and was not used since;
-    for one that was `relieved` all that was idle has been dropped.
+    the model of one that is `fresh` has come and was not used since; for one that was `relieved` all that was idle has
+    been dropped.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
@@ -44,7 +44,7 @@ class Task:
         self.price = price
         self.entered = 0
         self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
-        self.size = self.kind, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
+        self.amount = self.kind, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
         self.rows = [Row(self, index) for index in range(self.pictures)]
         self.model: Model | None = None
         self.started = False
