@@ -15,7 +15,7 @@ import pytest
 from tintype import export
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
 
@@ -25,15 +25,18 @@ if find_spec("torch") is None:
 
 
 @pytest.fixture(scope="session")
-def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
     """Give the folder of a family's random pipeline, in diffusers' layout, made at the first call."""
     import torch  # noqa: PLC0415
 
+    from tintype.export import exporter  # noqa: PLC0415
     from tintype.export.tiny.pipelines import make  # noqa: PLC0415
 
     torch.set_num_threads(1)  # on a busy machine threads that wait for each other take thirty times as long
     root = tmp_path_factory.mktemp("pipelines")
-    return cache(lambda family: make(family, root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "PREVIEW_SIZE", 16)  # what it is fitted on takes a fifth of an export's time
+        yield cache(lambda family: make(family, root))
 
 
 class Export(NamedTuple):

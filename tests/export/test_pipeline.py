@@ -108,5 +108,7 @@ def test_a_repository_is_exported_as_a_folder_is(exported: Callable[..., Path], 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    manifests = [(folder / "tintype.json").read_text() for folder in (tmp_path / "out", exported("sd15"))]
+    manifests = [json.loads((folder / "tintype.json").read_text()) for folder in (tmp_path / "out", exported("sd15"))]
+    for manifest in manifests:
+        del manifest["preview"]  # in this process it is fitted on less: `pipelines`
     assert manifests[0] == manifests[1]
