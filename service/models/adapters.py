@@ -117,7 +117,10 @@ class Adapters:
     def _fit(self, component: str, module: str, size: tuple[int, int]) -> None:
         there = self._ports.get(component, {})
         if not there:
-            raise Fault(f"changes the {component}, which takes no adapters in this model: export it with --with-lora")
+            raise Fault(
+                f"changes the {component}, which takes no adapters in this model: export it with --with-lora "
+                "(OpenVINO's own runtime takes none)"
+            )
         if module not in there:
             raise Fault(f"changes {component}.{module}, which this model has not: it was made for another one")
         if there[module] != size:
