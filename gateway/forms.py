@@ -1,18 +1,20 @@
 """Forms with files in them (`multipart/form-data`), as JSON objects whose files are bytes.
 
-A form knows no types: numbers and truths come as text, and lists as `image[]`, `image[0]`, or one name several times.
+A form knows no types: numbers and truths come as text, and lists as `image[]`, `image[0]`, or one name several times;
+lists of objects as `loras[0][name]`, or without the number as SDKs write them.
 Fields that are empty count as absent: so browsers send a file that was not chosen.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from litestar.datastructures import UploadFile
 from litestar.exceptions import ClientException
 
-from .errors import BadRequest
+from .errors import BadRequest, InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +28,7 @@ UNREADABLE = {
     "Invalid multipart/form-data": "The body is no whole form: parts begin with the boundary that Content-Type names.",
 }
 _LISTED = re.compile(r"\[\d{0,4}\]$")
+_OBJECT = re.compile(r"([^\[\]]+)\[(\d{0,4})\]\[([^\[\]]+)\]")
 
 
 def is_form(request: Request[Any, Any, Any]) -> bool:
@@ -49,18 +52,36 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
-    """Return the values by name; those of a name that is a list, or comes again, as a list."""
+    """Return the values by name; those of a name that is a list, or comes again, as a list. Raises InvalidValue."""
     fields: dict[str, Any] = {}
+    objects: defaultdict[str, list[tuple[str, str, str | bytes]]] = defaultdict(list)
     for name, value in parts:
         key, listed = _LISTED.subn("", name)
         if not value:
             continue
-        if listed or key in fields:
+        if within := _OBJECT.fullmatch(name):
+            objects[within[1]].append((within[2], within[3], value))
+        elif listed or key in fields:
             before = fields.get(key, [])
             fields[key] = [*(before if isinstance(before, list) else [before]), value]
         else:
             fields[key] = value
-    return fields
+    return fields | {key: _objects(key, found) for key, found in objects.items()}
+
+
+def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[str, str | bytes]]:
+    """Return a list of objects by what was found of them: place, field and value.
+
+    Without places the second `name` is the second object's: OpenAI's SDK sends all names, and then all weights.
+    """
+    counts: Counter[str] = Counter()
+    objects: defaultdict[int, dict[str, str | bytes]] = defaultdict(dict)
+    for place, field, value in found:
+        objects[int(place or counts[field])][field] = value
+        counts[field] += not place
+    if len(objects) > 1 and len(set(counts.values())) > 1:
+        raise InvalidValue(key, f"must say which object has which field, as in '{key}[0][{found[0][1]}]'")
+    return [objects[place] for place in sorted(objects)]
 
 
 async def _value(part: str | UploadFile) -> str | bytes:

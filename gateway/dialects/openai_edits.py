@@ -10,9 +10,11 @@ whose fields are all text, or JSON with `images`.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from ..errors import InvalidValue
@@ -57,7 +59,7 @@ class VariationRequest(ImagesRequest, kw_only=True):
 def parse_edit(body: Mapping[str, Any]) -> Call:
     """Return the call that a form or a JSON object asks for. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    asked = read(EditRequest, body, strict=False)
+    asked = read(EditRequest, _unpacked(body), strict=False)
     key = "image" if asked.images is None else "images"
     first, *more = _pictures(asked.image if asked.images is None else asked.images, key)
     asked.image = first
@@ -69,7 +71,7 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
 
 def parse_variation(body: Mapping[str, Any]) -> Call:
     """Return the call that a form or a JSON object asks for. Raises BadRequest, with the key at fault."""
-    asked = read(VariationRequest, body, strict=False)
+    asked = read(VariationRequest, _unpacked(body), strict=False)
     asked.image, *more = _pictures(asked.image, "image")
     prompted, asked.prompt = bool(asked.prompt), asked.prompt or VARIED
     call = _without(openai.call(asked, unknown(VariationRequest, body)), "image", len(more))
@@ -103,6 +105,14 @@ def variations(dialect: Dialect) -> Dialect:
         summary="Make pictures like a picture",
         forms=True,
     )
+
+
+def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the body with adapters that came as JSON text in a form; other text stays, and is refused by its type."""
+    if isinstance(text := body.get("loras"), str):
+        with contextlib.suppress(msgspec.DecodeError):
+            return {**body, "loras": msgspec.json.decode(text)}
+    return body
 
 
 def _without(call: Call, key: str, more: int) -> Call:

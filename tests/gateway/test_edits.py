@@ -327,6 +327,41 @@ def test_gathered() -> None:
     assert gathered(parts) == {"a": "1", "b": ["2"], "c": ["3", b"4"], "d": ["5", "6", "7"], "f[x]": "8"}
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("loras[][name]", "loras[][name]", "loras[][weight]", "loras[][weight]"),  # the openai SDK's order
+        ("loras[0][name]", "loras[1][name]", "loras[0][weight]", "loras[1][weight]"),
+        ("loras[4][name]", "loras[7][name]", "loras[4][weight]", "loras[7][weight]"),
+    ],
+)
+def test_adapters_in_a_form(names: tuple[str, ...]) -> None:
+    """A list of objects comes field by field, and each gets its own."""
+    body = gathered([("prompt", "x"), ("image", b"i"), *zip(names, ("ink", "pen", "0.5", "1"), strict=True)])
+    assert list(parse_edit(body).request.loras) == [pb.Lora(name="ink", weight=0.5), pb.Lora(name="pen", weight=1.0)]
+
+
+def test_adapters_in_a_form_as_json() -> None:
+    """As JSON text, too, as it is typed for curl; other text is told what it should be."""
+    form = {"prompt": "x", "image": b"i"}
+    assert parse_edit({**form, "loras": '[{"name": "ink"}]'}).request.loras[0].name == "ink"
+    assert parse_variation({**form, "loras": '[{"name": "ink", "weight": 2}]'}).request.loras[0].weight == 2
+    for text in ("ink", "[", "7"):
+        with pytest.raises(BadRequest, match=r"list of \{name") as caught:
+            parse_edit({**form, "loras": text})
+        assert caught.value.param == "loras"
+
+
+def test_adapters_in_a_form_that_can_not_be_told_apart() -> None:
+    """Whose the only weight is nobody can know: the message says how to tell."""
+    with pytest.raises(BadRequest, match=r"'loras\[0\]\[name\]'") as caught:
+        gathered([("loras[][name]", "ink"), ("loras[][name]", "pen"), ("loras[][weight]", "1")])
+    assert caught.value.param == "loras"
+    assert gathered([("loras[0][name]", "ink"), ("loras[1][name]", "pen"), ("loras[1][weight]", "1")]) == {
+        "loras": [{"name": "ink"}, {"name": "pen", "weight": "1"}]
+    }
+
+
 async def test_described(gateway: httpx.AsyncClient) -> None:
     """The description says that they take forms and JSON."""
     described = msgspec.json.decode((await gateway.get("/openapi.json")).content)
