@@ -103,11 +103,12 @@ class ImageApi:
             self._repository.get(request.model)  # raises what went wrong
         return pb.LoadModelResponse(model=self._model(request.model))
 
-    def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
+    async def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
         """Drop a model from memory. Raises ModelNotFound, InvalidField."""
         if not request.model:
             raise InvalidField("model", "must not be empty")
-        self._repository.unload(request.model)
+        # Giving back gigabytes takes a while.
+        await asyncio.to_thread(self._repository.unload, request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
 
     def _encode(self, job: Job, event: events.Event) -> asyncio.Future[Picture] | None:

@@ -90,7 +90,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
         """Drop a model from memory."""
         async with self._call(context, request):
-            return self._api.unload_model(request)
+            return await self._api.unload_model(request)
 
     @asynccontextmanager
     async def _call(self, context: Context, request: Message) -> AsyncGenerator[Call]:

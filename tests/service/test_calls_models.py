@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import grpc
@@ -39,6 +40,24 @@ def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
     assert not got.image_to_image
     assert "euler" in got.samplers
     assert "karras" in got.schedules
+
+
+def test_others_are_answered_while_a_model_is_unloaded(running: Any, shelf: Any) -> None:
+    """Giving back the memory of a large model takes a while, and holds nobody up."""
+    slow, freed = shelf(), threading.Event()
+    slow.unload = lambda _name: freed.wait(10)
+
+    async def scenario() -> bool:
+        async with running(shelf=slow) as here:
+            unloading = asyncio.ensure_future(here.stub.UnloadModel(pb.UnloadModelRequest(model="second")))
+            await asyncio.sleep(0.05)
+            await here.stub.ListModels(pb.ListModelsRequest(), timeout=5)
+            done_early = unloading.done()
+            freed.set()
+            await unloading
+            return done_early
+
+    assert not asyncio.run(scenario())
 
 
 def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:

@@ -75,9 +75,9 @@ class ImageServiceServicer(object):
         """Makes all pictures of one request and answers once, when the last is done.
 
         Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
-        but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
-        (the model gave no usable picture).
+        but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back, where that is
+        known), DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining),
+        INTERNAL (the model gave no usable picture).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,9 +47,9 @@ class ImageServiceStub:
     """Makes all pictures of one request and answers once, when the last is done.
 
     Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
-    but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-    DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
-    (the model gave no usable picture).
+    but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back, where that is
+    known), DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining),
+    INTERNAL (the model gave no usable picture).
     """
     StreamImages: _grpc.UnaryStreamMultiCallable[_image_service_pb2.StreamImagesRequest, _image_service_pb2.StreamImagesResponse]
     """The same, told as it happens: place in the queue, steps, previews, each picture when it is done, the summary.
@@ -81,9 +81,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Makes all pictures of one request and answers once, when the last is done.
 
     Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
-    but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-    DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
-    (the model gave no usable picture).
+    but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back, where that is
+    known), DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining),
+    INTERNAL (the model gave no usable picture).
     """
     StreamImages: _aio.UnaryStreamMultiCallable[_image_service_pb2.StreamImagesRequest, _image_service_pb2.StreamImagesResponse]  # type: ignore[assignment]
     """The same, told as it happens: place in the queue, steps, previews, each picture when it is done, the summary.
@@ -118,9 +118,9 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes all pictures of one request and answers once, when the last is done.
 
         Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
-        but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back),
-        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining), INTERNAL
-        (the model gave no usable picture).
+        but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back, where that is
+        known), DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining),
+        INTERNAL (the model gave no usable picture).
         """
 
     @_abc_1.abstractmethod
