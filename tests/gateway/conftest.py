@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import openai
 import pytest
 
 from .fakes import FakeService, Service, config, running_gateway, running_service
@@ -51,3 +52,10 @@ async def fake(service: Service) -> FakeService:
 async def gateway(shared_gateway: httpx.AsyncClient, service: Service) -> httpx.AsyncClient:  # noqa: ARG001
     """A client of the gateway before that service."""
     return shared_gateway
+
+
+@pytest.fixture
+async def sdk(gateway: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
+    """OpenAI's own client of that gateway, which tries nothing twice."""
+    async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key="any", max_retries=0) as client:
+        yield client

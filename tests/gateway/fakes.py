@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,6 +14,7 @@ import httpx
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from PIL import Image
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.server import serve
@@ -27,6 +29,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
 SMALLEST = (  # a PNG of one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
+QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as the service takes them
 Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncGenerator[pb.StreamImagesResponse]]
 
@@ -39,7 +42,7 @@ def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
 
 async def pictures(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
     """Answer at once, pictures in the wrong order, as they may finish."""
-    yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
+    yield QUEUED
     for index in reversed(range(request.count or 1)):
         yield image(index, mime_type=request.output.mime_type)
     usage = pb.Usage(images=request.count or 1, steps=20, prompt_tokens=7)
@@ -145,9 +148,43 @@ class FakeService(pb_grpc.ImageServiceServicer):
         return model
 
 
+def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
+    """An event with a preview, whose colour tells its number."""
+    file = BytesIO()
+    Image.new("RGB", (12, 8), (50 * preview_index, 0, 0)).save(file, "PNG")
+    preview = pb.Preview(index=index, data=file.getvalue(), mime_type="image/png", preview_index=preview_index)
+    return pb.StreamImagesResponse(preview=preview)
+
+
+def drawing(fake: FakeService) -> Any:
+    """A behaviour with progress and as many previews of each picture as asked for."""
+
+    async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        yield QUEUED
+        for index in range(request.count or 1):
+            for preview_index in range(fake.previews[-1].count):
+                yield pb.StreamImagesResponse(progress=pb.Progress(index=index, step=1, steps=4))
+                yield thumbnail(index, preview_index)
+            yield image(index, mime_type=request.output.mime_type)
+        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(prompt_tokens=7)))
+
+    return behave
+
+
+def breaking(refusal: Refusal) -> Any:
+    """A behaviour that begins well."""
+
+    async def behave(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+        yield QUEUED
+        async for event in refusal(request, context):
+            yield event
+
+    return behave
+
+
 async def sleep_long(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
     """Begin, and never end."""
-    yield pb.StreamImagesResponse(queued=pb.Queued(position=0))
+    yield QUEUED
     await asyncio.sleep(60)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import openai
 import pytest
 from PIL import Image
@@ -13,12 +14,12 @@ from tintype.gateway.keyfile import create
 
 from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
 from .openai_errors import check_error
-from .test_errors import Code
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +86,7 @@ class TestModels:
         normal = fake.behave
 
         async def behave(request: Any, context: Any) -> Any:
-            refusal = Refusal(Code.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "gone"})
+            refusal = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "gone"})
             async for event in (refusal if request.model == "gone" else normal)(request, context):
                 yield event
 
@@ -99,7 +100,7 @@ class TestModels:
         """Of a model of the key's that is gone, the error names the key's models, and none that are not its own."""
         headers = bearer(create(file, "me", models=("gone", "tiny")))
         known = "there is no model 'gone'; there are: tiny, org/large"
-        fake.behave = Refusal(Code.NOT_FOUND, known, "MODEL_NOT_FOUND", {"model": "gone"})
+        fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, known, "MODEL_NOT_FOUND", {"model": "gone"})
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "model": "gone", "stream": stream}, headers=headers)
             looked = await client.get("/v1/models/gone", headers=headers)
@@ -189,7 +190,7 @@ class TestRates:
             yield image()
 
         async with running_gateway(config(service, tmp_path)) as client:
-            for behave in (Refusal(Code.INVALID_ARGUMENT), half):
+            for behave in (Refusal(grpc.StatusCode.INVALID_ARGUMENT), half):
                 fake.behave = behave
                 for stream in (False, True):
                     answer = await client.post(PATH, json={"prompt": "x", "n": 2, "stream": stream}, headers=headers)

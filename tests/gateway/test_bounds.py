@@ -12,7 +12,7 @@ from tintype.gateway.errors import StartError
 
 from .fakes import PATH, FakeService, Service, config, running_gateway
 from .openai_errors import check_error
-from .test_pictures import picture
+from .samples import picture
 
 if TYPE_CHECKING:
     from pathlib import Path

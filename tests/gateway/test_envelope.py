@@ -8,6 +8,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import httpx
 import pytest
 
@@ -16,7 +17,6 @@ from tintype.gateway.visit import pairs
 from tintype.v1 import image_service_pb2 as pb
 
 from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
-from .test_errors import Code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,7 +93,9 @@ async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path:
 
     async def breaks(_: Any, context: Any) -> Any:
         yield image()
-        async for event in Refusal(Code.INTERNAL, "no", "GENERATION_FAILED")(pb.GenerateImagesRequest(), context):
+        async for event in Refusal(grpc.StatusCode.INTERNAL, "no", "GENERATION_FAILED")(
+            pb.GenerateImagesRequest(), context
+        ):
             yield event
 
     async def no_preview(*_: Any) -> Any:
@@ -101,7 +103,7 @@ async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path:
 
     async with running_gateway(config(service, tmp_path)) as client:
         await client.post(PATH, json={})
-        fake.behave = Refusal(Code.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
+        fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
         await client.post(PATH, json={"prompt": "x"})
         for behave in (breaks, no_preview):
             fake.behave = behave

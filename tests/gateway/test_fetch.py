@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpcore
 import pytest
 
-from tintype.gateway.addresses import is_public
 from tintype.gateway.fetch import Fetcher, FetchError
 
 from .fakes import PNG
+from .hosts import Host, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,72 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 PUBLIC = "93.184.216.34"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n"
-
-
-def moved(where: str, status: int = 302) -> bytes:
-    return f"HTTP/1.1 {status} F\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
-
-
-ANSWERS = {
-    "/ok": HEAD + b"Content-Length: %d\r\n\r\n" % len(PNG) + PNG,
-    "/unsized": HEAD + b"\r\n" + PNG,
-    "/moved": moved("/ok"),
-    "/moved3": moved("/moved2", 308),
-    "/moved2": moved("/moved", 301),
-    "/moved4": moved("/moved3", 307),
-    "/loop": moved("/loop"),
-    "/metadata": moved("http://169.254.169.254/latest"),
-    "/file": moved("file:///etc/passwd"),
-    "/nowhere": b"HTTP/1.1 302 F\r\nContent-Length: 0\r\n\r\n",
-    "/html": HEAD + b"\r\n<html>what is said inside",
-    "/short": HEAD + b"\r\n\x89PNG",
-    "/large": HEAD + b"\r\n" + PNG + b"x" * 5000,
-    "/declared": HEAD + b"Content-Length: 5000\r\n\r\n" + PNG,
-    "/gzip": HEAD + b"Content-Encoding: gzip\r\n\r\n" + PNG,
-    "/missing": b"HTTP/1.1 404 N\r\nContent-Length: 0\r\n\r\n",
-    "/cut": HEAD + b"Content-Length: 500\r\n\r\n" + PNG,
-    "/garbage": b"220 mail.example ESMTP\r\n",
-}
-
-
-class Host:
-    """A server that answers as ANSWERS says, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[bytes] = []
-        self.port = 0
-        self.gone = False
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            self.asked.append(request)
-            path = request.split()[1].decode()
-            if path == "/drip":
-                await self.drip(writer)
-            writer.write(ANSWERS[path])
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            self.gone = True
-        finally:
-            writer.close()
-
-    async def drip(self, writer: asyncio.StreamWriter) -> None:
-        writer.write(HEAD + b"\r\n" + PNG)
-        for _ in range(1000):
-            await asyncio.sleep(0.01)
-            writer.write(b"x")
-            await writer.drain()
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[Host]:
-    host = Host()
-    server = await asyncio.start_server(host.answer, "127.0.0.1", 0)
-    async with server:
-        host.port = server.sockets[0].getsockname()[1]
-        yield host
 
 
 @pytest.fixture
@@ -271,34 +204,6 @@ async def test_proxies(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert await fetcher(host).fetch(f"http://127.0.0.1:{host.port}/ok") == PNG
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        (PUBLIC, True),
-        ("2606:4700::1111", True),
-        (f"::ffff:{PUBLIC}", True),
-        ("64:ff9b::5db8:d822", True),
-        ("2002:5db8:d822::1", True),
-        ("64:ff9b:1::5db8:d822", False),
-        ("64:ff9b::a00:1", False),
-        ("2002:a00:1::1", False),
-        ("2001::5db8:d822", False),
-        ("2001:db8::1", False),
-        ("255.255.255.255", False),
-        ("240.0.0.1", False),
-        ("198.18.0.1", False),
-        ("172.16.0.1", False),
-        ("ff02::1", False),
-        ("::", False),
-        ("2606:4700::1111%1", False),
-        ("name.example", False),
-    ],
-)
-def test_is_public(address: str, public: bool) -> None:  # noqa: FBT001
-    """Only addresses of the public internet, also where one holds another."""
-    assert is_public(address) is public
 
 
 async def _stream(opened: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> Any:

@@ -11,6 +11,7 @@ from tintype.gateway.denials import TooManyRequests
 from tintype.gateway.errors import StartError
 from tintype.gateway.limits import Limits
 
+from .clock import Clock
 from .fakes import PATH, FakeService, Service, config, running_gateway
 from .openai_errors import check_error
 
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
     import httpx
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_bucket() -> None:

@@ -13,28 +13,20 @@ from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
 from tintype.gateway.files import Content, Stored
 from tintype.gateway.localstore import LocalStore
 
+from .clock import Clock
 from .fakes import PATH, Service, config, running_gateway
 from .openai_errors import check_error
+from .samples import FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
-FILES = [(b"one", "image/png"), (b"two!", "image/jpeg"), (b"three", "image/webp")]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000.0)
 
 
 @pytest.fixture

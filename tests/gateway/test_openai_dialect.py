@@ -9,7 +9,7 @@ import pytest
 
 from tintype.gateway.dialects.openai import error, parse, render
 from tintype.gateway.dialects.openai_events import completed, partial
-from tintype.gateway.dialects.openai_models import render_model, render_models
+from tintype.gateway.dialects.openai_models import render_model
 from tintype.gateway.errors import EmptyPrompt, NoSuchMethod, StoreFull
 from tintype.v1 import image_service_pb2 as pb
 
@@ -243,50 +243,6 @@ def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # n
     """Previews come in a stream only; without one the field is taken and has no effect."""
     call = parse({"prompt": "x"} | body)
     assert (call.stream, call.previews) == (stream, previews)
-
-
-def test_models() -> None:
-    """Models as OpenAI's SDKs read them, and as LobeChat does; nothing is null."""
-    defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.1)
-    model = pb.Model(name="a/b", defaults=defaults, size_multiple=8)
-    model.created.FromSeconds(9)
-    one = (
-        b'{"id":"a/b","created":9,"owned_by":"tintype","object":"model","type":"image","parameters":{'
-        b'"prompt":{"default":""},"width":{"default":96,"min":16,"max":4096,"step":8},'
-        b'"height":{"default":64,"min":16,"max":4096,"step":8},"steps":{"default":20,"min":1,"max":150},'
-        b'"cfg":{"default":7.1,"min":0,"max":50,"step":0.5},"seed":{"min":0,"max":9007199254740991}}}'
-    )
-    assert msgspec.json.encode(render_model(model)) == one
-    assert msgspec.json.encode(render_models([model])) == b'{"data":[' + one + b'],"object":"list"}'
-
-
-def test_samplers() -> None:
-    """Samplers and schedules are those of the model, with the one that requests get that name none."""
-    defaults = pb.ModelDefaults(sampler="ddim", schedule="trailing")
-    model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "euler"], schedules=["karras", "trailing"])
-    told = msgspec.to_builtins(render_model(model).parameters)
-    assert told["sampler"] == {"default": "ddim", "enum": ["ddim", "euler"]}
-    assert told["schedule"] == {"default": "trailing", "enum": ["karras", "trailing"]}
-
-
-def test_model_without_defaults() -> None:
-    """What a service does not tell of its model is left out."""
-    assert msgspec.json.encode(render_model(pb.Model(name="a"))) == (
-        b'{"id":"a","created":0,"owned_by":"tintype","object":"model","type":"image",'
-        b'"parameters":{"prompt":{"default":""},"seed":{"min":0,"max":9007199254740991}}}'
-    )
-
-
-def test_presets_are_parameters() -> None:
-    """A model's presets can be chosen by name, in the order of their effort, or left alone."""
-    model = pb.Model(name="a", qualities=["draft", "hd", "low", "medium"], styles=["noir", "vivid"])
-    parameters = render_model(model).parameters
-    assert msgspec.to_builtins(parameters.quality) == {
-        "default": "auto",
-        "enum": ["auto", "low", "medium", "hd", "draft"],
-    }
-    assert msgspec.to_builtins(parameters.style) == {"default": "", "enum": ["", "noir", "vivid"]}
-    assert parse({"prompt": "x", "quality": "auto", "style": ""}).request == request()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from .openai_schemas import (
     Model,
     Size,
 )
-from .test_pictures import B64, picture
+from .samples import B64, picture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,19 +13,11 @@ import pytest
 from .fakes import PNG, FakeService, Refusal, sleep_long
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import httpx
 
 pytestmark = pytest.mark.anyio
 
 Code = grpc.StatusCode
-
-
-@pytest.fixture
-async def sdk(gateway: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key="any", max_retries=0) as client:
-        yield client
 
 
 async def test_url(sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,23 +18,14 @@ from tintype.gateway.pictures import of_base64, of_data_url
 from tintype.v1 import image_service_pb2 as pb
 
 from .fakes import PATH, FakeService, Service, config, image, running_gateway
-from .test_fetch import ANSWERS, Host, serving
+from .hosts import ANSWERS, Host, serving
+from .samples import B64, LAKE, picture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
 pytestmark = pytest.mark.anyio
-
-
-def picture(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, sides).save(file, kind, **options)
-    return file.getvalue()
-
-
-LAKE = picture()
-B64 = base64.b64encode(LAKE).decode()
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
 from tintype.gateway.stores import opened
 
+from .clock import Clock
 from .fakes import PATH, PNG, FakeService, Service, image, running_gateway
 from .openai_errors import check_error
+from .samples import FILES, LAKE
 from .seaweed import BUCKET, OWNER, READER, Relay, free_ports, impostor, ready, s3, serving
-from .test_localstore import FILES, Clock
-from .test_pictures import LAKE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -73,9 +73,7 @@ def config(server: str, place: str, **changes: Any) -> GatewayConfig:
 
 @pytest.fixture
 def clock() -> Clock:
-    clock = Clock()
-    clock.now = time.time()
-    return clock
+    return Clock(time.time())
 
 
 @pytest.fixture

@@ -17,7 +17,20 @@ from PIL import Image
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .fakes import PATH, PNG, FakeService, Refusal, Service, config, image, running_gateway, sleep_long
+from .fakes import (
+    PATH,
+    PNG,
+    QUEUED,
+    FakeService,
+    Refusal,
+    Service,
+    breaking,
+    config,
+    drawing,
+    image,
+    running_gateway,
+    sleep_long,
+)
 from .openai_errors import check_error
 
 if TYPE_CHECKING:
@@ -34,46 +47,6 @@ USAGE = {
     "output_tokens": 0,
     "input_tokens_details": {"text_tokens": 7, "image_tokens": 0},
 }
-QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
-
-
-@pytest.fixture
-async def sdk(gateway: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key="any", max_retries=0) as client:
-        yield client
-
-
-def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
-    file = BytesIO()
-    Image.new("RGB", (12, 8), (50 * preview_index, 0, 0)).save(file, "PNG")
-    preview = pb.Preview(index=index, data=file.getvalue(), mime_type="image/png", preview_index=preview_index)
-    return pb.StreamImagesResponse(preview=preview)
-
-
-def drawing(fake: FakeService) -> Any:
-    """A behaviour with progress and as many previews of each picture as asked for."""
-
-    async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-        yield QUEUED
-        for index in range(request.count or 1):
-            for preview_index in range(fake.previews[-1].count):
-                yield pb.StreamImagesResponse(progress=pb.Progress(index=index, step=1, steps=4))
-                yield thumbnail(index, preview_index)
-            yield image(index, mime_type=request.output.mime_type)
-        yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny", usage=pb.Usage(prompt_tokens=7)))
-
-    return behave
-
-
-def breaking(refusal: Refusal) -> Any:
-    """A behaviour that begins well."""
-
-    async def behave(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-        yield QUEUED
-        async for event in refusal(request, context):
-            yield event
-
-    return behave
 
 
 @asynccontextmanager

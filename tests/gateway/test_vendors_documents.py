@@ -15,7 +15,7 @@ import pytest
 from tintype.v1 import image_service_pb2 as pb
 
 from .fakes import PNG, FakeService, image
-from .test_pictures import LAKE
+from .samples import LAKE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -232,3 +232,11 @@ def broken(name: str = "exact") -> ModelBroken:
 
 def spec(**changes: object) -> ModelSpec:
     return replace(SPEC, **changes)  # type: ignore[arg-type]
+
+
+def measured(**limits: float) -> Bench:
+    """A bench that has made one picture: encode 0.5 s, a call 1 s, decode 2 s."""
+    bench = Bench(**{"max_batch": 1, **limits})
+    bench.admit(steps=3)
+    bench.run()
+    return bench

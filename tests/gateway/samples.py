@@ -1,0 +1,26 @@
+"""What tests of the gateway send."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+from PIL import Image
+
+
+def picture(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
+    """Return a picture as a file of Pillow's format `kind`."""
+    file = io.BytesIO()
+    Image.new(mode, sides).save(file, kind, **options)
+    return file.getvalue()
+
+
+LAKE = picture()
+FILES = [(b"one", "image/png"), (b"two!", "image/jpeg"), (b"three", "image/webp")]
+B64 = base64.b64encode(LAKE).decode()
+
+
+def file(data: bytes = LAKE) -> tuple[str, bytes, str]:
+    """A part as browsers send it, whose name and type say nothing true."""
+    return ("x.bin", data, "application/octet-stream")
