@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from tintype.service.models.ort import ENTRIES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
+# What of the service's settings decides what comes out.
+ARITHMETIC = ("session.qdq_matmulnbits_accuracy_level",)
 TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -29,6 +33,8 @@ class Graph:
     def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        for key in ARITHMETIC:
+            options.add_session_config_entry(key, ENTRIES[key])
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._types = {i.name: TYPES[i.type] for i in self._session.get_inputs()}
         self._outputs = [o.name for o in self._session.get_outputs()]

@@ -36,6 +36,22 @@ def test_rows_at_different_steps_equal_single_calls_exactly(exported: Callable[.
         assert np.abs(shuffled - together).max() > 0.01, "the timestep must matter at all"
 
 
+@pytest.mark.parametrize("family", ["sd15", "sd3", "flux_schnell"])
+def test_rows_of_int8_weights_are_what_they_are_alone(family: str, exported: Callable[..., Path]) -> None:
+    """To the rounding of float32: who rounds what weights are multiplied with, too, gets other rows in company."""
+    from tintype.service.models.ort import OrtGraph  # noqa: PLC0415
+    from tintype.service.models.runtime import Runtime  # noqa: PLC0415
+
+    folder = exported(family, "int8") / ("unet" if family == "sd15" else "transformer")
+    graph, random = OrtGraph(folder / "model.onnx", Runtime("cpu", 1)), np.random.default_rng(0)
+    lengths = {"batch_size": 3, "height": 16, "width": 16, "sequence_length": 77, "packed_height_width": 64}
+    shapes = {port.name: [lengths.get(axis, axis) for axis in port.shape] for port in graph.inputs}
+    rows = {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    each = [{n: rows[n] if n.endswith("_ids") else rows[n][[i]] for n in rows} for i in range(3)]
+    together, *alone = (graph.run(graph.outputs, feeds)[0] for feeds in (rows, *each))
+    assert np.abs(together - np.concatenate(alone)).max() < 1e-5 * np.abs(together).max()
+
+
 def test_one_timestep_for_all_rows_works(exported: Callable[..., Path]) -> None:
     """[1] is spread over the batch."""
     unet = Graph(exported("sd15") / "unet" / "model.onnx")
