@@ -99,10 +99,8 @@ def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, p
     claims = list(claims)
     if len(claims) < 2:
         return claims
-    top = max(claim.priority for claim in claims)
     groups: dict[tuple[int, str], list[C]] = {}
-    for claim in claims:
-        level = min(top, claim.priority + int((now - claim.arrived) / patience))
+    for claim, level in zip(claims, levels(claims, now=now, patience=patience), strict=True):
         groups.setdefault((level, claim.caller), []).append(claim)
     ranked = [
         (-level, tag, claim.number, claim)
@@ -110,6 +108,12 @@ def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, p
         for tag, claim in _tagged(group, got[caller])
     ]
     return _served([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
+
+
+def levels(claims: Sequence[Claim[Picture]], *, now: float, patience: float) -> list[int]:
+    """Return how high each has climbed by now."""
+    top = max((claim.priority for claim in claims), default=0)
+    return [min(top, claim.priority + int((now - claim.arrived) / patience)) for claim in claims]
 
 
 def _served(claims: list[C]) -> list[C]:

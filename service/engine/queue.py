@@ -68,6 +68,15 @@ class Queue:
                 task.price = self._stats.price(task.plan)
         return policy.order(self._tasks.values(), self._shares, now=now, patience=self._limits.patience)
 
+    def most_urgent(self, now: float) -> set[Task]:
+        """Return the tasks that nobody who waits for memory goes before: all, where nobody does."""
+        tasks = list(self._tasks.values())
+        if not any(task.waiting for task in tasks):
+            return set(tasks)
+        levels = policy.levels(tasks, now=now, patience=self._limits.patience)
+        top = max(level for task, level in zip(tasks, levels, strict=True) if task.waiting)
+        return {task for task, level in zip(tasks, levels, strict=True) if level >= top}
+
     def wait(self, ahead: Sequence[Task]) -> float | None:
         """Estimate the seconds until all of `ahead` are done; None where one was never measured."""
         return list(self.waits(ahead))[-1]

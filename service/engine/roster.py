@@ -93,16 +93,12 @@ class Roster:
 
     def take_turns(self, now: float) -> None:
         """Hold models in their turns for those who wait for them, unless somebody more urgent waits for the memory."""
-        top = self._most_urgent()
+        top = max((task.priority for task in self._queue if task.waiting), default=-inf)
         held = {task.plan.model for task in (*self._queue, *self._left) if task.holds}
         for task in self._queue:
             if not task.started:
                 lasts = self._turns.lasts(task.plan.model, now) and task.priority >= top
                 self._hold(task, hold=lasts and task.plan.model in held)
-
-    def _most_urgent(self) -> float:
-        """Return the priority of the most urgent that waits for memory, -inf where nobody does."""
-        return max((task.priority for task in self._queue if task.waiting), default=-inf)
 
     def _hold(self, task: Task, *, hold: bool) -> None:
         if task.holds is not hold:
@@ -111,10 +107,9 @@ class Roster:
 
     def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
-        top = self._most_urgent()
-        if top > -inf:
-            urgent = {task.plan.model for task in self._queue if task.priority >= top}
-            self._repository.forgo({task.plan.model for task in self._queue}, urgent)
+        urgent = self._queue.most_urgent(now)
+        if any(task.waiting for task in self._queue):
+            self._repository.forgo(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
@@ -125,7 +120,7 @@ class Roster:
                 self._wait(task, now)
             else:
                 self._turns.there(task.plan.model, now)
-            task.fresh = found is not None and self._turns.is_unused(task.plan.model) and task.priority >= top
+            task.fresh = found is not None and self._turns.is_unused(task.plan.model) and task in urgent
 
     def _wait(self, task: Task, now: float) -> None:
         status = self._ask(task)

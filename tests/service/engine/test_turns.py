@@ -170,6 +170,20 @@ def test_what_came_for_a_less_urgent_job_makes_room() -> None:
     assert made.clock.now - began < 3 * 2 + 2 * (0.5 + 3 + 2) + 1
 
 
+def test_who_has_climbed_gets_memory_from_jobs_of_higher_priority() -> None:
+    """What came for it is used, and not given back to those whose level it has reached: they never end."""
+    made, _ = bench(takes=2, patience=10, max_batch=1)
+    made.admit(model="a", steps=4, priority=1)
+    low = made.admit(model="b", steps=4)
+    began = made.clock.now
+    while not made.of(low, Completed):
+        assert made.clock.now - began < 60
+        if len(made.engine._queue) < 3:
+            made.admit(model="a", steps=4, priority=1)
+        if not made.step():
+            made.clock.now += 0.1
+
+
 JOB = st.tuples(st.sampled_from(NAMES), st.integers(1, 4), st.integers(0, 1), st.sampled_from("xy"))
 
 
