@@ -14,7 +14,7 @@ PROTOS_BIN := .venv-protos/bin
 # COVERAGE=1 measures which lines the tests reach; `make coverage` prints it.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
 # These say nothing of the checkout, so they hold for what is installed as well.
-WHEEL_TESTS := tests/conftest.py tests/test_whole_line.py tests/test_rust_free.py tests/cli
+WHEEL_TESTS := tests/conftest.py tests/up.py tests/test_whole_line.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript that the gateway is tested with; without npm, or away from its registry, their tests are skipped.
 NODE := tests/gateway/clients/node
 ROOMS := v1 service gateway cli export

@@ -15,7 +15,7 @@ from PIL import Image
 from tintype.service import server as servers
 from tintype.service.engine import Engine
 
-from .test_leaving import serving
+from .serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

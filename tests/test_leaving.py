@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 
-from tintype.gateway.config import GatewayConfig
-from tintype.gateway.server import serve
-from tintype.service.config import ServiceConfig
 from tintype.service.engine import runner
-from tintype.service.server import start
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
+from .serving import serving
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
 PATIENCE = 60  # seconds until a test that waits gives up
@@ -45,21 +42,6 @@ class Gate:
             return work(*arguments)
 
         return counted
-
-
-@asynccontextmanager
-async def serving(data: Path) -> AsyncGenerator[tuple[Any, str, str]]:
-    """Serve the built-in model; give the server, and the addresses of gRPC and of REST."""
-    stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
-    async with start(ServiceConfig(grpc="127.0.0.1:0", threads=1)) as server:
-        await server.loaded()
-        config = GatewayConfig(rest="127.0.0.1:0", grpc=server.address, data=data)
-        task = asyncio.create_task(serve(config, ready=ready.set_result, stop=stop))
-        try:
-            yield server, server.address, await asyncio.wait_for(ready, PATIENCE)
-        finally:
-            stop.set()
-            await task
 
 
 async def rest(address: str, gate: asyncio.Event, *, streamed: bool) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -13,15 +11,11 @@ import pytest
 
 from tintype.cli import main
 
+from .command import tintype
+
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
-
-
-def tintype(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
-    command = [sys.executable, "-P", "-m", "tintype.cli", *arguments]
-    return subprocess.run(command, env=environ | variables, capture_output=True, text=True, timeout=120, check=False)
 
 
 def line(done: subprocess.CompletedProcess[str]) -> str:

@@ -14,7 +14,7 @@ from tintype.cli.parser import _parser as parser
 from tintype.cli.up import _plan, examples
 from tintype.gateway.keyfile import create
 
-from .test_errors import tintype
+from .command import tintype
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tests of the gateway send."""
+"""What tests of the gateway send, and what the service is asked and answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 from typing import Any
 
 from PIL import Image
+
+from tintype.v1 import image_service_pb2 as pb
 
 
 def picture(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
@@ -24,3 +26,13 @@ B64 = base64.b64encode(LAKE).decode()
 def file(data: bytes = LAKE) -> tuple[str, bytes, str]:
     """A part as browsers send it, whose name and type say nothing true."""
     return ("x.bin", data, "application/octet-stream")
+
+
+def request(**fields: Any) -> pb.GenerateImagesRequest:
+    """What the service is asked for a prompt `x` alone, and `fields` beside."""
+    return pb.GenerateImagesRequest(**({"prompt": "x", "output": pb.OutputFormat(mime_type="image/png")} | fields))
+
+
+def response(*images: pb.Image, **fields: Any) -> pb.GenerateImagesResponse:
+    """What the service answers: by default one PNG of three bytes."""
+    return pb.GenerateImagesResponse(images=images or [pb.Image(data=b"abc", mime_type="image/png")], **fields)

@@ -13,11 +13,7 @@ from tintype.gateway.dialects.openai_models import render_model
 from tintype.gateway.errors import EmptyPrompt, NoSuchMethod, StoreFull
 from tintype.v1 import image_service_pb2 as pb
 
-PNG = pb.OutputFormat(mime_type="image/png")
-
-
-def request(**fields: Any) -> pb.GenerateImagesRequest:
-    return pb.GenerateImagesRequest(**({"prompt": "x", "output": PNG} | fields))
+from .samples import request
 
 
 @pytest.mark.parametrize(

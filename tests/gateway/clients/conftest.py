@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from ...test_whole_line import up
+from ...up import up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

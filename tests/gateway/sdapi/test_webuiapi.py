@@ -14,7 +14,7 @@ import pytest
 import webuiapi
 from PIL import Image
 
-from ...test_whole_line import Up, up
+from ...up import Up, up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

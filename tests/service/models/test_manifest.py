@@ -9,18 +9,15 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.configs import Configs
 from tintype.service.models.entry import Entry
-from tintype.service.models.families import FAMILIES
 from tintype.service.models.manifest import read, verify
-from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance, LatentToRgb, Preset
+from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from tintype.service.numerics import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CHANNELS = read(BUILTIN).spec.latent_channels
 EULER = '{{"_class_name": "EulerDiscreteScheduler", {}}}'
 Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
@@ -67,130 +64,6 @@ def test_pictures_need_an_encoder(foreign: Path) -> None:
     assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
     (foreign / "vae_encoder" / "model.onnx").unlink()
     assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE}
-
-
-def test_an_inpainting_model_is_known_by_its_channels(foreign: Path, edit: Edit) -> None:
-    """A denoiser that takes a mask and a masked picture repaints, does nothing else, and needs the image encoder."""
-    edit(foreign / "unet/config.json", lambda c: c.update(in_channels=2 * CHANNELS + 1))
-    spec = read(foreign).spec
-    assert spec.inpaints is True
-    assert spec.capabilities == {INPAINTING}
-    (foreign / "vae_encoder" / "model.onnx").unlink()
-    with pytest.raises(ModelBroken, match=r"vae_encoder/model\.onnx is missing, without which nothing is repainted"):
-        read(foreign)
-
-
-@pytest.mark.parametrize("said", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
-def test_a_scale_as_an_input_is_known_by_the_configuration(foreign: Path, edit: Edit, said: dict[str, Any]) -> None:
-    """A denoiser that takes the scale of guidance needs no second call; the manifest may differ."""
-    assert read(foreign).spec.guidance is Guidance.CLASSIFIER_FREE
-    edit(foreign / "unet/config.json", lambda c: c.update(said))
-    assert read(foreign).spec.guidance is Guidance.EMBEDDED
-    (foreign / "tintype.json").write_text('{"tintype": 1, "guidance": "none"}')
-    assert read(foreign).spec.guidance is Guidance.NONE
-
-
-def test_the_index_tells_what_the_graphs_do_not(foreign: Path, edit: Edit) -> None:
-    """What diffusers keeps in model_index.json arrives where loading finds it."""
-    assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (False, False)
-    said = {"force_zeros_for_empty_prompt": True, "requires_aesthetics_score": True}
-    edit(foreign / "model_index.json", lambda c: c.update(said))
-    assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (True, True)
-
-
-@pytest.mark.parametrize(("family", "zero"), [("sd", False), ("sdxl", True), ("sdxl_refiner", True), ("sd3", False)])
-def test_a_silent_index_means_what_diffusers_pipelines_take(family: str, zero: bool) -> None:  # noqa: FBT001
-    """SDXL's take zeros for an empty negative prompt unless they are told not to."""
-    silent = [{} for _ in FAMILIES[family].text]
-    assert Configs({}, {}, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is zero
-    index = {"force_zeros_for_empty_prompt": False}
-    assert Configs({}, index, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is False
-
-
-def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
-    """Old folders say little; then Stable Diffusion's numbers hold."""
-    for part in ("unet", "vae_decoder", "text_encoder"):
-        (foreign / part / "config.json").write_text("{}")
-    (foreign / "tokenizer/tokenizer_config.json").write_text("{}")
-    manifest = read(foreign)
-    spec = manifest.spec
-    assert (spec.latent_channels, spec.downscale, spec.size_multiple) == (4, 8, 8)
-    assert spec.native_sizes == ((512, 512),)
-    assert (spec.max_tokens, manifest.traits.scaling_factor) == (77, 0.18215)
-
-
-def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None:
-    """What tintype.json says counts, also where a component says otherwise."""
-    new = {
-        "prediction": "epsilon",
-        "native_sizes": [[128, 64], [64, 64]],
-        "scaling_factor": 2,
-        "defaults": {"steps": 3, "guidance_scale": 1, "sampler": "dpmpp_2m", "schedule": "karras"},
-        "qualities": {"hd": {"steps": 30}, "low": None},
-        "styles": {"vivid": {"template": "{prompt}, vivid", "negative_prompt": "grey"}},
-        "some_future_key": [1, 2],
-    }
-    edit(folder / "tintype.json", lambda c: c.update(new))
-    edit(folder / "scheduler/scheduler_config.json", lambda c: c.update(rescale_betas_zero_snr=False))
-    manifest = read(folder)
-    spec = manifest.spec
-    assert spec.diffusion.prediction is Prediction.EPSILON
-    assert spec.native_sizes == ((128, 64), (64, 64))
-    assert (spec.defaults.width, spec.defaults.height) == (128, 64)
-    assert (spec.defaults.sampler, spec.defaults.schedule, spec.defaults.steps) == ("dpmpp_2m", "karras", 3)
-    assert manifest.traits.scaling_factor == 2.0
-    assert spec.qualities["hd"] == Preset(steps=30)
-    assert "low" not in spec.qualities
-    assert spec.styles["vivid"] == Preset(template="{prompt}, vivid", negative_prompt="grey")
-
-
-def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) -> None:
-    """Null stands for none; without a word of it there are the house's, by the model's own defaults."""
-    edit(folder / "tintype.json", lambda c: c.update(qualities=None, styles=None))
-    assert (read(folder).spec.qualities, read(folder).spec.styles) == ({}, {})
-    edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles")))
-    spec = read(folder).spec
-    assert spec.qualities["hd"].steps == round(1.5 * spec.defaults.steps)
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        ({"tintype": 2}, "tintype.json: tintype must be 1, not 2"),
-        ({"family": "sdxxl"}, "family must be one of sd, lcm, sdxl, .*, not 'sdxxl'"),
-        ({"guidance": "some"}, "guidance must be one of classifier_free, embedded, none, not 'some'"),
-        ({"prediction": "noise"}, "prediction must be one of epsilon, v, sample, flow, not 'noise'"),
-        ({"prediction": ["v"]}, r"prediction must be one of epsilon, v, sample, flow, not \['v'\]"),
-        ({"native_sizes": []}, r"native_sizes must be a list of \[width, height\]"),
-        ({"native_sizes": [[100, 64]]}, "native size 100x64 must be a multiple of"),
-        ({"size_multiple": 24}, "size_multiple 24 must be a multiple of downscale 16"),
-        ({"max_tokens": 0}, "max_tokens must be a whole number, at least 1, not 0"),
-        ({"scaling_factor": "1"}, "scaling_factor must be a number, not '1'"),
-        ({"scaling_factor": 0}, "scaling_factor must not be 0: latents are divided by it"),
-        ({"native_sizes": [[8192, 64]]}, "native_sizes must be 16 to 4096, not 8192"),
-        ({"batched_timestep": 1}, "batched_timestep must be true or false, not 1"),
-        ({"name": " "}, "name must not be empty"),
-        ({"defaults": {"steps": -1}}, "defaults steps must be a whole number"),
-        ({"defaults": {"steps": 500}}, "defaults steps must be 1 to 150, not 500"),
-        ({"defaults": {"guidance_scale": -1}}, "defaults guidance_scale must be 0 to 50, not -1"),
-        ({"defaults": {"guidance_rescale": 2}}, "defaults guidance_rescale must be 0 to 1, not 2"),
-        ({"qualities": {"hd": {"steps": 500}}}, "qualities steps must be 1 to 150, not 500"),
-        ({"defaults": {"sampler": "eulr"}}, "defaults: sampler 'eulr' is not known; did you mean 'euler'"),
-        ({"preview": {"latent_to_rgb": [[1, 2]], "bias": [0, 0, 0]}}, "preview must hold three numbers"),
-        (
-            {"preview": {"latent_to_rgb": [[1, 2, 3]], "bias": [0, 0, 0]}},
-            f"must have {CHANNELS} rows, one for each latent channel",
-        ),
-        ({"qualities": {"hd": {"step": 1}}}, "qualities has the unknown setting 'step'; known are steps,"),
-        ({"styles": []}, r"styles must be an object, not \[\]"),
-        ({"styles": {"old": {"template": "old"}}}, "styles template must hold {prompt} once"),
-    ],
-)
-def test_a_wrong_manifest_is_told_by_its_key(folder: Path, edit: Edit, content: dict[str, Any], problem: str) -> None:
-    """Each wrong value is named with its key, the value and what would be right."""
-    edit(folder / "tintype.json", lambda c: c.update(content))
-    with pytest.raises(ModelBroken, match=problem):
-        read(folder)
 
 
 def _missing(path: str) -> Callable[[Path], None]:
@@ -329,10 +202,3 @@ def test_a_decoder_in_float32_counts(folder: Path) -> None:
     (folder / "vae_decoder_fp32").mkdir()
     (folder / "vae_decoder_fp32/model.onnx").write_bytes(b"x" * 1000)
     assert read(folder).spec.weights_bytes == before.spec.weights_bytes + 1000
-
-
-def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
-    """The linear map arrives as the manifest has it."""
-    rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]
-    edit(folder / "tintype.json", lambda c: c.update(preview={"latent_to_rgb": rows, "bias": [0.5, 0.25, 0]}))
-    assert read(folder).spec.latent_to_rgb == LatentToRgb(tuple(map(tuple, rows)), (0.5, 0.25, 0.0))

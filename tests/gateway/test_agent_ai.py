@@ -1,0 +1,80 @@
+"""agent.ai's JSON, both ways, and its errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from tintype.gateway.dialects import DIALECTS
+from tintype.gateway.errors import EmptyPrompt, GatewayError, InvalidValue, ServiceError
+
+from .samples import request, response
+
+if TYPE_CHECKING:
+    from tintype.v1 import image_service_pb2 as pb
+
+AGENT = DIALECTS["agent.ai"]
+
+
+class TestAgentAi:
+    @pytest.mark.parametrize(
+        ("body", "expected"),
+        [
+            ({}, request(width=720, height=1280)),
+            ({"model_aspect_ratio": "1:1"}, request(width=1024, height=1024)),
+            ({"model_aspect_ratio": "4:3"}, request(width=1152, height=864)),
+            ({"model_aspect_ratio": "16:9"}, request(width=1280, height=720)),
+            ({"model_aspect_ratio": "3:4"}, request(width=864, height=1152)),
+            ({"model_aspect_ratio": "2:1"}, request(width=1440, height=720)),
+            ({"model_style": "default"}, request(width=720, height=1280)),
+            ({"model_style": "digital art"}, request(width=720, height=1280, style="digital art")),
+            ({"model_style": "Default"}, request(width=720, height=1280)),
+            ({"model_style": " Digital_Art"}, request(width=720, height=1280, style="digital art")),
+            ({"model": "Stable Diffusion"}, request(width=720, height=1280, model="Stable Diffusion")),
+        ],
+        ids=str,
+    )
+    def test_fields(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
+        """What is left out has its documented default, and what the SDK sends beyond the document is taken."""
+        call = AGENT.parse({"prompt": "x"} | body)
+        assert call.request == expected
+        assert call.links
+        assert call.wishes == ("style",)
+
+    def test_html(self) -> None:
+        """One tag for each picture; prompt and link can't leave their attributes."""
+        made = AGENT.render(
+            response(), AGENT.parse({"prompt": "\"<b>' & co"}), 0, ["http://h/1.png?a=1&b", "http://h/2.png"]
+        )
+        alt = 'alt="&quot;&lt;b&gt;&#x27; &amp; co" /><br />'
+        assert made.response == f'<img src="http://h/1.png?a=1&amp;b" {alt}<img src="http://h/2.png" {alt}'
+        assert made.metadata.images[0].prompt == "\"<b>' & co"
+
+    @pytest.mark.parametrize(
+        ("problem", "expected"),
+        [
+            (ServiceError("no", status=401), '[403,{},{"error":"no","status":403}]'),
+            (ServiceError("no", status=403), '[403,{},{"error":"no","status":403}]'),
+            (
+                ServiceError("later", status=429, retry_after=2),
+                '[429,{"retry-after":"2","retry-after-ms":"2000"},{"error":"later","status":429}]',
+            ),
+            (
+                EmptyPrompt(),
+                '[400,{},{"error":"Invalid \'prompt\': empty string. Say what the picture shall show.","status":400}]',
+            ),
+            (ServiceError("x", status=500), '[500,{"x-should-retry":"false"},{"error":"x","status":500}]'),
+        ],
+    )
+    def test_errors(self, problem: GatewayError, expected: str) -> None:
+        """Errors are a text and a status, and a bad key is 403, as the SDK expects."""
+        assert msgspec.json.encode(AGENT.error(problem)).decode() == expected
+
+    @pytest.mark.parametrize("ratio", ["wide", "16/9", "0:1", "1:0", "17:1", ""])
+    def test_bad_ratio(self, ratio: str) -> None:
+        """What is no ratio is named, with what would be right."""
+        with pytest.raises(InvalidValue, match="'model_aspect_ratio': must be") as caught:
+            AGENT.parse({"prompt": "x", "model_aspect_ratio": ratio})
+        assert AGENT.error(caught.value).status == 400

@@ -1,0 +1,70 @@
+"""What is known of a model whose manifest says nothing: by its configurations, its index, or its family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.service.errors import ModelBroken
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.configs import Configs
+from tintype.service.models.families import FAMILIES
+from tintype.service.models.manifest import read
+from tintype.service.models.spec import INPAINTING, Guidance
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHANNELS = read(BUILTIN).spec.latent_channels
+Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
+
+
+def test_an_inpainting_model_is_known_by_its_channels(foreign: Path, edit: Edit) -> None:
+    """A denoiser that takes a mask and a masked picture repaints, does nothing else, and needs the image encoder."""
+    edit(foreign / "unet/config.json", lambda c: c.update(in_channels=2 * CHANNELS + 1))
+    spec = read(foreign).spec
+    assert spec.inpaints is True
+    assert spec.capabilities == {INPAINTING}
+    (foreign / "vae_encoder" / "model.onnx").unlink()
+    with pytest.raises(ModelBroken, match=r"vae_encoder/model\.onnx is missing, without which nothing is repainted"):
+        read(foreign)
+
+
+@pytest.mark.parametrize("said", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
+def test_a_scale_as_an_input_is_known_by_the_configuration(foreign: Path, edit: Edit, said: dict[str, Any]) -> None:
+    """A denoiser that takes the scale of guidance needs no second call; the manifest may differ."""
+    assert read(foreign).spec.guidance is Guidance.CLASSIFIER_FREE
+    edit(foreign / "unet/config.json", lambda c: c.update(said))
+    assert read(foreign).spec.guidance is Guidance.EMBEDDED
+    (foreign / "tintype.json").write_text('{"tintype": 1, "guidance": "none"}')
+    assert read(foreign).spec.guidance is Guidance.NONE
+
+
+def test_the_index_tells_what_the_graphs_do_not(foreign: Path, edit: Edit) -> None:
+    """What diffusers keeps in model_index.json arrives where loading finds it."""
+    assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (False, False)
+    said = {"force_zeros_for_empty_prompt": True, "requires_aesthetics_score": True}
+    edit(foreign / "model_index.json", lambda c: c.update(said))
+    assert (read(foreign).traits.zero_negative, read(foreign).traits.scored) == (True, True)
+
+
+@pytest.mark.parametrize(("family", "zero"), [("sd", False), ("sdxl", True), ("sdxl_refiner", True), ("sd3", False)])
+def test_a_silent_index_means_what_diffusers_pipelines_take(family: str, zero: bool) -> None:  # noqa: FBT001
+    """SDXL's take zeros for an empty negative prompt unless they are told not to."""
+    silent = [{} for _ in FAMILIES[family].text]
+    assert Configs({}, {}, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is zero
+    index = {"force_zeros_for_empty_prompt": False}
+    assert Configs({}, index, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is False
+
+
+def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
+    """Old folders say little; then Stable Diffusion's numbers hold."""
+    for part in ("unet", "vae_decoder", "text_encoder"):
+        (foreign / part / "config.json").write_text("{}")
+    (foreign / "tokenizer/tokenizer_config.json").write_text("{}")
+    manifest = read(foreign)
+    spec = manifest.spec
+    assert (spec.latent_channels, spec.downscale, spec.size_multiple) == (4, 8, 8)
+    assert spec.native_sizes == ((512, 512),)
+    assert (spec.max_tokens, manifest.traits.scaling_factor) == (77, 0.18215)

@@ -1,0 +1,100 @@
+"""What tintype.json may say, and how it is told what it may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.service.errors import ModelBroken
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.manifest import read
+from tintype.service.models.spec import LatentToRgb, Preset
+from tintype.service.numerics import Prediction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHANNELS = read(BUILTIN).spec.latent_channels
+Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
+
+
+def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None:
+    """What tintype.json says counts, also where a component says otherwise."""
+    new = {
+        "prediction": "epsilon",
+        "native_sizes": [[128, 64], [64, 64]],
+        "scaling_factor": 2,
+        "defaults": {"steps": 3, "guidance_scale": 1, "sampler": "dpmpp_2m", "schedule": "karras"},
+        "qualities": {"hd": {"steps": 30}, "low": None},
+        "styles": {"vivid": {"template": "{prompt}, vivid", "negative_prompt": "grey"}},
+        "some_future_key": [1, 2],
+    }
+    edit(folder / "tintype.json", lambda c: c.update(new))
+    edit(folder / "scheduler/scheduler_config.json", lambda c: c.update(rescale_betas_zero_snr=False))
+    manifest = read(folder)
+    spec = manifest.spec
+    assert spec.diffusion.prediction is Prediction.EPSILON
+    assert spec.native_sizes == ((128, 64), (64, 64))
+    assert (spec.defaults.width, spec.defaults.height) == (128, 64)
+    assert (spec.defaults.sampler, spec.defaults.schedule, spec.defaults.steps) == ("dpmpp_2m", "karras", 3)
+    assert manifest.traits.scaling_factor == 2.0
+    assert spec.qualities["hd"] == Preset(steps=30)
+    assert "low" not in spec.qualities
+    assert spec.styles["vivid"] == Preset(template="{prompt}, vivid", negative_prompt="grey")
+
+
+def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) -> None:
+    """Null stands for none; without a word of it there are the house's, by the model's own defaults."""
+    edit(folder / "tintype.json", lambda c: c.update(qualities=None, styles=None))
+    assert (read(folder).spec.qualities, read(folder).spec.styles) == ({}, {})
+    edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles")))
+    spec = read(folder).spec
+    assert spec.qualities["hd"].steps == round(1.5 * spec.defaults.steps)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"tintype": 2}, "tintype.json: tintype must be 1, not 2"),
+        ({"family": "sdxxl"}, "family must be one of sd, lcm, sdxl, .*, not 'sdxxl'"),
+        ({"guidance": "some"}, "guidance must be one of classifier_free, embedded, none, not 'some'"),
+        ({"prediction": "noise"}, "prediction must be one of epsilon, v, sample, flow, not 'noise'"),
+        ({"prediction": ["v"]}, r"prediction must be one of epsilon, v, sample, flow, not \['v'\]"),
+        ({"native_sizes": []}, r"native_sizes must be a list of \[width, height\]"),
+        ({"native_sizes": [[100, 64]]}, "native size 100x64 must be a multiple of"),
+        ({"size_multiple": 24}, "size_multiple 24 must be a multiple of downscale 16"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number, at least 1, not 0"),
+        ({"scaling_factor": "1"}, "scaling_factor must be a number, not '1'"),
+        ({"scaling_factor": 0}, "scaling_factor must not be 0: latents are divided by it"),
+        ({"native_sizes": [[8192, 64]]}, "native_sizes must be 16 to 4096, not 8192"),
+        ({"batched_timestep": 1}, "batched_timestep must be true or false, not 1"),
+        ({"name": " "}, "name must not be empty"),
+        ({"defaults": {"steps": -1}}, "defaults steps must be a whole number"),
+        ({"defaults": {"steps": 500}}, "defaults steps must be 1 to 150, not 500"),
+        ({"defaults": {"guidance_scale": -1}}, "defaults guidance_scale must be 0 to 50, not -1"),
+        ({"defaults": {"guidance_rescale": 2}}, "defaults guidance_rescale must be 0 to 1, not 2"),
+        ({"qualities": {"hd": {"steps": 500}}}, "qualities steps must be 1 to 150, not 500"),
+        ({"defaults": {"sampler": "eulr"}}, "defaults: sampler 'eulr' is not known; did you mean 'euler'"),
+        ({"preview": {"latent_to_rgb": [[1, 2]], "bias": [0, 0, 0]}}, "preview must hold three numbers"),
+        (
+            {"preview": {"latent_to_rgb": [[1, 2, 3]], "bias": [0, 0, 0]}},
+            f"must have {CHANNELS} rows, one for each latent channel",
+        ),
+        ({"qualities": {"hd": {"step": 1}}}, "qualities has the unknown setting 'step'; known are steps,"),
+        ({"styles": []}, r"styles must be an object, not \[\]"),
+        ({"styles": {"old": {"template": "old"}}}, "styles template must hold {prompt} once"),
+    ],
+)
+def test_a_wrong_manifest_is_told_by_its_key(folder: Path, edit: Edit, content: dict[str, Any], problem: str) -> None:
+    """Each wrong value is named with its key, the value and what would be right."""
+    edit(folder / "tintype.json", lambda c: c.update(content))
+    with pytest.raises(ModelBroken, match=problem):
+        read(folder)
+
+
+def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
+    """The linear map arrives as the manifest has it."""
+    rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]
+    edit(folder / "tintype.json", lambda c: c.update(preview={"latent_to_rgb": rows, "bias": [0.5, 0.25, 0]}))
+    assert read(folder).spec.latent_to_rgb == LatentToRgb(tuple(map(tuple, rows)), (0.5, 0.25, 0.0))
