@@ -110,7 +110,7 @@ def variations(dialect: Dialect) -> Dialect:
 def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the body with adapters that came as JSON text in a form; other text stays, and is refused by its type."""
     if isinstance(text := body.get("loras"), str):
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):  # the second is of brackets without end
             return {**body, "loras": msgspec.json.decode(text)}
     return body
 
