@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
+from .kinds import parse_path
 from .settings import SECTIONS, SHARED, settings_of
 
 if TYPE_CHECKING:
@@ -77,5 +78,5 @@ def find_file(flag: str | None, environ: Mapping[str, str]) -> File:
     """Read the file that --config or TINTYPE_CONFIG names, else ./tintype.toml where there is one."""
     named = flag or environ.get("TINTYPE_CONFIG")
     if named:
-        return read_file(Path(named).expanduser())
+        return read_file(parse_path(named))
     return read_file(Path(NAME)) if Path(NAME).is_file() else File()

@@ -15,7 +15,7 @@ from tintype.v1 import image_service_pb2 as pb
 from . import interrupt
 from .errors import UserError
 from .files import mime_type, numbered, prepare, save
-from .kinds import KINDS
+from .kinds import KINDS, parse_path
 from .progress import view
 from .remote import connect
 from .serve import warn
@@ -88,7 +88,7 @@ def _file(flag: str, name: str | None) -> bytes:
     if not name:
         return b""
     try:
-        data = Path(name).expanduser().read_bytes()
+        data = parse_path(name).read_bytes()
     except OSError as error:
         raise UserError(f"--{flag}: can't read {name}: {error.strerror}") from error
     if not data:
@@ -111,11 +111,11 @@ def _is_remote(arguments: Namespace) -> bool:
 
 def _is_folder(model: str | None) -> bool:
     """Whether --model names a folder: it is one, or it could be nothing else."""
-    return bool(model) and (Path(str(model)).expanduser().is_dir() or os.sep in str(model))
+    return bool(model) and (parse_path(str(model)).is_dir() or os.sep in str(model))
 
 
 def _own_model(model: str | None) -> dict[str, Any]:
-    return {"models": (Path(str(model)).expanduser(),)} if _is_folder(model) else {}
+    return {"models": (parse_path(str(model)),)} if _is_folder(model) else {}
 
 
 async def _generate(arguments: Namespace, sources: Sources, request: pb.GenerateImagesRequest, output: Path) -> None:

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+class NoHome(UserError, ValueError):
+    """A path begins with `~`, and that is nobody's home here."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path!r} begins with a home that is not known here: write the whole path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,14 @@ def format_size(size: int) -> str:
             break
         value /= 1024
     return f"{value:.3g} {unit}"
+
+
+def parse_path(text: str) -> Path:
+    """A path; `~` is the home. Raises NoHome."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise NoHome(text) from error
 
 
 def parse_address(text: str) -> str:
@@ -79,15 +96,11 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _paths(text: str) -> tuple[Path, ...]:
-    return tuple(Path(path).expanduser() for path in text.split(os.pathsep) if path)
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    return tuple(parse_path(path) for path in text.split(os.pathsep) if path)
 
 
 def _one_path(text: str) -> tuple[Path, ...]:
-    return (_path(text),)
+    return (parse_path(text),)
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -127,7 +140,7 @@ def _table(value: Any) -> dict[str, str]:
     return {key: _exactly(str)(item) for key, item in _exactly(dict)(value).items()}
 
 
-FOLDER = Kind("PATH", "a path", _path, _text_or(_path))
+FOLDER = Kind("PATH", "a path", parse_path, _text_or(parse_path))
 
 # Annotation or unit of a field: how it is read.
 KINDS: dict[str, Kind] = {

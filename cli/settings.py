@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
+from .errors import UserError
 from .kinds import KINDS, Kind
 
 if TYPE_CHECKING:
@@ -64,5 +65,8 @@ def settings_of(*configs: type[Config]) -> dict[str, Setting]:
 
 
 def default_data() -> Path:
-    """Folder for results and keys: `tintype` in the user's data folder (XDG base directories)."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tintype"
+    """Folder for results and keys: `tintype` in the user's data folder (XDG base directories). Raises UserError."""
+    try:
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tintype"
+    except RuntimeError as error:  # as of a number without a name, in a container
+        raise UserError("this user has no home for results and keys: name a folder with --data") from error

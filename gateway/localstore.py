@@ -53,7 +53,8 @@ class LocalStore:
             self._links = Links(_key(folder / "links.key"), folder / "links.key")
             self._ledger.replace(self._scan())
         except OSError as error:
-            raise StartError(f"the data folder {folder} can't be used: {error.strerror}") from error
+            why = f"{error.strerror}; choose another with --data"
+            raise StartError(f"the data folder {folder} can't be used: {why}") from error
 
     async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
         """Keep pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""

@@ -82,6 +82,10 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
             "--tls-cert needs --tls-ca here, by which the gateway knows the service",
         ),
         ("up --tls-client-ca c.pem", "--tls-client-ca is for `tintype serve`: the gateway has no certificate to show"),
+        ("gateway --data ~nobody-here/x", "--data wants a path, not '~nobody-here/x'"),
+        ("serve --config ~nobody-here/x", "'~nobody-here/x' begins with a home that is not known here"),
+        ("generate x --image ~nobody-here/x", "'~nobody-here/x' begins with a home that is not known here"),
+        ("generate x --model ~nobody-here/x", "'~nobody-here/x' begins with a home that is not known here"),
         ("serve --config /nowhere.toml", "can't read the settings in /nowhere.toml"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,17 @@ def test_data_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Sources().config("gateway").data == Path("/xdg/tintype")
     monkeypatch.delenv("XDG_DATA_HOME")
     assert default_data() == Path.home() / ".local" / "share" / "tintype"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users have no numbers there")
+def test_data_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user that has no home, as containers have them, is asked for a folder, and needs none besides."""
+    for name in ("HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(UserError, match="this user has no home for results and keys: name a folder with --data"):
+        Sources().config("gateway")
+    assert Sources(flags={"data": "/x"}).config("gateway").data == Path("/x")
 
 
 @pytest.mark.parametrize(

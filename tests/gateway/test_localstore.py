@@ -214,5 +214,5 @@ def test_bad_key(tmp_path: Path) -> None:
 def test_bad_folder(tmp_path: Path) -> None:
     """A data folder that can't be made is named."""
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(StartError, match="data"):
+    with pytest.raises(StartError, match=r"the data folder .* choose another with --data"):
         LocalStore(tmp_path / "data")
