@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .capture import TURNS
+from .capture import ACCESS
 from .providers import onnxruntime
 from .stacks import Kept
 
@@ -138,7 +138,7 @@ class _Binding:
         if self._is_captured or not self._graph:
             self._session.run_with_iobinding(self._io, self._graph or self._eager)
             return
-        with TURNS.alone() as alone:
+        with ACCESS.alone() as alone:
             if alone and self._capture():
                 return
         self._session.run_with_iobinding(self._io, self._eager)

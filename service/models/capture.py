@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Turns:
+class Access:
     """Who may call the device."""
 
     def __init__(self) -> None:
@@ -46,5 +46,5 @@ class Turns:
             self._others += change
 
 
-TURNS = Turns()
+ACCESS = Access()
 """Of this process."""

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
-from .capture import TURNS
+from .capture import ACCESS
 from .diffusion_model import load
 from .trim import keep_large_apart, trim
 
@@ -52,5 +52,5 @@ def _retried(
 
 def _loaded(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Model:
     """Load a model; it also encodes a prompt, which calls the device."""
-    with TURNS.other():
+    with ACCESS.other():
         return load(manifest, runtime, progress)

@@ -14,7 +14,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from ..errors import OutOfMemory
-from .capture import TURNS
+from .capture import ACCESS
 from .files import weight
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Component:
 
     def drop(self) -> None:
         """Let the graph go; what it has on a device is freed, so a capture ends first."""
-        with TURNS.other():
+        with ACCESS.other():
             self.graph = None
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .binding import Bindings
-from .capture import TURNS
+from .capture import ACCESS
 from .graph import Port
 from .providers import PROVIDERS, chain, make_ready, onnxruntime
 from .tuning import DEVICES, cuda_options
@@ -79,7 +79,7 @@ def _opened(
     providers = [(long, names.get(long, {})) for long in chain(runtime.provider)]
     make_ready(runtime.provider)
     try:
-        with TURNS.other():
+        with ACCESS.other():
             asked = options(runtime.threads, reuse=reuse)
             made = onnxruntime().InferenceSession(path, asked, providers, enable_fallback=0)
     except Exception as error:

@@ -4,7 +4,7 @@ Pixels are float32 in 0..1, the graphs' are -1..1. Latents are those of the deno
 (latents of the graph - shift_factor) * scaling_factor.
 
 What is not finite is no picture, and is reported: in half precision a decoder that overflows would else answer black.
-A picture that is black and finite is a picture: night is dark, and nobody can tell it from a failure.
+One that is finite is handed on as it is: what black all over means, the engine judges.
 Where the folder holds the decoder in float32 once more, what overflowed is decoded by that one.
 
 Very large pictures are coded in tiles, and so are those for which there was not enough memory.

@@ -10,7 +10,7 @@ import pytest
 
 from tintype.service.models import binding
 from tintype.service.models.binding import Bindings
-from tintype.service.models.capture import Turns
+from tintype.service.models.capture import Access
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.ort import OrtGraph
 from tintype.service.models.runtime import Runtime
@@ -147,11 +147,11 @@ def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytes
 
 def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that loads would break it: the call goes without, and is captured when the other is done."""
-    turns, session = Turns(), Recorder(graph._session)
-    monkeypatch.setattr(binding, "TURNS", turns)
+    access, session = Access(), Recorder(graph._session)
+    monkeypatch.setattr(binding, "ACCESS", access)
     bound = Bindings(session, "cpu", graphs=True)
     bound.run(OUT, feeds())
-    with turns.other():
+    with access.other():
         bound.run(OUT, feeds())
     bound.run(OUT, feeds())
     assert session.numbers == ["-1", "-1", "1"]
@@ -159,13 +159,13 @@ def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monke
 
 def test_others_wait_for_a_capture() -> None:
     """Who wants to load gets its turn when the graph is captured."""
-    turns, entered = Turns(), Event()
+    access, entered = Access(), Event()
 
     def load() -> None:
-        with turns.other():
+        with access.other():
             entered.set()
 
-    with turns.alone() as alone:
+    with access.alone() as alone:
         thread = Thread(target=load)
         thread.start()
         assert alone

@@ -8,7 +8,7 @@ import pytest
 
 from tintype.service.errors import ModelBroken, OutOfMemory
 from tintype.service.models import Repository, State
-from tintype.service.models.capture import TURNS
+from tintype.service.models.capture import ACCESS
 
 from .loader import Loader, until
 
@@ -48,11 +48,11 @@ def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Lo
     with Repository(folders) as repository:
         repository.load("a")
         until(lambda: loader.names == ["a"])
-        with TURNS.alone() as alone:
+        with ACCESS.alone() as alone:
             assert not alone
         loader.gate.set()
         repository.wait("a")
-        with TURNS.alone() as alone:
+        with ACCESS.alone() as alone:
             assert alone
 
 

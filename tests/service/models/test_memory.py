@@ -14,7 +14,7 @@ from tintype.service.engine.events import Completed, Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import Repository, State
-from tintype.service.models.capture import TURNS
+from tintype.service.models.capture import ACCESS
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.files import weight
 from tintype.service.models.graph import Port
@@ -106,7 +106,7 @@ def test_what_goes_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
     it = shelf(0)
     component = it.open("a", "unet")
     thread = threading.Thread(target=it.memory.drop, args=("a",))
-    with TURNS.alone() as alone:
+    with ACCESS.alone() as alone:
         assert alone
         thread.start()
         thread.join(0.05)
