@@ -94,9 +94,9 @@ class Repository:
             return self._catalogue.entry(name).status()
 
     def load(self, name: str = "", *, lasting: bool = True) -> None:
-        """Start loading in the background and return at once; while loading or loaded, only adapters are listed anew.
+        """List its adapters anew and start loading in the background, unless it is there or on its way.
 
-        Without `lasting` it is for a request, which may leave: see `forgo`.
+        Without `lasting` it is for a request, which may leave (see `forgo`), and waits for no disk: nothing is listed.
 
         Raises:
             ModelNotFound: no model of that name.
@@ -106,7 +106,8 @@ class Repository:
         """
         with self._lock:
             entry = self._catalogue.entry(name)
-            entry.list_adapters()
+            if lasting:
+                entry.list_adapters()
             self._start(entry)
             entry.asked = entry.asked or lasting
 
@@ -131,6 +132,7 @@ class Repository:
         entry = self._catalogue.entry(name)
         with self._lock:
             self._start(entry)
+            entry.asked = True
             if not self._lock.wait_for(lambda: entry.state is not State.LOADING or self._closed, timeout):
                 raise TimeoutError(f"model {entry.name!r} was not loaded within {timeout:g} seconds")
             entry.check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,3 +138,16 @@ def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: li
         until(lambda: repository.status("a").state is State.LOADED)
         repository.forgo((), ())
         until(lambda: repository.status("b").state is State.LOADED)
+
+
+@pytest.mark.usefixtures("loader")
+def test_what_somebody_waits_for_stays_in_line(folders: list[Path]) -> None:
+    """Requests that leave take nothing from who waits for it without one."""
+    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository, ThreadPoolExecutor(1) as pool:
+        repository.wait("a", timeout=10)
+        repository.hold("a")
+        waiting = pool.submit(repository.wait, "b", timeout=10)
+        until(lambda: repository.status("b").waiting)
+        repository.forgo(("a",), ("a",))
+        repository.release("a")
+        assert waiting.result().spec.name == "b"

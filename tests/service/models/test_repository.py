@@ -43,11 +43,15 @@ def test_the_default_comes_first_then_names(folders: list[Path]) -> None:
 
 @pytest.mark.usefixtures("loader")
 def test_loading_lists_adapters_anew(folders: list[Path]) -> None:
-    """What was put into the folder since is there, and what was taken away is not, without the model going."""
+    """What was put into the folder since is there, and what was taken away is not, without the model going.
+
+    What requests ask for is not listed: they would wait for the disk.
+    """
     with Repository(folders) as repository:
         model = repository.wait("c")
         (folders[0] / "loras").mkdir()
         (folders[0] / "loras" / "ink.safetensors").touch()
+        repository.load("c", lasting=False)
         assert repository.spec("c").loras == ()
         repository.load("c")
         assert repository.spec("c").loras == ("ink",)
