@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +16,6 @@ WIDTH = 30  # characters of the bar
 BLOCKS = ("█", "░")
 PLAIN_BLOCKS = ("#", "-")  # where the terminal's encoding has no others
 PAUSE = 5.0  # seconds between two plain lines about steps: what is done sooner needs none
-
-
-class View(Protocol):
-    """Shows events of a request."""
-
-    def show(self, event: pb.StreamImagesResponse) -> None:
-        """Take note of an event."""
 
 
 class Meter:

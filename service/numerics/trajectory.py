@@ -38,12 +38,6 @@ class Trajectory:
         """Start from nothing but noise."""
         return cls(table, noise.normal(shape) * np.float32(table.init), noise)
 
-    @classmethod
-    def from_latents(cls, table: Table, latents: Latents, noise: Noise) -> Self:
-        """Start from clean latents, noised to the table's first level (image-to-image)."""
-        fresh = noise.normal(latents.shape)
-        return cls(table, np.float32(table.alphas[0]) * latents + np.float32(table.sigmas[0]) * fresh, noise)
-
     @property
     def done(self) -> bool:
         """Whether x is the finished latents."""

@@ -103,15 +103,3 @@ def test_a_row_leaves_its_inputs_alone() -> None:
     while not row.done:
         row.advance(out)
     assert row.x.dtype == row.denoised.dtype == np.float32
-
-
-def test_from_latents_noises_to_the_first_level() -> None:
-    """Image-to-image starts at alpha x0 + sigma noise of the first point; with the true denoiser it returns x0."""
-    table = make_table(DIFFUSION, 20, sampler="ddim", start=12)
-    clean, noise = numbers(4, 2)
-    row = Trajectory.from_latents(table, clean, Recorded([noise]))
-    np.testing.assert_allclose(row.x, table.alphas[0] * clean + table.sigmas[0] * noise, rtol=1e-5, atol=1e-6)
-    while not row.done:
-        alpha, sigma = table.alphas[row.i], table.sigmas[row.i]
-        row.advance(((alpha * row.x - clean) / sigma).astype(np.float32))  # the v that means `clean`
-    np.testing.assert_allclose(row.x, clean, atol=1e-5)
