@@ -1,0 +1,34 @@
+"""A gateway whose results are in a bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tintype.gateway.config import GatewayConfig
+
+from .seaweed import s3
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def as_user(monkeypatch: pytest.MonkeyPatch, user: tuple[str, str]) -> None:
+    """Give the gateway the credentials of a user: access key and secret key."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", user[0])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", user[1])
+
+
+def config(server: str, place: str, **changes: Any) -> GatewayConfig:
+    """The configuration of a gateway with its results in `place` of the S3 server."""
+    usual = {"rest": "127.0.0.1:0", "store": f"s3://{place}/some/where", "store_endpoint": server, "timeout": 20}
+    return GatewayConfig(**(usual | {"url_ttl": 100, "store_bytes": 20} | changes))
+
+
+async def kept(server: str, place: str) -> dict[str, bytes]:
+    """Everything in a place but the key of the links, seen by a stranger; names begin at the place."""
+    bucket, _, prefix = place.partition("/")
+    async with s3(server) as client:
+        listing = await client.list_objects_v2(Bucket=bucket, Prefix=prefix)
+        keys = [found["Key"] for found in listing.get("Contents", ()) if not found["Key"].endswith("links.key")]
+        files = [await (await client.get_object(Bucket=bucket, Key=key))["Body"].read() for key in keys]
+    return {key.removeprefix(f"{prefix}/"): file for key, file in zip(keys, files, strict=True)}

@@ -1,0 +1,40 @@
+"""One server of S3 for all of these tests, and in it a place for each."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .bucket import as_user
+from .seaweed import BUCKET, OWNER, ready, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="package")
+async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:  # noqa: ARG001
+    """The URL of an S3 server."""
+    with serving(tmp_path_factory.mktemp("weed")) as url:
+        await ready(url)
+        yield url
+
+
+@pytest.fixture
+def place() -> str:
+    """A bucket, and a place in it of its own for each test."""
+    return f"{BUCKET}/{secrets.token_hex(8)}"
+
+
+@pytest.fixture(autouse=True)
+def owner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The gateway's credentials are the owner's, and nothing of this machine's counts."""
+    as_user(monkeypatch, OWNER)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,162 @@
+"""Links to results in a bucket, over HTTP: through the gateway, and to S3 itself."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from ..fakes import PATH, PNG, FakeService, Service, image, running_gateway
+from ..openai_errors import check_error
+from ..samples import LAKE
+from .bucket import config, kept
+from .seaweed import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+pytestmark = pytest.mark.anyio
+
+SOON = 30.0  # seconds in which things that take one must have happened, on a busy machine
+
+
+@asynccontextmanager
+async def gateway(service: Service, server: str, place: str, **changes: Any) -> AsyncIterator[httpx.AsyncClient]:
+    settings = {"grpc": service.address, "url_ttl": 3600, "store_bytes": 10**6} | changes
+    async with running_gateway(config(server, place, **settings)) as client:
+        yield client
+
+
+async def link_of(client: httpx.AsyncClient, **body: Any) -> str:
+    answer = await client.post(PATH, json={"prompt": "x", **body})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["data"][0]["url"])
+
+
+def drawing_lakes(fake: FakeService) -> None:
+    """Let the service draw a real picture."""
+    behave = fake.behave
+
+    async def lake(request: Any, context: Any) -> Any:
+        async for event in behave(request, context):
+            yield image(0, data=LAKE) if event.HasField("image") else event
+
+    fake.behave = lake
+
+
+class TestGateway:
+    async def test_links(self, service: Service, server: str, place: str) -> None:
+        """Links are as those to a folder: they end in the type, work for GET, HEAD and whoever sends a key along."""
+        async with gateway(service, server, place) as client:
+            link = await link_of(client, output_format="jpeg")
+            assert link.startswith(f"{client.base_url}".rstrip("/") + "/files/")
+            assert link.endswith(".jpg")
+            for headers in ({}, {"authorization": "Bearer x"}):
+                got = await client.get(link, headers=headers)
+                assert (got.content, got.headers["content-type"]) == (PNG + b"\0", "image/jpeg")
+            head = await client.head(link)
+            assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
+
+    async def test_restart(self, service: Service, server: str, place: str) -> None:
+        """A link outlives the gateway that made it, and works at another one."""
+        async with gateway(service, server, place) as client:
+            path = httpx.URL(await link_of(client)).path
+        async with gateway(service, server, place) as client:
+            assert (await client.get(path)).content == PNG + b"\0"
+
+    async def test_own_link(self, service: Service, fake: FakeService, server: str, place: str) -> None:
+        """What was answered as a link can be started from by that link."""
+        drawing_lakes(fake)
+        async with gateway(service, server, place) as client:
+            await link_of(client, image=await link_of(client))
+        assert fake.requests[1].image == LAKE
+
+    async def test_expiry(self, service: Service, server: str, place: str) -> None:
+        """After its time a link is dead, and the object is gone without anybody asking."""
+        async with gateway(service, server, place, url_ttl=0.5) as client:
+            link = await link_of(client)
+            async with asyncio.timeout(SOON):
+                while await kept(server, place):  # noqa: ASYNC110 - a bucket has no event
+                    await asyncio.sleep(0.1)
+            assert (await client.get(link)).status_code == 404
+
+    async def test_out_of_order(self, service: Service, server: str, place: str) -> None:
+        """While S3 is away, requests with links fail, and say so to clients that would repeat; others are served."""
+        relay = Relay(server)
+        await relay.lay()
+        try:
+            async with gateway(service, relay.url, place) as client:
+                link = await link_of(client)
+                await relay.cut()
+                answer = await client.post(PATH, json={"prompt": "x"})
+                check_error(answer, 503, "server_error", "storage_unavailable", None)
+                assert answer.headers["x-should-retry"] == "false"
+                assert (await client.get(link)).status_code == 503
+                plain = await client.post(PATH, json={"prompt": "x", "response_format": "b64_json"})
+                assert base64.b64decode(plain.json()["data"][0]["b64_json"]) == PNG + b"\0"
+                await relay.lay()
+                assert (await client.get(link)).status_code == 200
+                assert (await client.get(await link_of(client))).status_code == 200
+        finally:
+            await relay.cut()
+
+    async def test_quota(self, service: Service, server: str, place: str) -> None:
+        """A bucket that is full is 507 for that request."""
+        relay = Relay(server)
+        await relay.lay()
+        try:
+            async with gateway(service, relay.url, place) as client:
+                body = b"<Error><Code>QuotaExceeded</Code></Error>"
+                relay.instead = b"HTTP/1.1 403 F\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+                answer = await client.post(PATH, json={"prompt": "x"})
+                assert "b64_json" in check_error(answer, 507, "server_error", "insufficient_storage", None)
+                assert answer.headers["x-should-retry"] == "false"
+        finally:
+            await relay.cut()
+
+
+class TestPublic:
+    """Where clients reach S3, links send them there."""
+
+    async def test_sent_on(self, service: Service, server: str, place: str) -> None:
+        """GET and HEAD are each sent to a URL made for them; it ends in the type before its query."""
+        async with gateway(service, server, place, store_public=server) as client:
+            link = await link_of(client)
+            sent = await client.get(link)
+            assert (sent.status_code, sent.headers["cache-control"]) == (307, "no-store")
+            there = httpx.URL(sent.headers["location"])
+            assert str(there).startswith(f"{server}/{place}/some/where/files/")
+            assert there.path.endswith(".png")
+            assert 3500 < int(there.params["X-Amz-Expires"]) <= 3600
+            got = await client.get(link, follow_redirects=True, headers={"authorization": "Bearer x"})
+            assert (got.url.port, got.content) == (there.port, PNG + b"\0")
+            assert got.headers["content-type"] == "image/png"
+            head = await client.head(link, follow_redirects=True)
+            assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
+
+    async def test_guarded(self, service: Service, server: str, place: str) -> None:
+        """S3 lets nobody in whose URL was changed, and nobody after its time."""
+        async with gateway(service, server, place, store_public=server, url_ttl=2) as client:
+            links = [await link_of(client) for _ in range(2)]
+            one, other = [(await client.get(link)).headers["location"] for link in links]
+            query = other.partition("?")[2]
+            assert (await client.get(f"{one.partition('?')[0]}?{query}")).status_code == 403
+            assert (await client.get(one.partition("?")[0])).status_code == 403
+            async with asyncio.timeout(SOON):
+                while (await client.get(one)).status_code == 200:  # noqa: ASYNC110 - nor has S3's clock
+                    await asyncio.sleep(0.1)
+            assert (await client.get(links[0])).status_code == 404
+
+    async def test_own_links(self, service: Service, fake: FakeService, server: str, place: str) -> None:
+        """A picture can be started from by its link, and by the URL that the link leads to."""
+        drawing_lakes(fake)
+        async with gateway(service, server, place, store_public=server) as client:
+            link = await link_of(client)
+            await link_of(client, image=link)
+            await link_of(client, image=(await client.get(link)).headers["location"])
+        assert [request.image for request in fake.requests[1:]] == [LAKE, LAKE]

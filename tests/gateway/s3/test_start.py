@@ -1,0 +1,100 @@
+"""What keeps a gateway from starting with a bucket, and how that is told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway import s3store
+from tintype.gateway.errors import StartError
+from tintype.gateway.stores import opened
+
+from .bucket import as_user, config
+from .seaweed import READER, free_ports, impostor, s3
+
+if TYPE_CHECKING:
+    from tintype.gateway.config import GatewayConfig
+
+pytestmark = pytest.mark.anyio
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        ("user", "why"),
+        [
+            (("owner", "wrong"), "the secret key is not the one of the access key"),
+            (("nobody", "x"), "the access key is not known"),
+            (READER, "may not list, read, write and delete there"),
+            (("", ""), "no credentials: set AWS_ACCESS_KEY_ID"),
+        ],
+        ids=["secret", "key", "rights", "none"],
+    )
+    async def test_credentials(
+        self, server: str, place: str, monkeypatch: pytest.MonkeyPatch, user: tuple[str, str], why: str
+    ) -> None:
+        """Credentials that are missing, wrong, or may not do all that will be done, are told of at start."""
+        as_user(monkeypatch, user)
+        with pytest.raises(StartError, match=f"^the store s3://{place}/some/where can't be used: .*{why}"):
+            await self.start(config(server, place))
+
+    async def test_no_bucket(self, server: str) -> None:
+        """A bucket that is not there is not made by us."""
+        with pytest.raises(StartError, match=r"there is no such bucket: make it first$"):
+            await self.start(config(server, "missing"))
+
+    async def test_nobody_there(self) -> None:
+        """An endpoint where nobody listens is told of."""
+        with pytest.raises(StartError, match="nothing answers at the endpoint"):
+            await self.start(config(f"http://127.0.0.1:{free_ports(1)[0]}", "bucket"))
+
+    async def test_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An endpoint that never answers is not waited for long."""
+        monkeypatch.setattr(s3store, "SILENCE", 0.2)
+
+        async def ignore(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            while await reader.read(2**16):
+                pass
+
+        async with impostor(ignore) as url:
+            with pytest.raises(StartError, match="the endpoint is silent"):
+                await self.start(config(url, "bucket"))
+
+    async def test_drip(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nor one that always has one byte more to say."""
+        monkeypatch.setattr(s3store, "PATIENCE", 0.5)
+
+        async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n<")
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+        async with impostor(drip) as url:
+            with pytest.raises(StartError, match="it takes longer than"):
+                await self.start(config(url, "bucket"))
+
+    async def test_bad_key(self, server: str, place: str) -> None:
+        """A key of the links that was cut short is not used; the message says what to do."""
+        bucket, _, prefix = place.partition("/")
+        async with s3(server) as client:
+            await client.put_object(Bucket=bucket, Key=f"{prefix}/some/where/links.key", Body=b"short")
+        with pytest.raises(StartError, match=r"some/where/links\.key must hold 32 bytes, not 5: delete it"):
+            await self.start(config(server, place))
+
+    async def test_gateways_start_together(self, server: str, place: str) -> None:
+        """Of several gateways that start on a new bucket, one makes the key."""
+        links = await asyncio.gather(*(self.start(config(server, place)) for _ in range(5)))
+        assert len(set(links)) == 1
+
+    async def test_longest(self, server: str, place: str) -> None:
+        """Links that S3 itself guards live a week at most."""
+        with pytest.raises(StartError, match="url_ttl must be at most 604800 with store_public"):
+            await self.start(config(server, place, store_public=server, url_ttl=700_000))
+
+    async def start(self, settings: GatewayConfig) -> str:
+        """Open the store and return what it makes of a file's name."""
+        async with opened(settings) as store:
+            return store.url(s3store.NOBODY, "")

@@ -1,0 +1,150 @@
+"""Results in a bucket, before a server of S3 that checks signatures: what is kept, counted and deleted."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tintype.gateway import s3store
+from tintype.gateway.errors import NoSuchFile, StoreFull, StoreUnavailable
+from tintype.gateway.stores import opened
+
+from ..clock import Clock
+from ..samples import FILES
+from .bucket import config, kept
+from .seaweed import BUCKET, s3
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tintype.gateway.files import Content
+    from tintype.gateway.s3store import S3Store
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(time.time())
+
+
+@pytest.fixture
+async def store(server: str, place: str, clock: Clock) -> AsyncIterator[S3Store]:
+    async with s3store.opened(config(server, place), clock) as store:
+        yield store
+
+
+async def follow(store: S3Store, link: str) -> Content:
+    access, name = link.split("/")[-2:]
+    return await store.open(name, access)
+
+
+async def test_put_and_open(store: S3Store, server: str, place: str) -> None:
+    """What is put comes back, with its type; in the bucket it lies below the prefix, under its expiry and name."""
+    stored = await store.put(FILES)
+    for (data, mime_type), one in zip(FILES, stored, strict=True):
+        content = await follow(store, store.url(one, "http://h"))
+        assert (content.data, content.mime_type, content.etag) == (data, mime_type, f'"{one.name[:32]}"')
+        assert 99 <= content.remaining <= 100
+    assert sorted(await kept(server, place)) == sorted(f"some/where/files/{one.expires}-{one.name}" for one in stored)
+
+
+async def test_objects(store: S3Store, server: str, place: str) -> None:
+    """S3 itself knows the type, that it is to be shown and under which name, and that no cache may share it."""
+    stored = (await store.put(FILES[1:2]))[0]
+    bucket, _, prefix = place.partition("/")
+    async with s3(server) as client:
+        found = await client.head_object(Bucket=bucket, Key=f"{prefix}/some/where/files/{stored.expires}-{stored.name}")
+    assert found["ContentType"] == "image/jpeg"
+    assert found["ContentDisposition"] == f'inline; filename="{stored.name}"'
+    assert found["CacheControl"] == "private, max-age=100, immutable"
+
+
+async def test_no_prefix(server: str) -> None:
+    """A bucket may be all ours."""
+    for store in (f"s3://{BUCKET}", f"s3://{BUCKET}/"):
+        async with opened(config(server, "", store=store)) as whole:
+            await whole.put(FILES[:1])
+    assert len([key for key in await kept(server, BUCKET) if re.fullmatch(r"files/\d{10}-\w{32}\.png", key)]) == 2
+
+
+async def test_restart(store: S3Store, server: str, place: str, clock: Clock) -> None:
+    """Another gateway on the same bucket honours the links of this one, and counts its files."""
+    link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
+    async with s3store.opened(config(server, place), clock) as again:
+        assert (await follow(again, link)).data == b"x" * 15
+        await again.put([(b"y" * 10, "image/png")])
+    assert list((await kept(server, place)).values()) == [b"y" * 10]
+
+
+async def test_other_prefix(store: S3Store, server: str, place: str) -> None:
+    """What lies elsewhere in the bucket is not counted, not served, not deleted, and has links of its own."""
+    async with opened(config(server, place, store=f"s3://{place}/some")) as other:
+        theirs = (await other.put([(b"x" * 20, "image/png")]))[0]
+        with pytest.raises(NoSuchFile):
+            await follow(store, other.url(theirs, "http://h"))
+    await store.put([(b"y" * 20, "image/png")])
+    assert sorted((await kept(server, place)).values()) == [b"x" * 20, b"y" * 20]
+
+
+async def test_expiry(store: S3Store, server: str, place: str, clock: Clock) -> None:
+    """After its time a link is dead, and sweeping really deletes, whoever put it there."""
+    link = store.url((await store.put(FILES))[0], "http://h")
+    clock.now += 50
+    await store.put([(b"new", "image/png")])
+    clock.now += 51
+    with pytest.raises(NoSuchFile):
+        await follow(store, link)
+    async with s3store.opened(config(server, place), clock) as other:
+        assert await other.sweep() == 3
+    assert list((await kept(server, place)).values()) == [b"new"]
+    assert await store.sweep() == 0
+
+
+async def test_capacity(store: S3Store, server: str, place: str, clock: Clock) -> None:
+    """When the space is used up the oldest go; what never fits is refused, and costs nobody his files."""
+    for letter in (b"a", b"b", b"c"):
+        await store.put([(letter * 8, "image/png")])
+        clock.now += 1
+    assert sorted((await kept(server, place)).values()) == [b"b" * 8, b"c" * 8]
+    with pytest.raises(StoreFull, match="21 bytes"):
+        await store.put([(b"x" * 21, "image/png")])
+    assert len(await kept(server, place)) == 2
+
+
+async def test_all_or_none(store: S3Store, server: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one picture of a request can't be written, none of it stays; the next request is served."""
+    write = store._write
+
+    async def failing(stored: Any, data: bytes) -> None:
+        if data == FILES[1][0]:
+            raise ClientError({"Error": {"Code": "QuotaExceeded"}}, "PutObject")
+        await write(stored, data)
+
+    monkeypatch.setattr(store, "_write", failing)
+    with pytest.raises(StoreFull, match="no space left"):
+        await store.put(FILES)
+    assert await kept(server, place) == {}
+    await store.put(FILES[:1])
+
+
+@pytest.mark.parametrize("name", ["../links.key", "links.key", "", "0" * 32 + ".exe"])
+async def test_only_names_of_ours(store: S3Store, name: str) -> None:
+    """Anything but a signed name of ours is never asked for."""
+    for access in ("", f"9999999999-{'0' * 32}"):
+        with pytest.raises(NoSuchFile):
+            await store.open(name, access)
+        with pytest.raises(NoSuchFile):
+            await store.elsewhere(name, access, "GET")
+
+
+async def test_failures_are_told_apart(store: S3Store, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What S3 refuses is no empty answer: sweeping, too, says that the store is out of order."""
+    monkeypatch.setattr(store, "_bucket", "missing")
+    assert server
+    with pytest.raises(StoreUnavailable):
+        await store.sweep()
