@@ -73,7 +73,7 @@ class Entry:
 
     @property
     def widening(self) -> int:
-        """How many times as large as on disk it is in memory: the runtime computes such weights in float32."""
+        """How many times as large as on disk it is in memory."""
         return 2 if self.manifest and self.manifest.widened else 1
 
     @property

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 INDEX = "model_index.json"
 # Precisions, and who computes with them.
-WIDENED = {("fp16-weights", None), ("fp16", "cpu")}
+WIDENED = {("fp16-weights", None), ("fp16", "cpu"), ("int8", "cpu")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class Manifest:
     """What a folder says of its model, and what loading it needs beyond the spec.
 
     `second` is the model that takes over, a refiner, for timesteps below `second_below`.
-    `widened` weights are stored in half the bytes, and float32 in memory, because that is what is computed.
+    `widened` weights take twice the bytes in memory: float16 becomes the float32 that is computed, and int8 is packed
+    anew for matrix products.
     `files` maps paths in the folder to their SHA-256, as far as the manifest names them.
     """
 

@@ -128,12 +128,19 @@ def test_an_optional_encoder_that_the_index_names_is_missed(foreign: Path, said:
 
 @pytest.mark.parametrize(
     ("precision", "target", "times"),
-    [("fp32", "cpu", 1), ("fp16", "cpu", 2), ("fp16", "gpu", 1), ("int8", "cpu", 1), ("fp16-weights", None, 2)],
+    [
+        ("fp32", "cpu", 1),
+        ("fp16", "cpu", 2),
+        ("fp16", "gpu", 1),
+        ("int8", "cpu", 2),
+        ("int8", "gpu", 1),
+        ("fp16-weights", None, 2),
+    ],
 )
 def test_weights_that_are_widened_count_as_they_are_in_memory(
     folder: Path, edit: Edit, precision: str, target: str | None, times: int
 ) -> None:
-    """Stored in half the bytes, and computed in float32: the budget of memory is of what is in it."""
+    """What takes twice the bytes of the file counts so: the budget of memory is of what is in it."""
     said = {"precision": precision, "target": target} if target else {"precision": precision}
     edit(folder / "tintype.json", lambda c: c.update(said))
     manifest = read(folder)
