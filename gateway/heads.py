@@ -8,10 +8,10 @@ A head that comes in one piece may be larger by that piece, which the event loop
 from __future__ import annotations
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .dialects.openai import INVALID
 from .dialects.openai_types import ErrorBody, ErrorResponse
+from .upgrades import Staying
 
 MAX_HEAD = 2**16  # bytes
 _MESSAGE = f"The head of the request has more than {MAX_HEAD} bytes."
@@ -22,7 +22,7 @@ TOO_LARGE = (
 )
 
 
-class Bounded(HttpToolsProtocol):
+class Bounded(Staying):
     """A connection that is closed when a head grows too large: with 431, unless an answer is on its way."""
 
     _since = 0  # bytes since the parser told of anything but a header

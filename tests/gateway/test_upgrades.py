@@ -1,0 +1,78 @@
+"""Requests that offer to go on in another protocol are answered as if they did not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway.heads import MAX_HEAD
+
+from .fakes import PATH
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .fakes import FakeService
+
+pytestmark = pytest.mark.anyio
+
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
+POST = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n".encode() + OFFER
+BODY = b'{"prompt": "x"}'
+SIZED = POST + b"content-length: %d\r\n\r\n" % len(BODY)
+CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
+GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
+LAST = GET + b"connection: close\r\n\r\n"
+
+
+async def answered(gateway: httpx.AsyncClient, *pieces: bytes) -> list[int]:
+    """The status of each answer to these pieces."""
+    reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
+    said = b""
+    try:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            said = await asyncio.wait_for(reader.read(), 30)
+    finally:
+        writer.close()
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", said)]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (SIZED + BODY,),
+        (SIZED, BODY),
+        (SIZED[:90], SIZED[90:] + BODY[:4], BODY[4:]),
+        (CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),),
+        (CHUNKED, b"%x\r\n" % len(BODY), BODY, b"\r\n0\r\n\r\n"),
+    ],
+    ids=["at once", "in two", "in three", "chunked", "chunks"],
+)
+async def test_body(gateway: httpx.AsyncClient, fake: FakeService, pieces: tuple[bytes, ...]) -> None:
+    """The body is read, however it comes, and the connection goes on, as Java's own client wants it."""
+    assert await answered(gateway, *pieces, LAST) == [200, 200]
+    assert [asked.prompt for asked in fake.requests] == ["x"]
+
+
+async def test_many(gateway: httpx.AsyncClient) -> None:
+    """Also in requests without a body, and in many that come at once."""
+    assert await answered(gateway, (GET + OFFER + b"\r\n") * 2000 + LAST) == [200] * 2001
+
+
+async def test_bounds(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """What follows is bounded as elsewhere."""
+    assert 200 not in await answered(gateway, CHUNKED + b"0\r\n", *[b"x: y\r\n" * 1000] * (MAX_HEAD // 3000))
+    assert not fake.requests
+
+
+async def test_connect(gateway: httpx.AsyncClient) -> None:
+    """A request for a tunnel is refused."""
+    assert await answered(gateway, b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n") == [400]
