@@ -79,7 +79,7 @@ def run(source: Source, out: Path, options: Options, progress: Progress) -> Resu
         remains = Remains.open(partial, key_of(source, asdict(replace(options, picture=True))))
         notes.extend(f"kept {component}" for component in remains.done)
     try:
-        return _Export(source, partial, options, progress).run(remains, out)
+        return _Export(source, remains, options, progress).run(out)
     except Refused:
         if not remains.done:
             shutil.rmtree(partial, ignore_errors=True)
@@ -89,22 +89,23 @@ def run(source: Source, out: Path, options: Options, progress: Progress) -> Resu
 class _Export:
     """One export under way: the outline of the pipeline, and where its graphs go."""
 
-    def __init__(self, source: Source, folder: Path, options: Options, progress: Progress) -> None:
-        self.source, self.folder, self.options, self.progress = source, folder, options, progress
+    def __init__(self, source: Source, remains: Remains, options: Options, progress: Progress) -> None:
+        self.source, self.remains, self.options, self.progress = source, remains, options, progress
+        self.folder = remains.folder
         self.precision = PRECISIONS[options.precision]
         with progress.stage(f"reading {source.location}") as notes:
             self.reader = Reader(source)
             self.pipeline = self.reader.outline()
             notes.append(self._judged())
 
-    def run(self, remains: Remains, out: Path) -> Result:
+    def run(self, out: Path) -> Result:
         """Write what is not there yet, and put all of it in place."""
         graphs.write_companions(self.pipeline, self.folder)
         _check_noise(self.folder)
-        checks = [check for part in self.reader.parts for check in self._part(part, remains)]
+        checks = [check for part in self.reader.parts for check in self._part(part)]
         description = self._describe()
         checks.append(self._picture())
-        remains.close()
+        self.remains.close()
         shutil.rmtree(out, ignore_errors=True)
         self.folder.rename(out)
         return Result(description, _size(out), tuple(check for check in checks if check))
@@ -115,19 +116,23 @@ class _Export:
             self._components(part)
         manifest.describe(self.pipeline, self.source.family)
         counts = {part: parameters(getattr(self.pipeline, part)) for part in self.reader.parts}
-        _check_space(self.folder, sum(counts.values()) * self.precision.width)
+        to_come = sum(count for part, count in counts.items() if not self.remains.done.keys() >= {*self._folders(part)})
+        _check_space(self.folder, to_come * self.precision.width)
         return ", ".join(f"{part} {count / 1e6:.1f} M" for part, count in counts.items()) + " weights"
 
     def _components(self, part: str) -> tuple[Component, ...]:
         return kinds.components(self.pipeline, self.source.family, part)
 
-    def _part(self, part: str, remains: Remains) -> list[verify.Check | None]:
+    def _folders(self, part: str) -> list[str]:
+        return [component.folder for component in self._components(part)]
+
+    def _part(self, part: str) -> list[verify.Check | None]:
         """Write what is not there yet of a part, whose weights are in memory no longer than that."""
-        folders = [component.folder for component in self._components(part)]
-        if all(remains.has(folder) for folder in folders):
-            return [remains.check(folder) for folder in folders]
+        folders = self._folders(part)
+        if all(self.remains.has(folder) for folder in folders):
+            return [self.remains.check(folder) for folder in folders]
         with self._with_weights(part):
-            return [self._component(component, remains) for component in self._components(part)]
+            return [self._component(component) for component in self._components(part)]
 
     @contextmanager
     def _with_weights(self, part: str) -> Iterator[None]:
@@ -148,9 +153,9 @@ class _Export:
             return []
         return [f"rounded to float16; largest change of a weight: {max(map(round_to_half, modules)):.1g}"]
 
-    def _component(self, component: Component, remains: Remains) -> verify.Check | None:
-        if remains.has(component.folder):
-            return remains.check(component.folder)
+    def _component(self, component: Component) -> verify.Check | None:
+        if self.remains.has(component.folder):
+            return self.remains.check(component.folder)
         path = self.folder / component.folder / graphs.GRAPH
         path.parent.mkdir()
         with self.progress.stage(f"exporting {component.folder}") as notes:
@@ -158,7 +163,7 @@ class _Export:
             notes.append(readable(self._write(component, path)))
             check = self._compare(component, path)
             notes.extend([str(check)] if check else [])
-        remains.add(component.folder, check)
+        self.remains.add(component.folder, check)
         return check
 
     def _write(self, component: Component, path: Path) -> int:
