@@ -33,7 +33,7 @@ ERRORS = {
     429: "Too many requests, or the queue is full",
     500: "A mistake of the server",
     501: "The image service does not have this",
-    503: "The image service can't be reached, or the store of results is out of order",
+    503: "The image service can't be reached, the store of results is out of order, or the server stops",
     504: "The picture was not done in time",
     507: "There is no space left for results",
 }
