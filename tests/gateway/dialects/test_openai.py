@@ -13,7 +13,7 @@ from tintype.gateway.dialects.openai_models import render_model
 from tintype.gateway.errors import EmptyPrompt, NoSuchMethod, StoreFull
 from tintype.v1 import image_service_pb2 as pb
 
-from .samples import request
+from ..samples import request
 
 
 @pytest.mark.parametrize(

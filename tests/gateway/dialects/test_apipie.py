@@ -11,7 +11,7 @@ from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.errors import EmptyPrompt, GatewayError, InvalidValue, ServiceError
 from tintype.v1 import image_service_pb2 as pb
 
-from .samples import request
+from ..samples import request
 
 APIPIE = DIALECTS["apipie"]
 OPENAI = DIALECTS["openai"]

@@ -10,7 +10,7 @@ import pytest
 from tintype.gateway.dialects import DIALECTS, Dialect
 from tintype.v1 import image_service_pb2 as pb
 
-from .samples import request, response
+from ..samples import request, response
 
 AGENT = DIALECTS["agent.ai"]
 OXEN = DIALECTS["oxen"]
