@@ -132,3 +132,14 @@ def test_estimates_follow_what_is_measured() -> None:
     bench.admit(steps=1)
     ticket = bench.admit(steps=2)
     assert bench.of(ticket, Queued)[0].eta == pytest.approx(10 + 0.5 + 2, rel=0.1)
+
+
+def test_who_moves_up_hears_of_it_before_the_next_unit() -> None:
+    """However short the units are, and though how long a wait is is looked at but now and then."""
+    bench = measured()
+    bench.model.cost = dict.fromkeys(bench.model.cost, 0.0)
+    _, second, third = (bench.admit(steps=9) for _ in range(3))
+    bench.step()
+    bench.engine.cancel(second)
+    bench.step()
+    assert places(bench, third) == [2, 1]
