@@ -174,8 +174,9 @@ class Repository:
                 entry.leaving = True
                 return
             if entry.manifest:
-                self._drop(entry)
+                entry.drop()
             self._changed()
+        self._weights.drop(entry.name)  # gigabytes, and it may wait for the capture of a graph: others need the lock
 
     def relieve(self, name: str = "") -> bool:
         """Drop all that nobody holds but this model, because the device is short of memory; True if anything went."""

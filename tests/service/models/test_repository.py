@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -204,3 +205,19 @@ def test_listing_models_needs_no_onnxruntime() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.usefixtures("loader")
+def test_giving_memory_back_holds_nobody_up(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the weights of a model that is unloaded go, others are told of, and asked for."""
+    freed, going = threading.Event(), threading.Event()
+    with Repository(folders) as repository, ThreadPoolExecutor(2) as pool:
+        repository.wait("a")
+        monkeypatch.setattr(repository._weights, "drop", lambda _: (going.set(), freed.wait(10)))
+        unloading = pool.submit(repository.unload, "a")
+        assert going.wait(10)
+        try:
+            assert pool.submit(repository.status, "a").result(timeout=1).state is State.UNLOADED
+            assert not unloading.done()
+        finally:
+            freed.set()
