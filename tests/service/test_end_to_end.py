@@ -59,7 +59,11 @@ def test_a_request_from_beginning_to_end() -> None:
     kinds = [response.WhichOneof("event") for response in stream]
     pictures = sorted((response.image for response in stream if response.HasField("image")), key=lambda i: i.index)
     assert (kinds[0], kinds[-1]) == ("queued", "completed")
-    assert (kinds.count("progress"), kinds.count("preview"), kinds.count("image")) == (8, 2, 2)
+    assert (kinds.count("preview"), kinds.count("image")) == (2, 2)
+    for index in range(2):  # a reader that is slow hears of the newest step only
+        steps = [r.progress.step for r in stream if r.HasField("progress") and r.progress.index == index]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 4
     assert [(picture.index, picture.seed) for picture in pictures] == [(0, 7), (1, 8)]
     assert {opened(picture).size for picture in pictures} == {(100, 80)}
     assert pictures[0].native_width % 8 == 0
