@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -168,6 +169,27 @@ def test_what_came_for_a_less_urgent_job_makes_room() -> None:
     assert ends(made) == [high, low]
     assert shelf.loaded == ["a", "b", "a"]
     assert made.clock.now - began < 3 * 2 + 2 * (0.5 + 3 + 2) + 1
+
+
+def test_what_was_used_is_new_no_longer() -> None:
+    """Jobs that come while others of their model run, so that it is never idle, don't keep the memory for ever."""
+    made, shelf = bench(takes=2, max_batch=4)
+    steps = cycle((3, 7))
+    for _ in range(2):
+        made.admit(model="a", steps=next(steps))
+    while not shelf.holds:
+        made.step()
+        made.clock.now += 0.1
+    made.step(3)
+    other = made.admit(model="b", steps=4, caller="somebody else")
+    began = made.clock.now
+    while not made.of(other, Completed):
+        assert made.clock.now - began < 60
+        if len(made.engine._queue) < 4:
+            made.admit(model="a", steps=next(steps))
+        if not made.step():
+            made.clock.now += 0.1
+    assert shelf.loaded == ["a", "b"]
 
 
 def test_who_has_climbed_gets_memory_from_jobs_of_higher_priority() -> None:
