@@ -108,8 +108,7 @@ class Roster:
     def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
         urgent = self._queue.most_urgent(now)
-        if any(task.waiting for task in self._queue):
-            self._repository.forgo(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
+        self._repository.forgo(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))

@@ -171,6 +171,20 @@ def test_what_came_for_a_less_urgent_job_makes_room() -> None:
     assert made.clock.now - began < 3 * 2 + 2 * (0.5 + 3 + 2) + 1
 
 
+def test_nothing_is_loaded_for_who_has_left() -> None:
+    """Who leaves last of those who wait for memory takes its model out of line: the one that is there stays."""
+    made, shelf = bench(takes=2)
+    made.admit(model="a", steps=3)
+    while not shelf.holds:
+        made.step()
+        made.clock.now += 0.1
+    other = made.admit(model="b", steps=3)
+    made.step()
+    made.engine.cancel(other)
+    run(made)
+    assert (shelf.loaded, [*shelf.line]) == (["a"], [])
+
+
 def test_what_was_used_is_new_no_longer() -> None:
     """Jobs that come while others of their model run, so that it is never idle, don't keep the memory for ever."""
     made, shelf = bench(takes=2, max_batch=4)
