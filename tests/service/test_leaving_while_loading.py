@@ -83,7 +83,8 @@ def test_who_leaves_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, strea
             sent = asyncio.ensure_future(call.read() if streamed else call.code())
             assert await asyncio.to_thread(came.wait, PATIENCE)
             stream = stub.StreamImages(stays)
-            told = (await until(stream, "loading")).fraction
+            while not (told := (await until(stream, "loading")).fraction):
+                pass  # the loader has not got so far
             model = (await stub.GetModel(pb.GetModelRequest())).model
             call.cancel()
             assert await asyncio.to_thread(left.wait, PATIENCE)
