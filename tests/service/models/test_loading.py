@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tintype.service.errors import ModelBroken, OutOfMemory
 from tintype.service.models import Repository, State
 from tintype.service.models.capture import ACCESS
+from tintype.service.models.text import TextEncoders
 
 from .loader import Loader, until
 
@@ -39,6 +41,18 @@ def test_a_damaged_graph_is_named(folder: Path) -> None:
         Repository([folder]) as repository,
         pytest.raises(ModelBroken, match=r"vae_decoder/model\.onnx can't be loaded"),
     ):
+        repository.wait(timeout=60)
+
+
+def test_a_text_encoder_of_another_model_is_told_when_it_loads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by each request that comes."""
+    encode = TextEncoders.encode
+
+    def narrower(*arguments: Any) -> Any:
+        return [replace(made, prompt_embeds=made.prompt_embeds[:, 1:]) for made in encode(*arguments)]
+
+    monkeypatch.setattr(TextEncoders, "encode", narrower)
+    with Repository([folder]) as repository, pytest.raises(ModelBroken, match="of different models"):
         repository.wait(timeout=60)
 
 
