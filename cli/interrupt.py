@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+LAST = 1.0  # seconds for what has been told to end
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -38,4 +39,14 @@ async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:
 
     with suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
-    return await task
+    try:
+        return await task
+    finally:
+        await _ended()
+
+
+async def _ended() -> None:
+    """Wait for tasks that are about to end: gRPC's print a traceback where they are cancelled in the midst of that."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    if rest:
+        await asyncio.wait(rest, timeout=LAST)

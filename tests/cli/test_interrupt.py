@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tintype.cli.interrupt import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,3 +42,23 @@ def test_it_ends(times: int, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_what_ends_ends() -> None:
+    """What is about to end is not cancelled in the midst of that: gRPC would print a traceback."""
+    ended = []
+
+    async def other() -> None:
+        await asyncio.sleep(0.05)
+        ended.append("other")
+
+    async def work() -> None:
+        task = asyncio.create_task(other())
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+        await task
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work())
+    assert ended == ["other"]
