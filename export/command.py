@@ -66,6 +66,16 @@ def parser() -> argparse.ArgumentParser:
         help="a folder in diffusers' layout, or a hub id such as owner/name; with --lora a .safetensors file",
     )
     made.add_argument("out", metavar="OUT", type=Path, help="the folder to write; with --lora a model's, already there")
+    _say_what(made)
+    made.add_argument("--name", help="what requests call the model or the adapter (default: the source's name)")
+    made.add_argument("--force", action="store_true", help="replace OUT if it is there and not empty")
+    _say_what_is_checked(made)
+    made.add_argument("--json", action="store_true", help="print the result as JSON; progress goes to stderr always")
+    return made
+
+
+def _say_what(made: argparse.ArgumentParser) -> None:
+    """Add what decides which graphs are written."""
     made.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -90,8 +100,10 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="SOURCE is an adapter (LoRA) for the model in OUT, which was exported with --with-lora",
     )
-    made.add_argument("--name", help="what requests call the model or the adapter (default: the source's name)")
-    made.add_argument("--force", action="store_true", help="replace OUT if it is there and not empty")
+
+
+def _say_what_is_checked(made: argparse.ArgumentParser) -> None:
+    """Add what leaves comparisons out."""
     less = made.add_mutually_exclusive_group()
     less.add_argument(
         "--no-picture",
@@ -99,8 +111,6 @@ def parser() -> argparse.ArgumentParser:
         help="compare all but a whole picture, for which the whole pipeline has to be in memory",
     )
     less.add_argument("--no-verify", action="store_true", help="do not compare with torch and diffusers")
-    made.add_argument("--json", action="store_true", help="print the result as JSON; progress goes to stderr always")
-    return made
 
 
 def _export(arguments: argparse.Namespace) -> Result:

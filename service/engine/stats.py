@@ -69,7 +69,7 @@ class Stats:
         self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
         self._publish(plan.kind)
 
-    def note_call(self, plan: Plan, halves: int, seconds: float, width: int = 0, *, now: float = 0.0) -> None:
+    def note_call(self, plan: Plan, halves: int, seconds: float, width: int, *, now: float) -> None:
         """Once the denoiser for so many halves, two for a row with guidance, took so long, in calls of `width`.
 
         What was measured with another width counts no more. `now` is a point of the engine's clock.

@@ -35,8 +35,8 @@ def test_nothing_is_estimated_before_it_was_measured() -> None:
 def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     """From the nearest that was measured."""
     stats, made = Stats(), planned()
-    stats.note_call(made, 2, 1.0)
-    stats.note_call(made, 8, 3.0)
+    stats.note_call(made, 2, 1.0, 0, now=0.0)
+    stats.note_call(made, 8, 3.0, 0, now=0.0)
     assert [stats.call(made.kind, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
@@ -55,13 +55,13 @@ def test_prices_stand_still_while_measurements_flicker() -> None:
     stats, made = Stats(), planned()
     stats.price(made)
     for _ in range(3):
-        stats.note_call(made, 2, 1.0)
+        stats.note_call(made, 2, 1.0, 0, now=0.0)
     price, edition = stats.price(made), stats.edition
     assert (price.call, price.encode, price.decode) == (1_000_000, 1_000_000, 2_000_000)
     for seconds in (1.2, 0.9, 1.1, 0.8):
-        stats.note_call(made, 2, seconds)
+        stats.note_call(made, 2, seconds, 0, now=0.0)
     assert (stats.price(made), stats.edition) == (price, edition)
     for _ in range(20):
-        stats.note_call(made, 2, 1.0 * TOLERANCE * 1.1)
+        stats.note_call(made, 2, 1.0 * TOLERANCE * 1.1, 0, now=0.0)
     assert stats.price(made).call > 1_250_000
     assert stats.edition > edition
