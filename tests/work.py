@@ -1,0 +1,70 @@
+"""Counts of work, with which a test checks that a parser is linear, without wall time.
+
+`steps` counts what the interpreter does: lines of Python and calls of C functions. It sees nothing of the work inside
+one call of C, such as a match of a regular expression. `check_linear` therefore also compares the CPU time of the
+thread, which other processes do not lengthen.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+LONG = 100_000  # characters: more than any field of a request may have
+GROWTH = 2.6  # twice the text may take that many times the work: 2, and room for a logarithm
+NOISE = 0.25  # seconds of CPU time; what takes less over `LONG` characters is not quadratic
+
+
+def steps(call: Callable[[], object]) -> int:
+    """Return how many lines of Python and calls of C functions `call` takes in this thread."""
+    count = 0
+
+    def trace(_frame: FrameType, event: str, _arg: Any) -> Callable[..., Any]:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    def profile(_frame: FrameType, event: str, _arg: Any) -> None:
+        nonlocal count
+        count += event == "c_call"
+
+    before = sys.gettrace(), sys.getprofile()
+    sys.settrace(trace)
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(before[1])
+        sys.settrace(before[0])
+    return count
+
+
+def cpu(call: Callable[[], object]) -> float:
+    """Return the CPU time of this thread that `call` takes, in seconds."""
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began
+
+
+def check_linear(read: Callable[[str], object], text: Callable[[int], str], size: int = LONG) -> None:
+    """Fail unless the work of `read` on `text(n)` grows in proportion to n.
+
+    `read` may refuse the text with ValueError. `size` is the length of the longer text in characters; a parser in pure
+    Python may need a smaller one, since tracing slows it down.
+    """
+    short, long = text(size // 2), text(size)
+    counted = [steps(lambda given=given: _refused(read, given)) for given in (short, long)]
+    assert counted[1] <= GROWTH * counted[0] + 100, f"{counted} steps for {[len(short), len(long)]} characters"
+    taken = [cpu(lambda given=given: _refused(read, given)) for given in (short, long)]
+    assert taken[1] < NOISE or taken[1] <= GROWTH * taken[0], f"{taken} s for {[len(short), len(long)]} characters"
+
+
+def _refused(read: Callable[[str], object], text: str) -> None:
+    with suppress(ValueError):
+        read(text)
