@@ -52,7 +52,7 @@ _SERVICE_CONFIG = {
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # The service allows pings every 30 seconds; other servers cut clients that ping more often than every 5 minutes.
+    # The service allows pings every 5 seconds; other servers cut clients that ping more often than every 5 minutes.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),

@@ -3,7 +3,8 @@
 The versions in requirements.txt are part of the contract: what they generate runs on protobuf 6 and 7.
 
 `image_service.binpb` is the contract as last released. Clients of a release must go on working, so `make protos-check`
-and the tests compare with it; a release refreshes it:
+and the tests compare with it; a release refreshes it. Until the first release it is the contract as last agreed, so a
+deliberate incompatible change refreshes it too:
 
     buf build --exclude-source-info --output protos/image_service.binpb
 """

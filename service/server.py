@@ -51,8 +51,9 @@ OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 0),  # a second server on the port shall be an error and not a lottery
-    # Clients may ping every 30 s, also while nothing happens; by default they are cut off below 5 minutes.
-    ("grpc.http2.min_ping_interval_without_data_ms", 25_000),
+    # Clients may send keepalive pings every 5 s, also without calls; gRPC's default is 5 minutes, and a client that
+    # pings more often loses its connection ("too_many_pings") and the calls on it. 4 s leaves room for jitter.
+    ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -50,6 +50,14 @@ def test_numbers_are_signed_and_images_are_bytes() -> None:
     assert all(field.type in {field.TYPE_BYTES, field.TYPE_MESSAGE} for field in fields if field.name in files)
 
 
+def test_other_languages_need_no_options_of_their_own() -> None:
+    """The contract names its package for Go, Java and C#, so that their stubs are generated from it as it is."""
+    options = pb.DESCRIPTOR.GetOptions()
+    assert options.go_package == "tintype/v1;tintypev1"
+    assert (options.java_package, options.java_multiple_files) == ("tintype.v1", True)
+    assert options.csharp_namespace == "Tintype.V1"
+
+
 def test_the_contract_is_linted(buf: str) -> None:
     """`buf lint` finds nothing."""
     linted = run(buf, "lint")

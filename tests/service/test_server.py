@@ -263,6 +263,13 @@ def test_a_lonely_broken_model_is_told(installed: Any) -> None:
     assert refused(free()) == "model 'first' can't be served: unet is missing"
 
 
+def test_keepalive_pings_are_permitted() -> None:
+    """Clients may ping every 5 s, with calls and without; gRPC ends the connection of one that pings too often."""
+    options = dict(servers.OPTIONS)
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] < 5_000
+    assert options["grpc.keepalive_permit_without_calls"] == 1
+
+
 @pytest.mark.usefixtures("installed")
 def test_wrong_settings_are_told() -> None:
     """A number that makes no sense is refused by its name."""
