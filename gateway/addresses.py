@@ -1,13 +1,55 @@
-"""Which addresses belong to the public internet, and so may be dialled for a stranger.
+"""Which addresses belong to the public internet, and so may be dialled for a client.
 
-An address can hold another one (IPv4 in IPv6: mapped, 6to4, NAT64): then the one inside counts, for it is what answers.
+The lists are IANA's registries of special-purpose addresses (October 2025), written out here: what `ipaddress` calls
+global differs between releases of Python. Every row is refused, also those that the registry calls globally
+reachable: they are anycast services and tunnels, and no server of images is there.
+
+An IPv6 address can hold an IPv4 address (mapped, 6to4, NAT64): then the inner one counts, because it is what answers.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-_UNICAST = IPv6Network("2000::/3")  # all that has been given to the public (RFC 4291, section 2.4)
+# https://www.iana.org/assignments/iana-ipv4-special-registry, and multicast (RFC 5771)
+SPECIAL4 = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private
+            "100.64.0.0/10",  # shared by the customers of a carrier
+            "127.0.0.0/8",  # loopback
+            "169.254.0.0/16",  # link-local, and the metadata of clouds
+            "172.16.0.0/12",  # private
+            "192.0.0.0/24",  # IETF protocols: DS-Lite, PCP, TURN, NAT64 discovery
+            "192.0.2.0/24",  # documentation
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # AMT
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",  # private
+            "192.175.48.0/24",  # AS112
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, and broadcast
+        ),
+    )
+)
+# https://www.iana.org/assignments/iana-ipv6-special-registry: the rows within UNICAST. All others lie outside of it.
+SPECIAL6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # IETF protocols: Teredo, benchmarks, AMT, AS112, ORCHID, drones
+            "2001:db8::/32",  # documentation
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+UNICAST = IPv6Network("2000::/3")  # all that has been given to the public (RFC 4291, section 2.4)
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the IPv4 address is in the last 32 bits
 
 
@@ -21,20 +63,20 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, IPv4Address):
         return _is_public4(parsed)
-    held = _held(parsed)
-    return _is_public4(held) if held else _is_public6(parsed)
+    inner = _inner(parsed)
+    return _is_public4(inner) if inner else _is_public6(parsed)
 
 
 def _is_public4(address: IPv4Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    return not any(address in network for network in SPECIAL4)
 
 
 def _is_public6(address: IPv6Address) -> bool:
-    """Teredo's addresses lead to hosts behind a translator, which may be ours."""
-    return address in _UNICAST and address.is_global and address.teredo is None
+    return address in UNICAST and not any(address in network for network in SPECIAL6)
 
 
-def _held(address: IPv6Address) -> IPv4Address | None:
+def _inner(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that answers for an IPv6 address, if any."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
