@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from tintype.v1 import image_header
+
 from .errors import ServiceError
-from .imagefile import size
 from .previews import size_like
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _pixels(request: pb.GenerateImagesRequest) -> int:
     """Return the pixels of one picture; a side that is not given counts like that of its origin, or like the other."""
     width, height = request.width, request.height
     if request.image:
-        width, height = size_like(size(request.image), width, height)
+        width, height = size_like(image_header.check(request.image).size, width, height)
     return (width or height) * (height or width)
 
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import httpcore
 import httpx
 
+from tintype.v1.image_header import HEAD, mime_type
+
 from .addresses import is_public
-from .imagefile import HEAD, is_picture
 
 if TYPE_CHECKING:
     import ssl
@@ -101,9 +102,9 @@ class Fetcher:
             data += chunk
             if len(data) > self.max_bytes:
                 raise FetchError(f"it has more than {self.max_bytes} bytes")
-            if len(data) >= HEAD and not is_picture(bytes(data[:HEAD])):
+            if len(data) >= HEAD and not mime_type(bytes(data[:HEAD])):
                 break
-        if not is_picture(bytes(data[:HEAD])):
+        if not mime_type(bytes(data[:HEAD])):
             raise FetchError("what is there is no PNG, JPEG or WebP file")
         return bytes(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from .denials import WrongContentType
 from .disconnect import until_disconnect
 from .errors import BadPicture, BadRequest, NotJson, ServiceError, UnknownParameter
 from .forms import FORM, is_form, read_form
-from .imagefile import MAX_TOGETHER
+from .pictures import MAX_TOGETHER, transparency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -75,7 +76,7 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
     if call.pictures:
-        await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
+        call = await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
@@ -90,12 +91,22 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     return Made(rendered, headers)
 
 
-async def _attach(gateway: Gateway, call: Call, base: str) -> None:
-    """Put the pictures of a call into its request. Raises BadPicture."""
+async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
+    """Put the images of a call into its request, and return the call. Raises BadPicture."""
     for field, given in call.pictures.items():
         setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
     if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
-        raise BadPicture(call.names.get("mask", "mask"), f"must, with the picture, have at most {MAX_TOGETHER} bytes")
+        raise BadPicture(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
+    return await _self_masked(call) if call.alpha_strength is not None and not call.request.mask else call
+
+
+async def _self_masked(call: Call) -> Call:
+    """Return the call; where its image is transparent, that is the mask, as OpenAI has it. Raises BadPicture."""
+    mask = await asyncio.to_thread(transparency, call.request.image, call.names.get("image", "image"))
+    if not mask:
+        return call
+    call.request.mask, call.request.strength = mask, call.alpha_strength
+    return replace(call, wishes=(*call.wishes, "mask"), unasked=(*call.unasked, "mask"))
 
 
 async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> dict[str, Any]:

@@ -1,15 +1,24 @@
-"""Pictures that a request starts from, however it gives them: bytes, base64, a `data:` URL, a URL, a link of ours."""
+"""Images that a request starts from, however it gives them: bytes, base64, a `data:` URL, a URL, a link of ours.
+
+They may have tens of megabytes, so threads decode base64 and read headers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import binascii
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
+from PIL import ImageChops
+
+from tintype.v1 import image_file, image_header
+from tintype.v1.image_header import BadImage
+
 from .errors import BadPicture, NoSuchFile, NotFetched
 from .fetch import Fetcher, FetchError
-from .imagefile import check
 
 if TYPE_CHECKING:
     from .config import GatewayConfig
@@ -17,7 +26,10 @@ if TYPE_CHECKING:
 
 Given: TypeAlias = str | bytes
 
-FETCH_TIMEOUT = 15.0  # seconds for one picture, redirects included
+FETCH_TIMEOUT = 15.0  # seconds for one image, redirects included
+MAX_TOGETHER = 64_000_000  # bytes of image and mask, which go in one message of at most 64 MiB
+MAX_SCHEME = 64  # characters of a URL before its first colon, at most
+REPAINTED = 128  # levels of transparency, 0..255, from which the service repaints
 _BRACKETS = str.maketrans("", "", "[]")  # of IPv6 addresses in URLs
 _SAFE = str.maketrans("-_", "+/", " \t\r\n")  # base64 as URLs have it, and without line breaks
 
@@ -42,15 +54,16 @@ class Pictures:
 
         Raises BadPicture for `param` where it is none, and NotFetched where its URL leads to none.
         """
-        data = given if isinstance(given, bytes) else await self._file(given.strip(), param, base)
-        check(data, param)
+        data = given if isinstance(given, bytes) else await self._file(given, param, base)
+        await asyncio.to_thread(check, data, param)
         return data
 
     async def _file(self, text: str, param: str, base: str) -> bytes:
+        text = text.strip()
         if text[:5].lower() == "data:":
-            return of_data_url(text, param)
-        if ":" not in text:  # base64 has none, and every URL has one
-            return of_base64(text, param)
+            return await asyncio.to_thread(of_data_url, text, param)
+        if ":" not in text[:MAX_SCHEME]:  # base64 has none, and every URL has one there
+            return await asyncio.to_thread(of_base64, text, param)
         ours = f"{base}/files/"
         return await (
             self._kept(text.removeprefix(ours), param) if text.startswith(ours) else self._fetched(text, param)
@@ -70,6 +83,30 @@ class Pictures:
             return await self.fetcher.fetch(url)
         except FetchError as error:
             raise NotFetched(param, f"must be the URL of a picture: {error}") from error
+
+
+def check(data: bytes, param: str) -> None:
+    """Raise BadPicture for `param` if a file is no image that the service reads."""
+    try:
+        image_header.check(data)
+    except BadImage as error:
+        raise BadPicture(param, str(error)) from error
+
+
+def transparency(data: bytes, param: str) -> bytes:
+    """Return the mask, a PNG, that repaints what is transparent in an image; nothing if nothing there would be.
+
+    Decodes the image: call it in a thread. Raises BadPicture for `param`.
+    """
+    try:
+        alpha = image_file.decode(data).alpha if image_header.check(data).alpha else None
+    except BadImage as error:
+        raise BadPicture(param, str(error)) from error
+    if alpha is None or ImageChops.invert(alpha).getextrema()[1] < REPAINTED:
+        return b""
+    file = BytesIO()
+    ImageChops.invert(alpha).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def of_data_url(url: str, param: str) -> bytes:

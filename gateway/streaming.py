@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar.response import Stream
 
+from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
 
 from . import progress
 from .disconnect import until_disconnect
 from .errors import Fault, GatewayError, NotServed, ServiceError
 from .generation import Made, granted, ignored_header, model_header
-from .imagefile import size
 from .previews import MIME_TYPE, enlarged, size_like
 from .recording import Kind, Recording, Told
 from .silence import or_silence
@@ -112,7 +112,7 @@ async def _size(gateway: Gateway, call: Call) -> tuple[int, int]:
     if asked.width and asked.height:
         return asked.width, asked.height
     if asked.image:
-        return size_like(size(asked.image), asked.width, asked.height)
+        return size_like(image_header.check(asked.image).size, asked.width, asked.height)
     defaults = (await gateway.client.model(asked.model)).defaults
     return asked.width or defaults.width, asked.height or defaults.height
 

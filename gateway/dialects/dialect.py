@@ -42,7 +42,8 @@ class Call:
     where the model has no such thing, it is asked without; those in `unasked` are the vendor's default, and nobody is
     told. `stream` asks for events instead of one answer, with so many `previews` of each picture. `echo` are values
     that the answer repeats. `pictures` are `image` and `mask` as they were given, by field of the contract: a file,
-    base64, or a URL.
+    base64, or a URL. With `alpha_strength`, an image without a mask is its own mask where it is transparent, and then
+    that is the strength; None if transparency is no mask.
     """
 
     request: pb.GenerateImagesRequest
@@ -56,6 +57,7 @@ class Call:
     previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str | bytes] = field(default_factory=dict)
+    alpha_strength: float | None = None
 
     @property
     def unused(self) -> tuple[str, ...]:

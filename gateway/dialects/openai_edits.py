@@ -4,7 +4,8 @@ Source: OpenAI's specification of `POST /v1/images/edits` and `/v1/images/variat
 whose fields are all text, or JSON with `images`.
 
 - Of several pictures the first is edited; the others are named in the header `x-tintype-ignored`.
-- A mask's transparent parts are repainted. Without a size, the answer has the picture's own.
+- A mask's transparent parts are repainted; without a mask those of the image. Without a size, the answer has the
+  image's own.
 - How far the result may leave the picture is our `strength`; OpenAI's clients don't send it, and get STRENGTHS.
 """
 
@@ -65,6 +66,7 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
     asked.image = first
     asked.mask = None if asked.mask is None else _picture(asked.mask, "mask")
     call = _without(openai.call(asked, unknown(EditRequest, body)), key, len(more))
+    call = replace(call, alpha_strength=STRENGTHS["masked"] if asked.strength is None else asked.strength)
     _weaken(call, STRENGTHS["masked" if asked.mask else asked.input_fidelity or "low"])
     return replace(call, links=bool(call.links), names={**call.names, "image": key})
 

@@ -39,10 +39,10 @@ def parse(body: Mapping[str, Any]) -> Call:
     asked = read(OxenEditRequest, body)
     if not asked.image:
         raise InvalidValue("image", "must be the URL of the picture to edit")
-    usual = STRENGTHS["masked" if asked.mask else "low"]
-    call.request.strength = usual if asked.strength is None else asked.strength
+    masked, usual = (STRENGTHS[name] if asked.strength is None else asked.strength for name in ("masked", "low"))
+    call.request.strength = masked if asked.mask else usual
     pictures = given(image=asked.image, mask=asked.mask)
-    return replace(call, pictures=pictures, ignored=unknown(OxenEditRequest, body))
+    return replace(call, pictures=pictures, ignored=unknown(OxenEditRequest, body), alpha_strength=masked)
 
 
 DIALECT = replace(oxen.DIALECT, paths=PATHS, parse=parse, request_type=OxenEditRequest, summary="Edit a picture")

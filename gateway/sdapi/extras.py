@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 
+from tintype.v1.image_header import MAX_PIXELS, MAX_SIDE
+
 from ..errors import InvalidValue
-from ..imagefile import MAX_PIXELS, MAX_SIDE
 from .infotext import KEY, taken_apart, texts
 from .initial import encoded, opened
 from .types import Enlarged, Extra, PngInfo
@@ -35,8 +36,11 @@ def look_up(file: bytes) -> PngInfo:
 
 
 def enlarge(asked: Extra, file: bytes) -> Enlarged:
-    """Return a picture in another size, as PNG; upscalers that are not here are Lanczos. Raises BadRequest."""
-    image = opened(file, "image")
+    """Return an image in another size, as PNG; upscalers that are not here are Lanczos. Raises BadRequest."""
+    decoded = opened(file, "image")
+    image = decoded.image
+    if decoded.alpha is not None:
+        image.putalpha(decoded.alpha)
     method = METHODS.get(asked.upscaler_1 or NONE, METHODS[LANCZOS])
     if (asked.upscaler_1 or NONE) == NONE:
         return Enlarged(image=encoded(image), html_info="")

@@ -1,5 +1,6 @@
 """The picture that a request starts from, and its mask, as the web UI understands them: to what the service takes.
 
+- Transparent parts of an image are white.
 - A mask is brightness, white is repainted; where it has an alpha channel that is not opaque throughout, that counts in
   the place of brightness: opaque is repainted.
 - `resize_mode`: 0 stretches, 1 keeps the shape and cuts, 2 keeps the shape and continues the edges.
@@ -17,11 +18,16 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFilter, ImageOps
 
+from tintype.v1 import image_file
+from tintype.v1.image_header import BadImage
+
 from ..errors import BadPicture
-from ..imagefile import MAX_TOGETHER
+from ..pictures import MAX_TOGETHER
 from .infotext import FORMATS, KEY, written
 
 if TYPE_CHECKING:
+    from tintype.v1.image_file import Decoded
+
     from .types import ImageToImage
 
     Picture = Image.Image
@@ -67,11 +73,11 @@ class Initial:
     patch: Patch | None = None
 
 
-def prepared(asked: ImageToImage, image_file: bytes, mask_file: bytes) -> Initial:
-    """Return what `asked` makes of a picture and a mask, which may be empty. Raises BadPicture."""
-    image = _opaque(opened(image_file, "init_images"))
+def prepared(asked: ImageToImage, image_bytes: bytes, mask_bytes: bytes) -> Initial:
+    """Return what `asked` makes of an image and a mask, which may be empty. Raises BadPicture."""
+    image = opened(image_bytes, "init_images").on_white()
     size = (asked.width or image.width, asked.height or image.height)
-    mask = _mask(opened(mask_file, "mask"), asked) if mask_file else None
+    mask = _mask(opened(mask_bytes, "mask"), asked) if mask_bytes else None
     patch = _patch(image, mask, size, asked) if mask else None
     if patch and mask:
         image, mask = (one.crop(patch.box).resize(size, LANCZOS) for one in (image, patch.mask))
@@ -91,9 +97,17 @@ def resized(image: Picture, size: Size, mode: int) -> Picture:
     if mode == 1:
         return ImageOps.fit(image, size, LANCZOS)
     if mode == 2:
-        inner = ImageOps.contain(image, size, LANCZOS)
+        inner = image.resize(_contained(image.size, size), LANCZOS)
         return _turned(_widened(_turned(_widened(inner, size[0])), size[1]))
     return image.resize(size, LANCZOS)
+
+
+def _contained(own: Size, size: Size) -> Size:
+    """Return the largest sides of an image's shape within `size`, each at least one pixel."""
+    width, height = own
+    if width * size[1] > height * size[0]:
+        return size[0], max(1, round(height * size[0] / width))
+    return max(1, round(width * size[1] / height)), size[1]
 
 
 def filled(image: Picture, mask: Picture) -> Picture:
@@ -144,10 +158,9 @@ def _span(low: int, high: int, limit: int) -> tuple[int, int]:
     return max(0, low + shift), min(limit, high + shift)
 
 
-def _mask(mask: Picture, asked: ImageToImage) -> Picture:
+def _mask(mask: Decoded, asked: ImageToImage) -> Picture:
     """Return what is repainted, in 8 bits of grey: 255 is all of it."""
-    alpha = mask.convert("RGBA").getchannel("A")
-    grey = alpha if alpha.getextrema() != OPAQUE else mask.convert("L")
+    grey = mask.image.convert("L") if mask.alpha is None or mask.alpha.getextrema() == OPAQUE else mask.alpha
     if asked.inpainting_mask_invert:
         grey = ImageOps.invert(grey)
     each = BLUR if asked.mask_blur is None else asked.mask_blur
@@ -155,21 +168,12 @@ def _mask(mask: Picture, asked: ImageToImage) -> Picture:
     return grey.filter(ImageFilter.GaussianBlur((blur[0], blur[1]))) if any(blur) else grey
 
 
-def opened(file: bytes, param: str) -> Picture:
-    """Return a picture that stands upright. Raises BadPicture."""
+def opened(file: bytes, param: str) -> Decoded:
+    """Return the upright image in a file, in sRGB unless `param` is `mask`. Raises BadPicture."""
     try:
-        with Image.open(BytesIO(file), formats=FORMATS) as image:
-            return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
-        raise BadPicture(param, "is damaged") from error
-
-
-def _opaque(image: Picture) -> Picture:
-    """Return a picture in RGB; what is transparent is white, as in the web UI."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return image_file.decode(file, mask=param == "mask")
+    except BadImage as error:
+        raise BadPicture(param, str(error)) from error
 
 
 def _widened(image: Picture, width: int) -> Picture:

@@ -1,8 +1,8 @@
-"""The picture that a job starts from, and its mask: from two uploads to what the model gets, and back into the result.
+"""The image that a job starts from, and its mask: from two uploads to what the model gets, and back into the result.
 
-In a mask white is repainted and black is kept; where it has an alpha channel, transparent is repainted, unless all of
-it is opaque: then it says nothing, and brightness counts. In between counts as repainted from the middle on; in the
-finished picture it mixes both, so a soft mask gives a soft edge.
+Transparent parts of the image are white. In a mask white is repainted and black is kept; where it has an alpha channel,
+transparent is repainted, unless all of it is opaque: then it says nothing, and brightness counts. In between counts as
+repainted from the middle on; in the finished image it mixes both, so a soft mask gives a soft edge.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
 
+from tintype.v1 import image_file
+from tintype.v1.image_header import BadImage
+
 from ..errors import InvalidField
-from .decode import decode
 from .encode import resample
 
 if TYPE_CHECKING:
-    from .decode import Decoded
+    from tintype.v1.image_file import Decoded
+
     from .encode import Pixels
 
 Levels: TypeAlias = npt.NDArray[np.uint8]
@@ -51,15 +54,15 @@ class Upload:
     mask: bytes = field(default=b"", repr=False)
 
     def read(self) -> tuple[Image.Image, Image.Image | None]:
-        """Return the picture in RGB, and in 8 bits of grey what is repainted: 255 is all of it.
+        """Return the image in RGB, and in 8 bits of grey what is repainted: 255 is all of it.
 
         Raises:
             InvalidField: a file can't be read, or the mask is of another size.
         """
-        image = decode(self.image, field="image").image
+        image = _decoded(self.image, "image").on_white()
         if not self.mask:
             return image, None
-        mask = _repainted(decode(self.mask, field="mask"))
+        mask = _repainted(_decoded(self.mask, "mask"))
         if mask.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (image.size, mask.size)]
             raise InvalidField("mask", f"must have the size of image, {sizes[0]} pixels, not {sizes[1]}")
@@ -81,6 +84,14 @@ def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) 
         raise InvalidField("mask", "names nothing to repaint: make white, or transparent, what shall be made anew")
     levels = np.asarray(resample(image, size)).transpose(2, 0, 1)
     return Source(levels, np.asarray(resample(mask, size)) >= REPAINTED if mask else None)
+
+
+def _decoded(data: bytes, field: str) -> Decoded:
+    """Return an upload's image, upright; in sRGB unless it is a mask. Raises InvalidField."""
+    try:
+        return image_file.decode(data, mask=field == "mask")
+    except BadImage as error:
+        raise InvalidField(field, str(error)) from error
 
 
 def _repainted(mask: Decoded) -> Image.Image:

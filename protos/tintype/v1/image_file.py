@@ -1,0 +1,144 @@
+"""Uploaded PNG, JPEG and WebP files to upright sRGB images of 8 bits.
+
+Gateway and service decode every upload by this module, so that both see the same image.
+Rules:
+
+- `image_header` judges the file first, and the decoder gets only the parts that make pixels.
+- The image stands upright (EXIF orientation) and is in sRGB: an embedded ICC profile is applied and dropped. Masks are
+  no colours, so their levels stay as they are.
+- Nothing of the file's metadata stays in the result.
+- Colours below transparent pixels mean nothing. `Decoded.on_white` replaces them.
+- A JPEG without an end marker is read if all its pixels are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from . import image_header
+from .image_header import JPEG, JPEG_END, BadImage, Header
+
+# What Pillow raises for files that are cut, damaged or hostile.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, ZeroDivisionError, MemoryError)
+_BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+# ICC colour spaces: the mode that their transform takes, and the modes of images that they describe.
+_SPACES = {
+    "RGB ": ("RGB", ("RGB", "L", "P", "1")),
+    "GRAY": ("L", ("L", "1")),
+    "CMYK": ("CMYK", ("CMYK",)),
+}
+_CLOSE = 2  # levels within which a profile counts as sRGB, so that sRGB images keep every level
+_FILLER = b"\xa5\x5a" * 256
+# EXIF orientations and the transposition that stands the image upright (EXIF 2.32, section 4.6.4).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image in mode RGB, and its `alpha` in mode L, 255 is opaque; None if the file has no transparency."""
+
+    image: Image.Image
+    alpha: Image.Image | None = None
+
+    def on_white(self) -> Image.Image:
+        """Return the image in mode RGB on white."""
+        if self.alpha is None:
+            return self.image
+        return Image.composite(self.image, Image.new("RGB", self.image.size, "white"), self.alpha)
+
+
+def decode(data: bytes, *, mask: bool = False) -> Decoded:
+    """Return the upright image in a file, in sRGB unless it is a mask.
+
+    Takes up to a second or two: call it in a thread.
+
+    Raises:
+        BadImage: the file is no PNG, JPEG or WebP file, damaged, or too large.
+    """
+    header = image_header.check(data)
+    try:
+        image = _loaded(image_header.pixels(data), header)
+        image.info = {key: value for key, value in image.info.items() if key == "transparency"}
+        decoded = _separated(image, b"" if mask else image_header.profile(data))
+    except _BOMB:
+        raise BadImage(f"must have at most {image_header.MAX_PIXELS} pixels") from None
+    except UnidentifiedImageError:
+        raise BadImage("is damaged: its header can't be read") from None
+    except _UNREADABLE as error:
+        raise BadImage(f"is damaged: {error}") from error
+    turn = _UPRIGHT.get(header.orientation)
+    if turn is None:
+        return decoded
+    return Decoded(decoded.image.transpose(turn), decoded.alpha and decoded.alpha.transpose(turn))
+
+
+def _loaded(data: bytes, header: Header) -> Image.Image:
+    if header.mime_type != JPEG or data.rfind(JPEG_END) >= 0:
+        return _opened(data)
+    # The decoder makes up what it misses. If bytes that follow change the image, pixels were missing.
+    image, other = (_opened(data + more + JPEG_END) for more in (b"", _FILLER))
+    if image.tobytes() != other.tobytes():
+        raise BadImage("is damaged: its end is missing")
+    return image
+
+
+def _opened(data: bytes) -> Image.Image:
+    with Image.open(BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as image:
+        image.load()
+        return image
+
+
+def _separated(image: Image.Image, profile: bytes) -> Decoded:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip and not scale
+        levels = (np.asarray(image, np.float32) / np.float32(257)).round().astype(np.uint8)
+        image = Image.fromarray(levels)
+    if not image.has_transparency_data:
+        return Decoded(_in_srgb(image, profile))
+    image = image.convert("RGBA")
+    return Decoded(_in_srgb(image.convert("RGB"), profile), image.getchannel("A"))
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return an image in mode RGB; a profile that is damaged, or of another colour space, has no effect."""
+    transform = _transform(image.mode, profile) if profile else None
+    if transform is None:
+        return image.convert("RGB")
+    converted = ImageCms.applyTransform(image.convert(transform.input_mode), transform)
+    assert converted is not None  # noqa: S101 - only in-place transforms return None
+    converted.info = {}
+    return converted
+
+
+def _transform(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform from a profile to sRGB; None if it does not fit the mode, or is sRGB itself."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        taken, modes = _SPACES.get(source.profile.xcolor_space, ("", ()))
+        if mode not in modes:
+            return None
+        # Relative colorimetric with black point compensation, as browsers convert images.
+        intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+        transform = ImageCms.buildTransform(source, _SRGB, taken, "RGB", intent, flags)
+        return None if taken == "RGB" and _is_identity(transform) else transform
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a transform moves no colour of a 9x9x9 lattice by more than _CLOSE levels."""
+    lattice = np.stack(np.meshgrid(*[np.linspace(0, 255, 9).round().astype(np.uint8)] * 3), -1).reshape(27, 27, 3)
+    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(lattice), transform), np.int16)
+    return bool(np.abs(moved - lattice).max() <= _CLOSE)

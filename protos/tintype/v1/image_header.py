@@ -1,0 +1,271 @@
+"""Headers of uploaded PNG, JPEG and WebP files, read without decoding.
+
+Gateway and service judge every upload by this module before a decoder sees it.
+Rules:
+
+- The type comes from the first bytes, the size from the header. Nothing is inflated but an embedded colour profile,
+  up to MAX_PROFILE bytes.
+- Every walk over a file is linear and takes at most a few thousand steps: a PNG may have MAX_PARTS chunks and one more
+  for each 4 KiB of file, a JPEG MAX_PARTS segments before its first scan, a WebP MAX_PARTS chunks. A JPEG may have as
+  many scans as MAX_SCANNED allows for its size.
+- Only what changes pixels counts. Text, unknown chunks and their checksums are skipped; the orientation is the one
+  field of EXIF that is read. `pixels` returns what is left for the decoder.
+
+Sources: PNG 3rd edition; ITU-T T.81 annex B; RFC 9649 (WebP); EXIF 2.32 section 4.6.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAX_BYTES = 50_000_000  # of one file, as OpenAI has it
+MAX_SIDE = 8192  # pixels
+MAX_PIXELS = 4096 * 4096  # 64 MiB as RGBA
+MAX_PARTS = 4096  # chunks or segments
+MAX_SCANNED = 24 * MAX_PIXELS  # pixels times scans of a JPEG; progressive encoders write about ten scans
+MAX_PROFILE = 4 * 2**20  # bytes of a colour profile, inflated
+
+PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
+HEAD = 12  # bytes from which the type can be told
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_BYTES_A_PART = 4096  # of a PNG, beyond MAX_PARTS
+_ON_ITS_SIDE = range(5, 9)  # EXIF orientations that swap width and height
+_ORIENTATION = 0x0112
+_FORMATS = {1: "B", 3: "H", 4: "I"}  # EXIF's integer types
+_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+# JPEG markers: starts of frame, scan and image, the segments that decoding needs (0xEE is Adobe's colour transform).
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SCAN, _EXIF_SEGMENT, _PROFILE_SEGMENT = 0xDA, 0xE1, 0xE2
+_PIXEL_SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
+_EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+JPEG_END = b"\xff\xd9"
+
+
+class BadImage(ValueError):
+    """A file that is no image that tintype reads. The text continues the name of a field: "must be …", "is …"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Type and stored size of an image file; `orientation` is EXIF's, 1 to 8. `alpha`: whether it may be transparent."""
+
+    mime_type: str
+    width: int
+    height: int
+    orientation: int = 1
+    alpha: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright image, in pixels."""
+        sides = self.width, self.height
+        return sides[::-1] if self.orientation in _ON_ITS_SIDE else sides
+
+
+def mime_type(head: bytes) -> str | None:
+    """Return the type of a file that begins with `head`, or None if tintype does not read it."""
+    if head.startswith(PNG_SIGNATURE):
+        return PNG
+    if head.startswith(b"\xff\xd8\xff"):
+        return JPEG
+    return WEBP if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None
+
+
+def check(data: bytes) -> Header:
+    """Return the header of an upload. Raises BadImage if its type, length, size or structure is not accepted."""
+    kind = mime_type(data[:HEAD])
+    if kind is None:
+        raise BadImage("must be a PNG, JPEG or WebP file")
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"must have at most {MAX_BYTES} bytes, not {len(data)}")
+    header = _reading(kind, data)
+    if not (header.width and header.height):
+        raise BadImage(f"is damaged: its header says {header.width}x{header.height} pixels")
+    if max(header.width, header.height) > MAX_SIDE or header.width * header.height > MAX_PIXELS:
+        raise BadImage(
+            f"must have at most {MAX_PIXELS} pixels and {MAX_SIDE} a side, not {header.width}x{header.height}"
+        )
+    return header
+
+
+def _reading(kind: str, data: bytes) -> Header:
+    try:
+        return _READERS[kind](data)
+    except (struct.error, IndexError) as error:
+        raise BadImage("is damaged: its header can't be read") from error
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield type, start and end of the contents of each PNG chunk; a last one that is cut short is left out.
+
+    Raises BadImage if the file has more chunks than its length explains.
+    """
+    at, left = len(PNG_SIGNATURE), MAX_PARTS + len(data) // _BYTES_A_PART
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start, at = at + 8, at + 12 + length
+        if not left:
+            raise BadImage("is damaged: it has more chunks than a PNG of its length needs")
+        left -= 1
+        yield kind, start, min(start + length, len(data))
+        if kind == b"IEND":
+            return
+
+
+def pixels(data: bytes) -> bytes:
+    """Return a file without what does not change its pixels, so that a decoder meets nothing else.
+
+    Takes a file that `check` accepted. A last part that is cut short stays, for the decoder to judge.
+    """
+    view, kind = memoryview(data), mime_type(data[:HEAD])
+    if kind == PNG:
+        kept = [view[start - 8 : end + 4] for name, start, end in png_chunks(data) if name in _PIXEL_CHUNKS]
+        return b"".join([PNG_SIGNATURE, *kept, struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))])
+    if kind == JPEG:
+        parts = list(_segments(data))
+        kept = [view[start - 4 : end] for marker, start, end in parts if marker in _PIXEL_SEGMENTS]
+        return b"".join([data[:2], *kept, view[_first_scan(data, parts) :]])
+    return data
+
+
+def profile(data: bytes) -> bytes:
+    """Return a file's ICC profile; nothing if it has none, a damaged one, or one above MAX_PROFILE bytes."""
+    return _PROFILES[mime_type(data[:HEAD]) or WEBP](data)
+
+
+def _png_profile(data: bytes) -> bytes:
+    for kind, start, end in png_chunks(data):
+        if kind == b"iCCP":
+            name = data.find(b"\0", start, min(start + 80, end))
+            return _inflated(data[name + 2 : end]) if name >= 0 else b""
+    return b""
+
+
+def _inflated(packed: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        inflated = inflater.decompress(packed, MAX_PROFILE)
+    except zlib.error:
+        return b""
+    return inflated if inflater.eof else b""
+
+
+def _jpeg_profile(data: bytes) -> bytes:
+    """Join the parts of a profile, each of which has its number, from 1, behind the name (ICC.1:2022, annex B.4)."""
+    parts = [
+        data[start + len(_PROFILE) : end]
+        for marker, start, end in _segments(data)
+        if marker == _PROFILE_SEGMENT and data.startswith(_PROFILE, start)
+    ]
+    joined = b"".join(part[2:] for part in sorted(parts, key=lambda part: part[:1]))
+    return joined if len(joined) <= MAX_PROFILE else b""
+
+
+def _webp_profile(data: bytes) -> bytes:
+    start, end = dict(_webp_chunks(data)).get(b"ICCP", (0, 0))
+    return data[start:end] if end - start <= MAX_PROFILE else b""
+
+
+def _png(data: bytes) -> Header:
+    width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
+    orientation, alpha = 1, colour in (4, 6)
+    for kind, start, end in png_chunks(data):
+        if kind == b"eXIf":
+            orientation = _orientation(data[start:end])
+        alpha = alpha or kind == b"tRNS"
+    return Header(PNG, width, height, orientation, alpha)
+
+
+def _jpeg(data: bytes) -> Header:
+    size, orientation, parts = (0, 0), 1, list(_segments(data))
+    for marker, start, end in parts:
+        if marker in _FRAMES:
+            size = struct.unpack_from(">HH", data, start + 1)
+        elif marker == _EXIF_SEGMENT and data.startswith(_EXIF, start):
+            orientation = _orientation(data[start + len(_EXIF) : end])
+    # Entropy-coded data has a zero behind each 0xFF, so these two bytes are a scan's marker.
+    scans = data.count(b"\xff\xda", _first_scan(data, parts))
+    if scans * size[0] * size[1] > MAX_SCANNED:
+        raise BadImage(f"must have at most {MAX_SCANNED // (size[0] * size[1])} scans at its size, not {scans}")
+    return Header(JPEG, size[1], size[0], orientation)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment before a JPEG's first scan; bytes between segments are skipped."""
+    at = 2
+    for _ in range(MAX_PARTS):
+        at = data.find(b"\xff", at)
+        marker = data[at + 1] if at >= 0 else _SCAN
+        if marker == _SCAN:
+            return
+        if marker in (0, 0xFF):
+            at += 1
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        yield marker, at + 4, at + 2 + length
+        at += 2 + max(length, 2)
+    raise BadImage(f"is damaged: it has more than {MAX_PARTS} segments before its pixels")
+
+
+def _first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
+    """Return where the first scan begins, the end of the file if there is none."""
+    at = data.find(b"\xff\xda", parts[-1][2] if parts else 2)
+    return at if at >= 0 else len(data)
+
+
+def _webp(data: bytes) -> Header:
+    chunks = dict(_webp_chunks(data))
+    orientation = 1
+    if b"EXIF" in chunks:
+        start, end = chunks[b"EXIF"]
+        orientation = _orientation(data[start:end].removeprefix(_EXIF))
+    if b"VP8X" in chunks:
+        start, _ = chunks[b"VP8X"]
+        sides = (int.from_bytes(data[start + at : start + at + 3], "little") + 1 for at in (4, 7))
+        return Header(WEBP, *sides, orientation, alpha=bool(data[start] & 0x10))
+    if b"VP8L" in chunks:
+        (bits,) = struct.unpack_from("<I", data, chunks[b"VP8L"][0] + 1)
+        return Header(WEBP, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
+    if b"VP8 " in chunks:
+        width, height = struct.unpack_from("<HH", data, chunks[b"VP8 "][0] + 6)
+        return Header(WEBP, width & 0x3FFF, height & 0x3FFF)
+    raise BadImage("is damaged: its header can't be read")
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Return type and place of each chunk of a WebP file, the first of a type last, so that it wins in a dict."""
+    found, at = [], HEAD
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if len(found) >= MAX_PARTS:
+            raise BadImage(f"is damaged: it has more than {MAX_PARTS} chunks")
+        found.append((kind, (at + 8, min(at + 8 + length, len(data)))))
+        at += 8 + length + length % 2
+    return reversed(found)
+
+
+def _orientation(exif: bytes) -> int:
+    """Return the orientation, 1 to 8, that an EXIF block has in its first directory; 1 if none can be read."""
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    try:
+        (first,) = struct.unpack_from(f"{order}I", exif, 4) if order else (len(exif),)
+        (count,) = struct.unpack_from(f"{order}H", exif, first) if order else (0,)
+        for place in range(first + 2, first + 2 + 12 * min(count, MAX_PARTS), 12):
+            tag, kind = struct.unpack_from(f"{order}HH", exif, place)
+            if tag == _ORIENTATION:
+                (value,) = struct.unpack_from(f"{order}{_FORMATS[kind]}", exif, place + 8)
+                return int(value) if 1 <= value <= 8 else 1
+    except (struct.error, KeyError):
+        pass
+    return 1
+
+
+_READERS: dict[str, Callable[[bytes], Header]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp}
+_PROFILES: dict[str, Callable[[bytes], bytes]] = {PNG: _png_profile, JPEG: _jpeg_profile, WEBP: _webp_profile}

@@ -1,0 +1,250 @@
+"""Uploaded files: what they say is believed only as far as it was checked."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageOps
+
+from tintype.v1.image_file import decode
+from tintype.v1.image_header import BadImage, check
+
+LEVELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
+ORIENTATION = 0x0112
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+def file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """Return `image` as the bytes of a file."""
+    data = BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+def chunk(name: bytes, body: bytes, checksum: int | None = None) -> bytes:
+    """Return a chunk of a PNG, with a right checksum unless another is given."""
+    right = zlib.crc32(name + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", right)
+
+
+def exif_block(order: str, fields: list[tuple[int, int, int, int]]) -> bytes:
+    """Return an EXIF block of one directory; a field is tag, type, count and value."""
+    head = {"<": b"II*\0\x08\0\0\0", ">": b"MM\0*\0\0\0\x08"}[order]
+    entries = [
+        struct.pack(f"{order}HHI", tag, kind, count) + struct.pack(f"{order}HH" if kind == 3 else f"{order}I", *value)
+        for tag, kind, count, number in fields
+        for value in [(number, 0) if kind == 3 else (number,)]
+    ]
+    return head + struct.pack(f"{order}H", len(fields)) + b"".join(entries) + bytes(4)
+
+
+def swapped() -> bytes:
+    """Return the sRGB profile with its red and blue primaries swapped."""
+    return SRGB.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a PNG that claims a size and holds hardly anything."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("kind", "mime_type", "options"),
+    [("PNG", "image/png", {}), ("WEBP", "image/webp", {"lossless": True}), ("JPEG", "image/jpeg", {"quality": 100})],
+)
+def test_all_three_kinds_are_read(kind: str, mime_type: str, options: dict[str, Any]) -> None:
+    """The levels of a file come back in RGB."""
+    data = file(Image.fromarray(LEVELS), kind, **options)
+    read = decode(data)
+    assert check(data).mime_type == mime_type
+    assert read.alpha is None
+    assert read.image.mode == "RGB"
+    tolerance = 15 if kind == "JPEG" else 0
+    assert np.abs(np.asarray(read.image, int) - LEVELS).max() <= tolerance
+
+
+def test_alpha_is_read() -> None:
+    """The alpha channel comes beside the colours."""
+    image = Image.fromarray(LEVELS).convert("RGBA")
+    image.putalpha(Image.new("L", image.size, 51))
+    read = decode(file(image))
+    assert read.alpha is not None
+    assert read.alpha.size == (6, 4)
+    assert read.alpha.getextrema() == (51, 51)
+    assert np.array_equal(np.asarray(read.image), LEVELS)
+
+
+def test_a_palette_may_be_transparent() -> None:
+    """As in many small PNG files; the colours are the palette's."""
+    image = Image.fromarray(LEVELS).quantize(8)
+    read = decode(file(image, transparency=bytes([0, *[255] * 7])))
+    assert read.alpha is not None
+    assert np.array_equal(np.asarray(read.alpha) == 0, np.asarray(image) == 0)
+    assert np.array_equal(np.asarray(read.image), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "CMYK"])
+def test_other_colour_modes_are_read(mode: str) -> None:
+    """Grey, palettes, bits and print colours become RGB."""
+    assert decode(file(Image.new(mode, (5, 3)), "JPEG" if mode == "CMYK" else "PNG")).image.size == (5, 3)
+
+
+def test_sixteen_bits_are_scaled() -> None:
+    """A half-bright pixel of 16 bits is half bright, and not white."""
+    read = decode(file(Image.fromarray(np.full((2, 3), 32_768, np.uint16))))
+    assert read.image.mode == "RGB"
+    assert read.image.getextrema() == ((128, 128),) * 3
+
+
+def test_images_are_turned_upright() -> None:
+    """The EXIF orientation of a camera is followed."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees to the right
+    read = decode(file(Image.fromarray(LEVELS), exif=exif))
+    assert np.array_equal(np.asarray(read.image), np.rot90(LEVELS, -1))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF89a" + bytes(20), b"<svg/>", b"RIFF0000WAVE", file(Image.new("RGB", (4, 4)), "BMP")]
+)
+def test_other_files_are_refused(data: bytes) -> None:
+    """What is no PNG, JPEG or WebP by its first bytes is never given to a decoder."""
+    with pytest.raises(BadImage, match="must be a PNG, JPEG or WebP file"):
+        decode(data, mask=True)
+
+
+@pytest.mark.parametrize(("width", "height"), [(5000, 5000), (8193, 1), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_bombs_are_refused_by_their_header(width: int, height: int) -> None:
+    """A file that claims more pixels than we take is refused before one is decoded."""
+    with pytest.raises(BadImage, match=r"at most 16777216 pixels|damaged"):
+        decode(png_header(width, height))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_cut_files_are_refused(kind: str) -> None:
+    """Half an image is none, whatever its type and wherever it ends."""
+    data = file(Image.effect_noise((64, 64), 80).convert("RGB"), kind)
+    for share in (0.3, 0.5, 0.9):
+        with pytest.raises(BadImage, match="damaged"):
+            decode(data[: int(len(data) * share)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.binary(max_size=40), st.integers(0, 10_000))
+def test_damage_is_bad_image_and_nothing_else(kind: str, noise: bytes, place: int) -> None:
+    """Whatever bytes are overwritten: an image, or BadImage."""
+    data = bytearray(file(Image.fromarray(LEVELS), kind))
+    place %= len(data)
+    data[place : place + len(noise)] = noise
+    with suppress(BadImage):
+        assert decode(bytes(data)).image.mode == "RGB"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_each_orientation_is_what_pillow_makes_of_it(kind: str, orientation: int) -> None:
+    """All eight, in all three types, and the size of the header is that of the image."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = file(Image.fromarray(LEVELS), kind, exif=exif)
+    with Image.open(BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert np.array_equal(np.asarray(decode(data).image), expected)
+    assert check(data).size == expected.shape[1::-1]
+
+
+@pytest.mark.parametrize("kind", [2, 5, 7, 10, 12, 99])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_odd_exif_is_no_obstacle(order: str, kind: int) -> None:
+    """Fields of types that they may not have, behind which the image is still turned."""
+    exif = exif_block(order, [(0x0100, kind, 1, 200), (ORIENTATION, 3, 1, 6), (0x0128, kind, 2**31, 2**31)])
+    data = file(Image.fromarray(LEVELS), "JPEG", exif=b"Exif\0\0" + exif, quality=100)
+    assert decode(data).image.size == (4, 6)
+
+
+@pytest.mark.parametrize("block", [b"", b"MM", b"II*\0\xff\xff\xff\xff", b"XX*\0\x08\0\0\0", b"MM\0*\0\0\0\x08\xff\xff"])
+def test_damaged_exif_is_no_obstacle(block: bytes) -> None:
+    """An EXIF block that can't be read turns nothing."""
+    assert decode(file(Image.fromarray(LEVELS), "PNG", exif=block or b" ")).image.size == (6, 4)
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk(b"zTXt", b"parameters\0\0" + zlib.compress(bytes(3_000_000)))],
+        [chunk(b"iTXt", b"parameters\0\1\0\0\0" + zlib.compress(bytes(3_000_000)))],
+        [chunk(b"tEXt", b"parameters\0a", checksum=1)],
+        [chunk(b"zTXt", b"parameters\0\0no zlib")],
+        [chunk(b"iCCP", b"profile\0\0no zlib", checksum=7)],
+        [chunk(b"eXIf", b"MM\0*", checksum=7)],
+        [chunk(b"abcd", bytes(70_000))],
+    ],
+    ids=["long text", "long international text", "checksum", "text that is no zlib", "profile", "exif", "unknown"],
+)
+def test_a_png_is_its_pixels(chunks: list[bytes], place: str) -> None:
+    """Chunks that make no pixels never spoil a file, before or behind those that do."""
+    data = file(Image.fromarray(LEVELS))
+    at = 33 if place == "before" else len(data) - 12
+    read = decode(data[:at] + b"".join(chunks) + data[at:])
+    assert np.array_equal(np.asarray(read.image), LEVELS)
+    assert read.image.info == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"subsampling": 0}])
+@pytest.mark.parametrize("ending", [b"", b"\0\0", b"\xff"])
+def test_a_jpeg_without_its_end_marker_is_read(options: dict[str, Any], ending: bytes) -> None:
+    """As browsers do, where all pixels are there: those of the file that has its end."""
+    data = file(Image.effect_noise((64, 48), 80).convert("RGB"), "JPEG", **options)
+    assert data.endswith(b"\xff\xd9")
+    assert np.array_equal(np.asarray(decode(data[:-2] + ending).image), np.asarray(decode(data).image))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_nothing_of_the_files_metadata_is_left(kind: str) -> None:
+    """No comment, no EXIF, no profile comes with the pixels, so that none gets into a result."""
+    comment = {"comment": b"secret"} if kind == "JPEG" else {}
+    data = file(Image.fromarray(LEVELS), kind, exif=b"Exif\0\0MM\0*", icc_profile=swapped(), dpi=(7, 7), **comment)
+    assert decode(data).image.info == {}
+
+
+@pytest.mark.parametrize(("kind", "apart"), [("PNG", 0), ("WEBP", 0), ("JPEG", 6)])
+def test_a_colour_profile_is_applied(kind: str, apart: int) -> None:
+    """An image whose profile swaps red and blue is decoded with both where an sRGB image has them."""
+    options = {"quality": 100} | ({"lossless": True} if kind == "WEBP" else {"subsampling": 0} if kind == "JPEG" else {})
+    data = file(Image.new("RGB", (4, 4), (230, 20, 20)), kind, icc_profile=swapped(), **options)
+    red, green, blue = (np.asarray(decode(data).image)[0, 0]).tolist()
+    assert max(abs(red - 20), abs(green - 20), abs(blue - 230)) <= 2 + apart
+
+
+@pytest.mark.parametrize("profile", [SRGB, b"", b"no profile", SRGB[:200], LAB], ids=["srgb", "none", "text", "cut", "lab"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA"])
+def test_other_profiles_keep_every_level(mode: str, profile: bytes) -> None:
+    """Those of sRGB itself, damaged ones, and those of another colour space."""
+    image = Image.fromarray(LEVELS).convert(mode)
+    read = decode(file(image, icc_profile=profile or None))
+    assert np.array_equal(np.asarray(read.image), np.asarray(image.convert("RGB")))
+
+
+def test_a_masks_levels_are_no_colours() -> None:
+    """A profile does not change what a mask says."""
+    data = file(Image.fromarray(LEVELS), icc_profile=swapped())
+    assert np.array_equal(np.asarray(decode(data, mask=True).image), LEVELS)
+
+
+def test_on_white() -> None:
+    """What is transparent becomes white, half of it halfway, whatever colours lie below."""
+    image = Image.new("RGBA", (3, 1))
+    for x, alpha in enumerate((0, 128, 255)):
+        image.putpixel((x, 0), (0, 0, 0, alpha))
+    assert [decode(file(image)).on_white().getpixel((x, 0))[0] for x in range(3)] == [255, 127, 0]

@@ -1,0 +1,140 @@
+"""Headers of uploads: judged without decoding, in time that grows with the file and no faster."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from tintype.v1 import image_header
+from tintype.v1.image_header import BadImage, check, pixels, profile
+
+from ..work import work
+
+
+def file(kind: str = "PNG", size: tuple[int, int] = (6, 4), **options: Any) -> bytes:
+    data = BytesIO()
+    Image.new("RGB", size).save(data, kind, **options)
+    return data.getvalue()
+
+
+def chunk(name: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_with(*more: bytes) -> bytes:
+    """Return a PNG with more chunks before its pixels."""
+    data = file()
+    return data[:33] + b"".join(more) + data[33:]
+
+
+def jpeg_with(more: bytes) -> bytes:
+    """Return a JPEG with more bytes before its first segment."""
+    data = file("JPEG")
+    return data[:2] + more + data[2:]
+
+
+def webp_with(more: bytes) -> bytes:
+    """Return a WebP with more chunks at its end."""
+    data = file("WEBP")
+    return b"RIFF" + struct.pack("<I", len(data) - 8 + len(more)) + data[8:] + more
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*"}, {"progressive": True}])
+def test_type_and_size(kind: str, options: dict[str, Any]) -> None:
+    """They are Pillow's, for each way in which a type stores them."""
+    header = check(file(kind, (600, 401), **options))
+    assert (header.mime_type, header.size) == (f"image/{kind.lower()}", (600, 401))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "alpha"),
+    [("RGB", "PNG", False), ("RGBA", "PNG", True), ("LA", "PNG", True), ("RGB", "WEBP", False), ("RGBA", "WEBP", True)],
+)
+def test_alpha(mode: str, kind: str, alpha: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """The header tells whether there may be transparency."""
+    data = BytesIO()
+    Image.new(mode, (5, 3)).save(data, kind)
+    assert check(data.getvalue()).alpha is alpha
+
+
+def test_a_transparent_colour_is_alpha() -> None:
+    """A PNG may name one colour that is transparent."""
+    assert check(file(transparency=(0, 0, 0))).alpha
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (png_with(*[chunk(b"tEXt")] * 5000), "more chunks"),
+        (jpeg_with(b"\xff\xe1\0\2" * 5000), "more than 4096 segments"),
+        (jpeg_with(b"\xff\xe1\0\0" * 5000), "more than 4096 segments"),
+        (jpeg_with(b"\xff" * 100_000), "more than 4096 segments"),
+        (webp_with(b"abcd\0\0\0\0" * 5000), "more than 4096 chunks"),
+        (file("JPEG", (4096, 4096)).replace(b"\xff\xd9", b"\xff\xda" * 30 + b"\xff\xd9"), "at most 24 scans"),
+        (file("WEBP")[:25], "is damaged"),
+        (file("JPEG")[:150], "is damaged"),
+        (b"RIFF\0\0\0\0WEBP" + bytes(40), "is damaged"),
+    ],
+    ids=["png", "jpeg", "no length", "fill", "webp", "scans", "cut webp", "cut jpeg", "empty webp"],
+)
+def test_files_of_many_parts_are_refused(data: bytes, why: str) -> None:
+    """Walking through them would take as long as there are parts."""
+    with pytest.raises(BadImage, match=why):
+        check(data)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: png_with(chunk(b"IDAT") * (n // 12)),
+        lambda n: png_with(chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + bytes(n))),
+        lambda n: png_with(chunk(b"iCCP", b"x" * n)),
+        lambda n: jpeg_with(b"\xff\xe2\0\2" * (n // 4)),
+        lambda n: jpeg_with(b"\xff" * n),
+        lambda n: jpeg_with(b"\0" * n),
+        lambda n: jpeg_with(b"\xff\0" * (n // 2)),
+        lambda n: webp_with(b"EXIF\0\0\0\0" * (n // 8)),
+    ],
+    ids=["chunks", "exif", "profile", "segments", "fill", "junk", "stuffing", "webp"],
+)
+def test_work_grows_with_the_file(make: Callable[[int], bytes]) -> None:
+    """Twice the file is at most a little more than twice the work, whether it is accepted or refused."""
+
+    def judge(data: bytes) -> None:
+        try:
+            check(data)
+            pixels(data)
+            profile(data)
+        except BadImage:
+            pass
+
+    assert work(judge, make(100_000)) <= 2.2 * work(judge, make(50_000)) + 100
+
+
+def test_a_long_png_may_have_more_chunks() -> None:
+    """Encoders write pixels in chunks of 8 KiB; a file of 40 MB has thousands."""
+    parts = [chunk(b"IDAT", bytes(8192))] * 5000
+    assert len(list(image_header.png_chunks(png_with(*parts)))) == 5003
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_nothing_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file of many pixels costs nothing: it is judged by its header."""
+    data = file(kind, (4096, 4096))
+    monkeypatch.setattr(PngImageFile, "load", None)
+    monkeypatch.setattr(Image, "open", None)
+    assert check(data).size == (4096, 4096)
+
+
+def test_a_profile_is_inflated_to_a_bound() -> None:
+    """A small chunk that inflates to gigabytes is no profile."""
+    assert profile(png_with(chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(20_000_000))))) == b""
+    assert profile(png_with(chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(3000))))) == bytes(3000)
