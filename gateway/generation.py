@@ -97,15 +97,17 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
         setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
     if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
         raise BadPicture(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
-    return await _self_masked(call) if call.alpha_strength is not None and not call.request.mask else call
+    if call.alpha_strength is None or call.request.mask:
+        return call
+    return await _self_masked(call, call.alpha_strength)
 
 
-async def _self_masked(call: Call) -> Call:
+async def _self_masked(call: Call, strength: float) -> Call:
     """Return the call; where its image is transparent, that is the mask, as OpenAI has it. Raises BadPicture."""
     mask = await asyncio.to_thread(transparency, call.request.image, call.names.get("image", "image"))
     if not mask:
         return call
-    call.request.mask, call.request.strength = mask, call.alpha_strength
+    call.request.mask, call.request.strength = mask, strength
     return replace(call, wishes=(*call.wishes, "mask"), unasked=(*call.unasked, "mask"))
 
 

@@ -102,10 +102,11 @@ def transparency(data: bytes, param: str) -> bytes:
         alpha = image_file.decode(data).alpha if image_header.check(data).alpha else None
     except BadImage as error:
         raise BadPicture(param, str(error)) from error
-    if alpha is None or ImageChops.invert(alpha).getextrema()[1] < REPAINTED:
+    mask = alpha and ImageChops.invert(alpha)
+    if mask is None or not mask.point(lambda level: level >= REPAINTED).getbbox():
         return b""
     file = BytesIO()
-    ImageChops.invert(alpha).save(file, "PNG", compress_level=1)
+    mask.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

@@ -1,11 +1,25 @@
-"""What all tests share: tests marked `gpu` run only where there is an NVIDIA GPU."""
+"""What all tests share.
+
+- Tests marked `gpu` run only where there is an NVIDIA GPU.
+- Tests by hypothesis have no deadline: on a busy machine a single example may take seconds. HYPOTHESIS_PROFILE=fast,
+  which `make test-fast` sets, tries fewer examples.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from contextlib import suppress
 
 import pytest
+
+with suppress(ImportError):  # the wheel's tests use no hypothesis
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("fast", settings.get_profile("default"), max_examples=10)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def has_gpu() -> bool:

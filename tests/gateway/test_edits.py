@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import openai
 import pytest
+from PIL import Image
 
 from tintype.gateway.dialects.openai_edits import STRENGTHS, parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
@@ -83,6 +85,57 @@ class TestSdk:
             await sdk.images.edit(image=("notes.png", b"to buy: milk, bread"), prompt="x")
         assert (caught.value.code, caught.value.param) == ("invalid_image_file", "image")
         assert fake.requests == []
+
+
+def half_transparent(alpha: int = 0, kind: str = "PNG") -> bytes:
+    """Return an image of 24x16 pixels whose left half has an alpha of `alpha`, and whose right half is opaque."""
+    image = Image.new("RGBA", (24, 16), (10, 20, 30, 255))
+    image.paste((10, 20, 30, alpha), (0, 0, 12, 16))
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+class TestTransparency:
+    @pytest.mark.parametrize("path", [EDITS, "/api/ai/images/edit"])
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+    async def test_an_image_is_its_own_mask(
+        self, gateway: httpx.AsyncClient, fake: FakeService, path: str, kind: str
+    ) -> None:
+        """Without a mask, what is transparent is repainted, as far as below a mask."""
+        data = f"data:image/x;base64,{base64.b64encode(half_transparent(kind=kind)).decode()}"
+        answer = await gateway.post(path, json={"model": "tiny", "prompt": "x", "image": data})
+        assert answer.status_code == 200, answer.text
+        with Image.open(io.BytesIO(fake.requests[0].mask)) as mask:
+            assert (mask.mode, mask.size) == ("L", (24, 16))
+            assert (mask.getpixel((0, 0)), mask.getpixel((23, 0))) == (255, 0)
+        assert fake.requests[0].strength == STRENGTHS["masked"]
+        assert "x-tintype-ignored" not in answer.headers
+
+    @pytest.mark.parametrize("data", [half_transparent(255), half_transparent(200), LAKE])
+    async def test_an_image_that_hides_nothing(
+        self, gateway: httpx.AsyncClient, fake: FakeService, data: bytes
+    ) -> None:
+        """An opaque image, or one that is transparent nowhere by half, has no mask."""
+        answer = await gateway.post(EDITS, files={"image": ("a.png", data), "prompt": (None, "x")})
+        assert answer.status_code == 200, answer.text
+        assert fake.requests[0].mask == b""
+        assert fake.requests[0].strength == pytest.approx(STRENGTHS["low"])
+
+    async def test_the_clients_mask_and_strength_win(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A mask that is sent counts alone, and so does a strength."""
+        data = base64.b64encode(half_transparent()).decode()
+        await gateway.post(EDITS, json={"prompt": "x", "image": data, "mask": B64})
+        await gateway.post(EDITS, json={"prompt": "x", "image": data, "strength": 0.5})
+        assert fake.requests[0].mask == LAKE
+        assert fake.requests[1].strength == 0.5
+
+    @pytest.mark.parametrize("path", [VARIATIONS, "/v1/images/generations"])
+    async def test_elsewhere_it_is_no_mask(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
+        """A variation, or a generation from an image, changes all of the image."""
+        body = {"prompt": "x", "image": base64.b64encode(half_transparent()).decode()}
+        assert (await gateway.post(path, json=body)).status_code == 200
+        assert fake.requests[0].mask == b""
 
 
 class TestJson:

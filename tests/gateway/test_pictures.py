@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 from tintype.gateway.errors import BadPicture
-from tintype.gateway.imagefile import check, size
-from tintype.gateway.pictures import of_base64, of_data_url
+from tintype.gateway.pictures import check, of_base64, of_data_url
+from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
 
 from .fakes import PATH, FakeService, Service, config, image, running_gateway
@@ -86,7 +84,7 @@ async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     answer = await gateway.post(PATH, json={"prompt": "x", "image": B64, "stream": True, "partial_images": 1})
     told = msgspec.json.decode(answer.text.partition("data: ")[2].partition("\n")[0])
     assert told["type"] == "image_generation.partial_image"
-    assert size(base64.b64decode(told["b64_json"])) == (24, 16)
+    assert image_header.check(base64.b64decode(told["b64_json"])).size == (24, 16)
 
 
 async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None:
@@ -134,24 +132,6 @@ def test_bad_files(data: bytes, why: str) -> None:
     with pytest.raises(BadPicture, match=why) as caught:
         check(data, "mask")
     assert caught.value.param == "mask"
-
-
-def test_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file of many pixels costs nothing: it is judged by its header, also where it has no word on its side."""
-    file = picture(sides=(4096, 4096))
-    monkeypatch.setattr(PngImageFile, "load", None)
-    check(file, "image")
-    assert size(file) == (4096, 4096)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_size(kind: str) -> None:
-    """The size is that of the picture as it is looked at."""
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    check(picture(kind), "image")
-    assert size(picture(kind)) == (24, 16)
-    assert size(picture(kind, exif=turned)) == (16, 24)
 
 
 @pytest.mark.parametrize("text", ["YQ==", "YQ", "YQ=", " Y Q\n=="])

@@ -172,7 +172,9 @@ def test_odd_exif_is_no_obstacle(order: str, kind: int) -> None:
     assert decode(data).image.size == (4, 6)
 
 
-@pytest.mark.parametrize("block", [b"", b"MM", b"II*\0\xff\xff\xff\xff", b"XX*\0\x08\0\0\0", b"MM\0*\0\0\0\x08\xff\xff"])
+@pytest.mark.parametrize(
+    "block", [b"", b"MM", b"II*\0\xff\xff\xff\xff", b"XX*\0\x08\0\0\0", b"MM\0*\0\0\0\x08\xff\xff"]
+)
 def test_damaged_exif_is_no_obstacle(block: bytes) -> None:
     """An EXIF block that can't be read turns nothing."""
     assert decode(file(Image.fromarray(LEVELS), "PNG", exif=block or b" ")).image.size == (6, 4)
@@ -221,13 +223,17 @@ def test_nothing_of_the_files_metadata_is_left(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "apart"), [("PNG", 0), ("WEBP", 0), ("JPEG", 6)])
 def test_a_colour_profile_is_applied(kind: str, apart: int) -> None:
     """An image whose profile swaps red and blue is decoded with both where an sRGB image has them."""
-    options = {"quality": 100} | ({"lossless": True} if kind == "WEBP" else {"subsampling": 0} if kind == "JPEG" else {})
+    options = {"quality": 100} | (
+        {"lossless": True} if kind == "WEBP" else {"subsampling": 0} if kind == "JPEG" else {}
+    )
     data = file(Image.new("RGB", (4, 4), (230, 20, 20)), kind, icc_profile=swapped(), **options)
     red, green, blue = (np.asarray(decode(data).image)[0, 0]).tolist()
     assert max(abs(red - 20), abs(green - 20), abs(blue - 230)) <= 2 + apart
 
 
-@pytest.mark.parametrize("profile", [SRGB, b"", b"no profile", SRGB[:200], LAB], ids=["srgb", "none", "text", "cut", "lab"])
+@pytest.mark.parametrize(
+    "profile", [SRGB, b"", b"no profile", SRGB[:200], LAB], ids=["srgb", "none", "text", "cut", "lab"]
+)
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA"])
 def test_other_profiles_keep_every_level(mode: str, profile: bytes) -> None:
     """Those of sRGB itself, damaged ones, and those of another colour space."""

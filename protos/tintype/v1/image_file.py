@@ -89,6 +89,7 @@ def _loaded(data: bytes, header: Header) -> Image.Image:
     if header.mime_type != JPEG or data.rfind(JPEG_END) >= 0:
         return _opened(data)
     # The decoder makes up what it misses. If bytes that follow change the image, pixels were missing.
+    data = data.rstrip(b"\xff")
     image, other = (_opened(data + more + JPEG_END) for more in (b"", _FILLER))
     if image.tobytes() != other.tobytes():
         raise BadImage("is damaged: its end is missing")

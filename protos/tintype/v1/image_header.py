@@ -54,7 +54,10 @@ class BadImage(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Type and stored size of an image file; `orientation` is EXIF's, 1 to 8. `alpha`: whether it may be transparent."""
+    """Type and stored size of an image file.
+
+    `orientation` is EXIF's, 1 to 8; `alpha` is whether there may be transparency.
+    """
 
     mime_type: str
     width: int
@@ -169,7 +172,7 @@ def _jpeg_profile(data: bytes) -> bytes:
 
 
 def _webp_profile(data: bytes) -> bytes:
-    start, end = dict(_webp_chunks(data)).get(b"ICCP", (0, 0))
+    start, end = _webp_chunks(data).get(b"ICCP", (0, 0))
     return data[start:end] if end - start <= MAX_PROFILE else b""
 
 
@@ -221,15 +224,15 @@ def _first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
 
 
 def _webp(data: bytes) -> Header:
-    chunks = dict(_webp_chunks(data))
+    chunks = _webp_chunks(data)
     orientation = 1
     if b"EXIF" in chunks:
         start, end = chunks[b"EXIF"]
         orientation = _orientation(data[start:end].removeprefix(_EXIF))
     if b"VP8X" in chunks:
         start, _ = chunks[b"VP8X"]
-        sides = (int.from_bytes(data[start + at : start + at + 3], "little") + 1 for at in (4, 7))
-        return Header(WEBP, *sides, orientation, alpha=bool(data[start] & 0x10))
+        width, height = (int.from_bytes(data[start + at : start + at + 3], "little") + 1 for at in (4, 7))
+        return Header(WEBP, width, height, orientation, alpha=bool(data[start] & 0x10))
     if b"VP8L" in chunks:
         (bits,) = struct.unpack_from("<I", data, chunks[b"VP8L"][0] + 1)
         return Header(WEBP, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
@@ -239,16 +242,17 @@ def _webp(data: bytes) -> Header:
     raise BadImage("is damaged: its header can't be read")
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Return type and place of each chunk of a WebP file, the first of a type last, so that it wins in a dict."""
-    found, at = [], HEAD
-    while at + 8 <= len(data):
+def _webp_chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
+    """Return type, start and end of the chunks of a WebP file, the first of each type."""
+    found: dict[bytes, tuple[int, int]] = {}
+    at = HEAD
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            return found
         kind, length = struct.unpack_from("<4sI", data, at)
-        if len(found) >= MAX_PARTS:
-            raise BadImage(f"is damaged: it has more than {MAX_PARTS} chunks")
-        found.append((kind, (at + 8, min(at + 8 + length, len(data)))))
+        found.setdefault(kind, (at + 8, min(at + 8 + length, len(data))))
         at += 8 + length + length % 2
-    return reversed(found)
+    raise BadImage(f"is damaged: it has more than {MAX_PARTS} chunks")
 
 
 def _orientation(exif: bytes) -> int:

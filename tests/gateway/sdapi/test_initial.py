@@ -172,6 +172,14 @@ def test_transparent() -> None:
     assert opened(prepared(asked(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
 
 
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("sides", [(8192, 1), (1, 8192), (3, 1)])
+def test_thin(sides: tuple[int, int], mode: int) -> None:
+    """An image of one pixel a side can be brought to any size, by each of the modes."""
+    assert resized(Image.new("RGB", sides), (512, 512), mode).size == (512, 512)
+    assert prepared(asked(resize_mode=mode, width=64, height=64), png_of(Image.new("RGB", sides)), b"").size == (64, 64)
+
+
 def test_damaged() -> None:
     """A file that breaks off is told by the client's key."""
     with pytest.raises(BadPicture, match="'mask': is damaged"):

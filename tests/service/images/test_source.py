@@ -52,6 +52,26 @@ def test_white_or_transparent_is_repainted(mask: bytes) -> None:
     assert np.array_equal(np.asarray(repainted), RIGHT)
 
 
+def test_transparent_parts_are_white() -> None:
+    """Whatever colours lie below them; a mask that comes along does not change that."""
+    for mask in (b"", file(RIGHT)):
+        image, _ = Upload(transparent(255 - RIGHT), mask).read()
+        assert (np.asarray(image)[:, 20:] == 255).all()
+        assert np.array_equal(np.asarray(image)[:, :20], LEVELS[:, :20])
+
+
+@pytest.mark.parametrize("mime_type", ["image/png", "image/jpeg", "image/webp"])
+@pytest.mark.parametrize("mask", [b"", file(RIGHT)])
+def test_nothing_of_an_uploads_metadata_is_answered(mime_type: str, mask: bytes) -> None:
+    """Comments, EXIF and profiles of the upload end where it was decoded."""
+    data = BytesIO()
+    Image.fromarray(LEVELS).save(data, "JPEG", comment=b"secret", exif=b"Exif\0\0MM\0*", icc_profile=b"secret")
+    made = encode(np.zeros((3, 24, 32), np.float32), Output(mime_type), kept=Upload(data.getvalue(), mask))
+    with Image.open(BytesIO(made.data)) as image:
+        assert not {"comment", "exif", "icc_profile"} & set(image.info)
+    assert b"secret" not in made.data
+
+
 def test_a_mask_of_another_size_is_refused() -> None:
     """Both sizes are named, and the field."""
     with pytest.raises(InvalidField, match="mask: must have the size of image, 32x24 pixels, not 24x32"):
