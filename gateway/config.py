@@ -33,6 +33,7 @@ FORMATS = ("url", "b64_json")
 ALL, NONE = "*", "none"
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
+ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes")
 KEYS = "keys"  # the file in the data folder
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
@@ -70,6 +71,9 @@ class GatewayConfig:
     store_public: str = field(
         default="",
         metadata={"help": "URL at which clients reach S3: links then send them there; empty: through the gateway"},
+    )
+    store_timeout: float = field(
+        default=20.0, metadata={"help": "seconds that one call of the data folder's disk may take: 503"}
     )
     max_body: int = field(default=64 * 2**20, metadata={"unit": "bytes", "help": "largest request body, such as 64MiB"})
     strict_parameters: bool = field(default=False, metadata={"help": "unknown JSON keys are errors"})
@@ -132,7 +136,7 @@ class GatewayConfig:
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "receive_timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes"):
+        for name in ABOVE_0:
             if not getattr(self, name) > 0:
                 raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.dialect not in SHARING:

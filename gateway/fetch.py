@@ -4,6 +4,7 @@
   TLS and `Host` alone: nothing is looked up a second time.
 - A redirect is a new URL: all rules hold for it, too.
 - `http` and `https` on their own ports, without credentials; proxies in the environment count for nothing.
+- Names are looked up in threads of their own, since a resolver may not answer.
 - Time and bytes are bounded, compressed answers are refused, and what doesn't begin like a picture is dropped.
 - An error tells nothing of what is inside: a name that is unknown and one that is not public get the same answer.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import httpcore
@@ -22,6 +23,7 @@ import httpx
 from tintype.v1.image_header import HEAD, mime_type
 
 from .addresses import is_public
+from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
     import ssl
@@ -34,6 +36,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 3
 CONNECT = 5.0  # seconds for each address
 SILENCE = 10.0  # seconds without a byte
+LOOKUP = 10.0  # seconds for a name
+_RESOLVERS = Threads("tintype-names", 16, LOOKUP)
 HEADERS = ((b"accept", b"image/png, image/jpeg, image/webp"), (b"accept-encoding", b"identity"))
 
 # httpcore's errors have no root of their own.
@@ -47,8 +51,8 @@ class FetchError(Exception):
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a name, none where it has none."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        found = await _RESOLVERS.call(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError, Stuck):
         return []
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 

@@ -82,6 +82,9 @@ class Store(Protocol):
     async def sweep(self) -> int:
         """Delete what has expired and return how many files that were."""
 
+    def problem(self) -> str:
+        """Return why the store can't be used now, empty where it can as far as is known."""
+
 
 class Links:
     """The part of a link behind the gateway's URL, and back to the file: two inverse functions.

@@ -14,7 +14,7 @@ import msgspec
 from .body import Body, render_body
 from .denials import WrongContentType
 from .disconnect import until_disconnect
-from .errors import BadPicture, BadRequest, NotJson, ServiceError, UnknownParameter
+from .errors import BadPicture, BadRequest, NotJson, ServiceError, StoreUnavailable, UnknownParameter
 from .forms import FORM, is_form, read_form
 from .pictures import MAX_TOGETHER, transparency
 
@@ -83,6 +83,8 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
 async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
     """Have one request's pictures made, and rendered in its dialect. Raises GatewayError."""
     asked, base = call.request.model, base_url(gateway, request) if call.links else ""
+    if call.links and gateway.store.problem():  # before any work is done in vain
+        raise StoreUnavailable
     asking = partial(gateway.client.generate, call.request, request.state.request_id)
     response, dropped = await granted(gateway, call, asking)
     headers = ignored_header([*call.unused, *dropped]) | model_header(asked, response.model) | _size_header(response)

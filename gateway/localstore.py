@@ -2,11 +2,11 @@
 
 - Files lie in `files`, the links' key in `links.key`; all of it is its owner's alone.
 - A file's modification time is its expiry.
+- The folder may be on a network disk: its calls have threads of their own, and a bounded time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import logging
@@ -15,21 +15,26 @@ import os
 import secrets
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
 from .files import KEY_BYTES, Content, Ledger, Links, Stored, content, is_name
+from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from .files import Clock
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _STALE = 60.0  # seconds after which an unfinished file belongs to nobody
+_THREADS = 8
+_STUCK = "the folder of results does not answer"
 
 
 class LocalStore:
@@ -40,13 +45,23 @@ class LocalStore:
         ttl: Seconds that a link works.
         capacity: Bytes that all files together may take.
         clock: The time in Unix seconds.
+        timeout: Seconds that one call of the system may take.
     """
 
-    def __init__(self, folder: Path, *, ttl: float = 3600.0, capacity: int = 2**31, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ttl: float = 3600.0,
+        capacity: int = 2**31,
+        clock: Clock = time.time,
+        timeout: float = 20.0,
+    ) -> None:
         self._files = folder / "files"
         self._ttl = ttl
         self._clock = clock
         self._lock = threading.Lock()
+        self._threads = Threads("tintype-store", _THREADS, timeout)
         self._ledger = Ledger(capacity, clock)
         try:
             self._files.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,15 +73,15 @@ class LocalStore:
 
     async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
         """Keep pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
-        return await asyncio.to_thread(self._put, images)
+        return await self._in_time(self._put, images)
 
     def url(self, stored: Stored, base: str) -> str:
         """Return the link of a kept file."""
         return self._links.url(stored, base)
 
     async def open(self, name: str, access: str) -> Content:
-        """Return what a link leads to. Raises NoSuchFile: for a bad name, a bad signature, or after expiry."""
-        return await asyncio.to_thread(self._read, self._links.file(name, access))
+        """Return what a link leads to. Raises NoSuchFile, StoreUnavailable."""
+        return await self._in_time(self._read, self._links.file(name, access))
 
     async def elsewhere(self, name: str, access: str, method: str) -> None:  # noqa: ARG002 - all files are here
         """Return nothing: all files are here."""
@@ -74,7 +89,18 @@ class LocalStore:
 
     async def sweep(self) -> int:
         """Delete what has expired and return how many files that were."""
-        return await asyncio.to_thread(self._sweep)
+        return await self._in_time(self._sweep)
+
+    def problem(self) -> str:
+        """Return why the folder can't be used now, empty where it can."""
+        return _STUCK if self._threads.stuck else ""
+
+    async def _in_time(self, function: Callable[..., Result], *args: Any) -> Result:
+        try:
+            return await self._threads.call(function, *args)
+        except Stuck as error:
+            log.warning("results can't be kept or found: %s", _STUCK)
+            raise StoreUnavailable from error
 
     def _put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
         done: list[Stored] = []

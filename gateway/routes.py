@@ -148,9 +148,9 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     @route("/readyz", http_method=READ, opt=described(READY))
     async def readyz() -> Response[bytes]:
-        if await gateway.client.ready():
-            return _json({"status": "ready"})
-        return _json({"status": "not ready", "why": "the image service does not answer, or does not serve now"}, 503)
+        serves = await gateway.client.ready()
+        why = gateway.store.problem() if serves else "the image service does not answer, or does not serve now"
+        return _json({"status": "not ready", "why": why}, 503) if why else _json({"status": "ready"})
 
     return [livez, readyz]
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,8 +22,10 @@ from .client import ServiceClient
 from .errors import StartError
 from .keyfile import check_public
 from .patience import patient
+from .process import keep_large_apart, raise_open_files
 from .proxies import believing
 from .stores import opened
+from .threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that wait to be taken
+WORKERS = min(32, (os.cpu_count() or 1) + 4)  # threads for images, as asyncio has them
 FAREWELL = 1.0  # seconds after the grace, in which those who waited in vain are told so
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -43,7 +47,11 @@ def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) ->
 
     Raises StartError, whose text is one line, where it can't start.
     """
+    raise_open_files()
+    keep_large_apart()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        # The loop's own executor would be joined at the end, stuck threads included.
+        runner.get_loop().set_default_executor(Threads("tintype-work", WORKERS))
         runner.run(serve(config, ready=ready))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def local(config: GatewayConfig) -> LocalStore:
     """Return the store in the data folder. Raises StartError."""
-    return LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes)
+    return LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes, timeout=config.store_timeout)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -28,20 +29,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT = """
+import json
 import sys
 from pathlib import Path
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.server import run
-config = GatewayConfig(rest="127.0.0.1:0", grpc=sys.argv[2], data=Path(sys.argv[1]))
+config = GatewayConfig(rest="127.0.0.1:0", grpc=sys.argv[2], data=Path(sys.argv[1]), **json.loads(sys.argv[3]))
 run(config, ready=lambda url: print(url, flush=True))
 print("ended well", flush=True)
 """
 
 
 @contextlib.contextmanager
-def started(data: Path, grpc: str = "127.0.0.1:1") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(data: Path, grpc: str = "127.0.0.1:1", **settings: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A gateway in a process of its own, and its URL."""
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(data), grpc]
+    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(data), grpc, json.dumps(settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

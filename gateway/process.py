@@ -1,0 +1,40 @@
+"""What a server sets for its process at start: how many files it may open, how memory goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+from typing import Any
+
+M_MMAP_THRESHOLD = -3  # malloc.h
+LARGE = 256 * 1024  # bytes
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit of open files to the hard one, and return the limit; 0 where there is none.
+
+    The soft limit is 1024 in most shells and for systemd's services, for the sake of programs that call `select`.
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS has a lower bound of its own
+            return soft
+    return 0 if hard == resource.RLIM_INFINITY else hard
+
+
+@cache
+def keep_large_apart() -> bool:
+    """Have large blocks of memory go back to the system when they are freed; True where that can be asked for.
+
+    glibc begins so, but raises its bound to the size of what was freed, up to 32 MiB, and then keeps blocks of uploads
+    and results in fragments (`man 3 mallopt`).
+    """
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return hasattr(library, "mallopt") and bool(library.mallopt(M_MMAP_THRESHOLD, LARGE))

@@ -1,0 +1,112 @@
+"""Threads for calls that may never return: reads from a network disk, questions to a resolver.
+
+- Each kind of call has threads of its own, so that one that is stuck delays no other kind.
+- A caller waits a bounded time. The thread stays behind until the system answers it.
+- The threads are daemons: the process ends without them. Python joins the threads of its own pools when it exits, so
+  that one stuck read would keep the process for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = TypeVar("Result")
+
+IDLE = 10.0  # seconds after which a thread without work ends
+
+
+class Stuck(Exception):
+    """A call has not returned in time."""
+
+
+class Threads(ThreadPoolExecutor):
+    """An executor of at most `most` daemon threads; `seconds` bound what `call` waits.
+
+    It is a ThreadPoolExecutor because event loops take nothing else as their default executor.
+    """
+
+    def __init__(self, name: str, most: int, seconds: float = math.inf) -> None:
+        super().__init__(most, name)
+        self._name, self._most, self._seconds = name, most, seconds
+        self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._guard = Lock()
+        self._alive = self._idle = 0
+        self._running: dict[Future[Any], float] = {}  # since when
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Run a function in one of the threads."""
+        future: Future[Result] = Future()
+        with self._guard:
+            self._work.put((future, partial(fn, *args, **kwargs)))
+            if self._work.qsize() > self._idle and self._alive < self._most:
+                self._alive += 1
+                Thread(target=self._loop, name=self._name, daemon=True).start()
+        return future
+
+    async def call(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Return what a function returns in a thread. Raises Stuck: it takes too long, or all threads are stuck."""
+        if self.stuck >= self._most:
+            raise Stuck
+        waiting = asyncio.wrap_future(self.submit(function, *args))
+        try:
+            seconds = None if math.isinf(self._seconds) else self._seconds
+            if not (await asyncio.wait({waiting}, timeout=seconds))[0]:
+                raise Stuck
+            return waiting.result()
+        finally:
+            waiting.cancel()  # what has not begun never will
+
+    @property
+    def stuck(self) -> int:
+        """How many calls run for longer than a caller waits."""
+        now = monotonic()
+        with self._guard:
+            return sum(now - began > self._seconds for began in self._running.values())
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as there
+        """Wait for nothing: threads without work end by themselves, and stuck ones with the process."""
+
+    def _loop(self) -> None:
+        while self._one():
+            pass
+
+    def _one(self) -> bool:
+        """Run one call; False where there was none for a while, and the thread shall end."""
+        with self._guard:
+            self._idle += 1
+        try:
+            future, work = self._work.get(timeout=IDLE)
+        except Empty:
+            with self._guard:
+                self._idle -= 1
+                self._alive -= self._work.empty()
+                return not self._work.empty()
+        with self._guard:
+            self._idle -= 1
+            self._running[future] = monotonic()
+        try:
+            if future.set_running_or_notify_cancel():
+                _fill(future, work)
+        finally:
+            with self._guard:
+                del self._running[future]
+        return True
+
+
+def _fill(future: Future[Any], work: Callable[[], Any]) -> None:
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - it is the caller's
+        future.set_exception(error)
+    else:
+        future.set_result(result)

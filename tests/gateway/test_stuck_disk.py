@@ -1,0 +1,117 @@
+"""A disk that does not answer: a network folder whose server is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from base64 import b64encode
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from PIL import Image
+
+from tintype.gateway.localstore import LocalStore
+
+from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
+from .test_server import started
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands for the disk")]
+
+STORED = [(PNG, "image/png")]
+SOON = 0.2  # seconds that a call may take here
+
+
+async def links(data: Path, count: int) -> list[str]:
+    """Links to results whose files never answer: whoever reads a pipe waits for one who writes."""
+    store = LocalStore(data)
+    kept = await store.put(STORED * count)
+    for one in kept:
+        (data / "files" / one.name).unlink()
+        os.mkfifo(data / "files" / one.name)
+        os.utime(data / "files" / one.name, (one.expires, one.expires))
+    return [store.url(one, "") for one in kept]
+
+
+def answer(data: Path) -> None:
+    """Have the disk answer again."""
+    for path in (data / "files").iterdir():
+        if path.is_fifo():
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+
+
+def info() -> dict[str, str]:
+    file = BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "PNG")
+    return {"image": b64encode(file.getvalue()).decode()}
+
+
+async def test_reads(service: Service, fake: FakeService, tmp_path: Path) -> None:
+    """Reads that are stuck are 503 after a while, `/readyz` says why, and all that needs no disk goes on."""
+    stuck = await links(tmp_path, 15)
+    async with running_gateway(config(service, tmp_path, store_timeout=SOON)) as client:
+        answers = await asyncio.gather(*(client.get(link) for link in stuck))
+        assert {one.status_code for one in answers} == {503}
+        assert {one.headers["content-type"] for one in answers} == {"application/json"}
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.json()["why"]) == (503, "the folder of results does not answer")
+        assert (await client.get("/livez")).status_code == 200
+        assert (await client.post("/sdapi/v1/png-info", json=info())).status_code == 200
+        assert (await client.post(PATH, json={"prompt": "x", "response_format": "b64_json"})).status_code == 200
+        asked = len(fake.requests)
+        refused = await client.post(PATH, json={"prompt": "x", "response_format": "url"})
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (503, "false")
+        assert len(fake.requests) == asked, "no image is made that can't be kept"
+        await recovered(client, tmp_path)
+        assert (await client.post(PATH, json={"prompt": "x", "response_format": "url"})).status_code == 200
+
+
+async def recovered(client: httpx.AsyncClient, data: Path) -> None:
+    """Wait until the gateway has found that the disk is back."""
+    async with asyncio.timeout(30):
+        while (await client.get("/readyz")).status_code != 200:
+            answer(data)
+            await asyncio.sleep(0.02)
+
+
+async def test_writes(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that can't be written in time are 503, and so is what waits for the same lock."""
+    gate = threading.Event()
+    write = LocalStore._write
+
+    def stuck(store: LocalStore, *args: bytes) -> object:
+        gate.wait()
+        return write(store, *args)
+
+    monkeypatch.setattr(LocalStore, "_write", stuck)
+    async with running_gateway(config(service, tmp_path, store_timeout=SOON)) as client:
+        body = {"prompt": "x", "response_format": "url"}
+        answers = await asyncio.gather(*(client.post(PATH, json=body) for _ in range(3)))
+        assert {one.status_code for one in answers} == {503}
+        gate.set()
+        await recovered(client, tmp_path)
+        assert (await client.post(PATH, json=body)).status_code == 200
+
+
+async def test_the_end(tmp_path: Path) -> None:
+    """A gateway with more stuck reads than it has threads ends when it is told to."""
+    stuck = await links(tmp_path, 20)
+    with started(tmp_path, grace=0.2) as (process, url):
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+            reading = [asyncio.create_task(client.get(link)) for link in stuck]
+            await asyncio.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            rest = await asyncio.to_thread(ended, process)
+            await asyncio.gather(*reading, return_exceptions=True)
+    assert (process.returncode, rest) == (0, "ended well\n")
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=60)[0]

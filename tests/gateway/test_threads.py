@@ -1,0 +1,121 @@
+"""Threads that may get stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.gateway import threads
+from tintype.gateway.threads import Stuck, Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.anyio
+
+SOON = 0.05  # seconds that a call may take here
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What stuck calls wait for."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_results() -> None:
+    """A call gives what its function returns or raises, a TimeoutError of the function included."""
+    pool = Threads("test", 2)
+    assert await pool.call(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await pool.call(divmod, 7, 0)
+
+    def late() -> None:
+        raise TimeoutError("the disk's")
+
+    with pytest.raises(TimeoutError, match="the disk's"):
+        await pool.call(late)
+
+
+async def test_stuck(gate: threading.Event) -> None:
+    """A call that takes too long is given up, counted while it lasts, and not waited for when all threads are stuck."""
+    pool = Threads("test", 2, SOON)
+    for _ in range(2):
+        with pytest.raises(Stuck):
+            await pool.call(gate.wait)
+    assert pool.stuck == 2
+    begun: list[int] = []
+    with pytest.raises(Stuck):
+        await pool.call(begun.append, 1)
+    gate.set()
+    while pool.stuck:  # noqa: ASYNC110 - a thread can't call us
+        await asyncio.sleep(0.01)
+    assert await pool.call(str, 5) == "5"
+    assert not begun
+
+
+async def test_given_up_before_it_began(gate: threading.Event) -> None:
+    """A call that waits in vain for a thread never runs."""
+    pool, begun = Threads("test", 1, SOON), []
+    results = await asyncio.gather(pool.call(gate.wait), pool.call(begun.append, 1), return_exceptions=True)
+    assert [type(result) for result in results] == [Stuck, Stuck]
+    gate.set()
+    while pool.stuck:  # noqa: ASYNC110 - a thread can't call us
+        await asyncio.sleep(0.01)
+    await pool.call(str, 5)
+    assert not begun
+
+
+async def test_as_many_as_needed(gate: threading.Event) -> None:
+    """Calls at the same time have threads of their own up to the bound, and one after the other share one."""
+    pool = Threads("test-many", 3)
+
+    def alive() -> int:
+        return sum(thread.name == "test-many" for thread in threading.enumerate())
+
+    for _ in range(5):
+        await pool.call(str)
+        await asyncio.sleep(SOON)  # until the thread waits again
+    assert alive() == 1
+    waiting = [asyncio.create_task(pool.call(gate.wait)) for _ in range(5)]
+    await asyncio.sleep(SOON)
+    assert alive() == 3
+    gate.set()
+    assert await asyncio.gather(*waiting) == [True] * 5
+
+
+async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads without work end by themselves, and new ones come when there is work again."""
+    monkeypatch.setattr(threads, "IDLE", SOON)
+    pool = Threads("test-idle", 2)
+    assert await pool.call(str, 1) == "1"
+    while any(thread.name == "test-idle" for thread in threading.enumerate()):  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.01)
+    assert await pool.call(str, 2) == "2"
+
+
+SCRIPT = """
+import asyncio, threading
+from tintype.gateway.threads import Threads
+
+async def main():
+    asyncio.get_running_loop().set_default_executor(Threads("work", 2))
+    task = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
+    await asyncio.sleep(0.1)
+    task.cancel()
+
+asyncio.run(main())
+print("ended", flush=True)
+"""
+
+
+def test_the_end() -> None:
+    """A stuck thread keeps neither the event loop nor the process."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
