@@ -85,23 +85,60 @@ def test_metadata() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("platform", "machine", "runtime"),
-    [
-        ("linux", "x86_64", "onnxruntime-gpu"),
-        ("win32", "AMD64", "onnxruntime-gpu"),
-        ("linux", "aarch64", "onnxruntime"),
-        ("win32", "ARM64", "onnxruntime"),
-        ("darwin", "arm64", "onnxruntime"),
-        ("darwin", "x86_64", "onnxruntime"),
-    ],
-)
-def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str) -> None:
-    """A default installation has the build with CUDA where there is one, the plain one elsewhere, and never both."""
+PLATFORMS = [
+    ("linux", "x86_64", "onnxruntime-gpu"),
+    ("linux", "aarch64", "onnxruntime-gpu"),
+    ("linux", "ppc64le", "onnxruntime"),
+    ("win32", "AMD64", "onnxruntime-gpu"),
+    ("win32", "ARM64", "onnxruntime"),
+    ("darwin", "arm64", "onnxruntime"),
+    ("darwin", "x86_64", "onnxruntime"),
+    ("freebsd14", "amd64", "onnxruntime"),
+]
+GROUPS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+
+
+def needs(texts: list[str], platform: str, machine: str) -> list[Requirement]:
+    """Return what is installed on a platform, extras of our own followed."""
     here = {"sys_platform": platform, "platform_machine": machine, "extra": ""}
-    needs = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
-    taken = [need.name for need in needs if need.marker is None or need.marker.evaluate(here)]
-    assert [name for name in taken if name.startswith("onnxruntime")] == [runtime]
+    found = [need for need in map(Requirement, texts) if need.marker is None or need.marker.evaluate(here)]
+    own = [text for need in found if need.name == "tintype" for extra in need.extras for text in GROUPS[extra]]
+    return [*found, *(needs(own, platform, machine) if own else [])]
+
+
+@pytest.mark.parametrize("extra", ["", *GROUPS])
+@pytest.mark.parametrize(("platform", "machine", "runtime"), PLATFORMS)
+def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str, extra: str) -> None:
+    """Any installation has the build with CUDA where there is one, the plain one elsewhere, and never both."""
+    texts = PYPROJECT["project"]["dependencies"] + GROUPS.get(extra, [])
+    taken = {need.name for need in needs(texts, platform, machine) if need.name.startswith("onnxruntime")}
+    assert taken == {runtime}
+
+
+@pytest.mark.parametrize(("platform", "machine", "runtime"), PLATFORMS)
+def test_onnxruntime_is_new_enough(platform: str, machine: str, runtime: str) -> None:
+    """Onnxruntime is 1.31 or later, but on Intel Macs, where 1.23.2 was the last one."""
+    found = [need for need in needs(PYPROJECT["project"]["dependencies"], platform, machine) if need.name == runtime]
+    oldest = "1.23.2" if (platform, machine) == ("darwin", "x86_64") else "1.31.0"
+    assert len(found) == 1
+    assert not found[0].specifier.contains("1.30.9" if oldest == "1.31.0" else "1.22")
+    assert found[0].specifier.contains(oldest)
+
+
+def test_constraints_for_gpus_fit_the_extras() -> None:
+    """Each pin of the constraints for GPUs is exact, allowed by the extras, and pins what the extras ask for."""
+    lines = (ROOT / "constraints-gpu.txt").read_text("utf-8").splitlines()
+    pins = {need.name: need for need in map(Requirement, filter(None, (line.partition("#")[0] for line in lines)))}
+    assert all([each.operator for each in need.specifier] == ["=="] for need in pins.values())
+    asked = [need for need in needs(GROUPS["tensorrt"], "linux", "x86_64") if need.name != "tintype"]
+    asked += [
+        Requirement(text.partition(";")[0])
+        for text in metadata("onnxruntime-gpu").get_all("Requires-Dist") or ()
+        if 'extra == "cuda"' in text or 'extra == "cudnn"' in text
+    ]
+    for need in asked:
+        (pin,) = pins[need.name].specifier
+        assert need.specifier.contains(pin.version), f"{need} does not allow {pins[need.name]}"
 
 
 def test_extras() -> None:

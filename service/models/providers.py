@@ -1,15 +1,20 @@
 """Execution providers of onnxruntime by short name, and which of them work here.
 
-A build of onnxruntime lists what it was compiled with; whether the libraries and the device are there shows only when
-a session is made. So each provider in question runs a graph of one node first.
+A build of onnxruntime lists what it was compiled with. Whether the libraries, the driver and kernels for the device are
+there shows only when something is computed. So each provider in question computes a small graph first: see `probe`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from . import nvidia, openvino
@@ -36,13 +41,9 @@ FALLBACKS = {"tensorrt": ("cuda", "cpu")}
 DEFAULT = ("cuda", "cpu")
 NVIDIA = {"tensorrt": nvidia.load_tensorrt, "cuda": nvidia.load_cuda}
 
-_ERROR, _FATAL = 3, 4  # onnxruntime's levels of logging
-
-# A model of the one node y = Identity(x), x float [1], opset 13, as onnx.helper serializes it.
-_PROBE = bytes.fromhex(
-    "08083a3b0a100a017812017922084964656e74697479120570726f62655a0f0a0178120a0a08080112040a020801"
-    "620f0a0179120a0a08080112040a02080142040a00100d"
-)
+PROBE_SECONDS = 180.0  # a cold disk holds a gigabyte of CUDA's libraries, and TensorRT builds an engine
+BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-training")
+"""Distributions that install the same package `onnxruntime`, and overwrite each other's files."""
 
 
 class ProviderUnavailable(ValueError):
@@ -69,7 +70,7 @@ def check(names: Sequence[str]) -> None:
 
 
 def _hint(name: str) -> str:
-    return "; openvino comes with `pip install tintype[openvino]`" if name == "openvino" else ""
+    return "; openvino comes with `pip install '.[openvino]'` in the clone" if name == "openvino" else ""
 
 
 def available() -> list[str]:
@@ -90,10 +91,11 @@ def choose(names: tuple[str, ...]) -> str:
         ProviderUnavailable: none of them works.
     """
     check(names)
+    warn_of_builds()
     for name in names or DEFAULT:
         if works(name, quiet=not names):
             if not names and name == "cpu":
-                log.info("pictures are made on the CPU: no NVIDIA GPU was found that works here")
+                log.info("images are made on the CPU: no NVIDIA GPU was found that works here")
             return name
         if names:
             log.warning("provider %s does not work here", name)
@@ -119,26 +121,64 @@ def make_ready(name: str) -> None:
 
 
 def works(name: str, *, quiet: bool = False) -> bool:
-    """Whether a provider runs a graph of one node here; onnxruntime's log says why not, unless quiet."""
+    """Whether a provider computes right here; the log says why not. Without a device that is worth no line if quiet."""
     if name == "cpu":
         return True
     if name not in available():
         return False
-    if standalone(name):
-        return "CPU" in openvino.core().available_devices
     if name in NVIDIA and not nvidia.has_driver():
-        log.log(
-            logging.DEBUG if quiet else logging.INFO, "provider %s: there is no NVIDIA GPU here, or no driver", name
-        )
+        level = logging.DEBUG if quiet else logging.INFO
+        log.log(level, "provider %s: there is no NVIDIA GPU here, or no driver", name)
         return False
-    make_ready(name)
-    ort = onnxruntime()
-    ort.set_default_logger_severity(_FATAL if quiet else _ERROR)
+    problem = probed(name)
+    if problem:
+        log.warning("provider %s is not used: %s", name, problem)
+    return not problem
+
+
+@cache
+def probed(name: str) -> str:
+    """Let a process of its own compute on a provider; return what is wrong with it, or nothing. Once for each name."""
+    command = (sys.executable, "-P", "-m", f"{__package__}.probe", name)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603
     try:
-        session = ort.InferenceSession(_PROBE, providers=[PROVIDERS[name]], enable_fallback=0)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it does not work
-        log.info("provider %s: %s", name, error)
-        return False
-    finally:
-        ort.set_default_logger_severity(_ERROR)
-    return bool(session.get_providers()[0] == PROVIDERS[name])
+        said, noise = process.communicate(timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that hangs in a driver can't be ended
+            process.communicate(timeout=5)
+        return f"it computed nothing within {PROBE_SECONDS:g} s"
+    if process.returncode == 0:
+        return ""
+    found = said.decode(errors="replace").split("\n")[-2:-1]
+    return found[0] if found and process.returncode == 1 else _crash(process.returncode, noise)
+
+
+def _crash(code: int, noise: bytes) -> str:
+    """Say how a process ended, and the last line that it wrote."""
+    how = f"with code {code}"
+    with suppress(ValueError):
+        how = f"with {signal.Signals(-code).name}"
+    last = [line for line in noise.decode(errors="replace").splitlines() if line.strip()][-1:]
+    return ": ".join([f"the process that tried it ended {how}", *last])
+
+
+@cache
+def warn_of_builds() -> None:
+    """Log once that several distributions of onnxruntime are installed over each other."""
+    there = [f"{name} {found}" for name in BUILDS if (found := _version(name))]
+    if len(there) > 1:
+        names = " ".join(line.split()[0] for line in there)
+        log.warning(
+            "%s are installed over each other; keep one: pip uninstall -y %s, then install tintype again",
+            " and ".join(there),
+            names,
+        )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from . import external_data
 from .cores import usable_cores
 from .halt import Halt
 from .openvino import OpenVinoGraph
@@ -49,10 +50,16 @@ class Runtime:
         return replace(self, room=room, halt=halt)
 
     def open(self, path: Path) -> Graph:
-        """Bring a graph into memory; with a room it may go again, and come back when it is needed."""
+        """Bring a graph into memory; with a room it may go again, and come back when it is needed.
+
+        Raises:
+            Fault: its weights are outside of its folder.
+            Whatever the provider raises.
+        """
         return self.room.open(path, lambda: self._make(path)) if self.room else self._make(path)
 
     def _make(self, path: Path) -> Graph:
+        external_data.check(path)
         if standalone(self.provider):
             return OpenVinoGraph(path, self)
         return TensorRtGraph(path, self) if self.provider == "tensorrt" else OrtGraph(path, self)

@@ -43,7 +43,7 @@ GRAPHS = Tuning(cuda_graphs=True)
 def engines(tmp_path: Path) -> Tuning:
     """Return settings with an empty folder for engines; skips where TensorRT does not work."""
     if not works("tensorrt"):
-        pytest.skip("TensorRT does not work here: pip install tintype[tensorrt]")
+        pytest.skip("TensorRT does not work here: pip install '.[tensorrt]'")
     return Tuning(engines=tmp_path)
 
 

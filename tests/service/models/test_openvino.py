@@ -90,5 +90,5 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(openvino, "installed", lambda: False)
     if "openvino" in providers.available():
         pytest.skip("this onnxruntime has it built in")
-    with pytest.raises(ProviderUnavailable, match=r"no provider 'openvino' .*pip install tintype\[openvino\]"):
+    with pytest.raises(ProviderUnavailable, match=r"no provider 'openvino' .*pip install '\.\[openvino\]'"):
         choose.__wrapped__(("openvino",))

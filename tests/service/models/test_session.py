@@ -124,12 +124,6 @@ def test_providers_that_do_not_work_are_passed_over(monkeypatch: pytest.MonkeyPa
         plain(("coreml",))
 
 
-def test_the_probe_is_a_graph() -> None:
-    """The graph that providers are tried with loads and runs."""
-    session = providers.onnxruntime().InferenceSession(providers._PROBE, providers=["CPUExecutionProvider"])
-    assert session.run(None, {"x": np.array([3], np.float32)})[0].tolist() == [3]
-
-
 def test_a_machine_without_a_gpu_is_found_out_quietly(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,126 @@
+"""Where a graph keeps its weights: files in its own folder, and nowhere else.
+
+A tensor of an ONNX file may name another file that holds its values. Model folders come from strangers, so each name
+is checked before a runtime reads the file. onnxruntime 1.31 and OpenVINO 2026.2 check it as well; older ones read
+`../../secret.bin`, or follow a symbolic link that leads there.
+
+A name must be a relative path without `..`. Links are followed: the file must then lie below the graph's folder, or
+below the folder that the graph's own link leads to. So a snapshot of Hugging Face's cache is allowed, whose graphs and
+weights are links into one folder of blobs.
+
+The file is read by protobuf's wire format, without the package `onnx`: one pass over the fields, and the bytes of
+weights are skipped. What lies in subgraphs, functions, sparse tensors and attributes is seen, too.
+"""
+
+from __future__ import annotations
+
+from mmap import ACCESS_READ, mmap
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from .files import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Span = tuple[int, int]
+    Field = tuple[int, int, int]
+
+# The messages of onnx.proto that lead to a tensor: the fields to follow, and what each of them is.
+MESSAGES = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+KEY, VALUE = 1, 2  # the fields of an entry, StringStringEntryProto
+LOCATION = b"location"
+FIELDS = 20_000_000  # of one file; the largest graphs that are published have under a million
+SIZES = {1: 8, 5: 4}  # bytes of a field of fixed size, by its wire type
+VARINT, BYTES = 0, 2
+
+
+def check(path: Path) -> None:
+    """Check that the weights of the graph at `path` are in its folder. Raises Fault; OSError where it is not there."""
+    folders = (path.parent.resolve(), path.resolve().parent)
+    for location in sorted(locations(path)):
+        problem = _problem(path.parent, folders, location)
+        if problem:
+            raise Fault(f"its weights are in {location!r}, {problem}")
+
+
+def locations(path: Path) -> set[str]:
+    """Return the names of all files that the tensors of a graph name. Raises Fault: the file is no ONNX graph."""
+    if not path.stat().st_size:
+        return set()
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        return set(_locations(data))
+
+
+def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
+    """Return what is wrong with a location, or nothing."""
+    shapes = PurePosixPath(location), PureWindowsPath(location)
+    if "\0" in location or "*" in location or any(shape.anchor or ".." in shape.parts for shape in shapes):
+        return "which is no relative path below the graph's folder"
+    file = folder / location
+    if not file.is_file():
+        return "which is no file in the graph's folder"
+    if not any(file.resolve().is_relative_to(allowed) for allowed in folders):
+        return "which is a link to outside of the graph's folder"
+    return ""
+
+
+def _locations(data: mmap) -> Iterator[str]:
+    waiting, left = [("model", 0, len(data))], FIELDS
+    while waiting:
+        kind, start, end = waiting.pop()
+        entry: dict[int, list[bytes]] = {}
+        for number, first, last in _fields(data, start, end):
+            left -= 1
+            if kind == "entry":
+                entry.setdefault(number, []).append(data[first:last])
+            elif first < last and number in MESSAGES[kind]:
+                waiting.append((MESSAGES[kind][number], first, last))
+        if left < 0:
+            raise Fault(f"it has more than {FIELDS} fields")
+        if LOCATION in entry.get(KEY, ()):
+            yield from (value.decode("utf-8", "surrogateescape") for value in entry.get(VALUE, [b""]))
+
+
+def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
+    """Yield number, start and end of each field of a message that has bytes; others are skipped. Raises Fault."""
+    at = start
+    while at < end:
+        tag, at = _varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == BYTES:
+            size, at = _varint(data, at)
+            yield number, at, min(at + size, end)
+            at += size
+        elif wire == VARINT:
+            _, at = _varint(data, at)
+            yield number, at, at
+        elif wire in SIZES:
+            at += SIZES[wire]
+            yield number, at, at
+        else:
+            break
+    if at != end:
+        raise Fault("it is no ONNX graph, or was cut off")
+
+
+def _varint(data: mmap, at: int) -> Span:
+    """Return a number and where it ends. Raises Fault."""
+    number = 0
+    for place in range(10):
+        if at + place >= len(data):
+            break
+        byte = data[at + place]
+        number |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return number, at + place + 1
+    raise Fault("it is no ONNX graph, or was cut off")

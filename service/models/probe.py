@@ -1,0 +1,112 @@
+"""Whether a provider computes: `python -m tintype.service.models.probe cuda` prints what is wrong, or nothing.
+
+A session alone proves little. onnxruntime makes one on a GPU that its build has no kernels for, and on a driver that is
+too old; the first call then fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and
+compared with numpy. `providers` runs this in a process of its own: a driver that crashes or hangs ends only that one.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from . import openvino, providers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .graph import Values
+
+    Answer = Callable[[Mapping[str, Values]], Sequence[Values]]
+
+SHAPES = {"a": (64, 96), "b": (96, 32), "x": (1, 8, 16, 16), "w": (16, 8, 3, 3)}
+TOLERANCE = 1e-2  # of the largest value: TF32 keeps ten bits
+
+
+def graph() -> bytes:
+    """Return an ONNX file, opset 13: product = MatMul(a, b), convolved = Conv(x, w)."""
+    nodes = _node("MatMul", ("a", "b"), "product"), _node("Conv", ("x", "w"), "convolved")
+    inputs = [_value(name, shape) for name, shape in SHAPES.items()]
+    outputs = _value("product", (64, 32)), _value("convolved", (1, 16, 14, 14))
+    content = _field(1, *nodes) + _field(2, "probe") + _field(11, *inputs) + _field(12, *outputs)
+    return _field(1, 8) + _field(7, content) + _field(8, _field(2, 13))
+
+
+def feeds() -> dict[str, Values]:
+    """Return what the graph is fed: always the same."""
+    draw = np.random.default_rng(0)
+    return {name: draw.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
+
+
+def expected(fed: Mapping[str, Values]) -> list[NDArray[np.float64]]:
+    """Return what numpy makes of it, in float64."""
+    a, b, x, w = (fed[name].astype(np.float64) for name in SHAPES)
+    windows = sliding_window_view(x, w.shape[2:], axis=(2, 3))
+    return [a @ b, np.einsum("nchwij,ocij->nohw", windows, w)]
+
+
+def problem(name: str) -> str:
+    """Return why a provider does not work here, in one line, or nothing."""
+    fed = feeds()
+    try:
+        answers = (_openvino() if providers.standalone(name) else _onnxruntime(name))(fed)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it does not work
+        return " ".join(f"{error or type(error).__name__}".split())
+    for answer, right in zip(answers, expected(fed), strict=True):
+        if answer.shape != right.shape:
+            return f"it computes wrong numbers: {answer.shape} in place of {right.shape}"
+        apart = np.abs(np.asarray(answer, np.float64) - right).max() / np.abs(right).max()
+        if not apart <= TOLERANCE:  # NaN is no number below it
+            return f"it computes wrong numbers: {apart:.2g} of the largest value apart"
+    return ""
+
+
+def _onnxruntime(name: str) -> Answer:
+    providers.make_ready(name)
+    ort, long = providers.onnxruntime(), providers.PROVIDERS[name]
+    session = ort.InferenceSession(graph(), providers=[long], enable_fallback=0)
+    taken = session.get_providers()[0]
+    if taken != long:
+        raise RuntimeError(f"onnxruntime takes {taken} in its place")
+    return lambda fed: session.run(["product", "convolved"], dict(fed))
+
+
+def _openvino() -> Answer:
+    core = openvino.core()
+    compiled: Any = core.compile_model(core.read_model(graph()), "CPU")
+    return lambda fed: [compiled(dict(fed))[name] for name in ("product", "convolved")]
+
+
+def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
+    return _field(1, *inputs) + _field(2, output) + _field(4, operator)
+
+
+def _value(name: str, shape: Sequence[int]) -> bytes:
+    """Describe a tensor of float32."""
+    axes = _field(1, *(_field(1, axis) for axis in shape))
+    return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, axes)))
+
+
+def _field(number: int, *values: str | bytes | int) -> bytes:
+    """Return a protobuf field, once for each value: a number, a text, or the bytes of a message."""
+    made = bytearray()
+    for value in values:
+        content = value.encode() if isinstance(value, str) else value
+        made += _varint(number << 3 | (not isinstance(content, int)) * 2)
+        made += _varint(content) if isinstance(content, int) else _varint(len(content)) + content
+    return bytes(made)
+
+
+def _varint(number: int) -> bytes:
+    return bytes([number & 0x7F | 0x80]) + _varint(number >> 7) if number > 0x7F else bytes([number])
+
+
+if __name__ == "__main__":
+    found = problem(sys.argv[1])
+    print(found)  # noqa: T201 - it is the answer
+    raise SystemExit(bool(found))

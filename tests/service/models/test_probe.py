@@ -1,0 +1,157 @@
+"""A provider is used only where it computes right: on a GPU without kernels, sessions are made and calls fail."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tintype.service.models import openvino, probe, providers
+from tintype.service.models.providers import choose, probed, works
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A stand-in for onnxruntime that claims to have CUDA; `RUN` is what its sessions do when they are called.
+FAKE = """
+import os, time
+import numpy as np
+from tintype.service.models import probe
+def get_available_providers():
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+class InferenceSession:
+    def __init__(self, *_, **__): pass
+    def get_providers(self): return get_available_providers()
+    def run(self, outputs, feeds):
+        right = [answer.astype(np.float32) for answer in probe.expected(feeds)]
+        {run}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known() -> Any:
+    """Forget what was tried, before a test and after it."""
+    probed.cache_clear()
+    yield
+    probed.cache_clear()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return what makes the process that tries a provider find another onnxruntime, on a machine with a driver."""
+
+    def make(run: str) -> None:
+        (tmp_path / "onnxruntime.py").write_text(FAKE.format(run=run))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+
+    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: True)
+    monkeypatch.setattr(providers, "available", lambda: ["cuda", "cpu"])
+    return make
+
+
+WRONG = {
+    "return [right[0] * 0, right[1]]": "wrong numbers: 1 of the largest value apart",
+    "return [right[0], -right[1]]": "wrong numbers: 2 of the largest value apart",
+    "return [right[0], right[1] * np.nan]": "wrong numbers: nan of the largest value apart",
+    "return [right[0], right[1][:, :, 1:]]": r"wrong numbers: \(1, 16, 13, 14\) in place of",
+    "raise RuntimeError('CUDA error 209:\\n no kernel image is available')": "CUDA error 209: no kernel image",
+    "os.abort()": "ended with SIGABRT",
+    "os.kill(os.getpid(), 11)": "ended with SIGSEGV",
+    "os._exit(7)": "ended with code 7",
+    "os._exit(1)": "ended with code 1",
+    "time.sleep(600)": "computed nothing within 5 s",
+}
+
+
+@pytest.mark.parametrize("run", WRONG)
+def test_a_provider_that_does_not_compute_is_not_used(
+    fake: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run: str
+) -> None:
+    """Wrong numbers, an error, a crash or a hang when it runs: the log says which, and the CPU serves."""
+    if run.startswith("time"):
+        monkeypatch.setattr(providers, "PROBE_SECONDS", 5)
+    fake(run)
+    with caplog.at_level(logging.WARNING):
+        assert choose.__wrapped__(()) == "cpu"
+    (line,) = caplog.messages
+    assert line.startswith("provider cuda is not used: ")
+    assert re.search(WRONG[run], line), line
+
+
+def test_a_provider_that_computes_is_used_and_tried_once(fake: Any, tmp_path: Path) -> None:
+    """Numbers as exact as TF32's pass; the second time nothing is started."""
+    fake(f"open({str(tmp_path / 'runs')!r}, 'a').write('1'); return [right[0] * 1.001, right[1] * 0.999]")
+    assert choose.__wrapped__(()) == "cuda"
+    assert choose.__wrapped__(("cuda", "cpu")) == "cuda"
+    assert (tmp_path / "runs").read_text() == "1"
+
+
+def test_without_a_driver_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a GPU pays nothing for the look."""
+    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: False)
+    monkeypatch.setattr(providers.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    assert choose.__wrapped__(()) == "cpu"
+
+
+def test_the_cpu_passes_in_a_process_of_its_own() -> None:
+    """The graph loads under the onnxruntime that is installed, and its answers are numpy's."""
+    assert probed("cpu") == probe.problem("cpu") == ""
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" not in providers.onnxruntime().get_available_providers(), reason="no CUDA")
+def test_cuda_without_its_libraries_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a driver is, but no CUDA, the line names what is missing."""
+    if providers.nvidia.has_driver():
+        pytest.skip("there is an NVIDIA driver here")
+    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: True)
+    assert not works("cuda", quiet=True)
+    assert "provider cuda is not used: " in caplog.text
+    assert probed("cuda")
+
+
+@pytest.mark.skipif(not openvino.installed(), reason="openvino is not installed")
+def test_openvino_passes() -> None:
+    """OpenVINO's own runtime is tried by the same graph."""
+    assert probed("openvino") == ""
+
+
+def test_the_comparison_is_with_a_convolution() -> None:
+    """What is expected of the convolution is the sum over its windows, written out once more."""
+    fed = probe.feeds()
+    _, convolved = probe.expected(fed)
+    x, w = fed["x"].astype(np.float64), fed["w"].astype(np.float64)
+    assert convolved[0, 3, 5, 7] == pytest.approx((x[0, :, 5:8, 7:10] * w[3]).sum())
+
+
+@pytest.mark.parametrize(
+    ("installed", "lines"),
+    [
+        ({"onnxruntime-gpu": "1.31.1"}, 0),
+        ({"onnxruntime": "1.32.0"}, 0),
+        ({}, 0),
+        ({"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}, 1),
+        ({"onnxruntime": "1.32.0", "onnxruntime-directml": "1.24.4", "onnxruntime-gpu": "1.31.1"}, 1),
+    ],
+)
+def test_two_builds_of_onnxruntime_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, installed: dict[str, str], lines: int
+) -> None:
+    """Distributions that overwrite each other are named in one line with what to do, once."""
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise providers.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(providers, "version", version)
+    providers.warn_of_builds.cache_clear()
+    for _ in range(2):
+        choose.__wrapped__(("cpu",))
+    providers.warn_of_builds.cache_clear()
+    found = [line for line in caplog.messages if "installed over each other" in line]
+    assert len(found) == lines
+    assert all(f"{name} {number}" in found[0] for name, number in installed.items() if lines)
+    assert all("pip uninstall -y onnxruntime " in line for line in found)
