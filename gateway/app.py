@@ -15,6 +15,7 @@ from litestar import Litestar, Request, Response, post
 
 from . import sdapi
 from .answering import answer, operation
+from .browsers import Browsers
 from .cors import Cors
 from .described import described
 from .dialects import DIALECTS, bound
@@ -77,6 +78,7 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
     inner = Cors(Unhurried(app.asgi_handler, config.receive_timeout), config.origins)
+    inner = Browsers(inner, config, failures.send)
     app.asgi_handler = Measured(Envelope(inner, prompts=config.log_prompts), metrics, dialects)
     return app
 

@@ -30,11 +30,12 @@ SHARING = ("openai", "apipie", "aqueduct")
 
 
 FORMATS = ("url", "b64_json")
-ALL, NONE = "*", "none"
+ALL, NONE, LOOPBACK = "*", "none", "loopback"
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
 ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes")
 KEYS = "keys"  # the file in the data folder
+_NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
@@ -106,8 +107,15 @@ class GatewayConfig:
     cors: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "origins of web pages that may call, such as https://ui.example; * for all, none for none; "
-            "default: all where the gateway is at a loopback address, else none"
+            "help": "origins of web pages that may call, such as https://ui.example; loopback: those of this machine; "
+            "*: all; none: none but the gateway's own; default: loopback at a loopback address, else none"
+        },
+    )
+    hosts: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "host names that the gateway answers to, without ports; *: any; default: at a loopback address "
+            "those of this machine and that of public_url, else any"
         },
     )
     rate_limit: int = field(
@@ -146,11 +154,18 @@ class GatewayConfig:
         for name in ("grace", "rate_limit", "image_limit", "max_images", "max_pixels", "max_steps", "max_prompt"):
             if not getattr(self, name) >= 0:
                 raise StartError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for origin in self.cors:
-            if origin not in (ALL, NONE) and not _ORIGIN.fullmatch(origin):
-                raise StartError(f"cors must be origins such as https://ui.example, {ALL} or {NONE}, not {origin!r}")
+        self._check_browsers()
         self._check_proxies()
         self._check_places()
+
+    def _check_browsers(self) -> None:
+        for origin in self.cors:
+            if origin not in (ALL, NONE, LOOPBACK) and not _ORIGIN.fullmatch(origin):
+                wanted = f"origins such as https://ui.example, {LOOPBACK}, {ALL} or {NONE}"
+                raise StartError(f"cors must be {wanted}, not {origin!r}")
+        for host in self.hosts:
+            if host != ALL and not _NAME.fullmatch(host):
+                raise StartError(f"hosts must be names such as images.example, without ports, or {ALL}, not {host!r}")
 
     def _check_proxies(self) -> None:
         for proxy in self.trusted:
@@ -183,10 +198,10 @@ class GatewayConfig:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Origins of the pages that may call; `*` is all."""
+        """Origins of the pages that may call; `*` is all, `loopback` those of this machine."""
         if self.cors:
             return tuple(origin for origin in self.cors if origin != NONE)
-        return (ALL,) if self.is_local else ()
+        return (LOOPBACK,) if self.is_local else ()
 
     @property
     def is_local(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 
-from .config import ALL
+from .browsers import Origins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,8 +39,8 @@ class Cors:
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self.app = app
-        self._origins = {origin.encode() for origin in origins}
-        self._all = ALL in origins
+        self._origins = Origins(origins)
+        self._all = self._origins.everywhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer preflights, and everything else as `app` does."""
@@ -60,7 +60,7 @@ class Cors:
 
     def _allowed(self, origin: bytes | None) -> Headers:
         """Return the header that lets pages of `origin` read the answer, or none."""
-        if origin is None or not (self._all or origin in self._origins):
+        if origin is None or str(origin, "latin-1") not in self._origins:
             return []
         return [(b"access-control-allow-origin", b"*" if self._all else origin)]
 
@@ -74,7 +74,7 @@ class Cors:
 
     def _vary(self) -> Headers:
         """Return what keeps caches from giving one origin's answer to another."""
-        return [(b"vary", b"origin")] if self._origins and not self._all else []
+        return [(b"vary", b"origin")] if self._origins.anywhere and not self._all else []
 
 
 def _is_preflight(method: str, headers: dict[bytes, bytes]) -> bool:

@@ -41,6 +41,29 @@ class ModelNotAllowed(GatewayError):
         super().__init__(f"This API key is for {', '.join(allowed)}, not for {model[:100]}.", param="model")
 
 
+class ForeignHost(GatewayError):
+    """The request was sent to a name that is not the gateway's; a page may have made it so."""
+
+    status = 403
+    reason = "FOREIGN_HOST"
+
+    def __init__(self, host: str) -> None:
+        advice = f"if that is its name, start it with --hosts {host[:100]}"
+        super().__init__(f"The gateway does not answer to the host {host[:100]!r}: {advice}.")
+
+
+class ForeignPage(GatewayError):
+    """A web page of an origin that is not allowed has sent the request."""
+
+    status = 403
+    reason = "FOREIGN_ORIGIN"
+
+    def __init__(self, origin: str) -> None:
+        page = f"of {origin[:100]}" if origin else "of another site"
+        advice = f" (--cors {origin[:100]} allows it)" if origin else ""
+        super().__init__(f"Web pages {page} may not use this gateway{advice}.")
+
+
 class BodyTooSlow(GatewayError):
     """The body has not come in time; the connection ends with the answer."""
 

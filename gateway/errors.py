@@ -14,6 +14,8 @@
     ├── NoKey                       401     keys are needed, and the request has none (`denials` has this …
     │   └── WrongKey                401     or one that is not ours
     ├── ModelNotAllowed             403     the key is for other models
+    ├── ForeignHost                 403     the request was sent to a name that is not ours
+    ├── ForeignPage                 403     a web page sent it, and none that may
     ├── BodyTooSlow                 408     it has not come in time
     ├── BodyTooLarge                413
     ├── WrongContentType            415

@@ -18,6 +18,8 @@ from .generation import JSON
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from litestar.types import Send
+
     from .dialects import Dialect
 
 log = logging.getLogger(__name__)
@@ -38,13 +40,23 @@ class Failures:
 
     def failed(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
         """Answer an error of ours."""
-        request.state.visit.failed(error)
-        path = request.scope["path"]
+        status, headers, body = self.rendered(request.scope, error)
+        return Response(body, status_code=status, media_type=JSON, headers=headers)
+
+    async def send(self, scope: Any, error: GatewayError, send: Send) -> None:
+        """Answer an error that happened before the application was asked."""
+        status, headers, body = self.rendered(scope, error)
+        told = headers | {"content-type": JSON, "content-length": str(len(body))}
+        encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def rendered(self, scope: Any, error: GatewayError) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers and body of an error, in the dialect of its path."""
+        scope["state"]["visit"].failed(error)
+        path = scope["path"]
         failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self.dialect(path).error(error)
-        body = msgspec.json.encode(failure.body)
-        return Response(
-            body, status_code=failure.status, media_type=JSON, headers=dict(error.headers) | failure.headers
-        )
+        return failure.status, dict(error.headers) | failure.headers, msgspec.json.encode(failure.body)
 
     def refused(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:
         """Answer what the router has refused."""

@@ -35,6 +35,8 @@ class _ForwardedHost:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         host = self._host(scope) if scope["type"] == "http" else b""
+        if scope["type"] == "http":  # pages can send X-Forwarded-Host, but not a Host of their choice
+            scope.setdefault("state", {})["hosts"] = [value for name, value in scope["headers"] if name == b"host"]
         if host:
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             scope = {**scope, "headers": [(b"host", host), *others]}

@@ -96,7 +96,7 @@ async def test_not_json(gateway: httpx.AsyncClient, body: bytes) -> None:
 
 async def test_host(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """A host that can't be is the client's mistake, and known before a picture is made for a link to it."""
-    answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": "x:99999"})
+    answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": "localhost:99999"})
     assert "'host'" in check_error(answer, 400, "invalid_request_error", None, None)
     assert not fake.requests
 

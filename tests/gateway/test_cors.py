@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 PAGE = "https://lite.koboldai.net"
+LOCAL = "http://localhost:3000"  # a page of this machine
 ASKED = {
     "origin": PAGE,
     "access-control-request-method": "POST",
@@ -81,22 +82,23 @@ class TestPreflight:
         assert answer.headers["access-control-allow-private-network"] == "true"
 
     async def test_every_path(self, gateway: httpx.AsyncClient) -> None:
-        """The gateway on a loopback address answers pages, errors included, and preflights with its own headers."""
+        """A gateway at a loopback address answers pages of this machine, errors included, and lets no others in."""
         for path in (PATH, "/v1/models", "/files/a/b.png", "/nothing"):
-            answer = await gateway.options(path, headers=ASKED)
+            answer = await gateway.options(path, headers=ASKED | {"origin": LOCAL})
             assert answer.status_code == 204
-            assert answer.headers["access-control-allow-origin"] == "*"
+            assert answer.headers["access-control-allow-origin"] == LOCAL
             assert answer.headers["x-request-id"]
-        answer = await gateway.post(PATH, json={}, headers={"origin": PAGE})
-        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "*")
+            assert "access-control-allow-origin" not in (await gateway.options(path, headers=ASKED)).headers
+        answer = await gateway.post(PATH, json={}, headers={"origin": LOCAL})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, LOCAL)
 
 
 @pytest.mark.parametrize(
     ("settings", "origins"),
     [
-        ({"rest": "127.0.0.1:8080"}, ("*",)),
-        ({"rest": "localhost:8080"}, ("*",)),
-        ({"rest": "[::1]:8080"}, ("*",)),
+        ({"rest": "127.0.0.1:8080"}, ("loopback",)),
+        ({"rest": "localhost:8080"}, ("loopback",)),
+        ({"rest": "[::1]:8080"}, ("loopback",)),
         ({"rest": "0.0.0.0:8080"}, ()),
         ({"rest": ":8080"}, ()),
         ({"rest": "10.0.0.5:8080"}, ()),
@@ -107,7 +109,7 @@ class TestPreflight:
     ids=str,
 )
 def test_setting(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
-    """Without a setting all pages may call a gateway that only this machine reaches, and none any other."""
+    """Without a setting, pages of this machine may call a gateway that only it reaches, and none any other."""
     assert GatewayConfig(**settings).origins == origins
 
 

@@ -54,8 +54,8 @@ class TestServed:
         for headers in ({}, {"accept": "application/json"}):
             answer = await gateway.get("/", headers=headers)
             assert answer.json()["endpoints"]["documentation"] == "/docs"
-            assert answer.headers["vary"] == "accept"
-        assert (await gateway.get("/", headers=HTML)).headers["vary"] == "accept"
+            assert "accept" in answer.headers["vary"].split(", ")
+        assert "accept" in (await gateway.get("/", headers=HTML)).headers["vary"].split(", ")
 
     async def test_favicon(self, gateway: httpx.AsyncClient) -> None:
         """What browsers ask for by themselves is there."""

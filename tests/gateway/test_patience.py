@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 SOON = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
 PATIENCE = 1.0  # seconds
-HEAD = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+HEAD = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
         ("", "\r\n"),
         ("POST /v1/im", ""),
         ("POST /v1/im", "x"),
-        (f"POST {PATH} HTTP/1.1\r\nhost: x\r\nx-slow: ", "x"),
+        (f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nx-slow: ", "x"),
     ],
 )
 async def test_head(address: tuple[str, int], begin: str, drip: str) -> None:
@@ -120,7 +120,7 @@ async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
 
 async def test_second_request(address: tuple[str, int]) -> None:
     """A connection that has served well has no more patience with its next request."""
-    answer = await dripping(address, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /liv", "x")
+    answer = await dripping(address, "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /liv", "x")
     assert answer.startswith(b"HTTP/1.1 200")
 
 

@@ -71,7 +71,7 @@ def test_running_requests_end(tmp_path: Path) -> None:
         with started(tmp_path, address) as (process, url):
             host, port = url.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port)), timeout=15) as client:
-                client.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 time.sleep(0.3)
                 process.send_signal(signal.SIGTERM)
                 answer = client.makefile("rb").read()

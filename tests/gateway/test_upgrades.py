@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAB\r\n"
-POST = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n".encode() + OFFER
+POST = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode() + OFFER
 BODY = b'{"prompt": "x"}'
 SIZED = POST + b"content-length: %d\r\n\r\n" % len(BODY)
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
-GET = b"GET /livez HTTP/1.1\r\nhost: x\r\n"
+GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n"
 LAST = GET + b"connection: close\r\n\r\n"
 
 
@@ -75,4 +75,6 @@ async def test_bounds(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 async def test_connect(gateway: httpx.AsyncClient) -> None:
     """A request for a tunnel is refused."""
-    assert await answered(gateway, b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n") == [400]
+    assert await answered(
+        gateway, b"CONNECT localhost:80 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    ) == [400]

@@ -1,0 +1,152 @@
+"""Which names and which web pages may use the gateway: a page must not act through the browser of its reader.
+
+- A request has one `Host`, which names a host (RFC 9112, section 3.2). At a loopback address it must be a name of this
+  machine or a configured one. Otherwise a page whose own name resolves to 127.0.0.1 (DNS rebinding) could read and do
+  everything, because its browser takes both for one origin.
+- A page of another origin is refused unless `cors` allows it. CORS alone is not enough: browsers send simple requests,
+  forms with files among them, without asking first, and hide only the answer.
+- `Sec-Fetch-Site` and `Origin` tell where a request comes from. Programs that are no browsers send neither, and pass.
+- Any page may link to pages and results, and may show results.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from litestar.enums import ScopeType
+
+from .config import ALL, LOOPBACK
+from .denials import ForeignHost, ForeignPage
+from .errors import BadRequest, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping
+
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+    from .config import GatewayConfig
+
+    Answer = Callable[[Any, GatewayError, Send], Awaitable[None]]
+
+# What a container calls the machine that it runs on; `.internal` has no public names (ICANN, 2024).
+CONTAINERS = ("host.docker.internal", "host.containers.internal")
+SAFE = ("GET", "HEAD", "OPTIONS")
+# What other pages may load: none of it is private.
+OPEN = ("/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz")
+OPEN_BELOW = ("/files/", "/playground/")
+PORTS = {"http": "80", "https": "443"}
+
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
+
+
+class Origins:
+    """The origins whose pages may call: those of the setting `cors`."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self.everywhere = ALL in allowed
+        self.anywhere = bool(allowed)
+        self._loopback = LOOPBACK in allowed
+        self._allowed = frozenset(allowed) - {ALL, LOOPBACK}
+
+    def __contains__(self, origin: object) -> bool:
+        """Tell whether pages of an origin may call."""
+        if not isinstance(origin, str):
+            return False
+        return self.everywhere or origin in self._allowed or (self._loopback and _is_loopback_origin(origin))
+
+
+class Browsers:
+    """An ASGI application around `app` that refuses foreign names and pages; `answer` answers such a request."""
+
+    def __init__(self, app: ASGIApp, config: GatewayConfig, answer: Answer) -> None:
+        self.app = app
+        self._answer = answer
+        self._origins = Origins(config.origins)
+        public = urlsplit(config.public_url)
+        self._own_origin = f"{public.scheme}://{public.netloc}".lower()
+        self._hosts = {host.lower() for host in config.hosts} | {public.hostname or ""}
+        self._checks_host = (config.is_local or bool(config.hosts)) and ALL not in config.hosts
+        self._local = config.is_local
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as `app` does, or refuse."""
+        if scope["type"] == ScopeType.HTTP:
+            try:
+                self._check(scope)
+            except GatewayError as error:
+                await self._answer(scope, error, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _check(self, scope: Any) -> None:
+        """Raise BadRequest, ForeignHost or ForeignPage."""
+        headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
+        host = _host(scope)
+        if self._checks_host and host is not None and not self._is_ours(host):
+            raise ForeignHost(host)
+        if self._is_foreign(headers) and not _may_be_foreign(scope, headers):
+            raise ForeignPage(headers.get("origin", ""))
+
+    def _is_ours(self, host: str) -> bool:
+        return host in self._hosts or (self._local and (is_loopback(host) or host in CONTAINERS))
+
+    def _is_foreign(self, headers: Mapping[str, str]) -> bool:
+        """Tell whether a page of another origin asks, and none that is allowed."""
+        site, origin = headers.get("sec-fetch-site", ""), headers.get("origin")
+        if site in ("same-origin", "none") or self._origins.everywhere:
+            return False
+        if origin is None:
+            return site in ("same-site", "cross-site")
+        own = origin.lower() == self._own_origin or _names(origin, headers.get("host", ""))
+        return not own and origin not in self._origins
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, IPv6 without brackets, is this machine and can't be another one."""
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, section 6.3
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_loopback_origin(origin: str) -> bool:
+    scheme, _, rest = origin.lower().partition("://")
+    found = _HOST.fullmatch(rest)
+    return scheme in PORTS and found is not None and is_loopback(found[1].strip("[]"))
+
+
+def _names(origin: str, host: str) -> bool:
+    """Tell whether an origin is that of a host; its scheme may have changed at a proxy."""
+    scheme, _, rest = origin.lower().partition("://")
+    return bool(rest) and rest == host.lower().removesuffix(f":{PORTS.get(scheme)}")
+
+
+def _may_be_foreign(scope: Any, headers: Mapping[str, str]) -> bool:
+    """Tell whether any page may cause this request: it follows a link, or loads what is open to all."""
+    path, method = scope["path"], scope["method"]
+    navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    is_open = path in OPEN or path.startswith(OPEN_BELOW)
+    return method == "OPTIONS" or (method in SAFE and (is_open or navigates))
+
+
+def _host(scope: Any) -> str | None:
+    """Return the host that the request was sent to, without its port; None for HTTP/1.0 without one.
+
+    What a proxy says of it plays no part: pages can say that, too. Raises BadRequest.
+    """
+    sent = [value for name, value in scope["headers"] if name == b"host"]
+    sent = scope.get("state", {}).get("hosts", sent)
+    if not sent and scope["http_version"] == "1.0":
+        return None
+    if len(sent) != 1:
+        raise BadRequest(f"The request must have one header 'host', not {len(sent)}.")
+    text = str(sent[0], "latin-1")
+    found = _HOST.fullmatch(text)
+    if found is None or int(found[2] or 0) > 65535:
+        raise BadRequest(f"The header 'host' must name a host, such as 127.0.0.1:8080, not {text[:100]!r}.")
+    return found[1].strip("[]").lower().removesuffix(".")

@@ -1,0 +1,262 @@
+"""Which names and which web pages may use the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tintype.gateway.browsers import Browsers, Origins, is_loopback
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.errors import StartError
+
+from .fakes import PATH, FakeService, Service, config, running_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from tintype.gateway.errors import GatewayError
+
+pytestmark = pytest.mark.anyio
+
+EVIL = "https://evil.example"
+EVIL_HEADERS = (
+    {"origin": EVIL},
+    {"origin": "null"},
+    {"origin": EVIL, "sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+)
+# Whatever acts or tells something: its path, method, and the shape of its errors.
+PRIVATE = (
+    ("POST", PATH, {"error"}),
+    ("POST", "/v1/images/edits", {"error"}),
+    ("POST", "/api/ai/images/generate", {"error", "status", "status_message"}),
+    ("POST", "/sdapi/v1/txt2img", {"error", "detail", "body", "errors"}),
+    ("POST", "/sdapi/v1/interrupt", {"error", "detail", "body", "errors"}),
+    ("POST", "/sdapi/v1/skip", {"error", "detail", "body", "errors"}),
+    ("POST", "/sdapi/v1/options", {"error", "detail", "body", "errors"}),
+    ("POST", "/sdapi/v1/unload-checkpoint", {"error", "detail", "body", "errors"}),
+    ("POST", "/sdapi/v1/reload-checkpoint", {"error", "detail", "body", "errors"}),
+    ("GET", "/sdapi/v1/progress", {"error", "detail", "body", "errors"}),
+    ("GET", "/v1/models", {"error"}),
+    ("GET", "/metrics", {"error"}),
+)
+
+
+async def app(_: Any, __: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def refuse(_: Any, error: GatewayError, send: Callable[[Any], Awaitable[None]]) -> None:
+    await send({"type": "http.response.start", "status": error.status, "headers": []})
+    await send({"type": "http.response.body", "body": error.message.encode()})
+
+
+async def asked(
+    settings: dict[str, Any],
+    headers: dict[str, str],
+    host: str = "127.0.0.1:8080",
+    method: str = "POST",
+    path: str = "/x",
+) -> int:
+    """Return the status that a gateway with these settings answers."""
+    transport = httpx.ASGITransport(Browsers(app, GatewayConfig(**settings), refuse))
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", trust_env=False) as client:
+        return (await client.request(method, path, headers=headers)).status_code
+
+
+class TestPages:
+    @pytest.mark.parametrize(("method", "path", "shape"), PRIVATE)
+    async def test_strangers(self, gateway: httpx.AsyncClient, method: str, path: str, shape: set[str]) -> None:
+        """A page of another site can cause nothing and read nothing, and is told so in the shape of the path."""
+        for headers in EVIL_HEADERS:
+            answer = await gateway.request(method, path, headers=headers)
+            assert (answer.status_code, set(answer.json())) == (403, shape), headers
+            assert "access-control-allow-origin" not in answer.headers
+
+    async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A form, which browsers send without asking first, makes no image."""
+        answer = await gateway.post(
+            "/v1/images/edits", data={"prompt": "x"}, files={"image": b"x"}, headers={"origin": EVIL}
+        )
+        assert answer.status_code == 403
+        assert not fake.requests
+
+    async def test_the_playground(self, gateway: httpx.AsyncClient) -> None:
+        """The gateway's own pages may call it, as browsers with and without Sec-Fetch-Site tell it."""
+        own = str(gateway.base_url).rstrip("/")
+        for headers in ({"origin": own, "sec-fetch-site": "same-origin"}, {"origin": own}):
+            assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
+
+    async def test_programs(self, gateway: httpx.AsyncClient) -> None:
+        """Programs that are no browsers are not asked where they come from."""
+        for headers in ({}, {"sec-fetch-mode": "cors"}, {"sec-fetch-site": "none"}):  # the second: Node
+            assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
+
+    @pytest.mark.parametrize(
+        "path", ["/", "/docs", "/playground/icon.svg", "/openapi.json", "/livez", "/files/a/b.png"]
+    )
+    async def test_open(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Any page may link to the pages, and show results."""
+        for headers in EVIL_HEADERS:
+            assert (await gateway.get(path, headers=headers)).status_code in (200, 404)
+
+    @pytest.mark.parametrize(
+        ("more", "status"),
+        [
+            ({"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, 200),
+            ({"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, 403),
+            ({"sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}, 403),
+        ],
+    )
+    async def test_links(self, more: dict[str, str], status: int) -> None:
+        """A reader may follow a link to anything; a page can't load it, nor send a form by such a link."""
+        headers = {"sec-fetch-site": "cross-site"} | more
+        assert await asked({}, headers, method="GET") == status
+        assert await asked({}, headers, method="POST") == 403
+
+    @pytest.mark.parametrize(
+        ("settings", "origin", "host", "status"),
+        [
+            ({}, "http://localhost:3000", "127.0.0.1:8080", 200),
+            ({}, "http://127.0.0.1", "localhost:8080", 200),
+            ({}, "https://[::1]:9000", "127.0.0.1:8080", 200),
+            ({}, "http://app.localhost", "127.0.0.1:8080", 200),
+            ({}, "http://localhost.evil.example", "127.0.0.1:8080", 403),
+            ({}, "http://localhost@evil.example", "127.0.0.1:8080", 403),
+            ({}, "tauri://localhost", "127.0.0.1:8080", 403),
+            ({}, "http://192.168.1.7", "127.0.0.1:8080", 403),
+            ({"cors": ("tauri://localhost",)}, "tauri://localhost", "127.0.0.1:8080", 200),
+            ({"cors": ("none",)}, "http://localhost:3000", "127.0.0.1:8080", 403),
+            ({"cors": ("none",)}, "http://127.0.0.1:8080", "127.0.0.1:8080", 200),
+            ({"cors": ("*",)}, EVIL, "127.0.0.1:8080", 200),
+            ({"cors": (EVIL, "loopback")}, "http://localhost:3000", "127.0.0.1:8080", 200),
+            ({"cors": (EVIL,)}, EVIL, "127.0.0.1:8080", 200),
+            ({"cors": (EVIL,)}, "https://evil.example.org", "127.0.0.1:8080", 403),
+            ({"rest": "0.0.0.0:8080"}, EVIL, "images.example", 403),
+            ({"rest": "0.0.0.0:8080"}, "http://localhost:3000", "images.example", 403),
+            ({"rest": "0.0.0.0:8080"}, "https://images.example", "images.example", 200),
+            ({"rest": "0.0.0.0:8080"}, "https://images.example", "images.example:443", 200),
+            ({"rest": "0.0.0.0:8080"}, "https://images.example:8443", "images.example", 403),
+            ({"public_url": "https://images.example/a"}, "https://images.example", "127.0.0.1:8080", 200),
+        ],
+        ids=str,
+    )
+    async def test_origins(self, settings: dict[str, Any], origin: str, host: str, status: int) -> None:
+        """At a loopback address pages of this machine may call, elsewhere its own; `cors` names others."""
+        assert await asked(settings, {"origin": origin}, host) == status
+
+    @pytest.mark.parametrize("rest", ["127.0.0.1:8080", "0.0.0.0:8080"])
+    async def test_basic_credentials(self, rest: str) -> None:
+        """What a browser adds by itself, as a password that it keeps, opens nothing to a foreign page."""
+        headers = {"origin": EVIL, "authorization": "Basic dTpw"}
+        assert await asked({"rest": rest}, headers) == 403
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        "host",
+        ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "93.184.216.34", "localhost.evil.example"],
+    )
+    async def test_rebinding(self, gateway: httpx.AsyncClient, fake: FakeService, host: str) -> None:
+        """A page whose own name leads to this machine gets nothing, whatever else it says."""
+        own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+        for headers in (own, own | {"x-forwarded-host": "127.0.0.1"}, own | {"x-forwarded-host": host}):
+            for method, path, shape in PRIVATE:
+                answer = await gateway.request(method, path, headers=headers)
+                assert (answer.status_code, set(answer.json())) == (403, shape)
+            assert (await gateway.get("/", headers=headers)).status_code == 403
+        assert not fake.requests
+
+    @pytest.mark.parametrize(
+        ("settings", "host", "status"),
+        [
+            ({}, "localhost", 200),
+            ({}, "LocalHost:8080", 200),
+            ({}, "localhost.:8080", 200),
+            ({}, "ui.localhost", 200),
+            ({}, "127.3.2.1:1", 200),
+            ({}, "[::1]:8080", 200),
+            ({}, "host.docker.internal:8080", 200),
+            ({}, "images.example", 403),
+            ({"hosts": ("images.example",)}, "images.example:81", 200),
+            ({"hosts": ("images.example",)}, "localhost", 200),
+            ({"hosts": ("images.example",)}, "a.images.example", 403),
+            ({"hosts": ("*",)}, "images.example", 200),
+            ({"public_url": "https://Images.example:8443/a"}, "images.example:8443", 200),
+            ({"rest": "[::1]:8080"}, "images.example", 403),
+            ({"rest": "localhost:8080"}, "images.example", 403),
+            ({"rest": "0.0.0.0:8080"}, "images.example", 200),
+            ({"rest": "0.0.0.0:8080", "hosts": ("images.example",)}, "images.example", 200),
+            ({"rest": "0.0.0.0:8080", "hosts": ("images.example",)}, "other.example", 403),
+        ],
+        ids=str,
+    )
+    async def test_names(self, settings: dict[str, Any], host: str, status: int) -> None:
+        """At a loopback address only names of this machine and configured ones are served, elsewhere any."""
+        assert await asked(settings, {"host": host}) == status
+
+    @pytest.mark.parametrize(
+        ("head", "status"),
+        [
+            (b"HTTP/1.1\r\n", 400),
+            (b"HTTP/1.1\r\nhost: localhost\r\nhost: localhost\r\n", 400),
+            (b"HTTP/1.1\r\nhost: localhost\r\nHost: evil.example\r\n", 400),
+            (b"HTTP/1.1\r\nhost:\r\n", 400),
+            (b"HTTP/1.1\r\nhost: local host\r\n", 400),
+            (b"HTTP/1.1\r\nhost: a@localhost\r\n", 400),
+            (b"HTTP/1.1\r\nhost: localhost, localhost\r\n", 400),
+            (b"HTTP/1.1\r\nhost: localhost/x\r\n", 400),
+            (b"HTTP/1.1\r\nhost: localhost:99999\r\n", 400),
+            (b"HTTP/1.1\r\nhost: localhost\r\nx-forwarded-host: images.example\r\n", 200),
+            (b"HTTP/1.1\r\nhost: localhost\r\nhost: x\r\nx-forwarded-host: images.example\r\n", 400),
+            (b"HTTP/1.0\r\n", 200),
+            (b"HTTP/1.0\r\nhost: localhost\r\nhost: localhost\r\n", 400),
+        ],
+    )
+    async def test_one_host(self, gateway: httpx.AsyncClient, head: bytes, status: int) -> None:
+        """A request names one host, as RFC 9112 has it, and anything else is 400 in the shape of the path."""
+        reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
+        writer.write(b"GET /v1/models " + head + b"connection: close\r\n\r\n")
+        said = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert re.match(rb"HTTP/1\.1 (\d+)", said)[1] == b"%d" % status  # type: ignore[index]
+        assert status == 200 or b'{"error":{"message":"The' in said
+
+    async def test_proxy(self, service: Service, tmp_path: Path) -> None:
+        """Pages behind a proxy may call, where it tells their host, and where it passes it on as `Host`."""
+        forwarded = {"x-forwarded-host": "images.example", "origin": "https://images.example"}
+        passed = {"host": "images.example", "origin": "https://images.example"}
+        async with running_gateway(config(service, tmp_path, hosts=("images.example",))) as client:
+            for headers in (forwarded, passed, forwarded | passed):
+                assert (await client.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
+            answer = await client.post(PATH, json={"prompt": "x"}, headers=forwarded | {"origin": EVIL})
+            assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("::1", True), ("127.0.0.1", True), ("127.1", False), ("xlocalhost", False)],
+)
+def test_is_loopback(host: str, local: bool) -> None:  # noqa: FBT001
+    """Only names that can be no other machine are of this one."""
+    assert is_loopback(host) is local
+
+
+def test_no_origins() -> None:
+    """Where no page may call, none may."""
+    assert "null" not in Origins(())
+    assert None not in Origins(("*",))
+
+
+@pytest.mark.parametrize("host", ["https://images.example", "images.example:80", "a/b", ""])
+def test_bad_setting(host: str) -> None:
+    """What is no host name would never match one, and is told at once."""
+    with pytest.raises(StartError, match=r"hosts must be names such as images\.example, without ports, or \*, not"):
+        GatewayConfig(hosts=(host,))
