@@ -24,6 +24,7 @@ from .operators import ATTENTION, RMS_NORM, rms_norms
 from .pipeline import Reader, parameters, round_to_half
 from .precision import PRECISIONS
 from .progress import Progress, readable
+from .quiet import quiet
 from .resume import Remains, key_of
 from .tracing import halved, trace
 
@@ -102,7 +103,7 @@ class _Export:
         """Write what is not there yet, and put all of it in place."""
         graphs.write_companions(self.pipeline, self.folder)
         _check_noise(self.folder)
-        checks = [check for part in self.reader.parts for check in self._part(part)]
+        checks = [self._tokenizers(), *(check for part in self.reader.parts for check in self._part(part))]
         description = self._describe()
         checks.append(self._picture())
         self.remains.close()
@@ -175,6 +176,11 @@ class _Export:
                 ports.add(model, layers)
             return weights.write(model, component.module.state_dict(), path, store=self.precision.stored(half=half))
 
+    def _tokenizers(self) -> verify.Check | None:
+        with quiet():
+            check = verify.check_tokenizers(self.pipeline, self.folder)
+        return _passed(check, self.folder) if self.options.verify else None
+
     def _compare(self, component: Component, path: Path) -> verify.Check | None:
         if not self.options.verify:
             return None
@@ -202,7 +208,8 @@ class _Export:
             return None
         with self.progress.stage("comparing a picture with diffusers") as notes:
             levels = self.precision.levels(self.options.target)
-            check = verify.check_picture(self._whole, type(self.pipeline), self.source.family, self.folder, levels)
+            kind, prompt = type(self.pipeline), verify.prompt_for(self.pipeline)
+            check = verify.check_picture(self._whole, kind, self.source.family, self.folder, levels, prompt)
             notes.append(str(check))
         return _passed(check, self.folder)
 

@@ -1,7 +1,9 @@
-"""Is what was exported what the source was? Each component, and one whole picture, against torch and diffusers.
+"""Compare an export with its source: tokenizers, each component, and one whole image, against torch and diffusers.
 
+Tokenizers are compared on texts that hold each of their added tokens.
 Components are compared on random inputs of two sizes: one row, and three of another shape at different timesteps.
-The picture is drawn twice from one prompt and seed: by the service's own engine, and by diffusers.
+The image is made twice from one prompt and seed, by the service's own engine and by diffusers. The prompt holds an
+added token of each kind.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ import numpy as np
 from PIL import Image
 
 from tintype.service.job import Job
+from tintype.service.models.added_tokens import ROLES
 from tintype.service.models.families import by_pipeline
+from tintype.service.models.files import Fault
 from tintype.service.models.spec import TEXT_TO_IMAGE
 
+from .errors import Refused
 from .picture import Studio, by_diffusers
 from .quiet import quiet
 from .sessions import Graph
 from .values import Size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tintype.service.models import ModelSpec
@@ -61,6 +66,58 @@ class Check:
         return f"{self.name}: {self.difference:.2g} {self.unit} (at most {self.limit:g})"
 
 
+def check_tokenizers(pipeline: Any, folder: Path) -> Check:
+    """Compare the tokenizers written to `folder` with the pipeline's own, on texts with each added token.
+
+    Raises Refused where the service would refuse one.
+    """
+    absent = [name for name, part in pipeline.components.items() if part is None]
+    family = by_pipeline(type(pipeline).__name__, absent)
+    wrong = 0
+    for part in family.text if family else ():
+        theirs = getattr(pipeline, part.tokenizer, None)
+        if theirs is None:
+            continue
+        try:
+            ours = part.kind.read(folder / part.tokenizer, part.max_tokens, fast=theirs.is_fast, expands=part.expands)
+        except Fault as fault:
+            raise Refused(str(fault)) from None
+        converted = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
+        for text in _texts(theirs):
+            expected = theirs(converted(text, theirs), add_special_tokens=False, verbose=False).input_ids
+            wrong += list(ours.ids(text)) != expected
+    return Check("tokenizers", wrong, 0, "texts read otherwise")
+
+
+def _texts(tokenizer: Any) -> Iterator[str]:
+    yield PROMPT
+    for token in _added(tokenizer):
+        yield f"{PROMPT} {token}"
+        yield f"a{token}{token}, {token}!"
+
+
+def _added(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
+    """Return a tokenizer's added tokens with their flags, without those that control it."""
+    control = {str(tokenizer.special_tokens_map.get(role)) for role in ROLES}
+    flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
+    tokens = (token for _, token in sorted(tokenizer.added_tokens_decoder.items()))
+    return {
+        token.content: tuple(bool(getattr(token, flag)) for flag in flags)
+        for token in tokens
+        if token.content.strip() and token.content not in control
+    }
+
+
+def prompt_for(pipeline: Any) -> str:
+    """Return a prompt with an added token of each kind, and one of several vectors, of all tokenizers."""
+    found: dict[str, None] = {}
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        tokens = _added(tokenizer) if (tokenizer := getattr(pipeline, name, None)) is not None else {}
+        kinds = {(flags, f"{token}_1" in tokens): token for token, flags in tokens.items()}
+        found |= dict.fromkeys(kinds.values())
+    return " ".join((PROMPT, *found))
+
+
 def check_component(component: Component, path: Path, limit: float) -> Check:
     """Compare the graph at `path` with its module on random inputs; the largest difference of all outputs counts."""
     graph = Graph(path)
@@ -81,24 +138,26 @@ def can_draw(pipeline: str) -> bool:
     return by_pipeline(pipeline) is not None
 
 
-def check_picture(read: Callable[[], Any], kind: type, family: Family, folder: Path, levels: float) -> Check:
-    """Draw one picture with the service's engine and with diffusers, and compare all of their values.
+def check_picture(
+    read: Callable[[], Any], kind: type, family: Family, folder: Path, levels: float, prompt: str = PROMPT
+) -> Check:
+    """Draw one image with the service's engine and with diffusers, and compare all of their values.
 
     `read` gives diffusers' pipeline, which is of the class `kind`: it is called when the engine's weights are gone.
     """
     with Studio([folder]) as studio:
         spec = studio.spec
-        job = _job(spec, mask="mask_image" in signature(kind.__call__).parameters)
+        job = _job(spec, prompt, mask="mask_image" in signature(kind.__call__).parameters)
         ours = studio.draw(job)
     pipeline = read()
     theirs = by_diffusers(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
     return Check("picture", float(np.abs(ours - theirs).max() * 255), levels, "levels of 255")
 
 
-def _job(spec: ModelSpec, *, mask: bool) -> Job:
+def _job(spec: ModelSpec, prompt: str, *, mask: bool) -> Job:
     """Return what to draw: from the prompt alone, where the model can, else from a picture, and below a mask."""
     width, height = spec.defaults.width, spec.defaults.height
-    job = Job(prompt=PROMPT, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE, width=width, height=height)
+    job = Job(prompt=prompt, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE, width=width, height=height)
     if TEXT_TO_IMAGE in spec.capabilities:
         return job
     spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)

@@ -22,14 +22,17 @@ class Traits:
 
     Latents of the denoiser are (latents of the VAE - `shift_factor`) * `scaling_factor`.
 
-    `lengths` are the tokens of a prompt for each text encoder; `absent_dim` is the width of the zeros that stand for
-    one that is not there. `zero_negative`: an empty negative prompt is zeros. `guidance_width` is that of the embedded
-    scale of guidance, 0 without. `scored`: sizes are told with an aesthetic score.
+    For each text encoder, `lengths` are the tokens of a prompt, `vocabularies` the rows of its table of embeddings (0
+    where no file says), and `fast` says whether its tokenizer is of a fast class. `absent_dim` is the width of the
+    zeros that stand for one that is not there. `zero_negative`: an empty negative prompt is zeros. `guidance_width` is
+    that of the embedded scale of guidance, 0 without. `scored`: sizes come with an aesthetic score.
     """
 
     scaling_factor: float = 1.0
     shift_factor: float = 0.0
     lengths: tuple[int, ...] = (77,)
+    vocabularies: tuple[int, ...] = (0,)
+    fast: tuple[bool, ...] = (False,)
     absent_dim: int = 0
     zero_negative: bool = False
     time_scale: float = 1.0
@@ -116,6 +119,7 @@ class Configs:
             scaling_factor=self._factor("scaling_factor", family.scaling_factor),
             shift_factor=self._factor("shift_factor", family.shift_factor),
             lengths=self.lengths(family),
+            vocabularies=tuple(int(config.get("vocab_size", 0)) for config in self.text),
             absent_dim=self.denoiser.get("joint_attention_dim", 0),
             zero_negative=self.index.get("force_zeros_for_empty_prompt", family.zero_negative),
             time_scale=self.denoiser.get("timestep_scale", 1.0) * family.denoiser.time_scale,
@@ -167,6 +171,7 @@ CONFIGS: dict[str, Callable[[Any], Any]] = {
     "latents_std": _null,
     "max_position_embeddings": count,
     "model_max_length": count,
+    "vocab_size": count,
     "force_zeros_for_empty_prompt": flag,
     "requires_aesthetics_score": flag,
 }

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from .halt import Halt
     from .manifest import Manifest
     from .model import Array, Conditioning
-    from .parts import TextPart
     from .runtime import Runtime
     from .spec import LatentToRgb, ModelSpec
     from .text_encoder import Encoder
@@ -156,10 +155,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
     family, traits = manifest.family, manifest.traits
     adapters = Adapters(manifest.folder, {path.parent.name: ports(s.optional) for path, s in _own(manifest, sessions)})
-    encoders = [
-        _text_encoder(manifest, part, length, sessions, adapters)
-        for part, length in zip(family.text, traits.lengths, strict=True)
-    ]
+    encoders = [_text_encoder(manifest, place, sessions, adapters) for place in range(len(family.text))]
     text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
     denoiser = Denoiser(
         sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec, adapters
@@ -174,8 +170,17 @@ def _own(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session
     yield from ((path, session) for path, session in sessions.items() if path.parent.parent == manifest.folder)
 
 
-def _text_encoder(manifest: Manifest, part: TextPart, length: int, sessions: Sessions, adapters: Adapters) -> Encoder:
+def _text_encoder(manifest: Manifest, place: int, sessions: Sessions, adapters: Adapters) -> Encoder:
+    part, traits = manifest.family.text[place], manifest.traits
     session = sessions.get(manifest.graph(part.encoder))
     if session is None:
-        return AbsentEncoder(length, manifest.traits.absent_dim)
-    return TextEncoder(part.kind.read(manifest.folder / part.tokenizer, length), session, part, adapters)
+        return AbsentEncoder(traits.lengths[place], traits.absent_dim)
+    folder = manifest.folder / part.tokenizer
+    tokenizer = part.kind.read(folder, traits.lengths[place], fast=traits.fast[place], expands=part.expands)
+    rows = traits.vocabularies[place]
+    for token in tokenizer.added:
+        if rows and token.id >= rows:
+            raise Fault(
+                f"{part.tokenizer}: the id {token.id} of {token.content!r} is beyond {part.encoder}'s {rows} rows"
+            )
+    return TextEncoder(tokenizer, session, part, adapters)

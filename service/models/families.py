@@ -85,9 +85,16 @@ FAMILIES: dict[str, Family] = {
             name="sd3",
             pipelines=_tasks("StableDiffusion3"),
             text=(
-                TextPart(embeds=PENULTIMATE, pooled="text_embeds"),
-                _SECOND_CLIP,
-                TextPart(tokenizer="tokenizer_3", encoder="text_encoder_3", kind=T5, max_tokens=256, optional=True),
+                TextPart(embeds=PENULTIMATE, pooled="text_embeds", expands=False),
+                replace(_SECOND_CLIP, expands=False),
+                TextPart(
+                    tokenizer="tokenizer_3",
+                    encoder="text_encoder_3",
+                    kind=T5,
+                    max_tokens=256,
+                    optional=True,
+                    expands=False,
+                ),
             ),
             join=clip_and_t5,
             denoiser=replace(_TRANSFORMER, patch=2),
@@ -120,7 +127,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="pixart_sigma",
             pipelines=("PixArtSigmaPipeline",),
-            text=(TextPart(kind=T5, max_tokens=300, clean=_trimmed),),
+            text=(TextPart(kind=T5, max_tokens=300, clean=_trimmed, expands=False),),
             join=masked,
             denoiser=replace(_TRANSFORMER, patch=2),
             native=1024,
@@ -131,7 +138,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sana",
             pipelines=("SanaPipeline",),
-            text=(TextPart(kind=GEMMA, max_tokens=300, clean=_trimmed, instruction=instructions.SANA),),
+            text=(TextPart(kind=GEMMA, max_tokens=300, clean=_trimmed, instruction=instructions.SANA, expands=False),),
             join=masked,
             denoiser=_TRANSFORMER,
             latent_channels=32,

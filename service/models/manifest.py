@@ -129,7 +129,7 @@ class _Reader:
             second=second,
             second_below=below,
             family=family,
-            traits=configs.traits(family),
+            traits=replace(configs.traits(family), fast=self._fast(family)),
             files=self.own.get("files", {}),
             widened=(self.own.get("precision"), self.own.get("target")) in WIDENED,
         )
@@ -157,6 +157,12 @@ class _Reader:
             [self._config(f"{part.encoder}/config.json", part) for part in family.text],
             [self._config(f"{part.tokenizer}/tokenizer_config.json", part) for part in family.text],
         )
+
+    def _fast(self, family: Family) -> tuple[bool, ...]:
+        """Return whether the index names a fast class of tokenizer, for each text encoder."""
+        index = self._json(INDEX, optional=True)
+        named = (index.get(part.tokenizer) for part in family.text)
+        return tuple(isinstance(name, list) and bool(name) and str(name[-1]).endswith("Fast") for name in named)
 
     def _config(self, path: str, part: TextPart | None = None) -> dict[str, Any]:
         """Read what counts of a configuration; a manifest may stand in for a missing one."""

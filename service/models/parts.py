@@ -23,7 +23,8 @@ class TextPart:
     """One text encoder: its folders, how its prompts are read, and the names of its outputs.
 
     `max_tokens` counts control tokens and padding. `pooled` is empty where it is not used. `instruction` stands before
-    every prompt but negative ones. An `optional` part that is not there counts as zeros.
+    every prompt but negative ones. An `optional` part that is not there counts as zeros. Where it `expands`, an added
+    token of several vectors stands for all of them, as in the pipelines that load textual inversions.
     """
 
     tokenizer: str = "tokenizer"
@@ -35,6 +36,7 @@ class TextPart:
     clean: Callable[[str], str] = str
     instruction: str = ""
     optional: bool = False
+    expands: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,9 @@ Reference: the slow `CLIPTokenizer` of transformers with ftfy installed, which p
 2. split into contractions, runs of letters, single digits, and runs of anything else but space;
 3. each word's UTF-8 bytes are joined pair by pair, the pair with the lowest rank first.
 
-A padding token that can be typed, such as the `!` of Stable Diffusion 2, is found before all that, and is its own id.
+Added tokens are found before all that (`added_tokens`), and so is a padding token that can be typed, such as the `!` of
+Stable Diffusion 2. A folder whose model_index.json names `CLIPTokenizerFast` is read as that class reads it: ftfy and
+the folding of case in step 2 are left out.
 One rule is our own: `<|startoftext|>` and `<|endoftext|>` typed by a user are text like any other, never control.
 Unicode categories are those of Python's unicodedata.
 """
@@ -16,16 +18,21 @@ from __future__ import annotations
 import heapq
 import re
 import unicodedata
+from copy import copy
 from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from . import added_tokens
+from .added_tokens import Splitter
 from .files import Fault, read_json, read_text
 from .tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from .added_tokens import AddedToken
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 _END_OF_WORD = "</w>"
@@ -38,6 +45,9 @@ _SPACE = frozenset(
 )
 # Case is folded as the reference's IGNORECASE does: U+017F is a long s.
 _CONTRACTION = re.compile("'(?:[s\u017ftmd]|re|ve|ll)")
+_FAST_CONTRACTION = re.compile("'(?:[stmd]|re|ve|ll)")
+# The slow class reads so many lines of merges.txt, after the first.
+_MOST_MERGES = 49152 - 256 - 2
 _RUN = re.compile("L+|N|O+")
 
 
@@ -45,42 +55,60 @@ class ClipTokenizer:
     """Turns text into the ids of one vocabulary; safe to share between threads.
 
     Args:
-        vocab: Token to id; holds `<|startoftext|>` and `<|endoftext|>`.
+        vocab: Token to id; holds `bos`, `eos` and `pad`.
         merges: Pairs of tokens that are joined, the first ones first.
         max_tokens: Length of every result; what does not fit is cut off.
-        pad: The token that fills up; it is in `vocab`.
-
-    Raises:
-        Fault: a control token is not in the vocabulary.
+        splitter: Finds the added tokens.
+        controls: Ids of the tokens that begin a text, end it, fill up, and stand for unknown ones.
+        fast: Whether to read a text as the fast class does.
     """
 
     def __init__(
-        self, vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], *, max_tokens: int, pad: str = EOS
+        self,
+        vocab: Mapping[str, int],
+        merges: Iterable[tuple[str, str]],
+        *,
+        max_tokens: int,
+        splitter: Splitter,
+        controls: tuple[int, int, int, int],
+        fast: bool = False,
     ) -> None:
-        missing = [token for token in (BOS, EOS, pad) if token not in vocab]
-        if missing:
-            raise Fault(f"the vocabulary has no {missing[0]!r}")
-        self._vocab = vocab
+        self._vocab, self._splitter, self._fast = vocab, splitter, fast
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self._bos, self._eos, self._pad = vocab[BOS], vocab[EOS], vocab[pad]
-        self._pad_text = pad
+        self._bos, self._eos, self._pad, self._unknown = controls
         self._remembered = lru_cache(16384)(self._word)
         self.max_tokens = max_tokens
 
     @classmethod
-    def from_folder(cls, folder: Path, max_tokens: int | None = None) -> Self:
+    def from_folder(
+        cls, folder: Path, max_tokens: int | None = None, *, fast: bool = False, expands: bool = False
+    ) -> Self:
         """Read `vocab.json` and `merges.txt`, or `tokenizer.json`; `max_tokens` None is the tokenizer's own.
 
-        Raises:
-            Fault: a file is missing or can't be read.
+        `fast` is the class of transformers, `expands` as in `Splitter`. Raises Fault where a file is missing or wrong.
         """
-        config = read_json(folder / "tokenizer_config.json", optional=True)
         vocab, merges = _tables(folder)
-        length = max_tokens or min(int(config.get("model_max_length", 77)), 10**6)
-        try:
-            return cls(vocab, merges, max_tokens=length, pad=_pad_token(folder, config))
-        except Fault as fault:
-            raise Fault(f"{folder.name}: {fault}") from fault
+        found = added_tokens.read(folder, vocab.get, len(vocab), fast=fast)
+        _check_padding(folder, found.config)
+        bos, eos = found.roles.get("bos_token", BOS), found.roles.get("eos_token", EOS)
+        names = (bos, eos, found.roles.get("pad_token", EOS), found.roles.get("unk_token", EOS))
+        ids = [found.tokens[name].id if name in found.tokens else vocab.get(name) for name in names]
+        if None in ids:
+            raise Fault(f"{folder.name}: the vocabulary has no {names[ids.index(None)]!r}")
+        length = max_tokens or min(int(found.config.get("model_max_length", 77)), 10**6)
+        splitter = Splitter(found.matched(bos, eos), normalize=clean_fast if fast else None, expands=expands)
+        return cls(vocab, merges, max_tokens=length, splitter=splitter, controls=tuple(ids), fast=fast)  # type: ignore[arg-type]
+
+    def extended(self, tokens: Iterable[AddedToken]) -> Self:
+        """Return the same tokenizer with further added tokens."""
+        other = copy(self)
+        other._splitter = self._splitter.extended(tokens)  # noqa: SLF001
+        return other
+
+    @property
+    def added(self) -> tuple[AddedToken, ...]:
+        """The added tokens that are found in a text."""
+        return self._splitter.tokens
 
     @property
     def room(self) -> int:
@@ -98,19 +126,20 @@ class ClipTokenizer:
         return Tokens((self._bos, *ids, self._eos, *padding), len(ids), 1, len(ids) + 2)
 
     def ids(self, text: str) -> Iterator[int]:
-        """Yield the ids of a text alone, as far as somebody asks for them."""
-        pieces = [text] if self._pad in (self._bos, self._eos) else text.split(self._pad_text)
-        for number, piece in enumerate(pieces):
-            if number:
-                yield self._pad
-            for word in split(clean(piece)):
+        """Yield the ids of a text alone, as far as they are asked for."""
+        prepared = clean_fast if self._fast else clean
+        for part in self._splitter(text):
+            if isinstance(part, int):
+                yield part
+                continue
+            for word in split(prepared(part), fast=self._fast):
                 yield from self._word(word) if len(word) > _LONG_WORD else self._remembered(word)
 
     def _word(self, word: str) -> tuple[int, ...]:
         letters = _byte_letters()
         symbols = [letters[byte] for byte in word.encode("utf-8", "replace")]
         symbols[-1] += _END_OF_WORD
-        return tuple(self._vocab.get(symbol, self._eos) for symbol in join_pairs(symbols, self._ranks))
+        return tuple(self._vocab.get(symbol, self._unknown) for symbol in join_pairs(symbols, self._ranks))
 
 
 def clean(text: str) -> str:
@@ -120,12 +149,21 @@ def clean(text: str) -> str:
     return " ".join(ftfy.fix_text(text).split()).lower()
 
 
-def split(text: str) -> Iterator[str]:
+def clean_fast(text: str) -> str:
+    """Normalize a text as the fast class does: NFC, single spaces, lower case letter by letter."""
+    normal = unicodedata.normalize("NFC", text)
+    spaces = {ord(letter): " " for letter in _SPACE - {"\u0345"}}
+    single = re.sub(" +", " ", normal.translate(spaces))
+    return "".join(map(str.lower, single))
+
+
+def split(text: str, *, fast: bool = False) -> Iterator[str]:
     r"""Yield the words of a clean text: `'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+`."""
-    kinds = "".join(map(_kind, text))
+    kinds = "".join(map(_fast_kind if fast else _kind, text))
+    contraction = _FAST_CONTRACTION if fast else _CONTRACTION
     at = 0
     while at < len(text):
-        found = _CONTRACTION.match(text, at) or _RUN.match(kinds, at)
+        found = contraction.match(text, at) or _RUN.match(kinds, at)
         if found:
             yield text[at : found.end()]
         at = found.end() if found else at + 1
@@ -166,6 +204,10 @@ def _kind(character: str) -> str:
     return category if category in "LN" else "O"
 
 
+def _fast_kind(character: str) -> str:
+    return "O" if character == "\u0345" else _kind(character)
+
+
 @cache
 def _byte_letters() -> list[str]:
     """Return the 256 characters that stand for bytes: printable ones themselves, the others from U+0100 on (GPT-2)."""
@@ -183,16 +225,13 @@ def _tables(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
         pairs = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
         return model["vocab"], pairs
     vocab = read_json(folder / "vocab.json")
-    lines = read_text(folder / "merges.txt").strip().split("\n")
-    pairs = [tuple(line.split()) for line in lines if not line.startswith("#version")]
+    lines = read_text(folder / "merges.txt").strip().split("\n")[1 : 1 + _MOST_MERGES]
+    pairs = [tuple(line.split()) for line in lines]
     if any(len(pair) != 2 for pair in pairs):
         raise Fault(f"{folder.name}/merges.txt must hold two tokens on each line")
     return vocab, pairs
 
 
-def _pad_token(folder: Path, config: Mapping[str, Any]) -> str:
-    """Return the padding token; special_tokens_map.json wins over a tokenizer_config.json of the old form."""
-    old_form = "added_tokens_decoder" not in config
-    special = read_json(folder / "special_tokens_map.json", optional=True) if old_form else {}
-    token = special.get("pad_token") or config.get("pad_token") or EOS
-    return str(token["content"] if isinstance(token, dict) else token)
+def _check_padding(folder: Path, config: Mapping[str, Any]) -> None:
+    if config.get("padding_side", "right") != "right":
+        raise Fault(f"{folder.name}/tokenizer_config.json: padding_side must be right, not {config['padding_side']!r}")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from . import pieces, tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from .added_tokens import AddedToken
     from .tokens import Tokens
 
 
@@ -21,11 +22,29 @@ class Tokenizer(Protocol):
     def room(self) -> int:
         """How many ids of a text fit between the control tokens."""
 
+    @property
+    def added(self) -> Sequence[AddedToken]:
+        """The added tokens that are found in a text."""
+
+    def extended(self, tokens: Iterable[AddedToken]) -> Tokenizer:
+        """Return the same tokenizer with further added tokens."""
+
     def ids(self, text: str) -> Iterable[int]:
-        """Return the ids of a text alone, as far as somebody asks for them."""
+        """Return the ids of a text alone, as far as they are asked for."""
 
     def frame(self, ids: Sequence[int], longer: int = 0) -> Tokens:
         """Put control tokens around ids, at most `room + longer` of them, and padding after."""
+
+
+class Reader(Protocol):
+    """Reads the tokenizer in a folder, as the slow class of transformers does or as the `fast` one. Raises Fault.
+
+    Where it `expands`, an added token of several vectors stands for all of them.
+    """
+
+    def __call__(  # noqa: D102
+        self, folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False
+    ) -> Tokenizer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +54,7 @@ class TokenizerKind:
     Where `chunked`, longer prompts are read in several pieces, of which the encoder sees one at a time.
     """
 
-    read: Callable[[Path, int], Tokenizer]
+    read: Reader
     files: tuple[tuple[str, ...], ...]
     chunked: bool = False
 

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.torch
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_what_it_writes_is_verified_and_told(precision: str, told: Callable[..., Any]) -> None:
-    """Each component and a picture are compared with the source; the result is told as JSON, the way as text."""
+    """Tokenizers, each component and an image are compared with the source; the result is JSON, the way text."""
     made = told("sd15", precision)
     assert (made.result["name"], made.result["precision"]) == ("sd15", precision)
-    assert made.checks.keys() == {"text_encoder", "unet", "vae_encoder", "vae_decoder", "picture"}
+    assert made.checks.keys() == {"tokenizers", "text_encoder", "unet", "vae_encoder", "vae_decoder", "picture"}
     assert all(check["difference"] <= check["limit"] for check in made.checks.values())
     for stage in ("reading", "exporting unet", "fitting previews", "comparing a picture"):
         assert stage in made.way
