@@ -1,4 +1,4 @@
-"""NVIDIA's driver and libraries: whether they are there, and brought to where onnxruntime finds them.
+"""NVIDIA's driver and libraries: whether they are there, which they are, and brought to where onnxruntime finds them.
 
 The packages that the extras `cuda` and `tensorrt` install put their libraries below site-packages, where no loader
 looks. Once they are in the process onnxruntime's own libraries find them by name.
@@ -17,17 +17,43 @@ from importlib.util import find_spec
 log = logging.getLogger(__name__)
 
 CUDA = "nvidia"  # what NVIDIA's packages are below, in a folder for each
+DRIVER = "nvcuda.dll", "libcuda.so.1"
+INFER = "nvinfer_10.dll", "libnvinfer.so.10"
+_CAPABILITY = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 TENSORRT = "tensorrt_libs"  # the package with TensorRT's libraries: being imported it loads them
 
 
 def has_driver() -> bool:
     """Whether NVIDIA's driver is there: asking costs nothing, where a session that fails costs 50 ms and noise."""
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    return _library(*DRIVER) is not None
+
+
+@cache
+def device() -> str:
+    """Return the name and compute capability of the GPU that is used, such as `NVIDIA H200 9.0`; empty without one."""
+    driver = _library(*DRIVER)
+    number, name, parts = ctypes.c_int(), ctypes.create_string_buffer(256), (ctypes.c_int(), ctypes.c_int())
+    if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0):
+        return ""
+    driver.cuDeviceGetName(name, len(name), number)
+    for part, attribute in zip(parts, _CAPABILITY, strict=True):
+        driver.cuDeviceGetAttribute(ctypes.byref(part), attribute, number)
+    return f"{name.value.decode(errors='replace')} {parts[0].value}.{parts[1].value}"
+
+
+@cache
+def tensorrt_version() -> str:
+    """Return the version of the TensorRT that onnxruntime finds, as TensorRT writes it: 101401 is 10.14.1."""
+    load_tensorrt()
+    library = _library(*INFER)
+    return str(library.getInferLibVersion()) if library is not None else ""
+
+
+def _library(windows: str, others: str) -> ctypes.CDLL | None:
     try:
-        ctypes.CDLL(library)
+        return ctypes.CDLL(windows if sys.platform == "win32" else others)
     except OSError:
-        return False
-    return True
+        return None
 
 
 @cache

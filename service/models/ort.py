@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .binding import Bindings
 from .capture import ACCESS
@@ -41,21 +42,28 @@ ENTRIES = {
 }
 
 
+class Engine(NamedTuple):
+    """What a session of TensorRT is made with: the provider's options, and the lengths of the graph's named axes."""
+
+    options: Mapping[str, str]
+    axes: Mapping[str, int]
+
+
+NO_ENGINE = Engine({}, {})
+
+
 class OrtGraph:
-    """A graph as a session of onnxruntime. Raises what onnxruntime raises.
+    """A graph as a session of onnxruntime. Raises what onnxruntime raises. `engine` is for TensorRT alone."""
 
-    `engine` are the options of TensorRT, where it is the provider.
-    """
-
-    def __init__(self, path: Path, runtime: Runtime, engine: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
         share_arena()
         self._halt = runtime.halt
         graphs = runtime.tuning.captures(runtime.provider)
-        self._session, self.captures = _opened(path, runtime, engine or {}, graphs=graphs)
+        self._session, self.captures = _opened(path, runtime, engine, graphs=graphs)
         self.optional = _ports(self._session.get_overridable_initializers())
         if runtime.provider == "cpu" and any(port.kind == HALF for port in self.optional):
             del self._session  # else there is memory for two of them
-            self._session, _ = _opened(path, runtime, {}, graphs=False, reuse=False)
+            self._session, _ = _opened(path, runtime, NO_ENGINE, graphs=False, reuse=False)
         self.inputs = _ports(self._session.get_inputs())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
@@ -70,17 +78,15 @@ class OrtGraph:
         return results
 
 
-def _opened(
-    path: Path, runtime: Runtime, engine: Mapping[str, str], *, graphs: bool, reuse: bool = True
-) -> tuple[Any, bool]:
+def _opened(path: Path, runtime: Runtime, engine: Engine, *, graphs: bool, reuse: bool = True) -> tuple[Any, bool]:
     """Return a session, and whether it captures its calls: onnxruntime refuses that where a node is not on CUDA."""
-    told = {"tensorrt": dict(engine), "cuda": cuda_options(graphs=graphs)}
+    told = {"tensorrt": dict(engine.options), "cuda": cuda_options(graphs=graphs)}
     names = {PROVIDERS[name]: options for name, options in told.items()}
     providers = [(long, names.get(long, {})) for long in chain(runtime.provider)]
     make_ready(runtime.provider)
     try:
         with ACCESS.other():
-            asked = options(runtime.threads, reuse=reuse)
+            asked = options(runtime.threads, reuse=reuse, axes=engine.axes)
             made = onnxruntime().InferenceSession(path, asked, providers, enable_fallback=0)
     except Exception as error:
         if not graphs:
@@ -96,10 +102,11 @@ def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:
     return tuple(Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments)
 
 
-def options(threads: int, *, reuse: bool = True) -> Any:
+def options(threads: int, *, reuse: bool = True, axes: Mapping[str, int] = MappingProxyType({})) -> Any:
     """Return onnxruntime's options: its errors reach us as exceptions, so its log says only what is fatal.
 
-    Without `reuse` no result takes the place of another one within a call.
+    Without `reuse` no result takes the place of another one within a call. Named `axes` of the inputs get a length:
+    onnxruntime then knows every shape in the graph before a provider sees it.
     """
     made = onnxruntime().SessionOptions()
     made.log_severity_level = 4
@@ -111,6 +118,8 @@ def options(threads: int, *, reuse: bool = True) -> Any:
     made.enable_mem_reuse = reuse
     for key, value in ENTRIES.items():
         made.add_session_config_entry(key, value)
+    for name, length in axes.items():
+        made.add_free_dimension_override_by_name(name, length)
     return made
 
 

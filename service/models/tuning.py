@@ -6,7 +6,6 @@ What nobody has measured here is left as onnxruntime has it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,6 @@ DEVICES = {"cuda": "cuda", "tensorrt": "cuda"}
 """Providers whose inputs and outputs stay on a device between calls, and onnxruntime's word for it.
 
 On a CPU it made no difference: 0.99 to 1.06 of the time of a plain run, and the same bits."""
-
-WIDEST = 8
-"""Rows that an engine of TensorRT takes at most: the widest call that is tried, see the engine's widths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +51,30 @@ def cuda_options(*, graphs: bool) -> Options:
     return {"enable_cuda_graph": "1"} if graphs else {}
 
 
-def tensorrt_options(ports: Sequence[Port], shapes: Shapes, folder: Path) -> Options:
-    """Return the options of TensorrtExecutionProvider for an engine that takes `shapes`, with any number of rows.
+def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:
+    """Return the options of TensorrtExecutionProvider. Half precision is allowed where the graph itself has it.
 
-    Every input has a profile: TensorRT wants one for each that is dynamic. Half precision is allowed where the graph
-    itself has it.
+    There are no profiles: with one, the provider wants one for each dynamic input of each part that it cuts the graph
+    into, and it cuts around every node that TensorRT does not know. `fixed_axes` leaves no dynamic input.
     """
-    profile = {
-        f"trt_profile_{bound}_shapes": ",".join(
-            f"{port.name}:{'x'.join(map(str, _bound(port, shapes[port.name], bound, _rows(ports))))}"
-            for port in ports
-            if shapes.get(port.name)
-        )
-        for bound in ("min", "opt", "max")
-    }
     half = any(port.kind == "tensor(float16)" for port in ports)
-    caches = {
+    return {
+        "trt_fp16_enable": "1" if half else "0",
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder.parent),  # of all engines: they share kernels
     }
-    return {**profile, "trt_fp16_enable": "1" if half else "0", **caches}
 
 
-def engine_name(path: Path, shapes: Shapes, version: str) -> str:
-    """Return the name of the folder of a graph's engine for `shapes`: another one when a file of the graph changes.
-
-    onnxruntime looks only at the name of a graph and its nodes, and asks to clean up after its own updates.
-    """
-    files = sorted(file for file in path.parent.iterdir() if file.is_file())
-    facts = [str(path), version, *(f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files)]
-    facts += [f"{name} {shape[1:]}" for name, shape in sorted(shapes.items())]
-    digest = sha256("\n".join(facts).encode()).hexdigest()
-    return f"{path.parent.name}-{digest[:16]}"
-
-
-def _rows(ports: Sequence[Port]) -> object:
-    """Return the name of the axis that counts rows: the first of the graph's first input."""
-    return next((port.shape[0] for port in ports if port.shape), None)
-
-
-def _bound(port: Port, shape: tuple[int, ...], bound: str, rows: object) -> tuple[int, ...]:
-    if bound == "opt" or not isinstance(rows, str) or port.shape[0] != rows:
-        return shape
-    return (1 if bound == "min" else max(WIDEST, shape[0]), *shape[1:])
+def fixed_axes(ports: Sequence[Port], shapes: Shapes) -> dict[str, int]:
+    """Return the lengths of a graph's named axes, when it is fed `shapes`. A name that has two lengths stays free."""
+    named = {
+        (axis, length)
+        for port in ports
+        if port.name in shapes
+        for axis, length in zip(port.shape, shapes[port.name], strict=True)
+        if isinstance(axis, str)
+    }
+    names = [axis for axis, _ in named]
+    return {axis: length for axis, length in named if names.count(axis) == 1}

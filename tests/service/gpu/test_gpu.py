@@ -125,7 +125,7 @@ def test_a_picture_survives_loading_beside_captures() -> None:
 
 
 def test_tensorrt_takes_over(engines: Tuning) -> None:
-    """CUDA answers until the engine is there; both answer alike, for other numbers of rows, too."""
+    """CUDA answers until the engine is there; both answer alike, and other numbers of rows go on on CUDA."""
     graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, tuning=engines))
     for step in range(HOT):
         assert apart(graph, on_cpu(), feeds(2, step)) <= RELATIVE

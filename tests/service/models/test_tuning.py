@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tintype.service.models.graph import Port
-from tintype.service.models.tuning import Tuning, cuda_options, engine_name, tensorrt_options
+from tintype.service.models.tuning import Tuning, cuda_options, fixed_axes, tensorrt_options
 
 PORTS = [
     Port("sample", "tensor(float16)", ("batch", 4, "h", "w")),
@@ -41,39 +39,29 @@ def test_callers_see_what_is_on() -> None:
     assert told.shown("cpu") == Tuning().shown("cuda") == {}
 
 
-def test_an_engine_takes_any_number_of_rows_of_one_shape() -> None:
-    """What is fed has a profile from one row to the widest call, fixed in all other axes, and best where it is used."""
-    options = tensorrt_options(PORTS, SHAPES, Path("/cache/unet-1"))
-    assert options["trt_profile_min_shapes"] == "sample:1x4x64x96,timestep:1,img_ids:1536x3"
-    assert options["trt_profile_opt_shapes"] == "sample:2x4x64x96,timestep:2,img_ids:1536x3"
-    assert options["trt_profile_max_shapes"] == "sample:8x4x64x96,timestep:8,img_ids:1536x3"
+def test_every_named_axis_of_an_engine_is_fixed() -> None:
+    """What is fed says how long each axis is; TensorRT wants a profile for each that is free, of every part."""
+    assert fixed_axes(PORTS, SHAPES) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536}
+    assert not [name for name in tensorrt_options(PORTS, Path("/cache/unet-1")) if "profile" in name]
+
+
+def test_a_name_of_two_lengths_stays_free() -> None:
+    """Adapters of different ranks share the name of an axis, which then can't be fixed."""
+    ports = [*PORTS, Port("lora.B", "tensor(float)", ("batch", "rank", 8))]
+    fed = SHAPES | {"lora.A": (2, 8, 4), "lora.B": (2, 16, 8)}
+    assert fixed_axes(ports, fed) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536}
+    assert fixed_axes(ports, fed | {"lora.B": (2, 4, 8)}) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536, "rank": 4}
+
+
+def test_a_graph_without_names_has_nothing_to_fix() -> None:
+    """Axes that the export fixed, or left without a name, are as they are."""
+    assert fixed_axes([Port("x", "tensor(float)", (2, None, 4))], {"x": (2, 7, 4)}) == {}
 
 
 def test_engines_are_kept_apart_and_timings_together() -> None:
     """Each engine has its folder; what was learnt about kernels serves all. Half precision where the graph has it."""
-    options = tensorrt_options(PORTS, SHAPES, Path("/cache/unet-1"))
+    options = tensorrt_options(PORTS, Path("/cache/unet-1"))
     assert (options["trt_engine_cache_path"], options["trt_timing_cache_path"]) == ("/cache/unet-1", "/cache")
     assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "1"
     assert options["trt_fp16_enable"] == "1"
-    assert tensorrt_options(PORTS[1:], SHAPES, Path("/cache/unet-1"))["trt_fp16_enable"] == "0"
-
-
-def test_an_engine_is_of_these_files_and_this_version(tmp_path: Path) -> None:
-    """Another shape, other weights or another onnxruntime make another engine; another number of rows does not."""
-    path = tmp_path / "unet/model.onnx"
-    path.parent.mkdir()
-    path.write_bytes(b"graph")
-    first = engine_name(path, SHAPES, "1.31")
-    assert first.startswith("unet-")
-    assert engine_name(path, SHAPES | {"sample": (1, 4, 64, 96)}, "1.31") == first
-    assert engine_name(path, SHAPES | {"sample": (2, 4, 64, 64)}, "1.31") != first
-    assert engine_name(path, SHAPES, "1.32") != first
-    (path.parent / "model.onnx_data").write_bytes(b"weights")
-    assert engine_name(path, SHAPES, "1.31") != first
-
-
-@pytest.mark.parametrize("shape", [(2, 4), (12, 4)])
-def test_a_graph_without_named_rows_has_one_shape(shape: tuple[int, ...]) -> None:
-    """Where the export fixed the number of rows, the profile is that number."""
-    options = tensorrt_options([Port("x", "tensor(float)", shape)], {"x": shape}, Path("/cache/x"))
-    assert len({options[f"trt_profile_{bound}_shapes"] for bound in ("min", "opt", "max")}) == 1
+    assert tensorrt_options(PORTS[1:], Path("/cache/unet-1"))["trt_fp16_enable"] == "0"

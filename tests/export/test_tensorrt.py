@@ -1,0 +1,114 @@
+"""What is exported for GPUs can be TensorRT's: no part that onnxruntime cuts a graph into has a free shape.
+
+The provider cuts around nodes that TensorRT's parser does not know, and fails where a part has an input with a free
+axis and no profile. It cuts the graph that onnxruntime's first level of optimization leaves, which a CPU makes too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.service.models.graph import Port
+from tintype.service.models.ort import options
+from tintype.service.models.providers import onnxruntime
+from tintype.service.models.tuning import fixed_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+pytestmark = pytest.mark.torch
+
+FAMILIES = ("sd15", "sdxl", "sd3", "flux_schnell", "pixart_sigma", "sana")
+
+# Nodes of our exports that TensorRT's parser has no importer for: it knows standard operators and its own plugins
+# (github.com/onnx/onnx-tensorrt, docs/operators.md), and of onnxruntime's own (microsoft/onnxruntime,
+# docs/ContribOperators.md) none of these. NVIDIA/TensorRT#3558: "No importer registered for op: MultiHeadAttention".
+UNKNOWN = frozenset({"MultiHeadAttention", "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"})
+# Standard operators that the same page says it does not support.
+UNSUPPORTED = frozenset({"BitShift", "Compress", "Det", "Hardmax", "Mod", "NonZero", "OneHot", "Unique"})
+SHAPES = frozenset({"Shape", "Size"})  # what is computed from shapes is a free input of a part as well
+LENGTHS = {"batch_size": 2}  # other axes are 16
+
+
+def axes(session: Any) -> dict[str, int]:
+    """Return what the TensorRT path fixes for a call with two rows."""
+    ports = session.get_inputs()
+    fed = {port.name: tuple(_length(axis) for axis in port.shape) for port in ports}
+    return fixed_axes([_port(port) for port in ports], fed)
+
+
+def _length(axis: int | str) -> int:
+    return axis if isinstance(axis, int) else LENGTHS.get(axis, 16)
+
+
+def _port(argument: Any) -> Port:
+    return Port(argument.name, argument.type, tuple(argument.shape))
+
+
+def opened(model: Any, fixed: Mapping[str, int], written: Path | None = None) -> Any:
+    """Open a graph at the level of optimization that a provider sees it at."""
+    ort = onnxruntime()
+    asked = options(1, axes=fixed)
+    asked.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    if written:
+        asked.optimized_model_filepath = str(written)
+    return ort.InferenceSession(model, asked, providers=["CPUExecutionProvider"])
+
+
+def free(model: Any, fixed: Mapping[str, int]) -> list[str]:
+    """Return the values of a graph whose shape onnxruntime does not know when some axes are fixed."""
+    import onnx  # noqa: PLC0415
+
+    named = {output.name for output in model.graph.output}
+    values = [name for node in model.graph.node for name in node.output if name and name not in named]
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in values)
+    session = opened(shown.SerializeToString(), fixed)
+    there = [*session.get_outputs(), *session.get_inputs()]
+    return [value.name for value in there if not all(isinstance(axis, int) for axis in value.shape)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_part_has_a_free_shape(exported: Callable[..., Path], family: str, tmp_path: Path) -> None:
+    """With its axes fixed every value of every graph has one shape, and nothing is left that computes shapes."""
+    import onnx  # noqa: PLC0415
+
+    paths = sorted(exported(family, "fp16", "--target", "gpu").glob("*/model.onnx"))
+    assert paths
+    for path in paths:
+        fixed, model = axes(opened(path, {})), onnx.load(path)
+        assert free(model, fixed) == [], path
+        opened(path, fixed, tmp_path / "seen.onnx")
+        seen = {node.op_type for node in onnx.load(tmp_path / "seen.onnx").graph.node}
+        assert not seen & (SHAPES | UNSUPPORTED), path
+        foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+        assert foreign <= UNKNOWN, path
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_schnell"])
+def test_without_it_a_part_would_have_one(exported: Callable[..., Path], family: str) -> None:
+    """The denoiser has nodes that TensorRT does not know: what comes out of them is a free input of the next part."""
+    import onnx  # noqa: PLC0415
+
+    folder = exported(family, "fp16", "--target", "gpu")
+    model = onnx.load(
+        next(folder / part / "model.onnx" for part in ("unet", "transformer") if (folder / part).is_dir())
+    )
+    cut = {name for node in model.graph.node if node.op_type in UNKNOWN for name in node.output}
+    assert cut
+    assert cut & set(free(model, {}))
+
+
+def test_adapters_leave_only_their_rank_free(exported: Callable[..., Path]) -> None:
+    """A graph that takes adapters has an optional input whose rank stays free: the provider finds out by running."""
+    import onnx  # noqa: PLC0415
+
+    path = exported("sd15", "fp16", "--target", "gpu", "--with-lora") / "unet/model.onnx"
+    fixed, model = axes(opened(path, {})), onnx.load(path)
+    session = opened(path, {})
+    assert {axis for port in session.get_overridable_initializers() for axis in port.shape if isinstance(axis, str)}
+    assert all(".lora." in name for name in free(model, fixed))
