@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,8 @@ class Component:
     without them, as diffusers and transformers would, so that the comparison can fail.
     `body` is the part of the module that is called, where that is not all of it, and `masked` what those of its
     attention modules are called that are limited by a mask. `wide` keeps the whole graph in float32.
-    `adaptable` modules are those that published adapters (LoRA) change.
+    `adaptable` modules are those that published adapters (LoRA) change. `longest` is how many tokens the module can
+    read at most, 0 where it has no limit.
     """
 
     folder: str
@@ -42,12 +43,14 @@ class Component:
     masked: str = "none"
     wide: bool = False
     adaptable: bool = False
+    longest: int = 0
     traced: Callable[..., tuple[torch.Tensor, ...]] | None = None
     patch: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def example(self, size: Size, seed: int = 0) -> dict[str, torch.Tensor]:
         """Draw inputs of this size; float32, whole numbers int64."""
-        random, lengths = np.random.default_rng(seed), size.lengths(self.downscale)
+        tokens = min(size.tokens, self.longest or size.tokens)
+        random, lengths = np.random.default_rng(seed), replace(size, tokens=tokens).lengths(self.downscale)
         return {name: value.example(random, lengths) for name, value in self.inputs.items()}
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import torch
 from transformers import masking_utils
 
 from .component import Component
+from .errors import Refused
 from .values import Value, mask, whole
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def clip(pipeline: Any, folder: str) -> Component:
     """
     module = getattr(pipeline, folder)
     config = module.config
+    if getattr(config, "use_attention_mask", False):
+        raise Refused(f"{folder}/config.json: use_attention_mask must be false: the pipeline would mask the padding")
     projected = hasattr(module, "text_projection")
     pooled = {"text_embeds": ("batch_size", config.projection_dim)}
     plain = {"pooler_output": ("batch_size", config.hidden_size)}
@@ -39,6 +42,7 @@ def clip(pipeline: Any, folder: str) -> Component:
         folder=folder,
         module=module,
         adaptable=True,
+        longest=config.max_position_embeddings,
         call=call,
         inputs={"input_ids": Value(IDS, whole(config.vocab_size))},
         outputs={name: Value(axes) for name, axes in shapes.items()},

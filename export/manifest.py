@@ -26,6 +26,7 @@ MANIFEST_VERSION = 1
 PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample", "flow_prediction": "flow"}
 # Those of diffusers' schedulers whose names begin so know nothing but flows.
 FLOW = "FlowMatch"
+ENCODER, CLIP = "text_encoder", "CLIP"
 # FLUX.1 was trained at 1,024 pixels, and packs cells two by two.
 FLUX_SIDE, FLUX_PATCH = 128, 2
 
@@ -49,7 +50,7 @@ def describe(pipeline: Any, family: Family, **facts: Any) -> dict[str, Any]:
         "downscale": downscale,
         "scaling_factor": vae.scaling_factor,
         "shift_factor": vae.get("shift_factor") or 0.0,
-        "max_tokens": defaults.max_tokens,
+        "max_tokens": _max_tokens(pipeline, family, defaults),
         "batched_timestep": True,
         "defaults": {
             "steps": defaults.steps,
@@ -58,6 +59,32 @@ def describe(pipeline: Any, family: Family, **facts: Any) -> dict[str, Any]:
         },
         **facts,
     }
+
+
+def _max_tokens(pipeline: Any, family: Family, defaults: Defaults) -> int:
+    """Return how many tokens the longest text encoder reads: CLIP as its tokenizer says, others as pipelines ask.
+
+    Raises Refused where two CLIPs read differently, whose embeddings lie side by side.
+    """
+    encoders = [part for part in family.parts if part.startswith(ENCODER)]
+    lengths = {
+        part: _clip_tokens(pipeline, part) for part in encoders if CLIP in type(getattr(pipeline, part)).__name__
+    }
+    if len(set(lengths.values())) > 1:
+        said = " and ".join(f"{part} reads {length} tokens" for part, length in lengths.items())
+        raise Refused(f"{said}: both must read as many, for their embeddings lie side by side")
+    return max(lengths.values()) if len(lengths) == len(encoders) else defaults.max_tokens
+
+
+def _clip_tokens(pipeline: Any, part: str) -> int:
+    tokenizer = part.replace(ENCODER, "tokenizer")
+    length, places = (
+        getattr(pipeline, tokenizer).model_max_length,
+        getattr(pipeline, part).config.max_position_embeddings,
+    )
+    if length > places:
+        raise Refused(f"{tokenizer}: model_max_length {length} is more than the {places} places of {part}")
+    return int(length)
 
 
 def _side(denoiser: Any) -> int:

@@ -122,8 +122,14 @@ def check_component(component: Component, path: Path, limit: float) -> Check:
     """Compare the graph at `path` with its module on random inputs; the largest difference of all outputs counts."""
     graph = Graph(path)
     with quiet():
-        apart = max(_compare(component, graph, size, seed) for seed, size in enumerate(SIZES))
+        apart = max(_compare(component, graph, size, seed) for seed, size in enumerate(_sizes(component)))
     return Check(component.folder, apart, limit, "of the largest value")
+
+
+def _sizes(component: Component) -> list[Size]:
+    """Return the sizes of the examples, with one as long as the component can read."""
+    full = replace(SIZES[1], tokens=component.longest)
+    return [*SIZES, full] if component.longest > SIZES[0].tokens else [*SIZES]
 
 
 def _compare(component: Component, graph: Graph, size: Size, seed: int) -> float:

@@ -69,16 +69,25 @@ class AddedToken:
 class Additions:
     """What a tokenizer's folder says of tokens: the added ones by content, and the contents of control tokens by role.
 
-    `sides` are the configuration's padding_side and truncation_side.
+    `config` is tokenizer_config.json.
     """
 
     tokens: Mapping[str, AddedToken]
     roles: Mapping[str, str]
     config: Mapping[str, Any]
+    fast: bool = False
 
     def matched(self, *control: str) -> list[AddedToken]:
-        """Return the tokens that a text is searched for: all but empty ones and `control`."""
-        return [token for token in self.tokens.values() if token.content and token.content not in control]
+        """Return the tokens that a text is searched for: all but empty ones and `control`.
+
+        With `split_special_tokens` the slow class searches for none, the fast one for those that are not special.
+        """
+        split = self.config.get("split_special_tokens", False)
+        return [
+            token
+            for token in self.tokens.values()
+            if token.content and token.content not in control and not (split and (token.special or not self.fast))
+        ]
 
 
 def read(
@@ -111,7 +120,7 @@ def read(
             place = known(token.content)
             by_content[token.content] = replace(token, id=free if place is None else place)
             free += place is None
-    return Additions(by_content, {role: token.content for role, token in roles.items()}, config)
+    return Additions(by_content, {role: token.content for role, token in roles.items()}, config, fast)
 
 
 def _check_sides(folder: Path, config: Mapping[str, Any]) -> None:

@@ -12,8 +12,11 @@ from .spec import Guidance
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .parts import Family
+    from .parts import Family, TextPart
     from .spec import Size
+
+# What transformers writes for a tokenizer without a limit is 10^30.
+UNBOUNDED = 10**6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +93,18 @@ class Configs:
         """Return how many tokens a prompt has for each encoder; the manifest's word is of the longest."""
         asked, longest = self.own.get("max_tokens"), family.max_tokens
         return tuple(
-            asked if asked and part.max_tokens == longest else _length(part.max_tokens, *configs)
+            asked if asked and part.max_tokens == longest else _length(part, *configs)
             for part, *configs in zip(family.text, self.text, self.tokenizers, strict=True)
         )
+
+    def length_faults(self, family: Family) -> list[str]:
+        """Return what is wrong with the lengths: embeddings of several CLIPs lie side by side, token by token."""
+        pairs = zip(family.text, self.lengths(family), strict=True)
+        lengths = {part.tokenizer: length for part, length in pairs if part.kind.chunked}
+        if len(set(lengths.values())) < 2:
+            return []
+        said = " and ".join(f"{tokenizer} {length}" for tokenizer, length in lengths.items())
+        return [f"model_max_length: {said} tokens; the embeddings lie side by side, so that both must be equal"]
 
     def guidance(self, family: Family) -> Guidance:
         """Return how it is guided: a denoiser that takes the scale as an input says so."""
@@ -131,10 +143,14 @@ class Configs:
         return float(self.own.get(key, self.vae.get(key, usual)))
 
 
-def _length(usual: int, text: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
-    """Return how many tokens an encoder can hold, at most as many as usual for its kind."""
-    limits = (text.get("max_position_embeddings", usual), tokenizer.get("model_max_length", usual))
-    return min(usual, *map(int, limits))
+def _length(part: TextPart, text: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
+    """Return how many tokens an encoder reads of a prompt, as diffusers' pipelines do.
+
+    CLIP reads as many as its tokenizer says, others as many as the pipeline asks for; none more than it has places.
+    """
+    places = text.get("max_position_embeddings", UNBOUNDED)
+    said = tokenizer.get("model_max_length", UNBOUNDED) if part.kind.chunked else part.max_tokens
+    return int(min(places, said)) if min(places, said) < UNBOUNDED else part.max_tokens
 
 
 def _halvings(blocks: int | None) -> int:
@@ -146,6 +162,11 @@ def _blocks(value: Any) -> int:
     if not isinstance(value, list) or not value:
         raise Fault(f"must be a list, at least one long, not {value!r}")
     return len(value)
+
+
+def _unmasked(value: Any) -> None:
+    if value:
+        raise Fault(f"must be false, not {value!r}: CLIP's graphs take no mask")
 
 
 def _null(value: Any) -> None:
@@ -172,6 +193,7 @@ CONFIGS: dict[str, Callable[[Any], Any]] = {
     "max_position_embeddings": count,
     "model_max_length": count,
     "vocab_size": count,
+    "use_attention_mask": _unmasked,
     "force_zeros_for_empty_prompt": flag,
     "requires_aesthetics_score": flag,
 }

@@ -117,6 +117,7 @@ class _Reader:
             raise ModelBroken(self.name, [f"no component has a {GRAPH}: export it first, by `tintype export`"])
         self.faults += missing(self.folder, family, self.own.get("files", {}), self._json(INDEX, optional=True))
         configs, diffusion = self._configs(family), self._diffusion()
+        self.faults += configs.length_faults(family)
         defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
         if self.faults or not diffusion or not defaults:
             raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))

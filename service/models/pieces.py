@@ -96,6 +96,8 @@ def gemma(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = 
     """Read Gemma's `tokenizer.model`; `<bos>` begins a text. Raises Fault."""
     model = _model(folder / "tokenizer.model")
     found = _added(folder, model, fast=fast)
+    if found.config.get("sp_model_kwargs"):
+        raise Fault(f"{folder.name}/{added_tokens.CONFIG}: sp_model_kwargs must be empty")
     splitter = _splitter(found, (lambda text: text.replace(" ", SPACE)) if fast else None, expands=expands)
     bos, eos = _role(found, "bos_token", model.bos_id()), _role(found, "eos_token", model.eos_id())
     before = (bos,) if found.config.get("add_bos_token", True) else ()
@@ -164,7 +166,7 @@ class _Normalizer:
 
 def _check_t5(folder: Path, found: Additions, *, fast: bool) -> None:
     """Refuse settings that SentencePiece can't follow: without `legacy` no space is put before a text."""
-    usual = {"padding_side": "right", "add_prefix_space": True}
+    usual: dict[str, Any] = {"padding_side": "right", "add_prefix_space": True, "sp_model_kwargs": {}}
     if not fast or any(not token.special for token in found.tokens.values()):
         usual["legacy"] = True
     for key, only in usual.items():

@@ -58,6 +58,47 @@ def test_a_silent_index_means_what_diffusers_pipelines_take(family: str, zero: b
     assert Configs({}, index, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is False
 
 
+@pytest.mark.parametrize(
+    ("family", "text", "tokenizers", "lengths"),
+    [
+        ("sd", [{"max_position_embeddings": 248}], [{"model_max_length": 248}], (248,)),
+        ("sd", [{"max_position_embeddings": 248}], [{"model_max_length": 77}], (77,)),
+        ("sd", [{"max_position_embeddings": 77}], [{"model_max_length": 248}], (77,)),
+        ("sd", [{"max_position_embeddings": 64}], [{"model_max_length": 64}], (64,)),
+        ("sd", [{"max_position_embeddings": 248}], [{"model_max_length": 10**30}], (248,)),
+        ("sd", [{}], [{}], (77,)),
+        ("sdxl", [{"max_position_embeddings": 248}] * 2, [{"model_max_length": 248}] * 2, (248, 248)),
+        ("flux", [{"max_position_embeddings": 248}, {}], [{"model_max_length": 248}] * 2, (248, 512)),
+        ("pixart_sigma", [{}], [{"model_max_length": 120}], (300,)),
+        ("sana", [{"max_position_embeddings": 8192}], [{"model_max_length": 10**30}], (300,)),
+        ("sana", [{"max_position_embeddings": 128}], [{}], (128,)),
+    ],
+)
+def test_lengths_are_those_of_diffusers_pipelines(
+    family: str, text: list[dict[str, Any]], tokenizers: list[dict[str, Any]], lengths: tuple[int, ...]
+) -> None:
+    """CLIP reads as many tokens as its tokenizer says, T5 and Gemma as many as the pipeline asks for."""
+    configs = Configs({}, {}, {}, {}, text, tokenizers)
+    assert configs.lengths(FAMILIES[family]) == lengths
+    assert configs.length_faults(FAMILIES[family]) == []
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd3"])
+def test_encoders_side_by_side_must_be_equally_long(family: str) -> None:
+    """Two CLIPs of different lengths can't be put side by side: the tokenizers are named."""
+    silent: list[dict[str, Any]] = [{} for _ in FAMILIES[family].text]
+    configs = Configs({}, {}, {}, {}, silent, [{"model_max_length": 248}, {"model_max_length": 77}, {}][: len(silent)])
+    (fault,) = configs.length_faults(FAMILIES[family])
+    assert "tokenizer 248 and tokenizer_2 77 tokens" in fault
+
+
+def test_an_encoder_that_wants_a_mask_is_refused(foreign: Path, edit: Edit) -> None:
+    """What a configuration asks for, and no graph of CLIP takes, is named when the folder is read."""
+    edit(foreign / "text_encoder/config.json", lambda c: c.update(use_attention_mask=True))
+    with pytest.raises(ModelBroken, match=r"text_encoder/config\.json: use_attention_mask must be false"):
+        read(foreign)
+
+
 def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
     """Old folders say little; then Stable Diffusion's numbers hold."""
     for part in ("unet", "vae_decoder", "text_encoder"):
