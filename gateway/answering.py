@@ -12,10 +12,10 @@ from litestar.response import Stream
 
 from . import examples, progress
 from .admission import admitted
-from .described import EVENTS, FORM, TEXT, Answer, Media, Operation
+from .described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
 from .disconnect import until_disconnect
 from .errors import BadRequest, ServiceError
-from .generation import JSON, generate, prepare
+from .generation import generate, prepare
 from .recording import Recording
 from .schemas import form
 from .streaming import heard, record, stream

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .errors import StartError
 
-# Names that clients of other servers send by themselves. They get the default model.
+# Names that clients of other servers send by default. They mean the default model, and can be listed; `names` has what
+# later ones begin with.
 USUAL_NAMES = (
     "dall-e-2",
     "dall-e-3",
@@ -19,6 +20,10 @@ USUAL_NAMES = (
     "gpt-image-1.5",
     "gpt-image-2",
     "gpt-image-2-2026-04-21",
+    "gpt-image-2.5-sunburst",
+    "gpt-image-2.5-flare",
+    "gpt-image-2.6-sunburst",
+    "gpt-image-2.6-flare",
     "chatgpt-image-latest",
     "Playground v3",
     "FLUX.1 [schnell]",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from litestar.datastructures import UploadFile
 from litestar.exceptions import ClientException
 
+from .described import FORM
 from .errors import BadRequest, InvalidValue
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
-FORM = "multipart/form-data"
 # What Litestar says of forms that it can't read, in plainer words.
 UNREADABLE = {
     "Request Entity Too Large": "The form has too many parts, or a part has too many headers: 1000 and 8 are read.",
@@ -53,7 +53,8 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
     """Return the values by name; those of a name that is a list, or comes again, as a list. Raises InvalidValue."""
-    fields: dict[str, Any] = {}
+    fields: defaultdict[str, list[str | bytes]] = defaultdict(list)
+    lists: set[str] = set()
     objects: defaultdict[str, list[tuple[str, str, str | bytes]]] = defaultdict(list)
     for name, value in parts:
         key, listed = _LISTED.subn("", name)
@@ -61,12 +62,11 @@ def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
             continue
         if within := _OBJECT.fullmatch(name):
             objects[within[1]].append((within[2], within[3], value))
-        elif listed or key in fields:
-            before = fields.get(key, [])
-            fields[key] = [*(before if isinstance(before, list) else [before]), value]
         else:
-            fields[key] = value
-    return fields | {key: _objects(key, found) for key, found in objects.items()}
+            fields[key].append(value)
+            lists.update([key] if listed else [])
+    plain = {key: found if key in lists or len(found) > 1 else found[0] for key, found in fields.items()}
+    return plain | {key: _objects(key, found) for key, found in objects.items()}
 
 
 def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[str, str | bytes]]:

@@ -9,13 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
 from .body import Body, render_body
-from .denials import WrongContentType
 from .disconnect import until_disconnect
-from .errors import BadPicture, BadRequest, NotJson, ServiceError, StoreUnavailable, UnknownParameter
-from .forms import FORM, is_form, read_form
+from .errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
+from .forms import is_form, read_form
+from .jsonbody import read_json
 from .pictures import MAX_TOGETHER, transparency
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-JSON = "application/json"
 _MAX_IGNORED = 32  # keys named in a header
 
 
@@ -111,23 +108,6 @@ async def _self_masked(call: Call, strength: float) -> Call:
         return call
     call.request.mask, call.request.strength = mask, strength
     return replace(call, wishes=(*call.wishes, "mask"), unasked=(*call.unasked, "mask"))
-
-
-async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> dict[str, Any]:
-    """Return the JSON object of a request's body, where `forms` are read as well. Raises WrongContentType, NotJson."""
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
-        right = f"'{JSON}' or '{FORM}'" if forms else f"'{JSON}'"
-        raise WrongContentType(f"The body must be of type {right}, not '{kind[:100]}'.")
-    try:
-        body = msgspec.json.decode(await request.body())
-    except RecursionError as error:
-        raise NotJson("The body's JSON has too many objects or lists within each other.") from error
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise NotJson(f"The body is not valid JSON: {error}.") from error
-    if not isinstance(body, dict):
-        raise NotJson('The body must be a JSON object, such as {"prompt": "a lake"}.')
-    return body
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:

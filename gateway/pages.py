@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import HttpMethod, Request, Response, route
 
-from .described import TEXT, Answer, Media, Operation, described
+from .described import JSON, TEXT, Answer, Media, Operation, described
 from .errors import NoSuchPath
-from .generation import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

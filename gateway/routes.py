@@ -11,6 +11,7 @@ from .admission import identified
 from .config import SHARING
 from .described import JSON, TEXT, Answer, Media, Operation, described
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
+from .errors import ServiceError
 from .files import EXTENSIONS
 from .metrics import PROMETHEUS
 from .openapi import document
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from litestar.handlers import HTTPRouteHandler
+
+    from tintype.v1 import image_service_pb2 as pb
 
     from .dialects import Dialect
     from .failures import Failures
@@ -116,9 +119,20 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
     async def model(request: AnyRequest) -> Response[bytes]:
         own = identified(gateway, request)
         asked = str(request.path_params["name"]).lstrip("/")
-        return _json(render_model(await own.client.model(own.names.resolve(asked)), asked))
+        return _json(render_model(await _found(own, own.names.resolve(asked)), asked))
 
     return [models, model]
+
+
+async def _found(own: Gateway, name: str) -> pb.Model:
+    """Return the model of a name, or the one that is taken in its place. Raises ServiceError."""
+    try:
+        return await own.client.model(name)
+    except ServiceError as error:
+        fallback = own.names.fallback(name) if error.status == 404 else None
+        if fallback is None:
+            raise
+    return await own.client.model(fallback)
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 MAX_PROMPT = 32_000
 MAX_COUNT = 10
 MAX_SEED = 2**63 - 1
+MAX_NAME = 256
+# Characters, judged before a text is read: names are looked up, and repeated in errors.
+LENGTHS = {"prompt": MAX_PROMPT, "negative_prompt": MAX_PROMPT} | dict.fromkeys(
+    ("model", "sampler", "schedule", "quality", "style"), MAX_NAME
+)
 MIME_TYPES = ("image/png", "image/jpeg", "image/webp")
 
 # field: (lowest, highest), both allowed. None in a job means "the model's own" and is always allowed.
@@ -133,11 +138,11 @@ class Job:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
+        for name, most in LENGTHS.items():
+            if len(getattr(self, name)) > most:
+                raise InvalidField(name, f"must be at most {most} characters, not {len(getattr(self, name))}")
         if not self.prompt.strip() and not self.allow_empty_prompt:
             raise InvalidField("prompt", "must not be empty")
-        for name in ("prompt", "negative_prompt"):
-            if len(getattr(self, name)) > MAX_PROMPT:
-                raise InvalidField(name, f"must be at most {MAX_PROMPT} characters, not {len(getattr(self, name))}")
         for f in fields(self):
             if f.name in RANGES and getattr(self, f.name) is not None:
                 _check_range(f.name, getattr(self, f.name), *RANGES[f.name])

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import InvalidField, InvalidRequest, Violation
-from .job import Job, Lora, Output, Previews
+from .job import MAX_NAME, Job, Lora, Output, Previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +89,8 @@ def _loras(request: pb.GenerateImagesRequest, faults: list[Violation]) -> tuple[
 def _lora(prefix: str, message: pb.Lora, faults: list[Violation]) -> Lora:
     if not message.name:
         faults.append(Violation(f"{prefix}name", "must not be empty"))
+    if len(message.name) > MAX_NAME:
+        faults.append(Violation(f"{prefix}name", f"must be at most {MAX_NAME} characters, not {len(message.name)}"))
     weight = {"weight": _decimal(message.weight)} if message.HasField("weight") else {}
     found: list[Violation] = []
     lora = _build(Lora, {"name": message.name, **weight}, found, "loras.")

@@ -18,7 +18,7 @@ MANIFEST = "tintype.json"
 DEFAULTS = {"steps": 20, "guidance_scale": 3.0, "sampler": "ddim"}
 # What helps here, by eye: from 10 steps on the pictures hardly differ; above a guidance of 4 things get lost; and words
 # for a look change nothing, since the renderer has but one.
-QUALITIES: dict[str, Any] = {"low": {"steps": 10}, "high": {}, "hd": {}}
+QUALITIES: dict[str, Any] = {"low": {"steps": 10}, **{name: {} for name in ("high", "hd", "xhigh", "max")}}
 STYLES: dict[str, Any] = {
     "vivid": {"guidance_scale": 4.0},
     "natural": {"guidance_scale": 2.0},

@@ -1,8 +1,9 @@
 """agent.ai's action `generate_image`.
 
-Source: agent.ai's API reference, and the SDK `agentai` 0.1.3, which sends styles, models and ratios that the reference
-does not list: every ratio and style is taken, and models go through the table of names. The reference calls `response`
-an object; its own example and both SDKs have HTML. Errors are texts; a bad key is 403.
+Source: agent.ai's API reference, and the SDK `agentai` 0.1.3. The SDK sends models and ratios that the reference does
+not list: every ratio is taken, and models go through the table of names. Styles are those of the reference, in any case
+and with `_` for a space; the SDK's default is one of them. The reference calls `response` an object; its own example
+and both SDKs have HTML. Errors are texts; a bad key is 403.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from msgspec import Meta
 
 from tintype.v1 import image_service_pb2 as pb
 
+from ..errors import InvalidValue
 from .dialect import Call, Dialect, Failure
 from .geometry import Ratio, of_ratio
-from .reading import check_prompt, read, unknown
+from .openai_types import ModelName  # noqa: TC001 - msgspec reads it
+from .reading import check_prompt, listed, read, shown, unknown
 from .retrying import retry_headers
 
 if TYPE_CHECKING:
@@ -29,14 +32,15 @@ PATHS = ("/v1/action/generate_image", "/action/generate_image")
 NAMES = {"width": "model_aspect_ratio", "height": "model_aspect_ratio", "style": "model_style"}
 RATIO = "9:16"
 NO_STYLE = "default"
+STYLES = (NO_STYLE, "photo", "digital art", "illustration", "drawing")
 
 
 class AgentAiRequest(msgspec.Struct, kw_only=True):
     """What to draw, and how. A field that is null counts as absent."""
 
     prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
-    model: Annotated[str, Meta(examples=["DALL-E 3", "FLUX.1 [schnell]"])] | None = None
-    model_style: Annotated[str, Meta(examples=["default", "photo", "digital art"])] | None = None
+    model: Annotated[ModelName, Meta(examples=["DALL-E 3", "FLUX.1 [schnell]"])] | None = None
+    model_style: Annotated[str, Meta(examples=list(STYLES))] | None = None
     model_aspect_ratio: Ratio | None = None
 
 
@@ -85,8 +89,10 @@ def parse(body: Mapping[str, Any]) -> Call:
 
 
 def _style(asked: str | None) -> str | None:
-    """Return the preset that is meant: "Digital Art" and "digital_art" are "digital art"."""
+    """Return the preset that is meant: "Digital Art" and "digital_art" are "digital art". Raises InvalidValue."""
     style = (asked or NO_STYLE).replace("_", " ").strip().lower()
+    if style not in STYLES:
+        raise InvalidValue("model_style", f"must be one of {listed(STYLES)}, not {shown(asked)}")
     return style if style != NO_STYLE else None
 
 

@@ -26,6 +26,7 @@ from .openai_types import (
     ImagesResponse,
     Picture,
     render_usage,
+    wanted_seed,
 )
 from .reading import check_prompt, read, unknown
 from .retrying import retry_headers
@@ -49,7 +50,7 @@ NAMES = {
 NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("guidance_scale", "cfg"))
 TWINS = (*NUMBERS, ("user", "safety_identifier"))
 # Presets that OpenAI takes for any model: one that has no such thing is asked without. Other names must be its own.
-WISHES = {"quality": {"low", "medium", "high", "standard", "hd"}, "style": {"vivid", "natural"}}
+WISHES = {"quality": {"low", "medium", "high", "xhigh", "max", "standard", "hd"}, "style": {"vivid", "natural"}}
 # Models whose clients read `b64_json` and nothing else.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
 
@@ -115,6 +116,7 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
     answer = ImagesResponse(created=created, data=pictures)
     answer.quality = call.request.quality if call.request.quality in QUALITIES else UNSET
     answer.background = call.echo.get("background", UNSET)
+    answer.safety_identifier = call.echo.get("safety_identifier", UNSET)
     if response.images:
         first = response.images[0]
         answer.output_format = first.mime_type.removeprefix("image/")
@@ -135,8 +137,6 @@ def error(exc: GatewayError) -> Failure:
 
 def _refuse(asked: ImagesRequest) -> None:
     """Say what is not served, and what contradicts itself."""
-    if asked.stream and asked.response_format == "url":
-        raise InvalidValue("response_format", "must be 'b64_json' with 'stream', not 'url'")
     if asked.background == "transparent" and asked.output_format == "jpeg":
         raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")
     for key, twin in NUMBERS:
@@ -158,7 +158,7 @@ def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
         guidance_scale=_first(asked.guidance_scale, asked.cfg_scale, asked.cfg),
         sampler=asked.sampler,
         schedule=asked.schedule,
-        seed=asked.seed,
+        seed=wanted_seed(asked.seed),
         strength=asked.strength,
         loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in asked.loras or ()],
         output=_output(asked),
@@ -185,9 +185,10 @@ def _sides(asked: ImagesRequest) -> tuple[int | None, int | None]:
 
 
 def _overruled(asked: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
-    """Return the keys that say another size than the one that is made."""
+    """Return the keys that other keys overrule: sizes that are not made, and links in a stream."""
     ratio = asked.aspect_ratio
     others = {
+        "response_format": bool(asked.stream) and asked.response_format == "url",
         "width": asked.width not in (None, width),
         "height": asked.height not in (None, height),
         "aspect_ratio": ratio is not None and not has_ratio((width, height), ratio, "aspect_ratio"),
@@ -205,8 +206,9 @@ def _output(asked: ImagesRequest) -> pb.OutputFormat:
 
 
 def _wants_links(asked: ImagesRequest) -> bool | None:
+    """Return whether links are answered; events have base64 only, whatever is asked for."""
     if asked.response_format is not None:
-        return asked.response_format == "url"
+        return asked.response_format == "url" and not asked.stream
     return False if asked.stream or (asked.model or "").startswith(BASE64_MODELS) else None
 
 
@@ -224,8 +226,9 @@ def _side_names(asked: ImagesRequest) -> dict[str, str]:
 
 
 def _echo(asked: ImagesRequest) -> dict[str, str]:
-    """Return what the answer repeats. Pictures are opaque, whatever was asked for."""
-    return {"background": "opaque"} if asked.background else {}
+    """Return what the answer repeats. Images are opaque, whatever was asked for."""
+    said = {"background": "opaque" if asked.background else None, "safety_identifier": asked.safety_identifier}
+    return {key: value for key, value in said.items() if value}
 
 
 def _picture(image: pb.Image, url: str | None) -> Picture:

@@ -15,10 +15,10 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
-from ..errors import InvalidValue
+from ..errors import InvalidValue, NotJson
+from ..jsonbody import decoded
 from . import openai, openai_events
 from .dialect import Call, Dialect, Events
 from .openai_types import ImagesRequest
@@ -54,6 +54,7 @@ class VariationRequest(ImagesRequest, kw_only=True):
     """A picture to make others like it. A field that is null counts as absent; in forms all fields are text."""
 
     image: Annotated[Any, Meta(description=_PICTURE)] = None
+    mask: Annotated[Any, Meta(description=f"{_PICTURE}, as large as the image: transparent is repainted")] = None
     prompt: Annotated[str, Meta(max_length=32_000, description="none is needed")] | None = None  # type: ignore[assignment]
 
 
@@ -64,7 +65,7 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
     key = "image" if asked.images is None else "images"
     first, *more = _pictures(asked.image if asked.images is None else asked.images, key)
     asked.image = first
-    asked.mask = None if asked.mask is None else _picture(asked.mask, "mask")
+    asked.mask = _mask(asked.mask)
     call = _without(openai.call(asked, unknown(EditRequest, body)), key, len(more))
     call = replace(call, alpha_strength=STRENGTHS["masked"] if asked.strength is None else asked.strength)
     _weaken(call, STRENGTHS["masked" if asked.mask else asked.input_fidelity or "low"])
@@ -75,6 +76,7 @@ def parse_variation(body: Mapping[str, Any]) -> Call:
     """Return the call that a form or a JSON object asks for. Raises BadRequest, with the key at fault."""
     asked = read(VariationRequest, _unpacked(body), strict=False)
     asked.image, *more = _pictures(asked.image, "image")
+    asked.mask = _mask(asked.mask)
     prompted, asked.prompt = bool(asked.prompt), asked.prompt or VARIED
     call = _without(openai.call(asked, unknown(VariationRequest, body)), "image", len(more))
     _weaken(call, STRENGTHS["variation"])
@@ -112,8 +114,8 @@ def variations(dialect: Dialect) -> Dialect:
 def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the body with adapters that came as JSON text in a form; other text stays, and is refused by its type."""
     if isinstance(text := body.get("loras"), str):
-        with contextlib.suppress(msgspec.DecodeError, RecursionError):  # the second is of brackets without end
-            return {**body, "loras": msgspec.json.decode(text)}
+        with contextlib.suppress(NotJson):
+            return {**body, "loras": decoded(text.encode())}
     return body
 
 
@@ -134,6 +136,14 @@ def _pictures(value: Any, param: str) -> list[str | bytes]:
     if not values or len(values) > MAX_PICTURES:
         raise InvalidValue(param, f"must be 1 to {MAX_PICTURES} pictures, not {len(values)}")
     return [_picture(one, param) for one in values]
+
+
+def _mask(value: Any) -> str | bytes | None:
+    """Return the mask, which forms may send as the only item of a list: `mask[]`. Raises InvalidValue."""
+    if isinstance(value, list) and len(value) > 1:
+        raise InvalidValue("mask", f"must be one image, not {len(value)}")
+    one = value[0] if isinstance(value, list) and value else value
+    return _picture(one, "mask") if one else None
 
 
 def _picture(value: Any, param: str) -> str | bytes:

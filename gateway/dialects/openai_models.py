@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OWNER = "tintype"
 SIDES = (16, 4096)  # pixels
-EFFORTS = ("low", "medium", "standard", "high", "hd")
+EFFORTS = ("low", "medium", "standard", "high", "hd", "xhigh", "max")
 STEPS = (1, 150)
 GUIDANCE = (0, 50)
 SEEDS = (0, 2**53 - 1)  # the whole numbers that JavaScript keeps exactly; the service takes up to 2**63 - 1

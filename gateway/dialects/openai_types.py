@@ -25,6 +25,9 @@ Picked = Annotated[
     ),
 ]
 Side = Annotated[int, Meta(ge=16, le=4096)]
+Seed = Annotated[int, Meta(ge=-1, le=2**63 - 1)]  # -1: any, as other servers have it
+ModelName = Annotated[str, Meta(max_length=256)]
+Choice = Annotated[str, Meta(max_length=100)]  # name of a sampler or a schedule
 Named = Annotated[str, Meta(max_length=100, description="name of a preset: a vendor's, or one of the model's own")]
 
 
@@ -36,7 +39,7 @@ QUALITIES = {"low", "medium", "high"}
 class Lora(msgspec.Struct, kw_only=True):
     """An adapter and how much of it."""
 
-    name: str
+    name: ModelName
     weight: Annotated[float, Meta(ge=-4, le=4)] | None = None
 
 
@@ -47,10 +50,12 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     """
 
     prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
-    model: str | None = None
+    model: ModelName | None = None
     n: Annotated[int, Meta(ge=1, le=10)] | None = None
     size: Size | None = None
-    quality: Annotated[Named, Meta(examples=["auto", "low", "medium", "high", "standard", "hd"])] | None = None
+    quality: (
+        Annotated[Named, Meta(examples=["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"])] | None
+    ) = None
     style: Annotated[Named, Meta(examples=["vivid", "natural"])] | None = None
     response_format: Literal["url", "b64_json"] | None = None
     output_format: Literal["png", "jpeg", "webp"] | None = None
@@ -61,7 +66,7 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     partial_images: Annotated[int, Meta(ge=0, le=3)] | None = None
     user: str | None = None
     safety_identifier: str | None = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     negative_prompt: Annotated[str, Meta(max_length=32_000)] | None = None
     steps: Steps | None = None
     num_inference_steps: Steps | None = None
@@ -71,8 +76,8 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     aspect_ratio: Ratio | None = None
     width: Side | None = None
     height: Side | None = None
-    sampler: str | None = None
-    schedule: str | None = None
+    sampler: Choice | None = None
+    schedule: Choice | None = None
     strength: Annotated[float, Meta(ge=0, le=1)] | None = None
     image: Picked | None = None
     mask: Picked | None = None
@@ -105,6 +110,11 @@ class Usage(msgspec.Struct, kw_only=True):
     input_tokens_details: InputDetails
 
 
+def wanted_seed(seed: int | None) -> int | None:
+    """Return the seed that is asked for; None where any will do."""
+    return None if seed == -1 else seed
+
+
 def render_usage(usage: pb.Usage) -> Usage:
     """Return the tokens of the prompt; pictures are not made of tokens here, so the output has none."""
     tokens = usage.prompt_tokens
@@ -122,6 +132,7 @@ class ImagesResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
     size: str | UnsetType = UNSET
     quality: str | UnsetType = UNSET
     usage: Usage | UnsetType = UNSET
+    safety_identifier: str | UnsetType = UNSET
 
 
 class ErrorBody(msgspec.Struct, kw_only=True):

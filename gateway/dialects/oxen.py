@@ -17,6 +17,7 @@ from tintype.v1 import image_service_pb2 as pb
 from ..errors import EmptyPrompt, ServiceError
 from .dialect import Call, Dialect, Failure
 from .geometry import Ratio, Size, has_ratio, of_ratio, of_size
+from .openai_types import ModelName, Seed, wanted_seed
 from .reading import check_prompt, read, unknown
 from .retrying import retry_headers
 
@@ -58,7 +59,7 @@ class OxenRequest(msgspec.Struct, kw_only=True):
     """What to draw, and how. A field that is null counts as absent."""
 
     prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
-    model: str | None = None
+    model: ModelName | None = None
     n: Annotated[int, Meta(ge=1, le=10)] | None = None
     size: Size | None = None
     aspect_ratio: Ratio | None = None
@@ -66,7 +67,7 @@ class OxenRequest(msgspec.Struct, kw_only=True):
         Preset | ImageSize | None,
         Meta(description=f"one of {', '.join(PRESETS)}, or {{width, height}} of 16 to 4096 pixels"),
     ] = None
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     response_format: Literal["url", "b64_json"] | None = None
     num_inference_steps: Annotated[int, Meta(ge=1, le=150)] | None = None
     guidance_scale: Annotated[float, Meta(ge=0, le=50)] | None = None
@@ -146,7 +147,7 @@ def _request(asked: OxenRequest) -> pb.GenerateImagesRequest:
         height=height,
         steps=asked.num_inference_steps,
         guidance_scale=asked.guidance_scale,
-        seed=asked.seed,
+        seed=wanted_seed(asked.seed),
         output=pb.OutputFormat(mime_type="image/png"),
     )
 

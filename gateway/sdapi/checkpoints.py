@@ -10,16 +10,17 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ServiceError
+from ..names import OPENAI, Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from ..names import Names
 
-# What the web UI puts behind a name: the file's ending, and the beginning of its hash in brackets.
-_BEHIND = re.compile(r"(\.(safetensors|ckpt|onnx))?(\s*\[[0-9a-f]{4,64}\])?$", re.IGNORECASE)
+# What the web UI puts after a name: the file's ending, and the beginning of its hash in brackets.
+_HASH = re.compile(r"[0-9a-f]{4,64}\]", re.IGNORECASE)
+ENDINGS = ("safetensors", "ckpt", "onnx")
 
 
 class Checkpoints:
@@ -40,15 +41,24 @@ class Checkpoints:
 
     def find(self, name: str, models: Sequence[pb.Model]) -> pb.Model | None:
         """Return the model of a name, written as it may be; None where there is none."""
-        name = _BEHIND.sub("", name.strip())
+        name = _bare(name)
         wanted = self._names.resolve(name)
         by_name = {model.name.lower(): model for model in models}
-        return by_name.get(wanted.lower()) if wanted else self._default(models)
+        found = by_name.get(wanted.lower()) if wanted else self._default(models)
+        return self._default(models) if found is None and wanted.startswith(OPENAI) else found
 
     def _default(self, models: Sequence[pb.Model]) -> pb.Model:
         if not models:
             raise ServiceError("The image service has no model.", status=503, reason="NO_MODEL")
         return next((model for model in models if model.name == self._names.default), models[0])
+
+
+def _bare(name: str) -> str:
+    """Return a name without the file's ending and the hash."""
+    head, bracket, behind = name.strip().rpartition("[")
+    name = head.rstrip() if bracket and _HASH.fullmatch(behind) else name.strip()
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and ending.lower() in ENDINGS else name
 
 
 def listed(models: Sequence[pb.Model]) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ from ..answering import sent
 from ..body import render_body
 from ..dialects.reading import unknown
 from ..disconnect import until_disconnect
-from ..generation import ignored_header, read_json
+from ..generation import ignored_header
+from ..jsonbody import read_json
 from .errors import NoInitImage
 from .initial import Initial, Patch, prepared
 from .jobs import Job

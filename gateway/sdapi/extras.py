@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 from tintype.v1.image_header import MAX_PIXELS, MAX_SIDE
 
 from ..errors import InvalidValue
-from .infotext import KEY, taken_apart, texts
+from .filetext import KEY, texts
+from .infotext import taken_apart
 from .initial import encoded, opened
 from .types import Enlarged, Extra, PngInfo
 

@@ -23,7 +23,7 @@ from tintype.v1.image_header import BadImage
 
 from ..errors import BadPicture
 from ..pictures import MAX_TOGETHER
-from .infotext import FORMATS, KEY, written
+from .filetext import KEY, written
 
 if TYPE_CHECKING:
     from tintype.v1.image_file import Decoded
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Picture = Image.Image
     Size = tuple[int, int]
 
+FORMATS = ("PNG", "JPEG", "WEBP")
 LANCZOS = Image.Resampling.LANCZOS
 OPAQUE = (255, 255)
 BLUR = 4  # pixels, the web UI's default

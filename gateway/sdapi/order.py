@@ -74,7 +74,8 @@ OF_PICTURES: dict[str, dict[int, str]] = {
     "resize_mode": {3: "latent upscale"},
     "inpainting_fill": {2: "latent noise", 3: "latent nothing"},
 }
-_NETWORK = re.compile(r"<(\w+):([^:>]+)(?::([^>]*))?>")
+# No part goes beyond the next `<`, so that each character is read a bounded number of times.
+_NETWORK = re.compile(r"<(\w+):([^<:>]+)(?::([^<>]*))?>")
 
 
 @dataclass(frozen=True, slots=True)

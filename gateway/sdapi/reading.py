@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from ..dialects import reading
 
@@ -17,19 +14,6 @@ if TYPE_CHECKING:
 
 def read(kind: type[Read], body: Mapping[str, Any]) -> Read:
     """Return `body` as a `kind`, whose whole numbers may be given with a fraction. Raises InvalidValue."""
-    cut = {
-        key: int(value) if isinstance(value, float) and key in _whole(kind) else value for key, value in body.items()
-    }
+    whole = reading.integers(kind)
+    cut = {key: int(value) if isinstance(value, float) and key in whole else value for key, value in body.items()}
     return reading.read(kind, cut, strict=False)
-
-
-@cache
-def _whole(kind: type[msgspec.Struct]) -> frozenset[str]:
-    """Return the names of the fields that are whole numbers."""
-    return frozenset(one.encode_name for one in msgspec.structs.fields(kind) if _is_whole(one.type))
-
-
-def _is_whole(kind: Any) -> bool:
-    known = msgspec.inspect.type_info(kind)
-    options = known.types if isinstance(known, msgspec.inspect.UnionType) else (known,)
-    return any(isinstance(option, msgspec.inspect.IntType) for option in options)

@@ -12,7 +12,8 @@ import msgspec
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .infotext import KEY, texts, with_setting, written
+from .filetext import KEY, texts, written
+from .infotext import with_setting
 from .samplers import label
 from .types import ImageToImage, Info, Pictures
 
@@ -22,15 +23,10 @@ if TYPE_CHECKING:
     from .order import Order
     from .types import TextToImage
 
-UNREADABLE = (OSError, SyntaxError, ValueError)
-
 
 def told(image: pb.Image, order: Order, settings: Mapping[str, str]) -> str:
     """Return a picture's infotext with `settings`, and put it into its file."""
-    try:
-        found = texts(image.data).get(KEY)
-    except UNREADABLE:
-        found = None
+    found = texts(image.data).get(KEY)
     text = with_setting(found or _short(image, order), settings)
     if text != found:
         image.data = written(image.data, text)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Request, Response, get, post
 
-from ..generation import JSON, read_json
+from ..described import JSON
+from ..jsonbody import read_json
 from ..previews import enlarged
 from . import checkpoints, samplers, stubs
 from .checkpoints import Checkpoints

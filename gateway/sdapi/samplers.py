@@ -54,13 +54,13 @@ class Choice(NamedTuple):
 def choose(model: pb.Model, sampler: str, schedule: str) -> Choice:
     """Return what a client's names mean to a model; `DPM++ 2M Karras` names both. Empty is not said."""
     known = {word: name for name in model.samplers for word in _words(name, *_known_as(name))}
-    wanted = _schedule(model, schedule)
+    wanted, plain = _schedule(model, schedule), _plain(sampler)
     in_vain = {"scheduler": schedule} if wanted is None else {}
-    name = known.get(_plain(sampler))
+    name = known.get(plain)
     if name is not None or not sampler:
         return Choice(name or "", wanted or "", in_vain)
     for own in model.schedules:
-        head = known.get(_plain(sampler).removesuffix(_plain(own)))
+        head = known.get(plain.removesuffix(_plain(own)))
         if head is not None:
             return Choice(head, wanted or own, in_vain)
     return Choice("", "", {"sampler_name": sampler} | ({"scheduler": schedule} if wanted else in_vain))
@@ -94,7 +94,8 @@ def _known_as(sampler: str) -> tuple[str, tuple[str, ...]]:
 def _schedule(model: pb.Model, asked: str) -> str | None:
     """Return our name for a schedule, empty for the sampler's own, None where the model has no such."""
     known = {word: name for name in model.schedules for word in _words(name, "", SCHEDULES.get(name, ()))}
-    return "" if _plain(asked) in ("", AUTOMATIC) else known.get(_plain(asked))
+    plain = _plain(asked)
+    return "" if plain in ("", AUTOMATIC) else known.get(plain)
 
 
 def _words(name: str, label: str, aliases: Iterable[str]) -> set[str]:
@@ -103,4 +104,4 @@ def _words(name: str, label: str, aliases: Iterable[str]) -> set[str]:
 
 def _plain(name: str) -> str:
     """Return a name without case, spaces and marks; `DPM++` is `dpmpp`, as in our names."""
-    return re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "p"))
+    return re.sub(r"[^a-z0-9]+", "", name.lower().replace("+", "p"))

@@ -18,22 +18,24 @@ Side = Annotated[int, Meta(ge=0, le=4096)]  # pixels; 0 is "not said"
 Steps = Annotated[int, Meta(ge=0, le=150)]  # 0 is "not said"
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0 is "any"
 Batch = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
+Prompt = Annotated[str, Meta(max_length=32_000)]
+Name = Annotated[str, Meta(max_length=256)]  # of a sampler, a schedule, an upscaler, a script
 
 
 class Request(msgspec.Struct, kw_only=True):
     """What both kinds of requests for pictures have."""
 
-    prompt: str | None = ""
-    negative_prompt: str | None = ""
+    prompt: Prompt | None = ""
+    negative_prompt: Prompt | None = ""
     styles: Any = None
     seed: Seed | None = -1
     subseed: Any = -1
     subseed_strength: Any = 0
     seed_resize_from_h: Any = -1
     seed_resize_from_w: Any = -1
-    sampler_name: str | None = None
-    sampler_index: str | int | None = None
-    scheduler: str | None = None
+    sampler_name: Name | None = None
+    sampler_index: Name | int | None = None
+    scheduler: Name | None = None
     batch_size: Batch | None = 1
     n_iter: Batch | None = 1
     steps: Steps | None = None
@@ -59,7 +61,7 @@ class Request(msgspec.Struct, kw_only=True):
     refiner_switch_at: Any = None
     disable_extra_networks: bool | None = False
     comments: Any = None
-    script_name: str | None = None
+    script_name: Name | None = None
     script_args: Any = field(default_factory=list)
     alwayson_scripts: dict[str, Any] | None = field(default_factory=dict)
     send_images: bool | None = True
@@ -75,7 +77,7 @@ class TextToImage(Request, kw_only=True):
     firstphase_width: Any = 0
     firstphase_height: Any = 0
     hr_scale: Annotated[float, Meta(ge=0, le=256)] | None = 2.0
-    hr_upscaler: str | None = None
+    hr_upscaler: Name | None = None
     hr_second_pass_steps: Steps | None = 0
     hr_resize_x: Side | None = 0
     hr_resize_y: Side | None = 0
@@ -198,8 +200,8 @@ class Extra(msgspec.Struct, kw_only=True):
     upscaling_resize_w: Side | None = 512
     upscaling_resize_h: Side | None = 512
     upscaling_crop: bool | None = True
-    upscaler_1: str | None = "None"
-    upscaler_2: str | None = "None"
+    upscaler_1: Name | None = "None"
+    upscaler_2: Name | None = "None"
     extras_upscaler_2_visibility: float | None = 0
     gfpgan_visibility: float | None = 0
     codeformer_visibility: float | None = 0

@@ -46,13 +46,15 @@ class Relative:
         )
 
 
-# OpenAI's words for effort: `standard` and `hd` are dall-e's, the others gpt-image's.
+# OpenAI's words for effort: `standard` and `hd` belong to dall-e, the others to gpt-image.
 QUALITIES = {
     "low": Relative(steps=0.5),
     "medium": Relative(),
     "standard": Relative(),
     "high": Relative(steps=1.5),
     "hd": Relative(steps=1.5),
+    "xhigh": Relative(steps=2.0),
+    "max": Relative(steps=3.0),
 }
 # OpenAI's two styles, then agent.ai's.
 STYLES = {

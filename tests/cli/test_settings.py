@@ -206,7 +206,7 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GiB", "-1", "6 apples", "6i", "1e3"])
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "6 apples", "6i", "1e3", "9" * 400, "9" * 400 + "GiB"])
 def test_no_sizes(text: str) -> None:
     """What is no size is refused."""
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):

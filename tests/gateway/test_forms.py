@@ -24,6 +24,7 @@ pytestmark = pytest.mark.anyio
 
 EDITS, VARIATIONS = "/v1/images/edits", "/v1/images/variations"
 OTHER = picture("JPEG")
+MASK = picture(mode="RGBA")
 REQUEST = "invalid_request_error"
 
 
@@ -42,6 +43,39 @@ class TestForms:
         answer = await gateway.post(EDITS, data={"prompt": "x"}, files=[("image", file()), ("image", file(OTHER))])
         assert answer.headers["x-tintype-ignored"] == "image[1]"
         assert fake.requests[0].image == LAKE
+
+    @pytest.mark.parametrize("name", ["mask", "mask[]", "mask[0]"])
+    @pytest.mark.parametrize("path", [EDITS, VARIATIONS, "/images/variations", "/apipie/v1/images/variations"])
+    async def test_mask(self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str) -> None:
+        """A mask is one, in brackets or not, and variations take it as edits do, and as they take it in JSON."""
+        answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), (name, file(MASK))])
+        assert answer.status_code == 200, answer.text
+        assert (fake.requests[0].image, fake.requests[0].mask) == (LAKE, MASK)
+
+    @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
+    async def test_several_masks(self, gateway: httpx.AsyncClient, path: str) -> None:
+        """Several masks are refused, since none of them is the first in any sense."""
+        masks = [("mask[]", file(MASK)), ("mask[]", file(MASK))]
+        answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), *masks])
+        assert "one image, not 2" in check_error(answer, 400, REQUEST, "invalid_value", "mask")
+
+    @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
+    @pytest.mark.parametrize("name", ["n", "size", "quality", "stream", "loras", "user", "n[]"])
+    async def test_files_in_the_place_of_text(self, gateway: httpx.AsyncClient, path: str, name: str) -> None:
+        """A file where a text belongs is named by its length; its bytes are not repeated."""
+        parts = [("image", file()), *[(name, file(b"\0secret" * 9))] * (2 if name == "n[]" else 1)]
+        answer = await gateway.post(path, data={"prompt": "x"}, files=parts)
+        said = check_error(answer, 400, REQUEST, "invalid_value", name.removesuffix("[]"))
+        assert said.endswith("not a list of 2 files." if name == "n[]" else "not a file of 63 bytes.")
+
+    @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
+    async def test_numbers(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
+        """Numbers and truths are text, in the spellings of several languages; any seed is `-1`."""
+        fields = {"prompt": "x", "n": "2.0", "steps": "3", "seed": "-1", "stream": "False", "strength": "0.5"}
+        answer = await gateway.post(path, data=fields | {"size": "", "response_format": ""}, files=[("image", file())])
+        assert answer.status_code == 200, answer.text
+        asked = fake.requests[0]
+        assert (asked.count, asked.steps, asked.HasField("seed"), asked.strength) == (2, 3, False, 0.5)
 
     async def test_text(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Numbers and truths come as text, pictures may, and what is empty is absent."""

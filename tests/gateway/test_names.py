@@ -30,8 +30,29 @@ def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("only", "asked", "name"),
+    [
+        ((), "gpt-image-9-2031-01-01", "gpt-image-9-2031-01-01"),
+        (("own", "org/large"), "gpt-image-9-2031-01-01", "own"),
+        (("own",), "dall-e-9", "own"),
+        (("own", "gpt-image-mine"), "gpt-image-mine", "gpt-image-mine"),
+        (("own",), "other", "other"),
+    ],
+)
+def test_later_names_of_openai(only: tuple[str, ...], asked: str, name: str) -> None:
+    """A caller that may use some models only gets its default one; otherwise the service is asked first."""
+    assert Names(TABLE).within(only).resolve(asked) == name
+
+
+@pytest.mark.parametrize(
     ("strict", "aliases", "tried", "fallback"),
     [
+        (True, {}, "gpt-image-9", ""),
+        (True, {"*": "own"}, "chatgpt-image-2031", "own"),
+        (True, {"*": "own"}, "dall-e-9", "own"),
+        (True, {"*": "dall-e-9"}, "dall-e-9", None),
+        (True, {}, "my-gpt-image-1", None),
+        (True, {}, "gpt-image", None),
         (True, {}, "nope", None),
         (False, {}, "nope", ""),
         (False, {"*": "own"}, "nope", "own"),

@@ -88,6 +88,32 @@ class TestModels:
         assert answer.status_code == 200
         assert answer.headers["x-tintype-model"] == "tiny"
 
+    @pytest.mark.parametrize(
+        "name", ["gpt-image-2.5-sunburst", "gpt-image-2.6-flare-2026-11-01", "dall-e-4", "chatgpt-image-2031"]
+    )
+    async def test_names_of_openai(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
+        """Whatever OpenAI calls its next model, that name means the default model, in each API."""
+        behave = fake.behave
+        missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": name})
+        fake.behave = lambda request, context: (missing if request.model not in ("", "tiny") else behave)(
+            request, context
+        )
+        for path in (PATH, "/v1/images/edits", "/apipie/v1/images/generations", "/api/ai/images/generate"):
+            answer = await gateway.post(path, json={"prompt": "x", "model": name, "image": SMALLEST})
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-tintype-model"] == "tiny"
+        answer = await gateway.get(f"/v1/models/{name}")
+        assert (answer.status_code, answer.json()["id"]) == (200, name)
+        answer = await gateway.post("/sdapi/v1/options", json={"sd_model_checkpoint": f"{name}.safetensors [abcdef]"})
+        assert answer.status_code == 200, answer.text
+
+    async def test_models_with_such_names(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A model of the service that has such a name is found by it."""
+        fake.models = ["tiny", "gpt-image-mine"]
+        answer = await gateway.post(PATH, json={"prompt": "x", "model": "gpt-image-mine"})
+        assert (answer.status_code, fake.requests[-1].model) == (200, "gpt-image-mine")
+        assert (await gateway.get("/v1/models/gpt-image-mine")).json()["id"] == "gpt-image-mine"
+
     @pytest.mark.parametrize("path", ["/apipie/v1/models", "/openai/v1/models", "/aqueduct/v1/models/org/large"])
     async def test_models_below_a_vendor(self, gateway: httpx.AsyncClient, path: str) -> None:
         """A client whose base URL is a vendor's prefix finds the models there."""

@@ -21,6 +21,7 @@ from .fakes import (
     PATH,
     PNG,
     QUEUED,
+    SMALLEST,
     FakeService,
     Refusal,
     Service,
@@ -152,6 +153,17 @@ class TestEvents:
         """Vendors that follow OpenAI stream as OpenAI does."""
         answer = await gateway.post(path, json={"prompt": "x", "stream": True})
         assert answer.text.endswith("data: [DONE]\n\n")
+
+    @pytest.mark.parametrize(
+        ("path", "more"), [("/v1/images/generations", {}), ("/v1/images/edits", {"image": SMALLEST})]
+    )
+    async def test_links(self, gateway: httpx.AsyncClient, path: str, more: dict[str, str]) -> None:
+        """Events have base64; links that are asked for besides are named as ignored."""
+        answer = await gateway.post(path, json={"prompt": "x", "stream": True, "response_format": "url"} | more)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-tintype-ignored"] == "response_format"
+        assert '"b64_json":' in answer.text
+        assert '"url":' not in answer.text
 
     async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A style that the model doesn't have is left out of a stream, too."""

@@ -32,6 +32,8 @@ class TestAgentAi:
             ({"model_style": "digital art"}, request(width=720, height=1280, style="digital art")),
             ({"model_style": "Default"}, request(width=720, height=1280)),
             ({"model_style": " Digital_Art"}, request(width=720, height=1280, style="digital art")),
+            ({"model_style": "", "model_aspect_ratio": ""}, request(width=720, height=1280)),
+            ({"model_style": "illustration"}, request(width=720, height=1280, style="illustration")),
             ({"model": "Stable Diffusion"}, request(width=720, height=1280, model="Stable Diffusion")),
         ],
         ids=str,
@@ -72,9 +74,20 @@ class TestAgentAi:
         """Errors are a text and a status, and a bad key is 403, as the SDK expects."""
         assert msgspec.json.encode(AGENT.error(problem)).decode() == expected
 
-    @pytest.mark.parametrize("ratio", ["wide", "16/9", "0:1", "1:0", "17:1", ""])
+    @pytest.mark.parametrize("ratio", ["wide", "16/9", "0:1", "1:0", "17:1"])
     def test_bad_ratio(self, ratio: str) -> None:
         """What is no ratio is named, with what would be right."""
         with pytest.raises(InvalidValue, match="'model_aspect_ratio': must be") as caught:
             AGENT.parse({"prompt": "x", "model_aspect_ratio": ratio})
         assert AGENT.error(caught.value).status == 400
+
+    @pytest.mark.parametrize("style", ["noir", "vivid", "photography", "photo ,", " ", "x" * 10_000])
+    def test_bad_style(self, style: str) -> None:
+        """A style that the vendor's document does not list is refused, in its shape, with those that it lists."""
+        right = "must be one of 'default', 'photo', 'digital art', 'illustration', 'drawing', not "
+        with pytest.raises(InvalidValue, match="'model_style': ") as caught:
+            AGENT.parse({"prompt": "x", "model_style": style})
+        failure = AGENT.error(caught.value)
+        assert (failure.status, failure.body.status) == (400, 400)
+        assert failure.body.error.startswith(f"Invalid 'model_style': {right}")
+        assert len(failure.body.error) < 300

@@ -29,6 +29,8 @@ class TestOxen:
             ({"size": "64x64", "image_size": "square", "aspect_ratio": "4:3"}, request(width=64, height=64)),
             ({"image_size": "square", "aspect_ratio": "4:3"}, request(width=512, height=512)),
             ({"seed": 0, "n": 2, "num_inference_steps": 4}, request(seed=0, count=2, steps=4)),
+            ({"n": 2.0, "image_size": {"width": 640.0, "height": 480}}, request(count=2, width=640, height=480)),
+            ({"seed": -1, "size": "", "image_size": "", "response_format": "", "aspect_ratio": ""}, request()),
             ({"guidance_scale": 0, "negative_prompt": "fog"}, request(guidance_scale=0, negative_prompt="fog")),
         ],
         ids=str,

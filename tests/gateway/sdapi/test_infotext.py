@@ -1,21 +1,13 @@
-"""The text in pictures: the service's own read back, others' as well."""
+"""The text that tells how an image was made: taken apart, and extended."""
 
 from __future__ import annotations
-
-from io import BytesIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from tintype.gateway.sdapi.infotext import KEY, taken_apart, texts, with_setting, written
-from tintype.service.images.encode import ENCODERS
+from tintype.gateway.sdapi.infotext import taken_apart, with_setting
 from tintype.service.images.metadata import Parameters
-from tintype.service.job import Output
-
-from .bodies import opened, png
 
 PARAMETERS = Parameters(
     prompt="a lake, (at dusk:1.2)\nwith a boat, ü 湖",
@@ -29,38 +21,6 @@ PARAMETERS = Parameters(
     height=768,
     model="org/a, b",
 )
-
-
-@pytest.mark.parametrize("kind", ENCODERS)
-def test_read(kind: str) -> None:
-    """What the service writes into files of any type is read as it was written."""
-    file = BytesIO()
-    ENCODERS[kind](Image.new("RGB", (16, 16)), file, Output(kind), PARAMETERS)
-    assert texts(file.getvalue())[KEY] == str(PARAMETERS)
-
-
-def test_after_the_pixels() -> None:
-    """Texts that follow a PNG's pixels are found, and others have their own keys."""
-    info = PngInfo()
-    info.add(b"tEXt", KEY.encode() + b"\0late", after_idat=True)
-    info.add_itxt("Comment", "ü")
-    file = BytesIO()
-    Image.new("RGB", (16, 16)).save(file, "PNG", pnginfo=info)
-    assert texts(file.getvalue()) == {KEY: "late", "Comment": "ü"}
-
-
-@pytest.mark.parametrize("before", ["", "an older text"])
-@pytest.mark.parametrize("text", ["a lake", "ein See mit Ü", "湖 dusk"])
-def test_written(before: str, text: str) -> None:
-    """A new text takes the old one's place, pixel by pixel the same picture, and every checksum is right."""
-    file = written(png(16, 16, "teal", before), text)
-    assert texts(file) == {KEY: text}
-    assert opened(file).tobytes() == opened(png(16, 16, "teal")).tobytes()
-
-
-def test_not_written() -> None:
-    """Other files stay as they are."""
-    assert written(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"
 
 
 def test_taken_apart() -> None:
@@ -84,17 +44,25 @@ def test_taken_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "prompt", "found"),
     [
-        ("", {}),
-        ("only a prompt", {"Prompt": "only a prompt", "Negative prompt": ""}),
-        ("Steps: 3, Seed: 1", {"Prompt": "", "Negative prompt": "", "Steps": "3", "Seed": "1"}),
-        ('x\nSteps: 3, Odd: "open', {"Prompt": "x", "Negative prompt": "", "Steps": "3", "Odd": '"open'}),
+        ("only a prompt", "only a prompt", {}),
+        ("Steps: 3, Seed: 1", "", {"Steps": "3", "Seed": "1"}),
+        ('Steps: 3, A: "b, c" d, E: f', "", {"Steps": "3", "A": '"b', "E": "f"}),
+        ('Steps: 3, A: "\\"", B:, , c, : d, E:f', "", {"Steps": "3", "A": '"', "B": "", "E": "f"}),
+        ("Steps: " + "1" * 70_000, "Steps: " + "1" * 70_000, {}),
+        ('x\nSteps: 3, Odd: "open', "x", {"Steps": "3", "Odd": '"open'}),
     ],
+    ids=range(6),
 )
-def test_less(text: str, found: dict[str, str]) -> None:
+def test_less(text: str, prompt: str, found: dict[str, str]) -> None:
     """Texts that lack something, or are broken, give what there is."""
-    assert taken_apart(text) == found
+    assert taken_apart(text) == {"Prompt": prompt, "Negative prompt": ""} | found
+
+
+def test_nothing() -> None:
+    """An empty text says nothing at all."""
+    assert taken_apart(" \n") == {}
 
 
 @given(st.dictionaries(st.sampled_from(["A", "B c", "D-1"]), st.text(st.characters(codec="utf-8"), min_size=1)))

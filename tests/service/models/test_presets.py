@@ -19,7 +19,8 @@ def defaults(steps: int = 20, guidance_scale: float = 7.5) -> Defaults:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("low", 10), ("medium", None), ("standard", None), ("high", 30), ("hd", 30)]
+    ("name", "steps"),
+    [("low", 10), ("medium", None), ("standard", None), ("high", 30), ("hd", 30), ("xhigh", 40), ("max", 60)],
 )
 def test_effort_is_a_factor_of_the_models_own_steps(name: str, steps: int | None) -> None:
     """Every quality that OpenAI knows is there; the usual ones leave the model alone."""

@@ -1,0 +1,77 @@
+"""JSON bodies, read within bounds.
+
+- A body is UTF-8, with or without a byte order mark (RFC 8259, section 8.1, lets a reader ignore the mark).
+- The number of values and the depth of nesting are bounded before anything is built, since a small body can hold
+  millions of lists, and each one is an object of Python.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .denials import WrongContentType
+from .described import FORM, JSON
+from .errors import NotJson
+
+if TYPE_CHECKING:
+    from litestar import Request
+
+MAX_VALUES = 200_000  # two prompts of 32,000 characters may be nothing but commas
+MAX_DEPTH = 64
+_UTF8_MARK = b"\xef\xbb\xbf"
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 in either order, and UTF-32 in one
+
+
+async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> dict[str, Any]:
+    """Return the JSON object in a request's body; `forms` says that a form would do as well.
+
+    Raises WrongContentType, NotJson.
+    """
+    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
+        right = f"'{JSON}' or '{FORM}'" if forms else f"'{JSON}'"
+        raise WrongContentType(f"The body must be of type {right}, not '{kind[:100]}'.")
+    body = decoded(await request.body())
+    if not isinstance(body, dict):
+        raise NotJson('The body must be a JSON object, such as {"prompt": "a lake"}.')
+    return body
+
+
+def decoded(data: bytes) -> Any:
+    """Return the value of JSON text, with at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson."""
+    if data.startswith(_WIDE_MARKS) or b"\0" in data[:4]:
+        raise NotJson("The body must be JSON in UTF-8, not in UTF-16 or UTF-32.")
+    opened = data.count(b"{") + data.count(b"[")
+    if opened + data.count(b",") > MAX_VALUES:
+        raise NotJson(f"The body's JSON must have at most {MAX_VALUES} values; brackets and commas count.")
+    try:
+        value = msgspec.json.decode(data.removeprefix(_UTF8_MARK))
+    except RecursionError as error:
+        raise _too_deep() from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise NotJson(f"The body is not valid JSON: {error}.") from error
+    if opened > MAX_DEPTH and _is_deep(value):
+        raise _too_deep()
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether lists and objects lie within each other more than MAX_DEPTH deep."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for one in level for inner in _within(one)]
+        if not level:
+            return False
+    return True
+
+
+def _within(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _too_deep() -> NotJson:
+    return NotJson(f"The body's JSON must have at most {MAX_DEPTH} objects or lists within each other.")

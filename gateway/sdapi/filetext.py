@@ -1,0 +1,160 @@
+"""The texts inside image files: those that a PNG, JPEG or WebP file holds, and a new one for a PNG file.
+
+PNG has text chunks (PNG, section 11.3.3), and all three types may have EXIF, whose field UserComment is a text (EXIF
+2.32, section 4.6.5). Only the structure of a file is read here, never its pixels. A file is a stranger's: each part of
+it is read once, compressed text is expanded up to MAX_TEXT only, and what is damaged is passed over.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from PIL.PngImagePlugin import PngInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Part = tuple[bytes, bytes | memoryview]  # its type and its data
+
+KEY = "parameters"
+MAX_TEXT = 2**20  # bytes of all texts of one file
+MAX_PARTS = 2**16  # chunks or segments
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
+_EXIF = b"Exif\0\0"
+_PROFILE = "Raw profile type exif"  # ImageMagick's place for EXIF in PNG: three lines, then hexadecimal digits
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+_CODES = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii"}
+_JPEG_EXIF, _JPEG_PIXELS = 0xE1, 0xDA
+
+
+def texts(file: bytes) -> dict[str, str]:
+    """Return the texts in an image file by their keys; a UserComment has the key `parameters`."""
+    if file.startswith(SIGNATURE):
+        found, exif = _of_png(file)
+    else:
+        found, exif = {}, _exif_of_jpeg(file) if file.startswith(b"\xff\xd8") else _exif_of_webp(file)
+    comment = _user_comment(exif.removeprefix(_EXIF)[:MAX_TEXT])
+    return {KEY: comment} | found if comment else found
+
+
+def written(file: bytes, text: str) -> bytes:
+    """Return a PNG file with `text` in the place of what it says of itself; other files stay as they are."""
+    if not file.startswith(SIGNATURE):
+        return file
+    info = PngInfo()
+    info.add_text(KEY, text)
+    new = [_chunk(kind, data) for kind, data, *_ in info.chunks]
+    header, *rest = _chunks(file)
+    return b"".join([SIGNATURE, _chunk(*header), *new, *(_chunk(*one) for one in rest if not _is_ours(*one))])
+
+
+def _of_png(file: bytes) -> tuple[dict[str, str], bytes]:
+    """Return the texts of a PNG file, and its EXIF; of two texts with one key the last counts."""
+    found: dict[str, str] = {}
+    exif, room = b"", MAX_TEXT
+    for kind, data in islice(_chunks(file), MAX_PARTS):
+        if kind == b"eXIf":
+            exif = bytes(data[:MAX_TEXT])
+        elif kind in _TEXTS:
+            key, text, size = _text(kind, bytes(data), room)
+            room -= size
+            if key:
+                found[key] = text
+    return found, exif or _from_profile(found.get(_PROFILE, ""))
+
+
+def _text(kind: bytes, data: bytes, room: int) -> tuple[str, str, int]:
+    """Return the key of a text chunk, at most `room` bytes of its text, and their number."""
+    key, _, rest = data.partition(b"\0")
+    packed = kind == b"zTXt"
+    if kind == b"iTXt":
+        packed, rest = rest[:1] == b"\1", rest[2:]
+        rest = rest.partition(b"\0")[2].partition(b"\0")[2]  # after the language and the translated key
+    elif packed:
+        rest = rest[1:]
+    try:
+        plain = zlib.decompressobj().decompress(rest, room) if packed and room else rest[:room]
+    except zlib.error:
+        return "", "", 0
+    return key.decode("latin-1"), plain.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace"), len(plain)
+
+
+def _from_profile(text: str) -> bytes:
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+def _exif_of_jpeg(file: bytes) -> bytes:
+    """Return the EXIF of a JPEG file: the first segment APP1 that has some (EXIF 2.32, section 4.7)."""
+    at = 2
+    for _ in range(MAX_PARTS):
+        marker, size = file[at + 1 : at + 2], int.from_bytes(file[at + 2 : at + 4])
+        if marker == b"\xff":  # a fill byte
+            at += 1
+            continue
+        if file[at : at + 1] != b"\xff" or not marker or marker[0] == _JPEG_PIXELS or size < 2:
+            break
+        if marker[0] == _JPEG_EXIF and file.startswith(_EXIF, at + 4):
+            return file[at + 4 : at + 2 + size]
+        at += 2 + size
+    return b""
+
+
+def _exif_of_webp(file: bytes) -> bytes:
+    """Return the chunk EXIF of a WebP file, which is a RIFF file."""
+    at = 12
+    for _ in range(MAX_PARTS):
+        kind, size = file[at : at + 4], int.from_bytes(file[at + 4 : at + 8], "little")
+        if kind == b"EXIF":
+            return file[at + 8 : at + 8 + size]
+        if len(kind) < 4:
+            break
+        at += 8 + size + size % 2
+    return b""
+
+
+def _user_comment(tiff: bytes) -> str:
+    """Return the text of EXIF's UserComment, whose first eight bytes name its code; empty where there is none."""
+    order = _ORDERS.get(tiff[:4])
+    if order is None:
+        return ""
+    (first,) = struct.unpack_from(f"{order}I", tiff.ljust(8, b"\0"), 4)
+    _, within = _entry(tiff, order, first, _EXIF_IFD)
+    size, place = _entry(tiff, order, within, _USER_COMMENT)
+    comment = tiff[place : place + size]
+    code = _CODES.get(comment[:8])
+    return comment[8:].decode(code, "replace") if code else comment.decode("utf-8", "replace").strip("\0")
+
+
+def _entry(tiff: bytes, order: str, at: int, tag: int) -> tuple[int, int]:
+    """Return count and value of a tag in the directory at `at` (TIFF 6.0, section 2); zeros where there is none."""
+    if not 8 <= at <= len(tiff) - 2:
+        return 0, 0
+    (entries,) = struct.unpack_from(f"{order}H", tiff, at)
+    whole = tiff[at + 2 : at + 2 + 12 * entries]
+    rows = struct.iter_unpack(f"{order}HHII", whole[: len(whole) // 12 * 12])
+    return next(((count, value) for name, _, count, value in rows if name == tag), (0, 0))
+
+
+def _chunks(png: bytes) -> Iterator[Part]:
+    """Yield type and data of the chunks of a PNG file (PNG, section 5.3)."""
+    at, whole = len(SIGNATURE), memoryview(png)
+    while at < len(png):
+        size = int.from_bytes(png[at : at + 4])
+        yield png[at + 4 : at + 8], whole[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def _chunk(kind: bytes, data: bytes | memoryview) -> bytes:
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))])
+
+
+def _is_ours(kind: bytes, data: bytes | memoryview) -> bool:
+    return kind in _TEXTS and bytes(data[: len(KEY) + 1]) == KEY.encode() + b"\0"

@@ -1,0 +1,124 @@
+"""JSON bodies: what is read, and what is refused before it costs anything."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tintype.gateway.errors import NotJson
+from tintype.gateway.jsonbody import MAX_DEPTH, MAX_VALUES, decoded
+
+from .fakes import PATH
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .fakes import FakeService
+
+BODY = {"prompt": "a lake, ünlit", "n": 1}
+
+
+def nested(depth: int) -> bytes:
+    """A value of `depth` lists within each other."""
+    return b"[" * depth + b"]" * depth
+
+
+def test_mark() -> None:
+    """UTF-8 may begin with a byte order mark, as some editors and shells write it."""
+    assert decoded(codecs.BOM_UTF8 + json.dumps(BODY).encode()) == BODY
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_other_codings(coding: str) -> None:
+    """Text in another coding is refused by its name, with or without a mark."""
+    with pytest.raises(NotJson, match="in UTF-8, not in UTF-16 or UTF-32"):
+        decoded(json.dumps(BODY).encode(coding))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"nan",
+        b'{"a": 1} x',
+        b'"\xff"',
+        codecs.BOM_UTF8,
+        codecs.BOM_UTF8 * 2 + b"{}",
+        b'{"a":' + b"1" * 100_000 + b"}",
+    ],
+)
+def test_not_json(data: bytes) -> None:
+    """What is no JSON is refused as such."""
+    with pytest.raises(NotJson):
+        decoded(data)
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 500, 900, 990, 1_000, 100_000])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":', b"[0,"])
+def test_depth(opening: bytes, depth: int) -> None:
+    """Nesting is bounded well before the interpreter's own limit, whatever is nested, closed or not."""
+    closing = b"".join({b"[": b"]", b"{": b"}"}[bytes([one])] for one in reversed(opening) if one in b"[{")
+    for text in (opening * depth + b"0" + closing * depth, opening * depth):
+        with pytest.raises(NotJson):
+            decoded(text)
+
+
+def test_least_depth() -> None:
+    """What is allowed is read, and brackets in a text are no nesting."""
+    assert decoded(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
+    text = {"prompt": "[{" * 10_000}
+    assert decoded(json.dumps(text).encode()) == text
+
+
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"0,", b'"",', b'{"a":0},'])
+def test_values(value: bytes) -> None:
+    """A body of many small values, which would take forty times its size in memory, is not built."""
+    with pytest.raises(NotJson, match=f"at most {MAX_VALUES} values"):
+        decoded(b"[" + value * MAX_VALUES + b"0]")
+
+
+def test_prompts_of_commas() -> None:
+    """The bound leaves room for the longest prompts, whatever they are made of."""
+    body = {"prompt": "," * 32_000, "negative_prompt": "[{" * 16_000}
+    assert decoded(json.dumps(body).encode()) == body
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("depth", [60, 300, 900, 950, 980, 990, 100_000])
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        (PATH, "n"),
+        (PATH, "unknown"),
+        ("/v1/images/edits", "image"),
+        ("/v1/images/variations", "mask"),
+        ("/v1/action/generate_image", "model_style"),
+        ("/api/ai/images/generate", "image_size"),
+        ("/sdapi/v1/txt2img", "styles"),
+        ("/sdapi/v1/txt2img", "script_args"),
+        ("/sdapi/v1/options", "sd_model_checkpoint"),
+    ],
+)
+async def test_no_depth_is_a_fault(
+    gateway: httpx.AsyncClient, fake: FakeService, path: str, key: str, depth: int
+) -> None:
+    """However deep a field is, known or not, the answer is no fault of the server."""
+    del fake
+    body = b'{"prompt":"x","image":"aGk=","%b":%b}' % (key.encode(), nested(depth))
+    answer = await gateway.post(path, content=body, headers={"content-type": "application/json"})
+    told: dict[str, Any] = answer.json()
+    assert answer.status_code < 500 or "not found" in str(told), told
+
+
+@pytest.mark.anyio
+async def test_mark_over_http(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """A body with a byte order mark makes an image."""
+    answer = await gateway.post(
+        PATH, content=codecs.BOM_UTF8 + json.dumps(BODY).encode(), headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 200, answer.text
+    assert fake.requests[0].prompt == BODY["prompt"]

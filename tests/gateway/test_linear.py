@@ -1,0 +1,340 @@
+"""Every reader of the gateway, with the worst text of a client: twice the text is twice the work.
+
+What is read on the event loop holds up every other request, and what is read in a thread still holds the interpreter's
+lock while a regular expression runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from litestar._multipart import parse_content_header, parse_multipart_form
+from litestar.exceptions import HTTPException
+
+from tintype.cli import generate as cli_generate
+from tintype.cli.errors import UserError
+from tintype.cli.kinds import parse_address, parse_size
+from tintype.gateway import denials, envelope, keys, proxies, visit
+from tintype.gateway.dialects import DIALECTS
+from tintype.gateway.dialects.apipie import error as apipie_error
+from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
+from tintype.gateway.dialects.oxen_edits import parse as parse_oxen_edit
+from tintype.gateway.errors import GatewayError, InvalidValue
+from tintype.gateway.fetch import FetchError, parsed
+from tintype.gateway.files import Links, is_name
+from tintype.gateway.forms import gathered
+from tintype.gateway.generation import ignored_header
+from tintype.gateway.jsonbody import decoded
+from tintype.gateway.names import Names
+from tintype.gateway.pictures import of_base64, of_data_url
+from tintype.gateway.sdapi.checkpoints import Checkpoints
+from tintype.gateway.sdapi.extras import look_up
+from tintype.gateway.sdapi.filetext import texts
+from tintype.gateway.sdapi.infotext import taken_apart
+from tintype.gateway.sdapi.order import order
+from tintype.gateway.sdapi.reading import read
+from tintype.gateway.sdapi.samplers import choose
+from tintype.gateway.sdapi.types import ImageToImage, TextToImage
+from tintype.service.errors import InvalidRequest
+from tintype.service.numerics.choices import UnknownName, plain
+from tintype.service.translate import job_from_pb
+from tintype.v1 import image_service_pb2 as pb
+
+from ..work import LONG, NOISE, check_linear, cpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Read = Callable[[str], object]
+
+MODEL = pb.Model(
+    name="tiny",
+    samplers=["ddim", "dpmpp_2m", "euler"],
+    schedules=["karras", "exponential"],
+    loras=["ink"],
+    defaults=pb.ModelDefaults(width=64, height=64, steps=20, sampler="ddim"),
+)
+REFUSALS = (GatewayError, FetchError, HTTPException, InvalidRequest, UserError, ValueError)
+BEGINNINGS = {"settings": "a lake\nSteps: ", "data": "data:image/png;base64,", "url": "http://", "version": "chatgpt-"}
+# What is repeated. Each of these has been the worst for some reader, here or elsewhere.
+REPEATED = [
+    "a",
+    " ",
+    "\t",
+    "\n",
+    ",",
+    ":",
+    ";",
+    "/",
+    "=",
+    "1",
+    "x",
+    ".",
+    "-",
+    "é",
+    "\u0660",
+    "\u200d",
+    '"',
+    "\\",
+    '\\"',
+    'a:"\\",',
+    'a:"b"c,',
+    'a:"b,',
+    "a:b,",
+    "a,:",
+    " :",
+    ": ",
+    " ,",
+    "a: b, ",
+    "<",
+    "<a",
+    "<a:",
+    "<a:b",
+    "<a:b:",
+    "<a:b:c>",
+    "<lora:ink:1>",
+    "<lora:ink:1:",
+    "<:>",
+    "(a",
+    "[a",
+    "[",
+    "]",
+    "[]",
+    "[0]",
+    "[0][a]",
+    "[a]",
+    " [",
+    " [abcd",
+    "[abcd]",
+    "a.safetensors",
+    ".ckpt [abcd]",
+    "../",
+    "//",
+    "%25",
+    "a.",
+    "xn--a.",
+    "@",
+    "&a=1",
+    ";a=b",
+    ';a="',
+    '\\" ',
+    "1:1",
+    "1x1",
+    "1.0",
+    "1_",
+    "k",
+    "++",
+    "a_",
+    "Invalid 'a",
+    "Invalid 'a': must ",
+    "- at `$.",
+    "--b",
+    "\r\n--b",
+    "\r\n",
+    "{",
+    '{"a":',
+    "[[],",
+    "0,",
+    "\\ud83d\\ude00",
+]
+
+
+def png(*chunks: tuple[bytes, bytes]) -> str:
+    """A PNG file of these chunks, as text of Latin-1."""
+    parts = [struct.pack(">I", len(data)) + kind + data + b"\0\0\0\0" for kind, data in chunks]
+    return (b"\x89PNG\r\n\x1a\n" + b"".join(parts)).decode("latin-1")
+
+
+def of_file(text: str) -> object:
+    return texts(text.encode("latin-1", "replace"))
+
+
+def form(text: str) -> object:
+    """Read a form with such a field, and such a name, and such a head of a part."""
+
+    async def body() -> Any:
+        head = 'Content-Disposition: form-data; name="{}"\r\n{}\r\n\r\n{}\r\n'
+        parts = [("a", "X-A: b", text), (text.replace("\r", "")[:4000], "X-A: b", ""), ("a", f"X: {text}", "")]
+        yield b"".join(f"--b\r\n{head.format(*part)}".encode("utf-8", "replace") for part in parts) + b"--b--\r\n"
+
+    return asyncio.run(parse_multipart_form(body(), b"b"))
+
+
+def checkpoint(name: str) -> object:
+    return Checkpoints(Names({"a": "*"})).find(name, [MODEL])
+
+
+def of_sdapi(text: str) -> object:
+    """Read a request whose text is judged, and one whose text goes on."""
+    order(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
+    read(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
+    return None
+
+
+def dialect(name: str) -> Read:
+    """A reader of a body in a dialect, in which each field is such a text by turns."""
+
+    def parse(text: str) -> None:
+        kind = DIALECTS[name].request_type
+        for field in ("prompt", *(field for field in kind.__struct_fields__ if field != "prompt")):
+            with suppress(GatewayError):
+                DIALECTS[name].parse({"prompt": "x", field: text})
+
+    return parse
+
+
+def fields(parse: Callable[[dict[str, Any]], object]) -> Read:
+    return lambda text: [_refused(parse, {"prompt": "x", "image": "aGk=", key: text}) for key in ("loras", "n", "mask")]
+
+
+def _refused(parse: Callable[[dict[str, Any]], object], body: dict[str, Any]) -> None:
+    with suppress(GatewayError):
+        parse(body)
+
+
+def host(text: str) -> object:
+    headers = [(b"x-forwarded-host", text.encode("latin-1", "replace"))]
+    return proxies._ForwardedHost(None, [])._host({"headers": headers, "client": ("::1", 1)})
+
+
+def log_line(text: str) -> object:
+    envelope._SLASHES.sub("/", text)
+    envelope._SIGNED.sub("/files/-/", text)
+    return visit.pairs(path=text)
+
+
+def service(text: str) -> object:
+    """Read what gRPC brings, in each text of a request by turns."""
+    for key in ("prompt", "negative_prompt", "model", "sampler", "schedule", "quality", "style", "caller"):
+        with suppress(InvalidRequest):
+            job_from_pb(pb.GenerateImagesRequest(**({"prompt": "x"} | {key: text})))
+    return UnknownName("sampler", text, ["euler", "ddim"]), plain(text)
+
+
+def message(text: str) -> object:
+    return apipie_error(InvalidValue(text, text)).body
+
+
+READERS: dict[str, Read] = {
+    "infotext": taken_apart,
+    "file": of_file,
+    "sdapi": of_sdapi,
+    "checkpoint": checkpoint,
+    "sampler": lambda text: choose(MODEL, text, text),
+    "name": Names({"a": "*"}, only=("tiny",)).resolve,
+    **{name: dialect(name) for name in DIALECTS},
+    "edit": fields(parse_edit),
+    "variation": fields(parse_variation),
+    "oxen edit": fields(parse_oxen_edit),
+    "json": lambda text: decoded(text.encode("utf-8", "replace")),
+    "json text": lambda text: decoded(f'{{"a": "{text}"}}'.encode("utf-8", "replace")),
+    "form": form,
+    "form names": lambda text: gathered([(text, "1"), (f"a{text}", "1"), (f"a[0]{text}", "1")]),
+    "content type": parse_content_header,
+    "data url": lambda text: of_data_url(f"data:{text}", "image"),
+    "base64": lambda text: of_base64(text, "image"),
+    "url": parsed,
+    "authority": lambda text: parsed(f"http://{text}/"),
+    "link": lambda text: (is_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
+    "credentials": lambda text: keys._sent({"authorization": f"Basic {text}", "api-key": text}),
+    "host": host,
+    "log": log_line,
+    "ignored": lambda text: ignored_header([text] * 40),
+    "wrong key": lambda text: denials.ModelNotAllowed(text, ["a"]),
+    "message": message,
+    "service": service,
+    "size in bytes": parse_size,
+    "address": parse_address,
+    "size": cli_generate._size,
+}
+
+
+def patient(reader: Read) -> Read:
+    """A reader that may refuse a text in its own way."""
+
+    def read_it(text: str) -> None:
+        with suppress(*REFUSALS):
+            reader(text)
+
+    return read_it
+
+
+def check(reader: Read, text: Callable[[int], str], size: int = LONG) -> None:
+    """Fail where a reader's work grows faster than the text; what takes no time at all over `size` is not counted."""
+    if cpu(lambda: reader(text(size))) > NOISE:
+        check_linear(reader, text, size)
+
+
+def repeated(part: str) -> Callable[[int], str]:
+    return lambda size: part * (size // len(part))
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_linear(name: str) -> None:
+    """No text makes a reader slow, whatever is repeated in it, and whatever it begins with."""
+    reader = patient(READERS[name])
+    for part in REPEATED:
+        check(reader, repeated(part))
+    for beginning in BEGINNINGS.values():
+        for part in ("a", " ", '\\"', ":", ",", 'a:"\\",'):
+            check(reader, lambda size, part=part, start=beginning: start + repeated(part)(size))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("part", REPEATED)
+def test_settings(part: str) -> None:
+    """A line of settings as long as it may be is read in one pass, after a name and after an open quotation mark."""
+    for start in ("Steps: ", "Steps: a", "Steps: a:", 'Steps: a:"', "Steps: 1, a: "):
+        check(taken_apart, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
+
+
+def entries(size: int) -> bytes:
+    """EXIF whose directory has as many entries as fit, each of which is as long as all of it."""
+    count = min(size // 12, 65_535)
+    row = struct.pack("<HHII", 0x1000, 7, size, 8)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", count) + row * count
+
+
+FILES: dict[str, Callable[[int], str]] = {
+    "empty chunks": lambda size: png(*[(b"abCD", b"")] * (size // 12)),
+    "empty texts": lambda size: png(*[(b"tEXt", b"")] * (size // 12)),
+    "texts": lambda size: png(*[(b"tEXt", b"a\0b")] * (size // 15)),
+    "one text": lambda size: png((b"tEXt", b"parameters\0" + b"Steps: a" * (size // 8))),
+    "international texts": lambda size: png((b"iTXt", b"a\0\0\0" + b"\0" * size)),
+    "expanding texts": lambda size: png(*[(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**22)))] * (size // 4200)),
+    "EXIF": lambda size: png((b"eXIf", entries(size))),
+    "profile": lambda size: png((b"tEXt", b"Raw profile type exif\0\n\n\n" + b"00" * (size // 2))),
+    "segments": lambda size: (b"\xff\xd8" + b"\xff\xfe\0\2" * (size // 4)).decode("latin-1"),
+    "fill bytes": lambda size: (b"\xff\xd8" + b"\xff" * size).decode("latin-1"),
+    "RIFF": lambda size: (b"RIFF    WEBP" + b"abcd\0\0\0\0" * (size // 8)).decode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(name: str) -> None:
+    """The texts in a file cost what the file is long, however it is put together."""
+    check(lambda text: look_up(text.encode("latin-1")), FILES[name])
+
+
+@pytest.mark.parametrize("name", ["a", "a[]", "a[0]"])
+def test_lists(name: str) -> None:
+    """A form in which one name comes again and again is gathered in one pass."""
+    check(lambda text: gathered([(name, one) for one in text]), repeated("a"))
+
+
+def test_expanded_text_is_bounded() -> None:
+    """A kilobyte that expands to a gigabyte is expanded up to the bound."""
+    packed = zlib.compressobj(9)
+    bomb = b"".join(packed.compress(bytes(2**20)) for _ in range(64)) + packed.flush()
+    found = texts(png((b"zTXt", b"a\0\0" + bomb), (b"zTXt", b"b\0\0" + bomb), (b"tEXt", b"c\0d")).encode("latin-1"))
+    assert sum(map(len, found.values())) <= 2**20
+    assert len(found["a"]) == 2**20
+
+
+def test_there_is_a_helper_for_long_texts() -> None:
+    """The texts are longer than any field may be."""
+    assert LONG > 32_000
