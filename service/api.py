@@ -19,7 +19,6 @@ from tintype.v1 import image_service_pb2 as pb
 from . import answers
 from .ahead import ahead
 from .engine import events
-from .engine.plan import plan
 from .errors import InvalidField
 from .health import settled
 from .images.encode import encode
@@ -71,7 +70,7 @@ class ImageApi:
         """
         arrived = time.monotonic()
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
-        if job.image:
+        if job.image or job.prompt_weighting:
             job = await self._in_pool(partial(prepared, job, self._repository.spec(job.model)))
         async with aclosing(self._device.events(job)) as happened:
             pictured = ahead(happened, partial(self._encode, job))
@@ -117,7 +116,7 @@ class ImageApi:
             case events.Preview():
                 work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type))
             case events.Finished():
-                work = partial(encode, event.pixels, job.output, **self._finish(job, event))
+                work = partial(encode, event.pixels, job.output, **_finish(job, event))
             case _:
                 return None
         return self._in_pool(work)
@@ -125,15 +124,17 @@ class ImageApi:
     def _in_pool(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    def _finish(self, job: Job, event: events.Finished) -> dict[str, Any]:
-        """Return the size asked for, what stays of an upload, and what is written into the file."""
-        spec = self._repository.spec(job.model)
-        size, made = (job.width or spec.defaults.width, job.height or spec.defaults.height), plan(job, spec)
-        parameters = _parameters(made, event) if job.output.metadata else None
-        return {"size": size, "kept": _kept(job, made), "parameters": parameters}
-
     def _model(self, name: str) -> pb.Model:
         return answers.model(self._repository, self._repository.spec(name))
+
+
+def _finish(job: Job, event: events.Finished) -> dict[str, Any]:
+    """Return the size asked for, what stays of an upload, and what is written into the file.
+
+    All of it is the plan's: the model's folder may have changed since.
+    """
+    parameters = _parameters(event.plan, event) if job.output.metadata else None
+    return {"size": event.plan.asked, "kept": _kept(job, event.plan), "parameters": parameters}
 
 
 def _kept(job: Job, made: Plan) -> Upload | None:

@@ -13,6 +13,7 @@ from .errors import InvalidField
 
 if TYPE_CHECKING:
     from .images.source import Source
+    from .models.prompt_editing import Items
 
 MAX_PROMPT = 32_000
 MAX_COUNT = 10
@@ -105,7 +106,8 @@ class Job:
     """What to draw, and how. None means the model's own default. Times are seconds, sizes pixels.
 
     `deadline` is a point of `time.monotonic`; `caller` is whom the engine is fair to. `image` and `mask` are files;
-    `source` is what `prepare` makes of them for the engine.
+    `source` is what `prepare` makes of them for the engine, and `prompts` what it makes of both prompts if they are
+    weighted.
     Raises InvalidField, with the contract's name of the field.
     """
 
@@ -128,6 +130,7 @@ class Job:
     source: Source | None = field(default=None, repr=False)
     loras: tuple[Lora, ...] = ()
     prompt_weighting: bool = False
+    prompts: tuple[Items, Items] | None = field(default=None, repr=False)
     allow_empty_prompt: bool = False
     quality: str = ""
     style: str = ""

@@ -1,6 +1,6 @@
-"""Uploads made ready for the engine, which takes no files: read, judged, and brought to the size that is made.
+"""What a job needs before the engine takes it: uploads decoded and resized, weighted prompts parsed.
 
-It takes as long as decoding takes, so it belongs into a thread pool.
+Both take CPU time in proportion to what the client sent, so they run in a thread pool.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .engine.plan import read_prompts
 from .engine.sizes import native_size
 from .images.source import Upload, source
 from .job import RANGES
@@ -18,11 +19,14 @@ if TYPE_CHECKING:
 
 
 def prepared(job: Job, spec: ModelSpec) -> Job:
-    """Return `job` with its `source`; a size that was left out is the picture's own, or follows from its shape.
+    """Return `job` with its `source` and `prompts`; a size that was left out is the image's own, or keeps its shape.
 
     Raises:
-        InvalidField: `image` or `mask` can't be read, they do not go together, or the mask names nothing.
+        InvalidField: `image` or `mask` can't be read, they do not go together, or the mask names nothing; the brackets
+            of a weighted prompt can't be served.
     """
+    if job.prompt_weighting:
+        job = replace(job, prompts=read_prompts(job, spec))
     if not job.image:
         return job
     image, mask = Upload(job.image, job.mask).read()

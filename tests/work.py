@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 LONG = 100_000  # characters: more than any field of a request may have
+TRACED = 20_000
+"""Characters of the text whose steps are counted: tracing slows Python down fifty times."""
 GROWTH = 2.6  # twice the text may take that many times the work: 2, and room for a logarithm
 NOISE = 0.25  # seconds of CPU time; what takes less over `LONG` characters is not quadratic
 
@@ -55,13 +58,14 @@ def cpu(call: Callable[[], object]) -> float:
 def check_linear(read: Callable[[str], object], text: Callable[[int], str], size: int = LONG) -> None:
     """Fail unless the work of `read` on `text(n)` grows in proportion to n.
 
-    `read` may refuse the text with ValueError. `size` is the length of the longer text in characters; a parser in pure
-    Python may need a smaller one, since tracing slows it down.
+    `read` may refuse the text with ValueError. `size` is the length of the longer text in characters, up to `TRACED` of
+    which count for the steps.
     """
+    traced = min(size, TRACED)
+    counted = [steps(partial(_refused, read, text(n))) for n in (traced // 2, traced)]
+    assert counted[1] <= GROWTH * counted[0] + 100, f"{counted} steps for {[traced // 2, traced]} characters"
     short, long = text(size // 2), text(size)
-    counted = [steps(lambda given=given: _refused(read, given)) for given in (short, long)]
-    assert counted[1] <= GROWTH * counted[0] + 100, f"{counted} steps for {[len(short), len(long)]} characters"
-    taken = [cpu(lambda given=given: _refused(read, given)) for given in (short, long)]
+    taken = [cpu(partial(_refused, read, given)) for given in (short, long)]
     assert taken[1] < NOISE or taken[1] <= GROWTH * taken[0], f"{taken} s for {[len(short), len(long)]} characters"
 
 

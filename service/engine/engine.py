@@ -170,7 +170,11 @@ class Engine:
 
     def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         task = rows[0].task
-        conditionings, origins = runner.encode(model, task.plan), runner.encode_source(model, task.rows)
+        if task.encodes_left > 1 and not task.chunks:
+            task.chunks = model.chunks(task.plan.prompts)
+        conditionings = runner.encode(model, task.plan, len(task.conditionings), task.chunks)
+        last = len(task.conditionings) + len(conditionings) >= task.texts
+        origins = runner.encode_source(model, task.rows) if last else None
         with self._lock:
             seconds = self._clock() - began
             if not self._roster.has(rows[0]):

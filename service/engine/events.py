@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from ..errors import TintypeError
+    from .plan import Plan
 
 Pixels: TypeAlias = npt.NDArray[np.float32]
 
@@ -68,12 +69,13 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Picture `index` is done: pixels [3, h, w], float32 in 0..1, in the size that the model made."""
+    """Image `index` is done: pixels [3, h, w], float32 in 0..1, in the size that the model made by `plan`."""
 
     index: int
     seed: int
     pixels: Pixels = field(repr=False)
     timings: Timings
+    plan: Plan = field(repr=False)
     revised_prompt: str = ""
 
 

@@ -75,9 +75,9 @@ class News:
             row.previews += 1
 
     def finished(self, row: Row, pixels: Array, now: float) -> None:
-        """A picture is there: pixels [3, h, w]."""
-        timings, revised = row.task.timings(now, row), row.task.plan.revised_prompt
-        self._tell(row.task, Finished(row.index, row.seed, pixels, timings, revised))
+        """Report a finished image: pixels [3, h, w]."""
+        plan, timings = row.task.plan, row.task.timings(now, row)
+        self._tell(row.task, Finished(row.index, row.seed, pixels, timings, plan, plan.revised_prompt))
 
     def ended(self, task: Task, event: Completed | Failed) -> None:
         """Nothing follows."""

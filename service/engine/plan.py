@@ -7,6 +7,7 @@ default.
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,19 @@ import numpy as np
 
 from ..errors import InvalidField, ModelBroken, Unsupported
 from ..job import MAX_SEED
+from ..models import prompt_editing, weights
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
+from ..models.weights import Malformed
 from ..numerics import InvalidChoice, InvalidSetting, Table, make_table, resolve
 from .sizes import native_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ..images.source import Source
     from ..job import Job
+    from ..models.prompt_editing import Items, Texts
     from ..models.spec import ModelSpec, Preset
     from ..numerics import Diffusion
 
@@ -41,15 +45,18 @@ STRENGTH = 0.8  # diffusers' own default
 class Plan:
     """What will be made: sizes in pixels as the model makes them, latents of `shape` [c, h, w] for each seed.
 
-    `revised_prompt` is what `prompt` is when a preset changed it, else empty. Without a `source` to start from,
-    `strength` is None. `skipped` of the `steps` are left out at the noisy end; if that is all of them, the source
-    itself is the result, and `table` has no meaning.
+    `asked` is the size of the answer. `revised_prompt` is what `prompt` is when a preset changed it, else empty.
+    `texts` are what prompt and negative prompt are at each step: several where they change on the way. Without a
+    `source` to start from, `strength` is None. `skipped` of the `steps` are left out at the noisy end; if that is all
+    of them, the source itself is the result, and `table` has no meaning.
     """
 
     model: str
     prompt: str
     negative_prompt: str
     revised_prompt: str
+    texts: tuple[Texts, Texts] = field(repr=False)
+    asked: tuple[int, int]
     width: int
     height: int
     shape: Shape
@@ -76,9 +83,24 @@ class Plan:
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """The prompt and, with guidance, the negative prompt."""
-        texts = (self.prompt, self.negative_prompt) if self.guided else (self.prompt,)
-        return tuple(Prompt(text, i > 0, self.prompt_weighting, self.loras) for i, text in enumerate(texts))
+        """All that is to be encoded: the texts of the prompt and, with guidance, those of the negative prompt."""
+        both = self.texts if self.guided else self.texts[:1]
+        return tuple(
+            Prompt(text, negative, self.prompt_weighting, self.loras)
+            for negative, own in zip((False, True), both, strict=False)
+            for text in own.texts
+        )
+
+    def places(self, call: int) -> tuple[int, ...]:
+        """Return which of `prompts` count at a call of the denoiser, counted from 0: one, with guidance two."""
+        positive, negative = self.texts
+        step = call * self.made_steps // max(self.calls, 1)
+        return (positive.at(step), len(positive.texts) + negative.at(step)) if self.guided else (positive.at(step),)
+
+    @property
+    def made_steps(self) -> int:
+        """How many steps are made; some samplers call the denoiser twice for one."""
+        return self.steps - self.skipped
 
     @property
     def calls(self) -> int:
@@ -104,7 +126,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         Unsupported: a field that is not served, or not by this model.
     """
     _check_served(job, spec)
-    presets = [_preset("quality", job.quality, spec.qualities), _preset("style", job.style, spec.styles)]
+    presets = _presets(job, spec)
     width, height = native_size(job.width or spec.defaults.width, job.height or spec.defaults.height, spec)
     shape = spec.latent_shape(width, height)
     prompt = _templated(job.prompt, presets)
@@ -112,11 +134,14 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     strength = _strength(job)
     skipped = 0 if strength is None else _skipped(steps, strength, flow=spec.diffusion.flow)
     table, sampler, schedule, skipped = _table(job, spec, shape, presets, steps, skipped)
+    negative_prompt = _negative(job, presets)
     return Plan(
         model=spec.name,
         prompt=prompt,
-        negative_prompt=", ".join(filter(None, [job.negative_prompt, *(p.negative_prompt for p in presets if p)])),
+        negative_prompt=negative_prompt,
         revised_prompt=prompt if prompt != job.prompt else "",
+        texts=_texts(job, prompt, negative_prompt, steps - skipped),
+        asked=(job.width or spec.defaults.width, job.height or spec.defaults.height),
         width=width,
         height=height,
         shape=shape,
@@ -182,6 +207,49 @@ def _templated(prompt: str, presets: list[Preset | None]) -> str:
         said = preset.template.replace("{prompt}", prompt)
         prompt = said if prompt else said.strip(", ")
     return prompt
+
+
+def _negative(job: Job, presets: list[Preset | None]) -> str:
+    return ", ".join(filter(None, [job.negative_prompt, *(p.negative_prompt for p in presets if p)]))
+
+
+def read_prompts(job: Job, spec: ModelSpec) -> tuple[Items, Items]:
+    """Return the parts of a job's two weighted prompts, with the words of its presets; it takes a thread's time.
+
+    Raises InvalidField: brackets nest too deeply, weigh too much, or change too often.
+    """
+    presets = _presets(job, spec)
+    return _read("prompt", _templated(job.prompt, presets)), _read("negative_prompt", _negative(job, presets))
+
+
+def _read(name: str, text: str) -> Items:
+    with refused_as(name):
+        weights.parse(text)
+        return prompt_editing.read(text)
+
+
+def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Texts, Texts]:
+    """Return what both prompts are at each step. Raises InvalidField where they change too often."""
+    if not job.prompt_weighting:
+        return prompt_editing.texts((prompt,), steps), prompt_editing.texts((negative_prompt,), steps)
+    both = job.prompts or (_read("prompt", prompt), _read("negative_prompt", negative_prompt))
+    with refused_as("prompt"):
+        positive = prompt_editing.texts(both[0], steps)
+    with refused_as("negative_prompt"):
+        return positive, prompt_editing.texts(both[1], steps)
+
+
+@contextmanager
+def refused_as(name: str) -> Iterator[None]:
+    """Raise what is wrong with the syntax of a prompt as InvalidField of the field `name`."""
+    try:
+        yield
+    except Malformed as error:
+        raise InvalidField(name, str(error)) from error
+
+
+def _presets(job: Job, spec: ModelSpec) -> list[Preset | None]:
+    return [_preset("quality", job.quality, spec.qualities), _preset("style", job.style, spec.styles)]
 
 
 def _choice(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) -> Any:

@@ -82,8 +82,9 @@ class Row:
 
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
-        """The prompt's, and where there is guidance, the negative prompt's after it."""
-        return self.task.conditionings
+        """What counts at the next call: the prompt's, and where there is guidance, the negative prompt's after it."""
+        made = self.task.conditionings
+        return tuple(made[place] for place in self.task.plan.places(self.step))
 
     def model_input(self) -> tuple[Array, float]:
         """Return what the next call sees: latents, what an inpainting model sees beside them, and the timestep."""

@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from .row import Row
 
 
-def encode(model: Model, plan: Plan) -> tuple[Conditioning, ...]:
-    """Encode the prompt and, with guidance, the negative prompt; what else a row tells the model goes along."""
-    return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in model.encode(plan.prompts))
+TOGETHER = 2  # texts that one unit of work encodes
+
+
+def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:
+    """Encode the texts of the prompts after the first `done`; what else a row tells the model goes along.
+
+    A prompt and a negative prompt are encoded at once. A prompt that changes on the way has more texts, of which the
+    next two are encoded, so that other tasks have their turns between; all of them have `chunks`.
+    """
+    prompts = plan.prompts[done : done + TOGETHER]
+    encoded = model.encode(prompts, chunks) if chunks else model.encode(prompts)
+    return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in encoded)
 
 
 def encode_source(model: Model, rows: Sequence[Row]) -> list[Origin] | None:

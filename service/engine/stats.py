@@ -120,7 +120,8 @@ class Stats:
         return calls * call + _value(self._decode, task.kind) * len(task.living) + self._encoding(task)
 
     def _encoding(self, task: Task) -> float:
-        return 0.0 if task.conditionings else _value(self._encode, _encoding(task.kind, task.plan.source is not None))
+        encode = _value(self._encode, _encoding(task.kind, task.plan.source is not None))
+        return task.encodes_left * encode
 
     def _publish(self, kind: Kind) -> None:
         for work in [work for work in self._prices if work[0] == kind]:

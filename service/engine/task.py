@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .events import Completed, Timings
 from .row import Phase, Row
+from .runner import TOGETHER
 
 if TYPE_CHECKING:
     from ..job import Job
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .plan import Plan, Shape
     from .stats import Price
     from .widths import Room, Widths
+
+FEW = 4  # units of encoding that others wait for, so that a task may join their calls
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,8 @@ class Task:
         self.price = price
         self.entered = 0
         self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
+        self.chunks = 0  # of the longest text, where there are many
+        self.texts = len(self.plan.prompts)
         self.amount = self.kind, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
         self.rows = [Row(self, index) for index in range(self.pictures)]
         self.model: Model | None = None
@@ -96,8 +101,18 @@ class Task:
 
     @property
     def text(self) -> object:
-        """The shape of its conditioning, which rows of one call share as well; None before it is encoded."""
-        return self.conditionings[0].key if self.conditionings else None
+        """The shape of its conditioning, which rows of one call share as well; None before it is encoded.
+
+        While many units of encoding are left it is like no other, so that no call of others waits for all of them.
+        """
+        if self.encodes_left > FEW:
+            return self
+        return self.conditionings[0].key if not self.encodes_left else None
+
+    @property
+    def encodes_left(self) -> int:
+        """How many units of encoding are left."""
+        return -(-(self.texts - len(self.conditionings)) // TOGETHER)
 
     @property
     def ready(self) -> bool:
@@ -119,8 +134,9 @@ class Task:
     def work(self) -> int:
         """What is left to do, at its price."""
         if not self.started:
-            return self.price.encode + self.pictures * (self.calls * self.price.call + self.price.decode)
-        left = 0 if self.conditionings else self.price.encode
+            each = self.calls * self.price.call + self.price.decode
+            return self.encodes_left * self.price.encode + self.pictures * each
+        left = self.encodes_left * self.price.encode
         for row in self.rows:
             if row.phase is not Phase.DONE:
                 left += row.calls_left * self.price.call + self.price.decode
@@ -133,9 +149,9 @@ class Task:
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
     def encoded(self, conditionings: tuple[Conditioning, ...], origins: list[Origin] | None) -> None:
-        """Take what the prompts became, and where each row begins if there is a picture to start from."""
-        self.conditionings = conditionings
-        for row in self.rows:
+        """Take what the next texts became, and after the last where each row begins if it starts from an image."""
+        self.conditionings += conditionings
+        for row in self.rows if not self.encodes_left else ():
             if origins is not None:
                 row.begin_at(origins[row.index])
             row.encoded()

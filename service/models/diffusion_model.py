@@ -42,9 +42,16 @@ class DiffusionModel:
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
         self._stages, self._vae, self._halt = stages, vae, halt
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
-        """Turn the prompts of one picture into conditionings, one each and in order; what was seen lately is free."""
-        return self._stages.encode(prompts)
+    def chunks(self, prompts: Sequence[Prompt]) -> int:
+        """Return how many chunks the longest of some prompts has."""
+        return self._stages.chunks(prompts)
+
+    def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
+        """Turn the prompts of one image into conditionings, one each and in order; what was seen lately is free.
+
+        Each gets as many chunks as the longest of them, and at least `chunks`.
+        """
+        return self._stages.encode(prompts, chunks)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].

@@ -75,8 +75,14 @@ class Model(Protocol):
     def spec(self) -> ModelSpec:
         """What it is; `provider` is set."""
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
-        """Turn the prompts of one picture into conditionings, one each and in order; what was seen lately is free."""
+    def chunks(self, prompts: Sequence[Prompt]) -> int:
+        """Return how many chunks the longest of some prompts has."""
+
+    def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
+        """Turn the prompts of one image into conditionings, one each and in order; what was seen lately is free.
+
+        Each gets as many chunks as the longest of them, and at least `chunks`.
+        """
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].

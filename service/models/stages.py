@@ -27,11 +27,15 @@ class Stage:
         self._text, self._denoiser, self._adapters = text, denoiser, adapters
         self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
-        """Return the conditionings of one picture's prompts, in order. Raises InvalidField for a wrong adapter."""
+    def chunks(self, prompts: Sequence[Prompt]) -> int:
+        """Return how many chunks the longest of some prompts has."""
+        return self._text.chunks(prompts)
+
+    def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
+        """Return the conditionings of one image's prompts, in order. Raises InvalidField for a wrong adapter."""
         for prompt in prompts:
             self._adapters.check(prompt.loras)
-        return self._text.encode(prompts)
+        return self._text.encode(prompts, chunks)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""
@@ -46,10 +50,14 @@ class TwoStages:
         self.batched_timestep = first.batched_timestep and second.batched_timestep
         self.provider = first.provider
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+    def chunks(self, prompts: Sequence[Prompt]) -> int:
+        """Return how many chunks the longest of some prompts has, in either stage."""
+        return max(self._first.chunks(prompts), self._second.chunks(prompts))
+
+    def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
         """Return what the prompts are to the first stage; what they are to the second is with it."""
         plain = [replace(prompt, loras=()) for prompt in prompts]  # adapters are the first stage's
-        both = zip(self._first.encode(prompts), self._second.encode(plain), strict=True)
+        both = zip(self._first.encode(prompts, chunks), self._second.encode(plain, chunks), strict=True)
         return [replace(one, later=other) for one, other in both]
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:

@@ -34,10 +34,14 @@ class TextEncoders:
         self._encoders, self._join, self._zero_negative = encoders, join, zero_negative
         self._cache = ConditioningCache(CACHE_BYTES, CACHE_ENTRIES)
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
-        """Return the conditionings of one picture's prompts, in order."""
+    def chunks(self, prompts: Sequence[Prompt]) -> int:
+        """Return how many pieces the longest of some prompts has."""
+        return max(len(encoder.read(prompt)) for encoder in self._encoders for prompt in prompts)
+
+    def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
+        """Return the conditionings of one image's prompts, in order, each of at least `chunks` pieces."""
         read = [[encoder.read(prompt) for encoder in self._encoders] for prompt in prompts]
-        most = max(len(pieces) for parts in read for pieces in parts)
+        most = max(chunks, *(len(pieces) for parts in read for pieces in parts))
         return [self._conditioning(prompt, parts, most) for prompt, parts in zip(prompts, read, strict=True)]
 
     def _conditioning(self, prompt: Prompt, parts: list[list[Piece]], most: int) -> Conditioning:

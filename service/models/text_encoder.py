@@ -1,8 +1,8 @@
 """One text encoder: a prompt's pieces, and what the graph makes of them.
 
 CLIP reads 75 tokens at a time. Longer prompts are read in pieces, each between control tokens of its own, whose
-embeddings follow each other; a piece ends after a comma where there is one near its end. Other encoders read what they
-can hold, and the rest is cut off.
+embeddings follow each other; a piece ends after a comma where there is one near its end, and at a BREAK of a weighted
+prompt. Other encoders read what they can hold, the rest is cut off, and a BREAK is left out.
 
 Embeddings of weighted tokens are multiplied, and the piece is brought back to the mean that it had, as published UIs
 do it. A pooled embedding is that of the first piece.
@@ -11,15 +11,17 @@ do it. A pooled embedding is that of the first piece.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..errors import InvalidField
 from .joins import Encoded
 from .parts import PENULTIMATE
+from .repair import stream_safe
 from .tokens import Tokens
-from .weights import parse
+from .weights import Malformed, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,15 +83,27 @@ class TextEncoder:
         return self._part.kind.chunked
 
     def read(self, prompt: Prompt) -> list[Piece]:
-        """Return the pieces of a prompt, at least one."""
+        """Return the pieces of a prompt, at least one. Raises InvalidField if its brackets can't be read."""
         if self._longer and not prompt.negative:
             return [self._instructed(prompt)]
-        room = self._tokenizer.room
-        most = MAX_PIECES if self.chunked else 1
+        sections = self._sections(prompt)
+        if not self.chunked:
+            return [self._piece(list(islice(chain.from_iterable(sections), self._tokenizer.room)))]
         pieces: list[Piece] = []
-        ids = list(islice(self._ids(prompt), room * most))
+        for number, section in enumerate(sections, 1):
+            own = self._chunks(section, MAX_PIECES - len(pieces))
+            pieces += own if number < len(sections) or own[0].words or not pieces else []
+            if len(pieces) == MAX_PIECES:
+                break
+        return pieces
+
+    def _chunks(self, section: Iterator[Weighted], most: int) -> list[Piece]:
+        """Return the pieces of what stands between two BREAKs, at least one."""
+        room = self._tokenizer.room
+        ids = list(islice(section, room * most))
+        pieces: list[Piece] = []
         while len(pieces) < most and (ids or not pieces):
-            end = self._end(ids, room) if self.chunked else room
+            end = self._end(ids, room)
             pieces.append(self._piece(ids[:end]))
             ids = ids[end:]
         return pieces
@@ -104,17 +118,32 @@ class TextEncoder:
         masks = [part.mask for part in parts if part.mask is not None]
         return Encoded(np.concatenate([part.embeds for part in parts]), parts[0].pooled, np.concatenate(masks))
 
-    def _ids(self, prompt: Prompt, before: str = "") -> Iterator[Weighted]:
-        """Yield the ids of a prompt with their weights; weighted texts are read one by one."""
-        text = self._part.clean(prompt.text)
-        segments = [(before, 1.0), *parse(text)] if prompt.weighted else [(before + text, 1.0)]
+    def _sections(self, prompt: Prompt, before: str = "") -> list[Iterator[Weighted]]:
+        """Return the ids of a prompt with their weights, section by section; weighted texts are read one by one."""
+        text = stream_safe(prompt.text)
+        if not prompt.weighted:
+            return [self._ids([(before + self._part.clean(text), 1.0)])]
+        try:
+            sections = parse(text.strip())
+        except Malformed as error:
+            raise InvalidField("negative_prompt" if prompt.negative else "prompt", str(error)) from error
+        cleaned = [[(self._cleaned(words), weight) for words, weight in section] for section in sections]
+        return [self._ids(section) for section in ([(before, 1.0), *cleaned[0]], *cleaned[1:])]
+
+    def _cleaned(self, words: str) -> str:
+        """Clean a part of a prompt; the space around it stays, for it is that between two words."""
+        inner = words.strip()
+        return words.replace(inner, self._part.clean(inner), 1) if inner else words
+
+    def _ids(self, segments: Sequence[tuple[str, float]]) -> Iterator[Weighted]:
         for words, weight in segments:
             yield from ((token, weight) for token in self._tokenizer.ids(words))
 
     def _instructed(self, prompt: Prompt) -> Piece:
         """Return the instruction and the prompt: of both together as much is read as diffusers' SanaPipeline reads."""
         longer = self._longer - 1
-        ids = list(islice(self._ids(prompt, self._part.instruction), self._tokenizer.room + longer))
+        sections = self._sections(prompt, self._part.instruction)
+        ids = list(islice(chain.from_iterable(sections), self._tokenizer.room + longer))
         return self._piece(ids, longer)
 
     def _piece(self, ids: list[Weighted], longer: int = 0) -> Piece:

@@ -1,52 +1,114 @@
-r"""Weights of words in a prompt, in the syntax that AUTOMATIC1111's web UI made common.
+r"""Weights of words and chunks of a prompt, in the syntax of AUTOMATIC1111's web UI.
 
     (word)        1.1 times as much      [word]      1.1 times less      ((word))   1.21 times as much
-    (word:1.3)    1.3 times as much      \( \) \[ \] \\   the sign itself
+    (word:1.3)    1.3 times as much      \( \) \[ \] \\ \: \|   the sign itself
+    BREAK         what follows begins a new chunk of the text encoder
 
-Brackets nest, and their weights multiply. One that is never closed holds to the end; one that closes nothing is text.
+Brackets nest, and their weights multiply, the innermost first. A bracket that is never closed holds to the end; one
+that closes nothing is text.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import groupby
+from operator import itemgetter
 
 Segment = tuple[str, float]
 
+MAX_NESTING = 50
+"""Brackets within brackets. Beyond it a prompt is a mistake or an attack, and 1.1 to that power is 117 already."""
+MAX_WEIGHT = 1000.0
 _STEP = 1.1
-_SIGN = re.compile(r"\\[()\[\]\\]|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[()\[\]]|[^\\()\[\]:]+|[\\:]")
+# Possessive, so that no run of digits or spaces is read twice.
+_SIGN = re.compile(
+    r"\\[()\[\]\\:|]|:\s*+([+-]?(?:\d++\.?+\d*+|\.\d++))\s*+\)|[()\[\]]|[^\\()\[\]:]++|[\\:]",
+)
 _CLOSES = {")": ("(", _STEP), "]": ("[", 1 / _STEP)}
+_BREAK = re.compile(r"\bBREAK\b")
 
 
-def parse(text: str) -> list[Segment]:
-    """Return a prompt's texts with their weights, in order; neighbours of one weight are one segment."""
-    segments: list[Segment] = []
-    open_: list[tuple[str, int]] = []  # bracket, and the segment that it stands before
+class Malformed(ValueError):
+    """A prompt's brackets can't be read; the message says what would be right."""
 
-    def close(bracket: str, weight: float) -> bool:
-        if not open_ or open_[-1][0] != bracket:
+
+class _Brackets:
+    """The brackets of one prompt: number 0 is the whole text, the others are numbered as they open."""
+
+    def __init__(self) -> None:
+        self._signs, self._outer, self._weights = [""], [0], [1.0]
+        self._depth = 0
+        self.at = 0
+
+    def open(self, sign: str) -> None:
+        """Enter a bracket, with the weight that it has if it is never closed. Raises Malformed."""
+        self._depth += 1
+        check_nesting(self._depth)
+        self._signs.append(sign)
+        self._outer.append(self.at)
+        self._weights.append(_STEP if sign == "(" else 1 / _STEP)
+        self.at = len(self._signs) - 1
+
+    def close(self, sign: str, weight: float) -> bool:
+        """Leave the innermost bracket; False if it did not open with `sign`."""
+        if self._signs[self.at] != sign:
             return False
-        _, first = open_.pop()
-        segments[first:] = [(words, own * weight) for words, own in segments[first:]]
+        self._weights[self.at] = weight
+        self._depth -= 1
+        self.at = self._outer[self.at]
         return True
 
+    def weight(self, number: int) -> float:
+        """Return the product of a bracket and all around it, the innermost first. Raises Malformed."""
+        weight = 1.0
+        while number:
+            weight *= self._weights[number]
+            number = self._outer[number]
+        if not abs(weight) <= MAX_WEIGHT:
+            raise Malformed(f"must weight no word by more than {MAX_WEIGHT:g}, not {weight:g}")
+        return weight
+
+
+def check_nesting(depth: int) -> None:
+    """Raise Malformed if brackets are nested too deeply."""
+    if depth > MAX_NESTING:
+        raise Malformed(f"must not nest brackets more than {MAX_NESTING} deep; write \\( or \\[ for the sign itself")
+
+
+def parse(text: str) -> list[list[Segment]]:
+    """Return the sections of a prompt between its BREAKs: texts with their weights, in order.
+
+    Neighbours of one weight are one segment, and a section has at least one. The work is linear in the text.
+    Raises Malformed.
+    """
+    brackets = _Brackets()
+    sections: list[list[tuple[str, int]]] = [[]]
     for match in _SIGN.finditer(text):
         sign, number = match.group(), match.group(1)
-        if number and close("(", float(number)):
+        if number and brackets.close("(", float(number)):
             continue
         if sign in ("(", "["):
-            open_.append((sign, len(segments)))
-        elif sign not in _CLOSES or not close(*_CLOSES[sign]):
-            segments.append((sign[1:] if len(sign) == 2 and sign[0] == "\\" else sign, 1.0))
-    while open_:
-        bracket = open_[-1][0]
-        close(bracket, _STEP if bracket == "(" else 1 / _STEP)
-    return _merged(segments)
+            brackets.open(sign)
+        elif sign not in _CLOSES or not brackets.close(*_CLOSES[sign]):
+            first, *more = _broken(sign[1:] if len(sign) == 2 and sign[0] == "\\" else sign)
+            sections[-1].append((first, brackets.at))
+            sections += [[(words, brackets.at)] for words in more]
+    weights = {number: brackets.weight(number) for section in sections for _, number in section}
+    return [_merged([(words, weights[number]) for words, number in section]) for section in sections]
+
+
+def _broken(words: str) -> list[str]:
+    """Split a text at its BREAKs, and drop the space around them."""
+    parts = _BREAK.split(words)
+    last = len(parts) - 1
+    return [_stripped(part, left=at > 0, right=at < last) for at, part in enumerate(parts)]
+
+
+def _stripped(part: str, *, left: bool, right: bool) -> str:
+    part = part.lstrip() if left else part
+    return part.rstrip() if right else part
 
 
 def _merged(segments: list[Segment]) -> list[Segment]:
-    merged: list[Segment] = []
-    for words, weight in segments:
-        if merged and merged[-1][1] == weight:
-            words = merged.pop()[0] + words  # noqa: PLW2901 - the one before is part of this one
-        merged.append((words, weight))
-    return merged or [("", 1.0)]
+    groups = groupby(segments, key=itemgetter(1))
+    return [("".join(words for words, _ in group), weight) for weight, group in groups] or [("", 1.0)]

@@ -14,6 +14,7 @@ import pytest
 from tintype.service import server as servers
 from tintype.service.config import ServiceConfig
 from tintype.service.engine.events import Completed, Event, Finished, Preview, Progress, Queued, Timings
+from tintype.service.engine.plan import Plan, plan
 from tintype.service.errors import ModelBroken, ModelNotFound
 from tintype.service.models import Defaults, ModelSpec, Preset, State, Status
 from tintype.service.numerics import Diffusion
@@ -58,6 +59,12 @@ def make_spec(name: str) -> ModelSpec:
     )
 
 
+def planned(job: Job) -> Plan:
+    """Return what an engine would plan with the model of that name, which has the job's adapters."""
+    spec = make_spec(job.model or "first")
+    return plan(job, replace(spec, loras=tuple(lora.name for lora in job.loras)))
+
+
 class Shelf:
     """A repository of two models whose loading takes as long as a test says."""
 
@@ -73,6 +80,10 @@ class Shelf:
     def spec(self, name: str = "") -> ModelSpec:
         self.status(name)
         return self._specs[name or self.default]
+
+    def forget(self, **changes: Any) -> None:
+        """Let both models be others from now on; without changes they are gone."""
+        self._specs = {name: replace(spec, **changes) for name, spec in self._specs.items()} if changes else {}
 
     def status(self, name: str = "") -> Status:
         if (name or self.default) not in self.states:
@@ -106,14 +117,17 @@ def drawn(job: Job) -> list[Event]:
         Queued(1, 0.5),
         Progress(0, 1, 4, 3.0),
         Preview(0, 1, 0, grey[:, :8, :8]),
-        *(Finished(k, (job.seed or 0) + k, grey, SPENT) for k in reversed(range(count))),
+        *(Finished(k, (job.seed or 0) + k, grey, SPENT, None) for k in reversed(range(count))),
         Completed(job.model or "first", count, 4 * count, 7, SPENT),
     ]
 
 
 @dataclass
 class Player:
-    """A device that plays what `script` gives: events, and numbers of seconds to wait; an exception is raised."""
+    """A device that plays what `script` gives: events, and numbers of seconds to wait; an exception is raised.
+
+    An image without a plan gets one.
+    """
 
     script: Callable[[Job], Iterable[Event | float | Exception]] = drawn
     jobs: list[Job] = field(default_factory=list)
@@ -130,6 +144,8 @@ class Player:
                     raise item
                 if isinstance(item, float):
                     await asyncio.sleep(item)
+                elif isinstance(item, Finished) and item.plan is None:
+                    yield replace(item, plan=planned(job))
                 else:
                     yield item
             self.ended += 1

@@ -20,6 +20,8 @@ from tintype.v1 import image_service_pb2 as pb
 from .refusals import failed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
@@ -93,7 +95,7 @@ def test_generate_answers_once_ordered_by_index(running: Any) -> None:
 
 def test_large_pictures_pass(running: Any, player: Any, ask: Any) -> None:
     """A message above gRPC's default limit of 4 MiB arrives."""
-    device = player(lambda _: [Finished(0, 0, NOISE, Timings()), Completed("first", 1, 1, 1, Timings())])
+    device = player(lambda _: [Finished(0, 0, NOISE, Timings(), None), Completed("first", 1, 1, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
@@ -152,7 +154,7 @@ def test_unknown_fields_are_ignored(running: Any) -> None:
 
 def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, player: Any, ask: Any) -> None:
     """The event loop answers other calls while many pictures are encoded."""
-    device = player(lambda _: [Finished(k, k, NOISE, Timings()) for k in range(8)])
+    device = player(lambda _: [Finished(k, k, NOISE, Timings(), None) for k in range(8)])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", -1)]) as here:
@@ -196,3 +198,27 @@ def test_a_hostile_request_id_is_replaced(running: Any) -> None:
             return dict(await call.trailing_metadata())
 
     assert " " not in asyncio.run(scenario())["x-request-id"]
+
+
+def test_a_finished_image_arrives_whatever_became_of_its_model(running: Any, player: Any, shelf: Any, ask: Any) -> None:
+    """An adapter that is removed, or a model that is, after the job was accepted takes no image that was made."""
+    models = shelf()
+
+    def script(_: Any) -> Iterator[Any]:
+        for number in range(3):
+            yield Finished(number, number, NOISE, Timings(), None)
+            models.forget(**{0: {"loras": ()}, 1: {"styles": {}}}.get(number, {}))
+        yield Completed("first", 3, 1, 1, Timings())
+
+    models.forget(loras=("ink",))
+
+    async def scenario() -> Any:
+        async with running(player(script), models, options=[("grpc.max_receive_message_length", -1)]) as here:
+            asked = ask(count=3, loras=[pb.Lora(name="ink")], style="vivid", width=64, height=64)
+            return await here.stub.GenerateImages(asked.generation)
+
+    images = asyncio.run(scenario()).images
+    assert [image.seed for image in images] == [0, 1, 2]
+    assert {(image.width, image.height) for image in images} == {(64, 64)}
+    texts = [Image.open(BytesIO(image.data)).info["parameters"] for image in images]
+    assert all(text.startswith("a lake, vivid") for text in texts)

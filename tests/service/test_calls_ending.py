@@ -41,7 +41,7 @@ def test_cancelling_a_call_frees_its_job(
 
 def test_cancelling_while_the_client_does_not_read_frees_the_job(running: Any, player: Any, ask: Any) -> None:
     """A client that stops reading and then leaves does not keep its job."""
-    picture = Finished(0, 0, NOISE, Timings())
+    picture = Finished(0, 0, NOISE, Timings(), None)
     device = player(lambda _: [picture] * 50)
 
     async def scenario() -> Any:

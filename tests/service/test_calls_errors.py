@@ -107,7 +107,7 @@ def test_answers_too_large_for_a_message_say_so(
 ) -> None:
     """The unary call names the way out; the stream has no such limit."""
     monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
-    pictures = [Finished(k, k, NOISE, Timings()) for k in range(2)]
+    pictures = [Finished(k, k, NOISE, Timings(), None) for k in range(2)]
     device = player(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
 
     async def scenario() -> Any:

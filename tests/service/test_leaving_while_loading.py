@@ -66,7 +66,7 @@ def test_who_leaves_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, strea
     encoded: list[str] = []
     encode = runner.encode
     monkeypatch.setattr(
-        runner, "encode", lambda model, plan: encoded.append(plan.prompts[0].text) or encode(model, plan)
+        runner, "encode", lambda model, plan, *at: encoded.append(plan.prompts[0].text) or encode(model, plan, *at)
     )
     gate, came, left = Gate(monkeypatch), seen(monkeypatch, "admit"), seen(monkeypatch, "cancel")
 

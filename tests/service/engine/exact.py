@@ -80,6 +80,8 @@ class Clock:
 class ExactModel:
     """`calls` notes what was called with how many rows; `cost` is the seconds of each on `clock`.
 
+    `texts` are those of each call that encoded, `means` and `shapes` those of the prompts of
+    each call that denoised.
     `on_call` sees every call before it is answered, and may raise or cancel; `stops` counts how often it was stopped.
     """
 
@@ -89,6 +91,9 @@ class ExactModel:
     on_call: Callable[[str, int], None] = lambda _name, _rows: None
     calls: list[tuple[str, int]] = field(default_factory=list)
     timesteps: list[list[float]] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+    means: list[list[float]] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
     stops: int = 0
     stopped: bool = False
 
@@ -99,10 +104,20 @@ class ExactModel:
         if self.stopped:
             raise Cancelled("stopped")
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+    def chunks(self, prompts: Sequence[Prompt]) -> int:
+        """Return how many chunks of ten words the longest prompt has."""
+        return max(1 + len(prompt.text.split()) // 10 for prompt in prompts)
+
+    def encode(self, prompts: Sequence[Prompt], chunks: int = 0) -> list[Conditioning]:
         self._called("encode", len(prompts))
+        self.texts.append([prompt.text for prompt in prompts])
         return [
-            Conditioning(np.full((77, 1), mean_of(p.text), np.float32), tokens=len(p.text.split())) for p in prompts
+            Conditioning(
+                np.full((77 * max(chunks, 1), 1), mean_of(p.text), np.float32),
+                tokens=len(p.text.split()),
+                negative=p.negative,
+            )
+            for p in prompts
         ]
 
     def encode_pixels(self, pixels: Array, noise: Array) -> Array:
@@ -116,6 +131,8 @@ class ExactModel:
         assert len({c.key for c in conditionings}) == 1
         assert self.spec.batched_timestep or len(set(timesteps.tolist())) == 1
         self.timesteps.append(timesteps.tolist())
+        self.means.append([float(c.prompt_embeds[0, 0]) for c in conditionings])
+        self.shapes.append(conditionings[0].prompt_embeds.shape)
         self._called("denoise", len(latents))
         return np.stack([self._noise(*row) for row in zip(latents, timesteps, conditionings, strict=True)])
 

@@ -11,6 +11,7 @@ from sentencepiece import SentencePieceTrainer
 from tintype.service.models.files import Fault
 from tintype.service.models.pieces import gemma, t5
 
+from ...work import check_linear
 from .odd import odd_strings
 
 if TYPE_CHECKING:
@@ -100,3 +101,10 @@ def test_a_damaged_file_is_named(folder: Path) -> None:
     (folder / "broken" / "spiece.model").write_bytes(b"not a model")
     with pytest.raises(Fault, match=r"broken/spiece\.model can't be read"):
         t5(folder / "broken", 8)
+
+
+@pytest.mark.parametrize("read", [t5, gemma])
+@pytest.mark.parametrize("worst", ["a", "a ", " ", "\u0301\u0323", "\u2581", "</s>", "\n"])
+def test_the_worst_text_takes_linear_work(folder: Path, read: Any, worst: str) -> None:
+    """Twice the text is at most about twice the work."""
+    check_linear(read(folder, 300).ids, lambda n: worst * (n // len(worst)))

@@ -33,7 +33,7 @@ class Part:
         self.number, self.batched_timestep = number, batched
         self.calls: list[tuple[list[float], list[float]]] = []
 
-    def encode(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
+    def encode(self, prompts: Sequence[Prompt], _chunks: int = 1) -> list[Conditioning]:
         return [Conditioning(np.full((2, self.number), len(prompt.text), np.float32)) for prompt in prompts]
 
     def __call__(self, latents: np.ndarray, timesteps: np.ndarray, rows: Sequence[Conditioning]) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
 from tintype.service.models.parts import PENULTIMATE, TextPart
 from tintype.service.models.text_encoder import MAX_PIECES, TextEncoder
@@ -14,6 +16,7 @@ from tintype.service.models.tokenizer import ClipTokenizer
 from tintype.service.models.tokenizers import CLIP, GEMMA, T5
 from tintype.service.models.tokens import Tokens
 
+from ...work import check_linear
 from .graphs import NONE, TextGraph
 
 if TYPE_CHECKING:
@@ -111,6 +114,52 @@ def test_brackets_are_text_unless_somebody_says_otherwise() -> None:
     clip = encoder(TextPart())
     assert texts(clip, "a(b:3)c") == ["a(b:3)c"]
     assert texts(clip, "a(b:3)c", weighted=True) == ["abc"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "pieces"),
+    [
+        ("a BREAK b", ["a", "b"]),
+        ("BREAK a BREAK BREAK b BREAK", ["", "a", "", "b"]),
+        ("a" * (ROOM + 1) + " BREAK (b:1.3)", ["a" * ROOM, "a", "b"]),
+        ("a" * ROOM + " BREAK b", ["a" * ROOM, "b"]),
+        ("(a BREAK b:1.3)c", ["a", "bc"]),
+        ("BREAK", [""]),
+        ("a BREAK " * 32, ["a"] * MAX_PIECES),
+    ],
+)
+def test_break_begins_a_piece(prompt: str, pieces: list[str]) -> None:
+    """What follows BREAK is read in a piece of its own; as plain text it is a word."""
+    clip = encoder(TextPart())
+    assert texts(clip, prompt, weighted=True) == pieces
+    assert "BREAK" in "".join(texts(clip, "a BREAK b"))
+
+
+def test_break_is_no_word_where_there_are_no_pieces() -> None:
+    """An encoder of one piece leaves BREAK out, also where its text is made lower case."""
+    t5 = encoder(TextPart(kind=T5, clean=lambda text: text.lower().strip()))
+    assert texts(t5, " A BREAK (B) ", weighted=True) == ["ab"]
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_brackets_that_cannot_be_read_name_the_field(negative: bool) -> None:  # noqa: FBT001
+    """The caller learns which of both prompts it is."""
+    field = "negative_prompt" if negative else "prompt"
+    with pytest.raises(InvalidField, match=f"^{field}: must not nest brackets"):
+        encoder(TextPart()).read(Prompt("(" * 100, negative=negative, weighted=True))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("worst", ["a(", "a,", "()", "\u0301\u0323", "BREAK ", " "])
+def test_the_worst_prompt_takes_linear_work(tokenizer_folder: Path, worst: str, weighted: bool) -> None:  # noqa: FBT001
+    """Twice the prompt is at most about twice the work to read it, whatever it is made of."""
+    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), TextGraph(), TextPart(kind=CLIP), NONE)
+
+    def read(text: str) -> None:
+        with suppress(InvalidField):
+            clip.read(Prompt(text, weighted=weighted))
+
+    check_linear(read, lambda n: worst * (n // len(worst)))
 
 
 def test_a_text_is_cleaned_before_it_is_read() -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tintype.service.models.weights import parse
+from tintype.service.models.weights import MAX_NESTING, Malformed, parse
+
+from ...work import check_linear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,7 @@ from tintype.service.models.weights import parse
         ("(a (b:2) c:1.5)", [("a ", 1.5), ("b", 3), (" c", 1.5)]),
         ("[a:2]", [("a:2", 1 / 1.1)]),
         (r"\(a\) \[b\] \\", [("(a) [b] \\", 1)]),
+        (r"a\:b \| c", [("a:b | c", 1)]),
         (r"(\(:1.2)", [("(", 1.2)]),
         ("a) b", [("a) b", 1)]),
         ("a] (b]", [("a] ", 1), ("b]", 1.1)]),
@@ -34,11 +42,65 @@ from tintype.service.models.weights import parse
 )
 def test_syntax(text: str, segments: list[tuple[str, float]]) -> None:
     """Each text has its weight, in order, and no sign that means one is left."""
-    found = parse(text)
+    (found,) = parse(text)
     assert [words for words, _ in found] == [words for words, _ in segments]
     assert [weight for _, weight in found] == pytest.approx([weight for _, weight in segments])
 
 
-def test_deep_nesting_is_no_trouble() -> None:
-    """A prompt of brackets alone neither recurses nor takes long."""
-    assert parse("(" * 32_000) == [("", 1)]
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        ("a BREAK b", [[("a", 1)], [("b", 1)]]),
+        ("a, BREAK\nb", [[("a,", 1)], [("b", 1)]]),
+        ("BREAK a", [[("", 1)], [("a", 1)]]),
+        ("a BREAK BREAK b BREAK", [[("a", 1)], [("", 1)], [("b", 1)], [("", 1)]]),
+        ("(a BREAK b:1.3) c", [[("a", 1.3)], [("b", 1.3), (" c", 1)]]),
+        ("(a) BREAK [b]", [[("a", 1.1), ("", 1)], [("", 1), ("b", 1 / 1.1)]]),
+        ("BREAKFAST break Break", [[("BREAKFAST break Break", 1)]]),
+        ("BRE()AK", [[("BREAK", 1)]]),
+    ],
+)
+def test_break_begins_a_section(text: str, sections: list[list[tuple[str, float]]]) -> None:
+    """BREAK as a word of its own ends a section wherever it stands, and takes the space around it along."""
+    assert parse(text) == [[(words, pytest.approx(weight)) for words, weight in section] for section in sections]
+
+
+def test_the_innermost_weight_comes_first() -> None:
+    """Weights are multiplied from the inside out, so that each product is the same to the last bit."""
+    assert parse("(a (b (c:1.3) d:1.7):0.9)")[0][2] == ("c", 1.0 * 1.3 * 1.7 * 0.9)
+
+
+WORST: dict[str, Callable[[int], str]] = {
+    "open": lambda n: "(" * MAX_NESTING + "a" * (n - MAX_NESTING),
+    "flat": lambda n: "(a)" * (n // 3),
+    "deep": lambda n: ("(" * MAX_NESTING + "a" + ")" * MAX_NESTING) * (n // (2 * MAX_NESTING + 1)),
+    "never closed": lambda n: "(a" * (n // 2),
+    "weights": lambda n: "(a:1.1)" * (n // 7),
+    "digits": lambda n: "(a:" + "1" * n,
+    "spaces": lambda n: "(a:1" + " " * n,
+    "colons": lambda n: ":" * n,
+    "breaks": lambda n: "BREAK " * (n // 6),
+    "space before no break": lambda n: " " * n + "x",
+    "backslashes": lambda n: "\\" * n,
+}
+
+
+@pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
+def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
+    """Twice the text is twice the work, whatever the brackets."""
+    check_linear(parse, worst)
+
+
+@pytest.mark.parametrize("text", ["(a" * (MAX_NESTING + 1), "[" * 32_000, "([" * 20_000])
+def test_brackets_nest_to_a_bound(text: str) -> None:
+    """A prompt of more brackets within brackets is refused, with the way to write the sign itself."""
+    with pytest.raises(Malformed, match=rf"not nest brackets more than {MAX_NESTING} deep; write \\\( or"):
+        parse(text)
+    assert parse("(" * MAX_NESTING + "a")
+
+
+@pytest.mark.parametrize("text", ["(a:1001)", "(a:-1001)", f"(a:{'9' * 400})", "((a:999):999)"])
+def test_weights_are_bounded(text: str) -> None:
+    """A weight with which no embedding would be finite is refused."""
+    with pytest.raises(Malformed, match="must weight no word by more than 1000, not"):
+        parse(text)

@@ -1,0 +1,143 @@
+r"""Prompts that change from step to step, in the syntax of AUTOMATIC1111's web UI.
+
+    [from:to:when]   `from` up to step `when`, then `to`
+    [to:when]        nothing, then `to`                      [from::when]   `from`, then nothing
+    [a|b|c]          a at the first step, b at the second, c at the third, a at the fourth, ...
+
+`when` with a point is a share of the steps (0.5: half of them), otherwise it is a number of steps. Changes nest.
+Brackets that are no change stay in the text, for their weights; so do `\[`, `\:` and the other escapes. As there, a
+`(` holds its colons and bars to itself, and `[a:b]` without a number is a weight.
+
+The web UI's documentation counts as said here; its program counts from 0 and so changes one step later.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+
+from .weights import Malformed, check_nesting
+
+MAX_CHANGES = 100
+MAX_TEXTS = 64
+MAX_CHARACTERS = 64_000
+"""Of all texts of one prompt together: each is encoded, so they cost as much as prompts of their own."""
+
+_SIGN = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]++|\\", re.DOTALL)
+_WHEN = re.compile(r"\s*+([+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?)\s*+")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A part of a prompt with several texts: one after the other up to step `when`, or in turns where it is empty."""
+
+    options: tuple[Items, ...]
+    when: str = ""
+
+    def at(self, step: int, steps: int) -> Items:
+        """Return what stands there at `step` of `steps`, counted from 1."""
+        if not self.when:
+            return self.options[(step - 1) % len(self.options)]
+        last = float(self.when) * (steps if "." in self.when else 1)
+        return self.options[step > max(min(last, steps), 0)]
+
+
+Items = tuple["str | Change", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The distinct texts of a prompt, and for each step the number of its text."""
+
+    texts: tuple[str, ...]
+    steps: tuple[int, ...]
+
+    def at(self, step: int) -> int:
+        """Return the number of the text at `step`, counted from 0."""
+        return self.steps[min(step, len(self.steps) - 1)]
+
+
+def read(text: str) -> Items:
+    """Return the parts of a prompt, texts and changes in turns; the work is linear. Raises Malformed."""
+    reader = _Reader()
+    for match in _SIGN.finditer(text):
+        reader.take(match.group())
+    return _joined(reader.items)
+
+
+def texts(items: Items, steps: int) -> Texts:
+    """Return what a prompt is at each of `steps`. Raises Malformed where that is too much."""
+    if not any(isinstance(item, Change) for item in items):
+        return Texts(("".join(map(str, items)),), (0,))
+    numbers: dict[str, int] = {}
+    at = tuple(numbers.setdefault(_resolved(items, step, steps), len(numbers)) for step in range(1, steps + 1))
+    size = sum(map(len, numbers))
+    if len(numbers) > MAX_TEXTS:
+        raise Malformed(f"must change to at most {MAX_TEXTS} texts over the steps, not {len(numbers)}")
+    if len(numbers) > 1 and size > MAX_CHARACTERS:
+        raise Malformed(f"must have at most {MAX_CHARACTERS} characters in all its texts over the steps, not {size}")
+    return Texts(tuple(numbers), at)
+
+
+class _Reader:
+    """Collects signs in one flat list, out of which each change is cut when its bracket closes."""
+
+    def __init__(self) -> None:
+        self.items: list[str | Change] = []
+        self._open: list[tuple[str, int, list[int]]] = []  # bracket, its place, and those of its separators
+        self._changes = 0
+
+    def take(self, sign: str) -> None:
+        """Read one sign."""
+        place = len(self.items)
+        self.items.append(sign)
+        if sign in ("[", "("):
+            self._open.append((sign, place, []))
+            check_nesting(len(self._open))
+        elif sign in (":", "|"):
+            if self._open:
+                self._open[-1][2].append(place)
+        elif sign == ")" and self._open and self._open[-1][0] == "(":
+            self._open.pop()
+        elif sign == "]" and self._open and self._open[-1][0] == "[":
+            self._close(*self._open.pop()[1:])
+
+    def _close(self, place: int, separators: list[int]) -> None:
+        change = self._change(place, separators) if separators else None
+        if change is None:
+            return
+        del self.items[place:]
+        self.items.append(change)
+        self._changes += 1
+        if self._changes > MAX_CHANGES:
+            raise Malformed(f"must change in at most {MAX_CHANGES} places, such as [a:b:0.5] or [a|b]")
+
+    def _change(self, place: int, separators: list[int]) -> Change | None:
+        """Return the change between a bracket at `place` and the last sign, or None where it is none."""
+        signs = {self.items[at] for at in separators}
+        ends = [*separators, len(self.items) - 1]
+        parts = [self.items[first + 1 : end] for first, end in zip([place, *separators], ends, strict=True)]
+        if signs == {"|"}:
+            return Change(tuple(map(_joined, parts)))
+        if signs != {":"} or len(parts) not in (2, 3):
+            return None
+        *options, last = parts
+        when = _WHEN.fullmatch("".join(map(str, last))) if all(isinstance(item, str) for item in last) else None
+        before = options[0] if len(options) == 2 else []
+        return Change((_joined(before), _joined(options[-1])), when[1]) if when else None
+
+
+def _joined(items: list[str | Change]) -> Items:
+    """Make one of neighbouring texts."""
+    made: list[str | Change] = []
+    for is_text, group in groupby(items, key=lambda item: isinstance(item, str)):
+        if is_text:
+            made.append("".join(map(str, group)))
+        else:
+            made.extend(group)
+    return tuple(made)
+
+
+def _resolved(items: Items, step: int, steps: int) -> str:
+    return "".join(item if isinstance(item, str) else _resolved(item.at(step, steps), step, steps) for item in items)

@@ -1,0 +1,187 @@
+"""Prompts that change on the way: at which step, in whose company, at which price."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tintype.service.engine.events import Completed, Failed, Finished
+from tintype.service.engine.plan import plan
+from tintype.service.errors import InvalidField
+from tintype.service.job import Job
+from tintype.service.models import Prompt
+from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
+from tintype.service.prepare import prepared
+
+from .by_hand import by_hand, pictures
+from .exact import DIFFUSION, SPEC, Bench, ExactModel, mean_of
+
+EDITED = {"prompt_weighting": True, "seed": 3}
+
+
+def edited_by_hand(texts: list[str], *, scale: float = 3.0, negative: str = "") -> np.ndarray:
+    """Return the pixels of seed 3 whose prompt at each step is the next of `texts`, made without an engine."""
+    model = ExactModel()
+    conditionings = model.encode([Prompt(text) for text in [*texts, negative]])
+    row = Trajectory.from_noise(make_table(DIFFUSION, len(texts), sampler="ddim"), (4, 8, 8), TorchNoise(3))
+    for conditioning in conditionings[:-1]:
+        x, t = row.model_input()
+        out = model.denoise(np.stack([x, x]), np.array([t, t], np.float32), [conditioning, conditionings[-1]])
+        row.advance(guide(out[1:], out[:1], scale)[0])
+    return model.decode(row.x[np.newaxis])[0]
+
+
+def prompts_of(bench: Bench) -> list[float]:
+    """Return the mean of the first row's prompt in each call of the denoiser."""
+    return [means[0] for means in bench.model.means]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texts"),
+    [
+        ("a [lake:city:2]", ["a lake"] * 2 + ["a city"] * 3),
+        ("a [city:0.5] x", ["a  x"] * 2 + ["a city x"] * 3),
+        ("a [lake::1]", ["a lake"] + ["a "] * 4),
+        ("[lake|city]", ["lake", "city", "lake", "city", "lake"]),
+    ],
+)
+def test_the_prompt_changes_at_its_step(prompt: str, texts: list[str]) -> None:
+    """Each step sees its own text: the image is that of a loop by hand, to the bit."""
+    bench = Bench(max_batch=2)
+    ticket = bench.admit(prompt, steps=5, **EDITED)
+    bench.run()
+    assert prompts_of(bench) == [np.float32(mean_of(text)) for text in texts]
+    np.testing.assert_array_equal(pictures(bench, ticket)[0], edited_by_hand(texts))
+
+
+def test_the_negative_prompt_changes_too() -> None:
+    """Both prompts have steps of their own."""
+    bench = Bench(max_batch=2)
+    bench.admit("[a:b:1]", negative_prompt="[c:d:3]", steps=4, **EDITED)
+    bench.run()
+    made = [tuple(means) for means in bench.model.means]
+    told = [("a", "c"), ("b", "c"), ("b", "c"), ("b", "d")]
+    assert made == [tuple(np.float32(mean_of(text)) for text in pair) for pair in told]
+
+
+@pytest.mark.parametrize("prompt", ["a lake", "a (lake:1.2) [at] dusk"])
+def test_a_prompt_without_changes_is_as_before(prompt: str) -> None:
+    """Weights alone encode one text, once, and give the image that they gave."""
+    bench = Bench(max_batch=2)
+    ticket = bench.admit(prompt, steps=6, **EDITED)
+    bench.run()
+    assert bench.model.texts == [[prompt, ""]]
+    np.testing.assert_array_equal(pictures(bench, ticket)[0], by_hand(prompt, 3))
+
+
+def test_without_weighting_brackets_are_words() -> None:
+    """A request that does not ask for the syntax gets none of it."""
+    assert plan(Job(prompt="[a:b:0.5] BREAK"), SPEC).prompts[0] == Prompt("[a:b:0.5] BREAK")
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpm2"])
+def test_steps_count_and_not_calls(sampler: str) -> None:
+    """With a sampler that calls the model twice a step, both calls see the text of the step."""
+    made = plan(Job(prompt="[a:b:3]", prompt_weighting=True, steps=6, sampler=sampler, guidance_scale=1), SPEC)
+    places = [made.places(call)[0] for call in range(made.calls)]
+    assert made.calls > 10
+    assert places == [0] * 6 + [1] * (made.calls - 6)
+
+
+def test_steps_that_are_left_out_do_not_count() -> None:
+    """From an image the steps that are made count, so that a share of half is half of what is drawn."""
+    made = plan(Job(prompt="[a:b:0.5]", prompt_weighting=True, steps=10, guidance_scale=1), SPEC)
+    assert [made.places(call)[0] for call in range(10)] == [0] * 5 + [1] * 5
+
+
+def test_company_changes_nothing() -> None:
+    """Rows that change at other steps share calls, and each is what it is alone."""
+    jobs: list[dict[str, Any]] = [
+        {"prompt": "[a:b:1] x", **EDITED},
+        {"prompt": "[c|d|e]", **EDITED},
+        {"prompt": "plain", "seed": 3},
+    ]
+    bench = Bench(max_batch=3)
+    tickets = [bench.admit(steps=4, **job) for job in jobs]
+    bench.run()
+    assert ("denoise", 6) in bench.model.calls
+    for job, ticket in zip(jobs, tickets, strict=True):
+        alone = Bench()
+        same = alone.admit(steps=4, **job)
+        alone.run()
+        np.testing.assert_array_equal(pictures(bench, ticket)[0], pictures(alone, same)[0])
+
+
+def test_many_texts_are_encoded_two_at_a_time() -> None:
+    """All texts have the same number of chunks, so rows keep their company, and each unit of work is short."""
+    long = " ".join("abcdefghijklm")
+    bench = Bench(max_batch=2)
+    bench.admit(f"[a|b|c|{long}|e]", steps=5, **EDITED)
+    bench.run()
+    assert bench.model.texts == [["a", "b"], ["c", long], ["e", ""]]
+    assert len(set(bench.model.shapes)) == 1
+
+
+def test_no_call_waits_for_many_texts() -> None:
+    """An image under way is finished before a later job's many texts are encoded, though these could join its calls."""
+    bench = Bench(max_batch=2)
+    first = bench.admit("plain", steps=3, seed=1)
+    bench.step(2)
+    second = bench.admit("[" + "|".join("abcdefgh") + "]", steps=8, **EDITED)
+    bench.run()
+    order = [ticket for ticket, event in bench.log if isinstance(event, Completed)]
+    assert order == [first, second]
+    assert [name for name, _ in bench.model.calls][:5] == ["encode", "denoise", "denoise", "denoise", "decode"]
+
+
+def test_few_texts_are_encoded_to_join() -> None:
+    """A prompt that changes once joins the calls of an image under way, as one that does not change would."""
+    bench = Bench(max_batch=2)
+    bench.admit("plain", steps=3, seed=1)
+    bench.step(2)
+    bench.admit("[a:b:2]", steps=8, **EDITED)
+    bench.run()
+    assert [name for name, _ in bench.model.calls][:4] == ["encode", "denoise", "encode", "encode"]
+    assert ("denoise", 4) in bench.model.calls
+
+
+def test_a_job_that_leaves_encodes_no_further() -> None:
+    """Whoever leaves between two texts costs no more of them."""
+    bench = Bench(max_batch=2)
+    ticket = bench.admit("[a|b|c|d]", steps=4, **EDITED)
+    bench.step()
+    bench.engine.cancel(ticket)
+    bench.run()
+    assert bench.model.texts == [["a", "b"]]
+    assert bench.of(ticket, Failed)
+    assert not bench.of(ticket, Finished)
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("(a" * 60, "must not nest brackets more than 50 deep"),
+        ("[a" * 16_000, "must not nest brackets more than 50 deep"),
+        ("(a:9999)", "must weight no word by more than 1000, not 9999"),
+        ("[a|b]" * 101, "must change in at most 100 places"),
+        ("[" + "|".join(map(str, range(65))) + "]", "must change to at most 64 texts over the steps, not 65"),
+    ],
+)
+def test_what_costs_too_much_is_refused_at_once(field: str, text: str, problem: str) -> None:
+    """The field is named before anything is queued; in the thread that prepares jobs already, if the text shows it."""
+    job = Job(**{"prompt": "a", field: text, "prompt_weighting": True, "steps": 100})  # type: ignore[arg-type]
+    with pytest.raises(InvalidField, match=f"^{field}: {problem}"):
+        plan(prepared(job, SPEC), SPEC)
+    with pytest.raises(InvalidField, match=f"^{field}: {problem}"):
+        plan(job, SPEC)
+
+
+def test_words_of_a_preset_are_read_along() -> None:
+    """A change may stand in brackets that a style brings; what is told of the prompt is as it was sent."""
+    job = Job(prompt="[a:b:1]", prompt_weighting=True, style="vivid", steps=2, guidance_scale=1)
+    for made in (plan(job, SPEC), plan(prepared(job, SPEC), SPEC)):
+        assert [prompt.text for prompt in made.prompts] == ["a, vivid", "b, vivid"]
+        assert made.prompt == "[a:b:1], vivid"

@@ -1,0 +1,140 @@
+"""Prompts that change from step to step: the web UI's syntax, its step numbers, and bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, read, texts
+from tintype.service.models.weights import MAX_NESTING, Malformed
+
+from ...work import check_linear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def schedule(prompt: str, steps: int = 10) -> list[tuple[int, str]]:
+    """Return the last step of each text, and the text, in order."""
+    made = texts(read(prompt), steps)
+    at = [made.texts[made.at(step)] for step in range(steps)]
+    return [(step + 1, text) for step, text in enumerate(at) if step + 1 == steps or at[step + 1] != text]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a lake", [(10, "a lake")]),
+        ("a [lake:city:3]", [(3, "a lake"), (10, "a city")]),
+        ("a [lake: city : 3 ] x", [(3, "a lake x"), (10, "a  city  x")]),
+        ("a [lake:.5] x", [(5, "a  x"), (10, "a lake x")]),
+        ("a [lake::0.25] x", [(2, "a lake x"), (10, "a  x")]),
+        ("[:lake:4]", [(4, ""), (10, "lake")]),
+        ("a[b:[c:d:2]:1]e", [(1, "abe"), (2, "ace"), (10, "ade")]),
+        ("[a [b:c:4]:d:0.8]", [(4, "a b"), (8, "a c"), (10, "d")]),
+        ("[(a:2):3]", [(3, ""), (10, "(a:2)")]),
+        ("[a:b:1]", [(1, "a"), (10, "b")]),
+        ("[a:b:1.0]", [(10, "a")]),
+        ("[a:b:0]", [(10, "b")]),
+        ("[a:b:-3]", [(10, "b")]),
+        ("[a:b:99]", [(10, "a")]),
+        ("[a:b:3.]", [(10, "a")]),
+        ("[a:b:1e-1]", [(10, "b")]),  # no point in it: step 0
+        ("[a:b:0.29]", [(2, "a"), (10, "b")]),
+    ],
+)
+def test_editing(prompt: str, expected: list[tuple[int, str]]) -> None:
+    """A part of a prompt is another one after a step; a number with a point is a share of the steps."""
+    assert schedule(prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("[fe|]male", ["female", "male", "female", "male"]),
+        ("[a|b|c] x", ["a x", "b x", "c x", "a x"]),
+        ("[a|[b|c]]", ["a", "c", "a", "c"]),
+        ("[a|(b:1.1)]", ["a", "(b:1.1)", "a", "(b:1.1)"]),
+        ("[[a|b]:c:2]", ["a", "b", "c", "c"]),
+    ],
+)
+def test_alternation(prompt: str, expected: list[str]) -> None:
+    """Options take turns step by step, the first one first."""
+    made = texts(read(prompt), 4)
+    assert [made.texts[made.at(step)] for step in range(4)] == expected
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "(a:1.3) [b] ((c))",
+        "a [unbalanced",
+        "b:c:3] [d",
+        "[a:b]",
+        "[a:b:c:3]",
+        "[a:b:x]",
+        "[a:b:]",
+        "[a|b:3]",
+        "(a:b:3)",
+        "[(a:b:3)]",
+        "a | b : c",
+        r"[a\:b\:3\]",
+        r"\[a:b:3]",
+        "[a:b:3",
+        "\\",
+    ],
+)
+def test_what_is_no_change_stays(prompt: str) -> None:
+    """Weights, escapes and brackets without a pair are the prompt's own, to the letter."""
+    assert texts(read(prompt), 10).texts == (prompt,)
+
+
+def test_an_open_bracket_around_a_change() -> None:
+    """What is never closed is text, and what stands in it is read."""
+    assert schedule("((a][:b:c [d:3]") == [(3, "((a][:b:c "), (10, "((a][:b:c d")]
+
+
+def test_texts_are_distinct() -> None:
+    """A text that comes again is the same one: two options over many steps are two texts."""
+    assert texts(read("[a|b]"), 150).texts == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "problem"),
+    [
+        ("[" * (MAX_NESTING + 1), "not nest brackets more than 50 deep"),
+        ("[a|b]" * (MAX_CHANGES + 1), "change in at most 100 places"),
+        ("[" + "|".join(map(str, range(MAX_TEXTS + 1))) + "]", "change to at most 64 texts over the steps, not 65"),
+        ("x" * (MAX_CHARACTERS // 4) + "[a|b|c|d|e]", "at most 64000 characters in all its texts"),
+    ],
+)
+def test_bounds(prompt: str, problem: str) -> None:
+    """What would cost more than some prompts do is refused, with the bound."""
+    with pytest.raises(Malformed, match=problem):
+        texts(read(prompt), 150)
+
+
+def test_a_long_prompt_without_changes_is_no_trouble() -> None:
+    """The bound on characters is for prompts that change."""
+    assert texts(read("x" * 2 * MAX_CHARACTERS), 10).texts == ("x" * 2 * MAX_CHARACTERS,)
+
+
+WORST: dict[str, Callable[[int], str]] = {
+    "brackets": lambda n: "[a]" * (n // 3),
+    "deep": lambda n: ("[" * MAX_NESTING + "]" * MAX_NESTING) * (n // (2 * MAX_NESTING)),
+    "never closed": lambda n: "[" * MAX_NESTING + ":" * n,
+    "parts": lambda n: "[" + "a:" * (n // 2) + "]",
+    "options": lambda n: "[" + "|" * n + "]",
+    "numbers": lambda n: "[a:b:" + "1" * n + "x]",
+    "spaces": lambda n: "[a:b:" + " " * n + "]",
+    "nearly changes": lambda n: "[a:b:x]" * (n // 7),
+    "backslashes": lambda n: "\\" * n,
+    "nested changes": lambda n: "[" * 40 + "a" * n + ":b:3]" * 40,
+}
+
+
+@pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
+def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
+    """Twice the text is twice the work, to read it and to see what it is at each step."""
+    check_linear(lambda text: texts(read(text), 5), worst)

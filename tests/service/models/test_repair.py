@@ -1,0 +1,59 @@
+"""Texts are repaired as ftfy repairs them, and the worst of them in linear time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ftfy
+import pytest
+
+from tintype.service.models.repair import LONGEST, MAX_MARKS, SHORT, repaired, stream_safe
+
+from ...work import check_linear
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MARKS = "\u0345\u0301\u0323"  # in the order that takes the most sorting
+TEXTS = [
+    "a lighthouse at dusk",
+    "schÃ¶n\nâ€™quoted",
+    "&lt;b&gt; &amp;\n<i> &amp;\n&amp;",
+    "one\n\n \n\r\ntwo\r\nthree",
+    "cafe\u0301 \ufb03 \uff21 \x1b[31mred",
+    "schÃ¶n " * 400,
+    "&eacute; " * 800,
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_as_ftfy(text: str) -> None:
+    """Line by line the words are those that ftfy gives for the whole text."""
+    assert " ".join(repaired(text)).split() == ftfy.fix_text(text).split()
+
+
+def test_marks_are_bounded() -> None:
+    """A letter keeps thirty marks, and a text without such a letter stays as it is."""
+    long = "e\u0301" * SHORT
+    assert stream_safe(long) is not long
+    assert stream_safe(long) == long
+    assert stream_safe("e" + "\u0301" * (SHORT + 9) + "f") == "e" + "\u0301" * MAX_MARKS + "f"
+
+
+WORST: dict[str, Callable[[int], str]] = {
+    "marks": lambda n: MARKS * (n // 3),
+    "marks from entities": lambda n: "a" + "&#837;&#769;&#803;" * (n // 18),
+    "marks from mojibake": lambda n: MARKS.encode().decode("latin-1") * (n // 6),
+    "empty lines": lambda n: "\n" * n,
+    "lines": lambda n: "a\n" * (n // 2),
+    "letters of Latin-1": lambda n: "".join(chr(0x80 + 7 * i % 0x80) for i in range(n)),
+    "control characters": lambda n: "\x85\x9d" * (n // 2),
+    "ampersands": lambda n: "&" * n,
+    "escapes": lambda n: "\x1b[1" * (n // 3),
+}
+
+
+@pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
+def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
+    """Twice the text is at most about twice the work."""
+    check_linear(lambda text: list(repaired(stream_safe(text))), worst, 4 * LONGEST)
