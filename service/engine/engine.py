@@ -236,20 +236,27 @@ class Engine:
         told = as_error(error)
         with self._lock:
             living = [row for row in unit.rows if self._roster.has(row)]
-            if isinstance(told, OutOfMemory) and living and self._makes_room(unit):
+            short = isinstance(told, OutOfMemory) and bool(living)
+            if short and self._asks_for_less(unit):
                 return  # and it is tried again
+            relieves = short and not unit.rows[0].task.relieved
+            unit.rows[0].task.relieved |= short
+        if relieves and self._repository.relieve(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
+            return
+        with self._lock:
+            living = [row for row in unit.rows if self._roster.has(row)]
             if len(unit.rows) > 1:
                 for row in living:
                     row.alone = True
             elif living:
                 self._roster.end(living[0].task, Failed(told))
 
-    def _makes_room(self, unit: Unit) -> bool:
-        """Ask for less memory from now on, or let idle models go; False where neither is possible."""
+    def _asks_for_less(self, unit: Unit) -> bool:
+        """Make calls that need less memory from now on; False where they can't."""
         task = unit.rows[0].task
         if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.halves(unit.rows)):
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:
                 row.encode_again()
-        return self._roster.relieve(task)
+        return False

@@ -86,11 +86,6 @@ class Roster:
                 seconds = now - task.arrived
                 self.end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival")))
 
-    def relieve(self, task: Task) -> bool:
-        """Drop all models that are idle, because there was no memory for `task`; False if there was nothing to drop."""
-        first, task.relieved = not task.relieved, True
-        return first and self._repository.relieve(task.plan.model)
-
     def take_turns(self, now: float) -> None:
         """Hold models in their turns for those who wait for them, unless somebody more urgent waits for the memory."""
         top = max((task.priority for task in self._queue if task.waiting), default=-inf)

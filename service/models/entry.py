@@ -97,9 +97,9 @@ class Entry:
             raise ModelBroken(self.name, ["its folder could not be read"])
         return self.manifest
 
-    def list_adapters(self) -> None:
-        """See which adapters its folder holds by now."""
-        self.manifest = self.manifest and self.manifest.relisted()
+    def relisted(self) -> Manifest | None:
+        """Return the manifest with the adapters that the folder holds by now."""
+        return self.manifest and self.manifest.relisted()
 
     def check(self) -> None:
         """Raise what loading has failed with, if it has."""
@@ -119,11 +119,12 @@ class Entry:
         waiting = self.state is State.LOADING and not self.admitted
         return Status(self.state, self.fraction, str(self.error or ""), provider, waiting, options)
 
-    def drop(self) -> None:
-        """Let go of the model; its memory is free when nobody uses it any more."""
-        self.model, self.error = None, None
+    def drop(self) -> Model | None:
+        """Take the model out, and return it: its memory is freed when the last reference goes."""
+        model, self.model, self.error = self.model, None, None
         self.leaving = self.admitted = self.fresh = self.asked = False
         self.state, self.fraction = State.UNLOADED, 0.0
+        return model
 
 
 def to_evict(entries: Iterable[Entry], coming: Entry, budget: int) -> list[Entry] | None:

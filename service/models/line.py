@@ -15,6 +15,7 @@ from .entry import to_evict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+    from contextlib import AbstractContextManager
 
     from .entry import Entry
 
@@ -24,12 +25,21 @@ FRESH = 10.0  # seconds: longer than the units of work between which the engine 
 
 
 class Line:
-    """Models of `entries` on their way to `budget` bytes (0: no limit); who may come is given to `load`."""
+    """Models of `entries` on their way to `budget` bytes (0: no limit).
+
+    `load` begins to load a model whose turn has come, `drop` takes one out that makes room; `locked` holds the lock.
+    """
 
     def __init__(
-        self, entries: Iterable[Entry], budget: int, lock: threading.Condition, load: Callable[[Entry], object]
+        self,
+        entries: Iterable[Entry],
+        budget: int,
+        *,
+        locked: Callable[[], AbstractContextManager[None]],
+        load: Callable[[Entry], object],
+        drop: Callable[[Entry], None],
     ) -> None:
-        self._entries, self._budget, self._lock, self._load = entries, budget, lock, load
+        self._entries, self._budget, self._locked, self._load, self._drop = entries, budget, locked, load, drop
         self._waiting: deque[Entry] = deque()
         self._closed = False
 
@@ -69,7 +79,7 @@ class Line:
         for entry in self._entries:
             entry.fresh = entry.fresh and entry.name in urgent
             if not entry.asked and entry.name not in wanted and self.leave(entry):
-                entry.drop()
+                self._drop(entry)
         self.move()
 
     def close(self) -> None:
@@ -78,7 +88,7 @@ class Line:
         self._waiting.clear()
 
     def _stale(self, entry: Entry) -> None:
-        with self._lock:
+        with self._locked():
             entry.fresh = False
             self.move()
 
@@ -90,5 +100,5 @@ class Line:
         leaving = to_evict(self._entries, entry, self._budget) if self._budget else []
         for other in leaving or ():
             log.info("model %s makes room for %s", other.name, entry.name)
-            other.drop()
+            self._drop(other)
         return leaving is not None

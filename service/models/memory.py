@@ -3,12 +3,16 @@
 A component is a graph with its weights. It comes when it is called and goes when another one needs its place: whatever
 was used longest ago first, but never one that is running, nor one of another model that requests hold. So models whose
 components don't all fit at the same time are served too: their components take turns.
+
+To free a component takes seconds, and may wait for the capture of a graph. So it is taken out under the lock and freed
+after it; until then its bytes count as used.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from threading import Condition
 from typing import TYPE_CHECKING
@@ -47,10 +51,10 @@ class Component:
         self.provider = graph.provider
         return graph
 
-    def drop(self) -> None:
-        """Let the graph go; what it has on a device is freed, so a capture ends first."""
-        with ACCESS.other():
-            self.graph = None
+    def take(self) -> Graph | None:
+        """Take the graph out, and return it for the caller to free."""
+        graph, self.graph = self.graph, None
+        return graph
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`, after bringing the graph in if it is not there."""
@@ -81,6 +85,7 @@ class Memory:
         self._clock = count(1)
         self._components: dict[tuple[str, Path], Component] = {}
         self._held: set[str] = set()
+        self._going = 0  # bytes that are being freed
 
     @property
     def used(self) -> int:
@@ -107,21 +112,19 @@ class Memory:
             (self._held.add if held else self._held.discard)(model)
             self._changed.notify_all()
 
-    def drop(self, model: str) -> None:
-        """Let go of a model's components that nobody uses right now."""
+    def drop(self, model: str) -> Callable[[], None]:
+        """Take out a model's components that nobody uses right now; what is returned frees them, without locks."""
         with self._changed:
-            for component in self._idle():
-                if component.model == model:
-                    component.drop()
-            self._changed.notify_all()
+            return self._taken([component for component in self._idle() if component.model == model])
 
-    def relieve(self, model: str) -> bool:
-        """Let go of what is idle and not `model`'s, because the device has no more memory; True if anything went."""
+    def relieve(self, model: str) -> Callable[[], None] | None:
+        """Take out what is idle and not `model`'s, because the device has no more memory; None if there is nothing.
+
+        What is returned frees it, without locks.
+        """
         with self._changed:
             going = [component for component in self._idle() if component.model not in {model, *self._held}]
-            for component in going:
-                component.drop()
-            return bool(going)
+            return self._taken(going) if going else None
 
     @contextmanager
     def use(self, component: Component) -> Iterator[Graph]:
@@ -144,12 +147,14 @@ class Memory:
         if 0 < self.limit < component.weight:
             raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
         with self._changed:
-            self._changed.wait_for(lambda: self._place(component) or self._is_stuck(component))
-            if not self._place(component):
+            self._changed.wait_for(lambda: self._has_place(component) or self._is_stuck(component))
+            if not self._has_place(component):
                 raise OutOfMemory(f"{component.name} has no place in {self.limit} bytes beside the models in use")
+            free = self._taken(self._in_its_place(component) or [], component.weight)
             component.users += 1
             component.last_use = next(self._clock)
             graph = component.graph
+        free()
         return graph or self._make(component)
 
     def _make(self, component: Component) -> Graph:
@@ -166,36 +171,54 @@ class Memory:
 
     # The lock is held.
 
-    def _place(self, component: Component) -> bool:
-        """Whether the component is there, or nobody is making it and there is a place for it now."""
+    def _has_place(self, component: Component) -> bool:
+        """Whether the component is there, or no thread is making it and there is a place for it now."""
         if component.graph:
             return True
-        return not component.users and self._make_room(component)
+        return not component.users and self._in_its_place(component) is not None
 
     def _is_stuck(self, component: Component) -> bool:
-        """Whether nothing runs that could make room, and who holds the others may be who calls this one."""
-        if component.users or component.model not in self._held:
+        """Whether nothing runs that could make room, and the holder of the others may be the caller of this one."""
+        if component.users or self._going or component.model not in self._held:
             return False
         return not any(other.users for other in self._components.values())
 
-    def _make_room(self, coming: Component) -> bool:
+    def _in_its_place(self, coming: Component) -> list[Component] | None:
+        """Return the components that go for `coming`, used longest ago first; None while they are not enough."""
         excess = self._used() + coming.weight - self.limit
-        if not self.limit or excess <= 0:
-            return True
+        if not self.limit or coming.graph:
+            return []
         going = []
         for component in sorted(self._idle(), key=lambda c: c.last_use):
             if excess > 0 and (component.model == coming.model or component.model not in self._held):
                 going.append(component)
                 excess -= component.weight
-        if excess > 0:
-            return False
-        for component in going:
-            log.info("%s of model %s makes room for %s", component.name, component.model, coming.model)
-            component.drop()
-        return True
+        if excess <= 0:
+            for component in going:
+                log.info("%s of model %s makes room for %s", component.name, component.model, coming.model)
+        return going if excess <= 0 else None
+
+    def _taken(self, components: Sequence[Component], coming: int = 0) -> Callable[[], None]:
+        """Take components out, and return what frees them; what is `coming` in their place counts for them."""
+        graphs, size = [component.take() for component in components], sum(c.weight for c in components)
+        size -= min(size, coming)
+        self._going += size
+        self._changed.notify_all()
+        return partial(self._free, graphs, size)
+
+    def _free(self, graphs: list[Graph | None], size: int) -> None:
+        """Free graphs; no lock is held. What they have on a device is freed, so a capture ends first."""
+        if not graphs:
+            return
+        with ACCESS.other():
+            graphs.clear()
+        with self._changed:
+            self._going -= size
+            self._changed.notify_all()
 
     def _idle(self) -> list[Component]:
         return [component for component in self._components.values() if component.graph and not component.users]
 
     def _used(self) -> int:
-        return sum(component.weight for component in self._components.values() if component.graph or component.users)
+        there = (component.weight for component in self._components.values() if component.graph or component.users)
+        return sum(there) + self._going

@@ -3,13 +3,19 @@ r"""The models that this server can serve: found at start, loaded in the backgro
     UNLOADED --load--> LOADING --> LOADED --unload, eviction--> UNLOADED
                           \-----> FAILED --load--> LOADING
 
-All methods may be called from any thread and none but `wait` blocks.
+All methods may be called from any thread. `wait`, `unload`, `relieve` and `close` block until the work is done, and
+are not for an event loop; the others take microseconds, since whatever they let go is freed on a thread of its own.
+
+Locks are taken in this order, and none of them while memory is freed: DeviceThread's, Engine's, Repository's, Memory's.
+`capture.ACCESS`, which waits for the device, is taken without any of them.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self
@@ -25,12 +31,14 @@ from .runtime import Runtime
 from .tuning import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from .model import Model
     from .spec import ModelSpec
     from .tuning import Tuning
+
+log = logging.getLogger(__name__)
 
 
 class Repository:
@@ -61,7 +69,15 @@ class Repository:
         self._weights = Memory(memory)
         self._lock = threading.Condition()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
-        self._line = Line(self._catalogue, memory, self._lock, lambda entry: self._loader.submit(self._load, entry))
+        self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-free")
+        self._gone: list[tuple[Model | None, Callable[[], None]]] = []  # what is freed when the lock is free
+        self._line = Line(
+            self._catalogue,
+            memory,
+            locked=self._locked,
+            load=lambda entry: self._loader.submit(self._load, entry),
+            drop=self._evict,
+        )
         self._clock = count(1)
         self._closed = False
 
@@ -104,10 +120,10 @@ class Repository:
             OutOfMemory: it is larger than the whole budget.
             Unavailable: the repository is closed.
         """
-        with self._lock:
-            entry = self._catalogue.entry(name)
-            if lasting:
-                entry.list_adapters()
+        entry = self._catalogue.entry(name)
+        relisted = entry.relisted() if lasting else None  # the disk may be slow, and others need the lock
+        with self._locked():
+            entry.manifest = relisted or entry.manifest
             self._start(entry)
             entry.asked = entry.asked or lasting
 
@@ -117,7 +133,7 @@ class Repository:
         Raises what `load` raises; and what loading has failed with, until `load` tries again.
         """
         entry = self._catalogue.entry(name)
-        with self._lock:
+        with self._locked():
             entry.last_use = next(self._clock)
             entry.check()
             if entry.model is None:
@@ -130,9 +146,10 @@ class Repository:
         Raises what `get` raises, and TimeoutError.
         """
         entry = self._catalogue.entry(name)
-        with self._lock:
+        with self._locked():
             self._start(entry)
             entry.asked = True
+        with self._lock:
             if not self._lock.wait_for(lambda: entry.state is not State.LOADING or self._closed, timeout):
                 raise TimeoutError(f"model {entry.name!r} was not loaded within {timeout:g} seconds")
             entry.check()
@@ -149,9 +166,9 @@ class Repository:
             self._weights.hold(entry.name, held=True)
 
     def release(self, name: str = "") -> None:
-        """Undo one `hold`; whoever waits for memory gets it now."""
+        """Undo one `hold`; a model that waits for memory gets it now."""
         entry = self._catalogue.entry(name)
-        with self._lock:
+        with self._locked():
             entry.holds -= 1
             self._weights.hold(entry.name, held=entry.holds > 0)
             if entry.leaving and not entry.holds and entry.state is State.LOADED:
@@ -163,33 +180,41 @@ class Repository:
 
         `wanted` are the models of those that are living, `urgent` of those among them that may begin now.
         """
-        with self._lock:
+        with self._locked():
             self._line.forgo(wanted, urgent)
 
     def unload(self, name: str = "") -> None:
-        """Drop a model, at once or when the last who holds it releases it. Raises ModelNotFound."""
+        """Drop a model, at once or when the last who holds it releases it; blocks. Raises ModelNotFound."""
         entry = self._catalogue.entry(name)
-        with self._lock:
+        with self._locked():
             if not self._line.leave(entry) and (entry.state is State.LOADING or entry.holds):
                 entry.leaving = True
                 return
             if entry.manifest:
-                entry.drop()
+                self._drop(entry)
             self._changed()
-        self._weights.drop(entry.name)  # gigabytes, and it may wait for the capture of a graph: others need the lock
+        self._wait_until_free()
 
     def relieve(self, name: str = "") -> bool:
-        """Drop all that nobody holds but this model, because the device is short of memory; True if anything went."""
-        with self._lock:
+        """Drop all that nobody holds but this model, because the device is short of memory; True if anything went.
+
+        Blocks until the memory is free.
+        """
+        with self._locked():
             entry = self._catalogue.entry(name)
             idle = [other for other in self._catalogue if other is not entry and other.model and not other.holds]
             for other in idle:
-                other.drop()
-            return self._weights.relieve(entry.name) or bool(idle)
+                self._evict(other)
+            free = self._weights.relieve(entry.name)
+            if free:
+                self._gone.append((None, free))
+        if free or idle:
+            self._wait_until_free()
+        return bool(free or idle)
 
     def close(self) -> None:
-        """Stop loading and drop all models."""
-        with self._lock:
+        """Stop loading and drop all models; blocks until they are gone."""
+        with self._locked():
             self._closed = True
             self._line.close()
             for entry in self._catalogue:
@@ -197,6 +222,7 @@ class Repository:
                     self._drop(entry)
             self._lock.notify_all()
         self._loader.shutdown(cancel_futures=True)
+        self._freer.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -218,16 +244,39 @@ class Repository:
 
     def _load(self, entry: Entry) -> None:
         """Load one model; runs in the loader's thread."""
+        self._wait_until_free()
         entry.halt.resume()  # whoever stopped the model has let it go since
         runtime = self._runtime().within(self._weights.room(entry.name, entry.widening), entry.halt)
         found = attempt(entry.servable(), runtime, partial(self._progress, entry), partial(self.relieve, entry.name))
-        with self._lock:
+        with self._locked():
             self._settle(entry, found)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock; what is let go inside is freed after it, in a thread of its own."""
+        with self._lock:
+            try:
+                yield
+            finally:
+                gone, self._gone = self._gone, []
+        if gone:
+            try:
+                self._freer.submit(_free, gone)
+            except RuntimeError:  # the repository is closed
+                _free(gone)
+
+    def _wait_until_free(self) -> None:
+        """Return when all that was let go so far is freed; no lock is held."""
+        with suppress(RuntimeError):  # the repository is closed
+            self._freer.submit(int).result()
+
+    def _evict(self, entry: Entry) -> None:
+        """Let a model go; its components stay in memory until their place is needed."""
+        self._gone.append((entry.drop(), _nothing))
 
     def _drop(self, entry: Entry) -> None:
         """Let a model go with all that it has in memory."""
-        entry.drop()
-        self._weights.drop(entry.name)
+        self._gone.append((entry.drop(), self._weights.drop(entry.name)))
 
     def _settle(self, entry: Entry, found: Model | TintypeError) -> None:
         if self._closed or (entry.leaving and not entry.holds):
@@ -248,3 +297,18 @@ class Repository:
     def _progress(self, entry: Entry, fraction: float) -> None:
         with self._lock:
             entry.fraction = fraction
+
+
+def _free(gone: list[tuple[Model | None, Callable[[], None]]]) -> None:
+    """Free models and what they have in memory."""
+    while gone:
+        model, free = gone.pop()
+        try:
+            free()
+        except Exception:
+            log.exception("memory could not be freed")
+        del model, free
+
+
+def _nothing() -> None:
+    """Free nothing more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,15 +105,15 @@ def assert_within(shelf: Shelf, limit: int) -> None:
 def test_what_goes_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
     """Its memory on a device would be freed in the midst of it, which ends the capture and fails."""
     it = shelf(0)
-    component = it.open("a", "unet")
-    thread = threading.Thread(target=it.memory.drop, args=("a",))
+    graph = weakref.ref(it.open("a", "unet").graph)  # type: ignore[type-var]
+    thread = threading.Thread(target=it.memory.drop("a"))
     with ACCESS.alone() as alone:
         assert alone
         thread.start()
         thread.join(0.05)
-        assert component.graph
+        assert graph()
     thread.join(PATIENCE)
-    assert component.graph is None
+    assert graph() is None
 
 
 def test_the_least_recently_used_goes_first_whosever_it_is(shelf: Callable[[int], Shelf]) -> None:
@@ -218,10 +219,14 @@ def test_dropping_and_relieving_free_what_is_idle(shelf: Callable[[int], Shelf])
     it = shelf(0)
     for model in "abc":
         it.open(model, "text")
-    it.memory.drop("a")
+    free = it.memory.drop("a")
+    assert it.memory.used == 30
+    free()
     assert it.memory.used == 20
     it.memory.hold("b", held=True)
-    assert it.memory.relieve("b")
+    free_others = it.memory.relieve("b")
+    assert free_others
+    free_others()
     assert it.memory.used == 10
     assert not it.memory.relieve("b")
 
