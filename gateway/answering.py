@@ -16,12 +16,13 @@ from .described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
 from .disconnect import until_disconnect
 from .errors import BadRequest, ServiceError
 from .generation import generate, prepare
+from .receiving import forget, hold, keep, keeping
 from .recording import Recording
 from .schemas import form
 from .streaming import heard, record, stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from .body import Body
     from .dialects import Dialect
@@ -78,14 +79,21 @@ async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, A
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
     said = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
     whose = hashlib.sha256(repr(said).encode()).digest()
-    fingerprint = hashlib.sha256(_unbounded(await request.body(), request)).digest()
+    fingerprint = hashlib.sha256(_unbounded(await keep(request), request)).digest()
     known = gateway.repeats.known(whose, fingerprint)
     if known is not None:
         return _answered(await until_disconnect(request.receive, asyncio.shield(known)), again=True)
     call = await prepare(gateway, dialect, request)
-    make = partial(record if call.stream else generate, gateway, dialect, call, request)
+    forget(request)
+    make = partial(_kept, record if call.stream else generate, gateway, dialect, call, request)
     made, again = await until_disconnect(request.receive, gateway.repeats.once(whose, fingerprint, make))
     return _answered(made, again=again)
+
+
+async def _kept(make: Callable[..., Awaitable[Made]], *of: Any) -> Made:
+    """Make an answer, which holds what its request holds although that may end before."""
+    with keeping():
+        return await make(*of)
 
 
 def _answered(made: Made, *, again: bool) -> Response[Any]:
@@ -95,7 +103,7 @@ def _answered(made: Made, *, again: bool) -> Response[Any]:
     return sent(made.body, headers)
 
 
-def _unbounded(body: bytes, request: Request[Any, Any, Any]) -> bytes:
+def _unbounded(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes | bytearray:
     """Return a body without the boundaries of its parts, which each repeat draws anew."""
     boundary = request.content_type[1].get("boundary")
     return body.replace(boundary.encode(), b"") if boundary else body
@@ -105,6 +113,7 @@ def sent(body: Body, headers: dict[str, str]) -> Response[Any]:
     """Return the answer with a body; a large one goes piece by piece."""
     if len(body) <= _SMALL:
         return Response(b"".join(body), media_type=JSON, headers=headers)
+    hold(len(body), always=True)
     return Stream(_pieces(body), media_type=JSON, headers=headers | {"content-length": str(len(body))})
 
 

@@ -27,8 +27,8 @@ from .keys import Keys
 from .limits import Limits
 from .metrics import CountedClient, Measured, Metrics
 from .names import Names
-from .patience import Unhurried
 from .pictures import Pictures
+from .receiving import Memory, Receiving
 from .repeats import Repeats
 from .routes import about, routes
 from .stores import local
@@ -77,8 +77,9 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
-    inner = Cors(Unhurried(app.asgi_handler, config.receive_timeout), config.origins)
-    inner = Browsers(inner, config, failures.send)
+    memory = Memory(config.body_memory, config.receive_timeout)
+    receiving = Receiving(app.asgi_handler, config.receive_timeout, memory)
+    inner = Browsers(Cors(receiving, config.origins), config, failures.send)
     app.asgi_handler = Measured(Envelope(inner, prompts=config.log_prompts), metrics, dialects)
     return app
 

@@ -38,7 +38,7 @@ FORMATS = ("url", "b64_json")
 ALL, NONE, LOOPBACK = "*", "none", "loopback"
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
-ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "max_body", "fetch_bytes")
+ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "fetch_bytes")
 KEYS = "keys"  # the file in the data folder
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
@@ -61,7 +61,7 @@ class GatewayConfig:
     grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when stopping"})
     receive_timeout: float = field(
         default=30.0,
-        metadata={"help": "seconds that a request may take to arrive, and one more for each 16 KiB of it"},
+        metadata={"help": "seconds in which a request must arrive; of a large one 16 KiB for each second, at any time"},
     )
     timeout: float = field(default=600.0, metadata={"help": "seconds that one request may take"})
     url_ttl: float = field(default=3600.0, metadata={"help": "seconds that a result link works"})
@@ -82,6 +82,10 @@ class GatewayConfig:
         default=20.0, metadata={"help": "seconds that one call of the data folder's disk may take: 503"}
     )
     max_body: int = field(default=64 * 2**20, metadata={"unit": "bytes", "help": "largest request body, such as 64MiB"})
+    body_memory: int = field(
+        default=256 * 2**20,
+        metadata={"unit": "bytes", "help": "uploads and results that all requests hold together; beyond it: 503"},
+    )
     strict_parameters: bool = field(default=False, metadata={"help": "unknown JSON keys are errors"})
     strict_models: bool = field(default=True, metadata={"help": "unknown model names are errors"})
     aliases: dict[str, str] = field(
@@ -159,6 +163,8 @@ class GatewayConfig:
         for name in ("grace", "rate_limit", "image_limit", "max_images", "max_pixels", "max_steps", "max_prompt"):
             if not getattr(self, name) >= 0:
                 raise StartError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        if not self.body_memory >= self.max_body > 0:
+            raise StartError(f"max_body must be above 0 and at most body_memory, not {self.max_body}")
         self._check_browsers()
         self._check_proxies()
         self._check_places()

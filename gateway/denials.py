@@ -72,7 +72,19 @@ class BodyTooSlow(GatewayError):
     headers = MappingProxyType({"connection": "close"})
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request has not come within {seconds:g} s and the time that its length gives it.")
+        super().__init__(f"The request has not come within {seconds:g} s, or comes at less than 16 KiB a second.")
+
+
+class TooManyUploads(GatewayError):
+    """The bodies of all requests together take more memory than the configuration allows."""
+
+    status = 503
+    reason = "UPLOADS_FULL"
+    retry_after = 1.0
+    headers = MappingProxyType({"connection": "close"})
+
+    def __init__(self) -> None:
+        super().__init__("The gateway holds as many uploads and results as it has memory for. Try again in a moment.")
 
 
 class BodyTooLarge(GatewayError):

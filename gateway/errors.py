@@ -21,6 +21,7 @@
     ├── WrongContentType            415
     ├── KeyReused                   422     an Idempotency-Key that stands for another request
     ├── TooManyRequests             429     from one caller, by the gateway's own count; … down to this)
+    ├── TooManyUploads              503     the bodies of all requests together take too much memory
     ├── NoSuchPath                  404
     ├── NoSuchFile                  404     or its link has expired
     ├── NoSuchMethod                405     the header `allow` names those that there are

@@ -23,6 +23,7 @@ import httpx
 from tintype.v1.image_header import HEAD, mime_type
 
 from .addresses import is_public
+from .receiving import hold
 from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Fetcher:
             raise FetchError(f"it has more than {self.max_bytes} bytes")
         data = bytearray()
         async for chunk in answer.aiter_stream():
+            hold(len(chunk))
             data += chunk
             if len(data) > self.max_bytes:
                 raise FetchError(f"it has more than {self.max_bytes} bytes")

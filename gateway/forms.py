@@ -11,22 +11,23 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from litestar.datastructures import UploadFile
-from litestar.exceptions import ClientException
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    ParserLimitReached,
+    PushMultipartParser,
+)
 
 from .described import FORM
 from .errors import BadRequest, InvalidValue
+from .receiving import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from litestar import Request
 
-# What Litestar says of forms that it can't read, in plainer words.
-UNREADABLE = {
-    "Request Entity Too Large": "The form has too many parts, or a part has too many headers: 1000 and 8 are read.",
-    "Invalid multipart/form-data": "The body is no whole form: parts begin with the boundary that Content-Type names.",
-}
+PARTS = 1000  # of one form
 _LISTED = re.compile(r"\[\d{0,4}\]$")
 _OBJECT = re.compile(r"([^\[\]]+)\[(\d{0,4})\]\[([^\[\]]+)\]")
 
@@ -38,17 +39,43 @@ def is_form(request: Request[Any, Any, Any]) -> bool:
 
 async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Return the fields of a form. Raises BadRequest."""
-    await request.body()  # from now on it can be read again
+    boundary = request.content_type[1].get("boundary", "")
+    reading = _Reading()
     try:
-        form = await request.form()
+        with PushMultipartParser(boundary, max_segment_count=PARTS) as parser:
+            async for piece in pieces(request):
+                for part in parser.parse(piece) if piece and not parser.closed else ():
+                    reading.take(part)
     except (UnicodeDecodeError, LookupError) as error:
         raise BadRequest("A field of the form is no text. Files need a filename.") from error
-    except ClientException as error:
-        raise BadRequest(UNREADABLE.get(error.detail, error.detail)) from error
-    try:
-        return gathered([(name, await _value(part)) for name, part in form.multi_items()])
-    finally:
-        await form.close()
+    except ParserLimitReached as error:
+        raise BadRequest(
+            f"The form has too many parts, or a part has too many headers: {PARTS} and 8 are read."
+        ) from error
+    except MultipartError as error:
+        raise BadRequest("The body is no whole form: parts begin with the boundary that Content-Type names.") from error
+    return gathered(reading.parts)
+
+
+class _Reading:
+    """The parts of a form as they come: those with a filename are bytes, others text."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, str | bytes]] = []
+        self._head: MultipartSegment | None = None
+        self._data = bytearray()
+
+    def take(self, part: MultipartSegment | bytearray | None) -> None:
+        """Take the head of a part, more of it, or its end. Raises UnicodeDecodeError, LookupError."""
+        if isinstance(part, MultipartSegment):
+            self._head, self._data = part, bytearray()
+        elif part:
+            self._data += part
+        elif self._head:
+            is_file, charset = self._head.filename, self._head.charset or "utf-8"
+            value = bytes(self._data) if is_file else self._data.decode(charset)
+            self.parts.append((self._head.name, value))
+            self._head, self._data = None, bytearray()
 
 
 def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
@@ -82,7 +109,3 @@ def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[s
     if len(objects) > 1 and len(set(counts.values())) > 1:
         raise InvalidValue(key, f"must say which object has which field, as in '{key}[0][{found[0][1]}]'")
     return [objects[place] for place in sorted(objects)]
-
-
-async def _value(part: str | UploadFile) -> str | bytes:
-    return await part.read() if isinstance(part, UploadFile) else part

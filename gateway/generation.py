@@ -74,6 +74,7 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
         raise UnknownParameter(call.ignored[0])
     if call.pictures:
         call = await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
+        call = replace(call, pictures={})  # the request to the service has them now
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 

@@ -14,6 +14,7 @@ import msgspec
 from .denials import WrongContentType
 from .described import FORM, JSON
 from .errors import NotJson
+from .receiving import whole
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -33,13 +34,13 @@ async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> 
     if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
         right = f"'{JSON}' or '{FORM}'" if forms else f"'{JSON}'"
         raise WrongContentType(f"The body must be of type {right}, not '{kind[:100]}'.")
-    body = decoded(await request.body())
+    body = decoded(await whole(request))
     if not isinstance(body, dict):
         raise NotJson('The body must be a JSON object, such as {"prompt": "a lake"}.')
     return body
 
 
-def decoded(data: bytes) -> Any:
+def decoded(data: bytes | bytearray) -> Any:
     """Return the value of JSON text, with at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson."""
     if data.startswith(_WIDE_MARKS) or b"\0" in data[:4]:
         raise NotJson("The body must be JSON in UTF-8, not in UTF-16 or UTF-32.")
@@ -47,7 +48,8 @@ def decoded(data: bytes) -> Any:
     if opened + data.count(b",") > MAX_VALUES:
         raise NotJson(f"The body's JSON must have at most {MAX_VALUES} values; brackets and commas count.")
     try:
-        value = msgspec.json.decode(data.removeprefix(_UTF8_MARK))
+        start = len(_UTF8_MARK) if data.startswith(_UTF8_MARK) else 0
+        value = msgspec.json.decode(memoryview(data)[start:])  # without a copy
     except RecursionError as error:
         raise _too_deep() from error
     except (msgspec.MsgspecError, ValueError) as error:

@@ -1,65 +1,17 @@
-"""How long a request may take to arrive: nobody keeps a connection by sending little, or nothing.
+"""How long a connection may do nothing: nobody keeps one by sending little, or nothing.
 
-A request has `seconds`, and one more for each `RATE` bytes of its body, so that large pictures come over slow lines.
-
-- Until its head is there, and where its body is read by nobody, the connection is closed: `Patient`, a protocol of
-  uvicorn's.
-- A body that is waited for is 408, in the vendor's own shape: `Unhurried`, an ASGI application around another. One that
-  breaks off is a client that has left.
+Until the head of a request is there, and where its body is read by nobody, the connection is closed after some seconds.
+A body that is waited for is `receiving`'s business.
 """
 
 from __future__ import annotations
 
-import asyncio
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from litestar.enums import ScopeType
-
-from .denials import BodyTooSlow
-from .errors import ClientGone
 from .heads import Bounded
 
 if TYPE_CHECKING:
-    from litestar.types import ASGIApp, Receive, Scope, Send
-
-RATE = 16 * 2**10  # bytes a second: slower than any line of today
-
-
-class Unhurried:
-    """An ASGI application around `app`, whose requests have `seconds` to arrive."""
-
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
-        self.app = app
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does; waiting for a body raises BodyTooSlow, and ClientGone where it breaks off."""
-        if scope["type"] != ScopeType.HTTP:
-            await self.app(scope, receive, send)
-            return
-        until, came = monotonic() + self._seconds, False
-
-        async def in_time() -> Any:
-            nonlocal until, came
-            if came:  # what is waited for from now on is the client's leaving
-                return await receive()
-            message: Any = await _before(until, receive, self._seconds)
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            until += len(message.get("body", b"")) / RATE
-            came = not message.get("more_body", False)
-            return message
-
-        await self.app(scope, in_time, send)
-
-
-async def _before(until: float, receive: Receive, seconds: float) -> Any:
-    try:
-        async with asyncio.timeout(until - monotonic()):
-            return await receive()
-    except TimeoutError:
-        raise BodyTooSlow(seconds) from None
+    import asyncio
 
 
 def patient(seconds: float) -> type[asyncio.Protocol]:

@@ -19,6 +19,7 @@ from tintype.v1.image_header import BadImage
 
 from .errors import BadPicture, NoSuchFile, NotFetched
 from .fetch import Fetcher, FetchError
+from .receiving import hold
 
 if TYPE_CHECKING:
     from .config import GatewayConfig
@@ -72,9 +73,11 @@ class Pictures:
     async def _kept(self, rest: str, param: str) -> bytes:
         access, _, name = rest.partition("/")
         try:
-            return (await self.store.open(name, access)).data
+            data = (await self.store.open(name, access)).data
         except NoSuchFile as error:
             raise NotFetched(param, "is a link to a result that is not there, or has expired") from error
+        hold(len(data))
+        return data
 
     async def _fetched(self, url: str, param: str) -> bytes:
         if self.fetcher is None:

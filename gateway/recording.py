@@ -12,6 +12,8 @@ from contextlib import aclosing
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from .receiving import keeping
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -82,10 +84,11 @@ class Recording:
     async def _record(self, events: AsyncGenerator[Told]) -> None:
         broken = False
         try:
-            async with aclosing(events):
-                async for told in events:
-                    self._tell(told)
-                    broken |= told.kind is Kind.FAILURE
+            with keeping():
+                async with aclosing(events):
+                    async for told in events:
+                        self._tell(told)
+                        broken |= told.kind is Kind.FAILURE
         finally:
             if not self._heard:  # a client that left keeps nothing in memory but the pictures
                 self._first = self._from_the_start()

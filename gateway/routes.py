@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request, Response, route
+from litestar.response import Stream
 
 from .admission import identified
 from .config import SHARING
@@ -16,9 +17,10 @@ from .files import EXTENSIONS
 from .metrics import PROMETHEUS
 from .openapi import document
 from .pages import READ, pages
+from .receiving import hold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 
     from .dialects import Dialect
     from .failures import Failures
+    from .files import Content
     from .generation import Gateway
     from .metrics import Metrics
 
 AnyRequest = Request[Any, Any, Any]
 # A result may be shown by any page, and runs nothing.
+SMALL = 2**18  # bytes that go in one piece
 EMBEDDED = {
     "cross-origin-resource-policy": "cross-origin",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
@@ -150,7 +154,8 @@ def _files(gateway: Gateway) -> HTTPRouteHandler:
         }
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(b"", status_code=304, media_type=content.mime_type, headers=headers)
-        return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
+        hold(len(content.data))
+        return _sent(content, headers, request.method)
 
     return file
 
@@ -176,6 +181,20 @@ def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
         return Response(metrics.text(), media_type=PROMETHEUS)
 
     return counted
+
+
+def _sent(content: Content, headers: dict[str, str], method: str) -> Response[Any]:
+    """Return the answer with a file, piece by piece: what a slow client does not read is not written."""
+    if method == "HEAD" or len(content.data) <= SMALL:
+        return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
+    size = {"content-length": str(len(content.data))}
+    return Stream(_pieces(content.data), media_type=content.mime_type, headers=headers | size)
+
+
+async def _pieces(data: bytes) -> AsyncGenerator[bytes]:
+    view = memoryview(data)
+    for start in range(0, len(view), SMALL):
+        yield bytes(view[start : start + SMALL])
 
 
 def _encoded(body: Any) -> bytes:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.denials import BodyTooSlow
 from tintype.gateway.keyfile import create
-from tintype.gateway.patience import RATE, Unhurried
 
 from .fakes import PATH, FakeService, Service, config, running_gateway
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import httpx
@@ -141,22 +138,3 @@ async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) ->
         await asyncio.sleep(1.5 * PATIENCE)
         going_on.set()
         assert (await asked).status_code == 200
-
-
-@pytest.mark.parametrize(("size", "enough"), [(RATE * 100, True), (RATE // 100, False)])
-async def test_large_bodies_have_more_time(size: int, *, enough: bool) -> None:
-    """What has come gives what follows more time: a second for each so many bytes."""
-    messages = [{"type": "http.request", "body": b"x" * size, "more_body": True}]
-
-    async def receive() -> dict[str, object]:
-        if messages:
-            return messages.pop()
-        await asyncio.sleep(1.5 * PATIENCE)
-        return {"type": "http.request"}
-
-    async def app(_: object, receive: Callable[[], Awaitable[object]], __: object) -> None:
-        for _ in range(2):
-            await receive()
-
-    with contextlib.nullcontext() if enough else pytest.raises(BodyTooSlow):
-        await Unhurried(app, PATIENCE)({"type": "http"}, receive, receive)  # type: ignore[arg-type]

@@ -1,0 +1,291 @@
+"""Bodies: how slowly they may come, how much memory they take together, how far they may inflate."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.denials import BodyTooSlow, TooManyUploads
+from tintype.gateway.errors import StartError
+from tintype.gateway.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping
+
+from .fakes import PATH, PNG, FakeService, Service, config, image, running_gateway
+from .openai_errors import check_error
+from .samples import LAKE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"prompt": "a lake"}
+EDITS = "/v1/images/edits"
+REQUEST = "invalid_request_error"
+MIB = 2**20
+
+
+async def read(receive: Callable[[], Awaitable[Any]]) -> int:
+    """Read a whole body and return its size."""
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message["body"])
+        if not message.get("more_body"):
+            return size
+
+
+async def received(
+    memory: Memory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
+) -> int:
+    """Return how many bytes an application gets, which is sent these pieces and then the end."""
+    sizes = []
+
+    async def receive() -> dict[str, Any]:
+        piece = await anext(messages, b"")
+        return {"type": "http.request", "body": piece, "more_body": bool(piece)}
+
+    async def app(_: Any, receive: Any, __: Any) -> None:
+        sizes.append(await read(receive))
+
+    await Receiving(app, seconds, memory)({"type": "http", "headers": list(headers)}, receive, receive)  # type: ignore[arg-type, typeddict-item]
+    return sizes[0]
+
+
+async def stopping(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
+    """Send so many bytes, and no more until the gate opens."""
+    yield b"x" * size
+    await gate.wait()
+
+
+class TestRate:
+    async def test_no_credit(self) -> None:
+        """What came early buys no time: a body that stops is given up after the same time, however large it is."""
+        memory, gate = Memory(100 * MIB, 0.1), asyncio.Event()
+        for size in (1, RATE, 50 * MIB):
+            with pytest.raises(BodyTooSlow):
+                await received(memory, 0.1, stopping(size, gate))
+        assert memory.used == 0
+
+    async def test_large_bodies_have_more_time(self) -> None:
+        """A body that goes on coming may take longer than the time for one."""
+        loop, seconds = asyncio.get_running_loop(), 0.4
+
+        async def steadily() -> AsyncIterator[bytes]:
+            until = loop.time() + 3 * seconds
+            while loop.time() < until:
+                yield b"x" * RATE
+                await asyncio.sleep(seconds / 8)
+
+        assert await received(Memory(100 * MIB, 1), seconds, steadily()) > RATE
+
+    async def test_drops(self) -> None:
+        """A body that comes drop by drop is given up, too."""
+
+        async def drops() -> AsyncIterator[bytes]:
+            while True:
+                yield b"x"
+                await asyncio.sleep(0.01)
+
+        with pytest.raises(BodyTooSlow):
+            await received(Memory(MIB, 1), 0.1, drops())
+
+
+class TestMemory:
+    def test_bound(self) -> None:
+        """All requests together hold so much and no more, and what one gives back another may have."""
+        memory = Memory(MIB, 60)
+        one, two, small = Held(memory), Held(memory), Held(memory)
+        with one.kept(), two.kept(), small.kept():
+            one.take(MIB)
+            with pytest.raises(TooManyUploads):
+                two.take(2 * FREE + 1)
+            small.take(FREE)
+            assert memory.used == MIB - FREE
+        assert memory.used == 0
+        with two.kept():
+            two.take(MIB)
+        assert memory.used == 0
+        assert not memory.holding
+
+    def test_answers(self) -> None:
+        """What is there already is counted where there is no room for it."""
+        memory = Memory(MIB, 60)
+        one, two = Held(memory), Held(memory)
+        with one.kept():
+            one.take(3 * MIB, always=True)
+            with two.kept(), pytest.raises(TooManyUploads):
+                two.take(2 * FREE)
+
+    async def test_beyond_the_request(self) -> None:
+        """What goes on after its request is counted as long as it does."""
+        memory, gate = Memory(MIB, 60), asyncio.Event()
+        tasks = []
+
+        async def going_on() -> None:
+            with keeping():
+                await gate.wait()
+
+        async def app(*_: Any) -> None:
+            hold(MIB // 2)
+            tasks.append(asyncio.create_task(going_on()))
+            await asyncio.sleep(0)
+
+        await Receiving(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type, typeddict-item]
+        assert memory.used == MIB // 2 - FREE
+        gate.set()
+        await tasks[0]
+        assert memory.used == 0
+        hold(MIB)  # no request: nothing is counted
+        with keeping():
+            assert memory.used == 0
+
+    async def test_slow_ones_make_room(self) -> None:
+        """Bodies that take longer than the limit make room for others, the oldest first; quick ones do not."""
+        memory, gate = Memory(4 * MIB, 0.0), asyncio.Event()
+        slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
+        while memory.used < 4 * (MIB - FREE):  # noqa: ASYNC110 - nothing calls when it is counted
+            await asyncio.sleep(0)
+        fast = Held(memory)
+        with fast.kept():
+            fast.take(MIB + 5 * FREE)
+            with pytest.raises(TooManyUploads):
+                await slow[0]
+            with pytest.raises(TooManyUploads):
+                await slow[1]
+            memory._patience = 60
+            with pytest.raises(TooManyUploads):
+                fast.take(3 * MIB)
+        gate.set()
+        assert await asyncio.gather(*slow[2:]) == [MIB, MIB]
+        assert memory.used == 0
+
+    async def test_uploads_that_stop(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """Uploads that stop take the memory that is set and no more; requests without uploads go on meanwhile."""
+        settings = {"max_body": 4 * MIB, "body_memory": 8 * MIB, "receive_timeout": 5.0}
+        async with running_gateway(config(service, tmp_path, **settings)) as client:
+            answers = [asyncio.create_task(upload(client, 4 * MIB, 3 * MIB)) for _ in range(8)]
+            done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+            assert (await client.post(PATH, json=BODY)).status_code == 200
+            said = await asyncio.gather(*answers)
+        assert {one.partition(b" ")[2][:3] for one in said} == {b"503", b"408"}
+        assert sum(b" 408 " in one[:20] for one in said) <= 2
+        refused = next(one for one in said if b" 503 " in one[:20])
+        assert b"retry-after: 1" in refused
+        assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["type"] == "server_error"
+        assert len(fake.requests) == 1
+        assert done
+
+    async def test_results(self, service: Service, tmp_path: Path) -> None:
+        """Results that slow clients read are counted, and files are not read where there is no room for them."""
+        fake = service.fake
+
+        async def large(*_: Any) -> AsyncIterator[Any]:
+            yield image(data=PNG + bytes(2 * MIB))
+            async for event in behave(*_):
+                if not event.HasField("image"):
+                    yield event
+
+        behave, fake.behave = fake.behave, large
+        settings = {"max_body": MIB, "body_memory": 3 * MIB}
+        async with running_gateway(config(service, tmp_path, **settings)) as client:
+            link = (await client.post(PATH, json=BODY | {"response_format": "url"})).json()["data"][0]["url"]
+            assert (await client.get(link)).content == PNG + bytes(2 * MIB)
+            assert (await client.head(link)).headers["content-length"] == str(len(PNG) + 2 * MIB)
+            async with client.stream("GET", link) as reading:
+                assert reading.status_code == 200
+        fake.reset()
+
+
+async def upload(client: httpx.AsyncClient, size: int, sent: int) -> bytes:
+    """Begin to send a body, stop, and return what is answered."""
+    reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
+    )
+    with suppress(ConnectionError):
+        writer.write(head.encode() + b" " * sent)
+        await writer.drain()
+    try:
+        async with asyncio.timeout(60):
+            said = b""
+            with suppress(ConnectionError):
+                while piece := await reader.read(2**16):
+                    said += piece
+            return said
+    finally:
+        writer.close()
+
+
+class TestInflating:
+    @pytest.mark.parametrize(
+        ("encoding", "squeeze"),
+        [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress), ("GZIP", gzip.compress)],
+    )
+    async def test_json(
+        self, gateway: httpx.AsyncClient, fake: FakeService, encoding: str, squeeze: Callable[[bytes], bytes]
+    ) -> None:
+        """A compressed body is read as if it were not."""
+        headers = {"content-type": "application/json", "content-encoding": encoding}
+        answer = await gateway.post(PATH, content=squeeze(json.dumps(BODY).encode()), headers=headers)
+        assert (answer.status_code, fake.requests[0].prompt) == (200, "a lake")
+
+    async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Forms may be compressed, too, and come again under a key."""
+        form = httpx.Request("POST", "http://x", data={"prompt": "x"}, files={"image": LAKE})
+        headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip", "idempotency-key": "z"}
+        body = gzip.compress(form.read())
+        for _ in range(2):
+            assert (await gateway.post(EDITS, content=body, headers=headers)).status_code == 200
+        assert [asked.image for asked in fake.requests] == [LAKE]
+
+    @pytest.mark.parametrize(
+        ("body", "encoding", "status", "told"),
+        [
+            (gzip.compress(b"{}")[:-4], "gzip", 400, "ends before its compressed data does"),
+            (gzip.compress(b"{}") + b"more", "gzip", 400, "goes on behind the end"),
+            (gzip.compress(b"{}") * 2, "gzip", 400, "goes on behind the end"),
+            (b'{"prompt": "x"}', "gzip", 400, "not what its Content-Encoding says"),
+            (gzip.compress(bytes(90_000) + b"{}") + b"", "gzip", 400, "not valid JSON"),
+            (gzip.compress(bytes(100_001)), "gzip", 413, "more than 100000 bytes"),
+            (gzip.compress(bytes(64 * MIB)), "gzip", 400, f"more than {RATIO} times"),
+            (b"{}", "br", 415, "gzip or deflate, not 'br'"),
+            (b"{}", "gzip, gzip", 415, "not 'gzip, gzip'"),
+            (b"", "gzip", 400, "not valid JSON"),
+        ],
+    )
+    async def test_refused(
+        self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, told: str
+    ) -> None:
+        """What can't be read, or would become too much, is told so."""
+        headers = {"content-type": "application/json", "content-encoding": encoding}
+        answer = await gateway.post(PATH, content=body, headers=headers)
+        assert told in check_error(answer, status, REQUEST, None, None)
+        assert not fake.requests
+
+    async def test_bound(self) -> None:
+        """A body inflates piece by piece, and ends as soon as it is too much: nothing of the rest is made."""
+        memory = Memory(100 * MIB, 60)
+
+        async def bomb() -> AsyncIterator[bytes]:
+            squeezed = gzip.compress(bytes(64 * MIB))
+            for start in range(0, len(squeezed), 1000):
+                yield squeezed[start : start + 1000]
+
+        with pytest.raises(Exception, match="times its size"):
+            await received(memory, 60, bomb(), [(b"content-encoding", b"gzip")])
+
+
+@pytest.mark.parametrize("setting", [{"body_memory": 10}, {"max_body": 2**40}, {"max_body": 0}])
+def test_bad_setting(setting: dict[str, int]) -> None:
+    """One body must fit into the memory for all."""
+    with pytest.raises(StartError, match="max_body must be above 0 and at most body_memory"):
+        GatewayConfig(**setting)
