@@ -38,6 +38,17 @@ FORMATS = ("url", "b64_json")
 ALL, NONE, LOOPBACK = "*", "none", "loopback"
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
+FROM_0 = (
+    "grace",
+    "keep_alive",
+    "max_connections",
+    "rate_limit",
+    "image_limit",
+    "max_images",
+    "max_pixels",
+    "max_steps",
+    "max_prompt",
+)
 ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "fetch_bytes")
 KEYS = "keys"  # the file in the data folder
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
@@ -62,6 +73,13 @@ class GatewayConfig:
     receive_timeout: float = field(
         default=30.0,
         metadata={"help": "seconds in which a request must arrive; of a large one 16 KiB for each second, at any time"},
+    )
+    keep_alive: float = field(
+        default=75.0,
+        metadata={"help": "seconds that an idle connection stays open; longer than a proxy keeps it"},
+    )
+    max_connections: int = field(
+        default=0, metadata={"help": "connections at once, idle ones go first; 0: 4096, or what open files allow"}
     )
     timeout: float = field(default=600.0, metadata={"help": "seconds that one request may take"})
     url_ttl: float = field(default=3600.0, metadata={"help": "seconds that a result link works"})
@@ -160,7 +178,7 @@ class GatewayConfig:
             raise StartError(f"dialect must be one of {', '.join(SHARING)}, not {self.dialect!r}")
         if self.response_format not in FORMATS:
             raise StartError(f"response_format must be one of {', '.join(FORMATS)}, not {self.response_format!r}")
-        for name in ("grace", "rate_limit", "image_limit", "max_images", "max_pixels", "max_steps", "max_prompt"):
+        for name in FROM_0:
             if not getattr(self, name) >= 0:
                 raise StartError(f"{name} must be 0 or more, not {getattr(self, name)}")
         if not self.body_memory >= self.max_body > 0:

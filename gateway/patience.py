@@ -1,51 +1,120 @@
-"""How long a connection may do nothing: nobody keeps one by sending little, or nothing.
+"""How long a connection may do nothing: none is kept by sending little, reading little, or neither.
 
-Until the head of a request is there, and where its body is read by nobody, the connection is closed after some seconds.
-A body that is waited for is `receiving`'s business.
+- Until the head of a request is there, and if its body is read by no handler, the connection ends after some seconds.
+  A body that a handler waits for is `receiving`'s business.
+- A client that takes its answer more slowly than RATE, while there is more of it, is cut off: the answer is in memory
+  for as long. The same holds for the rest of an answer when the connection is closed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .heads import Bounded
+from .receiving import RATE
 
 if TYPE_CHECKING:
     import asyncio
 
 
-def patient(seconds: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's protocol of connections that have `seconds` for each head."""
+class Transport:
+    """A transport around `inner` that counts what is written, and does not wait for ever when it is closed.
 
-    class Patient(Bounded):
-        """A connection that is closed when nothing comes of it."""
+    `seconds` are the time that the client has for the rest.
+    """
 
-        waiting: asyncio.TimerHandle | None = None
+    def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._inner = inner
+        self._loop = loop
+        self._seconds = seconds
+        self._written = 0
+        self._ahead = 0
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    @property
+    def taken(self) -> int:
+        """The bytes that the client's machine has taken, and the system's buffers."""
+        return self._written - self._inner.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        """Write bytes, without those that `write_ahead` has written."""
+        rest, self._ahead = data[self._ahead :], max(0, self._ahead - len(data))
+        self._written += len(rest)
+        self._inner.write(rest)
+
+    def write_ahead(self, data: bytes) -> None:
+        """Write the beginning of what will be written next."""
+        self.write(data)
+        self._ahead += len(data)
+
+    def close(self) -> None:
+        """Close when the rest is written, or after some seconds."""
+        if self._inner.get_write_buffer_size() and not self._inner.is_closing():
+            self._loop.call_later(self._seconds, self._inner.abort)
+        self._inner.close()
+
+
+class Patient(Bounded):
+    """A connection that is closed when nothing comes of it."""
+
+    seconds = 30.0
+    transport: Any
+    waiting: asyncio.TimerHandle | None = None  # for a head
+    reading: asyncio.TimerHandle | None = None  # for the client
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first request."""
+        super().connection_made(Transport(transport, self.loop, self.seconds))  # type: ignore[arg-type]
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what comes; while a request is answered, that is its body, or the next one, which is read later."""
+        if self.waiting is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
+        super().data_received(data)
 
-        def data_received(self, data: bytes) -> None:
-            # While a request is answered, what comes is its body, or the next one, which is read later.
-            if self.waiting is None and (self.cycle is None or self.cycle.response_complete):
-                self._wait()
-            super().data_received(data)
+    def on_headers_complete(self) -> None:
+        """Wait no longer."""
+        self.done_waiting()
+        super().on_headers_complete()
 
-        def on_headers_complete(self) -> None:
-            self._done()
-            super().on_headers_complete()
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing."""
+        self.done_waiting()
+        self._done_reading()
+        super().connection_lost(exc)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._done()
-            super().connection_lost(exc)
+    def pause_writing(self) -> None:
+        """Wait for a client that is slower than its answer."""
+        super().pause_writing()
+        if self.reading is None:
+            self.reading = self.loop.call_later(self.seconds, self._judge, self.transport.taken)
 
-        def _wait(self) -> None:
-            self.waiting = self.loop.call_later(seconds, self.transport.close)
+    def resume_writing(self) -> None:
+        """Wait no longer: most of what there is has been taken."""
+        self._done_reading()
+        super().resume_writing()
 
-        def _done(self) -> None:
-            if self.waiting:
-                self.waiting.cancel()
-                self.waiting = None
+    def done_waiting(self) -> None:
+        """Wait no longer for a head."""
+        if self.waiting:
+            self.waiting.cancel()
+            self.waiting = None
 
-    return Patient
+    def _wait(self) -> None:
+        self.waiting = self.loop.call_later(self.seconds, self.transport.close)
+
+    def _judge(self, before: int) -> None:
+        """Cut off a client that has taken too little since then, or go on waiting."""
+        self.reading = None
+        if self.transport.taken - before < RATE * self.seconds:
+            self.transport.abort()
+        else:
+            self.reading = self.loop.call_later(self.seconds, self._judge, self.transport.taken)
+
+    def _done_reading(self) -> None:
+        if self.reading:
+            self.reading.cancel()
+            self.reading = None

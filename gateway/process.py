@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -11,22 +12,29 @@ M_MMAP_THRESHOLD = -3  # malloc.h
 LARGE = 256 * 1024  # bytes
 
 
-def raise_open_files() -> int:
-    """Raise the soft limit of open files to the hard one, and return the limit; 0 where there is none.
+def raise_open_files() -> None:
+    """Raise the soft limit of open files to the hard one.
 
     The soft limit is 1024 in most shells and for systemd's services, for the sake of programs that call `select`.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
-        return 0
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        try:
+        with suppress(OSError, ValueError):  # macOS has a lower bound of its own
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # macOS has a lower bound of its own
-            return soft
-    return 0 if hard == resource.RLIM_INFINITY else hard
+
+
+def open_files() -> int:
+    """Return how many files this process may open; 0 where there is no limit, or none is known."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 0
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 0 if soft == resource.RLIM_INFINITY else soft
 
 
 @cache

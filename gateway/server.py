@@ -19,9 +19,9 @@ import uvicorn
 
 from .app import create_app
 from .client import ServiceClient
+from .connections import bound, protocol
 from .errors import StartError
 from .keyfile import check_public
-from .patience import patient
 from .process import keep_large_apart, raise_open_files
 from .proxies import believing
 from .stores import opened
@@ -129,10 +129,18 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+def backlog(most: int) -> int:
+    """Return how many connections may wait to be taken: they are taken at once, and must fit under the limit, too."""
+    return min(BACKLOG, max(64, most // 5))
+
+
 def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
+    most = bound(config)
     return uvicorn.Config(
         believing(app, config.trusted),
-        http=patient(config.receive_timeout),
+        http=protocol(config, most),
+        backlog=backlog(most),
+        timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type] # it goes into call_later
         ws="none",
         lifespan="on",
         log_config=None,

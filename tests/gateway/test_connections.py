@@ -1,0 +1,321 @@
+"""How many connections there are, how long they stay, and what one half of them may do alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tintype.gateway import connections
+from tintype.gateway.config import GatewayConfig
+from tintype.gateway.connections import bound
+from tintype.gateway.errors import StartError
+from tintype.gateway.server import backlog
+
+from .fakes import PATH, PNG, FakeService, Service, config, image, running_gateway, sleep_long
+from .test_server import SCRIPT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.anyio
+
+SOON = 60.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
+BODY = b'{"prompt": "x", "response_format": "b64_json"}'
+HEAD = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
+POST = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+GET = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@contextlib.asynccontextmanager
+async def opened(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Streams]]:
+    """Connections without a request."""
+    where = client.base_url.host, client.base_url.port
+    streams = [await asyncio.open_connection(*where) for _ in range(count)]
+    try:
+        yield streams
+    finally:
+        for _, writer in streams:
+            writer.close()
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """Read to the end of a connection, however it ends."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(SOON):
+            while piece := await reader.read(2**16):
+                said += piece
+    return said
+
+
+class TestKeepAlive:
+    async def test_setting(self, service: Service, tmp_path: Path) -> None:
+        """An idle connection is closed after the time that is set, and serves until then."""
+        async with running_gateway(config(service, tmp_path, keep_alive=0.5)) as client, opened(client, 1) as streams:
+            reader, writer = streams[0]
+            for _ in range(2):
+                writer.write(GET)
+                await reader.readuntil(b'"alive"}')
+            assert await rest(reader) == b""
+
+    def test_default(self) -> None:
+        """Connections stay open for longer than proxies keep theirs, which is a minute in most of them."""
+        assert GatewayConfig().keep_alive == 75
+
+    async def test_longer_than_uvicorns(
+        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The time is the configuration's, and no other's."""
+        waits: list[float] = []
+        async with running_gateway(config(service, tmp_path)) as client:
+            loop = asyncio.get_running_loop()
+            later = loop.call_later
+
+            def noted(delay: float, callback: Any, *args: Any, **more: Any) -> asyncio.TimerHandle:
+                if getattr(callback, "__name__", "") == "timeout_keep_alive_handler":
+                    waits.append(delay)
+                return later(delay, callback, *args, **more)
+
+            monkeypatch.setattr(loop, "call_later", noted, raising=False)
+            await client.get("/livez")
+            monkeypatch.undo()
+        assert waits == [75.0]
+
+
+class TestMany:
+    async def test_idle_ones_go(self, service: Service, tmp_path: Path) -> None:
+        """Beyond the bound the connections that were idle for the longest are closed; all others are served."""
+        async with running_gateway(config(service, tmp_path, max_connections=20)) as client:
+            async with opened(client, 60) as streams:
+                assert (await client.get("/livez")).status_code == 200
+                assert (await client.post(PATH, json={"prompt": "x"})).status_code == 200
+                assert [await rest(reader) for reader, _ in streams[:40]] == [b""] * 40
+                reader, writer = streams[-1]
+                writer.write(GET)
+                assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+            assert (await client.get("/livez")).status_code == 200
+
+    async def test_busy_ones_stay(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """When all connections have a request, a new one is 503, and the probes are answered all the same."""
+        fake.behave = sleep_long
+        async with running_gateway(config(service, tmp_path, max_connections=4, grace=0.0)) as client:
+            async with opened(client, 4) as streams:
+                for _, writer in streams:
+                    writer.write(POST)
+                while len(fake.requests) < 4:  # noqa: ASYNC110 - the service can't call us
+                    await asyncio.sleep(0.01)
+                for path, status in ((PATH, 503), ("/livez", 200), ("/readyz", 200), ("/v1/models", 503)):
+                    async with httpx.AsyncClient(base_url=client.base_url, trust_env=False) as other:
+                        answer = await other.request("POST" if path == PATH else "GET", path, json={"prompt": "x"})
+                    assert answer.status_code == status, path
+                    assert status == 200 or answer.json()["error"]["type"] == "server_error"
+                assert len(fake.requests) == 4
+            fake.reset()
+
+    def test_known(self) -> None:
+        """The oldest idle connection goes first, and one that became idle later goes later."""
+        known = connections.Connections(2)
+        one, two, three, four = (Fake() for _ in "1234")
+        assert all(known.enter(each) for each in (one, two))
+        known.busy(one)
+        known.idle(one)  # now the second is idle for the longest
+        assert known.enter(three)
+        assert [each.aborted for each in (one, two, three)] == [False, True, False]
+        known.busy(one)
+        known.busy(three)
+        assert not known.enter(four)
+        known.leave(three)
+        known.idle(three)  # it has gone
+        assert known.enter(two)
+
+    def test_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the system allows bounds the connections, with room for all else and those that are not taken yet."""
+        for files, most in ((0, 4096), (2**20, 4096), (4096, 3040), (1024, 736), (64, 16)):
+            monkeypatch.setattr(connections, "open_files", lambda files=files: files)
+            assert bound(GatewayConfig()) == most
+            assert most + backlog(most) < (files or 10**9) or files < 100
+
+    def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """More connections than the system allows are refused at start."""
+        monkeypatch.setattr(connections, "open_files", lambda: 1024)
+        with pytest.raises(StartError, match=r"max_connections must be at most 736, .* 1024 files, not 1000: raise"):
+            bound(GatewayConfig(max_connections=1000))
+
+
+class Fake:
+    """A connection, as far as the count of them knows it."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.aborted = False
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@contextlib.contextmanager
+def limited(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gateway in a process that may open so many files, and its URL."""
+    limits = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+    command = [sys.executable, "-c", limits + SCRIPT, str(data), "127.0.0.1:1", "{}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+class TestOpenFiles:
+    def test_raised(self, tmp_path: Path) -> None:
+        """The soft limit is raised to the hard one at start."""
+        if not Path("/proc/self/limits").exists():
+            pytest.skip("there is no /proc")
+        with limited(tmp_path, 256, 512) as (process, _):
+            limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert re.search(r"Max open files\s+512\s+512", limits)
+
+    def test_more_than_the_limit(self, tmp_path: Path) -> None:
+        """More idle connections than files leave the gateway well: it answers while they are open, and after them."""
+        with limited(tmp_path, 256, 256) as (_, url), contextlib.ExitStack() as stack:
+            where = url.removeprefix("http://").split(":")
+            for _ in range(400):
+                stack.enter_context(socket.create_connection((where[0], int(where[1])), timeout=SOON))
+            for _ in range(3):
+                assert httpx.get(f"{url}/livez", timeout=SOON, trust_env=False).status_code == 200
+
+
+class TestHalf:
+    @pytest.mark.parametrize("wait", [0.0, 1.0])
+    @pytest.mark.parametrize(
+        ("request_", "last"),
+        [
+            (POST, b"}"),
+            (GET, b'"alive"}'),
+            (HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY), b"}"),
+            (POST.replace(b"HTTP/1.1", b"HTTP/1.0"), b"}"),
+            (POST.replace(b"content-length", b"expect: 100-continue\r\ncontent-length"), b"}"),
+        ],
+        ids=["json", "get", "chunked", "1.0", "continue"],
+    )
+    async def test_answered(
+        self, gateway: httpx.AsyncClient, fake: FakeService, request_: bytes, last: bytes, wait: float
+    ) -> None:
+        """A client that closes its half behind the request gets the whole answer, early or late, and then the end."""
+        behave = fake.behave
+
+        async def late(request: Any, context: Any) -> Any:
+            await asyncio.sleep(wait)
+            async for event in behave(request, context):
+                yield event
+
+        fake.behave = late
+        said = await half_closed(gateway, request_)
+        said = said.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert body.endswith(last)
+        assert int(re.search(rb"content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]
+
+    async def test_streams(self, gateway: httpx.AsyncClient) -> None:
+        """A stream comes to its end, too."""
+        body = b'{"prompt": "x", "stream": true}'
+        said = await half_closed(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        assert b"data: [DONE]" in said
+        assert said.endswith(b"0\r\n\r\n")
+
+    async def test_several(self, gateway: httpx.AsyncClient) -> None:
+        """All requests that came whole are answered, in their order."""
+        said = await half_closed(gateway, GET + POST + GET)
+        assert re.findall(rb"HTTP/1\.1 (\d+)", said) == [b"200"] * 3
+        assert said.index(b"b64_json") < said.rindex(b"alive")
+
+    @pytest.mark.parametrize("part", [b"", GET[:20], POST[:-5], HEAD], ids=["nothing", "line", "body", "head"])
+    async def test_not_whole(self, gateway: httpx.AsyncClient, fake: FakeService, part: bytes) -> None:
+        """What is no whole request gets no answer, and keeps no connection."""
+        assert await half_closed(gateway, part) == b""
+        assert not fake.requests
+
+    async def test_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """A client that has left altogether is noticed, though its last word is the same, and its work ends."""
+        fake.behave = sleep_long
+        async with opened(gateway, 1) as streams:
+            streams[0][1].write(POST)
+            await asyncio.wait_for(fake.started.wait(), SOON)
+        await asyncio.wait_for(fake.cancelled.wait(), SOON)
+
+
+async def half_closed(client: httpx.AsyncClient, sent: bytes) -> bytes:
+    """Return what a client gets that closes its half at once."""
+    async with opened(client, 1) as [(reader, writer)]:
+        writer.write(sent)
+        writer.write_eof()
+        return await rest(reader)
+
+
+class TestSlowReaders:
+    COUNT, SIZE = 10, 1_500_000
+
+    @pytest.fixture
+    async def client(self, service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+        """A gateway with little patience, whose service makes large images."""
+
+        async def large(request: Any, context: Any) -> AsyncIterator[Any]:
+            async for event in behave(request, context):
+                if event.HasField("image"):
+                    yield image(event.image.index, data=PNG + bytes(self.SIZE))
+                else:
+                    yield event
+
+        behave, service.fake.behave = service.fake.behave, large
+        async with running_gateway(config(service, tmp_path, receive_timeout=1.0, grace=0.0)) as client:
+            yield client
+        service.fake.reset()
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_nothing_is_read(self, client: httpx.AsyncClient, stream: bool) -> None:  # noqa: FBT001
+        """A client that reads nothing of a large answer is cut off."""
+        asked = {"prompt": "x", "n": self.COUNT, "response_format": "b64_json"} | ({"stream": True} if stream else {})
+        body = json.dumps(asked).encode()
+        async with opened(client, 1) as [(reader, writer)]:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+            async with asyncio.timeout(SOON):
+                for count in (1, 2):  # the looks count, too
+                    await until_not(client, f"in_flight {count}.0")
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert len(await rest(reader)) < self.COUNT * self.SIZE
+
+    async def test_slowly(self, client: httpx.AsyncClient) -> None:
+        """A client that reads slowly, and goes on reading, gets everything."""
+        body = json.dumps({"prompt": "x", "n": 4, "response_format": "b64_json"}).encode()
+        async with opened(client, 1) as [(reader, writer)]:
+            writer.write(HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            size = 0
+            async with asyncio.timeout(SOON):
+                while piece := await reader.read(2**17):
+                    size += len(piece)
+                    await asyncio.sleep(0.03)
+        assert size > 4 * self.SIZE
+
+
+async def until_not(client: httpx.AsyncClient, text: str) -> None:
+    """Wait until the counters say so no longer."""
+    while text in (await client.get("/metrics")).text:  # noqa: ASYNC110 - counters call nobody
+        await asyncio.sleep(0.05)
