@@ -36,10 +36,18 @@ async def ready(url: str, service: str) -> None:
     """
     try:
         async with asyncio.timeout(PATIENCE), _client(url) as client:
-            while (await client.get("/readyz")).status_code != httpx.codes.OK:  # noqa: ASYNC110 - no event comes from there
+            while not await _is_ready(client):  # noqa: ASYNC110 - no event comes from there
                 await asyncio.sleep(POLL)
     except TimeoutError:
         raise UserError(f"the gateway at {url} does not reach the service at {service}, which is ready") from None
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    """Return whether the gateway says that it is ready; one that breaks a connection off is not, yet."""
+    try:
+        return (await client.get("/readyz")).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
 
 
 async def make(url: str, prompt: str, key: str = "", *, seed: int) -> Picture:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tintype.gateway.process import raise_open_files
+
 from .sources import Sources, stray_variables
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def run(arguments: Namespace) -> int:
 
 def serve(command: str, config: Any, on_ready: Callable[[str], None] | None = None) -> int:
     """Serve until a signal, and tell `on_ready` the address; raises what says why the server can't start."""
+    raise_open_files()
     server = SERVERS[command]
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {server.section}: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and end are told by the gateway

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 
 class Transport:
-    """A transport around `inner` that counts what is written, and does not wait for ever when it is closed.
+    """A transport around `inner` that counts what is written, and closes in good order but in bounded time.
 
-    `seconds` are the time that the client has for the rest.
+    A client that still sends its body would not see its answer: what comes after the close makes its system drop what
+    it has not read (RFC 9112, section 9.6). So the rest of the body is read, and dropped here.
     """
 
-    def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    def __init__(self, inner: asyncio.Transport, connection: Patient) -> None:
+        self.lingering = False
         self._inner = inner
-        self._loop = loop
-        self._seconds = seconds
+        self._connection = connection
         self._written = 0
         self._ahead = 0
 
@@ -49,11 +50,23 @@ class Transport:
         self.write(data)
         self._ahead += len(data)
 
+    def is_closing(self) -> bool:
+        """Tell whether nothing more is written."""
+        return self.lingering or self._inner.is_closing()
+
     def close(self) -> None:
-        """Close when the rest is written, or after some seconds."""
-        if self._inner.get_write_buffer_size() and not self._inner.is_closing():
-            self._loop.call_later(self._seconds, self._inner.abort)
-        self._inner.close()
+        """Close when the answer is written and the body has come, or after some seconds."""
+        if self._inner.is_closing():
+            return
+        lingers = self._connection.sends_still() and not self.lingering
+        if lingers or self._inner.get_write_buffer_size():
+            self._connection.loop.call_later(self._connection.seconds, self._inner.abort)
+        if lingers:
+            self.lingering = True
+            self._connection.flow.resume_reading()
+            self._inner.write_eof()
+        else:
+            self._inner.close()
 
 
 class Patient(Bounded):
@@ -66,11 +79,13 @@ class Patient(Bounded):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a first request."""
-        super().connection_made(Transport(transport, self.loop, self.seconds))  # type: ignore[arg-type]
+        super().connection_made(Transport(transport, self))  # type: ignore[arg-type]
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Take in what comes; while a request is answered, that is its body, or the next one, which is read later."""
+        if self.transport.lingering:
+            return
         if self.waiting is None and (self.cycle is None or self.cycle.response_complete):
             self._wait()
         super().data_received(data)
@@ -79,6 +94,12 @@ class Patient(Bounded):
         """Wait no longer."""
         self.done_waiting()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the body has come, also if it was answered before."""
+        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self.cycle.more_body = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing."""
@@ -96,6 +117,10 @@ class Patient(Bounded):
         """Wait no longer: most of what there is has been taken."""
         self._done_reading()
         super().resume_writing()
+
+    def sends_still(self) -> bool:
+        """Tell whether the client has its answer, and still sends the body for it."""
+        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def done_waiting(self) -> None:
         """Wait no longer for a head."""

@@ -59,6 +59,26 @@ async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) ->
         await rest.ready("http://g", "s:1")
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "failure", [httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteError]
+)
+async def test_a_gateway_that_breaks_off(monkeypatch: pytest.MonkeyPatch, failure: type[httpx.TransportError]) -> None:
+    """A gateway that breaks connections off, as one with too many of them does, is asked again."""
+    asked: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(1)
+        if len(asked) < 3:
+            raise failure("broken off", request=request)
+        return httpx.Response(200)
+
+    client = httpx.AsyncClient(base_url="http://g", transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(rest, "_client", lambda _: client)
+    await rest.ready("http://g", "s:1")
+    assert len(asked) == 3
+
+
 def test_check_with_keys(tmp_path: Path) -> None:
     """A check makes its picture, whether keys are needed or not."""
     create(tmp_path / "data" / "keys", "alice")

@@ -317,5 +317,30 @@ class TestSlowReaders:
 
 async def until_not(client: httpx.AsyncClient, text: str) -> None:
     """Wait until the counters say so no longer."""
-    while text in (await client.get("/metrics")).text:  # noqa: ASYNC110 - counters call nobody
+    while text in (await client.get("/metrics")).text:  # noqa: ASYNC110 - counters give no event
         await asyncio.sleep(0.05)
+
+
+class TestLingering:
+    async def test_refused_uploads(self, gateway: httpx.AsyncClient) -> None:
+        """A client that sends all of a body before it reads sees why the body was refused, not a reset."""
+        size = 20_000_000  # more than the buffers between the two hold, and than the gateway takes
+        async with opened(gateway, 1) as [(reader, writer)]:
+            writer.write(HEAD + b"content-length: %d\r\n\r\n" % size)
+            for _ in range(size // 100_000):
+                writer.write(b" " * 100_000)
+                await writer.drain()
+            assert (await rest(reader)).startswith(b"HTTP/1.1 413")
+
+    async def test_bounded(self, service: Service, tmp_path: Path) -> None:
+        """A client that never ends to send keeps the connection for a bounded time only."""
+        settings = config(service, tmp_path, receive_timeout=0.5)
+        async with running_gateway(settings) as client, opened(client, 1) as [(reader, writer)]:
+            writer.write(HEAD + b"content-length: 1000\r\n\r\n")
+            assert (await rest(reader)).startswith(b"HTTP/1.1 408")
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(SOON):
+                    while not reader.exception():
+                        writer.write(b"x")
+                        await writer.drain()
+                        await asyncio.sleep(0.05)

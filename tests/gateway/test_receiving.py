@@ -265,7 +265,7 @@ class TestInflating:
     async def test_refused(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, told: str
     ) -> None:
-        """What can't be read, or would become too much, is told so."""
+        """A body that can't be read, or would become too large, is refused with the reason."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await gateway.post(PATH, content=body, headers=headers)
         assert told in check_error(answer, status, REQUEST, None, None)

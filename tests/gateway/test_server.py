@@ -144,7 +144,7 @@ def test_addresses(address: str, family: int) -> None:
         ({"url_ttl": -1.5}, "url_ttl must be above 0, not -1.5"),
         ({"receive_timeout": 0}, "receive_timeout must be above 0, not 0"),
         ({"grace": -1.0}, "grace must be 0 or more, not -1.0"),
-        ({"max_body": float("nan")}, "max_body must be above 0, not nan"),
+        ({"max_body": float("nan")}, "max_body must be above 0 and at most body_memory, not nan"),
         ({"response_format": "file"}, "response_format must be one of url, b64_json, not 'file'"),
         ({"fetch_hosts": ("http://minio",)}, "fetch_hosts must be HOST or HOST:PORT, such as minio:9000"),
         ({"public_url": "pics.example"}, "public_url must begin with http:// or https://, not 'pics.example'"),

@@ -30,7 +30,7 @@ SOON = 0.2  # seconds that a call may take here
 
 
 async def links(data: Path, count: int) -> list[str]:
-    """Links to results whose files never answer: whoever reads a pipe waits for one who writes."""
+    """Links to results whose files never answer: reading from a pipe waits for a writer."""
     store = LocalStore(data)
     kept = await store.put(STORED * count)
     for one in kept:

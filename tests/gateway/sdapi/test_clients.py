@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..fakes import config, running_gateway
 from .bodies import BASE, BODIES, DIFY, KOBOLD, OPEN_WEBUI, SILLY_TAVERN, base64_of, drawn, opened, png
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
-    from ..fakes import FakeService
+    from ..fakes import FakeService, Service
 
 pytestmark = pytest.mark.anyio
 
@@ -107,18 +110,20 @@ async def test_dify(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     assert fake.requests[1].strength == pytest.approx(0.9)
 
 
-async def test_kobold(gateway: httpx.AsyncClient) -> None:
-    """A page of another origin may ask and post JSON, and finds what it looks for."""
-    page = {"origin": "https://lite.koboldai.net"}
+async def test_kobold(service: Service, tmp_path: Path) -> None:
+    """A page of an origin that is allowed may ask and post JSON, and finds what it looks for."""
+    page = {"origin": "https://lite.koboldai.net", "sec-fetch-site": "cross-site"}
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
-    preflight = await gateway.options(f"{BASE}/txt2img", headers=page | asks)
-    assert preflight.status_code == 204
-    assert preflight.headers["access-control-allow-headers"] == "content-type"
-    models = await gateway.get(f"{BASE}/sd-models", headers=page)
-    assert models.headers["access-control-allow-origin"] == "*"
-    assert models.json()[0]["filename"]
-    assert (await get(gateway, "options"))["samples_format"] == "png"
-    assert (await gateway.post(f"{BASE}/txt2img", json=KOBOLD, headers=page)).headers["access-control-allow-origin"]
+    async with running_gateway(config(service, tmp_path, cors=(page["origin"],))) as gateway:
+        preflight = await gateway.options(f"{BASE}/txt2img", headers=page | asks)
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-headers"] == "content-type"
+        models = await gateway.get(f"{BASE}/sd-models", headers=page)
+        assert models.headers["access-control-allow-origin"] == page["origin"]
+        assert models.json()[0]["filename"]
+        assert (await get(gateway, "options"))["samples_format"] == "png"
+        made = await gateway.post(f"{BASE}/txt2img", json=KOBOLD, headers=page)
+        assert (made.status_code, made.headers["access-control-allow-origin"]) == (200, page["origin"])
 
 
 async def test_photoshop(gateway: httpx.AsyncClient) -> None:
