@@ -254,7 +254,7 @@ class TestInflating:
             (gzip.compress(b"{}") + b"more", "gzip", 400, "goes on behind the end"),
             (gzip.compress(b"{}") * 2, "gzip", 400, "goes on behind the end"),
             (b'{"prompt": "x"}', "gzip", 400, "not what its Content-Encoding says"),
-            (gzip.compress(bytes(90_000) + b"{}") + b"", "gzip", 400, "not valid JSON"),
+            (gzip.compress(b" " * 90_000 + b"{"), "gzip", 400, "not valid JSON"),
             (gzip.compress(bytes(100_001)), "gzip", 413, "more than 100000 bytes"),
             (gzip.compress(bytes(64 * MIB)), "gzip", 400, f"more than {RATIO} times"),
             (b"{}", "br", 415, "gzip or deflate, not 'br'"),
