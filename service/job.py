@@ -37,6 +37,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, MAX_SEED),
     "strength": (0, 1),
     "priority": (-100, 100),
+    "earlier_steps": (0, 150),
 }
 
 
@@ -130,6 +131,7 @@ class Job:
     source: Source | None = field(default=None, repr=False)
     loras: tuple[Lora, ...] = ()
     prompt_weighting: bool = False
+    earlier_steps: int = 0
     prompts: tuple[Items, Items] | None = field(default=None, repr=False)
     allow_empty_prompt: bool = False
     quality: str = ""

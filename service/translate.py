@@ -24,7 +24,10 @@ MAX_CALLER = 256  # characters
 
 # By what zero, or the empty text, means: take the default; exactly itself; take the default, and zero is a value.
 DEFAULT_WHEN_ZERO = ("model", "count", "width", "height", "sampler", "schedule", "quality", "style")
-AS_IT_IS = ("prompt", "negative_prompt", "image", "mask", "priority", "prompt_weighting", "allow_empty_prompt")
+AS_IT_IS = (
+    *("prompt", "negative_prompt", "image", "mask", "priority"),
+    *("prompt_weighting", "allow_empty_prompt", "earlier_steps"),
+)
 OPTIONAL = ("steps", "guidance_scale", "guidance_rescale", "eta", "seed", "strength")
 
 

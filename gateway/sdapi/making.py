@@ -87,6 +87,7 @@ def _second(call: Call, first: pb.Image, hires: Hires, mime_type: str) -> Call:
             width=hires.width,
             height=hires.height,
             steps=hires.steps or None,
+            earlier_steps=hires.earlier if call.request.prompt_weighting else 0,
             strength=hires.strength,
             output=pb.OutputFormat(mime_type=mime_type),
         )

@@ -35,6 +35,8 @@ MAX_COUNT = 10  # pictures of one call, the contract's limit
 MAX_LORAS = 8
 MAX_SIDE = 4096  # pixels
 MAX_SEED = 2**63 - 1
+# What says that a prompt has the web UI's syntax.
+SYNTAX = ("(", "[", "\\", "BREAK", "AND")
 OF_ETA = "ddim"  # the sampler that `eta` is of; with others 1 is what they do anyway
 STRENGTH = 0.75  # the web UI's
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -74,18 +76,20 @@ OF_PICTURES: dict[str, dict[int, str]] = {
     "resize_mode": {3: "latent upscale"},
     "inpainting_fill": {2: "latent noise", 3: "latent nothing"},
 }
+_AND = re.compile(r"\bAND\b")
 # No part goes beyond the next `<`, so that each character is read a bounded number of times.
 _NETWORK = re.compile(r"<(\w+):([^<:>]+)(?::([^<>]*))?>")
 
 
 @dataclass(frozen=True, slots=True)
 class Hires:
-    """A second pass from the first one's picture, in pixels; `steps` 0 are as many as before."""
+    """A second pass from the first one's image, in pixels; `steps` 0 are as many as the `earlier` ones."""
 
     width: int
     height: int
     steps: int
     strength: float
+    earlier: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int, most: i
         seed=asked.seed if asked.seed is not None and asked.seed >= 0 else seed,
         loras=loras,
         allow_empty_prompt=True,
-        prompt_weighting=any(mark in f"{asked.prompt}{asked.negative_prompt}" for mark in "(["),
+        prompt_weighting=any(mark in f"{asked.prompt} {asked.negative_prompt}" for mark in SYNTAX),
         output=pb.OutputFormat(mime_type=_mime_type(settings)),
     )
     if isinstance(asked, ImageToImage):
@@ -159,7 +163,10 @@ def _batches(asked: TextToImage | ImageToImage, most: int | None) -> tuple[int, 
 
 
 def _networks(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, list[pb.Lora], dict[str, str]]:
-    """Return a prompt without its `<lora:name:weight>`, those that the model has, and the rest by key."""
+    """Return a prompt without its `<lora:name:weight>`, those that the model has, and what has no effect by key.
+
+    The service reads AND, with which the web UI composes prompts, as a comma.
+    """
     names = {name.lower(): name for name in known}
     loras: list[pb.Lora] = []
     unknown: list[str] = []
@@ -169,7 +176,9 @@ def _networks(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, l
             unknown.append(f"{kind}:{name}")
         else:
             loras.append(pb.Lora(name=found, weight=_weight(weight)))
-    return _NETWORK.sub("", prompt).strip(), loras, {"prompt": " ".join(unknown)} if unknown else {}
+    prompt = _NETWORK.sub("", prompt).strip()
+    unknown += ["AND"] if _AND.search(prompt) else []
+    return prompt, loras, {"prompt": " ".join(unknown)} if unknown else {}
 
 
 def _weight(text: str) -> float:
@@ -196,7 +205,7 @@ def _hires(asked: TextToImage | ImageToImage, model: pb.Model) -> Hires | None:
     if max(sides) > MAX_SIDE:
         key = "hr_resize_x" if x else "hr_resize_y" if y else "hr_scale"
         raise InvalidValue(key, f"makes {sides[0]}x{sides[1]} pixels, and a side has at most {MAX_SIDE}")
-    return Hires(*sides, steps, strength)
+    return Hires(*sides, steps, strength, asked.steps or model.defaults.steps)
 
 
 def _without_effect(asked: TextToImage | ImageToImage, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -219,7 +219,11 @@ def read_prompts(job: Job, spec: ModelSpec) -> tuple[Items, Items]:
     Raises InvalidField: brackets nest too deeply, weigh too much, or change too often.
     """
     presets = _presets(job, spec)
-    return _read("prompt", _templated(job.prompt, presets)), _read("negative_prompt", _negative(job, presets))
+    return _both(_templated(job.prompt, presets), _negative(job, presets))
+
+
+def _both(prompt: str, negative_prompt: str) -> tuple[Items, Items]:
+    return _read("prompt", prompt_editing.joined(prompt)), _read("negative_prompt", negative_prompt)
 
 
 def _read(name: str, text: str) -> Items:
@@ -232,11 +236,11 @@ def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Tex
     """Return what both prompts are at each step. Raises InvalidField where they change too often."""
     if not job.prompt_weighting:
         return prompt_editing.texts((prompt,), steps), prompt_editing.texts((negative_prompt,), steps)
-    both = job.prompts or (_read("prompt", prompt), _read("negative_prompt", negative_prompt))
+    both = job.prompts or _both(prompt, negative_prompt)
     with refused_as("prompt"):
-        positive = prompt_editing.texts(both[0], steps)
+        positive = prompt_editing.texts(both[0], steps, job.earlier_steps)
     with refused_as("negative_prompt"):
-        return positive, prompt_editing.texts(both[1], steps)
+        return positive, prompt_editing.texts(both[1], steps, job.earlier_steps)
 
 
 @contextmanager

@@ -8,6 +8,12 @@ r"""Prompts that change from step to step, in the syntax of AUTOMATIC1111's web 
 Brackets that are no change stay in the text, for their weights; so do `\[`, `\:` and the other escapes. As there, a
 `(` holds its colons and bars to itself, and `[a:b]` without a number is a weight.
 
+`a AND b` composes two prompts there, which is not served: it is read as `a, b`, and a prompt's own weight (`a :1.2 AND
+b`) is left out.
+
+In a second pass over an image that was drawn before, steps go on counting, as with the web UI's "Hires. fix": numbers
+count the steps of the first pass, and shares of the second pass begin at 1.
+
 The web UI's documentation counts as said here; its program counts from 0 and so changes one step later.
 """
 
@@ -26,6 +32,9 @@ MAX_CHARACTERS = 64_000
 
 _SIGN = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]++|\\", re.DOTALL)
 _WHEN = re.compile(r"\s*+([+-]?(?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?)\s*+")
+_AND = re.compile(r"\bAND\b")
+_OWN_WEIGHT = re.compile(r"\s*+:\s*+[+-]?(?:\d++\.?+\d*+|\.\d++)$")
+LONGEST_WEIGHT = 32  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,12 @@ class Change:
     options: tuple[Items, ...]
     when: str = ""
 
-    def at(self, step: int, steps: int) -> Items:
-        """Return what stands there at `step` of `steps`, counted from 1."""
+    def at(self, step: int, steps: int, earlier: int) -> Items:
+        """Return what stands there at `step` of `steps`, counted from 1, after `earlier` steps of a first pass."""
         if not self.when:
             return self.options[(step - 1) % len(self.options)]
-        last = float(self.when) * (steps if "." in self.when else 1)
+        when = float(self.when)
+        last = (when - (earlier > 0)) * steps if "." in self.when else when - earlier
         return self.options[step > max(min(last, steps), 0)]
 
 
@@ -58,20 +68,38 @@ class Texts:
         return self.steps[min(step, len(self.steps) - 1)]
 
 
+def joined(text: str) -> str:
+    """Return a prompt with commas in the place of its ANDs, and without the weights before these."""
+    parts = _AND.split(text)
+    if len(parts) == 1:
+        return text
+    return ", ".join(filter(None, (_unweighted(part).strip() for part in parts)))
+
+
+def _unweighted(part: str) -> str:
+    part = part.rstrip()
+    weight = _OWN_WEIGHT.search(part[-LONGEST_WEIGHT:])
+    return part[: len(part) - len(weight[0])] if weight else part
+
+
 def read(text: str) -> Items:
     """Return the parts of a prompt, texts and changes in turns; the work is linear. Raises Malformed."""
     reader = _Reader()
     for match in _SIGN.finditer(text):
         reader.take(match.group())
-    return _joined(reader.items)
+    return _merged(reader.items)
 
 
-def texts(items: Items, steps: int) -> Texts:
-    """Return what a prompt is at each of `steps`. Raises Malformed where that is too much."""
+def texts(items: Items, steps: int, earlier: int = 0) -> Texts:
+    """Return what a prompt is at each of `steps`, after `earlier` steps of a first pass.
+
+    Raises Malformed where that is too much.
+    """
     if not any(isinstance(item, Change) for item in items):
         return Texts(("".join(map(str, items)),), (0,))
     numbers: dict[str, int] = {}
-    at = tuple(numbers.setdefault(_resolved(items, step, steps), len(numbers)) for step in range(1, steps + 1))
+    each = (_resolved(items, step, steps, earlier) for step in range(1, steps + 1))
+    at = tuple(numbers.setdefault(text, len(numbers)) for text in each)
     size = sum(map(len, numbers))
     if len(numbers) > MAX_TEXTS:
         raise Malformed(f"must change to at most {MAX_TEXTS} texts over the steps, not {len(numbers)}")
@@ -119,16 +147,16 @@ class _Reader:
         ends = [*separators, len(self.items) - 1]
         parts = [self.items[first + 1 : end] for first, end in zip([place, *separators], ends, strict=True)]
         if signs == {"|"}:
-            return Change(tuple(map(_joined, parts)))
+            return Change(tuple(map(_merged, parts)))
         if signs != {":"} or len(parts) not in (2, 3):
             return None
         *options, last = parts
         when = _WHEN.fullmatch("".join(map(str, last))) if all(isinstance(item, str) for item in last) else None
         before = options[0] if len(options) == 2 else []
-        return Change((_joined(before), _joined(options[-1])), when[1]) if when else None
+        return Change((_merged(before), _merged(options[-1])), when[1]) if when else None
 
 
-def _joined(items: list[str | Change]) -> Items:
+def _merged(items: list[str | Change]) -> Items:
     """Make one of neighbouring texts."""
     made: list[str | Change] = []
     for is_text, group in groupby(items, key=lambda item: isinstance(item, str)):
@@ -139,5 +167,5 @@ def _joined(items: list[str | Change]) -> Items:
     return tuple(made)
 
 
-def _resolved(items: Items, step: int, steps: int) -> str:
-    return "".join(item if isinstance(item, str) else _resolved(item.at(step, steps), step, steps) for item in items)
+def _resolved(items: Items, *at: int) -> str:
+    return "".join(item if isinstance(item, str) else _resolved(item.at(*at), *at) for item in items)

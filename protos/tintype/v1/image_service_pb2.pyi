@@ -25,7 +25,7 @@ MODEL_STATE_LOADED: ModelState
 MODEL_STATE_FAILED: ModelState
 
 class GenerateImagesRequest(_message.Message):
-    __slots__ = ("model", "prompt", "negative_prompt", "count", "width", "height", "steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "eta", "seed", "image", "mask", "strength", "loras", "output", "priority", "timeout", "caller", "prompt_weighting", "quality", "style", "allow_empty_prompt")
+    __slots__ = ("model", "prompt", "negative_prompt", "count", "width", "height", "steps", "guidance_scale", "guidance_rescale", "sampler", "schedule", "eta", "seed", "image", "mask", "strength", "loras", "output", "priority", "timeout", "caller", "prompt_weighting", "quality", "style", "allow_empty_prompt", "earlier_steps")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class GenerateImagesRequest(_message.Message):
     QUALITY_FIELD_NUMBER: _ClassVar[int]
     STYLE_FIELD_NUMBER: _ClassVar[int]
     ALLOW_EMPTY_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_STEPS_FIELD_NUMBER: _ClassVar[int]
     model: str
     prompt: str
     negative_prompt: str
@@ -76,7 +77,8 @@ class GenerateImagesRequest(_message.Message):
     quality: str
     style: str
     allow_empty_prompt: bool
-    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., count: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_rescale: _Optional[float] = ..., sampler: _Optional[str] = ..., schedule: _Optional[str] = ..., eta: _Optional[float] = ..., seed: _Optional[int] = ..., image: _Optional[bytes] = ..., mask: _Optional[bytes] = ..., strength: _Optional[float] = ..., loras: _Optional[_Iterable[_Union[Lora, _Mapping]]] = ..., output: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., caller: _Optional[str] = ..., prompt_weighting: bool = ..., quality: _Optional[str] = ..., style: _Optional[str] = ..., allow_empty_prompt: bool = ...) -> None: ...
+    earlier_steps: int
+    def __init__(self, model: _Optional[str] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., count: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., steps: _Optional[int] = ..., guidance_scale: _Optional[float] = ..., guidance_rescale: _Optional[float] = ..., sampler: _Optional[str] = ..., schedule: _Optional[str] = ..., eta: _Optional[float] = ..., seed: _Optional[int] = ..., image: _Optional[bytes] = ..., mask: _Optional[bytes] = ..., strength: _Optional[float] = ..., loras: _Optional[_Iterable[_Union[Lora, _Mapping]]] = ..., output: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., caller: _Optional[str] = ..., prompt_weighting: bool = ..., quality: _Optional[str] = ..., style: _Optional[str] = ..., allow_empty_prompt: bool = ..., earlier_steps: _Optional[int] = ...) -> None: ...
 
 class Lora(_message.Message):
     __slots__ = ("name", "weight")

@@ -110,6 +110,57 @@ class TestText:
         assert [(lora.name, lora.weight) for lora in fake.requests[0].loras] == [("ink", 0.5), ("ink", 1.0)]
         assert fake.requests[0].prompt == "a lake  at dusk"
 
+    @pytest.mark.parametrize(
+        ("body", "syntax"),
+        [
+            ({"prompt": "a lake"}, False),
+            ({"prompt": "a (lake:1.2)"}, True),
+            ({"prompt": "a [lake:city:0.5]"}, True),
+            ({"prompt": "a", "negative_prompt": "[b|c]"}, True),
+            ({"prompt": "a BREAK b"}, True),
+            ({"prompt": r"10\:30"}, True),
+            ({"prompt": "a AND b"}, True),
+        ],
+    )
+    async def test_syntax(
+        self,
+        gateway: httpx.AsyncClient,
+        fake: FakeService,
+        body: dict[str, str],
+        syntax: bool,  # noqa: FBT001
+    ) -> None:
+        """The service reads the web UI's syntax: it gets the prompts as they were sent, and the answer repeats them."""
+        told = info(await gateway.post(TEXT, json=body))
+        asked = fake.requests[0]
+        assert (asked.prompt, asked.negative_prompt) == (body["prompt"], body.get("negative_prompt", ""))
+        assert asked.prompt_weighting is syntax
+        assert (told["prompt"], told["negative_prompt"]) == (asked.prompt, asked.negative_prompt)
+
+    @pytest.mark.parametrize(
+        ("prompt", "ignored"),
+        [
+            ("a AND b", "prompt AND"),
+            ("a :1.2 AND [b:c:3]", "prompt AND"),
+            ("a <lora:none:1> AND b", "prompt lora:none AND"),
+            ("SAND and ANDES", None),
+            ("a <lora:AND:1>", "prompt lora:AND"),
+        ],
+    )
+    async def test_composition_is_named(self, gateway: httpx.AsyncClient, prompt: str, ignored: str | None) -> None:
+        """AND composes prompts in the web UI, which is not served, and not passed over in silence."""
+        told = info(await gateway.post(TEXT, json={"prompt": prompt}))["extra_generation_params"]
+        assert told.get("Ignored") == ignored
+
+    @pytest.mark.parametrize(("steps", "earlier"), [({"steps": 20}, 20), ({}, None)])
+    async def test_a_second_pass_goes_on_counting(
+        self, gateway: httpx.AsyncClient, fake: FakeService, steps: dict[str, int], earlier: int | None
+    ) -> None:
+        """The service learns how many steps the first pass made, where the prompt may change at one of them."""
+        body = {"enable_hr": True, "denoising_strength": 0.5} | steps
+        await gateway.post(TEXT, json={"prompt": "[a:b:0.5]"} | body)
+        told = info(await gateway.post(TEXT, json={"prompt": "a"} | body))
+        assert [request.earlier_steps for request in fake.requests] == [0, earlier or told["steps"], 0, 0]
+
     async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """What the model turns out not to have is asked without, and told."""
 

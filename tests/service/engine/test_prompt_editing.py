@@ -96,6 +96,15 @@ def test_steps_that_are_left_out_do_not_count() -> None:
     assert [made.places(call)[0] for call in range(10)] == [0] * 5 + [1] * 5
 
 
+def test_composition_and_a_second_pass() -> None:
+    """AND is no word of the prompt, but stays one of the negative prompt; `earlier_steps` move the changes."""
+    common = {"prompt_weighting": True, "steps": 10, "negative_prompt": "c AND d"}
+    made = plan(Job(prompt="a AND [b:e:12]", earlier_steps=10, **common), SPEC)  # type: ignore[arg-type]
+    assert [prompt.text for prompt in made.prompts] == ["a, b", "a, e", "c AND d"]
+    assert [made.places(call) for call in range(4)] == [(0, 2), (0, 2), (1, 2), (1, 2)]
+    assert made.prompt == "a AND [b:e:12]"
+
+
 def test_company_changes_nothing() -> None:
     """Rows that change at other steps share calls, and each is what it is alone."""
     jobs: list[dict[str, Any]] = [

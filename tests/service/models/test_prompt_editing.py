@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, read, texts
+from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, joined, read, texts
 from tintype.service.models.weights import MAX_NESTING, Malformed
 
 from ...work import check_linear
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def schedule(prompt: str, steps: int = 10) -> list[tuple[int, str]]:
+def schedule(prompt: str, steps: int = 10, earlier: int = 0) -> list[tuple[int, str]]:
     """Return the last step of each text, and the text, in order."""
-    made = texts(read(prompt), steps)
+    made = texts(read(prompt), steps, earlier)
     at = [made.texts[made.at(step)] for step in range(steps)]
     return [(step + 1, text) for step, text in enumerate(at) if step + 1 == steps or at[step + 1] != text]
 
@@ -90,6 +90,37 @@ def test_what_is_no_change_stays(prompt: str) -> None:
     assert texts(read(prompt), 10).texts == (prompt,)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("[a:b:0.5]", [(10, "b")]),
+        ("[a:b:1.5]", [(5, "a"), (10, "b")]),
+        ("[a:b:20]", [(10, "b")]),
+        ("[a:b:23]", [(3, "a"), (10, "b")]),
+        ("[a:b:99]", [(10, "a")]),
+    ],
+)
+def test_a_second_pass_goes_on_counting(prompt: str, expected: list[tuple[int, str]]) -> None:
+    """After 20 steps of a first pass, step 23 is the third of the second, and 1.5 is in its middle."""
+    assert schedule(prompt, earlier=20) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "read_as"),
+    [
+        ("a AND b", "a, b"),
+        ("a cat :1.2 AND a (dog:1.3) :0.8 AND  x", "a cat, a (dog:1.3), x"),
+        ("AND a AND", "a"),
+        ("a:-.5 AND 16:9", "a, 16"),
+        ("SAND and ANDES: 3", "SAND and ANDES: 3"),
+        ("a : 1.2", "a : 1.2"),
+    ],
+)
+def test_composition_is_a_comma(prompt: str, read_as: str) -> None:
+    """AND is no word, nor is the weight that a prompt before it has; without an AND nothing is touched."""
+    assert joined(prompt) == read_as
+
+
 def test_an_open_bracket_around_a_change() -> None:
     """What is never closed is text, and what stands in it is read."""
     assert schedule("((a][:b:c [d:3]") == [(3, "((a][:b:c "), (10, "((a][:b:c d")]
@@ -130,6 +161,8 @@ WORST: dict[str, Callable[[int], str]] = {
     "spaces": lambda n: "[a:b:" + " " * n + "]",
     "nearly changes": lambda n: "[a:b:x]" * (n // 7),
     "backslashes": lambda n: "\\" * n,
+    "compositions": lambda n: "a:1 AND " * (n // 8),
+    "spaces before no composition": lambda n: "AND" + " " * n + ":",
     "nested changes": lambda n: "[" * 40 + "a" * n + ":b:3]" * 40,
 }
 
@@ -137,4 +170,4 @@ WORST: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
     """Twice the text is twice the work, to read it and to see what it is at each step."""
-    check_linear(lambda text: texts(read(text), 5), worst)
+    check_linear(lambda text: texts(read(joined(text)), 5), worst)
