@@ -4,6 +4,10 @@ The model sees two rows of a picture with guidance, and one of any other. Wide c
 the weights; on a CPU they mostly cost, and guidance takes less time as two calls than as one. So each width is tried
 when enough rows are at hand, the narrowest first, and the next one only if the last one paid.
 
+On a GPU a call of another shape than the last one's may cost more: convolutions are planned again. One row at a time has
+one shape; wider calls change theirs as rows join and leave. So calls after a change are measured apart, and the price
+of a change counts as often as it comes.
+
 What was learnt is kept as long as the process lives: it takes a few calls to learn, and a file could be about another
 machine, driver or onnxruntime.
 """
@@ -18,7 +22,9 @@ if TYPE_CHECKING:
 
 WIDTHS = (1, 2, 4, 8)
 TRIES = 3  # before a width is judged; the first holds the warming up
-LATEST = 5  # tries that count
+LATEST = 5  # tries that count, of either kind
+OFTEN = 32  # tries by which it is told how often the shape changes
+REST = 128  # calls of other widths after which a width forgets one change
 GAIN = 1.05  # a wider call pays when it makes so many times the rows per second
 
 
@@ -30,25 +36,37 @@ class Room(NamedTuple):
 
 
 class _Trials:
-    """What calls of one width took: seconds for each row."""
+    """What calls of one width took, in seconds for each row: those of the last call's shape, and those after others."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._latest: deque[float] = deque(maxlen=LATEST)
+        self._count = self._rests = 0
+        self._same: deque[float] = deque(maxlen=LATEST)
+        self._changed: deque[float] = deque(maxlen=LATEST)
+        self._changes: deque[bool] = deque(maxlen=OFTEN)
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float, *, changed: bool) -> None:
         self._count += 1
         if self._count > 1:
-            self._latest.append(seconds)
+            (self._changed if changed else self._same).append(seconds)
+            self._changes.append(changed)
+
+    def rest(self) -> None:
+        """Forget a change after many calls of other widths: the company that it came from may have gone."""
+        self._rests += 1
+        if self._rests % REST == 0 and self._changes:
+            self._changes.popleft()
 
     @property
     def enough(self) -> bool:
         return self._count >= TRIES
 
     @property
-    def best(self) -> float:
-        """The least, which other programs on the machine disturb least."""
-        return min(self._latest)
+    def cost(self) -> float:
+        """The least of either kind, which other programs on the machine disturb least, as often as each comes."""
+        if not (self._same and self._changed):
+            return min(self._same or self._changed)
+        share = sum(self._changes) / OFTEN  # few tries say little: what is not known is no change
+        return min(self._same) + share * max(min(self._changed) - min(self._same), 0)
 
 
 class Widths:
@@ -58,6 +76,7 @@ class Widths:
         self._pictures = pictures
         self._trials: defaultdict[Kind, dict[int, _Trials]] = defaultdict(lambda: {n: _Trials() for n in WIDTHS})
         self._caps: dict[Kind, int] = {}
+        self._latest: tuple[Kind, int] | None = None  # what the last call was of; None where its calls differed
 
     def room(self, kind: Kind) -> Room:
         """Return what may be worth a call: the best width, or the next one while that was not tried."""
@@ -82,15 +101,20 @@ class Widths:
         best, *wider = WIDTHS
         trials = self._trials[kind]
         for width in wider:
-            if not (trials[best].enough and trials[width].enough) or trials[width].best * GAIN > trials[best].best:
+            if not (trials[best].enough and trials[width].enough) or trials[width].cost * GAIN > trials[best].cost:
                 break
             best = width
         return best
 
     def note(self, kind: Kind, width: int, rows: int, seconds: float) -> None:
         """Take a measurement: `rows` took `seconds` in calls of `width`; calls that were not full say nothing."""
-        if width in WIDTHS and rows % width == 0:
-            self._trials[kind][width].add(seconds / rows)
+        full, before = rows % width == 0, self._latest
+        self._latest = (kind, width) if full else None
+        if width in WIDTHS and full:
+            self._trials[kind][width].add(seconds / rows, changed=before != self._latest)
+            for other, trials in self._trials[kind].items():
+                if other != width:
+                    trials.rest()
 
     def shrink(self, kind: Kind, rows: int) -> bool:
         """Halve the calls from now on, for there was no memory for those of `rows`; False where they held but one."""

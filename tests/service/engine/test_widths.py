@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tintype.service.engine.events import Completed, Finished
-from tintype.service.engine.widths import WIDTHS, Widths
+from tintype.service.engine.widths import REST, TRIES, WIDTHS, Widths
 
 from .exact import Bench, ExactModel
 
@@ -71,6 +71,60 @@ def test_a_slow_first_try_is_forgiven() -> None:
         for value in seconds:
             widths.note(KIND, width, width, value)
     assert widths.best(KIND) == 2
+
+
+def settled(widths: Widths, price: float, *, every: int) -> int:
+    """Return the best width after many units whose rows change at each `every`th; a wide call saves 30 %."""
+    latest = None
+    for unit in range(200):
+        rows = 4 if unit % every else 3
+        width = widths.choose(KIND, rows)
+        spent, took = 0, 0.0
+        while spent < rows:
+            call = min(width, rows - spent)
+            took += (call if call == 1 else 0.7 * call) + (price if call != latest else 0)
+            spent, latest = spent + call, call
+        widths.note(KIND, width, rows, took)
+    return widths.best(KIND)
+
+
+def test_the_price_of_a_change_counts() -> None:
+    """Where another shape costs as much as many rows, and comes at every second unit, one row at a time is best."""
+    assert settled(Widths(), 0, every=2) > 1
+    assert settled(Widths(), 20, every=2) == 1
+
+
+def test_a_rare_change_counts_little() -> None:
+    """The same price once in a hundred units does not outweigh what wide calls save."""
+    assert settled(Widths(), 20, every=100) > 1
+
+
+def test_a_width_is_tried_again_after_the_changes_end() -> None:
+    """Changes of an hour ago don't keep calls narrow for ever."""
+    widths = Widths()
+    for width, seconds in {1: 1.0, 2: 1.4}.items():
+        for _ in range(TRIES):
+            widths.note(KIND, width, width, seconds)
+    for _ in range(8):
+        widths.note(KIND, 2, 3, 1.0)
+        widths.note(KIND, 2, 2, 21.4)
+    assert widths.best(KIND) == 1
+    for _ in range(9 * REST):
+        widths.note(KIND, 1, 1, 1.0)
+    assert widths.best(KIND) == 2
+
+
+@pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
+def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, ...]]) -> None:
+    """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such company."""
+    widths = Widths()
+    for _ in range(8):
+        widths.note(other, 1, 1, 1.0)
+        widths.note(KIND, 1, 1, 3.0)
+    assert widths._trials[KIND][1].cost == 3.0
+    for _ in range(64):
+        widths.note(KIND, 1, 1, 1.0)
+    assert widths._trials[KIND][1].cost == 1.0
 
 
 def test_calls_that_are_not_full_say_nothing() -> None:
