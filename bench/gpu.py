@@ -37,7 +37,7 @@ from tintype.service.models.ort import OrtGraph, options
 from tintype.service.models.providers import chain, onnxruntime
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
-from tintype.service.models.tuning import DEVICES, Tuning
+from tintype.service.models.tuning import DEVICES, Tuning, Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +103,7 @@ def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Call
         "fixed": lambda: _fixed(path, runtime, feeds),
     }
     if provider == "cuda":
-        made["graph"] = lambda: _captured(path, Runtime(provider, 1, tuning=Tuning(cuda_graphs=True)))
+        made["graph"] = lambda: _captured(path, Runtime(provider, 1, tuning=Tuning(cuda_graphs=True), use=Use.STEPS))
         made["tensorrt"] = lambda: _engine(path, feeds, cache)
     return made
 

@@ -31,12 +31,19 @@ class ServiceConfig:
         },
     )
     cuda_graphs: bool = field(
-        default=False,
-        metadata={"help": "capture model calls as CUDA graphs, at the price of GPU memory for each size"},
+        default=True,
+        metadata={"help": "capture calls of denoisers as CUDA graphs; each denoiser then has GPU memory of its own"},
     )
     engines: Path | None = field(
         default=None,
         metadata={"help": "folder that TensorRT's engines are kept in; default: ~/.cache/tintype/engines"},
+    )
+    arena: int = field(
+        default=0,
+        metadata={
+            "unit": "bytes",
+            "help": "most GPU memory for intermediate results, and as much for each denoiser with CUDA graphs; 0: any",
+        },
     )
     memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})

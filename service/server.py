@@ -174,7 +174,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
     if given is not None:
         yield given
         return
-    for name in ("threads", "grace", "memory"):
+    for name in ("threads", "grace", "memory", "arena"):
         if getattr(config, name) < 0:
             raise ServeError(f"{name} must be at least 0, not {getattr(config, name):g}")
     try:
@@ -183,7 +183,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
             providers=config.providers,
             threads=config.threads,
             memory=config.memory,
-            tuning=Tuning(config.cuda_graphs, config.engines or PLAIN.engines),
+            tuning=Tuning(config.cuda_graphs, config.engines or PLAIN.engines, config.arena),
         )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error

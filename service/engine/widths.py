@@ -4,9 +4,9 @@ The model sees two rows of a picture with guidance, and one of any other. Wide c
 the weights; on a CPU they mostly cost, and guidance takes less time as two calls than as one. So each width is tried
 when enough rows are at hand, the narrowest first, and the next one only if the last one paid.
 
-On a GPU a call of another shape than the last one's may cost more: convolutions are planned again. One row at a time has
-one shape; wider calls change theirs as rows join and leave. So calls after a change are measured apart, and the price
-of a change counts as often as it comes.
+On a GPU a call of another shape than the last one's may cost more: convolutions are planned again. One row at a time
+has one shape; wider calls change theirs as rows join and leave. So calls after a change are measured apart, and the
+price of a change counts as often as it comes. Changes of width that are made here are not counted.
 
 What was learnt is kept as long as the process lives: it takes a few calls to learn, and a file could be about another
 machine, driver or onnxruntime.
@@ -15,6 +15,7 @@ machine, driver or onnxruntime.
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -44,27 +45,28 @@ class _Trials:
         self._changed: deque[float] = deque(maxlen=LATEST)
         self._changes: deque[bool] = deque(maxlen=OFTEN)
 
-    def add(self, seconds: float, *, changed: bool) -> None:
+    def add(self, seconds: float, *, changed: bool | None) -> None:
+        """Take a try; `changed` is None where only the width did: that says nothing, but for its being tried."""
         self._count += 1
-        if self._count > 1:
+        if self._count > 1 and changed is not None:
             (self._changed if changed else self._same).append(seconds)
             self._changes.append(changed)
 
     def rest(self) -> None:
         """Forget a change after many calls of other widths: the company that it came from may have gone."""
         self._rests += 1
-        if self._rests % REST == 0 and self._changes:
-            self._changes.popleft()
+        if self._rests % REST == 0 and True in self._changes:
+            self._changes.remove(True)
 
     @property
     def enough(self) -> bool:
-        return self._count >= TRIES
+        return self._count >= TRIES and bool(self._same or self._changed)
 
     @property
     def cost(self) -> float:
         """The least of either kind, which other programs on the machine disturb least, as often as each comes."""
         if not (self._same and self._changed):
-            return min(self._same or self._changed)
+            return min(self._same or self._changed, default=inf)
         share = sum(self._changes) / OFTEN  # few tries say little: what is not known is no change
         return min(self._same) + share * max(min(self._changed) - min(self._same), 0)
 
@@ -111,7 +113,8 @@ class Widths:
         full, before = rows % width == 0, self._latest
         self._latest = (kind, width) if full else None
         if width in WIDTHS and full:
-            self._trials[kind][width].add(seconds / rows, changed=before != self._latest)
+            own = before is not None and before[0] == kind and before[1] != width
+            self._trials[kind][width].add(seconds / rows, changed=None if own else before != self._latest)
             for other, trials in self._trials[kind].items():
                 if other != width:
                     trials.rest()

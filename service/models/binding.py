@@ -6,7 +6,8 @@ prompt. Results are copies, as those of a plain run.
 
 How large the answer is shows at the first call of a shape, which onnxruntime answers into memory of its own. With CUDA
 graphs the second call is captured and later ones replay it, from and to the same addresses; a shape is captured under
-a number of its own, and what was captured stays as long as the session.
+a number of its own, and what was captured stays as long as the session. The first replay of a shape is compared with
+a call without: a node on the CPU is not replayed, and would leave its answer to an earlier input.
 """
 
 from __future__ import annotations
@@ -34,14 +35,23 @@ log = logging.getLogger(__name__)
 SHAPES = 4  # whose buffers are kept: guidance as one call and as two, at two sizes
 SENT = 2  # arrays of one input that stay on the device: a prompt's and a negative prompt's
 GRAPHS = 16  # that a session captures; each holds as much as its shape's intermediate results
+TOLERANCE = 1e-2  # between a replay and a call without, of the largest value; they run the same kernels
+GRAPH_ID = "gpu_graph_id"
+_KINDS = {"cuda": "gpu"}  # onnxruntime's words for a device, of a value and of an arena
+SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 EAGER = -1  # the number that captures and replays nothing; 0 is onnxruntime's own
 
 
 class Bindings:
-    """The buffers of a session on `device`, onnxruntime's word for one. One thread at a time."""
+    """The buffers of a session on `device`, onnxruntime's word for one. One thread at a time.
 
-    def __init__(self, session: Any, device: str, *, graphs: bool = False) -> None:
+    With `graphs` calls are captured. One that `shrinks` gives memory back to the device after each call; a session that
+    captures must not, because replays write to it.
+    """
+
+    def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
         self._session, self._device, self._graphs = session, device, graphs
+        self._entries = {SHRINKAGE: f"{_KINDS.get(device, device)}:0"} if shrinks and not graphs else {}
         self._sent: dict[str, Kept] = {}
         self._captured = 0
         self._latest: OrderedDict[Shape, _Binding] = OrderedDict()
@@ -51,14 +61,18 @@ class Bindings:
         shape = tuple(outputs), tuple((name, array.shape) for name, array in feeds.items())
         try:
             return self._bound(shape)(feeds, self._send)
-        except Exception:
+        except Exception as error:
             self._latest.clear()  # it may have been memory that was short
             self._sent.clear()
-            raise
+            if not (self._entries and "arena shrink" in str(error)):
+                raise
+            log.info("memory stays with the session: %s", error)
+            self._entries = {}
+        return self._bound(shape)(feeds, self._send)
 
     def _bound(self, shape: Shape) -> _Binding:
         if shape not in self._latest:
-            self._latest[shape] = _Binding(self._session, self._device, shape[0], self._number())
+            self._latest[shape] = _Binding(self._session, self._device, shape[0], self._number(), self._entries)
             others = [known for known, bound in self._latest.items() if not bound.replays]
             if len(others) > SHAPES:
                 self._latest.pop(others[0])
@@ -84,15 +98,17 @@ class Bindings:
 class _Binding:
     """The buffers of one shape. Graph `number` is its own; None where the session has no graphs."""
 
-    def __init__(self, session: Any, device: str, outputs: tuple[str, ...], number: int | None) -> None:
+    def __init__(
+        self, session: Any, device: str, outputs: tuple[str, ...], number: int | None, entries: Mapping[str, str]
+    ) -> None:
         self._session, self._device, self._outputs = session, device, outputs
         self._io = session.io_binding()
         self._inputs: dict[str, Any] = {}
         self._fed: dict[str, Values] = {}
         self._results: list[Any] = []
-        self._eager = None if number is None else _options(EAGER)
-        self._graph = None if number in (None, EAGER) else _options(number)
-        self._is_captured = False
+        self._eager = _options(entries if number is None else {GRAPH_ID: str(EAGER)})
+        self._graph = None if number in (None, EAGER) else _options({GRAPH_ID: str(number)})
+        self._is_captured = self._is_checked = False
 
     @property
     def replays(self) -> bool:
@@ -135,9 +151,25 @@ class _Binding:
             self._io.bind_ortvalue_output(name, value)
 
     def _compute(self) -> None:
-        if self._is_captured or not self._graph:
+        if self._is_captured and not self._is_checked:
+            self._check()
+        elif self._is_captured or not self._graph:
             self._session.run_with_iobinding(self._io, self._graph or self._eager)
-            return
+        else:
+            self._capture_alone()
+
+    def _check(self) -> None:
+        """Compare the first replay with a call without; where they differ it goes on without."""
+        self._session.run_with_iobinding(self._io, self._eager)
+        plain = _fetched(self._results)
+        self._session.run_with_iobinding(self._io, self._graph)
+        self._is_checked = True
+        if not all(map(_is_close, _fetched(self._results), plain)):
+            log.warning("a CUDA graph gives other numbers than a call without, calls go on without")
+            self._graph, self._is_captured = None, False
+            self._session.run_with_iobinding(self._io, self._eager)
+
+    def _capture_alone(self) -> None:
         with ACCESS.alone() as alone:
             if alone and self._capture():
                 return
@@ -166,7 +198,15 @@ def _fetched(values: Sequence[Any]) -> list[Values]:
     return [np.array(value.numpy()) for value in values]
 
 
-def _options(number: int | None) -> Any:
+def _is_close(one: Values, other: Values) -> bool:
+    scale = float(np.abs(other).max(initial=0))
+    return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * scale, equal_nan=True))
+
+
+def _options(entries: Mapping[str, str]) -> Any:
+    if not entries:
+        return None
     made = onnxruntime().RunOptions()
-    made.add_run_config_entry("gpu_graph_id", str(number))
+    for key, value in entries.items():
+        made.add_run_config_entry(key, value)
     return made

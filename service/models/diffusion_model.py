@@ -16,6 +16,7 @@ from .session import Session
 from .stages import Stage, TwoStages
 from .text import TextEncoders
 from .text_encoder import AbsentEncoder, TextEncoder
+from .tuning import Use
 from .vae import Vae
 
 if TYPE_CHECKING:
@@ -132,17 +133,26 @@ def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], 
     whole, done = sum(weight(path.parent) for path in paths) or 1, 0
     sessions = {}
     for path in paths:
-        sessions[path] = Session(path, runtime)
+        sessions[path] = Session(path, runtime.used_for(_use(manifest, path)))
         done += weight(path.parent)
         progress(done / whole)
     return sessions
+
+
+def _use(manifest: Manifest, path: Path) -> Use:
+    """Return what the graph at `path` of a model, or of its second stage, is for."""
+    stages = [manifest, *([manifest.second] if manifest.second else [])]
+    if path in [stage.graph(stage.family.denoiser.folder) for stage in stages]:
+        return Use.STEPS
+    return Use.PIXELS if path == manifest.graph(manifest.family.vae.decoder) else Use.OTHER
 
 
 def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> DiffusionModel:
     family, traits = manifest.family, manifest.traits
 
     def later(component: str) -> Callable[[], Session] | None:
-        return partial(Session, manifest.graph(component), runtime) if manifest.has(component) else None
+        used = runtime.used_for(Use.PIXELS)
+        return partial(Session, manifest.graph(component), used) if manifest.has(component) else None
 
     vae = Vae(
         sessions[manifest.graph(family.vae.decoder)],

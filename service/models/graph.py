@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.generic]
 
+# What onnxruntime, its arena with a limit, CUDA, cuDNN 9 and C++ say when memory is short, in lower case.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "failed to allocate",
+    "is smaller than requested bytes",
+    "alloc_failed",
+    "allocation_failed",
+    "bad_alloc",
+    "bad allocation",
+)
+
 
 class Port(NamedTuple):
     """An input: its name, onnxruntime's word for its type such as `tensor(float16)`, and its axes, some with names."""
@@ -38,3 +49,8 @@ class Graph(Protocol):
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`; `feeds` have the types that the ports name. Raises whatever the engine raises."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a call or a load failed for lack of memory."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .binding import Bindings
 from .capture import ACCESS
-from .graph import Port
+from .graph import Port, is_out_of_memory
 from .providers import PROVIDERS, chain, make_ready, onnxruntime
-from .tuning import DEVICES, cuda_options
+from .tuning import DEVICES, Use, cuda_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # On a CPU onnxruntime casts such inputs, and plans the places of the results by the shapes of their defaults: adapters,
 # which are larger, are then refused (1.31).
 HALF = "tensor(float16)"
+
+SAME_AS_REQUESTED = 1  # an arena grows by what is asked for, not by powers of two
 
 # Entries of the configuration of a session (onnxruntime_session_options_config_keys.h).
 ENTRIES = {
@@ -56,37 +58,56 @@ class OrtGraph:
     """A graph as a session of onnxruntime. Raises what onnxruntime raises. `engine` is for TensorRT alone."""
 
     def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
-        share_arena()
-        self._halt = runtime.halt
-        graphs = runtime.tuning.captures(runtime.provider)
-        self._session, self.captures = _opened(path, runtime, engine, graphs=graphs)
-        self.optional = _ports(self._session.get_overridable_initializers())
-        if runtime.provider == "cpu" and any(port.kind == HALF for port in self.optional):
-            del self._session  # else there is memory for two of them
-            self._session, _ = _opened(path, runtime, NO_ENGINE, graphs=False, reuse=False)
+        self._path, self._runtime, self._halt = path, runtime, runtime.halt
+        self._session: Any
+        self._bindings: Bindings | None = None
+        self.captures = False
+        self._open(engine, graphs=runtime.captures)
         self.inputs = _ports(self._session.get_inputs())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
-        device = DEVICES.get(self.provider)
-        self._bindings = Bindings(self._session, device, graphs=self.captures) if device else None
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs`."""
-        if self._bindings:
+        """Compute `outputs`. Where a call with CUDA graphs fails, a session without takes the other one's place."""
+        if not self._bindings:
+            results: list[Values] = self._session.run(list(outputs), dict(feeds), self._halt.options)
+            return results
+        try:
             return self._bindings.run(outputs, feeds)
-        results: list[Values] = self._session.run(list(outputs), dict(feeds), self._halt.options)
-        return results
+        except Exception as error:
+            if not self.captures or is_out_of_memory(error):
+                raise
+            log.warning(
+                "%s: a call with CUDA graphs failed, it is made again without: %s", self._path.parent.name, error
+            )
+        with ACCESS.other():
+            self._bindings, self._session = None, None  # there may be no memory for two
+        self._open(NO_ENGINE, graphs=False)
+        return self.run(outputs, feeds)
+
+    def _open(self, engine: Engine, *, graphs: bool) -> None:
+        path, runtime = self._path, self._runtime
+        self._session, self.captures = _opened(path, runtime, engine, graphs=graphs)
+        self.optional = _ports(self._session.get_overridable_initializers())
+        if runtime.provider == "cpu" and any(port.kind == HALF for port in self.optional):
+            self._session = None  # there may be no memory for two
+            self._session, _ = _opened(path, runtime, NO_ENGINE, graphs=False, reuse=False)
+        device, shrinks = DEVICES.get(runtime.provider), runtime.use is Use.PIXELS
+        self._bindings = Bindings(self._session, device, graphs=self.captures, shrinks=shrinks) if device else None
 
 
 def _opened(path: Path, runtime: Runtime, engine: Engine, *, graphs: bool, reuse: bool = True) -> tuple[Any, bool]:
     """Return a session, and whether it captures its calls: onnxruntime refuses that where a node is not on CUDA."""
-    told = {"tensorrt": dict(engine.options), "cuda": cuda_options(graphs=graphs)}
+    told = {"tensorrt": dict(engine.options), "cuda": cuda_options(graphs=graphs, arena=runtime.tuning.arena)}
     names = {PROVIDERS[name]: options for name, options in told.items()}
     providers = [(long, names.get(long, {})) for long in chain(runtime.provider)]
     make_ready(runtime.provider)
+    share_arena()
+    if runtime.provider in DEVICES and not graphs:
+        share_device_arena(runtime.tuning.arena)
     try:
         with ACCESS.other():
-            asked = options(runtime.threads, reuse=reuse, axes=engine.axes)
+            asked = options(runtime.threads, reuse=reuse, axes=engine.axes, shared=not graphs)
             made = onnxruntime().InferenceSession(path, asked, providers, enable_fallback=0)
     except Exception as error:
         if not graphs:
@@ -102,11 +123,14 @@ def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:
     return tuple(Port(argument.name, argument.type, tuple(argument.shape)) for argument in arguments)
 
 
-def options(threads: int, *, reuse: bool = True, axes: Mapping[str, int] = MappingProxyType({})) -> Any:
+def options(
+    threads: int, *, reuse: bool = True, axes: Mapping[str, int] = MappingProxyType({}), shared: bool = True
+) -> Any:
     """Return onnxruntime's options: its errors reach us as exceptions, so its log says only what is fatal.
 
     Without `reuse` no result takes the place of another one within a call. Named `axes` of the inputs get a length:
-    onnxruntime then knows every shape in the graph before a provider sees it.
+    onnxruntime then knows every shape in the graph before a provider sees it. A session that is not `shared` has arenas
+    of its own: what a captured graph writes to must not become another session's.
     """
     made = onnxruntime().SessionOptions()
     made.log_severity_level = 4
@@ -118,6 +142,8 @@ def options(threads: int, *, reuse: bool = True, axes: Mapping[str, int] = Mappi
     made.enable_mem_reuse = reuse
     for key, value in ENTRIES.items():
         made.add_session_config_entry(key, value)
+    if not shared:
+        made.add_session_config_entry("session.use_env_allocators", "0")
     for name, length in axes.items():
         made.add_free_dimension_override_by_name(name, length)
     return made
@@ -132,3 +158,19 @@ def share_arena() -> None:
         ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
     except Exception as error:  # noqa: BLE001 - then each session has its own, as without
         log.info("sessions share no arena: %s", error)
+
+
+@cache
+def share_device_arena(limit: int) -> None:
+    """Make the arena on the GPU that all sessions share which capture nothing, of at most `limit` bytes (0: no limit).
+
+    Without it each keeps a peak of its own: text encoders, denoisers and VAEs, of all models that were called.
+    """
+    ort = onnxruntime()
+    kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = ort.OrtMemoryInfo("Cuda", kind, 0, ort.OrtMemType.DEFAULT)
+    bounds = ort.OrtArenaCfg({"arena_extend_strategy": SAME_AS_REQUESTED, "max_mem": limit})
+    try:
+        ort.create_and_register_allocator_v2(PROVIDERS["cuda"], place, {}, bounds)
+    except Exception as error:  # noqa: BLE001 - then each session has its own
+        log.warning("sessions share no memory on the GPU: %s", error)

@@ -12,7 +12,7 @@ from .openvino import OpenVinoGraph
 from .ort import OrtGraph
 from .providers import choose, standalone
 from .tensorrt import TensorRtGraph
-from .tuning import PLAIN
+from .tuning import PLAIN, Use
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Runtime:
     """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share.
 
-    `tuning` is what the provider is told beside; `halt` stops the calls of all graphs that were opened with it.
+    `tuning` is what the provider is told as well, and `use` what graphs are opened for; `halt` stops the calls of all
+    graphs that were opened with it.
     """
 
     provider: str
@@ -35,6 +36,7 @@ class Runtime:
     room: Room | None = None
     tuning: Tuning = PLAIN
     halt: Halt = field(default_factory=Halt, compare=False)
+    use: Use = Use.OTHER
 
     @classmethod
     def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, tuning: Tuning = PLAIN) -> Runtime:
@@ -48,6 +50,15 @@ class Runtime:
     def within(self, room: Room, halt: Halt) -> Self:
         """Return the same with its graphs in `room`, stopped by `halt`."""
         return replace(self, room=room, halt=halt)
+
+    def used_for(self, use: Use) -> Self:
+        """Return the same for graphs of another use."""
+        return replace(self, use=use)
+
+    @property
+    def captures(self) -> bool:
+        """Whether graphs may capture their calls."""
+        return self.tuning.captures(self.provider, self.use)
 
     def open(self, path: Path) -> Graph:
         """Bring a graph into memory; with a room it may go again, and come back when it is needed.

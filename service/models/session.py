@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import GenerationFailed, OutOfMemory
 from .files import Fault, label
+from .graph import is_out_of_memory
 from .stacks import Kept, frozen
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ DTYPES: dict[str, type[np.generic]] = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
-
-# What onnxruntime, its arena with a limit, CUDA, cuDNN 9 and C++ say when memory is short, in lower case.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "failed to allocate",
-    "is smaller than requested bytes",
-    "alloc_failed",
-    "allocation_failed",
-    "bad_alloc",
-    "bad allocation",
-)
 
 
 class Session:
@@ -60,7 +50,7 @@ class Session:
         except OutOfMemory:
             raise
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise OutOfMemory(f"{label(path)} does not fit into memory: {error}") from error
             raise Fault(f"{label(path)} can't be loaded: {error}") from error
         self.path, self._halt = path, runtime.halt
@@ -99,7 +89,7 @@ class Session:
             results = self._session.run(list(outputs), cast)
         except Exception as error:
             self._halt.check()
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise OutOfMemory(f"{label(self.path)} needs more memory than there is for this size") from error
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error
         return [np.asarray(result, np.float32) for result in results]
@@ -127,7 +117,3 @@ def _dtype(path: Path, port: Port) -> type[np.generic]:
     if port.kind not in DTYPES:
         raise Fault(f"{label(path)} wants {port.name!r} as {port.kind}; known are {', '.join(DTYPES)}")
     return DTYPES[port.kind]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)

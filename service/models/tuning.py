@@ -1,11 +1,12 @@
 """What providers are told: pure functions from the settings to onnxruntime's options, as its documents name them.
 
-What nobody has measured here is left as onnxruntime has it.
+No GPU has measured them; what is set has its reason beside it, and all else is left as onnxruntime has it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,32 +24,52 @@ DEVICES = {"cuda": "cuda", "tensorrt": "cuda"}
 On a CPU it made no difference: 0.99 to 1.06 of the time of a plain run, and the same bits."""
 
 
+class Use(Enum):
+    """What a graph is for, as far as it matters to a device."""
+
+    STEPS = "the denoiser, which is called at each step"
+    PIXELS = "a VAE, whose calls need the most memory, once for an image"
+    OTHER = "a text encoder"
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Whether calls are captured as CUDA graphs, and the folder that TensorRT's engines are kept in."""
+    """How graphs run on a device.
 
-    cuda_graphs: bool = False
+    `cuda_graphs` has calls of denoisers captured, `engines` is the folder of TensorRT's engines, and `arena` bounds the
+    bytes of intermediate results on a GPU (0: no limit).
+    """
+
+    cuda_graphs: bool = True
     engines: Path = Path("~/.cache/tintype/engines")
+    arena: int = 0
 
     def shown(self, provider: str) -> Options:
         """Return what callers are told of it; the folder of engines is nobody's business."""
         told = {"cuda_graphs": self.captures(provider), "engine_cache": provider == "tensorrt"}
         return {name: "on" for name, on in told.items() if on}
 
-    def captures(self, provider: str) -> bool:
-        """Whether a session of `provider` may capture its calls.
+    def captures(self, provider: str, use: Use = Use.STEPS) -> bool:
+        """Whether a session of `provider` may capture its calls: a denoiser's, since others are called too seldom.
 
         Beside TensorRT none does: an engine that is built meanwhile calls CUDA for minutes, which a capture forbids.
         """
-        return self.cuda_graphs and provider == "cuda"
+        return self.cuda_graphs and provider == "cuda" and use is Use.STEPS
 
 
 PLAIN = Tuning()
 
 
-def cuda_options(*, graphs: bool) -> Options:
-    """Return the options of CUDAExecutionProvider."""
-    return {"enable_cuda_graph": "1"} if graphs else {}
+def cuda_options(*, graphs: bool, arena: int = 0) -> Options:
+    """Return the options of CUDAExecutionProvider.
+
+    A convolution keeps cuDNN's plan for the latest shape alone, and shapes change with the rows of a call. Searching
+    for a plan by HEURISTIC takes milliseconds where the default, EXHAUSTIVE, takes hundreds
+    (microsoft/onnxruntime#23006, PaddlePaddle/PaddleX#5057). Memory grows by what is asked for: regions of the default,
+    powers of two, can seldom be given back.
+    """
+    told = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+    return told | ({"gpu_mem_limit": str(arena)} if arena else {}) | ({"enable_cuda_graph": "1"} if graphs else {})
 
 
 def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:

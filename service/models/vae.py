@@ -7,11 +7,14 @@ What is not finite is no picture, and is reported: in half precision a decoder t
 One that is finite is handed on as it is: what black all over means, the engine judges.
 Where the folder holds the decoder in float32 once more, what overflowed is decoded by that one.
 
-Very large pictures are coded in tiles, and so are those for which there was not enough memory.
+Very large images are coded in tiles, and so are those for which there was not enough memory: for a while, because what
+took the memory may have gone.
 """
 
 from __future__ import annotations
 
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +34,7 @@ _LOG_VARIANCE = (-30.0, 20.0)  # diffusers' DiagonalGaussianDistribution clamps 
 
 
 WHOLE = 2048 * 2048  # pixels; more of them are coded in tiles without trying
+FORGET = 600.0  # seconds after which a size that did not fit is tried again
 TILE, OVERLAP = 512, 128  # pixels; a quarter, as in diffusers
 
 
@@ -45,6 +49,7 @@ class Vae:
         scaling_factor: Factor of the latents.
         shift_factor: What is taken from the graph's latents before.
         downscale: How many pixels wide a latent is.
+        clock: Seconds that only grow.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Vae:
         scaling_factor: float = 1.0,
         shift_factor: float = 0.0,
         downscale: int = 8,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         decoder.require(inputs=(part.latents,), output=decoder.outputs[0])
         self._decoder, self._open_encoder, self._open_exact, self._part = decoder, open_encoder, open_exact, part
@@ -64,7 +70,8 @@ class Vae:
         self._downscale = downscale
         self._encoder: Session | None = None
         self._exact: Session | None = None
-        self._too_large = {"decode": WHOLE + 1, "encode": WHOLE + 1}
+        self._clock = clock
+        self._too_large: dict[str, tuple[int, float]] = {}
 
     def decode(self, latents: Array) -> Array:
         """Decode latents [n, c, h, w] to pixels [n, 3, H, W].
@@ -126,14 +133,22 @@ class Vae:
     def _coded(self, verb: str, run: Callable[[Array], Array], whole: Array, area: int, **tiling: int) -> Array:
         """Run on the whole, or on tiles where that is known to be too large, or turns out to be."""
         size = whole.shape[2] * whole.shape[3] * area
-        if size < self._too_large[verb]:
+        if size < self._limit(verb):
             try:
                 return run(whole)
             except OutOfMemory:
                 if size <= TILE**2:
                     raise
-                self._too_large[verb] = size
+                self._too_large[verb] = size, self._clock() + FORGET
         return blended(run, whole, **tiling)
+
+    def _limit(self, verb: str) -> int:
+        """Return the least size in pixels that is not tried as a whole."""
+        size, until = self._too_large.get(verb, (WHOLE + 1, inf))
+        if self._clock() >= until:
+            del self._too_large[verb]
+            return WHOLE + 1
+        return size
 
 
 def _posterior(parameters: Array, noise: Array) -> Array:

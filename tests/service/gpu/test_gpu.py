@@ -24,7 +24,7 @@ from tintype.service.models.providers import works
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.session import Session
 from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
-from tintype.service.models.tuning import PLAIN, Tuning
+from tintype.service.models.tuning import Tuning, Use
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 UNET = BUILTIN / "unet/model.onnx"
 RELATIVE = 5e-3  # of one answer of a graph, to its largest value: TF32 keeps ten bits
 MEAN = 1 / 255  # of a picture after six steps
-GRAPHS = Tuning(cuda_graphs=True)
+PLAIN, GRAPHS = Tuning(cuda_graphs=False), Tuning(cuda_graphs=True)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_bound_answers_are_those_of_a_plain_run() -> None:
 def test_captured_answers_are_those_without(caplog: pytest.LogCaptureFixture) -> None:
     """Each replay sees the latents, the timestep and the prompt of its own call, with two shapes in turn."""
     caplog.set_level(logging.WARNING)
-    graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS))
+    graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS, use=Use.STEPS))
     assert graph.captures, f"onnxruntime refuses to capture: {caplog.text}"
     for step in range(4):
         for rows in (1, 2):
@@ -116,7 +116,7 @@ def test_a_picture_survives_loading_beside_captures() -> None:
     """A model that loads in another thread while graphs are captured breaks neither."""
     with Repository(providers=["cuda"], tuning=GRAPHS) as repository:
         repository.wait(timeout=600)
-        graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS))
+        graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS, use=Use.STEPS))
         repository.unload()
         repository.load()
         for rows in (1, 2, 3, 1, 2, 3):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tintype.service.models import binding
-from tintype.service.models.binding import Bindings
+from tintype.service.models.binding import SHRINKAGE, Bindings
 from tintype.service.models.capture import Access
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.ort import OrtGraph
@@ -110,11 +110,15 @@ def test_after_a_failure_no_more_shapes_are_kept_than_before(graph: OrtGraph, mo
 
 
 class Recorder:
-    """A session that notes under which graph's number it was called; capturing fails if `broken`."""
+    """A session that notes under which graph's number it was called; capturing fails if `broken`.
 
-    def __init__(self, session: Any, *, broken: bool = False) -> None:
-        self._session, self._broken = session, broken
+    A `stale` one replays with what it was captured with: it does not look at its inputs again.
+    """
+
+    def __init__(self, session: Any, *, broken: bool = False, stale: bool = False) -> None:
+        self._session, self._broken, self._stale = session, broken, stale
         self.numbers: list[str] = []
+        self.captured: set[str] = set()
 
     def io_binding(self) -> Any:
         return self._session.io_binding()
@@ -123,6 +127,11 @@ class Recorder:
         self.numbers.append(options.get_run_config_entry("gpu_graph_id"))
         if self._broken and self.numbers[-1] != "-1":
             raise RuntimeError("operation not permitted when stream is capturing")
+        if self._stale and self.numbers[-1] in self.captured:
+            io.get_outputs()[0].update_inplace(np.full_like(io.get_outputs()[0].numpy(), 0.5))
+            return
+        if self.numbers[-1] != "-1":
+            self.captured.add(self.numbers[-1])
         self._session.run_with_iobinding(io)
 
 
@@ -130,9 +139,58 @@ def test_each_shape_has_a_graph_of_its_own(graph: OrtGraph) -> None:
     """The first call captures nothing; then each shape keeps its number, which is never 0."""
     session = Recorder(graph._session)
     bound = Bindings(session, "cpu", graphs=True)
-    for rows in (1, 2, 1, 2, 1):
+    for rows in (1, 2, 1, 2, 1, 1):
         bound.run(OUT, feeds(rows))
-    assert session.numbers == ["-1", "-1", "1", "2", "1"]
+    assert session.numbers == ["-1", "-1", "1", "2", "-1", "1", "1"], "the first replay is compared with a call without"
+
+
+def test_a_replay_that_does_not_see_its_inputs_is_found_out(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
+    """A graph that answers other numbers than a call without is used no more, and no such answer gets out."""
+    session = Recorder(graph._session, stale=True)
+    bound = Bindings(session, "cpu", graphs=True)
+    for seed in range(4):
+        assert np.array_equal(bound.run(OUT, feeds(seed=seed))[0], graph.run(OUT, feeds(seed=seed))[0])
+    assert session.numbers == ["-1", "1", "-1", "1", "-1", "-1"]
+    assert caplog.text.count("gives other numbers") == 1
+
+
+class Giving:
+    """A session that notes how its calls are told to give memory back."""
+
+    def __init__(self, session: Any) -> None:
+        self._session, self.told = session, []
+
+    def io_binding(self) -> Any:
+        return self._session.io_binding()
+
+    def run_with_iobinding(self, io: Any, options: Any) -> None:
+        self.told.append(options and options.get_run_config_entry(SHRINKAGE))
+        self._session.run_with_iobinding(io, options)
+
+
+def test_memory_goes_back_after_a_call(graph: OrtGraph) -> None:
+    """A decoder's calls let the shared arena shrink, which onnxruntime does; others keep what they have."""
+    for shrinks, entry in ((True, "cpu:0"), (False, None)):
+        session = Giving(graph._session)
+        bound = Bindings(session, "cpu", shrinks=shrinks)
+        for _ in range(2):
+            assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
+        assert session.told == [entry] * 2
+
+
+def test_a_session_that_captures_keeps_its_memory(graph: OrtGraph) -> None:
+    """What replays write to is never given back."""
+    assert Bindings(graph._session, "cpu", graphs=True, shrinks=True)._entries == {}
+
+
+def test_memory_that_cannot_go_back_stays(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where onnxruntime finds no arena on the device it refuses the call, which is made again without."""
+    monkeypatch.setitem(binding._KINDS, "cpu", "gpu")
+    session = Giving(graph._session)
+    bound = Bindings(session, "cpu", shrinks=True)
+    for _ in range(2):
+        assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
+    assert session.told == ["gpu:0", None, None]
 
 
 def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tintype.service.models.graph import Port
-from tintype.service.models.tuning import Tuning, cuda_options, fixed_axes, tensorrt_options
+from tintype.service.models.tuning import Tuning, Use, cuda_options, fixed_axes, tensorrt_options
 
 PORTS = [
     Port("sample", "tensor(float16)", ("batch", 4, "h", "w")),
@@ -23,12 +23,25 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 def test_cuda_captures_only_when_told() -> None:
-    """Nothing else is set; beside TensorRT, and on other providers, nothing is captured."""
-    assert cuda_options(graphs=False) == {}
-    assert cuda_options(graphs=True) == {"enable_cuda_graph": "1"}
-    assert Tuning(cuda_graphs=True).captures("cuda")
-    assert not any(Tuning(cuda_graphs=True).captures(name) for name in ("tensorrt", "cpu", "directml"))
-    assert not Tuning().captures("cuda")
+    """Denoisers on CUDA are captured unless that is switched off; with TensorRT, and on others, nothing is."""
+    assert "enable_cuda_graph" not in cuda_options(graphs=False)
+    assert cuda_options(graphs=True)["enable_cuda_graph"] == "1"
+    assert Tuning().captures("cuda", Use.STEPS)
+    assert not any(Tuning().captures("cuda", use) for use in (Use.PIXELS, Use.OTHER))
+    assert not any(Tuning().captures(name) for name in ("tensorrt", "cpu", "directml"))
+    assert not Tuning(cuda_graphs=False).captures("cuda")
+
+
+def test_a_change_of_shape_is_cheap() -> None:
+    """CuDNN's plans are chosen by heuristics: by default each change of shape measures every convolution anew."""
+    assert all(cuda_options(graphs=graphs)["cudnn_conv_algo_search"] == "HEURISTIC" for graphs in (True, False))
+
+
+def test_memory_has_a_bound_where_one_is_set() -> None:
+    """Regions are as large as what is asked for, so that they can be given back, and all of them have a limit."""
+    assert cuda_options(graphs=False)["arena_extend_strategy"] == "kSameAsRequested"
+    assert "gpu_mem_limit" not in cuda_options(graphs=False)
+    assert cuda_options(graphs=True, arena=2**30)["gpu_mem_limit"] == str(2**30)
 
 
 def test_callers_see_what_is_on() -> None:
@@ -36,7 +49,7 @@ def test_callers_see_what_is_on() -> None:
     told = Tuning(cuda_graphs=True, engines=Path("/secret"))
     assert told.shown("cuda") == {"cuda_graphs": "on"}
     assert told.shown("tensorrt") == {"engine_cache": "on"}
-    assert told.shown("cpu") == Tuning().shown("cuda") == {}
+    assert told.shown("cpu") == Tuning(cuda_graphs=False).shown("cuda") == {}
 
 
 def test_every_named_axis_of_an_engine_is_fixed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
 from tintype.service.models.files import Fault
 from tintype.service.models.parts import VaePart
-from tintype.service.models.vae import Vae
+from tintype.service.models.vae import FORGET, Vae
 
 Function = "Callable[[np.ndarray], np.ndarray]"
 
@@ -34,7 +35,7 @@ class Graph:
         return self.function(array).astype(np.float32)
 
 
-def make(decode: Function = lambda z: z, encode: Function | None = None, **factors: float) -> Vae:
+def make(decode: Function = lambda z: z, encode: Function | None = None, **factors: Any) -> Vae:
     open_encoder = None if encode is None else lambda: Graph(encode)
     return Vae(Graph(decode), open_encoder, VaePart(), **factors)
 
@@ -145,6 +146,29 @@ def test_a_picture_that_does_not_fit_is_decoded_in_tiles() -> None:
     seen.clear()
     vae.decode(latents[:, :, :80, :80])
     assert seen == [(80, 80)]
+
+
+def test_a_size_that_did_not_fit_is_tried_again_later() -> None:
+    """What had the memory may have given it back: after a while a whole image is tried, once in each while."""
+    seen: list[tuple[int, ...]] = []
+    now, room = [0.0], [4 * 80 * 80]
+
+    def run(z: np.ndarray) -> np.ndarray:
+        return limited(lambda z: z[:, :3].repeat(8, axis=2).repeat(8, axis=3), room[0], seen)(z)
+
+    vae, latents = make(run, clock=lambda: now[0]), np.zeros((1, 4, 100, 100), np.float32)
+    for _ in range(3):
+        vae.decode(latents)
+    assert seen.count((100, 100)) == 1
+    now[0] = FORGET
+    for _ in range(3):
+        vae.decode(latents)
+    assert seen.count((100, 100)) == 2
+    now[0], room[0] = 2 * FORGET, 10**6
+    seen.clear()
+    for _ in range(3):
+        vae.decode(latents)
+    assert seen == [(100, 100)] * 3
 
 
 def test_a_picture_that_does_not_fit_is_encoded_in_tiles() -> None:
