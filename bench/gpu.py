@@ -37,7 +37,7 @@ from tintype.service.models.ort import OrtGraph, options
 from tintype.service.models.providers import chain, onnxruntime
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
-from tintype.service.models.tuning import DEVICES, Tuning, Use
+from tintype.service.models.tuning import DEVICES, Tuning, Use, fixed_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,11 +113,8 @@ def _plain(graph: OrtGraph) -> Way:
 
 
 def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
-    told = options(runtime.threads)
-    for port in OrtGraph(path, runtime).inputs:
-        for name, length in zip(port.shape, feeds[port.name].shape, strict=True):
-            if isinstance(name, str):
-                told.add_free_dimension_override_by_name(name, length)
+    axes = fixed_axes(OrtGraph(path, runtime).inputs, {name: array.shape for name, array in feeds.items()})
+    told = options(runtime.threads, axes=axes)
     session = onnxruntime().InferenceSession(path, told, chain(runtime.provider), enable_fallback=0)
     return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
 

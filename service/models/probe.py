@@ -25,39 +25,41 @@ if TYPE_CHECKING:
     Answer = Callable[[Mapping[str, Values]], Sequence[Values]]
 
 SHAPES = {"a": (64, 96), "b": (96, 32), "x": (1, 8, 16, 16), "w": (16, 8, 3, 3)}
+WEIGHTS = ("b", "w")  # constants of the graph, as a model's: TensorRT wants a convolution's so
 TOLERANCE = 1e-2  # of the largest value: TF32 keeps ten bits
 
 
 def graph() -> bytes:
     """Return an ONNX file, opset 13: product = MatMul(a, b), convolved = Conv(x, w)."""
     nodes = _node("MatMul", ("a", "b"), "product"), _node("Conv", ("x", "w"), "convolved")
-    inputs = [_value(name, shape) for name, shape in SHAPES.items()]
+    inputs = [_value(name, shape) for name, shape in SHAPES.items() if name not in WEIGHTS]
+    weights = [_tensor(name, arrays()[name]) for name in WEIGHTS]
     outputs = _value("product", (64, 32)), _value("convolved", (1, 16, 14, 14))
-    content = _field(1, *nodes) + _field(2, "probe") + _field(11, *inputs) + _field(12, *outputs)
+    content = _field(1, *nodes) + _field(2, "probe") + _field(5, *weights) + _field(11, *inputs) + _field(12, *outputs)
     return _field(1, 8) + _field(7, content) + _field(8, _field(2, 13))
 
 
-def feeds() -> dict[str, Values]:
-    """Return what the graph is fed: always the same."""
+def arrays() -> dict[str, Values]:
+    """Return what is computed with: always the same."""
     draw = np.random.default_rng(0)
     return {name: draw.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
 
 
-def expected(fed: Mapping[str, Values]) -> list[NDArray[np.float64]]:
+def expected() -> list[NDArray[np.float64]]:
     """Return what numpy makes of it, in float64."""
-    a, b, x, w = (fed[name].astype(np.float64) for name in SHAPES)
+    a, b, x, w = (array.astype(np.float64) for array in arrays().values())
     windows = sliding_window_view(x, w.shape[2:], axis=(2, 3))
     return [a @ b, np.einsum("nchwij,ocij->nohw", windows, w)]
 
 
 def problem(name: str) -> str:
     """Return why a provider does not work here, in one line, or nothing."""
-    fed = feeds()
+    fed = {name: array for name, array in arrays().items() if name not in WEIGHTS}
     try:
         answers = (_openvino() if providers.standalone(name) else _onnxruntime(name))(fed)
     except Exception as error:  # noqa: BLE001 - whatever it is, it does not work
         return " ".join(f"{error or type(error).__name__}".split())
-    for answer, right in zip(answers, expected(fed), strict=True):
+    for answer, right in zip(answers, expected(), strict=True):
         if answer.shape != right.shape:
             return f"it computes wrong numbers: {answer.shape} in place of {right.shape}"
         apart = np.abs(np.asarray(answer, np.float64) - right).max() / np.abs(right).max()
@@ -90,6 +92,10 @@ def _value(name: str, shape: Sequence[int]) -> bytes:
     """Describe a tensor of float32."""
     axes = _field(1, *(_field(1, axis) for axis in shape))
     return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, axes)))
+
+
+def _tensor(name: str, array: Values) -> bytes:
+    return _field(1, *array.shape) + _field(2, 1) + _field(8, name) + _field(9, array.tobytes())
 
 
 def _field(number: int, *values: str | bytes | int) -> bytes:
