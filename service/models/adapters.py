@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -52,21 +53,37 @@ def ports(inputs: Mapping[str, Sequence[object]]) -> dict[str, tuple[int, int]]:
     }
 
 
+class Adapter(dict[str, "dict[str, Pair]"]):
+    """What one file holds: each pair under its component and its module."""
+
+
 class Adapters:
     """The adapters of one model. `ports` maps its components to what their graphs take."""
 
     def __init__(self, folder: Path, ports: Mapping[str, Ports]) -> None:
         self._folder, self._ports = folder, ports
-        self._load = lru_cache(KEPT)(self._read)
+        self._latest = lru_cache(KEPT)(lambda name: Adapter(self._read(name)))
+        self._held: WeakValueDictionary[str, Adapter] = WeakValueDictionary()
         self._compose = lru_cache(KEPT_SUMS)(self._composed)
 
-    def check(self, loras: Loras) -> None:
-        """Refuse adapters that do not belong to this model. Raises InvalidField, with the reason."""
-        for name, _ in loras:
-            try:
-                self._load(name)
-            except Fault as fault:
-                raise InvalidField("loras", f"adapter {name!r} {fault}") from fault
+    def check(self, loras: Loras) -> tuple[Adapter, ...]:
+        """Return adapters, for the caller to hold as long as it draws with them: their files may go meanwhile.
+
+        Raises InvalidField, with the reason, for adapters that do not belong to this model.
+        """
+        return tuple(self._checked(name) for name, _ in loras)
+
+    def _checked(self, name: str) -> Adapter:
+        try:
+            return self._load(name)
+        except Fault as fault:
+            raise InvalidField("loras", f"adapter {name!r} {fault}") from fault
+
+    def _load(self, name: str) -> Adapter:
+        """Return an adapter that a caller holds, or that was used lately, or read it. Raises Fault."""
+        if (adapter := self._held.get(name)) is None:
+            self._held[name] = adapter = self._latest(name)
+        return adapter
 
     def feeds(self, component: str, rows: Sequence[Loras]) -> dict[str, Array]:
         """Return what a component's graph is fed for the adapters of its rows; nothing where there are none.

@@ -41,7 +41,7 @@ class Conditioning:
     `pooled` is [dim], `mask` [tokens] int64 with 1 where a token counts; both None where the model has none. Arrays
     are float32 but for the mask, and read-only. `tokens` counts the prompt's own tokens, without padding and control
     tokens, as far as they are read. `guidance_scale` is for models that take it as an input. `later` is what the
-    prompt became for a second stage, where there is one. `loras` are the prompt's.
+    prompt became for a second stage, where there is one. `loras` are the prompt's; `held` keeps them in memory.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -52,6 +52,7 @@ class Conditioning:
     guidance_scale: float = 1.0
     later: Conditioning | None = field(default=None, repr=False)
     loras: tuple[tuple[str, float], ...] = ()
+    held: tuple[object, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for array in self.arrays:

@@ -33,9 +33,9 @@ class Stage:
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
         """Return the conditionings of one image's prompts, in order. Raises InvalidField for a wrong adapter."""
-        for prompt in prompts:
-            self._adapters.check(prompt.loras)
-        return self._text.encode(prompts, chunks)
+        held = [self._adapters.check(prompt.loras) for prompt in prompts]
+        made = self._text.encode(prompts, chunks)
+        return [replace(one, held=own) if own else one for one, own in zip(made, held, strict=True)]
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""

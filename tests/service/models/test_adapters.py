@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import InvalidField
-from tintype.service.models.adapters import Adapters, Loras, names, ports
+from tintype.service.models.adapters import KEPT, Adapters, Loras, names, ports
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.session import Session
 
@@ -80,6 +80,21 @@ def test_several_add_up(adapters: Adapters) -> None:
     both = 0.7 * change(INK, "unet.up.to_q") + 2 * change(CLAY, "unet.up.to_q")
     assert np.allclose(changes(feeds, "up.to_q"), both, atol=1e-6)
     assert np.allclose(changes(feeds, "up.to_v"), 0.7 * change(INK, "unet.up.to_v"), atol=1e-6)
+
+
+def test_an_adapter_in_use_outlives_its_file(adapters: Adapters, tmp_path: Path) -> None:
+    """A job draws on with what it began with, whatever becomes of the file and however many others come between."""
+    held = adapters.check((("ink", 1.0),))
+    before = {name: array.copy() for name, array in adapters.feeds("unet", [(("ink", 1.0),)]).items()}
+    (tmp_path / "loras" / "ink.safetensors").unlink()
+    for number in range(KEPT + 1):
+        write_tensors(tmp_path / "loras" / f"other{number}.safetensors", CLAY)
+        adapters.feeds("unet", [((f"other{number}", 1.0),)])
+    after = adapters.feeds("unet", [(("ink", 1.0),)])
+    assert all(np.array_equal(before[name], after[name]) for name in (*before, *after))
+    del held
+    with pytest.raises(InvalidField, match=r"adapter 'ink' .*ink\.safetensors"):
+        adapters.check((("ink", 1.0),))
 
 
 def test_every_row_has_its_own(adapters: Adapters) -> None:
