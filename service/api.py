@@ -97,7 +97,7 @@ class ImageApi:
 
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         """Bring a model into memory. Raises ModelNotFound, ModelBroken, OutOfMemory."""
-        self._repository.load(request.model)
+        await asyncio.to_thread(self._repository.load, request.model)  # it lists adapters, and a disk may be slow
         if not request.no_wait and (await settled(self._repository, request.model)).state is State.FAILED:
             self._repository.get(request.model)  # raises what went wrong
         return pb.LoadModelResponse(model=self._model(request.model))
