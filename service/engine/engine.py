@@ -8,7 +8,8 @@ Between two units tasks join and leave: whoever was cancelled, or is past the de
 a unit runs the lock is free. A task that was taken in ends in exactly one Completed or Failed, after which nothing is
 told of it.
 
-The lock comes after DeviceThread's and before Repository's (see `models.repository`); no memory of models is freed under it.
+The lock comes after DeviceThread's and before Repository's (see `models.repository`); no memory of models is freed
+under it.
 """
 
 from __future__ import annotations
