@@ -30,7 +30,8 @@ def load(section: str, line: bytes) -> Any:
     """The settings that `dump` wrote."""
     settings = settings_of(SECTIONS[section])
     said = {name: value for name, value in json.loads(line).items() if value is not None}
-    return SECTIONS[section](**{name: settings[name].kind.from_toml(value) for name, value in said.items()})
+    read = {name: settings[name].kind.from_toml(value) for name, value in said.items() if name in settings}
+    return SECTIONS[section](**(said | read))
 
 
 def main(command: str) -> int:

@@ -55,6 +55,7 @@ COMMANDS = {
         flags.gateway,
         """
         tintype gateway --rest 0.0.0.0:8080 --grpc gpu-box:50051 --keys /etc/tintype/keys
+        TINTYPE_SERVICE_KEY=tt-... tintype gateway --grpc gpu-box:50051 --tls-ca ca.pem
         """,
     ),
     "generate": Command(
@@ -74,15 +75,17 @@ COMMANDS = {
         """
         tintype models
         tintype models load sdxl --grpc gpu-box:50051
+        TINTYPE_SERVICE_KEY=tt-... tintype models unload sdxl
         """,
     ),
     "keys": Command(
-        "create, list and revoke the keys of the gateway's clients",
+        "create, list and revoke the keys of clients, over REST and gRPC",
         "keys",
         flags.keys,
         """
         tintype keys create alice
         tintype keys create bob --requests 30 --images 60 --model sdxl --priority -10
+        tintype keys create ops --admin
         tintype keys
         tintype keys revoke alice
         """,

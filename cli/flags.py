@@ -122,6 +122,8 @@ def keys(parser: ArgumentParser) -> None:
     allowed = "a model that it may use, the first being its default; may be repeated; default: all models"
     new.add_argument("--model", metavar="NAME", dest="allowed", action="append", help=allowed)
     new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority go first; default: 0")
+    admin = "may load and unload models, and act for other callers, as a gateway does"
+    new.add_argument("--admin", action="store_true", help=admin)
     add_config(parser)
     add_setting(parser, GATEWAY["keys"])
     add_setting(parser, GATEWAY["data"])
@@ -130,4 +132,5 @@ def keys(parser: ArgumentParser) -> None:
 def _service(parser: ArgumentParser, help_: str) -> None:
     add_config(parser)
     add_setting(parser, GATEWAY["grpc"], help_)
-    add_setting(parser, GATEWAY["tls_ca"])
+    for name in ("service_key", "tls_ca", "service_cert", "service_cert_key"):
+        add_setting(parser, GATEWAY[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sys
 from contextlib import asynccontextmanager
 from importlib import import_module
@@ -24,6 +25,8 @@ from .sources import Sources
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import AsyncIterator
+
+    from .remote import Service
 
 HERE = "127.0.0.1:0"  # where the model in this process listens: a port that the system chooses
 # What the contract takes of the numbers; told here it has the flag's name, and no model is loaded in vain.
@@ -119,10 +122,11 @@ def _own_model(model: str | None) -> dict[str, Any]:
 
 
 async def _generate(arguments: Namespace, sources: Sources, request: pb.GenerateImagesRequest, output: Path) -> None:
-    async with _service(arguments, sources) as stub:
+    async with _service(arguments, sources) as (stub, metadata):
         with view(sys.stderr, max(request.count, 1), quiet=arguments.quiet) as shown:
             images = []
-            async for event in stub.StreamImages(pb.StreamImagesRequest(generation=request)):
+            asked = pb.StreamImagesRequest(generation=request)
+            async for event in stub.StreamImages(asked, metadata=metadata):
                 shown.show(event)
                 if event.HasField("image"):
                     images.append(event.image)
@@ -133,18 +137,19 @@ async def _generate(arguments: Namespace, sources: Sources, request: pb.Generate
 
 
 @asynccontextmanager
-async def _service(arguments: Namespace, sources: Sources) -> AsyncIterator[Any]:
-    """The service that is asked: a remote one, or one in this process for as long as the block lasts."""
+async def _service(arguments: Namespace, sources: Sources) -> AsyncIterator[Service]:
+    """Connect to a remote service, or to one in this process for as long as the block lasts."""
     if _is_remote(arguments):
-        async with connect(sources) as stub:
-            yield stub
+        async with connect(sources) as service:
+            yield service
         return
     running = import_module("tintype.service.server").running
+    own = {"api_key": secrets.token_urlsafe(32)}  # other users of this machine can't call it
     async with (
-        running(sources.config("service", grpc=HERE, **_own_model(arguments.model))) as address,
-        connect(Sources(flags={"grpc": address})) as stub,
+        running(sources.config("service", grpc=HERE, **own, **_own_model(arguments.model))) as address,
+        connect(Sources(flags={"grpc": address, "service_key": own["api_key"]})) as service,
     ):
-        yield stub
+        yield service
 
 
 def describe(image: pb.Image, path: Path) -> str:

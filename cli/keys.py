@@ -1,4 +1,4 @@
-"""`tintype keys`: who may use the gateway, and how much. A running one notices by itself."""
+"""`tintype keys`: who may use gateway and service, and how much. Running servers notice by themselves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tintype.gateway import keyfile
-from tintype.gateway.config import KEYS
+from tintype.v1 import keyfile
+from tintype.v1.keys import KEYS, mark, remember
 
 from .errors import UserError
 from .kinds import KINDS
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
-HEADINGS = ("NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "MODELS")
+HEADINGS = ("NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "ADMIN", "MODELS")
 
 
 def run(arguments: Namespace) -> int:
     """Create, list or revoke keys."""
     warn()
-    path = _file(Sources.gather(vars(arguments)))
+    sources = Sources.gather(vars(arguments))
+    path = _file(sources)
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype keys create {arguments.name}`?")
     if arguments.action != "list" and not arguments.name:
         raise UserError(f"{arguments.action} needs the name of a key: tintype keys {arguments.action} NAME")
     ACTIONS[arguments.action](path, arguments)
+    if path.exists() and not sources.value("gateway", "keys"):
+        remember(path)
     return 0
 
 
@@ -50,11 +53,12 @@ def _create(path: Path, arguments: Namespace) -> None:
         images=_number(arguments.images, "--images"),
         models=tuple(name for names in arguments.allowed or () for name in names.split(",") if name),
         priority=_number(arguments.priority, "--priority") or 0,
+        admin=arguments.admin,
     )
     print(secret, flush=True)
     sys.stderr.write(f"This is the key of {arguments.name}. It can't be shown again: {path} has only its hash.\n")
     if first:
-        sys.stderr.write("It is the first one: from now on the gateway wants a key of everybody.\n")
+        sys.stderr.write("It is the first one: from now on gateway and service require a key.\n")
 
 
 def _list(path: Path, _: Namespace) -> None:
@@ -68,8 +72,8 @@ def _revoke(path: Path, arguments: Namespace) -> None:
     keyfile.revoke(path, arguments.name)
     print(f"The key of {arguments.name} is revoked.")
     if not keyfile.read(path):
-        print(f"It was the last one: now nobody may ask. `tintype keys create NAME` makes another; without {path}, and")
-        print("after a restart, no key is needed.")
+        print("It was the last one: every request is refused now. `tintype keys create NAME` makes another; to allow")
+        print(f"requests without a key, delete {path} and {mark(path)}, and restart.")
 
 
 ACTIONS: dict[str, Callable[[Path, Namespace], None]] = {"create": _create, "list": _list, "revoke": _revoke}
@@ -77,7 +81,8 @@ ACTIONS: dict[str, Callable[[Path, Namespace], None]] = {"create": _create, "lis
 
 def _row(key: keyfile.Key) -> tuple[str, ...]:
     rates = [_rate(key.requests), _rate(key.images)]
-    return (key.name, key.created or "-", *rates, str(key.priority), ", ".join(key.models) or "all")
+    may = "yes" if key.admin else "no"
+    return (key.name, key.created or "-", *rates, str(key.priority), may, ", ".join(key.models) or "all")
 
 
 def _rate(per_minute: int | None) -> str:

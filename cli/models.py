@@ -31,8 +31,8 @@ HEADINGS = ("MODEL", "STATE", "FAMILY", "SIZE", "STEPS", "PROVIDER", "WEIGHTS", 
 def run(arguments: Namespace) -> int:
     """List the models, or load or unload one, and print the table."""
     warn()
-    if arguments.action == "unload" and not arguments.name:
-        raise UserError("unload needs the name of a model: tintype models unload NAME")
+    if arguments.action in ("load", "unload") and not arguments.name:
+        raise UserError(f"{arguments.action} needs the name of a model: tintype models {arguments.action} NAME")
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype models load {arguments.name}`?")
     print(table(interrupt.run(_ask(arguments))))
@@ -40,14 +40,16 @@ def run(arguments: Namespace) -> int:
 
 
 async def _ask(arguments: Namespace) -> Sequence[pb.Model]:
-    async with connect(Sources.gather(vars(arguments))) as stub:
-        match arguments.action:
-            case "load":
-                return [(await stub.LoadModel(pb.LoadModelRequest(model=arguments.name))).model]
-            case "unload":
-                return [(await stub.UnloadModel(pb.UnloadModelRequest(model=arguments.name))).model]
-            case _:
-                return (await stub.ListModels(pb.ListModelsRequest())).models
+    async with connect(Sources.gather(vars(arguments))) as (stub, metadata):
+        if arguments.action == "list":
+            listed: pb.ListModelsResponse = await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)
+            return listed.models
+        call, request = (
+            (stub.LoadModel, pb.LoadModelRequest)
+            if arguments.action == "load"
+            else (stub.UnloadModel, pb.UnloadModelRequest)
+        )
+        return [(await call(request(model=arguments.name), metadata=metadata)).model]
 
 
 def table(models: Iterable[pb.Model]) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
+from tintype.gateway.channel import REFUSED, Route
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 from .errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from .sources import Sources
 
@@ -25,30 +25,41 @@ OPTIONS = (
 DETAILS = "grpc-status-details-bin"  # trailer with which a service of ours says more; infrastructure has none
 
 
+class Service(NamedTuple):
+    """A stub, and the metadata of each call."""
+
+    stub: Any
+    metadata: tuple[tuple[str, str], ...]
+
+
 @asynccontextmanager
-async def connect(sources: Sources) -> AsyncIterator[pb_grpc.ImageServiceAsyncStub]:
-    """A stub for the service that the settings name. Raises UserError: not reachable, or what the service says."""
-    target = sources.value("gateway", "grpc")
-    async with _channel(target, sources.value("gateway", "tls_ca")) as channel:
+async def connect(sources: Sources) -> AsyncIterator[Service]:
+    """Connect to the service that the settings name. Raises UserError: not reachable, or what the service says."""
+    route = _route(sources)
+    async with route.channel(OPTIONS) as channel:
         try:
-            yield pb_grpc.ImageServiceStub(channel)
+            yield Service(pb_grpc.ImageServiceStub(channel), route.metadata)
         except grpc.aio.AioRpcError as error:
-            raise UserError(explain(error, target)) from error
+            raise UserError(explain(error, route)) from error
 
 
-def _channel(target: str, tls_ca: Path | None) -> grpc.aio.Channel:
-    if tls_ca is None:
-        return grpc.aio.insecure_channel(target, options=OPTIONS)
-    try:
-        roots = tls_ca.read_bytes()
-    except OSError as error:
-        raise UserError(f"can't read --tls-ca {tls_ca}: {error.strerror}") from error
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots), options=OPTIONS)
+def _route(sources: Sources) -> Route:
+    names = ("grpc", "tls_ca", "service_cert", "service_cert_key", "service_key")
+    return Route(*(sources.value("gateway", name) for name in names))
 
 
-def explain(error: grpc.aio.AioRpcError, target: str) -> str:
-    """One line for a call that failed: the service's own words, or that there is none."""
-    ours = any(key == DETAILS for key, _ in error.trailing_metadata())
+def explain(error: grpc.aio.AioRpcError, route: Route) -> str:
+    """Return one line for a call that failed: the service's own words, or why it could not be reached."""
+    ours = any(key == DETAILS for key, _ in error.trailing_metadata() or ())
     if error.code() is grpc.StatusCode.UNAVAILABLE and not ours:
-        return f"no service answers at {target} ({error.details()}); `tintype up` starts one, --grpc names another"
+        return f"cannot connect to the image service at {route.target}: {_why(error, route)}"
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return f"{error.details()}; here: --service-key or TINTYPE_SERVICE_KEY"
     return error.details() or error.code().name
+
+
+def _why(error: grpc.aio.AioRpcError, route: Route) -> str:
+    reason = route.trouble(error)
+    if reason == REFUSED:
+        return f"{reason}; `tintype up` starts one, --grpc names another"
+    return reason or error.details() or "no reason was given"

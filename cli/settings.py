@@ -1,6 +1,7 @@
 """What can be set. It stands in the dataclasses `ServiceConfig` and `GatewayConfig` alone.
 
-A field's metadata has its `help`, and where they are not the obvious ones its `unit`, `flag` and `env`.
+A field's metadata has its `help`, and where they are not the obvious ones its `unit`, `flag` and `env`. A field without
+`help` is not a setting.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ class Config(Protocol):
 
 SECTIONS: dict[str, type[Config]] = {"service": ServiceConfig, "gateway": GatewayConfig}
 # What several rooms need, or everybody sets: in the file it may stand above the sections.
-SHARED = ("rest", "grpc", "models", "memory", "providers", "data", "grace")
+SHARED = (
+    *("rest", "grpc", "models", "memory", "providers", "data", "grace", "lame_duck", "keys", "api_key", "anonymous"),
+    *("log_level", "log_format"),
+)
+SECRET = ("api_key", "service_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ def settings_of(*configs: type[Config]) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for config in configs:
         for item in fields(config):
-            found.setdefault(item.name, _setting(item))
+            if "help" in item.metadata:
+                found.setdefault(item.name, _setting(item))
     return found
 
 

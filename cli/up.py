@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tintype.gateway.keyfile import check_public
-
 from . import rest
 from .addresses import claim, reachable, reachable_url
 from .children import ChildEnded, child, stop_signals
@@ -68,9 +66,14 @@ def run(arguments: Namespace) -> int:
 def _plan(arguments: Namespace) -> Plan:
     sources = Sources.gather(vars(arguments))
     service, gateway = sources.config("service"), sources.config("gateway")
-    check_public(gateway)
+    gateway.check_access()
+    service.check_access()
     _check_tls(service, gateway)
-    if gateway.needs_key:  # the first picture needs one, too
+    # Keys may be created later: the gateway always has a key of its own for the service. Children get it by a pipe.
+    companion = secrets.token_urlsafe(32)
+    service = replace(service, companion_key=companion)
+    gateway = replace(gateway, service_key=companion)
+    if gateway.needs_key:  # the first image needs one, too
         gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
     if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
         raise UserError(f"--grpc and --rest are both {gateway.rest}; give one of them another port")
@@ -85,11 +88,13 @@ def _plan(arguments: Namespace) -> Plan:
 
 
 def _check_tls(service: Any, gateway: Any) -> None:
-    """Raise UserError where the gateway could not reach a service with TLS."""
-    if service.tls_client_ca:
-        raise UserError("--tls-client-ca is for `tintype serve`: the gateway has no certificate to show the service")
+    """Raise UserError if the gateway could not reach a service with TLS."""
+    if service.tls_client_ca and not gateway.service_cert:
+        remedy = "by which the gateway identifies itself to the service"
+        raise UserError(f"--tls-client-ca needs --service-cert and --service-cert-key here, {remedy}")
     if service.tls_cert and not gateway.tls_ca:
-        raise UserError("--tls-cert needs --tls-ca here, by which the gateway knows the service: its CA, or itself")
+        remedy = "by which the gateway verifies the service: the CA of that certificate, or the certificate itself"
+        raise UserError(f"--tls-cert needs --tls-ca here, {remedy}")
 
 
 def _prompt(arguments: Namespace) -> str:

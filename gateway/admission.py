@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import bounds
-from .denials import ModelNotAllowed
+from .denials import AdminOnly, ModelNotAllowed
 from .errors import ServiceError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from tintype.v1 import image_service_pb2 as pb
+    from tintype.v1.keyfile import Key
 
     from .config import GatewayConfig
     from .generation import Gateway
-    from .keyfile import Key
     from .visit import Visit
 
 
@@ -36,6 +36,7 @@ class Caller:
     images: int
     models: tuple[str, ...] = ()
     priority: int = 0
+    admin: bool = True
 
 
 def caller(key: Key | None, address: str, config: GatewayConfig) -> Caller:
@@ -44,7 +45,7 @@ def caller(key: Key | None, address: str, config: GatewayConfig) -> Caller:
         return Caller(address, config.rate_limit, config.image_limit)
     requests = config.rate_limit if key.requests is None else key.requests
     images = config.image_limit if key.images is None else key.images
-    return Caller(key.name, requests, images, key.models, key.priority)
+    return Caller(key.name, requests, images, key.models, key.priority, key.admin)
 
 
 def identified(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
@@ -56,6 +57,14 @@ def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
     """Return what `identified` does, and count a request for pictures. Raises NoKey, WrongKey, TooManyRequests."""
     own, who = _own(gateway, request)
     request.state.visit.headers.update(gateway.limits.take(who.name, who.requests))
+    return own
+
+
+def administered(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
+    """Return what `identified` does, for what loads or unloads models. Raises NoKey, WrongKey, AdminOnly."""
+    own, who = _own(gateway, request)
+    if not who.admin:
+        raise AdminOnly
     return own
 
 
@@ -145,9 +154,9 @@ class CallersClient:
             self._hide(error)
             raise
 
-    async def ready(self) -> bool:
-        """Tell whether the service can make pictures now."""
-        return await self._client.ready()
+    async def unready(self) -> str:
+        """Return why images can't be made now; empty if they can."""
+        return await self._client.unready()
 
     def _begin(self, request: pb.GenerateImagesRequest) -> None:
         """Let a request through, with the key's priority. Raises ModelNotAllowed, TooManyRequests, ServiceError.

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request, Response, post
 
+from tintype.v1.limits import Limits
+
 from . import sdapi
 from .answering import answer, operation
 from .browsers import Browsers
 from .cors import Cors
+from .denials import TooManyRequests
 from .described import described
 from .dialects import DIALECTS, bound
 from .envelope import Envelope
@@ -24,10 +27,10 @@ from .errors import GatewayError
 from .failures import Failures
 from .generation import Gateway
 from .keys import Keys
-from .limits import Limits
 from .metrics import CountedClient, Measured, Metrics
 from .names import Names
 from .pictures import Pictures
+from .readiness import Readiness
 from .receiving import Memory, Receiving
 from .repeats import Repeats
 from .routes import about, routes
@@ -51,7 +54,9 @@ AZURE = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
 SWEEP_EVERY = 60.0  # seconds, or less where links live shorter
 
 
-def create_app(config: GatewayConfig, client: ImageClient, store: Store | None = None) -> Litestar:
+def create_app(
+    config: GatewayConfig, client: ImageClient, store: Store | None = None, readiness: Readiness | None = None
+) -> Litestar:
     """Return the application; `store` keeps results by link, by default in the data folder.
 
     Closing `client` is its owner's business. Raises StartError where the data folder can't be used.
@@ -60,11 +65,20 @@ def create_app(config: GatewayConfig, client: ImageClient, store: Store | None =
     names = Names(config.names, config.strict_models)
     pictures = Pictures.configured(config, store)
     repeats = Repeats(config.url_ttl)
-    limits, image_limits = Limits("requests"), Limits("images")
+    limits, image_limits = Limits("requests", TooManyRequests), Limits("images", TooManyRequests)
     metrics = Metrics()
     keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key)
     gateway = Gateway(
-        config, CountedClient(client, metrics), store, names, keys, limits, image_limits, repeats, pictures
+        config,
+        CountedClient(client, metrics),
+        store,
+        names,
+        keys,
+        limits,
+        image_limits,
+        repeats,
+        pictures,
+        readiness or Readiness(client, names),
     )
     dialects = bound(config.dialect)
     failures = Failures(dialects, DIALECTS[config.dialect])

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
@@ -21,12 +22,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
-from .errors import ServiceError, StartError, Stopping
+from .channel import NOT_SERVING
+from .errors import ServiceError, Stopping
 from .status import from_rpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from pathlib import Path
+
+    from google.protobuf.message import Message
+
+    from .channel import Route
+
+log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
 MAX_MESSAGE = 64 * 2**20
@@ -66,7 +73,7 @@ OPTIONS = (
 
 
 class ImageClient(Protocol):
-    """What the gateway needs of a service. All methods but `ready` raise ServiceError."""
+    """What the gateway needs of a service. All methods but `unready` raise ServiceError."""
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all pictures of a request, ordered by index."""
@@ -82,20 +89,18 @@ class ImageClient(Protocol):
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name."""
 
-    async def ready(self) -> bool:
-        """Tell whether the service can make pictures now."""
+    async def unready(self) -> str:
+        """Return why images can't be made now; empty if they can."""
 
 
 class ServiceClient:
-    """A channel to the service at `target`, `HOST:PORT` or any of gRPC's names; a context manager.
+    """A channel to a service; a context manager. `timeout` bounds each request for images, in seconds."""
 
-    `timeout` bounds each picture request, in seconds; `tls_ca` is the CA (PEM) of a service with TLS.
-    """
-
-    def __init__(self, target: str, *, timeout: float = 600.0, tls_ca: Path | None = None) -> None:
+    def __init__(self, route: Route, *, timeout: float = 600.0) -> None:
+        self._route = route
         self._timeout = timeout
         self._running: set[grpc.aio.Call] = set()
-        self._channel = _channel(_target(target), tls_ca)
+        self._channel = route.channel(OPTIONS)
         self._images = pb_grpc.ImageServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -126,7 +131,8 @@ class ServiceClient:
         """Tell what happens until `completed`; closing it cancels the request. Raises ServiceError, Stopping."""
         asked = pb.StreamImagesRequest(generation=request, previews=previews)
         asked.generation.timeout.FromMilliseconds(round(self._timeout * 1000))
-        call = self._images.StreamImages(asked, timeout=self._timeout, metadata=(("x-request-id", request_id),))
+        metadata = (("x-request-id", request_id), *self._route.metadata)
+        call = self._images.StreamImages(asked, timeout=self._timeout, metadata=metadata)
         self._running.add(call)
         try:
             async for event in call:
@@ -147,24 +153,30 @@ class ServiceClient:
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""
         try:
-            return list((await self._images.ListModels(pb.ListModelsRequest(), timeout=LOOKUP_TIMEOUT)).models)
+            return list((await self._look(self._images.ListModels, pb.ListModelsRequest())).models)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name. Raises ServiceError."""
         try:
-            return (await self._images.GetModel(pb.GetModelRequest(model=name), timeout=LOOKUP_TIMEOUT)).model
+            found: pb.GetModelResponse = await self._look(self._images.GetModel, pb.GetModelRequest(model=name))
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
+        return found.model
 
-    async def ready(self) -> bool:
-        """Tell whether the service says that it serves."""
+    async def unready(self) -> str:
+        """Return why the service can't make images now, without addresses; empty if it can."""
         try:
             health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_TIMEOUT)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(health.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.aio.AioRpcError as error:
+            log.debug("the image service is not reached: %s: %s", error.code().name, error.details())
+            return self._route.trouble(error) or "the image service does not answer"
+        serving = health.status == health_pb2.HealthCheckResponse.SERVING
+        return "" if serving else NOT_SERVING
+
+    async def _look(self, method: Any, request: Message) -> Any:
+        return await method(request, timeout=LOOKUP_TIMEOUT, metadata=self._route.metadata)
 
 
 async def _collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
@@ -183,18 +195,3 @@ async def _collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.Genera
         usage=done.usage if done.HasField("usage") else None,
         timings=done.timings if done.HasField("timings") else None,
     )
-
-
-def _channel(target: str, tls_ca: Path | None) -> grpc.aio.Channel:
-    if tls_ca is None:
-        return grpc.aio.insecure_channel(target, options=OPTIONS)
-    try:
-        roots = tls_ca.read_bytes()
-    except OSError as error:
-        raise StartError(f"tls_ca: {tls_ca} can't be read: {error.strerror}") from error
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots), options=OPTIONS)
-
-
-def _target(text: str) -> str:
-    """Return gRPC's name for a target; several addresses, separated by commas, are IPv4 ones."""
-    return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

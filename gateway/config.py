@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
-from pathlib import Path
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from tintype.v1.settings import Common, flag
 
 from .errors import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Names that clients of other servers send by default. They mean the default model, and can be listed; `names` has what
 # later ones begin with.
@@ -40,6 +45,7 @@ _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNOR
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[!-~]*)?")
 FROM_0 = (
     "grace",
+    "lame_duck",
     "keep_alive",
     "max_connections",
     "rate_limit",
@@ -50,26 +56,23 @@ FROM_0 = (
     "max_prompt",
 )
 ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "fetch_bytes")
-KEYS = "keys"  # the file in the data folder
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayConfig:
+class GatewayConfig(Common):
     """Settings of the REST gateway. Sizes are bytes, times seconds. Raises StartError for those that can't be."""
 
     rest: str = field(
         default="127.0.0.1:8080", metadata={"unit": "address", "help": "address of the REST gateway, HOST:PORT"}
     )
     grpc: str = field(default="127.0.0.1:50051", metadata={"help": "address of the gRPC service, HOST:PORT"})
-    data: Path = field(default=Path(), metadata={"help": "folder for results"})
     public_url: str = field(default="", metadata={"help": "base of result links; empty: as the request came"})
     proxies: tuple[str, ...] = field(
         default=("127.0.0.0/8", "::1"),
         metadata={"help": "addresses and networks of proxies whose X-Forwarded-* headers are believed; none: nobody's"},
     )
-    grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when stopping"})
     receive_timeout: float = field(
         default=30.0,
         metadata={"help": "seconds in which a request must arrive; of a large one 16 KiB for each second, at any time"},
@@ -121,16 +124,6 @@ class GatewayConfig:
     response_format: str = field(
         default="url", metadata={"help": "how pictures are answered to clients that don't say it: url or b64_json"}
     )
-    keys: Path | None = field(
-        default=None,
-        metadata={"help": "file with the keys of clients; default: `keys` in the data folder, where there is one"},
-    )
-    api_key: str = field(
-        default="", metadata={"help": "a key that is good for everything, beside the file; better said by the variable"}
-    )
-    anonymous: bool = field(
-        default=False, metadata={"help": "let everybody in at an address of the network, where there are no keys"}
-    )
     cors: tuple[str, ...] = field(
         default=(),
         metadata={
@@ -168,21 +161,27 @@ class GatewayConfig:
         default=(),
         metadata={"help": "hosts in private networks that pictures may be fetched from, HOST or HOST:PORT"},
     )
+    service_key: str = field(
+        default="", metadata={"help": "admin key that this presents to the gRPC service; prefer the variable"}
+    )
     tls_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) of a gRPC service with TLS"})
+    service_cert: Path | None = field(
+        default=None, metadata={"help": "client certificate (PEM) for a gRPC service with --tls-client-ca"}
+    )
+    service_cert_key: Path | None = field(default=None, metadata={"help": "private key (PEM) of --service-cert"})
 
     def __post_init__(self) -> None:
         for name in ABOVE_0:
             if not getattr(self, name) > 0:
-                raise StartError(f"{name} must be above 0, not {getattr(self, name)}")
-        if self.dialect not in SHARING:
-            raise StartError(f"dialect must be one of {', '.join(SHARING)}, not {self.dialect!r}")
-        if self.response_format not in FORMATS:
-            raise StartError(f"response_format must be one of {', '.join(FORMATS)}, not {self.response_format!r}")
+                raise StartError(f"{flag(name)} must be above 0, not {getattr(self, name)}")
         for name in FROM_0:
             if not getattr(self, name) >= 0:
-                raise StartError(f"{name} must be 0 or more, not {getattr(self, name)}")
+                raise StartError(f"{flag(name)} must be 0 or more, not {getattr(self, name)}")
+        for name, choices in (("dialect", SHARING), ("response_format", FORMATS)):
+            if getattr(self, name) not in choices:
+                raise StartError(f"{flag(name)} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         if not self.body_memory >= self.max_body > 0:
-            raise StartError(f"max_body must be above 0 and at most body_memory, not {self.max_body}")
+            raise StartError(f"--max-body must be above 0 and at most --body-memory, not {self.max_body}")
         self._check_browsers()
         self._check_proxies()
         self._check_places()
@@ -191,10 +190,10 @@ class GatewayConfig:
         for origin in self.cors:
             if origin not in (ALL, NONE, LOOPBACK) and not _ORIGIN.fullmatch(origin):
                 wanted = f"origins such as https://ui.example, {LOOPBACK}, {ALL} or {NONE}"
-                raise StartError(f"cors must be {wanted}, not {origin!r}")
+                raise StartError(f"--cors must be {wanted}, not {origin!r}")
         for host in self.hosts:
             if host != ALL and not _NAME.fullmatch(host):
-                raise StartError(f"hosts must be names such as images.example, without ports, or {ALL}, not {host!r}")
+                raise StartError(f"--hosts must be names such as images.example, without ports, or {ALL}, not {host!r}")
 
     def _check_proxies(self) -> None:
         for proxy in self.trusted:
@@ -202,18 +201,18 @@ class GatewayConfig:
                 ip_network(proxy)
             except ValueError:
                 wanted = f"addresses or networks such as 10.0.0.0/8, or {NONE}"
-                raise StartError(f"proxies must be {wanted}, not {proxy!r}") from None
+                raise StartError(f"--proxies must be {wanted}, not {proxy!r}") from None
 
     def _check_places(self) -> None:
         """Check where results are kept, and where links lead."""
         for name in ("public_url", "store_endpoint", "store_public"):
             if getattr(self, name) and not getattr(self, name).startswith(("http://", "https://")):
-                raise StartError(f"{name} must begin with http:// or https://, not {getattr(self, name)!r}")
+                raise StartError(f"{flag(name)} must begin with http:// or https://, not {getattr(self, name)!r}")
         for host in self.fetch_hosts:
             if not _HOST.fullmatch(host):
-                raise StartError(f"fetch_hosts must be HOST or HOST:PORT, such as minio:9000, not {host!r}")
+                raise StartError(f"--fetch-hosts must be HOST or HOST:PORT, such as minio:9000, not {host!r}")
         if self.store and not _BUCKET.fullmatch(self.store):
-            raise StartError(f"store must be s3://BUCKET or s3://BUCKET/PREFIX, not {self.store!r}")
+            raise StartError(f"--store must be s3://BUCKET or s3://BUCKET/PREFIX, not {self.store!r}")
 
     @property
     def names(self) -> dict[str, str]:
@@ -233,24 +232,6 @@ class GatewayConfig:
         return (LOOPBACK,) if self.is_local else ()
 
     @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach the gateway."""
-        return _is_loopback(self.rest)
-
-    @property
-    def key_file(self) -> Path:
-        """Where the keys are, if there are any."""
-        return self.keys or self.data / KEYS
-
-    @property
-    def needs_key(self) -> bool:
-        """Whether a key is asked for, as things are now."""
-        return bool(self.api_key) or self.key_file.exists()
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    def address(self) -> str:
+        """Where the server listens."""
+        return self.rest

@@ -64,6 +64,16 @@ class ForeignPage(GatewayError):
         super().__init__(f"Web pages {page} may not use this gateway{advice}.")
 
 
+class AdminOnly(GatewayError):
+    """The key may not load or unload models."""
+
+    status = 403
+    reason = "ADMIN_ONLY"
+
+    def __init__(self) -> None:
+        super().__init__("This API key may not load or unload models; `tintype keys create NAME --admin` makes one.")
+
+
 class BodyTooSlow(GatewayError):
     """The body has not come in time; the connection ends with the answer."""
 

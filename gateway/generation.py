@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from tintype.v1 import image_service_pb2 as pb
+    from tintype.v1.limits import Limits
 
     from .admission import Caller
     from .client import ImageClient
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from .dialects import Call, Dialect
     from .files import Store
     from .keys import Keys
-    from .limits import Limits
     from .names import Names
     from .pictures import Pictures
+    from .readiness import Readiness
     from .recording import Recording
     from .repeats import Repeats
 
@@ -53,6 +54,7 @@ class Gateway:
     image_limits: Limits
     repeats: Repeats
     pictures: Pictures
+    readiness: Readiness
     caller: Caller | None = None  # where it is one caller's
 
 

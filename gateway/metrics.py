@@ -138,6 +138,6 @@ class CountedClient:
         with self._metrics.failing():
             return await self._client.model(name)
 
-    async def ready(self) -> bool:
-        """Tell whether the service says that it serves."""
-        return await self._client.ready()
+    async def unready(self) -> str:
+        """Return why images can't be made now; empty if they can."""
+        return await self._client.unready()

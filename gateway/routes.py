@@ -167,9 +167,8 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     @route("/readyz", http_method=READ, opt=described(READY))
     async def readyz() -> Response[bytes]:
-        serves = await gateway.client.ready()
-        why = gateway.store.problem() if serves else "the image service does not answer, or does not serve now"
-        return _json({"status": "not ready", "why": why}, 503) if why else _json({"status": "ready"})
+        reason = await gateway.readiness.why_not() or gateway.store.problem()
+        return _json({"status": "not ready", "why": reason}, 503) if reason else _json({"status": "ready"})
 
     return [livez, readyz]
 

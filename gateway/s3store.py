@@ -46,7 +46,9 @@ _KEY = re.compile(r"([0-9]{10})-([0-9a-f]{32}\.(?:png|jpg|webp))", re.ASCII)
 async def opened(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterator[S3Store]:
     """Open the bucket that is configured. Raises StartError where it can't be used as it must be."""
     if config.store_public and config.url_ttl > LONGEST:
-        raise StartError(f"url_ttl must be at most {LONGEST} with store_public, as S3 has it, not {config.url_ttl:g}")
+        raise StartError(
+            f"--url-ttl must be at most {LONGEST} with --store-public, as S3 has it, not {config.url_ttl:g}"
+        )
     async with AsyncExitStack() as stack:
         try:
             session = AioSession()

@@ -1,7 +1,8 @@
 """Running the gateway: its socket, its event loop, its end.
 
-SIGINT and SIGTERM stop it gracefully: nothing new is taken, what runs gets `grace` seconds. A second signal ends it at
-once.
+SIGTERM and SIGHUP stop it in this order: `/readyz` turns 503 while requests are still accepted, for `lame_duck`
+seconds; the port closes; running requests get `grace` seconds. SIGINT leaves the first part out. A second signal ends
+it at once.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import uvicorn
 
+from tintype.v1.signals import handled
+
 from .app import create_app
+from .channel import Route
 from .client import ServiceClient
 from .connections import bound, protocol
 from .errors import StartError
-from .keyfile import check_public
+from .names import Names
 from .process import keep_large_apart, raise_open_files
 from .proxies import believing
+from .readiness import Readiness
 from .stores import opened
 from .threads import Threads
 
@@ -39,7 +44,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048  # connections that wait to be taken
 WORKERS = min(32, (os.cpu_count() or 1) + 4)  # threads for images, as asyncio has them
 FAREWELL = 1.0  # seconds after the grace, in which those who waited in vain are told so
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) -> None:
@@ -59,23 +63,24 @@ async def serve(
     config: GatewayConfig, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
 ) -> None:
     """Serve in the running loop until `stop` is set; without one, until SIGINT or SIGTERM. Raises StartError."""
-    check_public(config)
+    config.check_access()
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
             opened(config) as store,
-            ServiceClient(config.grpc, timeout=config.timeout, tls_ca=config.tls_ca) as client,
+            ServiceClient(Route.configured(config), timeout=config.timeout) as client,
         ):
-            app = create_app(config, client, store)
+            readiness = Readiness(client, Names(config.names, config.strict_models))
+            app = create_app(config, client, store, readiness)
             server = _Server(_uvicorn_config(config, app), listener, ready, Grace(config.grace, client.give_up))
-            with _signalled(server) if stop is None else contextlib.nullcontext():
-                await _until(server, stop)
+            with _signalled(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():
+                await _until(server, stop, readiness)
 
 
 def listen(address: str) -> socket.socket:
     """Return a socket that is bound to `HOST:PORT` (`[::1]:8080` for IPv6, `:8080` for all). Raises StartError."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise StartError(f"rest must be HOST:PORT, such as 127.0.0.1:8080, not {address!r}")
+        raise StartError(f"--rest must be HOST:PORT, such as 127.0.0.1:8080, not {address!r}")
     host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - asked for
     try:
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
@@ -123,9 +128,9 @@ class _Server(uvicorn.Server):
         if self.force_exit:
             await self.lifespan.shutdown()
 
-    def stop(self) -> None:
-        """End gracefully; told twice, at once."""
-        self.force_exit = self.should_exit
+    def stop(self, *, at_once: bool = False) -> None:
+        """End gracefully, or `at_once`."""
+        self.force_exit = self.force_exit or at_once
         self.should_exit = True
 
 
@@ -152,30 +157,37 @@ def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
     )
 
 
-async def _until(server: _Server, stop: asyncio.Event | None) -> None:
-    """Serve until the server is told to stop, or `stop` is set."""
+async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
+    """Serve until the server is stopped, `stop` is set, or the first look at the service raises StartError."""
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
-    waiting = asyncio.create_task(stop.wait()) if stop else None
+    waiting = asyncio.create_task((stop or asyncio.Event()).wait())
+    looking = asyncio.create_task(readiness.first())
+    looking.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else waiting.cancel())
     try:
-        await asyncio.wait({serving, waiting} if waiting else {serving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
-        if waiting:
-            waiting.cancel()
+        waiting.cancel()
+        looking.cancel()
         await serving
+    with contextlib.suppress(asyncio.CancelledError):
+        await looking
 
 
 @contextlib.contextmanager
-def _signalled(server: _Server) -> Iterator[None]:
-    """Stop the server on SIGINT and SIGTERM."""
-    loop = asyncio.get_running_loop()
-    try:
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, server.stop)
+def _signalled(server: _Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
+    """Stop the server on a signal; on those that no person sends by Ctrl-C after `lame_duck` seconds."""
+
+    def caught(number: signal.Signals) -> None:
+        if readiness.stopping or number == signal.SIGINT or not lame_duck:
+            server.stop(at_once=readiness.stopping)
+        else:
+            log.info("stopping: not ready, and the port closes in %g s", lame_duck)
+            asyncio.get_running_loop().call_later(lame_duck, server.stop)
+        readiness.stopping = True
+
+    with handled(caught):
         yield
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def _url(listener: socket.socket) -> str:

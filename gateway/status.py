@@ -27,7 +27,7 @@ STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.UNAUTHENTICATED: 503,  # the key is the gateway's own, not the client's
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.ALREADY_EXISTS: 409,
@@ -42,13 +42,16 @@ STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
+BY_REASON = {"MODEL_BROKEN": 503}  # a model in the list that does not work is not the client's fault
+LOCKED_OUT = "The image service does not accept this gateway's key."
+
 # What is said where the service itself has said nothing.
 PLAIN = {
     500: "The image service had an error.",
     503: "The image service can't be reached. Try again in a moment.",
     504: "The picture was not done in time.",
 }
-LASTING = {"OUT_OF_MEMORY"}  # reasons that are no better a moment later
+LASTING = {"OUT_OF_MEMORY", "MODEL_BROKEN", "UNAUTHENTICATED"}  # reasons for which a retry does not help
 RETRY_AFTER = 1.0  # seconds, where the service names none and coming back is the remedy
 
 
@@ -56,22 +59,24 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     """Return what a failed call means to HTTP."""
     status = _status(error)
     info = _unpack(status, error_details_pb2.ErrorInfo())
-    info = info if info and info.domain == DOMAIN else None
     code = error.code()
+    ours = info and info.domain == DOMAIN and code is not grpc.StatusCode.UNAUTHENTICATED
+    info = info if ours else None
     if info is None and code is grpc.StatusCode.INTERNAL:
         code = grpc.StatusCode.UNAVAILABLE  # a replica that died under the call shows as INTERNAL
-    http = STATUS.get(code, 500)
+    reason = info.reason if info else code.name
+    http = BY_REASON.get(reason) or STATUS.get(code, 500)
     text = error.details() or ""
     if info is None and http >= 500:
         log.warning("the image service failed with %s: %s", error.code().name, text)
-        text = PLAIN.get(http, text)
+        text = LOCKED_OUT if code is grpc.StatusCode.UNAUTHENTICATED else PLAIN.get(http, text)
     told = ServiceError(
         text or code.name,
         status=http,
-        reason=info.reason if info else code.name,
+        reason=reason,
         violations=_violations(status),
         facts=dict(info.metadata) if info else None,
-        retry_after=_retry_after(status, http, info.reason if info else ""),
+        retry_after=_retry_after(status, http, reason),
     )
     return told.named({})
 

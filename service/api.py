@@ -56,6 +56,11 @@ class ImageApi:
         self._device = device
         self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="tintype-encode")
 
+    @property
+    def default(self) -> str:
+        """Name of the model that requests without one use."""
+        return self._repository.default
+
     def close(self) -> None:
         """Let go of the threads that encode."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,7 +1,7 @@
-"""What the service can be told at start: names, units, defaults.
+"""Settings of the service: names, units, defaults.
 
-`cli` reads flags, variables and file by it: `unit` is how a value is written where its type does not say so, `flag` is
-the flag where it is not the field's name.
+`cli` reads flags, variables and the settings file by it: `unit` says how a value is written if its type does not,
+`flag` is the flag if it is not the field's name. A field without `help` is not a setting.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tintype.v1.settings import Common
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceConfig:
+class ServiceConfig(Common):
     """Settings of the gRPC service. Empty `models` means the built-in model; 0 means "as the machine suggests"."""
 
     grpc: str = field(
@@ -49,7 +51,19 @@ class ServiceConfig:
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})
     queue: int = field(default=64, metadata={"help": "requests that may wait before new ones are refused"})
     max_batch: int = field(default=0, metadata={"help": "pictures that share a model call; 0: what pays here"})
-    grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when draining"})
     tls_cert: Path | None = field(default=None, metadata={"help": "certificate chain (PEM) for TLS"})
     tls_key: Path | None = field(default=None, metadata={"help": "private key (PEM) for TLS"})
-    tls_client_ca: Path | None = field(default=None, metadata={"help": "CA (PEM) that clients must be signed by"})
+    tls_client_ca: Path | None = field(
+        default=None, metadata={"help": "CA (PEM) that must have signed the certificates of clients (mutual TLS)"}
+    )
+    companion_key: str = ""  # of the gateway that `tintype up` starts; it does not make keys required
+
+    @property
+    def address(self) -> str:
+        """Where the server listens."""
+        return self.grpc
+
+    @property
+    def is_open(self) -> bool:
+        """Whether keys alone keep other machines out."""
+        return not (self.is_local or self.anonymous or self.tls_client_ca)

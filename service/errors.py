@@ -5,11 +5,17 @@
     TintypeError
     ├── InvalidRequest              one or more fields are wrong        INVALID_ARGUMENT
     │   └── InvalidField            exactly one
+    ├── Unauthenticated             no key                              UNAUTHENTICATED
+    │   └── WrongKey                a key that is not ours
+    ├── PermissionDenied            the key may not do this             PERMISSION_DENIED
+    │   ├── AdminOnly               load and unload models
+    │   └── ModelNotAllowed         use other models
     ├── ModelNotFound               no model of that name               NOT_FOUND
     ├── ModelBroken                 its folder can't be served          FAILED_PRECONDITION
     ├── Unsupported                 known, but not served here          UNIMPLEMENTED
     ├── RetryLater                  says when to come back
     │   ├── QueueFull               too many wait                       RESOURCE_EXHAUSTED
+    │   ├── RateLimited             more than the key may have          RESOURCE_EXHAUSTED
     │   └── Unavailable             draining, or not ready yet          UNAVAILABLE
     ├── OutOfMemory                 too large for this device           RESOURCE_EXHAUSTED
     ├── DeadlineExceeded            not done in time                    DEADLINE_EXCEEDED
@@ -66,6 +72,46 @@ class InvalidField(InvalidRequest):
         self.field = field
 
 
+class Unauthenticated(TintypeError):
+    """The call has no key, or a wrong one."""
+
+    reason = "NO_KEY"
+
+    def __init__(self, problem: str = "the call has no API key") -> None:
+        super().__init__(f"{problem}: send one as metadata 'authorization: Bearer KEY'")
+
+
+class WrongKey(Unauthenticated):
+    """The call has a key that this server does not know."""
+
+    reason = "WRONG_KEY"
+
+    def __init__(self) -> None:
+        super().__init__("the API key is not valid")
+
+
+class PermissionDenied(TintypeError):
+    """The key may not make this call."""
+
+
+class AdminOnly(PermissionDenied):
+    """The key may not load or unload models."""
+
+    reason = "ADMIN_ONLY"
+
+    def __init__(self) -> None:
+        super().__init__("this API key may not load or unload models; `tintype keys create NAME --admin` makes one")
+
+
+class ModelNotAllowed(PermissionDenied):
+    """The key is for other models."""
+
+    reason = "MODEL_NOT_ALLOWED"
+
+    def __init__(self, name: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"this API key is for {', '.join(allowed)}, not for {name!r}", model=name, field="model")
+
+
 class ModelNotFound(TintypeError):
     """There is no model of that name; says which there are."""
 
@@ -108,6 +154,12 @@ class QueueFull(RetryLater):
     """As many requests wait as may wait."""
 
     reason = "QUEUE_FULL"
+
+
+class RateLimited(RetryLater):
+    """The key has used its rate for now."""
+
+    reason = "RATE_LIMIT_EXCEEDED"
 
 
 class OutOfMemory(TintypeError):

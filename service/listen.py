@@ -1,11 +1,9 @@
-"""Where the server listens, and under which certificate; everything wrong with that in one sentence."""
+"""The address that the server listens on, and its certificates; each problem is one line."""
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,9 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .config import ServiceConfig
-
-
-log = logging.getLogger(__name__)
 
 
 class ServeError(Exception):
@@ -28,10 +23,13 @@ class ServeError(Exception):
 def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
     """Give `server` its port and return the address: with port 0 the one that the system chose.
 
-    Raises ServeError: the address is wrong or taken, or certificates are missing or don't fit.
+    Raises:
+        ServeError: the address is wrong or taken, or certificates are missing or don't fit.
+        KeysError: the keys can't be used, or a public address would be open to all.
     """
     credentials = _credentials(config)
     host = _probe(config.grpc)
+    config.check_access()
     try:
         if credentials is None:
             port = server.add_insecure_port(config.grpc)
@@ -39,10 +37,6 @@ def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
             port = server.add_secure_port(config.grpc, credentials)
     except RuntimeError as error:
         raise ServeError(f"can't serve on {config.grpc}: {error}") from error
-    if host is not None and config.tls_client_ca is None and not _is_local(host):
-        log.warning(
-            "anybody who reaches %s may use this service; --tls-client-ca lets in only those you know", config.grpc
-        )
     return config.grpc if host is None else f"{host}:{port}"
 
 
@@ -52,7 +46,7 @@ def _probe(address: str) -> str | None:
         return None
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ServeError(f"grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}")
+        raise ServeError(f"--grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}")
     try:
         family, *_, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
@@ -64,22 +58,16 @@ def _probe(address: str) -> str | None:
     return host
 
 
-def _is_local(host: str) -> bool:
-    """Whether only this machine reaches a host's addresses."""
-    found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-    return all(ip_address(str(where[0])).is_loopback for *_, where in found)
-
-
 def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
     if config.tls_cert is None or config.tls_key is None:
         if config.tls_cert or config.tls_key or config.tls_client_ca:
-            raise ServeError("TLS needs both tls_cert and tls_key")
+            raise ServeError("TLS needs both --tls-cert and --tls-key")
         return None
-    pair = _read(config.tls_key, "tls_key"), _read(config.tls_cert, "tls_cert")
+    pair = _read(config.tls_key, "--tls-key"), _read(config.tls_cert, "--tls-cert")
     _check_pair(config.tls_cert, config.tls_key)
     return grpc.ssl_server_credentials(
         [pair],
-        root_certificates=None if config.tls_client_ca is None else _read(config.tls_client_ca, "tls_client_ca"),
+        root_certificates=None if config.tls_client_ca is None else _read(config.tls_client_ca, "--tls-client-ca"),
         require_client_auth=config.tls_client_ca is not None,
     )
 
@@ -89,7 +77,8 @@ def _check_pair(cert: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
     except ssl.SSLError as error:
-        raise ServeError(f"tls_cert {cert} and tls_key {key} are no usable pair: {error.reason or error}") from error
+        problem = f"are no usable pair: {error.reason or error}"
+        raise ServeError(f"--tls-cert {cert} and --tls-key {key} {problem}") from error
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -4,8 +4,8 @@
     await serve(config)                         the same, inside an event loop
     async with running(config) as address:      for tests and one-off commands; leaving the block ends what still runs
 
-It drains in this order: health says NOT_SERVING, the port closes, running requests end (or `grace` does), models go.
-A second signal skips the wait.
+It drains in this order: health says NOT_SERVING while requests are still accepted, for `lame_duck` seconds (not after
+SIGINT); the port closes; running requests end, or `grace` does; models are freed. A second signal skips the wait.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
-from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.keys import Keys
+from tintype.v1.signals import handled
 
+from .access import HEALTH, SERVICE, Guard
 from .api import ImageApi
 from .engine.driver import DeviceThread
 from .engine.engine import Engine
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 FOREVER = 1e6  # seconds
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -70,9 +70,13 @@ class Server:
     health: Health
     servicer: ImageServicer
 
-    async def drain(self, grace: float) -> None:
-        """Take no more requests and return when those that run have ended, or been cancelled after `grace` seconds."""
+    async def drain(self, grace: float, lame_duck: float = 0.0) -> None:
+        """Accept no more requests, and return when the running ones have ended, or are cancelled after `grace` seconds.
+
+        Health says NOT_SERVING first; the port closes `lame_duck` seconds later.
+        """
         await self.health.enter_graceful_shutdown()
+        await asyncio.sleep(lame_duck)
         # The port closes now. A grace of gRPC's own must not run out beside another stop(): that one frees the server
         # and this one would touch it again, which kills the process (grpcio 1.85).
         stopped = asyncio.ensure_future(self.grpc.stop(FOREVER))
@@ -85,14 +89,12 @@ class Server:
     async def loaded(self) -> None:
         """Return when the default model is loaded, and say so in the log.
 
-        Raises ServeError: it can't be loaded, and there is no other.
+        Raises ServeError: it can't be loaded, so requests that name no model would fail.
         """
         status = await settled(self.repository)
-        others = [spec.name for spec in self.repository.specs() if spec.name != self.repository.default]
-        if status.state is State.FAILED and not others:
-            raise ServeError(status.error)
         if status.state is State.FAILED:
-            log.error("the default model can't be loaded: %s", status.error)
+            raise ServeError(status.error)
+        others = [spec.name for spec in self.repository.specs() if spec.name != self.repository.default]
         models = ", ".join([self.repository.default, *others])
         log.info("serving gRPC on %s: models %s; provider %s", self.address, models, status.provider or "none")
 
@@ -137,17 +139,17 @@ async def serve(
 
     `on_ready` gets the address once the default model is loaded. Raises ServeError.
     """
-    at_once = asyncio.Event()
-    stop, signals = (stop, ()) if stop else (asyncio.Event(), (signal.SIGTERM, signal.SIGINT))
+    stopping = _Stop(stop or asyncio.Event())
     async with start(config) as server:
-        with _handled(signals, stop, at_once):
-            await _first(server.loaded(), stop.wait())
-            if on_ready and not stop.is_set():
+        with nullcontext() if stop else handled(stopping.caught):
+            await _first(server.loaded(), stopping.asked.wait())
+            if on_ready and not stopping.asked.is_set():
                 on_ready(server.address)
-            await stop.wait()
-            if not server.servicer.idle.is_set():
-                log.info("draining: running requests have %g s to end", config.grace)
-            await _first(server.drain(config.grace), at_once.wait())
+            await stopping.asked.wait()
+            lame_duck = config.lame_duck if stopping.gently else 0.0
+            if lame_duck or not server.servicer.idle.is_set():
+                log.info("draining: the port closes in %g s, running requests have %g s", lame_duck, config.grace)
+            await _first(server.drain(config.grace, lame_duck), stopping.at_once.wait())
 
 
 def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
@@ -161,7 +163,8 @@ def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None)
 
 
 def _server(config: ServiceConfig, repository: Repository, api: ImageApi) -> Server:
-    server = grpc.aio.server(options=OPTIONS)
+    keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key, companion=config.companion_key)
+    server = grpc.aio.server(options=OPTIONS, interceptors=(Guard(keys),))
     servicer, health = ImageServicer(api), Health(("", SERVICE))
     pb_grpc.add_ImageServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -174,9 +177,9 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
     if given is not None:
         yield given
         return
-    for name in ("threads", "grace", "memory", "arena"):
+    for name in ("threads", "grace", "memory", "arena", "lame_duck"):
         if getattr(config, name) < 0:
-            raise ServeError(f"{name} must be at least 0, not {getattr(config, name):g}")
+            raise ServeError(f"--{name.replace('_', '-')} must be at least 0, not {getattr(config, name):g}")
     try:
         made = Repository(
             config.models,
@@ -188,7 +191,16 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error
     with made as repository:
+        _check_models(repository)
         yield repository
+
+
+def _check_models(repository: Repository) -> None:
+    """Raise ServeError if the folder of any model can't be served: what was asked for would be missing."""
+    served = {spec.name for spec in repository.specs()}
+    broken = [repository.status(name).error for name in repository.names() if name not in served]
+    if broken:
+        raise ServeError("; ".join(broken))
 
 
 @contextmanager
@@ -205,23 +217,18 @@ def _device(config: ServiceConfig, repository: Repository, given: Device | None)
         yield thread
 
 
-@contextmanager
-def _handled(signals: tuple[signal.Signals, ...], stop: asyncio.Event, at_once: asyncio.Event) -> Generator[None]:
-    """Let the first of `signals` set `stop` and the second `at_once`."""
+class _Stop:
+    """What signals ask for: `asked` to stop, after a lame duck's time if `gently`, `at_once` if asked again."""
 
-    def caught() -> None:
-        (at_once if stop.is_set() else stop).set()
+    def __init__(self, asked: asyncio.Event) -> None:
+        self.asked = asked
+        self.at_once = asyncio.Event()
+        self.gently = False
 
-    loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # Windows: there Ctrl-C ends everything at once
-        for number in signals:
-            loop.add_signal_handler(number, caught)
-    try:
-        yield
-    finally:
-        with suppress(NotImplementedError):
-            for number in signals:
-                loop.remove_signal_handler(number)
+    def caught(self, number: signal.Signals) -> None:
+        """Take a signal; Ctrl-C comes from a person, who does not wait for load balancers."""
+        self.gently = number != signal.SIGINT
+        (self.at_once if self.asked.is_set() else self.asked).set()
 
 
 async def _first(*awaitables: Coroutine[Any, Any, object]) -> None:

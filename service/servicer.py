@@ -1,7 +1,8 @@
 """ImageService over grpc.aio: calls in, calls out.
 
-What happens between is the business of `api`; what an error becomes, that of `status`. Each call leaves one line in
-the log: its id, what it asked for in numbers, how it ended and where the time went; never a prompt.
+`api` does what the call asks for, `access` says what its key may do, `status` what an error becomes. Each call leaves
+one line in the log: its id, its key's name, what it asked for in numbers, how it ended and where the time went; never
+a prompt.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import logging
 import re
 import time
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
@@ -19,15 +20,17 @@ import grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
+from .access import Rates, caller
 from .errors import InvalidField
 from .status import to_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Generator
 
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
+    from .access import Made
     from .api import ImageApi
 
     Context: TypeAlias = ServicerContext[Message, Message]
@@ -49,48 +52,79 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
 
     def __init__(self, api: ImageApi) -> None:
         self._api = api
+        self._rates = Rates()
         self._active = 0
         self.idle = asyncio.Event()
         self.idle.set()
 
     async def GenerateImages(self, request: pb.GenerateImagesRequest, context: Context) -> pb.GenerateImagesResponse:
-        """Make all pictures and answer once."""
+        """Make all images and answer once."""
         async with self._call(context, request) as call:
-            answer = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
+            with self._granted(request) as made:
+                answer = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
+                made.images = len(answer.images)
             call.done(answer)
             _check_size(answer)
             return answer
 
     # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled, and rows must go now.
     async def StreamImages(self, request: pb.StreamImagesRequest, context: Context) -> None:  # type: ignore[override]
-        """Make the pictures and tell of it as it happens."""
-        async with self._call(context, request) as call:
+        """Make the images and send each event as it happens."""
+        async with AsyncExitStack() as stack:
+            call = await stack.enter_async_context(self._call(context, request))
+            made = stack.enter_context(self._granted(request.generation))
             stream = self._api.stream(request, caller=peer(context), deadline=deadline(context))
             async with aclosing(stream) as responses:
                 async for response in responses:
                     if response.HasField("completed"):
                         call.done(response.completed)
+                    made.images += response.HasField("image")
                     await context.write(response)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        """List the models."""
+        """List the models that the caller may use, its default first."""
         async with self._call(context, request):
-            return self._api.list_models(request)
+            answer, who = pb.ListModelsResponse(), caller()
+            default = who.model("", self._api.default) or self._api.default
+            listed = [model for model in self._api.list_models(request).models if who.knows(model.name)]
+            answer.models.extend(sorted(listed, key=lambda model: model.name != default))
+            for model in answer.models:
+                model.is_default = model.name == default
+            return answer
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        """Tell what a model is."""
+        """Return what a model is and can do."""
         async with self._call(context, request):
-            return self._api.get_model(request)
+            with self._named(request):
+                return self._api.get_model(request)
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
         """Bring a model into memory."""
         async with self._call(context, request):
-            return await self._api.load_model(request)
+            with self._named(request):
+                return await self._api.load_model(request)
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
         """Drop a model from memory."""
         async with self._call(context, request):
-            return await self._api.unload_model(request)
+            with self._named(request):
+                return await self._api.unload_model(request)
+
+    @contextmanager
+    def _granted(self, request: pb.GenerateImagesRequest) -> Generator[Made]:
+        """Let a request be made as its key may. Raises ModelNotAllowed, RateLimited, InvalidField."""
+        who = caller()
+        who.sign(request, self._api.default)
+        with who.hiding(), who.counted(self._rates, max(1, request.count)) as made:
+            yield made
+
+    @contextmanager
+    def _named(self, request: pb.GetModelRequest | pb.LoadModelRequest | pb.UnloadModelRequest) -> Generator[None]:
+        """Let a request name a model that its key may use. Raises ModelNotAllowed."""
+        who = caller()
+        request.model = who.model(request.model, self._api.default)
+        with who.hiding():
+            yield
 
     @asynccontextmanager
     async def _call(self, context: Context, request: Message) -> AsyncGenerator[Call]:
@@ -131,6 +165,7 @@ class Call:
         self.id = id_
         self.outcome = "OK"
         self.completed = False
+        self._key = caller().name
         self._name = request.DESCRIPTOR.name.removesuffix("Request")
         self._began = time.monotonic()
         self._queue = 0.0
@@ -152,8 +187,8 @@ class Call:
     def __str__(self) -> str:
         run = time.monotonic() - self._began - self._queue
         return (
-            f"{self._name} id={self.id} model={self._model!r} count={self._count} status={self.outcome} "
-            f"queue={self._queue:.3f} run={run:.3f}"
+            f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} "
+            f"status={self.outcome} queue={self._queue:.3f} run={run:.3f}"
         )
 
 

@@ -26,9 +26,12 @@ from .errors import (
     ModelBroken,
     ModelNotFound,
     OutOfMemory,
+    PermissionDenied,
     QueueFull,
+    RateLimited,
     RetryLater,
     TintypeError,
+    Unauthenticated,
     Unavailable,
     Unsupported,
 )
@@ -42,10 +45,13 @@ MAX_VIOLATIONS = 16
 
 STATUS: dict[type[TintypeError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     ModelBroken: grpc.StatusCode.FAILED_PRECONDITION,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RateLimited: grpc.StatusCode.RESOURCE_EXHAUSTED,
     OutOfMemory: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -72,7 +72,7 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "IMAGE_NOT_FETCHED": (INVALID, "invalid_image_url"),
     "MODEL_NOT_FOUND": (INVALID, "model_not_found"),
     "NOT_FOUND": (INVALID, "model_not_found"),
-    "MODEL_BROKEN": (INVALID, "model_broken"),
+    "MODEL_BROKEN": (SERVER, "model_broken"),
     "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
     "STORE_FULL": (SERVER, "insufficient_storage"),
     "STORE_UNAVAILABLE": (SERVER, "storage_unavailable"),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..errors import GatewayError
 
 # The SDKs repeat all 5xx and 429 twice, and would have each picture made three times: not where it is of no use.
-IN_VAIN = {429, 500, 501, 504, 507}
+IN_VAIN = {429, 500, 501, 503, 504, 507}
 
 
 def retry_headers(exc: GatewayError) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..described import Kind
 
 TAG = "sdapi"
-_KEYS, _MODELS = (401, 500), (401, 500, 501, 503, 504)
+_KEYS, _ADMIN, _MODELS = (401, 500), (401, 403, 500), (401, 500, 501, 503, 504)
 _READ = (400, 401, 408, 413, 415, 422, 500)  # what goes wrong with a body
 _DRAWN = (*_READ, 403, 404, 429, 501, 503, 504)
 _NULL: dict[str, Any] = {"type": "null"}
@@ -81,6 +81,10 @@ OPERATIONS: dict[str, Operation] = {
         f"{method} {name}": _operation("Say that there is nothing", {"const": body}, _KEYS)
         for method, bodies in (("GET", stubs.GET), ("POST", stubs.POST))
         for name, body in bodies.items()
+    },
+    **{
+        f"POST {name}": _operation("Do nothing; an admin key is required if keys are", _OBJECT, _ADMIN)
+        for name in stubs.ADMIN
     },
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar import Request, Response, get, post
 
+from ..admission import administered
 from ..described import JSON
 from ..jsonbody import read_json
 from ..previews import enlarged
@@ -139,14 +140,18 @@ def _nothing(web: WebUi) -> list[HTTPRouteHandler]:
         for name, body in stubs.GET.items()
     ]
     posted = [
-        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told("POST", name))(_always(web, body))
-        for name, body in stubs.POST.items()
+        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told("POST", name))(
+            _always(web, body, admin=name in stubs.ADMIN)
+        )
+        for name, body in (stubs.POST | stubs.ADMIN).items()
     ]
     return [*got, *posted]
 
 
-def _always(web: WebUi, body: Any) -> Any:
+def _always(web: WebUi, body: Any, *, admin: bool = False) -> Any:
     async def always(request: AnyRequest) -> Response[bytes]:
+        if admin:
+            administered(web.gateway, request)
         web.owner(request)
         return _json(body)
 

@@ -25,6 +25,6 @@ POST: dict[str, Any] = {
     "refresh-embeddings": None,
     "refresh-loras": None,
     "refresh-vae": None,
-    "reload-checkpoint": {},
-    "unload-checkpoint": {},
 }
+# Clients ask for these to free memory, or to load a model: only admin keys may.
+ADMIN: dict[str, Any] = {"reload-checkpoint": {}, "unload-checkpoint": {}}

@@ -19,8 +19,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.queue < 1:
-            raise ValueError(f"queue must be at least 1, not {self.queue}")
+            raise ValueError(f"--queue must be at least 1, not {self.queue}")
         if self.max_batch < 0:
-            raise ValueError(f"max_batch must be at least 0, not {self.max_batch}")
+            raise ValueError(f"--max-batch must be at least 0, not {self.max_batch}")
         if self.patience <= 0:
             raise ValueError(f"patience must be above 0 seconds, not {self.patience}")

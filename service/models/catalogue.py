@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,6 @@ from .manifest import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-log = logging.getLogger(__name__)
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -54,8 +51,6 @@ class Catalogue:
             manifest = read(folder)
             entry = Entry(manifest.spec.name, manifest)
         except ModelBroken as error:
-            if self._entries:  # of the default model the server tells, when it can't be loaded
-                log.warning("%s", error)
             entry = Entry(error.metadata["model"], None, error, State.FAILED)
         if entry.name in self._entries:
             raise ValueError(f"two models are called {entry.name!r}, the second in {folder}; give one another name")

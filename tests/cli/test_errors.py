@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.cli import main
+from tintype.service.models.catalogue import BUILTIN
 
 from .command import tintype
 
@@ -35,7 +36,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("serve --memroy 3", "there is no '--memroy' here; did you mean --memory?; see `tintype serve --help`"),
         ("serve --rest x", "there is no '--rest' here: it belongs to `tintype gateway`; see `tintype serve --help`"),
         ("gateway --model=x", "there is no '--model=x' here: it belongs to `tintype serve`"),
-        ("generate x --data y", "there is no '--data' here: it belongs to `tintype gateway`"),
+        ("generate x --data y", "there is no '--data' here: it belongs to `tintype serve` and `tintype gateway`"),
         ("serve --qwxz 3", "there is no '--qwxz' here; see `tintype serve --help`"),
         ("generate x -- --seed 3", "there is no '--seed' here; see"),
         ("serve --memory lots", "--memory wants a size, such as 6GiB or 500MB, not 'lots'"),
@@ -62,7 +63,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("generate x -o x.gif", "x.gif ends in '.gif'; pictures end in .png, .jpg, .jpeg, .webp"),
         ("generate x -o /proc/none/x.png", "can't write /proc/none/x.png"),
         ("generate x -o /", "can't write /: it is a folder"),
-        ("generate x --grpc 127.0.0.1:9", "no service answers at 127.0.0.1:9"),
+        ("generate x --grpc 127.0.0.1:9", "cannot connect to the image service at 127.0.0.1:9: nothing listens at"),
         ("models --grpc 127.0.0.1:9", "`tintype up` starts one, --grpc names another"),
         ("models lod", "there is no action 'lod'; did you mean 'load'?"),
         ("models unload", "unload needs the name of a model"),
@@ -70,18 +71,18 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("models --tls-ca /nowhere.pem", "can't read --tls-ca /nowhere.pem"),
         (
             "up --rest 0.0.0.0:0 --data /nowhere",
-            "`tintype keys create NAME --keys /nowhere/keys` makes a key, and --anon",
+            "create a key with `tintype keys create NAME --keys /nowhere/keys`, or pass --anonymous",
         ),
-        ("gateway --rest 0.0.0.0:0 --keys /nowhere/keys", "anybody who reaches 0.0.0.0:0 could make pictures"),
+        ("gateway --rest 0.0.0.0:0 --data /nowhere", "refusing to listen on 0.0.0.0:0 without authentication"),
         (
             "gateway --keys /nowhere/keys",
             "there is no such file; `tintype keys create NAME --keys /nowhere/keys` makes it",
         ),
         (
             "up --tls-cert c.pem --tls-key k.pem",
-            "--tls-cert needs --tls-ca here, by which the gateway knows the service",
+            "--tls-cert needs --tls-ca here, by which the gateway verifies the service",
         ),
-        ("up --tls-client-ca c.pem", "--tls-client-ca is for `tintype serve`: the gateway has no certificate to show"),
+        ("up --tls-client-ca c.pem", "--tls-client-ca needs --service-cert and --service-cert-key here"),
         ("gateway --data ~nobody-here/x", "--data wants a path, not '~nobody-here/x'"),
         ("serve --config ~nobody-here/x", "'~nobody-here/x' begins with a home that is not known here"),
         ("generate x --image ~nobody-here/x", "'~nobody-here/x' begins with a home that is not known here"),
@@ -105,7 +106,7 @@ def test_command() -> None:
     """The same as a process: one line, exit code 2, no traceback."""
     assert line(tintype("serve", "--memory", "lots")) == "--memory wants a size, such as 6GiB or 500MB, not 'lots'"
     assert "there is no '--memroy' here" in line(tintype("serve", "--memroy", "3"))
-    assert "no service answers" in line(tintype("generate", "x", "--grpc", "127.0.0.1:9"))
+    assert "cannot connect to the image service" in line(tintype("generate", "x", "--grpc", "127.0.0.1:9"))
 
 
 def test_variables() -> None:
@@ -118,7 +119,7 @@ def test_misspelt_variables_are_noticed() -> None:
     done = tintype("models", "--grpc", "127.0.0.1:9", TINTYPE_MODEL="x")
     first, second = done.stderr.splitlines()
     assert first == "tintype: TINTYPE_MODEL is not read; did you mean TINTYPE_MODELS?"
-    assert "no service answers" in second
+    assert "cannot connect to the image service" in second
 
 
 @pytest.mark.parametrize(("command", "flag"), [("serve", "--grpc"), ("gateway", "--rest"), ("up", "--rest")])
@@ -145,6 +146,18 @@ def test_no_such_model(command: str, tmp_path: Path) -> None:
         assert folder.name in line(done)
         assert done.stderr.count("can't be served") == 1, "it is told once"
     assert f"there is no folder {nowhere}" in line(tintype(*command.split(), *ports, "--model", str(nowhere)))
+
+
+@pytest.mark.parametrize("order", [("nowhere", "good"), ("good", "nowhere"), ("good", "damaged")])
+def test_one_of_several_models_is_missing(tmp_path: Path, order: tuple[str, str]) -> None:
+    """A model that was asked for and can't be served is refused at start, at whatever place it stands."""
+    (tmp_path / "good").symlink_to(BUILTIN)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "model_index.json").write_text("{}")
+    models = [word for name in order for word in ("--model", str(tmp_path / name))]
+    said = line(tintype("serve", "--grpc", "127.0.0.1:0", "--data", str(tmp_path), *models))
+    assert "can't be served" in said
+    assert (order[1] if order[0] == "good" else order[0]) in said
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.cli import main
-from tintype.gateway.keyfile import digest, read
+from tintype.v1.keyfile import digest, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (key.name, key.digest) == ("alice", digest(out.rstrip("\n")))
     assert "can't be shown again" in err
     assert str(data / "keys") in err
-    assert "from now on the gateway wants a key" in err
+    assert "from now on gateway and service require a key" in err
     assert main(["keys", "create", "bob"]) == 0
     assert "the first one" not in capsys.readouterr().err
 
@@ -37,16 +37,16 @@ def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     """The list tells what each key may, and no key."""
     assert main(["keys", "create", "alice"]) == 0
-    more = ["--requests", "60", "--images", "0", "--model", "tiny,org/a", "--model", "b", "--priority", "-7"]
+    more = ["--requests", "60", "--images", "0", "--model", "tiny,org/a", "--model", "b", "--priority", "-7", "--admin"]
     assert main(["keys", "create", "bob", *more]) == 0
     secrets = capsys.readouterr().out.split()
     assert main(["keys"]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "MODELS"]
+    assert rows[0] == ["NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "ADMIN", "MODELS"]
     assert [row[:1] + row[2:] for row in rows[1:]] == [
-        ["alice", "default", "default", "0", "all"],
-        ["bob", "60/min", "any", "-7", "tiny,", "org/a,", "b"],
+        ["alice", "default", "default", "0", "no", "all"],
+        ["bob", "60/min", "any", "-7", "yes", "tiny,", "org/a,", "b"],
     ]
     assert not any(secret in out or digest(secret) in out for secret in secrets)
 
@@ -68,7 +68,7 @@ def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith("The key of alice is revoked.\n")
     assert [key.name for key in read(data / "keys")] == ["bob"]
     assert main(["keys", "revoke", "bob"]) == 0
-    assert "now nobody may ask" in capsys.readouterr().out
+    assert "every request is refused now" in capsys.readouterr().out
 
 
 def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from tintype.cli import rest
 from tintype.cli.errors import UserError
 from tintype.cli.parser import _parser as parser
 from tintype.cli.up import _plan, examples
-from tintype.gateway.keyfile import create
+from tintype.v1.keyfile import create
 
 from .command import tintype
 

@@ -199,13 +199,16 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(port: int = 0) -> AsyncIterator[Service]:
-    """A fake service on a real socket."""
+async def running_service(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Service]:
+    """A fake service on a real socket; with TLS at `localhost`."""
     server, fake, healthy = grpc.aio.server(options=OPTIONS), FakeService(), health.aio.HealthServicer()
     pb_grpc.add_ImageServiceServicer_to_server(fake, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    if credentials:
+        bound = server.add_secure_port("localhost:0", credentials)
+    else:
+        bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
         yield Service(fake, f"127.0.0.1:{bound}", healthy, server)

@@ -10,7 +10,7 @@ import openai
 import pytest
 from PIL import Image
 
-from tintype.gateway.keyfile import create
+from tintype.v1.keyfile import create
 
 from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
 from .openai_errors import check_error

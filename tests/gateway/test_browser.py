@@ -15,8 +15,8 @@ from PIL import Image
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.dialects import DIALECTS
-from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.keyfile import create
 
 from .chromium import CONTROL, FOUND, Page, browsing
 from .fakes import FakeService, Refusal, Service, config, image, running_gateway, running_service, sleep_long

@@ -258,5 +258,5 @@ def test_no_origins() -> None:
 @pytest.mark.parametrize("host", ["https://images.example", "images.example:80", "a/b", ""])
 def test_bad_setting(host: str) -> None:
     """What is no host name would never match one, and is told at once."""
-    with pytest.raises(StartError, match=r"hosts must be names such as images\.example, without ports, or \*, not"):
+    with pytest.raises(StartError, match=r"--hosts must be names such as images\.example, without ports, or \*, not"):
         GatewayConfig(hosts=(host,))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tintype.gateway.client import ServiceClient, _target
+from tintype.gateway.channel import Route, _name
+from tintype.gateway.client import ServiceClient
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.v1 import image_service_pb2 as pb
 
@@ -24,7 +25,7 @@ ASKED = pb.GenerateImagesRequest(prompt="x", count=3, output=pb.OutputFormat(mim
 
 async def test_generate(service: Service) -> None:
     """Pictures are in the order of their index, with the summary of the last event."""
-    async with ServiceClient(service.address) as client:
+    async with ServiceClient(Route(service.address)) as client:
         answer = await client.generate(ASKED, "id")
     assert [one.data for one in answer.images] == [PNG + bytes([index]) for index in range(3)]
     assert (answer.model, answer.usage.prompt_tokens, answer.HasField("timings")) == ("tiny", 7, False)
@@ -40,7 +41,7 @@ async def test_large(service: Service, fake: FakeService) -> None:
         yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
     fake.behave = large
-    async with ServiceClient(service.address) as client:
+    async with ServiceClient(Route(service.address)) as client:
         answer = await client.generate(ASKED)
     assert [len(one.data) for one in answer.images] == [20 * 2**20] * 3
     assert not answer.HasField("usage")
@@ -55,7 +56,7 @@ async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -
             yield event
 
     fake.behave = third_time
-    async with ServiceClient(service.address) as client:
+    async with ServiceClient(Route(service.address)) as client:
         assert len((await client.generate(ASKED)).images) == 3
     assert len(fake.requests) == 3
 
@@ -68,7 +69,7 @@ async def test_no_retry_after_the_first_event(service: Service, fake: FakeServic
         await context.abort(grpc.StatusCode.UNAVAILABLE, "died")
 
     fake.behave = broken
-    async with ServiceClient(service.address) as client:
+    async with ServiceClient(Route(service.address)) as client:
         with pytest.raises(ServiceError) as caught:
             await client.generate(ASKED)
     assert caught.value.status == 503
@@ -78,7 +79,7 @@ async def test_no_retry_after_the_first_event(service: Service, fake: FakeServic
 async def test_cancel(service: Service, fake: FakeService) -> None:
     """A task that is cancelled cancels its call."""
     fake.behave = sleep_long
-    async with ServiceClient(service.address) as client:
+    async with ServiceClient(Route(service.address)) as client:
         task = asyncio.create_task(client.generate(ASKED))
         await fake.started.wait()
         task.cancel()
@@ -90,7 +91,7 @@ async def test_cancel(service: Service, fake: FakeService) -> None:
 async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy in the environment does not stand between the gateway and its service."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    async with ServiceClient(service.address) as client:
+    async with ServiceClient(Route(service.address)) as client:
         assert len((await client.generate(ASKED)).images) == 3
 
 
@@ -105,10 +106,10 @@ async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPat
 )
 def test_target(text: str, target: str) -> None:
     """One address, several, or any name that gRPC knows."""
-    assert _target(text) == target
+    assert _name(text) == target
 
 
 async def test_no_ca(tmp_path: Path) -> None:
     """A CA file that is not there is named."""
-    with pytest.raises(StartError, match=r"tls_ca: .*ca\.pem can't be read"):
-        ServiceClient("127.0.0.1:1", tls_ca=tmp_path / "ca.pem")
+    with pytest.raises(StartError, match=r"can't read --tls-ca .*ca\.pem: No such file"):
+        ServiceClient(Route("127.0.0.1:1", tls_ca=tmp_path / "ca.pem"))

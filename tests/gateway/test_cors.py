@@ -116,5 +116,5 @@ def test_setting(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("origin", ["ui.example", "https://ui.example/", "https://*.example", ""])
 def test_bad_setting(origin: str) -> None:
     """What is no origin would never match one, and is told at once."""
-    with pytest.raises(StartError, match=r"cors must be origins such as https://ui\.example"):
+    with pytest.raises(StartError, match=r"--cors must be origins such as https://ui\.example"):
         GatewayConfig(cors=(origin,))

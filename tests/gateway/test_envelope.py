@@ -12,9 +12,9 @@ import grpc
 import httpx
 import pytest
 
-from tintype.gateway.keyfile import create
 from tintype.gateway.visit import pairs
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.keyfile import create
 
 from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
 

@@ -83,12 +83,12 @@ async def test_bad_requests(
         (Refusal(Code.OUT_OF_RANGE), 400, REQUEST, "invalid_value", None),
         (
             Refusal(Code.FAILED_PRECONDITION, reason="MODEL_BROKEN", facts={"model": "m"}),
-            400,
-            REQUEST,
+            503,
+            SERVER,
             "model_broken",
             "model",
         ),
-        (Refusal(Code.UNAUTHENTICATED), 401, REQUEST, None, None),
+        (Refusal(Code.UNAUTHENTICATED), 503, SERVER, None, None),
         (Refusal(Code.PERMISSION_DENIED), 403, REQUEST, None, None),
         (
             Refusal(Code.NOT_FOUND, reason="MODEL_NOT_FOUND", facts={"model": "m"}),
@@ -134,9 +134,10 @@ async def test_refusals(
     answer = await gateway.post(PATH, json={"prompt": "x", "model": "m"})
     message = check_error(answer, status, kind, code, param)
     retry = (answer.headers.get("retry-after"), answer.headers.get("retry-after-ms"))
-    comes_back = status in (429, 503) and code != "out_of_memory"
+    lasting = refusal.reason in ("OUT_OF_MEMORY", "MODEL_BROKEN") or refusal.code is Code.UNAUTHENTICATED
+    comes_back = status in (429, 503) and not lasting
     assert retry == (("1", "1000") if comes_back else (None, None))
-    in_vain = status in (500, 501, 504) or code == "out_of_memory"
+    in_vain = status in (500, 501, 504) or lasting
     assert answer.headers.get("x-should-retry") == ("false" if in_vain else None)
     if refusal.reason:
         assert message == "it said so"

@@ -9,9 +9,8 @@ import openai
 import pytest
 
 from tintype.gateway.denials import NoKey, WrongKey
-from tintype.gateway.errors import StartError
-from tintype.gateway.keyfile import create, revoke
 from tintype.gateway.keys import Keys
+from tintype.v1.keyfile import KeysError, create, revoke
 
 from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
 from .openai_errors import check_error
@@ -46,7 +45,7 @@ class TestFile:
         assert name(keys, api_key=second) == "you"
         file.write_text("garbage")
         assert name(keys, api_key=first) == name(keys, api_key=first) == "me"
-        assert len([line for line in caplog.messages if "the keys are the ones from before" in line]) == 1
+        assert len([line for line in caplog.messages if "keeping the previous keys" in line]) == 1
         file.unlink()
         assert name(keys, api_key=first) == "me"
         create(file, "you")
@@ -72,7 +71,7 @@ class TestFile:
 
     def test_named_file(self, file: Path) -> None:
         """A file that was named must be there."""
-        with pytest.raises(StartError, match=r"there is no such file; `tintype keys create NAME --keys .*keys` makes"):
+        with pytest.raises(KeysError, match=r"there is no such file; `tintype keys create NAME --keys .*keys` makes"):
             Keys(file)
 
     def test_setting(self, file: Path) -> None:

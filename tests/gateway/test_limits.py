@@ -9,7 +9,7 @@ import pytest
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.denials import TooManyRequests
 from tintype.gateway.errors import StartError
-from tintype.gateway.limits import Limits
+from tintype.v1.limits import Limits
 
 from .clock import Clock
 from .fakes import PATH, FakeService, Service, config, running_gateway
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 def test_bucket() -> None:
     """A minute's worth may come at once, then as much as time brings; the headers tell how it stands."""
     clock = Clock()
-    limits = Limits("requests", clock)
+    limits = Limits("requests", TooManyRequests, clock)
     assert [limits.take("me", 3)["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
     with pytest.raises(TooManyRequests, match=r"There may be 3 requests in a minute. Try again in 20\.0 s\.") as caught:
         limits.take("me", 3)
@@ -45,7 +45,7 @@ def test_bucket() -> None:
 def test_several_at_once() -> None:
     """Pictures count one by one; those that there is no room for are not begun, and what came to nothing comes back."""
     clock = Clock()
-    limits = Limits("images", clock)
+    limits = Limits("images", TooManyRequests, clock)
     assert limits.take("me", 6, 4)["x-ratelimit-remaining-images"] == "2"
     with pytest.raises(TooManyRequests, match=r"There may be 6 images in a minute. Try again in 10\.0 s\."):
         limits.take("me", 6, 3)
@@ -57,7 +57,7 @@ def test_several_at_once() -> None:
 
 def test_callers() -> None:
     """One caller does not use up another's, and each has its own limit."""
-    limits = Limits("requests", Clock())
+    limits = Limits("requests", TooManyRequests, Clock())
     limits.take("me", 1)
     assert limits.take("you", 2)["x-ratelimit-limit-requests"] == "2"
     with pytest.raises(TooManyRequests):
@@ -67,7 +67,7 @@ def test_callers() -> None:
 def test_a_changed_limit() -> None:
     """A limit that is changed while it runs counts from then on."""
     clock = Clock()
-    limits = Limits("requests", clock)
+    limits = Limits("requests", TooManyRequests, clock)
     limits.take("me", 100)
     assert limits.take("me", 2)["x-ratelimit-remaining-requests"] == "1"
     clock.now += 60
@@ -76,8 +76,8 @@ def test_a_changed_limit() -> None:
 
 def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory is bounded: who was silent the longest is forgotten, who goes on asking is not."""
-    monkeypatch.setattr("tintype.gateway.limits._MANY", 10)
-    limits = Limits("requests", Clock())
+    monkeypatch.setattr("tintype.v1.limits._MANY", 10)
+    limits = Limits("requests", TooManyRequests, Clock())
     for caller in range(100):
         limits.take("busy", 200)
         limits.take(str(caller), 200)
@@ -87,9 +87,9 @@ def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_limit() -> None:
     """Where there is none, nothing is told of one."""
-    assert Limits("requests").take("me", 0) == {}
+    assert Limits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
-        with pytest.raises(StartError, match=f"{name} must be 0 or more, not -1"):
+        with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more, not -1"):
             GatewayConfig(**{name: -1})
 
 

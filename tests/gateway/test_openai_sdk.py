@@ -78,7 +78,7 @@ async def test_models(sdk: openai.AsyncOpenAI) -> None:
             "invalid_value",
             "invalid_request_error",
         ),
-        (Refusal(Code.UNAUTHENTICATED), openai.AuthenticationError, None, "invalid_request_error"),
+        (Refusal(Code.UNAUTHENTICATED), openai.InternalServerError, None, "server_error"),
         (Refusal(Code.PERMISSION_DENIED), openai.PermissionDeniedError, None, "invalid_request_error"),
         (
             Refusal(Code.NOT_FOUND, "x", "MODEL_NOT_FOUND"),

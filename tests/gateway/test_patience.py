@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.keyfile import create
+from tintype.v1.keyfile import create
 
 from .fakes import PATH, FakeService, Service, config, running_gateway
 

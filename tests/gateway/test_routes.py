@@ -50,6 +50,7 @@ class TestModels:
 
     async def test_aliases(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """The table's names are replaced; `*` names the default model."""
+        fake.models = ["tiny", "org/large", "own"]
         async with running_gateway(config(service, tmp_path, aliases={"big": "org/large", "*": "own"})) as client:
             await client.post(PATH, json={"prompt": "x", "model": "big"})
             await client.post(PATH, json={"prompt": "x"})
@@ -58,7 +59,10 @@ class TestModels:
     async def test_aliases_are_listed(self, service: Service, tmp_path: Path) -> None:
         """Where the configuration says so, clients' names stand in the list, too, and each can be asked for."""
         aliases = {"big": "org/large", "gone": "nowhere"}
+        service.fake.models.append("nowhere")
         async with running_gateway(config(service, tmp_path, aliases=aliases, list_aliases=True)) as client:
+            await client.get("/readyz")
+            service.fake.models.remove("nowhere")
             listed = [one["id"] for one in (await client.get("/v1/models")).json()["data"]]
             assert listed[:2] == service.fake.models
             assert {"big", "dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5"} <= set(listed)

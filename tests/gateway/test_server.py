@@ -125,7 +125,7 @@ def test_port_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1"])
 def test_bad_address(address: str) -> None:
     """An address that is none is repeated, with an example of one."""
-    with pytest.raises(StartError, match=r"rest must be HOST:PORT, such as 127\.0\.0\.1:8080, not '.*'"):
+    with pytest.raises(StartError, match=r"--rest must be HOST:PORT, such as 127\.0\.0\.1:8080, not '.*'"):
         listen(address)
 
 
@@ -140,14 +140,14 @@ def test_addresses(address: str, family: int) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"timeout": 0}, "timeout must be above 0, not 0"),
-        ({"url_ttl": -1.5}, "url_ttl must be above 0, not -1.5"),
-        ({"receive_timeout": 0}, "receive_timeout must be above 0, not 0"),
-        ({"grace": -1.0}, "grace must be 0 or more, not -1.0"),
-        ({"max_body": float("nan")}, "max_body must be above 0 and at most body_memory, not nan"),
-        ({"response_format": "file"}, "response_format must be one of url, b64_json, not 'file'"),
-        ({"fetch_hosts": ("http://minio",)}, "fetch_hosts must be HOST or HOST:PORT, such as minio:9000"),
-        ({"public_url": "pics.example"}, "public_url must begin with http:// or https://, not 'pics.example'"),
+        ({"timeout": 0}, "--timeout must be above 0, not 0"),
+        ({"url_ttl": -1.5}, "--url-ttl must be above 0, not -1.5"),
+        ({"receive_timeout": 0}, "--receive-timeout must be above 0, not 0"),
+        ({"grace": -1.0}, "--grace must be 0 or more, not -1.0"),
+        ({"max_body": float("nan")}, "--max-body must be above 0 and at most --body-memory, not nan"),
+        ({"response_format": "file"}, "--response-format must be one of url, b64_json, not 'file'"),
+        ({"fetch_hosts": ("http://minio",)}, "--fetch-hosts must be HOST or HOST:PORT, such as minio:9000"),
+        ({"public_url": "pics.example"}, "--public-url must begin with http:// or https://, not 'pics.example'"),
     ],
 )
 def test_bad_setting(setting: dict[str, Any], message: str) -> None:

@@ -45,5 +45,7 @@ def test_bad_store(store: str) -> None:
 @pytest.mark.parametrize("name", ["public_url", "store_endpoint", "store_public"])
 def test_bad_url(name: str) -> None:
     """A base that is no URL is refused at start."""
-    with pytest.raises(StartError, match=f"{name} must begin with http:// or https://, not 'minio:9000'"):
+    with pytest.raises(
+        StartError, match=f"--{name.replace('_', '-')} must begin with http:// or https://, not 'minio:9000'"
+    ):
         GatewayConfig(**{name: "minio:9000"})

@@ -11,8 +11,8 @@ import grpc
 import msgspec
 import pytest
 
-from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.keyfile import create
 
 from .fakes import FakeService, Refusal, Service, config, running_gateway
 

@@ -74,6 +74,9 @@ class Shelf:
         self.states = {name: Status(State.UNLOADED) for name in self._specs}
         self.after_load = Status(State.LOADED, 1.0, provider="cpu", options={"cuda_graphs": "on"})
 
+    def names(self) -> list[str]:
+        return list(self._specs)
+
     def specs(self) -> list[ModelSpec]:
         return list(self._specs.values())
 

@@ -183,7 +183,7 @@ def test_each_call_leaves_one_line_without_the_prompt(running: Any, ask: Any, ca
     trailing = asyncio.run(scenario())
     lines = [record.getMessage() for record in caplog.records if "StreamImages" in record.getMessage()]
     assert len(lines) == 1
-    assert "StreamImages id=abc-1 model='first' count=2 status=OK queue=0.250 run=" in lines[0]
+    assert "StreamImages id=abc-1 key=- model='first' count=2 status=OK queue=0.250 run=" in lines[0]
     assert "secret" not in caplog.text
     assert trailing["x-request-id"] == "abc-1"
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,7 +12,9 @@ import pytest
 from tintype.service import server as servers
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.keyfile import KeysError
 
+from ..certificates import make_certificates
 from .starting import free, refused
 
 if TYPE_CHECKING:
@@ -35,16 +35,21 @@ def test_a_unix_socket_will_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", 0), ("0.0.0.0", 1)])  # noqa: S104 - what is asked for
-def test_an_open_door_is_told(host: str, told: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Where others than this machine reach the service without a certificate, the log says so."""
+def test_a_public_address_needs_authentication(tmp_path: Path) -> None:
+    """Where other machines reach the service, it wants keys, certificates of clients, or --anonymous."""
+    public = {"grpc": "0.0.0.0:0", "data": tmp_path}
 
-    async def scenario() -> None:
-        async with servers.running(free(grpc=f"{host}:0")):
+    async def serves(**settings: Any) -> None:
+        async with servers.running(free(**public, **settings)):
             pass
 
-    asyncio.run(scenario())
-    assert sum("anybody who reaches" in message for message in caplog.messages) == told
+    with pytest.raises(
+        KeysError, match=r"refusing to listen on 0\.0\.0\.0:0 without authentication: create a key"
+    ) as caught:
+        asyncio.run(serves())
+    assert caught.value.exit_code == 2
+    asyncio.run(serves(anonymous=True))
+    asyncio.run(serves(api_key="sesame"))
 
 
 @pytest.mark.usefixtures("installed")
@@ -62,7 +67,7 @@ def test_a_taken_port_is_told() -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_wrong_address_is_told(address: str) -> None:
     """An address is HOST:PORT."""
-    assert refused(free(grpc=address)) == f"grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}"
+    assert refused(free(grpc=address)) == f"--grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}"
 
 
 @pytest.mark.usefixtures("installed")
@@ -74,27 +79,15 @@ def test_an_unknown_host_is_told() -> None:
 @pytest.mark.usefixtures("installed")
 def test_missing_certificates_are_told(tmp_path: Path) -> None:
     """TLS needs a certificate and a key, and they must be there."""
-    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS needs both tls_cert and tls_key"
+    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS needs both --tls-cert and --tls-key"
     both = free(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
-    assert refused(both) == f"tls_key {tmp_path}/k.pem can't be read: No such file or directory"
+    assert refused(both) == f"--tls-key {tmp_path}/k.pem can't be read: No such file or directory"
 
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
     """Return a folder with a CA, and a key and a certificate for localhost that it signed."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl to make certificates")
-
-    def run(*arguments: str) -> None:
-        subprocess.run([str(openssl), *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    run(*new, "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
-    names = ("-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", "/CN=localhost")
-    run(*new, *signed, *names, "-keyout", "key.pem", "-out", "cert.pem")
-    return tmp_path
+    return make_certificates(tmp_path)
 
 
 @pytest.mark.usefixtures("installed")

@@ -194,6 +194,45 @@ def test_a_signal_drains_and_ends(installed: Any, number: signal.Signals, ask: A
     assert len(asyncio.run(scenario())) == 1
 
 
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_lame_duck(number: signal.Signals) -> None:
+    """After SIGTERM and SIGHUP health says NOT_SERVING while calls are still accepted; then the port closes."""
+
+    async def scenario() -> Any:
+        ready: asyncio.Queue[str] = asyncio.Queue()
+        serving = asyncio.create_task(servers.serve(free(lame_duck=1.0), on_ready=ready.put_nowait))
+        async with grpc.aio.insecure_channel(await ready.get()) as channel:
+            await becomes(channel, SERVING)
+            os.kill(os.getpid(), number)
+            await becomes(channel, NOT_SERVING)
+            stub = pb_grpc.ImageServiceStub(channel)
+            listed = await stub.ListModels(pb.ListModelsRequest())
+            await serving
+            with pytest.raises(grpc.RpcError):
+                await stub.ListModels(pb.ListModelsRequest())
+            return len(listed.models)
+
+    assert asyncio.run(scenario()) == 2
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
+def test_no_lame_duck(numbers: list[signal.Signals]) -> None:
+    """Ctrl-C, and a second signal, do not wait for load balancers."""
+
+    async def scenario() -> None:
+        ready: asyncio.Queue[str] = asyncio.Queue()
+        serving = asyncio.create_task(servers.serve(free(lame_duck=3600.0), on_ready=ready.put_nowait))
+        await ready.get()
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.1)
+        await asyncio.wait_for(serving, 30)
+
+    asyncio.run(scenario())
+
+
 def test_a_second_signal_ends_at_once(installed: Any, ask: Any) -> None:
     """Who asks twice does not wait for the grace."""
     _, device = installed
@@ -255,6 +294,13 @@ def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert f"serving gRPC on {address}: models first, second; provider cpu" in caplog.messages
 
 
+def test_a_broken_default_model_is_told(installed: Any) -> None:
+    """A server whose default model can't be loaded does not start, whatever other models it has."""
+    models, _ = installed
+    models.after_load = Status(State.FAILED, error="model 'first' can't be served: unet is damaged")
+    assert refused(free()) == "model 'first' can't be served: unet is damaged"
+
+
 def test_a_lonely_broken_model_is_told(installed: Any) -> None:
     """A server that can serve nothing at all does not pretend."""
     models, _ = installed
@@ -273,6 +319,6 @@ def test_keepalive_pings_are_permitted() -> None:
 @pytest.mark.usefixtures("installed")
 def test_wrong_settings_are_told() -> None:
     """A number that makes no sense is refused by its name."""
-    assert refused(free(queue=0)) == "queue must be at least 1, not 0"
-    assert refused(free(threads=-1)) == "threads must be at least 0, not -1"
-    assert refused(free(grace=-0.5)) == "grace must be at least 0, not -0.5"
+    assert refused(free(queue=0)) == "--queue must be at least 1, not 0"
+    assert refused(free(threads=-1)) == "--threads must be at least 0, not -1"
+    assert refused(free(grace=-0.5)) == "--grace must be at least 0, not -0.5"

@@ -46,7 +46,11 @@ CODES = tuple(code.name for code in grpc.StatusCode)
 def test_every_error_has_a_code_and_a_reason() -> None:
     """No class of the tree falls through, and only parents share a reason with the root."""
     reasons = {kind: kind.reason for kind in TREE}
-    assert {kind.__name__ for kind, reason in reasons.items() if reason == "INTERNAL"} == {"TintypeError", "RetryLater"}
+    assert {kind.__name__ for kind, reason in reasons.items() if reason == "INTERNAL"} == {
+        "TintypeError",
+        "RetryLater",
+        "PermissionDenied",
+    }
     assert all(any(parent in STATUS for parent in kind.__mro__) for kind in TREE)
 
 

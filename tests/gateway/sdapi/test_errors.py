@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tintype.gateway.keyfile import create
 from tintype.gateway.sdapi.types import ImageToImage, TextToImage
+from tintype.v1.keyfile import create
 
 from ..fakes import FakeService, Refusal, Service, config, running_gateway
 from .bodies import BASE, base64_of, png

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.gateway.keyfile import create
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.keyfile import create
 
 from ..fakes import FakeService, Service, config, running_gateway
 from .bodies import BASE, drawn, opened, png

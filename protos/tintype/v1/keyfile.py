@@ -1,10 +1,11 @@
-"""The file of keys: a line for each, `NAME SHA256 field=value ...`, to be read by people and edited with care.
+"""The key file of service and gateway: one key a line, `NAME SHA256 field=value ...`, readable and editable.
 
     alice 9f86d0…  created=2026-01-31T12:00:00Z requests=60 images=100 models=tiny,org/sdxl priority=10
+    ops   60303a…  created=2026-01-31T12:00:00Z admin=yes
 
-- A key is 256 random bits, so one round of a hash keeps it: nobody finds it from the file.
-- Fields may be left out; blank lines, and lines that begin with `#`, are passed over and kept.
-- Changes are made under a lock and put in place at once: nobody reads half a file, no two writers lose a key.
+- A key is 256 random bits, so one round of a hash protects it: the file does not reveal it.
+- Fields are optional; blank lines and lines that begin with `#` are ignored and kept.
+- Writers hold a lock and replace the file at once: readers never see half a file, and two writers lose no key.
 """
 
 from __future__ import annotations
@@ -21,12 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from .errors import StartError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from .config import GatewayConfig
 
 PREFIX = "tt-"  # so that a key is known as one where it has got lost
 PRIORITIES = (-100, 100)  # as the contract has them
@@ -34,13 +31,20 @@ _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+class KeysError(Exception):
+    """The keys can't be used; the text is one line for the operator, `exit_code` is the command's."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key: whose it is, and what it may. Raises StartError for what can't be.
+    """One key: its holder's name and permissions. Raises KeysError for invalid values.
 
-    `requests` and `images` are per minute; 0 is any number, None what the gateway gives everybody. `models` are our
-    names, the first of them what requests without a model get; none at all means every model. `priority` is that of
-    `GenerateImagesRequest`.
+    `requests` and `images` are per minute; 0 is unlimited, None the server's own limit. `models` are the only models
+    that the key may use, the first being its default; empty means every model. `priority` is that of
+    `GenerateImagesRequest`. An `admin` key may load and unload models, and name the `caller` and `priority` of its
+    requests, as a gateway does for its own clients.
     """
 
     name: str
@@ -50,27 +54,31 @@ class Key:
     images: int | None = None
     models: tuple[str, ...] = ()
     priority: int = 0
+    admin: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise StartError(f"the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not {self.name!r}")
+            raise KeysError(f"the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not {self.name!r}")
         for field in ("requests", "images"):
             if (getattr(self, field) or 0) < 0:
-                raise StartError(f"{field} of a key must be 0 or more, not {getattr(self, field)}")
+                raise KeysError(f"{field} of a key must be 0 or more, not {getattr(self, field)}")
         if not PRIORITIES[0] <= self.priority <= PRIORITIES[1]:
-            raise StartError(f"priority of a key must be {PRIORITIES[0]} to {PRIORITIES[1]}, not {self.priority}")
+            raise KeysError(f"priority of a key must be {PRIORITIES[0]} to {PRIORITIES[1]}, not {self.priority}")
 
 
 _PLAIN = Key(name="x")
+_TRUTH = {"yes": True, "no": False}
 
-# How each field is read. What writes it is `str`, but for models.
+# How each field is read; `_line` writes it.
 _FIELDS: dict[str, Callable[[str], Any]] = {
     "created": str,
     "requests": int,
     "images": int,
     "models": lambda text: tuple(unquote(name) for name in text.split(",") if name),
     "priority": int,
+    "admin": lambda text: _TRUTH[text],
 }
+_WANTED = {"admin": "yes or no"}  # of the others: a whole number
 
 
 def digest(key: str) -> str:
@@ -81,38 +89,30 @@ def digest(key: str) -> str:
 def create(path: Path, name: str, **limits: Any) -> str:
     """Add a new key to the file, which is made where it is missing, and return it: it can't be read back later.
 
-    `limits` are fields of Key. Raises StartError for what can't be, or a name that is there already.
+    `limits` are fields of Key. Raises KeysError for what can't be, or a name that is there already.
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     key = Key(name=name, digest=digest(secret), created=created, **limits)
     with _changing(path) as lines:
         if name in (known.name for known in _parse(path, lines)):
-            raise StartError(f"{path} has a key of that name: {name}; `tintype keys revoke {name}` ends it")
+            raise KeysError(f"{path} has a key of that name: {name}; `tintype keys revoke {name}` ends it")
         lines.append(_line(key))
     return secret
 
 
 def revoke(path: Path, name: str) -> None:
-    """Take a key out of the file. Raises StartError where there is none of that name."""
+    """Take a key out of the file. Raises KeysError where there is none of that name."""
     with _changing(path) as lines:
         kept = [line for line in lines if name not in (key.name for key in _parse(path, [line]))]
         if len(kept) == len(lines):
-            raise StartError(f"{path} has no key of that name: {name}; `tintype keys list` names those that it has")
+            raise KeysError(f"{path} has no key of that name: {name}; `tintype keys list` names those that it has")
         lines[:] = kept
 
 
 def read(path: Path) -> list[Key]:
-    """Return the keys of a file. Raises StartError: it can't be read, or a line is none."""
+    """Return the keys of a file. Raises KeysError: it can't be read, or a line is none."""
     return _parse(path, _lines(path))
-
-
-def check_public(config: GatewayConfig) -> None:
-    """Raise StartError where strangers could come in: an address that is not this machine's own, and no keys."""
-    if config.is_local or config.anonymous or config.needs_key:
-        return
-    remedy = f"`tintype keys create NAME --keys {config.key_file}` makes a key, and --anonymous lets everybody in"
-    raise StartError(f"anybody who reaches {config.rest} could make pictures: {remedy}")
 
 
 def _lines(path: Path) -> list[str]:
@@ -120,9 +120,9 @@ def _lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         remedy = f"`tintype keys create NAME --keys {path}` makes it"
-        raise StartError(f"the keys in {path} can't be read: there is no such file; {remedy}") from error
+        raise KeysError(f"the keys in {path} can't be read: there is no such file; {remedy}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"the keys in {path} can't be read: {error}") from error
+        raise KeysError(f"the keys in {path} can't be read: {error}") from error
 
 
 def _parse(path: Path, lines: Sequence[str]) -> list[Key]:
@@ -133,34 +133,35 @@ def _parse(path: Path, lines: Sequence[str]) -> list[Key]:
 def _key(words: list[str], where: str) -> Key:
     """Return the key of one line; what is at fault is not repeated, as it may be a key."""
     if len(words) < 2 or not _DIGEST.fullmatch(words[1].lower()):
-        raise StartError(f"{where} must be a name and a SHA-256 in hexadecimal digits")
+        raise KeysError(f"{where} must be a name and a SHA-256 in hexadecimal digits")
     fields = dict(_field(word, where) for word in words[2:])
     try:
         return Key(name=words[0], digest=words[1].lower(), **fields)
-    except StartError as error:
-        raise StartError(f"{where}: {error}") from error
+    except KeysError as error:
+        raise KeysError(f"{where}: {error}") from error
 
 
 def _field(word: str, where: str) -> tuple[str, Any]:
     name, _, value = word.partition("=")
     if name not in _FIELDS:
         known = ", ".join(f"{name}=" for name in _FIELDS)
-        raise StartError(f"{where} may have, after the SHA-256, no more than {known}")
+        raise KeysError(f"{where} may have, after the SHA-256, no more than {known}")
     try:
         return name, _FIELDS[name](value)
-    except ValueError as error:
-        raise StartError(f"{where}: {name} must be a whole number") from error
+    except (ValueError, KeyError) as error:
+        raise KeysError(f"{where}: {name} must be {_WANTED.get(name, 'a whole number')}") from error
 
 
 def _line(key: Key) -> str:
-    values = asdict(key) | {"models": ",".join(quote(model, safe="/:@+") for model in key.models)}
+    models = ",".join(quote(model, safe="/:@+") for model in key.models)
+    values = asdict(key) | {"models": models, "admin": "yes"}
     said = [name for name in _FIELDS if getattr(key, name) != getattr(_PLAIN, name)]
     return " ".join([key.name, key.digest, *(f"{name}={values[name]}" for name in said)])
 
 
 @contextmanager
 def _changing(path: Path) -> Iterator[list[str]]:
-    """Give the lines of a file to change; nobody else changes them meanwhile. Raises StartError."""
+    """Give the lines of a file to change; nobody else changes them meanwhile. Raises KeysError."""
     path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ def _changing(path: Path) -> Iterator[list[str]]:
             yield lines
             _replace(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
-        raise StartError(f"can't write the keys to {path}: {error.strerror}") from error
+        raise KeysError(f"can't write the keys to {path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -1,15 +1,16 @@
-"""How often one caller may ask, and for how much: buckets that fill evenly and hold a minute's worth."""
+"""Rates of one caller: token buckets that fill evenly and hold a minute's worth."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from .denials import TooManyRequests
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    # Makes the error of a server from: rate per minute, what is counted, seconds to wait, headers that tell the rate.
+    Exceeded: TypeAlias = Callable[[int, str, float, Mapping[str, str]], Exception]
 
 MINUTE = 60.0
 _MANY = 10_000  # callers after which the one that was silent the longest is forgotten
@@ -22,17 +23,18 @@ class _Bucket:
 
 
 class Limits:
-    """So much of `what` (`requests`, `images`) for each caller in a minute. `clock` gives seconds."""
+    """A rate of `what` (`requests`, `images`) for each caller; `exceeded` makes the error, `clock` gives seconds."""
 
-    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, what: str, exceeded: Exceeded, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
+        self._exceeded = exceeded
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
-        """Count what is asked for and return the headers that tell what is left; with 0 per minute all may be had.
+        """Count `count` and return the headers that tell what is left; 0 per minute is unlimited.
 
-        Raises TooManyRequests.
+        Raises what `exceeded` makes.
         """
         if not per_minute:
             return {}
@@ -41,12 +43,12 @@ class Limits:
         return self._headers(bucket, per_minute)
 
     def foresee(self, caller: str, per_minute: int, count: int) -> None:
-        """Count nothing yet. Raises TooManyRequests where so much can't be taken now."""
+        """Raise what `exceeded` makes if `count` can't be taken now; count nothing."""
         if per_minute:
             self._enough(caller, per_minute, count)
 
     def give_back(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
-        """Take back what `take` has counted, since it came to nothing, and return the headers anew."""
+        """Undo `take` for images that were not made, and return the headers again."""
         if not per_minute or caller not in self._buckets:
             return {}
         bucket = self._filled(caller, per_minute)
@@ -57,7 +59,7 @@ class Limits:
         bucket = self._filled(caller, per_minute)
         if bucket.left < count:
             wait = (count - bucket.left) * MINUTE / per_minute
-            raise TooManyRequests(per_minute, self._what, wait, self._headers(bucket, per_minute))
+            raise self._exceeded(per_minute, self._what, wait, self._headers(bucket, per_minute))
         return bucket
 
     def _filled(self, caller: str, per_minute: int) -> _Bucket:

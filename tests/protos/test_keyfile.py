@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.gateway.config import GatewayConfig
-from tintype.gateway.errors import StartError
-from tintype.gateway.keyfile import Key, check_public, create, digest, read, revoke
+from tintype.v1.keyfile import Key, KeysError, create, digest, read, revoke
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,18 +63,18 @@ def test_the_file_of_before(file: Path) -> None:
 def test_names(file: Path) -> None:
     """A name has one key."""
     create(file, "me")
-    with pytest.raises(StartError, match="has a key of that name: me; `tintype keys revoke me` ends it"):
+    with pytest.raises(KeysError, match="has a key of that name: me; `tintype keys revoke me` ends it"):
         create(file, "me")
     revoke(file, "me")
     assert read(file) == []
-    with pytest.raises(StartError, match="has no key of that name: me; `tintype keys list`"):
+    with pytest.raises(KeysError, match="has no key of that name: me; `tintype keys list`"):
         revoke(file, "me")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "x" * 65, "ü", "#a"])
 def test_bad_name(file: Path, name: str) -> None:
     """A name that would break the file is none."""
-    with pytest.raises(StartError, match="the name of a key must be"):
+    with pytest.raises(KeysError, match="the name of a key must be"):
         create(file, name)
     assert not file.exists()
 
@@ -91,7 +89,7 @@ def test_bad_name(file: Path, name: str) -> None:
 )
 def test_bad_limits(file: Path, limits: dict[str, Any], said: str) -> None:
     """A limit that can't be is named."""
-    with pytest.raises(StartError, match=said):
+    with pytest.raises(KeysError, match=said):
         create(file, "me", **limits)
 
 
@@ -112,7 +110,7 @@ def test_unreadable(file: Path, line: str, said: str) -> None:
     """A line that is none is named, without repeating what may be a key."""
     file.parent.mkdir()
     file.write_text(f"# ours\n\n{line}\n")
-    with pytest.raises(StartError, match=said) as caught:
+    with pytest.raises(KeysError, match=said) as caught:
         read(file)
     assert "tt-secret" not in str(caught.value)
 
@@ -142,7 +140,7 @@ def test_failed_write(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StartError, match=r"can't write the keys to .*keys: No space left on device"):
+    with pytest.raises(KeysError, match=r"can't write the keys to .*keys: No space left on device"):
         create(file, "you")
     assert file.read_text() == before
     assert list(file.parent.iterdir()) == [file]
@@ -156,27 +154,3 @@ def test_link(file: Path, tmp_path: Path) -> None:
     create(link, "you")
     assert link.is_symlink()
     assert len(read(file)) == 2
-
-
-@pytest.mark.parametrize(
-    ("settings", "open_"),
-    [
-        ({"rest": "0.0.0.0:8080"}, True),
-        ({"rest": ":8080"}, True),
-        ({"rest": "box.example:8080"}, True),
-        ({"rest": "[::]:8080"}, True),
-        ({"rest": "127.0.0.1:8080"}, False),
-        ({"rest": "[::1]:8080"}, False),
-        ({"rest": "localhost:8080"}, False),
-        ({"rest": "0.0.0.0:8080", "anonymous": True}, False),
-        ({"rest": "0.0.0.0:8080", "api_key": "x"}, False),
-    ],
-)
-def test_public_address(tmp_path: Path, settings: dict[str, Any], open_: bool) -> None:  # noqa: FBT001
-    """Strangers are let in only where that was said; else the way to a key is told."""
-    config = GatewayConfig(data=tmp_path, **settings)
-    if open_:
-        with pytest.raises(StartError, match=f"`tintype keys create NAME --keys {tmp_path}/keys` makes a key"):
-            check_public(config)
-        create(config.key_file, "me")
-    check_public(config)

@@ -1,0 +1,104 @@
+"""The connection to a gRPC service: certificates, the key that goes with each call, and why a call can't get there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from .errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .config import GatewayConfig
+
+HANDSHAKE = "the TLS handshake with the image service failed"
+NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
+REFUSED = "nothing listens at the address of the image service"
+# What gRPC says of a connection that failed, and what that means; the first that fits counts.
+_PLAIN = {
+    "Socket closed": "the image service closed the connection; it may expect TLS: set --tls-ca",
+    "Connection reset": "the image service closed the connection; it may expect TLS: set --tls-ca",
+}
+_TLS = {
+    "WRONG_VERSION_NUMBER": f"{HANDSHAKE}: it does not speak TLS; leave out --tls-ca",
+    "CERTIFICATE_VERIFY_FAILED": f"{HANDSHAKE}: its certificate is not signed by --tls-ca",
+    "Hostname Verification": f"{HANDSHAKE}: its certificate is for another host name than --grpc",
+    "handshake failed": HANDSHAKE,
+}
+_ANY = {
+    "backend unhealthy": NOT_SERVING,
+    "Connection refused": REFUSED,
+    "Domain name not found": "the host name of the image service is unknown",
+    "address lookup failed": "the host name of the image service is unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to reach the service at `target`: HOST:PORT, several of them, or any of gRPC's names.
+
+    With `tls_ca`, `cert` or `cert_key` (PEM files) the channel uses TLS; `key` goes with each call.
+    """
+
+    target: str
+    tls_ca: Path | None = None
+    cert: Path | None = None
+    cert_key: Path | None = None
+    key: str = ""
+
+    @classmethod
+    def configured(cls, config: GatewayConfig) -> Route:
+        """Return the route that settings describe."""
+        return cls(config.grpc, config.tls_ca, config.service_cert, config.service_cert_key, config.service_key)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of each call."""
+        return (("authorization", f"Bearer {self.key}"),) if self.key else ()
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the channel uses TLS."""
+        return bool(self.tls_ca or self.cert)
+
+    def channel(self, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
+        """Open a channel. Raises StartError if a certificate can't be read."""
+        if (self.cert is None) != (self.cert_key is None):
+            raise StartError("a client certificate needs both --service-cert and --service-cert-key")
+        if not self.is_tls:
+            return grpc.aio.insecure_channel(_name(self.target), options=options)
+        credentials = grpc.ssl_channel_credentials(
+            _pem(self.tls_ca, "--tls-ca"),
+            _pem(self.cert_key, "--service-cert-key"),
+            _pem(self.cert, "--service-cert"),
+        )
+        return grpc.aio.secure_channel(_name(self.target), credentials, options=options)
+
+    def trouble(self, error: grpc.aio.AioRpcError) -> str:
+        """Return why a call did not reach the service, without addresses; empty if gRPC's text tells nothing."""
+        text = error.details() or ""
+        reasons = _ANY | ((_TLS | {"Socket closed": self._unwelcome}) if self.is_tls else _PLAIN)
+        return next((reason for sign, reason in reasons.items() if sign in text), "")
+
+    @property
+    def _unwelcome(self) -> str:
+        """Why a server closes the connection after a handshake that went well for us."""
+        if self.cert:
+            return "the image service closed the connection; it may not accept the certificate in --service-cert"
+        return "the image service closed the connection; it may expect a client certificate: set --service-cert"
+
+
+def _pem(path: Path | None, flag: str) -> bytes | None:
+    try:
+        return path.read_bytes() if path else None
+    except OSError as error:
+        raise StartError(f"can't read {flag} {path}: {error.strerror}") from error
+
+
+def _name(text: str) -> str:
+    """Return gRPC's name for a target; several addresses, separated by commas, are IPv4 ones."""
+    return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

@@ -1,0 +1,80 @@
+"""Whether the gateway can have images made now, and if not, why: for `/readyz`, and once per change for the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from tintype.v1 import image_service_pb2 as pb
+
+from .errors import ServiceError, StartError
+from .names import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .client import ImageClient
+    from .names import Names
+
+log = logging.getLogger(__name__)
+
+STOPPING = "the gateway is stopping"
+FIRST_LOOKS = 0.5  # seconds between two looks for the service until it is there
+
+
+class Readiness:
+    """Judges from the service's health and its models; `stopping` ends the readiness before the port closes."""
+
+    def __init__(self, client: ImageClient, names: Names) -> None:
+        self._client = client
+        self._names = names
+        self._logged: str | None = None
+        self.stopping = False
+
+    async def why_not(self) -> str:
+        """Return why images can't be made now, without addresses or internals; empty if they can."""
+        reason = STOPPING if self.stopping else await self._client.unready() or await self._model_trouble()
+        if reason != self._logged:
+            worse = reason and self._logged is not None  # at the start it is only not ready yet
+            log.log(logging.WARNING if worse else logging.INFO, "not ready: %s" if reason else "ready%s", reason)
+            self._logged = reason
+        return reason
+
+    async def first(self) -> None:
+        """Return once the service's models are known. Raises StartError for an alias to an unknown model."""
+        while not (known := await self._known()):
+            await self.why_not()
+            await asyncio.sleep(FIRST_LOOKS)
+        for alias, model in self._names.aliases.items():
+            if model not in (ANY, *known):
+                wanted = f"the image service has {', '.join(known)}"
+                raise StartError(f"--aliases names an unknown model in '{alias}={model}': {wanted}")
+
+    async def _known(self) -> list[str]:
+        """Return the names of the service's models; none while it does not serve."""
+        try:
+            return [] if await self._client.unready() else [model.name for model in await self._client.models()]
+        except ServiceError:
+            return []
+
+    async def _model_trouble(self) -> str:
+        """Return what is wrong with the default model, or with the way to ask for it; empty if nothing is."""
+        try:
+            models = await self._client.models()
+        except ServiceError as error:
+            return _sentence(error.message)
+        default = _default(models, self._names.default)
+        if default is not None and default.state != pb.MODEL_STATE_FAILED:
+            return ""
+        return "the default model can't be loaded" if default else "the image service lacks the default model"
+
+
+def _default(models: Sequence[pb.Model], name: str) -> pb.Model | None:
+    named = (model for model in models if model.name == name)
+    return next(named, None) if name else next(iter(models), None)
+
+
+def _sentence(text: str) -> str:
+    """Return a message as the part of a sentence."""
+    return text[:1].lower() + text[1:].rstrip(".")

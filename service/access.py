@@ -1,0 +1,227 @@
+"""Who may call what: keys over gRPC, checked before the message of a call is read.
+
+- Health is open. Every other method needs a key while keys are required; LoadModel and UnloadModel an admin key.
+- A key's models, rates and priority hold as they do over REST. The engine is fair between keys.
+- An admin key acts for others: `caller` and `priority` of its requests count, as a gateway sends them.
+- A message that can't be parsed is INVALID_ARGUMENT. gRPC itself would answer UNKNOWN, and log a traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
+
+from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.keys import sent
+from tintype.v1.limits import Limits
+
+from .errors import (
+    AdminOnly,
+    InvalidField,
+    ModelNotAllowed,
+    ModelNotFound,
+    PermissionDenied,
+    RateLimited,
+    Unauthenticated,
+    WrongKey,
+)
+from .status import to_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+
+    from tintype.v1.keyfile import Key
+    from tintype.v1.keys import Keys
+
+log = logging.getLogger(__name__)
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+OPEN = (HEALTH,)
+ADMIN = (f"/{SERVICE}/LoadModel", f"/{SERVICE}/UnloadModel")
+
+
+def _rate(per_minute: int, what: str, wait: float, _: object) -> RateLimited:
+    return RateLimited(f"this key may have {per_minute} {what} a minute", retry_after=wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What keys have used of their rates; shared by all calls of a server."""
+
+    requests: Limits = field(default_factory=lambda: Limits("requests", _rate))
+    images: Limits = field(default_factory=lambda: Limits("images", _rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The key of one call, and what it may; `key` is None if no key is required."""
+
+    key: Key | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the key; empty without one."""
+        return self.key.name if self.key else ""
+
+    def model(self, name: str, default: str) -> str:
+        """Return the model that `name` means to this caller. Raises ModelNotAllowed."""
+        models = self.key.models if self.key else ()
+        if not models:
+            return name
+        name = name or (default if default in models else models[0])
+        if name not in models:
+            raise ModelNotAllowed(name, models)
+        return name
+
+    def knows(self, name: str) -> bool:
+        """Whether this caller may use a model."""
+        return not self.key or not self.key.models or name in self.key.models
+
+    @contextmanager
+    def hiding(self) -> Iterator[None]:
+        """Name only the key's own models in an error about an unknown one."""
+        try:
+            yield
+        except ModelNotFound as error:
+            if self.key and self.key.models:
+                raise ModelNotFound(error.metadata["model"], self.key.models) from None
+            raise
+
+    def sign(self, request: pb.GenerateImagesRequest, default: str) -> None:
+        """Put the key's model, priority and name into a request. Raises ModelNotAllowed."""
+        request.model = self.model(request.model, default)
+        if self.key and not (self.key.admin and request.caller):
+            request.caller = self.key.name
+        if self.key and not (self.key.admin and request.priority):
+            request.priority = self.key.priority
+
+    @contextmanager
+    def counted(self, rates: Rates, count: int) -> Iterator[Made]:
+        """Count a request for `count` images; those not made inside the block are given back. Raises RateLimited."""
+        made = Made()
+        requests, images = (self.key.requests or 0, self.key.images or 0) if self.key else (0, 0)
+        if 0 < images < count:
+            raise InvalidField("count", f"must be at most {images}, this key's images per minute, not {count}")
+        rates.requests.take(self.name, requests)
+        rates.images.take(self.name, images, count)
+        try:
+            yield made
+        finally:
+            rates.images.give_back(self.name, images, count - made.images)
+
+
+@dataclass(slots=True)
+class Made:
+    """Images of a request that are done."""
+
+    images: int = 0
+
+
+_CALLER: ContextVar[Caller] = ContextVar("tintype-caller", default=Caller())  # noqa: B039  # frozen
+
+
+def caller() -> Caller:
+    """Return who makes the call that runs in this context."""
+    return _CALLER.get()
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Lets a call through if its key may make it."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the handler of a call, or one that refuses it."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        try:
+            _CALLER.set(self._admit(handler_call_details))
+        except (Unauthenticated, PermissionDenied) as error:
+            return _refusing(handler, error, handler_call_details.method)
+        return _decoding(handler, handler_call_details.method)
+
+    def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
+        if details.method.rpartition("/")[0].lstrip("/") in OPEN or not self._keys.required:
+            return Caller()
+        secret = sent(_texts(details.invocation_metadata or ()))
+        key = self._keys.find(secret) if secret else None
+        if key is None:
+            raise WrongKey if secret else Unauthenticated
+        if details.method in ADMIN and not key.admin:
+            raise AdminOnly
+        return Caller(key)
+
+
+def _texts(metadata: Any) -> Mapping[str, str]:
+    return {name: value for name, value in metadata if isinstance(value, str)}
+
+
+def _behaviour(handler: Any) -> Callable[..., Any]:
+    kinds = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+    behaviour: Callable[..., Any] = next(kind for kind in kinds if kind is not None)
+    return behaviour
+
+
+def _handler(like: Any, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler of the same shape as `like`, whose messages arrive as bytes."""
+    words = ("stream" if streaming else "unary" for streaming in (like.request_streaming, like.response_streaming))
+    make = getattr(grpc, f"{'_'.join(words)}_rpc_method_handler")
+    handler: grpc.RpcMethodHandler[Any, Any] = make(behaviour, None, like.response_serializer)
+    return handler
+
+
+async def _abort(context: Any, method: str, error: Exception) -> None:
+    status = to_status(error)
+    log.info("%s id=- status=%s", method.rpartition("/")[2], status.code.name)
+    await context.abort(status.code, status.message, status.trailing)
+
+
+def _refusing(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    async def refuse(_: object, context: Any) -> None:
+        await _abort(context, method, error)
+
+    return _handler(handler, refuse)
+
+
+def _decoding(handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    behaviour, parse = _behaviour(handler), handler.request_deserializer
+
+    async def parsed(data: bytes, context: Any) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            await _abort(context, method, InvalidField("request", "must be a valid message of the contract"))
+
+    async def each(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        async for data in messages:
+            yield await parsed(data, context)
+
+    async def unary(data: Any, context: Any) -> Any:
+        request = each(data, context) if handler.request_streaming else await parsed(data, context)
+        return await behaviour(request, context)
+
+    async def stream(data: Any, context: Any) -> None:
+        request = each(data, context) if handler.request_streaming else await parsed(data, context)
+        answers = behaviour(request, context)
+        if not hasattr(answers, "__aiter__"):
+            await answers
+            return
+        async with aclosing(answers):
+            async for answer in answers:
+                await context.write(answer)
+
+    return _handler(handler, stream if handler.response_streaming else unary)

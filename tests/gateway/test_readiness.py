@@ -1,0 +1,155 @@
+"""Whether the gateway can have images made, and why not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2
+
+from tintype.gateway.errors import ServiceError, StartError
+from tintype.gateway.names import Names
+from tintype.gateway.readiness import Readiness
+from tintype.gateway.server import serve
+from tintype.v1 import image_service_pb2 as pb
+
+from .fakes import Service, config, running_gateway, running_service
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeClient:
+    """A service that is in the way that a test says."""
+
+    def __init__(self, *models: pb.Model, trouble: str = "") -> None:
+        self.known = list(models)
+        self.trouble = trouble
+
+    async def unready(self) -> str:
+        return self.trouble
+
+    async def models(self) -> list[pb.Model]:
+        return self.known
+
+
+def readiness(client: Any, **aliases: str) -> Readiness:
+    return Readiness(client, Names({name.replace("_", "*"): model for name, model in aliases.items()}))
+
+
+LOADED, FAILED = (
+    pb.Model(name=name, state=state)
+    for name, state in (("good", pb.MODEL_STATE_LOADED), ("bad", pb.MODEL_STATE_FAILED))
+)
+
+
+@pytest.mark.parametrize(
+    ("models", "aliases", "why"),
+    [
+        ((LOADED, FAILED), {}, ""),
+        ((FAILED, LOADED), {}, "the default model can't be loaded"),
+        ((LOADED, FAILED), {"_": "bad"}, "the default model can't be loaded"),
+        ((FAILED, LOADED), {"_": "good"}, ""),
+        ((LOADED,), {"_": "gone"}, "the image service lacks the default model"),
+        ((), {}, "the image service lacks the default model"),
+    ],
+)
+async def test_the_default_model_decides(models: Any, aliases: Any, why: str) -> None:
+    """Requests that name no model must be served: the service's default model, or the gateway's own."""
+    assert await readiness(FakeClient(*models), **aliases).why_not() == why
+
+
+async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has a line when the reason changes, and not for each look."""
+    caplog.set_level(logging.INFO, "tintype")
+    client = FakeClient(LOADED, trouble="it loads")
+    ready = readiness(client)
+    for trouble in ("it loads", "it loads", "", "", "it is gone", "it is gone", ""):
+        client.trouble = trouble
+        await ready.why_not()
+    assert caplog.messages == ["not ready: it loads", "ready", "not ready: it is gone", "ready"]
+    assert [record.levelno for record in caplog.records][2] == logging.WARNING
+
+
+async def test_the_reason_is_answered(tmp_path: Path) -> None:
+    """`/readyz` says why: a service that drains, and one that is gone."""
+    async with running_service() as own, running_gateway(config(own, tmp_path)) as client:
+        assert (await client.get("/readyz")).json() == {"status": "ready"}
+        await own.health.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.NOT_SERVING)
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert "draining" in answer.json()["why"]
+        await own.server.stop(None)
+        assert (await client.get("/readyz")).json()["why"] == "nothing listens at the address of the image service"
+
+
+async def test_a_gateway_without_a_key_is_not_ready() -> None:
+    """A service that is well but refuses this gateway's key makes it not ready."""
+    client = FakeClient(LOADED)
+
+    async def refuse() -> list[pb.Model]:
+        raise ServiceError("The image service does not accept this gateway's key.", status=503)
+
+    client.models = refuse  # type: ignore[method-assign]
+    assert await readiness(client).why_not() == "the image service does not accept this gateway's key"
+
+
+@pytest.mark.parametrize("aliases", [{"mine": "nowhere"}, {"*": "nowhere"}, {"a": "tiny", "b": "Tiny"}])
+async def test_an_alias_to_an_unknown_model(service: Service, tmp_path: Path, aliases: dict[str, str]) -> None:
+    """An alias that leads nowhere ends the start with one line that names the models there are."""
+    alias, model = list(aliases.items())[-1]
+    settings = config(service, tmp_path, aliases=aliases)
+    with pytest.raises(StartError) as caught:
+        await asyncio.wait_for(serve(settings, stop=asyncio.Event()), 30)
+    wanted = f"--aliases names an unknown model in '{alias}={model}': the image service has tiny, org/large"
+    assert str(caught.value) == wanted
+    assert caught.value.exit_code == 2
+
+
+async def test_an_alias_is_checked_when_the_service_comes() -> None:
+    """A gateway that is there first waits, and checks when the service answers."""
+    client = FakeClient(LOADED, trouble="nothing listens there")
+    looking = asyncio.create_task(readiness(client, mine="gone").first())
+    await asyncio.sleep(0)
+    assert not looking.done()
+    client.trouble = ""
+    with pytest.raises(StartError, match="'mine=gone': the image service has good"):
+        await asyncio.wait_for(looking, 30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_lame_duck(service: Service, tmp_path: Path, number: signal.Signals) -> None:
+    """After SIGTERM and SIGHUP it is not ready and goes on to take requests, until the port closes."""
+    ready = asyncio.get_running_loop().create_future()
+    settings = config(service, tmp_path, lame_duck=2.0)
+    serving = asyncio.create_task(serve(settings, ready=ready.set_result))
+    async with httpx.AsyncClient(base_url=await ready, trust_env=False, timeout=30) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        signal.raise_signal(number)
+        await asyncio.sleep(0)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["why"]) == (503, "the gateway is stopping")
+        made = await client.post("/v1/images/generations", json={"prompt": "x"})
+        assert made.status_code == 200
+        await asyncio.wait_for(serving, 30)
+        with pytest.raises(httpx.TransportError):
+            await client.get("/readyz")
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGHUP, signal.SIGINT]])
+async def test_no_lame_duck(service: Service, tmp_path: Path, numbers: list[signal.Signals]) -> None:
+    """Ctrl-C, and a second signal, do not wait for load balancers."""
+    ready = asyncio.get_running_loop().create_future()
+    settings = config(service, tmp_path, lame_duck=3600.0)
+    serving = asyncio.create_task(serve(settings, ready=ready.set_result))
+    await ready
+    for number in numbers:
+        signal.raise_signal(number)
+        await asyncio.sleep(0.1)
+    await asyncio.wait_for(serving, 30)
