@@ -1,4 +1,4 @@
-"""What a user can mend is shown as one line on stderr, without a traceback."""
+"""Errors that the user can fix are one line on stderr, without a traceback; the exit codes of all commands."""
 
 from __future__ import annotations
 
@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SETTINGS = 2
+EXIT_CODES = {
+    0: "done, or stopped by a signal",
+    1: "an error in tintype itself; stderr has a traceback",
+    SETTINGS: "something that the user can fix, such as a setting; stderr says what in one line",
+    3: "a server of `tintype up` crashed, and new starts did not help",
+    130: "interrupted by Ctrl-C",
+}
+
 
 class UserError(Exception):
     """Says what is wrong and what would be right, in one line. `exit_code` is the command's."""
 
-    exit_code = 2
+    exit_code = SETTINGS
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 0 well, 2 something that its user can mend, 130 Ctrl-C.
+    """Run a command and return its exit code, one of EXIT_CODES.
 
     An error that has an `exit_code` is for the user. All others are bugs and keep their traceback.
     """

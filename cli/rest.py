@@ -34,20 +34,23 @@ async def ready(url: str, service: str) -> None:
 
     Raises UserError where it does not.
     """
+    why = ""
     try:
         async with asyncio.timeout(PATIENCE), _client(url) as client:
-            while not await _is_ready(client):  # noqa: ASYNC110 - no event comes from there
+            while why := await _why_not(client):
                 await asyncio.sleep(POLL)
     except TimeoutError:
-        raise UserError(f"the gateway at {url} does not reach the service at {service}, which is ready") from None
+        problem = f"the gateway at {url} does not reach the service at {service}, which is ready: {why}"
+        raise UserError(problem) from None
 
 
-async def _is_ready(client: httpx.AsyncClient) -> bool:
-    """Return whether the gateway says that it is ready; one that breaks a connection off is not, yet."""
+async def _why_not(client: httpx.AsyncClient) -> str:
+    """Return why the gateway is not ready; empty if it is. One that breaks a connection off is not, yet."""
     try:
-        return (await client.get("/readyz")).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+        answer = await client.get("/readyz")
+    except httpx.TransportError as error:
+        return f"the gateway does not answer ({type(error).__name__})"
+    return "" if answer.is_success else str(answer.json().get("why", "it gave no reason"))
 
 
 async def make(url: str, prompt: str, key: str = "", *, seed: int) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.gateway.process import raise_open_files
 
+from .log import configure
 from .sources import Sources, stray_variables
 
 if TYPE_CHECKING:
@@ -41,11 +41,10 @@ def run(arguments: Namespace) -> int:
 
 
 def serve(command: str, config: Any, on_ready: Callable[[str], None] | None = None) -> int:
-    """Serve until a signal, and tell `on_ready` the address; raises what says why the server can't start."""
+    """Serve until a signal, and call `on_ready` with the address; raises what says why the server can't start."""
     raise_open_files()
     server = SERVERS[command]
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {server.section}: %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # its start and end are told by the gateway
+    configure(server.section, config)
     import_module(server.module).run(config, **{server.ready: on_ready})
     return 0
 

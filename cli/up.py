@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import rest
 from .addresses import claim, reachable, reachable_url
-from .children import ChildEnded, child, stop_signals
-from .errors import UserError
+from .children import DELAYS, ChildEnded, Keeper, stop_signals
+from .errors import SETTINGS, UserError
 from .files import mime_type, prepare, save
+from .log import configure
 from .serve import warn
 from .sources import Sources
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from .children import Child, Stop
+    from .children import Stop
 
 PROMPT = "A serene mountain lake at sunset"
 SEED = 7  # of the first picture, which is the README's
@@ -60,12 +59,13 @@ def run(arguments: Namespace) -> int:
     except ChildEnded as ended:
         if not ended.told:
             raise
-        return ended.exit_code
+        return SETTINGS
 
 
 def _plan(arguments: Namespace) -> Plan:
     sources = Sources.gather(vars(arguments))
     service, gateway = sources.config("service"), sources.config("gateway")
+    configure("up", service)
     gateway.check_access()
     service.check_access()
     _check_tls(service, gateway)
@@ -119,36 +119,36 @@ def _output(arguments: Namespace) -> Path | None:
 
 
 async def _up(plan: Plan) -> int:
-    """Start both, go on with the story, and stop both again, whatever ends it."""
-    async with AsyncExitStack() as stack:
-        stop = stack.enter_context(stop_signals())
-        start = partial(child, stop=stop)
-        service = await stack.enter_async_context(start("serve", "service", plan.service))
-        gateway = await stack.enter_async_context(start("gateway", "gateway", plan.gateway))
-        return await _until_over(asyncio.create_task(_story(plan, service, gateway)), (service, gateway), stop)
+    """Start both, go on with the story, and stop both again, the gateway first, whatever ends it."""
+    delays = () if plan.check else DELAYS
+    with stop_signals() as stop:
+        async with (
+            Keeper("serve", "service", plan.service, stop, delays=delays) as service,
+            Keeper("gateway", "gateway", plan.gateway, stop, delays=delays) as gateway,
+        ):
+            return await _until_over(asyncio.create_task(_story(plan, service, gateway)), (service, gateway), stop)
 
 
-async def _until_over(story: asyncio.Task[int], servers: Sequence[Child], stop: Stop) -> int:
-    """Wait until the story is over, a server ends, or somebody asks to stop. Raises what went wrong."""
-    ends = [asyncio.create_task(server.ended()) for server in servers]
+async def _until_over(story: asyncio.Task[int], servers: Sequence[Keeper], stop: Stop) -> int:
+    """Wait until the story is over, a server is gone, or a signal asks to stop. Raises what went wrong."""
     asked = asyncio.create_task(stop.asked.wait())
-    await asyncio.wait({story, asked, *ends}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (story, asked, *ends):
+    await asyncio.wait({story, asked, *(server.gone for server in servers)}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (story, asked):
         task.cancel()
-    await asyncio.gather(story, asked, *ends, return_exceptions=True)
+    await asyncio.gather(story, asked, return_exceptions=True)
     if stop.asked.is_set():
         say("Stopping; Ctrl-C again does it at once.")
         return 0
-    for end in ends:
-        if not end.cancelled():
-            raise end.result()
+    for server in servers:
+        if server.gone.done():
+            raise server.gone.result()
     return story.result()
 
 
-async def _story(plan: Plan, service: Child, gateway: Child) -> int:
-    """Wait for both, say where they are, make the first picture, and go on for ever, unless this is a check."""
+async def _story(plan: Plan, service: Keeper, gateway: Keeper) -> int:
+    """Wait for both, say where they are, make the first image, and go on for ever, unless this is a check."""
     began = time.monotonic()
-    address, url = await service.ready(), reachable_url(await gateway.ready())
+    address, url = await service.address, reachable_url(await gateway.address)
     await rest.ready(url, address)
     places = {"playground": f"{url}/", "REST": url, "gRPC": address, "results": plan.gateway.data}
     lines = [f"  {what:11} {where}" for what, where in places.items()]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tintype.gateway.access")
 
-# Whoever watches over the gateway asks every few seconds: what is well there is for nobody's log.
+# Monitoring asks every few seconds: what went well there is logged at the level debug.
 WATCHED = ("/livez", "/readyz", "/metrics")
 
 # An answer is never taken for a page, a script, or part of one.
@@ -73,21 +73,22 @@ class Envelope:
     def _log(self, scope: Any, visit: Visit, status: int, seconds: float) -> None:
         """Log one line; the path as it came, still percent-encoded, without the query and the signatures of links."""
         path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
-        line = pairs(
-            id=visit.id,
-            key=visit.key,
-            method=scope["method"],
-            path=_SIGNED.sub("/files/-/", path),
-            status=status,
-            error=visit.error,
-            model=visit.model,
-            images=visit.images,
-            queue=visit.queue,
-            run=visit.run,
-            time=seconds,
-        )
-        level = logging.DEBUG if path in WATCHED and status == HTTPStatus.OK else logging.INFO
-        log.log(level, "%s", f"{line} {pairs(prompt=visit.prompt)}" if self._prompts else line)
+        values = {
+            "id": visit.id,
+            "key": visit.key,
+            "method": scope["method"],
+            "path": _SIGNED.sub("/files/-/", path),
+            "status": status,
+            "error": visit.error,
+            "model": visit.model,
+            "images": visit.images,
+            "queue": visit.queue,
+            "run": visit.run,
+            "time": seconds,
+        }
+        values |= {"prompt": visit.prompt} if self._prompts else {}
+        is_quiet = (visit.quiet or path in WATCHED) and status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        log.log(logging.DEBUG if is_quiet else logging.INFO, "%s", pairs(values), extra={"pairs": values})
 
 
 def _request_id(scope: Any) -> str:

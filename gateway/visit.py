@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tintype.v1 import image_service_pb2 as pb
 
 GONE = "CLIENT_GONE"
@@ -16,7 +18,10 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 @dataclass(slots=True)
 class Visit:
-    """One request. `queue` and `run` are seconds, as the service measured them; `headers` go with the answer."""
+    """One request. `queue` and `run` are seconds, as the service measured them; `headers` go with the answer.
+
+    The line of a `quiet` one that went well is logged at the level debug.
+    """
 
     id: str
     key: str = ""
@@ -26,6 +31,7 @@ class Visit:
     run: float | None = None
     error: str = ""
     prompt: str = ""
+    quiet: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
     def asked(self, request: pb.GenerateImagesRequest) -> None:
@@ -46,7 +52,7 @@ class Visit:
             self.run = (self.run or 0) + max(0.0, done.timings.total.ToMicroseconds() / 1e6 - queue)
 
 
-def pairs(**values: object) -> str:
+def pairs(values: Mapping[str, object]) -> str:
     """Return `key=value` pairs: floats with three digits, text in JSON's quotes where it is not plain, `-` for none."""
     return " ".join(f"{key}={_value(value)}" for key, value in values.items())
 

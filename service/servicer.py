@@ -145,7 +145,7 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
             call.outcome = status.code.name
             await context.abort(status.code, status.message, (*status.trailing, (REQUEST_ID, call.id)))
         finally:
-            log.log(call.level, "%s", call)
+            log.log(call.level, "%s", call, extra={"pairs": call.pairs()})
 
     def _count(self, context: Context) -> None:
         def uncount(_: object) -> None:
@@ -184,11 +184,17 @@ class Call:
         """Looks at models that went well are many, and of no interest."""
         return logging.DEBUG if self.outcome == "OK" and self._name in LOOKS else logging.INFO
 
-    def __str__(self) -> str:
+    def pairs(self) -> dict[str, object]:
+        """Return what the line says, as values."""
         run = time.monotonic() - self._began - self._queue
+        facts = {"call": self._name, "id": self.id, "key": self._key, "model": self._model, "count": self._count}
+        return facts | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
+
+    def __str__(self) -> str:
+        said = self.pairs()
         return (
             f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} "
-            f"status={self.outcome} queue={self._queue:.3f} run={run:.3f}"
+            f"status={self.outcome} queue={said['queue']:.3f} run={said['run']:.3f}"
         )
 
 

@@ -241,14 +241,40 @@ def test_killed_parent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("index", "name"), [(0, "service"), (1, "gateway")])
 def test_killed_child(tmp_path: Path, index: int, name: str) -> None:
-    """When a server dies, the other is stopped, and the command says which one it was and fails."""
+    """A server that dies is started again at its address, and images can be made again."""
     with up(tmp_path) as one:
         one.read_until("Ctrl-C stops both.")
-        children, addresses = sorted(one.children()), one.addresses
-        os.kill(children[index], signal.SIGKILL)
-        assert one.process.wait(SOON) == 2
+        os.kill(sorted(one.children())[index], signal.SIGKILL)
+        deadline = time.monotonic() + SOON
+        while not is_ready(one.url) or len(one.children()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        body = {"prompt": PROMPT, "steps": 1, "response_format": "b64_json"}
+        answer = httpx.post(f"{one.url}/v1/images/generations", json=body, timeout=SOON, trust_env=False)
+        assert answer.status_code == 200
+    assert f"the {name} was ended by signal SIGKILL" in (tmp_path / "log").read_text()
+    assert "starting it again in 1 s (1 of 5)" in (tmp_path / "log").read_text()
+
+
+def is_ready(url: str) -> bool:
+    """Whether the gateway answers, and says that images can be made."""
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_terminated(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGTERM, and the end of a terminal, drain both servers; the exit code is 0."""
+    with up(tmp_path, "--lame-duck", "0.2") as one:
+        one.read_until("Ctrl-C stops both.")
+        children, addresses = one.children(), one.addresses
+        one.process.send_signal(number)
+        assert one.process.wait(SOON) == 0
         wait_until_gone(children, addresses)
-    assert f"tintype: the {name} was ended by signal SIGKILL" in (tmp_path / "log").read_text()
+    assert "not ready, and the port closes in 0.2 s" in (tmp_path / "log").read_text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_check(tmp_path: Path) -> None:

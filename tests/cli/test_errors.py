@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import socket
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tintype.cli import main
+from tintype.cli.errors import EXIT_CODES
 from tintype.service.models.catalogue import BUILTIN
 
 from .command import tintype
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
 
 def line(done: subprocess.CompletedProcess[str]) -> str:
@@ -182,3 +183,10 @@ def test_version() -> None:
     """--version names it."""
     done = tintype("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "tintype")
+
+
+def test_exit_codes_are_documented() -> None:
+    """The page about running it has the exit codes as the code has them."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items())
+    assert f"| exit code | meaning |\n|---|---|\n{rows}" in page

@@ -53,9 +53,11 @@ def test_examples() -> None:
 async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that never finds its service, as for the wrong name in a certificate, is said, not waited for."""
     monkeypatch.setattr(rest, "PATIENCE", 0.3)
-    answers = httpx.MockTransport(lambda _: httpx.Response(503))
+    answers = httpx.MockTransport(lambda _: httpx.Response(503, json={"why": "it has another name"}))
     monkeypatch.setattr(rest, "_client", lambda url: httpx.AsyncClient(base_url=url, transport=answers))
-    with pytest.raises(UserError, match=r"at http://g does not reach the service at s:1, which is ready"):
+    with pytest.raises(
+        UserError, match=r"at http://g does not reach the service at s:1, which is ready: it has another name"
+    ):
         await rest.ready("http://g", "s:1")
 
 

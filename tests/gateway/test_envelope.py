@@ -148,6 +148,6 @@ async def test_several_requests_of_one_client(service: Service, lines: Any, tmp_
 
 def test_pairs() -> None:
     """What is not plain is in quotes; what is not there is a dash."""
-    assert pairs(a="x", b="", c=None, d=0, e=1.23456, f='a "b"', g="é=") == (
+    assert pairs({"a": "x", "b": "", "c": None, "d": 0, "e": 1.23456, "f": 'a "b"', "g": "é="}) == (
         r'a=x b=- c=- d=0 e=1.235 f="a \"b\"" g="\u00e9="'
     )

@@ -1,0 +1,94 @@
+"""The log: date and level in each line, text or JSON, and no library below a warning."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tintype.cli import log
+from tintype.cli.errors import UserError
+from tintype.gateway.config import GatewayConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
+
+
+@contextmanager
+def configured(**settings: str) -> Iterator[None]:
+    """Configure the log while there are no other handlers, which pytest has for itself."""
+    root, ours = logging.getLogger(), logging.getLogger(log.OURS)
+    before = root.handlers, root.level, ours.level
+    root.handlers = []
+    try:
+        log.configure("gateway", GatewayConfig(**settings))  # type: ignore[arg-type]
+        yield
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
+        ours.setLevel(before[2])
+
+
+def lines(capsys: pytest.CaptureFixture[str], level: str, format_: str) -> list[str]:
+    """Log at each level, by us and by a library, and return the lines."""
+    extra = {"pairs": {"id": "req_1", "queue": 0.5, "message": "not this"}}
+    with configured(log_level=level, log_format=format_):
+        for name in ("tintype.gateway.access", "httpx"):
+            for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+                logging.getLogger(name).log(number, "of %s", name, extra=extra)
+    return capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("level", "ours", "others"), [("debug", 4, 2), ("info", 3, 2), ("warning", 2, 2), ("error", 1, 1)]
+)
+def test_text(capsys: pytest.CaptureFixture[str], level: str, ours: int, others: int) -> None:
+    """A line has date, time, offset, level and server; the level is for our loggers, not for libraries."""
+    said = lines(capsys, level, "text")
+    assert all(re.fullmatch(rf"{TIME} (DEBUG|INFO|WARNING|ERROR) gateway: of [\w.]+", line) for line in said)
+    assert [sum(name in line for line in said) for name in ("tintype", "httpx")] == [ours, others]
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is an object; the values of a request are members, and none replaces the message."""
+    first = json.loads(lines(capsys, "info", "json")[0])
+    assert re.fullmatch(TIME, first.pop("timestamp"))
+    assert first == {
+        "level": "info",
+        "server": "gateway",
+        "logger": "tintype.gateway.access",
+        "message": "of tintype.gateway.access",
+        "id": "req_1",
+        "queue": 0.5,
+    }
+
+
+def test_a_traceback_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A traceback does not break the rule of one object a line."""
+    with configured(log_format="json"):
+        try:
+            os.stat("/nowhere")  # noqa: PTH116
+        except OSError:
+            logging.getLogger("tintype.service").exception("two\nlines")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "FileNotFoundError" in json.loads(line)["traceback"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"log_level": "loud"}, "--log-level must be one of debug, info, warning, error, not 'loud'"),
+        ({"log_format": "xml"}, "--log-format must be one of text, json, not 'xml'"),
+    ],
+)
+def test_wrong(setting: dict[str, str], said: str) -> None:
+    """An unknown level or format is refused with the ones that there are."""
+    with pytest.raises(UserError, match=said):
+        log.configure("up", GatewayConfig(**setting))  # type: ignore[arg-type]
