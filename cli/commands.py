@@ -66,6 +66,7 @@ COMMANDS = {
         tintype generate "A serene mountain lake at sunset" -o lake.png
         tintype generate "A lighthouse" --size 256x256 --steps 20 --seed 7 --count 4 -o lighthouse.webp
         tintype generate "A lighthouse" --grpc gpu-box:50051 --model sdxl
+        tintype generate "A lighthouse" -q -o - | convert - -resize 50% small.png
         """,
     ),
     "models": Command(

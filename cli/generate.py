@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .remote import Service
 
+STDOUT = Path("-")
 HERE = "127.0.0.1:0"  # where the model in this process listens: a port that the system chooses
 # What the contract takes of the numbers; told here it has the flag's name, and no model is loaded in vain.
 BOUNDS = {"count": (1, 10), "steps": (1, 150), "guidance": (0, 50), "seed": (0, 2**63 - 1), "strength": (0, 1)}
@@ -38,7 +39,10 @@ def run(arguments: Namespace) -> int:
     warn()
     sources = Sources.gather(vars(arguments))
     request, output = request_of(arguments), Path(arguments.output)
-    prepare(output)
+    if output == STDOUT:
+        _check_stdout(request.count)
+    else:
+        prepare(output)
     if not _is_remote(arguments) and _is_folder(arguments.model):
         request.model = ""  # it is the only one there
     interrupt.run(_generate(arguments, sources, request, output))
@@ -70,6 +74,14 @@ def request_of(arguments: Namespace) -> pb.GenerateImagesRequest:
         )
     except ValueError as error:  # what protobuf can't hold, such as half a character
         raise UserError(str(error)) from error
+
+
+def _check_stdout(count: int) -> None:
+    """Raise UserError if standard output can't take what is asked for: one image, and no terminal."""
+    if count > 1:
+        raise UserError(f"-o - takes one image, not --count {count}; name a file, such as -o lake.png")
+    if sys.stdout.isatty():
+        raise UserError("-o - does not write an image to a terminal; redirect stdout, or name a file with -o")
 
 
 def _number(flag: str, text: str | None, kind: str) -> Any:
@@ -131,9 +143,20 @@ async def _generate(arguments: Namespace, sources: Sources, request: pb.Generate
                 if event.HasField("image"):
                     images.append(event.image)
         for image in sorted(images, key=lambda image: image.index):
-            path = numbered(output, image.index, request.count)
-            save(image.data, path)
-            print(describe(image, path))
+            _keep(image, output, request.count, quiet=arguments.quiet)
+
+
+def _keep(image: pb.Image, output: Path, count: int, *, quiet: bool) -> None:
+    """Save one of `count` images, or write it to stdout, and describe it; next to an image that is on stderr."""
+    if output != STDOUT:
+        path = numbered(output, image.index, count)
+        save(image.data, path)
+        print(describe(image, path))
+        return
+    sys.stdout.buffer.write(image.data)
+    sys.stdout.buffer.flush()
+    if not quiet:
+        sys.stderr.write(f"{describe(image, output)}\n")
 
 
 @asynccontextmanager

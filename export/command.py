@@ -167,7 +167,9 @@ def _find(location: str, progress: Progress) -> Source:
 def _check_extras() -> None:
     missing = [name for name in EXTRAS if find_spec(name) is None]
     if missing:
-        raise Refused(f"{', '.join(missing)} missing; to install what an export needs: pip install 'tintype[export]'")
+        raise Refused(
+            f"{', '.join(missing)} missing; to install what an export needs: pip install '.[export]' in the clone"
+        )
 
 
 def _check_target(out: Path, *, force: bool) -> None:

@@ -29,6 +29,6 @@ async def opened(config: GatewayConfig) -> AsyncIterator[Store]:
     try:
         from . import s3store  # noqa: PLC0415 - an extra, and not cheap to import
     except ImportError as error:
-        raise StartError(f"the store {config.store} needs an extra: pip install 'tintype[s3]'") from error
+        raise StartError(f"the store {config.store} needs an extra: pip install '.[s3]' in the clone") from error
     async with s3store.opened(config) as store:
         yield store

@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> str:
     """Write the pipelines; return what is wrong, in one line, or nothing."""
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
-        return f"{', '.join(missing)} missing; to install what this needs: pip install 'tintype[export]'"
+        return f"{', '.join(missing)} missing; to install what this needs: pip install '.[export]' in the clone"
     from .pipelines import FAMILIES, make  # noqa: PLC0415 - it brings torch
 
     folder, *names = arguments or [""]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from io import BytesIO
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
+from tintype.cli import main
 from tintype.cli.generate import request_of
 from tintype.cli.parser import _parser as parser
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_a_picture_to_start_from_goes_with_the_request(tmp_path: Path) -> None:
@@ -36,3 +44,22 @@ def test_without_a_picture_nothing_is_said_of_one() -> None:
     request = request_of(parser().parse_args(["generate", "x"]))
     assert not request.image
     assert not request.HasField("strength")
+
+
+def test_an_image_on_stdout(tmp_path: Path) -> None:
+    """`-o -` writes the bytes of a PNG and nothing else to stdout, and makes no file."""
+    words = [sys.executable, "-P", "-m", "tintype.cli", "generate", "a lake", "--steps", "1", "-o", "-"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with Image.open(BytesIO(done.stdout)) as image:
+        image.load()
+        assert image.format == "PNG"
+    assert b"-: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_gets_no_image(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes of an image would only disturb a terminal: that is refused before anything is made."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["generate", "x", "-o", "-"]) == 2
+    assert "does not write an image to a terminal; redirect stdout" in capsys.readouterr().err

@@ -119,4 +119,4 @@ def test_missing_extras_are_named(
     error = refusal(capsys, "owner/name", tmp_path / "out")
     assert "no_such_package" in error
     assert "json" not in error
-    assert "pip install 'tintype[export]'" in error
+    assert "pip install '.[export]'" in error

@@ -28,7 +28,7 @@ async def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed, the message says how to get it."""
     monkeypatch.delattr("tintype.gateway.s3store", raising=False)
     monkeypatch.setitem(sys.modules, "tintype.gateway.s3store", None)
-    with pytest.raises(StartError, match=r"s3://bucket needs an extra: pip install 'tintype\[s3\]'"):
+    with pytest.raises(StartError, match=r"s3://bucket needs an extra: pip install '\.\[s3\]' in the clone"):
         async with opened(GatewayConfig(store="s3://bucket")):
             pass
 

@@ -19,4 +19,4 @@ def test_without_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "tintype.export.tiny", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "pip install 'tintype[export]'" in done.stderr
+    assert "pip install '.[export]'" in done.stderr
