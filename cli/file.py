@@ -5,6 +5,9 @@ Names are checked when it is read, whoever reads it; values when they are needed
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .kinds import parse_path
-from .settings import SECTIONS, SHARED, settings_of
+from .settings import SECRET, SECTIONS, SHARED, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +60,16 @@ def read_file(path: Path) -> File:
         if not isinstance(tables.get(section, {}), dict):
             raise UserError(f"{path}: {section} is a section: write [{section}] and its settings below")
         _check_names(f"{path}: [{section}]", tables.get(section, {}), list(settings_of(config)))
+    _warn_of_secrets(path, tables)
     return File(path, tables)
+
+
+def _warn_of_secrets(path: Path, tables: Mapping[str, Any]) -> None:
+    """Write a line to stderr if a file that other users can read holds a key."""
+    parts = [tables, *(tables.get(part, {}) for part in SECTIONS)]
+    held = [name for name in SECRET if any(name in part for part in parts)]
+    if held and os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
+        sys.stderr.write(f"tintype: other users can read {held[0]} in {path}: run `chmod 600 {path}`\n")
 
 
 def _check_names(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:

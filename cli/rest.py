@@ -37,7 +37,7 @@ async def ready(url: str, service: str) -> None:
     why = ""
     try:
         async with asyncio.timeout(PATIENCE), _client(url) as client:
-            while why := await _why_not(client):
+            while why := await _why_not(client):  # noqa: ASYNC110 - no event comes from there
                 await asyncio.sleep(POLL)
     except TimeoutError:
         problem = f"the gateway at {url} does not reach the service at {service}, which is ready: {why}"

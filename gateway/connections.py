@@ -168,7 +168,7 @@ def bound(config: GatewayConfig) -> int:
     if config.max_connections > most and files:
         advice = "raise `ulimit -Hn`, or LimitNOFILE of a systemd unit"
         raise StartError(
-            f"max_connections must be at most {most}, since this process may open {files} files, "
+            f"--max-connections must be at most {most}, since this process may open {files} files, "
             f"not {config.max_connections}: {advice}"
         )
     return config.max_connections or max(SPARE, min(MOST, most))

@@ -229,3 +229,25 @@ def test_no_addresses(text: str) -> None:
     """What is no HOST:PORT is refused."""
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_address(text)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        ("api_key = 'x'", 0o644, "other users can read api_key"),
+        ("[gateway]\nservice_key = 'x'", 0o604, "other users can read service_key"),
+        ("api_key = 'x'", 0o640, ""),
+        ("memory = '1GiB'", 0o644, ""),
+    ],
+)
+def test_keys_in_a_readable_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, mode: int, said: str
+) -> None:
+    """A settings file with a key that other users can read is used, and a line says how to close it."""
+    path = tmp_path / "tintype.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    read_file(path)
+    err = capsys.readouterr().err
+    assert err == (f"tintype: {said} in {path}: run `chmod 600 {path}`\n" if said else "")

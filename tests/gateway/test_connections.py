@@ -150,7 +150,7 @@ class TestMany:
     def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """More connections than the system allows are refused at start."""
         monkeypatch.setattr(connections, "open_files", lambda: 1024)
-        with pytest.raises(StartError, match=r"max_connections must be at most 736, .* 1024 files, not 1000: raise"):
+        with pytest.raises(StartError, match=r"--max-connections must be at most 736, .* 1024 files, not 1000: raise"):
             bound(GatewayConfig(max_connections=1000))
 
 

@@ -91,7 +91,7 @@ class TestStart:
 
     async def test_longest(self, server: str, place: str) -> None:
         """Links that S3 itself guards live a week at most."""
-        with pytest.raises(StartError, match="--url-ttl must be at most 604800 with store_public"):
+        with pytest.raises(StartError, match="--url-ttl must be at most 604800 with --store-public"):
             await self.start(config(server, place, store_public=server, url_ttl=700_000))
 
     async def start(self, settings: GatewayConfig) -> str:
