@@ -222,3 +222,21 @@ def test_a_finished_image_arrives_whatever_became_of_its_model(running: Any, pla
     assert {(image.width, image.height) for image in images} == {(64, 64)}
     texts = [Image.open(BytesIO(image.data)).info["parameters"] for image in images]
     assert all(text.startswith("a lake, vivid") for text in texts)
+
+
+def test_prompts_are_parsed_before_the_device_gets_the_job(running: Any, ask: Any) -> None:
+    """Brackets that can't be served are refused by field while the device knows nothing of the request."""
+
+    async def scenario() -> Any:
+        async with running() as here:
+            errors = [
+                await failed(here.stub.GenerateImages(ask(prompt_weighting=True, **{name: text}).generation))
+                for name in ("prompt", "negative_prompt")
+                for text in ("(a" * 16_000, "[a" * 16_000, "(a:1" * 4000)
+            ]
+            return errors, here.player.jobs
+
+    errors, jobs = asyncio.run(scenario())
+    assert {error.code() for error in errors} == {grpc.StatusCode.INVALID_ARGUMENT}
+    assert [error.details().split(":")[0] for error in errors] == ["prompt"] * 3 + ["negative_prompt"] * 3
+    assert jobs == []
