@@ -1,15 +1,19 @@
-"""Where a graph takes adapters (LoRA): at each linear layer, and at each convolution of 1 by 1, which is one.
+"""Inputs of a graph for adapters (LoRA): at each linear layer and at each convolution.
 
-A layer x W becomes x W + (x A) B. A [rows, in, rank] and B [rows, rank, out] are inputs that need not be fed, of rank 0
-by default; rows is 1, or one for each of the batch. `service.models.adapters` feeds them.
-Rank 0 is not for nothing: the sum is one more pass over what a layer gives (docs/benchmarks.md), so that a graph takes
+A layer x W becomes x W + (x A) B, where A [rows, in, rank] and B [rows, rank, out] are inputs that need not be fed, of
+rank 0 by default; rows is 1, or the batch's. `service.models.adapters` feeds them.
+A convolution of 1 by 1 is a linear layer. Any other one becomes conv(x, W) + B conv(x, A), with A [rows, rank, down,
+across, in] and B [rows, out, rank]. The kernels of A differ from row to row, which `Conv` cannot compute, so its
+products come first and their places afterwards: every tap of A is multiplied with every cell of x, and a convolution
+with a constant kernel, which has rows * rank images for its batch, moves each tap's product to its cell and adds up.
+Rank 0 costs something: the sum is one more pass over the output of a layer (docs/benchmarks.md). So a graph takes
 adapters only where the export is asked for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     import onnx
 
 WEIGHT = ".weight"
+RANK = "lora_r"
+PLAIN = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0] * 4}  # a convolution that is a linear layer
 READERS = ("MatMul", "Gemm", "Conv")
 
 
@@ -34,7 +40,7 @@ def watched(module: torch.nn.Module) -> Iterator[dict[str, int]]:
     def watch(name: str) -> Callable[..., None]:
         return lambda _layer, inputs: seen.update({name: inputs[0].ndim})
 
-    layers = ((name, layer) for name, layer in module.named_modules() if name and _linear(layer))
+    layers = ((name, layer) for name, layer in module.named_modules() if name and _takes(layer))
     hooks = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers]
     try:
         yield seen
@@ -43,9 +49,10 @@ def watched(module: torch.nn.Module) -> Iterator[dict[str, int]]:
             hook.remove()
 
 
-def _linear(layer: torch.nn.Module) -> bool:
+def _takes(layer: torch.nn.Module) -> bool:
+    """Whether a layer can take adapters: convolutions of groups cannot."""
     if isinstance(layer, torch.nn.Conv2d):
-        return layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1 and layer.padding in ((0, 0), 0)
+        return layer.groups == 1 and layer.padding_mode == "zeros"
     return isinstance(layer, torch.nn.Linear)
 
 
@@ -61,9 +68,9 @@ def add(model: onnx.ModelProto, layers: dict[str, int]) -> None:
         layer = _layer(node, stands_for)
         if layer in layers and layer + WEIGHT in weights:
             if layer not in opened:
-                _open(graph, layer, weights[layer + WEIGHT])
+                _open(graph, node, layer, weights[layer + WEIGHT])
                 opened.add(layer)
-            nodes += _added(node, layer, layers[layer])
+            nodes += _added(node, layer, layers[layer], weights[layer + WEIGHT].elem_type)
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -76,27 +83,37 @@ def _layer(node: NodeProto, stands_for: dict[str, str]) -> str:
     return weight.removesuffix(WEIGHT) if weight.endswith(WEIGHT) else ""
 
 
-def _open(graph: onnx.GraphProto, layer: str, weight: onnx.TypeProto.Tensor) -> None:
+def _open(graph: onnx.GraphProto, node: NodeProto, layer: str, weight: onnx.TypeProto.Tensor) -> None:
     """Add the inputs of a layer with weights [out, in, ...], and their defaults."""
-    out, wide = (axis.dim_value for axis in weight.shape.dim[:2])
+    out, wide, *kernel = (axis.dim_value for axis in weight.shape.dim)
     kind = helper.tensor_dtype_to_np_dtype(weight.elem_type)
-    for side, axes, default in (("A", (wide, "lora_r"), (1, wide, 0)), ("B", ("lora_r", out), (1, 0, out))):
+    sides: dict[str, tuple[str | int, ...]] = {"A": (wide, RANK), "B": (RANK, out)}
+    if node.op_type == "Conv" and not _is_plain(node):
+        sides = {"A": (RANK, *kernel, wide), "B": (out, RANK)}
+    for side, axes in sides.items():
         name = f"{PREFIX}{layer}.{side}"
+        default = np.zeros((1, *(0 if axis == RANK else axis for axis in axes)), kind)
         graph.input.append(helper.make_tensor_value_info(name, weight.elem_type, ("lora_n", *axes)))
-        graph.initializer.append(numpy_helper.from_array(np.zeros(default, kind), name))
+        graph.initializer.append(numpy_helper.from_array(default, name))
 
 
-def _added(node: NodeProto, layer: str, axes: int) -> Iterator[NodeProto]:
-    """Give the nodes that add an adapter to what `node` gives, which has so many axes."""
+def _is_plain(node: NodeProto) -> bool:
+    """Whether a Conv is a linear layer at each cell."""
+    return PLAIN.items() <= _attributes(node).items()
+
+
+def _attributes(node: NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _added(node: NodeProto, layer: str, axes: int, kind: int) -> Iterator[NodeProto]:
+    """Yield the nodes that add an adapter to the output of `node`, which has `axes` axes and the type `kind`."""
     x, y = node.input[0], node.output[0]
     a, b, base = f"{PREFIX}{layer}.A", f"{PREFIX}{layer}.B", f"{y}.base"
     node.output[0] = base
     made = _Nodes(f"{y}.lora")
     if node.op_type == "Conv":
-        rows = made("Transpose", made("Reshape", x, made.constant(0, 0, -1)), perm=[0, 2, 1])
-        # Not B's transpose times the rows': onnxruntime's fusion of those leaves a sum over rank 0 unwritten.
-        wide = made("Transpose", made("MatMul", made("MatMul", rows, a), b), perm=[0, 2, 1])
-        change = made("Reshape", wide, made("Shape", base))
+        change = _linear_at_cells(made, x, a, b, base) if _is_plain(node) else _convolved(made, node, a, b, kind)
     elif axes == 2:
         one = made.constant(1)
         row = made("Unsqueeze", x, one)
@@ -105,6 +122,30 @@ def _added(node: NodeProto, layer: str, axes: int) -> Iterator[NodeProto]:
         change = made("MatMul", made("MatMul", x, a), b)
     made("Add", base, change, to=y)
     yield from made.nodes
+
+
+def _linear_at_cells(made: _Nodes, x: str, a: str, b: str, base: str) -> str:
+    """Multiply the cells of x [n, in, h, w] by A and B."""
+    rows = made("Transpose", made("Reshape", x, made.constant(0, 0, -1)), perm=[0, 2, 1])
+    # Not B's transpose times the rows': onnxruntime's fusion of those leaves a sum over rank 0 unwritten.
+    wide = made("Transpose", made("MatMul", made("MatMul", rows, a), b), perm=[0, 2, 1])
+    return made("Reshape", wide, made("Shape", base))
+
+
+def _convolved(made: _Nodes, node: NodeProto, a: str, b: str, kind: int) -> str:
+    """Convolve x [n, in, h, w] with A as `node` does with its weights, and multiply the channels of that by B."""
+    x, base = node.input[0], node.output[0]
+    kernel = _attributes(node)["kernel_shape"]
+    taps = int(np.prod(kernel))
+    flat = made("Reshape", a, made.shape(made("Shape", a, end=1), -1, made("Shape", a, start=4)))
+    products = made("MatMul", flat, made("Reshape", x, made.constant(0, 0, -1)))  # [n, rank * taps, h * w]
+    images = made("Reshape", products, made.shape(-1, taps, made("Shape", x, start=2)))
+    moving = np.eye(taps).reshape(1, taps, *kernel).astype(helper.tensor_dtype_to_np_dtype(kind))
+    moved = made("Conv", images, made.array(moving), **_attributes(node))  # [n * rank, 1, ...]
+    cells = made("ReduceProd", made("Shape", base, start=2), keepdims=1)
+    low = made("Reshape", moved, made.shape(made("Shape", x, end=1), -1, cells))
+    # Of rank 0 this product has one row whatever n is (onnxruntime 1.31); the sum repeats it.
+    return made("Reshape", made("MatMul", b, low), made.shape(-1, made("Shape", base, start=1)))
 
 
 class _Nodes:
@@ -119,4 +160,11 @@ class _Nodes:
         return to or name
 
     def constant(self, *numbers: int) -> str:
-        return self("Constant", value=numpy_helper.from_array(np.array(numbers, np.int64)))
+        return self.array(np.array(numbers, np.int64))
+
+    def array(self, values: np.ndarray[Any, np.dtype[Any]]) -> str:
+        return self("Constant", value=numpy_helper.from_array(values))
+
+    def shape(self, *parts: str | int) -> str:
+        """Join lengths to a shape: numbers, and names of shapes."""
+        return self("Concat", *(part if isinstance(part, str) else self.constant(part) for part in parts), axis=0)

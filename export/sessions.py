@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # What of the service's settings decides what comes out.
 ARITHMETIC = ("session.qdq_matmulnbits_accuracy_level",)
+# What weights are called in a graph, in each precision (`export.weights`).
+WEIGHT = re.compile(r"(.+)\.weight(?:\.half|\.int8)?")
 TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -58,3 +61,10 @@ def optional_inputs(path: Path) -> dict[str, list[int | str]]:
     return {
         entry.name: [axis.dim_param or axis.dim_value for axis in entry.type.tensor_type.shape.dim] for entry in inputs
     }
+
+
+def weights_of(path: Path) -> set[str]:
+    """Return the layers that have weights in the graph at `path`, by their names in the module."""
+    graph = onnx.load(path, load_external_data=False).graph
+    found = (WEIGHT.fullmatch(initializer.name) for initializer in graph.initializer)
+    return {name[1] for name in found if name}

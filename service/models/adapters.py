@@ -2,10 +2,11 @@
 
 A linear layer x W of a graph that was exported for it is x W + (x A) B, where A [n, in, r] and B [n, r, out] are inputs
 whose default has rank 0. n is 1, or a row's own for each row of a call. Several adapters with weights are one of their
-summed rank: A side by side, B below each other, each B times its weight.
+summed rank: A next to each other, B below each other, each B times its weight.
+A convolution is conv(x, W) + B conv(x, A), with A [n, r, down, across, in] and B [n, out, r]: `export.ports`.
 
-An adapter is a file `loras/NAME.safetensors` in the model's folder: tensors `COMPONENT.MODULE.A` [in, r] and
-`COMPONENT.MODULE.B` [r, out], as `tintype export --lora` writes them.
+An adapter is a file `loras/NAME.safetensors` in the model's folder: tensors `COMPONENT.MODULE.A` [in, r], of a
+convolution [in, down, across, r], and `COMPONENT.MODULE.B` [r, out], as `tintype export --lora` writes them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from ..errors import InvalidField
 from .files import Fault
 from .stacks import frozen
-from .tensors import read_tensors
+from .tensors import TensorFile, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
     from .model import Array
 
 FOLDER, SUFFIX, PREFIX = "loras", ".safetensors", "lora."
+SIDES = ("A", "B")
 KEPT, KEPT_SUMS = 4, 2  # adapters, and combinations of them, that stay in memory
 
 Loras: TypeAlias = "tuple[tuple[str, float], ...]"
 """Names and weights."""
 Pair: TypeAlias = "tuple[Array, Array]"
-"""A [in, r] and B [r, out]."""
-Ports: TypeAlias = "Mapping[str, tuple[int, int]]"
-"""The modules of a graph that take adapters: how wide each is, in and out."""
+"""A [in, r], or [in, down, across, r] of a convolution, and B [r, out]."""
+Ports: TypeAlias = "Mapping[str, tuple[int, ...]]"
+"""The modules of a graph that take adapters: (in, out) of each, or (in, down, across, out) of a convolution."""
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -43,14 +45,16 @@ def names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in (folder / FOLDER).glob(f"*{SUFFIX}")))
 
 
-def ports(inputs: Mapping[str, Sequence[object]]) -> dict[str, tuple[int, int]]:
+def ports(inputs: Mapping[str, Sequence[object]]) -> dict[str, tuple[int, ...]]:
     """Return the modules that a graph's optional inputs (name to shape) are for."""
     ends = {name: shape for name, shape in inputs.items() if name.startswith(PREFIX)}
     modules = [name.removeprefix(PREFIX).removesuffix(".A") for name in ends if name.endswith(".A")]
-    return {
-        module: (int(str(ends[f"{PREFIX}{module}.A"][1])), int(str(ends[f"{PREFIX}{module}.B"][2])))
-        for module in modules
-    }
+    return {module: _port(ends[f"{PREFIX}{module}.A"], ends[f"{PREFIX}{module}.B"]) for module in modules}
+
+
+def _port(a: Sequence[object], b: Sequence[object]) -> tuple[int, ...]:
+    sides = (a[1], b[2]) if len(a) == 3 else (a[4], a[2], a[3], b[1])
+    return tuple(int(str(side)) for side in sides)
 
 
 class Adapter(dict[str, "dict[str, Pair]"]):
@@ -98,12 +102,7 @@ class Adapters:
         made: dict[str, Array] = {}
         for module in sorted({module for row in sums for module in row}):
             pairs = [row.get(module) for row in sums]
-            rank = max(len(pair[1]) for pair in pairs if pair)
-            wide, out = self._ports[component][module]
-            a, b = np.zeros((len(rows), wide, rank), np.float32), np.zeros((len(rows), rank, out), np.float32)
-            for n, pair in enumerate(pairs):
-                if pair:
-                    a[n, :, : len(pair[1])], b[n, : len(pair[1])] = pair
+            a, b = _stacked(pairs, self._ports[component][module])
             made |= {f"{PREFIX}{module}.A": frozen(a), f"{PREFIX}{module}.B": frozen(b)}
         return made
 
@@ -114,32 +113,71 @@ class Adapters:
             for module, (a, b) in self._load(name).get(component, {}).items():
                 found.setdefault(module, []).append((a, np.float32(weight) * b))
         return {
-            module: (np.concatenate([a for a, _ in pairs], axis=1), np.concatenate([b for _, b in pairs]))
+            module: (np.concatenate([a for a, _ in pairs], axis=-1), np.concatenate([b for _, b in pairs]))
             for module, pairs in found.items()
         }
 
     def _read(self, name: str) -> dict[str, dict[str, Pair]]:
-        """Read an adapter, each pair of it under its component and its module. Raises Fault."""
-        tensors = read_tensors(self._folder / FOLDER / f"{name}{SUFFIX}")
-        parts: dict[str, dict[str, Pair]] = {}
-        for key in sorted({name.rpartition(".")[0] for name in tensors}):
+        """Read an adapter, each pair of it under its component and its module. Raises Fault.
+
+        All of its shapes are compared with the model's before any number is read.
+        """
+        file = TensorFile(self._folder / FOLDER / f"{name}{SUFFIX}")
+        keys = sorted({name.rpartition(".")[0] for name in file.entries})
+        if not keys:
+            raise Fault("changes nothing")
+        for key in keys:
             component, _, module = key.partition(".")
-            a, b = tensors.get(f"{key}.A"), tensors.get(f"{key}.B")
-            if a is None or b is None or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
-                raise Fault(f"has no two matrices {key}.A [in, rank] and {key}.B [rank, out]")
-            self._fit(component, module, (a.shape[0], b.shape[1]))
+            self._fit(component, module, _size(file, key))
+        stray = next((name for name in file.entries if name.rpartition(".")[2] not in SIDES), None)
+        if stray:
+            raise Fault(f"holds {shown(stray)}, which is no A and no B")
+        parts: dict[str, dict[str, Pair]] = {}
+        for key in keys:
+            component, _, module = key.partition(".")
+            a, b = (file.read(f"{key}.{side}") for side in SIDES)
+            if not (np.isfinite(a).all() and np.isfinite(b).all()):
+                raise Fault(f"changes {shown(key)} by numbers that are not finite")
             parts.setdefault(component, {})[module] = a, b
         return parts
 
-    def _fit(self, component: str, module: str, size: tuple[int, int]) -> None:
-        there = self._ports.get(component, {})
+    def _fit(self, component: str, module: str, size: tuple[int, ...]) -> None:
+        there, key = self._ports.get(component, {}), shown(f"{component}.{module}")
         if not there:
             raise Fault(
-                f"changes the {component}, which takes no adapters in this model: export it with --with-lora "
+                f"changes the {shown(component)}, which takes no adapters in this model: export it with --with-lora "
                 "(OpenVINO's own runtime takes none)"
             )
+        if module not in there and len(size) > 2 and all(len(port) == 2 for port in there.values()):
+            raise Fault(f"changes {key}, and no convolution of this model takes adapters: export it with --with-lora")
         if module not in there:
-            raise Fault(f"changes {component}.{module}, which this model has not: it was made for another one")
+            raise Fault(f"changes {key}, which this model has not: it was made for another one")
         if there[module] != size:
-            sizes = [f"{wide} to {out}" for wide, out in (size, there[module])]
-            raise Fault(f"changes {component}.{module} from {sizes[0]}, which is from {sizes[1]} in this model")
+            raise Fault(f"changes {key} {sized(size)}, which is {sized(there[module])} in this model")
+
+
+def _size(file: TensorFile, key: str) -> tuple[int, ...]:
+    """Return the size of the module that a pair of a file changes. Raises Fault."""
+    a, b = (file.entries[name].shape if name in file.entries else () for name in (f"{key}.A", f"{key}.B"))
+    if len(a) not in (2, 4) or len(b) != 2 or a[-1] != b[0] or "." not in key:
+        raise Fault(f"has no two matrices {shown(key)}.A [in, rank] and {shown(key)}.B [rank, out]")
+    return *a[:-1], b[1]
+
+
+def sized(size: Sequence[int]) -> str:
+    """Return what a module of a size is in words: from 3 to 4, or, of a convolution, from 3 to 4 by 3 x 3."""
+    wide, *kernel, out = size
+    return f"from {wide} to {out}" + (f" by {' x '.join(map(str, kernel))}" if kernel else "")
+
+
+def _stacked(pairs: Sequence[Pair | None], size: tuple[int, ...]) -> Pair:
+    """Return the pairs of all rows as the graph takes them; rows of lower rank are filled up with zeros."""
+    *wide, out = size
+    rank = max(len(pair[1]) for pair in pairs if pair)
+    a, b = np.zeros((len(pairs), *wide, rank), np.float32), np.zeros((len(pairs), rank, out), np.float32)
+    for n, pair in enumerate(pairs):
+        if pair:
+            a[n, ..., : len(pair[1])], b[n, : len(pair[1])] = pair
+    if len(wide) == 1:
+        return a, b
+    return np.ascontiguousarray(a.transpose(0, 4, 2, 3, 1)), np.ascontiguousarray(b.transpose(0, 2, 1))

@@ -38,7 +38,7 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        {"dtype": "I64", "shape": [1], "data_offsets": [0, 8]},
+        {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [2], "data_offsets": [900, 908]},
         {"dtype": "F32"},
