@@ -1,6 +1,6 @@
 """`tintype export SOURCE OUT`: a diffusers pipeline becomes a folder that the service serves.
 
-`tintype export --lora ADAPTER MODEL_FOLDER` adds an adapter to such a folder.
+`tintype export --lora ADAPTER MODEL_FOLDER` adds an adapter to such a folder; `--fuse-lora` makes one part of a model.
 
 This module is light: torch and its kin are imported when there is something to export.
 Exit codes: 0 done; 1 what was written differs from the source; 2 it can't be done as asked.
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 EXTRAS = ("torch", "diffusers", "transformers", "onnx", "onnxruntime")
 PRECISIONS = ("fp32", "fp16", "int8")
 TARGETS = ("cpu", "gpu")
+MOST_WEIGHT = 4
+"""Of an adapter that is fused: as of one that a request chooses."""
 NAME = re.compile(r"[\w.-]+")
 
 
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _export_lora(arguments)
         result = _export(arguments)
     except ExportError as error:
-        sys.stderr.write(f"tintype export: {error}\n")
+        sys.stderr.write(f"tintype export: {' '.join(str(error).split())}\n")
         return error.exit_code
     sys.stdout.write(_as_json(arguments.out, result) if arguments.json else _as_text(arguments.out, result))
     return 0
@@ -96,6 +98,13 @@ def _say_what(made: argparse.ArgumentParser) -> None:
         help="let requests choose adapters (LoRA), a few percent slower even where none is chosen",
     )
     made.add_argument(
+        "--fuse-lora",
+        metavar="FILE[:WEIGHT]",
+        action="append",
+        default=[],
+        help="make an adapter (LoRA, LoHa, LoKr, DoRA) part of the weights, with a weight of 1 or this one; may repeat",
+    )
+    made.add_argument(
         "--lora",
         action="store_true",
         help="SOURCE is an adapter (LoRA) for the model in OUT, which was exported with --with-lora",
@@ -122,8 +131,10 @@ def _export(arguments: argparse.Namespace) -> Result:
     source = _find(arguments.source, progress)
     name = arguments.name or source.name
     _check_name(name)
+    chosen = [_chosen(text) for text in arguments.fuse_lora]
     with quiet():
         from .exporter import Options, run  # noqa: PLC0415 - it brings torch
+        from .fuse import Chosen  # noqa: PLC0415
 
     options = Options(
         name=name,
@@ -132,6 +143,7 @@ def _export(arguments: argparse.Namespace) -> Result:
         verify=not arguments.no_verify,
         picture=not (arguments.no_verify or arguments.no_picture),
         adapters=arguments.with_lora,
+        fuse=tuple(Chosen(path, weight) for path, weight in chosen),
     )
     try:
         return run(source, arguments.out.absolute(), options, progress)
@@ -142,9 +154,10 @@ def _export(arguments: argparse.Namespace) -> Result:
 
 def _export_lora(arguments: argparse.Namespace) -> int:
     _check_extras()
+    if arguments.fuse_lora or arguments.with_lora:
+        raise Refused("--lora adds an adapter to a model that is there; --fuse-lora and --with-lora export a model")
     adapter = Path(arguments.source)
-    if not adapter.is_file():
-        raise Refused(f"{adapter} is no file; an adapter is one, name.safetensors")
+    _check_adapter(adapter)
     if not (arguments.out / "model_index.json").is_file():
         raise Refused(f"{arguments.out} is no exported model: it has no model_index.json")
     name = arguments.name or adapter.stem
@@ -155,6 +168,24 @@ def _export_lora(arguments: argparse.Namespace) -> int:
     written = lora.run(adapter, arguments.out, name, force=arguments.force)
     sys.stdout.write(json.dumps({"adapter": name, "file": str(written)}) + "\n" if arguments.json else f"{written}\n")
     return 0
+
+
+def _chosen(text: str) -> tuple[Path, float]:
+    """Read FILE[:WEIGHT]; what follows a colon and is no number belongs to the file's name."""
+    name, colon, weight = text.rpartition(":")
+    try:
+        made = (Path(name), float(weight)) if colon and not Path(text).exists() else (Path(text), 1.0)
+    except ValueError:
+        made = Path(text), 1.0
+    _check_adapter(made[0])
+    if not -MOST_WEIGHT <= made[1] <= MOST_WEIGHT:
+        raise Refused(f"--fuse-lora {text}: the weight must be from -{MOST_WEIGHT} to {MOST_WEIGHT}")
+    return made
+
+
+def _check_adapter(path: Path) -> None:
+    if not path.is_file():
+        raise Refused(f"{path} is no file; an adapter is one, name.safetensors")
 
 
 def _find(location: str, progress: Progress) -> Source:

@@ -20,6 +20,7 @@ from tintype.service.numerics import Diffusion, InvalidChoice
 
 from . import graphs, kinds, manifest, ports, preview, verify, weights
 from .errors import Refused, Unfaithful
+from .fuse import Chosen, Fusion
 from .operators import ATTENTION, RMS_NORM, rms_norms
 from .pipeline import Reader, parameters, round_to_half
 from .precision import PRECISIONS
@@ -47,7 +48,7 @@ class Options:
     """How to export: `precision` is a row of `PRECISIONS`, `target` cpu or gpu, `name` the model's in the service.
 
     `verify` compares each component with its source, `picture` one whole picture, too.
-    With `adapters` the graphs take adapters (LoRA), `export.ports`.
+    With `adapters` the graphs take adapters (LoRA), `export.ports`; those of `fuse` become part of the weights.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Options:
     verify: bool = True
     picture: bool = True
     adapters: bool = False
+    fuse: tuple[Chosen, ...] = ()
+
+    def key(self) -> dict[str, Any]:
+        """Return what decides which components are written."""
+        fused = [chosen.key() for chosen in self.fuse]
+        return asdict(replace(self, picture=True, fuse=())) | {"fuse": fused}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ def run(source: Source, out: Path, options: Options, progress: Progress) -> Resu
     """
     partial = out.with_name(out.name + ".partial")
     with progress.stage("looking for what is done already") as notes:
-        remains = Remains.open(partial, key_of(source, asdict(replace(options, picture=True))))
+        remains = Remains.open(partial, key_of(source, options.key()))
         notes.extend(f"kept {component}" for component in remains.done)
     try:
         return _Export(source, remains, options, progress).run(out)
@@ -98,6 +105,8 @@ class _Export:
             self.reader = Reader(source)
             self.pipeline = self.reader.outline()
             notes.append(self._judged())
+            parts = {part: getattr(self.pipeline, part) for part in self.reader.parts if part != "vae"}
+            self.fusion = Fusion(options.fuse, parts, self.reader.folder)
 
     def run(self, out: Path) -> Result:
         """Write what is not there yet, and put all of it in place."""
@@ -141,6 +150,7 @@ class _Export:
         bare = getattr(self.pipeline, part)
         with self.progress.stage(f"reading {part}") as notes:
             module = self.reader.part(part)
+            notes.extend(self.fusion.fuse(part, module))
             notes.extend(self._rounded(module))
         setattr(self.pipeline, part, module)
         try:
@@ -215,6 +225,8 @@ class _Export:
 
     def _whole(self) -> Any:
         pipeline = self.reader.whole()
+        for part in self.reader.parts:
+            list(self.fusion.fuse(part, getattr(pipeline, part)))
         self._rounded(*(getattr(pipeline, part) for part in self.reader.parts))
         return pipeline
 

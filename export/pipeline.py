@@ -68,6 +68,11 @@ class Reader:
         """Which parts there are that become graphs."""
         return tuple(self._named)
 
+    @property
+    def folder(self) -> Path:
+        """Where the source is, on this machine."""
+        return self._folder
+
     def _fetched(self) -> Path:
         folder = Path(self._source.location)
         return folder if folder.is_dir() else Path(self._pipeline.download(self._source.location, **LEFT_OUT))

@@ -147,6 +147,8 @@ class Change:
 
     def matrix(self) -> Array:
         """Return the whole matrix [out, in], without its scale."""
+        if "diff" in self.fields:
+            return _flat(self.fields["diff"])
         first, *rest = (b @ a for b, a in self.pairs)
         made: Array = self.kind.join(first, *rest) if rest else first
         return made
@@ -162,6 +164,8 @@ class Change:
         """Return what the product is multiplied by: alpha / rank, with the alpha of the file or of its notes."""
         rank = next((len(self.fields[name]) for name in self.kind.ranks if name in self.fields), None)
         factor = float(self.fields["scalar"].reshape(())) if "scalar" in self.fields else 1.0
+        if not self.kind.ranks:
+            return factor
         if "alpha" in self.fields:
             return factor * float(self.fields["alpha"].reshape(())) / rank if rank else factor
         return factor * _noted_scale(notes, part, module, rank)

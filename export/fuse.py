@@ -1,0 +1,146 @@
+"""`tintype export SOURCE OUT --fuse-lora FILE[:WEIGHT]`: adapters become part of the weights before these are traced.
+
+This serves every kind of `export.published`, DoRA and changes of norms and biases too, for all requests alike.
+Several are fused in the order in which they are named. A DoRA is fused to what the ones before it left, and its weight
+is one of its product, as PEFT counts it: W becomes m (W + weight * B A) / |W + weight * B A|.
+Everything is checked against the outline of the pipeline, before any weights of it are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from tintype.service.models.checks import sha256
+from tintype.service.models.tensors import shown
+
+from .layers import Layers, known
+from .published import PEFT_NOTES, fitted, read, scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from .layers import Place
+    from .published import Array, Change, Published
+
+NORMS = ("lora_magnitude_vector", "dora_scale")
+"""Roles of the norms of DoRA: PEFT's are of the outputs, LyCORIS's of those or of the inputs, as their shape says."""
+BIASES = ("bias", "diff_b")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An adapter to fuse, and its weight."""
+
+    path: Path
+    weight: float
+
+    def key(self) -> tuple[str, str, float]:
+        """Return what changes when the result does: hashes of the file and of PEFT's notes, and the weight."""
+        notes = self.path.with_name(PEFT_NOTES)
+        return sha256(self.path), sha256(notes) if notes.is_file() else "", self.weight
+
+
+class Fusion:
+    """The adapters to fuse, read and compared with `parts`, the pipeline's modules. Raises Refused.
+
+    `folder` is the source's, whose model_index.json says which names there may be.
+    """
+
+    def __init__(self, chosen: Sequence[Chosen], parts: Mapping[str, torch.nn.Module], folder: Path) -> None:
+        weighted = {part: dict(_weighted(module)) for part, module in parts.items()}
+        layers = Layers(weighted)
+        self._files = [(known(read(one.path, layers.denoiser), layers, folder), one.weight) for one in chosen]
+        self._places: dict[tuple[Path, str], Place] = {}
+        for file, _ in self._files:
+            for change in file.changes:
+                place = layers.find(change.name)
+                if place is None:
+                    raise file.refuse(f"changes {shown(change.name)}, which this model has not")
+                _check(file, change, place, [weighted[place.part][module] for module in place.modules])
+                self._places[file.path, change.name] = place
+
+    def fuse(self, part: str, module: torch.nn.Module) -> Iterator[str]:
+        """Change the weights of a part of the pipeline, in place, and yield what is to be said of it."""
+        for file, weight in self._files:
+            places = ((change, self._places[file.path, change.name]) for change in file.changes)
+            changes = [(change, place) for change, place in places if place.part == part]
+            for change, place in changes:
+                scale = scaled(file, change, part, place.modules[0])
+                with torch.no_grad():
+                    _apply(change, place, [module.get_submodule(name) for name in place.modules], scale, weight)
+            if changes:
+                yield f"fused {file.path.name} with weight {weight:g}: {len(changes)} layers"
+
+
+def _weighted(module: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the layers of a module that have weights, by their names."""
+    yield from ((name, layer) for name, layer in module.named_modules() if _has(layer, "weight"))
+
+
+def _has(layer: Any, parameter: str) -> bool:
+    return isinstance(getattr(layer, parameter, None), torch.nn.Parameter)
+
+
+def _check(file: Published, change: Change, place: Place, modules: Sequence[Any]) -> None:
+    """Compare a change with the layers that it is of. Raises Refused."""
+    first, out = modules[0].weight.shape, sum(len(module.weight) for module in modules)
+    fitted(file, change, (out, *first[1:]))
+    scaled(file, change, place.part, place.modules[0])
+    name = shown(place.name)
+    for role in (role for role in BIASES if role in change.fields):
+        there = all(_has(module, "bias") for module in modules)
+        if not there or change.fields[role].size != out:
+            has = f"has {out} numbers" if there else "has none"
+            raise file.refuse(f"changes the bias of {name} by {change.fields[role].size} numbers, which {has} here")
+    for role in (role for role in NORMS if role in change.fields):
+        axis = _axis(change, role)
+        norms = out if axis == 0 else first[1]
+        if not change.pairs or len(first) < 2 or change.fields[role].size != norms:
+            raise file.refuse(f"tells {change.fields[role].size} norms of {name}, which has {norms}")
+
+
+def _axis(change: Change, role: str) -> int:
+    """Return which axis of the weights the norms of a DoRA are of."""
+    shape = change.fields[role].shape
+    return int(role == "dora_scale" and len(shape) > 1 and shape[0] == 1)
+
+
+def _apply(change: Change, place: Place, modules: Sequence[Any], scale: float, weight: float) -> None:
+    """Change the weights and biases of layers that are one, below each other, for the author of the change."""
+    parameters = [module.weight for module in modules]
+    if change.pairs:
+        weights = _joined(parameters, place)
+        weights = weights + np.float32(scale * weight) * change.matrix().reshape(weights.shape)
+        for role in (role for role in NORMS if role in change.fields):
+            weights = _normed(weights, change.fields[role], _axis(change, role))
+        _put(parameters, weights, place)
+    for role in (role for role in BIASES if role in change.fields):
+        biases = [module.bias for module in modules]
+        factor = np.float32(weight if role == "diff_b" else scale * weight)
+        _put(biases, _joined(biases, place) + factor * change.fields[role].ravel(), place)
+
+
+def _normed(weights: Array, norms: Array, axis: int) -> Array:
+    """Return weights whose slices along `axis` have these norms."""
+    others = tuple(place for place in range(weights.ndim) if place != axis)
+    there = np.sqrt(np.square(weights).sum(others, keepdims=True))
+    made: Array = weights * norms.reshape(there.shape) / np.maximum(there, np.finfo(np.float32).tiny)
+    return made
+
+
+def _joined(parameters: Sequence[torch.Tensor], place: Place) -> Array:
+    joined: Array = np.concatenate([parameter.detach().numpy() for parameter in parameters])
+    return np.roll(joined, len(joined) // 2, axis=0) if place.swapped else joined
+
+
+def _put(parameters: Sequence[torch.Tensor], values: Array, place: Place) -> None:
+    values = np.roll(values, len(values) // 2, axis=0) if place.swapped else values
+    start = 0
+    for parameter in parameters:
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(values[start : start + len(parameter)])))
+        start += len(parameter)
