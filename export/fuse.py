@@ -9,7 +9,6 @@ Everything is checked against the outline of the pipeline, before any weights of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from .published import PEFT_NOTES, fitted, read, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from .layers import Place
     from .published import Array, Change, Published

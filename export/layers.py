@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ RENAMED = (("_processor", ""), ("to_out", "to_out_0"))
 ENCODER_RENAMED = (("_to_q", "_q_proj"), ("_to_k", "_k_proj"), ("_to_v", "_v_proj"), ("_to_out", "_out_proj"))
 # UNets in the code of their authors.
 UNET_BLOCK = re.compile(r"((?:input_blocks|output_blocks)_\d+_\d+|middle_block_\d+)_(.+)")
+DIFFUSERS_BLOCK = re.compile(r"(?:down|up)_blocks_\d+_[a-z]+_\d+")
+MIDDLE = ("mid_block_resnets_0", "mid_block_attentions_0", "mid_block_resnets_1")
 UNET_TOP = {
     "input_blocks_0_0": "conv_in",
     "time_embed_0": "time_embedding_linear_1",
@@ -153,28 +156,24 @@ class Layers:
 
 
 def _unet_blocks(names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield what a UNet's blocks are called by its authors, who count them through, and what by diffusers."""
+    """Yield what a UNet's blocks are called by its authors, who count them through, and by diffusers."""
+    there = {found[0] for found in map(DIFFUSERS_BLOCK.match, names) if found}
+    yield from zip(("middle_block_0", "middle_block_1", "middle_block_2"), MIDDLE, strict=True)
+    for side, kind, start in (("down", "input_blocks", 1), ("up", "output_blocks", 0)):
+        for at, row in enumerate(_unet_rows(side, there), start):
+            yield from ((f"{kind}_{at}_{n}", block) for n, block in enumerate(row))
 
-    def there(block: str) -> bool:
-        return any(name.startswith(f"{block}_") for name in names)
 
-    yield from ((f"middle_block_{n}", f"mid_block_{kind}") for n, kind in enumerate(("resnets_0", "attentions_0", "resnets_1")))
-    for side, start in (("down", 1), ("up", 0)):
-        at, b = start, 0
-        kind = {"down": "input_blocks", "up": "output_blocks"}[side]
-        while there(f"{side}_blocks_{b}"):
-            n = 0
-            while there(block := f"{side}_blocks_{b}_resnets_{n}"):
-                inner = [block, *(x for x in (block.replace("resnets", "attentions"),) if there(x))]
-                last = not there(f"{side}_blocks_{b}_resnets_{n + 1}")
-                if last and side == "up" and there(f"up_blocks_{b}_upsamplers_0"):
-                    inner.append(f"up_blocks_{b}_upsamplers_0")
-                yield from ((f"{kind}_{at}_{k}", name) for k, name in enumerate(inner))
-                at, n = at + 1, n + 1
-            if side == "down" and there(f"down_blocks_{b}_downsamplers_0"):
-                yield f"{kind}_{at}_0", f"down_blocks_{b}_downsamplers_0"
-                at += 1
-            b += 1
+def _unet_rows(side: str, there: Collection[str]) -> Iterator[list[str]]:
+    """Yield the blocks of one side of a UNet in their order, those together that share a number."""
+    sizes = Counter(name.split("_")[2] for name in there if name.startswith(f"{side}_blocks_") and "resnets" in name)
+    for b, count in sorted(sizes.items(), key=lambda size: int(size[0])):
+        for n in range(count):
+            row = [f"{side}_blocks_{b}_{kind}_{n}" for kind in ("resnets", "attentions")]
+            row += [f"{side}_blocks_{b}_upsamplers_0"] if n == count - 1 else []
+            yield [block for block in row if block in there]
+        if f"{side}_blocks_{b}_downsamplers_0" in there:
+            yield [f"{side}_blocks_{b}_downsamplers_0"]
 
 
 def _flux(layer: str) -> tuple[str, ...]:

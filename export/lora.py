@@ -105,7 +105,8 @@ def _placed(file: Published, change: Change, layers: Layers, there: Mapping[str,
     sizes = [there.get(place.part, {}).get(module) for module in place.modules]
     for module, size in zip(place.modules, sizes, strict=True):
         if size is None:
-            raise file.refuse(f"changes {shown(f'{place.part}.{module}')}, {_closed(change, there[place.part])}; {fuse}")
+            closed = _closed(change, there[place.part])
+            raise file.refuse(f"changes {shown(f'{place.part}.{module}')}, {closed}; {fuse}")
     (first, *_), out = sizes, sum(size[-1] for size in sizes if size)
     fitted(file, change, (out, *(first or ())[:-1]))
     return place

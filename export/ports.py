@@ -92,7 +92,7 @@ def _open(graph: onnx.GraphProto, node: NodeProto, layer: str, weight: onnx.Type
         sides = {"A": (RANK, *kernel, wide), "B": (out, RANK)}
     for side, axes in sides.items():
         name = f"{PREFIX}{layer}.{side}"
-        default = np.zeros((1, *(0 if axis == RANK else axis for axis in axes)), kind)
+        default = np.zeros((1, *(axis if isinstance(axis, int) else 0 for axis in axes)), kind)
         graph.input.append(helper.make_tensor_value_info(name, weight.elem_type, ("lora_n", *axes)))
         graph.initializer.append(numpy_helper.from_array(default, name))
 

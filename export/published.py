@@ -9,8 +9,8 @@ full  W + a difference of all weights; the bias may have one as well
 DoRA  any of these, after which each output has a norm that the file tells: Liu et al. 2402.09353
 ===== =========================================================================================================
 
-The products of LoRA, LoHa and LoKr are exactly B A of some rank, and so can be inputs of a graph (`export.lora`); all of
-them can be added to the weights (`export.fuse`). alpha / rank is a factor of the product; without alpha it is 1.
+The products of LoRA, LoHa and LoKr are exactly B A of some rank, and so can be inputs of a graph (`export.lora`); all
+kinds can become part of the weights (`export.fuse`). alpha / rank is a factor of the product; without alpha it is 1.
 """
 
 from __future__ import annotations
@@ -316,4 +316,3 @@ def _noted_scale(notes: Mapping[str, Any], part: str, module: str, rank: int | N
     if alpha is None or rank is None:
         return 1.0
     return float(alpha) / (rank**0.5 if notes.get(f"{part}.use_rslora") else rank)
-

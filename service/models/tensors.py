@@ -54,21 +54,13 @@ class TensorFile:
     def __init__(self, path: Path, *, most: int = MOST_BYTES) -> None:
         self.path = path
         try:
-            size = path.stat().st_size
-            if size > most:
-                raise Fault(f"{label(path)} takes {size} bytes; an adapter may take {most}")
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if not 0 < length <= min(size - 8, MOST_HEADER):
-                    raise Fault(f"{label(path)} is no safetensors file, or is cut off")
-                header = json.loads(file.read(length))
-            self._data = 8 + length
+            self._data, size, header = _opened(path, most)
             self.metadata = _texts(header.pop(METADATA, {}))
             self.entries = {name: _entry(name, said) for name, said in header.items()}
-        except OSError as error:
-            raise Fault(f"{label(path)} can't be read: {error.strerror or error}") from error
         except Fault:
             raise
+        except OSError as error:
+            raise Fault(f"{label(path)} can't be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
             raise Fault(f"{label(path)} is no safetensors file: {shown(str(error))}") from error
         self._check_places(size - self._data)
@@ -106,6 +98,18 @@ def shown(name: str) -> str:
     """Return a name as it may stand in a message of one line."""
     short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
     return short if short.isprintable() else ascii(short)[1:-1]
+
+
+def _opened(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
+    """Return where the numbers of a file begin, how many bytes it has, and its header. Raises Fault, and others."""
+    size = path.stat().st_size
+    if size > most:
+        raise Fault(f"{label(path)} takes {size} bytes; an adapter may take {most}")
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 0 < length <= min(size - 8, MOST_HEADER):
+            raise Fault(f"{label(path)} is no safetensors file, or is cut off")
+        return 8 + length, size, json.loads(file.read(length))
 
 
 def _texts(said: Mapping[str, Any]) -> dict[str, str]:

@@ -60,6 +60,30 @@ def test_a_graph_tells_where_it_takes_them() -> None:
     assert ports(inputs) == {"up.to_q": (3, 2)}
 
 
+def test_a_convolution_is_told_by_its_inputs() -> None:
+    """Its kernel stands between the rank and what goes in."""
+    inputs = {"lora.conv.A": ("lora_n", "lora_r", 3, 2, 5), "lora.conv.B": ("lora_n", 4, "lora_r")}
+    assert ports(inputs) == {"conv": (5, 3, 2, 4)}
+
+
+def test_convolutions_are_fed_as_the_graph_takes_them(tmp_path: Path) -> None:
+    """The rank first in A and last in B; rows of other adapters, and of none, are filled up with zeros."""
+    files = {}
+    for name, rank in (("ink", 2), ("clay", 3)):
+        a = RANDOM.standard_normal((5, 3, 2, rank), np.float32)
+        files[name] = a, RANDOM.standard_normal((rank, 4), np.float32)
+        write_tensors(tmp_path / f"loras/{name}.safetensors", {"unet.conv.A": a, "unet.conv.B": files[name][1]})
+    adapters = Adapters(tmp_path, {"unet": {"conv": (5, 3, 2, 4)}})
+    feeds = adapters.feeds("unet", [(("ink", 1.0),), (), (("clay", 2.0), ("ink", -1.0))])
+    a, b = feeds["lora.conv.A"], feeds["lora.conv.B"]
+    assert (a.shape, b.shape) == ((3, 5, 3, 2, 5), (3, 4, 5))
+    made = np.einsum("nrhwi,nor->nihwo", a, b)
+    changed = {name: a @ b for name, (a, b) in files.items()}
+    assert np.allclose(made[0], changed["ink"], atol=1e-6)
+    assert not made[1].any()
+    assert np.allclose(made[2], 2 * changed["clay"] - changed["ink"], atol=1e-6)
+
+
 def test_none_feeds_nothing(adapters: Adapters) -> None:
     """The graph's own default, of rank 0, holds."""
     assert adapters.feeds("unet", [(), ()]) == {}
@@ -117,6 +141,24 @@ def test_every_row_has_its_own(adapters: Adapters) -> None:
         ),
         ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "has no two matrices unet.up.to_q.A"),
         ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "has no two matrices unet.up.to_q.A"),
+        (INK | {"unet.up.to_q.C": np.zeros(1, np.float32)}, "holds unet.up.to_q.C, which is no A and no B"),
+        (
+            {"unet.up.to_q.A": np.full((3, 1), np.nan, np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
+            "changes unet.up.to_q by numbers that are not finite",
+        ),
+        (
+            {"unet.conv.A": np.zeros((3, 3, 3, 1), np.float32), "unet.conv.B": np.zeros((1, 4), np.float32)},
+            "changes unet.conv, and no convolution of this model takes adapters: export it with --with-lora",
+        ),
+        (
+            {"unet.up.to_q.A": np.zeros((3, 3, 3, 1), np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
+            "changes unet.up.to_q from 3 to 2 by 3 x 3, which is from 3 to 2 in this model",
+        ),
+        ({}, "changes nothing"),
+        (
+            {"unet.a\nb.A": np.zeros((3, 1), np.float32), "unet.a\nb.B": np.zeros((1, 2), np.float32)},
+            r"changes unet\.a\\nb, which this model has not",
+        ),
     ],
 )
 def test_a_wrong_one_is_refused_with_its_reason(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tintype.service.models.files import Fault
-from tintype.service.models.tensors import read_tensors
+from tintype.service.models.tensors import MOST_BYTES, TensorFile, read_tensors
 
 from .adapter_files import write_tensors
 
@@ -41,6 +41,16 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
         {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [2], "data_offsets": [900, 908]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [True, 2], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 8]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [0], "data_offsets": [8, 8]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]},
+        {"dtype": "F32", "shape": [2], "data_offsets": [0, 8, 8]},
+        {"dtype": ["F32"], "shape": [2], "data_offsets": [0, 8]},
         {"dtype": "F32"},
         7,
     ],
@@ -51,6 +61,43 @@ def test_a_damaged_file_is_told(tmp_path: Path, said: object) -> None:
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     with pytest.raises(Fault):
         read_tensors(tmp_path / "a.safetensors")
+
+
+def test_tensors_that_overlap_are_told(tmp_path: Path) -> None:
+    """Else a small file could hold as many numbers as its header claims."""
+    said = {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"}
+    header = json.dumps(said).encode()
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(Fault, match="b must begin at byte 8, not 0"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b"[]", b"7", b"null", b'{"__metadata__": 3}', b"\xff\xfe{}"])
+def test_a_header_of_something_else_is_told(tmp_path: Path, header: bytes) -> None:
+    """Whatever JSON it is, or is not, however deep."""
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(Fault, match=r"a\.safetensors is no safetensors file"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+def test_a_file_larger_than_an_adapter_is_not_read(tmp_path: Path) -> None:
+    """However little of it takes space on the disk."""
+    with (tmp_path / "a.safetensors").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(Fault, match="an adapter may take"):
+        TensorFile(tmp_path / "a.safetensors")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("kind", "name"), [("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2")])
+def test_types_of_eight_bits_are_what_torch_reads(tmp_path: Path, kind: str, name: str) -> None:
+    """All 256 values of each, of which some are no number."""
+    torch = pytest.importorskip("torch")
+    header = json.dumps({"x": {"dtype": kind, "shape": [256], "data_offsets": [0, 256]}}).encode()
+    data = bytes(range(256))
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    theirs = torch.frombuffer(bytearray(data), dtype=getattr(torch, name)).float().numpy()
+    np.testing.assert_array_equal(read_tensors(tmp_path / "a.safetensors")["x"], theirs)
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 64, (5).to_bytes(8, "little") + b"hello"])
