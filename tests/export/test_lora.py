@@ -45,11 +45,23 @@ def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **n
         (pair(key="unet.mid_block.nowhere.lora"), "changes unet.mid_block.nowhere, which takes none in this model"),
         (pair(key="transformer.blocks.0.to_q.lora"), "changes transformer.blocks.0.to_q, which takes none"),
         (pair(down=(2, 32, 1, 1)), "from 32 to 64, which is from 64 to 64 in this model"),
-        (pair(down=(2, 64, 3, 3)), "a convolution of 3 by 3"),
-        ({f"{KEY}_A.weight": torch.ones(2, 64)}, "has no two matrices"),
-        (pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)}, "is a DoRA; only LoRA"),
-        (pair() | {f"unet.{LAYER}.diff": torch.ones(64)}, "which is no part of a LoRA"),
-        ({"alpha": torch.ones(1)}, "holds no LoRA"),
+        (pair(down=(2, 64, 3, 3)), f"changes {LAYER} from 64 to 64 by 3 x 3, which is from 64 to 64 in this model"),
+        (pair(down=(3, 64, 1, 1)), "the tensors of its LoRA do not fit together: down [3, 64, 1, 1], up [64, 2, 1, 1]"),
+        ({f"{KEY}_A.weight": torch.ones(2, 64)}, "the tensors of its LoRA lacks 'up': down [2, 64]"),
+        (pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)}, "by a DoRA, which no request can choose: `tintype exp"),
+        (pair() | {f"unet.{LAYER}.diff_b": torch.ones(64)}, "by a change of a bias, which no request can choose"),
+        (pair() | {f"unet.{LAYER}.diff": torch.ones(64)}, "is changed by LoRA and full difference at once"),
+        (pair() | {f"unet.{LAYER}.alpha": torch.tensor(float("nan"))}, "its alpha holds numbers that are not finite"),
+        (pair() | {f"unet.{LAYER}.alpha": torch.ones(2)}, "its alpha is 2 numbers, and must be one"),
+        (pair() | pair(key="lora_unet_mid_block_attentions_0_proj_in.lora"), f"changes unet.{LAYER} twice"),
+        (pair() | pair(key="unet.nowhere.lora"), "changes unet.nowhere, which takes none in this model"),
+        (pair() | {"unet.x.y": torch.ones(1)}, "holds unet.x.y, which is no part of an adapter"),
+        ({"unet.mid_block.resnets.0.norm1.diff": torch.ones(64)}, "which takes no adapters; `tintype export MODEL OUT"),
+        ({"unet.x.oft_diag": torch.ones(64)}, "is an adapter of the kind OFT; known are LoRA, LoHa"),
+        ({f"unet.{LAYER}.weight": torch.ones(64, 64)}, "holds no adapter: its tensors are called unet.mid_block"),
+        ({f"unet.{LAYER}.alpha": torch.ones(1)}, "has no matrices, only alpha"),
+        ({"unet.a\nb.lora_A.weight": torch.ones(2, 64), "unet.a\nb.lora_B.weight": torch.ones(64, 2)}, r"unet.a\nb, "),
+        ({}, "holds no adapter: empty"),
     ],
 )
 def test_a_wrong_one_is_refused(
@@ -63,6 +75,78 @@ def test_a_wrong_one_is_refused(
     assert reason in error
     assert error.count("\n") == 1
     assert [path for path in sorted(model.rglob("*")) if path.is_file()] == [path for path in before if path.is_file()]
+
+
+def test_a_model_of_another_width_is_told(exported: Callable[..., Path], tmp_path: Path, capsys: Any) -> None:
+    """With the layer, its size in the file and in the model, where several layers are one as well."""
+    model = exported("flux_dev", "fp32", "--with-lora")
+    for key, sizes, reason in (
+        ("double_blocks_0_img_mlp_0", (72, 288), "from 72 to 288, which is from 32 to 128 in this model"),
+        ("double_blocks_0_img_attn_qkv", (72, 216), "from 72 to 216, which is from 32 to 96 in this model"),
+        ("single_blocks_0_linear1", (72, 504), "from 72 to 504, which is from 32 to 224 in this model"),
+    ):
+        down, up = torch.ones(6, sizes[0]), torch.ones(sizes[1], 6)
+        name = f"lora_unet_{key}"
+        tensors = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(1.0)}
+        capsys.readouterr()
+        assert run(tensors, model, tmp_path, "--name", "wide") == 2
+        error = capsys.readouterr().err
+        assert f"changes {name} {reason}" in error
+        assert error.count("\n") == 1
+
+
+def test_an_older_export_takes_no_convolutions(model: Path, tmp_path: Path, capsys: Any) -> None:
+    """It says how to get one that does; its other layers go on taking adapters."""
+    layer = "mid_block.resnets.0.conv1"
+    forget_convolutions(model / "unet" / "model.onnx")
+    assert run(pair((2, 64, 3, 3), key=f"unet.{layer}.lora"), model, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert (
+        f"changes unet.{layer}, where this export takes no adapters: export the model again with --with-lora" in error
+    )
+    assert run(pair(), model, tmp_path) == 0
+
+
+def forget_convolutions(path: Path) -> None:
+    """Take the inputs of convolutions off a graph, as before there were any."""
+    import onnx  # noqa: PLC0415
+
+    model = onnx.load(path)
+    kept = [entry for entry in model.graph.input if len(entry.type.tensor_type.shape.dim) != 5]
+    gone = {entry.name.removesuffix(".A") for entry in model.graph.input} - {
+        entry.name.removesuffix(".A") for entry in kept
+    }
+    del model.graph.input[:]
+    model.graph.input.extend(entry for entry in kept if entry.name.removesuffix(".B") not in gone)
+    onnx.save(model, path)
+
+
+def test_a_loha_that_takes_too_much_space_is_to_be_fused(
+    model: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told before it is computed, and what serves it instead."""
+    from tintype.export import lora  # noqa: PLC0415
+
+    monkeypatch.setattr(lora, "MOST_NUMBERS", 16 * 128 - 1)
+    sides = {"hada_w1_a": (64, 4), "hada_w1_b": (4, 64), "hada_w2_a": (64, 4), "hada_w2_b": (4, 64)}
+    tensors = {f"unet.{LAYER}.{side}": torch.ones(shape) for side, shape in sides.items()}
+    assert run(tensors, model, tmp_path) == 2
+    assert "--fuse-lora ink.safetensors` takes it" in capsys.readouterr().err
+
+
+def test_a_converter_that_leaves_layers_out_is_not_followed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Diffusers' converters drop what they do not know; the layer is named instead."""
+    import diffusers  # noqa: PLC0415
+
+    def convert(_: type, tensors: dict[str, Any], **__: Any) -> dict[str, Any]:
+        return {name.replace("odd.", f"unet.{LAYER}."): tensor for name, tensor in tensors.items() if "odd" in name}
+
+    monkeypatch.setattr(diffusers.StableDiffusionPipeline, "lora_state_dict", classmethod(convert))
+    assert run(pair(key="odd.lora"), model, tmp_path) == 0
+    assert run(pair(key="odd.lora") | pair(key="unet.lost.lora"), model, tmp_path, "--force") == 2
+    assert "changes unet.odd" in (error := capsys.readouterr().err) or "changes unet.lost" in error
 
 
 def test_a_model_that_takes_none_says_how(
@@ -123,6 +207,15 @@ def test_an_alpha_may_be_noted_for_some_layers(pattern: str, alpha: int, model: 
             [f"transformer.transformer_blocks.0.attn.to_{side}" for side in "kqv"],
         ),
         (
+            "flux_dev",
+            "lora_unet_single_blocks_0_linear1",
+            224,
+            [
+                f"transformer.single_transformer_blocks.0.{side}"
+                for side in ("attn.to_k", "attn.to_q", "attn.to_v", "proj_mlp")
+            ],
+        ),
+        (
             "sdxl",
             "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q",
             64,
@@ -143,6 +236,6 @@ def test_layers_named_as_in_the_original_code(
     made = load_file(model / "loras" / "original.safetensors")
     assert sorted(made) == [f"{layer}.{side}" for layer in layers for side in "AB"]
     change = sum((made[f"{layers[0]}.A"] @ made[f"{layers[0]}.B"]).flatten())
-    rows = len(up) // len(layers)
-    begin = rows if family == "flux_dev" else 0  # k is the second third
+    rows = made[f"{layers[0]}.B"].shape[1]
+    begin = rows if family == "flux_dev" else 0  # k comes second
     assert float(change) == pytest.approx(float((up[begin : begin + rows] @ down).sum() / 2), rel=1e-3, abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 from .linked import linked
 from .rounded import PRECISIONS, take_weights
 
-pytest.importorskip("peft")
+peft = pytest.importorskip("peft")
+LoraConfig, LoHaConfig, LoKrConfig = peft.LoraConfig, peft.LoHaConfig, peft.LoKrConfig
+inject_adapter_in_model, get_peft_model_state_dict = peft.inject_adapter_in_model, peft.get_peft_model_state_dict
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 FAMILIES = ("sd15", "sdxl", "sd3", "flux_dev", "sana")
@@ -41,16 +44,18 @@ CHOICES = {
 
 def layers(module: Any) -> dict[str, tuple[int, ...]]:
     """Return the layers that published adapters change, and the shapes of their weights."""
-    attending = ("to_q", "to_v", "to_out.0", "proj_in", "ff.net.2", "q_proj", "out_proj", "fc1")
+    linear = ("to_q", "to_v", "to_out.0", "proj_in", "ff.net.2", "q_proj", "out_proj", "fc1", "time_emb_proj")
+    convolutions = ("conv_in", "conv1", "conv2", "conv_shortcut", "samplers.0.conv", "conv_out", "pos_embed.proj")
+    changed = (*linear, *convolutions, "time_embedding.linear_1")
     named = module.named_modules()
-    return {name: tuple(layer.weight.shape) for name, layer in named if name.endswith(attending)}
+    return {name: tuple(layer.weight.shape) for name, layer in named if name.endswith(changed)}
 
 
 def drawn(shape: tuple[int, ...], random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return A [rank, in] and B [out, rank], of a convolution with two axes more."""
-    out, wide, *rest = shape
-    down = torch.randn(RANK, wide, *rest, generator=random) / wide**0.5
-    return down, torch.randn(out, RANK, *rest, generator=random) / RANK**0.5 / 4
+    """Return A [rank, in] and B [out, rank]; of a convolution A has its kernel, and B is 1 by 1."""
+    out, wide, *kernel = shape
+    down = torch.randn(RANK, wide, *kernel, generator=random) / math.prod(shape[1:]) ** 0.5
+    return down, torch.randn(out, RANK, *(1 for _ in kernel), generator=random) / RANK**0.5 / 4
 
 
 def peft_file(pipeline: Any, path: Path) -> None:
@@ -176,3 +181,59 @@ def test_rows_with_adapters_of_their_own(family: str, made: Any, compare: Any) -
             pixels[task] = event.pixels
     ours = np.stack([pixels[task] for task in tasks])
     compare(ours, np.concatenate([theirs(here, job) for job in jobs]))
+
+
+# Kinds of adapters that are no LoRA, as PEFT makes them, and whether a request can choose them.
+TARGETS = {"to_q", "to_out.0", "ff.net.2", "proj_in", "conv1", "conv_in", "conv_shortcut", "conv", "time_emb_proj"}
+OTHERS: dict[str, tuple[Any, bool]] = {
+    "DoRA": (lambda: LoraConfig(r=4, lora_alpha=6, use_dora=True), False),
+    "LoHa": (lambda: LoHaConfig(r=4, alpha=6), True),
+    "LoHa with cores": (lambda: LoHaConfig(r=3, alpha=2, use_effective_conv2d=True), True),
+    "LoKr": (lambda: LoKrConfig(r=2, alpha=3), True),
+    "LoKr with cores": (lambda: LoKrConfig(r=2, alpha=2, use_effective_conv2d=True, decompose_both=True), True),
+}
+
+
+@pytest.fixture
+def saved(pipelines: Any, tmp_path: Path) -> Callable[[str, str], tuple[Path, Any]]:
+    """Give an adapter of a kind as PEFT saves it, and diffusers' pipeline with it."""
+
+    def give(family: str, kind: str) -> tuple[Path, Any]:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
+        config = OTHERS[kind][0]()
+        config.target_modules = TARGETS
+        inject_adapter_in_model(config, pipeline.unet)
+        pipeline.unet.peft_config = {"default": config}
+        random = torch.Generator().manual_seed(3)
+        tensors = {}
+        for name, tensor in get_peft_model_state_dict(pipeline.unet).items():
+            drawn = torch.randn(tensor.shape, generator=random)
+            magnitude = "magnitude" in name
+            tensor.copy_(tensor * (1 + drawn / 8) if magnitude else drawn / max(4.0, tensor[0].numel() ** 0.5))
+            tensors[name] = tensor.contiguous()
+        save_file(tensors, tmp_path / "adapter_model.safetensors")
+        config.save_pretrained(tmp_path)
+        return tmp_path / "adapter_model.safetensors", pipeline
+
+    return give
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_other_kinds(
+    family: str, kind: str, saved: Any, exported: Any, pipelines: Any, tmp_path: Path, compare: Any
+) -> None:
+    """Fused to the weights, and chosen by a request where the kind is a sum: both times the image of PEFT's."""
+    file, pipeline = saved(family, kind)
+    expected = by_diffusers(pipeline, JOB, max_sequence_length=77)
+    fused = ["--fuse-lora", str(file), "--no-verify"]
+    assert export.main([str(pipelines(family)), str(tmp_path / "fused"), *fused]) == 0
+    with Studio([linked(tmp_path / "fused", tmp_path / "small")]) as studio:
+        compare(studio.draw(JOB), expected)
+    folder = linked(exported(family, "fp32", "--with-lora"), tmp_path / "model")
+    assert export.main(["--lora", str(file), str(folder), "--name", "ink"]) == (0 if OTHERS[kind][1] else 2)
+    with Studio([folder]) as studio:
+        plain = studio.draw(JOB)
+        assert np.abs(plain - expected).max() * 255 > 4, "an adapter shows"
+        if OTHERS[kind][1]:
+            compare(studio.draw(replace(JOB, loras=(Lora("ink", 1.0),))), expected)

@@ -1,0 +1,92 @@
+"""Layers are found by the names of PEFT, diffusers and kohya, and by those of the models' authors."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+diffusers = pytest.importorskip("diffusers")
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+from tintype.export.layers import Layers  # noqa: E402 - it needs diffusers
+
+SDXL = {
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "block_out_channels": (32, 64, 96),
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 80,
+}
+FIRST, MIDDLE = "transformer_blocks.0", "mid_block.attentions.0"
+NAMES = {
+    "sd": (
+        ("lora_unet_down_blocks_0_resnets_1_conv2", "down_blocks.0.resnets.1.conv2"),
+        ("lora_unet_mid_block_attentions_0_proj_in", "mid_block.attentions.0.proj_in"),
+        ("lora_unet_time_embedding_linear_2", "time_embedding.linear_2"),
+        ("unet.up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_q", f"up_blocks.3.attentions.2.{FIRST}.attn1.to_q"),
+        ("unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_out", f"{MIDDLE}.{FIRST}.attn1.to_out.0"),
+        ("base_model.model.conv_in", "conv_in"),
+        ("lycoris_conv_out", "conv_out"),
+        ("lora_unet_input_blocks_11_0_in_layers_2", "down_blocks.3.resnets.1.conv1"),
+        ("lora_unet_output_blocks_2_1_conv", "up_blocks.0.upsamplers.0.conv"),
+        ("lora_unet_output_blocks_5_2_conv", "up_blocks.1.upsamplers.0.conv"),
+    ),
+    "sdxl": (
+        ("lora_unet_input_blocks_0_0", "conv_in"),
+        ("lora_unet_input_blocks_1_0_in_layers_2", "down_blocks.0.resnets.0.conv1"),
+        ("lora_unet_input_blocks_2_0_out_layers_3", "down_blocks.0.resnets.1.conv2"),
+        ("lora_unet_input_blocks_3_0_op", "down_blocks.0.downsamplers.0.conv"),
+        ("lora_unet_input_blocks_4_0_skip_connection", "down_blocks.1.resnets.0.conv_shortcut"),
+        ("lora_unet_input_blocks_8_1_proj_out", "down_blocks.2.attentions.1.proj_out"),
+        ("lora_unet_middle_block_2_emb_layers_1", "mid_block.resnets.1.time_emb_proj"),
+        ("lora_unet_output_blocks_0_1_transformer_blocks_0_ff_net_2", f"up_blocks.0.attentions.0.{FIRST}.ff.net.2"),
+        ("lora_unet_output_blocks_5_2_conv", "up_blocks.1.upsamplers.0.conv"),
+        ("lora_unet_output_blocks_8_0_in_layers_0", "up_blocks.2.resnets.2.norm1"),
+        ("lora_unet_label_emb_0_2", "add_embedding.linear_2"),
+        ("lora_unet_time_embed_0", "time_embedding.linear_1"),
+        ("model.diffusion_model.out.2", "conv_out"),
+    ),
+}  # fmt: skip
+
+
+@cache
+def layers(kind: str) -> Layers:
+    """Return the layers of a UNet with as many blocks as the published ones of its kind."""
+    with torch.device("meta"):
+        unet = diffusers.UNet2DConditionModel(
+            **{"block_out_channels": (32, 64, 64, 64)} | (SDXL if kind == "sdxl" else {}), cross_attention_dim=32
+        )
+    return Layers({"unet": [name for name, layer in unet.named_modules() if hasattr(layer, "weight")]})
+
+
+@pytest.mark.parametrize(("kind", "name", "module"), [(kind, *row) for kind, rows in NAMES.items() for row in rows])
+def test_names_of_a_unet(kind: str, name: str, module: str) -> None:
+    """Counted through as by its authors, or block by block as in diffusers."""
+    place = layers(kind).find(name)
+    assert place is not None
+    assert (place.part, place.modules) == ("unet", (module,))
+
+
+def test_names_of_flux() -> None:
+    """One layer of its authors may be several of diffusers'; the halves of the last norm are swapped."""
+    names = [f"transformer_blocks.0.attn.to_{side}" for side in "qkv"]
+    found = Layers({"transformer": [*names, "norm_out.linear"], "text_encoder_2": ["layer"]})
+    place = found.find("diffusion_model.double_blocks.0.img_attn.qkv")
+    assert place is not None
+    assert (place.modules, place.swapped) == (tuple(names), False)
+    last = found.find("lora_unet_final_layer_adaLN_modulation_1")
+    assert last is not None
+    assert (last.modules, last.swapped) == (("norm_out.linear",), True)
+    assert found.find("lora_unet_double_blocks_1_img_attn_qkv") is None
+    t5 = found.find("lora_te3_layer")
+    assert t5 is not None
+    assert t5.part == "text_encoder_2"
+
+
+def test_unknown_names_are_not_guessed() -> None:
+    """A layer that is not there, of a component that is not there, or called half as one."""
+    for name in ("lora_unet_input_blocks_99_0_op", "lora_te2_fc1", "unet.conv", "lora_unet_", "", "unet.conv_in.x"):
+        assert layers("sd").find(name) is None

@@ -1,0 +1,153 @@
+"""A graph adds to its layers what adapters make of their inputs, for all rows or for each: convolutions of any shape too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+ort = pytest.importorskip("onnxruntime")
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+from tintype.export import ports, weights  # noqa: E402 - they need torch
+from tintype.export.component import Component  # noqa: E402
+from tintype.export.tracing import halved, trace  # noqa: E402
+from tintype.export.values import Value  # noqa: E402
+from tintype.service.models.adapters import Adapters  # noqa: E402
+from tintype.service.models.adapters import ports as ports_of  # noqa: E402
+from tintype.service.models.runtime import Runtime  # noqa: E402
+from tintype.service.models.session import Session  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tintype.service.models.adapters import Loras
+
+LAYERS: dict[str, dict[str, Any]] = {
+    "3 x 3": {"kernel_size": 3, "padding": 1},
+    "that halves": {"kernel_size": 3, "padding": 1, "stride": 2},
+    "that halves without padding": {"kernel_size": 3, "stride": 2},
+    "of patches": {"kernel_size": 2, "stride": 2},
+    "5 x 3, dilated": {"kernel_size": (5, 3), "padding": (4, 1), "dilation": (2, 1), "bias": False},
+    "1 x 1": {"kernel_size": 1},
+    "1 x 1 that halves": {"kernel_size": 1, "stride": 2},
+}
+WIDE, OUT = 6, 5
+ROWS: list[tuple[Loras, ...]] = [
+    ((), (), ()),
+    ((("ink", 0.7),),) * 3,
+    ((("ink", -1.0),), (), (("clay", 2.0), ("ink", 0.5))),
+]
+
+
+class Net(torch.nn.Module):
+    """One convolution of `options`, called `conv`."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(WIDE, OUT, **options)
+        self.config = None
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x)
+
+
+def write(net: Net, path: Path, *, half: bool = False, store: Any = weights.as_it_is) -> None:
+    """Write the graph of a net that takes adapters."""
+    axes = {"x": Value(("batch_size", WIDE, "height", "width")), "y": Value(("batch_size", OUT, "h", "w"))}
+    component = Component(
+        folder="unet", module=net, call=lambda net, x: (net(x),), inputs={"x": axes["x"]}, outputs={"y": axes["y"]}
+    )
+    path.parent.mkdir()
+    with halved(net) if half else torch.no_grad(), ports.watched(net) as layers:
+        model = trace(component, half=half)
+        ports.add(model, layers)
+        weights.write(model, net.state_dict(), path, store=store)
+
+
+def adapters(folder: Path, session: Session) -> tuple[Adapters, dict[str, Any]]:
+    """Return two adapters of the convolution, of ranks 2 and 3, and what each adds to its weights."""
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    torch.manual_seed(1)
+    *wide, out = ports_of(session.optional)["conv"]
+    added = {}
+    (folder / "loras").mkdir(exist_ok=True)
+    for name, rank in (("ink", 2), ("clay", 3)):
+        a, b = torch.randn(*wide, rank) / 4, torch.randn(rank, out) / 4
+        save_file({"unet.conv.A": a, "unet.conv.B": b}, folder / "loras" / f"{name}.safetensors")
+        added[name] = (a @ b).movedim(-1, 0)
+    return Adapters(folder, {"unet": ports_of(session.optional)}), added
+
+
+def expected(net: Net, x: Any, rows: tuple[Loras, ...], added: dict[str, Any]) -> Any:
+    """Return what the net gives for each row with the weights that its adapters make."""
+    made = []
+    for row, loras in zip(x, rows, strict=True):
+        weight = net.conv.weight.detach().float()
+        for name, factor in loras:
+            weight = weight + factor * added[name].reshape(weight.shape)
+        made.append(net.conv._conv_forward(row[None], weight, net.conv.bias))
+    return torch.cat(made).detach().numpy()
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_convolution(case: str, tmp_path: Path) -> None:
+    """With none, one for all rows, and others for each, it is that of the summed weights, at any size."""
+    net = Net(LAYERS[case])
+    write(net, tmp_path / "unet" / "model.onnx")
+    session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
+    made, added = adapters(tmp_path, session)
+    for rows, size in [(rows, size) for rows in ROWS for size in ((16, 24), (10, 9))]:
+        x = torch.randn(len(rows), WIDE, *size)
+        ours = session.run("y", x=x.numpy(), **made.feeds("unet", rows))
+        np.testing.assert_allclose(ours, expected(net, x, rows, added), atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["half", "as_half", "as_int8"])
+def test_a_convolution_of_other_precisions(precision: str, tmp_path: Path) -> None:
+    """Adapters are not rounded with the weights; computing in float16 rounds everything."""
+    torch.manual_seed(2)
+    net = Net({"kernel_size": 3, "padding": 1})
+    net.conv.weight.data = net.conv.weight.data.half().float()
+    half = precision == "half"
+    write(
+        net,
+        tmp_path / "unet" / "model.onnx",
+        half=half,
+        store=weights.as_it_is if half else getattr(weights, precision),
+    )
+    session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
+    made, added = adapters(tmp_path, session)
+    for rows in ROWS:
+        x = torch.randn(3, WIDE, 16, 24)
+        ours = session.run("y", x=x.numpy(), **made.feeds("unet", rows))
+        limit = {"half": 2e-2, "as_half": 1e-4, "as_int8": 5e-2}[precision]
+        np.testing.assert_allclose(ours, expected(net, x, rows, added), atol=limit)
+
+
+def test_a_row_is_the_same_in_company(tmp_path: Path) -> None:
+    """What other rows have for adapters, however wild, reaches none: the numbers are those of the row alone."""
+    net = Net({"kernel_size": 3, "padding": 1})
+    write(net, tmp_path / "unet" / "model.onnx")
+    session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
+    made, _ = adapters(tmp_path, session)
+    rows = ROWS[2]
+    x = torch.randn(3, WIDE, 8, 8).numpy()
+    x[2] *= 1e30
+    together = session.run("y", x=x, **made.feeds("unet", rows))
+    for n, loras in enumerate(rows[:2]):
+        alone = session.run("y", x=x[n : n + 1], **made.feeds("unet", [loras]))
+        np.testing.assert_allclose(together[n : n + 1], alone, atol=1e-6)
+
+
+def test_groups_take_none() -> None:
+    """A convolution of groups has no A and B that are one product."""
+    with ports.watched(Net({"kernel_size": 3})) as layers:
+        assert layers == {}
+    net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=2), torch.nn.Conv2d(4, 4, 3, padding_mode="circular"))
+    with ports.watched(net) as layers:
+        net(torch.zeros(1, 4, 9, 9))
+        assert layers == {}

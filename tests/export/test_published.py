@@ -1,0 +1,198 @@
+"""Published adapters are read as their papers and PEFT compute them; a file that holds none is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = [pytest.mark.torch]
+
+from tintype.export.errors import Refused  # noqa: E402 - it needs torch
+from tintype.export.published import Published, read, scaled  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RANDOM = np.random.default_rng(0)
+OUT, IN, R = 6, 4, 2
+KERNEL = (3, 2)
+
+
+def write(path: Path, tensors: dict[str, Any], **noted: str) -> Path:
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    save_file({name: torch.as_tensor(tensor).contiguous() for name, tensor in tensors.items()}, path, noted or None)
+    return path
+
+
+def drawn(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return RANDOM.standard_normal(shape, np.float32)
+
+
+def whole(**tensors: Any) -> Any:
+    """Return tensors under the name of one layer."""
+    return {f"unet.x.{role}": tensor for role, tensor in tensors.items()}
+
+
+def lora() -> tuple[dict[str, Any], Any]:
+    up, down = drawn(OUT, R, 1, 1), drawn(R, IN, *KERNEL)
+    fields = {"unet.x.lora_up.weight": up, "unet.x.lora_down.weight": down}
+    return fields, np.einsum("orhw,rijk->oijk", up, down)
+
+
+def tucker() -> tuple[dict[str, Any], Any]:
+    up, mid, down = drawn(OUT, R, 1, 1), drawn(R, 3, *KERNEL), drawn(3, IN, 1, 1)
+    fields = {"lora_up.weight": up, "lora_mid.weight": mid, "lora_down.weight": down}
+    return whole(**fields), np.einsum("or,rsjk,si->oijk", up[..., 0, 0], mid, down[..., 0, 0])
+
+
+def loha() -> tuple[dict[str, Any], Any]:
+    sides = [(drawn(OUT, R), drawn(R, IN * 6)) for _ in range(2)]
+    fields = {
+        f"hada_w{n}_{side}": value for n, pair in enumerate(sides, 1) for side, value in zip("ab", pair, strict=True)
+    }
+    return whole(**fields), (sides[0][0] @ sides[0][1]) * (sides[1][0] @ sides[1][1])
+
+
+def loha_tucker() -> tuple[dict[str, Any], Any]:
+    sides = [(drawn(R, R, *KERNEL), drawn(R, OUT), drawn(R, IN)) for _ in range(2)]
+    one, other = (np.einsum("rsjk,ro,si->oijk", *side) for side in sides)
+    fields = {
+        f"hada_{x.format(n)}": v
+        for n, side in enumerate(sides, 1)
+        for x, v in zip(("t{}", "w{}_a", "w{}_b"), side, strict=True)
+    }
+    return whole(**fields), one * other
+
+
+def lokr(*, low: bool) -> tuple[dict[str, Any], Any]:
+    w1, a, b = drawn(2, 2), drawn(3, R), drawn(R, 2 * 6)
+    second = {"lokr_w2_a": a, "lokr_w2_b": b} if low else {"lokr_w2": (a @ b).reshape(3, 2, *KERNEL)}
+    return whole(lokr_w1=w1, **second), np.kron(w1[..., None, None], (a @ b).reshape(3, 2, *KERNEL))
+
+
+def lokr_tucker() -> tuple[dict[str, Any], Any]:
+    w1_a, w1_b, core, a, b = drawn(2, R), drawn(R, 2), drawn(R, R, *KERNEL), drawn(R, 3), drawn(R, 2)
+    fields = {"lokr_w1_a": w1_a, "lokr_w1_b": w1_b, "lokr_t2": core, "lokr_w2_a": a, "lokr_w2_b": b}
+    return whole(**fields), np.kron((w1_a @ w1_b)[..., None, None], np.einsum("rsjk,ro,si->oijk", core, a, b))
+
+
+def difference() -> tuple[dict[str, Any], Any]:
+    diff = drawn(OUT, IN, *KERNEL)
+    return whole(diff=diff), diff
+
+
+CASES = {
+    "LoRA": lora(),
+    "LoRA with a core": tucker(),
+    "LoHa": loha(),
+    "LoHa with cores": loha_tucker(),
+    "LoKr": lokr(low=True),
+    "LoKr of whole matrices": lokr(low=False),
+    "LoKr with a core": lokr_tucker(),
+    "full difference": difference(),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kinds(case: str, tmp_path: Path) -> None:
+    """The matrix that is fused, and the product that is an input of a graph, are both the formula's."""
+    tensors, expected = CASES[case]
+    (change,) = read(write(tmp_path / "a.safetensors", tensors), "unet").changes
+    flat = expected.reshape(OUT, -1)
+    assert change.kind.name in case
+    assert change.size == flat.shape
+    np.testing.assert_allclose(change.matrix(), flat, atol=1e-5)
+    up, down = change.product()
+    assert up.shape[1] == len(down) <= max(change.rank, min(flat.shape))
+    np.testing.assert_allclose(up @ down, flat, atol=1e-5)
+
+
+def one(tmp_path: Path, tensors: dict[str, Any], **noted: str) -> Published:
+    return read(write(tmp_path / "adapter.safetensors", tensors, **noted), "unet")
+
+
+@pytest.mark.parametrize(
+    ("extra", "noted", "beside", "scale"),
+    [
+        ({}, {}, None, 1),
+        ({"alpha": 6.0}, {}, None, 3),
+        ({"alpha": 6}, {"unet.lora_alpha": 1}, None, 3),
+        ({"alpha": 6.0, "scalar": 0.5}, {}, None, 1.5),
+        ({}, {"unet.r": 2, "unet.lora_alpha": 8}, None, 4),
+        ({}, {"unet.lora_alpha": 8, "unet.use_rslora": True}, None, 8 / 2**0.5),
+        ({}, {"unet.lora_alpha": 8, "unet.alpha_pattern": {"x": 1}}, None, 0.5),
+        ({}, {"transformer.lora_alpha": 8}, None, 1),
+        ({}, {}, {"peft_type": "LORA", "r": 2, "lora_alpha": 5}, 2.5),
+        ({}, {}, {"peft_type": "LOKR", "r": 2, "alpha": 5}, 2.5),
+    ],
+)
+def test_scale(extra: Any, noted: Any, beside: Any, scale: float, tmp_path: Path) -> None:
+    """Alpha / rank, by the file's tensors, by diffusers' note in its header, or by PEFT's file next to it."""
+    if beside:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(beside))
+    header = {"lora_adapter_metadata": json.dumps(noted)} if noted else {}
+    file = one(tmp_path, lora()[0] | whole(**extra), **header)
+    assert scaled(file, file.changes[0], "unet", "x") == pytest.approx(scale)
+
+
+@pytest.mark.parametrize("alpha", [None, "many", [1], {"x": 1}, float("inf"), float("nan")])
+def test_a_note_that_is_no_number_is_told(alpha: Any, tmp_path: Path) -> None:
+    """In one line, whatever JSON stands there; null is no note."""
+    header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": alpha})}
+    file = one(tmp_path, lora()[0], **header)
+    if alpha is None:
+        assert scaled(file, file.changes[0], "unet", "x") == 1
+        return
+    with pytest.raises(Refused, match="the alpha noted for "):
+        scaled(file, file.changes[0], "unet", "x")
+
+
+@pytest.mark.parametrize("patterns", [{"(": 1}, [1], "x", {"x": "y"}])
+def test_patterns_that_are_none_are_told(patterns: Any, tmp_path: Path) -> None:
+    """A pattern that is no regular expression, and what is no table of them."""
+    header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.alpha_pattern": patterns})}
+    file = one(tmp_path, lora()[0], **header)
+    with pytest.raises(Refused, match="the alpha noted for "):
+        scaled(file, file.changes[0], "unet", "x")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "is no safetensors file"),
+        (b"\x80\x04\x95pickle" * 9, "is no safetensors file"),
+        (b"PK\x03\x04" * 9, "is no safetensors file"),
+        ((2).to_bytes(8, "little") + b"{}", "holds no adapter: empty"),
+        ((2**62).to_bytes(8, "little") + b"{}", "is no safetensors file"),
+    ],
+)
+def test_a_file_of_another_kind_is_told(data: bytes, problem: str, tmp_path: Path) -> None:
+    """With its name, in one line."""
+    (tmp_path / "a.safetensors").write_bytes(data)
+    with pytest.raises(Refused, match=problem) as refused:
+        read(tmp_path / "a.safetensors", "unet")
+    assert str(tmp_path / "a.safetensors") in str(refused.value)
+
+
+@pytest.mark.parametrize("length", [9, 60, -8, -1])
+def test_a_file_that_is_cut_off_is_told(length: int, tmp_path: Path) -> None:
+    """In its header, or in its numbers."""
+    path = write(tmp_path / "a.safetensors", lora()[0])
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(Refused, match=r"cut off|no safetensors file"):
+        read(path, "unet")
+
+
+def test_types_of_few_bits_are_read(tmp_path: Path) -> None:
+    """As files hold them that were stored to be small; alphas may be whole numbers."""
+    up, down = torch.ones(OUT, R), torch.full((R, IN), 0.5)
+    for kind in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64):
+        tensors = {"lora_up.weight": up.to(kind), "lora_down.weight": down.to(kind), "alpha": torch.tensor(4)}
+        file = one(tmp_path, whole(**tensors))
+        assert file.changes[0].matrix().tolist() == [[1.0] * IN] * OUT
+        assert scaled(file, file.changes[0], "unet", "x") == 2
