@@ -23,7 +23,7 @@ from .graphs import GRAPH
 from .layers import Layers, known
 from .progress import readable
 from .published import KINDS, fitted, read, scaled
-from .sessions import optional_inputs, weights_of
+from .sessions import layers_of, optional_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ def run(adapter: Path, model: Path, name: str, *, force: bool = False) -> Path:
     there = {part: ports(optional_inputs(graph)) for part, graph in graphs.items()}
     if not any(there.values()):
         raise Refused(f"{model} takes no adapters: export it again with --with-lora")
-    layers = Layers({part: {*weights_of(graph), *there[part]} for part, graph in graphs.items()})
+    layers = Layers({part: {*layers_of(graph), *there[part]} for part, graph in graphs.items()})
     file = known(read(adapter, layers.denoiser), layers, model)
     _write(_matrices(file, layers, there), out, model, there)
     return out

@@ -63,8 +63,12 @@ def optional_inputs(path: Path) -> dict[str, list[int | str]]:
     }
 
 
-def weights_of(path: Path) -> set[str]:
-    """Return the layers that have weights in the graph at `path`, by their names in the module."""
+def layers_of(path: Path) -> set[str]:
+    """Return the layers of the graph at `path`, by their names in the module: those of its weights and of its nodes.
+
+    Weights do not tell all: the tracer keeps one of several with the same values.
+    """
     graph = onnx.load(path, load_external_data=False).graph
     found = (WEIGHT.fullmatch(initializer.name) for initializer in graph.initializer)
-    return {name[1] for name in found if name}
+    nodes = (node.name.split("/") for node in graph.node)
+    return {name[1] for name in found if name} | {".".join(names[2:-1]) for names in nodes if len(names) > 3}

@@ -45,7 +45,10 @@ def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **n
         (pair(key="unet.mid_block.nowhere.lora"), "changes unet.mid_block.nowhere, which takes none in this model"),
         (pair(key="transformer.blocks.0.to_q.lora"), "changes transformer.blocks.0.to_q, which takes none"),
         (pair(down=(2, 32, 1, 1)), "from 32 to 64, which is from 64 to 64 in this model"),
-        (pair(down=(2, 64, 3, 3)), f"changes {LAYER} from 64 to 64 by 3 x 3, which is from 64 to 64 in this model"),
+        (
+            pair(down=(2, 64, 3, 3)),
+            f"changes unet.{LAYER} from 64 to 64 by 3 x 3, which is from 64 to 64 in this model",
+        ),
         (pair(down=(3, 64, 1, 1)), "the tensors of its LoRA do not fit together: down [3, 64, 1, 1], up [64, 2, 1, 1]"),
         ({f"{KEY}_A.weight": torch.ones(2, 64)}, "the tensors of its LoRA lacks 'up': down [2, 64]"),
         (pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)}, "by a DoRA, which no request can choose: `tintype exp"),

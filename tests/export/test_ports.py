@@ -1,4 +1,4 @@
-"""A graph adds to its layers what adapters make of their inputs, for all rows or for each: convolutions of any shape too."""
+"""A convolution of a graph adds what adapters make of its inputs, for all rows or for each, whatever its shape."""
 
 from __future__ import annotations
 
