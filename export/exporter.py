@@ -124,7 +124,7 @@ class _Export:
         """Refuse what can't be exported, or finds no space, before any weight is read; return how many there are."""
         for part in self.reader.parts:
             self._components(part)
-        manifest.describe(self.pipeline, self.source.family)
+        manifest.describe(self.pipeline, self.source.family, self.source.name)
         counts = {part: parameters(getattr(self.pipeline, part)) for part in self.reader.parts}
         to_come = sum(count for part, count in counts.items() if not self.remains.done.keys() >= {*self._folders(part)})
         _check_space(self.folder, to_come * self.precision.width)
@@ -204,6 +204,7 @@ class _Export:
             description = manifest.describe(
                 self.pipeline,
                 self.source.family,
+                self.source.name,
                 name=self.options.name,
                 precision=self.options.precision,
                 target=self.options.target,

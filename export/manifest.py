@@ -7,13 +7,16 @@ of the latents; `preview` is in `export.preview`. The service's reader is in its
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.checks import sha256
+from tintype.service.numerics import Diffusion, InvalidChoice
 
 from .errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from .families import Defaults, Family
@@ -22,23 +25,23 @@ MANIFEST = "tintype.json"
 # Of an export under way (`export.resume`): no file of the model.
 STATE = "export.json"
 MANIFEST_VERSION = 1
-# diffusers' prediction_type -> ours
-PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample", "flow_prediction": "flow"}
-# Those of diffusers' schedulers whose names begin so know nothing but flows.
-FLOW = "FlowMatch"
+# The word by which the published folders of one-step UNets are known: stabilityai/sd-turbo, stabilityai/sdxl-turbo.
+TURBO = "turbo"
 ENCODER, CLIP = "text_encoder", "CLIP"
 # FLUX.1 was trained at 1,024 pixels, and packs cells two by two.
 FLUX_SIDE, FLUX_PATCH = 128, 2
 
 
-def describe(pipeline: Any, family: Family, **facts: Any) -> dict[str, Any]:
+def describe(pipeline: Any, family: Family, source: str, **facts: Any) -> dict[str, Any]:
     """Return the manifest of an exported diffusers `pipeline`, with further `facts`, without the hashes of its files.
 
-    Raises Refused where it predicts what no sampler here can follow.
+    `source` is the name of the folder or repository that it came from. Raises Refused where no sampler here can follow
+    the scheduler's configuration.
     """
     denoiser, vae, noise = getattr(pipeline, family.denoiser).config, pipeline.vae.config, pipeline.scheduler
     downscale = 2 ** (len(vae.get("block_out_channels") or vae.encoder_block_out_channels) - 1)
-    defaults = _defaults(family, denoiser, noise.config)
+    names = (source, *(str(config.get("_name_or_path") or "") for config in (pipeline.config, denoiser)))
+    defaults = _defaults(family, denoiser, noise.config, names)
     side = _side(denoiser) * downscale
     return {
         "tintype": MANIFEST_VERSION,
@@ -99,18 +102,21 @@ def _multiple(denoiser: Any) -> int:
     return max(denoiser.patch_size, 1 if denoiser.get("sample_size") else FLUX_PATCH)
 
 
-def _defaults(family: Family, denoiser: Any, noise: Any) -> Defaults:
+def _defaults(family: Family, denoiser: Any, noise: Any, names: Iterable[str]) -> Defaults:
     """Return the defaults of its family, or those of models distilled to few steps.
 
-    Those are told by what they can do without: FLUX by the missing guidance, and UNets by timesteps that begin at the
-    last level and a prediction of epsilon, for which that level says nothing (models that predict v can use it).
+    FLUX.1 schnell takes no guidance as an input and has levels that no size shifts; a model freed of its distillation
+    shifts them. A distilled UNet (SD-Turbo, SDXL-Turbo) has the architecture and the settings of an ordinary one:
+    timesteps from the last level on (`trailing`) and a prediction of epsilon are necessary, and the name decides.
     """
     if family.distilled is None:
         return family.defaults
     if "guidance_embeds" in denoiser:
-        return family.defaults if denoiser.guidance_embeds else family.distilled
+        fixed = not denoiser.guidance_embeds and not noise.get("use_dynamic_shifting")
+        return family.distilled if fixed else family.defaults
     trailing = noise.get("timestep_spacing") == "trailing" and noise.get("prediction_type") == "epsilon"
-    return family.distilled if trailing else family.defaults
+    named = any(TURBO in re.split(r"[^a-z0-9]+", name.lower().rsplit("/", 1)[-1]) for name in names)
+    return family.distilled if trailing and named else family.defaults
 
 
 def write(folder: Path, description: dict[str, Any]) -> None:
@@ -126,9 +132,8 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def _prediction(noise: Any) -> str:
-    if type(noise).__name__.startswith(FLOW):
-        return "flow"
-    kind = str(noise.config.get("prediction_type", "epsilon"))
-    if kind not in PREDICTIONS:
-        raise Refused(f"prediction_type {kind!r} can't be served; those that can: {', '.join(PREDICTIONS)}")
-    return PREDICTIONS[kind]
+    """Return what the model predicts, as the service reads it."""
+    try:
+        return str(Diffusion.from_config({**noise.config, "_class_name": type(noise).__name__}).prediction)
+    except InvalidChoice as error:
+        raise Refused(f"scheduler/scheduler_config.json: {error}") from None

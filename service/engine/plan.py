@@ -10,17 +10,18 @@ import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidField, ModelBroken, Unsupported
-from ..job import MAX_SEED
+from ..job import MAX_SEED, RANGES
 from ..models import prompt_editing, weights
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.weights import Malformed
-from ..numerics import InvalidChoice, InvalidSetting, Table, make_table, resolve
+from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, most_steps, resolve
 from .sizes import native_size
 
 if TYPE_CHECKING:
@@ -36,9 +37,8 @@ Shape = tuple[int, int, int]
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
-# Samplers whose levels are those that a model was distilled on.
-DISTILLED = {"lcm", "tcd"}
 STRENGTH = 0.8  # diffusers' own default
+MAX_STEPS = int(RANGES["steps"][1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ class Plan:
 
     `asked` is the size of the answer. `revised_prompt` is what `prompt` is when a preset changed it, else empty.
     `texts` are what prompt and negative prompt are at each step: several where they change on the way. Without a
-    `source` to start from, `strength` is None. `skipped` of the `steps` are left out at the noisy end; if that is all
-    of them, the source itself is the result, and `table` has no meaning.
+    `source` to start from, `strength` is None. `skipped` of the `steps` are left out at the noisy end. All of them are
+    left out only where the strength is 0: then the source itself is the result, and `table` has no meaning.
     """
 
     model: str
@@ -132,8 +132,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     prompt = _templated(job.prompt, presets)
     steps = _choice("steps", job, presets, spec)
     strength = _strength(job)
-    skipped = 0 if strength is None else _skipped(steps, strength, flow=spec.diffusion.flow)
-    table, sampler, schedule, skipped = _table(job, spec, shape, presets, steps, skipped)
+    table, sampler, schedule, steps, skipped = _table(job, spec, shape, presets, steps)
     negative_prompt = _negative(job, presets)
     return Plan(
         model=spec.name,
@@ -184,8 +183,24 @@ def _strength(job: Job) -> float | None:
     return STRENGTH if job.strength is None else job.strength
 
 
+def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
+    """Return how many steps are laid out, and how many of them are left out at the noisy end.
+
+    diffusers takes int(steps * strength) steps, for flows rounded up, and refuses when that is none. Here one step runs
+    unless the strength is 0: as many steps are laid out as it takes, ceil(1 / strength), at most `most`.
+    """
+    if strength is None:
+        return steps, 0
+    skipped = _skipped(steps, strength, flow=flow)
+    if not strength or skipped < steps:
+        return steps, skipped
+    needed = most if strength * most < 1 else ceil(1 / strength)
+    needed = min(needed + (int(needed * strength) < 1), most)
+    return needed, min(_skipped(needed, strength, flow=flow), needed - 1)
+
+
 def _skipped(steps: int, strength: float, *, flow: bool) -> int:
-    """Return how many steps are left out at the noisy end: diffusers rounds in favour of those of flows."""
+    """Return how many steps a strength leaves out: diffusers rounds in favour of those of flows."""
     return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
 
 
@@ -269,9 +284,12 @@ def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
 
 
 def _table(
-    job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int, skipped: int
-) -> tuple[Table, str, str, int]:
-    """Return the table, the names of the sampler and the schedule that it is of, and the steps that it leaves out."""
+    job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int
+) -> tuple[Table, str, str, int, int]:
+    """Return the table, its sampler and schedule, the steps laid out, and those of them that it leaves out.
+
+    Steps that the request does not name are at most those that the sampler can take.
+    """
     sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
     # The default schedule belongs to the default sampler: another one may imply its own, or have none.
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
@@ -281,19 +299,26 @@ def _table(
         sampler = sampler or spec.defaults.sampler
         sampler, schedule = resolve(spec.diffusion, sampler, schedule or None)
         diffusion, strength = spec.diffusion, _strength(job)
-        if spec.respaced and strength and skipped < steps and sampler in DISTILLED:
-            diffusion, skipped = shortened(diffusion, strength), 0
+        if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
+            diffusion = shortened(diffusion.sampled_by(sampler), strength or 1.0)
+        most = min(most_steps(diffusion, sampler), MAX_STEPS)
+        if job.steps is None:
+            steps = min(steps, most)
+        elif respaced and steps > most:
+            left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
+            raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
+        steps, skipped = in_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
         made = _cached(diffusion, steps, min(skipped, steps - 1), sampler, schedule, job.eta, tokens, even)
     except InvalidSetting as error:
         raise ModelBroken(spec.name, [str(error)]) from error
     except InvalidChoice as error:
         raise InvalidField(error.field, f"{error.value!r} {error.problem}") from error
-    return made, sampler, schedule, skipped
+    return made, sampler, schedule, steps, skipped
 
 
 @lru_cache(maxsize=64)
 def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
-    """Return what is left of a distilled process below a strength: diffusers' pipeline takes all steps from that."""
+    """Return what a strength leaves of a distilled process: diffusers' pipeline takes all steps from that."""
     left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
     alphas = diffusion.alphas_cumprod[: left * span]
     return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)

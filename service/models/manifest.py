@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
-from ..numerics import Diffusion, InvalidChoice, resolve
+from ..numerics import Diffusion, InvalidChoice, make_table, most_steps, resolve
 from . import adapters
 from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .parts import Family, TextPart
 
 INDEX = "model_index.json"
+SCHEDULER = "scheduler/scheduler_config.json"
 # Precisions, and who computes with them.
 WIDENED = {("fp16-weights", None), ("fp16", "cpu"), ("int8", "cpu")}
 
@@ -173,8 +174,7 @@ class _Reader:
         return values
 
     def _diffusion(self) -> Diffusion | None:
-        path = "scheduler/scheduler_config.json"
-        known, config = len(self.faults), self._json(path)
+        known, config = len(self.faults), self._json(SCHEDULER)
         if len(self.faults) > known:
             return None
         if "prediction" in self.own:
@@ -182,18 +182,20 @@ class _Reader:
         try:
             return Diffusion.from_config(config)
         except (InvalidChoice, TypeError, ValueError) as error:
-            self.faults.append(f"{path}: {error}")
+            self.faults.append(f"{SCHEDULER}: {error}")
             return None
 
     def _defaults(self, family: Family, diffusion: Diffusion, size: Size) -> Defaults | None:
         own = self.own.get("defaults", {})
         try:
             sampler, schedule = resolve(diffusion, own.get("sampler"), own.get("schedule"))
+            steps = own.get("steps", min(family.steps, most_steps(diffusion, sampler)))
+            make_table(diffusion, steps, sampler=sampler, schedule=schedule, image_tokens=1)  # or a request would fail
         except InvalidChoice as error:
-            self.faults.append(f"{MANIFEST}: defaults: {error}")
+            self.faults.append(f"{MANIFEST if own else SCHEDULER}: defaults: {error}")
             return None
         return Defaults(
-            steps=own.get("steps", family.steps),
+            steps=steps,
             guidance_scale=own.get("guidance_scale", family.guidance_scale),
             guidance_rescale=own.get("guidance_rescale", 0.0),
             sampler=sampler,

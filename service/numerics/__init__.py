@@ -17,7 +17,7 @@ from .diffusion import Diffusion
 from .guidance import guide
 from .noise import TorchNoise
 from .prediction import Prediction
-from .resolve import make_table, resolve
+from .resolve import make_table, most_steps, resolve
 from .samplers import SAMPLERS, samplers_for
 from .schedules import SCHEDULES
 from .shift import Shift
@@ -41,6 +41,7 @@ __all__ = [
     "UnknownName",
     "guide",
     "make_table",
+    "most_steps",
     "resolve",
     "samplers_for",
 ]

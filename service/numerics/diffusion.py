@@ -1,7 +1,8 @@
 """How a model was trained, and how it wants to be sampled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -29,10 +30,15 @@ class Diffusion:
     steps_offset: int = 0
     set_alpha_to_one: bool | None = None
     final_sigma: str = "zero"
+    """zero, or sigma_min: where the last step ends."""
+    lowest: str = "trained"
+    """What sigma_min is there: the lowest `trained` level, or the last one of the `schedule`."""
     sigma_min: float | None = None
     sigma_max: float | None = None
     distilled_steps: int = 50
     shift: Shift = field(default_factory=Shift)
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """For each other sampler the fields above that the configuration makes different for it."""
 
     def __post_init__(self) -> None:
         if self.train_steps < 1 or (not self.flow and len(self.alphas_cumprod) != self.train_steps):
@@ -55,3 +61,12 @@ class Diffusion:
             InvalidSetting: a setting is unknown, wrong or can't be followed; `.field` is its key.
         """
         return cls(**scheduler_config.read(config))
+
+    def sampled_by(self, sampler: str) -> "Diffusion":
+        """Return this process with the choices that the configuration has for a sampler of `SAMPLERS`."""
+        return self if sampler == self.sampler or sampler not in self.others else _sampled_by(self, sampler)
+
+
+@lru_cache(maxsize=256)
+def _sampled_by(diffusion: Diffusion, sampler: str) -> Diffusion:
+    return replace(diffusion, sampler=sampler, others={}, **diffusion.others[sampler])

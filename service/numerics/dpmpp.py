@@ -44,6 +44,8 @@ def dpmpp(
 
 def _weights(h: Floats, z: float, *, heun: bool) -> Floats:
     """Return the weights [k] of the predictions, newest first; h are the last k steps in lambda, newest first."""
+    if z == 0:
+        return np.zeros(len(h))  # the step leads nowhere: the run ends on the level it is at
     phi_1 = float(-np.expm1(-z))
     newest = np.eye(len(h))[0]
     if len(h) == 1:

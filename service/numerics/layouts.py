@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .choices import InvalidSetting, OutOfRange
+from .choices import Incompatible, OutOfRange
 from .diffusion import Diffusion
 from .path import Path, timesteps_of
 from .schedules import SCHEDULES, SPACINGS, normal
@@ -34,11 +34,11 @@ class Plan:
     """Flow models with a shift that depends on the size: tokens per image."""
 
 
-def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True, floor: float = 0.0) -> Path:
+def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True, least: float = 0.0) -> Path:
     """DDIM and its kin: integer timesteps; each step goes down by T // n, whatever the spacing."""
     n, span = plan.steps, diffusion.train_steps
     t = _spaced(diffusion, plan, "leading").round().astype(int)
-    cumprod = np.maximum(diffusion.alphas_cumprod, floor)
+    cumprod = np.where(diffusion.alphas_cumprod == 0, least, diffusion.alphas_cumprod)
     to_one = diffusion.set_alpha_to_one if diffusion.set_alpha_to_one is not None else final_alpha
     landing = np.where(t >= span // n, cumprod[np.maximum(t - span // n, 0)], 1.0 if to_one else cumprod[0])
     now = cumprod[t]
@@ -56,7 +56,7 @@ def ddpm_layout(diffusion: Diffusion, plan: Plan) -> Path:
 
 def pndm_layout(diffusion: Diffusion, plan: Plan) -> Path:
     """DDIM's, but it ends on the first trained level unless the model says otherwise, and needs some signal."""
-    return ddim_layout(diffusion, plan, final_alpha=False, floor=TINY_ALPHA_CUMPROD)
+    return ddim_layout(diffusion, plan, final_alpha=False, least=TINY_ALPHA_CUMPROD)
 
 
 def lcm_layout(diffusion: Diffusion, plan: Plan) -> Path:
@@ -71,7 +71,8 @@ def tcd_layout(diffusion: Diffusion, plan: Plan) -> Path:
 
 
 def _distilled(diffusion: Diffusion, plan: Plan, end: float) -> Path:
-    distilled, span = diffusion.distilled_steps, diffusion.train_steps
+    span = diffusion.train_steps
+    distilled = min(diffusion.distilled_steps, span)
     if plan.steps > distilled:
         raise OutOfRange("steps", plan.steps, f"must be 1 to {distilled}, the steps this sampler was distilled on")
     known = np.arange(1, distilled + 1) * (span // distilled) - 1
@@ -116,7 +117,8 @@ def lambda_layout(diffusion: Diffusion, plan: Plan, *, to_zero: bool = True) -> 
         t = timesteps_of(levels[:-1], trained)
         t = t.round() if plan.schedule in ("karras", "lu") else np.trunc(t)
     if not to_zero or diffusion.final_sigma == "sigma_min":
-        levels[-1] = trained[0] if SCHEDULES[plan.schedule] is normal else min(levels[-2], trained[0])
+        own_low = diffusion.sigma_min if SCHEDULES[plan.schedule] is not normal else None
+        levels[-1] = min(levels[-2], trained[0] if diffusion.lowest == "trained" or own_low is None else own_low)
     alphas = 1 / np.sqrt(1 + levels**2)
     return Path.through(t, alphas, levels * alphas, diffusion.prediction)
 
@@ -134,7 +136,7 @@ def deis_layout(diffusion: Diffusion, plan: Plan) -> Path:
 def flow_layout(diffusion: Diffusion, plan: Plan) -> Path:
     """Flow matching: levels evenly spaced over those of training, then shifted."""
     own = diffusion.shift(_flow_levels(diffusion, plan), plan.image_tokens)
-    levels = SCHEDULES[plan.schedule](own, own[-1], own[0])
+    levels = _scheduled(diffusion, plan, own, own[-1], own[0])
     return _flow_path(diffusion, levels[:-1] * diffusion.train_steps, levels)
 
 
@@ -189,9 +191,12 @@ def _flow_path(diffusion: Diffusion, t: Floats, levels: Floats) -> Path:
 
 
 def _levels(diffusion: Diffusion) -> Floats:
-    """Return k-diffusion's sigma [T] of every trained timestep, rising."""
-    cumprod = np.maximum(diffusion.alphas_cumprod, TINY_ALPHA_CUMPROD)
-    return np.sqrt((1 - cumprod) / cumprod)
+    """Return k-diffusion's sigma [T] of every trained timestep, rising; rounded to float32 as in diffusers.
+
+    Where a timestep is cut to a whole number, that rounding decides.
+    """
+    cumprod = np.where(diffusion.alphas_cumprod == 0, TINY_ALPHA_CUMPROD, diffusion.alphas_cumprod).astype(np.float32)
+    return np.asarray(np.sqrt((1 - cumprod) / cumprod), np.float64)
 
 
 def _spacing(diffusion: Diffusion, plan: Plan) -> str | None:
@@ -207,7 +212,8 @@ def _spaced(diffusion: Diffusion, plan: Plan, usual: str, *, extra: int = 0) -> 
         case "leading":
             t = np.arange(m, dtype=np.float64)[::-1] * (span // m) + diffusion.steps_offset
             if t[0] >= span:
-                raise InvalidSetting("steps_offset", diffusion.steps_offset, f"leads beyond {span - 1} in {n} steps")
+                problem = f"lead beyond timestep {span - 1}, as the model's steps_offset is {diffusion.steps_offset}"
+                raise OutOfRange("steps", n, problem)
         case "uniform":
             t = np.linspace(0.0, span - 1, n + 1)[::-1]
         case "simple":
@@ -220,4 +226,7 @@ def _spaced(diffusion: Diffusion, plan: Plan, usual: str, *, extra: int = 0) -> 
 def _scheduled(diffusion: Diffusion, plan: Plan, own: Floats, low: float, high: float) -> Floats:
     low = low if diffusion.sigma_min is None else diffusion.sigma_min
     high = high if diffusion.sigma_max is None else diffusion.sigma_max
+    if SCHEDULES[plan.schedule] is not normal and low > high:
+        problem = f"can't be spread: the model's sigma_min {low:g} is above the highest level, {high:g}"
+        raise Incompatible("schedule", plan.schedule, problem)
     return SCHEDULES[plan.schedule](own, low, high)

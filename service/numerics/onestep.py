@@ -16,9 +16,10 @@ def ddim(path: Path, *, eta: float = 0.0) -> Table:
     return _renoised(path, eta * sigma_to * np.sqrt(np.maximum(1 - (sigma_to * alpha / (alpha_to * sigma)) ** 2, 0)))
 
 
-def tcd(path: Path, *, eta: float = 0.3) -> Table:
+def tcd(path: Path, *, eta: float = 0.0) -> Table:
     """TCD: Zheng et al. 2402.19159, alg. 4; eta is its gamma.
 
+    diffusers' pipelines pass eta 0 unless the caller says otherwise; 0.3 is the default of its `step()` alone.
     Each step jumps to timestep s = floor((1 - eta) t'), below its goal t'; each but the last is noised up from there.
     """
     assert path.trained is not None, "tcd_layout knows the trained levels"  # noqa: S101

@@ -127,9 +127,15 @@ class Path:
 
 
 def timesteps_of(levels: Floats, trained: Floats) -> Floats:
-    """Return the fractional timesteps whose trained levels [T] these are, interpolated in log sigma."""
-    logs = np.log(trained.astype(np.float32))  # where a result is cut to an integer, this rounding decides
-    return np.interp(np.log(levels), logs, np.arange(len(trained)))
+    """Return the fractional timesteps whose trained levels [T] these are, interpolated in log sigma as in diffusers.
+
+    The logarithms of the trained levels are float32: where a timestep is cut to a whole number, that rounding decides.
+    """
+    logs, wanted = np.log(trained.astype(np.float32)), np.log(levels)
+    i = np.clip(np.searchsorted(logs, wanted, side="right") - 1, 0, max(len(logs) - 2, 0))
+    after = np.minimum(i + 1, len(logs) - 1)
+    w = np.clip((logs[i] - wanted) / np.minimum(logs[i] - logs[after], -1e-30), 0, 1)
+    return np.asarray((1 - w) * i + w * after)
 
 
 def woven(points: Floats, between: Floats) -> Floats:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .choices import Incompatible, OutOfRange, UnknownName
 from .diffusion import Diffusion
 from .layouts import Plan
 from .samplers import SAMPLERS, Sampler, sampler_name, samplers_for
 from .schedules import SCHEDULES, schedule_name, split_schedule
-from .table import Floats, Table
+from .table import Floats, NotFinite, Table
 
 
 def make_table(
@@ -30,7 +32,7 @@ def make_table(
         sampler: A name or alias in `SAMPLERS`, as people write it (`DPM++ 2M Karras` names a schedule too);
             None is the model's own choice.
         schedule: A name in `SCHEDULES`; None is the model's own choice, where the sampler leaves one.
-        eta: DDIM and TCD only, 0 (deterministic) to 1 (DDPM; all noise fresh); None is 0, and 0.3 with TCD.
+        eta: DDIM and TCD only, 0 (deterministic) to 1 (DDPM; all noise fresh); None is 0.
         start: Steps to leave out at the noisy end (image-to-image).
         image_tokens: Latent tokens per image, for flows whose shift depends on them.
         sigmas: Flows only: levels [steps] in 1..0 before the shift, where the family's pipeline has its own.
@@ -47,11 +49,23 @@ def make_table(
     if sigmas is not None and len(sigmas) != steps:
         raise OutOfRange("sigmas", sigmas, f"must be {steps} levels, one a step")
     name, schedule = resolve(diffusion, sampler, schedule)
-    row = SAMPLERS[name]
+    row, diffusion = SAMPLERS[name], diffusion.sampled_by(name)
     layout = (row.flow_layout if diffusion.flow else None) or row.layout
     solve = (row.flow_solve if diffusion.flow else None) or row.solve
-    path = layout(diffusion, Plan(steps, schedule, sigmas, image_tokens))
-    return solve(path.tail(start), **_settings(row, diffusion), **_eta(name, eta))
+    options = {**_settings(row, diffusion), **_eta(name, eta)}
+    try:
+        with np.errstate(all="ignore"):
+            return solve(layout(diffusion, Plan(steps, schedule, sigmas, image_tokens)).tail(start), **options)
+    except NotFinite as error:
+        problem = f"has no finite weights for this model in {steps} steps with schedule {schedule}: {error}"
+        raise Incompatible("sampler", name, problem) from error
+
+
+def most_steps(diffusion: Diffusion, sampler: str) -> int:
+    """Return how many steps a sampler of the table can take: those of the training, or of a distillation."""
+    trained = diffusion.train_steps
+    distilled = SAMPLERS[sampler].distilled and not diffusion.flow
+    return min(trained, diffusion.sampled_by(sampler).distilled_steps) if distilled else trained
 
 
 def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | None = None) -> tuple[str, str]:
@@ -72,7 +86,7 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
         raise Incompatible(
             "schedule", wanted, f"does not go with {name}, which has its own; {_free(diffusion)} take it"
         )
-    return name, (wanted or diffusion.schedule) if free else "normal"
+    return name, (wanted or diffusion.sampled_by(name).schedule) if free else "normal"
 
 
 def _free(diffusion: Diffusion) -> str:

@@ -37,6 +37,8 @@ class Sampler:
     stochastic: bool = False
     schedules: bool = True
     """Whether the noise levels of a diffusion are free to choose; those of a flow are."""
+    distilled: bool = False
+    """Whether a diffusion is called at the levels of a distillation, and takes no more steps than it has."""
     eta: float | None = None
     """The usual share of fresh noise, where that can be chosen."""
     aliases: tuple[str, ...] = ()
@@ -78,9 +80,10 @@ SAMPLERS: dict[str, Sampler] = {
         settings=("timestep_scaling",),
         stochastic=True,
         schedules=False,
+        distilled=True,
         aliases=("flowmatchlcm",),
     ),
-    "tcd": Sampler(tcd, layouts.tcd_layout, stochastic=True, schedules=False, eta=0.3),
+    "tcd": Sampler(tcd, layouts.tcd_layout, schedules=False, distilled=True, eta=0.0),
     "euler": Sampler(
         euler,
         layouts.euler_layout,

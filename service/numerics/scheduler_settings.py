@@ -1,19 +1,16 @@
-"""The settings of diffusers' scheduler_config.json: which are known here, and what each must be to be followed.
+"""The settings of diffusers' scheduler_config.json: what each must be to be followed.
 
-A setting that a table can't follow, or that nobody here has heard of, is refused by its key: a picture that is silently
-another one would be worse. It is refused when a model's folder is read, and not by the first request that needs it.
+A setting that changes an image and that a table can't follow is refused by its key, when the model's folder is read:
+an image that silently differs from diffusers' would be worse. A setting that the class does not read is not looked at.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from .betas import BETAS
 from .choices import InvalidSetting
-
-Config = Mapping[str, Any]
-
-CLIP = ("clip_sample", "thresholding")
+from .scheduler_classes import KNOWN, Config, SchedulerClass
 
 SCHEDULE_FLAGS = {
     "use_karras_sigmas": "karras",
@@ -29,11 +26,11 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "predict_x0": (True,),
     "interpolation_type": ("linear",),
     "timestep_type": ("discrete",),
-    "invert_sigmas": (False,),
-    "variance_type": (None, "fixed_small", "learned", "learned_range"),
-    "algorithm_type": ("dpmsolver++", "sde-dpmsolver++", "deis"),
+    "invert_sigmas": (False, None),
+    "variance_type": (None, "fixed_small"),
     "solver_type": ("midpoint", "heun", "bh1", "bh2", "logrho"),
     "solver_p": (None,),
+    "scale_factors": (None, []),
     "lambda_min_clipped": (None, float("-inf"), "-inf", "-Infinity"),
     "beta_schedule": tuple(BETAS),
     "timestep_spacing": ("linspace", "leading", "trailing"),
@@ -67,54 +64,49 @@ NUMBERS = {
 LISTS = {"trained_betas": (0, 1), "disable_corrector": (-1, math.inf)}
 """Lists of numbers, and what these must lie between."""
 
-IDLE = {
-    "dynamic_thresholding_ratio",
-    "clip_sample_range",
-    "sample_max_value",
-    "s_churn",
-    "s_noise",
-    "s_tmin",
-    "s_tmax",
-    "eta",
-    "upscale_mode",
-    "tensor_format",  # of the first versions, which knew numpy as well
-}
-"""Settings without effect as long as those above have the values that can be followed."""
 
-KNOWN = {"prediction_type", *ONLY, *FLAGS, *COUNTS, *NUMBERS, *LISTS, *IDLE}
+def settings(row: SchedulerClass, config: Config) -> dict[str, Any]:
+    """Return what a file says of the settings that its class reads, null replaced and each checked.
 
+    diffusers takes a null flag as false. Elsewhere null is the class's default, as in files of older versions.
 
-def refuse(config: Config, clips: Collection[str]) -> None:
-    """Raise InvalidSetting for the first setting that can't be followed; `clips` are those of `CLIP` that count."""
-    for key, value in config.items():
-        if key in CLIP and key not in clips:
-            continue  # left over from another class: this one does not read it
-        for problem in _problems(key, value):
+    Raises:
+        InvalidSetting: a setting can't be followed, or no class of diffusers reads it.
+    """
+    values = row.settings(config)
+    for key in [key for key, value in values.items() if value is None and key not in ONLY]:
+        values[key] = False if key in FLAGS else {**row.usual, **row.hidden}[key]
+    for key, value in values.items():
+        for problem in _problems(key, value, row):
             raise InvalidSetting(key, value, problem)
+    for key, value in config.items():
+        if key not in KNOWN and value and not key.startswith("_"):
+            raise InvalidSetting(key, value, "is not a setting known here; remove it if the model does not need it")
+    return values
 
 
-def one_of(config: Config, key: str, values: Collection[Any], usual: Any) -> Any:
-    """Return a setting that must be one of `values`. Raises InvalidSetting."""
-    value = config.get(key, usual)
-    if value not in tuple(values):
-        raise InvalidSetting(key, value, f"must be one of {', '.join(map(repr, values))}")
-    return value
+def followed(row: SchedulerClass, config: Config) -> dict[str, Any]:
+    """Return the settings that a class reads from a file of another class, those that can't be followed left out."""
+    values, usual = row.settings(config), {**row.usual, **row.hidden}
+    sound = {key: value for key, value in values.items() if not any(_problems(key, value, row))}
+    return {key: sound.get(key, usual[key]) for key in values}
 
 
-def _problems(key: str, value: Any) -> Iterator[str]:
+def _problems(key: str, value: Any, row: SchedulerClass) -> Iterator[str]:
     """Yield what is wrong with a setting."""
-    if key in ONLY and value not in ONLY[key]:
-        yield f"can't be followed; here it must be {' or '.join(map(repr, ONLY[key]))}"
+    for only in (ONLY, row.only):
+        if key in only and value not in only[key]:
+            yield f"can't be followed; here it must be {' or '.join(map(repr, only[key]))}"
     if key in FLAGS and not isinstance(value, bool):
         yield "must be true or false"
+    if value is None:
+        return
     if key in COUNTS and not (_is_whole(value) and value >= COUNTS[key]):
         yield f"must be a whole number, {COUNTS[key]} or more"
     if key in NUMBERS and not _is_between(value, *NUMBERS[key]):
         yield f"must be a number {_between(*NUMBERS[key])}"
     if key in LISTS and not (isinstance(value, list) and all(_is_between(v, *LISTS[key]) for v in value)):
         yield f"must be a list of numbers {_between(*LISTS[key])}"
-    if key not in KNOWN and value and not key.startswith("_"):
-        yield "is not a setting known here; remove it if the model does not need it"
 
 
 def _is_whole(value: Any) -> bool:

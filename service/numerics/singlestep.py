@@ -43,6 +43,8 @@ def _weights(way: Floats, z: float, *, heun: bool) -> Floats:
 
     z is the step in lambda from the group's start, way [k - 1] how far the later calls are from there, newest first.
     """
+    if z == 0:
+        return np.zeros(len(way) + 1)  # the step leads nowhere
     phi_1 = float(-np.expm1(-z))
     start = np.eye(len(way) + 1)[-1]
     if len(way) == 0:

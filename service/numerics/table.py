@@ -23,12 +23,17 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+class NotFinite(ValueError):
+    """A coefficient that is infinite or not a number: the levels leave the sampler none."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Table:
     """The coefficients of one sampler for one number of steps, float64; n model calls, a history of K.
 
     Raises:
-        ValueError: the arrays do not belong together, a coefficient is not finite, or a row reads what is not there.
+        NotFinite: a coefficient is infinite or not a number.
+        ValueError: the arrays do not belong together, or a row reads what is not there.
     """
 
     timesteps: Floats
@@ -59,7 +64,7 @@ class Table:
             if array.shape != shapes.get(name, (n,)):
                 raise ValueError(f"{name} has shape {array.shape}, not {shapes.get(name, (n,))}")
             if not np.isfinite(array).all():
-                raise ValueError(f"{name} is not finite")
+                raise NotFinite(f"{name} is not finite")
             array.setflags(write=False)
         if n == 0 or columns == 0:
             raise ValueError("a table needs at least one call and a history of at least one")

@@ -52,6 +52,8 @@ def _corrector(lambdas: Floats, i: int, k: int, *, bh1: bool) -> Floats:
 
 def _combine(r: Floats, rho: Floats, h: float, *, bh1: bool) -> Floats:
     """Weigh D_i by phi_1 and each difference (D_m - D_i) / r_m by -B(h) rho_m."""
+    if h == 0:
+        return np.zeros(len(r) + 1)  # the step leads nowhere
     base = _base(h, bh1=bh1) if rho.any() else 0.0
     share = -base * rho / r
     return np.concatenate([share[-1:], [-np.expm1(-h) - share.sum()], share[:-1]])
@@ -59,8 +61,8 @@ def _combine(r: Floats, rho: Floats, h: float, *, bh1: bool) -> Floats:
 
 def _rho(r: Floats, h: float, *, bh1: bool) -> Floats:
     """Solve the order conditions sum_m rho_m r_m^(j-1) = j! phi_{j+1}(-h) (-h) / B(h), j = 1 .. len(r) (eq. 11)."""
-    if len(r) == 0:
-        return np.zeros(0)
+    if len(r) == 0 or h == 0:
+        return np.zeros(len(r))
     if len(r) == 1:
         return np.array([0.5])  # the paper's choice, independent of h
     rows, right, phi = [], [], np.expm1(-h) / -h - 1

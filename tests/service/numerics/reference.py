@@ -137,9 +137,9 @@ def _class(name: str) -> Any:
     return getattr(pytest.importorskip("diffusers"), f"{name}Scheduler")
 
 
-def _mu(config: Any) -> Settings:
+def _mu(kind: Any, config: Any) -> Settings:
     """Return the size's share of a dynamic shift, as pipelines compute it."""
-    if not config.get("use_dynamic_shifting"):
+    if not config.get("use_dynamic_shifting") or "mu" not in inspect.signature(kind.set_timesteps).parameters:
         return {}
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return {"mu": low + (high - low) * (TOKENS - 256) / (config.get("max_image_seq_len", 4096) - 256)}
@@ -153,12 +153,23 @@ def network(x: Floats, t: float) -> Floats:
 class Run:
     """One run of `steps` by both, from the same noise, the first `start` steps left out; x in our frame."""
 
-    def __init__(self, name: str, settings: Settings, steps: int, *, eta: float | None = None, start: int = 0) -> None:
-        self.scheduler = _class(name)(**settings)
-        self.scheduler.set_timesteps(steps, **_mu(self.scheduler.config))
-        read = {k: v for k, v in self.scheduler.config.items() if v is not None}
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        steps: int,
+        *,
+        eta: float | None = None,
+        start: int = 0,
+        from_config: bool = False,
+    ) -> None:
+        """Prepare both: from the class's own settings, or by `from_config` from a file with settings of others."""
+        kind = _class(name)
+        read = settings if from_config else {k: v for k, v in kind(**settings).config.items() if v is not None}
         diffusion = Diffusion.from_config({**read, "_class_name": f"{name}Scheduler"})
         self.table = make_table(diffusion, steps, image_tokens=TOKENS, eta=eta, start=start)
+        self.scheduler = kind.from_config(settings) if from_config else kind(**settings)
+        self.scheduler.set_timesteps(steps, **_mu(kind, self.scheduler.config))
         self.eta = {} if eta is None else {"eta": eta}
         self.skip = start * getattr(self.scheduler, "order", 1)
         self.timesteps = self.scheduler.timesteps[self.skip :]
@@ -198,10 +209,14 @@ class Run:
 
     def difference(self, monkeypatch: pytest.MonkeyPatch) -> float:
         """Return the greatest difference after any call, relative to max(1, |x|)."""
+        return self.distance(self.theirs(monkeypatch))
+
+    def distance(self, theirs: Floats, *, atol: float = 1e-4) -> float:
+        """Return how far x after any call is from diffusers' states, relative to max(1, |x|)."""
         assert len(self.table) == len(self.timesteps)
-        np.testing.assert_allclose(self.table.timesteps, self.timesteps.double().numpy(), atol=1e-4)
+        np.testing.assert_allclose(self.table.timesteps, self.timesteps.double().numpy(), atol=atol)
         init = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
         assert self.skip or self.table.init == pytest.approx(init * self.frame[0], rel=1e-6)
-        theirs, ours = self.theirs(monkeypatch), self.ours()
+        ours = self.ours()
         error = np.abs(ours - theirs).max(axis=(1, 2)) / np.maximum(1, np.abs(theirs).max(axis=(1, 2)))
         return float(error.max())

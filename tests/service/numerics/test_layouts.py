@@ -10,7 +10,7 @@ from tintype.service.numerics import (
     SCHEDULES,
     Diffusion,
     Incompatible,
-    InvalidSetting,
+    OutOfRange,
     make_table,
     samplers_for,
 )
@@ -67,13 +67,13 @@ def test_other_samplers_have_their_own_custom_where_the_file_is_silent() -> None
     assert make_table(read(SD15), 20, sampler="ddim").timesteps[0] == 951
 
 
-def test_an_offset_beyond_the_trained_steps_is_told_by_its_key() -> None:
-    """How many steps there is room for shows with the number of steps alone."""
+def test_an_offset_beyond_the_trained_steps_refuses_the_number_of_steps() -> None:
+    """Other numbers of steps leave room for the model's offset: the request's is refused, and not the model."""
     diffusion = read(SD15, timestep_spacing="leading", steps_offset=30)
     assert make_table(diffusion, 20).timesteps[0] == 980
-    with pytest.raises(InvalidSetting, match="leads beyond 999 in 50 steps") as caught:
+    with pytest.raises(OutOfRange, match="beyond timestep 999, as the model's steps_offset is 30") as caught:
         make_table(diffusion, 50)
-    assert caught.value.field == "steps_offset"
+    assert caught.value.field == "steps"
 
 
 def test_start_of_eulers_run() -> None:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tintype.service.numerics import InvalidSetting
+from tintype.service.numerics import InvalidSetting, make_table, resolve
 
 from .configs import SANA, SD15, read
 
@@ -39,13 +40,86 @@ REFUSED = [
 ]
 
 
+READERS = {
+    **dict.fromkeys(("solver_order", "disable_corrector", "sigma_min", "sigma_max"), "UniPCMultistepScheduler"),
+    **dict.fromkeys(("use_karras_sigmas", "lower_order_final"), "UniPCMultistepScheduler"),
+    **dict.fromkeys(("shift", "max_shift", "max_image_seq_len", "shift_terminal"), "FlowMatchEulerDiscreteScheduler"),
+    **dict.fromkeys(("timestep_scaling", "rescale_betas_zero_snr"), "LCMScheduler"),
+}
+"""A class that reads the setting, where Stable Diffusion 1.5's does not."""
+
+
 @pytest.mark.parametrize(("key", "value", "message"), REFUSED)
 def test_refuses_by_key(key: str, value: Any, message: str) -> None:
     """What can't be followed is refused by its key, with what would be right, and never sampled differently."""
+    named = {"_class_name": READERS[key]} if key in READERS else {}
     with pytest.raises(InvalidSetting, match=message) as caught:
-        read(SD15, **{key: value})
+        read(SD15, **named, **{key: value})
     other = {"rescale_betas_zero_snr": "prediction_type", "number of betas": "num_train_timesteps"}
     assert caught.value.field == other.get(key, other.get(message, key))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_karras_sigmas", True),
+        ("final_sigmas_type", "sigma_min"),
+        ("use_flow_sigmas", True),
+        ("rescale_betas_zero_snr", True),
+        ("solver_order", "3"),
+        ("thresholding", True),
+        ("sigma_min", -1),
+        ("shift", 3.0),
+        ("sigma_data", 0.5),
+        ("timestep_scaling", None),
+    ],
+)
+def test_a_setting_that_the_class_does_not_read_changes_nothing(key: str, value: Any) -> None:
+    """What another class left behind in the file is neither followed nor judged."""
+    left, plain = read(SD15, **{key: value}), read(SD15)
+    ours, theirs = make_table(left, 8), make_table(plain, 8)
+    np.testing.assert_array_equal(ours.sigmas, theirs.sigmas)
+    np.testing.assert_array_equal(ours.b, theirs.b)
+    assert (left.schedule, left.final_sigma, left.prediction) == ("normal", "zero", plain.prediction)
+
+
+@pytest.mark.parametrize(("sampler", "schedule"), [("dpmpp_2m", "karras"), ("euler", "karras"), ("heun", "karras")])
+def test_another_sampler_reads_the_file_by_its_own_class(sampler: str, schedule: str) -> None:
+    """A request's sampler follows what its class reads, as `from_config` does; the file's own class does not."""
+    left = read({"_class_name": "EulerAncestralDiscreteScheduler"}, use_karras_sigmas=True, set_alpha_to_one=False)
+    assert resolve(left) == ("euler_ancestral", "normal")
+    assert resolve(left, sampler) == (sampler, schedule)
+    assert left.sampled_by("ddim").set_alpha_to_one is False
+
+
+def test_what_another_class_can_not_follow_is_left_out() -> None:
+    """A model is not refused for settings that only another sampler's class reads, nor is that sampler."""
+    left = read(SD15, thresholding=True, use_karras_sigmas=True, use_beta_sigmas=True, solver_order="2")
+    assert resolve(left, "dpmpp_2m") == ("dpmpp_2m", "normal")
+    assert len(make_table(left, 8, sampler="unipc")) == 8
+
+
+def test_listed_defaults_are_left_out() -> None:
+    """What a file lists as left at its default is the class's own default, as in diffusers."""
+    listed = read(SD15, _use_default_values=["steps_offset"])
+    assert listed.steps_offset == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "field"),
+    [("DDIMScheduler", "set_alpha_to_one", "set_alpha_to_one"), ("UniPCMultistepScheduler", "lower_order_final", "")],
+)
+def test_a_null_flag_is_false(name: str, key: str, field: str) -> None:
+    """Null is false in diffusers, also where the class's default is true."""
+    diffusion = read({"_class_name": name, "clip_sample": False}, **{key: None})
+    assert (getattr(diffusion, field) if field else diffusion.settings[key]) is False
+
+
+def test_a_schedule_that_would_rise_is_refused() -> None:
+    """Ends of a schedule that leave no way down are told by their key when the file is read."""
+    for config in ({"sigma_min": 200.0}, {"sigma_min": 5.0, "sigma_max": 4.0}):
+        with pytest.raises(InvalidSetting, match="must be below the highest level"):
+            read({"_class_name": "EulerDiscreteScheduler"}, use_karras_sigmas=True, **config)
 
 
 def test_null_is_as_good_as_left_out() -> None:

@@ -1,0 +1,99 @@
+"""What the manifest says of a pipeline by its configurations alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+diffusers = pytest.importorskip("diffusers")
+manifest = pytest.importorskip("tintype.export.manifest")
+families = pytest.importorskip("tintype.export.families")
+
+
+class Config(dict[str, Any]):
+    """A component's configuration: its keys are attributes too."""
+
+    def __getattr__(self, key: str) -> Any:
+        return self[key]
+
+
+UNET = {"sample_size": 64, "down_block_types": ["a", "b"]}
+TRAILING = {"timestep_spacing": "trailing"}
+
+
+def described(family: str, scheduler: Any, source: str = "model", denoiser: dict[str, Any] | None = None) -> Any:
+    """Return the manifest of a pipeline of `family`, from a folder called `source`."""
+    row = next(row for row in families.FAMILIES if row.name == family)
+    parts = {
+        row.denoiser: SimpleNamespace(config=Config(denoiser or UNET)),
+        "vae": SimpleNamespace(
+            config=Config(block_out_channels=[1, 2, 3, 4], latent_channels=4, scaling_factor=0.18215)
+        ),
+    }
+    pipeline = SimpleNamespace(config={"_name_or_path": "/data/turbo/unpacked"}, scheduler=scheduler, **parts)
+    return manifest.describe(pipeline, row, source)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "settings", "source", "steps"),
+    [
+        ("sd", "EulerDiscrete", TRAILING, "sd-turbo", 1),
+        ("sdxl", "EulerAncestralDiscrete", TRAILING, "sdxl-turbo", 1),
+        ("sdxl", "EulerAncestralDiscrete", TRAILING, "SDXL_Turbo", 1),
+        ("sd", "DDIM", {**TRAILING, "clip_sample": False}, "my-model", 50),
+        ("sd", "EulerDiscrete", TRAILING, "turbographics", 50),
+        ("sdxl", "DPMSolverMultistep", TRAILING, "stable-diffusion-xl-base-1.0", 50),
+        ("sdxl", "EulerDiscrete", {}, "sdxl-turbo", 50),
+        ("sd", "EulerDiscrete", {**TRAILING, "prediction_type": "v_prediction"}, "sd-turbo", 50),
+    ],
+)
+def test_only_what_is_distilled_counts_so(
+    family: str, name: str, settings: dict[str, Any], source: str, steps: int
+) -> None:
+    """The spacing of timesteps alone says nothing of a distillation: other models are sampled with it too."""
+    scheduler = getattr(diffusers, f"{name}Scheduler")(**settings)
+    said = described(family, scheduler, source)["defaults"]
+    assert said["steps"] == steps
+    assert (said["guidance_scale"] == 0) == (steps == 1)
+
+
+def test_a_fine_tune_tells_what_it_came_from() -> None:
+    """A UNet's configuration names the repository that it was trained from."""
+    scheduler = diffusers.EulerDiscreteScheduler(**TRAILING)
+    unet = UNET | {"_name_or_path": "stabilityai/sd-turbo"}
+    assert described("sd", scheduler, "paintings", unet)["defaults"]["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("embeds", "settings", "steps"),
+    [(False, {}, 4), (False, {"use_dynamic_shifting": True}, 28), (True, {"use_dynamic_shifting": True}, 28)],
+)
+def test_flux_is_distilled_without_guidance_and_shift(embeds: bool, settings: dict[str, Any], steps: int) -> None:  # noqa: FBT001
+    """schnell: a FLUX without guidance whose levels depend on the size was freed of its distillation."""
+    flux = {"patch_size": 1, "guidance_embeds": embeds}
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**settings)
+    assert described("flux", scheduler, "flux", flux)["defaults"]["steps"] == steps
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "prediction"),
+    [
+        ("LTXEulerAncestralRF", {}, "flow"),
+        ("FlowMatchHeunDiscrete", {}, "flow"),
+        ("UniPCMultistep", {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, "flow"),
+        ("DDIM", {"clip_sample": False, "prediction_type": "v_prediction"}, "v"),
+    ],
+)
+def test_the_prediction_is_read_as_the_service_reads_it(name: str, settings: dict[str, Any], prediction: str) -> None:
+    """The class and its settings decide, not the class's name."""
+    assert described("sd", getattr(diffusers, f"{name}Scheduler")(**settings))["prediction"] == prediction
+
+
+def test_what_no_sampler_can_follow_is_refused() -> None:
+    """The setting is named before anything is written."""
+    with pytest.raises(manifest.Refused, match="clip_sample True can't be followed"):
+        described("sd", diffusers.DDIMScheduler())
