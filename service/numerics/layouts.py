@@ -67,7 +67,7 @@ def lcm_layout(diffusion: Diffusion, plan: Plan) -> Path:
 def tcd_layout(diffusion: Diffusion, plan: Plan) -> Path:
     """Trajectory consistency: LCM's timesteps, but it ends on the first trained level, timestep 0."""
     path = _distilled(diffusion, plan, float(diffusion.alphas_cumprod[0]))
-    return replace(path, trained=_levels(diffusion))
+    return replace(path, trained=_levels(diffusion, np.float64))
 
 
 def _distilled(diffusion: Diffusion, plan: Plan, end: float) -> Path:
@@ -190,12 +190,12 @@ def _flow_path(diffusion: Diffusion, t: Floats, levels: Floats) -> Path:
     return Path.through(t, 1 - levels, levels, diffusion.prediction)
 
 
-def _levels(diffusion: Diffusion) -> Floats:
-    """Return k-diffusion's sigma [T] of every trained timestep, rising; rounded to float32 as in diffusers.
+def _levels(diffusion: Diffusion, computed: type[np.floating] = np.float32) -> Floats:
+    """Return k-diffusion's sigma [T] of every trained timestep, rising; computed in float32 as in diffusers.
 
     Where a timestep is cut to a whole number, that rounding decides.
     """
-    cumprod = np.where(diffusion.alphas_cumprod == 0, TINY_ALPHA_CUMPROD, diffusion.alphas_cumprod).astype(np.float32)
+    cumprod = np.where(diffusion.alphas_cumprod == 0, TINY_ALPHA_CUMPROD, diffusion.alphas_cumprod).astype(computed)
     return np.asarray(np.sqrt((1 - cumprod) / cumprod), np.float64)
 
 

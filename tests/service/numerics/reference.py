@@ -170,7 +170,8 @@ class Run:
         self.table = make_table(diffusion, steps, image_tokens=TOKENS, eta=eta, start=start)
         self.scheduler = kind.from_config(settings) if from_config else kind(**settings)
         self.scheduler.set_timesteps(steps, **_mu(kind, self.scheduler.config))
-        self.eta = {} if eta is None else {"eta": eta}
+        takes_eta = "eta" in inspect.signature(kind.step).parameters
+        self.eta = {"eta": eta or 0.0} if takes_eta else {}  # diffusers' pipelines pass 0 unless told otherwise
         self.skip = start * getattr(self.scheduler, "order", 1)
         self.timesteps = self.scheduler.timesteps[self.skip :]
         self.frame = self.table.alphas if name.startswith(K_DIFFUSION) else np.ones(len(self.table) + 1)
