@@ -60,6 +60,6 @@ class Operation:
     open: bool = False
 
 
-def described(operation: Operation) -> dict[str, Any]:
-    """Return the options of a handler that is described so."""
+def described(operation: Operation | Mapping[str, Operation]) -> dict[str, Any]:
+    """Return the options of a handler that is described so, for all of its methods or by method."""
     return {API: operation}

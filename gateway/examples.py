@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from functools import cache
 from importlib.resources import files
@@ -11,6 +12,7 @@ import msgspec
 
 from tintype.v1 import image_service_pb2 as pb
 
+from .dialects.words import LAKE, LAKE_URL
 from .errors import BadRequest, InvalidValue
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 CREATED = 1_767_225_600  # 2026-01-01
 LINK = "https://tintype.example/files/1767229200-5f0c1d3e9a7b48c2b6f4e8d0a1c3b5d7/0f2d4c6b8a90e1f3d5c7b9a8e6f4d2c0.png"
-LAKE = "https://example.com/lake.png"
-HEAD = b"\x89PNG\r\n\x1a\n"  # what each PNG file begins with
 
 
 @cache
@@ -38,14 +38,14 @@ def request(dialect: Dialect) -> dict[str, Any]:
     try:
         dialect.parse(body)
     except BadRequest:
-        return body | {"image": LAKE}
+        return body | {"image": LAKE_URL}
     return body
 
 
 def response(dialect: Dialect, body: Mapping[str, Any]) -> Any:
     """Return what a dialect answers to a body, with one picture."""
     call = dialect.parse(body)
-    image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=HEAD)
+    image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=base64.b64decode(LAKE))
     answer = pb.GenerateImagesResponse(images=[image], model="tintype-tiny", usage=pb.Usage(prompt_tokens=7))
     return msgspec.to_builtins(dialect.render(answer, call, CREATED, [] if call.links is False else [LINK]))
 

@@ -104,7 +104,8 @@ def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, s
     for handler in handlers:
         for path in handler.paths:
             for method in sorted(handler.http_methods):
-                yield path, str(method).lower(), handler.opt.get(API)
+                told = handler.opt.get(API)
+                yield path, str(method).lower(), told[str(method)] if isinstance(told, dict) else told
 
 
 def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[tuple[int, str], str, Operation]]:

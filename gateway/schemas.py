@@ -9,7 +9,7 @@ import msgspec
 
 from . import sdapi_words
 from .dialects import words
-from .dialects.words import DEFAULTS, SHAPES
+from .dialects.words import DEFAULTS, REQUIRED, SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,14 +37,15 @@ def form(kind: type[msgspec.Struct], files: Iterable[str]) -> dict[str, Any]:
     schema = schemas([kind])[kind.__name__]
     upload = {"type": "string", "format": "binary"}
     parts = {name: {"description": schema["properties"][name]["description"], **upload} for name in files}
-    return {"type": "object", "properties": schema["properties"] | parts, "required": schema["required"]}
+    required = [*schema.get("required", ()), "image"]
+    return {"type": "object", "properties": schema["properties"] | parts, "required": sorted(set(required))}
 
 
 def _told(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Return a type's schema in which each field says what it means, and what it is where it is absent."""
     schema["description"] = inspect.cleandoc(schema.get("description", ""))
     schema["properties"] = {key: _field(f"{name}.{key}", key, one) for key, one in schema["properties"].items()}
-    return schema
+    return schema | REQUIRED.get(name, {})
 
 
 def _field(full: str, key: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,6 @@ Picked = Annotated[
     str,
     Meta(
         description="a PNG, JPEG or WebP file: its URL, a 'data:' URL, or base64",
-        examples=["https://example.com/lake.png"],
     ),
 ]
 Side = Annotated[int, Meta(ge=16, le=4096)]

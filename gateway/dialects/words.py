@@ -9,6 +9,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from .agent_ai import STYLES
+
+# The image in examples of requests: a lake of 64 x 64 pixels in three colours, a PNG file in base64.
+LAKE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAgMAAADXB5lNAAAACVBMVEV4tOZablooWpa6FVrxAAAAdUlEQVR42u2RwQ3AIAhFP4YB6KH7sESXbJfs"
+    "wQJicIA29YDmKU9Q4HODfdX6tM0AM1DNgCAZcFgXDgFloICOgAC31g4eim94jtMI1MPCQUBc09zHAQQIa+l4/GrAKhADnB66clifPZVOXLa5a088"
+    "qm/4wevADbw5BSR9fwnKAAAAAElFTkSuQmCC"
+)
+LAKE_URL = f"data:image/png;base64,{LAKE}"
+
 _PICTURE = "a PNG, JPEG or WebP file: its URL, a data: URL, or base64"
 _CREATED = "When it was made, in Unix seconds"
 
@@ -30,7 +40,7 @@ MEANINGS: dict[str, str] = {
     "partial_images": "How many previews of each picture a stream has",
     "user": "Who asks: the queue is fair between users. Absent: the key's name, or the address",
     "safety_identifier": "Another name for user",
-    "seed": "Draws the same picture again. Absent: a random one, which the answer names",
+    "seed": "Draws the same image again. Absent or -1: a random one, which the answer names",
     "steps": "Denoising steps. Absent: the model's own number",
     "num_inference_steps": "Another name for steps",
     "guidance_scale": "How closely to follow the prompt; at most 1 turns guidance off. Absent: the model's own",
@@ -79,6 +89,7 @@ MEANINGS: dict[str, str] = {
     "ImagesResponse.background": "opaque, where a background was asked for",
     "ImagesResponse.size": "WIDTHxHEIGHT, where it is one that OpenAI lists",
     "ImagesResponse.quality": "The preset that was taken, where it is one that OpenAI lists",
+    "ImagesResponse.safety_identifier": "The safety_identifier of the request",
     "ImagesResponse.output_format": "Type of the files: png, jpeg or webp",
     "OxenResponse.model": "The name that was asked for, or of the default model",
     "OxenResponse.images": "The pictures",
@@ -134,7 +145,9 @@ DEFAULTS: dict[str, Any] = {
     "input_fidelity": "low",
 }
 
-_ONE = {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"image_url": {"type": "string"}}}]}
+_URL = {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}
+_ONE = {"anyOf": [{"type": "string"}, _URL], "examples": [LAKE_URL]}
+_LIST = {"type": "array", "items": _ONE, "minItems": 1, "maxItems": 16}
 _TEXT = {"pattern": r"\S"}
 # What a schema says beyond what the type checks, or where the type is open.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -143,10 +156,19 @@ SHAPES: dict[str, dict[str, Any]] = {
     "OxenRequest.prompt": _TEXT,
     "OxenEditRequest.prompt": _TEXT,
     "AgentAiRequest.prompt": _TEXT,
-    "EditRequest.image": {"anyOf": [*_ONE["anyOf"], {"type": "array", "items": _ONE, "minItems": 1, "maxItems": 16}]},
-    "EditRequest.images": {
-        "anyOf": [{"type": "array", "items": _ONE, "minItems": 1, "maxItems": 16}, {"type": "null"}]
-    },
+    "AgentAiRequest.model_style": {"anyOf": [{"type": "string", "enum": list(STYLES)}, {"type": "null"}]},
+    "EditRequest.image": {"anyOf": [*_ONE["anyOf"], _LIST], "examples": [LAKE_URL]},
+    "EditRequest.images": {"anyOf": [_LIST, {"type": "null"}]},
     "EditRequest.mask": {"anyOf": [*_ONE["anyOf"], {"type": "null"}]},
     "VariationRequest.image": _ONE,
+    "VariationRequest.mask": {"anyOf": [*_ONE["anyOf"], {"type": "null"}]},
+    "OxenEditRequest.image": {"type": "string", "examples": [LAKE_URL]},
+    "ImageToImage.init_images": {"type": "array", "items": {"type": "string"}, "minItems": 1, "examples": [[LAKE]]},
+}
+# What a request must have, where its type can't say it: either of two fields, or one that has an error of its own.
+REQUIRED: dict[str, dict[str, Any]] = {
+    "EditRequest": {"anyOf": [{"required": ["image"]}, {"required": ["images"]}]},
+    "VariationRequest": {"required": ["image"]},
+    "OxenEditRequest": {"required": ["prompt", "image"]},
+    "ImageToImage": {"required": ["init_images"]},
 }

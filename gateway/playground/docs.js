@@ -1,7 +1,7 @@
 // The API's documentation, made in the browser from openapi.json and the examples: it tells what this server serves.
 
 import { copy } from "./clipboard.js";
-import { fields } from "./schema.js";
+import { exact, fields } from "./schema.js";
 
 const $ = (id) => document.getElementById(id);
 const BASE = new URL(".", location.href).href.replace(/\/$/, "");
@@ -19,7 +19,7 @@ function h(tag, properties = {}, ...children) {
 async function load(path) {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error(`${path} can't be loaded: the server answered ${answer.status}.`);
-  return answer.json();
+  return exact(await answer.text());
 }
 
 async function render() {

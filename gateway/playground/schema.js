@@ -1,6 +1,12 @@
 // JSON Schema in words: the fields of a type, one row each.
 
 const DEEPEST = 3;
+const PARTS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** Return the value of JSON text; integers that a number would round are texts. */
+export function exact(text) {
+  return JSON.parse(text.replace(PARTS, (part) => (/^-?\d{16,}$/.test(part) ? `"${part}"` : part)));
+}
 
 /** Return rows {name, type, required, meaning} of an object's fields, those of objects within below theirs. */
 export function fields(schema, description, prefix = "", depth = 0) {

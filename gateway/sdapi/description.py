@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..described import JSON, TEXT, Answer, Media, Operation, described
+from ..dialects.words import LAKE
 from . import stubs
 from .errors import WebUiError
 from .types import Enlarged, Extra, ImageOnly, ImageToImage, Pictures, PngInfo, Progress, TextToImage
@@ -19,7 +20,6 @@ _KEYS, _ADMIN, _MODELS = (401, 500), (401, 403, 500), (401, 500, 501, 503, 504)
 _READ = (400, 401, 408, 413, 415, 422, 500)  # what goes wrong with a body
 _DRAWN = (*_READ, 403, 404, 429, 501, 503, 504)
 _NULL: dict[str, Any] = {"type": "null"}
-_PNG = "iVBORw0KGgo="  # how each PNG file begins, in base64
 
 
 def _operation(
@@ -50,7 +50,7 @@ _SKIPPED = {"type": "string", "description": "true leaves the preview out", "def
 _SETTING = {
     "type": "object",
     "properties": {
-        "sd_model_checkpoint": {"description": "Name of the model to use from now on; others are passed over"}
+        "sd_model_checkpoint": {"description": "Name of the model to use from now on; other settings are passed over"}
     },
 }
 
@@ -59,23 +59,23 @@ OPERATIONS: dict[str, Operation] = {
         "Make pictures from text", Pictures, _DRAWN, TextToImage, {"prompt": "a mountain lake", "steps": 20, "seed": 7}
     ),
     "POST img2img": _operation(
-        "Make pictures from a picture", Pictures, _DRAWN, ImageToImage, {"prompt": "a lake", "init_images": [_PNG]}
+        "Make pictures from a picture", Pictures, _DRAWN, ImageToImage, {"prompt": "a lake", "init_images": [LAKE]}
     ),
     "GET progress": _operation("Tell how far it is", Progress, _KEYS, query={"skip_current_image": _SKIPPED}),
     "POST interrupt": _operation("Stop what is being made", _OBJECT, _KEYS),
     "POST skip": _operation("Stop the current part of what is being made", _NULL, _KEYS),
     "GET options": _operation("Tell the settings", _OBJECT, _MODELS),
     "POST options": _operation(
-        "Choose the model", _NULL, (*_READ, *_MODELS), _SETTING, {"sd_model_checkpoint": "tintype-tiny"}
+        "Choose the model", _NULL, (*_READ, *_MODELS), _SETTING, {"sd_model_checkpoint": "dall-e-3"}
     ),
     "GET sd-models": _operation("List the models", _listing("title", "model_name", "filename"), _MODELS),
     "GET samplers": _operation("List the samplers", _listing("name", aliases=_NAMES, options=_OBJECT), _MODELS),
     "GET schedulers": _operation("List the schedules", _listing("name", "label", aliases=_MAYBE_NAMES), _MODELS),
     "GET loras": _operation("List the adapters", _listing("name", "alias", "path", metadata=_OBJECT), _MODELS),
     "GET upscalers": _operation("List the ways to enlarge", _listing("name", scale={"type": "integer"}), _KEYS),
-    "POST png-info": _operation("Tell how a picture was made", PngInfo, _READ, ImageOnly, {"image": _PNG}),
+    "POST png-info": _operation("Tell how a picture was made", PngInfo, _READ, ImageOnly, {"image": LAKE}),
     "POST extra-single-image": _operation(
-        "Enlarge a picture", Enlarged, _READ, Extra, {"image": _PNG, "upscaler_1": "Lanczos", "upscaling_resize": 2}
+        "Enlarge a picture", Enlarged, _READ, Extra, {"image": LAKE, "upscaler_1": "Lanczos", "upscaling_resize": 2}
     ),
     **{
         f"{method} {name}": _operation("Say that there is nothing", {"const": body}, _KEYS)
@@ -89,6 +89,6 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def told(method: str, name: str) -> dict[str, Any]:
-    """Return the options of the handler of one path below `/sdapi/v1`."""
-    return described(OPERATIONS[f"{method} {name}"])
+def told(name: str, *methods: str) -> dict[str, Any]:
+    """Return the options of the handler of one path below `/sdapi/v1`, which serves these methods."""
+    return described({method: OPERATIONS[f"{method} {name}"] for method in methods})

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, get, post, route
 
 from ..admission import administered
 from ..described import JSON
@@ -42,7 +42,7 @@ def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 def _drawing(web: WebUi, name: str) -> HTTPRouteHandler:
-    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told("POST", name))
+    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told(name, "POST"))
     async def drawing(request: AnyRequest) -> Response[Any]:
         return await draw(web, KINDS[name], request)
 
@@ -50,7 +50,7 @@ def _drawing(web: WebUi, name: str) -> HTTPRouteHandler:
 
 
 def _running(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/progress", opt=told("GET", "progress"))
+    @get(f"{BASE}/progress", opt=told("progress", "GET"))
     async def progress(request: AnyRequest) -> Response[bytes]:
         job = web.jobs.current(web.owner(request))
         if job is None:
@@ -60,12 +60,12 @@ def _running(web: WebUi) -> list[HTTPRouteHandler]:
             state.current_image = await _shown(job)
         return _json(state)
 
-    @post(f"{BASE}/interrupt", status_code=200, opt=told("POST", "interrupt"))
+    @post(f"{BASE}/interrupt", status_code=200, opt=told("interrupt", "POST"))
     async def interrupt(request: AnyRequest) -> Response[bytes]:
         _stop(web, request, everything=True)
         return _json({})
 
-    @post(f"{BASE}/skip", status_code=200, opt=told("POST", "skip"))
+    @post(f"{BASE}/skip", status_code=200, opt=told("skip", "POST"))
     async def skip(request: AnyRequest) -> Response[bytes]:
         _stop(web, request, everything=False)
         return _json(None)
@@ -74,38 +74,41 @@ def _running(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _options(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/options", opt=told("GET", "options"))
+    # One handler for both methods: Litestar's own answer to OPTIONS names the methods of the first one only.
+    @route(f"{BASE}/options", http_method=["GET", "POST"], status_code=200, opt=told("options", "GET", "POST"))
     async def options(request: AnyRequest) -> Response[bytes]:
+        if request.method == "POST":
+            return await _changed(web, request)
         return _json(checkpoints.options(await web.model(request)))
 
-    @post(f"{BASE}/options", status_code=200, opt=told("POST", "options"))
-    async def change(request: AnyRequest) -> Response[bytes]:
-        models = await web.models(request)
-        name = (await read_json(request)).get("sd_model_checkpoint")
-        if name:
-            found = web.checkpoints.find(str(name), models)
-            if found is None:
-                raise NoSuchCheckpoint(str(name))
-            web.checkpoints.choose(web.owner(request), found)
-        return _json(None)
+    return [options]
 
-    return [options, change]
+
+async def _changed(web: WebUi, request: AnyRequest) -> Response[bytes]:
+    models = await web.models(request)
+    name = (await read_json(request)).get("sd_model_checkpoint")
+    if name:
+        found = web.checkpoints.find(str(name), models)
+        if found is None:
+            raise NoSuchCheckpoint(str(name))
+        web.checkpoints.choose(web.owner(request), found)
+    return _json(None)
 
 
 def _lists(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/sd-models", opt=told("GET", "sd-models"))
+    @get(f"{BASE}/sd-models", opt=told("sd-models", "GET"))
     async def models(request: AnyRequest) -> Response[bytes]:
         return _json(checkpoints.listed(await web.models(request)))
 
-    @get(f"{BASE}/samplers", opt=told("GET", "samplers"))
+    @get(f"{BASE}/samplers", opt=told("samplers", "GET"))
     async def sampling(request: AnyRequest) -> Response[bytes]:
         return _json(samplers.listed(await web.model(request)))
 
-    @get(f"{BASE}/schedulers", opt=told("GET", "schedulers"))
+    @get(f"{BASE}/schedulers", opt=told("schedulers", "GET"))
     async def schedules(request: AnyRequest) -> Response[bytes]:
         return _json(samplers.listed_schedules(await web.model(request)))
 
-    @get(f"{BASE}/loras", opt=told("GET", "loras"))
+    @get(f"{BASE}/loras", opt=told("loras", "GET"))
     async def loras(request: AnyRequest) -> Response[bytes]:
         names = (await web.model(request)).loras
         return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
@@ -114,18 +117,18 @@ def _lists(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _tools(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/upscalers", opt=told("GET", "upscalers"))
+    @get(f"{BASE}/upscalers", opt=told("upscalers", "GET"))
     async def upscaling(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         return _json(upscalers())
 
-    @post(f"{BASE}/png-info", status_code=200, opt=told("POST", "png-info"))
+    @post(f"{BASE}/png-info", status_code=200, opt=told("png-info", "POST"))
     async def png_info(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         asked = read(ImageOnly, await read_json(request))
         return _json(await asyncio.to_thread(look_up, await web.picture(request, asked.image, "image")))
 
-    @post(f"{BASE}/extra-single-image", status_code=200, opt=told("POST", "extra-single-image"))
+    @post(f"{BASE}/extra-single-image", status_code=200, opt=told("extra-single-image", "POST"))
     async def extra(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         asked = read(Extra, await read_json(request))
@@ -136,11 +139,11 @@ def _tools(web: WebUi) -> list[HTTPRouteHandler]:
 
 def _nothing(web: WebUi) -> list[HTTPRouteHandler]:
     got = [
-        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=told("GET", name))(_always(web, body))
+        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=told(name, "GET"))(_always(web, body))
         for name, body in stubs.GET.items()
     ]
     posted = [
-        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told("POST", name))(
+        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told(name, "POST"))(
             _always(web, body, admin=name in stubs.ADMIN)
         )
         for name, body in (stubs.POST | stubs.ADMIN).items()

@@ -256,6 +256,8 @@ async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
     assert await page.run("document.querySelectorAll('.example').length") == 2 * len(DIALECTS)
     prompts = "[...document.querySelectorAll('td')].filter((one) => one.textContent === 'promptrequired').length"
     assert await page.run(prompts) >= len(DIALECTS)
+    assert await page.run("document.querySelector('#article').textContent.includes('-1 to 9223372036854775807')")
+    assert not await page.run("document.querySelector('#article').textContent.includes('9223372036854776000')")
 
 
 async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:

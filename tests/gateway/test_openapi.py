@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -114,6 +115,85 @@ async def test_examples(tmp_path: Path, shared: str) -> None:
         assert dialect.parse(body).request.count <= 1
         told = operation.answers[200].content["application/json"].example
         msgspec.convert(told, dialect.response_type)
+
+
+def requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Yield path, method, example and schema of each request with a body of JSON."""
+    for path, method, operation in operations(description):
+        media = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if media is not None:
+            name = media["schema"].get("$ref", "").rpartition("/")[2]
+            schema = description["components"]["schemas"][name] if name else media["schema"]
+            yield path.replace("{deployment}", "dall-e-3"), method, media["example"], schema
+
+
+async def test_each_example_is_served(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Each request that the document shows is answered with 2xx as it stands, on each path."""
+    del fake
+    shown = list(requests(await described(gateway)))
+    assert len(shown) > 35
+    failed = []
+    for path, method, body, _ in shown:
+        answer = await gateway.request(method, path, json=body)
+        if answer.status_code != 200 or "x-tintype-ignored" in answer.headers:
+            failed.append((path, answer.status_code, answer.text[:200], dict(answer.headers)))
+    assert failed == []
+
+
+async def test_each_example_of_a_field_is_served(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """So are the values that the schemas of these requests show, each in the place of the example's own."""
+    del fake
+    told = {
+        repr(schema): (path, method, body, schema) for path, method, body, schema in requests(await described(gateway))
+    }
+    asked = [
+        (path, body | {name: value})
+        for path, _, body, schema in told.values()
+        for name, field in schema["properties"].items()
+        for value in field.get("examples", ())
+    ]
+    assert len(asked) > 40
+    answers = [(path, body, await gateway.post(path, json=body)) for path, body in asked]
+    assert [(path, body, answer.text) for path, body, answer in answers if answer.status_code != 200] == []
+
+
+async def test_what_is_required(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    """Without a field that the document requires a request fails, and it does not with nothing else."""
+    for path, method, body, schema in requests(await described(gateway)):
+        alternatives = [one["required"] for one in schema.get("anyOf", ())]
+        required = {*schema.get("required", ()), *(alternatives[0] if alternatives else ())}
+        least = {key: value for key, value in body.items() if key in required}
+        assert required <= set(least), path
+        assert (await gateway.request(method, path, json=least)).status_code == 200, path
+        for key in required:
+            rest = {name: value for name, value in least.items() if name != key}
+            answer = await gateway.request(method, path, json=rest)
+            assert 400 <= answer.status_code < 500, (path, key)
+    assert fake.requests
+
+
+async def test_forms_are_described(gateway: httpx.AsyncClient) -> None:
+    """A form needs its image, and tells of a mask, in edits as in variations."""
+    paths = (await described(gateway))["paths"]
+    for path, required in {"/v1/images/edits": ["image", "prompt"], "/v1/images/variations": ["image"]}.items():
+        schema = paths[path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+        assert schema["required"] == required
+        assert {schema["properties"][name]["format"] for name in ("image", "mask")} == {"binary"}
+
+
+async def test_limits_are_exact(gateway: httpx.AsyncClient) -> None:
+    """Limits beyond what a float keeps are in the document to the last digit."""
+    document = (await gateway.get("/openapi.json")).text
+    long = set(re.findall(r'"m(?:in|ax)imum":(-?\d{16,})', document))
+    assert long == {str(2**63 - 1), str(-(2**63))}
+
+
+async def test_options_name_every_method(gateway: httpx.AsyncClient) -> None:
+    """OPTIONS succeeds on each path, and names each method that the document has there."""
+    for path, methods in (await described(gateway))["paths"].items():
+        answer = await gateway.options(path.replace("{", "").replace("}", ""))
+        assert answer.status_code == 204, path
+        assert {method.upper() for method in methods} <= set(answer.headers["allow"].split(", ")), path
 
 
 async def test_errors_are_the_dialects(gateway: httpx.AsyncClient) -> None:

@@ -45,10 +45,17 @@ def picture(lake: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-async def run(script: str, url: str, scenario: str, picture: Path | str = "") -> Any:
+@pytest.fixture(scope="session")
+def hole(mask: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("node") / "mask.png"
+    path.write_bytes(mask)
+    return path
+
+
+async def run(script: str, url: str, scenario: str, *files: Path) -> Any:
     """Run one scenario of a script against the gateway at `url`, and return what it got."""
     process = await asyncio.create_subprocess_exec(
-        str(NODE), script, url, scenario, str(picture), cwd=FOLDER, stdout=asyncio.subprocess.PIPE
+        str(NODE), script, url, scenario, *map(str, files), cwd=FOLDER, stdout=asyncio.subprocess.PIPE
     )
     try:
         told, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
@@ -97,6 +104,18 @@ class TestOpenAI:
         """Edits stream, too."""
         events = await run("openai.mjs", real, "editStream", picture)
         assert events[-1]["type"] == "image_edit.completed"
+
+    async def test_every_call(self, real: str, opened: Open, picture: Path, hole: Path) -> None:
+        """Each call with every parameter, in each way in which the SDK gives its answer, streamed or not."""
+        told = await run("openai.mjs", real, "calls", picture, hole)
+        assert "error" not in told, told
+        for name in ("generate", "edit", "createVariation"):
+            assert (told[name]["status"], told[name]["same"]) == (200, True)
+            (one,) = told[name]["answer"]["data"]
+            assert one["url"].endswith(".png")
+        for name, kind in (("generate streamed", "image_generation"), ("edit streamed", "image_edit")):
+            assert [event["type"] for event in told[name]] == [f"{kind}.partial_image", f"{kind}.completed"]
+            assert opened(file(told[name][-1]["b64_json"]))[0] == "PNG"
 
     async def test_models(self, real: str) -> None:
         """Models are listed, and found by a name of OpenAI's."""

@@ -1,0 +1,51 @@
+"""The examples of `/openapi.json`, as they stand there, with a model that really draws."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Opened
+
+PATIENCE = 180  # seconds for one answer, on a machine that has much else to do
+
+
+def shown(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, Any]]:
+    """Method, path and body of each request that has an example; the same under further paths is there once."""
+    found = {}
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            media = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if media is not None:
+                key = (operation["tags"][0], repr(media))
+                found.setdefault(key, (method, path, media["example"]))
+    return found
+
+
+def files(answer: Any) -> list[bytes]:
+    """The images in an answer of any dialect."""
+    images = answer.get("data") or answer.get("images") or answer.get("metadata", {}).get("images") or []
+    own = [one if isinstance(one, str) else one.get("b64_json") for one in images]
+    links = [one["url"] for one in images if isinstance(one, dict) and one.get("url")]
+    fetched = [httpx.get(link, trust_env=False).content for link in links]
+    return [base64.b64decode(one) for one in own if one] + fetched
+
+
+def test_examples(real: str, opened: Callable[[bytes], Opened]) -> None:
+    """Each is answered with 2xx, and those for images with images."""
+    with httpx.Client(base_url=real, timeout=PATIENCE, trust_env=False) as client:
+        requests = list(shown(client.get("/openapi.json").json()).values())
+        made = 0
+        for method, path, body in requests:
+            answer = client.request(method, path, json=body)
+            assert answer.status_code == 200, (path, body, answer.text[:500])
+            for file in files(answer.json() or {}):
+                opened(file)
+                made += 1
+    assert len(requests) >= 17
+    assert made >= 14
