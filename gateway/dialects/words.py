@@ -146,8 +146,8 @@ DEFAULTS: dict[str, Any] = {
 }
 
 _URL = {"type": "object", "properties": {"image_url": {"type": "string"}}, "required": ["image_url"]}
-_ONE = {"anyOf": [{"type": "string"}, _URL], "examples": [LAKE_URL]}
-_LIST = {"type": "array", "items": _ONE, "minItems": 1, "maxItems": 16}
+_ONE: dict[str, Any] = {"anyOf": [{"type": "string"}, _URL], "examples": [LAKE_URL]}
+_LIST: dict[str, Any] = {"type": "array", "items": _ONE, "minItems": 1, "maxItems": 16}
 _TEXT = {"pattern": r"\S"}
 # What a schema says beyond what the type checks, or where the type is open.
 SHAPES: dict[str, dict[str, Any]] = {

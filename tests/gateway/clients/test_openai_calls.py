@@ -1,6 +1,6 @@
 """Every way in which OpenAI's Python SDK can make each of its calls for images, with every parameter that it has.
 
-Answers are validated as strictly as the SDK can: a key of the wrong type, or a value that it does not know, is an error.
+Answers are validated as strictly as the SDK can: a key of the wrong type, or a value that it lacks, is an error.
 """
 
 from __future__ import annotations
@@ -32,26 +32,18 @@ LEAST: dict[str, dict[str, Any]] = {
     "edit": {"prompt": "a sailing boat", "image": ...},
     "create_variation": {"image": ...},
 }
-_SHARED = {"background": "transparent", "n": 1, "output_compression": 100, "output_format": "png", "partial_images": 1}
+_SHARED = {
+    "background": "transparent",
+    "model": "gpt-image-2",
+    "n": 1,
+    "output_compression": 100,
+    "output_format": "png",
+    "partial_images": 1,
+    "user": "me",
+}
 MORE: dict[str, dict[str, Any]] = {
-    "generate": _SHARED
-    | {
-        "model": "gpt-image-2",
-        "moderation": "low",
-        "quality": "medium",
-        "size": "auto",
-        "style": "vivid",
-        "user": "me",
-    },
-    "edit": _SHARED
-    | {
-        "model": "gpt-image-2",
-        "input_fidelity": "high",
-        "mask": ...,
-        "quality": "high",
-        "size": "256x256",
-        "user": "me",
-    },
+    "generate": {**_SHARED, "moderation": "low", "quality": "medium", "size": "auto", "style": "vivid"},
+    "edit": {**_SHARED, "input_fidelity": "high", "mask": ..., "quality": "high", "size": "256x256"},
     "create_variation": {"model": "gpt-image-1", "n": 1, "size": "1024x1024", "user": "me"},
 }
 FORMATS = {"links": "url", "base64": "b64_json"}
