@@ -43,6 +43,7 @@ def clip(pipeline: Any, folder: str) -> Component:
         module=module,
         adaptable=True,
         longest=config.max_position_embeddings,
+        table="text_model.embeddings.token_embedding.weight",
         call=call,
         inputs={"input_ids": Value(IDS, whole(config.vocab_size))},
         outputs={name: Value(axes) for name, axes in shapes.items()},

@@ -18,7 +18,7 @@ import torch
 
 from tintype.service.numerics import Diffusion, InvalidChoice
 
-from . import graphs, kinds, manifest, ports, preview, verify, weights
+from . import embeddings, graphs, kinds, manifest, ports, preview, verify, weights
 from .errors import Refused, Unfaithful
 from .fuse import Chosen, Fusion
 from .operators import ATTENTION, RMS_NORM, rms_norms
@@ -184,6 +184,8 @@ class _Export:
             _check_fusion(component, model)
             if self.options.adapters and component.adaptable:
                 ports.add(model, layers)
+            if component.table:
+                embeddings.add(model, component.table)
             return weights.write(model, component.module.state_dict(), path, store=self.precision.stored(half=half))
 
     def _tokenizers(self) -> verify.Check | None:

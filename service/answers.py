@@ -132,6 +132,7 @@ def model(repository: Repository, spec: ModelSpec) -> pb.Model:
         samplers=samplers_for(spec.diffusion),
         schedules=_schedules(spec),
         loras=spec.loras,
+        embeddings=spec.embeddings,
         qualities=sorted(spec.qualities),
         styles=sorted(spec.styles),
         text_to_image=TEXT_TO_IMAGE in spec.capabilities,

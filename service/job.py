@@ -130,6 +130,7 @@ class Job:
     strength: float | None = None
     source: Source | None = field(default=None, repr=False)
     loras: tuple[Lora, ...] = ()
+    embeddings: tuple[str, ...] = ()
     prompt_weighting: bool = False
     earlier_steps: int = 0
     prompts: tuple[Items, Items] | None = field(default=None, repr=False)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_LORAS = 8
+MAX_EMBEDDINGS = 8
+MAX_EMBEDDING_NAME = 255  # characters, as file names have
 MAX_CALLER = 256  # characters
 
 # By what zero, or the empty text, means: take the default; exactly itself; take the default, and zero is a value.
@@ -51,6 +53,7 @@ def job_from_pb(
             "output": _output(request.output, faults),
             "previews": _previews(previews, faults),
             "loras": _loras(request, faults),
+            "embeddings": _embeddings(request, faults),
             "caller": _caller(request, faults) or caller,
             "deadline": _deadline(request, deadline, faults),
         },
@@ -99,6 +102,16 @@ def _lora(prefix: str, message: pb.Lora, faults: list[Violation]) -> Lora:
     lora = _build(Lora, {"name": message.name, **weight}, found, "loras.")
     faults += [Violation(prefix + fault.field.removeprefix("loras."), fault.problem) for fault in found]
     return lora
+
+
+def _embeddings(request: pb.GenerateImagesRequest, faults: list[Violation]) -> tuple[str, ...]:
+    if len(request.embeddings) > MAX_EMBEDDINGS:
+        faults.append(Violation("embeddings", f"takes at most {MAX_EMBEDDINGS}, not {len(request.embeddings)}"))
+    for i, name in enumerate(request.embeddings[:MAX_EMBEDDINGS]):
+        if not 1 <= len(name) <= MAX_EMBEDDING_NAME:
+            problem = f"must be 1 to {MAX_EMBEDDING_NAME} characters, not {len(name)}"
+            faults.append(Violation(f"embeddings[{i}]", problem))
+    return tuple(dict.fromkeys(request.embeddings[:MAX_EMBEDDINGS]))
 
 
 def _caller(request: pb.GenerateImagesRequest, faults: list[Violation]) -> str:

@@ -161,6 +161,7 @@ def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
         seed=wanted_seed(asked.seed),
         strength=asked.strength,
         loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in asked.loras or ()],
+        embeddings=asked.embeddings,
         output=_output(asked),
         caller=asked.user or asked.safety_identifier,
         quality=asked.quality if asked.quality != "auto" else None,

@@ -112,11 +112,13 @@ def variations(dialect: Dialect) -> Dialect:
 
 
 def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the body with adapters that came as JSON text in a form; other text stays, and is refused by its type."""
-    if isinstance(text := body.get("loras"), str):
-        with contextlib.suppress(NotJson):
-            return {**body, "loras": decoded(text.encode())}
-    return body
+    """Return the body with lists that came as JSON text in a form; other text stays, and is refused by its type."""
+    made = dict(body)
+    for key in ("loras", "embeddings"):
+        if isinstance(text := body.get(key), str):
+            with contextlib.suppress(NotJson):
+                made[key] = decoded(text.encode())
+    return made
 
 
 def _without(call: Call, key: str, more: int) -> Call:

@@ -82,6 +82,7 @@ class ImagesRequest(msgspec.Struct, kw_only=True):
     mask: Picked | None = None
     provider: Annotated[str, Meta(description="without effect: there is one provider here")] | None = None
     loras: Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None = None
+    embeddings: Annotated[list[str], Meta(description="a list of names", max_length=8)] | None = None
 
 
 class Picture(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -64,6 +64,7 @@ MEANINGS: dict[str, str] = {
     "input_fidelity": "high keeps more of the picture",
     "provider": "Without effect: there is one provider here",
     "loras": "Adapters to apply; their weights add up. Absent: none",
+    "embeddings": "Embeddings (textual inversion) whose names in the prompts stand for their vectors. Absent: none",
     "name": "Name of the adapter",
     "weight": "Factor of its change",
     "image_size": "Another name for size: a preset, or width and height",

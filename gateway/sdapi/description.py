@@ -72,6 +72,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET samplers": _operation("List the samplers", _listing("name", aliases=_NAMES, options=_OBJECT), _MODELS),
     "GET schedulers": _operation("List the schedules", _listing("name", "label", aliases=_MAYBE_NAMES), _MODELS),
     "GET loras": _operation("List the adapters", _listing("name", "alias", "path", metadata=_OBJECT), _MODELS),
+    "GET embeddings": _operation("List the embeddings of textual inversion", _OBJECT, _MODELS),
     "GET upscalers": _operation("List the ways to enlarge", _listing("name", scale={"type": "integer"}), _KEYS),
     "POST png-info": _operation("Tell how a picture was made", PngInfo, _READ, ImageOnly, {"image": LAKE}),
     "POST extra-single-image": _operation(

@@ -18,7 +18,7 @@ from .samplers import choose
 from .types import MAX_BATCH, ImageToImage, TextToImage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NAMES = {
     "count": "batch_size",
@@ -28,11 +28,13 @@ NAMES = {
     "strength": "denoising_strength",
     "image": "init_images",
     "loras": "prompt",
+    "embeddings": "prompt",
 }
 # Fields that are asked without where the model has no such thing.
-WISHES = ("schedule", "prompt_weighting", "loras")
+WISHES = ("schedule", "prompt_weighting", "loras", "embeddings")
 MAX_COUNT = 10  # pictures of one call, the contract's limit
 MAX_LORAS = 8
+MAX_EMBEDDINGS = 8
 MAX_SIDE = 4096  # pixels
 MAX_SEED = 2**63 - 1
 # What says that a prompt has the web UI's syntax.
@@ -80,6 +82,8 @@ _AND = re.compile(r"\bAND\b")
 # No part goes beyond the next `<`, so that each character is read a bounded number of times.
 _NETWORK = re.compile(r"<(\w+):([^<:>]+)(?::([^<>]*))?>")
 
+_WORD = re.compile(r"\w")
+
 
 @dataclass(frozen=True, slots=True)
 class Hires:
@@ -120,11 +124,12 @@ def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int, most: i
     _refuse(asked)
     chosen = choose(model, asked.sampler_name or str(asked.sampler_index or ""), asked.scheduler or "")
     prompt, loras, unknown = _networks(asked.prompt or "", model.loras, apply=not asked.disable_extra_networks)
+    prompts, embeddings, more = _embeddings([prompt, asked.negative_prompt or ""], model.embeddings)
     settings, sampler = asked.override_settings or {}, chosen.sampler or model.defaults.sampler
     request = pb.GenerateImagesRequest(
         model=model.name,
-        prompt=prompt,
-        negative_prompt=asked.negative_prompt,
+        prompt=prompts[0],
+        negative_prompt=prompts[1],
         width=asked.width,
         height=asked.height,
         steps=asked.steps or None,
@@ -134,6 +139,7 @@ def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int, most: i
         eta=asked.eta or None if sampler == OF_ETA else None,
         seed=asked.seed if asked.seed is not None and asked.seed >= 0 else seed,
         loras=loras,
+        embeddings=embeddings,
         allow_empty_prompt=True,
         prompt_weighting=any(mark in f"{asked.prompt} {asked.negative_prompt}" for mark in SYNTAX),
         output=pb.OutputFormat(mime_type=_mime_type(settings)),
@@ -141,6 +147,7 @@ def order(asked: TextToImage | ImageToImage, model: pb.Model, seed: int, most: i
     if isinstance(asked, ImageToImage):
         request.strength = STRENGTH if asked.denoising_strength is None else asked.denoising_strength
     eta = {"eta": f"{asked.eta:g}"} if asked.eta not in (None, 0, 1) and sampler != OF_ETA else {}
+    unknown = {"prompt": " ".join([*unknown.values(), *more])} if unknown or more else {}
     ignored = {**chosen.ignored, **unknown, **eta, **_without_effect(asked, settings)}
     return Order(request, _batches(asked, most), _hires(asked, model), ignored)
 
@@ -179,6 +186,54 @@ def _networks(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, l
     prompt = _NETWORK.sub("", prompt).strip()
     unknown += ["AND"] if _AND.search(prompt) else []
     return prompt, loras, {"prompt": " ".join(unknown)} if unknown else {}
+
+
+def _embeddings(prompts: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Choose the embeddings whose names occur in the prompts as words, in upper or lower case, as the web UI does.
+
+    Returns the prompts with the names as the model spells them, what is chosen, and what is beyond `MAX_EMBEDDINGS`.
+    The longest names come first.
+    """
+    made, chosen, more = list(prompts), list[str](), list[str]()
+    folded = [_folded(prompt) for prompt in prompts]
+    for name in sorted(known, key=lambda name: (-len(name), name)):
+        places = [[*_places(text, _folded(name))] for text in folded]
+        if not any(places):
+            continue
+        if len(chosen) == MAX_EMBEDDINGS:
+            more.append(f"embedding:{name}")
+            continue
+        chosen.append(name)
+        made = [_respelled(prompt, name, at) for prompt, at in zip(made, places, strict=True)]
+    return made, chosen, more
+
+
+def _places(text: str, name: str) -> Iterator[int]:
+    """Yield where a name stands as a word; no character is looked at more than a few times."""
+    at = text.find(name)
+    while at >= 0:
+        end = at + len(name)
+        if not (_joined(text[at - 1 : at] if at else "", name[0]) or _joined(name[-1], text[end : end + 1])):
+            yield at
+        at = text.find(name, end)
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two neighbours are of one word."""
+    return bool(_WORD.match(left) and _WORD.match(right))
+
+
+def _folded(text: str) -> str:
+    """Return a text in lower case, of the same length: a letter whose lower case is longer stays."""
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
+
+
+def _respelled(prompt: str, name: str, places: Iterable[int]) -> str:
+    parts, end = list[str](), 0
+    for at in places:
+        parts += [prompt[end:at], name]
+        end = at + len(name)
+    return "".join([*parts, prompt[end:]])
 
 
 def _weight(text: str) -> float:

@@ -113,7 +113,13 @@ def _lists(web: WebUi) -> list[HTTPRouteHandler]:
         names = (await web.model(request)).loras
         return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
 
-    return [models, sampling, schedules, loras]
+    @get(f"{BASE}/embeddings", opt=told("GET", "embeddings"))
+    async def embeddings(request: AnyRequest) -> Response[bytes]:
+        facts = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
+        names = (await web.model(request)).embeddings
+        return _json({"loaded": dict.fromkeys(names, facts), "skipped": {}})
+
+    return [models, sampling, schedules, loras, embeddings]
 
 
 def _tools(web: WebUi) -> list[HTTPRouteHandler]:

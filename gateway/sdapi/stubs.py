@@ -8,7 +8,6 @@ _NOWHERE = {"error": "the gateway does not see the memory of the machine that ma
 
 GET: dict[str, Any] = {
     "cmd-flags": {"api": True, "nowebui": True},
-    "embeddings": {"loaded": {}, "skipped": {}},
     "extensions": [],
     "face-restorers": [],
     "hypernetworks": [],

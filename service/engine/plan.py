@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import InvalidField, ModelBroken, Unsupported
 from ..job import MAX_SEED, RANGES
 from ..models import prompt_editing, weights
+from ..models.embeddings import advice
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.weights import Malformed
@@ -73,6 +74,7 @@ class Plan:
     guidance: Guidance = Guidance.CLASSIFIER_FREE
     prompt_weighting: bool = False
     loras: tuple[tuple[str, float], ...] = ()
+    embeddings: tuple[str, ...] = ()
     batched_timestep: bool
     inpaints: bool = False
 
@@ -86,7 +88,7 @@ class Plan:
         """All that is to be encoded: the texts of the prompt and, with guidance, those of the negative prompt."""
         both = self.texts if self.guided else self.texts[:1]
         return tuple(
-            Prompt(text, negative, self.prompt_weighting, self.loras)
+            Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings)
             for negative, own in zip((False, True), both, strict=False)
             for text in own.texts
         )
@@ -157,6 +159,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         guidance=spec.guidance,
         prompt_weighting=job.prompt_weighting,
         loras=tuple((lora.name, lora.weight) for lora in job.loras if lora.weight),
+        embeddings=job.embeddings,
         batched_timestep=spec.batched_timestep,
         inpaints=spec.inpaints,
     )
@@ -167,6 +170,11 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
         if lora.name not in spec.loras:
             there = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has none"
             raise InvalidField("loras", f"{lora.name!r} is no adapter of model {spec.name!r}: {there}")
+    for name in job.embeddings:
+        if name not in spec.embeddings:
+            there = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has none"
+            reason = advice(name, spec.pickled) or f"it is no embedding of model {spec.name!r}: {there}"
+            raise InvalidField("embeddings", f"{name!r} can't be used: {reason}")
     for name, capabilities in NEEDS.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} takes none: it has no image encoder (vae_encoder)")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import GenerationFailed, ModelBroken
 from .adapters import Adapters, ports
 from .denoiser import Denoiser
+from .embeddings import INPUT, Embeddings
 from .files import Fault, weight
 from .model import Prompt
 from .preview import fit, show
@@ -172,7 +173,8 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
     family, traits = manifest.family, manifest.traits
     adapters = Adapters(manifest.folder, {path.parent.name: ports(s.optional) for path, s in _own(manifest, sessions)})
-    encoders = [_text_encoder(manifest, place, sessions, adapters) for place in range(len(family.text))]
+    embeddings = Embeddings(manifest.folder, dict(_widths(manifest, sessions)))
+    encoders = [_text_encoder(manifest, place, sessions, adapters, embeddings) for place in range(len(family.text))]
     text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
     denoiser = Denoiser(
         sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec, adapters
@@ -187,7 +189,17 @@ def _own(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session
     yield from ((path, session) for path, session in sessions.items() if path.parent.parent == manifest.folder)
 
 
-def _text_encoder(manifest: Manifest, place: int, sessions: Sessions, adapters: Adapters) -> Encoder:
+def _widths(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[str, int | None]]:
+    """Yield the text encoders that are there, and the width of the embeddings that their graphs take, or None."""
+    for part in manifest.family.text:
+        if session := sessions.get(manifest.graph(part.encoder)):
+            width = session.optional.get(INPUT, (None,))[-1]
+            yield part.encoder, width if isinstance(width, int) else None
+
+
+def _text_encoder(
+    manifest: Manifest, place: int, sessions: Sessions, adapters: Adapters, embeddings: Embeddings
+) -> Encoder:
     part, traits = manifest.family.text[place], manifest.traits
     session = sessions.get(manifest.graph(part.encoder))
     if session is None:
@@ -200,4 +212,4 @@ def _text_encoder(manifest: Manifest, place: int, sessions: Sessions, adapters: 
             raise Fault(
                 f"{part.tokenizer}: the id {token.id} of {token.content!r} is beyond {part.encoder}'s {rows} rows"
             )
-    return TextEncoder(tokenizer, session, part, adapters)
+    return TextEncoder(tokenizer, session, part, adapters, embeddings)

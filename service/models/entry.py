@@ -88,7 +88,9 @@ class Entry:
         """What it is: with its provider, once it is loaded, and the adapters last listed. Raises ModelBroken."""
         read = self.servable().spec
         loaded = self.model.spec if self.model else read
-        return loaded if loaded.loras == read.loras else replace(loaded, loras=read.loras)
+        if (loaded.loras, loaded.embeddings, loaded.pickled) == (read.loras, read.embeddings, read.pickled):
+            return loaded
+        return replace(loaded, loras=read.loras, embeddings=read.embeddings, pickled=read.pickled)
 
     def servable(self) -> Manifest:
         """Return the manifest of a folder that can be served. Raises ModelBroken."""

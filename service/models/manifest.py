@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
 from ..numerics import Diffusion, InvalidChoice, make_table, most_steps, resolve
-from . import adapters
+from . import adapters, embeddings
 from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
 from .families import FAMILIES, by_pipeline, known_pipelines
@@ -72,8 +72,17 @@ class Manifest:
         return weight(self.folder / component)
 
     def relisted(self) -> Manifest:
-        """Return the same with the adapters that the folder holds by now."""
-        return replace(self, spec=replace(self.spec, loras=adapters.names(self.folder)))
+        """Return the same with the adapters and embeddings that the folder holds by now."""
+        return replace(self, spec=replace(self.spec, **listed(self.folder)))
+
+
+def listed(folder: Path) -> dict[str, Any]:
+    """Return the fields of a ModelSpec that list what was put into a folder since it was exported."""
+    return {
+        "loras": adapters.names(folder),
+        "embeddings": embeddings.names(folder),
+        "pickled": embeddings.pickled(folder),
+    }
 
 
 def read(folder: Path, *, second: bool = False) -> Manifest:
@@ -219,7 +228,7 @@ class _Reader:
             created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
             capabilities=self._capabilities(family, inpaints=inpaints),
             latent_to_rgb=self.own.get("preview"),
-            loras=adapters.names(self.folder),
+            **listed(self.folder),
             **configs.spec(family),
             **presets(self.own, defaults),
             **{key: self.own[key] for key in optional if key in self.own},

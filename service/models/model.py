@@ -25,13 +25,14 @@ Shape = tuple[int, ...]
 class Prompt:
     """A text to encode; `negative` is what shall not be shown; `weighted` reads `(word:1.3)` as a weight.
 
-    `loras` are adapters by name, with their weights.
+    `loras` are adapters by name, with their weights; `embeddings` are files whose names stand for their vectors.
     """
 
     text: str
     negative: bool = False
     weighted: bool = False
     loras: tuple[tuple[str, float], ...] = ()
+    embeddings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,7 +80,8 @@ class ModelSpec:
     `inpaints` tells whether the denoiser takes a mask and a masked picture beside its latents, and can't do without.
     `patch` is how many latents wide a token of the denoiser is. `even_levels`: those of a flow are 1 to 1/steps.
     `respaced`: from a picture, all steps are taken below the strength, on the levels that are left of a distillation.
-    `loras` are the adapters that its folder holds.
+    `loras` are the adapters and `embeddings` the embeddings that its folder holds; `pickled` are files of embeddings
+    that are not read.
     `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded, as are the options
     that it was told.
 
@@ -111,6 +112,8 @@ class ModelSpec:
     provider: str = ""
     provider_options: Mapping[str, str] = field(default_factory=dict)
     loras: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    pickled: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset({TEXT_TO_IMAGE})
     latent_to_rgb: LatentToRgb | None = field(default=None, repr=False)
     qualities: Mapping[str, Preset] = field(default_factory=dict)

@@ -52,13 +52,12 @@ class TwoStages:
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
         """Return how many chunks the longest of some prompts has, in either stage."""
-        return max(self._first.chunks(prompts), self._second.chunks(prompts))
+        return max(self._first.chunks(prompts), self._second.chunks(_plain(prompts)))
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
         """Return what the prompts are to the first stage; what they are to the second is with it."""
-        plain = [replace(prompt, loras=()) for prompt in prompts]  # adapters are the first stage's
-        both = zip(self._first.encode(prompts, chunks), self._second.encode(plain, chunks), strict=True)
-        return [replace(one, later=other) for one, other in both]
+        first, second = self._first.encode(prompts, chunks), self._second.encode(_plain(prompts), chunks)
+        return [replace(one, later=other) for one, other in zip(first, second, strict=True)]
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call each stage for its rows, where it has any."""
@@ -71,3 +70,8 @@ class TwoStages:
             if rows:
                 out[places] = stage.denoise(latents[places], timesteps[places], rows)
         return out
+
+
+def _plain(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return prompts without adapters and embeddings, which are the first stage's."""
+    return [replace(prompt, loras=(), embeddings=()) for prompt in prompts]

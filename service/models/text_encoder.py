@@ -10,13 +10,16 @@ do it. A pooled embedding is that of the first piece.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import InvalidField
+from .embeddings import FIRST_ID, INPUT
 from .joins import Encoded
 from .parts import PENULTIMATE
 from .repair import stream_safe
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .adapters import Adapters, Loras
+    from .embeddings import Embeddings
     from .model import Array, Prompt
     from .parts import TextPart
     from .session import Session
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 IDS, MASK = "input_ids", "attention_mask"
 MAX_PIECES = 10
+KEPT_TOKENIZERS = 16  # of choices of embeddings
 NEAR = 20  # tokens before a piece's end in which a comma ends it, as in AUTOMATIC1111's web UI
 
 Weighted = tuple[int, float]
@@ -43,12 +48,14 @@ Weighted = tuple[int, float]
 class Piece:
     """What the encoder sees at a time; `weights` of the prompt's own tokens, () where none is weighted.
 
-    `skip` positions after the first belong to an instruction, and are left out of the result.
+    `skip` positions after the first belong to an instruction, and are left out of the result. `embeddings` are the
+    files that ids from `FIRST_ID` on are vectors of, () where there is no such id.
     """
 
     tokens: Tokens
     weights: tuple[float, ...] = ()
     skip: int = 0
+    embeddings: tuple[str, ...] = ()
 
     @property
     def words(self) -> int:
@@ -69,13 +76,23 @@ class Encoder(Protocol):
 class TextEncoder:
     """A tokenizer and a graph. Raises Fault where the graph is not what the family says."""
 
-    def __init__(self, tokenizer: Tokenizer, session: Session, part: TextPart, adapters: Adapters) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        session: Session,
+        part: TextPart,
+        adapters: Adapters,
+        embeddings: Embeddings | None = None,
+    ) -> None:
         self._outputs = [_resolved(name, session.outputs) for name in (part.embeds, part.pooled) if name]
         for name in self._outputs:
             session.require(inputs=(IDS,), output=name, optional=(MASK,))
         self._tokenizer, self._session, self._part, self._adapters = tokenizer, session, part, adapters
         self._longer = len(list(tokenizer.ids(part.instruction))) if part.instruction else 0
         self._comma = list(tokenizer.ids(","))[-1:]
+        self._embeddings = embeddings
+        self._chosen: tuple[str, ...] = ()
+        self._knowing = lru_cache(KEPT_TOKENIZERS)(self._with)
 
     @property
     def chunked(self) -> bool:
@@ -84,6 +101,8 @@ class TextEncoder:
 
     def read(self, prompt: Prompt) -> list[Piece]:
         """Return the pieces of a prompt, at least one. Raises InvalidField if its brackets can't be read."""
+        if prompt.embeddings:
+            return self._knowing(prompt.embeddings).read(replace(prompt, embeddings=()))
         if self._longer and not prompt.negative:
             return [self._instructed(prompt)]
         sections = self._sections(prompt)
@@ -107,6 +126,14 @@ class TextEncoder:
             pieces.append(self._piece(ids[:end]))
             ids = ids[end:]
         return pieces
+
+    def _with(self, chosen: tuple[str, ...]) -> TextEncoder:
+        """Return the same encoder, whose tokenizer knows the names of some embeddings. Raises InvalidField."""
+        assert self._embeddings  # noqa: S101 - a request that names some has been planned by what the folder lists
+        other = copy(self)
+        other._tokenizer = self._tokenizer.extended(self._embeddings.tokens(self._part.encoder, chosen))  # noqa: SLF001
+        other._chosen = chosen  # noqa: SLF001
+        return other
 
     def blank(self) -> Piece:
         """Return a piece without words, which fills up."""
@@ -149,7 +176,8 @@ class TextEncoder:
     def _piece(self, ids: list[Weighted], longer: int = 0) -> Piece:
         tokens = self._tokenizer.frame([token for token, _ in ids], longer)
         weights = tuple(weight for _, weight in ids)
-        return Piece(tokens, weights if any(weight != 1 for weight in weights) else (), longer)
+        chosen = self._chosen if any(token >= FIRST_ID for token in tokens.ids) else ()
+        return Piece(tokens, weights if any(weight != 1 for weight in weights) else (), longer, chosen)
 
     def _end(self, ids: list[Weighted], room: int) -> int:
         """Return where a piece ends: full, or after the last comma near its end if more follows."""
@@ -161,6 +189,8 @@ class TextEncoder:
     def _encode(self, piece: Piece, loras: Loras) -> Encoded:
         feeds: dict[str, Any] = {IDS: np.array([piece.tokens.ids], np.int64)}
         feeds |= self._adapters.feeds(self._part.encoder, [loras])
+        if piece.embeddings and self._embeddings:
+            feeds[INPUT] = self._embeddings.vectors(self._part.encoder, piece.embeddings)
         if MASK in self._session.inputs:
             feeds[MASK] = piece.tokens.mask[None]
         embeds, *pooled = self._session.compute(self._outputs, feeds)

@@ -1,0 +1,183 @@
+"""Embedding files that a request names draw what diffusers draws after `load_textual_inversion` of the same file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from safetensors.torch import save_file
+
+from tintype.export.picture import Studio, by_diffusers
+from tintype.service.engine.events import Finished
+from tintype.service.errors import InvalidField
+from tintype.service.job import Job
+from tintype.service.prepare import prepared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+from .linked import linked
+from .rounded import take_weights
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+FAMILIES = ("sd15", "sdxl")
+# Name, vectors, and the layout of the file; SDXL's are always of two tensors.
+FILES = {"<cat>": (1, "<cat>"), "style": (3, "emb_params"), "bad-hands-5": (5, "emb_params")}
+PROMPTS = {
+    "one vector": ("a <cat> at sunset", "fog"),
+    "several vectors": ("a lake in style, style", "fog"),
+    "negative": ("a lake", "bad-hands-5, fog"),
+    "both": ("x<cat>y in style <CAT>", "bad-hands-5 style!"),
+    "two pieces": ("a serene lake, " * 16 + "<cat> in style", "fog"),
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model's folder with embeddings, its engine, and diffusers with the same files loaded."""
+
+    folder: Path
+    studio: Studio
+    pipeline: Any
+
+
+def vectors(encoder: Any, count: int, seed: int) -> torch.Tensor:
+    table = encoder.get_input_embeddings().weight
+    drawn = torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed))
+    return drawn * float(table.std()) * 3
+
+
+def write(pipeline: Any, folder: Path) -> None:
+    """Write the files, and load them into diffusers' pipeline, in this order."""
+    folder.mkdir()
+    for seed, (name, (count, key)) in enumerate(FILES.items()):
+        one = vectors(pipeline.text_encoder, count, seed)
+        if getattr(pipeline, "text_encoder_2", None) is None:
+            tensors = {key: one}
+            pipeline.load_textual_inversion({key: one}, token=name)
+        else:
+            two = vectors(pipeline.text_encoder_2, count, seed + 10)
+            tensors = {"clip_l": one, "clip_g": two}
+            ends = {"text_encoder": pipeline.text_encoder_2, "tokenizer": pipeline.tokenizer_2}
+            pipeline.load_textual_inversion({"x": one}, token=name)
+            pipeline.load_textual_inversion({"x": two}, token=name, **ends)
+        save_file(tensors, folder / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def made(
+    exported: Callable[..., Path], pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Made]]:
+    """Give a family with embeddings, by the precision of its weights."""
+    root = tmp_path_factory.mktemp("embeddings")
+    studios: list[Studio] = []
+
+    @cache
+    def give(family: str, *options: str) -> Made:
+        pipeline = DiffusionPipeline.from_pretrained(pipelines(family))
+        folder = linked(exported(family, *options), root / "-".join((family, *options)))
+        if options:
+            take_weights(pipeline, folder)
+        write(pipeline, folder / "embeddings")
+        studios.append(Studio([folder]))
+        return Made(folder, studios[-1], pipeline)
+
+    yield give
+    for studio in studios:
+        studio.__exit__()
+
+
+def job(prompt: str, negative: str, embeddings: tuple[str, ...] = tuple(FILES)) -> Job:
+    return Job(
+        prompt=prompt,
+        negative_prompt=negative,
+        embeddings=embeddings,
+        steps=3,
+        seed=7,
+        guidance_scale=4.0,
+        width=128,
+        height=128,
+    )
+
+
+@pytest.mark.parametrize("prompts", [name for name in PROMPTS if name != "two pieces"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_name_stands_for_its_vectors(
+    family: str, prompts: str, made: Callable[..., Made], compare: Callable[..., None]
+) -> None:
+    """One vector or several, in both prompts and with several encoders: as diffusers draws them."""
+    model, asked = made(family), job(*PROMPTS[prompts])
+    assert model.studio.spec.embeddings == tuple(sorted(FILES))
+    ours = model.studio.draw(asked)
+    compare(ours, by_diffusers(model.pipeline, asked))
+    plain = model.studio.draw(replace(asked, embeddings=()))
+    assert np.abs(ours - plain).max() * 255 > 2, "the embedding changes nothing: there is nothing to compare"
+
+
+@pytest.mark.parametrize("options", [("fp16",), ("int8",)])
+def test_rounded_weights_take_embeddings(
+    options: tuple[str, ...], made: Callable[..., Made], compare: Callable[..., None]
+) -> None:
+    """A table of embeddings that is stored rounded is extended by vectors that are not."""
+    model, asked = made("sd15", *options), job(*PROMPTS["both"])
+    compare(model.studio.draw(asked), by_diffusers(model.pipeline, asked))
+
+
+def together(studio: Studio, jobs: list[Job]) -> list[Any]:
+    """Draw jobs whose rows share the engine's calls."""
+    engine = studio._engine
+    tasks = [engine.admit(prepared(asked, studio.spec)) for asked in jobs]
+    while engine.busy:
+        engine.step()
+    done = {task: event.pixels for task, event in engine.collect() if isinstance(event, Finished)}
+    return [done[task] for task in tasks]
+
+
+def test_requests_do_not_influence_each_other(made: Callable[..., Made], compare: Callable[..., None]) -> None:
+    """With an embedding, without, and with another one, in one batch and one after the other: each as alone."""
+    model = made("sd15")
+    prompt = "a <cat> in style"
+    jobs = [job(prompt, "fog", names) for names in (("<cat>",), (), ("style",), ("style", "<cat>"))]
+    with Studio([model.folder]) as fresh:
+        shared = together(fresh, jobs)
+    for asked, ours in zip(jobs, shared, strict=True):
+        with Studio([model.folder]) as alone:
+            compare(ours[None], alone.draw(asked))
+    for one in range(len(jobs)):
+        for other in range(one):
+            assert np.abs(shared[one] - shared[other]).max() * 255 > 2
+
+
+def test_a_long_prompt_holds_embeddings(made: Callable[..., Made]) -> None:
+    """In the second piece of a prompt, too, a name stands for its vectors."""
+    studio, asked = made("sd15").studio, job(*PROMPTS["two pieces"])
+    assert np.abs(studio.draw(asked) - studio.draw(replace(asked, embeddings=()))).max() * 255 > 2
+
+
+def test_a_graph_without_the_input_says_so(made: Callable[..., Made], tmp_path: Path) -> None:
+    """A model that was exported before, or by others, refuses embeddings in one line that says what to do."""
+    import onnx  # noqa: PLC0415 - nothing else here needs it
+
+    model = made("sd15")
+    folder = linked(model.folder, tmp_path / "old")
+    (folder / "text_encoder").unlink()
+    (folder / "text_encoder").mkdir()
+    for file in (model.folder / "text_encoder").iterdir():
+        (folder / "text_encoder" / file.name).write_bytes(file.read_bytes())
+    path = folder / "text_encoder" / "model.onnx"
+    graph = onnx.load(path)
+    kept = [entry for entry in graph.graph.input if entry.name != "embeddings"]
+    del graph.graph.input[:]
+    graph.graph.input.extend(kept)
+    onnx.save(graph, path)
+    with Studio([folder]) as studio, pytest.raises(InvalidField, match="export the model again") as caught:
+        studio.draw(job(*PROMPTS["one vector"]))
+    assert caught.value.field == "embeddings"
+    assert "\n" not in str(caught.value)
