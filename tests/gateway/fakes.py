@@ -138,7 +138,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     def _model(self, name: str) -> pb.Model:
         defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5, sampler="ddim")
-        model = pb.Model(name=name, defaults=defaults, loras=["ink"])
+        model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"])
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
         if "/" in name:  # so that one has presets, and one has none

@@ -217,6 +217,15 @@ def test_adapters_in_a_form(names: tuple[str, ...]) -> None:
     assert list(parse_edit(body).request.loras) == [pb.Lora(name="ink", weight=0.5), pb.Lora(name="pen", weight=1.0)]
 
 
+def test_embeddings_in_a_form() -> None:
+    """A list of names comes as fields of one name, or as JSON text."""
+    body = gathered([("prompt", "x"), ("image", b"i"), ("embeddings[]", "<cat>"), ("embeddings[]", "ink")])
+    assert list(parse_edit(body).request.embeddings) == ["<cat>", "ink"]
+    form = {"prompt": "x", "image": b"i", "embeddings": '["<cat>"]', "loras": '[{"name": "ink"}]'}
+    assert list(parse_edit(form).request.embeddings) == ["<cat>"]
+    assert parse_edit(form).request.loras[0].name == "ink"
+
+
 def test_adapters_in_a_form_as_json() -> None:
     """As JSON text, too, as it is typed for curl; other text is told what it should be."""
     form = {"prompt": "x", "image": b"i"}

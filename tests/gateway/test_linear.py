@@ -57,6 +57,7 @@ MODEL = pb.Model(
     samplers=["ddim", "dpmpp_2m", "euler"],
     schedules=["karras", "exponential"],
     loras=["ink"],
+    embeddings=["a", "<a:", "ab a"],
     defaults=pb.ModelDefaults(width=64, height=64, steps=20, sampler="ddim"),
 )
 REFUSALS = (GatewayError, FetchError, HTTPException, InvalidRequest, UserError, ValueError)

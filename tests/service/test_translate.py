@@ -29,7 +29,7 @@ def faults(*args: Any, **kwargs: Any) -> dict[str, str]:
 def test_every_field_of_the_contract_is_read() -> None:
     """No field of the request is forgotten."""
     known = {*translate.DEFAULT_WHEN_ZERO, *translate.AS_IT_IS, *translate.OPTIONAL}
-    apart = {"loras", "output", "timeout", "caller"}
+    apart = {"loras", "embeddings", "output", "timeout", "caller"}
     assert known | apart == set(pb.GenerateImagesRequest.DESCRIPTOR.fields_by_name)
 
 
@@ -66,6 +66,7 @@ def test_all_that_is_said_arrives() -> None:
         mask=b"m",
         strength=0.6,
         loras=[pb.Lora(name="a", weight=0.3), pb.Lora(name="b")],
+        embeddings=["<cat>", "ink", "<cat>"],
         output=pb.OutputFormat(mime_type="image/webp", quality=80, omit_metadata=True, alpha=True),
         priority=-5,
         caller="me",
@@ -91,6 +92,7 @@ def test_all_that_is_said_arrives() -> None:
         mask=b"m",
         strength=0.6,
         loras=(jobs.Lora("a", 0.3), jobs.Lora("b", 1.0)),
+        embeddings=("<cat>", "ink"),
         output=jobs.Output("image/webp", 80, metadata=False, alpha=True),
         previews=jobs.Previews(every=2, mime_type="image/png"),
         priority=-5,
@@ -167,6 +169,15 @@ def test_each_range_is_checked_for_its_own_field(name: str) -> None:
 def test_previews_take_count_or_every() -> None:
     """Both at once are refused."""
     assert faults(request(), pb.Previews(count=1, every=1)) == {"previews": "takes count or every, not both"}
+
+
+def test_names_of_embeddings_have_bounds() -> None:
+    """At most eight, none of them empty or longer than a file's name."""
+    assert faults(request(embeddings=["a"] * 9)) == {"embeddings": "takes at most 8, not 9"}
+    assert faults(request(embeddings=["a", "", "b" * 256])) == {
+        "embeddings[1]": "must be 1 to 255 characters, not 0",
+        "embeddings[2]": "must be 1 to 255 characters, not 256",
+    }
 
 
 def test_too_many_loras_are_refused() -> None:

@@ -59,8 +59,8 @@ from ..samples import request
         ({"size": "auto", "aspect_ratio": "16:9"}, request(width=1280, height=720)),
         ({"cfg": 0}, request(guidance_scale=0)),
         (
-            {"loras": [{"name": "a", "weight": 0.5}, {"name": "b"}]},
-            request(loras=[pb.Lora(name="a", weight=0.5), pb.Lora(name="b")]),
+            {"loras": [{"name": "a", "weight": 0.5}, {"name": "b"}], "embeddings": ["<cat>"]},
+            request(loras=[pb.Lora(name="a", weight=0.5), pb.Lora(name="b")], embeddings=["<cat>"]),
         ),
     ],
     ids=str,

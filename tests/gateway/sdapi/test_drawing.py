@@ -161,6 +161,15 @@ class TestText:
         told = info(await gateway.post(TEXT, json={"prompt": "a"} | body))
         assert [request.earlier_steps for request in fake.requests] == [0, earlier or told["steps"], 0, 0]
 
+    async def test_embeddings(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """Names that occur as words are chosen, in any case and in both prompts, and stand as the model spells them."""
+        await gateway.post(TEXT, json={"prompt": "x<CAT>y (<cat>:1.2)", "negative_prompt": "easynegative, fog"})
+        await gateway.post(TEXT, json={"prompt": "uneasynegatives", "negative_prompt": "easy negative"})
+        first, second = fake.requests
+        assert list(first.embeddings) == ["EasyNegative", "<cat>"]
+        assert (first.prompt, first.negative_prompt) == ("x<cat>y (<cat>:1.2)", "EasyNegative, fog")
+        assert (list(second.embeddings), second.prompt) == ([], "uneasynegatives")
+
     async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """What the model turns out not to have is asked without, and told."""
 

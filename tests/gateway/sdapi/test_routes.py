@@ -68,10 +68,17 @@ async def test_loras(gateway: httpx.AsyncClient) -> None:
     assert await get(gateway, "loras") == [{"name": "ink", "alias": "ink", "path": "ink", "metadata": {}}]
 
 
+async def test_embeddings(gateway: httpx.AsyncClient) -> None:
+    """The model's embeddings are listed by the names that prompts use, with the web UI's keys."""
+    found = await get(gateway, "embeddings")
+    assert list(found["loaded"]) == ["<cat>", "EasyNegative"]
+    assert set(found["loaded"]["<cat>"]) == {"step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"}
+    assert found["skipped"] == {}
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("embeddings", {"loaded": {}, "skipped": {}}),
         ("extensions", []),
         ("face-restorers", []),
         ("hypernetworks", []),

@@ -100,6 +100,18 @@ def test_adapters_are_known_by_name() -> None:
     assert [prompt.loras for prompt in made.prompts] == [(("ink", 0.5),)] * 2
 
 
+def test_embeddings_are_known_by_name() -> None:
+    """One that the model does not have is refused with those that it has, and a pickled file with what to do."""
+    with pytest.raises(InvalidField, match=r"embeddings: .x. can.t be used: it is no embedding of .*: it has none"):
+        plan(Job(prompt="a", embeddings=("x",)), SPEC)
+    own = spec(embeddings=("<cat>", "ink"), pickled=("x.pt",))
+    with pytest.raises(InvalidField, match="its embeddings are <cat>, ink"):
+        plan(Job(prompt="a", embeddings=("<cat>", "y")), own)
+    with pytest.raises(InvalidField, match=r"embeddings/x\.pt is a pickle, .* convert it to x\.safetensors"):
+        plan(Job(prompt="a", embeddings=("x",)), own)
+    assert [prompt.embeddings for prompt in plan(Job(prompt="a", embeddings=("ink",)), own).prompts] == [("ink",)] * 2
+
+
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
 def test_a_picture_needs_a_model_with_an_encoder(files: dict[str, bytes]) -> None:
     """The component that is missing is named, and the field."""

@@ -1,0 +1,121 @@
+"""Embedding files are read in their published layouts, and refused with the reason where they do not fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tintype.service.errors import InvalidField
+from tintype.service.models import embeddings
+from tintype.service.models.embeddings import FIRST_ID, MOST_BYTES, Embeddings
+
+from .adapter_files import write_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONE: dict[str, int | None] = {"text_encoder": 4}
+TWO: dict[str, int | None] = {"text_encoder": 4, "text_encoder_2": 6}
+
+
+def rows(count: int, width: int, first: float = 1.0) -> Any:
+    return np.full((count, width), first, np.float32) + np.arange(count, dtype=np.float32)[:, None]
+
+
+def write(folder: Path, name: str, **tensors: Any) -> None:
+    write_tensors(folder / "embeddings" / f"{name}.safetensors", tensors)
+
+
+def test_files_are_listed_by_name(tmp_path: Path) -> None:
+    """Files of safetensors are names, in order; pickled ones are not, and known apart."""
+    write(tmp_path, "<b>", emb_params=rows(1, 4))
+    write(tmp_path, "a", emb_params=rows(1, 4))
+    for name in ("old.pt", "older.bin", "notes.txt"):
+        (tmp_path / "embeddings" / name).write_bytes(b"")
+    assert embeddings.names(tmp_path) == ("<b>", "a")
+    assert embeddings.pickled(tmp_path) == ("old.pt", "older.bin")
+    assert embeddings.names(tmp_path / "none") == ()
+    assert "convert it to old.safetensors" in embeddings.advice("old", ("old.pt",))
+    assert embeddings.advice("a", ("old.pt",)) == ""
+
+
+@pytest.mark.parametrize(
+    ("widths", "tensors", "counts"),
+    [
+        (ONE, {"emb_params": rows(3, 4)}, (3, 0)),
+        (ONE, {"<cat-toy>": rows(1, 4)[0]}, (1, 0)),
+        (ONE, {"clip_l": rows(2, 4)}, (2, 0)),
+        (TWO, {"clip_l": rows(2, 4), "clip_g": rows(3, 6)}, (2, 3)),
+        (TWO, {"clip_g": rows(1, 6)}, (0, 1)),
+        (TWO, {"text_encoders_0": rows(1, 4), "text_encoders_1": rows(1, 6)}, (1, 1)),
+        (TWO, {"emb_params": rows(2, 6)}, (0, 2)),
+        (TWO, {"emb_params": rows(2, 4).astype(np.float16)}, (2, 0)),
+    ],
+)
+def test_each_published_layout_is_read(
+    tmp_path: Path, widths: dict[str, int | None], tensors: dict[str, Any], counts: tuple[int, int]
+) -> None:
+    """Each encoder gets the vectors that are meant for it, under NAME, NAME_1, and so on."""
+    write(tmp_path, "cat", **tensors)
+    made = Embeddings(tmp_path, widths)
+    for encoder, count in zip(("text_encoder", "text_encoder_2"), counts, strict=True):
+        tokens = made.tokens(encoder, ("cat",))
+        assert [token.content for token in tokens] == ["cat", "cat_1", "cat_2"][:count]
+        assert [token.id for token in tokens] == list(range(FIRST_ID, FIRST_ID + count))
+
+
+def test_several_files_follow_each_other(tmp_path: Path) -> None:
+    """Ids and rows are in the order in which a request names the files, and rows are filled up with zeros."""
+    write(tmp_path, "a", emb_params=rows(2, 4, 10))
+    write(tmp_path, "b", emb_params=rows(1, 4, 20))
+    made = Embeddings(tmp_path, ONE)
+    for chosen, first in ((("a", "b"), [10, 11, 20, 0]), (("b", "a"), [20, 10, 11, 0])):
+        tokens = made.tokens("text_encoder", chosen)
+        assert [token.id - FIRST_ID for token in tokens] == [0, 1, 2]
+        fed = made.vectors("text_encoder", chosen)
+        assert (fed.shape, fed[:4, 0].tolist()) == ((75, 4), first)
+        assert not fed.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("widths", "tensors", "problem"),
+    [
+        (ONE, {"emb_params": rows(76, 4)}, r"shape \[76, 4\]; it must be 1 to 75 vectors"),
+        (ONE, {"emb_params": rows(0, 4)}, r"shape \[0, 4\]; it must be 1 to 75 vectors"),
+        (ONE, {"emb_params": np.zeros((1, 1, 4), np.float32)}, "it must be 1 to 75 vectors"),
+        (ONE, {"emb_params": np.full((1, 4), np.nan, np.float32)}, "of finite numbers"),
+        (ONE, {"emb_params": rows(1, 5)}, "has vectors of 5 numbers, and the text_encoder of this model takes 4"),
+        (ONE, {"a": rows(1, 4), "b": rows(1, 4)}, "holds a, b; it must hold one tensor, or clip_l and clip_g"),
+        (ONE, {"clip_l": rows(1, 4), "clip_g": rows(1, 6)}, "text_encoder_2, which this model does not have"),
+        (TWO, {"clip_l": rows(1, 4), "clip_g": rows(1, 4)}, "the text_encoder_2 of this model takes 6"),
+        (TWO, {"clip_l": rows(1, 4), "text_encoders_0": rows(1, 4)}, "two tensors for one encoder"),
+        ({"text_encoder": None}, {"emb_params": rows(1, 4)}, "takes none: export the model again"),
+        ({}, {"emb_params": rows(1, 4)}, "text_encoder, which this model does not have"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    tmp_path: Path, widths: dict[str, int | None], tensors: dict[str, Any], problem: str
+) -> None:
+    """The error is of the request's field, names the embedding, and says in one line what is wrong."""
+    write(tmp_path, "cat", **tensors)
+    with pytest.raises(InvalidField, match=problem) as caught:
+        Embeddings(tmp_path, widths).tokens("text_encoder", ("cat",))
+    assert caught.value.field == "embeddings"
+    assert "embedding 'cat'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_large_file_is_not_read(tmp_path: Path) -> None:
+    """Its size is judged before any of it is in memory; one that is no safetensors file is named."""
+    folder = tmp_path / "embeddings"
+    folder.mkdir()
+    with (folder / "big.safetensors").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    (folder / "odd.safetensors").write_bytes(b"odd")
+    made = Embeddings(tmp_path, ONE)
+    with pytest.raises(InvalidField, match=f"has {MOST_BYTES + 1} bytes, and may have {MOST_BYTES}"):
+        made.tokens("text_encoder", ("big",))
+    with pytest.raises(InvalidField, match="safetensors"):
+        made.tokens("text_encoder", ("odd",))
