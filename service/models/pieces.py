@@ -28,6 +28,8 @@ _SEVERAL = re.compile(" {2,}")
 # A letter that no normalization joins with another one; it keeps the space that a text begins with.
 ANCHOR = ","
 CONTROL = ("bos_token", "eos_token", "unk_token", "pad_token")
+# What the classes call their control tokens where no file says.
+USUAL_T5, USUAL_GEMMA = ("</s>", "<unk>", "<pad>"), ("<bos>", "<eos>", "<unk>", "<pad>")
 
 
 class PieceTokenizer:
@@ -87,7 +89,7 @@ def t5(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = Fal
     found = _added(folder, model, fast=fast, implied=lambda: _extra_ids(folder, model.get_piece_size()))
     _check_t5(folder, found, fast=fast)
 
-    splitter = _splitter(found, _Normalizer(model) if fast else None, expands=expands)
+    splitter = _splitter(found, USUAL_T5, _Normalizer(model) if fast else None, expands=expands)
     after, pad = (_role(found, "eos_token", model.eos_id()),), _role(found, "pad_token", model.pad_id())
     return PieceTokenizer(model, max_tokens, splitter, after=after, pad=pad, spaced=fast)
 
@@ -98,7 +100,7 @@ def gemma(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = 
     found = _added(folder, model, fast=fast)
     if found.config.get("sp_model_kwargs"):
         raise Fault(f"{folder.name}/{added_tokens.CONFIG}: sp_model_kwargs must be empty")
-    splitter = _splitter(found, (lambda text: text.replace(" ", SPACE)) if fast else None, expands=expands)
+    splitter = _splitter(found, USUAL_GEMMA, (lambda text: text.replace(" ", SPACE)) if fast else None, expands=expands)
     bos, eos = _role(found, "bos_token", model.bos_id()), _role(found, "eos_token", model.eos_id())
     before = (bos,) if found.config.get("add_bos_token", True) else ()
     after = (eos,) if found.config.get("add_eos_token", False) else ()
@@ -174,9 +176,11 @@ def _check_t5(folder: Path, found: Additions, *, fast: bool) -> None:
             raise Fault(f"{folder.name}/{added_tokens.CONFIG}: {key} must be {only!r}, not {found.config[key]!r}")
 
 
-def _splitter(found: Additions, normalize: Callable[[str], str] | None, *, expands: bool) -> Splitter:
+def _splitter(
+    found: Additions, usual: Iterable[str], normalize: Callable[[str], str] | None, *, expands: bool
+) -> Splitter:
     control = [found.roles[role] for role in CONTROL if role in found.roles]
-    return Splitter(found.matched("<pad>", "</s>", "<unk>", *control), normalize=normalize, expands=expands)
+    return Splitter(found.matched(*usual, *control), normalize=normalize, expands=expands)
 
 
 def _role(found: Additions, role: str, usual: int) -> int:
