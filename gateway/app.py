@@ -26,7 +26,7 @@ from .envelope import Envelope
 from .errors import GatewayError
 from .failures import Failures
 from .generation import Gateway
-from .keys import Keys
+from .keys import Keys, Looking
 from .metrics import CountedClient, Measured, Metrics
 from .names import Names
 from .pictures import Pictures
@@ -92,7 +92,7 @@ def create_app(
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
     memory = Memory(config.body_memory, config.receive_timeout)
-    receiving = Receiving(app.asgi_handler, config.receive_timeout, memory)
+    receiving = Receiving(Looking(app.asgi_handler, keys), config.receive_timeout, memory)
     inner = Browsers(Cors(receiving, config.origins), config, failures.send)
     app.asgi_handler = Measured(Envelope(inner, prompts=config.log_prompts), metrics, dialects)
     return app

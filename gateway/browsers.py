@@ -104,6 +104,11 @@ class Browsers:
         return not own and origin not in self._origins
 
 
+def is_open(path: str) -> bool:
+    """Tell whether a path is open to all: other pages may load it, and it needs no key."""
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host, IPv6 without brackets, is this machine and can't be another one."""
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, section 6.3
@@ -130,8 +135,7 @@ def _may_be_foreign(scope: Any, headers: Mapping[str, str]) -> bool:
     """Tell whether any page may cause this request: it follows a link, or loads what is open to all."""
     path, method = scope["path"], scope["method"]
     navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-    is_open = path in OPEN or path.startswith(OPEN_BELOW)
-    return method == "OPTIONS" or (method in SAFE and (is_open or navigates))
+    return method == "OPTIONS" or (method in SAFE and (is_open(path) or navigates))
 
 
 def _host(scope: Any) -> str | None:

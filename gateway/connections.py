@@ -4,7 +4,8 @@
   for the longest are closed; when all have one, a new connection gets 503, except for `/livez` and `/readyz`.
 - A client may close its half behind its request and still gets the answer (RFC 9293, section 3.6). It looks the same
   when a client has left altogether. Only writing tells: so the first letters of the answer, which are the same for all,
-  go ahead one by one, and if the client has left its machine objects.
+  go ahead one by one, and if the client has left, its system objects. Within a stream zeros do, which may stand before
+  the length of a chunk (RFC 9112, section 7.1).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MOST = 4096  # connections, if the system allows as many
 SPARE = 16  # connections beyond the bound, for those who ask whether the gateway is well
 PROBES = ("/livez", "/readyz")
 LETTERS = b"HTTP/1.1 "  # what every answer begins with
+ZEROS = 6  # before one length at most: clients read 16 digits of it
 FIRST, LATER = 0.1, 3  # seconds between the first two letters, and how many times as long it takes to each next one
 _OFTEN = 60.0  # seconds between two warnings
 _MESSAGE = "The gateway has as many connections as it takes. Try again in a moment."
@@ -96,7 +98,7 @@ class Connection(Patient):
     """One connection of `known`."""
 
     known: Connections
-    ahead: asyncio.TimerHandle | None = None  # for the next letter
+    letters: asyncio.TimerHandle | None = None  # for the next letter
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it in, if there is room."""
@@ -110,8 +112,8 @@ class Connection(Patient):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let it go."""
         self.known.leave(self)
-        if self.ahead:
-            self.ahead.cancel()
+        if self.letters:
+            self.letters.cancel()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
@@ -131,7 +133,7 @@ class Connection(Patient):
             return False
         self.cycle.keep_alive = False
         self.done_waiting()
-        if self.ahead is None:
+        if self.letters is None:
             self._begin(0)
         return True
 
@@ -141,14 +143,20 @@ class Connection(Patient):
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
-    def _begin(self, letter: int) -> None:
-        """Write a letter of the answer ahead, and the next one later, until the answer begins."""
-        if self.cycle.response_started or self.transport.is_closing() or letter == len(LETTERS):
+    def _begin(self, turn: int) -> None:
+        """Write a bit of what comes next, and more of it later, until the answer is complete."""
+        if self.cycle.response_complete or self.transport.is_closing():
             return
         if not self.pipeline:  # else an answer to an earlier request comes first
-            self.transport.write_ahead(LETTERS[letter : letter + 1])
-            letter += 1
-        self.ahead = self.loop.call_later(FIRST * LATER**letter, self._begin, letter)
+            self._write_bit(turn)
+        self.letters = self.loop.call_later(FIRST * LATER**turn, self._begin, turn + 1)
+
+    def _write_bit(self, turn: int) -> None:
+        ahead = self.transport.ahead  # 0 again behind `100 Continue`
+        if not self.cycle.response_started:
+            self.transport.write_ahead(LETTERS[ahead : ahead + 1])
+        elif self.cycle.chunked_encoding and turn < ZEROS:
+            self.transport.write(b"0")
 
 
 def protocol(config: GatewayConfig, most: int) -> type[Connection]:

@@ -29,7 +29,7 @@ class Transport:
         self._inner = inner
         self._connection = connection
         self._written = 0
-        self._ahead = 0
+        self.ahead = 0  # bytes that `write_ahead` has written
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -41,14 +41,15 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         """Write bytes, without those that `write_ahead` has written."""
-        rest, self._ahead = data[self._ahead :], max(0, self._ahead - len(data))
+        rest, self.ahead = data[self.ahead :], max(0, self.ahead - len(data))
         self._written += len(rest)
         self._inner.write(rest)
 
     def write_ahead(self, data: bytes) -> None:
         """Write the beginning of what will be written next."""
-        self.write(data)
-        self._ahead += len(data)
+        self._written += len(data)
+        self.ahead += len(data)
+        self._inner.write(data)
 
     def is_closing(self) -> bool:
         """Tell whether nothing more is written."""

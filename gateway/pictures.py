@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, TypeAlias
@@ -123,6 +124,8 @@ def of_data_url(url: str, param: str) -> bytes:
 
 def of_base64(text: str, param: str) -> bytes:
     """Return the bytes of base64, which may lack its padding. Raises BadPicture."""
+    with suppress(ValueError):  # as most clients send it: the text, which may be large, is not copied
+        return binascii.a2b_base64(text, strict_mode=True)
     plain = text.translate(_SAFE).rstrip("=")
     try:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)

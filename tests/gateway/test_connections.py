@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import h11
 import httpx
 import pytest
 
@@ -240,6 +241,24 @@ class TestHalf:
         assert b"data: [DONE]" in said
         assert said.endswith(b"0\r\n\r\n")
 
+    async def test_letter_by_letter(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """While an answer is made, only its first letters go ahead, one after the other, and the rest follows them."""
+        going_on = asyncio.Event()
+
+        async def waits(request: Any, context: Any) -> Any:
+            await going_on.wait()
+            async for event in behave(request, context):
+                yield event
+
+        behave, fake.behave = fake.behave, waits
+        async with opened(gateway, 1) as [(reader, writer)]:
+            writer.write(POST)
+            writer.write_eof()
+            async with asyncio.timeout(SOON):
+                assert await reader.readexactly(3) == b"HTT"
+            going_on.set()
+            assert (await rest(reader)).startswith(b"P/1.1 200 OK\r\n")
+
     async def test_several(self, gateway: httpx.AsyncClient) -> None:
         """All requests that came whole are answered, in their order."""
         said = await half_closed(gateway, GET + POST + GET)
@@ -252,13 +271,40 @@ class TestHalf:
         assert await half_closed(gateway, part) == b""
         assert not fake.requests
 
-    async def test_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A client that has left altogether is noticed, though its last word is the same, and its work ends."""
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_gone(self, gateway: httpx.AsyncClient, fake: FakeService, stream: bool) -> None:  # noqa: FBT001
+        """A client that has left altogether is noticed before its time is over, and its work ends."""
         fake.behave = sleep_long
-        async with opened(gateway, 1) as streams:
-            streams[0][1].write(POST)
+        body = b'{"prompt": "x", "stream": true}' if stream else BODY
+        async with opened(gateway, 1) as [(reader, writer)]:
+            writer.write(HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
             await asyncio.wait_for(fake.started.wait(), SOON)
-        await asyncio.wait_for(fake.cancelled.wait(), SOON)
+            if stream:
+                await reader.readuntil(b"\r\n\r\n")
+        await asyncio.wait_for(fake.cancelled.wait(), 8)  # less than the silence before a comment
+
+    async def test_late_streams(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """What goes ahead within a stream changes nothing of it, as another reader of HTTP finds."""
+
+        async def late(request: Any, context: Any) -> Any:
+            async for event in behave(request, context):
+                yield event
+                await asyncio.sleep(0.6)
+
+        behave, fake.behave = fake.behave, late
+        body = b'{"prompt": "x", "stream": true}'
+        said = await half_closed(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
+        assert b"\r\n\r\n0" in said
+        peer = h11.Connection(h11.CLIENT)
+        peer.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
+        peer.send(h11.EndOfMessage())
+        peer.receive_data(said)
+        events = []
+        while not events or not isinstance(events[-1], h11.EndOfMessage):
+            events.append(peer.next_event())
+        data = b"".join(one.data for one in events if isinstance(one, h11.Data))
+        assert data.startswith(b"event: ")
+        assert data.endswith(b"data: [DONE]\n\n")
 
 
 async def half_closed(client: httpx.AsyncClient, sent: bytes) -> bytes:
@@ -344,3 +390,29 @@ class TestLingering:
                         writer.write(b"x")
                         await writer.drain()
                         await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: %d\r\ncontent-length: %d\r\n\r\n" % (len(BODY), len(BODY)),
+        b"content-length: %d\r\ncontent-length: 0\r\n\r\n" % len(BODY),
+        b"content-length: %d, %d\r\n\r\n" % (len(BODY), len(BODY)),
+        b"content-length: +%d\r\n\r\n" % len(BODY),
+        b"content-length : %d\r\n\r\n" % len(BODY),
+        b"content-length: %d\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" % len(BODY),
+        b"transfer-encoding: chunked\r\ncontent-length: %d\r\n\r\n0\r\n\r\n" % len(BODY),
+        b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"transfer-encoding: identity\r\n\r\n",
+        b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"x: a\r\n b\r\ncontent-length: %d\r\n\r\n" % len(BODY),
+        b"x: a\0b\r\ncontent-length: %d\r\n\r\n" % len(BODY),
+    ],
+)
+async def test_two_lengths(gateway: httpx.AsyncClient, fake: FakeService, head: bytes) -> None:
+    """A body whose end could be seen in two ways is refused, and nothing behind it is taken for a request."""
+    async with opened(gateway, 1) as [(reader, writer)]:
+        writer.write(HEAD + head + BODY + GET)
+        assert re.findall(rb"HTTP/1\.1 (\d+)", await rest(reader)) == [b"400"]
+    assert not fake.requests

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from tintype.gateway import keys
+from tintype.v1.keyfile import create
 from tintype.gateway.localstore import LocalStore
 
 from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
@@ -111,6 +113,28 @@ async def test_the_end(tmp_path: Path) -> None:
             rest = await asyncio.to_thread(ended, process)
             await asyncio.gather(*reading, return_exceptions=True)
     assert (process.returncode, rest) == (0, "ended well\n")
+
+
+async def test_keys(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of keys that can't be read any more stops nothing: the keys from before hold, and new ones come later."""
+    monkeypatch.setattr(keys, "LOOK", SOON)
+    secret, file = create(tmp_path / "keys", "me"), tmp_path / "keys"
+    headers = {"authorization": f"Bearer {secret}"}
+    async with running_gateway(config(service, tmp_path)) as client:
+        assert (await client.get("/v1/models", headers=headers)).status_code == 200
+        kept = file.read_bytes()
+        file.unlink()
+        os.mkfifo(file)
+        asked = [client.get("/v1/models", headers=headers) for _ in range(5)]
+        assert {one.status_code for one in await asyncio.gather(*asked, client.get("/livez"))} == {200}
+        assert (await client.get("/v1/models")).status_code == 401
+        os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))
+        file.unlink()
+        file.write_bytes(kept)
+        other = create(file, "you")
+        async with asyncio.timeout(30):
+            while (await client.get("/v1/models", headers={"api-key": other})).status_code != 200:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.02)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
