@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tintype.gateway import keys
-from tintype.v1.keyfile import create
 from tintype.gateway.localstore import LocalStore
+from tintype.v1.keyfile import create
 
 from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
 from .test_server import started
