@@ -84,6 +84,8 @@ def _lokr(fields: Fields) -> list[Pair]:
     made = []
     for n in (1, 2):
         a, b, core = (fields.get(f"lokr_{name}") for name in (f"w{n}_a", f"w{n}_b", f"t{n}"))
+        if f"lokr_w{n}" in fields and not (a is None and b is None and core is None):
+            raise ValueError
         if a is None or b is None:
             made.append(_halved(fields[f"lokr_w{n}"]))
         else:
@@ -244,9 +246,9 @@ def _change(name: str, fields: Fields, keys: Mapping[str, str]) -> Change:
         return Change(name, KINDS[-1], fields, (), keys)
     try:
         return _checked(Change(name, kinds[0], fields, tuple(kinds[0].pairs(fields)), keys))
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, TypeError) as error:  # the last, of a number that is no matrix
         there = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
-        what = f"lacks {error}" if isinstance(error, KeyError) else "do not fit together"
+        what = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"
         raise Fault(f"{shown(name)}: the tensors of its {kinds[0].name} {what}: {there}") from None
 
 

@@ -50,7 +50,7 @@ def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **n
             f"changes unet.{LAYER} from 64 to 64 by 3 x 3, which is from 64 to 64 in this model",
         ),
         (pair(down=(3, 64, 1, 1)), "the tensors of its LoRA do not fit together: down [3, 64, 1, 1], up [64, 2, 1, 1]"),
-        ({f"{KEY}_A.weight": torch.ones(2, 64)}, "the tensors of its LoRA lacks 'up': down [2, 64]"),
+        ({f"{KEY}_A.weight": torch.ones(2, 64)}, "the tensors of its LoRA lack 'up': down [2, 64]"),
         (pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)}, "by a DoRA, which no request can choose: `tintype exp"),
         (pair() | {f"unet.{LAYER}.diff_b": torch.ones(64)}, "by a change of a bias, which no request can choose"),
         (pair() | {f"unet.{LAYER}.diff": torch.ones(64)}, "is changed by LoRA and full difference at once"),

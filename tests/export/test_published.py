@@ -188,6 +188,25 @@ def test_a_file_that_is_cut_off_is_told(length: int, tmp_path: Path) -> None:
         read(path, "unet")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lora_down.weight": drawn(R, IN), "lora_up.weight": drawn(1)[0]},
+        {"lora_down.weight": drawn(0, IN), "lora_up.weight": drawn(OUT, 0)},
+        {"lora_mid.weight": drawn(R, R, 3, 3)},
+        {"hada_w1_a": drawn(OUT, R), "hada_w1_b": drawn(R, IN), "hada_w2_a": drawn(OUT, R), "hada_w2_b": drawn(R, 9)},
+        {"lokr_w1": drawn(2, 2), "lokr_w2": drawn(3, 2), "lokr_w2_a": drawn(3, R), "lokr_w2_b": drawn(R, 2)},
+        {"lokr_w1": drawn(2, 2)},
+    ],
+)
+def test_tensors_that_are_no_product_are_told(fields: dict[str, Any], tmp_path: Path) -> None:
+    """With the layer and the shapes that it has in the file."""
+    with pytest.raises(
+        Refused, match=r"no adapter|unet\.x: the tensors of its .* (lack|do not fit together)|no matrices"
+    ):
+        one(tmp_path, whole(**fields))
+
+
 def test_types_of_few_bits_are_read(tmp_path: Path) -> None:
     """As files hold them that were stored to be small; alphas may be whole numbers."""
     up, down = torch.ones(OUT, R), torch.full((R, IN), 0.5)
