@@ -113,7 +113,7 @@ def _lists(web: WebUi) -> list[HTTPRouteHandler]:
         names = (await web.model(request)).loras
         return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
 
-    @get(f"{BASE}/embeddings", opt=told("GET", "embeddings"))
+    @get(f"{BASE}/embeddings", opt=told("embeddings", "GET"))
     async def embeddings(request: AnyRequest) -> Response[bytes]:
         facts = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
         names = (await web.model(request)).embeddings
