@@ -1,6 +1,6 @@
 # `make up` and `make test` need nothing but python3 (3.11 to 3.13) and make. `make help` tells the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-export test-gpu test-wheel coverage lint format types protos protos-check check demo clean
+.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check check demo clean
 
 # Given to the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -28,6 +28,9 @@ up: .venv/served ## Start service and gateway with the built-in model, make a pi
 
 test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Run the tests that need no torch
 	$(BIN)/python $(PYTEST) -m "not torch" $(ARGS)
+
+test-fast: .venv/stamp ## Run those of them that start no model, browser or other program: a few minutes
+	HYPOTHESIS_PROFILE=fast $(BIN)/python $(PYTEST) -m "not torch and not slow" $(ARGS)
 
 test-export: .venv-export/stamp ## Run the tests that compare with torch and diffusers (installs them)
 	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
@@ -95,9 +98,9 @@ clean: ## Remove the environments and all that was built
 		.ci/venv .venv-export --editable '.[dev,peers]' scipy --constraint export/constraints.txt
 	@touch $@
 
-.venv-gpu/stamp: pyproject.toml
-	@.ci/venv .venv-gpu --editable '.[dev,cuda]'
-	@.ci/venv .venv-gpu --editable '.[tensorrt]' || echo "TensorRT can't be installed: its tests are skipped" >&2
+.venv-gpu/stamp: pyproject.toml constraints-gpu.txt
+	@.ci/venv .venv-gpu --editable '.[dev,cuda]' --constraint constraints-gpu.txt
+	@.ci/venv .venv-gpu --editable '.[tensorrt]' --constraint constraints-gpu.txt || echo "TensorRT can't be installed: its tests are skipped" >&2
 	@touch $@
 
 $(NODE)/node_modules/stamp: $(NODE)/package-lock.json

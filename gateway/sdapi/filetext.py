@@ -1,71 +1,64 @@
 """The texts inside image files: those that a PNG, JPEG or WebP file holds, and a new one for a PNG file.
 
 PNG has text chunks (PNG, section 11.3.3), and all three types may have EXIF, whose field UserComment is a text (EXIF
-2.32, section 4.6.5). Only the structure of a file is read here, never its pixels. A file is a stranger's: each part of
-it is read once, compressed text is expanded up to MAX_TEXT only, and what is damaged is passed over.
+2.32, section 4.6.5). Only the structure of a file is read here, never its pixels. `image_header` bounds its parts,
+compressed text is expanded up to MAX_TEXT only, and damaged text is skipped.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from itertools import islice
-from typing import TYPE_CHECKING
 
 from PIL.PngImagePlugin import PngInfo
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Part = tuple[bytes, bytes | memoryview]  # its type and its data
+from tintype.v1 import image_header
+from tintype.v1.image_header import PNG_SIGNATURE, BadImage, png_chunks
 
 KEY = "parameters"
 MAX_TEXT = 2**20  # bytes of all texts of one file
-MAX_PARTS = 2**16  # chunks or segments
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-_EXIF = b"Exif\0\0"
 _PROFILE = "Raw profile type exif"  # ImageMagick's place for EXIF in PNG: three lines, then hexadecimal digits
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _CODES = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii"}
-_JPEG_EXIF, _JPEG_PIXELS = 0xE1, 0xDA
 
 
 def texts(file: bytes) -> dict[str, str]:
     """Return the texts in an image file by their keys; a UserComment has the key `parameters`."""
-    if file.startswith(SIGNATURE):
-        found, exif = _of_png(file)
-    else:
-        found, exif = {}, _exif_of_jpeg(file) if file.startswith(b"\xff\xd8") else _exif_of_webp(file)
-    comment = _user_comment(exif.removeprefix(_EXIF)[:MAX_TEXT])
+    try:
+        found = _of_png(file) if file.startswith(PNG_SIGNATURE) else {}
+        exif = image_header.exif(file) or _from_profile(found.get(_PROFILE, ""))
+    except (BadImage, struct.error):
+        return {}
+    comment = _user_comment(exif[:MAX_TEXT])
     return {KEY: comment} | found if comment else found
 
 
 def written(file: bytes, text: str) -> bytes:
     """Return a PNG file with `text` in the place of what it says of itself; other files stay as they are."""
-    if not file.startswith(SIGNATURE):
+    if not file.startswith(PNG_SIGNATURE):
         return file
     info = PngInfo()
     info.add_text(KEY, text)
     new = [_chunk(kind, data) for kind, data, *_ in info.chunks]
-    header, *rest = _chunks(file)
-    return b"".join([SIGNATURE, _chunk(*header), *new, *(_chunk(*one) for one in rest if not _is_ours(*one))])
+    whole = memoryview(file)
+    header, *rest = [(kind, whole[start:end]) for kind, start, end in png_chunks(file)]
+    kept = [_chunk(kind, data) for kind, data in rest if not _is_ours(kind, data)]
+    return b"".join([PNG_SIGNATURE, _chunk(*header), *new, *kept])
 
 
-def _of_png(file: bytes) -> tuple[dict[str, str], bytes]:
-    """Return the texts of a PNG file, and its EXIF; of two texts with one key the last counts."""
+def _of_png(file: bytes) -> dict[str, str]:
+    """Return the texts of a PNG file; of two texts with one key the last counts."""
     found: dict[str, str] = {}
-    exif, room = b"", MAX_TEXT
-    for kind, data in islice(_chunks(file), MAX_PARTS):
-        if kind == b"eXIf":
-            exif = bytes(data[:MAX_TEXT])
-        elif kind in _TEXTS:
-            key, text, size = _text(kind, bytes(data), room)
+    room = MAX_TEXT
+    for kind, start, end in png_chunks(file):
+        if kind in _TEXTS:
+            key, text, size = _text(kind, file[start:end], room)
             room -= size
             if key:
                 found[key] = text
-    return found, exif or _from_profile(found.get(_PROFILE, ""))
+    return found
 
 
 def _text(kind: bytes, data: bytes, room: int) -> tuple[str, str, int]:
@@ -86,38 +79,9 @@ def _text(kind: bytes, data: bytes, room: int) -> tuple[str, str, int]:
 
 def _from_profile(text: str) -> bytes:
     try:
-        return bytes.fromhex("".join(text.split("\n")[3:]))
+        return bytes.fromhex("".join(text.split("\n")[3:])).removeprefix(b"Exif\0\0")
     except ValueError:
         return b""
-
-
-def _exif_of_jpeg(file: bytes) -> bytes:
-    """Return the EXIF of a JPEG file: the first segment APP1 that has some (EXIF 2.32, section 4.7)."""
-    at = 2
-    for _ in range(MAX_PARTS):
-        marker, size = file[at + 1 : at + 2], int.from_bytes(file[at + 2 : at + 4])
-        if marker == b"\xff":  # a fill byte
-            at += 1
-            continue
-        if file[at : at + 1] != b"\xff" or not marker or marker[0] == _JPEG_PIXELS or size < 2:
-            break
-        if marker[0] == _JPEG_EXIF and file.startswith(_EXIF, at + 4):
-            return file[at + 4 : at + 2 + size]
-        at += 2 + size
-    return b""
-
-
-def _exif_of_webp(file: bytes) -> bytes:
-    """Return the chunk EXIF of a WebP file, which is a RIFF file."""
-    at = 12
-    for _ in range(MAX_PARTS):
-        kind, size = file[at : at + 4], int.from_bytes(file[at + 4 : at + 8], "little")
-        if kind == b"EXIF":
-            return file[at + 8 : at + 8 + size]
-        if len(kind) < 4:
-            break
-        at += 8 + size + size % 2
-    return b""
 
 
 def _user_comment(tiff: bytes) -> str:
@@ -141,15 +105,6 @@ def _entry(tiff: bytes, order: str, at: int, tag: int) -> tuple[int, int]:
     whole = tiff[at + 2 : at + 2 + 12 * entries]
     rows = struct.iter_unpack(f"{order}HHII", whole[: len(whole) // 12 * 12])
     return next(((count, value) for name, _, count, value in rows if name == tag), (0, 0))
-
-
-def _chunks(png: bytes) -> Iterator[Part]:
-    """Yield type and data of the chunks of a PNG file (PNG, section 5.3)."""
-    at, whole = len(SIGNATURE), memoryview(png)
-    while at < len(png):
-        size = int.from_bytes(png[at : at + 4])
-        yield png[at + 4 : at + 8], whole[at + 8 : at + 8 + size]
-        at += 12 + size
 
 
 def _chunk(kind: bytes, data: bytes | memoryview) -> bytes:

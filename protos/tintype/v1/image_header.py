@@ -143,6 +143,26 @@ def profile(data: bytes) -> bytes:
     return _PROFILES[mime_type(data[:HEAD]) or WEBP](data)
 
 
+def exif(data: bytes) -> bytes:
+    """Return a file's EXIF block, from its byte order on; nothing if it has none."""
+    block = _EXIFS[mime_type(data[:HEAD]) or WEBP](data)
+    return block.removeprefix(_EXIF)
+
+
+def _png_exif(data: bytes) -> bytes:
+    return next((data[start:end] for kind, start, end in png_chunks(data) if kind == b"eXIf"), b"")
+
+
+def _jpeg_exif(data: bytes) -> bytes:
+    parts = ((start, end) for marker, start, end in _segments(data) if marker == _EXIF_SEGMENT)
+    return next((data[start:end] for start, end in parts if data.startswith(_EXIF, start)), b"")
+
+
+def _webp_exif(data: bytes) -> bytes:
+    start, end = _webp_chunks(data).get(b"EXIF", (0, 0))
+    return data[start:end]
+
+
 def _png_profile(data: bytes) -> bytes:
     for kind, start, end in png_chunks(data):
         if kind == b"iCCP":
@@ -178,26 +198,19 @@ def _webp_profile(data: bytes) -> bytes:
 
 def _png(data: bytes) -> Header:
     width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
-    orientation, alpha = 1, colour in (4, 6)
-    for kind, start, end in png_chunks(data):
-        if kind == b"eXIf":
-            orientation = _orientation(data[start:end])
-        alpha = alpha or kind == b"tRNS"
-    return Header(PNG, width, height, orientation, alpha)
+    alpha = colour in (4, 6) or any(kind == b"tRNS" for kind, _, _ in png_chunks(data))
+    return Header(PNG, width, height, _orientation(exif(data)), alpha)
 
 
 def _jpeg(data: bytes) -> Header:
-    size, orientation, parts = (0, 0), 1, list(_segments(data))
-    for marker, start, end in parts:
-        if marker in _FRAMES:
-            size = struct.unpack_from(">HH", data, start + 1)
-        elif marker == _EXIF_SEGMENT and data.startswith(_EXIF, start):
-            orientation = _orientation(data[start + len(_EXIF) : end])
+    parts = list(_segments(data))
+    frame = next((start for marker, start, _ in parts if marker in _FRAMES), len(data))
+    size = struct.unpack_from(">HH", data, frame + 1)
     # Entropy-coded data has a zero behind each 0xFF, so these two bytes are a scan's marker.
     scans = data.count(b"\xff\xda", _first_scan(data, parts))
     if scans * size[0] * size[1] > MAX_SCANNED:
         raise BadImage(f"must have at most {MAX_SCANNED // (size[0] * size[1])} scans at its size, not {scans}")
-    return Header(JPEG, size[1], size[0], orientation)
+    return Header(JPEG, size[1], size[0], _orientation(exif(data)))
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -224,21 +237,17 @@ def _first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
 
 
 def _webp(data: bytes) -> Header:
-    chunks = _webp_chunks(data)
-    orientation = 1
-    if b"EXIF" in chunks:
-        start, end = chunks[b"EXIF"]
-        orientation = _orientation(data[start:end].removeprefix(_EXIF))
+    chunks, orientation = _webp_chunks(data), _orientation(exif(data))
     if b"VP8X" in chunks:
         start, _ = chunks[b"VP8X"]
         width, height = (int.from_bytes(data[start + at : start + at + 3], "little") + 1 for at in (4, 7))
         return Header(WEBP, width, height, orientation, alpha=bool(data[start] & 0x10))
     if b"VP8L" in chunks:
         (bits,) = struct.unpack_from("<I", data, chunks[b"VP8L"][0] + 1)
-        return Header(WEBP, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, alpha=bool(bits >> 28 & 1))
+        return Header(WEBP, (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, orientation, alpha=bool(bits >> 28 & 1))
     if b"VP8 " in chunks:
         width, height = struct.unpack_from("<HH", data, chunks[b"VP8 "][0] + 6)
-        return Header(WEBP, width & 0x3FFF, height & 0x3FFF)
+        return Header(WEBP, width & 0x3FFF, height & 0x3FFF, orientation)
     raise BadImage("is damaged: its header can't be read")
 
 
@@ -255,16 +264,16 @@ def _webp_chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
     raise BadImage(f"is damaged: it has more than {MAX_PARTS} chunks")
 
 
-def _orientation(exif: bytes) -> int:
+def _orientation(block: bytes) -> int:
     """Return the orientation, 1 to 8, that an EXIF block has in its first directory; 1 if none can be read."""
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
-        (first,) = struct.unpack_from(f"{order}I", exif, 4) if order else (len(exif),)
-        (count,) = struct.unpack_from(f"{order}H", exif, first) if order else (0,)
+        (first,) = struct.unpack_from(f"{order}I", block, 4) if order else (len(block),)
+        (count,) = struct.unpack_from(f"{order}H", block, first) if order else (0,)
         for place in range(first + 2, first + 2 + 12 * min(count, MAX_PARTS), 12):
-            tag, kind = struct.unpack_from(f"{order}HH", exif, place)
+            tag, kind = struct.unpack_from(f"{order}HH", block, place)
             if tag == _ORIENTATION:
-                (value,) = struct.unpack_from(f"{order}{_FORMATS[kind]}", exif, place + 8)
+                (value,) = struct.unpack_from(f"{order}{_FORMATS[kind]}", block, place + 8)
                 return int(value) if 1 <= value <= 8 else 1
     except (struct.error, KeyError):
         pass
@@ -272,4 +281,5 @@ def _orientation(exif: bytes) -> int:
 
 
 _READERS: dict[str, Callable[[bytes], Header]] = {PNG: _png, JPEG: _jpeg, WEBP: _webp}
+_EXIFS: dict[str, Callable[[bytes], bytes]] = {PNG: _png_exif, JPEG: _jpeg_exif, WEBP: _webp_exif}
 _PROFILES: dict[str, Callable[[bytes], bytes]] = {PNG: _png_profile, JPEG: _jpeg_profile, WEBP: _webp_profile}
