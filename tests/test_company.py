@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 from PIL import Image
 
 from tintype.service import server as servers
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    import pytest
+
+pytestmark = pytest.mark.slow
 
 PATIENCE = 300  # seconds until a test that waits gives up
 CLIENTS, COUNT, STEPS = 20, 2, 3

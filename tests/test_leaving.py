@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60  # seconds until a test that waits gives up
 STEPS, COUNT = 10, 10
 

@@ -10,6 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+pytestmark = pytest.mark.slow
+
 # What rustc and its libraries leave in a binary, stripped or not.
 RUST = re.compile(rb"rust_eh_personality|rust_begin_unwind|/rustc/|/\.cargo/registry/|core::panicking|PyO3")
 BINARY = re.compile(r"\.(so|pyd|dll|dylib|exe)(\.[\d.]+)?$")

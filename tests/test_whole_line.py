@@ -29,6 +29,8 @@ from .up import Up, up
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4  # enough to tell pictures apart
 SOON = 20.0  # seconds in which things that take one must have happened, on a busy machine

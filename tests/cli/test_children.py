@@ -17,7 +17,7 @@ from tintype.service.config import ServiceConfig
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 CONFIG = ServiceConfig(grace=5)
 

@@ -19,6 +19,8 @@ from .command import tintype
 if TYPE_CHECKING:
     import subprocess
 
+pytestmark = pytest.mark.slow
+
 
 def line(done: subprocess.CompletedProcess[str]) -> str:
     """Return the one line of a user's error; the log of servers that had begun may stand around it."""

@@ -7,6 +7,7 @@ import sys
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import pytest
 from PIL import Image
 
 from tintype.cli import main
@@ -16,7 +17,8 @@ from tintype.cli.parser import _parser as parser
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_picture_to_start_from_goes_with_the_request(tmp_path: Path) -> None:

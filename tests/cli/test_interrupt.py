@@ -16,6 +16,8 @@ from tintype.cli.interrupt import run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 STEPS = "150"
 
 

@@ -19,6 +19,8 @@ from .command import tintype
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 HERE = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 
 

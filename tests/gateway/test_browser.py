@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.browser,
     pytest.mark.skipif(FOUND is None, reason="needs Chromium"),
+    pytest.mark.slow,
 ]
 
 BLUE, GREEN = (0, 0, 255), (0, 128, 0)

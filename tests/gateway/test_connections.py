@@ -28,7 +28,7 @@ from .test_server import SCRIPT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SOON = 60.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
 BODY = b'{"prompt": "x", "response_format": "b64_json"}'

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 PATHS = {
     "openai": "/v1/images/generations",
     "apipie": "/apipie/v1/images/generations",

@@ -19,7 +19,7 @@ from litestar.exceptions import HTTPException
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.kinds import parse_address, parse_size
-from tintype.gateway import denials, envelope, keys, proxies, visit
+from tintype.gateway import denials, envelope, proxies, visit
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
@@ -44,6 +44,7 @@ from tintype.service.errors import InvalidRequest
 from tintype.service.numerics.choices import UnknownName, plain
 from tintype.service.translate import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.keys import sent
 
 from ..work import LONG, NOISE, check_linear, cpu
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Read = Callable[[str], object]
+
+pytestmark = pytest.mark.slow
 
 MODEL = pb.Model(
     name="tiny",
@@ -206,7 +209,7 @@ def host(text: str) -> object:
 def log_line(text: str) -> object:
     envelope._SLASHES.sub("/", text)
     envelope._SIGNED.sub("/files/-/", text)
-    return visit.pairs(path=text)
+    return visit.pairs({"path": text})
 
 
 def service(text: str) -> object:
@@ -242,7 +245,7 @@ READERS: dict[str, Read] = {
     "url": parsed,
     "authority": lambda text: parsed(f"http://{text}/"),
     "link": lambda text: (is_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
-    "credentials": lambda text: keys._sent({"authorization": f"Basic {text}", "api-key": text}),
+    "credentials": lambda text: sent({"authorization": f"Basic {text}", "api-key": text}),
     "host": host,
     "log": log_line,
     "ignored": lambda text: ignored_header([text] * 40),

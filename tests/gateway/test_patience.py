@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 SOON = 30.0  # seconds in which things that take a fraction of one must have happened, on a busy machine
 PATIENCE = 1.0  # seconds

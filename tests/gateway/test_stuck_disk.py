@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands for the disk")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands for the disk"),
+    pytest.mark.slow,
+]
 
 STORED = [(PNG, "image/png")]
 SOON = 0.2  # seconds that a call may take here

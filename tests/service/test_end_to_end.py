@@ -22,6 +22,8 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "a lake at sunset"
 LONG = {"steps": 150, "count": 10}  # work for minutes, where nobody stops it
 

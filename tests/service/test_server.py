@@ -22,6 +22,8 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 from .starting import free, refused
 
+pytestmark = pytest.mark.slow
+
 SERVICE = "tintype.v1.ImageService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

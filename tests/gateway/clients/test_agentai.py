@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from .conftest import Opened
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sdk(real: str) -> agentai.AgentAiClient:

@@ -6,11 +6,14 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .conftest import Opened
+
+pytestmark = pytest.mark.slow
 
 PATIENCE = 180  # seconds for one answer, on a machine that has much else to do
 

@@ -35,6 +35,7 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(NODE is None, reason="needs node"),
     pytest.mark.skipif(not (FOLDER / "node_modules/stamp").exists(), reason="needs npm, and `make test`"),
+    pytest.mark.slow,
 ]
 
 

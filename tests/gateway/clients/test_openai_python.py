@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Open = Callable[[bytes], Opened]
 
+pytestmark = pytest.mark.slow
+
 QUICK: dict[str, Any] = {"extra_body": {"steps": 2, "seed": 7}}
 SMALL: Any = "64x64"
 

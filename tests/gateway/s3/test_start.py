@@ -17,7 +17,7 @@ from .seaweed import READER, free_ports, impostor, s3
 if TYPE_CHECKING:
     from tintype.gateway.config import GatewayConfig
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 class TestStart:

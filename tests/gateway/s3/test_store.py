@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tintype.gateway.files import Content
     from tintype.gateway.s3store import S3Store
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture

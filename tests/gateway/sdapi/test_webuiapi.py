@@ -19,6 +19,8 @@ from ...up import Up, up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 LONG = 60.0  # seconds in which things that take few must have happened, on a busy machine
 STEPS = 4  # enough to tell pictures apart
 

@@ -11,6 +11,8 @@ from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
 from tintype.service.numerics.samplers import SAMPLERS
 
+pytestmark = pytest.mark.slow
+
 JOBS = [
     Job(prompt="a red circle", seed=1, steps=4),
     Job(prompt="a blue square on a green hill", seed=2, steps=3, sampler="dpmpp_2m", guidance_scale=2.0),

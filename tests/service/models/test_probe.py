@@ -15,6 +15,8 @@ from tintype.service.models.providers import choose, probed, works
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 # A stand-in for onnxruntime that claims to have CUDA; `RUN` is what its sessions do when they are called.
 FAKE = """
 import os, time
