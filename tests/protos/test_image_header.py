@@ -42,6 +42,11 @@ def jpeg_with(more: bytes) -> bytes:
     return data[:2] + more + data[2:]
 
 
+def jpeg_ending(more: bytes, size: tuple[int, int] = (6, 4)) -> bytes:
+    """Return a JPEG with more bytes between its pixels and its end marker."""
+    return file("JPEG", size).removesuffix(b"\xff\xd9") + more + b"\xff\xd9"
+
+
 def webp_with(more: bytes) -> bytes:
     """Return a WebP with more chunks at its end."""
     data = file("WEBP")
@@ -80,17 +85,41 @@ def test_a_transparent_colour_is_alpha() -> None:
         (jpeg_with(b"\xff\xe1\0\0" * 5000), "more than 4096 segments"),
         (jpeg_with(b"\xff" * 100_000), "more than 4096 segments"),
         (webp_with(b"abcd\0\0\0\0" * 5000), "more than 4096 chunks"),
-        (file("JPEG", (4096, 4096)).replace(b"\xff\xd9", b"\xff\xda" * 30 + b"\xff\xd9"), "at most 24 scans"),
+        (jpeg_ending(b"\xff\xda\0\2" * 30, (4096, 4096)), "at most 24 scans"),
+        (jpeg_ending(b"\xff\xfe\0\4\xff\xd9" + b"\xff\xda\0\2" * 30, (4096, 4096)), "at most 24 scans"),
+        (jpeg_ending(b"\xff\x01\xff\xd0" + b"\xff\xda\0\2" * 30, (4096, 4096)), "at most 24 scans"),
+        (jpeg_ending(b"\xff\xfe\0\2" * 5000), "more than 4096 segments"),
         (file("WEBP")[:25], "is damaged"),
         (file("JPEG")[:150], "is damaged"),
         (b"RIFF\0\0\0\0WEBP" + bytes(40), "is damaged"),
     ],
-    ids=["png", "jpeg", "no length", "fill", "webp", "scans", "cut webp", "cut jpeg", "empty webp"],
+    ids=[
+        *("png", "jpeg", "no length", "fill", "webp"),
+        *("scans", "scans behind a comment", "scans behind lone markers", "segments between scans"),
+        *("cut webp", "cut jpeg", "empty webp"),
+    ],
 )
 def test_files_of_many_parts_are_refused(data: bytes, why: str) -> None:
     """Walking through them would take as long as there are parts."""
     with pytest.raises(BadImage, match=why):
         check(data)
+
+
+def test_what_follows_a_jpeg_is_no_scan() -> None:
+    """Motion photos carry a video behind the end marker, in which any bytes may come."""
+    data = file("JPEG", (4096, 4096)) + b"\xff\xda\0\2" * 100
+    assert check(data).size == (4096, 4096)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_rows": 1}])
+def test_scans_are_counted(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A progressive JPEG has ten scans of three colours; restart markers begin none."""
+    scans, size = 10 if "progressive" in options else 1, (64, 48)
+    monkeypatch.setattr(image_header, "MAX_SCANNED", scans * size[0] * size[1])
+    assert check(file("JPEG", size, **options)).size == size
+    monkeypatch.setattr(image_header, "MAX_SCANNED", scans * size[0] * size[1] - 1)
+    with pytest.raises(BadImage, match=f"not {scans}$"):
+        check(file("JPEG", size, **options))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +132,15 @@ def test_files_of_many_parts_are_refused(data: bytes, why: str) -> None:
         lambda n: jpeg_with(b"\xff" * n),
         lambda n: jpeg_with(b"\0" * n),
         lambda n: jpeg_with(b"\xff\0" * (n // 2)),
+        lambda n: jpeg_ending(b"\xff" * n),
+        lambda n: jpeg_ending(b"\xff\0" * (n // 2)),
+        lambda n: jpeg_ending(b"\xff\xda\0\2" * (n // 4)),
         lambda n: webp_with(b"EXIF\0\0\0\0" * (n // 8)),
     ],
-    ids=["chunks", "exif", "profile", "segments", "fill", "junk", "stuffing", "webp"],
+    ids=[
+        *("chunks", "exif", "profile", "segments", "fill", "junk", "stuffing"),
+        *("fill between", "stuffing between", "scans", "webp"),
+    ],
 )
 def test_work_grows_with_the_file(make: Callable[[int], bytes]) -> None:
     """Whether the file is accepted or refused."""

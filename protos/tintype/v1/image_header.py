@@ -6,8 +6,8 @@ Rules:
 - The type comes from the first bytes, the size from the header. Nothing is inflated but an embedded colour profile,
   up to MAX_PROFILE bytes.
 - Every walk over a file is linear and takes at most a few thousand steps: a PNG may have MAX_PARTS chunks and one more
-  for each 4 KiB of file, a JPEG MAX_PARTS segments before its first scan, a WebP MAX_PARTS chunks. A JPEG may have as
-  many scans as MAX_SCANNED allows for its size.
+  for each 4 KiB of file, a JPEG MAX_PARTS segments before its first scan and as many after it, a WebP MAX_PARTS chunks.
+  A JPEG may have as many scans as MAX_SCANNED allows for its size.
 - Only what changes pixels counts. Text, unknown chunks and their checksums are skipped; the orientation is the one
   field of EXIF that is read. `pixels` returns what is left for the decoder.
 
@@ -16,6 +16,7 @@ Sources: PNG 3rd edition; ITU-T T.81 annex B; RFC 9649 (WebP); EXIF 2.32 section
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -45,7 +46,9 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _EXIF_SEGMENT, _PROFILE_SEGMENT = 0xDA, 0xE1, 0xE2
 _PIXEL_SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
-JPEG_END = b"\xff\xd9"
+JPEG_END, _END = b"\xff\xd9", 0xD9
+# A marker that has a segment. Within a scan 0xFF is followed by a zero or by a restart marker.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 
 
 class BadImage(ValueError):
@@ -206,8 +209,7 @@ def _jpeg(data: bytes) -> Header:
     parts = list(_segments(data))
     frame = next((start for marker, start, _ in parts if marker in _FRAMES), len(data))
     size = struct.unpack_from(">HH", data, frame + 1)
-    # Entropy-coded data has a zero behind each 0xFF, so these two bytes are a scan's marker.
-    scans = data.count(b"\xff\xda", _first_scan(data, parts))
+    scans = _scans(data, _first_scan(data, parts))
     if scans * size[0] * size[1] > MAX_SCANNED:
         raise BadImage(f"must have at most {MAX_SCANNED // (size[0] * size[1])} scans at its size, not {scans}")
     return Header(JPEG, size[1], size[0], _orientation(exif(data)))
@@ -234,6 +236,22 @@ def _first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
     """Return where the first scan begins, the end of the file if there is none."""
     at = data.find(b"\xff\xda", parts[-1][2] if parts else 2)
     return at if at >= 0 else len(data)
+
+
+def _scans(data: bytes, at: int) -> int:
+    """Count the scans from the first one on, as decoders do: up to the end marker, past the contents of segments.
+
+    What follows the image, such as the video of a motion photo, is not looked at.
+    """
+    scans = 0
+    for _ in range(MAX_PARTS):
+        found = _MARKER.search(data, at)
+        if found is None or found[1][0] == _END or found.end() + 2 > len(data):
+            return scans
+        scans += found[1][0] == _SCAN
+        (length,) = struct.unpack_from(">H", data, found.end())
+        at = found.end() + max(length, 2)
+    raise BadImage(f"is damaged: it has more than {MAX_PARTS} segments in its pixels")
 
 
 def _webp(data: bytes) -> Header:
