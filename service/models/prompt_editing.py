@@ -93,11 +93,13 @@ def read(text: str) -> Items:
 def texts(items: Items, steps: int, earlier: int = 0) -> Texts:
     """Return what a prompt is at each of `steps`, after `earlier` steps of a first pass.
 
+    Without steps it is what it is in one.
+
     Raises Malformed where that is too much.
     """
     if not any(isinstance(item, Change) for item in items):
         return Texts(("".join(map(str, items)),), (0,))
-    numbers: dict[str, int] = {}
+    steps, numbers = max(steps, 1), dict[str, int]()
     each = (_resolved(items, step, steps, earlier) for step in range(1, steps + 1))
     at = tuple(numbers.setdefault(text, len(numbers)) for text in each)
     size = sum(map(len, numbers))

@@ -89,6 +89,18 @@ def test_at_strength_0_the_image_is_untouched() -> None:
     assert bench.of(ticket, Completed)[0].steps == 0
 
 
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_at_strength_0_a_prompt_may_change(scale: float) -> None:
+    """There is no step at which it could, with guidance or without."""
+    bench = Bench()
+    ticket = bench.admit(
+        "a [lake:city:0.5]", source=picture(), strength=0.0, guidance_scale=scale, prompt_weighting=True
+    )
+    bench.run()
+    (done,) = bench.of(ticket, Completed)
+    assert done.prompt_tokens == bench.model.encode([Prompt("a city")])[0].tokens
+
+
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_what_the_mask_keeps_is_kept(sampler: str, strength: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, joined, read, texts
+from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, Texts, joined, read, texts
 from tintype.service.models.weights import MAX_NESTING, Malformed
 
 from ...work import check_linear
@@ -129,6 +129,11 @@ def test_an_open_bracket_around_a_change() -> None:
 def test_texts_are_distinct() -> None:
     """A text that comes again is the same one: two options over many steps are two texts."""
     assert texts(read("[a|b]"), 150).texts == ("a", "b")
+
+
+def test_without_steps_a_prompt_is_what_it_is_in_one_step() -> None:
+    """An image to start from at strength 0 takes none, and its prompt counts all the same."""
+    assert texts(read("[a:b:2] [c|d]"), 0) == texts(read("[a:b:2] [c|d]"), 1) == Texts(("a c",), (0,))
 
 
 @pytest.mark.parametrize(
