@@ -69,6 +69,8 @@ class OrtGraph:
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`. Where a call with CUDA graphs fails, a session without takes the other one's place."""
+        if self._session is None:  # there was no memory for the one without
+            self._open(NO_ENGINE, graphs=False)
         if not self._bindings:
             results: list[Values] = self._session.run(list(outputs), dict(feeds), self._halt.options)
             return results

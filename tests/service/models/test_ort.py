@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -76,6 +77,20 @@ def test_a_call_that_fails_with_graphs_is_made_without(cuda: type[Bound], caplog
     assert [graphs for graphs, _ in cuda.made] == [True, False]
     assert not graph.captures
     assert "it is made again without: CUDA error 901" in caplog.text
+
+
+def test_a_session_that_found_no_memory_is_opened_by_a_later_call(
+    cuda: type[Bound], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The captured session is gone by then; the engine makes room and calls again."""
+    graph = OrtGraph(UNET, Runtime("cuda", 1, use=Use.STEPS))
+    with monkeypatch.context() as short:
+        short.setattr(ort, "_opened", Mock(side_effect=RuntimeError("CUDA failure 2: out of memory")))
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="out of memory"):
+                graph.run(["y"], {})
+    assert graph.run(["y"], {}) == ["plain"]
+    assert [graphs for graphs, _ in cuda.made] == [True, False]
 
 
 def test_a_lack_of_memory_keeps_the_session(cuda: type[Bound], monkeypatch: pytest.MonkeyPatch) -> None:
