@@ -114,8 +114,8 @@ def _plain(graph: OrtGraph) -> Way:
 
 def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
     axes = fixed_axes(OrtGraph(path, runtime).inputs, {name: array.shape for name, array in feeds.items()})
-    told = options(runtime.threads, axes=axes)
-    session = onnxruntime().InferenceSession(path, told, chain(runtime.provider), enable_fallback=0)
+    settings = options(runtime.threads, axes=axes)
+    session = onnxruntime().InferenceSession(path, settings, chain(runtime.provider), enable_fallback=0)
     return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
 
 

@@ -1,4 +1,7 @@
-"""Servers as child processes: started again when they crash, ended when the parent ends, however it ends."""
+"""Servers as child processes of the command.
+
+A server that crashes is started again; all end when the parent ends, however it ends.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ STABLE = 60.0  # seconds after which a server that is ready counts as stable, an
 
 
 class ChildEnded(UserError):
-    """A server ended by itself. With the exit code for wrong settings it has said why, and nothing is left to say."""
+    """A server that ended by itself.
+
+    With the exit code for wrong settings it has already printed the reason; `told` is then true.
+    """
 
     exit_code = 3
 
@@ -38,7 +44,10 @@ class ChildEnded(UserError):
 
 
 class Stop:
-    """What signals ask for: `asked` is set by the first, `hurry` by the second; `gently` means with a lame duck."""
+    """The requests of signals to stop.
+
+    `asked` is set by the first signal, `hurry` by the second; `gently` asks for the lame-duck time.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -81,7 +90,7 @@ class Child:
         return ChildEnded(self.name, await self.process.wait())
 
     async def stop(self, patience: float, stop: Stop) -> None:
-        """Let it drain; kill it after `patience` seconds, or when there is a hurry.
+        """Let the server drain; kill it after `patience` seconds, or on `hurry`.
 
         SIGINT leaves the lame duck out, but only a server that is ready handles it.
         """
@@ -97,7 +106,10 @@ class Child:
 
 @asynccontextmanager
 async def child(command: str, name: str, config: Any, stop: Stop) -> AsyncIterator[Child]:
-    """Start a server with `config`; leaving the block ends it, within its time to drain and a few seconds."""
+    """Start a server with `config`.
+
+    Leaving the block stops it, within its time to drain and a few seconds.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "tintype.cli.child", command), stdin=PIPE, stdout=PIPE, start_new_session=True
     )
@@ -143,7 +155,7 @@ class Keeper:
             await asyncio.sleep(delay)
 
     async def _serve(self) -> tuple[ChildEnded, bool]:
-        """Run the server once; return what to say of its end, and whether it was stable before."""
+        """Run the server once; return its end and whether it was stable."""
         async with child(*self._start) as server:
             try:
                 address = await server.ready()

@@ -1,4 +1,7 @@
-"""Errors that the user can fix are one line on stderr, without a traceback; the exit codes of all commands."""
+"""Exit codes of all commands, and errors that the user can fix.
+
+Such an error is one line on stderr, without a traceback.
+"""
 
 from __future__ import annotations
 

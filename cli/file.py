@@ -65,7 +65,7 @@ def read_file(path: Path) -> File:
 
 
 def _warn_of_secrets(path: Path, tables: Mapping[str, Any]) -> None:
-    """Write a line to stderr if a file that other users can read holds a key."""
+    """Warn if other users can read a file that holds a key."""
     parts = [tables, *(tables.get(part, {}) for part in SECTIONS)]
     held = [name for name in SECRET if any(name in part for part in parts)]
     if held and os.name == "posix" and path.stat().st_mode & stat.S_IROTH:

@@ -91,8 +91,8 @@ def up(parser: ArgumentParser) -> None:
 
 
 def generate(parser: ArgumentParser) -> None:
-    """Add what to draw, where to, and by whom."""
-    output = "PNG, JPEG or WebP, by its ending; several are numbered: lake-1.png; -: stdout; default: picture.png"
+    """Add what to draw, where to write it, and which service draws it."""
+    output = "PNG, JPEG or WebP by its ending; several get numbers, lake-1.png; - is stdout; default: picture.png"
     parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
     parser.add_argument("-o", "--output", metavar="FILE", default="picture.png", help=output)
     for flag, metavar, default, text in GENERATION:

@@ -77,7 +77,7 @@ def request_of(arguments: Namespace) -> pb.GenerateImagesRequest:
 
 
 def _check_stdout(count: int) -> None:
-    """Raise UserError if standard output can't take what is asked for: one image, and no terminal."""
+    """Raise UserError unless standard output takes one image and is no terminal."""
     if count > 1:
         raise UserError(f"-o - takes one image, not --count {count}; name a file, such as -o lake.png")
     if sys.stdout.isatty():
@@ -147,7 +147,10 @@ async def _generate(arguments: Namespace, sources: Sources, request: pb.Generate
 
 
 def _keep(image: pb.Image, output: Path, count: int, *, quiet: bool) -> None:
-    """Save one of `count` images, or write it to stdout, and describe it; next to an image that is on stderr."""
+    """Save one of `count` images and describe it.
+
+    With `-o -` the image goes to stdout and its description to stderr.
+    """
     if output != STDOUT:
         path = numbered(output, image.index, count)
         save(image.data, path)
@@ -161,7 +164,10 @@ def _keep(image: pb.Image, output: Path, count: int, *, quiet: bool) -> None:
 
 @asynccontextmanager
 async def _service(arguments: Namespace, sources: Sources) -> AsyncIterator[Service]:
-    """Connect to a remote service, or to one in this process for as long as the block lasts."""
+    """Connect to a remote service, or run one in this process.
+
+    Leaving the block ends either.
+    """
     if _is_remote(arguments):
         async with connect(sources) as service:
             yield service

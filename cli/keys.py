@@ -1,4 +1,7 @@
-"""`tintype keys`: who may use gateway and service, and how much. Running servers notice by themselves."""
+"""`tintype keys`: the keys of clients, with their rates and rights.
+
+Running servers notice changes by themselves.
+"""
 
 from __future__ import annotations
 

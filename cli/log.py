@@ -1,4 +1,4 @@
-"""The log of servers on stderr: lines of text, or one JSON object a line.
+"""The log of servers on stderr, as text or JSON lines.
 
     2026-01-31T12:00:00.123+00:00 INFO gateway: id=req_5b0c… key=alice …
     {"timestamp": "2026-01-31T12:00:00.123+00:00", "level": "info", "server": "gateway", "message": "…", "id": "req_…"}
@@ -26,18 +26,18 @@ OURS = "tintype"
 
 
 class Text(logging.Formatter):
-    """Lines of text: time, level, server, message; a traceback follows on lines of its own."""
+    """Lines of text: time, level, server, message; then the traceback, if any."""
 
     def __init__(self, server: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)s {server}: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  # logging's
-        """Return the time with date, milliseconds and offset, as RFC 3339 writes it."""
+        """Return the time as RFC 3339 writes it, with milliseconds and offset."""
         return _time(record)
 
 
 class Json(logging.Formatter):
-    """One JSON object a line; what a record has as `pairs` are members of their own."""
+    """One JSON object a line; the `pairs` of a record are members."""
 
     def __init__(self, server: str) -> None:
         super().__init__()
@@ -57,7 +57,10 @@ FORMATTERS: dict[str, type[Text | Json]] = {"text": Text, "json": Json}
 
 
 def configure(server: str, settings: Common) -> None:
-    """Log to stderr as `settings` say, under the name `server`. Raises UserError for an unknown level or format."""
+    """Log to stderr as `settings` say, under the name `server`.
+
+    Raises UserError for an unknown level or format.
+    """
     for name, choices in (("log_level", LEVELS), ("log_format", FORMATS)):
         if getattr(settings, name) not in choices:
             raise UserError(f"{flag(name)} must be one of {', '.join(choices)}, not {getattr(settings, name)!r}")

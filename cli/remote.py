@@ -34,7 +34,10 @@ class Service(NamedTuple):
 
 @asynccontextmanager
 async def connect(sources: Sources) -> AsyncIterator[Service]:
-    """Connect to the service that the settings name. Raises UserError: not reachable, or what the service says."""
+    """Connect to the service that the settings name.
+
+    Raises UserError if it can't be reached, or with the service's message.
+    """
     route = _route(sources)
     async with route.channel(OPTIONS) as channel:
         try:
@@ -49,7 +52,10 @@ def _route(sources: Sources) -> Route:
 
 
 def explain(error: grpc.aio.AioRpcError, route: Route) -> str:
-    """Return one line for a call that failed: the service's own words, or why it could not be reached."""
+    """Return one line for a call that failed.
+
+    It is the service's message, or the reason why the service could not be reached.
+    """
     ours = any(key == DETAILS for key, _ in error.trailing_metadata() or ())
     if error.code() is grpc.StatusCode.UNAVAILABLE and not ours:
         return f"cannot connect to the image service at {route.target}: {_why(error, route)}"

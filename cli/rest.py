@@ -45,7 +45,10 @@ async def ready(url: str, service: str) -> None:
 
 
 async def _why_not(client: httpx.AsyncClient) -> str:
-    """Return why the gateway is not ready; empty if it is. One that breaks a connection off is not, yet."""
+    """Return why the gateway is not ready; empty if it is.
+
+    A gateway that breaks off the connection is not ready yet.
+    """
     try:
         answer = await client.get("/readyz")
     except httpx.TransportError as error:

@@ -41,7 +41,10 @@ def run(arguments: Namespace) -> int:
 
 
 def serve(command: str, config: Any, on_ready: Callable[[str], None] | None = None) -> int:
-    """Serve until a signal, and call `on_ready` with the address; raises what says why the server can't start."""
+    """Serve until a signal; call `on_ready` with the address.
+
+    Raises the error that explains why the server can't start.
+    """
     raise_open_files()
     server = SERVERS[command]
     configure(server.section, config)

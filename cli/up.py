@@ -119,7 +119,7 @@ def _output(arguments: Namespace) -> Path | None:
 
 
 async def _up(plan: Plan) -> int:
-    """Start both, go on with the story, and stop both again, the gateway first, whatever ends it."""
+    """Start both servers, run the story, and stop both, the gateway first."""
     delays = () if plan.check else DELAYS
     with stop_signals() as stop:
         async with (
@@ -130,7 +130,10 @@ async def _up(plan: Plan) -> int:
 
 
 async def _until_over(story: asyncio.Task[int], servers: Sequence[Keeper], stop: Stop) -> int:
-    """Wait until the story is over, a server is gone, or a signal asks to stop. Raises what went wrong."""
+    """Wait for the story, the end of a server, or a signal.
+
+    Raises the error of the one that failed.
+    """
     asked = asyncio.create_task(stop.asked.wait())
     await asyncio.wait({story, asked, *(server.gone for server in servers)}, return_when=asyncio.FIRST_COMPLETED)
     for task in (story, asked):
@@ -146,7 +149,10 @@ async def _until_over(story: asyncio.Task[int], servers: Sequence[Keeper], stop:
 
 
 async def _story(plan: Plan, service: Keeper, gateway: Keeper) -> int:
-    """Wait for both, say where they are, make the first image, and go on for ever, unless this is a check."""
+    """Wait for both servers, print their addresses, and make the first image.
+
+    It then waits for ever, unless this is a check.
+    """
     began = time.monotonic()
     address, url = await service.address, reachable_url(await gateway.address)
     await rest.ready(url, address)

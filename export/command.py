@@ -171,7 +171,7 @@ def _export_lora(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(text: str) -> tuple[Path, float]:
-    """Read FILE[:WEIGHT]; what follows a colon and is no number belongs to the file's name."""
+    """Read FILE[:WEIGHT]; only a number after the colon is a weight."""
     name, colon, weight = text.rpartition(":")
     try:
         made = (Path(name), float(weight)) if colon and not Path(text).exists() else (Path(text), 1.0)
@@ -185,7 +185,7 @@ def _chosen(text: str) -> tuple[Path, float]:
 
 def _check_adapter(path: Path) -> None:
     if not path.is_file():
-        raise Refused(f"{path} is no file; an adapter is one, name.safetensors")
+        raise Refused(f"{path} is not a file; an adapter is a file NAME.safetensors")
 
 
 def _find(location: str, progress: Progress) -> Source:

@@ -1,4 +1,4 @@
-"""Where a text encoder's graph takes further embeddings (textual inversion), beyond its table.
+"""The input of text encoders for further embeddings (textual inversion).
 
 An id from `FIRST_ID` on is a row of the input `embeddings` [rows, dim], float32, which need not be fed: by default it
 is one row of zeros. The table itself is gathered from as before, and never copied.
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def add(model: onnx.ModelProto, table: str) -> None:
-    """Let the traced graph `model`, whose weights are its inputs, take embeddings beyond its weight `table`."""
+    """Give a traced graph an input for embeddings beyond its table.
+
+    The weights of `model` are its inputs; `table` is the one of the embeddings.
+    """
     graph = model.graph
     places = [place for place, node in enumerate(graph.node) if node.op_type == "Gather" and node.input[0] == table]
     if len(places) != 1:
@@ -37,7 +40,7 @@ def add(model: onnx.ModelProto, table: str) -> None:
 
 
 def _nodes(ids: str, out: str, table: str, kind: int) -> list[onnx.NodeProto]:
-    """Return the nodes that read each id from the table, or from the input."""
+    """Return nodes that read each id from the table or the input."""
     name = INPUT + ".{}"
     first, zero, last, further, known, own, more, base, extra, cast, choice = (
         name.format(part)

@@ -1,4 +1,4 @@
-"""`tintype export SOURCE OUT --fuse-lora FILE[:WEIGHT]`: adapters become part of the weights before these are traced.
+"""Adapters fused into the weights before tracing: `tintype export --fuse-lora FILE[:WEIGHT]`.
 
 This serves every kind of `export.published`, DoRA and changes of norms and biases too, for all requests alike.
 Several are fused in the order in which they are named. A DoRA is fused to what the ones before it left, and its weight
@@ -40,15 +40,15 @@ class Chosen:
     weight: float
 
     def key(self) -> tuple[str, str, float]:
-        """Return what changes when the result does: hashes of the file and of PEFT's notes, and the weight."""
+        """Return hashes of file, PEFT's notes and weight: they identify the result."""
         notes = self.path.with_name(PEFT_NOTES)
         return sha256(self.path), sha256(notes) if notes.is_file() else "", self.weight
 
 
 class Fusion:
-    """The adapters to fuse, read and compared with `parts`, the pipeline's modules. Raises Refused.
+    """The adapters to fuse, compared with the pipeline's modules `parts`.
 
-    `folder` is the source's, whose model_index.json says which names there may be.
+    Raises Refused. `folder` is the source's, whose model_index.json says which names there may be.
     """
 
     def __init__(self, chosen: Sequence[Chosen], parts: Mapping[str, torch.nn.Module], folder: Path) -> None:
@@ -65,7 +65,7 @@ class Fusion:
                 self._places[file.path, change.name] = place
 
     def fuse(self, part: str, module: torch.nn.Module) -> Iterator[str]:
-        """Change the weights of a part of the pipeline, in place, and yield what is to be said of it."""
+        """Change the weights of a part in place; yield lines to report."""
         for file, weight in self._files:
             places = ((change, self._places[file.path, change.name]) for change in file.changes)
             changes = [(change, place) for change, place in places if place.part == part]
@@ -105,13 +105,16 @@ def _check(file: Published, change: Change, place: Place, modules: Sequence[Any]
 
 
 def _axis(change: Change, role: str) -> int:
-    """Return which axis of the weights the norms of a DoRA are of."""
+    """Return the axis of the weights along which a DoRA's norms run."""
     shape = change.fields[role].shape
     return int(role == "dora_scale" and len(shape) > 1 and shape[0] == 1)
 
 
 def _apply(change: Change, place: Place, modules: Sequence[Any], scale: float, weight: float) -> None:
-    """Change the weights and biases of layers that are one, below each other, for the author of the change."""
+    """Change several layers that the author of the change has as one.
+
+    Their weights and biases lie one below the other.
+    """
     parameters = [module.weight for module in modules]
     if change.pairs:
         weights = _joined(parameters, place)

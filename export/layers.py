@@ -1,4 +1,4 @@
-"""The layers of a pipeline, found by the names that published adapters give them.
+"""Layers of a pipeline, found by the names in published adapters.
 
 Whatever separates its words, a layer is found by its name with underscores for dots, so that there is no list of names
 here: PEFT's, diffusers', kohya's and LyCORIS's are all found so. UNets and FLUX have other names in the code that they
@@ -108,7 +108,10 @@ SWAPPED = "final_layer_adaLN_modulation_1"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The layers of a component that a change is of: their weights, one below the other; `swapped` halves if so."""
+    """The layers that one change covers, their weights one below the other.
+
+    `swapped` exchanges the halves.
+    """
 
     part: str
     modules: tuple[str, ...]
@@ -129,7 +132,7 @@ class Layers:
         self._blocks = dict(_unet_blocks(self._flat.get("unet", {})))
 
     def component(self, name: str) -> tuple[str, str]:
-        """Return the component that a name is of, and the rest of the name."""
+        """Return the component that a name belongs to, and the rest."""
         begin = next((begin for begin in BEGINNINGS if name.startswith(begin)), "")
         part = BEGINNINGS.get(begin) or self.denoiser
         if part == T5[0] and part not in self._flat:
@@ -137,7 +140,7 @@ class Layers:
         return part, name.removeprefix(begin)
 
     def find(self, name: str) -> Place | None:
-        """Return where the layer is that a published adapter calls `name`; None if it is not known."""
+        """Return the layer that a published adapter calls `name`, or None."""
         part, rest = self.component(name)
         layer, names = rest.replace(".", "_"), self._flat.get(part, {})
         for candidate in (layer, *_renamed(layer), self._original(layer)):
@@ -156,7 +159,10 @@ class Layers:
 
 
 def _unet_blocks(names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield what a UNet's blocks are called by its authors, who count them through, and by diffusers."""
+    """Yield the original names of a UNet's blocks, with diffusers' names.
+
+    The original code numbers the blocks consecutively.
+    """
     there = {found[0] for found in map(DIFFUSERS_BLOCK.match, names) if found}
     yield from zip(("middle_block_0", "middle_block_1", "middle_block_2"), MIDDLE, strict=True)
     for side, kind, start in (("down", "input_blocks", 1), ("up", "output_blocks", 0)):
@@ -165,7 +171,7 @@ def _unet_blocks(names: Collection[str]) -> Iterator[tuple[str, str]]:
 
 
 def _unet_rows(side: str, there: Collection[str]) -> Iterator[list[str]]:
-    """Yield the blocks of one side of a UNet in their order, those together that share a number."""
+    """Yield a UNet's blocks of one side in order, grouped by number."""
     sizes = Counter(name.split("_")[2] for name in there if name.startswith(f"{side}_blocks_") and "resnets" in name)
     for b, count in sorted(sizes.items(), key=lambda size: int(size[0])):
         for n in range(count):
@@ -193,9 +199,10 @@ def _renamed(layer: str) -> tuple[str, ...]:
 
 
 def known(file: Published, layers: Layers, model: Path) -> Published:
-    """Return a file all of whose layers are known, by diffusers' converters where our own names do not do.
+    """Return a file with the names of all layers known.
 
-    Raises Refused for a layer that the model has not, and where a converter leaves something out.
+    diffusers' converters are used where our own names do not suffice. Raises Refused for a layer that the model has
+    not, and where a converter leaves something out.
     """
     strange = next((change for change in file.changes if layers.find(change.name) is None), None)
     if strange is None:
@@ -209,10 +216,11 @@ def known(file: Published, layers: Layers, model: Path) -> Published:
 
 
 def _converted(file: Published, layers: Layers, model: Path) -> Published:
-    """Return a file as the converters of the model's pipeline name it; the same one where they do not know it.
+    """Return a file renamed by the converters of the model's pipeline.
 
-    They leave out without a word what they do not know. So each layer is numbered first, in place of its values: a
-    number that does not come back was left out, and then nothing is converted.
+    A file that they do not know is returned unchanged. They leave out without a word what they do not know. So each
+    layer is numbered first, in place of its values: a number that does not come back was left out, and then nothing is
+    converted.
     """
     plain = all(change.kind is KINDS[0] and set(change.fields) <= {"up", "down", "alpha"} for change in file.changes)
     convert = _converter(model) if plain else None
@@ -231,7 +239,10 @@ def _converted(file: Published, layers: Layers, model: Path) -> Published:
 
 
 def _converter(model: Path) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
-    """Return what gives diffusers' names to tensors, for the pipeline in a folder; None where it takes no adapters."""
+    """Return diffusers' converter of tensor names for a pipeline, or None.
+
+    None means that the pipeline takes no adapters.
+    """
     index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
     kind = getattr(diffusers, index["_class_name"])
     if not hasattr(kind, "lora_state_dict"):
@@ -248,7 +259,7 @@ def _converter(model: Path) -> Callable[[dict[str, torch.Tensor]], dict[str, tor
 
 
 def _numbered(changes: Sequence[Change]) -> dict[str, torch.Tensor]:
-    """Return the tensors of changes, each full of the number of its change."""
+    """Return tensors of changes, each filled with its change's number."""
     return _tensors(changes, lambda n, _, array: torch.full((1,) * array.ndim, float(n)).expand(array.shape))
 
 
@@ -264,7 +275,10 @@ def _with_scale(file: Published, layers: Layers) -> dict[str, torch.Tensor]:
 
 
 def _tensors(changes: Sequence[Change], value: Callable[[int, str, Any], torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors as a file calls them; alphas are the ranks, so that they change nothing."""
+    """Return tensors by the file's names, with alphas that change nothing.
+
+    An alpha equals its rank.
+    """
     return {
         key: torch.tensor(float(change.rank)) if role == "alpha" else value(n, role, change.fields[role])
         for n, change in enumerate(changes, 1)

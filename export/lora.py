@@ -93,7 +93,10 @@ def _matrices(file: Published, layers: Layers, there: Mapping[str, Ports]) -> di
 
 
 def _placed(file: Published, change: Change, layers: Layers, there: Mapping[str, Ports]) -> Place:
-    """Return where a change belongs, which fits there and can be an input. Raises Refused."""
+    """Return the place of a change in the graph.
+
+    Raises Refused if the change does not fit, or can't be an input.
+    """
     place = layers.find(change.name)
     if place is None:
         raise file.refuse(f"changes {shown(change.name)}, which this model has not")
@@ -122,7 +125,10 @@ def _closed(change: Change, there: Ports) -> str:
 
 
 def _check_space(file: Published) -> None:
-    """Refuse what takes much more space as two matrices for each layer than it does in its file."""
+    """Refuse an adapter too large as two matrices for each layer.
+
+    Kinds other than LoRA can take much more space so than in their file.
+    """
     wide = [change for change in file.changes if change.kind is not KINDS[0]]
     needed = sum(min(change.rank, *change.size) * sum(change.size) for change in wide)
     if needed > MOST_NUMBERS:
@@ -133,7 +139,10 @@ def _check_space(file: Published) -> None:
 
 
 def _laid_out(name: str, pair: Pair, wide: list[int]) -> dict[str, torch.Tensor]:
-    """Return A [in, r], of a convolution [in, down, across, r], and B [r, out]."""
+    """Return a layer's A [in, r] and B [r, out].
+
+    Of a convolution A is [in, down, across, r].
+    """
     up, down = pair
     return {f"{name}.A": _tensor(np.moveaxis(down.reshape(len(down), *wide), 0, -1)), f"{name}.B": _tensor(up.T)}
 

@@ -65,9 +65,10 @@ def describe(pipeline: Any, family: Family, source: str, **facts: Any) -> dict[s
 
 
 def _max_tokens(pipeline: Any, family: Family, defaults: Defaults) -> int:
-    """Return how many tokens the longest text encoder reads: CLIP as its tokenizer says, others as pipelines ask.
+    """Return the length of the longest text encoder's input, in tokens.
 
-    Raises Refused where two CLIPs read differently, whose embeddings lie side by side.
+    CLIP's is that of its tokenizer, others' that which pipelines ask for. Raises Refused where two CLIPs read
+    differently, whose embeddings lie side by side.
     """
     encoders = [part for part in family.parts if part.startswith(ENCODER)]
     lengths = {

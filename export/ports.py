@@ -1,4 +1,4 @@
-"""Inputs of a graph for adapters (LoRA): at each linear layer and at each convolution.
+"""Graph inputs for adapters (LoRA), at linear layers and convolutions.
 
 A layer x W becomes x W + (x A) B, where A [rows, in, rank] and B [rows, rank, out] are inputs that need not be fed, of
 rank 0 by default; rows is 1, or the batch's. `service.models.adapters` feeds them.
@@ -107,7 +107,10 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
 
 
 def _added(node: NodeProto, layer: str, axes: int, kind: int) -> Iterator[NodeProto]:
-    """Yield the nodes that add an adapter to the output of `node`, which has `axes` axes and the type `kind`."""
+    """Yield nodes that add an adapter to the output of `node`.
+
+    The output has `axes` axes and the type `kind`.
+    """
     x, y = node.input[0], node.output[0]
     a, b, base = f"{PREFIX}{layer}.A", f"{PREFIX}{layer}.B", f"{y}.base"
     node.output[0] = base
@@ -125,7 +128,10 @@ def _added(node: NodeProto, layer: str, axes: int, kind: int) -> Iterator[NodePr
 
 
 def _linear_at_cells(made: _Nodes, x: str, a: str, b: str, base: str) -> str:
-    """Multiply the cells of x [n, in, h, w] by A and B."""
+    """Multiply x by A and B at each cell.
+
+    x is [n, in, h, w]; A and B act on the channels.
+    """
     rows = made("Transpose", made("Reshape", x, made.constant(0, 0, -1)), perm=[0, 2, 1])
     # Not B's transpose times the rows': onnxruntime's fusion of those leaves a sum over rank 0 unwritten.
     wide = made("Transpose", made("MatMul", made("MatMul", rows, a), b), perm=[0, 2, 1])
@@ -133,7 +139,10 @@ def _linear_at_cells(made: _Nodes, x: str, a: str, b: str, base: str) -> str:
 
 
 def _convolved(made: _Nodes, node: NodeProto, a: str, b: str, kind: int) -> str:
-    """Convolve x [n, in, h, w] with A as `node` does with its weights, and multiply the channels of that by B."""
+    """Convolve x with A as `node` does, then multiply by B.
+
+    x is [n, in, h, w]; B acts on the channels.
+    """
     x, base = node.input[0], node.output[0]
     kernel = _attributes(node)["kernel_shape"]
     taps = int(np.prod(kernel))

@@ -1,4 +1,4 @@
-"""Published adapters: what a `.safetensors` file changes in each layer of a model, whatever kind of adapter it is.
+"""Published adapters of every kind: the changes of a `.safetensors` file.
 
 ===== =========================================================================================================
 LoRA  W + B A. Of a convolution A has its kernel, and B is 1 by 1 (LoCon); with `mid` A is 1 by 1 too, and the
@@ -45,7 +45,7 @@ ENDS = re.compile(
     r"|(?:hada|lokr)_[wt][12](?:_[ab])?)(?:\.default)?(?:\.weight)?)$"
 )
 ROLES = {"A": "down", "B": "up", "w_norm": "diff", "b_norm": "diff_b"}
-# Kinds that are told by their tensors and cannot be exported at all.
+# Kinds that are recognised by their tensors and can't be exported at all.
 FOREIGN = {"oft_": "OFT", "boft_": "BOFT", ".on_input": "IA3", ".ia3_": "IA3", "vera_": "VeRA"}
 PEFT_NOTES = "adapter_config.json"
 NOTES = "lora_adapter_metadata"
@@ -56,12 +56,15 @@ def _flat(array: Array) -> Array:
 
 
 def _tucker(core: Array, up: Array, down: Array) -> Pair:
-    """Return B and A of a core [r, s, ...] between up [r, out] and down [s, in]."""
+    """Return B and A of a core between up and down.
+
+    The core is [r, s, ...], up [r, out], down [s, in].
+    """
     return up.T, np.einsum("ij...,jr->ir...", core, down).reshape(len(core), -1)
 
 
 def _halved(array: Array) -> Pair:
-    """Return a whole matrix as a product with the identity, of the lower rank of the two."""
+    """Return a whole matrix as its product with the smaller identity."""
     whole = _flat(array)
     out, wide = whole.shape
     return (np.eye(out, dtype=whole.dtype), whole) if out <= wide else (whole, np.eye(wide, dtype=whole.dtype))
@@ -95,10 +98,11 @@ def _lokr(fields: Fields) -> list[Pair]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row: `sign` begins the name of a tensor that all of this kind have, `pairs` reads its products.
+    """A kind of adapter: `sign` begins its tensor names, `pairs` reads them.
 
-    `join` makes one matrix of the products' matrices, and `ups` and `downs` one B and one A of theirs. `ranks` name the
-    tensors whose first axis is the rank that alpha is divided by.
+    Every adapter of the kind has a tensor whose name begins with `sign`. `join` makes one matrix of the products'
+    matrices, and `ups` and `downs` one B and one A of theirs. `ranks` name the tensors whose first axis is the rank
+    that alpha is divided by.
     """
 
     name: str
@@ -125,9 +129,10 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a file changes in one layer: `name` is the file's for it, `pairs` multiply to its matrix.
+    """The change of one layer; the product of `pairs` is its matrix.
 
-    `fields` are its tensors by their roles, and `keys` what the file calls them.
+    `name` is the layer's name in the file. `fields` are its tensors by their roles, and `keys` what the file calls
+    them.
     """
 
     name: str
@@ -138,7 +143,10 @@ class Change:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Lengths of the matrix: out, and in with the kernel. (0, 0) where only a bias changes."""
+        """Sides of the matrix: out, and in with the kernel.
+
+        (0, 0) where only a bias changes.
+        """
         outs, wides = [len(b) for b, _ in self.pairs], [a.shape[1] for _, a in self.pairs]
         return (math.prod(outs), math.prod(wides)) if self.kind.name == "LoKr" else (outs[0], wides[0])
 
@@ -156,14 +164,17 @@ class Change:
         return made
 
     def product(self) -> Pair:
-        """Return B [out, r] and A [r, in], whose product is the matrix, without its scale."""
+        """Return B [out, r] and A [r, in], without the scale."""
         if self.rank > min(self.size):
             return _halved(self.matrix())
         (up, down), *rest = self.pairs
         return (self.kind.ups(up, rest[0][0]), self.kind.downs(down, rest[0][1])) if rest else (up, down)
 
     def scale(self, notes: Mapping[str, Any], part: str, module: str) -> float:
-        """Return what the product is multiplied by: alpha / rank, with the alpha of the file or of its notes."""
+        """Return the product's factor, alpha / rank.
+
+        alpha is that of the file or of its notes.
+        """
         rank = next((len(self.fields[name]) for name in self.kind.ranks if name in self.fields), None)
         factor = float(self.fields["scalar"].reshape(())) if "scalar" in self.fields else 1.0
         if not self.kind.ranks:
@@ -175,7 +186,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A file: its changes in the order of their names, and what its author noted of alphas."""
+    """An adapter file: its changes in order, and notes of alphas.
+
+    The changes are in the order of their names.
+    """
 
     path: Path
     changes: tuple[Change, ...]
@@ -187,7 +201,10 @@ class Published:
 
 
 def read(path: Path, denoiser: str) -> Published:
-    """Read an adapter; what PEFT notes in a file next to it is of the component `denoiser`. Raises Refused."""
+    """Read an adapter file.
+
+    PEFT's notes in a file next to it belong to the component `denoiser`. Raises Refused.
+    """
     try:
         file = TensorFile(path, most=2**63)
         grouped(file.entries)
@@ -200,7 +217,10 @@ def read(path: Path, denoiser: str) -> Published:
 
 
 def grouped(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the tensors of each layer by their roles. Raises Fault for what belongs to no adapter."""
+    """Return the tensors of each layer by role.
+
+    Raises Fault for a tensor that belongs to no adapter.
+    """
     layers: dict[str, dict[str, str]] = {}
     strange = []
     for name in names:
@@ -217,7 +237,7 @@ def grouped(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         what = f"its tensors are called {shown(strange[0])} and the like, as a model's weights" if strange else "empty"
         raise Fault(f"holds no adapter: {what}")
     if strange:
-        raise Fault(f"holds {shown(strange[0])}, which is no part of an adapter")
+        raise Fault(f"holds {shown(strange[0])}, which is not part of an adapter")
     return layers
 
 
@@ -239,14 +259,14 @@ def _change(name: str, fields: Fields, keys: Mapping[str, str]) -> Change:
             raise Fault(f"{shown(name)}: its {role} is {fields[role].size} numbers, and must be one")
     kinds = [kind for kind in KINDS if any(role.startswith(kind.sign) and role != "diff_b" for role in fields)]
     if len(kinds) > 1:
-        raise Fault(f"{shown(name)} is changed by {' and '.join(kind.name for kind in kinds)} at once")
+        raise Fault(f"{shown(name)} has changes of several kinds: {' and '.join(kind.name for kind in kinds)}")
     if not kinds:
         if "diff_b" not in fields:
             raise Fault(f"{shown(name)} has no matrices, only {', '.join(fields)}")
         return Change(name, KINDS[-1], fields, (), keys)
     try:
         return _checked(Change(name, kinds[0], fields, tuple(kinds[0].pairs(fields)), keys))
-    except (KeyError, IndexError, ValueError, TypeError) as error:  # the last, of a number that is no matrix
+    except (KeyError, IndexError, ValueError, TypeError) as error:  # the last, of a number that is not a matrix
         there = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
         what = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"
         raise Fault(f"{shown(name)}: the tensors of its {kinds[0].name} {what}: {there}") from None
@@ -263,7 +283,10 @@ def _checked(change: Change) -> Change:
 
 
 def fitted(file: Published, change: Change, shape: tuple[int, ...]) -> Change:
-    """Return a change that fits a layer's weights [out, in, ...]. Raises Refused, with both sizes."""
+    """Return a change that fits weights [out, in, ...].
+
+    Raises Refused, with both sizes.
+    """
     out, *wide = shape
     core = change.fields.get("mid", change.fields.get("down", change.fields.get("diff")))
     kernel = core.shape[2:] if core is not None else ()
@@ -277,7 +300,10 @@ def fitted(file: Published, change: Change, shape: tuple[int, ...]) -> Change:
 
 
 def scaled(file: Published, change: Change, part: str, module: str) -> float:
-    """Return the scale of a change, which is of a module. Raises Refused where what is noted of it is no number."""
+    """Return the scale of a module's change.
+
+    Raises Refused if the noted scale is not a number.
+    """
     try:
         found = change.scale(file.notes, part, module)
     except (TypeError, ValueError, AttributeError, re.error, ZeroDivisionError) as error:
@@ -291,22 +317,26 @@ def _notes(text: str, component: str) -> dict[str, Any]:
     try:
         said = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Fault(f"its notes of alphas are no JSON: {error}") from None
+        raise Fault(f"its notes of alphas are not JSON: {error}") from None
     if not isinstance(said, dict):
-        raise Fault("its notes of alphas are no JSON object")
+        raise Fault("its notes of alphas are not a JSON object")
     return {f"{component}.{key}" if component else key: value for key, value in said.items()}
 
 
 def _beside(path: Path, denoiser: str) -> dict[str, Any]:
-    """Return what PEFT notes in a file of its own, next to the adapter that it saves under a fixed name."""
+    """Return PEFT's notes, from their own file next to the adapter.
+
+    PEFT saves the adapter under a fixed name.
+    """
     notes = path.with_name(PEFT_NOTES)
     return _notes(notes.read_text("utf-8", errors="replace"), denoiser) if notes.is_file() else {}
 
 
 def _noted_scale(notes: Mapping[str, Any], part: str, module: str, rank: int | None) -> float:
-    """Return alpha / rank of a module by notes whose keys begin with the component; 1 where none are.
+    """Return alpha / rank of a module from notes; 1 without notes.
 
-    A pattern is the end of a layer's name from a dot on, or all of it, as PEFT finds it.
+    Keys of the notes begin with the component. A pattern is the end of a layer's name from a dot on, or all of it, as
+    PEFT finds it.
     """
 
     def noted(key: str, *names: str) -> Any:

@@ -64,9 +64,10 @@ def optional_inputs(path: Path) -> dict[str, list[int | str]]:
 
 
 def layers_of(path: Path) -> set[str]:
-    """Return the layers of the graph at `path`, by their names in the module: those of its weights and of its nodes.
+    """Return a graph's layers by their names in the module.
 
-    Weights do not tell all: the tracer keeps one of several with the same values.
+    Names come from weights and from nodes. Weights do not tell all: the tracer keeps one of several with the same
+    values.
     """
     graph = onnx.load(path, load_external_data=False).graph
     found = (WEIGHT.fullmatch(initializer.name) for initializer in graph.initializer)

@@ -1,9 +1,9 @@
-"""Compare an export with its source: tokenizers, each component, and one whole image, against torch and diffusers.
+"""Compare an export with its source in torch and diffusers.
 
-Tokenizers are compared on texts that hold each of their added tokens.
-Components are compared on random inputs of two sizes: one row, and three of another shape at different timesteps.
-The image is made twice from one prompt and seed, by the service's own engine and by diffusers. The prompt holds an
-added token of each kind.
+Compared are tokenizers, each component, and one whole image. Tokenizers are compared on texts that hold each of their
+added tokens. Components are compared on random inputs of two sizes: one row, and three of another shape at different
+timesteps. The image is made twice from one prompt and seed, by the service's own engine and by diffusers. The prompt
+holds an added token of each kind.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Check:
 
 
 def check_tokenizers(pipeline: Any, folder: Path) -> Check:
-    """Compare the tokenizers written to `folder` with the pipeline's own, on texts with each added token.
+    """Compare written tokenizers with the pipeline's, on texts with added tokens.
 
     Raises Refused where the service would refuse one.
     """
@@ -97,7 +97,7 @@ def _texts(tokenizer: Any) -> Iterator[str]:
 
 
 def _added(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
-    """Return a tokenizer's added tokens with their flags, without those that control it."""
+    """Return a tokenizer's added tokens with their flags, without control tokens."""
     control = {str(tokenizer.special_tokens_map.get(role)) for role in ROLES}
     flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
     tokens = (token for _, token in sorted(tokenizer.added_tokens_decoder.items()))
@@ -109,7 +109,10 @@ def _added(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
 
 
 def prompt_for(pipeline: Any) -> str:
-    """Return a prompt with an added token of each kind, and one of several vectors, of all tokenizers."""
+    """Return a prompt with added tokens of each kind, of all tokenizers.
+
+    One of them has several vectors.
+    """
     found: dict[str, None] = {}
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
         tokens = _added(tokenizer) if (tokenizer := getattr(pipeline, name, None)) is not None else {}
@@ -127,7 +130,7 @@ def check_component(component: Component, path: Path, limit: float) -> Check:
 
 
 def _sizes(component: Component) -> list[Size]:
-    """Return the sizes of the examples, with one as long as the component can read."""
+    """Return the sizes of the examples; one is the longest readable."""
     full = replace(SIZES[1], tokens=component.longest)
     return [*SIZES, full] if component.longest > SIZES[0].tokens else [*SIZES]
 
@@ -147,7 +150,7 @@ def can_draw(pipeline: str) -> bool:
 def check_picture(
     read: Callable[[], Any], kind: type, family: Family, folder: Path, levels: float, prompt: str = PROMPT
 ) -> Check:
-    """Draw one image with the service's engine and with diffusers, and compare all of their values.
+    """Draw one image with service and diffusers; compare all values.
 
     `read` gives diffusers' pipeline, which is of the class `kind`: it is called when the engine's weights are gone.
     """

@@ -131,7 +131,7 @@ class Adapters:
             self._fit(component, module, _size(file, key))
         stray = next((name for name in file.entries if name.rpartition(".")[2] not in SIDES), None)
         if stray:
-            raise Fault(f"holds {shown(stray)}, which is no A and no B")
+            raise Fault(f"holds {shown(stray)}, which is neither A nor B")
         parts: dict[str, dict[str, Pair]] = {}
         for key in keys:
             component, _, module = key.partition(".")

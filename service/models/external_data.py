@@ -54,7 +54,7 @@ def check(path: Path) -> None:
 
 
 def locations(path: Path) -> set[str]:
-    """Return the names of all files that the tensors of a graph name. Raises Fault: the file is no ONNX graph."""
+    """Return the names of all files that the tensors of a graph name. Raises Fault: the file is not an ONNX graph."""
     if not path.stat().st_size:
         return set()
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -65,10 +65,10 @@ def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
     """Return what is wrong with a location, or nothing."""
     shapes = PurePosixPath(location), PureWindowsPath(location)
     if "\0" in location or "*" in location or any(shape.anchor or ".." in shape.parts for shape in shapes):
-        return "which is no relative path below the graph's folder"
+        return "which is not a relative path below the graph's folder"
     file = folder / location
     if not file.is_file():
-        return "which is no file in the graph's folder"
+        return "which is not a file in the graph's folder"
     if not any(file.resolve().is_relative_to(allowed) for allowed in folders):
         return "which is a link to outside of the graph's folder"
     return ""
@@ -110,7 +110,7 @@ def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
         else:
             break
     if at != end:
-        raise Fault("it is no ONNX graph, or was cut off")
+        raise Fault("it is not an ONNX graph, or was cut off")
 
 
 def _varint(data: mmap, at: int) -> Span:
@@ -123,4 +123,4 @@ def _varint(data: mmap, at: int) -> Span:
         number |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return number, at + place + 1
-    raise Fault("it is no ONNX graph, or was cut off")
+    raise Fault("it is not an ONNX graph, or was cut off")

@@ -62,7 +62,7 @@ class TensorFile:
         except OSError as error:
             raise Fault(f"{label(path)} can't be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-            raise Fault(f"{label(path)} is no safetensors file: {shown(str(error))}") from error
+            raise Fault(f"{label(path)} is not a safetensors file: {shown(str(error))}") from error
         self._check_places(size - self._data)
 
     def read(self, name: str) -> Array:
@@ -85,7 +85,7 @@ class TensorFile:
                 raise Fault(f"{label(self.path)}: {shown(name)} must begin at byte {at}, not {entry.begin}")
             at = entry.end
         if at != size:
-            raise Fault(f"{label(self.path)} is cut off or damaged: its header wants {at} bytes, and {size} are there")
+            raise Fault(f"{label(self.path)} is cut off or damaged: its header needs {at} bytes, and {size} are there")
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
@@ -108,7 +108,7 @@ def _opened(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= min(size - 8, MOST_HEADER):
-            raise Fault(f"{label(path)} is no safetensors file, or is cut off")
+            raise Fault(f"{label(path)} is not a safetensors file, or is cut off")
         return 8 + length, size, json.loads(file.read(length))
 
 
@@ -122,7 +122,7 @@ def _entry(name: str, said: Mapping[str, Any]) -> Entry:
     if dtype not in KINDS:
         raise Fault(f"{shown(name)} holds {shown(str(dtype))}; known are {', '.join(KINDS)}")
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-        raise Fault(f"{shown(name)} has a shape or a place that is no whole number from 0 on")
+        raise Fault(f"{shown(name)} has a shape or an offset that is not a whole number from 0 on")
     if end - begin != math.prod(shape) * KINDS[dtype].itemsize:
         raise Fault(f"{shown(name)} takes {end - begin} bytes, which is not its shape {list(shape[:8])} in {dtype}")
     return Entry(dtype, shape, begin, end)
@@ -135,7 +135,7 @@ def _widened(dtype: str, numbers: np.ndarray[Any, np.dtype[Any]]) -> Array:
 
 
 def _e4m3() -> Array:
-    """Return the 256 values of float8_e4m3fn: no infinity, and two patterns that are no number."""
+    """Return the 256 values of float8_e4m3fn: no infinity, and two patterns that are not a number."""
     bits = np.arange(256)
     exponent, fraction = (bits >> 3) & 15, (bits & 7) / 8
     values = np.where(exponent, (1 + fraction) * 2.0 ** (exponent - 7), fraction * 2.0**-6)

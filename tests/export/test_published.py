@@ -164,11 +164,11 @@ def test_patterns_that_are_none_are_told(patterns: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", "is no safetensors file"),
-        (b"\x80\x04\x95pickle" * 9, "is no safetensors file"),
-        (b"PK\x03\x04" * 9, "is no safetensors file"),
+        (b"", "is not a safetensors file"),
+        (b"\x80\x04\x95pickle" * 9, "is not a safetensors file"),
+        (b"PK\x03\x04" * 9, "is not a safetensors file"),
         ((2).to_bytes(8, "little") + b"{}", "holds no adapter: empty"),
-        ((2**62).to_bytes(8, "little") + b"{}", "is no safetensors file"),
+        ((2**62).to_bytes(8, "little") + b"{}", "is not a safetensors file"),
     ],
 )
 def test_a_file_of_another_kind_is_told(data: bytes, problem: str, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_file_that_is_cut_off_is_told(length: int, tmp_path: Path) -> None:
     """In its header, or in its numbers."""
     path = write(tmp_path / "a.safetensors", lora()[0])
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(Refused, match=r"cut off|no safetensors file"):
+    with pytest.raises(Refused, match=r"cut off|not a safetensors file"):
         read(path, "unet")
 
 

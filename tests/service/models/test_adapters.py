@@ -141,7 +141,7 @@ def test_every_row_has_its_own(adapters: Adapters) -> None:
         ),
         ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "has no two matrices unet.up.to_q.A"),
         ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "has no two matrices unet.up.to_q.A"),
-        (INK | {"unet.up.to_q.C": np.zeros(1, np.float32)}, "holds unet.up.to_q.C, which is no A and no B"),
+        (INK | {"unet.up.to_q.C": np.zeros(1, np.float32)}, "holds unet.up.to_q.C, which is neither A nor B"),
         (
             {"unet.up.to_q.A": np.full((3, 1), np.nan, np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
             "changes unet.up.to_q by numbers that are not finite",
@@ -174,7 +174,7 @@ def test_a_wrong_one_is_refused_with_its_reason(
 def test_a_damaged_file_is_the_requests_to_hear_of(adapters: Adapters, tmp_path: Path) -> None:
     """It ends the request that names it, and none else."""
     (tmp_path / "loras" / "odd.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InvalidField, match=r"loras: adapter 'odd' loras/odd\.safetensors is no safetensors file"):
+    with pytest.raises(InvalidField, match=r"loras: adapter 'odd' loras/odd\.safetensors is not a safetensors file"):
         adapters.check((("odd", 1.0),))
 
 

@@ -253,7 +253,7 @@ def test_all_weights_are_seen_however_they_are_written(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"\x3c?xml", b"\x3a\xff\xff\x03short", b"\xff" * 30, b"\x3a", b"\x08"])
 def test_what_is_no_graph_is_refused(folder: Path, content: bytes) -> None:
     """A file that protobuf can't read is not handed on to a runtime that may read it as something else."""
-    with pytest.raises(Fault, match="is no ONNX graph, or was cut off"):
+    with pytest.raises(Fault, match="is not an ONNX graph, or was cut off"):
         check(write(folder, content))
 
 
@@ -291,5 +291,5 @@ def test_a_file_of_endless_fields_is_refused(folder: Path, monkeypatch: pytest.M
 def test_a_pipe_is_no_file(folder: Path) -> None:
     """What would be waited for without end is not opened."""
     os.mkfifo(folder / "w.bin")
-    with pytest.raises(Fault, match="no file in the graph's folder"):
+    with pytest.raises(Fault, match="not a file in the graph's folder"):
         check(write(folder, initializer("w.bin")))

@@ -76,7 +76,7 @@ def test_tensors_that_overlap_are_told(tmp_path: Path) -> None:
 def test_a_header_of_something_else_is_told(tmp_path: Path, header: bytes) -> None:
     """Whatever JSON it is, or is not, however deep."""
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(Fault, match=r"a\.safetensors is no safetensors file"):
+    with pytest.raises(Fault, match=r"a\.safetensors is not a safetensors file"):
         read_tensors(tmp_path / "a.safetensors")
 
 
