@@ -40,7 +40,7 @@ class Threads(ThreadPoolExecutor):
         self._name, self._most, self._seconds = name, most, seconds
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._guard = Lock()
-        self._alive = self._idle = 0
+        self._alive = self._unfinished = 0  # threads, calls
         self._running: dict[Future[Any], float] = {}  # since when
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
@@ -48,7 +48,8 @@ class Threads(ThreadPoolExecutor):
         future: Future[Result] = Future()
         with self._guard:
             self._work.put((future, partial(fn, *args, **kwargs)))
-            if self._work.qsize() > self._idle and self._alive < self._most:
+            self._unfinished += 1
+            if self._alive < min(self._unfinished, self._most):
                 self._alive += 1
                 Thread(target=self._loop, name=self._name, daemon=True).start()
         return future
@@ -82,23 +83,21 @@ class Threads(ThreadPoolExecutor):
 
     def _one(self) -> bool:
         """Run one call; False where there was none for a while, and the thread shall end."""
-        with self._guard:
-            self._idle += 1
         try:
             future, work = self._work.get(timeout=IDLE)
         except Empty:
             with self._guard:
-                self._idle -= 1
-                self._alive -= self._work.empty()
-                return not self._work.empty()
+                ends = self._work.empty()
+                self._alive -= ends
+                return not ends
         with self._guard:
-            self._idle -= 1
             self._running[future] = monotonic()
         try:
             if future.set_running_or_notify_cancel():
                 _fill(future, work)
         finally:
             with self._guard:
+                self._unfinished -= 1
                 del self._running[future]
         return True
 

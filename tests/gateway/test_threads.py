@@ -6,7 +6,8 @@ import asyncio
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 SOON = 0.05  # seconds that a call may take here
+SURELY = 60.0  # seconds after which a test has failed
 
 
 @pytest.fixture
@@ -88,6 +90,32 @@ async def test_as_many_as_needed(gate: threading.Event) -> None:
     assert alive() == 3
     gate.set()
     assert await asyncio.gather(*waiting) == [True] * 5
+
+
+class Pausing(SimpleQueue[Any]):
+    """A queue whose first reader stops between having something and returning it, as the system may stop a thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken, self.going_on = threading.Event(), threading.Event()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002 - as there
+        got = super().get(block, timeout)
+        if not self.taken.is_set():
+            self.taken.set()
+            self.going_on.wait()
+        return got
+
+
+def test_a_thread_that_has_just_taken_a_call() -> None:
+    """A call never waits for a thread that has another call already, while there may be more threads."""
+    pool = Threads("test", 2)
+    pool._work = work = Pausing()
+    first = pool.submit(str, 1)
+    assert work.taken.wait(SURELY)
+    assert pool.submit(str, 2).result(SURELY) == "2"
+    work.going_on.set()
+    assert first.result(SURELY) == "1"
 
 
 async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
