@@ -106,7 +106,7 @@ class Held:
         """Have the body that is waited for fail, and count its bytes no more."""
         self._memory.used -= self.counted
         self._bytes, self.ended = 0, True
-        if self.waiting:
+        if self.waiting and not self.waiting.expired():  # its time may be over, and its task not told yet
             self.waiting.reschedule(asyncio.get_running_loop().time())
 
 

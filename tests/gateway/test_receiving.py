@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import zlib
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -168,6 +170,70 @@ class TestMemory:
         assert await asyncio.gather(*slow[2:]) == [MIB, MIB]
         assert memory.used == 0
 
+    @pytest.mark.parametrize("times", [1, 2])
+    async def test_ended_while_it_ends(self, times: int) -> None:
+        """A body that makes room may be at its end anyway, or be asked again, before its task goes on."""
+        memory, gate = Memory(MIB, 60), asyncio.Event()
+        held = Held(memory)
+        with held.kept():
+            held.take(MIB // 2)
+            task = asyncio.create_task(_waiting(held, gate))
+            await asyncio.sleep(0)
+            if times == 1:
+                assert held.waiting
+                held.waiting._on_timeout()  # type: ignore[attr-defined]  # as the loop does when the time is over
+            for _ in range(times):
+                held.end()
+            assert memory.used == 0
+            with pytest.raises(TimeoutError):
+                await task
+        assert memory.used == 0
+
+    async def test_hammered(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+        """However requests end, nothing of them stays counted."""
+        seen: list[Memory] = []
+
+        class Seen(Memory):
+            def __init__(self, capacity: int, patience: float) -> None:
+                super().__init__(capacity, patience)
+                seen.append(self)
+
+        picture = base64.b64encode(LAKE).decode()
+        asked = {PATH: BODY, EDITS: BODY | {"image": picture}, "/sdapi/v1/png-info": {"image": picture}}
+        whole = {path: json.dumps(body | {"more": "x" * 3 * FREE}).encode() for path, body in asked.items()}
+        heads = [b"", b"idempotency-key: %d\r\n", b"content-encoding: gzip\r\n", b"transfer-encoding: chunked\r\n"]
+        chance = Random(7)  # noqa: S311 - no secret
+
+        async def one(client: httpx.AsyncClient) -> None:
+            path = chance.choice(list(whole))
+            body = chance.choice([whole[path], whole[path], whole[path][:-1], b"{" * 3 * FREE])
+            head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
+            extra = chance.choice(heads)
+            if extra == heads[-1]:
+                body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+            else:
+                head += b"content-length: %d\r\n" % len(body)
+            head += extra % chance.randrange(5) if b"%d" in extra else extra
+            reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+            with suppress(ConnectionError):
+                writer.write(head + b"\r\n" + body[: chance.choice([1, len(body) // 2, len(body)])])
+                await writer.drain()
+                if chance.random() < 0.7:
+                    await reader.read(chance.choice([1, 2**20]))
+            writer.close()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tintype.gateway.app.Memory", Seen)
+            settings = {"max_body": MIB, "body_memory": 2 * MIB, "receive_timeout": 0.5}
+            async with running_gateway(config(service, tmp_path, **settings)) as client:
+                for _ in range(4):
+                    await asyncio.gather(*(one(client) for _ in range(40)))
+                async with asyncio.timeout(60):
+                    while any(memory.holding for memory in seen):  # noqa: ASYNC110 - nothing calls when it is empty
+                        await asyncio.sleep(0.02)
+                assert [memory.used for memory in seen] == [0]
+        assert fake.requests
+
     async def test_uploads_that_stop(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """Uploads that stop take the memory that is set and no more; requests without uploads go on meanwhile."""
         settings = {"max_body": 4 * MIB, "body_memory": 8 * MIB, "receive_timeout": 5.0}
@@ -203,6 +269,11 @@ class TestMemory:
             async with client.stream("GET", link) as reading:
                 assert reading.status_code == 200
         fake.reset()
+
+
+async def _waiting(held: Held, gate: asyncio.Event) -> None:
+    async with asyncio.timeout(60) as held.waiting:
+        await gate.wait()
 
 
 async def upload(client: httpx.AsyncClient, size: int, sent: int) -> bytes:
@@ -287,5 +358,5 @@ class TestInflating:
 @pytest.mark.parametrize("setting", [{"body_memory": 10}, {"max_body": 2**40}, {"max_body": 0}])
 def test_bad_setting(setting: dict[str, int]) -> None:
     """One body must fit into the memory for all."""
-    with pytest.raises(StartError, match="max_body must be above 0 and at most body_memory"):
+    with pytest.raises(StartError, match="--max-body must be above 0 and at most --body-memory"):
         GatewayConfig(**setting)
