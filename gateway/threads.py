@@ -58,10 +58,12 @@ class Threads(ThreadPoolExecutor):
         """Return what a function returns in a thread. Raises Stuck: it takes too long, or all threads are stuck."""
         if self.stuck >= self._most:
             raise Stuck
-        waiting = asyncio.wrap_future(self.submit(function, *args))
+        future = self.submit(function, *args)
+        waiting = asyncio.wrap_future(future)
         try:
             seconds = None if math.isinf(self._seconds) else self._seconds
             if not (await asyncio.wait({waiting}, timeout=seconds))[0]:
+                self._give_up(future)
                 raise Stuck
             return waiting.result()
         finally:
@@ -73,6 +75,12 @@ class Threads(ThreadPoolExecutor):
         now = monotonic()
         with self._guard:
             return sum(now - began > self._seconds for began in self._running.values())
+
+    def _give_up(self, future: Future[Any]) -> None:
+        """Count a running call as stuck: it may have begun later than its caller to wait."""
+        with self._guard:
+            if future in self._running:
+                self._running[future] = -math.inf
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as there
         """Wait for nothing: threads without work end by themselves, and stuck ones with the process."""

@@ -62,6 +62,15 @@ async def test_stuck(gate: threading.Event) -> None:
     assert not begun
 
 
+async def test_begun_late(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that was given up is stuck, also if it began later than its caller to wait."""
+    pool = Threads("test", 1, SOON)
+    monkeypatch.setattr(threads, "monotonic", lambda: 0.0)  # all of it at one time
+    with pytest.raises(Stuck):
+        await pool.call(gate.wait)
+    assert pool.stuck == 1
+
+
 async def test_given_up_before_it_began(gate: threading.Event) -> None:
     """A call that waits in vain for a thread never runs."""
     pool, begun = Threads("test", 1, SOON), []
