@@ -106,9 +106,9 @@ def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRoute
 
 
 def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
-    azure = [path.replace(*AZURE) for path in paths if path.startswith(AZURE[0])]
+    paths = [*paths, *(path.replace(*AZURE) for path in paths if path.startswith(AZURE[0]))]
 
-    @post([*paths, *azure], name=f"images:{paths[0]}", status_code=200, opt=described(operation(dialect)))
+    @post(paths, name=f"images:{paths[0]}", status_code=200, opt=described(operation(dialect), paths))
     async def images(request: AnyRequest) -> Response[Any]:
         return await answer(gateway, dialect, request)
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 API = "api"  # the key of a handler's options
+PATHS = "paths"  # the key of the order of its paths
 JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stream"
 TEXT: dict[str, Any] = {"type": "string"}
 
@@ -60,6 +61,10 @@ class Operation:
     open: bool = False
 
 
-def described(operation: Operation | Mapping[str, Operation]) -> dict[str, Any]:
-    """Return the options of a handler that is described so, for all of its methods or by method."""
-    return {API: operation}
+def described(operation: Operation | Mapping[str, Operation], paths: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the options of a handler with the description `operation`.
+
+    `operation` is for all of its methods, or a mapping by method. A handler of several `paths` lists them in the order
+    of the document, since Litestar keeps them in a set.
+    """
+    return {API: operation, PATHS: paths}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .described import API, JSON, Answer, Media, Operation
+from .described import API, JSON, PATHS, Answer, Media, Operation
 from .schemas import reference, schemas
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ SECURITY = {
 }
 ABOUT = """Self-hosted image generation, in the JSON of several vendors.
 
-Keys that nobody knows are no errors: the header `x-tintype-ignored` names them. A field that is null counts as absent.
+Unknown keys are ignored: the header `x-tintype-ignored` names them. A field that is null counts as absent.
 Every answer has an `x-request-id`. OPTIONS succeeds everywhere."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
@@ -85,11 +85,11 @@ def document(handlers: Iterable[HTTPRouteHandler], speaks: Speaks, *, keys: bool
 
     `speaks` names the dialect of a path, in which its errors are answered; `keys` tells whether keys are needed.
     """
-    operations = sorted(_operations(handlers), key=lambda item: item[0])
+    operations = list(_operations(handlers))
     paths: dict[str, dict[str, Any]] = {}
-    for (_, path), method, operation in operations:
+    for path, method, operation in operations:
         paths.setdefault(path, {})[method] = _operation(path, method, operation, _error(path, operation, speaks))
-    kinds = {kind for (_, path), _, one in operations for kind in _kinds(one, _error(path, one, speaks))}
+    kinds = {kind for path, _, one in operations for kind in _kinds(one, _error(path, one, speaks))}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tintype", "version": _version(), "description": ABOUT},
@@ -100,19 +100,23 @@ def document(handlers: Iterable[HTTPRouteHandler], speaks: Speaks, *, keys: bool
 
 
 def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation | None]]:
-    """Yield path, method and description of each route, in their order; None where it has none."""
+    """Yield path, method and description of each route, in order.
+
+    The description is None where a handler has none.
+    """
     for handler in handlers:
-        for path in handler.paths:
+        operations = handler.opt.get(API)
+        for path in handler.opt.get(PATHS) or sorted(handler.paths):
             for method in sorted(handler.http_methods):
-                told = handler.opt.get(API)
-                yield path, str(method).lower(), told[str(method)] if isinstance(told, dict) else told
+                operation = operations[str(method)] if isinstance(operations, dict) else operations
+                yield path, str(method).lower(), operation
 
 
-def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[tuple[int, str], str, Operation]]:
-    """Yield the described routes; those below a vendor's name come after those that the vendor documents."""
-    for index, (path, method, operation) in enumerate(operations_of(handlers)):
+def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation]]:
+    """Yield the described routes, in order, with paths as OpenAPI writes them."""
+    for path, method, operation in operations_of(handlers):
         if operation is not None:
-            yield (index, _PARAMETER.sub(r"{\1}", path)), method, operation
+            yield _PARAMETER.sub(r"{\1}", path), method, operation
 
 
 def _operation(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:

@@ -111,15 +111,16 @@ def about(
 
 def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
     bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
+    lists, ones = [f"{base}/models" for base in bases], [f"{base}/models/{{name:path}}" for base in bases]
 
-    @route([f"{base}/models" for base in bases], http_method=READ, opt=described(LISTED))
+    @route(lists, http_method=READ, opt=described(LISTED, lists))
     async def models(request: AnyRequest) -> Response[bytes]:
         own = identified(gateway, request)
         found = await own.client.models()
         aliases = own.names.standing_for([model.name for model in found]) if own.config.list_aliases else {}
         return _json(render_models(found, aliases))
 
-    @route([f"{base}/models/{{name:path}}" for base in bases], http_method=READ, opt=described(ONE))
+    @route(ones, http_method=READ, opt=described(ONE, ones))
     async def model(request: AnyRequest) -> Response[bytes]:
         own = identified(gateway, request)
         asked = str(request.path_params["name"]).lstrip("/")

@@ -92,6 +92,19 @@ async def test_ranges_and_defaults(gateway: httpx.AsyncClient) -> None:
     assert unlimited == []
 
 
+async def test_order_of_paths(gateway: httpx.AsyncClient) -> None:
+    """Paths that share a handler come in the order of their table, in each process: the vendor's own comes first."""
+    paths = list((await described(gateway))["paths"])
+    for kind in ("generations", "edits", "variations"):
+        served = [path for path in paths if path.endswith(f"/images/{kind}") and "{" not in path]
+        own = [path for path in bound("openai") if path.endswith(f"/images/{kind}")]
+        assert [path for path in served if path in own] == own
+        azure = f"/openai/deployments/{{deployment}}/images/{kind}"
+        assert paths.index(azure) == paths.index(f"/openai/images/{kind}") + 1
+    models = [path for path in paths if path.endswith("/models") and "sdapi" not in path]
+    assert models[:2] == ["/v1/models", "/models"]
+
+
 async def test_operations(gateway: httpx.AsyncClient) -> None:
     """Each has a summary and a name of its own, and tells each answer."""
     all_of_them = list(operations(await described(gateway)))
