@@ -66,7 +66,8 @@ class Browsers:
         self._answer = answer
         self._origins = Origins(config.origins)
         public = urlsplit(config.public_url)
-        self._own_origin = f"{public.scheme}://{public.netloc}".lower()
+        netloc = public.netloc.lower().removesuffix(f":{PORTS.get(public.scheme)}")  # origins leave the usual port out
+        self._own_origin = f"{public.scheme}://{netloc}"
         self._hosts = {host.lower() for host in config.hosts} | {public.hostname or ""}
         self._checks_host = (config.is_local or bool(config.hosts)) and ALL not in config.hosts
         self._local = config.is_local

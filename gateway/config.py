@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tintype.v1.settings import Common, flag
 
@@ -58,6 +60,14 @@ FROM_0 = (
 ABOVE_0 = ("timeout", "receive_timeout", "store_timeout", "url_ttl", "store_bytes", "fetch_bytes")
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+")
+
+
+def _host_of(url: str) -> str:
+    """Return the host that a URL names; empty if it names none."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        return (parts.port != 0 and parts.hostname) or ""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +218,10 @@ class GatewayConfig(Common):
         for name in ("public_url", "store_endpoint", "store_public"):
             if getattr(self, name) and not getattr(self, name).startswith(("http://", "https://")):
                 raise StartError(f"{flag(name)} must begin with http:// or https://, not {getattr(self, name)!r}")
+            if getattr(self, name) and not _host_of(getattr(self, name)):
+                raise StartError(
+                    f"{flag(name)} must name a host, such as https://images.example, not {getattr(self, name)!r}"
+                )
         for host in self.fetch_hosts:
             if not _HOST.fullmatch(host):
                 raise StartError(f"--fetch-hosts must be HOST or HOST:PORT, such as minio:9000, not {host!r}")

@@ -145,6 +145,10 @@ class TestPages:
             ({"rest": "0.0.0.0:8080"}, "https://images.example", "images.example:443", 200),
             ({"rest": "0.0.0.0:8080"}, "https://images.example:8443", "images.example", 403),
             ({"public_url": "https://images.example/a"}, "https://images.example", "127.0.0.1:8080", 200),
+            ({"public_url": "https://Images.example:443"}, "https://images.example", "127.0.0.1:8080", 200),
+            ({"public_url": "http://images.example:80"}, "http://images.example", "127.0.0.1:8080", 200),
+            ({"public_url": "http://images.example:443"}, "http://images.example", "127.0.0.1:8080", 403),
+            ({"public_url": "https://images.example:8443"}, "https://images.example:8443", "127.0.0.1:8080", 200),
         ],
         ids=str,
     )
@@ -260,3 +264,10 @@ def test_bad_setting(host: str) -> None:
     """What is no host name would never match one, and is told at once."""
     with pytest.raises(StartError, match=r"--hosts must be names such as images\.example, without ports, or \*, not"):
         GatewayConfig(hosts=(host,))
+
+
+@pytest.mark.parametrize("url", ["https://", "http://[::1", "https://:443/a", "https://images.example:x"])
+def test_bad_public_url(url: str) -> None:
+    """A base of links that names no host is told at once, in one line."""
+    with pytest.raises(StartError, match=r"--public-url must name a host, such as https://images\.example, not"):
+        GatewayConfig(public_url=url)
