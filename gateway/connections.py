@@ -137,12 +137,6 @@ class Connection(Patient):
             self._begin(0)
         return True
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close after a time without a request; a client that has not even taken its answer is cut off."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        super().timeout_keep_alive_handler()
-
     def _begin(self, turn: int) -> None:
         """Write a bit of what comes next, and more of it later, until the answer is complete."""
         if self.cycle.response_complete or self.transport.is_closing():

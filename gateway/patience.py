@@ -56,12 +56,13 @@ class Transport:
         return self.lingering or self._inner.is_closing()
 
     def close(self) -> None:
-        """Close when the answer is written and the body has come, or after some seconds."""
+        """Close when the answer is written and the body has come, or after some seconds; the rest may go at RATE."""
         if self._inner.is_closing():
             return
         lingers = self._connection.sends_still() and not self.lingering
-        if lingers or self._inner.get_write_buffer_size():
-            self._connection.loop.call_later(self._connection.seconds, self._inner.abort)
+        rest = self._inner.get_write_buffer_size()
+        if lingers or rest:
+            self._connection.loop.call_later(self._connection.seconds + rest / RATE, self._inner.abort)
         if lingers:
             self.lingering = True
             self._connection.flow.resume_reading()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tintype.gateway.patience import Transport
+from tintype.gateway.receiving import RATE
 from tintype.v1.keyfile import create
 
 from .fakes import PATH, FakeService, Service, config, running_gateway
@@ -138,3 +141,13 @@ async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) ->
         await asyncio.sleep(1.5 * PATIENCE)
         going_on.set()
         assert (await asked).status_code == 200
+
+
+@pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * RATE, [PATIENCE + 10])])
+async def test_the_rest_of_an_answer(rest: int, delays: list[float]) -> None:
+    """A connection that closes has the time for the rest of its answer that it would have had without closing."""
+    later: list[float] = []
+    inner = SimpleNamespace(is_closing=bool, get_write_buffer_size=lambda: rest, close=bool, abort=bool)
+    loop = SimpleNamespace(call_later=lambda seconds, _: later.append(seconds))
+    Transport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, sends_still=bool)).close()  # type: ignore[arg-type]
+    assert later == delays
