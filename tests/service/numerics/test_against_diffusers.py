@@ -52,6 +52,11 @@ APART: list[tuple[str, Settings, int | None, str]] = [
 ]
 """Where we are not equal, on purpose."""
 
+NEARLY_ALL_FRESH = 0.99
+"""In the place of eta 1 from a level without signal.
+
+There diffusers takes the root of 1 - a - (1 - a): by the processor's rounding a little more than 0, or not a number."""
+
 
 def tolerance(name: str, settings: Settings) -> float:
     return max([BOUND, *(bound for row, part, bound, _ in ROUNDED if row == name and part.items() <= settings.items())])
@@ -88,7 +93,9 @@ def test_eta_means_the_same(name: str, eta: float, monkeypatch: pytest.MonkeyPat
     """The share of fresh noise is what it is in diffusers."""
     row = f"{name} with noise" if eta else name
     for settings in settings_of(name):
-        difference = Run(name, settings, 20, eta=eta).difference(monkeypatch)
+        without_signal = settings.get("rescale_betas_zero_snr", False)
+        share = min(eta, NEARLY_ALL_FRESH) if without_signal else eta
+        difference = Run(name, settings, 20, eta=share).difference(monkeypatch)
         note(row, difference)
         assert difference < tolerance(row, settings)
 
