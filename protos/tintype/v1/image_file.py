@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 
-import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
 
 from . import image_header
 from .image_header import JPEG, JPEG_END, BadImage, Header
@@ -32,6 +32,8 @@ _SPACES = {
     "GRAY": ("L", ("L", "1")),
     "CMYK": ("CMYK", ("CMYK",)),
 }
+_GREY = ("L", "LA")
+_LATTICE = bytes(level for point in product((0, 32, 64, 96, 128, 159, 191, 223, 255), repeat=3) for level in point)
 _CLOSE = 2  # levels within which a profile counts as sRGB, so that sRGB images keep every level
 _FILLER = b"\xa5\x5a" * 256
 # EXIF orientations and the transposition that stands the image upright (EXIF 2.32, section 4.6.4).
@@ -104,12 +106,12 @@ def _opened(data: bytes) -> Image.Image:
 
 def _separated(image: Image.Image, profile: bytes) -> Decoded:
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip and not scale
-        levels = (np.asarray(image, np.float32) / np.float32(257)).round().astype(np.uint8)
-        image = Image.fromarray(levels)
+        image = image.convert("I").convert("F").point(lambda level: level * (1 / 257) + 0.5).convert("L")
     if not image.has_transparency_data:
         return Decoded(_in_srgb(image, profile))
-    image = image.convert("RGBA")
-    return Decoded(_in_srgb(image.convert("RGB"), profile), image.getchannel("A"))
+    whole = image.convert("RGBA")
+    colours = image.convert("L") if image.mode in _GREY else whole.convert("RGB")
+    return Decoded(_in_srgb(colours, profile), whole.getchannel("A"))
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -140,6 +142,7 @@ def _transform(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
     """Whether a transform moves no colour of a 9x9x9 lattice by more than _CLOSE levels."""
-    lattice = np.stack(np.meshgrid(*[np.linspace(0, 255, 9).round().astype(np.uint8)] * 3), -1).reshape(27, 27, 3)
-    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(lattice), transform), np.int16)
-    return bool(np.abs(moved - lattice).max() <= _CLOSE)
+    lattice = Image.frombytes("RGB", (27, 27), _LATTICE)
+    moved = ImageCms.applyTransform(lattice, transform)
+    assert moved is not None  # noqa: S101 - only in-place transforms return None
+    return max(ImageChops.difference(lattice, moved).tobytes()) <= _CLOSE
