@@ -21,10 +21,10 @@ import httpcore
 import httpx
 
 from tintype.v1.image_header import HEAD, mime_type
+from tintype.v1.threads import Stuck, Threads
 
 from .addresses import is_public
 from .receiving import hold
-from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
     import ssl

@@ -1,12 +1,7 @@
-"""Which key a request over HTTP came with (`tintype.v1.keys` has the keys).
-
-The key file may be on a disk that does not answer. In the application a thread looks at it before each request that
-may need a key; if that takes too long, the keys stay as they are.
-"""
+"""Which key a request over HTTP came with (`tintype.v1.keys` has the keys)."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
@@ -15,7 +10,6 @@ from tintype.v1 import keys
 
 from .browsers import is_open
 from .denials import NoKey, WrongKey
-from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,16 +18,9 @@ if TYPE_CHECKING:
 
     from tintype.v1.keyfile import Key
 
-log = logging.getLogger(__name__)
-
-LOOK = 5.0  # seconds for a look at the file
-
 
 class Keys(keys.Keys):
     """The keys of the gateway's clients."""
-
-    _thread: Threads | None = None
-    _warned = False
 
     def caller(self, headers: Mapping[str, str]) -> Key | None:
         """Return the key that a request came with; None if none is required. Raises NoKey, WrongKey."""
@@ -46,23 +33,6 @@ class Keys(keys.Keys):
         if found is None:
             raise WrongKey
         return found
-
-    async def look(self) -> None:
-        """Read the file again in a thread if it has changed; from now on only this method reads it."""
-        self._thread = self._thread or Threads("tintype-keys", 1, LOOK)
-        try:
-            await self._thread.call(super()._refresh)
-        except Stuck:
-            if not self._warned:
-                log.warning("keeping the previous keys: the disk of %s does not answer", self._path)
-            self._warned = True
-        else:
-            self._warned = False
-
-    def _refresh(self) -> None:
-        """Read the file again if it has changed, unless `look` does."""
-        if self._thread is None:
-            super()._refresh()
 
 
 class Looking:

@@ -17,9 +17,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tintype.v1.threads import Stuck, Threads
+
 from .errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
 from .files import KEY_BYTES, Content, Ledger, Links, Stored, content, is_name
-from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

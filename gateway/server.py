@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import uvicorn
 
 from tintype.v1.signals import handled
+from tintype.v1.threads import Threads
 
 from .app import create_app
 from .channel import Route
@@ -30,7 +31,6 @@ from .process import keep_large_apart, raise_open_files
 from .proxies import believing
 from .readiness import Readiness
 from .stores import opened
-from .threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

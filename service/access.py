@@ -149,13 +149,16 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         try:
-            _CALLER.set(self._admit(handler_call_details))
+            _CALLER.set(await self._admit(handler_call_details))
         except (Unauthenticated, PermissionDenied) as error:
             return _refusing(handler, error, handler_call_details.method)
         return _decoding(handler, handler_call_details.method)
 
-    def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
-        if details.method.rpartition("/")[0].lstrip("/") in OPEN or not self._keys.required:
+    async def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
+        if details.method.rpartition("/")[0].lstrip("/") in OPEN:
+            return Caller()
+        await self._keys.look()
+        if not self._keys.required:
             return Caller()
         secret = sent(_texts(details.invocation_metadata or ()))
         key = self._keys.find(secret) if secret else None

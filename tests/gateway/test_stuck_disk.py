@@ -14,8 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tintype.gateway import keys
 from tintype.gateway.localstore import LocalStore
+from tintype.v1 import keys
 from tintype.v1.keyfile import create
 
 from .fakes import PATH, PNG, FakeService, Service, config, running_gateway

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1 import keys
 from tintype.v1.keyfile import create, revoke
 
 from .refusals import failed, status_of
@@ -110,6 +113,29 @@ def test_revoked(running: Any, tmp_path: Path) -> None:
             return before[0], (await code(here, "ListModels", bearer(key)))[0]
 
     assert run(scenario()) == (Code.OK, Code.UNAUTHENTICATED)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands for the disk")
+def test_a_disk_that_does_not_answer(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key file that can't be read any more stops nothing: the keys from before hold."""
+    monkeypatch.setattr(keys, "LOOK", 0.2)
+    key, file = create(tmp_path / "keys", "alice"), tmp_path / "keys"
+
+    async def scenario() -> Any:
+        async with running(data=tmp_path) as here:
+            before = await code(here, "ListModels", bearer(key))
+            file.unlink()
+            os.mkfifo(file)
+            watchdog = threading.Timer(60, lambda: os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK)))
+            watchdog.start()  # else the test would be stuck as well
+            calls = [code(here, "ListModels", bearer(one)) for one in (key, "tt-wrong")]
+            check = health_pb2_grpc.HealthStub(here.channel).Check(health_pb2.HealthCheckRequest())
+            after = await asyncio.gather(*calls, check)
+            return before, *after[:2], watchdog.is_alive(), watchdog.cancel()
+
+    found = run(scenario())
+    os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))
+    assert found[:4] == ((Code.OK, ""), (Code.OK, ""), (Code.UNAUTHENTICATED, "WRONG_KEY"), True)
 
 
 def test_health_is_open_and_reflection_is_not(running: Any, tmp_path: Path) -> None:

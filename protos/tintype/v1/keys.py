@@ -2,6 +2,8 @@
 
 - The key file is read again when it changes, so keys come and go without a restart. If it becomes unreadable or
   disappears, the previous keys stay valid, and the log says so.
+- The file may be on a disk that does not answer. A running server has a thread look at it before each call that may
+  need a key (`look`); if that takes too long, the keys stay as they are.
 - A key is sent as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`; over gRPC these are
   metadata.
 - Without a key file no key is required, and credentials that clients send are ignored. A mark beside the file says
@@ -21,6 +23,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
 
 from .keyfile import Key, KeysError, digest, read
+from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 KEYS = "keys"  # the file's name in the data folder
 API_KEY = "api_key"  # name of the key that is a setting
+LOOK = 5.0  # seconds for a look at the file
 COMPANION = "gateway"  # name of the key that `tintype up` makes for its own gateway
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _MARK = """\
@@ -44,6 +48,9 @@ class Keys:
     An `optional` file may be missing: no key is required until it appears. `api_key` is one more key; if it is set, a
     key is always required. `companion` is a key that is accepted, but does not make keys required. Both are admin keys.
     """
+
+    _thread: Threads | None = None
+    _warned = False
 
     def __init__(self, path: Path, *, optional: bool = False, api_key: str = "", companion: str = "") -> None:
         self._path = path
@@ -68,8 +75,24 @@ class Keys:
         found = [key for key in known if hmac.compare_digest(key.digest, mine)]
         return found[0] if found else None
 
+    async def look(self) -> None:
+        """Read the file again in a thread if it has changed; from now on only this method reads it."""
+        self._thread = self._thread or Threads("tintype-keys", 1, LOOK)
+        try:
+            await self._thread.call(self._reread)
+        except Stuck:
+            if not self._warned:
+                log.warning("keeping the previous keys: the disk of %s does not answer", self._path)
+            self._warned = True
+        else:
+            self._warned = False
+
     def _refresh(self) -> None:
-        """Read the file again if it has changed."""
+        """Read the file again if it has changed, unless `look` does."""
+        if self._thread is None:
+            self._reread()
+
+    def _reread(self) -> None:
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.gateway import threads
-from tintype.gateway.threads import Stuck, Threads
+from tintype.v1 import threads
+from tintype.v1.threads import Stuck, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,7 +139,7 @@ async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SCRIPT = """
 import asyncio, threading
-from tintype.gateway.threads import Threads
+from tintype.v1.threads import Threads
 
 async def main():
     asyncio.get_running_loop().set_default_executor(Threads("work", 2))
