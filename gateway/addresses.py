@@ -1,4 +1,4 @@
-"""Which addresses belong to the public internet, and so may be dialled for a client.
+"""Addresses of the public internet, to which clients' URLs may lead.
 
 The lists are IANA's registries of special-purpose addresses (October 2025), written out here: what `ipaddress` calls
 global differs between releases of Python. Every row is refused, also those that the registry calls globally

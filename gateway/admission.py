@@ -61,7 +61,10 @@ def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
 
 
 def administered(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
-    """Return what `identified` does, for what loads or unloads models. Raises NoKey, WrongKey, AdminOnly."""
+    """Return what `identified` does, for what loads or unloads models.
+
+    Raises NoKey, WrongKey, AdminOnly.
+    """
     own, who = _own(gateway, request)
     if not who.admin:
         raise AdminOnly

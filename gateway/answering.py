@@ -91,7 +91,7 @@ async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, A
 
 
 async def _kept(make: Callable[..., Awaitable[Made]], *of: Any) -> Made:
-    """Make an answer, which holds what its request holds although that may end before."""
+    """Make an answer, and hold its request's resources until it is complete."""
     with keeping():
         return await make(*of)
 

@@ -1,4 +1,6 @@
-"""Which names and which web pages may use the gateway: a page must not act through the browser of its reader.
+"""Host names and web pages that may use the gateway.
+
+A page must not act through the browser of its reader.
 
 - A request has one `Host`, which names a host (RFC 9112, section 3.2). At a loopback address it must be a name of this
   machine or a configured one. Otherwise a page whose own name resolves to 127.0.0.1 (DNS rebinding) could read and do
@@ -59,7 +61,10 @@ class Origins:
 
 
 class Browsers:
-    """An ASGI application around `app` that refuses foreign names and pages; `answer` answers such a request."""
+    """An ASGI application around `app` that refuses foreign names and pages.
+
+    `answer` answers such a request.
+    """
 
     def __init__(self, app: ASGIApp, config: GatewayConfig, answer: Answer) -> None:
         self.app = app
@@ -95,7 +100,7 @@ class Browsers:
         return host in self._hosts or (self._local and (is_loopback(host) or host in CONTAINERS))
 
     def _is_foreign(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether a page of another origin asks, and none that is allowed."""
+        """Tell whether a page of another, not allowed origin asks."""
         site, origin = headers.get("sec-fetch-site", ""), headers.get("origin")
         if site in ("same-origin", "none") or self._origins.everywhere:
             return False
@@ -106,12 +111,15 @@ class Browsers:
 
 
 def is_open(path: str) -> bool:
-    """Tell whether a path is open to all: other pages may load it, and it needs no key."""
+    """Tell whether a path is open to other pages, without a key."""
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, IPv6 without brackets, is this machine and can't be another one."""
+    """Tell whether a host is certainly this machine.
+
+    IPv6 addresses come without brackets.
+    """
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, section 6.3
         return True
     try:
@@ -127,22 +135,29 @@ def _is_loopback_origin(origin: str) -> bool:
 
 
 def _names(origin: str, host: str) -> bool:
-    """Tell whether an origin is that of a host; its scheme may have changed at a proxy."""
+    """Tell whether an origin is that of a host.
+
+    The scheme may have changed at a proxy.
+    """
     scheme, _, rest = origin.lower().partition("://")
     return bool(rest) and rest == host.lower().removesuffix(f":{PORTS.get(scheme)}")
 
 
 def _may_be_foreign(scope: Any, headers: Mapping[str, str]) -> bool:
-    """Tell whether any page may cause this request: it follows a link, or loads what is open to all."""
+    """Tell whether any page may cause this request.
+
+    It follows a link, or loads what is open to all.
+    """
     path, method = scope["path"], scope["method"]
     navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return method == "OPTIONS" or (method in SAFE and (is_open(path) or navigates))
 
 
 def _host(scope: Any) -> str | None:
-    """Return the host that the request was sent to, without its port; None for HTTP/1.0 without one.
+    """Return the host that the request was sent to, without its port.
 
-    What a proxy says of it plays no part: pages can say that, too. Raises BadRequest.
+    It is None for HTTP/1.0 without a Host. What a proxy says of it plays no part: pages can say that, too. Raises
+    BadRequest.
     """
     sent = [value for name, value in scope["headers"] if name == b"host"]
     sent = scope.get("state", {}).get("hosts", sent)

@@ -1,4 +1,7 @@
-"""The connection to a gRPC service: certificates, the key that goes with each call, and why a call can't get there."""
+"""The connection to a gRPC service, with certificates and key.
+
+Errors of the connection are translated to reasons.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,10 @@ _ANY = {
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How to reach the service at `target`: HOST:PORT, several of them, or any of gRPC's names.
+    """The address and credentials of a service.
 
-    With `tls_ca`, `cert` or `cert_key` (PEM files) the channel uses TLS; `key` goes with each call.
+    `target` is HOST:PORT, several of them, or any of gRPC's names. With `tls_ca`, `cert` or `cert_key` (PEM files) the
+    channel uses TLS; `key` goes with each call.
     """
 
     target: str
@@ -79,14 +83,17 @@ class Route:
         return grpc.aio.secure_channel(_name(self.target), credentials, options=options)
 
     def trouble(self, error: grpc.aio.AioRpcError) -> str:
-        """Return why a call did not reach the service, without addresses; empty if gRPC's text tells nothing."""
+        """Return why a call did not reach the service, without addresses.
+
+        The result is empty if gRPC's text tells nothing.
+        """
         text = error.details() or ""
         reasons = _ANY | ((_TLS | {"Socket closed": self._unwelcome}) if self.is_tls else _PLAIN)
         return next((reason for sign, reason in reasons.items() if sign in text), "")
 
     @property
     def _unwelcome(self) -> str:
-        """Why a server closes the connection after a handshake that went well for us."""
+        """The reason why a server closes the connection after the handshake."""
         if self.cert:
             return "the image service closed the connection; it may not accept the certificate in --service-cert"
         return "the image service closed the connection; it may expect a client certificate: set --service-cert"
@@ -100,5 +107,8 @@ def _pem(path: Path | None, flag: str) -> bytes | None:
 
 
 def _name(text: str) -> str:
-    """Return gRPC's name for a target; several addresses, separated by commas, are IPv4 ones."""
+    """Return gRPC's name for a target.
+
+    Several addresses, separated by commas, are IPv4 ones.
+    """
     return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

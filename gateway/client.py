@@ -73,7 +73,10 @@ OPTIONS = (
 
 
 class ImageClient(Protocol):
-    """What the gateway needs of a service. All methods but `unready` raise ServiceError."""
+    """The gateway's view of a service.
+
+    All methods but `unready` raise ServiceError.
+    """
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all pictures of a request, ordered by index."""
@@ -94,7 +97,10 @@ class ImageClient(Protocol):
 
 
 class ServiceClient:
-    """A channel to a service; a context manager. `timeout` bounds each request for images, in seconds."""
+    """A channel to a service; a context manager.
+
+    `timeout` bounds each request for images, in seconds.
+    """
 
     def __init__(self, route: Route, *, timeout: float = 600.0) -> None:
         self._route = route
@@ -166,7 +172,10 @@ class ServiceClient:
         return found.model
 
     async def unready(self) -> str:
-        """Return why the service can't make images now, without addresses; empty if it can."""
+        """Return why the service can't make images now, without addresses.
+
+        The result is empty if it can.
+        """
         try:
             health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_TIMEOUT)
         except grpc.aio.AioRpcError as error:

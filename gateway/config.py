@@ -240,7 +240,10 @@ class GatewayConfig(Common):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Origins of the pages that may call; `*` is all, `loopback` those of this machine."""
+        """Origins of the pages that may call.
+
+        `*` is all, `loopback` those of this machine.
+        """
         if self.cors:
             return tuple(origin for origin in self.cors if origin != NONE)
         return (LOOPBACK,) if self.is_local else ()

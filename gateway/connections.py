@@ -1,4 +1,4 @@
-"""How many connections there are, which of them go when there are too many, and what one half of them may do alone.
+"""Bounds on connections, and answers to half-closed ones.
 
 - There are fewer than the system lets the process open files. When there are more, the ones that have had no request
   for the longest are closed; when all have one, a new connection gets 503, except for `/livez` and `/readyz`.
@@ -56,7 +56,10 @@ class Connections:
         self._warned = -_OFTEN
 
     def enter(self, one: Connection) -> bool:
-        """Take a new connection in; False where there are too many, and none of them is idle."""
+        """Take a new connection in.
+
+        Return False if there are too many and none of them is idle.
+        """
         self._all.add(one)
         self._idle[one] = None
         if len(self._all) <= self.most:
@@ -85,7 +88,7 @@ class Connections:
 
     @property
     def full(self) -> bool:
-        """Whether there are more than even those who ask for the gateway's health may have."""
+        """Whether there are too many connections even for health probes."""
         return len(self._all) > self.most + SPARE
 
     def _warn(self) -> None:
@@ -128,7 +131,10 @@ class Connection(Patient):
             self.known.idle(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Return whether to go on without the client's half: if its last request is there, and not answered yet."""
+        """Return whether to continue after the client has closed its half.
+
+        That is so while its last request is complete and not yet answered.
+        """
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
@@ -138,7 +144,7 @@ class Connection(Patient):
         return True
 
     def _begin(self, turn: int) -> None:
-        """Write a bit of what comes next, and more of it later, until the answer is complete."""
+        """Write the next bytes of the answer slowly until it is complete."""
         if self.cycle.response_complete or self.transport.is_closing():
             return
         if not self.pipeline:  # else an answer to an earlier request comes first
@@ -164,7 +170,10 @@ def protocol(config: GatewayConfig, most: int) -> type[Connection]:
 
 
 def bound(config: GatewayConfig) -> int:
-    """Return how many connections there may be. Raises StartError where the system does not allow as many."""
+    """Return how many connections there may be.
+
+    Raises StartError where the system does not allow as many.
+    """
     files = open_files()
     most = files * 3 // 4 - 2 * SPARE if files else MOST
     if config.max_connections > most and files:
@@ -177,7 +186,7 @@ def bound(config: GatewayConfig) -> int:
 
 
 def _probed(app: Any) -> Any:
-    """Return an application that answers as `app` does whether it is well, and 503 to all else."""
+    """Return an application that serves the probes and answers 503 otherwise."""
 
     async def crowded(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in PROBES:

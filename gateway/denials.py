@@ -42,7 +42,10 @@ class ModelNotAllowed(GatewayError):
 
 
 class ForeignHost(GatewayError):
-    """The request was sent to a name that is not the gateway's; a page may have made it so."""
+    """A request to a host name that is not the gateway's.
+
+    A web page may have caused it.
+    """
 
     status = 403
     reason = "FOREIGN_HOST"
@@ -53,7 +56,7 @@ class ForeignHost(GatewayError):
 
 
 class ForeignPage(GatewayError):
-    """A web page of an origin that is not allowed has sent the request."""
+    """A web page of an origin that is not allowed sent a request."""
 
     status = 403
     reason = "FOREIGN_ORIGIN"
@@ -86,7 +89,7 @@ class BodyTooSlow(GatewayError):
 
 
 class TooManyUploads(GatewayError):
-    """The bodies of all requests together take more memory than the configuration allows."""
+    """The bodies of all requests exceed the configured memory."""
 
     status = 503
     reason = "UPLOADS_FULL"

@@ -52,7 +52,7 @@ class Failures:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def rendered(self, scope: Any, error: GatewayError) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of an error, in the dialect of its path."""
+        """Return status, headers and body of an error in its path's dialect."""
         scope["state"]["visit"].failed(error)
         path = scope["path"]
         failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self.dialect(path).error(error)

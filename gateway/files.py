@@ -83,7 +83,10 @@ class Store(Protocol):
         """Delete what has expired and return how many files that were."""
 
     def problem(self) -> str:
-        """Return why the store can't be used now, empty where it can as far as is known."""
+        """Return why the store can't be used now; empty if it can.
+
+        Only known problems count.
+        """
 
 
 class Links:

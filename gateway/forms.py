@@ -58,7 +58,10 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 class _Reading:
-    """The parts of a form as they come: those with a filename are bytes, others text."""
+    """The parts of a form: files as bytes, other parts as text.
+
+    A part with a filename is a file.
+    """
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, str | bytes]] = []
@@ -66,7 +69,10 @@ class _Reading:
         self._data = bytearray()
 
     def take(self, part: MultipartSegment | bytearray | None) -> None:
-        """Take the head of a part, more of it, or its end. Raises UnicodeDecodeError, LookupError."""
+        """Take the head of a part, more of it, or its end.
+
+        Raises UnicodeDecodeError, LookupError.
+        """
         if isinstance(part, MultipartSegment):
             self._head, self._data = part, bytearray()
         elif part:

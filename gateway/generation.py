@@ -94,7 +94,10 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
 
 
 async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
-    """Put the images of a call into its request, and return the call. Raises BadPicture."""
+    """Put the images of a call into its request.
+
+    Return the call. Raises BadPicture.
+    """
     for field, given in call.pictures.items():
         setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
     if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
@@ -105,7 +108,10 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
 
 
 async def _self_masked(call: Call, strength: float) -> Call:
-    """Return the call; where its image is transparent, that is the mask, as OpenAI has it. Raises BadPicture."""
+    """Return the call with a mask from its image's transparency.
+
+    OpenAI defines it so for an image that has transparent parts and comes without a mask. Raises BadPicture.
+    """
     mask = await asyncio.to_thread(transparency, call.request.image, call.names.get("image", "image"))
     if not mask:
         return call

@@ -26,9 +26,9 @@ _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 in either order, and UTF-32 i
 
 
 async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> dict[str, Any]:
-    """Return the JSON object in a request's body; `forms` says that a form would do as well.
+    """Return the JSON object in a request's body.
 
-    Raises WrongContentType, NotJson.
+    `forms` says that a form is accepted as well. Raises WrongContentType, NotJson.
     """
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
@@ -41,7 +41,10 @@ async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> 
 
 
 def decoded(data: bytes | bytearray) -> Any:
-    """Return the value of JSON text, with at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson."""
+    """Return the value of JSON text.
+
+    It has at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson.
+    """
     if data.startswith(_WIDE_MARKS) or b"\0" in data[:4]:
         raise NotJson("The body must be JSON in UTF-8, not in UTF-16 or UTF-32.")
     opened = data.count(b"{") + data.count(b"[")
@@ -60,7 +63,7 @@ def decoded(data: bytes | bytearray) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    """Tell whether lists and objects lie within each other more than MAX_DEPTH deep."""
+    """Tell whether lists and objects are nested deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [inner for one in level for inner in _within(one)]

@@ -23,7 +23,10 @@ class Keys(keys.Keys):
     """The keys of the gateway's clients."""
 
     def caller(self, headers: Mapping[str, str]) -> Key | None:
-        """Return the key that a request came with; None if none is required. Raises NoKey, WrongKey."""
+        """Return the key that a request came with.
+
+        It is None if none is required. Raises NoKey, WrongKey.
+        """
         if not self.required:
             return None
         secret = keys.sent(headers)
@@ -36,7 +39,10 @@ class Keys(keys.Keys):
 
 
 class Looking:
-    """An ASGI application around `app` that looks at the key file before each request that may need a key."""
+    """An ASGI application that checks the key file for changes.
+
+    It does so before `app` answers a request that may need a key.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app = app

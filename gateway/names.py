@@ -20,9 +20,9 @@ OPENAI = ("gpt-image-", "dall-e-", "chatgpt-image-")
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The table of names; `strict` says that an unknown name is an error.
+    """The table of names.
 
-    `only` are the models that the caller may use, empty for all.
+    `strict` says that an unknown name is an error. `only` are the models that the caller may use, empty for all.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -56,7 +56,10 @@ class Names:
         return self.default if replaced and tried != self.default else None
 
     def within(self, models: Sequence[str]) -> Names:
-        """Return the table for a caller that may use these models only: the default is one of them."""
+        """Return the table for a caller limited to these models.
+
+        Its default is one of them.
+        """
         if not models:
             return self
         default = {} if self.default in models else {ANY: models[0]}

@@ -106,7 +106,7 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
 
     @route("/favicon.ico", http_method=READ, opt=described(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
-        """Browsers ask for it by themselves, for a tab that shows JSON or an image."""
+        """Browsers request it for a tab that shows JSON or an image."""
         request.state.visit.quiet = True
         return _served(assets["icon.svg"], request)
 

@@ -1,4 +1,4 @@
-"""How long a connection may do nothing: none is kept by sending little, reading little, or neither.
+"""Time limits for connections: slow senders, slow readers, and idle ones.
 
 - Until the head of a request is there, and if its body is read by no handler, the connection ends after some seconds.
   A body that a handler waits for is `receiving`'s business.
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Transport:
-    """A transport around `inner` that counts what is written, and closes in good order but in bounded time.
+    """A transport around `inner` that counts bytes and closes in bounded time.
 
-    A client that still sends its body would not see its answer: what comes after the close makes its system drop what
-    it has not read (RFC 9112, section 9.6). So the rest of the body is read, and dropped here.
+    It closes in good order. A client that still sends its body would not see its answer: what comes after the close
+    makes its system drop what it has not read (RFC 9112, section 9.6). So the rest of the body is read, and dropped
+    here.
     """
 
     def __init__(self, inner: asyncio.Transport, connection: Patient) -> None:
@@ -85,7 +86,10 @@ class Patient(Bounded):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what comes; while a request is answered, that is its body, or the next one, which is read later."""
+        """Receive bytes.
+
+        While a request is answered, these are its body, or the next request, which is read later.
+        """
         if self.transport.lingering:
             return
         if self.waiting is None and (self.cycle is None or self.cycle.response_complete):
@@ -121,7 +125,7 @@ class Patient(Bounded):
         super().resume_writing()
 
     def sends_still(self) -> bool:
-        """Tell whether the client has its answer, and still sends the body for it."""
+        """Tell whether the client still sends the body of an answered request."""
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def done_waiting(self) -> None:
@@ -134,7 +138,7 @@ class Patient(Bounded):
         self.waiting = self.loop.call_later(self.seconds, self.transport.close)
 
     def _judge(self, before: int) -> None:
-        """Cut off a client that has taken too little since then, or go on waiting."""
+        """Cut off a client that has read too little, or wait again."""
         self.reading = None
         if self.transport.taken - before < RATE * self.seconds:
             self.transport.abort()

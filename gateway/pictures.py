@@ -1,6 +1,7 @@
-"""Images that a request starts from, however it gives them: bytes, base64, a `data:` URL, a URL, a link of ours.
+"""Images that a request starts from.
 
-They may have tens of megabytes, so threads decode base64 and read headers.
+They come as bytes, base64, a `data:` URL, a URL, or a link of ours. They may have tens of megabytes, so threads decode
+base64 and read headers.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Pictures:
 
 
 def check(data: bytes, param: str) -> None:
-    """Raise BadPicture for `param` if a file is no image that the service reads."""
+    """Raise BadPicture for `param` unless the service reads the file."""
     try:
         image_header.check(data)
     except BadImage as error:
@@ -98,9 +99,9 @@ def check(data: bytes, param: str) -> None:
 
 
 def transparency(data: bytes, param: str) -> bytes:
-    """Return the mask, a PNG, that repaints what is transparent in an image; nothing if nothing there would be.
+    """Return a PNG mask that repaints an image's transparent parts.
 
-    Decodes the image: call it in a thread. Raises BadPicture for `param`.
+    It is empty if the image has none. Decodes the image: call it in a thread. Raises BadPicture for `param`.
     """
     try:
         alpha = image_file.decode(data).alpha if image_header.check(data).alpha else None

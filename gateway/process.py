@@ -1,4 +1,4 @@
-"""What a server sets for its process at start: how many files it may open, how memory goes back to the system."""
+"""Settings of a server's process: open files, and return of memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def raise_open_files() -> None:
 
 
 def open_files() -> int:
-    """Return how many files this process may open; 0 where there is no limit, or none is known."""
+    """Return how many files this process may open.
+
+    It is 0 where there is no limit, or none is known.
+    """
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -39,10 +42,10 @@ def open_files() -> int:
 
 @cache
 def keep_large_apart() -> bool:
-    """Have large blocks of memory go back to the system when they are freed; True where that can be asked for.
+    """Return large blocks of memory to the system when they are freed.
 
-    glibc begins so, but raises its bound to the size of what was freed, up to 32 MiB, and then keeps blocks of uploads
-    and results in fragments (`man 3 mallopt`).
+    The result is True where that can be configured. glibc begins so, but raises its bound to the size of what was
+    freed, up to 32 MiB, and then keeps blocks of uploads and results in fragments (`man 3 mallopt`).
     """
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     return hasattr(library, "mallopt") and bool(library.mallopt(M_MMAP_THRESHOLD, LARGE))

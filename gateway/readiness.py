@@ -1,4 +1,7 @@
-"""Whether the gateway can have images made now, and if not, why: for `/readyz`, and once per change for the log."""
+"""Whether images can be made now, and if not, why.
+
+This is for `/readyz`, and once per change for the log.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ FIRST_LOOKS = 0.5  # seconds between two looks for the service until it is there
 
 
 class Readiness:
-    """Judges from the service's health and its models; `stopping` ends the readiness before the port closes."""
+    """Readiness, by the service's health and its models.
+
+    `stopping` ends the readiness before the port closes.
+    """
 
     def __init__(self, client: ImageClient, names: Names) -> None:
         self._client = client
@@ -33,7 +39,10 @@ class Readiness:
         self.stopping = False
 
     async def why_not(self) -> str:
-        """Return why images can't be made now, without addresses or internals; empty if they can."""
+        """Return why images can't be made now, without addresses or internals.
+
+        The result is empty if they can.
+        """
         reason = STOPPING if self.stopping else await self._client.unready() or await self._model_trouble()
         if reason != self._logged:
             worse = reason and self._logged is not None  # at the start it is only not ready yet
@@ -42,7 +51,10 @@ class Readiness:
         return reason
 
     async def first(self) -> None:
-        """Return once the service's models are known. Raises StartError for an alias to an unknown model."""
+        """Return once the service's models are known.
+
+        Raises StartError for an alias to an unknown model.
+        """
         while not (known := await self._known()):
             await self.why_not()
             await asyncio.sleep(FIRST_LOOKS)
@@ -52,14 +64,20 @@ class Readiness:
                 raise StartError(f"--aliases names an unknown model in '{alias}={model}': {wanted}")
 
     async def _known(self) -> list[str]:
-        """Return the names of the service's models; none while it does not serve."""
+        """Return the names of the service's models.
+
+        The list is empty while the service does not serve.
+        """
         try:
             return [] if await self._client.unready() else [model.name for model in await self._client.models()]
         except ServiceError:
             return []
 
     async def _model_trouble(self) -> str:
-        """Return what is wrong with the default model, or with the way to ask for it; empty if nothing is."""
+        """Return what is wrong with the default model; empty if nothing is.
+
+        An error of the request for the models counts, too.
+        """
         try:
             models = await self._client.models()
         except ServiceError as error:

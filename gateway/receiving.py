@@ -1,4 +1,4 @@
-"""Receiving bodies: how slowly they may come, how much memory they take together, how far they may inflate.
+"""Bounds on bodies: their pace, their memory together, and inflation.
 
 - A body must come at RATE at least, as long as it comes: what came early buys no time later. Otherwise it is 408.
   A body that breaks off is a client that has left.
@@ -42,7 +42,10 @@ _HELD: ContextVar[Held | None] = ContextVar("held", default=None)
 
 
 class Memory:
-    """The bytes that all requests hold together: `capacity` at most. `patience` are seconds."""
+    """The bytes that all requests hold together: `capacity` at most.
+
+    `patience` are seconds.
+    """
 
     def __init__(self, capacity: int, patience: float) -> None:
         self.used = 0
@@ -51,7 +54,10 @@ class Memory:
         self._patience = patience
 
     def make_room(self, count: int) -> None:
-        """End bodies that come too slowly, until `count` bytes more fit in. Raises TooManyUploads if they do not."""
+        """End bodies that come too slowly, until `count` bytes more fit in.
+
+        Raises TooManyUploads if they do not.
+        """
         for held in list(self.holding):
             if self.used + count <= self._capacity:
                 return
@@ -103,7 +109,7 @@ class Held:
                 del self._memory.holding[self]
 
     def end(self) -> None:
-        """Have the body that is waited for fail, and count its bytes no more."""
+        """Fail the body that is being received, and stop counting its bytes."""
         self._memory.used -= self.counted
         self._bytes, self.ended = 0, True
         if self.waiting and not self.waiting.expired():  # its time may be over, and its task not told yet
@@ -111,20 +117,26 @@ class Held:
 
 
 def hold(count: int, *, always: bool = False) -> None:
-    """Count bytes for the request that this task answers; none where there is no request. Raises TooManyUploads."""
+    """Count bytes for the request that this task answers.
+
+    Without a request nothing is counted. Raises TooManyUploads.
+    """
     held = _HELD.get()
     if held:
         held.take(count, always=always)
 
 
 def keeping() -> AbstractContextManager[None]:
-    """Return a context that holds what its request holds, beyond the end of the request."""
+    """Return a context that keeps a request's memory counted after its end."""
     held = _HELD.get()
     return held.kept() if held else nullcontext()
 
 
 class Receiving:
-    """An ASGI application around `app` that gets bodies in time, inflated, and within the memory for all of them."""
+    """An ASGI application that bounds the bodies which `app` reads.
+
+    They arrive in time, inflated, and within the memory for all of them.
+    """
 
     def __init__(self, app: ASGIApp, seconds: float, memory: Memory) -> None:
         self.app = app
@@ -132,7 +144,10 @@ class Receiving:
         self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does; reading a body raises BodyTooSlow, TooManyUploads, BadRequest and ClientGone."""
+        """Answer as `app` does.
+
+        Reading a body raises BodyTooSlow, TooManyUploads, BadRequest and ClientGone.
+        """
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -186,7 +201,7 @@ class _Body:
             self._held.waiting = None
 
     def _arrived(self, count: int) -> None:
-        """Give what follows the time anew, once enough has come for the time that has passed."""
+        """Extend the time once enough bytes have arrived for the time passed."""
         self._since += count
         if self._since >= RATE * self._seconds:
             self._since, self._until = 0, asyncio.get_running_loop().time() + self._seconds
@@ -223,7 +238,10 @@ def _encoding(scope: Any) -> str:
 
 
 async def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
-    """Yield the body of a request, which is kept nowhere, unless `keep` has kept it."""
+    """Yield the body of a request, without keeping it.
+
+    If `keep` has kept it, that is yielded.
+    """
     kept = request.scope["state"].get("body")
     if kept is None:
         async for piece in request.stream():
@@ -234,7 +252,10 @@ async def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
 
 
 async def whole(request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return the body of a request, which is kept nowhere, unless `keep` has kept it."""
+    """Return the body of a request, without keeping it.
+
+    If `keep` has kept it, that is returned.
+    """
     kept: bytearray | None = request.scope["state"].get("body")
     if kept is not None:
         return kept
@@ -245,7 +266,7 @@ async def whole(request: Request[Any, Any, Any]) -> bytes | bytearray:
 
 
 async def keep(request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return the body of a request, which can be read again until `forget` is called."""
+    """Return the body of a request, and keep it until `forget`."""
     request.scope["state"]["body"] = body = await whole(request)
     return body
 

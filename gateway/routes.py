@@ -130,7 +130,10 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 async def _found(own: Gateway, name: str) -> pb.Model:
-    """Return the model of a name, or the one that is taken in its place. Raises ServiceError."""
+    """Return the model of a name, or its replacement.
+
+    Raises ServiceError.
+    """
     try:
         return await own.client.model(name)
     except ServiceError as error:
@@ -184,7 +187,10 @@ def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
 
 
 def _sent(content: Content, headers: dict[str, str], method: str) -> Response[Any]:
-    """Return the answer with a file, piece by piece: what a slow client does not read is not written."""
+    """Return the answer with a file, read piece by piece.
+
+    No more is read than a slow client takes.
+    """
     if method == "HEAD" or len(content.data) <= SMALL:
         return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
     size = {"content-length": str(len(content.data))}

@@ -135,7 +135,10 @@ class _Server(uvicorn.Server):
 
 
 def backlog(most: int) -> int:
-    """Return how many connections may wait to be taken: they are taken at once, and must fit under the limit, too."""
+    """Return how many connections may wait to be accepted.
+
+    They are accepted together, and must fit under the limit, too.
+    """
     return min(BACKLOG, max(64, most // 5))
 
 
@@ -158,7 +161,10 @@ def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
 
 
 async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
-    """Serve until the server is stopped, `stop` is set, or the first look at the service raises StartError."""
+    """Serve until the server is stopped or `stop` is set.
+
+    If the first look at the service raises StartError, that ends it.
+    """
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     waiting = asyncio.create_task((stop or asyncio.Event()).wait())
     looking = asyncio.create_task(readiness.first())
@@ -176,7 +182,10 @@ async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readine
 
 @contextlib.contextmanager
 def _signalled(server: _Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
-    """Stop the server on a signal; on those that no person sends by Ctrl-C after `lame_duck` seconds."""
+    """Stop the server on a signal.
+
+    SIGINT, which a person sends by Ctrl-C, stops it at once, other signals after `lame_duck` seconds.
+    """
 
     def caught(number: signal.Signals) -> None:
         if readiness.stopping or number == signal.SIGINT or not lame_duck:

@@ -18,9 +18,10 @@ _PLAIN = re.compile(r"[^\s\"=]+")
 
 @dataclass(slots=True)
 class Visit:
-    """One request. `queue` and `run` are seconds, as the service measured them; `headers` go with the answer.
+    """One request.
 
-    The line of a `quiet` one that went well is logged at the level debug.
+    `queue` and `run` are seconds, as the service measured them; `headers` go with the answer. The line of a `quiet` one
+    that went well is logged at the level debug.
     """
 
     id: str

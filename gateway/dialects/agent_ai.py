@@ -89,7 +89,10 @@ def parse(body: Mapping[str, Any]) -> Call:
 
 
 def _style(asked: str | None) -> str | None:
-    """Return the preset that is meant: "Digital Art" and "digital_art" are "digital art". Raises InvalidValue."""
+    """Return the preset that a style names, in any of its spellings.
+
+    "Digital Art" and "digital_art" are "digital art". Raises InvalidValue.
+    """
     style = (asked or NO_STYLE).replace("_", " ").strip().lower()
     if style not in STYLES:
         raise InvalidValue("model_style", f"must be one of {listed(STYLES)}, not {shown(asked)}")

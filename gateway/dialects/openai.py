@@ -186,7 +186,10 @@ def _sides(asked: ImagesRequest) -> tuple[int | None, int | None]:
 
 
 def _overruled(asked: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
-    """Return the keys that other keys overrule: sizes that are not made, and links in a stream."""
+    """Return the keys that other keys overrule.
+
+    These are sizes that are not made, and links in a stream.
+    """
     ratio = asked.aspect_ratio
     others = {
         "response_format": bool(asked.stream) and asked.response_format == "url",
@@ -207,7 +210,10 @@ def _output(asked: ImagesRequest) -> pb.OutputFormat:
 
 
 def _wants_links(asked: ImagesRequest) -> bool | None:
-    """Return whether links are answered; events have base64 only, whatever is asked for."""
+    """Return whether links are answered.
+
+    Events have base64 only, whatever is asked for.
+    """
     if asked.response_format is not None:
         return asked.response_format == "url" and not asked.stream
     return False if asked.stream or (asked.model or "").startswith(BASE64_MODELS) else None

@@ -112,7 +112,10 @@ def variations(dialect: Dialect) -> Dialect:
 
 
 def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the body with lists that came as JSON text in a form; other text stays, and is refused by its type."""
+    """Return the body with a form's JSON lists decoded.
+
+    Text that is not JSON stays, and is refused by its type.
+    """
     made = dict(body)
     for key in ("loras", "embeddings"):
         if isinstance(text := body.get(key), str):
@@ -141,7 +144,10 @@ def _pictures(value: Any, param: str) -> list[str | bytes]:
 
 
 def _mask(value: Any) -> str | bytes | None:
-    """Return the mask, which forms may send as the only item of a list: `mask[]`. Raises InvalidValue."""
+    """Return the mask; a form may send it as `mask[]`.
+
+    Such a list has one item. Raises InvalidValue.
+    """
     if isinstance(value, list) and len(value) > 1:
         raise InvalidValue("mask", f"must be one image, not {len(value)}")
     one = value[0] if isinstance(value, list) and value else value

@@ -89,7 +89,10 @@ def shown(value: object) -> str:
 
 
 class _Allowed(NamedTuple):
-    """What a field takes: nothing, a text, an integer, or an object of the type `inner`."""
+    """The type that a field takes.
+
+    It is nothing, a text, an integer, or an object of the type `inner`.
+    """
 
     absent: bool
     text: bool

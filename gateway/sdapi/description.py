@@ -91,5 +91,8 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def told(name: str, *methods: str) -> dict[str, Any]:
-    """Return the options of the handler of one path below `/sdapi/v1`, which serves these methods."""
+    """Return the handler options for one path below `/sdapi/v1`.
+
+    The handler serves these methods.
+    """
     return described({method: OPERATIONS[f"{method} {name}"] for method in methods})

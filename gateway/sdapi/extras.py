@@ -37,7 +37,10 @@ def look_up(file: bytes) -> PngInfo:
 
 
 def enlarge(asked: Extra, file: bytes) -> Enlarged:
-    """Return an image in another size, as PNG; upscalers that are not here are Lanczos. Raises BadRequest."""
+    """Return an image in another size, as PNG.
+
+    Upscalers that are not here are Lanczos. Raises BadRequest.
+    """
     decoded = opened(file, "image")
     image = decoded.image
     if decoded.alpha is not None:

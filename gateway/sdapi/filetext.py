@@ -1,4 +1,4 @@
-"""The texts inside image files: those that a PNG, JPEG or WebP file holds, and a new one for a PNG file.
+"""Texts inside PNG, JPEG and WebP files; writing one to PNG.
 
 PNG has text chunks (PNG, section 11.3.3), and all three types may have EXIF, whose field UserComment is a text (EXIF
 2.32, section 4.6.5). Only the structure of a file is read here, never its pixels. `image_header` bounds its parts,
@@ -25,7 +25,10 @@ _CODES = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii"}
 
 
 def texts(file: bytes) -> dict[str, str]:
-    """Return the texts in an image file by their keys; a UserComment has the key `parameters`."""
+    """Return the texts in an image file by their keys.
+
+    A UserComment has the key `parameters`.
+    """
     try:
         found = _of_png(file) if file.startswith(PNG_SIGNATURE) else {}
         exif = image_header.exif(file) or _from_profile(found.get(_PROFILE, ""))
@@ -36,7 +39,10 @@ def texts(file: bytes) -> dict[str, str]:
 
 
 def written(file: bytes, text: str) -> bytes:
-    """Return a PNG file with `text` in the place of what it says of itself; other files stay as they are."""
+    """Return a PNG file whose parameters are `text`.
+
+    Other files stay as they are.
+    """
     if not file.startswith(PNG_SIGNATURE):
         return file
     info = PngInfo()
@@ -49,7 +55,10 @@ def written(file: bytes, text: str) -> bytes:
 
 
 def _of_png(file: bytes) -> dict[str, str]:
-    """Return the texts of a PNG file; of two texts with one key the last counts."""
+    """Return the texts of a PNG file.
+
+    Of two texts with one key the last counts.
+    """
     found: dict[str, str] = {}
     room = MAX_TEXT
     for kind, start, end in png_chunks(file):
@@ -62,7 +71,10 @@ def _of_png(file: bytes) -> dict[str, str]:
 
 
 def _text(kind: bytes, data: bytes, room: int) -> tuple[str, str, int]:
-    """Return the key of a text chunk, at most `room` bytes of its text, and their number."""
+    """Return key, text and text length of a text chunk.
+
+    The text is limited to `room` bytes.
+    """
     key, _, rest = data.partition(b"\0")
     packed = kind == b"zTXt"
     if kind == b"iTXt":
@@ -85,7 +97,10 @@ def _from_profile(text: str) -> bytes:
 
 
 def _user_comment(tiff: bytes) -> str:
-    """Return the text of EXIF's UserComment, whose first eight bytes name its code; empty where there is none."""
+    """Return the text of EXIF's UserComment; empty if there is none.
+
+    Its first eight bytes name the code.
+    """
     order = _ORDERS.get(tiff[:4])
     if order is None:
         return ""
@@ -98,7 +113,10 @@ def _user_comment(tiff: bytes) -> str:
 
 
 def _entry(tiff: bytes, order: str, at: int, tag: int) -> tuple[int, int]:
-    """Return count and value of a tag in the directory at `at` (TIFF 6.0, section 2); zeros where there is none."""
+    """Return count and value of a tag in the directory at `at`.
+
+    They are zeros if there is none (TIFF 6.0, section 2).
+    """
     if not 8 <= at <= len(tiff) - 2:
         return 0, 0
     (entries,) = struct.unpack_from(f"{order}H", tiff, at)

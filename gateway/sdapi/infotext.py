@@ -1,4 +1,4 @@
-"""The text that tells how an image was made, as the web UI writes it: taken apart, and extended.
+"""The web UI's text about how an image was made, read and extended.
 
 ::
 
@@ -45,7 +45,10 @@ def taken_apart(text: str) -> dict[str, str]:
 
 
 def _settings(line: str) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of a line of settings; what has no name is passed over."""
+    """Yield the names and values of a line of settings.
+
+    What has no name is passed over.
+    """
     at = 0
     while at < len(line):
         end = found.end() if (found := _NAME.match(line, at)) else at

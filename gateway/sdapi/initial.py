@@ -75,7 +75,10 @@ class Initial:
 
 
 def prepared(asked: ImageToImage, image_bytes: bytes, mask_bytes: bytes) -> Initial:
-    """Return what `asked` makes of an image and a mask, which may be empty. Raises BadPicture."""
+    """Return what `asked` makes of an image and an optional mask.
+
+    The mask may be empty. Raises BadPicture.
+    """
     image = opened(image_bytes, "init_images").on_white()
     size = (asked.width or image.width, asked.height or image.height)
     mask = _mask(opened(mask_bytes, "mask"), asked) if mask_bytes else None
@@ -104,7 +107,10 @@ def resized(image: Picture, size: Size, mode: int) -> Picture:
 
 
 def _contained(own: Size, size: Size) -> Size:
-    """Return the largest sides of an image's shape within `size`, each at least one pixel."""
+    """Return the largest sides of an image's shape within `size`.
+
+    Each is at least one pixel.
+    """
     width, height = own
     if width * size[1] > height * size[0]:
         return size[0], max(1, round(height * size[0] / width))
@@ -170,7 +176,10 @@ def _mask(mask: Decoded, asked: ImageToImage) -> Picture:
 
 
 def opened(file: bytes, param: str) -> Decoded:
-    """Return the upright image in a file, in sRGB unless `param` is `mask`. Raises BadPicture."""
+    """Return the upright image in a file.
+
+    It is in sRGB unless `param` is `mask`. Raises BadPicture.
+    """
     try:
         return image_file.decode(file, mask=param == "mask")
     except BadImage as error:

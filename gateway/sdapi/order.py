@@ -87,7 +87,10 @@ _WORD = re.compile(r"\w")
 
 @dataclass(frozen=True, slots=True)
 class Hires:
-    """A second pass from the first one's image, in pixels; `steps` 0 are as many as the `earlier` ones."""
+    """A second pass from the first one's image, in pixels.
+
+    `steps` 0 means as many as the `earlier` pass made.
+    """
 
     width: int
     height: int
@@ -170,9 +173,10 @@ def _batches(asked: TextToImage | ImageToImage, most: int | None) -> tuple[int, 
 
 
 def _networks(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, list[pb.Lora], dict[str, str]]:
-    """Return a prompt without its `<lora:name:weight>`, those that the model has, and what has no effect by key.
+    """Return a prompt without `<lora:name:weight>`, and its adapters.
 
-    The service reads AND, with which the web UI composes prompts, as a comma.
+    The result is the prompt, the adapters that the model has, and what has no effect, by key. The service reads AND,
+    with which the web UI composes prompts, as a comma.
     """
     names = {name.lower(): name for name in known}
     loras: list[pb.Lora] = []
@@ -189,10 +193,10 @@ def _networks(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, l
 
 
 def _embeddings(prompts: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """Choose the embeddings whose names occur in the prompts as words, in upper or lower case, as the web UI does.
+    """Choose the embeddings whose names occur in the prompts as words.
 
-    Returns the prompts with the names as the model spells them, what is chosen, and what is beyond `MAX_EMBEDDINGS`.
-    The longest names come first.
+    Upper and lower case count as equal, as in the web UI. Returns the prompts with the names as the model spells them,
+    what is chosen, and what is beyond `MAX_EMBEDDINGS`. The longest names come first.
     """
     made, chosen, more = list(prompts), list[str](), list[str]()
     folded = [_folded(prompt) for prompt in prompts]
@@ -209,7 +213,10 @@ def _embeddings(prompts: Sequence[str], known: Iterable[str]) -> tuple[list[str]
 
 
 def _places(text: str, name: str) -> Iterator[int]:
-    """Yield where a name stands as a word; no character is looked at more than a few times."""
+    """Yield where a name stands as a word.
+
+    No character is looked at more than a few times.
+    """
     at = text.find(name)
     while at >= 0:
         end = at + len(name)
@@ -224,7 +231,10 @@ def _joined(left: str, right: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Return a text in lower case, of the same length: a letter whose lower case is longer stays."""
+    """Return a text in lower case, of the same length.
+
+    A letter whose lower case is longer stays.
+    """
     return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 

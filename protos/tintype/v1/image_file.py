@@ -1,4 +1,4 @@
-"""Uploaded PNG, JPEG and WebP files to upright sRGB images of 8 bits.
+"""Decoding of uploaded PNG, JPEG and WebP files to upright sRGB.
 
 Gateway and service decode every upload by this module, so that both see the same image.
 Rules:
@@ -50,7 +50,10 @@ _UPRIGHT = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image in mode RGB, and its `alpha` in mode L, 255 is opaque; None if the file has no transparency."""
+    """An image in mode RGB, and its `alpha` in mode L.
+
+    255 is opaque; None if the file has no transparency.
+    """
 
     image: Image.Image
     alpha: Image.Image | None = None
@@ -63,7 +66,7 @@ class Decoded:
 
 
 def decode(data: bytes, *, mask: bool = False) -> Decoded:
-    """Return the upright image in a file, in sRGB unless it is a mask.
+    """Return a file's image, upright and, unless a mask, in sRGB.
 
     Takes up to a second or two: call it in a thread.
 
@@ -115,7 +118,10 @@ def _separated(image: Image.Image, profile: bytes) -> Decoded:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return an image in mode RGB; a profile that is damaged, or of another colour space, has no effect."""
+    """Return an image in mode RGB.
+
+    A profile that is damaged, or of another colour space, has no effect.
+    """
     transform = _transform(image.mode, profile) if profile else None
     if transform is None:
         return image.convert("RGB")
@@ -126,7 +132,10 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _transform(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from a profile to sRGB; None if it does not fit the mode, or is sRGB itself."""
+    """Return the transform from a profile to sRGB.
+
+    It is None if it does not fit the mode, or is sRGB itself.
+    """
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         taken, modes = _SPACES.get(source.profile.xcolor_space, ("", ()))

@@ -52,7 +52,10 @@ _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 
 
 class BadImage(ValueError):
-    """A file that is no image that tintype reads. The text continues the name of a field: "must be …", "is …"."""
+    """A file that is not an image that tintype reads.
+
+    The message continues the name of a field: "must be …", "is …".
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,10 @@ class Header:
 
 
 def mime_type(head: bytes) -> str | None:
-    """Return the type of a file that begins with `head`, or None if tintype does not read it."""
+    """Return the type of a file that begins with `head`, or None.
+
+    None means that tintype does not read the type.
+    """
     if head.startswith(PNG_SIGNATURE):
         return PNG
     if head.startswith(b"\xff\xd8\xff"):
@@ -85,7 +91,10 @@ def mime_type(head: bytes) -> str | None:
 
 
 def check(data: bytes) -> Header:
-    """Return the header of an upload. Raises BadImage if its type, length, size or structure is not accepted."""
+    """Return the header of an upload.
+
+    Raises BadImage if its type, length, size or structure is not accepted.
+    """
     kind = mime_type(data[:HEAD])
     if kind is None:
         raise BadImage("must be a PNG, JPEG or WebP file")
@@ -109,9 +118,9 @@ def _reading(kind: str, data: bytes) -> Header:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the contents of each PNG chunk; a last one that is cut short is left out.
+    """Yield type, start and end of the contents of each PNG chunk.
 
-    Raises BadImage if the file has more chunks than its length explains.
+    A last one that is cut short is left out. Raises BadImage if the file has more chunks than its length explains.
     """
     at, left = len(PNG_SIGNATURE), MAX_PARTS + len(data) // _BYTES_A_PART
     while at + 12 <= len(data):
@@ -126,9 +135,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def pixels(data: bytes) -> bytes:
-    """Return a file without what does not change its pixels, so that a decoder meets nothing else.
+    """Return a file without chunks or segments that don't change its pixels.
 
-    Takes a file that `check` accepted. A last part that is cut short stays, for the decoder to judge.
+    A decoder then reads nothing else. Takes a file that `check` accepted. A last part that is cut short stays, for the
+    decoder to judge.
     """
     view, kind = memoryview(data), mime_type(data[:HEAD])
     if kind == PNG:
@@ -142,12 +152,18 @@ def pixels(data: bytes) -> bytes:
 
 
 def profile(data: bytes) -> bytes:
-    """Return a file's ICC profile; nothing if it has none, a damaged one, or one above MAX_PROFILE bytes."""
+    """Return a file's ICC profile.
+
+    It is empty if it has none, a damaged one, or one above MAX_PROFILE bytes.
+    """
     return _PROFILES[mime_type(data[:HEAD]) or WEBP](data)
 
 
 def exif(data: bytes) -> bytes:
-    """Return a file's EXIF block, from its byte order on; nothing if it has none."""
+    """Return a file's EXIF block, from its byte order on.
+
+    It is empty if it has none.
+    """
     block = _EXIFS[mime_type(data[:HEAD]) or WEBP](data)
     return block.removeprefix(_EXIF)
 
@@ -184,7 +200,10 @@ def _inflated(packed: bytes) -> bytes:
 
 
 def _jpeg_profile(data: bytes) -> bytes:
-    """Join the parts of a profile, each of which has its number, from 1, behind the name (ICC.1:2022, annex B.4)."""
+    """Join the numbered parts of an ICC profile.
+
+    Each has its number, from 1, behind the name (ICC.1:2022, annex B.4).
+    """
     parts = [
         data[start + len(_PROFILE) : end]
         for marker, start, end in _segments(data)
@@ -216,7 +235,10 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each segment before a JPEG's first scan; bytes between segments are skipped."""
+    """Yield marker, start and end of segments before a JPEG's first scan.
+
+    Bytes between segments are skipped.
+    """
     at = 2
     for _ in range(MAX_PARTS):
         at = data.find(b"\xff", at)
@@ -233,15 +255,16 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
-    """Return where the first scan begins, the end of the file if there is none."""
+    """Return where the first scan begins; the file's end without one."""
     at = data.find(b"\xff\xda", parts[-1][2] if parts else 2)
     return at if at >= 0 else len(data)
 
 
 def _scans(data: bytes, at: int) -> int:
-    """Count the scans from the first one on, as decoders do: up to the end marker, past the contents of segments.
+    """Count the scans from the first one on, as decoders do.
 
-    What follows the image, such as the video of a motion photo, is not looked at.
+    The count goes up to the end marker, past the contents of segments. What follows the image, such as the video of a
+    motion photo, is not looked at.
     """
     scans = 0
     for _ in range(MAX_PARTS):
@@ -270,7 +293,10 @@ def _webp(data: bytes) -> Header:
 
 
 def _webp_chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
-    """Return type, start and end of the chunks of a WebP file, the first of each type."""
+    """Return type, start and end of a WebP file's chunks.
+
+    Of each type the first counts.
+    """
     found: dict[bytes, tuple[int, int]] = {}
     at = HEAD
     for _ in range(MAX_PARTS):
@@ -283,7 +309,10 @@ def _webp_chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
 
 
 def _orientation(block: bytes) -> int:
-    """Return the orientation, 1 to 8, that an EXIF block has in its first directory; 1 if none can be read."""
+    """Return the orientation in an EXIF block's first directory, 1 to 8.
+
+    It is 1 if none can be read.
+    """
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
         (first,) = struct.unpack_from(f"{order}I", block, 4) if order else (len(block),)

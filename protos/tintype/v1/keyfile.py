@@ -1,4 +1,6 @@
-"""The key file of service and gateway: one key a line, `NAME SHA256 field=value ...`, readable and editable.
+"""The key file of service and gateway, readable and editable.
+
+It has one key a line: `NAME SHA256 field=value ...`.
 
     alice 9f86d0…  created=2026-01-31T12:00:00Z requests=60 images=100 models=tiny,org/sdxl priority=10
     ops   60303a…  created=2026-01-31T12:00:00Z admin=yes
@@ -32,7 +34,10 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class KeysError(Exception):
-    """The keys can't be used; the text is one line for the operator, `exit_code` is the command's."""
+    """An error in the keys.
+
+    The message is one line for the operator; `exit_code` is the command's.
+    """
 
     exit_code = 2
 
@@ -102,7 +107,10 @@ def create(path: Path, name: str, **limits: Any) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Take a key out of the file. Raises KeysError where there is none of that name."""
+    """Take a key out of the file.
+
+    Raises KeysError where there is none of that name.
+    """
     with _changing(path) as lines:
         kept = [line for line in lines if name not in (key.name for key in _parse(path, [line]))]
         if len(kept) == len(lines):
@@ -111,7 +119,10 @@ def revoke(path: Path, name: str) -> None:
 
 
 def read(path: Path) -> list[Key]:
-    """Return the keys of a file. Raises KeysError: it can't be read, or a line is none."""
+    """Return the keys of a file.
+
+    Raises KeysError if the file can't be read, or a line is not a key.
+    """
     return _parse(path, _lines(path))
 
 
@@ -161,7 +172,10 @@ def _line(key: Key) -> str:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[list[str]]:
-    """Give the lines of a file to change; nobody else changes them meanwhile. Raises KeysError."""
+    """Yield the lines of a file for a change, under a lock.
+
+    Raises KeysError.
+    """
     path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""The keys of a running server, gateway or service: which one a request carries, and whether one is required.
+"""The keys of a running server: which one a request carries.
+
+They also say whether a key is required. The server is a gateway or a service.
 
 - The key file is read again when it changes, so keys come and go without a restart. If it becomes unreadable or
   disappears, the previous keys stay valid, and the log says so.
@@ -43,10 +45,11 @@ requests without a key. Delete the mark to allow that.
 
 
 class Keys:
-    """The keys in a file. Raises KeysError if the file is missing, unreadable or writable by others.
+    """The keys in a file.
 
-    An `optional` file may be missing: no key is required until it appears. `api_key` is one more key; if it is set, a
-    key is always required. `companion` is a key that is accepted, but does not make keys required. Both are admin keys.
+    Raises KeysError if the file is missing, unreadable or writable by others. An `optional` file may be missing: no key
+    is required until it appears. `api_key` is one more key; if it is set, a key is always required. `companion` is a
+    key that is accepted, but does not make keys required. Both are admin keys.
     """
 
     _thread: Threads | None = None
@@ -69,7 +72,7 @@ class Keys:
         return self._keys is not None or bool(self._settings)
 
     def find(self, secret: str) -> Key | None:
-        """Return the key that `secret` is; None if it is none of ours."""
+        """Return the key whose secret is `secret`, or None."""
         mine = digest(secret)
         known = (*self._settings, *self._companion, *(self._keys or ()))
         found = [key for key in known if hmac.compare_digest(key.digest, mine)]
@@ -112,7 +115,10 @@ class Keys:
 
 
 def sent(headers: Mapping[str, str]) -> str:
-    """Return the key in a request's headers or metadata, whose names are in small letters; empty if there is none."""
+    """Return the key in a request's headers or metadata.
+
+    Their names are in lower case. It is empty if there is none.
+    """
     scheme, _, value = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
@@ -122,19 +128,25 @@ def sent(headers: Mapping[str, str]) -> str:
 
 
 def mark(path: Path) -> Path:
-    """Return the file that says that the key file at `path` has existed."""
+    """Return the mark: the file saying that `path` has existed."""
     return path.with_name(f"{path.name}.required")
 
 
 def remember(path: Path) -> None:
-    """Leave the mark of a key file; a folder that can't be written to has none."""
+    """Leave the mark of a key file.
+
+    A folder that can't be written to gets none.
+    """
     if not mark(path).exists():
         with suppress(OSError):
             mark(path).write_text(_MARK, encoding="utf-8")
 
 
 def check_access(keys: Keys, path: Path, address: str, *, is_open: bool) -> None:
-    """Raise KeysError if a server would listen at an `is_open` address without any key; `path` is the key file."""
+    """Raise KeysError if an open address would be served without any key.
+
+    `path` is the key file; `is_open` says that other machines reach the address.
+    """
     if is_open and not keys.required:
         remedy = f"create a key with `tintype keys create NAME --keys {path}`, or pass --anonymous to allow it"
         raise KeysError(f"refusing to listen on {address} without authentication: {remedy}")
@@ -161,7 +173,10 @@ def _lost(path: Path) -> str:
 
 
 def _check_mode(path: Path, mode: int) -> None:
-    """Raise KeysError if any user may add a key; warn if others may read the hashes, or a group may add a key."""
+    """Raise KeysError if any user may add a key.
+
+    Warn if others may read the hashes, or a group may add a key.
+    """
     if mode & stat.S_IWOTH:
         raise KeysError(f"refusing the key file {path}, which every user can change: run `chmod 600 {path}`")
     if mode & (stat.S_IROTH | stat.S_IWGRP):
@@ -169,7 +184,10 @@ def _check_mode(path: Path, mode: int) -> None:
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """Return what differs after each change of a file, its mode last; None if there is none."""
+    """Return values that differ after each change of a file.
+
+    The mode comes last. It is None if there is none.
+    """
     try:
         now = path.stat()
     except OSError:

@@ -1,4 +1,7 @@
-"""Rates of one caller: token buckets that fill evenly and hold a minute's worth."""
+"""Rates of one caller, as token buckets.
+
+They fill evenly and hold a minute's worth.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ class _Bucket:
 
 
 class Limits:
-    """A rate of `what` (`requests`, `images`) for each caller; `exceeded` makes the error, `clock` gives seconds."""
+    """A rate of `what` (`requests`, `images`) for each caller.
+
+    `exceeded` makes the error, `clock` gives seconds.
+    """
 
     def __init__(self, what: str, exceeded: Exceeded, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
@@ -32,9 +38,9 @@ class Limits:
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
-        """Count `count` and return the headers that tell what is left; 0 per minute is unlimited.
+        """Count `count` and return the headers that tell what is left.
 
-        Raises what `exceeded` makes.
+        0 per minute is unlimited. Raises what `exceeded` makes.
         """
         if not per_minute:
             return {}
@@ -48,7 +54,10 @@ class Limits:
             self._enough(caller, per_minute, count)
 
     def give_back(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
-        """Undo `take` for images that were not made, and return the headers again."""
+        """Undo `take` for images that were not made.
+
+        Return the headers again.
+        """
         if not per_minute or caller not in self._buckets:
             return {}
         bucket = self._filled(caller, per_minute)

@@ -1,4 +1,4 @@
-"""Settings that service and gateway have in common: keys, log, and how they stop."""
+"""Settings common to service and gateway: keys, log, and stopping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ FORMATS = ("text", "json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """Settings of both servers; those of one server are its own class. Times are seconds."""
+    """Settings of both servers; each server's own are in a subclass.
+
+    Times are seconds.
+    """
 
     data: Path = field(default=Path(), metadata={"help": "folder for results and keys"})
     keys: Path | None = field(
@@ -57,11 +60,14 @@ class Common:
         return bool(self.api_key) or self.key_file.exists()
 
     def check_access(self) -> None:
-        """Raise KeysError if the keys can't be used, or the server would be open to other machines without any."""
+        """Raise KeysError for unusable keys, or a server open without any."""
         keys = Keys(self.key_file, optional=self.keys is None, api_key=self.api_key)
         check_access(keys, self.key_file, self.address, is_open=self.is_open)
 
 
 def flag(name: str) -> str:
-    """Return how messages name a setting: by its flag, wherever its value came from."""
+    """Return the name of a setting in messages: its flag.
+
+    It is the flag wherever the value came from.
+    """
     return "--" + name.replace("_", "-")

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop a server; SIGHUP is left out if it is ignored, as under `nohup`."""
+    """Return the signals that stop a server.
+
+    SIGHUP is left out if it is ignored, as under `nohup`.
+    """
     hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
     return [signal.SIGINT, signal.SIGTERM, *(one for one in hangup if signal.getsignal(one) is not signal.SIG_IGN)]
 
 
 @contextmanager
 def handled(caught: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `caught` with each signal that stops a server, in the running loop, while inside the block."""
+    """Call `caught` with each stop signal while inside the block.
+
+    It is called in the running loop.
+    """
     loop, numbers = asyncio.get_running_loop(), stop_signals()
     with suppress(NotImplementedError):  # Windows: there Ctrl-C ends the process
         for number in numbers:

@@ -1,4 +1,4 @@
-"""Threads for calls that may never return: reads from a network disk, questions to a resolver.
+"""Threads for calls that may never return: network disks, resolvers.
 
 - Each kind of call has threads of its own, so that one that is stuck delays no other kind.
 - A caller waits a bounded time. The thread stays behind until the system answers it.
@@ -30,9 +30,10 @@ class Stuck(Exception):
 
 
 class Threads(ThreadPoolExecutor):
-    """An executor of at most `most` daemon threads; `seconds` bound what `call` waits.
+    """An executor of at most `most` daemon threads.
 
-    It is a ThreadPoolExecutor because event loops take nothing else as their default executor.
+    `seconds` bound what `call` waits. It is a ThreadPoolExecutor because event loops take nothing else as their default
+    executor.
     """
 
     def __init__(self, name: str, most: int, seconds: float = math.inf) -> None:
@@ -55,7 +56,10 @@ class Threads(ThreadPoolExecutor):
         return future
 
     async def call(self, function: Callable[..., Result], *args: Any) -> Result:
-        """Return what a function returns in a thread. Raises Stuck: it takes too long, or all threads are stuck."""
+        """Return what a function returns in a thread.
+
+        Raises Stuck: it takes too long, or all threads are stuck.
+        """
         if self.stuck >= self._most:
             raise Stuck
         future = self.submit(function, *args)
@@ -77,20 +81,29 @@ class Threads(ThreadPoolExecutor):
             return sum(now - began > self._seconds for began in self._running.values())
 
     def _give_up(self, future: Future[Any]) -> None:
-        """Count a running call as stuck: it may have begun later than its caller to wait."""
+        """Count a running call as stuck.
+
+        It may have begun later than its caller began to wait.
+        """
         with self._guard:
             if future in self._running:
                 self._running[future] = -math.inf
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as there
-        """Wait for nothing: threads without work end by themselves, and stuck ones with the process."""
+        """Return without waiting for any thread.
+
+        Threads without work end by themselves, and stuck ones with the process.
+        """
 
     def _loop(self) -> None:
         while self._one():
             pass
 
     def _one(self) -> bool:
-        """Run one call; False where there was none for a while, and the thread shall end."""
+        """Run one call.
+
+        Return False if none came for a while, so that the thread ends.
+        """
         try:
             future, work = self._work.get(timeout=IDLE)
         except Empty:
