@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..errors import GatewayError
 
-# The SDKs repeat all 5xx and 429 twice, and would have each picture made three times: not where it is of no use.
+# The SDKs repeat all 5xx and 429 twice, which would draw each image three times: only where a retry may help.
 IN_VAIN = {429, 500, 501, 503, 504, 507}
 
 

@@ -39,7 +39,7 @@ AQUEDUCT = DIALECTS["aqueduct"]
         ),
         (
             ServiceError("x", status=503),
-            '[503,{},{"error":{"message":"x","type":"server_error"}}]',
+            '[503,{"x-should-retry":"false"},{"error":{"message":"x","type":"server_error"}}]',
         ),
         (
             InvalidValue("n", "must be an integer from 1 to 10, not 11"),

@@ -78,11 +78,11 @@ class TestEveryDialect:
 
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 504, 507])
     def test_retries(self, dialect: Dialect, status: int) -> None:
-        """Whoever the vendor is, the headers say when to come back, or that it is of no use."""
+        """For every vendor the headers say when to retry, or that a retry does not help."""
         problem = GatewayError("x")
         problem.status = status
         assert dialect.error(problem).headers.get("x-should-retry") == (
-            "false" if status in (429, 500, 504, 507) else None
+            "false" if status in (429, 500, 503, 504, 507) else None
         )
         problem.retry_after = 0.25
         assert dialect.error(problem).headers == {"retry-after": "1", "retry-after-ms": "250"}
