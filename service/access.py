@@ -1,4 +1,4 @@
-"""Who may call what: keys over gRPC, checked before the message of a call is read.
+"""Keys over gRPC, checked before the message of a call is read.
 
 - Health is open. Every other method needs a key while keys are required; LoadModel and UnloadModel an admin key.
 - A key's models, rates and priority hold as they do over REST. The engine is fair between keys.
@@ -54,7 +54,10 @@ def _rate(per_minute: int, what: str, wait: float, _: object) -> RateLimited:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What keys have used of their rates; shared by all calls of a server."""
+    """The use that keys have made of their rates.
+
+    It is shared by all calls of a server.
+    """
 
     requests: Limits = field(default_factory=lambda: Limits("requests", _rate))
     images: Limits = field(default_factory=lambda: Limits("images", _rate))
@@ -62,7 +65,10 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The key of one call, and what it may; `key` is None if no key is required."""
+    """The key of one call and its rights.
+
+    `key` is None if no key is required.
+    """
 
     key: Key | None = None
 
@@ -87,7 +93,7 @@ class Caller:
 
     @contextmanager
     def hiding(self) -> Iterator[None]:
-        """Name only the key's own models in an error about an unknown one."""
+        """Limit an error about an unknown model to the key's models."""
         try:
             yield
         except ModelNotFound as error:
@@ -105,7 +111,10 @@ class Caller:
 
     @contextmanager
     def counted(self, rates: Rates, count: int) -> Iterator[Made]:
-        """Count a request for `count` images; those not made inside the block are given back. Raises RateLimited."""
+        """Count a request for `count` images.
+
+        Images that are not made inside the block are given back. Raises RateLimited.
+        """
         made = Made()
         requests, images = (self.key.requests or 0, self.key.images or 0) if self.key else (0, 0)
         if 0 < images < count:

@@ -134,7 +134,7 @@ class ImageApi:
 
 
 def _finish(job: Job, event: events.Finished) -> dict[str, Any]:
-    """Return the size asked for, what stays of an upload, and what is written into the file.
+    """Return the size, the upload's remaining part, and the written metadata.
 
     All of it is the plan's: the model's folder may have changed since.
     """

@@ -1,4 +1,7 @@
-"""The address that the server listens on, and its certificates; each problem is one line."""
+"""The address that the server listens on, and its certificates.
+
+Each problem is one line.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""What a job needs before the engine takes it: uploads decoded and resized, weighted prompts parsed.
+"""Preparation of a job: uploads decoded and resized, prompts parsed.
 
-Both take CPU time in proportion to what the client sent, so they run in a thread pool.
+It happens before the engine takes the job. Both take CPU time in proportion to what the client sent, so they run in a
+thread pool.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def prepared(job: Job, spec: ModelSpec) -> Job:
-    """Return `job` with its `source` and `prompts`; a size that was left out is the image's own, or keeps its shape.
+    """Return `job` with its `source` and `prompts`.
+
+    A size that was left out is the image's own, or keeps its shape.
 
     Raises:
         InvalidField: `image` or `mask` can't be read, they do not go together, or the mask names nothing; the brackets

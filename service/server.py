@@ -71,9 +71,10 @@ class Server:
     servicer: ImageServicer
 
     async def drain(self, grace: float, lame_duck: float = 0.0) -> None:
-        """Accept no more requests, and return when the running ones have ended, or are cancelled after `grace` seconds.
+        """Accept no more requests, and wait for the running ones.
 
-        Health says NOT_SERVING first; the port closes `lame_duck` seconds later.
+        They are cancelled after `grace` seconds. Health says NOT_SERVING first; the port closes `lame_duck` seconds
+        later.
         """
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(lame_duck)
@@ -196,7 +197,10 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
 
 
 def _check_models(repository: Repository) -> None:
-    """Raise ServeError if the folder of any model can't be served: what was asked for would be missing."""
+    """Raise ServeError if the folder of any model can't be served.
+
+    Requests for it would fail.
+    """
     served = {spec.name for spec in repository.specs()}
     broken = [repository.status(name).error for name in repository.names() if name not in served]
     if broken:
@@ -218,7 +222,10 @@ def _device(config: ServiceConfig, repository: Repository, given: Device | None)
 
 
 class _Stop:
-    """What signals ask for: `asked` to stop, after a lame duck's time if `gently`, `at_once` if asked again."""
+    """The requests of signals to stop.
+
+    `asked` is set to stop, after the lame-duck time if `gently`; `at_once` by a further signal.
+    """
 
     def __init__(self, asked: asyncio.Event) -> None:
         self.asked = asked
@@ -226,7 +233,10 @@ class _Stop:
         self.gently = False
 
     def caught(self, number: signal.Signals) -> None:
-        """Take a signal; Ctrl-C comes from a person, who does not wait for load balancers."""
+        """Handle a signal; Ctrl-C leaves out the lame duck.
+
+        A person who presses it does not wait for load balancers.
+        """
         self.gently = number != signal.SIGINT
         (self.at_once if self.asked.is_set() else self.asked).set()
 

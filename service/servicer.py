@@ -112,7 +112,10 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
 
     @contextmanager
     def _granted(self, request: pb.GenerateImagesRequest) -> Generator[Made]:
-        """Let a request be made as its key may. Raises ModelNotAllowed, RateLimited, InvalidField."""
+        """Let a request be made as its key may.
+
+        Raises ModelNotAllowed, RateLimited, InvalidField.
+        """
         who = caller()
         who.sign(request, self._api.default)
         with who.hiding(), who.counted(self._rates, max(1, request.count)) as made:
@@ -120,7 +123,10 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
 
     @contextmanager
     def _named(self, request: pb.GetModelRequest | pb.LoadModelRequest | pb.UnloadModelRequest) -> Generator[None]:
-        """Let a request name a model that its key may use. Raises ModelNotAllowed."""
+        """Let a request name a model that its key may use.
+
+        Raises ModelNotAllowed.
+        """
         who = caller()
         request.model = who.model(request.model, self._api.default)
         with who.hiding():

@@ -255,7 +255,10 @@ class Engine:
                 self._roster.end(living[0].task, Failed(told))
 
     def _asks_for_less(self, unit: Unit) -> bool:
-        """Make calls that need less memory from now on; False where they can't."""
+        """Make calls that need less memory from now on.
+
+        Return False if they can't.
+        """
         task = unit.rows[0].task
         if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.halves(unit.rows)):
             return True

@@ -69,7 +69,10 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Image `index` is done: pixels [3, h, w], float32 in 0..1, in the size that the model made by `plan`."""
+    """Image `index` is done: pixels [3, h, w], float32 in 0..1.
+
+    Their size is the one that the model made by `plan`.
+    """
 
     index: int
     seed: int

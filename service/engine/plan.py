@@ -85,7 +85,10 @@ class Plan:
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """All that is to be encoded: the texts of the prompt and, with guidance, those of the negative prompt."""
+        """All prompts to encode.
+
+        These are the texts of the prompt and, with guidance, those of the negative prompt.
+        """
         both = self.texts if self.guided else self.texts[:1]
         return tuple(
             Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings)
@@ -94,14 +97,20 @@ class Plan:
         )
 
     def places(self, call: int) -> tuple[int, ...]:
-        """Return which of `prompts` count at a call of the denoiser, counted from 0: one, with guidance two."""
+        """Return the indices into `prompts` for a call of the denoiser.
+
+        Calls are counted from 0. There is one index, with guidance two.
+        """
         positive, negative = self.texts
         step = call * self.made_steps // max(self.calls, 1)
         return (positive.at(step), len(positive.texts) + negative.at(step)) if self.guided else (positive.at(step),)
 
     @property
     def made_steps(self) -> int:
-        """How many steps are made; some samplers call the denoiser twice for one."""
+        """The number of steps that are made.
+
+        Some samplers call the denoiser twice for one.
+        """
         return self.steps - self.skipped
 
     @property
@@ -256,7 +265,10 @@ def _read(name: str, text: str) -> Items:
 
 
 def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Texts, Texts]:
-    """Return what both prompts are at each step. Raises InvalidField where they change too often."""
+    """Return what both prompts are at each step.
+
+    Raises InvalidField where they change too often.
+    """
     if not job.prompt_weighting:
         return prompt_editing.texts((prompt,), steps), prompt_editing.texts((negative_prompt,), steps)
     both = job.prompts or _both(prompt, negative_prompt)

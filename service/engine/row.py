@@ -82,7 +82,10 @@ class Row:
 
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
-        """What counts at the next call: the prompt's, and where there is guidance, the negative prompt's after it."""
+        """The conditionings of the next call.
+
+        The prompt's comes first, and with guidance the negative prompt's after it.
+        """
         made = self.task.conditionings
         return tuple(made[place] for place in self.task.plan.places(self.step))
 

@@ -23,10 +23,11 @@ TOGETHER = 2  # texts that one unit of work encodes
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:
-    """Encode the texts of the prompts after the first `done`; what else a row tells the model goes along.
+    """Encode the texts of the prompts after the first `done`.
 
-    A prompt and a negative prompt are encoded at once. A prompt that changes on the way has more texts, of which the
-    next two are encoded, so that other tasks have their turns between; all of them have `chunks`.
+    The row's other inputs go with them. A prompt and a negative prompt are encoded at once. A prompt that changes on
+    the way has more texts, of which the next two are encoded, so that other tasks have their turns between; all of them
+    have `chunks`.
     """
     prompts = plan.prompts[done : done + TOGETHER]
     encoded = model.encode(prompts, chunks) if chunks else model.encode(prompts)

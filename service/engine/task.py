@@ -101,9 +101,10 @@ class Task:
 
     @property
     def text(self) -> object:
-        """The shape of its conditioning, which rows of one call share as well; None before it is encoded.
+        """The shape of its conditioning; None before it is encoded.
 
-        While many units of encoding are left it is like no other, so that no call of others waits for all of them.
+        Rows of one call share it as well. While many units of encoding are left it is like no other, so that no call of
+        others waits for all of them.
         """
         if self.encodes_left > FEW:
             return self
@@ -149,7 +150,10 @@ class Task:
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
     def encoded(self, conditionings: tuple[Conditioning, ...], origins: list[Origin] | None) -> None:
-        """Take what the next texts became, and after the last where each row begins if it starts from an image."""
+        """Take the conditionings of the next texts.
+
+        After the last one come the beginnings of rows that start from an image.
+        """
         self.conditionings += conditionings
         for row in self.rows if not self.encodes_left else ():
             if origins is not None:

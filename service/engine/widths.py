@@ -37,7 +37,10 @@ class Room(NamedTuple):
 
 
 class _Trials:
-    """What calls of one width took, in seconds for each row: those of the last call's shape, and those after others."""
+    """Seconds for each row of calls of one width.
+
+    Those of the last call's shape are kept apart from those after others.
+    """
 
     def __init__(self) -> None:
         self._count = self._rests = 0
@@ -46,14 +49,20 @@ class _Trials:
         self._changes: deque[bool] = deque(maxlen=OFTEN)
 
     def add(self, seconds: float, *, changed: bool | None) -> None:
-        """Take a try; `changed` is None where only the width did: that says nothing, but for its being tried."""
+        """Record a try.
+
+        `changed` is None where only the width changed: it then counts as a try and says nothing of changes.
+        """
         self._count += 1
         if self._count > 1 and changed is not None:
             (self._changed if changed else self._same).append(seconds)
             self._changes.append(changed)
 
     def rest(self) -> None:
-        """Forget a change after many calls of other widths: the company that it came from may have gone."""
+        """Forget a change after many calls of other widths.
+
+        The rows that caused them may have gone.
+        """
         self._rests += 1
         if self._rests % REST == 0 and True in self._changes:
             self._changes.remove(True)
@@ -64,7 +73,10 @@ class _Trials:
 
     @property
     def cost(self) -> float:
-        """The least of either kind, which other programs on the machine disturb least, as often as each comes."""
+        """The least time of either kind, weighted by frequency.
+
+        Other programs on the machine disturb the least time least.
+        """
         if not (self._same and self._changed):
             return min(self._same or self._changed, default=inf)
         share = sum(self._changes) / OFTEN  # few tries say little: what is not known is no change

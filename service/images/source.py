@@ -1,8 +1,9 @@
-"""The image that a job starts from, and its mask: from two uploads to what the model gets, and back into the result.
+"""The image that a job starts from, and its mask.
 
-Transparent parts of the image are white. In a mask white is repainted and black is kept; where it has an alpha channel,
-transparent is repainted, unless all of it is opaque: then it says nothing, and brightness counts. In between counts as
-repainted from the middle on; in the finished image it mixes both, so a soft mask gives a soft edge.
+Two uploads become what the model gets, and are put back into the result. Transparent parts of the image are white. In a
+mask white is repainted and black is kept; where it has an alpha channel, transparent is repainted, unless all of it is
+opaque: then it says nothing, and brightness counts. In between counts as repainted from the middle on; in the finished
+image it mixes both, so a soft mask gives a soft edge.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Upload:
     mask: bytes = field(default=b"", repr=False)
 
     def read(self) -> tuple[Image.Image, Image.Image | None]:
-        """Return the image in RGB, and in 8 bits of grey what is repainted: 255 is all of it.
+        """Return the image in RGB and the mask in 8-bit grey.
+
+        255 is repainted entirely.
 
         Raises:
             InvalidField: a file can't be read, or the mask is of another size.
@@ -87,7 +90,10 @@ def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) 
 
 
 def _decoded(data: bytes, field: str) -> Decoded:
-    """Return an upload's image, upright; in sRGB unless it is a mask. Raises InvalidField."""
+    """Return an upload's image, upright; in sRGB unless it is a mask.
+
+    Raises InvalidField.
+    """
     try:
         return image_file.decode(data, mask=field == "mask")
     except BadImage as error:

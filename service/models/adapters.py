@@ -71,9 +71,10 @@ class Adapters:
         self._compose = lru_cache(KEPT_SUMS)(self._composed)
 
     def check(self, loras: Loras) -> tuple[Adapter, ...]:
-        """Return adapters, for the caller to hold as long as it draws with them: their files may go meanwhile.
+        """Return adapters for the caller to hold while it draws.
 
-        Raises InvalidField, with the reason, for adapters that do not belong to this model.
+        Their files may be deleted meanwhile. Raises InvalidField, with the reason, for adapters that do not belong to
+        this model.
         """
         return tuple(self._checked(name) for name, _ in loras)
 
@@ -84,7 +85,10 @@ class Adapters:
             raise InvalidField("loras", f"adapter {name!r} {fault}") from fault
 
     def _load(self, name: str) -> Adapter:
-        """Return an adapter that a caller holds, or that was used lately, or read it. Raises Fault."""
+        """Return an adapter that is held or recent, or read it.
+
+        Raises Fault.
+        """
         if (adapter := self._held.get(name)) is None:
             self._held[name] = adapter = self._latest(name)
         return adapter
@@ -118,9 +122,9 @@ class Adapters:
         }
 
     def _read(self, name: str) -> dict[str, dict[str, Pair]]:
-        """Read an adapter, each pair of it under its component and its module. Raises Fault.
+        """Read an adapter as pairs by component and module.
 
-        All of its shapes are compared with the model's before any number is read.
+        Raises Fault. All of its shapes are compared with the model's before any number is read.
         """
         file = TensorFile(self._folder / FOLDER / f"{name}{SUFFIX}")
         keys = sorted({name.rpartition(".")[0] for name in file.entries})
@@ -157,7 +161,10 @@ class Adapters:
 
 
 def _size(file: TensorFile, key: str) -> tuple[int, ...]:
-    """Return the size of the module that a pair of a file changes. Raises Fault."""
+    """Return the size of the module that a pair changes.
+
+    Raises Fault.
+    """
     a, b = (file.entries[name].shape if name in file.entries else () for name in (f"{key}.A", f"{key}.B"))
     if len(a) not in (2, 4) or len(b) != 2 or a[-1] != b[0] or "." not in key:
         raise Fault(f"has no two matrices {shown(key)}.A [in, rank] and {shown(key)}.B [rank, out]")
@@ -165,13 +172,19 @@ def _size(file: TensorFile, key: str) -> tuple[int, ...]:
 
 
 def sized(size: Sequence[int]) -> str:
-    """Return what a module of a size is in words: from 3 to 4, or, of a convolution, from 3 to 4 by 3 x 3."""
+    """Return a module's size in words.
+
+    That is "from 3 to 4", or, of a convolution, "from 3 to 4 by 3 x 3".
+    """
     wide, *kernel, out = size
     return f"from {wide} to {out}" + (f" by {' x '.join(map(str, kernel))}" if kernel else "")
 
 
 def _stacked(pairs: Sequence[Pair | None], size: tuple[int, ...]) -> Pair:
-    """Return the pairs of all rows as the graph takes them; rows of lower rank are filled up with zeros."""
+    """Return the pairs of all rows as the graph takes them.
+
+    Rows of lower rank are filled up with zeros.
+    """
     *wide, out = size
     rank = max(len(pair[1]) for pair in pairs if pair)
     a, b = np.zeros((len(pairs), *wide, rank), np.float32), np.zeros((len(pairs), rank, out), np.float32)

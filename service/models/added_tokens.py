@@ -1,4 +1,6 @@
-"""Tokens that were added to a tokenizer, such as those of textual inversion: how files name them, and where they match.
+"""Added tokens of a tokenizer: their files, and where they match.
+
+Those of textual inversion are an example.
 
 Reference: transformers 4.57. Files: `added_tokens_decoder` in tokenizer_config.json; in folders without it
 special_tokens_map.json, added_tokens.json and tokenizer.json. Two classes of tokenizers match in two ways:
@@ -51,9 +53,10 @@ class Normal(str):
 
 @dataclass(frozen=True, slots=True)
 class AddedToken:
-    """One token and its id. `lstrip` and `rstrip` take the white space on that side; `single_word` are words only.
+    """One token and its id.
 
-    `normalized` tokens are found in the normalized text by fast tokenizers.
+    `lstrip` and `rstrip` take the white space on that side; `single_word` are words only. `normalized` tokens are found
+    in the normalized text by fast tokenizers.
     """
 
     content: str
@@ -67,9 +70,9 @@ class AddedToken:
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """What a tokenizer's folder says of tokens: the added ones by content, and the contents of control tokens by role.
+    """Tokens in a tokenizer's folder: added ones, and control tokens.
 
-    `config` is tokenizer_config.json.
+    The added ones are by content, the contents of control tokens by role. `config` is tokenizer_config.json.
     """
 
     tokens: Mapping[str, AddedToken]
@@ -78,7 +81,7 @@ class Additions:
     fast: bool = False
 
     def matched(self, *control: str) -> list[AddedToken]:
-        """Return the tokens that a text is searched for: all but empty ones and `control`.
+        """Return the tokens to search for: all but empty and control tokens.
 
         With `split_special_tokens` the slow class searches for none, the fast one for those that are not special.
         """
@@ -161,7 +164,10 @@ def _of_legacy(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToke
 
 
 def _roles(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, AddedToken], list[AddedToken]]:
-    """Return the control tokens by role, and further special tokens; their ids are not known yet."""
+    """Return the control tokens by role, and further special tokens.
+
+    Their ids are not known yet.
+    """
     where = f"{folder.name}/{CONFIG}"
     roles = {role: _token(f"{where}: {role}", -1, settings[role]) for role in ROLES if settings.get(role)}
     more = settings.get(ADDITIONAL) or []
@@ -192,10 +198,10 @@ def _id(where: str, value: Any) -> int:
 
 
 class Matcher:
-    """Finds words in a text, from the left, the longest one at each place; linear in the text, however many words.
+    """Finds words in a text, the longest one at each place.
 
-    The words are read from their ends (Aho and Corasick 1975): one pass from the end of a text tells which is the
-    longest word that begins at each place.
+    It goes from the left, in time linear in the text, however many words there are. The words are read from their ends
+    (Aho and Corasick 1975): one pass from the end of a text tells which is the longest word that begins at each place.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -269,12 +275,15 @@ class Splitter:
         self._vectors = dict(_vectors({token.content for token in self.tokens})) if expands else {}
 
     def extended(self, tokens: Iterable[AddedToken]) -> Splitter:
-        """Return a splitter that knows further tokens, which win over those of the same content, and expand."""
+        """Return a splitter that also knows further tokens, and expands them.
+
+        These win over tokens of the same content.
+        """
         known = {token.content: token for token in (*self.tokens, *tokens)}
         return Splitter(known.values(), normalize=self.normalize, expands=True)
 
     def __call__(self, text: str) -> list[str | int]:
-        """Return the ids of added tokens and the texts between them, in order."""
+        """Return the ids of added tokens and the texts between, in order."""
         return [part if isinstance(part, str) else part.id for part in self._parts(self._expanded(text))]
 
     def _expanded(self, text: str) -> str:
@@ -297,7 +306,10 @@ class Splitter:
             yield from inner or [part]
 
     def _normalized(self, text: str) -> list[Cut]:
-        """Return the parts of a text in which there are normalized tokens; [] if there is none."""
+        """Return the parts of a text in which there are normalized tokens.
+
+        The list is empty if there is none.
+        """
         if not self._normal or not self.normalize:
             return []
         normal = self.normalize(text)
@@ -307,7 +319,7 @@ class Splitter:
 
 
 def _vectors(contents: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield the tokens of several vectors, and the text of all of their tokens."""
+    """Yield each token of several vectors, with all of its tokens' text."""
     for content in contents:
         names, number = [content], 1
         while f"{content}_{number}" in contents:
@@ -343,7 +355,10 @@ def _slow(text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, Add
 
 
 def _fast(text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, AddedToken]) -> Iterator[Cut]:
-    """Cut as `AddedVocabulary` of the tokenizers library does, whose words are what other letters do not touch."""
+    """Cut as `AddedVocabulary` of the tokenizers library does.
+
+    A word there has no other letters next to it.
+    """
     at = 0
     for start, end in places:
         token = tokens[text[start:end]]

@@ -43,10 +43,10 @@ EAGER = -1  # the number that captures and replays nothing; 0 is onnxruntime's o
 
 
 class Bindings:
-    """The buffers of a session on `device`, onnxruntime's word for one. One thread at a time.
+    """The buffers of a session on `device`, onnxruntime's word for one.
 
-    With `graphs` calls are captured. One that `shrinks` gives memory back to the device after each call; a session that
-    captures must not, because replays write to it.
+    One thread at a time. With `graphs` calls are captured. One that `shrinks` gives memory back to the device after
+    each call; a session that captures must not, because replays write to it.
     """
 
     def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
@@ -159,9 +159,10 @@ class _Binding:
             self._capture_alone()
 
     def _check(self) -> None:
-        """Compare the first replay with a call without; where they differ it goes on without.
+        """Compare the first replay with a call without CUDA graphs.
 
-        The replay comes first: the call without would refresh what a node on the CPU leaves for it.
+        Where they differ, later calls go without. The replay comes first: the call without would refresh what a node on
+        the CPU leaves for it.
         """
         self._session.run_with_iobinding(self._io, self._graph)
         replayed = _fetched(self._results)

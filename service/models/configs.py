@@ -98,7 +98,10 @@ class Configs:
         )
 
     def length_faults(self, family: Family) -> list[str]:
-        """Return what is wrong with the lengths: embeddings of several CLIPs lie side by side, token by token."""
+        """Return what is wrong with the encoders' lengths.
+
+        Embeddings of several CLIPs lie side by side, token by token.
+        """
         pairs = zip(family.text, self.lengths(family), strict=True)
         lengths = {part.tokenizer: length for part, length in pairs if part.kind.chunked}
         if len(set(lengths.values())) < 2:
@@ -144,9 +147,10 @@ class Configs:
 
 
 def _length(part: TextPart, text: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
-    """Return how many tokens an encoder reads of a prompt, as diffusers' pipelines do.
+    """Return how many tokens of a prompt an encoder reads.
 
-    CLIP reads as many as its tokenizer says, others as many as the pipeline asks for; none more than it has places.
+    The number is that of diffusers' pipelines. CLIP reads as many as its tokenizer says, others as many as the pipeline
+    asks for; none more than it has places.
     """
     places = text.get("max_position_embeddings", UNBOUNDED)
     said = tokenizer.get("model_max_length", UNBOUNDED) if part.kind.chunked else part.max_tokens

@@ -49,9 +49,9 @@ class DiffusionModel:
         return self._stages.chunks(prompts)
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
-        """Turn the prompts of one image into conditionings, one each and in order; what was seen lately is free.
+        """Encode the prompts of one image, one conditioning each, in order.
 
-        Each gets as many chunks as the longest of them, and at least `chunks`.
+        Recent prompts come from the cache. Each gets as many chunks as the longest of them, and at least `chunks`.
         """
         return self._stages.encode(prompts, chunks)
 
@@ -141,7 +141,7 @@ def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], 
 
 
 def _use(manifest: Manifest, path: Path) -> Use:
-    """Return what the graph at `path` of a model, or of its second stage, is for."""
+    """Return the purpose of the graph at `path` in either stage."""
     stages = [manifest, *([manifest.second] if manifest.second else [])]
     if path in [stage.graph(stage.family.denoiser.folder) for stage in stages]:
         return Use.STEPS
@@ -190,7 +190,10 @@ def _own(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session
 
 
 def _widths(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[str, int | None]]:
-    """Yield the text encoders that are there, and the width of the embeddings that their graphs take, or None."""
+    """Yield the text encoders with the width of their embeddings, or None.
+
+    None is that of a graph that takes no embeddings.
+    """
     for part in manifest.family.text:
         if session := sessions.get(manifest.graph(part.encoder)):
             width = session.optional.get(INPUT, (None,))[-1]

@@ -1,9 +1,9 @@
-"""Embedding files (textual inversion, Gal et al. 2208.01618): a name in a prompt that stands for learned vectors.
+"""Embedding files (textual inversion): names in prompts for learned vectors.
 
-A file is `embeddings/NAME.safetensors` in the model's folder, in a published layout: `emb_params` (web UI), one tensor
-under any name (diffusers), or `clip_l` and `clip_g` (SDXL), each [dim] or [vectors, dim]. A request names files; each
-NAME in its prompts then is a token as diffusers' `load_textual_inversion` adds it, and the tokens of several files have
-ids in the order in which the request names them.
+Textual inversion is Gal et al. 2208.01618. A file is `embeddings/NAME.safetensors` in the model's folder, in a
+published layout: `emb_params` (web UI), one tensor under any name (diffusers), or `clip_l` and `clip_g` (SDXL), each
+[dim] or [vectors, dim]. A request names files; each NAME in its prompts then is a token as diffusers'
+`load_textual_inversion` adds it, and the tokens of several files have ids in the order in which the request names them.
 
 The vectors are an optional input of the encoder's graph, [rows, dim]: an id from `FIRST_ID` on is a row of it. The ids
 are above those of any vocabulary, because CLIP looks for the end of a text at the largest id.
@@ -50,18 +50,21 @@ def names(folder: Path) -> tuple[str, ...]:
 
 
 def pickled(folder: Path) -> tuple[str, ...]:
-    """Return the files that are not read, because reading a pickle can run code; sorted."""
+    """Return the pickled files, sorted; reading a pickle can run code."""
     return tuple(sorted(path.name for path in (folder / FOLDER).glob("*") if path.suffix in PICKLED))
 
 
 def advice(name: str, files: tuple[str, ...]) -> str:
-    """Return why a name is no embedding, where a pickled file has it, else nothing."""
+    """Return advice if only a pickled file has the name; else nothing."""
     found = next((file for file in files if file.rpartition(".")[0] == name), "")
     return f"{FOLDER}/{found} is a pickle, which can run code: convert it to {name}{SUFFIX}" if found else ""
 
 
 class Embeddings:
-    """The embeddings of one model. `widths` are those of its encoders' vectors, None for one that takes none."""
+    """The embeddings of one model.
+
+    `widths` are those of its encoders' vectors, None for one that takes none.
+    """
 
     def __init__(self, folder: Path, widths: Mapping[str, int | None]) -> None:
         self._folder, self._widths = folder, widths
@@ -69,7 +72,10 @@ class Embeddings:
         self._fed = lru_cache(KEPT)(self._joined)
 
     def tokens(self, encoder: str, chosen: tuple[str, ...]) -> list[AddedToken]:
-        """Return the tokens that an encoder's tokenizer is to know. Raises InvalidField, with the reason."""
+        """Return the tokens that an encoder's tokenizer is to know.
+
+        Raises InvalidField, with the reason.
+        """
         tokens: list[AddedToken] = []
         for name in chosen:
             count = len(self._vectors(name).get(encoder, ()))
@@ -78,7 +84,10 @@ class Embeddings:
         return tokens
 
     def vectors(self, encoder: str, chosen: tuple[str, ...]) -> Array:
-        """Return the vectors [rows, dim] of the tokens, read-only; rows are filled up to a multiple of 75."""
+        """Return the vectors [rows, dim] of the tokens, read-only.
+
+        Rows are filled up to a multiple of 75.
+        """
         return self._fed(encoder, chosen)
 
     def _joined(self, encoder: str, chosen: tuple[str, ...]) -> Array:
@@ -95,7 +104,10 @@ class Embeddings:
             raise InvalidField("embeddings", f"embedding {name!r} {fault}") from fault
 
     def _read(self, name: str) -> dict[str, Array]:
-        """Return the vectors of a file by the encoder that they are for. Raises Fault."""
+        """Return the vectors of a file by encoder.
+
+        Raises Fault.
+        """
         path = self._folder / FOLDER / f"{name}{SUFFIX}"
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise Fault(f"has {path.stat().st_size} bytes, and may have {MOST_BYTES}")

@@ -1,8 +1,9 @@
-"""The folder of TensorRT's engines: one folder for each, found again after a restart, removed when space is short.
+"""The folder of TensorRT's engines, one subfolder for each.
 
-An engine is for one graph with one shape of inputs, one GPU, and one version of TensorRT and of onnxruntime: all of
-these are in its folder's name. onnxruntime itself looks only at the names of a graph and its nodes.
-All engines together have at most `BYTES`; those that were used longest ago go.
+An engine is found again after a restart, and removed when space is short. An engine is for one graph with one shape of
+inputs, one GPU, and one version of TensorRT and of onnxruntime: all of these are in its folder's name. onnxruntime
+itself looks only at the names of a graph and its nodes. All engines together have at most `BYTES`; those that were used
+longest ago go.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ _UNREADABLE = "deserialize engine"  # in what the provider says of an engine tha
 
 
 def prepared(root: Path, path: Path, shapes: Shapes) -> Path:
-    """Return the folder of the engine of the graph at `path` for `shapes`, made if need be, and note its use."""
+    """Return the engine folder of a graph and shapes; note its use.
+
+    It is made if it is missing.
+    """
     facts = _facts(path, shapes)
     digest = sha256("\n".join(facts).encode()).hexdigest()
     folder = root / f"{path.parent.name}-{digest[:16]}"
@@ -40,19 +44,22 @@ def prepared(root: Path, path: Path, shapes: Shapes) -> Path:
 
 
 def is_unreadable(error: Exception) -> bool:
-    """Whether an engine that is there could not be read: of another TensorRT, of another GPU, or damaged."""
+    """Whether an existing engine can't be read.
+
+    It is of another TensorRT or GPU, or damaged.
+    """
     return _UNREADABLE in str(error).lower()
 
 
 def empty(folder: Path) -> None:
-    """Remove what a folder of an engine holds, but for the note of what it is of."""
+    """Empty an engine's folder, except for its description."""
     for file in folder.iterdir():
         if file.name != MARK:
             file.unlink()
 
 
 def prune(root: Path, keep: Path) -> None:
-    """Remove engines until all have at most `BYTES`: first those used longest ago, never `keep`.
+    """Remove engines, oldest use first, until `BYTES` suffice; never `keep`.
 
     Folders that tintype did not make are left alone.
     """

@@ -122,7 +122,10 @@ class Entry:
         return Status(self.state, self.fraction, str(self.error or ""), provider, waiting, options)
 
     def drop(self) -> Model | None:
-        """Take the model out, and return it: its memory is freed when the last reference goes."""
+        """Take the model out, and return it.
+
+        Its memory is freed when the last reference goes.
+        """
         model, self.model, self.error = self.model, None, None
         self.leaving = self.admitted = self.fresh = self.asked = False
         self.state, self.fraction = State.UNLOADED, 0.0

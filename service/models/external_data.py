@@ -1,4 +1,4 @@
-"""Where a graph keeps its weights: files in its own folder, and nowhere else.
+"""A graph's weights, which must be files in its own folder.
 
 A tensor of an ONNX file may name another file that holds its values. Model folders come from strangers, so each name
 is checked before a runtime reads the file. onnxruntime 1.31 and OpenVINO 2026.2 check it as well; older ones read
@@ -45,7 +45,10 @@ VARINT, BYTES = 0, 2
 
 
 def check(path: Path) -> None:
-    """Check that the weights of the graph at `path` are in its folder. Raises Fault; OSError where it is not there."""
+    """Check that the weights of a graph are in its folder.
+
+    Raises Fault, or OSError if the file is missing.
+    """
     folders = (path.parent.resolve(), path.resolve().parent)
     for location in sorted(locations(path)):
         problem = _problem(path.parent, folders, location)
@@ -54,7 +57,10 @@ def check(path: Path) -> None:
 
 
 def locations(path: Path) -> set[str]:
-    """Return the names of all files that the tensors of a graph name. Raises Fault: the file is not an ONNX graph."""
+    """Return the names of all files with a graph's tensors.
+
+    Raises Fault if the file is not an ONNX graph.
+    """
     if not path.stat().st_size:
         return set()
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -92,7 +98,10 @@ def _locations(data: mmap) -> Iterator[str]:
 
 
 def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
-    """Yield number, start and end of each field of a message that has bytes; others are skipped. Raises Fault."""
+    """Yield number, start and end of a message's fields with bytes.
+
+    Other fields are skipped. Raises Fault.
+    """
     at = start
     while at < end:
         tag, at = _varint(data, at)

@@ -72,12 +72,12 @@ class Manifest:
         return weight(self.folder / component)
 
     def relisted(self) -> Manifest:
-        """Return the same with the adapters and embeddings that the folder holds by now."""
+        """Return the same spec with the folder's present adapters and embeddings."""
         return replace(self, spec=replace(self.spec, **listed(self.folder)))
 
 
 def listed(folder: Path) -> dict[str, Any]:
-    """Return the fields of a ModelSpec that list what was put into a folder since it was exported."""
+    """Return a ModelSpec's fields that list files added after the export."""
     return {
         "loras": adapters.names(folder),
         "embeddings": embeddings.names(folder),
@@ -170,7 +170,10 @@ class _Reader:
         )
 
     def _fast(self, family: Family) -> tuple[bool, ...]:
-        """Return whether the index names a fast class of tokenizer, for each text encoder."""
+        """Return for each text encoder whether its tokenizer class is fast.
+
+        The index names the classes.
+        """
         index = self._json(INDEX, optional=True)
         named = (index.get(part.tokenizer) for part in family.text)
         return tuple(isinstance(name, list) and bool(name) and str(name[-1]).endswith("Fast") for name in named)

@@ -113,14 +113,17 @@ class Memory:
             self._changed.notify_all()
 
     def drop(self, model: str) -> Callable[[], None]:
-        """Take out a model's components that nobody uses right now; what is returned frees them, without locks."""
+        """Take out a model's components that are not in use.
+
+        The returned function frees them, without locks.
+        """
         with self._changed:
             return self._taken([component for component in self._idle() if component.model == model])
 
     def relieve(self, model: str) -> Callable[[], None] | None:
-        """Take out what is idle and not `model`'s, because the device has no more memory; None if there is nothing.
+        """Take out idle components of other models than `model`.
 
-        What is returned frees it, without locks.
+        The device has no more memory. None if there is nothing to take out. What is returned frees it, without locks.
         """
         with self._changed:
             going = [component for component in self._idle() if component.model not in {model, *self._held}]
@@ -172,19 +175,28 @@ class Memory:
     # The lock is held.
 
     def _has_place(self, component: Component) -> bool:
-        """Whether the component is there, or no thread is making it and there is a place for it now."""
+        """Whether the component is loaded, or may be loaded now.
+
+        It may be if no other thread loads it and there is room.
+        """
         if component.graph:
             return True
         return not component.users and self._in_its_place(component) is not None
 
     def _is_stuck(self, component: Component) -> bool:
-        """Whether nothing runs that could make room, and the holder of the others may be the caller of this one."""
+        """Whether waiting for room could last for ever.
+
+        Nothing runs that could make room, and the holder of the others may be the caller.
+        """
         if component.users or self._going or component.model not in self._held:
             return False
         return not any(other.users for other in self._components.values())
 
     def _in_its_place(self, coming: Component) -> list[Component] | None:
-        """Return the components that go for `coming`, used longest ago first; None while they are not enough."""
+        """Return the components that go for `coming`, used longest ago first.
+
+        It is None while they do not make enough room.
+        """
         excess = self._used() + coming.weight - self.limit
         if not self.limit or coming.graph:
             return []
@@ -199,7 +211,10 @@ class Memory:
         return going if excess <= 0 else None
 
     def _taken(self, components: Sequence[Component], coming: int = 0) -> Callable[[], None]:
-        """Take components out, and return what frees them; what is `coming` in their place counts for them."""
+        """Take components out, and return a function that frees them.
+
+        Memory `coming` in their place counts for them.
+        """
         graphs, size = [component.take() for component in components], sum(c.weight for c in components)
         size -= min(size, coming)
         self._going += size
@@ -207,7 +222,10 @@ class Memory:
         return partial(self._free, graphs, size)
 
     def _free(self, graphs: list[Graph | None], size: int) -> None:
-        """Free graphs; no lock is held. What they have on a device is freed, so a capture ends first."""
+        """Free graphs; called without a lock.
+
+        Their memory on a device is freed, so a capture must end first.
+        """
         if not graphs:
             return
         with ACCESS.other():

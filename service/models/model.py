@@ -81,9 +81,9 @@ class Model(Protocol):
         """Return how many chunks the longest of some prompts has."""
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
-        """Turn the prompts of one image into conditionings, one each and in order; what was seen lately is free.
+        """Encode the prompts of one image, one conditioning each, in order.
 
-        Each gets as many chunks as the longest of them, and at least `chunks`.
+        Recent prompts come from the cache. Each gets as many chunks as the longest of them, and at least `chunks`.
         """
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:

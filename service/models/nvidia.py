@@ -1,7 +1,8 @@
-"""NVIDIA's driver and libraries: whether they are there, which they are, and brought to where onnxruntime finds them.
+"""NVIDIA's driver and libraries: presence, versions, and loading.
 
-The packages that the extras `cuda` and `tensorrt` install put their libraries below site-packages, where no loader
-looks. Once they are in the process onnxruntime's own libraries find them by name.
+The libraries are loaded so that onnxruntime finds them. The packages that the extras `cuda` and `tensorrt` install put
+their libraries below site-packages, where no loader looks. Once they are in the process onnxruntime's own libraries
+find them by name.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def has_driver() -> bool:
 
 @cache
 def device() -> str:
-    """Return the name and compute capability of the GPU that is used, such as `NVIDIA H200 9.0`; empty without one."""
+    """Return name and compute capability of the GPU in use.
+
+    An example is `NVIDIA H200 9.0`. Empty without a GPU.
+    """
     driver = _library(*DRIVER)
     number, name, parts = ctypes.c_int(), ctypes.create_string_buffer(256), (ctypes.c_int(), ctypes.c_int())
     if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0):
@@ -43,7 +47,10 @@ def device() -> str:
 
 @cache
 def tensorrt_version() -> str:
-    """Return the version of the TensorRT that onnxruntime finds, as TensorRT writes it: 101401 is 10.14.1."""
+    """Return the TensorRT version that onnxruntime finds.
+
+    It is written as TensorRT does: 101401 is 10.14.1.
+    """
     load_tensorrt()
     library = _library(*INFER)
     return str(library.getInferLibVersion()) if library is not None else ""

@@ -45,7 +45,7 @@ ENTRIES = {
 
 
 class Engine(NamedTuple):
-    """What a session of TensorRT is made with: the provider's options, and the lengths of the graph's named axes."""
+    """TensorRT's session settings: provider options and lengths of named axes."""
 
     options: Mapping[str, str]
     axes: Mapping[str, int]
@@ -55,7 +55,10 @@ NO_ENGINE = Engine({}, {})
 
 
 class OrtGraph:
-    """A graph as a session of onnxruntime. Raises what onnxruntime raises. `engine` is for TensorRT alone."""
+    """A graph as a session of onnxruntime.
+
+    Raises what onnxruntime raises. `engine` is for TensorRT alone.
+    """
 
     def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
         self._path, self._runtime, self._halt = path, runtime, runtime.halt
@@ -68,7 +71,10 @@ class OrtGraph:
         self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs`. Where a call with CUDA graphs fails, a session without takes the other one's place."""
+        """Compute `outputs`.
+
+        If a call with CUDA graphs fails, a session without them replaces this one.
+        """
         if self._session is None:  # there was no memory for the one without
             self._open(NO_ENGINE, graphs=False)
         if not self._bindings:

@@ -126,7 +126,10 @@ def _added(folder: Path, model: Any, *, fast: bool, implied: Callable[[], Iterab
 
 
 def _extra_ids(folder: Path, size: int) -> list[AddedToken]:
-    """Return the sentinels that the slow class adds where the folder has a configuration, the first one last."""
+    """Return the sentinels that the slow class adds.
+
+    It adds them where the folder has a configuration; `<extra_id_0>` has the last id.
+    """
     config = read_json(folder / added_tokens.CONFIG, optional=True)
     count = config.get("extra_ids", 100) if config else 0
     if not isinstance(count, int) or not 0 <= count <= 10_000:
@@ -139,9 +142,10 @@ def _extra_ids(folder: Path, size: int) -> list[AddedToken]:
 
 
 class _Normalizer:
-    """What the fast T5 does to a text: the model's own map of letters, no space at the end, and U+2581 for several.
+    """The text normalization of the fast T5 class.
 
-    The library gives the map together with a rule for spaces, so that they are told apart letter by letter.
+    It is the model's own map of letters, no space at the end, and U+2581 for several spaces. The library gives the map
+    together with a rule for spaces, so that they are told apart letter by letter.
     """
 
     def __init__(self, model: Any) -> None:
@@ -157,7 +161,10 @@ class _Normalizer:
         return kind * len(letters) if kind in ("", " ") else self._normal(letters)
 
     def _mapped(self, letter: str) -> str:
-        """Return a space or nothing for letters that become that, and something else for others."""
+        """Return what a letter becomes: nothing, a space, or a marker.
+
+        The marker stands for anything else.
+        """
         made = self._normal(letter + ANCHOR)
         return {ANCHOR: "", SPACE + ANCHOR: " "}.get(made, ANCHOR) if letter != SPACE else ANCHOR
 
@@ -167,7 +174,10 @@ class _Normalizer:
 
 
 def _check_t5(folder: Path, found: Additions, *, fast: bool) -> None:
-    """Refuse settings that SentencePiece can't follow: without `legacy` no space is put before a text."""
+    """Refuse settings that SentencePiece can't follow.
+
+    Without `legacy` no space is put before a text.
+    """
     usual: dict[str, Any] = {"padding_side": "right", "add_prefix_space": True, "sp_model_kwargs": {}}
     if not fast or any(not token.special for token in found.tokens.values()):
         usual["legacy"] = True
@@ -184,6 +194,9 @@ def _splitter(
 
 
 def _role(found: Additions, role: str, usual: int) -> int:
-    """Return the id of a control token, which is the model's own where the folder does not say."""
+    """Return the id of a control token.
+
+    It is the model's own where the folder does not say.
+    """
     name = found.roles.get(role, "")
     return found.tokens[name].id if name in found.tokens else max(usual, 0)

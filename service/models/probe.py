@@ -1,8 +1,9 @@
-"""Whether a provider computes: `python -m tintype.service.models.probe cuda` prints what is wrong, or nothing.
+"""A test of whether a provider computes.
 
-A session alone proves little. onnxruntime makes one on a GPU that its build has no kernels for, and on a driver that is
-too old; the first call then fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and
-compared with numpy. `providers` runs this in a process of its own: a driver that crashes or hangs ends only that one.
+`python -m tintype.service.models.probe cuda` prints what is wrong, or nothing. A session alone proves little.
+onnxruntime makes one on a GPU that its build has no kernels for, and on a driver that is too old; the first call then
+fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
+`providers` runs this in a process of its own: a driver that crashes or hangs ends only that one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ TOLERANCE = 1e-2  # of the largest value: TF32 keeps ten bits
 
 
 def graph() -> bytes:
-    """Return an ONNX file, opset 13: product = MatMul(a, b), convolved = Conv(x, w)."""
+    """Return an ONNX graph of a product and a convolution.
+
+    Its opset is 13: product = MatMul(a, b), convolved = Conv(x, w).
+    """
     nodes = _node("MatMul", ("a", "b"), "product"), _node("Conv", ("x", "w"), "convolved")
     inputs = [_value(name, shape) for name, shape in SHAPES.items() if name not in WEIGHTS]
     weights = [_tensor(name, arrays()[name]) for name in WEIGHTS]
@@ -53,7 +57,10 @@ def expected() -> list[NDArray[np.float64]]:
 
 
 def problem(name: str) -> str:
-    """Return why a provider does not work here, in one line, or nothing."""
+    """Return why a provider does not work here; empty if it does.
+
+    The reason is one line.
+    """
     fed = {name: array for name, array in arrays().items() if name not in WEIGHTS}
     try:
         answers = (_openvino() if providers.standalone(name) else _onnxruntime(name))(fed)
@@ -99,7 +106,10 @@ def _tensor(name: str, array: Values) -> bytes:
 
 
 def _field(number: int, *values: str | bytes | int) -> bytes:
-    """Return a protobuf field, once for each value: a number, a text, or the bytes of a message."""
+    """Return a protobuf field, once for each value.
+
+    A value is a number, a text, or the bytes of a message.
+    """
     made = bytearray()
     for value in values:
         content = value.encode() if isinstance(value, str) else value

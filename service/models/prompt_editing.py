@@ -1,4 +1,6 @@
-r"""Prompts that change from step to step, in the syntax of AUTOMATIC1111's web UI.
+r"""Prompts that change from step to step.
+
+The syntax is that of AUTOMATIC1111's web UI.
 
     [from:to:when]   `from` up to step `when`, then `to`
     [to:when]        nothing, then `to`                      [from::when]   `from`, then nothing
@@ -39,13 +41,19 @@ LONGEST_WEIGHT = 32  # characters
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A part of a prompt with several texts: one after the other up to step `when`, or in turns where it is empty."""
+    """A part of a prompt with several texts.
+
+    They follow each other up to step `when`, or alternate where it is empty.
+    """
 
     options: tuple[Items, ...]
     when: str = ""
 
     def at(self, step: int, steps: int, earlier: int) -> Items:
-        """Return what stands there at `step` of `steps`, counted from 1, after `earlier` steps of a first pass."""
+        """Return the text at `step` of `steps`, counted from 1.
+
+        A first pass of `earlier` steps may have come before.
+        """
         if not self.when:
             return self.options[(step - 1) % len(self.options)]
         when = float(self.when)
@@ -58,7 +66,7 @@ Items = tuple["str | Change", ...]
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The distinct texts of a prompt, and for each step the number of its text."""
+    """The distinct texts of a prompt, and each step's index into them."""
 
     texts: tuple[str, ...]
     steps: tuple[int, ...]
@@ -69,7 +77,10 @@ class Texts:
 
 
 def joined(text: str) -> str:
-    """Return a prompt with commas in the place of its ANDs, and without the weights before these."""
+    """Return a prompt with commas for its ANDs, without their weights.
+
+    The weights are those before the ANDs.
+    """
     parts = _AND.split(text)
     if len(parts) == 1:
         return text
@@ -83,7 +94,10 @@ def _unweighted(part: str) -> str:
 
 
 def read(text: str) -> Items:
-    """Return the parts of a prompt, texts and changes in turns; the work is linear. Raises Malformed."""
+    """Return the parts of a prompt, texts and changes in turns.
+
+    The work is linear. Raises Malformed.
+    """
     reader = _Reader()
     for match in _SIGN.finditer(text):
         reader.take(match.group())
@@ -91,9 +105,9 @@ def read(text: str) -> Items:
 
 
 def texts(items: Items, steps: int, earlier: int = 0) -> Texts:
-    """Return what a prompt is at each of `steps`, after `earlier` steps of a first pass.
+    """Return the text of a prompt at each of `steps`.
 
-    Without steps it is what it is in one.
+    A first pass of `earlier` steps may have come before. Without steps it is what it is in one.
 
     Raises Malformed where that is too much.
     """

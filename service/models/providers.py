@@ -121,7 +121,10 @@ def make_ready(name: str) -> None:
 
 
 def works(name: str, *, quiet: bool = False) -> bool:
-    """Whether a provider computes right here; the log says why not. Without a device that is worth no line if quiet."""
+    """Return whether a provider computes correctly here; log why not.
+
+    If `quiet`, a missing device is not logged.
+    """
     if name == "cpu":
         return True
     if name not in available():
@@ -138,7 +141,10 @@ def works(name: str, *, quiet: bool = False) -> bool:
 
 @cache
 def probed(name: str) -> str:
-    """Let a process of its own compute on a provider; return what is wrong with it, or nothing. Once for each name."""
+    """Test a provider in a process of its own, once for each name.
+
+    Return what is wrong with it; empty if nothing is.
+    """
     command = (sys.executable, "-P", "-m", f"{__package__}.probe", name)
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603

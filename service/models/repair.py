@@ -1,4 +1,4 @@
-"""Repair of a prompt's text by ftfy, in time that follows its length.
+"""Repair of a prompt's text by ftfy, in linear time.
 
 Unicode's normalization sorts the combining marks of a letter by insertion, which takes the square of their number, and
 ftfy takes 16 us for each line, even if it is empty. So letters keep at most 30 marks, as in Unicode's stream-safe text
@@ -22,7 +22,7 @@ LONGEST = 8000
 
 
 def stream_safe(text: str) -> str:
-    """Return a text without the combining marks after the 30th of a letter."""
+    """Return a text with at most 30 combining marks on a letter."""
     if len(text) <= SHORT or text.isascii():
         return text
     kept, run = [], 0
@@ -34,7 +34,10 @@ def stream_safe(text: str) -> str:
 
 
 def repaired(text: str) -> Iterator[str]:
-    """Yield the lines of a text that hold words, each repaired as `ftfy.fix_text` repairs the whole text."""
+    """Yield a text's lines of words, each repaired.
+
+    A line is repaired as `ftfy.fix_text` repairs the whole text.
+    """
     import ftfy  # noqa: PLC0415 - 50 ms that only the first prompt needs
 
     unescape: str | bool = "auto"

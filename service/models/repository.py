@@ -184,7 +184,10 @@ class Repository:
             self._line.forgo(wanted, urgent)
 
     def unload(self, name: str = "") -> None:
-        """Drop a model, at once or when the last who holds it releases it; blocks. Raises ModelNotFound."""
+        """Drop a model now, or when its last holder releases it.
+
+        The call blocks. Raises ModelNotFound.
+        """
         entry = self._catalogue.entry(name)
         with self._locked():
             if not self._line.leave(entry) and (entry.state is State.LOADING or entry.holds):
@@ -196,9 +199,9 @@ class Repository:
         self._wait_until_free()
 
     def relieve(self, name: str = "") -> bool:
-        """Drop all that nobody holds but this model, because the device is short of memory; True if anything went.
+        """Evict all other models without holders; the device lacks memory.
 
-        Blocks until the memory is free.
+        Return True if any was evicted. Blocks until the memory is free.
         """
         with self._locked():
             entry = self._catalogue.entry(name)
@@ -253,7 +256,10 @@ class Repository:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the lock; what is let go inside is freed after it, in a thread of its own."""
+        """Hold the lock; free what was released inside afterwards.
+
+        Freeing runs in a thread of its own.
+        """
         with self._lock:
             try:
                 yield
@@ -266,12 +272,18 @@ class Repository:
                 _free(gone)
 
     def _wait_until_free(self) -> None:
-        """Return when all that was let go so far is freed; no lock is held."""
+        """Return when all that was released so far is freed.
+
+        The caller holds no lock.
+        """
         with suppress(RuntimeError):  # the repository is closed
             self._freer.submit(int).result()
 
     def _evict(self, entry: Entry) -> None:
-        """Let a model go; its components stay in memory until their place is needed."""
+        """Release a model.
+
+        Its components stay in memory until their place is needed.
+        """
         self._gone.append((entry.drop(), _nothing))
 
     def _drop(self, entry: Entry) -> None:

@@ -61,7 +61,9 @@ class Runtime:
         return self.tuning.captures(self.provider, self.use)
 
     def open(self, path: Path) -> Graph:
-        """Bring a graph into memory; with a room it may go again, and come back when it is needed.
+        """Load a graph.
+
+        With a room it may be evicted, and is loaded again when it is needed.
 
         Raises:
             Fault: its weights are outside of its folder.

@@ -32,7 +32,10 @@ class Stage:
         return self._text.chunks(prompts)
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
-        """Return the conditionings of one image's prompts, in order. Raises InvalidField for a wrong adapter."""
+        """Return the conditionings of one image's prompts, in order.
+
+        Raises InvalidField for a wrong adapter.
+        """
         held = [self._adapters.check(prompt.loras) for prompt in prompts]
         made = self._text.encode(prompts, chunks)
         return [replace(one, held=own) if own else one for one, own in zip(made, held, strict=True)]
@@ -51,7 +54,7 @@ class TwoStages:
         self.provider = first.provider
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
-        """Return how many chunks the longest of some prompts has, in either stage."""
+        """Return the chunks of the longest of some prompts, in either stage."""
         return max(self._first.chunks(prompts), self._second.chunks(_plain(prompts)))
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:

@@ -77,7 +77,10 @@ class TensorRtGraph:
         return self._cuda
 
     def _is_hot(self, shape: Shape) -> bool:
-        """Count a call of a shape; True at its last one on CUDA."""
+        """Count a call of a shape.
+
+        Return True for the last one that runs on CUDA.
+        """
         self._calls[shape] += 1
         if self._calls[shape] < HOT:
             if len(self._calls) > COUNTED:
@@ -87,7 +90,10 @@ class TensorRtGraph:
         return True
 
     def _built(self, shape: Shape) -> Graph | None:
-        """Return the engine of a shape, if it is there; the one used longest ago makes room for it."""
+        """Return the engine of a shape, if it is there.
+
+        The one used longest ago makes room for it.
+        """
         engine = self._engines[shape]
         if not engine.done():
             return None
@@ -117,7 +123,10 @@ class TensorRtGraph:
         return made
 
     def _opened(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
-        """Open the engine in a folder, or build it; what can't be read is built anew."""
+        """Open the engine in a folder, or build it.
+
+        What can't be read is built anew.
+        """
         try:
             return self._made(outputs, feeds, folder)
         except Exception as error:

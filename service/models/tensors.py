@@ -49,7 +49,10 @@ class Entry:
 
 
 class TensorFile:
-    """A file in the safetensors format: its `entries` by name, and its `metadata`. Raises Fault."""
+    """A safetensors file: `entries` by name, and `metadata`.
+
+    Raises Fault.
+    """
 
     def __init__(self, path: Path, *, most: int = MOST_BYTES) -> None:
         self.path = path
@@ -78,7 +81,7 @@ class TensorFile:
             raise Fault(f"{label(self.path)}: {shown(name)} can't be read: {error}") from error
 
     def _check_places(self, size: int) -> None:
-        """Check that the tensors fill `size` bytes without a gap and without an overlap."""
+        """Check that the tensors fill `size` bytes without gap or overlap."""
         at = 0
         for name, entry in sorted(self.entries.items(), key=lambda item: (item[1].begin, item[1].end)):
             if entry.begin != at:
@@ -95,13 +98,16 @@ def read_tensors(path: Path) -> dict[str, Array]:
 
 
 def shown(name: str) -> str:
-    """Return a name as it may stand in a message of one line."""
+    """Return a name in the form for a one-line message."""
     short = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
     return short if short.isprintable() else ascii(short)[1:-1]
 
 
 def _opened(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
-    """Return where the numbers of a file begin, how many bytes it has, and its header. Raises Fault, and others."""
+    """Return a file's data offset, data length and header.
+
+    Raises Fault, or the errors that a malformed header causes.
+    """
     size = path.stat().st_size
     if size > most:
         raise Fault(f"{label(path)} takes {size} bytes; an adapter may take {most}")
@@ -117,7 +123,10 @@ def _texts(said: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _entry(name: str, said: Mapping[str, Any]) -> Entry:
-    """Return what a header says of a tensor. Raises Fault, and what a wrong header ends in."""
+    """Return what a header says of a tensor.
+
+    Raises Fault, or the errors that a malformed header causes.
+    """
     dtype, shape, (begin, end) = said["dtype"], tuple(said["shape"]), said["data_offsets"]
     if dtype not in KINDS:
         raise Fault(f"{shown(name)} holds {shown(str(dtype))}; known are {', '.join(KINDS)}")
@@ -129,13 +138,19 @@ def _entry(name: str, said: Mapping[str, Any]) -> Entry:
 
 
 def _widened(dtype: str, numbers: np.ndarray[Any, np.dtype[Any]]) -> Array:
-    """Return the numbers of a type as float32; numpy knows neither bfloat16 nor types of 8 bits."""
+    """Return the numbers of a type as float32.
+
+    NumPy knows neither bfloat16 nor types of 8 bits.
+    """
     widen = WIDEN.get(dtype)
     return np.asarray(widen(numbers) if widen else numbers, np.float32)
 
 
 def _e4m3() -> Array:
-    """Return the 256 values of float8_e4m3fn: no infinity, and two patterns that are not a number."""
+    """Return the 256 values of float8_e4m3fn.
+
+    There is no infinity, and two patterns are not a number.
+    """
     bits = np.arange(256)
     exponent, fraction = (bits >> 3) & 15, (bits & 7) / 8
     values = np.where(exponent, (1 + fraction) * 2.0 ** (exponent - 7), fraction * 2.0**-6)

@@ -39,7 +39,7 @@ class TextEncoders:
         return max(len(encoder.read(prompt)) for encoder in self._encoders for prompt in prompts)
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
-        """Return the conditionings of one image's prompts, in order, each of at least `chunks` pieces."""
+        """Encode one image's prompts in order, in at least `chunks` pieces."""
         read = [[encoder.read(prompt) for encoder in self._encoders] for prompt in prompts]
         most = max(chunks, *(len(pieces) for parts in read for pieces in parts))
         return [self._conditioning(prompt, parts, most) for prompt, parts in zip(prompts, read, strict=True)]

@@ -100,7 +100,10 @@ class TextEncoder:
         return self._part.kind.chunked
 
     def read(self, prompt: Prompt) -> list[Piece]:
-        """Return the pieces of a prompt, at least one. Raises InvalidField if its brackets can't be read."""
+        """Return the pieces of a prompt, at least one.
+
+        Raises InvalidField if its brackets can't be read.
+        """
         if prompt.embeddings:
             return self._knowing(prompt.embeddings).read(replace(prompt, embeddings=()))
         if self._longer and not prompt.negative:
@@ -128,7 +131,10 @@ class TextEncoder:
         return pieces
 
     def _with(self, chosen: tuple[str, ...]) -> TextEncoder:
-        """Return the same encoder, whose tokenizer knows the names of some embeddings. Raises InvalidField."""
+        """Return the same encoder, whose tokenizer knows the names of some embeddings.
+
+        Raises InvalidField.
+        """
         assert self._embeddings  # noqa: S101 - a request that names some has been planned by what the folder lists
         other = copy(self)
         other._tokenizer = self._tokenizer.extended(self._embeddings.tokens(self._part.encoder, chosen))  # noqa: SLF001
@@ -146,7 +152,10 @@ class TextEncoder:
         return Encoded(np.concatenate([part.embeds for part in parts]), parts[0].pooled, np.concatenate(masks))
 
     def _sections(self, prompt: Prompt, before: str = "") -> list[Iterator[Weighted]]:
-        """Return the ids of a prompt with their weights, section by section; weighted texts are read one by one."""
+        """Return the ids of a prompt with their weights, section by section.
+
+        Weighted texts are read one by one.
+        """
         text = stream_safe(prompt.text)
         if not prompt.weighted:
             return [self._ids([(before + self._part.clean(text), 1.0)])]
@@ -158,7 +167,10 @@ class TextEncoder:
         return [self._ids(section) for section in ([(before, 1.0), *cleaned[0]], *cleaned[1:])]
 
     def _cleaned(self, words: str) -> str:
-        """Clean a part of a prompt; the space around it stays, for it is that between two words."""
+        """Clean a part of a prompt.
+
+        The space around it stays: it separates two words.
+        """
         inner = words.strip()
         return words.replace(inner, self._part.clean(inner), 1) if inner else words
 

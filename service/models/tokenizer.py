@@ -127,7 +127,7 @@ class ClipTokenizer:
         return Tokens((self._bos, *ids, self._eos, *padding), len(ids), 1, len(ids) + 2)
 
     def ids(self, text: str) -> Iterator[int]:
-        """Yield the ids of a text alone, as far as they are asked for."""
+        """Yield the ids of a text alone, lazily."""
         for part in self._splitter(text):
             if isinstance(part, int):
                 yield part
@@ -155,7 +155,10 @@ def cleaned(text: str) -> Iterator[str]:
 
 
 def clean_fast(text: str) -> str:
-    """Normalize a text as the fast class does: NFC, single spaces, lower case letter by letter."""
+    """Normalize a text as the fast class does.
+
+    The steps are NFC, single spaces, and lower case letter by letter.
+    """
     normal = unicodedata.normalize("NFC", stream_safe(text))
     spaces = {ord(letter): " " for letter in _SPACE - {"\u0345"}}
     single = re.sub(" +", " ", normal.translate(spaces))

@@ -30,16 +30,16 @@ class Tokenizer(Protocol):
         """Return the same tokenizer with further added tokens."""
 
     def ids(self, text: str) -> Iterable[int]:
-        """Return the ids of a text alone, as far as they are asked for."""
+        """Return the ids of a text alone, as many as needed."""
 
     def frame(self, ids: Sequence[int], longer: int = 0) -> Tokens:
         """Put control tokens around ids, at most `room + longer` of them, and padding after."""
 
 
 class Reader(Protocol):
-    """Reads the tokenizer in a folder, as the slow class of transformers does or as the `fast` one. Raises Fault.
+    """Reads a folder's tokenizer as transformers' slow or `fast` class does.
 
-    Where it `expands`, an added token of several vectors stands for all of them.
+    Raises Fault. Where it `expands`, an added token of several vectors stands for all of them.
     """
 
     def __call__(  # noqa: D102

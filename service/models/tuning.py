@@ -25,7 +25,7 @@ On a CPU it made no difference: 0.99 to 1.06 of the time of a plain run, and the
 
 
 class Use(Enum):
-    """What a graph is for, as far as it matters to a device."""
+    """The purpose of a graph, where it matters to a device."""
 
     STEPS = "the denoiser, which is called at each step"
     PIXELS = "a VAE, whose calls need the most memory, once for an image"
@@ -50,9 +50,10 @@ class Tuning:
         return {name: "on" for name, on in told.items() if on}
 
     def captures(self, provider: str, use: Use = Use.STEPS) -> bool:
-        """Whether a session of `provider` may capture its calls: a denoiser's, since others are called too seldom.
+        """Whether a session of `provider` may capture its calls.
 
-        Beside TensorRT none does: an engine that is built meanwhile calls CUDA for minutes, which a capture forbids.
+        Only denoisers capture, since other graphs are called too seldom. Beside TensorRT none does: an engine that is
+        built meanwhile calls CUDA for minutes, which a capture forbids.
         """
         return self.cuda_graphs and provider == "cuda" and use is Use.STEPS
 
@@ -73,10 +74,11 @@ def cuda_options(*, graphs: bool, arena: int = 0) -> Options:
 
 
 def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:
-    """Return the options of TensorrtExecutionProvider. Half precision is allowed where the graph itself has it.
+    """Return the options of TensorrtExecutionProvider.
 
-    There are no profiles: with one, the provider wants one for each dynamic input of each part that it cuts the graph
-    into, and it cuts around every node that TensorRT does not know. `fixed_axes` leaves no dynamic input.
+    Half precision is allowed where the graph itself has it. There are no profiles: with one, the provider wants one for
+    each dynamic input of each part that it cuts the graph into, and it cuts around every node that TensorRT does not
+    know. `fixed_axes` leaves no dynamic input.
     """
     half = any(port.kind == "tensor(float16)" for port in ports)
     return {
@@ -89,7 +91,10 @@ def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:
 
 
 def fixed_axes(ports: Sequence[Port], shapes: Shapes) -> dict[str, int]:
-    """Return the lengths of a graph's named axes, when it is fed `shapes`. A name that has two lengths stays free."""
+    """Return the lengths of a graph's named axes when fed `shapes`.
+
+    A name that has two lengths stays free.
+    """
     named = {
         (axis, length)
         for port in ports

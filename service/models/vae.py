@@ -143,7 +143,7 @@ class Vae:
         return blended(run, whole, **tiling)
 
     def _limit(self, verb: str) -> int:
-        """Return the least size in pixels that is not tried as a whole."""
+        """Return the smallest size in pixels that is not tried as a whole."""
         size, until = self._too_large.get(verb, (WHOLE + 1, inf))
         if self._clock() >= until:
             del self._too_large[verb]

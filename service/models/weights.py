@@ -1,4 +1,6 @@
-r"""Weights of words and chunks of a prompt, in the syntax of AUTOMATIC1111's web UI.
+r"""Weights of words in a prompt, and its chunks.
+
+The syntax is that of AUTOMATIC1111's web UI.
 
     (word)        1.1 times as much      [word]      1.1 times less      ((word))   1.21 times as much
     (word:1.3)    1.3 times as much      \( \) \[ \] \\ \: \|   the sign itself
@@ -29,11 +31,17 @@ _BREAK = re.compile(r"\bBREAK\b")
 
 
 class Malformed(ValueError):
-    """A prompt's brackets can't be read; the message says what would be right."""
+    """An error in a prompt's brackets.
+
+    The message says what would be right.
+    """
 
 
 class _Brackets:
-    """The brackets of one prompt: number 0 is the whole text, the others are numbered as they open."""
+    """The brackets of one prompt.
+
+    Number 0 is the whole text, the others are numbered as they open.
+    """
 
     def __init__(self) -> None:
         self._signs, self._outer, self._weights = [""], [0], [1.0]
@@ -41,7 +49,10 @@ class _Brackets:
         self.at = 0
 
     def open(self, sign: str) -> None:
-        """Enter a bracket, with the weight that it has if it is never closed. Raises Malformed."""
+        """Enter a bracket with its weight if it is never closed.
+
+        Raises Malformed.
+        """
         self._depth += 1
         check_nesting(self._depth)
         self._signs.append(sign)
@@ -59,7 +70,10 @@ class _Brackets:
         return True
 
     def weight(self, number: int) -> float:
-        """Return the product of a bracket and all around it, the innermost first. Raises Malformed."""
+        """Return the product of a bracket's weight and all around it.
+
+        The innermost is the first factor. Raises Malformed.
+        """
         weight = 1.0
         while number:
             weight *= self._weights[number]
@@ -76,10 +90,10 @@ def check_nesting(depth: int) -> None:
 
 
 def parse(text: str) -> list[list[Segment]]:
-    """Return the sections of a prompt between its BREAKs: texts with their weights, in order.
+    """Return the sections of a prompt between its BREAKs.
 
-    Neighbours of one weight are one segment, and a section has at least one. The work is linear in the text.
-    Raises Malformed.
+    A section is texts with their weights, in order. Neighbours of one weight are one segment, and a section has at
+    least one. The work is linear in the text. Raises Malformed.
     """
     brackets = _Brackets()
     sections: list[list[tuple[str, int]]] = [[]]

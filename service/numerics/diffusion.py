@@ -63,7 +63,10 @@ class Diffusion:
         return cls(**scheduler_config.read(config))
 
     def sampled_by(self, sampler: str) -> "Diffusion":
-        """Return this process with the choices that the configuration has for a sampler of `SAMPLERS`."""
+        """Return this process with the configuration's choices for a sampler.
+
+        The sampler is one of `SAMPLERS`.
+        """
         return self if sampler == self.sampler or sampler not in self.others else _sampled_by(self, sampler)
 
 

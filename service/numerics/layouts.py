@@ -191,9 +191,9 @@ def _flow_path(diffusion: Diffusion, t: Floats, levels: Floats) -> Path:
 
 
 def _levels(diffusion: Diffusion, computed: type[np.floating] = np.float32) -> Floats:
-    """Return k-diffusion's sigma [T] of every trained timestep, rising; computed in float32 as in diffusers.
+    """Return k-diffusion's sigma [T] of every trained timestep, rising.
 
-    Where a timestep is cut to a whole number, that rounding decides.
+    It is computed in float32 as in diffusers. Where a timestep is cut to a whole number, that rounding decides.
     """
     cumprod = np.where(diffusion.alphas_cumprod == 0, TINY_ALPHA_CUMPROD, diffusion.alphas_cumprod).astype(computed)
     return np.asarray(np.sqrt((1 - cumprod) / cumprod), np.float64)

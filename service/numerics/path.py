@@ -127,9 +127,10 @@ class Path:
 
 
 def timesteps_of(levels: Floats, trained: Floats) -> Floats:
-    """Return the fractional timesteps whose trained levels [T] these are, interpolated in log sigma as in diffusers.
+    """Return the fractional timesteps of trained levels [T].
 
-    The logarithms of the trained levels are float32: where a timestep is cut to a whole number, that rounding decides.
+    They are interpolated in log sigma, as in diffusers. The logarithms of the trained levels are float32: where a
+    timestep is cut to a whole number, that rounding decides.
     """
     logs, wanted = np.log(trained.astype(np.float32)), np.log(levels)
     i = np.clip(np.searchsorted(logs, wanted, side="right") - 1, 0, max(len(logs) - 2, 0))

@@ -62,7 +62,7 @@ def make_table(
 
 
 def most_steps(diffusion: Diffusion, sampler: str) -> int:
-    """Return how many steps a sampler of the table can take: those of the training, or of a distillation."""
+    """Return the most steps of a sampler: those of training or distillation."""
     trained = diffusion.train_steps
     distilled = SAMPLERS[sampler].distilled and not diffusion.flow
     return min(trained, diffusion.sampled_by(sampler).distilled_steps) if distilled else trained

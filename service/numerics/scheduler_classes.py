@@ -1,4 +1,4 @@
-"""diffusers' scheduler classes: the sampler of each, the settings it reads, and its own defaults.
+"""diffusers' scheduler classes: their samplers, settings and defaults.
 
 A scheduler_config.json also holds settings that its class does not read: `from_config` copies those of the class that
 was there before. Only the settings of the class's row count; tests compare the rows with the installed diffusers.
@@ -34,7 +34,7 @@ class SchedulerClass:
     """Where `final_sigmas_type` sigma_min ends: at the lowest `trained` level, or at the `schedule`'s last."""
 
     def settings(self, config: Config) -> dict[str, Any]:
-        """Return each setting that the class reads: the file's value, or the class's default.
+        """Return each setting that the class reads, from file or default.
 
         A file may list settings that it left at their defaults (`_use_default_values`): diffusers skips them.
         """

@@ -54,10 +54,10 @@ def read(config: Config) -> dict[str, Any]:
 
 
 def _on_flow(row: SchedulerClass, own: Config) -> dict[str, Any]:
-    """Return the settings as a flow reads them; refuse what diffusers computes from betas, which a flow does not have.
+    """Return the settings as a flow reads them.
 
-    The ends of a schedule are noise shares there: what a diffusion left behind, without a schedule that reads it, is
-    dropped.
+    Settings that diffusers computes from betas are refused, since a flow has no betas. The ends of a schedule are noise
+    shares there: what a diffusion left behind, without a schedule that reads it, is dropped.
     """
     flags = [key for key in SCHEDULE_FLAGS if own.get(key)]
     if not row.flow:
@@ -86,7 +86,10 @@ def _check_range(row: SchedulerClass, own: Config, cumprod: Any) -> None:
 
 
 def _other(row: SchedulerClass, config: Config) -> dict[str, Any]:
-    """Return the choices of another class that reads this file; two schedules at once count as none."""
+    """Return the choices of another class that reads this file.
+
+    Two schedules together count as none.
+    """
     own = followed(row, config)
     if sum(bool(own.get(flag)) for flag in SCHEDULE_FLAGS) > 1:
         own |= dict.fromkeys(SCHEDULE_FLAGS, False)

@@ -66,9 +66,10 @@ LISTS = {"trained_betas": (0, 1), "disable_corrector": (-1, math.inf)}
 
 
 def settings(row: SchedulerClass, config: Config) -> dict[str, Any]:
-    """Return what a file says of the settings that its class reads, null replaced and each checked.
+    """Return a file's settings that its class reads.
 
-    diffusers takes a null flag as false. Elsewhere null is the class's default, as in files of older versions.
+    Null is replaced, and each is checked. diffusers takes a null flag as false. Elsewhere null is the class's default,
+    as in files of older versions.
 
     Raises:
         InvalidSetting: a setting can't be followed, or no class of diffusers reads it.
@@ -86,7 +87,10 @@ def settings(row: SchedulerClass, config: Config) -> dict[str, Any]:
 
 
 def followed(row: SchedulerClass, config: Config) -> dict[str, Any]:
-    """Return the settings that a class reads from a file of another class, those that can't be followed left out."""
+    """Return the settings that a class reads from another class's file.
+
+    Those that can't be followed are left out.
+    """
     values, usual = row.settings(config), {**row.usual, **row.hidden}
     sound = {key: value for key, value in values.items() if not any(_problems(key, value, row))}
     return {key: sound.get(key, usual[key]) for key in values}

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 class NotFinite(ValueError):
-    """A coefficient that is infinite or not a number: the levels leave the sampler none."""
+    """An infinite or undefined coefficient: the levels don't suit the sampler."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
