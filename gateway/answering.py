@@ -79,7 +79,7 @@ async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, A
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
     said = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
     whose = hashlib.sha256(repr(said).encode()).digest()
-    fingerprint = hashlib.sha256(_unbounded(await keep(request), request)).digest()
+    fingerprint = await asyncio.to_thread(_fingerprint, await keep(request), request)
     known = gateway.repeats.known(whose, fingerprint)
     if known is not None:
         return _answered(await until_disconnect(request.receive, asyncio.shield(known)), again=True)
@@ -103,10 +103,13 @@ def _answered(made: Made, *, again: bool) -> Response[Any]:
     return sent(made.body, headers)
 
 
-def _unbounded(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return a body without the boundaries of its parts, which each repeat draws anew."""
+def _fingerprint(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes:
+    """Return what stands for a body, without the boundaries of its parts, which each repeat draws anew.
+
+    Takes tens of milliseconds for a large one: call it in a thread.
+    """
     boundary = request.content_type[1].get("boundary")
-    return body.replace(boundary.encode(), b"") if boundary else body
+    return hashlib.sha256(body.replace(boundary.encode(), b"") if boundary else body).digest()
 
 
 def sent(body: Body, headers: dict[str, str]) -> Response[Any]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import httpx
 import pytest
 
+from tintype.gateway import answering
 from tintype.gateway.body import Body
 from tintype.gateway.denials import KeyReused
 from tintype.gateway.errors import NotFetched
@@ -172,6 +176,21 @@ class TestOverHttp:
         assert (await gateway.post(PATH, json={"prompt": "x"}, headers=key)).status_code == 429
         fake.behave = behave
         assert (await gateway.post(PATH, json={"prompt": "x"}, headers=key)).status_code == 200
+
+    async def test_large_bodies(self, gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A large body is hashed in a thread, and holds up no other request."""
+        hashed: list[tuple[int, bool]] = []
+
+        def noted(data: bytes) -> Any:
+            hashed.append((len(data), threading.current_thread() is threading.main_thread()))
+            return hashlib.sha256(data)
+
+        monkeypatch.setattr(answering, "hashlib", SimpleNamespace(sha256=noted))
+        body = b'{"prompt": "x"}' + b" " * 90_000
+        headers = {"idempotency-key": "large", "content-type": "application/json"}
+        assert (await gateway.post(PATH, content=body, headers=headers)).status_code == 200
+        assert (len(body), False) in hashed
+        assert all(size < 1000 for size, on_the_loop in hashed if on_the_loop)
 
     async def test_long_key(self, gateway: httpx.AsyncClient) -> None:
         """A key that is none is refused."""
