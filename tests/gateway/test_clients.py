@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from .fakes import PNG, SMALLEST, FakeService
+from .fakes import PNG, SMALLEST, FakeService, Service, config, running_gateway
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tintype.v1 import image_service_pb2 as pb
 
 pytestmark = pytest.mark.anyio
@@ -243,9 +245,19 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_what_a_client_reads_is_there(gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
-    """What it sends is taken without a warning that it would show, and every picture is where it looks for it."""
+async def test_what_a_client_reads_is_there(service: Service, tmp_path: Path, name: str) -> None:
+    """What it sends is taken without a warning that it would show, and every image is where it looks for it.
+
+    A client that is a web page has its origin allowed, as the documents say.
+    """
     client = CLIENTS[name]
+    origin = client.headers.get("origin")
+    async with running_gateway(config(service, tmp_path, cors=(origin,) if origin else ())) as gateway:
+        await check_client(gateway, service.fake, client)
+
+
+async def check_client(gateway: httpx.AsyncClient, fake: FakeService, client: Client) -> None:
+    """Send a client's request, and look where the client looks."""
     answer = await sent(gateway, client)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -259,7 +271,7 @@ async def test_what_a_client_reads_is_there(gateway: httpx.AsyncClient, fake: Fa
     made = fake.requests[0]
     assert {key: getattr(made, key) for key in client.asked} == client.asked
     if "origin" in client.headers:
-        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["access-control-allow-origin"] == client.headers["origin"]
 
 
 async def sent(gateway: httpx.AsyncClient, client: Client) -> httpx.Response:
