@@ -56,7 +56,7 @@ def make_table(
     try:
         with np.errstate(all="ignore"):
             return solve(layout(diffusion, Plan(steps, schedule, sigmas, image_tokens)).tail(start), **options)
-    except NotFinite as error:
+    except (NotFinite, np.linalg.LinAlgError) as error:  # the latter where a level repeats
         problem = f"has no finite weights for this model in {steps} steps with schedule {schedule}: {error}"
         raise Incompatible("sampler", name, problem) from error
 

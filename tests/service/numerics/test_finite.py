@@ -36,6 +36,15 @@ def test_a_run_that_ends_where_it_is(name: str, flag: str, solver: dict[str, Any
         assert table.sigmas[-1] > 0
 
 
+@pytest.mark.parametrize("name", ["DEISMultistepScheduler", "UniPCMultistepScheduler"])
+def test_more_levels_than_were_trained_are_refused(name: str) -> None:
+    """Rounded to the trained ones they repeat, and weights of third order then have no solution."""
+    diffusion = read({"_class_name": name, **SD}, num_train_timesteps=20, solver_order=3, lower_order_final=False)
+    with pytest.raises(InvalidChoice, match="has no finite weights for this model in 20 steps") as refused:
+        make_table(diffusion, 20)
+    _check_field(refused.value)
+
+
 def at_choices() -> st.SearchStrategy[dict[str, Any]]:
     """Return what a request chooses: also what does not go together."""
     return st.fixed_dictionaries(
