@@ -19,15 +19,15 @@ SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gatew
 GENERATION = (
     ("--size", "WxH", None, "pixels, such as 512x512; default: the model's own"),
     ("--steps", "N", None, "denoising steps; default: the model's own"),
-    ("--seed", "N", None, "the same seed makes the same picture; default: a random one"),
+    ("--seed", "N", None, "the same seed makes the same image; default: a random one"),
     ("--guidance", "X", None, "how closely to follow the prompt; default: the model's own"),
-    ("--negative", "PROMPT", "", "what the picture shall not show"),
+    ("--negative", "PROMPT", "", "what the image shall not show"),
     ("--sampler", "NAME", "", "such as euler or dpmpp_2m; default: the model's own"),
     ("--schedule", "NAME", "", "how noise levels are spaced, such as karras; default: the sampler's own"),
     ("--quality", "NAME", "", "how much effort, such as low or hd; default: the model's own"),
     ("--style", "NAME", "", "such as vivid or natural; default: none"),
-    ("--count", "N", "1", "how many pictures, with seeds that follow each other; default: 1"),
-    ("--image", "FILE", None, "a picture to start from: PNG, JPEG or WebP"),
+    ("--count", "N", "1", "how many images, with seeds that follow each other; default: 1"),
+    ("--image", "FILE", None, "an image to start from: PNG, JPEG or WebP"),
     ("--mask", "FILE", None, "what of it to repaint: white or transparent; default: everything"),
     ("--strength", "X", None, "how far to leave it, 0 to 1; default: 0.8"),
     ("--model", "FOLDER|NAME", None, "a model's folder, or the name of one that is served; default: the first"),
@@ -80,9 +80,9 @@ def gateway(parser: ArgumentParser) -> None:
 
 def up(parser: ArgumentParser) -> None:
     """Add what is `up`'s own, and all settings of both."""
-    check = "start, make one picture through REST, stop; the exit code is 0 if all went well"
-    output = "file of the first picture; default: first-picture.png"
-    parser.add_argument("--first-picture", metavar="PROMPT", help="make this picture through REST once both are ready")
+    check = "start, make one image through REST, stop; the exit code is 0 if all went well"
+    output = "file of the first image; default: first-picture.png"
+    parser.add_argument("--first-picture", metavar="PROMPT", help="make this image through REST once both are ready")
     parser.add_argument("-o", "--output", metavar="FILE", help=output)
     parser.add_argument("--check", action="store_true", help=check)
     add_config(parser)
@@ -93,7 +93,7 @@ def up(parser: ArgumentParser) -> None:
 def generate(parser: ArgumentParser) -> None:
     """Add what to draw, where to write it, and which service draws it."""
     output = "PNG, JPEG or WebP by its ending; several get numbers, lake-1.png; - is stdout; default: picture.png"
-    parser.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
+    parser.add_argument("prompt", metavar="PROMPT", help="what the image shows")
     parser.add_argument("-o", "--output", metavar="FILE", default="picture.png", help=output)
     for flag, metavar, default, text in GENERATION:
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
@@ -118,7 +118,7 @@ def keys(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="whose key to create or revoke")
     new = parser.add_argument_group("create")
     new.add_argument("--requests", metavar="N", help="requests in a minute; 0: any number; default: --rate-limit")
-    new.add_argument("--images", metavar="N", help="pictures in a minute; 0: any number; default: --image-limit")
+    new.add_argument("--images", metavar="N", help="images in a minute; 0: any number; default: --image-limit")
     allowed = "a model that it may use, the first being its default; may be repeated; default: all models"
     new.add_argument("--model", metavar="NAME", dest="allowed", action="append", help=allowed)
     new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority go first; default: 0")

@@ -7,7 +7,7 @@ A page must not act through the browser of its reader.
   everything, because its browser takes both for one origin.
 - A page of another origin is refused unless `cors` allows it. CORS alone is not enough: browsers send simple requests,
   forms with files among them, without asking first, and hide only the answer.
-- `Sec-Fetch-Site` and `Origin` tell where a request comes from. Programs that are no browsers send neither, and pass.
+- `Sec-Fetch-Site` and `Origin` tell where a request comes from. Programs other than browsers send neither, and pass.
 - Any page may link to pages and results, and may show results.
 """
 

@@ -92,7 +92,8 @@ class GatewayConfig(Common):
         metadata={"help": "seconds that an idle connection stays open; longer than a proxy keeps it"},
     )
     max_connections: int = field(
-        default=0, metadata={"help": "connections at once, idle ones go first; 0: 4096, or what open files allow"}
+        default=0,
+        metadata={"help": "most connections; when full, idle ones are closed; 0: 4096, or what open files allow"},
     )
     timeout: float = field(default=600.0, metadata={"help": "seconds that one request may take"})
     url_ttl: float = field(default=3600.0, metadata={"help": "seconds that a result link works"})
@@ -132,7 +133,7 @@ class GatewayConfig(Common):
         metadata={"help": f"vendor whose JSON is spoken on /v1/images/generations: {', '.join(SHARING)}"},
     )
     response_format: str = field(
-        default="url", metadata={"help": "how pictures are answered to clients that don't say it: url or b64_json"}
+        default="url", metadata={"help": "how images are answered to clients that don't say it: url or b64_json"}
     )
     cors: tuple[str, ...] = field(
         default=(),
@@ -150,26 +151,26 @@ class GatewayConfig(Common):
     )
     rate_limit: int = field(
         default=0,
-        metadata={"help": "requests for pictures that one key or address may send in a minute; 0: any number"},
+        metadata={"help": "requests for images that one key or address may send in a minute; 0: any number"},
     )
     image_limit: int = field(
-        default=0, metadata={"help": "pictures that one key or address may have in a minute; 0: any number"}
+        default=0, metadata={"help": "images that one key or address may have in a minute; 0: any number"}
     )
-    max_images: int = field(default=0, metadata={"help": "pictures that one request may ask for; 0: 10"})
+    max_images: int = field(default=0, metadata={"help": "images that one request may ask for; 0: 10"})
     max_pixels: int = field(
         default=0,
-        metadata={"help": "pixels of one picture that a request may ask for, such as 1048576; 0: 4096 x 4096"},
+        metadata={"help": "pixels of one image that a request may ask for, such as 1048576; 0: 4096 x 4096"},
     )
     max_steps: int = field(default=0, metadata={"help": "denoising steps that a request may ask for; 0: 150"})
     max_prompt: int = field(default=0, metadata={"help": "characters that a prompt may have; 0: 32000"})
     log_prompts: bool = field(default=False, metadata={"help": "write prompts to the log"})
-    fetch: bool = field(default=True, metadata={"help": "fetch pictures that clients name by URL"})
+    fetch: bool = field(default=True, metadata={"help": "fetch images that clients name by URL"})
     fetch_bytes: int = field(
-        default=20 * 2**20, metadata={"unit": "bytes", "help": "largest picture that is fetched, such as 20MiB"}
+        default=20 * 2**20, metadata={"unit": "bytes", "help": "largest image that is fetched, such as 20MiB"}
     )
     fetch_hosts: tuple[str, ...] = field(
         default=(),
-        metadata={"help": "hosts in private networks that pictures may be fetched from, HOST or HOST:PORT"},
+        metadata={"help": "hosts in private networks that images may be fetched from, HOST or HOST:PORT"},
     )
     service_key: str = field(
         default="", metadata={"help": "admin key that this presents to the gRPC service; prefer the variable"}

@@ -53,7 +53,9 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
             f"The form has too many parts, or a part has too many headers: {PARTS} and 8 are read."
         ) from error
     except MultipartError as error:
-        raise BadRequest("The body is no whole form: parts begin with the boundary that Content-Type names.") from error
+        raise BadRequest(
+            "The body is not a complete form: parts begin with the boundary that Content-Type names."
+        ) from error
     return gathered(reading.parts)
 
 

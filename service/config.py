@@ -50,7 +50,7 @@ class ServiceConfig(Common):
     memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
     threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})
     queue: int = field(default=64, metadata={"help": "requests that may wait before new ones are refused"})
-    max_batch: int = field(default=0, metadata={"help": "pictures that share a model call; 0: what pays here"})
+    max_batch: int = field(default=0, metadata={"help": "images that share a model call; 0: what pays here"})
     tls_cert: Path | None = field(default=None, metadata={"help": "certificate chain (PEM) for TLS"})
     tls_key: Path | None = field(default=None, metadata={"help": "private key (PEM) for TLS"})
     tls_client_ca: Path | None = field(

@@ -80,7 +80,7 @@ def _check_pair(cert: Path, key: Path) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
     except ssl.SSLError as error:
-        problem = f"are no usable pair: {error.reason or error}"
+        problem = f"are not a usable pair: {error.reason or error}"
         raise ServeError(f"--tls-cert {cert} and --tls-key {key} {problem}") from error
 
 

@@ -182,7 +182,7 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
     for name in job.embeddings:
         if name not in spec.embeddings:
             there = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has none"
-            reason = advice(name, spec.pickled) or f"it is no embedding of model {spec.name!r}: {there}"
+            reason = advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {there}"
             raise InvalidField("embeddings", f"{name!r} can't be used: {reason}")
     for name, capabilities in NEEDS.items():
         if getattr(job, name) and not capabilities & spec.capabilities:

@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 class Prompt:
     """A text to encode; `negative` is what shall not be shown; `weighted` reads `(word:1.3)` as a weight.
 
-    `loras` are adapters by name, with their weights; `embeddings` are files whose names stand for their vectors.
+    `loras` are adapters by name, with their weights; `embeddings` are files whose names in prompts mean their vectors.
     """
 
     text: str

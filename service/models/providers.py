@@ -131,7 +131,7 @@ def works(name: str, *, quiet: bool = False) -> bool:
         return False
     if name in NVIDIA and not nvidia.has_driver():
         level = logging.DEBUG if quiet else logging.INFO
-        log.log(level, "provider %s: there is no NVIDIA GPU here, or no driver", name)
+        log.log(level, "provider %s: no NVIDIA GPU or driver was found", name)
         return False
     problem = probed(name)
     if problem:
@@ -141,7 +141,7 @@ def works(name: str, *, quiet: bool = False) -> bool:
 
 @cache
 def probed(name: str) -> str:
-    """Test a provider in a process of its own, once for each name.
+    """Test a provider in its own process, once for each name.
 
     Return what is wrong with it; empty if nothing is.
     """

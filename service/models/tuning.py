@@ -1,6 +1,6 @@
 """What providers are told: pure functions from the settings to onnxruntime's options, as its documents name them.
 
-No GPU has measured them; what is set has its reason beside it, and all else is left as onnxruntime has it.
+No GPU has measured them; each setting has its reason next to it, and all others are onnxruntime's defaults.
 """
 
 from __future__ import annotations

@@ -94,9 +94,10 @@ def certificates(tmp_path: Path) -> Path:
 def test_a_wrong_certificate_is_told(certificates: Path) -> None:
     """A key of another certificate, or no PEM at all, is named."""
     other = free(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
-    assert "are no usable pair: KEY_VALUES_MISMATCH" in refused(other)
+    assert "are not a usable pair: KEY_VALUES_MISMATCH" in refused(other)
     (certificates / "cert.pem").write_text("garbage")
-    assert "are no usable pair" in refused(free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem"))
+    damaged = free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem")
+    assert "are not a usable pair" in refused(damaged)
 
 
 @pytest.mark.parametrize("mutual", [False, True])

@@ -71,7 +71,7 @@ def decode(data: bytes, *, mask: bool = False) -> Decoded:
     Takes up to a second or two: call it in a thread.
 
     Raises:
-        BadImage: the file is no PNG, JPEG or WebP file, damaged, or too large.
+        BadImage: the file is not PNG, JPEG or WebP, is damaged, or too large.
     """
     header = image_header.check(data)
     try:

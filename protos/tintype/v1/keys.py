@@ -8,7 +8,7 @@ They also say whether a key is required. The server is a gateway or a service.
   need a key (`look`); if that takes too long, the keys stay as they are.
 - A key is sent as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`; over gRPC these are
   metadata.
-- Without a key file no key is required, and credentials that clients send are ignored. A mark beside the file says
+- Without a key file no key is required, and credentials that clients send are ignored. A mark next to the file says
   that it existed: a server that finds the mark without the file does not start, because it would be open.
 """
 
@@ -39,8 +39,8 @@ LOOK = 5.0  # seconds for a look at the file
 COMPANION = "gateway"  # name of the key that `tintype up` makes for its own gateway
 _Stamp: TypeAlias = tuple[int, int, int, int]
 _MARK = """\
-There has been a key file beside this mark. Without the key file, tintype refuses to start, because it would accept
-requests without a key. Delete the mark to allow that.
+There has been a key file in this folder. Without the key file, tintype refuses to start, because it would accept
+requests without a key. Delete this mark to allow that.
 """
 
 

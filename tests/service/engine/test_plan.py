@@ -102,7 +102,7 @@ def test_adapters_are_known_by_name() -> None:
 
 def test_embeddings_are_known_by_name() -> None:
     """One that the model does not have is refused with those that it has, and a pickled file with what to do."""
-    with pytest.raises(InvalidField, match=r"embeddings: .x. can.t be used: it is no embedding of .*: it has none"):
+    with pytest.raises(InvalidField, match=r"embeddings: .x. can.t be used: it is not an embedding of .*: it has none"):
         plan(Job(prompt="a", embeddings=("x",)), SPEC)
     own = spec(embeddings=("<cat>", "ink"), pickled=("x.pt",))
     with pytest.raises(InvalidField, match="its embeddings are <cat>, ink"):
