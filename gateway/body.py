@@ -51,5 +51,16 @@ def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb
     mark = secrets.token_bytes(24)  # in base64 it has no padding, and nobody can guess it
     for image in response.images:
         image.data = mark
-    parts = msgspec.json.encode(render(response)).split(b2a_base64(mark, newline=False))
+    return _around(render(response), mark, files)
+
+
+def file_body(render: Callable[[bytes], Any], file: bytes) -> Body:
+    """Return what `render` makes of a file, which stays out of the JSON until it is sent."""
+    mark = secrets.token_bytes(24)
+    return _around(render(mark), mark, [file])
+
+
+def _around(document: Any, mark: bytes, files: Sequence[bytes]) -> Body:
+    """Return a document with the files in the places of the mark."""
+    parts = msgspec.json.encode(document).split(b2a_base64(mark, newline=False))
     return Body(parts, files if len(parts) > 1 else ())

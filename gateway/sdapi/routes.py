@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request, Response, get, post, route
+from msgspec import structs
 
 from ..admission import administered
+from ..answering import sent
+from ..body import file_body
 from ..described import JSON
 from ..jsonbody import read_json
 from ..previews import enlarged
@@ -135,10 +138,11 @@ def _tools(web: WebUi) -> list[HTTPRouteHandler]:
         return _json(await asyncio.to_thread(look_up, await web.picture(request, asked.image, "image")))
 
     @post(f"{BASE}/extra-single-image", status_code=200, opt=told("extra-single-image", "POST"))
-    async def extra(request: AnyRequest) -> Response[bytes]:
+    async def extra(request: AnyRequest) -> Response[Any]:
         web.owner(request)
         asked = read(Extra, await read_json(request))
-        return _json(await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image")))
+        made = await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image"))
+        return sent(file_body(lambda mark: structs.replace(made, image=mark), made.image), {})
 
     return [upscaling, png_info, extra]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from tintype.gateway import answering
 from tintype.gateway.app import create_app
 from tintype.gateway.config import GatewayConfig
 
@@ -198,6 +199,16 @@ async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tup
     assert opened(answer.json()["image"]).size == size
     used = body["upscaler_1"] if body["upscaler_1"] in ("Nearest", "Lanczos") else "Lanczos"
     assert (used in answer.json()["html_info"]) is (body["upscaler_1"] != "None")
+
+
+async def test_extra_is_sent_in_pieces(gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large answer is counted like any other, and its base64 comes into being as it is sent."""
+    counted: list[int] = []
+    monkeypatch.setattr(answering, "hold", lambda size, **_: counted.append(size))
+    body = {"image": base64_of(png_of(Image.effect_noise((128, 128), 100))), "upscaler_1": "Lanczos"}
+    answer = await gateway.post(f"{BASE}/extra-single-image", json=body | {"upscaling_resize": 8})
+    assert opened(answer.json()["image"]).size == (1024, 1024)
+    assert counted == [len(answer.content)] == [int(answer.headers["content-length"])]
 
 
 async def test_extra_too_large(gateway: httpx.AsyncClient) -> None:
