@@ -124,6 +124,7 @@ def test_every_level_of_sixteen_bits_goes_to_the_nearest() -> None:
     assert np.array_equal(read, np.rint(levels / 257))
 
 
+@pytest.mark.slow
 def test_reading_images_needs_no_numpy() -> None:
     """The gateway does without: it takes a fifth of a second and 20 MB when it starts."""
     said = "import sys; import tintype.v1.image_file; print('numpy' in sys.modules)"
