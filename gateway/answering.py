@@ -104,9 +104,10 @@ def _answered(made: Made, *, again: bool) -> Response[Any]:
 
 
 def _fingerprint(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes:
-    """Return what stands for a body, without the boundaries of its parts, which each repeat draws anew.
+    """Return the fingerprint of a body, equal for each repeat.
 
-    Takes tens of milliseconds for a large one: call it in a thread.
+    The boundaries of a form's parts are left out, since each repeat draws them anew. A large body takes tens
+    of milliseconds: call it in a thread.
     """
     boundary = request.content_type[1].get("boundary")
     return hashlib.sha256(body.replace(boundary.encode(), b"") if boundary else body).digest()

@@ -57,7 +57,10 @@ class Transport:
         return self.lingering or self._inner.is_closing()
 
     def close(self) -> None:
-        """Close when the answer is written and the body has come, or after some seconds; the rest may go at RATE."""
+        """Close once the answer is written and the body has arrived.
+
+        After some seconds it closes anyway; the rest may go at RATE.
+        """
         if self._inner.is_closing():
             return
         lingers = self._connection.sends_still() and not self.lingering

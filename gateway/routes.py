@@ -69,7 +69,7 @@ FILE = Operation(
 _STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
 ALIVE = Operation(summary="Tell whether the gateway lives", answers={200: Answer("It does", _STATE)}, open=True)
 READY = Operation(
-    summary="Tell whether pictures can be made now",
+    summary="Tell whether images can be made now",
     answers={200: Answer("They can", _STATE), 503: Answer("They can't, and why", _STATE)},
     open=True,
 )

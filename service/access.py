@@ -189,7 +189,7 @@ def _behaviour(handler: Any) -> Callable[..., Any]:
 
 
 def _handler(like: Any, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler of the same shape as `like`, whose messages arrive as bytes."""
+    """Return a handler like `like`, whose messages arrive as bytes."""
     words = ("stream" if streaming else "unary" for streaming in (like.request_streaming, like.response_streaming))
     make = getattr(grpc, f"{'_'.join(words)}_rpc_method_handler")
     handler: grpc.RpcMethodHandler[Any, Any] = make(behaviour, None, like.response_serializer)

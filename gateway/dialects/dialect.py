@@ -89,5 +89,5 @@ class Dialect:
     response_type: type[msgspec.Struct]
     error_type: type[msgspec.Struct]
     events: Events | None = None
-    summary: str = "Make pictures"
+    summary: str = "Make images"
     forms: bool = False

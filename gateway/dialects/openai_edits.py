@@ -93,7 +93,7 @@ def edits(dialect: Dialect) -> Dialect:
         parse=parse_edit,
         request_type=EditRequest,
         events=EVENTS,
-        summary="Edit a picture",
+        summary="Edit an image",
         forms=True,
     )
 
@@ -106,7 +106,7 @@ def variations(dialect: Dialect) -> Dialect:
         parse=parse_variation,
         request_type=VariationRequest,
         events=None,
-        summary="Make pictures like a picture",
+        summary="Make images like an image",
         forms=True,
     )
 

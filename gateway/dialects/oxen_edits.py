@@ -45,4 +45,4 @@ def parse(body: Mapping[str, Any]) -> Call:
     return replace(call, pictures=pictures, ignored=unknown(OxenEditRequest, body), alpha_strength=masked)
 
 
-DIALECT = replace(oxen.DIALECT, paths=PATHS, parse=parse, request_type=OxenEditRequest, summary="Edit a picture")
+DIALECT = replace(oxen.DIALECT, paths=PATHS, parse=parse, request_type=OxenEditRequest, summary="Edit an image")

@@ -56,10 +56,10 @@ _SETTING = {
 
 OPERATIONS: dict[str, Operation] = {
     "POST txt2img": _operation(
-        "Make pictures from text", Pictures, _DRAWN, TextToImage, {"prompt": "a mountain lake", "steps": 20, "seed": 7}
+        "Make images from text", Pictures, _DRAWN, TextToImage, {"prompt": "a mountain lake", "steps": 20, "seed": 7}
     ),
     "POST img2img": _operation(
-        "Make pictures from a picture", Pictures, _DRAWN, ImageToImage, {"prompt": "a lake", "init_images": [LAKE]}
+        "Make images from an image", Pictures, _DRAWN, ImageToImage, {"prompt": "a lake", "init_images": [LAKE]}
     ),
     "GET progress": _operation("Tell how far it is", Progress, _KEYS, query={"skip_current_image": _SKIPPED}),
     "POST interrupt": _operation("Stop what is being made", _OBJECT, _KEYS),
@@ -74,9 +74,9 @@ OPERATIONS: dict[str, Operation] = {
     "GET loras": _operation("List the adapters", _listing("name", "alias", "path", metadata=_OBJECT), _MODELS),
     "GET embeddings": _operation("List the embeddings of textual inversion", _OBJECT, _MODELS),
     "GET upscalers": _operation("List the ways to enlarge", _listing("name", scale={"type": "integer"}), _KEYS),
-    "POST png-info": _operation("Tell how a picture was made", PngInfo, _READ, ImageOnly, {"image": LAKE}),
+    "POST png-info": _operation("Tell how an image was made", PngInfo, _READ, ImageOnly, {"image": LAKE}),
     "POST extra-single-image": _operation(
-        "Enlarge a picture", Enlarged, _READ, Extra, {"image": LAKE, "upscaler_1": "Lanczos", "upscaling_resize": 2}
+        "Enlarge an image", Enlarged, _READ, Extra, {"image": LAKE, "upscaler_1": "Lanczos", "upscaling_resize": 2}
     ),
     **{
         f"{method} {name}": _operation("Say that there is nothing", {"const": body}, _KEYS)

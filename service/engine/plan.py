@@ -201,10 +201,11 @@ def _strength(job: Job) -> float | None:
 
 
 def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
-    """Return how many steps are laid out, and how many of them are left out at the noisy end.
+    """Return how many steps are laid out, and how many omitted.
 
-    diffusers takes int(steps * strength) steps, for flows rounded up, and refuses when that is none. Here one step runs
-    unless the strength is 0: as many steps are laid out as it takes, ceil(1 / strength), at most `most`.
+    Those omitted are at the noisy end. diffusers takes int(steps * strength) steps, for flows rounded up, and refuses
+    when that is none. Here one step runs unless the strength is 0: as many steps are laid out as it takes, ceil(1 /
+    strength), at most `most`.
     """
     if strength is None:
         return steps, 0
@@ -217,7 +218,10 @@ def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tu
 
 
 def _skipped(steps: int, strength: float, *, flow: bool) -> int:
-    """Return how many steps a strength leaves out: diffusers rounds in favour of those of flows."""
+    """Return how many steps a strength leaves out.
+
+    diffusers rounds in favour of those of flows.
+    """
     return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
 
 
@@ -246,9 +250,10 @@ def _negative(job: Job, presets: list[Preset | None]) -> str:
 
 
 def read_prompts(job: Job, spec: ModelSpec) -> tuple[Items, Items]:
-    """Return the parts of a job's two weighted prompts, with the words of its presets; it takes a thread's time.
+    """Return the parts of a job's two weighted prompts.
 
-    Raises InvalidField: brackets nest too deeply, weigh too much, or change too often.
+    They include the words of its presets. Parsing takes a thread's time. Raises InvalidField: brackets nest too deeply,
+    weigh too much, or change too often.
     """
     presets = _presets(job, spec)
     return _both(_templated(job.prompt, presets), _negative(job, presets))
@@ -280,7 +285,7 @@ def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Tex
 
 @contextmanager
 def refused_as(name: str) -> Iterator[None]:
-    """Raise what is wrong with the syntax of a prompt as InvalidField of the field `name`."""
+    """Raise syntax errors of the prompt `name` as InvalidField."""
     try:
         yield
     except Malformed as error:
@@ -306,9 +311,10 @@ def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
 def _table(
     job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int
 ) -> tuple[Table, str, str, int, int]:
-    """Return the table, its sampler and schedule, the steps laid out, and those of them that it leaves out.
+    """Return the table, its sampler and schedule, and its steps.
 
-    Steps that the request does not name are at most those that the sampler can take.
+    These are the steps laid out, and those of them that it leaves out. Steps that the request does not name are at most
+    those that the sampler can take.
     """
     sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
     # The default schedule belongs to the default sampler: another one may imply its own, or have none.
@@ -338,7 +344,10 @@ def _table(
 
 @lru_cache(maxsize=64)
 def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
-    """Return what a strength leaves of a distilled process: diffusers' pipeline takes all steps from that."""
+    """Return what a strength leaves of a distilled process.
+
+    diffusers' pipeline takes all steps from that.
+    """
     left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
     alphas = diffusion.alphas_cumprod[: left * span]
     return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)

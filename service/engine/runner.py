@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import GenerationFailed
 from ..numerics import guide
+from .limits import TOGETHER
 from .origin import Origin, shrunk
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from ..models.model import Array, Conditioning, Model
     from .plan import Plan
     from .row import Row
-
-
-TOGETHER = 2  # texts that one unit of work encodes
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:

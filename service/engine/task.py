@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .events import Completed, Timings
+from .limits import TOGETHER
 from .row import Phase, Row
-from .runner import TOGETHER
 
 if TYPE_CHECKING:
     from ..job import Job

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTHS = (1, 2, 4, 8)
 TRIES = 3  # before a width is judged; the first holds the warming up
 LATEST = 5  # tries that count, of either kind
-OFTEN = 32  # tries by which it is told how often the shape changes
+OFTEN = 32  # tries that say how often the shape changes
 REST = 128  # calls of other widths after which a width forgets one change
 GAIN = 1.05  # a wider call pays when it makes so many times the rows per second
 

@@ -170,9 +170,10 @@ def share_arena() -> None:
 
 @cache
 def share_device_arena(limit: int) -> None:
-    """Make the arena on the GPU that all sessions share which capture nothing, of at most `limit` bytes (0: no limit).
+    """Make the shared GPU arena of all sessions that capture nothing.
 
-    Without it each keeps a peak of its own: text encoders, denoisers and VAEs, of all models that were called.
+    It takes at most `limit` bytes (0: no limit). Without it each keeps a peak of its own: text encoders, denoisers and
+    VAEs, of all models that were called.
     """
     ort = onnxruntime()
     kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR

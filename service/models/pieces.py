@@ -145,7 +145,7 @@ class _Normalizer:
     """The text normalization of the fast T5 class.
 
     It is the model's own map of letters, no space at the end, and U+2581 for several spaces. The library gives the map
-    together with a rule for spaces, so that they are told apart letter by letter.
+    together with a rule for spaces, so each letter is tested by itself.
     """
 
     def __init__(self, model: Any) -> None:

@@ -125,7 +125,10 @@ def texts(items: Items, steps: int, earlier: int = 0) -> Texts:
 
 
 class _Reader:
-    """Collects signs in one flat list, out of which each change is cut when its bracket closes."""
+    """Collects signs in a flat list.
+
+    Each change is cut out of it when its bracket closes.
+    """
 
     def __init__(self) -> None:
         self.items: list[str | Change] = []
@@ -158,7 +161,10 @@ class _Reader:
             raise Malformed(f"must change in at most {MAX_CHANGES} places, such as [a:b:0.5] or [a|b]")
 
     def _change(self, place: int, separators: list[int]) -> Change | None:
-        """Return the change between a bracket at `place` and the last sign, or None where it is none."""
+        """Return the change between a bracket and the last sign.
+
+        The bracket is at `place`. None if there is no change.
+        """
         signs = {self.items[at] for at in separators}
         ends = [*separators, len(self.items) - 1]
         parts = [self.items[first + 1 : end] for first, end in zip([place, *separators], ends, strict=True)]

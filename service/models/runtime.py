@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Runtime:
     """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share.
 
-    `tuning` is what the provider is told as well, and `use` what graphs are opened for; `halt` stops the calls of all
-    graphs that were opened with it.
+    `tuning` holds further settings of the provider, and `use` is the purpose of the graphs; `halt` stops the calls of
+    all graphs that were opened with it.
     """
 
     provider: str

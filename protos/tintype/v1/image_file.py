@@ -150,7 +150,10 @@ def _transform(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a transform moves no colour of a 9x9x9 lattice by more than _CLOSE levels."""
+    """Whether a transform changes no colour by more than _CLOSE levels.
+
+    Compared is a lattice of 9x9x9 colours.
+    """
     lattice = Image.frombytes("RGB", (27, 27), _LATTICE)
     moved = ImageCms.applyTransform(lattice, transform)
     assert moved is not None  # noqa: S101 - only in-place transforms return None

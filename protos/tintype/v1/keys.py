@@ -79,7 +79,10 @@ class Keys:
         return found[0] if found else None
 
     async def look(self) -> None:
-        """Read the file again in a thread if it has changed; from now on only this method reads it."""
+        """Read the file again in a thread if it has changed.
+
+        From then on only this method reads it.
+        """
         self._thread = self._thread or Threads("tintype-keys", 1, LOOK)
         try:
             await self._thread.call(self._reread)
