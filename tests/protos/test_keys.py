@@ -82,6 +82,23 @@ def test_a_file_that_all_can_change_is_refused(file: Path, mode: int, caplog: py
     assert "keeping the previous keys" in caplog.text
 
 
+def test_a_damaged_file_does_not_leave_the_server_open(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A first key file that can't be read is meant to close the server, so it does, until it is corrected."""
+    path = file.with_name("first")
+    keys = Keys(path, optional=True)
+    assert not keys.required
+    path.write_text("alice no-hash\n", encoding="utf-8")
+    path.chmod(0o600)
+    assert keys.required
+    assert "accepting no key" in caplog.text
+    assert keys.find("no-hash") is None
+    path.unlink()
+    assert keys.required
+    secret = create(path, "alice")
+    assert keys.required
+    assert keys.find(secret)
+
+
 @pytest.mark.parametrize("config", [GatewayConfig, ServiceConfig])
 def test_a_lost_file_does_not_open_the_server(tmp_path: Path, config: Any) -> None:
     """Where keys have existed in the data folder, a server without them does not start open."""

@@ -3,7 +3,7 @@
 They also say whether a key is required. The server is a gateway or a service.
 
 - The key file is read again when it changes, so keys come and go without a restart. If it becomes unreadable or
-  disappears, the previous keys stay valid, and the log says so.
+  disappears, the previous keys stay valid, and the log says so. If it is unreadable when it appears, no key is valid.
 - The file may be on a disk that does not answer. A running server has a thread look at it before each call that may
   need a key (`look`); if that takes too long, the keys stay as they are.
 - A key is sent as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`; over gRPC these are
@@ -106,7 +106,8 @@ class Keys:
         try:
             self._keys = self._read()
         except KeysError as error:
-            log.warning("keeping the previous keys: %s", error)
+            log.warning("keeping the previous keys: %s" if self._keys is not None else "accepting no key: %s", error)
+            self._keys = self._keys or []
 
     def _read(self) -> list[Key]:
         if self._stamp:
