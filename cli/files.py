@@ -34,8 +34,10 @@ def prepare(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"can't write {path}: {error.strerror}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise UserError(f"can't write {path}: {'it is a folder' if path.is_dir() else 'its folder is read-only'}")
+    if path.exists() and not path.is_file():  # a device or a pipe would be replaced
+        raise UserError(f"can't write {path}: it is {'a folder' if path.is_dir() else 'not a regular file'}")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"can't write {path}: its folder is read-only")
 
 
 def save(data: bytes, path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tintype.cli.errors import UserError
-from tintype.cli.files import save
+from tintype.cli.files import prepare, save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,3 +37,12 @@ def test_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         save(b"new", path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_device_is_replaced(tmp_path: Path) -> None:
+    """A pipe or a device is refused: the new file would take its place."""
+    path = tmp_path / "pipe.png"
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"can't write .*pipe.png: it is not a regular file"):
+        prepare(path)
+    assert path.is_fifo()

@@ -154,3 +154,12 @@ def test_link(file: Path, tmp_path: Path) -> None:
     create(link, "you")
     assert link.is_symlink()
     assert len(read(file)) == 2
+
+
+def test_no_device_is_replaced(tmp_path: Path) -> None:
+    """A path such as /dev/null is refused: the file of keys would take the place of the device."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(KeysError, match=r"can't write the keys to .*pipe: it is not a regular file"):
+        create(path, "me")
+    assert path.is_fifo()

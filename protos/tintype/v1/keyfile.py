@@ -177,6 +177,8 @@ def _changing(path: Path) -> Iterator[list[str]]:
     Raises KeysError.
     """
     path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise KeysError(f"can't write the keys to {path}: it is not a regular file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent):
