@@ -105,6 +105,26 @@ def test_files_of_many_parts_are_refused(data: bytes, why: str) -> None:
         check(data)
 
 
+@pytest.mark.parametrize(
+    "chunks", [[b"IDAT"], [b"IDAT", b"PLTE"], [b"tRNS", b"IDAT"]], ids=["none", "behind the pixels", "alpha alone"]
+)
+def test_indexed_pixels_need_a_palette(chunks: list[bytes]) -> None:
+    """Without one before them they have no colours (PNG, section 11.2.2)."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 3, 0, 0, 0))
+    parts = {b"IDAT": zlib.compress(b"\0\0"), b"PLTE": bytes(3), b"tRNS": b"\0"}
+    data = b"".join([file()[:8], head, *(chunk(kind, parts[kind]) for kind in chunks), chunk(b"IEND")])
+    with pytest.raises(BadImage, match="has no palette"):
+        check(data)
+
+
+def test_the_size_of_a_jpeg_is_judged_before_its_scans() -> None:
+    """At a size that is refused, no number of scans is right."""
+    data = file("JPEG", (64, 64))
+    frame = data.index(b"\xff\xc0")
+    with pytest.raises(BadImage, match="8192 a side, not 65500x65500"):
+        check(data[: frame + 5] + struct.pack(">HH", 65500, 65500) + data[frame + 9 :])
+
+
 def test_what_follows_a_jpeg_is_no_scan() -> None:
     """Motion photos carry a video behind the end marker, in which any bytes may come."""
     data = file("JPEG", (4096, 4096)) + b"\xff\xda\0\2" * 100

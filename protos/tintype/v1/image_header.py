@@ -20,6 +20,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _BYTES_A_PART = 4096  # of a PNG, beyond MAX_PARTS
 _ON_ITS_SIDE = range(5, 9)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
 _FORMATS = {1: "B", 3: "H", 4: "I"}  # EXIF's integer types
+_INDEXED = 3  # colour type of a PNG whose pixels are indices into a palette, PLTE, before them
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 # JPEG markers: starts of frame, scan and image, the segments that decoding needs (0xEE is Adobe's colour transform).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -107,6 +109,8 @@ def check(data: bytes) -> Header:
         raise BadImage(
             f"must have at most {MAX_PIXELS} pixels and {MAX_SIDE} a side, not {header.width}x{header.height}"
         )
+    if kind == JPEG:
+        _check_scans(data, header)
     return header
 
 
@@ -220,6 +224,9 @@ def _webp_profile(data: bytes) -> bytes:
 
 def _png(data: bytes) -> Header:
     width, height, _, colour = struct.unpack_from(">IIBB", data, 16)
+    before = {kind for kind, _, _ in takewhile(lambda chunk: chunk[0] != b"IDAT", png_chunks(data))}
+    if colour == _INDEXED and b"PLTE" not in before:
+        raise BadImage("is damaged: it has no palette")
     alpha = colour in (4, 6) or any(kind == b"tRNS" for kind, _, _ in png_chunks(data))
     return Header(PNG, width, height, _orientation(exif(data)), alpha)
 
@@ -227,11 +234,16 @@ def _png(data: bytes) -> Header:
 def _jpeg(data: bytes) -> Header:
     parts = list(_segments(data))
     frame = next((start for marker, start, _ in parts if marker in _FRAMES), len(data))
-    size = struct.unpack_from(">HH", data, frame + 1)
-    scans = _scans(data, _first_scan(data, parts))
-    if scans * size[0] * size[1] > MAX_SCANNED:
-        raise BadImage(f"must have at most {MAX_SCANNED // (size[0] * size[1])} scans at its size, not {scans}")
-    return Header(JPEG, size[1], size[0], _orientation(exif(data)))
+    height, width = struct.unpack_from(">HH", data, frame + 1)
+    return Header(JPEG, width, height, _orientation(exif(data)))
+
+
+def _check_scans(data: bytes, header: Header) -> None:
+    """Raise BadImage if a JPEG of this size has more scans than MAX_SCANNED allows."""
+    most = MAX_SCANNED // (header.width * header.height)
+    scans = _scans(data, _first_scan(data, list(_segments(data))))
+    if scans > most:
+        raise BadImage(f"must have at most {most} scans at its size, not {scans}")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
