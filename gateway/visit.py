@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
 
 GONE = "CLIENT_GONE"
-_PLAIN = re.compile(r"[^\s\"=]+")
+_PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII but quotes and =
 
 
 @dataclass(slots=True)

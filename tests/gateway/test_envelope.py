@@ -151,3 +151,11 @@ def test_pairs() -> None:
     assert pairs({"a": "x", "b": "", "c": None, "d": 0, "e": 1.23456, "f": 'a "b"', "g": "é="}) == (
         r'a=x b=- c=- d=0 e=1.235 f="a \"b\"" g="\u00e9="'
     )
+
+
+@pytest.mark.parametrize("sign", ["\0", "\x1b[2J", "\x7f", "\x9b2J", "\u202e", "é"])
+def test_pairs_of_control_characters(sign: str) -> None:
+    """Nothing that a client sends controls the terminal that shows the log."""
+    line = pairs({"model": sign})
+    assert line.isascii()
+    assert line.isprintable()
