@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import BooleanOptionalAction
+from argparse import ArgumentTypeError, BooleanOptionalAction
 from typing import TYPE_CHECKING, Any
 
-from .kinds import KINDS, format_size
+from .kinds import KINDS, format_size, parse_text
 from .settings import SECTIONS, Setting, settings_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,14 @@ def _more(setting: Setting) -> str:
     return f"; default: {setting.default}" if said else ""
 
 
+def _utf8(text: str) -> str:
+    """Check a text that goes into a message. Raises ArgumentTypeError."""
+    try:
+        return parse_text(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"wants text in UTF-8, not {text!r}") from error
+
+
 def add_config(parser: ArgumentParser) -> None:
     """Add --config."""
     parser.add_argument("--config", metavar="FILE", help="settings file; default: ./tintype.toml [TINTYPE_CONFIG]")
@@ -93,7 +101,7 @@ def up(parser: ArgumentParser) -> None:
 def generate(parser: ArgumentParser) -> None:
     """Add what to draw, where to write it, and which service draws it."""
     output = "PNG, JPEG or WebP by its ending; several get numbers, lake-1.png; - is stdout; default: picture.png"
-    parser.add_argument("prompt", metavar="PROMPT", help="what the image shows")
+    parser.add_argument("prompt", metavar="PROMPT", type=_utf8, help="what the image shows")
     parser.add_argument("-o", "--output", metavar="FILE", default="picture.png", help=output)
     for flag, metavar, default, text in GENERATION:
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
@@ -107,7 +115,7 @@ def models(parser: ArgumentParser) -> None:
     """Add what to do with which model of which service."""
     actions = ("list", "load", "unload")
     parser.add_argument("action", metavar="ACTION", nargs="?", default="list", choices=actions, help=", ".join(actions))
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="the model to load or unload")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", type=_utf8, help="the model to load or unload")
     _service(parser, "the service to ask, HOST:PORT; default: 127.0.0.1:50051")
 
 
@@ -115,12 +123,12 @@ def keys(parser: ArgumentParser) -> None:
     """Add what to do with which key, and what a new one may."""
     actions = ("create", "list", "revoke")
     parser.add_argument("action", metavar="ACTION", nargs="?", default="list", choices=actions, help=", ".join(actions))
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="whose key to create or revoke")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", type=_utf8, help="whose key to create or revoke")
     new = parser.add_argument_group("create")
     new.add_argument("--requests", metavar="N", help="requests in a minute; 0: any number; default: --rate-limit")
     new.add_argument("--images", metavar="N", help="images in a minute; 0: any number; default: --image-limit")
     allowed = "a model that it may use, the first being its default; may be repeated; default: all models"
-    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", help=allowed)
+    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", type=_utf8, help=allowed)
     new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority go first; default: 0")
     admin = "may load and unload models, and act for other callers, as a gateway does"
     new.add_argument("--admin", action="store_true", help=admin)

@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     """Make the pictures, save and name them."""
     warn()
     sources = Sources.gather(vars(arguments))
-    request, output = request_of(arguments), Path(arguments.output)
+    request, output = request_of(arguments), parse_path(arguments.output)
     if output == STDOUT:
         _check_stdout(request.count)
     else:

@@ -6,6 +6,7 @@ ValueError for what is none of their kind; whoever asked says which setting it w
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ class NoHome(UserError, ValueError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path!r} begins with a home that is not known here: write the whole path")
+
+
+class TooLong(UserError, ValueError):
+    """A path is longer than the file system allows."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path[:40]!r}… is too long for a path: it has {len(path)} characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +69,22 @@ def format_size(size: int) -> str:
 
 
 def parse_path(text: str) -> Path:
-    """A path; `~` is the home. Raises NoHome."""
+    """A path; `~` is the home. Raises NoHome, TooLong."""
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
+        path.lstat()
     except RuntimeError as error:
         raise NoHome(text) from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise TooLong(text) from error
+    return path
+
+
+def parse_text(text: str) -> str:
+    """Check that a text is UTF-8; from a command line it may hold other bytes, as surrogates."""
+    text.encode()
+    return text
 
 
 def parse_address(text: str) -> str:
@@ -73,6 +92,8 @@ def parse_address(text: str) -> str:
     match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(\d{1,5})", text.strip())
     if not match or int(match[2]) > 65535:
         raise ValueError(text)
+    if not match[1].startswith("["):
+        match[1].encode("idna")  # as the resolver does: no part of a name is empty or above 63 characters
     return match[0]
 
 
@@ -96,7 +117,7 @@ def _number(text: str) -> float:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(name.strip() for name in parse_text(text).split(",") if name.strip())
 
 
 def _paths(text: str) -> tuple[Path, ...]:
@@ -148,7 +169,7 @@ FOLDER = Kind("PATH", "a path", parse_path, _text_or(parse_path))
 
 # Annotation or unit of a field: how it is read.
 KINDS: dict[str, Kind] = {
-    "str": Kind("TEXT", "text", str, _exactly(str)),
+    "str": Kind("TEXT", "text in UTF-8", parse_text, _exactly(str)),
     "int": Kind("N", "a whole number", int, _exactly(int)),
     "float": Kind("X", "a number", _number, lambda value: float(_exactly(int, float)(value))),
     "bool": Kind("YES|NO", "true or false", _truth, _exactly(bool)),

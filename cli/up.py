@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import rest
@@ -14,6 +13,7 @@ from .addresses import claim, reachable, reachable_url
 from .children import DELAYS, ChildEnded, Keeper, stop_signals
 from .errors import SETTINGS, UserError
 from .files import mime_type, prepare, save
+from .kinds import parse_path
 from .log import configure
 from .serve import warn
 from .sources import Sources
@@ -21,6 +21,7 @@ from .sources import Sources
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
+    from pathlib import Path
 
     from .children import Stop
 
@@ -111,7 +112,7 @@ def _output(arguments: Namespace) -> Path | None:
     """Where the first picture goes; a check keeps it only on demand. Raises UserError."""
     if arguments.check and not arguments.output:
         return None
-    path = Path(arguments.output or "first-picture.png")
+    path = parse_path(arguments.output or "first-picture.png")
     if mime_type(path) != "image/png":
         raise UserError(f"the first picture is a PNG: --output {path} should end in .png")
     prepare(path)

@@ -46,6 +46,7 @@ class Route:
 
     `target` is HOST:PORT, several of them, or any of gRPC's names. With `tls_ca`, `cert` or `cert_key` (PEM files) the
     channel uses TLS; `key` goes with each call.
+    Raises StartError if the key can't go with a call.
     """
 
     target: str
@@ -53,6 +54,10 @@ class Route:
     cert: Path | None = None
     cert_key: Path | None = None
     key: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise StartError("--service-key must be printable ASCII, as metadata of gRPC is")
 
     @classmethod
     def configured(cls, config: GatewayConfig) -> Route:
