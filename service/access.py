@@ -4,6 +4,7 @@
 - A key's models, rates and priority hold as they do over REST. The engine is fair between keys.
 - An admin key acts for others: `caller` and `priority` of its requests count, as a gateway sends them.
 - A message that can't be parsed is INVALID_ARGUMENT. gRPC itself would answer UNKNOWN, and log a traceback.
+- Nothing of a refused call's message is read. Others arrive a few at a time (see `inbox`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from .errors import (
     ModelNotAllowed,
     ModelNotFound,
     PermissionDenied,
+    QueueFull,
     RateLimited,
     Unauthenticated,
     WrongKey,
 )
+from .inbox import Inbox
 from .status import to_status
 
 if TYPE_CHECKING:
@@ -147,6 +150,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
+        self._inbox = Inbox()
 
     async def intercept_service(
         self,
@@ -161,7 +165,7 @@ class Guard(grpc.aio.ServerInterceptor):
             _CALLER.set(await self._admit(handler_call_details))
         except (Unauthenticated, PermissionDenied) as error:
             return _refusing(handler, error, handler_call_details.method)
-        return _decoding(handler, handler_call_details.method)
+        return _Decoding(handler, handler_call_details.method, self._inbox).guarded()
 
     async def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
         if details.method.rpartition("/")[0].lstrip("/") in OPEN:
@@ -189,9 +193,11 @@ def _behaviour(handler: Any) -> Callable[..., Any]:
 
 
 def _handler(like: Any, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler like `like`, whose messages arrive as bytes."""
-    words = ("stream" if streaming else "unary" for streaming in (like.request_streaming, like.response_streaming))
-    make = getattr(grpc, f"{'_'.join(words)}_rpc_method_handler")
+    """Return a handler that answers as `like` does, and gets an iterator of its messages as bytes.
+
+    On the wire a single message is a stream of one. With an iterator, gRPC reads it only when asked.
+    """
+    make = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
     handler: grpc.RpcMethodHandler[Any, Any] = make(behaviour, None, like.response_serializer)
     return handler
 
@@ -209,26 +215,23 @@ def _refusing(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHand
     return _handler(handler, refuse)
 
 
-def _decoding(handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
-    behaviour, parse = _behaviour(handler), handler.request_deserializer
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """One handler, whose messages are received through an inbox and parsed here."""
 
-    async def parsed(data: bytes, context: Any) -> Any:
-        try:
-            return parse(data)
-        except DecodeError:
-            await _abort(context, method, InvalidField("request", "must be a valid message of the contract"))
+    handler: Any
+    method: str
+    inbox: Inbox
 
-    async def each(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        async for data in messages:
-            yield await parsed(data, context)
+    def guarded(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler that takes bytes."""
+        return _handler(self.handler, self._stream if self.handler.response_streaming else self._unary)
 
-    async def unary(data: Any, context: Any) -> Any:
-        request = each(data, context) if handler.request_streaming else await parsed(data, context)
-        return await behaviour(request, context)
+    async def _unary(self, messages: AsyncIterator[bytes], context: Any) -> Any:
+        return await _behaviour(self.handler)(await self._request(messages, context), context)
 
-    async def stream(data: Any, context: Any) -> None:
-        request = each(data, context) if handler.request_streaming else await parsed(data, context)
-        answers = behaviour(request, context)
+    async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> None:
+        answers = _behaviour(self.handler)(await self._request(messages, context), context)
         if not hasattr(answers, "__aiter__"):
             await answers
             return
@@ -236,4 +239,21 @@ def _decoding(handler: Any, method: str) -> grpc.RpcMethodHandler[Any, Any]:
             async for answer in answers:
                 await context.write(answer)
 
-    return _handler(handler, stream if handler.response_streaming else unary)
+    async def _request(self, messages: AsyncIterator[bytes], context: Any) -> Any:
+        if self.handler.request_streaming:
+            return self._each(messages, context)
+        try:
+            data = await self.inbox.message(messages)
+        except (QueueFull, InvalidField) as error:
+            await _abort(context, self.method, error)
+        return await self._parsed(data, context)
+
+    async def _each(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        async for data in messages:
+            yield await self._parsed(data, context)
+
+    async def _parsed(self, data: bytes, context: Any) -> Any:
+        try:
+            return self.handler.request_deserializer(data)
+        except DecodeError:
+            await _abort(context, self.method, InvalidField("request", "must be a valid message of the contract"))

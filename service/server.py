@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 FOREVER = 1e6  # seconds
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.http2.bdp_probe", 0),  # or a stream whose message nobody reads yet may hold megabytes
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 0),  # a second server on the port shall be an error and not a lottery
     # Clients may send keepalive pings every 5 s, also without calls; gRPC's default is 5 minutes, and a client that

@@ -1,0 +1,97 @@
+"""Receiving the messages of calls, a few at a time, since each may have 64 MiB.
+
+- At most `MOST` messages arrive at once. Other calls wait, and gRPC's flow control holds their clients back; beyond
+  `WAITING` of them a call is refused.
+- A message must have arrived after `LONGEST` seconds.
+- While calls wait, the one that has been receiving for the longest time gives up its place after `LEAST` seconds. So
+  clients that begin a message and stop can't keep others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from .errors import InvalidField, QueueFull
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+MOST, WAITING = 8, 256
+LEAST, LONGEST = 10.0, 60.0  # seconds
+
+
+class Inbox:
+    """The places of one server for messages that arrive. Belongs to one event loop."""
+
+    def __init__(self, *, most: int = MOST, least: float = LEAST, longest: float = LONGEST) -> None:
+        self._most, self._least, self._longest = most, least, longest
+        self._places: dict[asyncio.Timeout, float] = {}  # in order of arrival, with the time of it
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._left = asyncio.Event()
+
+    @property
+    def receiving(self) -> int:
+        """Number of messages that arrive now."""
+        return len(self._places)
+
+    async def message(self, messages: AsyncIterator[bytes]) -> bytes:
+        """Return the one message of a call.
+
+        Raises:
+            QueueFull: it took too long to arrive, or too many calls wait.
+            InvalidField: the client has sent none.
+        """
+        try:
+            async with self._place(), aclosing(_iterated(messages)) as received:
+                async for data in received:
+                    return data
+        except TimeoutError:
+            raise QueueFull("the message did not arrive in time: send it again", retry_after=1.0) from None
+        raise InvalidField("request", "must be one message of the contract, not none")
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncGenerator[None]:
+        """Hold a place, for at most `longest` seconds. Raises TimeoutError."""
+        place = await self._taken()
+        try:
+            async with place:
+                yield
+        finally:
+            del self._places[place]
+            self._left.set()
+
+    async def _taken(self) -> asyncio.Timeout:
+        """Return a place, which must be entered at once. Raises QueueFull."""
+        if self._waiting >= WAITING:
+            raise QueueFull("too many messages arrive at once", retry_after=1.0)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                while len(self._places) >= self._most:
+                    await self._make_room()
+                place = asyncio.timeout(self._longest)
+                self._places[place] = asyncio.get_running_loop().time()
+                return place
+        finally:
+            self._waiting -= 1
+
+    async def _make_room(self) -> None:
+        """Wait until a place is left; the oldest is, at the latest, after `least` seconds."""
+        oldest, since = next(iter(self._places.items()))
+        now = asyncio.get_running_loop().time()
+        self._left.clear()
+        try:
+            async with asyncio.timeout(max(0.0, since + self._least - now)):
+                await self._left.wait()
+        except TimeoutError:
+            if oldest in self._places:
+                oldest.reschedule(now)
+                await self._left.wait()
+
+
+async def _iterated(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async for message in messages:
+        yield message
