@@ -87,8 +87,9 @@ class Inbox:
             async with asyncio.timeout(max(0.0, since + self._least - now)):
                 await self._left.wait()
         except TimeoutError:
-            if oldest in self._places:
+            if oldest in self._places and not oldest.expired():
                 oldest.reschedule(now)
+            if oldest in self._places:
                 await self._left.wait()
 
 

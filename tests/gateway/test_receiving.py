@@ -181,6 +181,7 @@ class TestMemory:
             await asyncio.sleep(0)
             if times == 1:
                 assert held.waiting
+                held.waiting._timeout_handler.cancel()  # type: ignore[attr-defined]
                 held.waiting._on_timeout()  # type: ignore[attr-defined]  # as the loop does when the time is over
             for _ in range(times):
                 held.end()

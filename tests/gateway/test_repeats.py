@@ -187,7 +187,7 @@ class TestOverHttp:
 
         monkeypatch.setattr(answering, "hashlib", SimpleNamespace(sha256=noted))
         body = b'{"prompt": "x"}' + b" " * 90_000
-        headers = {"idempotency-key": "large", "content-type": "application/json"}
+        headers = {"idempotency-key": "hashed", "content-type": "application/json"}
         assert (await gateway.post(PATH, content=body, headers=headers)).status_code == 200
         assert (len(body), False) in hashed
         assert all(size < 1000 for size, on_the_loop in hashed if on_the_loop)

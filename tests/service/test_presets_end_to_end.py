@@ -73,7 +73,7 @@ def test_a_model_without_presets_of_its_own_has_the_houses(plain: Path) -> None:
             return about, [await stub.GenerateImages(generation(**fields)) for fields in asked]
 
     about, (preset, own) = asyncio.run(scenario())
-    assert list(about.qualities) == ["hd", "high", "low", "medium", "standard"]
+    assert list(about.qualities) == ["hd", "high", "low", "max", "medium", "standard", "xhigh"]
     assert list(about.styles) == ["digital art", "drawing", "illustration", "natural", "photo", "vivid"]
     assert preset.usage.steps == round(1.5 * about.defaults.steps)
     assert preset.images[0].revised_prompt == "a lake at sunset, vivid colors, dramatic lighting"

@@ -25,11 +25,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, TypeAlias
 
 from .keyfile import Key, KeysError, digest, read
-from .threads import Stuck, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from .threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Keys:
 
         From then on only this method reads it.
         """
+        from .threads import Stuck, Threads  # noqa: PLC0415  # settings need keys, and no asyncio
+
         self._thread = self._thread or Threads("tintype-keys", 1, LOOK)
         try:
             await self._thread.call(self._reread)
