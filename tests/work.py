@@ -22,6 +22,7 @@ LONG = 100_000  # characters: more than any field of a request may have
 TRACED = 20_000
 """Characters of the text whose steps are counted: tracing slows Python down fifty times."""
 GROWTH = 2.6  # twice the text may take that many times the work: 2, and room for a logarithm
+CPU_GROWTH = 8.0  # four times the text may take that many times the CPU time, half of what is quadratic
 TRIES = 3
 NOISE = 0.25  # seconds of CPU time; what takes less over `LONG` characters is not quadratic
 
@@ -72,10 +73,10 @@ def check_linear(read: Callable[[str], object], text: Callable[[int], str], size
     traced = min(size, TRACED)
     counted = [steps(partial(_refused, read, text(n))) for n in (traced // 2, traced)]
     assert counted[1] <= GROWTH * counted[0] + 100, f"{counted} steps for {[traced // 2, traced]} characters"
-    short, long = text(size // 2), text(size)
+    short, long = text(size // 4), text(size)
     for _ in range(TRIES):  # the first may pay for what is made only once
         taken = [cpu(partial(_refused, read, given)) for given in (short, long)]
-        if taken[1] < NOISE or taken[1] <= GROWTH * taken[0]:
+        if taken[1] < NOISE or taken[1] <= CPU_GROWTH * taken[0]:
             return
     raise AssertionError(f"{taken} s for {[len(short), len(long)]} characters")
 
