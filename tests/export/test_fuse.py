@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_told(tensors: dict[str, Any], problem: str, tmp_pa
     [
         ("no.safetensors", "no.safetensors is not a file"),
         ("no.safetensors:0.5", "no.safetensors is not a file"),
-        ("{there}:x", "ink.safetensors:x is no file"),
+        ("{there}:x", "ink.safetensors:x is not a file"),
         ("{there}:9", "the weight must be from -4 to 4"),
         ("{there}:nan", "the weight must be from -4 to 4"),
         ("{there}", "holds no adapter: empty"),

@@ -34,6 +34,7 @@ def described(family: str, scheduler: Any, source: str = "model", denoiser: dict
             config=Config(block_out_channels=[1, 2, 3, 4], latent_channels=4, scaling_factor=0.18215)
         ),
     }
+    parts |= {part: SimpleNamespace() for part in row.parts if part.startswith("text_encoder")}
     pipeline = SimpleNamespace(config={"_name_or_path": "/data/turbo/unpacked"}, scheduler=scheduler, **parts)
     return manifest.describe(pipeline, row, source)
 

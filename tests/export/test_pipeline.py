@@ -87,7 +87,7 @@ def test_without_memory_for_all_the_picture_is_left_out(
     told, way = capsys.readouterr()
     assert "reading unet" not in way
     checks = {check["name"] for check in json.loads(told)["checks"]}
-    assert checks == {"text_encoder", "unet", "vae_encoder", "vae_decoder"}
+    assert checks == {"tokenizers", "text_encoder", "unet", "vae_encoder", "vae_decoder"}
     assert json.loads((tmp_path / "out" / "tintype.json").read_text())["files"].keys() >= {"unet/model.onnx"}
     assert not (tmp_path / "out" / "export.json").exists()
 
