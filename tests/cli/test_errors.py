@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.cli import main
-from tintype.cli.errors import EXIT_CODES
 from tintype.service.models.catalogue import BUILTIN
 
 from .command import tintype
@@ -201,10 +200,3 @@ def test_version() -> None:
     """--version names it."""
     done = tintype("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "tintype")
-
-
-def test_exit_codes_are_documented() -> None:
-    """The page about running it has the exit codes as the code has them."""
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
-    rows = "".join(f"| {code} | {meaning} |\n" for code, meaning in EXIT_CODES.items())
-    assert f"| exit code | meaning |\n|---|---|\n{rows}" in page
