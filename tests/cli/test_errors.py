@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from .command import tintype
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
