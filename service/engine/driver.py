@@ -103,8 +103,10 @@ class DeviceThread:
     # In the thread.
 
     def _loop(self) -> None:
-        while not self._closed:
+        while True:
             self._wake.clear()
+            if self._closed:  # looked at after the flag is cleared, or `close` between the two would go unnoticed
+                break
             if self._turn():
                 continue
             if not self._engine.busy:

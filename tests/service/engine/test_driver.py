@@ -321,3 +321,22 @@ def test_errors_of_the_queue_reach_the_caller() -> None:
         assert all(isinstance(events[-1], Completed) for events in await asyncio.gather(*jobs))
 
     on_device(test, queue=1)
+
+
+def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is closed just before its thread clears the flag that wakes it ends all the same."""
+    device = DeviceThread(Engine(Shelf(ExactModel())))
+    clear, closing = device._wake.clear, threading.Thread(target=device.close, daemon=True)
+
+    def closed_meanwhile() -> None:
+        if not device._closed:
+            closing.start()
+            while not device._closed:
+                time.sleep(0.001)
+            device._wake.wait(10)
+        clear()
+
+    monkeypatch.setattr(device._wake, "clear", closed_meanwhile)
+    device._wake.set()
+    device._thread.join(20)
+    assert not device._thread.is_alive()
