@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from tintype import export
-from tintype.export.graphs import write_noise
+from tintype.export.model_folder import write_noise
 from tintype.export.tiny import unets
 from tintype.export.tiny.parts import WIDTH, unet
 

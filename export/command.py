@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from .console import Progress, readable
 from .errors import ExportError, Refused
-from .progress import Progress, readable
 from .quiet import quiet
 from .source import find, on_hub
 
@@ -133,8 +133,8 @@ def _export(arguments: argparse.Namespace) -> Result:
     _check_name(name)
     chosen = [_chosen(text) for text in arguments.fuse_lora]
     with quiet():
+        from .adapters.fuse import Chosen  # noqa: PLC0415
         from .exporter import Options, run  # noqa: PLC0415 - it brings torch
-        from .fuse import Chosen  # noqa: PLC0415
 
     options = Options(
         name=name,
@@ -163,7 +163,7 @@ def _export_lora(arguments: argparse.Namespace) -> int:
     name = arguments.name or adapter.stem
     _check_name(name)
     with quiet():
-        from . import lora  # noqa: PLC0415 - it brings torch
+        from .adapters import lora  # noqa: PLC0415 - it brings torch
 
     written = lora.run(adapter, arguments.out, name, force=arguments.force)
     sys.stdout.write(json.dumps({"adapter": name, "file": str(written)}) + "\n" if arguments.json else f"{written}\n")

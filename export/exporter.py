@@ -18,16 +18,18 @@ import torch
 
 from tintype.service.numerics import Diffusion, InvalidChoice
 
-from . import embeddings, graphs, kinds, manifest, ports, preview, verify, weights
+from . import manifest, model_folder, preview, verify
+from .adapters.fuse import Chosen, Fusion
+from .components import registry
+from .console import Progress, readable
 from .errors import Refused, Unfaithful
-from .fuse import Chosen, Fusion
-from .operators import ATTENTION, RMS_NORM, rms_norms
+from .graph import adapter_inputs, embedding_input, weights
+from .graph.fused_operators import ATTENTION, RMS_NORM, rms_norms
+from .graph.precision import PRECISIONS
+from .graph.tracing import halved, trace
 from .pipeline import Reader, parameters, round_to_half
-from .precision import PRECISIONS
-from .progress import Progress, readable
 from .quiet import quiet
 from .resume import Remains, key_of
-from .tracing import halved, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from .component import Component
+    from .components.component import Component
     from .preview import Array, Fit
     from .source import Source
 
@@ -48,7 +50,7 @@ class Options:
     """How to export: `precision` is a row of `PRECISIONS`, `target` cpu or gpu, `name` the model's in the service.
 
     `verify` compares each component with its source, `picture` one whole picture, too.
-    With `adapters` the graphs take adapters (LoRA), `export.ports`; those of `fuse` become part of the weights.
+    With `adapters` the graphs take adapters (LoRA), `graph.adapter_inputs`; those of `fuse` become part of the weights.
     """
 
     name: str
@@ -110,7 +112,7 @@ class _Export:
 
     def run(self, out: Path) -> Result:
         """Write what is not there yet, and put all of it in place."""
-        graphs.write_companions(self.pipeline, self.folder)
+        model_folder.write_companions(self.pipeline, self.folder)
         _check_noise(self.folder)
         checks = [self._tokenizers(), *(check for part in self.reader.parts for check in self._part(part))]
         description = self._describe()
@@ -131,7 +133,7 @@ class _Export:
         return ", ".join(f"{part} {count / 1e6:.1f} M" for part, count in counts.items()) + " weights"
 
     def _components(self, part: str) -> tuple[Component, ...]:
-        return kinds.components(self.pipeline, self.source.family, part)
+        return registry.components(self.pipeline, self.source.family, part)
 
     def _folders(self, part: str) -> list[str]:
         return [component.folder for component in self._components(part)]
@@ -167,10 +169,10 @@ class _Export:
     def _component(self, component: Component) -> verify.Check | None:
         if self.remains.has(component.folder):
             return self.remains.check(component.folder)
-        path = self.folder / component.folder / graphs.GRAPH
+        path = self.folder / component.folder / model_folder.GRAPH
         path.parent.mkdir()
         with self.progress.stage(f"exporting {component.folder}") as notes:
-            graphs.save_config(component.module, path.parent)
+            model_folder.save_config(component.module, path.parent)
             notes.append(readable(self._write(component, path)))
             check = self._compare(component, path)
             notes.extend([str(check)] if check else [])
@@ -179,13 +181,13 @@ class _Export:
 
     def _write(self, component: Component, path: Path) -> int:
         half = self.precision.half(self.options.target, component)
-        with halved(component.module) if half else nullcontext(), ports.watched(component.module) as layers:
+        with halved(component.module) if half else nullcontext(), adapter_inputs.watched(component.module) as layers:
             model = trace(component, half=half)
             _check_fusion(component, model)
             if self.options.adapters and component.adaptable:
-                ports.add(model, layers)
+                adapter_inputs.add(model, layers)
             if component.table:
-                embeddings.add(model, component.table)
+                embedding_input.add(model, component.table)
             return weights.write(model, component.module.state_dict(), path, store=self.precision.stored(half=half))
 
     def _tokenizers(self) -> verify.Check | None:

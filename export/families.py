@@ -30,7 +30,7 @@ class Family:
 
     `pipelines` are the classes that model_index.json may name, and `lacks` the part whose absence tells one family from
     another of the same classes. `distilled` are the defaults of models that were distilled to few steps.
-    `classes` replaces the reader of a part's class (`export.kinds`), and `call` is what diffusers' pipeline is called
+    `classes` replaces the reader of a part's class, and `call` is what diffusers' pipeline is called
     with beside the request's own settings, so that it draws the size that was asked for.
     """
 

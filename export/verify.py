@@ -22,11 +22,11 @@ from tintype.service.models.families import by_pipeline
 from tintype.service.models.files import Fault
 from tintype.service.models.spec import TEXT_TO_IMAGE
 
+from .components.values import Size
 from .errors import Refused
-from .picture import Studio, by_diffusers
+from .graph.session import Graph
+from .image_comparison import Studio, by_diffusers
 from .quiet import quiet
-from .sessions import Graph
-from .values import Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tintype.service.models import ModelSpec
 
-    from .component import Component
+    from .components.component import Component
     from .families import Family
 
 SIZES = (Size(rows=3, height=16, width=16, tokens=77), Size(rows=1, height=8, width=24, tokens=64))

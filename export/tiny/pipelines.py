@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..graphs import write_noise
+from ..model_folder import write_noise
 from ..quiet import quiet
 from .lively import enliven
 from .transformers import flux_dev, flux_schnell, pixart_sigma, sana, sd3, sd35

@@ -3,7 +3,8 @@
 A linear layer x W of a graph that was exported for it is x W + (x A) B, where A [n, in, r] and B [n, r, out] are inputs
 whose default has rank 0. n is 1, or a row's own for each row of a call. Several adapters with weights are one of their
 summed rank: A next to each other, B below each other, each B times its weight.
-A convolution is conv(x, W) + B conv(x, A), with A [n, r, down, across, in] and B [n, out, r]: `export.ports`.
+A convolution is conv(x, W) + B conv(x, A), with A [n, r, down, across, in] and B [n, out, r]
+(`export.graph.adapter_inputs`).
 
 An adapter is a file `loras/NAME.safetensors` in the model's folder: tensors `COMPONENT.MODULE.A` [in, r], of a
 convolution [in, down, across, r], and `COMPONENT.MODULE.B` [r, out], as `tintype export --lora` writes them.

@@ -60,12 +60,13 @@ def test_only_what_the_author_set_is_passed_on(exported: Callable[..., Path]) ->
 
 def test_another_model_is_not_taken_for_it(exported: Callable[..., Path]) -> None:
     """The comparison of components notices other weights, in every component."""
-    from tintype.export import families, kinds, verify  # noqa: PLC0415
+    from tintype.export import families, verify  # noqa: PLC0415
+    from tintype.export.components import registry  # noqa: PLC0415
     from tintype.export.tiny.pipelines import random_pipeline  # noqa: PLC0415
 
     other = random_pipeline("sd15", seed=1)
     (family,) = (family for family in families.FAMILIES if family.name == "sd")
-    for component in (made for part in family.parts for made in kinds.components(other, family, part)):
+    for component in (made for part in family.parts for made in registry.components(other, family, part)):
         path = exported("sd15") / component.folder / "model.onnx"
         assert not verify.check_component(component, path, 1e-2).passed
 
@@ -122,7 +123,7 @@ def test_a_disk_that_fills_up_is_told_in_a_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Others write to it too: what the system says, and that what is done is kept, and needs no space again."""
-    from tintype.export import weights  # noqa: PLC0415
+    from tintype.export.graph import weights  # noqa: PLC0415
 
     write = weights.write
 

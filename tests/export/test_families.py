@@ -157,8 +157,8 @@ def test_what_is_not_fused_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """When attention is no longer recognised the export fails, and says how many of how many are missing."""
-    from tintype.export import operators  # noqa: PLC0415
+    from tintype.export.graph import fused_operators  # noqa: PLC0415
 
-    monkeypatch.setattr(operators, "_attention", operators.attend)
+    monkeypatch.setattr(fused_operators, "_attention", fused_operators.attend)
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out")]) == 1
     assert "vae_encoder has 0 MultiHeadAttention instead of 1" in capsys.readouterr().err.splitlines()[-1]

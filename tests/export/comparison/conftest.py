@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tintype.export.picture import Studio
+    from tintype.export.image_comparison import Studio
 
 BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
 # Of 255: what may lie between two pictures of one seed, at any value.
@@ -35,7 +35,7 @@ def pair(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> Ite
     from diffusers import DiffusionPipeline  # noqa: PLC0415 - it brings torch
 
     from tintype.export.demo import torch_pipeline  # noqa: PLC0415
-    from tintype.export.picture import Studio  # noqa: PLC0415
+    from tintype.export.image_comparison import Studio  # noqa: PLC0415
 
     studios: list[Studio] = []
 

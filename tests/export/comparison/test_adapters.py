@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from tintype import export
-from tintype.export.picture import Studio, by_diffusers
+from tintype.export.image_comparison import Studio, by_diffusers
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job, Lora
 from tintype.service.prepare import prepared

@@ -12,7 +12,7 @@ import transformers
 from diffusers import DiffusionPipeline
 
 from tintype import export
-from tintype.export.picture import Studio, by_diffusers
+from tintype.export.image_comparison import Studio, by_diffusers
 from tintype.export.verify import Check, check_tokenizers, prompt_for
 from tintype.service.job import Job
 from tintype.service.models.added_tokens import Matcher

@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
-from tintype.export.picture import Studio, by_diffusers
+from tintype.export.image_comparison import Studio, by_diffusers
 from tintype.service.engine.events import Finished
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job

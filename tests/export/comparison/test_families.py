@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tintype.export.picture import Studio
+from tintype.export.image_comparison import Studio
 from tintype.export.quiet import quiet
 from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job

@@ -11,7 +11,7 @@ import pytest
 from diffusers import DiffusionPipeline
 from optimum.exporters.onnx import main_export
 
-from tintype.export.picture import Studio
+from tintype.export.image_comparison import Studio
 from tintype.service.job import Job
 
 from .photos import disc, file, photo

@@ -11,7 +11,7 @@ import transformers
 from diffusers import DiffusionPipeline
 
 from tintype import export
-from tintype.export.picture import Studio, by_diffusers
+from tintype.export.image_comparison import Studio, by_diffusers
 from tintype.export.tiny.lively import enliven
 from tintype.service.job import Job
 from tintype.service.models.manifest import read

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tintype.export.picture import by_diffusers
+from tintype.export.image_comparison import by_diffusers
 from tintype.service.job import Job
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import torch
 
 from tintype.service.models.tensors import shown
 
-from .published import KINDS, Change, Published, changes, grouped, scaled
-from .quiet import quiet
+from ..quiet import quiet
+from .adapter_file import KINDS, Change, Published, changes, grouped, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 What each layer is changed by becomes two matrices, as `service.models.adapters` describes them, with alpha / rank in B.
 LoRA is that already. LoHa, LoKr and full differences are B A of a higher rank, exactly; that takes more space, which is
-bounded. DoRA is no sum, and norms and biases are no inputs of a graph: those can only be fused (`export.fuse`).
+bounded. DoRA is no sum, and norms and biases are no inputs of a graph: those can only be fused (`.fuse`).
 What the service would refuse is refused here, with its own check and its reason.
 """
 
@@ -18,19 +18,19 @@ from tintype.service.errors import InvalidField
 from tintype.service.models.adapters import FOLDER, SUFFIX, Adapters, ports
 from tintype.service.models.tensors import shown
 
-from .errors import Refused
-from .graphs import GRAPH
+from ..console import readable
+from ..errors import Refused
+from ..graph.session import layers_of, optional_inputs
+from ..model_folder import GRAPH
+from .adapter_file import KINDS, fitted, read, scaled
 from .layers import Layers, known
-from .progress import readable
-from .published import KINDS, fitted, read, scaled
-from .sessions import layers_of, optional_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from .adapter_file import Array, Change, Pair, Published
     from .layers import Place
-    from .published import Array, Change, Pair, Published
 
     Ports = Mapping[str, tuple[int, ...]]
 

@@ -9,8 +9,8 @@ full  W + a difference of all weights; the bias may have one as well
 DoRA  any of these, after which each output has a norm that the file tells: Liu et al. 2402.09353
 ===== =========================================================================================================
 
-The products of LoRA, LoHa and LoKr are exactly B A of some rank, and so can be inputs of a graph (`export.lora`); all
-kinds can become part of the weights (`export.fuse`). alpha / rank is a factor of the product; without alpha it is 1.
+The products of LoRA, LoHa and LoKr are exactly B A of some rank, and so can be inputs of a graph (`.lora`); all kinds
+can become part of the weights (`.fuse`). alpha / rank is a factor of the product; without alpha it is 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tintype.service.models.adapters import sized
 from tintype.service.models.files import Fault, label
 from tintype.service.models.tensors import TensorFile, shown
 
-from .errors import Refused
+from ..errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """How weights are stored beside a graph: in which precision, and in which file.
 
-A graph comes here with its weights as inputs (`export.tracing`) and leaves with each of them as an initializer, written
+A graph comes here with its weights as inputs (`.tracing`) and leaves with each of them as an initializer, written
 one after the other, so that no second copy of a model is ever in memory.
 
 `as_half` stores float16 and casts to float32 before anything else: the file is half as large and the arithmetic is the

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tintype.export.sessions import Graph
+from tintype.export.graph.session import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,11 +68,13 @@ def test_fused_and_spelled_out_are_the_same(
     family: str, exported: Any, pipelines: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator of onnxruntime gives what the nodes give that it stands for, at two sizes, with one row and three."""
-    from tintype.export import kinds, pipeline, source, tracing, weights  # noqa: PLC0415
+    from tintype.export import pipeline, source  # noqa: PLC0415
+    from tintype.export.components import registry  # noqa: PLC0415
+    from tintype.export.graph import tracing, weights  # noqa: PLC0415
     from tintype.export.verify import SIZES  # noqa: PLC0415
 
     found = source.find(str(pipelines(family)))
-    (denoiser,) = kinds.components(pipeline.Reader(found).whole(), found.family, found.family.denoiser)
+    (denoiser,) = registry.components(pipeline.Reader(found).whole(), found.family, found.family.denoiser)
     monkeypatch.setattr(tracing, "fused", lambda: contextlib.nullcontext(_spell_norms_out(monkeypatch)))
     weights.write(tracing.trace(denoiser), denoiser.module.state_dict(), tmp_path / "plain.onnx")
     paths = [exported(family) / denoiser.folder / "model.onnx", tmp_path / "plain.onnx"]

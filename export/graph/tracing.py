@@ -1,4 +1,4 @@
-"""A module becomes a graph without weights: torch's tracer writes the nodes, and `export.weights` the numbers.
+"""A module becomes a graph without weights: torch's tracer writes the nodes, and `export.graph.weights` the numbers.
 
 Weights are never copied into the graph by the tracer, which would hold each of them three times: they are its inputs,
 under the parameters' own names, until they are written beside it.
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from .operators import OPSET, fused
-from .quiet import quiet
-from .values import Size
+from ..components.values import Size
+from ..quiet import quiet
+from .fused_operators import OPSET, fused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .component import Component
+    from ..components.component import Component
 
 # Not 1 anywhere, and no two alike: the tracer takes equal lengths for the same one, and 1 for a constant.
 TRACED = Size(rows=2, height=16, width=24, tokens=77)

@@ -11,10 +11,10 @@ torch = pytest.importorskip("torch")
 ort = pytest.importorskip("onnxruntime")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-from tintype.export import ports, weights  # noqa: E402 - they need torch
-from tintype.export.component import Component  # noqa: E402
-from tintype.export.tracing import halved, trace  # noqa: E402
-from tintype.export.values import Value  # noqa: E402
+from tintype.export.components.component import Component  # noqa: E402
+from tintype.export.components.values import Value  # noqa: E402
+from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they need torch
+from tintype.export.graph.tracing import halved, trace  # noqa: E402
 from tintype.service.models.adapters import Adapters  # noqa: E402
 from tintype.service.models.adapters import ports as ports_of  # noqa: E402
 from tintype.service.models.runtime import Runtime  # noqa: E402
@@ -61,9 +61,9 @@ def write(net: Net, path: Path, *, half: bool = False, store: Any = weights.as_i
         folder="unet", module=net, call=lambda net, x: (net(x),), inputs={"x": axes["x"]}, outputs={"y": axes["y"]}
     )
     path.parent.mkdir()
-    with halved(net) if half else torch.no_grad(), ports.watched(net) as layers:
+    with halved(net) if half else torch.no_grad(), adapter_inputs.watched(net) as layers:
         model = trace(component, half=half)
-        ports.add(model, layers)
+        adapter_inputs.add(model, layers)
         weights.write(model, net.state_dict(), path, store=store)
 
 
@@ -145,9 +145,9 @@ def test_a_row_is_the_same_in_company(tmp_path: Path) -> None:
 
 def test_groups_take_none() -> None:
     """A convolution of groups has no A and B that are one product."""
-    with ports.watched(Net({"kernel_size": 3})) as layers:
+    with adapter_inputs.watched(Net({"kernel_size": 3})) as layers:
         assert layers == {}
     net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=2), torch.nn.Conv2d(4, 4, 3, padding_mode="circular"))
-    with ports.watched(net) as layers:
+    with adapter_inputs.watched(net) as layers:
         net(torch.zeros(1, 4, 9, 9))
         assert layers == {}

@@ -128,7 +128,7 @@ def test_a_loha_that_takes_too_much_space_is_to_be_fused(
     model: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told before it is computed, and what serves it instead."""
-    from tintype.export import lora  # noqa: PLC0415
+    from tintype.export.adapters import lora  # noqa: PLC0415
 
     monkeypatch.setattr(lora, "MOST_NUMBERS", 16 * 128 - 1)
     sides = {"hada_w1_a": (64, 4), "hada_w1_b": (4, 64), "hada_w2_a": (64, 4), "hada_w2_b": (4, 64)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import Refused
 from .component import Component
-from .errors import Refused
 from .values import Value, pixels
 
 LATENTS = ("height", "width")

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tintype.service.models.embeddings import FIRST_ID, INPUT
 
-from .errors import Unfaithful
+from ..errors import Unfaithful
 
 if TYPE_CHECKING:
     import onnx

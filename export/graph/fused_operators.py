@@ -4,7 +4,7 @@ Attention that no mask limits is `MultiHeadAttention`, which never holds the sco
 UNet at 4,096 tokens takes four fifths of the time. Its inputs and its output are [n, tokens, heads * width].
 RMS norms are `SimplifiedLayerNormalization`, which computes in float32 whatever its inputs are.
 Both have kernels for CPUs and for GPUs. They are written while the graph is traced, not found in it afterwards: there
-is no pattern to miss, and how many there must be is known from the module (`export.component`).
+is no pattern to miss, and how many there must be is known from the module (`export.components.component`).
 """
 
 from __future__ import annotations

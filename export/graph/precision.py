@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import weights
 
 if TYPE_CHECKING:
-    from .component import Component
+    from ..components.component import Component
     from .weights import Store
 
 CPU, GPU = TARGETS = ("cpu", "gpu")

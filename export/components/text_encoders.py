@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import masking_utils
 
+from ..errors import Refused
 from .component import Component
-from .errors import Refused
 from .values import Value, mask, whole
 
 if TYPE_CHECKING:

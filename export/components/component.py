@@ -30,7 +30,7 @@ class Component:
     `body` is the part of the module that is called, where that is not all of it, and `masked` what those of its
     attention modules are called that are limited by a mask. `wide` keeps the whole graph in float32.
     `adaptable` modules are those that published adapters (LoRA) change. `longest` is how many tokens the module can
-    read at most, 0 where it has no limit. `table` is the weight that further embeddings extend (`export.embeddings`).
+    read at most, 0 where it has no limit. `table` is the weight that further embeddings extend.
     """
 
     folder: str

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 from tintype import export  # noqa: E402 - it needs torch
+from tintype.export.adapters.fuse import Chosen, Fusion  # noqa: E402
 from tintype.export.errors import Refused  # noqa: E402
-from tintype.export.fuse import Chosen, Fusion  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

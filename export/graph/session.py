@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # What of the service's settings decides what comes out.
 ARITHMETIC = ("session.qdq_matmulnbits_accuracy_level",)
-# What weights are called in a graph, in each precision (`export.weights`).
+# What weights are called in a graph, in each precision (`export.graph.weights`).
 WEIGHT = re.compile(r"(.+)\.weight(?:\.half|\.int8)?")
 TYPES = {
     "tensor(float)": np.float32,

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tintype.export.sessions import Graph
+from tintype.export.graph.session import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def half_weights() -> np.ndarray:
 def written(weight: np.ndarray, path: Path, store: str, **options: int) -> int:
     import torch  # noqa: PLC0415
 
-    from tintype.export import weights  # noqa: PLC0415
+    from tintype.export.graph import weights  # noqa: PLC0415
 
     return weights.write(product(), {"w": torch.from_numpy(weight)}, path, store=getattr(weights, store), **options)
 

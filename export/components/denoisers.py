@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers.models.transformers import transformer_flux
 
+from ..errors import Refused
 from .component import Component
-from .errors import Refused
 from .values import Value, counts, falling, mask
 
 if TYPE_CHECKING:

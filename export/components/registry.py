@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import autoencoders, denoisers, encoders
-from .errors import Refused
+from ..errors import Refused
+from . import autoencoders, denoisers, text_encoders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..families import Family
     from .component import Component
-    from .families import Family
 
 KINDS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]] = {
-    "CLIPTextModel": encoders.clip,
-    "CLIPTextModelWithProjection": encoders.clip,
-    "T5EncoderModel": encoders.t5,
-    "T5EncoderModel with a mask": encoders.masked_t5,
-    "Gemma2Model": encoders.gemma,
+    "CLIPTextModel": text_encoders.clip,
+    "CLIPTextModelWithProjection": text_encoders.clip,
+    "T5EncoderModel": text_encoders.t5,
+    "T5EncoderModel with a mask": text_encoders.masked_t5,
+    "Gemma2Model": text_encoders.gemma,
     "UNet2DConditionModel": denoisers.unet,
     "SD3Transformer2DModel": denoisers.sd3,
     "FluxTransformer2DModel": denoisers.flux,

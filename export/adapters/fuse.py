@@ -1,6 +1,6 @@
 """Adapters fused into the weights before tracing: `tintype export --fuse-lora FILE[:WEIGHT]`.
 
-This serves every kind of `export.published`, DoRA and changes of norms and biases too, for all requests alike.
+This serves every kind of `.adapter_file`, DoRA and changes of norms and biases too, for all requests alike.
 Several are fused in the order in which they are named. A DoRA is fused to what the ones before it left, and its weight
 is one of its product, as PEFT counts it: W becomes m (W + weight * B A) / |W + weight * B A|.
 Everything is checked against the outline of the pipeline, before any weights of it are read.
@@ -17,15 +17,15 @@ import torch
 from tintype.service.models.checks import sha256
 from tintype.service.models.tensors import shown
 
+from .adapter_file import PEFT_NOTES, fitted, read, scaled
 from .layers import Layers, known
-from .published import PEFT_NOTES, fitted, read, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from .adapter_file import Array, Change, Published
     from .layers import Place
-    from .published import Array, Change, Published
 
 NORMS = ("lora_magnitude_vector", "dora_scale")
 """Roles of the norms of DoRA: PEFT's are of the outputs, LyCORIS's of those or of the inputs, as their shape says."""

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch]
 
+from tintype.export.adapters.adapter_file import Published, read, scaled  # noqa: E402
 from tintype.export.errors import Refused  # noqa: E402 - it needs torch
-from tintype.export.published import Published, read, scaled  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
