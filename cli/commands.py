@@ -31,7 +31,7 @@ class Command:
 COMMANDS = {
     "up": Command(
         "start service and gateway here, until Ctrl-C",
-        "up",
+        "servers.up",
         flags.up,
         """
         tintype up
@@ -42,7 +42,7 @@ COMMANDS = {
     ),
     "serve": Command(
         "start the gRPC service alone",
-        "serve",
+        "servers.serve",
         flags.serve,
         """
         tintype serve --grpc 0.0.0.0:50051 --model ~/models/sdxl --provider tensorrt --provider cuda
@@ -51,7 +51,7 @@ COMMANDS = {
     ),
     "gateway": Command(
         "start the REST gateway alone",
-        "serve",
+        "servers.serve",
         flags.gateway,
         """
         tintype gateway --rest 0.0.0.0:8080 --grpc gpu-box:50051 --keys /etc/tintype/keys

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentTypeError, BooleanOptionalAction
 from typing import TYPE_CHECKING, Any
 
-from .kinds import KINDS, format_size, parse_text
-from .settings import SECTIONS, Setting, settings_of
+from .settings.definitions import SECTIONS, Setting, settings_of
+from .settings.values import KINDS, format_size, parse_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

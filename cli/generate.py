@@ -15,18 +15,18 @@ from tintype.v1 import image_service_pb2 as pb
 
 from . import interrupt
 from .errors import UserError
-from .files import mime_type, numbered, prepare, save
-from .kinds import KINDS, parse_path
+from .image_files import mime_type, numbered, prepare, save
 from .progress import view
-from .remote import connect
-from .serve import warn
-from .sources import Sources
+from .servers.serve import warn
+from .service_client import connect
+from .settings.sources import Sources
+from .settings.values import KINDS, parse_path
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import AsyncIterator
 
-    from .remote import Service
+    from .service_client import Service
 
 STDOUT = Path("-")
 HERE = "127.0.0.1:0"  # where the model in this process listens: a port that the system chooses

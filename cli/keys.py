@@ -13,9 +13,9 @@ from tintype.v1 import keyfile
 from tintype.v1.keys import KEYS, mark, remember
 
 from .errors import UserError
-from .kinds import KINDS
-from .serve import warn
-from .sources import Sources
+from .servers.serve import warn
+from .settings.sources import Sources
+from .settings.values import KINDS
 from .text import columns
 
 if TYPE_CHECKING:

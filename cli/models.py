@@ -8,10 +8,10 @@ from tintype.v1 import image_service_pb2 as pb
 
 from . import interrupt
 from .errors import UserError
-from .kinds import format_size
-from .remote import connect
-from .serve import warn
-from .sources import Sources
+from .servers.serve import warn
+from .service_client import connect
+from .settings.sources import Sources
+from .settings.values import format_size
 from .text import columns
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .commands import COMMANDS, EXPORT, EXPORT_HELP
 from .errors import UserError
-from .settings import SECTIONS, settings_of
+from .settings.definitions import SECTIONS, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ class Parser(ArgumentParser):
 
     def _instead(self, flag: str) -> str:
         """Say where a flag belongs that is not of this command, or which one was meant."""
-        servers = import_module(".serve", __package__).SERVERS
+        servers = import_module(".servers.serve", __package__).SERVERS
         homes = [f"`tintype {command}`" for command, server in servers.items() if flag in _flags(server.section)]
         if homes and flag not in self._option_string_actions:
             return f": it belongs to {' and '.join(homes)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tintype.cli.child import dump, load
+from tintype.cli.servers.child import dump, load
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.cli import children
-from tintype.cli.children import ChildEnded, Keeper, Stop
+from tintype.cli.servers import supervisor
+from tintype.cli.servers.supervisor import ChildEnded, Keeper, Stop
 from tintype.service.config import ServiceConfig
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Script:
         self.starts += 1
         code = f"import os, sys, time, signal\n{self.acts.pop(0)}"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
-        server = children.Child(name, process)
+        server = supervisor.Child(name, process)
         try:
             yield server
         finally:
@@ -53,7 +53,7 @@ SERVE = f"{READY}time.sleep(3600)"
 
 async def kept(monkeypatch: pytest.MonkeyPatch, script: Script, *delays: float) -> tuple[Any, ChildEnded]:
     """Keep a server until it is gone; return its first address, if it had one, and its end."""
-    monkeypatch.setattr(children, "child", script.child)
+    monkeypatch.setattr(supervisor, "child", script.child)
     async with Keeper("serve", "service", CONFIG, Stop(), delays=delays) as keeper:
         ended = await asyncio.wait_for(asyncio.shield(keeper.gone), 60)
         return keeper.address.result() if keeper.address.done() else None, ended
@@ -73,7 +73,7 @@ async def test_crashes_are_followed_by_new_starts(
 
 async def test_a_stable_server_has_all_its_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Crashes of before count no longer once a server was ready for long enough."""
-    monkeypatch.setattr(children, "STABLE", 0.0)
+    monkeypatch.setattr(supervisor, "STABLE", 0.0)
     script = Script(*[CRASH] * 5, f"{READY}sys.exit(2)")
     _, ended = await kept(monkeypatch, script, 0.0)
     assert (script.starts, ended.told) == (6, True)
@@ -102,7 +102,7 @@ async def test_how_it_is_stopped(
     """Ctrl-C leaves the lame duck out in the server, too; SIGTERM and SIGHUP do not."""
     note = f"def note(n, _): open({str(tmp_path / 'got')!r}, 'w').write(signal.Signals(n).name); sys.exit()\n"
     caught = "signal.signal(signal.SIGINT, note); signal.signal(signal.SIGTERM, note)\n"
-    monkeypatch.setattr(children, "child", Script(note + caught + SERVE).child)
+    monkeypatch.setattr(supervisor, "child", Script(note + caught + SERVE).child)
     stop = Stop()
     async with Keeper("serve", "service", CONFIG, stop) as keeper:
         await asyncio.wait_for(keeper.address, 30)

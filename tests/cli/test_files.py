@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.cli.errors import UserError
-from tintype.cli.files import prepare, save
+from tintype.cli.image_files import prepare, save
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.cli import log
 from tintype.cli.errors import UserError
+from tintype.cli.servers import log
 from tintype.gateway.config import GatewayConfig
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from tintype.cli.errors import UserError
-from tintype.cli.file import read_file
-from tintype.cli.kinds import format_size, parse_address, parse_size
-from tintype.cli.settings import SECTIONS, default_data, settings_of
-from tintype.cli.sources import Sources, stray_variables
+from tintype.cli.settings.definitions import SECTIONS, default_data, settings_of
+from tintype.cli.settings.file import read_file
+from tintype.cli.settings.sources import Sources, stray_variables
+from tintype.cli.settings.values import format_size, parse_address, parse_size
 
 
 def sources(tmp_path: Path, text: str = "", **said: Any) -> Sources:

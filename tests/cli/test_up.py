@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tintype.cli import rest
 from tintype.cli.errors import UserError
 from tintype.cli.parser import _parser as parser
-from tintype.cli.up import _plan, examples
+from tintype.cli.servers import rest_client
+from tintype.cli.servers.up import _plan, examples
 from tintype.v1.keyfile import create
 
 from .command import tintype
@@ -54,13 +54,13 @@ def test_examples() -> None:
 @pytest.mark.anyio
 async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that never finds its service, as for the wrong name in a certificate, is said, not waited for."""
-    monkeypatch.setattr(rest, "PATIENCE", 0.3)
+    monkeypatch.setattr(rest_client, "PATIENCE", 0.3)
     answers = httpx.MockTransport(lambda _: httpx.Response(503, json={"why": "it has another name"}))
-    monkeypatch.setattr(rest, "_client", lambda url: httpx.AsyncClient(base_url=url, transport=answers))
+    monkeypatch.setattr(rest_client, "_client", lambda url: httpx.AsyncClient(base_url=url, transport=answers))
     with pytest.raises(
         UserError, match=r"at http://g does not reach the service at s:1, which is ready: it has another name"
     ):
-        await rest.ready("http://g", "s:1")
+        await rest_client.ready("http://g", "s:1")
 
 
 @pytest.mark.anyio
@@ -78,8 +78,8 @@ async def test_a_gateway_that_breaks_off(monkeypatch: pytest.MonkeyPatch, failur
         return httpx.Response(200)
 
     client = httpx.AsyncClient(base_url="http://g", transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(rest, "_client", lambda _: client)
-    await rest.ready("http://g", "s:1")
+    monkeypatch.setattr(rest_client, "_client", lambda _: client)
+    await rest_client.ready("http://g", "s:1")
     assert len(asked) == 3
 
 

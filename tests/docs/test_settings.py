@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tintype.cli.file import read_file
-from tintype.cli.kinds import KINDS, format_size
-from tintype.cli.settings import SECTIONS, SHARED, Setting, settings_of
-from tintype.cli.sources import Sources
+from tintype.cli.settings.definitions import SECTIONS, SHARED, Setting, settings_of
+from tintype.cli.settings.file import read_file
+from tintype.cli.settings.sources import Sources
+from tintype.cli.settings.values import KINDS, format_size
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 TABLE = "<!-- {} -->\n{}<!-- end -->"

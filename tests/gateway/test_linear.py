@@ -18,7 +18,7 @@ from litestar.exceptions import HTTPException
 
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
-from tintype.cli.kinds import parse_address, parse_size
+from tintype.cli.settings.values import parse_address, parse_size
 from tintype.gateway import denials, envelope, proxies, visit
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from .errors import UserError
+from ..errors import UserError
 
 POLL = 0.05  # seconds between two looks whether it is ready
 PATIENCE = 30.0  # seconds in which a gateway finds a service that is ready

@@ -14,9 +14,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
-from .kinds import parse_path
-from .settings import SECRET, SECTIONS, SHARED, settings_of
+from ..errors import UserError
+from .definitions import SECRET, SECTIONS, SHARED, settings_of
+from .values import parse_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

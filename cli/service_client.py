@@ -15,7 +15,7 @@ from .errors import UserError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .sources import Sources
+    from .settings.sources import Sources
 
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 2**20),  # bytes, as the service sends them

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tintype.v1.signals import handled
 
+from ..errors import SETTINGS, UserError
 from .child import dump
-from .errors import SETTINGS, UserError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -111,7 +111,10 @@ async def child(command: str, name: str, config: Any, stop: Stop) -> AsyncIterat
     Leaving the block stops it, within its time to drain and a few seconds.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "tintype.cli.child", command), stdin=PIPE, stdout=PIPE, start_new_session=True
+        *(sys.executable, "-P", "-m", "tintype.cli.servers.child", command),
+        stdin=PIPE,
+        stdout=PIPE,
+        start_new_session=True,
     )
     assert process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
     process.stdin.write(dump(config))

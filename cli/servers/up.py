@@ -8,22 +8,22 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from . import rest
+from ..errors import SETTINGS, UserError
+from ..image_files import mime_type, prepare, save
+from ..settings.sources import Sources
+from ..settings.values import parse_path
+from . import rest_client
 from .addresses import claim, reachable, reachable_url
-from .children import DELAYS, ChildEnded, Keeper, stop_signals
-from .errors import SETTINGS, UserError
-from .files import mime_type, prepare, save
-from .kinds import parse_path
 from .log import configure
 from .serve import warn
-from .sources import Sources
+from .supervisor import DELAYS, ChildEnded, Keeper, stop_signals
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .children import Stop
+    from .supervisor import Stop
 
 PROMPT = "A serene mountain lake at sunset"
 SEED = 7  # of the first picture, which is the README's
@@ -156,7 +156,7 @@ async def _story(plan: Plan, service: Keeper, gateway: Keeper) -> int:
     """
     began = time.monotonic()
     address, url = await service.address, reachable_url(await gateway.address)
-    await rest.ready(url, address)
+    await rest_client.ready(url, address)
     places = {"playground": f"{url}/", "REST": url, "gRPC": address, "results": plan.gateway.data}
     lines = [f"  {what:11} {where}" for what, where in places.items()]
     say("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))
@@ -170,7 +170,7 @@ async def _story(plan: Plan, service: Keeper, gateway: Keeper) -> int:
 
 async def _first_picture(url: str, plan: Plan) -> str:
     """Make it, save it where that is wanted, and return what to say of it."""
-    picture = await rest.make(url, plan.prompt, plan.gateway.api_key, seed=SEED)
+    picture = await rest_client.make(url, plan.prompt, plan.gateway.api_key, seed=SEED)
     made = f"{len(picture.data):,} bytes, seed {picture.seed}, {picture.seconds:.1f} s"
     if plan.output:
         save(picture.data, plan.output)

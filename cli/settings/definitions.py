@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
-from .errors import UserError
-from .kinds import KINDS, Kind
+from ..errors import UserError
+from .values import KINDS, Kind
 
 if TYPE_CHECKING:
     from dataclasses import Field

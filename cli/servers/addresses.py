@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from .errors import UserError
-from .kinds import split_address
+from ..errors import UserError
+from ..settings.values import split_address
 
 ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared with, not bound to
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.v1.settings import FORMATS, LEVELS, flag
 
-from .errors import UserError
+from ..errors import UserError
 
 if TYPE_CHECKING:
     from tintype.v1.settings import Common

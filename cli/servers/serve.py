@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.gateway.process import raise_open_files
 
+from ..settings.sources import Sources, stray_variables
 from .log import configure
-from .sources import Sources, stray_variables
 
 if TYPE_CHECKING:
     from argparse import Namespace

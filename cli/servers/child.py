@@ -1,4 +1,4 @@
-"""A server as a child of `tintype up`, which starts it as `python -m tintype.cli.child serve|gateway`.
+"""A server as a child of `tintype up`, which starts it as `python -m tintype.cli.servers.child serve|gateway`.
 
 stdin    its settings, one line of JSON; then it stays open as a lifeline: its end is the end of the parent
 stdout   its address, one line, once it is ready
@@ -16,9 +16,9 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-from .errors import guarded
+from ..errors import guarded
+from ..settings.definitions import SECTIONS, settings_of
 from .serve import SERVERS, serve
-from .settings import SECTIONS, settings_of
 
 
 def dump(config: Any) -> bytes:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import UserError
+from ..errors import UserError
+from .definitions import SECTIONS, Config, Setting, default_data, settings_of
 from .file import File, find_file
-from .settings import SECTIONS, Config, Setting, default_data, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from .kinds import Kind
+    from .values import Kind
 
 C = TypeVar("C", bound=Config)
 

@@ -1,0 +1,1 @@
+"""Settings: their definitions, and their values from flags, environment variables and `tintype.toml`."""
