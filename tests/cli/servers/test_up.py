@@ -14,7 +14,7 @@ from tintype.cli.servers import rest_client
 from tintype.cli.servers.up import _plan, examples
 from tintype.v1.keyfile import create
 
-from .command import tintype
+from ..command import tintype
 
 if TYPE_CHECKING:
     from pathlib import Path
