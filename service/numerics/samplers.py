@@ -7,15 +7,26 @@ from functools import partial
 from . import layouts
 from .choices import squashed
 from .diffusion import Diffusion
-from .dpmpp import dpmpp
+from .dpmpp import dpmpp, dpmpp_single
 from .layouts import Plan
-from .multistep import deis, lms, plms
-from .onestep import ddim, ddpm, euler, euler_ancestral, flow_ancestral, lcm, tcd
+from .multistep import deis, lms, plms, unipc
+from .onestep import (
+    ddim,
+    ddpm,
+    dpm2,
+    dpm2_ancestral,
+    dpmpp_2s_ancestral,
+    dpmpp_sde,
+    euler,
+    euler_ancestral,
+    flow_ancestral,
+    flow_heun,
+    heun,
+    lcm,
+    tcd,
+)
 from .path import Path
-from .singlestep import dpmpp_single
 from .table import Table
-from .twocall import dpm2, dpm2_ancestral, dpmpp_2s_ancestral, dpmpp_sde, flow_heun, heun
-from .unipc import unipc
 
 Layout = Callable[[Diffusion, Plan], Path]
 Solve = Callable[..., Table]

@@ -8,13 +8,13 @@ import pytest
 
 from tintype.service.numerics import Prediction, Table
 from tintype.service.numerics.dpmpp import dpmpp
-from tintype.service.numerics.path import Path
-from tintype.service.numerics.table import Floats
-from tintype.service.numerics.twocall import (
+from tintype.service.numerics.onestep import (
     dpm2_ancestral,
     dpmpp_2s_ancestral,
     dpmpp_sde,
 )
+from tintype.service.numerics.path import Path
+from tintype.service.numerics.table import Floats
 
 from .gaussian import posterior_mean, run, smooth_path
 

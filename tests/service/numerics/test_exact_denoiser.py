@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 
 from tintype.service.numerics import Diffusion, Prediction, Table, make_table, samplers_for
-from tintype.service.numerics.dpmpp import dpmpp
-from tintype.service.numerics.multistep import deis, lms, plms
-from tintype.service.numerics.onestep import ddim, ddpm, euler_ancestral, flow_ancestral
-from tintype.service.numerics.path import Path
-from tintype.service.numerics.singlestep import dpmpp_single
-from tintype.service.numerics.twocall import (
+from tintype.service.numerics.dpmpp import dpmpp, dpmpp_single
+from tintype.service.numerics.multistep import deis, lms, plms, unipc
+from tintype.service.numerics.onestep import (
+    ddim,
+    ddpm,
     dpm2,
     dpm2_ancestral,
     dpmpp_2s_ancestral,
     dpmpp_sde,
+    euler_ancestral,
+    flow_ancestral,
     flow_heun,
     heun,
 )
-from tintype.service.numerics.unipc import unipc
+from tintype.service.numerics.path import Path
 
 from .configs import BUILT_IN, FLOW, SD
 from .gaussian import MU, S, network, run, smooth_path
