@@ -14,15 +14,13 @@ nothing but its path.
 
 from .choices import Incompatible, InvalidChoice, InvalidSetting, OutOfRange, UnknownName
 from .diffusion import Diffusion
-from .guidance import guide
 from .noise import TorchNoise
-from .prediction import Prediction
+from .path import Prediction
 from .resolve import make_table, most_steps, resolve
 from .samplers import SAMPLERS, samplers_for
-from .schedules import SCHEDULES
-from .shift import Shift
+from .schedules import SCHEDULES, Shift
 from .table import Table
-from .trajectory import Noise, Trajectory
+from .trajectory import Noise, Trajectory, guide
 
 __all__ = [
     "SAMPLERS",

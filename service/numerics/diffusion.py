@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from . import scheduler_config
 from .choices import InvalidSetting
-from .prediction import Prediction
-from .shift import Shift
+from .path import Prediction
+from .schedules import Shift
 from .table import Floats
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from .choices import Incompatible, OutOfRange
 from .diffusion import Diffusion
 from .path import Path, timesteps_of
-from .schedules import SCHEDULES, SPACINGS, normal
-from .shift import Shift
+from .schedules import SCHEDULES, SPACINGS, Shift, normal
 from .table import Floats
 
 TINY_ALPHA_CUMPROD = 2.0**-24

@@ -5,13 +5,54 @@ holds is its own choice: `denoised` (x0), `noise`, or `output` (whatever the net
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .prediction import Pair, Prediction, to_denoised, to_noise
 from .table import Floats, Table
+
+
+class Prediction(StrEnum):
+    """What the network's output is."""
+
+    EPSILON = "epsilon"
+    V = "v"
+    SAMPLE = "sample"
+    FLOW = "flow"
+
+
+Pair = tuple[Floats, Floats]
+
+
+def to_denoised(prediction: Prediction, alpha: Floats, sigma: Floats) -> Pair:
+    """Return (p, q) [n] with x0 = p * x + q * out."""
+    one = np.ones_like(sigma)
+    match prediction:
+        case Prediction.EPSILON:
+            return one / alpha, -sigma / alpha
+        case Prediction.V:
+            return alpha, -sigma
+        case Prediction.SAMPLE:
+            return 0 * one, one
+        case Prediction.FLOW:
+            return one, -sigma
+
+
+def to_noise(prediction: Prediction, alpha: Floats, sigma: Floats) -> Pair:
+    """Return (p, q) [n] with noise = p * x + q * out."""
+    one = np.ones_like(sigma)
+    match prediction:
+        case Prediction.EPSILON:
+            return 0 * one, one
+        case Prediction.V:
+            return sigma, alpha
+        case Prediction.SAMPLE:
+            return one / sigma, -alpha / sigma
+        case Prediction.FLOW:
+            return one, 1 - sigma
+
 
 SHORT = 15
 """A run of fewer steps ends in lower orders, as its authors advise (DPM-Solver++'s code)."""

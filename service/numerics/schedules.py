@@ -9,12 +9,14 @@ and returns [n + 1] float64 levels, falling, the last one 0.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .choices import squashed
+from .choices import Incompatible, squashed
 from .table import Floats
 
 Schedule = Callable[[Floats, float, float], Floats]
@@ -121,3 +123,97 @@ def split_schedule(typed: str) -> tuple[str, str | None]:
     name = squashed(typed)
     ends = [known for known in _NAMES if name.endswith(known)]
     return (name.removesuffix(max(ends, key=len)), _NAMES[max(ends, key=len)]) if ends else (name, None)
+
+
+# The shift of a flow's levels: more of the steps where there is more noise, the more so for larger images.
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """s' = k s / (1 + (k - 1) s): Esser et al. 2403.03206, eq. 23."""
+
+    amount: float = 1.0
+    """k, or where `dynamic`, unused."""
+    dynamic: bool = False
+    """k = exp(mu), mu linear in the number of image tokens (FLUX)."""
+    tokens: tuple[int, int] = (256, 4096)
+    mu: tuple[float, float] = (0.5, 1.15)
+    exponential: bool = True
+    """Whether k is exp(mu), or mu itself."""
+    terminal: float | None = None
+    """Stretch the levels so that the last one is this."""
+
+    def __call__(self, s: Floats, image_tokens: int | None = None) -> Floats:
+        """Shift levels [n] in 0..1."""
+        k = self._factor(image_tokens)
+        s = k * s / (1 + (k - 1) * s)
+        if self.terminal and s[-1] < 1:  # a single step ends where it begins
+            s = 1 - (1 - s) / ((1 - s[-1]) / (1 - self.terminal))
+        return s
+
+    def _factor(self, image_tokens: int | None) -> float:
+        if not self.dynamic:
+            return self.amount
+        if image_tokens is None:
+            raise Incompatible("image_tokens", None, "must be given: this model's schedule depends on the image's size")
+        slope = (self.mu[1] - self.mu[0]) / (self.tokens[1] - self.tokens[0])
+        mu = self.mu[0] + slope * (image_tokens - self.tokens[0])
+        return math.exp(mu) if self.exponential else mu
+
+
+# How fast a diffusion destroyed its images: the beta schedules that diffusers knows.
+
+
+Betas = NDArray[np.float32]
+
+
+def linear_betas(n: int, start: float, end: float) -> Betas:
+    """Ho et al. 2006.11239, section 4."""
+    return _linspace(start, end, n)
+
+
+def scaled_linear_betas(n: int, start: float, end: float) -> Betas:
+    """Return betas linear in their square root: Rombach et al. 2112.10752, as in its code."""
+    return np.square(_linspace(start**0.5, end**0.5, n))
+
+
+def cosine_betas(n: int, start: float, end: float) -> Betas:  # noqa: ARG001 - has its own ends
+    """Nichol & Dhariwal 2102.09672, eq. 17."""
+    bar = np.cos((np.arange(n + 1) / n + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.asarray(np.minimum(1 - bar[1:] / bar[:-1], 0.999), np.float32)
+
+
+def _linspace(start: float, end: float, n: int) -> Betas:
+    """Return what torch.linspace does in float32: from both ends to the middle, a rounded step, fused multiply-add."""
+    low, high = np.float32(start), np.float32(end)
+    step = float((high - low) / np.float32(n - 1)) if n > 1 else 0.0
+    i = np.arange(n)
+    return np.where(i < n // 2, float(low) + step * i, float(high) - step * (n - 1 - i)).astype(np.float32)
+
+
+BETAS: dict[str, Callable[[int, float, float], Betas]] = {
+    "linear": linear_betas,
+    "scaled_linear": scaled_linear_betas,
+    "squaredcos_cap_v2": cosine_betas,
+}
+
+
+def alphas_cumprod(betas: Betas | Sequence[float], *, zero_snr: bool = False) -> Floats:
+    """Return the running product of 1 - beta [T], as float64; with `zero_snr` the last one is exactly 0."""
+    cumprod = _cumprod(np.float32(1) - np.asarray(betas, np.float32))
+    if zero_snr:
+        cumprod = _zero_terminal_snr(cumprod)
+    return cumprod.astype(np.float64)
+
+
+def _cumprod(factors: Betas) -> Betas:
+    """Multiply as torch does: accumulated in float64, rounded to float32."""
+    return np.cumprod(factors.astype(np.float64)).astype(np.float32)
+
+
+def _zero_terminal_snr(cumprod: Betas) -> Betas:
+    """Shift and scale sqrt(cumprod) so that it keeps its first value and ends in 0: Lin et al. 2305.08891, alg. 1."""
+    root = np.sqrt(cumprod)
+    bar = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    betas = 1 - np.append(bar[:1], bar[1:] / bar[:-1])
+    return _cumprod(1 - betas)

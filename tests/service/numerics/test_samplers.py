@@ -15,7 +15,7 @@ from tintype.service.numerics import (
     make_table,
     samplers_for,
 )
-from tintype.service.numerics.prediction import to_denoised
+from tintype.service.numerics.path import to_denoised
 
 from .configs import DIFFUSION, FLOW, ZERO_SNR
 
