@@ -158,7 +158,7 @@ def _defaults(spec: ModelSpec) -> pb.ModelDefaults:
 
 def _schedules(spec: ModelSpec) -> list[str]:
     """Return every schedule that at least one sampler of the model takes."""
-    choosy = any(SAMPLERS[name].schedules for name in samplers_for(spec.diffusion))
+    choosy = any(SAMPLERS[name].takes_schedule for name in samplers_for(spec.diffusion))
     return sorted(SCHEDULES) if choosy else []
 
 

@@ -22,7 +22,7 @@ from ..models.embeddings import advice
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.weights import Malformed
-from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, most_steps, resolve
+from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, max_steps, resolve
 from .sizes import native_size
 
 if TYPE_CHECKING:
@@ -326,8 +326,8 @@ def _table(
         sampler, schedule = resolve(spec.diffusion, sampler, schedule or None)
         diffusion, strength = spec.diffusion, _strength(job)
         if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
-            diffusion = shortened(diffusion.sampled_by(sampler), strength or 1.0)
-        most = min(most_steps(diffusion, sampler), MAX_STEPS)
+            diffusion = shortened(diffusion.for_sampler(sampler), strength or 1.0)
+        most = min(max_steps(diffusion, sampler), MAX_STEPS)
         if job.steps is None:
             steps = min(steps, most)
         elif respaced and steps > most:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
-from ..numerics import Diffusion, InvalidChoice, make_table, most_steps, resolve
+from ..numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
 from . import adapters, embeddings
 from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
@@ -201,7 +201,7 @@ class _Reader:
         own = self.own.get("defaults", {})
         try:
             sampler, schedule = resolve(diffusion, own.get("sampler"), own.get("schedule"))
-            steps = own.get("steps", min(family.steps, most_steps(diffusion, sampler)))
+            steps = own.get("steps", min(family.steps, max_steps(diffusion, sampler)))
             make_table(diffusion, steps, sampler=sampler, schedule=schedule, image_tokens=1)  # or a request would fail
         except InvalidChoice as error:
             self.faults.append(f"{MANIFEST if own else SCHEDULER}: defaults: {error}")

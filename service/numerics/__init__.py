@@ -16,7 +16,7 @@ from .choices import Incompatible, InvalidChoice, InvalidSetting, OutOfRange, Un
 from .diffusion import Diffusion
 from .noise import TorchNoise
 from .path import Prediction
-from .resolve import make_table, most_steps, resolve
+from .resolve import make_table, max_steps, resolve
 from .samplers import SAMPLERS, samplers_for
 from .schedules import SCHEDULES, Shift
 from .table import Table
@@ -39,7 +39,7 @@ __all__ = [
     "UnknownName",
     "guide",
     "make_table",
-    "most_steps",
+    "max_steps",
     "resolve",
     "samplers_for",
 ]

@@ -27,7 +27,7 @@ class UnknownName(InvalidChoice):
 
     def __init__(self, field: str, value: object, names: Iterable[str]) -> None:
         names = sorted(names)
-        close = get_close_matches(plain(str(value)), names, n=1)
+        close = get_close_matches(canonical_name(str(value)), names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         super().__init__(field, value, f"is not known; {hint}known are {', '.join(names)}")
 
@@ -44,11 +44,11 @@ class InvalidSetting(InvalidChoice):
     """A setting in the model's own scheduler_config.json that can't be followed."""
 
 
-def plain(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Return the one spelling of a name: `DPM++ 2M Karras` becomes `dpmpp_2m_karras`."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_")
 
 
-def squashed(name: str) -> str:
+def compact_name(name: str) -> str:
     """Return a name by which spellings are compared: `DPM++ 2M Karras` and `dpmpp-2m_karras` are `dpmpp2mkarras`."""
-    return plain(name).replace("_", "")
+    return canonical_name(name).replace("_", "")

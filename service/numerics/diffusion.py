@@ -62,14 +62,14 @@ class Diffusion:
         """
         return cls(**scheduler_config.read(config))
 
-    def sampled_by(self, sampler: str) -> "Diffusion":
+    def for_sampler(self, sampler: str) -> "Diffusion":
         """Return this process with the configuration's choices for a sampler.
 
         The sampler is one of `SAMPLERS`.
         """
-        return self if sampler == self.sampler or sampler not in self.others else _sampled_by(self, sampler)
+        return self if sampler == self.sampler or sampler not in self.others else _for_sampler(self, sampler)
 
 
 @lru_cache(maxsize=256)
-def _sampled_by(diffusion: Diffusion, sampler: str) -> Diffusion:
+def _for_sampler(diffusion: Diffusion, sampler: str) -> Diffusion:
     return replace(diffusion, sampler=sampler, others={}, **diffusion.others[sampler])

@@ -49,7 +49,7 @@ def make_table(
     if sigmas is not None and len(sigmas) != steps:
         raise OutOfRange("sigmas", sigmas, f"must be {steps} levels, one a step")
     name, schedule = resolve(diffusion, sampler, schedule)
-    row, diffusion = SAMPLERS[name], diffusion.sampled_by(name)
+    row, diffusion = SAMPLERS[name], diffusion.for_sampler(name)
     layout = (row.flow_layout if diffusion.flow else None) or row.layout
     solve = (row.flow_solve if diffusion.flow else None) or row.solve
     options = {**_settings(row, diffusion), **_eta(name, eta)}
@@ -61,11 +61,11 @@ def make_table(
         raise Incompatible("sampler", name, problem) from error
 
 
-def most_steps(diffusion: Diffusion, sampler: str) -> int:
+def max_steps(diffusion: Diffusion, sampler: str) -> int:
     """Return the most steps of a sampler: those of training or distillation."""
     trained = diffusion.train_steps
     distilled = SAMPLERS[sampler].distilled and not diffusion.flow
-    return min(trained, diffusion.sampled_by(sampler).distilled_steps) if distilled else trained
+    return min(trained, diffusion.for_sampler(sampler).distilled_steps) if distilled else trained
 
 
 def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | None = None) -> tuple[str, str]:
@@ -81,16 +81,16 @@ def resolve(diffusion: Diffusion, sampler: str | None = None, schedule: str | No
     wanted = _schedule(schedule) if schedule is not None else implied
     if schedule is not None and implied not in (None, wanted):
         raise Incompatible("schedule", schedule, f"contradicts the sampler's name, {sampler!r}")
-    free = row.schedules or diffusion.flow
+    free = row.takes_schedule or diffusion.flow
     if not free and wanted not in (None, "normal"):
         raise Incompatible(
             "schedule", wanted, f"does not go with {name}, which has its own; {_free(diffusion)} take it"
         )
-    return name, (wanted or diffusion.sampled_by(name).schedule) if free else "normal"
+    return name, (wanted or diffusion.for_sampler(name).schedule) if free else "normal"
 
 
 def _free(diffusion: Diffusion) -> str:
-    return ", ".join(name for name in samplers_for(diffusion) if SAMPLERS[name].schedules)
+    return ", ".join(name for name in samplers_for(diffusion) if SAMPLERS[name].takes_schedule)
 
 
 def _split(typed: str) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import layouts
-from .choices import squashed
+from .choices import compact_name
 from .diffusion import Diffusion
 from .dpmpp import dpmpp, dpmpp_single
 from .layouts import Plan
@@ -46,7 +46,7 @@ class Sampler:
     settings: tuple[str, ...] = ()
     """What a model's own configuration may tell it."""
     stochastic: bool = False
-    schedules: bool = True
+    takes_schedule: bool = True
     """Whether the noise levels of a diffusion are free to choose; those of a flow are."""
     distilled: bool = False
     """Whether a diffusion is called at the levels of a distillation, and takes no more steps than it has."""
@@ -81,20 +81,20 @@ def _single(order: int, *aliases: str) -> Sampler:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddim": Sampler(ddim, layouts.ddim_layout, schedules=False, eta=0.0, aliases=("ddimparallel",)),
-    "ddpm": Sampler(ddpm, layouts.ddpm_layout, stochastic=True, schedules=False, aliases=("ddpmparallel",)),
-    "plms": Sampler(plms, layouts.pndm_layout, schedules=False, aliases=("pndm",)),
+    "ddim": Sampler(ddim, layouts.ddim_layout, takes_schedule=False, eta=0.0, aliases=("ddimparallel",)),
+    "ddpm": Sampler(ddpm, layouts.ddpm_layout, stochastic=True, takes_schedule=False, aliases=("ddpmparallel",)),
+    "plms": Sampler(plms, layouts.pndm_layout, takes_schedule=False, aliases=("pndm",)),
     "lcm": Sampler(
         lcm,
         layouts.lcm_layout,
         layouts.flow_layout,
         settings=("timestep_scaling",),
         stochastic=True,
-        schedules=False,
+        takes_schedule=False,
         distilled=True,
         aliases=("flowmatchlcm",),
     ),
-    "tcd": Sampler(tcd, layouts.tcd_layout, schedules=False, distilled=True, eta=0.0),
+    "tcd": Sampler(tcd, layouts.tcd_layout, takes_schedule=False, distilled=True, eta=0.0),
     "euler": Sampler(
         euler,
         layouts.euler_layout,
@@ -146,12 +146,12 @@ SAMPLERS: dict[str, Sampler] = {
     ),
 }
 
-_NAMES = {known: name for name, row in SAMPLERS.items() for known in (squashed(name), *row.aliases)}
+_NAMES = {known: name for name, row in SAMPLERS.items() for known in (compact_name(name), *row.aliases)}
 
 
 def sampler_name(typed: str) -> str | None:
     """Return the table's name for what somebody typed, or None."""
-    name = squashed(typed).removesuffix("scheduler")
+    name = compact_name(typed).removesuffix("scheduler")
     return _NAMES.get(name) or _NAMES.get(name.removeprefix("k"))
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import Incompatible, squashed
+from .choices import Incompatible, compact_name
 from .table import Floats
 
 Schedule = Callable[[Floats, float, float], Floats]
@@ -110,17 +110,17 @@ SPACINGS = {"simple": "simple", "sgm_uniform": "uniform"}
 ALIASES = {"uniform": "normal", "lu_lambdas": "lu", "use_lu_lambdas": "lu", "polyexponential": "exponential"}
 ALIASES |= {f"use_{name}_sigmas": name for name in ("karras", "exponential", "beta")}
 
-_NAMES = {squashed(known): name for known, name in ({name: name for name in SCHEDULES} | ALIASES).items()}
+_NAMES = {compact_name(known): name for known, name in ({name: name for name in SCHEDULES} | ALIASES).items()}
 
 
 def schedule_name(typed: str) -> str | None:
     """Return the table's name for what somebody typed, or None."""
-    return _NAMES.get(squashed(typed))
+    return _NAMES.get(compact_name(typed))
 
 
 def split_schedule(typed: str) -> tuple[str, str | None]:
     """Return a squashed name without the schedule that it ends in, and that schedule."""
-    name = squashed(typed)
+    name = compact_name(typed)
     ends = [known for known in _NAMES if name.endswith(known)]
     return (name.removesuffix(max(ends, key=len)), _NAMES[max(ends, key=len)]) if ends else (name, None)
 

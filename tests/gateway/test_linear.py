@@ -41,7 +41,7 @@ from tintype.gateway.sdapi.reading import read
 from tintype.gateway.sdapi.samplers import choose
 from tintype.gateway.sdapi.types import ImageToImage, TextToImage
 from tintype.service.errors import InvalidRequest
-from tintype.service.numerics.choices import UnknownName, plain
+from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.translate import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import sent
@@ -217,7 +217,7 @@ def service(text: str) -> object:
     for key in ("prompt", "negative_prompt", "model", "sampler", "schedule", "quality", "style", "caller"):
         with suppress(InvalidRequest):
             job_from_pb(pb.GenerateImagesRequest(**({"prompt": "x"} | {key: text})))
-    return UnknownName("sampler", text, ["euler", "ddim"]), plain(text)
+    return UnknownName("sampler", text, ["euler", "ddim"]), canonical_name(text)
 
 
 def message(text: str) -> object:

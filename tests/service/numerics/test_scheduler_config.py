@@ -179,7 +179,7 @@ def test_another_sampler_reads_the_file_by_its_own_class(sampler: str, schedule:
     left = read({"_class_name": "EulerAncestralDiscreteScheduler"}, use_karras_sigmas=True, set_alpha_to_one=False)
     assert resolve(left) == ("euler_ancestral", "normal")
     assert resolve(left, sampler) == (sampler, schedule)
-    assert left.sampled_by("ddim").set_alpha_to_one is False
+    assert left.for_sampler("ddim").set_alpha_to_one is False
 
 
 def test_what_another_class_can_not_follow_is_left_out() -> None:
