@@ -14,7 +14,7 @@ PROTOS_BIN := .venv-protos/bin
 # COVERAGE=1 measures which lines the tests reach; `make coverage` prints it.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
 # These say nothing of the checkout, so they hold for what is installed as well.
-WHEEL_TESTS := tests/conftest.py tests/up.py tests/test_whole_line.py tests/test_rust_free.py tests/cli
+WHEEL_TESTS := tests/conftest.py tests/support tests/test_whole_line.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript that the gateway is tested with; without npm, or away from its registry, their tests are skipped.
 NODE := tests/gateway/clients/node
 ROOMS := v1 service gateway cli export
@@ -45,7 +45,7 @@ test-wheel: .venv/stamp ## Build the wheel and test it in an environment of its 
 	PYTHONS=$(BIN)/python .ci/venv build/wheel/venv build/wheel/*.whl pytest pytest-timeout openai
 	cp -r $(WHEEL_TESTS) build/wheel/tests
 	cd build/wheel && venv/bin/python -P -c 'import tintype.service as it; assert "site-packages" in it.__file__, it'
-	cd build/wheel && venv/bin/python -P -m pytest tests $(ARGS)
+	cd build/wheel && venv/bin/python -P -m pytest --rootdir . tests $(ARGS)
 
 coverage: .venv/stamp ## Print what `make test COVERAGE=1` reached
 	$(BIN)/python -m coverage combine --quiet

@@ -14,6 +14,8 @@ from contextlib import suppress
 
 import pytest
 
+pytest.register_assert_rewrite("tests.support")
+
 with suppress(ImportError):  # the wheel's tests use no hypothesis
     from hypothesis import HealthCheck, settings
 

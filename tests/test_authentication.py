@@ -11,12 +11,11 @@ import grpc
 import httpx
 import pytest
 
+from tests.support.certificates import make_certificates
+from tests.support.up import up
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keyfile import create
-
-from .certificates import make_certificates
-from .up import up
 
 SOON = 60  # seconds
 

@@ -13,10 +13,9 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.support.serving import serving
 from tintype.service import server as servers
 from tintype.service.engine import Engine
-
-from .serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.serving import serving
 from tintype.service.engine import runner
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
-
-from .serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,10 +21,9 @@ import openai
 import pytest
 from PIL import Image
 
+from tests.support.up import Up, up
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
-
-from .up import Up, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

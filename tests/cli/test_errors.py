@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.command import tintype
 from tintype.cli import main
 from tintype.service.models.catalogue import BUILTIN
-
-from .command import tintype
 
 if TYPE_CHECKING:
     import subprocess

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import openai
 import pytest
 
-from .fakes import FakeService, Service, config, running_gateway, running_service
+from tests.support.gateway.fakes import FakeService, Service, config, running_gateway, running_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,10 +10,9 @@ import openai
 import pytest
 from PIL import Image
 
+from tests.support.gateway.fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
+from tests.support.gateway.openai_errors import check_error
 from tintype.v1.keyfile import create
-
-from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
-from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .fakes import PATH
-from .openai_errors import check_error
+from tests.support.gateway.fakes import PATH
+from tests.support.gateway.openai_errors import check_error
 
 if TYPE_CHECKING:
     import httpx
 
-    from .fakes import FakeService
+    from tests.support.gateway.fakes import FakeService
 
 pytestmark = pytest.mark.anyio
 

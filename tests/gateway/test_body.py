@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.gateway.fakes import PATH, FakeService, image
 from tintype.gateway.body import PIECE, Body, render_body
 from tintype.gateway.dialects import DIALECTS
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PATH, FakeService, image
 
 if TYPE_CHECKING:
     import httpx

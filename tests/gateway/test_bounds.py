@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import picture
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-
-from .fakes import PATH, FakeService, Service, config, running_gateway
-from .openai_errors import check_error
-from .samples import picture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,13 +13,21 @@ import grpc
 import pytest
 from PIL import Image
 
+from tests.support.gateway.chromium import CONTROL, FOUND, Page, browsing
+from tests.support.gateway.fakes import (
+    FakeService,
+    Refusal,
+    Service,
+    config,
+    image,
+    running_gateway,
+    running_service,
+    sleep_long,
+)
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.dialects import DIALECTS
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keyfile import create
-
-from .chromium import CONTROL, FOUND, Page, browsing
-from .fakes import FakeService, Refusal, Service, config, image, running_gateway, running_service, sleep_long
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

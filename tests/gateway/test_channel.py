@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.certificates import make_certificates
+from tests.support.gateway.fakes import FakeService, Refusal, Service, config, running_gateway, running_service
 from tintype.gateway.channel import Route
 from tintype.gateway.client import ServiceClient
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.v1 import image_service_pb2 as pb
-
-from ..certificates import make_certificates
-from .fakes import FakeService, Refusal, Service, config, running_gateway, running_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

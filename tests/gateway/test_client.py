@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.gateway.fakes import PNG, FakeService, Refusal, Service, image, pictures, sleep_long
 from tintype.gateway.channel import Route, _name
 from tintype.gateway.client import ServiceClient
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PNG, FakeService, Refusal, Service, image, pictures, sleep_long
 
 if TYPE_CHECKING:
     from pathlib import Path

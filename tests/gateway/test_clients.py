@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from .fakes import PNG, SMALLEST, FakeService, Service, config, running_gateway
+from tests.support.gateway.fakes import PNG, SMALLEST, FakeService, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,14 +16,13 @@ import h11
 import httpx
 import pytest
 
+from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, image, running_gateway, sleep_long
+from tests.support.gateway.starting import SCRIPT
 from tintype.gateway import connections
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.connections import bound
 from tintype.gateway.errors import StartError
 from tintype.gateway.server import backlog
-
-from .fakes import PATH, PNG, FakeService, Service, config, image, running_gateway, sleep_long
-from .test_server import SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

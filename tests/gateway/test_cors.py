@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.support.gateway.fakes import PATH
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.cors import Cors
 from tintype.gateway.errors import StartError
-
-from .fakes import PATH
 
 pytestmark = pytest.mark.anyio
 

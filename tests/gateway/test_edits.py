@@ -11,13 +11,12 @@ import openai
 import pytest
 from PIL import Image
 
+from tests.support.gateway.fakes import PNG, FakeService, image
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import B64, LAKE, picture
 from tintype.gateway.dialects.openai_edits import STRENGTHS, parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PNG, FakeService, image
-from .openai_errors import check_error
-from .samples import B64, LAKE, picture
 
 if TYPE_CHECKING:
     import httpx

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.gateway.fakes import (
+    PATH,
+    FakeService,
+    Refusal,
+    Service,
+    config,
+    image,
+    running_gateway,
+    running_service,
+    sleep_long,
+)
+from tests.support.gateway.openai_errors import check_error
 from tintype.gateway.status import STATUS
-
-from .fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway, running_service, sleep_long
-from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpcore
 import pytest
 
+from tests.support.gateway.fakes import PNG
+from tests.support.gateway.hosts import Host, serving
 from tintype.gateway.fetch import Fetcher, FetchError
-
-from .fakes import PNG
-from .hosts import Host, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

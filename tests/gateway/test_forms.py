@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.fakes import FakeService, Service, config, running_gateway
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import B64, LAKE, file, picture
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
 from tintype.gateway.forms import gathered
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import FakeService, Service, config, running_gateway
-from .openai_errors import check_error
-from .samples import B64, LAKE, file, picture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .fakes import PNG, FakeService, Service, config, pictures, running_gateway
+from tests.support.gateway.fakes import PNG, FakeService, Service, config, pictures, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -17,10 +17,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.support.gateway.fakes import Service, config, running_gateway
 from tintype.gateway.errors import Fault
 from tintype.gateway.sdapi import BASE
-
-from .fakes import Service, config, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

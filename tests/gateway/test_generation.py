@@ -11,10 +11,19 @@ import grpc
 import httpx
 import pytest
 
+from tests.support.gateway.fakes import (
+    PATH,
+    PNG,
+    FakeService,
+    Refusal,
+    Service,
+    config,
+    image,
+    running_gateway,
+    sleep_long,
+)
+from tests.support.gateway.openai_errors import check_error
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PATH, PNG, FakeService, Refusal, Service, config, image, running_gateway, sleep_long
-from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.fakes import PATH
 from tintype.gateway.errors import NotJson
 from tintype.gateway.jsonbody import MAX_DEPTH, MAX_VALUES, decoded
-
-from .fakes import PATH
 
 if TYPE_CHECKING:
     import httpx
 
-    from .fakes import FakeService
+    from tests.support.gateway.fakes import FakeService
 
 BODY = {"prompt": "a lake, ünlit", "n": 1}
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import openai
 import pytest
 
+from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
+from tests.support.gateway.openai_errors import check_error
 from tintype.gateway.denials import NoKey, WrongKey
 from tintype.gateway.keys import Keys
 from tintype.v1.keyfile import KeysError, create, revoke
-
-from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
-from .openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,6 +16,7 @@ import pytest
 from litestar._multipart import parse_content_header, parse_multipart_form
 from litestar.exceptions import HTTPException
 
+from tests.support.work import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size
@@ -45,8 +46,6 @@ from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.translate import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import sent
-
-from ..work import LONG, NOISE, check_linear, cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.clock import Clock
+from tests.support.gateway.fakes import PATH, Service, config, running_gateway
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import FILES
 from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
 from tintype.gateway.files import Content, Stored
 from tintype.gateway.localstore import LocalStore
-
-from .clock import Clock
-from .fakes import PATH, Service, config, running_gateway
-from .openai_errors import check_error
-from .samples import FILES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
-from .fakes import PATH, FakeService, Refusal, Service, config, running_gateway, sleep_long
+from tests.support.gateway.fakes import PATH, FakeService, Refusal, Service, config, running_gateway, sleep_long
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,10 +8,8 @@ import grpc
 import msgspec
 import pytest
 
-from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import FakeService, Refusal, image
-from .openai_schemas import (
+from tests.support.gateway.fakes import FakeService, Refusal, image
+from tests.support.gateway.openai_schemas import (
     ErrorResponse,
     ImageEditStreamEvent,
     ImageGenStreamEvent,
@@ -20,7 +18,8 @@ from .openai_schemas import (
     Model,
     Size,
 )
-from .samples import B64, picture
+from tests.support.gateway.samples import B64, picture
+from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@ import grpc
 import openai
 import pytest
 
-from .fakes import PNG, FakeService, Refusal, sleep_long
+from tests.support.gateway.fakes import PNG, FakeService, Refusal, sleep_long
 
 if TYPE_CHECKING:
     import httpx

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
 from tintype.gateway.patience import Transport
 from tintype.gateway.receiving import RATE
 from tintype.v1.keyfile import create
-
-from .fakes import PATH, FakeService, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,14 +10,13 @@ import httpx
 import msgspec
 import pytest
 
+from tests.support.gateway.fakes import PATH, FakeService, Service, config, image, running_gateway
+from tests.support.gateway.hosts import ANSWERS, Host, serving
+from tests.support.gateway.samples import B64, LAKE, picture
 from tintype.gateway.errors import BadPicture
 from tintype.gateway.pictures import check, of_base64, of_data_url
 from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PATH, FakeService, Service, config, image, running_gateway
-from .hosts import ANSWERS, Host, serving
-from .samples import B64, LAKE, picture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.fakes import PATH, FakeService, image
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PATH, FakeService, image
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

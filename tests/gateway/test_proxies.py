@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.fakes import PATH, Service, config, running_gateway
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-
-from .fakes import PATH, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path

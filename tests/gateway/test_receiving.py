@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, image, running_gateway
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import LAKE
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.denials import BodyTooSlow, TooManyUploads
 from tintype.gateway.errors import StartError
 from tintype.gateway.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping
-
-from .fakes import PATH, PNG, FakeService, Service, config, image, running_gateway
-from .openai_errors import check_error
-from .samples import LAKE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable

@@ -12,6 +12,10 @@ import grpc
 import httpx
 import pytest
 
+from tests.support.gateway.clock import Clock
+from tests.support.gateway.fakes import PATH, FakeService, Refusal, breaking, drawing, image, thumbnail
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import B64
 from tintype.gateway import answering
 from tintype.gateway.body import Body
 from tintype.gateway.denials import KeyReused
@@ -19,11 +23,6 @@ from tintype.gateway.errors import NotFetched
 from tintype.gateway.generation import Made
 from tintype.gateway.repeats import ENTRY, Repeats
 from tintype.v1 import image_service_pb2 as pb
-
-from .clock import Clock
-from .fakes import PATH, FakeService, Refusal, breaking, drawing, image, thumbnail
-from .openai_errors import check_error
-from .samples import B64
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from .fakes import PATH, PNG, SMALLEST, FakeService, Refusal, Service, config, running_gateway
-from .openai_errors import check_error
+from tests.support.gateway.fakes import PATH, PNG, SMALLEST, FakeService, Refusal, Service, config, running_gateway
+from tests.support.gateway.openai_errors import check_error
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -18,40 +14,16 @@ import httpx
 import pytest
 from litestar import Litestar
 
+from tests.support.gateway.fakes import FakeService, Service, sleep_long
+from tests.support.gateway.starting import started
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.gateway.server import _uvicorn_config, listen, run, serve
 
-from .fakes import FakeService, Service, sleep_long
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
-
-SCRIPT = """
-import json
-import sys
-from pathlib import Path
-from tintype.gateway.config import GatewayConfig
-from tintype.gateway.server import run
-config = GatewayConfig(rest="127.0.0.1:0", grpc=sys.argv[2], data=Path(sys.argv[1]), **json.loads(sys.argv[3]))
-run(config, ready=lambda url: print(url, flush=True))
-print("ended well", flush=True)
-"""
-
-
-@contextlib.contextmanager
-def started(data: Path, grpc: str = "127.0.0.1:1", **settings: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A gateway in a process of its own, and its URL."""
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(data), grpc, json.dumps(settings)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process, process.stdout.readline().strip()
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -15,9 +15,7 @@ import openai
 import pytest
 from PIL import Image
 
-from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import (
+from tests.support.gateway.fakes import (
     PATH,
     PNG,
     QUEUED,
@@ -32,7 +30,8 @@ from .fakes import (
     running_gateway,
     sleep_long,
 )
-from .openai_errors import check_error
+from tests.support.gateway.openai_errors import check_error
+from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -14,12 +14,11 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
+from tests.support.gateway.starting import started
 from tintype.gateway.localstore import LocalStore
 from tintype.v1 import keys
 from tintype.v1.keyfile import create
-
-from .fakes import PATH, PNG, FakeService, Service, config, running_gateway
-from .test_server import started
 
 if TYPE_CHECKING:
     import subprocess

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.gateway.fakes import PATH
 from tintype.gateway.heads import MAX_HEAD
-
-from .fakes import PATH
 
 if TYPE_CHECKING:
     import httpx
 
-    from .fakes import FakeService
+    from tests.support.gateway.fakes import FakeService
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import pytest
 
+from tests.support.gateway.fakes import PNG, FakeService, image
+from tests.support.gateway.samples import LAKE
 from tintype.v1 import image_service_pb2 as pb
-
-from .fakes import PNG, FakeService, image
-from .samples import LAKE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

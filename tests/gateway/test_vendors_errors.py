@@ -11,10 +11,9 @@ import grpc
 import msgspec
 import pytest
 
+from tests.support.gateway.fakes import FakeService, Refusal, Service, config, running_gateway
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keyfile import create
-
-from .fakes import FakeService, Refusal, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ import grpc
 import httpx
 import pytest
 
-from .fakes import PATH, PNG, FakeService, Refusal, Service, config, running_gateway
+from tests.support.gateway.fakes import PATH, PNG, FakeService, Refusal, Service, config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from tests.support.work import check_linear
 from tintype.v1 import image_header
 from tintype.v1.image_header import BadImage, check, pixels, profile
-
-from ..work import check_linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

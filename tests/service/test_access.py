@@ -13,11 +13,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.support.service.refusals import failed, status_of
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import keys
 from tintype.v1.keyfile import create, revoke
-
-from .refusals import failed, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -12,12 +12,11 @@ import grpc
 import numpy as np
 from PIL import Image
 
+from tests.support.service.refusals import failed
 from tintype.service.engine.events import Completed, Finished, Timings
 from tintype.service.images.encode import encode
 from tintype.service.job import Output
 from tintype.v1 import image_service_pb2 as pb
-
-from .refusals import failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,11 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.support.service.refusals import failed, status_of
 from tintype.service import servicer
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
 from tintype.v1 import image_service_pb2 as pb
-
-from .refusals import failed, status_of
 
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
 

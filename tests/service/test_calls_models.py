@@ -8,10 +8,9 @@ from typing import Any
 
 import grpc
 
+from tests.support.service.refusals import failed
 from tintype.service.models import State, Status
 from tintype.v1 import image_service_pb2 as pb
-
-from .refusals import failed
 
 
 def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from tests.support.service.refusals import status_of
 from tintype.service.errors import InvalidField, QueueFull
 from tintype.service.inbox import WAITING, Inbox
 from tintype.v1.keyfile import create
-
-from .refusals import status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

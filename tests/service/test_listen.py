@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.certificates import make_certificates
+from tests.support.service.starting import free, refused
 from tintype.service import server as servers
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keyfile import KeysError
-
-from ..certificates import make_certificates
-from .starting import free, refused
 
 if TYPE_CHECKING:
     from pathlib import Path

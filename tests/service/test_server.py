@@ -14,13 +14,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.support.service.starting import free, refused
 from tintype.service import server as servers
 from tintype.service.engine.events import Progress
 from tintype.service.models import State, Status
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
-
-from .starting import free, refused
 
 pytestmark = pytest.mark.slow
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.support.command import tintype
 from tintype.cli.errors import UserError
 from tintype.cli.parser import _parser as parser
 from tintype.cli.servers import rest_client
 from tintype.cli.servers.up import _plan, examples
 from tintype.v1.keyfile import create
-
-from ..command import tintype
 
 if TYPE_CHECKING:
     from pathlib import Path

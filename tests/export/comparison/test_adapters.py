@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-from .linked import linked
-from .rounded import PRECISIONS, take_weights
+from tests.support.export.linked import linked
+from tests.support.export.rounded import PRECISIONS, take_weights
 
 peft = pytest.importorskip("peft")
 LoraConfig, LoHaConfig, LoKrConfig = peft.LoraConfig, peft.LoHaConfig, peft.LoKrConfig

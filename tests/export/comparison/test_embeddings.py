@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-from .linked import linked
-from .rounded import take_weights
+from tests.support.export.linked import linked
+from tests.support.export.rounded import take_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 

@@ -13,16 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.export.linked import linked
+from tests.support.export.photos import disc, file, photo
+from tests.support.export.rounded import PRECISIONS
+from tests.support.export.tasks import by_diffusers
 from tintype.export.image_comparison import Studio
 from tintype.export.quiet import quiet
 from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job
 from tintype.service.prepare import prepared
-
-from .linked import linked
-from .photos import disc, file, photo
-from .rounded import PRECISIONS
-from .tasks import by_diffusers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,11 +11,10 @@ import pytest
 from diffusers import DiffusionPipeline
 from optimum.exporters.onnx import main_export
 
+from tests.support.export.photos import disc, file, photo
+from tests.support.export.tasks import by_diffusers
 from tintype.export.image_comparison import Studio
 from tintype.service.job import Job
-
-from .photos import disc, file, photo
-from .tasks import by_diffusers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,8 @@ from tintype.service.prepare import prepared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from .peers import SAMPLERS
-from .photos import disc, file, photo
+from tests.support.export.peers import SAMPLERS
+from tests.support.export.photos import disc, file, photo
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-from .linked import linked
+from tests.support.export.linked import linked
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 

@@ -19,7 +19,7 @@ from tintype.service.job import Job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from .peers import SAMPLERS
+from tests.support.export.peers import SAMPLERS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from ...up import up
+from tests.support.up import up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Opened = tuple[str, tuple[int, int], str]
-"""A picture's type, its size in pixels, its mode."""
+    from tests.support.gateway.summary import ImageSummary
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +25,10 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def opened() -> Callable[[bytes], Opened]:
+def opened() -> Callable[[bytes], ImageSummary]:
     """Opens a file that must be a picture with something in it."""
 
-    def open_picture(data: bytes) -> Opened:
+    def open_picture(data: bytes) -> ImageSummary:
         picture = Image.open(BytesIO(data))
         assert max(high - low for low, high in picture.convert("RGB").getextrema()) > 50
         return str(picture.format), picture.size, picture.mode

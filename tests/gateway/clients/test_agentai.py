@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Opened
+    from tests.support.gateway.summary import ImageSummary
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def sdk(real: str) -> agentai.AgentAiClient:
 
 @pytest.mark.parametrize(("ratio", "size"), [("1:1", (1024, 1024)), ("9:16", (720, 1280)), ("3:4", (864, 1152))])
 def test_image(
-    sdk: agentai.AgentAiClient, opened: Callable[[bytes], Opened], ratio: str, size: tuple[int, int]
+    sdk: agentai.AgentAiClient, opened: Callable[[bytes], ImageSummary], ratio: str, size: tuple[int, int]
 ) -> None:
     """The SDK's model, style and ratios are served; its `results` show the picture whose link is in `metadata`."""
     answer = sdk.generate_image('a "lake"', aspect_ratio=ratio)

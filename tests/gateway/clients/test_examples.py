@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Opened
+    from tests.support.gateway.summary import ImageSummary
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def files(answer: Any) -> list[bytes]:
     return [base64.b64decode(one) for one in own if one] + fetched
 
 
-def test_examples(real: str, opened: Callable[[bytes], Opened]) -> None:
+def test_examples(real: str, opened: Callable[[bytes], ImageSummary]) -> None:
     """Each is answered with 2xx, and those for images with images."""
     with httpx.Client(base_url=real, timeout=PATIENCE, trust_env=False) as client:
         requests = list(shown(client.get("/openapi.json").json()).values())

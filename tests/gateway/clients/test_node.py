@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from ..fakes import FakeService, Refusal
+from tests.support.gateway.fakes import FakeService, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
-    from .conftest import Opened
+    from tests.support.gateway.summary import ImageSummary
 
-    Open = Callable[[bytes], Opened]
+    Open = Callable[[bytes], ImageSummary]
 
 Code = grpc.StatusCode
 FOLDER = Path(__file__).with_name("node")

@@ -16,9 +16,9 @@ from openai.types import ImagesResponse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .conftest import Opened
+    from tests.support.gateway.summary import ImageSummary
 
-    Open = Callable[[bytes], Opened]
+    Open = Callable[[bytes], ImageSummary]
 
 pytestmark = [
     pytest.mark.anyio,

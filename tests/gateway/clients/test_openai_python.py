@@ -12,9 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .conftest import Opened
+    from tests.support.gateway.summary import ImageSummary
 
-    Open = Callable[[bytes], Opened]
+    Open = Callable[[bytes], ImageSummary]
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_links(sdk: openai.OpenAI, opened: Open) -> None:
     ],
     ids=str,
 )
-def test_base64(sdk: openai.OpenAI, opened: Open, asked: dict[str, Any], expected: Opened) -> None:
+def test_base64(sdk: openai.OpenAI, opened: Open, asked: dict[str, Any], expected: ImageSummary) -> None:
     """A gpt-image model answers base64 without being told, in the type, size and mode that were asked for."""
     answer = sdk.images.generate(**({"prompt": "a lake", "model": "gpt-image-1", "size": SMALL} | QUICK | asked))
     assert [opened(file) for file in files(answer)] == [expected]

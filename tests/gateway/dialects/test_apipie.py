@@ -7,11 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.gateway.samples import request
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.errors import EmptyPrompt, GatewayError, InvalidValue, ServiceError
 from tintype.v1 import image_service_pb2 as pb
-
-from ..samples import request
 
 APIPIE = DIALECTS["apipie"]
 OPENAI = DIALECTS["openai"]

@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.gateway.samples import request, response
 from tintype.gateway.dialects import DIALECTS, Dialect
 from tintype.v1 import image_service_pb2 as pb
-
-from ..samples import request, response
 
 AGENT = DIALECTS["agent.ai"]
 OXEN = DIALECTS["oxen"]

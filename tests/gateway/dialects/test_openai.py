@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support.gateway.samples import request
 from tintype.gateway.dialects.openai import error, parse, render
 from tintype.gateway.dialects.openai_events import completed, partial
 from tintype.gateway.dialects.openai_models import render_model
 from tintype.gateway.errors import EmptyPrompt, NoSuchMethod, StoreFull
 from tintype.v1 import image_service_pb2 as pb
-
-from ..samples import request
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from tests.support.gateway.samples import request
 from tintype.gateway.dialects.openai import parse
 from tintype.gateway.dialects.openai_models import render_model, render_models
 from tintype.v1 import image_service_pb2 as pb
-
-from ..samples import request
 
 
 def test_models() -> None:

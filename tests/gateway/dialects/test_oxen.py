@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from tests.support.gateway.samples import request
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.errors import EmptyPrompt, GatewayError, InvalidValue, NotJson, ServiceError
-
-from ..samples import request
 
 if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb

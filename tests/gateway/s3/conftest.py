@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .bucket import as_user
-from .seaweed import BUCKET, OWNER, ready, serving
+from tests.support.gateway.bucket import as_user
+from tests.support.gateway.seaweed import BUCKET, OWNER, ready, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from ..fakes import PATH, PNG, FakeService, Service, image, running_gateway
-from ..openai_errors import check_error
-from ..samples import LAKE
-from .bucket import config, kept
-from .seaweed import Relay
+from tests.support.gateway.bucket import config, kept
+from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, image, running_gateway
+from tests.support.gateway.openai_errors import check_error
+from tests.support.gateway.samples import LAKE
+from tests.support.gateway.seaweed import Relay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

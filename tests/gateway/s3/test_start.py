@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.gateway.bucket import as_user, config
+from tests.support.gateway.seaweed import READER, free_ports, impostor, s3
 from tintype.gateway import s3store
 from tintype.gateway.errors import StartError
 from tintype.gateway.stores import opened
-
-from .bucket import as_user, config
-from .seaweed import READER, free_ports, impostor, s3
 
 if TYPE_CHECKING:
     from tintype.gateway.config import GatewayConfig

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.gateway.bucket import config, kept
+from tests.support.gateway.clock import Clock
+from tests.support.gateway.samples import FILES
+from tests.support.gateway.seaweed import BUCKET, s3
 from tintype.gateway import s3store
 from tintype.gateway.errors import NoSuchFile, StoreFull, StoreUnavailable
 from tintype.gateway.stores import opened
-
-from ..clock import Clock
-from ..samples import FILES
-from .bucket import config, kept
-from .seaweed import BUCKET, s3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .bodies import drawn
+from tests.support.gateway.bodies import drawn
 
 if TYPE_CHECKING:
-    from ..fakes import FakeService
+    from tests.support.gateway.fakes import FakeService
 
 
 @pytest.fixture

@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..fakes import config, running_gateway
-from .bodies import BASE, BODIES, DIFY, KOBOLD, OPEN_WEBUI, SILLY_TAVERN, base64_of, drawn, opened, png
+from tests.support.gateway.bodies import (
+    BASE,
+    BODIES,
+    DIFY,
+    KOBOLD,
+    OPEN_WEBUI,
+    SILLY_TAVERN,
+    base64_of,
+    drawn,
+    opened,
+    png,
+)
+from tests.support.gateway.fakes import config, running_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
 
-    from ..fakes import FakeService, Service
+    from tests.support.gateway.fakes import FakeService, Service
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from PIL import Image
 
-from ..fakes import FakeService, Refusal
-from .bodies import BASE, base64_of, drawn, opened, png, png_of
+from tests.support.gateway.bodies import BASE, base64_of, drawn, opened, png, png_of
+from tests.support.gateway.fakes import FakeService, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

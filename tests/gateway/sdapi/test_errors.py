@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
+from tests.support.gateway.bodies import BASE, base64_of, png
+from tests.support.gateway.fakes import FakeService, Refusal, Service, config, running_gateway
 from tintype.gateway.sdapi.types import ImageToImage, TextToImage
 from tintype.v1.keyfile import create
-
-from ..fakes import FakeService, Refusal, Service, config, running_gateway
-from .bodies import BASE, base64_of, png
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tests.support.gateway.bodies import opened, png
 from tintype.gateway.sdapi.filetext import KEY, MAX_TEXT, texts, written
 from tintype.service.images.encode import ENCODERS
 from tintype.service.images.metadata import Parameters
 from tintype.service.job import Output
-
-from .bodies import opened, png
 
 if TYPE_CHECKING:
     from collections.abc import Callable

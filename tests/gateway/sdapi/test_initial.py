@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.support.gateway.bodies import opened, png, png_of
 from tintype.gateway.errors import BadPicture
 from tintype.gateway.sdapi.initial import filled, prepared, resized
 from tintype.gateway.sdapi.types import ImageToImage
-
-from .bodies import opened, png, png_of
 
 Box = tuple[int, int, int, int]
 

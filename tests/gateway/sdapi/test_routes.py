@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
+from tests.support.gateway.bodies import BASE, base64_of, opened, png, png_of
 from tintype.gateway import answering
 from tintype.gateway.app import create_app
 from tintype.gateway.config import GatewayConfig
-
-from .bodies import BASE, base64_of, opened, png, png_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
 
-    from ..fakes import FakeService
+    from tests.support.gateway.fakes import FakeService
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.gateway.bodies import BASE, drawn, opened, png
+from tests.support.gateway.fakes import FakeService, Service, config, running_gateway
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keyfile import create
-
-from ..fakes import FakeService, Service, config, running_gateway
-from .bodies import BASE, drawn, opened, png
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ import pytest
 import webuiapi
 from PIL import Image
 
-from ...up import Up, up
+from tests.support.up import Up, up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.engine.by_hand import by_hand
+from tests.support.engine.exact import Bench, ExactModel
 from tintype.service.engine import Ticket
 from tintype.service.engine.events import Completed, Failed, Finished, Progress
 from tintype.service.errors import Cancelled, QueueFull
-
-from .by_hand import by_hand
-from .exact import Bench, ExactModel
 
 
 def pictures(bench: Bench, ticket: Ticket) -> list[np.ndarray]:

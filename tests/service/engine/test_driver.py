@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.engine.exact import ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
-
-from .exact import ExactModel, Shelf, spec
 
 Test = Callable[[DeviceThread, ExactModel], Coroutine[Any, Any, None]]
 

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.exact import SPEC, Bench, ExactModel, mean_of, spec
 from tintype.service.engine.events import Completed, Finished, Loading, Preview, Progress, Queued
 from tintype.service.errors import InvalidField, ModelNotFound
 from tintype.service.job import Previews
-
-from .by_hand import by_hand, pictures
-from .exact import SPEC, Bench, ExactModel, mean_of, spec
 
 JOBS: list[dict[str, Any]] = [
     {"prompt": "a lake", "seed": 1},

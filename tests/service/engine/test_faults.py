@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.exact import Bench, ExactModel, broken, mean_of, spec
 from tintype.service.engine.events import Completed, Failed, Progress
 from tintype.service.errors import GenerationFailed, ModelBroken, OutOfMemory
 from tintype.service.images.source import Source
-
-from .by_hand import by_hand, pictures
-from .exact import Bench, ExactModel, broken, mean_of, spec
 
 
 def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:

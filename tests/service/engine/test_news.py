@@ -4,10 +4,9 @@ from itertools import groupby
 
 import pytest
 
+from tests.support.engine.exact import Bench, Clock, ExactModel, measured, spec
 from tintype.service.engine.events import Completed, Failed, Queued
 from tintype.service.errors import QueueFull
-
-from .exact import Bench, Clock, ExactModel, measured, spec
 
 
 def places(bench: Bench, ticket: object) -> list[int]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.engine.exact import SPEC, spec
 from tintype.service.engine.plan import in_steps, plan
 from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
@@ -15,8 +16,6 @@ from tintype.service.job import MAX_SEED, Job, Lora
 from tintype.service.models import Prompt
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from tintype.service.numerics import Diffusion
-
-from .exact import SPEC, spec
 
 SOURCE = Source(np.zeros((3, 64, 64), np.uint8))
 LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.exact import DIFFUSION, SPEC, Bench, ExactModel, mean_of
 from tintype.service.engine.events import Completed, Failed, Finished
 from tintype.service.engine.plan import plan
 from tintype.service.errors import InvalidField
@@ -14,9 +16,6 @@ from tintype.service.job import Job
 from tintype.service.models import Prompt
 from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
 from tintype.service.prepare import prepared
-
-from .by_hand import by_hand, pictures
-from .exact import DIFFUSION, SPEC, Bench, ExactModel, mean_of
 
 EDITED = {"prompt_weighting": True, "seed": 3}
 

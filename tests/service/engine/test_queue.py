@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.engine.exact import Bench, measured
 from tintype.service.engine import Limits
 from tintype.service.engine.events import Completed, Failed
 from tintype.service.errors import DeadlineExceeded, InvalidField, QueueFull, Unavailable
-
-from .exact import Bench, measured
 
 
 def test_as_many_wait_as_may() -> None:

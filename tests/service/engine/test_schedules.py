@@ -13,11 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.support.engine.by_hand import pictures
+from tests.support.engine.exact import Bench, ExactModel, broken, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Progress
 from tintype.service.errors import Cancelled, DeadlineExceeded, GenerationFailed, ModelBroken, OutOfMemory, QueueFull
-
-from .by_hand import pictures
-from .exact import Bench, ExactModel, broken, spec
 
 if TYPE_CHECKING:
     from tintype.service.engine import Ticket

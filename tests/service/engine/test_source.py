@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
 from tintype.service.engine.origin import shrunk
 from tintype.service.errors import Cancelled, GenerationFailed
@@ -15,8 +16,6 @@ from tintype.service.job import Previews
 from tintype.service.models import Prompt
 from tintype.service.models.spec import INPAINTING
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
-
-from .exact import DIFFUSION, Bench, ExactModel, spec
 
 SAMPLERS = ("ddim", "plms", "lcm", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 

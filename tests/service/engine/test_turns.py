@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
 from tintype.service.engine.turns import Turns
 from tintype.service.models import State, Status
-
-from .by_hand import by_hand, pictures
-from .exact import Bench, Clock, ExactModel, Shelf, spec
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.engine.exact import Bench, ExactModel
 from tintype.service.engine.events import Completed, Finished
 from tintype.service.engine.widths import REST, TRIES, WIDTHS, Widths
-
-from .exact import Bench, ExactModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.support.models.loader import Loader
 from tintype.service.models import Prompt, Repository, loading
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
-
-from .loader import Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

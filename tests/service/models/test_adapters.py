@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
 from tintype.service.models.adapters import KEPT, Adapters, Loras, names, ports
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.session import Session
-
-from .adapter_files import write_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.models.odd import odd_strings, repeatable
 from tintype.service.models.added_tokens import AddedToken, Matcher, Splitter, read
 from tintype.service.models.files import Fault
 from tintype.service.models.pieces import gemma, t5
 from tintype.service.models.tokenizer import ClipTokenizer
-
-from .odd import odd_strings, repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.models.graphs import NONE
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.configs import Traits
 from tintype.service.models.denoiser import Denoiser
@@ -16,8 +17,6 @@ from tintype.service.models.files import Fault
 from tintype.service.models.manifest import read
 from tintype.service.models.model import Conditioning
 from tintype.service.models.parts import DenoiserPart
-
-from .graphs import NONE
 
 SPEC = replace(read(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
 from tintype.service.models import embeddings
 from tintype.service.models.embeddings import FIRST_ID, MOST_BYTES, Embeddings
-
-from .adapter_files import write_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

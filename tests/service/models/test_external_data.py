@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tintype.service.models import external_data
-from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.external_data import check, locations
-from tintype.service.models.files import Fault
-from tintype.service.models.providers import onnxruntime
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.session import Session
-
-from ...work import steps
-from .onnx_files import (
+from tests.support.models.onnx_files import (
     BOOL,
     FLOAT,
     GRAPH,
@@ -34,6 +25,14 @@ from .onnx_files import (
     tensor,
     value,
 )
+from tests.support.work import steps
+from tintype.service.models import external_data
+from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.external_data import check, locations
+from tintype.service.models.files import Fault
+from tintype.service.models.providers import onnxruntime
+from tintype.service.models.runtime import Runtime
+from tintype.service.models.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

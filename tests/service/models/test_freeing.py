@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.models.loader import Loader, until
 from tintype.service.api import ImageApi
 from tintype.service.engine import Engine
 from tintype.service.errors import OutOfMemory, Unavailable
 from tintype.service.job import Job
 from tintype.service.models import Repository, State
 from tintype.v1 import image_service_pb2 as pb
-
-from .loader import Loader, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

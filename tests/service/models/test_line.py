@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.models.loader import Loader, until
 from tintype.service.errors import OutOfMemory
 from tintype.service.models import Repository, State, line
 from tintype.service.models.entry import Entry
 from tintype.service.models.manifest import read
-
-from .loader import Loader, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, OutOfMemory
 from tintype.service.models import Repository, State
 from tintype.service.models.capture import ACCESS
 from tintype.service.models.text import TextEncoders
-
-from .loader import Loader, until
 
 if TYPE_CHECKING:
     from pathlib import Path

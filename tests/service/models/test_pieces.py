@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sentencepiece import SentencePieceTrainer
 
+from tests.support.models.odd import odd_strings
+from tests.support.work import check_linear
 from tintype.service.models.files import Fault
 from tintype.service.models.pieces import gemma, t5
-
-from ...work import check_linear
-from .odd import odd_strings
 
 if TYPE_CHECKING:
     from pathlib import Path

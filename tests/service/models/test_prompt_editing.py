@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.work import check_linear
 from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, Texts, joined, read, texts
 from tintype.service.models.weights import MAX_NESTING, Malformed
-
-from ...work import check_linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import ftfy
 import pytest
 
+from tests.support.work import check_linear
 from tintype.service.models.repair import LONGEST, MAX_MARKS, SHORT, repaired, stream_safe
-
-from ...work import check_linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
 from tintype.service.models import Repository, State
 from tintype.service.models.providers import ProviderUnavailable
-
-from .loader import Loader, until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.support.models.graphs import NONE
 from tintype.service.errors import ModelBroken
 from tintype.service.models import Conditioning, Prompt
 from tintype.service.models.catalogue import BUILTIN
@@ -16,8 +17,6 @@ from tintype.service.models.diffusion_model import load
 from tintype.service.models.manifest import read
 from tintype.service.models.runtime import Runtime
 from tintype.service.models.stages import Stage, TwoStages
-
-from .graphs import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

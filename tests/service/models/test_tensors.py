@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.models.adapter_files import write_tensors
 from tintype.service.models.files import Fault
 from tintype.service.models.tensors import MOST_BYTES, TensorFile, read_tensors
-
-from .adapter_files import write_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.models.graphs import NONE, TextGraph
 from tintype.service.models import Conditioning, Prompt
 from tintype.service.models.joins import features, single
 from tintype.service.models.parts import TextPart
 from tintype.service.models.text import ConditioningCache, TextEncoders
 from tintype.service.models.text_encoder import AbsentEncoder, TextEncoder
 from tintype.service.models.tokenizer import ClipTokenizer
-
-from .graphs import NONE, TextGraph
 
 if TYPE_CHECKING:
     from pathlib import Path

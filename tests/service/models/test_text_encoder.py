@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.models.graphs import NONE, TextGraph
+from tests.support.work import check_linear
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
 from tintype.service.models.parts import PENULTIMATE, TextPart
@@ -15,9 +17,6 @@ from tintype.service.models.text_encoder import MAX_PIECES, TextEncoder
 from tintype.service.models.tokenizer import ClipTokenizer
 from tintype.service.models.tokenizers import CLIP, GEMMA, T5
 from tintype.service.models.tokens import Tokens
-
-from ...work import check_linear
-from .graphs import NONE, TextGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.models.odd import odd_strings, repeatable
 from tintype.service.models.files import Fault
 from tintype.service.models.tokenizer import ClipTokenizer, clean, join_pairs, split
-
-from .odd import odd_strings, repeatable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.work import check_linear
 from tintype.service.models.weights import MAX_NESTING, Malformed, parse
-
-from ...work import check_linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.numerics.reference import LENGTHS, MORE, SD, STEPS, ZERO_SNR, Run, Settings, label, settings_of
 from tintype.service.numerics.schedules import linear_quadratic
-
-from .reference import LENGTHS, MORE, SD, STEPS, ZERO_SNR, Run, Settings, label, settings_of
 
 pytestmark = [
     pytest.mark.torch,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.support.numerics.gaussian import posterior_mean, run, smooth_path
 from tintype.service.numerics import Prediction, Table
 from tintype.service.numerics.dpmpp import dpmpp
 from tintype.service.numerics.onestep import (
@@ -15,8 +16,6 @@ from tintype.service.numerics.onestep import (
 )
 from tintype.service.numerics.path import Path
 from tintype.service.numerics.table import Floats
-
-from .gaussian import posterior_mean, run, smooth_path
 
 Solve = Callable[[Path], Table]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .configs import SD15, read
+from tests.support.numerics.configs import SD15, read
 
 
 def test_a_diffusion_can_not_be_changed() -> None:

@@ -6,6 +6,8 @@ from functools import partial
 import numpy as np
 import pytest
 
+from tests.support.numerics.configs import BUILT_IN, FLOW, SD
+from tests.support.numerics.gaussian import MU, S, network, run, smooth_path
 from tintype.service.numerics import Diffusion, Prediction, Table, make_table, samplers_for
 from tintype.service.numerics.dpmpp import dpmpp, dpmpp_single
 from tintype.service.numerics.multistep import deis, lms, plms, unipc
@@ -22,9 +24,6 @@ from tintype.service.numerics.onestep import (
     heun,
 )
 from tintype.service.numerics.path import Path
-
-from .configs import BUILT_IN, FLOW, SD
-from .gaussian import MU, S, network, run, smooth_path
 
 Solve = Callable[[Path], Table]
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.numerics.configs import SD, read
 from tintype.service.numerics import SAMPLERS, SCHEDULES, Diffusion, InvalidChoice, InvalidSetting, make_table
-
-from .configs import SD, read
 
 SOLVERS = ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler")
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.numerics.configs import DIFFUSION, FLOW, SD15, read
 from tintype.service.numerics import (
     SAMPLERS,
     SCHEDULES,
@@ -14,8 +15,6 @@ from tintype.service.numerics import (
     make_table,
     samplers_for,
 )
-
-from .configs import DIFFUSION, FLOW, SD15, read
 
 TWO_CALLS = ("heun", "dpm2", "dpm2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde")
 

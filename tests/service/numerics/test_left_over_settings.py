@@ -13,10 +13,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from tests.support.numerics.reference import TOKENS, Run, Settings
 from tintype.service.numerics import Diffusion, InvalidChoice, make_table
 from tintype.service.numerics.scheduler_classes import CLASSES, KNOWN
-
-from .reference import TOKENS, Run, Settings
 
 pytestmark = [
     pytest.mark.torch,

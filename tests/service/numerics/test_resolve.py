@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.numerics.configs import DIFFUSION, FLOW, KARRAS, ZERO_SNR
 from tintype.service.numerics import (
     SAMPLERS,
     Diffusion,
@@ -16,8 +17,6 @@ from tintype.service.numerics import (
     resolve,
     samplers_for,
 )
-
-from .configs import DIFFUSION, FLOW, KARRAS, ZERO_SNR
 
 
 def test_the_built_in_models_own_way() -> None:

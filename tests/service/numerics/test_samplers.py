@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.numerics.configs import DIFFUSION, FLOW, ZERO_SNR
 from tintype.service.numerics import (
     SAMPLERS,
     SCHEDULES,
@@ -16,8 +17,6 @@ from tintype.service.numerics import (
     samplers_for,
 )
 from tintype.service.numerics.path import to_denoised
-
-from .configs import DIFFUSION, FLOW, ZERO_SNR
 
 
 def end_of_constant(table: Table, prediction: Prediction, clean: float, noise: float) -> float:

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.numerics.configs import SANA, SD3, SD15, SDXL_TURBO, read
 from tintype.service.numerics import InvalidSetting, Prediction, Shift, make_table, resolve
-
-from .configs import SANA, SD3, SD15, SDXL_TURBO, read
 
 
 def test_stable_diffusion_1_5() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.numerics.configs import read
 from tintype.service.numerics import SCHEDULES
 from tintype.service.numerics.schedules import (
     alphas_cumprod,
@@ -14,8 +15,6 @@ from tintype.service.numerics.schedules import (
     linear_quadratic,
     normal,
 )
-
-from .configs import read
 
 OWN = np.linspace(10, 0.05, 12)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.support.gateway.seaweed import s3
 from tintype.gateway.config import GatewayConfig
-
-from .seaweed import s3
 
 if TYPE_CHECKING:
     import pytest

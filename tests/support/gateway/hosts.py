@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from .fakes import PNG
+from tests.support.gateway.fakes import PNG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

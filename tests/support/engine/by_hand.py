@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.engine.exact import DIFFUSION, Bench, ExactModel
 from tintype.service.engine.events import Finished
 from tintype.service.models import Prompt
 from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
-
-from .exact import DIFFUSION, Bench, ExactModel
 
 
 def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampler: str = "ddim") -> np.ndarray:
