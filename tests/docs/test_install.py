@@ -1,4 +1,4 @@
-"""No text tells anyone to install a package called tintype from an index, where another could have taken the name."""
+"""No text installs `tintype` from a package index, where another project could take the name."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("service", "gateway", "cli", "export", "protos", "docs", "bench", ".ci")
+FOLDERS = ("service", "gateway", "cli", "export", "training", "protos", "docs", "bench", ".ci", ".github")
 TEXTS = sorted(
     path
     for path in [*ROOT.glob("*"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
-    if path.is_file() and path.suffix in {".md", ".py", ".proto", ".toml", ".sh", ".txt", ".js", ".html", ""}
+    if path.is_file() and path.suffix in {".md", ".py", ".proto", ".toml", ".sh", ".txt", ".js", ".html", ".yml", ""}
 )
-# An extra of a package of that name, or its name after an installer's options.
+# An extra of a package of that name, or the name after an installer's options.
 _INSTALLER = r"\b(?:pip|pipx|uv pip|uv tool|conda|uv) (?:install|add|run)"
 _OPTIONS = r"(?: +-{1,2}[\w-]+(?:[= ][\w./-]+\.txt)?)*"
 FROM_INDEX = re.compile(rf"tintype\[|{_INSTALLER}{_OPTIONS} +[\"'`]?tintype\b")
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_installed_from_an_index(path: Path) -> None:
-    """Documents and messages install from the clone; only pyproject.toml's extras name each other."""
+def from_index(path: Path) -> list[str]:
+    """Return the texts of a file that install from an index. In pyproject.toml the extras may name each other."""
     text = path.read_text("utf-8", errors="replace")
     if path.name == "pyproject.toml":
         text = re.sub(r'"tintype\[\w+\]"', "", text)
-    assert FROM_INDEX.findall(text) == []
+    return FROM_INDEX.findall(text)
+
+
+def test_nothing_is_installed_from_an_index() -> None:
+    """Documents and messages install from the clone."""
+    found = {str(path.relative_to(ROOT)): from_index(path) for path in TEXTS}
+    assert {path: texts for path, texts in found.items() if texts} == {}
 
 
 @pytest.mark.parametrize(
     "text", ["pip install tintype", "pip install -U 'tintype[cuda]'", "pipx install tintype", "uv add tintype"]
 )
 def test_it_would_be_seen(text: str) -> None:
-    """The pattern finds what it is for."""
+    """Commands that install from an index are found."""
     assert FROM_INDEX.search(text)
 
 
 def test_the_clone_is_allowed() -> None:
-    """What is installed from the clone is not found."""
+    """Commands that install from the clone are not found."""
     assert not FROM_INDEX.search("/opt/tintype/bin/pip install . and pip install -c constraints-gpu.txt '.[cuda]'")
