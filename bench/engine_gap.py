@@ -22,7 +22,7 @@ from typing import Any, Self
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
-from tintype.service.models.ort import OrtGraph
+from tintype.service.models.runtime.ort import OrtGraph
 
 GOAL = 0.05
 DENOISED = ("out_sample", "out_hidden_states")  # what denoisers' graphs answer

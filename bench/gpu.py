@@ -31,13 +31,13 @@ from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Prompt, Repository
-from tintype.service.models.binding import Bindings
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.ort import OrtGraph, options
-from tintype.service.models.providers import chain, onnxruntime
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
-from tintype.service.models.tuning import DEVICES, Tuning, Use, fixed_axes
+from tintype.service.models.runtime.device_buffers import Bindings
+from tintype.service.models.runtime.ort import OrtGraph, options
+from tintype.service.models.runtime.provider_options import DEVICES, Tuning, Use, fixed_axes
+from tintype.service.models.runtime.providers import chain, onnxruntime
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.runtime import Runtime
+from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from tintype.service.models.graph import Graph, Port
+    from tintype.service.models.runtime.graph import Graph, Port
 
 WARM = 34  # more than OpenVINO waits for before it compiles for a shape
 

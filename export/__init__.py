@@ -4,6 +4,8 @@ import os
 
 from .command import main
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported: service/models/providers.py
+os.environ.setdefault(
+    "ORT_DISABLE_TELEMETRY", "1"
+)  # before onnxruntime is imported: service/models/runtime/providers.py
 
 __all__ = ["main"]

@@ -34,7 +34,7 @@ from .errors import TintypeError
 from .health import Health, settled
 from .listen import ServeError, listen
 from .models import Repository, State
-from .models.tuning import PLAIN, Tuning
+from .models.runtime.provider_options import PLAIN, Tuning
 from .servicer import MAX_MESSAGE, ImageServicer
 
 if TYPE_CHECKING:

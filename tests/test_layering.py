@@ -37,14 +37,14 @@ KNOWN_CIRCLES: list[list[str]] = [
     ],
     ["tintype.service.images.encode", "tintype.service.images.source", "tintype.service.job"],
     [
-        "tintype.service.models.binding",
-        "tintype.service.models.engines",
-        "tintype.service.models.halt",
-        "tintype.service.models.openvino",
-        "tintype.service.models.ort",
-        "tintype.service.models.providers",
-        "tintype.service.models.runtime",
-        "tintype.service.models.tensorrt",
+        "tintype.service.models.runtime.device_buffers",
+        "tintype.service.models.runtime.tensorrt_engines",
+        "tintype.service.models.runtime.stop_flag",
+        "tintype.service.models.runtime.openvino",
+        "tintype.service.models.runtime.ort",
+        "tintype.service.models.runtime.providers",
+        "tintype.service.models.runtime.runtime",
+        "tintype.service.models.runtime.tensorrt",
     ],
 ]
 

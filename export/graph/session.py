@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from tintype.service.models.ort import ENTRIES
+from tintype.service.models.runtime.ort import ENTRIES
 
 if TYPE_CHECKING:
     from pathlib import Path

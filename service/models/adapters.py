@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import InvalidField
 from .files import Fault
-from .stacks import frozen
+from .runtime.array_cache import frozen
 from .tensors import TensorFile, shown
 
 if TYPE_CHECKING:

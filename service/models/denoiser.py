@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .feeds import FEEDS, Call, unpack
 from .files import Fault, label
-from .stacks import Kept, stack
+from .runtime.array_cache import Kept, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .configs import Traits
     from .model import Array, Conditioning
     from .parts import DenoiserPart
-    from .session import Session
+    from .runtime.session import Session
     from .spec import ModelSpec
 
 TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"

@@ -13,11 +13,11 @@ from .embeddings import INPUT, Embeddings
 from .files import Fault, weight
 from .model import Prompt
 from .preview import fit, show
-from .session import Session
+from .runtime.provider_options import Use
+from .runtime.session import Session
 from .stages import Stage, TwoStages
 from .text import TextEncoders
 from .text_encoder import AbsentEncoder, TextEncoder
-from .tuning import Use
 from .vae import Vae
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from .halt import Halt
     from .manifest import Manifest
     from .model import Array, Conditioning
-    from .runtime import Runtime
+    from .runtime.runtime import Runtime
+    from .runtime.stop_flag import Halt
     from .spec import LatentToRgb, ModelSpec
     from .text_encoder import Encoder
 

@@ -19,7 +19,7 @@ import numpy as np
 from ..errors import InvalidField
 from .added_tokens import AddedToken
 from .files import Fault
-from .stacks import frozen
+from .runtime.array_cache import frozen
 from .tensors import read_tensors
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
-from .halt import Halt
+from .runtime.stop_flag import Halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

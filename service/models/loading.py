@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
-from .capture import ACCESS
 from .diffusion_model import load
+from .runtime.cuda_graphs import ACCESS
 from .trim import keep_large_apart, trim
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .manifest import Manifest
     from .model import Model
-    from .runtime import Runtime
+    from .runtime.runtime import Runtime
 
 log = logging.getLogger(__name__)
 

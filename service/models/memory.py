@@ -18,14 +18,14 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from ..errors import OutOfMemory
-from .capture import ACCESS
 from .files import weight
+from .runtime.cuda_graphs import ACCESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .graph import Graph, Port, Values
+    from .runtime.graph import Graph, Port, Values
 
 log = logging.getLogger(__name__)
 

@@ -26,17 +26,17 @@ from .entry import Entry, State, Status
 from .line import Line
 from .loading import attempt
 from .memory import Memory
-from .providers import choose
-from .runtime import Runtime
-from .tuning import PLAIN
+from .runtime.provider_options import PLAIN
+from .runtime.providers import choose
+from .runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from .model import Model
+    from .runtime.provider_options import Tuning
     from .spec import ModelSpec
-    from .tuning import Tuning
 
 log = logging.getLogger(__name__)
 

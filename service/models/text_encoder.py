@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .embeddings import Embeddings
     from .model import Array, Prompt
     from .parts import TextPart
-    from .session import Session
+    from .runtime.session import Session
     from .tokenizers import Tokenizer
 
 IDS, MASK = "input_ids", "attention_mask"

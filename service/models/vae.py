@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .model import Array
     from .parts import VaePart
-    from .session import Session
+    from .runtime.session import Session
 
 _LOG_VARIANCE = (-30.0, 20.0)  # diffusers' DiagonalGaussianDistribution clamps to these
 

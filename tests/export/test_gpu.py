@@ -11,7 +11,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Repository
-from tintype.service.models.tuning import PLAIN, Tuning
+from tintype.service.models.runtime.provider_options import PLAIN, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they ne
 from tintype.export.graph.tracing import halved, trace  # noqa: E402
 from tintype.service.models.adapters import Adapters  # noqa: E402
 from tintype.service.models.adapters import ports as ports_of  # noqa: E402
-from tintype.service.models.runtime import Runtime  # noqa: E402
-from tintype.service.models.session import Session  # noqa: E402
+from tintype.service.models.runtime.runtime import Runtime  # noqa: E402
+from tintype.service.models.runtime.session import Session  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.service.models.graph import Port
-from tintype.service.models.ort import options
-from tintype.service.models.providers import onnxruntime
-from tintype.service.models.tuning import fixed_axes
+from tintype.service.models.runtime.graph import Port
+from tintype.service.models.runtime.ort import options
+from tintype.service.models.runtime.provider_options import fixed_axes
+from tintype.service.models.runtime.providers import onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -39,8 +39,8 @@ def test_rows_at_different_steps_equal_single_calls_exactly(exported: Callable[.
 @pytest.mark.parametrize("family", ["sd15", "sd3", "flux_schnell"])
 def test_rows_of_int8_weights_are_what_they_are_alone(family: str, exported: Callable[..., Path]) -> None:
     """To the rounding of float32: who rounds what weights are multiplied with, too, gets other rows in company."""
-    from tintype.service.models.ort import OrtGraph  # noqa: PLC0415
-    from tintype.service.models.runtime import Runtime  # noqa: PLC0415
+    from tintype.service.models.runtime.ort import OrtGraph  # noqa: PLC0415
+    from tintype.service.models.runtime.runtime import Runtime  # noqa: PLC0415
 
     folder = exported(family, "int8") / ("unet" if family == "sd15" else "transformer")
     graph, random = OrtGraph(folder / "model.onnx", Runtime("cpu", 1)), np.random.default_rng(0)

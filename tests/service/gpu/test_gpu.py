@@ -16,20 +16,21 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
-from tintype.service.models import Repository, ort, tensorrt
-from tintype.service.models.binding import Bindings
+from tintype.service.models import Repository
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.ort import OrtGraph
-from tintype.service.models.providers import works
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.session import Session
-from tintype.service.models.tensorrt import HOT, TensorRtGraph, builder
-from tintype.service.models.tuning import Tuning, Use
+from tintype.service.models.runtime import ort, tensorrt
+from tintype.service.models.runtime.device_buffers import Bindings
+from tintype.service.models.runtime.ort import OrtGraph
+from tintype.service.models.runtime.provider_options import Tuning, Use
+from tintype.service.models.runtime.providers import works
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.session import Session
+from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tintype.service.models.graph import Graph
+    from tintype.service.models.runtime.graph import Graph
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 

@@ -10,8 +10,8 @@ import pytest
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
 from tintype.service.models.adapters import KEPT, Adapters, Loras, names, ports
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.session import Session
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path

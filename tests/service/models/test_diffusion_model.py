@@ -14,7 +14,7 @@ from tintype.service.models.denoiser import Denoiser
 from tintype.service.models.diffusion_model import DiffusionModel, load
 from tintype.service.models.manifest import read
 from tintype.service.models.model import Model, Prompt
-from tintype.service.models.runtime import Runtime
+from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from pathlib import Path

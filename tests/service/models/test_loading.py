@@ -10,7 +10,7 @@ import pytest
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, OutOfMemory
 from tintype.service.models import Repository, State
-from tintype.service.models.capture import ACCESS
+from tintype.service.models.runtime.cuda_graphs import ACCESS
 from tintype.service.models.text import TextEncoders
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
 from tintype.service.models import Repository, State
-from tintype.service.models.providers import ProviderUnavailable
+from tintype.service.models.runtime.providers import ProviderUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tintype.service.models import tensorrt
-from tintype.service.models.engines import MARK
-from tintype.service.models.graph import Port
-from tintype.service.models.ort import NO_ENGINE, Engine
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.tensorrt import COUNTED, ENGINES, HOT, TensorRtGraph, builder
-from tintype.service.models.tuning import Tuning
+from tintype.service.models.runtime import tensorrt
+from tintype.service.models.runtime.graph import Port
+from tintype.service.models.runtime.ort import NO_ENGINE, Engine
+from tintype.service.models.runtime.provider_options import Tuning
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.tensorrt import COUNTED, ENGINES, HOT, TensorRtGraph, builder
+from tintype.service.models.runtime.tensorrt_engines import MARK
 
 PORTS = (Port("x", "tensor(float)", ("rows", "side")),)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tintype.service.models.stacks import KEPT, Kept, stack
+from tintype.service.models.runtime.array_cache import KEPT, Kept, stack
 
 ROWS = [np.full((2, 3), value, np.float32) for value in range(8)]
 

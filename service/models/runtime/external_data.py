@@ -18,7 +18,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from .files import Fault
+from ..files import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ from tintype.service.models import Prompt, Repository
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.diffusion_model import load
 from tintype.service.models.manifest import read
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.session import Session
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.session import Session
 
 if TYPE_CHECKING:
     from pathlib import Path

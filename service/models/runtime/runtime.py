@@ -6,21 +6,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from . import external_data
-from .cores import usable_cores
-from .halt import Halt
+from .cpu_count import usable_cores
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
+from .provider_options import PLAIN, Use
 from .providers import choose, standalone
+from .stop_flag import Halt
 from .tensorrt import TensorRtGraph
-from .tuning import PLAIN, Use
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from ..memory import Room
     from .graph import Graph
-    from .memory import Room
-    from .tuning import Tuning
+    from .provider_options import Tuning
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tintype.service.models import binding
-from tintype.service.models.binding import SHRINKAGE, Bindings
-from tintype.service.models.capture import Access
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.ort import OrtGraph
-from tintype.service.models.runtime import Runtime
+from tintype.service.models.runtime import device_buffers
+from tintype.service.models.runtime.cuda_graphs import Access
+from tintype.service.models.runtime.device_buffers import SHRINKAGE, Bindings
+from tintype.service.models.runtime.ort import OrtGraph
+from tintype.service.models.runtime.runtime import Runtime
 
 OUT = ["out_sample"]
 
@@ -63,8 +63,8 @@ def test_what_is_fed_stays_as_it_is(graph: OrtGraph) -> None:
 def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all steps, also where the prompt's and the negative prompt's call take turns."""
     sent: list[Any] = []
-    value = binding._value
-    monkeypatch.setattr(binding, "_value", lambda array, device: sent.append(array) or value(array, device))
+    value = device_buffers._value
+    monkeypatch.setattr(device_buffers, "_value", lambda array, device: sent.append(array) or value(array, device))
     bound, prompt, negative = Bindings(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
     for _ in range(3):
         bound.run(OUT, prompt)
@@ -76,8 +76,8 @@ def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPat
 
 def test_buffers_of_few_shapes_are_kept(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those used longest ago go; but what a captured graph reads and writes stays, and then no more are captured."""
-    monkeypatch.setattr(binding, "SHAPES", 2)
-    monkeypatch.setattr(binding, "GRAPHS", 1)
+    monkeypatch.setattr(device_buffers, "SHAPES", 2)
+    monkeypatch.setattr(device_buffers, "GRAPHS", 1)
     for graphs, expected in ((False, 2), (True, 3)):
         bound = Bindings(graph._session, "cpu", graphs=graphs)
         for side in (4, 8, 12, 16):
@@ -98,8 +98,8 @@ def test_after_a_failure_nothing_is_kept(graph: OrtGraph) -> None:
 
 def test_after_a_failure_no_more_shapes_are_kept_than_before(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs that were captured before it are never called again, and make no room for other buffers."""
-    monkeypatch.setattr(binding, "SHAPES", 1)
-    monkeypatch.setattr(binding, "GRAPHS", 2)
+    monkeypatch.setattr(device_buffers, "SHAPES", 1)
+    monkeypatch.setattr(device_buffers, "GRAPHS", 2)
     bound = Bindings(graph._session, "cpu", graphs=True)
     bound.run(OUT, feeds(side=4))
     with pytest.raises(Exception, match="encoder_hidden_states"):
@@ -187,7 +187,7 @@ def test_a_session_that_captures_keeps_its_memory(graph: OrtGraph) -> None:
 
 def test_memory_that_cannot_go_back_stays(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where onnxruntime finds no arena on the device it refuses the call, which is made again without."""
-    monkeypatch.setitem(binding._KINDS, "cpu", "gpu")
+    monkeypatch.setitem(device_buffers._KINDS, "cpu", "gpu")
     session = Giving(graph._session)
     bound = Bindings(session, "cpu", shrinks=True)
     for _ in range(2):
@@ -208,7 +208,7 @@ def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytes
 def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that loads would break it: the call goes without, and is captured when the other is done."""
     access, session = Access(), Recorder(graph._session)
-    monkeypatch.setattr(binding, "ACCESS", access)
+    monkeypatch.setattr(device_buffers, "ACCESS", access)
     bound = Bindings(session, "cpu", graphs=True)
     bound.run(OUT, feeds())
     with access.other():

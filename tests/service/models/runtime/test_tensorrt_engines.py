@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tintype.service.models import engines, nvidia
-from tintype.service.models.engines import MARK, empty, is_unreadable, prepared, prune
+from tintype.service.models.runtime import nvidia, tensorrt_engines
+from tintype.service.models.runtime.tensorrt_engines import MARK, empty, is_unreadable, prepared, prune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def test_an_engine_is_of_this_gpu_and_these_versions(
 def test_an_engine_is_of_this_onnxruntime(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Onnxruntime asks to clean up after its own updates; a new name does it."""
     first = prepared(tmp_path / "e", path, SHAPES)
-    monkeypatch.setattr(engines.onnxruntime(), "__version__", "9.9")
+    monkeypatch.setattr(tensorrt_engines.onnxruntime(), "__version__", "9.9")
     assert prepared(tmp_path / "e", path, SHAPES) != first
 
 
@@ -155,7 +155,7 @@ def aged(root: Path, name: str, size: int, used: int) -> Path:
 @pytest.mark.parametrize(("bound", "left"), [(1000, "abcd"), (399, "bcd"), (250, "cd"), (150, "d"), (0, "d")])
 def test_engines_used_longest_ago_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int, left: str) -> None:
     """All together have a bound in bytes; the newest one stays, even alone above it."""
-    monkeypatch.setattr(engines, "BYTES", bound)
+    monkeypatch.setattr(tensorrt_engines, "BYTES", bound)
     root = tmp_path / "e"
     folders = [aged(root, name, 100, used) for name, used in {"a": 1, "c": 3, "b": 2, "d": 4}.items()]
     prune(root, folders[-1])
@@ -164,7 +164,7 @@ def test_engines_used_longest_ago_go(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_tintype_did_not_make_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without the note, a file, and the timing caches are left alone, and not counted."""
-    monkeypatch.setattr(engines, "BYTES", 10)
+    monkeypatch.setattr(tensorrt_engines, "BYTES", 10)
     mine = aged(tmp_path, "unet-0123456789abcdef", 100, 1)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/x.engine").write_bytes(b"0" * 100)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import Cancelled
+from ...errors import Cancelled
 from .providers import onnxruntime
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tintype.service.models import openvino, probe, providers
-from tintype.service.models.providers import choose, probed, works
+from tintype.service.models.runtime import openvino, probe, providers
+from tintype.service.models.runtime.providers import choose, probed, works
 
 if TYPE_CHECKING:
     from pathlib import Path

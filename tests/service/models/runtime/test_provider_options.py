@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tintype.service.models.graph import Port
-from tintype.service.models.tuning import Tuning, Use, cuda_options, fixed_axes, tensorrt_options
+from tintype.service.models.runtime.graph import Port
+from tintype.service.models.runtime.provider_options import Tuning, Use, cuda_options, fixed_axes, tensorrt_options
 
 PORTS = [
     Port("sample", "tensor(float16)", ("batch", 4, "h", "w")),

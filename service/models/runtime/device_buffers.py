@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .capture import ACCESS
+from .array_cache import Kept
+from .cuda_graphs import ACCESS
 from .providers import onnxruntime
-from .stacks import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

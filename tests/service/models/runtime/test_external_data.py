@@ -26,13 +26,13 @@ from tests.support.models.onnx_files import (
     value,
 )
 from tests.support.work import steps
-from tintype.service.models import external_data
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.external_data import check, locations
 from tintype.service.models.files import Fault
-from tintype.service.models.providers import onnxruntime
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.session import Session
+from tintype.service.models.runtime import external_data
+from tintype.service.models.runtime.external_data import check, locations
+from tintype.service.models.runtime.providers import onnxruntime
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,7 +190,7 @@ def test_weights_outside_of_the_folder_are_refused(
     """Wherever a tensor stands and however it names a file elsewhere, no runtime is given the graph."""
     location = WAYS[way](folder)
     path = write(folder, place(location))
-    monkeypatch.setattr("tintype.service.models.runtime.OrtGraph", lambda *_: pytest.fail("it was opened"))
+    monkeypatch.setattr("tintype.service.models.runtime.runtime.OrtGraph", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(Fault, match=r"unet/model\.onnx can't be loaded: its weights are in "):
         Session(path, Runtime("cpu", 1))
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import engines
+from . import tensorrt_engines
 from .ort import Engine, OrtGraph
-from .tuning import fixed_axes, tensorrt_options
+from .provider_options import fixed_axes, tensorrt_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,10 +112,10 @@ class TensorRtGraph:
         root = self._runtime.tuning.engines.expanduser()
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
-            folder = engines.prepared(root, self._path, shapes)
+            folder = tensorrt_engines.prepared(root, self._path, shapes)
             log.info("%s: the engine %s is built", self._path.parent.name, folder)
             made = self._opened(outputs, feeds, folder)
-            engines.prune(root, folder)
+            tensorrt_engines.prune(root, folder)
         except Exception as error:  # noqa: BLE001 - whatever it is, CUDA serves
             log.warning("%s stays on CUDA: no engine for %s: %s", self._path.parent.name, shapes, error)
             return None
@@ -130,10 +130,10 @@ class TensorRtGraph:
         try:
             return self._made(outputs, feeds, folder)
         except Exception as error:
-            if not engines.is_unreadable(error):
+            if not tensorrt_engines.is_unreadable(error):
                 raise
             log.warning("%s: the engine can't be read, and is built anew: %s", self._path.parent.name, error)
-        engines.empty(folder)
+        tensorrt_engines.empty(folder)
         return self._made(outputs, feeds, folder)
 
     def _made(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:

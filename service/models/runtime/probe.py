@@ -1,6 +1,6 @@
 """A test of whether a provider computes.
 
-`python -m tintype.service.models.probe cuda` prints what is wrong, or nothing. A session alone proves little.
+`python -m tintype.service.models.runtime.probe cuda` prints what is wrong, or nothing. A session alone proves little.
 onnxruntime makes one on a GPU that its build has no kernels for, and on a driver that is too old; the first call then
 fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
 `providers` runs this in a process of its own: a driver that crashes or hangs ends only that one.

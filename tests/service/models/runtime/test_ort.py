@@ -9,18 +9,19 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from tintype.service.models import diffusion_model, ort
+from tintype.service.models import diffusion_model
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.manifest import read
-from tintype.service.models.ort import OrtGraph, options, share_device_arena
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.tuning import Tuning, Use
+from tintype.service.models.runtime import ort
+from tintype.service.models.runtime.ort import OrtGraph, options, share_device_arena
+from tintype.service.models.runtime.provider_options import Tuning, Use
+from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tintype.service.models.graph import Port
+    from tintype.service.models.runtime.graph import Port
 
 UNET = BUILTIN / "unet/model.onnx"
 ENV = "session.use_env_allocators"

@@ -7,11 +7,11 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .binding import Bindings
-from .capture import ACCESS
+from .cuda_graphs import ACCESS
+from .device_buffers import Bindings
 from .graph import Port, is_out_of_memory
+from .provider_options import DEVICES, Use, cuda_options
 from .providers import PROVIDERS, chain, make_ready, onnxruntime
-from .tuning import DEVICES, Use, cuda_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory
-from tintype.service.models import cores, providers
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.cores import usable_cores
 from tintype.service.models.files import Fault
-from tintype.service.models.ort import options
-from tintype.service.models.providers import ProviderUnavailable, available, chain, choose, works
-from tintype.service.models.runtime import Runtime
-from tintype.service.models.session import Session, _cast
+from tintype.service.models.runtime import cpu_count, providers
+from tintype.service.models.runtime.cpu_count import usable_cores
+from tintype.service.models.runtime.ort import options
+from tintype.service.models.runtime.providers import ProviderUnavailable, available, chain, choose, works
+from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.session import Session, _cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,9 +158,9 @@ def test_threads_are_the_cores_that_are_ours(
     if siblings:
         for cpu in range(8):
             (tmp_path / str(cpu)).write_text(siblings.format(cpu))
-    monkeypatch.setattr(cores, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(cores, "_SIBLINGS", str(tmp_path / "{}"))
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(cpu_count, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cpu_count, "_SIBLINGS", str(tmp_path / "{}"))
+    monkeypatch.setattr(cpu_count.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert usable_cores() == expected
 
 

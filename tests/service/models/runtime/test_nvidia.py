@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.models import nvidia, probe, providers
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.ort import OrtGraph
-from tintype.service.models.runtime import Runtime
+from tintype.service.models.runtime import nvidia, probe, providers
+from tintype.service.models.runtime.ort import OrtGraph
+from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

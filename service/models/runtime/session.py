@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import GenerationFailed, OutOfMemory
-from .files import Fault, label
+from ...errors import GenerationFailed, OutOfMemory
+from ..files import Fault, label
+from .array_cache import Kept, frozen
 from .graph import is_out_of_memory
-from .stacks import Kept, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from ..model import Array
     from .graph import Port
-    from .model import Array
     from .runtime import Runtime
 
 DTYPES: dict[str, type[np.generic]] = {

@@ -10,15 +10,16 @@ import pytest
 from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
-from tintype.service.models import Repository, openvino, providers
+from tintype.service.models import Repository
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.openvino import OpenVinoGraph
-from tintype.service.models.ort import OrtGraph
-from tintype.service.models.providers import ProviderUnavailable, choose
-from tintype.service.models.runtime import Runtime
+from tintype.service.models.runtime import openvino, providers
+from tintype.service.models.runtime.openvino import OpenVinoGraph
+from tintype.service.models.runtime.ort import OrtGraph
+from tintype.service.models.runtime.providers import ProviderUnavailable, choose
+from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from tintype.service.models.graph import Graph
+    from tintype.service.models.runtime.graph import Graph
 
 TOLERANCE = 1 / 255  # of a picture; kernels sum in another order
 RELATIVE = 1e-4  # of one answer of a graph, to its largest value

@@ -1,0 +1,1 @@
+"""Graphs on devices: sessions of onnxruntime, OpenVINO and TensorRT, execution providers and their options."""
