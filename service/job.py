@@ -13,7 +13,7 @@ from .errors import InvalidField
 
 if TYPE_CHECKING:
     from .images.source import Source
-    from .models.prompt_editing import Items
+    from .models.text.prompt_editing import Items
 
 MAX_PROMPT = 32_000
 MAX_COUNT = 10

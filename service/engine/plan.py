@@ -17,11 +17,11 @@ import numpy as np
 
 from ..errors import InvalidField, ModelBroken, Unsupported
 from ..job import MAX_SEED, RANGES
-from ..models import prompt_editing, weights
-from ..models.embeddings import advice
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
-from ..models.weights import Malformed
+from ..models.text import prompt_editing, prompt_weights
+from ..models.text.embeddings import advice
+from ..models.text.prompt_weights import Malformed
 from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, max_steps, resolve
 from .sizes import native_size
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ..images.source import Source
     from ..job import Job
-    from ..models.prompt_editing import Items, Texts
     from ..models.spec import ModelSpec, Preset
+    from ..models.text.prompt_editing import Items, Texts
     from ..numerics import Diffusion
 
 Shape = tuple[int, int, int]
@@ -265,7 +265,7 @@ def _both(prompt: str, negative_prompt: str) -> tuple[Items, Items]:
 
 def _read(name: str, text: str) -> Items:
     with refused_as(name):
-        weights.parse(text)
+        prompt_weights.parse(text)
         return prompt_editing.read(text)
 
 

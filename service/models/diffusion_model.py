@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from ..errors import GenerationFailed, ModelBroken
 from .adapters import Adapters, ports
 from .denoiser import Denoiser
-from .embeddings import INPUT, Embeddings
 from .files import Fault, weight
 from .model import Prompt
 from .preview import fit, show
 from .runtime.provider_options import Use
 from .runtime.session import Session
 from .stages import Stage, TwoStages
-from .text import TextEncoders
-from .text_encoder import AbsentEncoder, TextEncoder
+from .text.embeddings import INPUT, Embeddings
+from .text.encoder import AbsentEncoder, TextEncoder
+from .text.encoders import TextEncoders
 from .vae import Vae
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .runtime.runtime import Runtime
     from .runtime.stop_flag import Halt
     from .spec import LatentToRgb, ModelSpec
-    from .text_encoder import Encoder
+    from .text.encoder import Encoder
 
     Sessions: TypeAlias = "Mapping[Path, Session]"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelBroken
 from ..numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
-from . import adapters, embeddings
+from . import adapters
 from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
 from .families import FAMILIES, by_pipeline, known_pipelines
@@ -21,6 +21,7 @@ from .files import Fault, read_json, weight
 from .presets import presets
 from .settings import MANIFEST, read_settings, read_table
 from .spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
+from .text import embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .joins import single
 from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
-from .tokenizers import CLIP, TokenizerKind
+from .text.combine import single
+from .text.tokenizers import CLIP, TokenizerKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .joins import Join
+    from .text.combine import Join
 
 PENULTIMATE = "hidden_states.-2"
 """Stands for the output of the last layer but one, which graphs number from 0."""

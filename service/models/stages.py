@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .adapters import Adapters
     from .denoiser import Denoiser
     from .model import Array, Conditioning, Prompt
-    from .text import TextEncoders
+    from .text.encoders import TextEncoders
 
 
 class Stage:

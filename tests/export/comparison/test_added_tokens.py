@@ -15,7 +15,7 @@ from tintype import export
 from tintype.export.image_comparison import Studio, by_diffusers
 from tintype.export.verify import Check, check_tokenizers, prompt_for
 from tintype.service.job import Job
-from tintype.service.models.added_tokens import Matcher
+from tintype.service.models.text.added_tokens import Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

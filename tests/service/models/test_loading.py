@@ -11,7 +11,7 @@ from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, OutOfMemory
 from tintype.service.models import Repository, State
 from tintype.service.models.runtime.cuda_graphs import ACCESS
-from tintype.service.models.text import TextEncoders
+from tintype.service.models.text.encoders import TextEncoders
 
 if TYPE_CHECKING:
     from pathlib import Path

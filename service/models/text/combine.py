@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from .files import Fault
+from ..files import Fault
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .model import Array
+    from ..model import Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

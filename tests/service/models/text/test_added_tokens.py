@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
-from tintype.service.models.added_tokens import AddedToken, Matcher, Splitter, read
 from tintype.service.models.files import Fault
-from tintype.service.models.pieces import gemma, t5
-from tintype.service.models.tokenizer import ClipTokenizer
+from tintype.service.models.text.added_tokens import AddedToken, Matcher, Splitter, read
+from tintype.service.models.text.clip_tokenizer import ClipTokenizer
+from tintype.service.models.text.sentencepiece_tokenizer import gemma, t5
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
-from tintype.service.models import embeddings
-from tintype.service.models.embeddings import FIRST_ID, MOST_BYTES, Embeddings
+from tintype.service.models.text import embeddings
+from tintype.service.models.text.embeddings import FIRST_ID, MOST_BYTES, Embeddings
 
 if TYPE_CHECKING:
     from pathlib import Path

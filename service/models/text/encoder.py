@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..errors import InvalidField
+from ...errors import InvalidField
+from ..parts import PENULTIMATE
+from .combine import Encoded
 from .embeddings import FIRST_ID, INPUT
-from .joins import Encoded
-from .parts import PENULTIMATE
+from .prompt_weights import Malformed, parse
 from .repair import stream_safe
 from .tokens import Tokens
-from .weights import Malformed, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .adapters import Adapters, Loras
+    from ..adapters import Adapters, Loras
+    from ..model import Array, Prompt
+    from ..parts import TextPart
+    from ..runtime.session import Session
     from .embeddings import Embeddings
-    from .model import Array, Prompt
-    from .parts import TextPart
-    from .runtime.session import Session
     from .tokenizers import Tokenizer
 
 IDS, MASK = "input_ids", "attention_mask"

@@ -12,9 +12,9 @@ from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
+from ..files import Fault, label, read_json
 from . import added_tokens
 from .added_tokens import WHITE, AddedToken, Normal, Splitter
-from .files import Fault, label, read_json
 from .tokens import Tokens
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
 from tintype.service.models.files import Fault
-from tintype.service.models.tokenizer import ClipTokenizer, clean, join_pairs, split
+from tintype.service.models.text.clip_tokenizer import ClipTokenizer, clean, join_pairs, split
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import ftfy
 import pytest
 
 from tests.support.work import check_linear
-from tintype.service.models.repair import LONGEST, MAX_MARKS, SHORT, repaired, stream_safe
+from tintype.service.models.text.repair import LONGEST, MAX_MARKS, SHORT, repaired, stream_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from . import pieces, tokenizer
+from . import clip_tokenizer, sentencepiece_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ class TokenizerKind:
 
 
 CLIP = TokenizerKind(
-    tokenizer.ClipTokenizer.from_folder, (("vocab.json", "merges.txt"), ("tokenizer.json",)), chunked=True
+    clip_tokenizer.ClipTokenizer.from_folder, (("vocab.json", "merges.txt"), ("tokenizer.json",)), chunked=True
 )
-T5 = TokenizerKind(pieces.t5, (("spiece.model",),))
-GEMMA = TokenizerKind(pieces.gemma, (("tokenizer.model",),))
+T5 = TokenizerKind(sentencepiece_tokenizer.t5, (("spiece.model",),))
+GEMMA = TokenizerKind(sentencepiece_tokenizer.gemma, (("tokenizer.model",),))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.work import check_linear
-from tintype.service.models.weights import MAX_NESTING, Malformed, parse
+from tintype.service.models.text.prompt_weights import MAX_NESTING, Malformed, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.work import check_linear
-from tintype.service.models.prompt_editing import MAX_CHANGES, MAX_CHARACTERS, MAX_TEXTS, Texts, joined, read, texts
-from tintype.service.models.weights import MAX_NESTING, Malformed
+from tintype.service.models.text.prompt_editing import (
+    MAX_CHANGES,
+    MAX_CHARACTERS,
+    MAX_TEXTS,
+    Texts,
+    joined,
+    read,
+    texts,
+)
+from tintype.service.models.text.prompt_weights import MAX_NESTING, Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ import re
 from dataclasses import dataclass
 from itertools import groupby
 
-from .weights import Malformed, check_nesting
+from .prompt_weights import Malformed, check_nesting
 
 MAX_CHANGES = 100
 MAX_TEXTS = 64

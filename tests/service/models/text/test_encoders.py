@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.models.graphs import NONE, TextGraph
 from tintype.service.models import Conditioning, Prompt
-from tintype.service.models.joins import features, single
 from tintype.service.models.parts import TextPart
-from tintype.service.models.text import ConditioningCache, TextEncoders
-from tintype.service.models.text_encoder import AbsentEncoder, TextEncoder
-from tintype.service.models.tokenizer import ClipTokenizer
+from tintype.service.models.text.clip_tokenizer import ClipTokenizer
+from tintype.service.models.text.combine import features, single
+from tintype.service.models.text.encoder import AbsentEncoder, TextEncoder
+from tintype.service.models.text.encoders import ConditioningCache, TextEncoders
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,9 +23,9 @@ from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from ..files import Fault, read_json, read_text
 from . import added_tokens
 from .added_tokens import Splitter
-from .files import Fault, read_json, read_text
 from .repair import repaired, stream_safe
 from .tokens import Tokens
 

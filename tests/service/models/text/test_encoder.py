@@ -13,10 +13,10 @@ from tests.support.work import check_linear
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
 from tintype.service.models.parts import PENULTIMATE, TextPart
-from tintype.service.models.text_encoder import MAX_PIECES, TextEncoder
-from tintype.service.models.tokenizer import ClipTokenizer
-from tintype.service.models.tokenizers import CLIP, GEMMA, T5
-from tintype.service.models.tokens import Tokens
+from tintype.service.models.text.clip_tokenizer import ClipTokenizer
+from tintype.service.models.text.encoder import MAX_PIECES, TextEncoder
+from tintype.service.models.text.tokenizers import CLIP, GEMMA, T5
+from tintype.service.models.text.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tintype.service.models.files import Fault
-from tintype.service.models.joins import Encoded, clip_and_t5, features, masked, pooled_and_embeds, single
+from tintype.service.models.text.combine import Encoded, clip_and_t5, features, masked, pooled_and_embeds, single
 
 
 def encoded(tokens: int, dim: int, value: float) -> Encoded:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .model import Conditioning
+from ..model import Conditioning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .joins import Join
-    from .model import Prompt
-    from .text_encoder import Encoder, Piece
+    from ..model import Prompt
+    from .combine import Join
+    from .encoder import Encoder, Piece
 
 CACHE_BYTES = 64 * 2**20
 CACHE_ENTRIES = 64

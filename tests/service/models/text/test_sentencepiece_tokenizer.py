@@ -11,7 +11,7 @@ from sentencepiece import SentencePieceTrainer
 from tests.support.models.odd import odd_strings
 from tests.support.work import check_linear
 from tintype.service.models.files import Fault
-from tintype.service.models.pieces import gemma, t5
+from tintype.service.models.text.sentencepiece_tokenizer import gemma, t5
 
 if TYPE_CHECKING:
     from pathlib import Path

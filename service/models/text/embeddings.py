@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InvalidField
+from ...errors import InvalidField
+from ..files import Fault
+from ..runtime.array_cache import frozen
+from ..tensors import read_tensors
 from .added_tokens import AddedToken
-from .files import Fault
-from .runtime.array_cache import frozen
-from .tensors import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from .model import Array
+    from ..model import Array
 
 FOLDER, SUFFIX = "embeddings", ".safetensors"
 PICKLED = (".pt", ".bin", ".pth", ".ckpt")

@@ -1,0 +1,1 @@
+"""Prompts to conditionings: tokenizers, prompt weights, text encoders and embedding files."""
