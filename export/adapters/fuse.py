@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tintype.service.models.checks import sha256
+from tintype.service.models.folder.checks import sha256
 from tintype.service.models.tensors import shown
 
 from .adapter_file import PEFT_NOTES, fitted, read, scaled

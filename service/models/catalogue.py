@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, ModelNotFound
 from .entry import Entry, State
-from .manifest import read
+from .folder.manifest import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .adapters import Adapters
-    from .configs import Traits
+    from .folder.configs import Traits
     from .model import Array, Conditioning
     from .parts import DenoiserPart
     from .runtime.session import Session

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from .manifest import Manifest
+    from .folder.manifest import Manifest
     from .model import Array, Conditioning
     from .runtime.runtime import Runtime
     from .runtime.stop_flag import Halt

@@ -12,7 +12,7 @@ from .runtime.stop_flag import Halt
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .manifest import Manifest
+    from .folder.manifest import Manifest
     from .model import Model
     from .spec import ModelSpec
 

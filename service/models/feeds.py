@@ -15,7 +15,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .configs import Traits
+    from .folder.configs import Traits
     from .model import Array, Conditioning
     from .parts import DenoiserPart
 

@@ -13,7 +13,7 @@ from .trim import keep_large_apart, trim
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .manifest import Manifest
+    from .folder.manifest import Manifest
     from .model import Model
     from .runtime.runtime import Runtime
 

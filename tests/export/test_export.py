@@ -33,7 +33,7 @@ def test_what_it_writes_is_verified_and_told(precision: str, told: Callable[...,
 
 def test_the_service_reads_it(exported: Callable[..., Path]) -> None:
     """The manifest says what the service's own reader understands, and the hashes are those of the files."""
-    from tintype.service.models import manifest  # noqa: PLC0415
+    from tintype.service.models.folder import manifest  # noqa: PLC0415
 
     folder = exported("sd21")
     assert manifest.verify(folder) == []

@@ -14,7 +14,7 @@ from tintype import export
 from tintype.export.image_comparison import Studio, by_diffusers
 from tintype.export.tiny.lively import enliven
 from tintype.service.job import Job
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.manifest import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

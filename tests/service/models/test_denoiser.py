@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.models.graphs import NONE
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.configs import Traits
 from tintype.service.models.denoiser import Denoiser
 from tintype.service.models.files import Fault
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.configs import Traits
+from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Conditioning
 from tintype.service.models.parts import DenoiserPart
 

@@ -12,7 +12,7 @@ from tintype.service.errors import ModelBroken
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.denoiser import Denoiser
 from tintype.service.models.diffusion_model import DiffusionModel, load
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Model, Prompt
 from tintype.service.models.runtime.runtime import Runtime
 

@@ -11,7 +11,7 @@ from tests.support.models.loader import Loader, until
 from tintype.service.errors import OutOfMemory
 from tintype.service.models import Repository, State, line
 from tintype.service.models.entry import Entry
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.manifest import read
 
 if TYPE_CHECKING:
     from pathlib import Path

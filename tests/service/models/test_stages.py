@@ -14,7 +14,7 @@ from tintype.service.errors import ModelBroken
 from tintype.service.models import Conditioning, Prompt
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.diffusion_model import load
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.manifest import read
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.stages import Stage, TwoStages
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tintype.service.models import ModelSpec
-    from tintype.service.models.manifest import Manifest
+    from tintype.service.models.folder.manifest import Manifest
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 
 from tintype.service.models import diffusion_model
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.manifest import read
 from tintype.service.models.runtime import ort
 from tintype.service.models.runtime.ort import OrtGraph, options, share_device_arena
 from tintype.service.models.runtime.provider_options import Tuning, Use

@@ -11,23 +11,23 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelBroken
-from ..numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
-from . import adapters
+from ...errors import ModelBroken
+from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
+from .. import adapters
+from ..files import Fault, read_json, weight
+from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
+from ..text import embeddings
 from .checks import GRAPH, graphs, missing, sha256
 from .configs import CONFIGS, Configs, Traits
 from .families import FAMILIES, by_pipeline, known_pipelines
-from .files import Fault, read_json, weight
 from .presets import presets
-from .settings import MANIFEST, read_settings, read_table
-from .spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
-from .text import embeddings
+from .tintype_json import MANIFEST, read_settings, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from .parts import Family, TextPart
+    from ..parts import Family, TextPart
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tintype.service.models.presets import QUALITIES, STYLES, presets
+from tintype.service.models.folder.presets import QUALITIES, STYLES, presets
 from tintype.service.models.spec import Defaults, Preset
 
 NOTHING = Preset()

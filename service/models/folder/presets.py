@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .spec import Preset
+from ..spec import Preset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .spec import Defaults
+    from ..spec import Defaults
 
 MOST_STEPS = 150  # the contract's limit
 FEW_STEPS, NO_GUIDANCE = 8, 1.0  # at most so much of both: a distilled model (Turbo, Lightning, schnell)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .files import Fault
-from .settings import count, flag, number
-from .spec import Guidance
+from ..files import Fault
+from ..spec import Guidance
+from .tintype_json import count, flag, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .parts import Family, TextPart
-    from .spec import Size
+    from ..parts import Family, TextPart
+    from ..spec import Size
 
 # What transformers writes for a tokenizer without a limit is 10^30.
 UNBOUNDED = 10**6

@@ -10,9 +10,9 @@ from dataclasses import fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .files import Fault, read_json
+from ..files import Fault, read_json
+from ..spec import Guidance, LatentToRgb, Preset, Size
 from .presets import MOST_STEPS
-from .spec import Guidance, LatentToRgb, Preset, Size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

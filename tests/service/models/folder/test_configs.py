@@ -8,9 +8,9 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.configs import Configs
-from tintype.service.models.families import FAMILIES
-from tintype.service.models.manifest import read
+from tintype.service.models.folder.configs import Configs
+from tintype.service.models.folder.families import FAMILIES
+from tintype.service.models.folder.manifest import read
 from tintype.service.models.spec import INPAINTING, Guidance
 
 if TYPE_CHECKING:
