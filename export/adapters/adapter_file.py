@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tintype.service.models.adapters import sized
 from tintype.service.models.files import Fault, label
-from tintype.service.models.tensors import TensorFile, shown
+from tintype.service.models.pipeline.lora import sized
+from tintype.service.models.safetensors import TensorFile, shown
 
 from ..errors import Refused
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tintype.service.models.folder.checks import sha256
-from tintype.service.models.tensors import shown
+from tintype.service.models.safetensors import shown
 
 from .adapter_file import PEFT_NOTES, fitted, read, scaled
 from .layers import Layers, known

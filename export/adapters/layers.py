@@ -18,7 +18,7 @@ import diffusers
 import numpy as np
 import torch
 
-from tintype.service.models.tensors import shown
+from tintype.service.models.safetensors import shown
 
 from ..quiet import quiet
 from .adapter_file import KINDS, Change, Published, changes, grouped, scaled

@@ -1,6 +1,6 @@
 """`tintype export --lora ADAPTER MODEL_FOLDER`: a published adapter becomes a file that the service reads.
 
-What each layer is changed by becomes two matrices, as `service.models.adapters` describes them, with alpha / rank in B.
+What each layer is changed by becomes two matrices, as `service.models.pipeline.lora` describes them, with alpha / rank in B.
 LoRA is that already. LoHa, LoKr and full differences are B A of a higher rank, exactly; that takes more space, which is
 bounded. DoRA is no sum, and norms and biases are no inputs of a graph: those can only be fused (`.fuse`).
 What the service would refuse is refused here, with its own check and its reason.
@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from tintype.service.errors import InvalidField
-from tintype.service.models.adapters import FOLDER, SUFFIX, Adapters, ports
-from tintype.service.models.tensors import shown
+from tintype.service.models.pipeline.lora import FOLDER, SUFFIX, Adapters, ports
+from tintype.service.models.safetensors import shown
 
 from ..console import readable
 from ..errors import Refused

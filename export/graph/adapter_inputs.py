@@ -1,7 +1,7 @@
 """Graph inputs for adapters (LoRA), at linear layers and convolutions.
 
 A layer x W becomes x W + (x A) B, where A [rows, in, rank] and B [rows, rank, out] are inputs that need not be fed, of
-rank 0 by default; rows is 1, or the batch's. `service.models.adapters` feeds them.
+rank 0 by default; rows is 1, or the batch's. `service.models.pipeline.lora` feeds them.
 A convolution of 1 by 1 is a linear layer. Any other one becomes conv(x, W) + B conv(x, A), with A [rows, rank, down,
 across, in] and B [rows, out, rank]. The kernels of A differ from row to row, which `Conv` cannot compute, so its
 products come first and their places afterwards: every tap of A is multiplied with every cell of x, and a convolution
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from onnx import NodeProto, helper, numpy_helper
 
-from tintype.service.models.adapters import PREFIX
+from tintype.service.models.pipeline.lora import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

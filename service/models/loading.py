@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..errors import ModelBroken, OutOfMemory, TintypeError
-from .diffusion_model import load
+from .pipeline.pipeline import load
 from .runtime.cuda_graphs import ACCESS
 from .trim import keep_large_apart, trim
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ..parts import Family
+    from ..family import Family
 
 GRAPH = "model.onnx"
 ABSENT = [None, None]  # library and class of a part that an index says is not there

@@ -12,7 +12,7 @@ from .tintype_json import count, flag, number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..parts import Family, TextPart
+    from ..family import Family, TextPart
     from ..spec import Size
 
 # What transformers writes for a tokenizer without a limit is 10^30.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..parts import PENULTIMATE, DenoiserPart, Family, TextPart
+from ..family import PENULTIMATE, DenoiserPart, Family, TextPart
 from ..spec import IMAGE_TO_IMAGE, INPAINTING, Guidance
 from ..text import instructions
 from ..text.combine import clip_and_t5, features, masked, pooled_and_embeds

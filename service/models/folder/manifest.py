@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
-from .. import adapters
 from ..files import Fault, read_json, weight
+from ..pipeline import lora
 from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 from ..text import embeddings
 from .checks import GRAPH, graphs, missing, sha256
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ..parts import Family, TextPart
+    from ..family import Family, TextPart
 
 INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"
@@ -80,7 +80,7 @@ class Manifest:
 def listed(folder: Path) -> dict[str, Any]:
     """Return a ModelSpec's fields that list files added after the export."""
     return {
-        "loras": adapters.names(folder),
+        "loras": lora.names(folder),
         "embeddings": embeddings.names(folder),
         "pickled": embeddings.pickled(folder),
     }

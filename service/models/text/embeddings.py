@@ -19,7 +19,7 @@ import numpy as np
 from ...errors import InvalidField
 from ..files import Fault
 from ..runtime.array_cache import frozen
-from ..tensors import read_tensors
+from ..safetensors import read_tensors
 from .added_tokens import AddedToken
 
 if TYPE_CHECKING:

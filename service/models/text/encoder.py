@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ...errors import InvalidField
-from ..parts import PENULTIMATE
+from ..family import PENULTIMATE
 from .combine import Encoded
 from .embeddings import FIRST_ID, INPUT
 from .prompt_weights import Malformed, parse
@@ -29,9 +29,9 @@ from .tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..adapters import Adapters, Loras
+    from ..family import TextPart
     from ..model import Array, Prompt
-    from ..parts import TextPart
+    from ..pipeline.lora import Adapters, Loras
     from ..runtime.session import Session
     from .embeddings import Embeddings
     from .tokenizers import Tokenizer

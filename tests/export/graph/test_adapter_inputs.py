@@ -15,15 +15,15 @@ from tintype.export.components.component import Component  # noqa: E402
 from tintype.export.components.values import Value  # noqa: E402
 from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they need torch
 from tintype.export.graph.tracing import halved, trace  # noqa: E402
-from tintype.service.models.adapters import Adapters  # noqa: E402
-from tintype.service.models.adapters import ports as ports_of  # noqa: E402
+from tintype.service.models.pipeline.lora import Adapters  # noqa: E402
+from tintype.service.models.pipeline.lora import ports as ports_of  # noqa: E402
 from tintype.service.models.runtime.runtime import Runtime  # noqa: E402
 from tintype.service.models.runtime.session import Session  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tintype.service.models.adapters import Loras
+    from tintype.service.models.pipeline.lora import Loras
 
 LAYERS: dict[str, dict[str, Any]] = {
     "3 x 3": {"kernel_size": 3, "padding": 1},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tintype.service.models.diffusion_model import DiffusionModel
+    from tintype.service.models.pipeline.pipeline import DiffusionModel
 
 MERGES = [
     *("c a", "ca t</w>", "d o", "do g</w>", "o n</w>", "t h", "th e</w>", "i n", "in g</w>"),

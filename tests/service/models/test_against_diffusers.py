@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tintype.service.models.diffusion_model import DiffusionModel
+    from tintype.service.models.pipeline.pipeline import DiffusionModel
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

@@ -14,7 +14,7 @@ from tintype.service.models.folder.families import FAMILIES, by_pipeline, known_
 from tintype.service.models.folder.manifest import read
 
 if TYPE_CHECKING:
-    from tintype.service.models.parts import Family
+    from tintype.service.models.family import Family
 
 
 def test_a_picture_has_latents_of_its_size() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tintype.service.models.adapters import Adapters
+from tintype.service.models.pipeline.lora import Adapters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,9 +9,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from tintype.service.models import diffusion_model
 from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.pipeline import pipeline
 from tintype.service.models.runtime import ort
 from tintype.service.models.runtime.ort import OrtGraph, options, share_device_arena
 from tintype.service.models.runtime.provider_options import Tuning, Use
@@ -118,7 +118,7 @@ def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[Bound]) -> 
 def test_each_graph_of_a_model_is_opened_for_its_use() -> None:
     """The denoiser's and the VAE's folders are the family's; all others are text encoders."""
     manifest = read(BUILTIN)
-    found = {part: diffusion_model._use(manifest, manifest.graph(part)) for part in manifest.components}
+    found = {part: pipeline._use(manifest, manifest.graph(part)) for part in manifest.components}
     assert found == {"text_encoder": Use.OTHER, "unet": Use.STEPS, "vae_decoder": Use.PIXELS}
 
 

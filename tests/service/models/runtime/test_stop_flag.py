@@ -13,8 +13,8 @@ import pytest
 from tintype.service.errors import Cancelled, TintypeError
 from tintype.service.models import Prompt, Repository
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.diffusion_model import load
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.pipeline.pipeline import load
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 

@@ -12,7 +12,7 @@ from tests.support.models.graphs import NONE, TextGraph
 from tests.support.work import check_linear
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
-from tintype.service.models.parts import PENULTIMATE, TextPart
+from tintype.service.models.family import PENULTIMATE, TextPart
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
 from tintype.service.models.text.encoder import MAX_PIECES, TextEncoder
 from tintype.service.models.text.tokenizers import CLIP, GEMMA, T5

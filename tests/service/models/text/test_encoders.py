@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.models.graphs import NONE, TextGraph
 from tintype.service.models import Conditioning, Prompt
-from tintype.service.models.parts import TextPart
+from tintype.service.models.family import TextPart
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
 from tintype.service.models.text.combine import features, single
 from tintype.service.models.text.encoder import AbsentEncoder, TextEncoder

@@ -13,10 +13,10 @@ from tests.support.models.graphs import NONE
 from tintype.service.errors import ModelBroken
 from tintype.service.models import Conditioning, Prompt
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.diffusion_model import load
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.pipeline.pipeline import load
+from tintype.service.models.pipeline.stages import Stage, TwoStages
 from tintype.service.models.runtime.runtime import Runtime
-from tintype.service.models.stages import Stage, TwoStages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
-from tintype.service.models.adapters import KEPT, Adapters, Loras, names, ports
+from tintype.service.models.pipeline.lora import KEPT, Adapters, Loras, names, ports
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .spec import LatentToRgb
+from ..spec import LatentToRgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import Array
+    from ..model import Array
 
 _SIDE = 16  # of the random latents: enough for the decoder to show areas
 _PICTURES = 6

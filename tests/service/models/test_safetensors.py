@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.models.files import Fault
-from tintype.service.models.tensors import MOST_BYTES, TensorFile, read_tensors
+from tintype.service.models.safetensors import MOST_BYTES, TensorFile, read_tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

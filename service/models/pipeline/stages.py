@@ -14,10 +14,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .adapters import Adapters
+    from ..model import Array, Conditioning, Prompt
+    from ..text.encoders import TextEncoders
     from .denoiser import Denoiser
-    from .model import Array, Conditioning, Prompt
-    from .text.encoders import TextEncoders
+    from .lora import Adapters
 
 
 class Stage:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tintype.service.models.tiles import blended
+from tintype.service.models.pipeline.tiles import blended
 
 if TYPE_CHECKING:
-    from tintype.service.models.diffusion_model import DiffusionModel
+    from tintype.service.models.pipeline.pipeline import DiffusionModel
 
 
 def local(latents: np.ndarray) -> np.ndarray:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .folder.configs import Traits
-    from .model import Array, Conditioning
-    from .parts import DenoiserPart
+    from ..family import DenoiserPart
+    from ..folder.configs import Traits
+    from ..model import Array, Conditioning
 
 AESTHETIC_SCORES = (6.0, 2.5)  # of the prompt and of the negative prompt, as diffusers' own pipeline
 

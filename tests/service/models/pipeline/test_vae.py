@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
+from tintype.service.models.family import VaePart
 from tintype.service.models.files import Fault
-from tintype.service.models.parts import VaePart
-from tintype.service.models.vae import FORGET, Vae
+from tintype.service.models.pipeline.vae import FORGET, Vae
 
 Function = "Callable[[np.ndarray], np.ndarray]"
 

@@ -10,10 +10,10 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.denoiser import Denoiser
-from tintype.service.models.diffusion_model import DiffusionModel, load
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Model, Prompt
+from tintype.service.models.pipeline.denoiser import Denoiser
+from tintype.service.models.pipeline.pipeline import DiffusionModel, load
 from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -18,16 +18,16 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ..errors import InvalidField
-from .files import Fault
-from .runtime.array_cache import frozen
-from .tensors import TensorFile, shown
+from ...errors import InvalidField
+from ..files import Fault
+from ..runtime.array_cache import frozen
+from ..safetensors import TensorFile, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from .model import Array
+    from ..model import Array
 
 FOLDER, SUFFIX, PREFIX = "loras", ".safetensors", "lora."
 SIDES = ("A", "B")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .feeds import FEEDS, Call, unpack
-from .files import Fault, label
-from .runtime.array_cache import Kept, stack
+from ..files import Fault, label
+from ..runtime.array_cache import Kept, stack
+from .graph_inputs import FEEDS, Call, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .adapters import Adapters
-    from .folder.configs import Traits
-    from .model import Array, Conditioning
-    from .parts import DenoiserPart
-    from .runtime.session import Session
-    from .spec import ModelSpec
+    from ..family import DenoiserPart
+    from ..folder.configs import Traits
+    from ..model import Array, Conditioning
+    from ..runtime.session import Session
+    from ..spec import ModelSpec
+    from .lora import Adapters
 
 TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"
 TEXT = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled_projections": "pooled"}

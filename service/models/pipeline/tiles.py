@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import Array
+    from ..model import Array
 
 
 def blended(run: Callable[[Array], Array], whole: Array, *, tile: int, overlap: int, unit: int = 1) -> Array:

@@ -6,18 +6,18 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from ..errors import GenerationFailed, ModelBroken
-from .adapters import Adapters, ports
+from ...errors import GenerationFailed, ModelBroken
+from ..files import Fault, weight
+from ..model import Prompt
+from ..runtime.provider_options import Use
+from ..runtime.session import Session
+from ..text.embeddings import INPUT, Embeddings
+from ..text.encoder import AbsentEncoder, TextEncoder
+from ..text.encoders import TextEncoders
 from .denoiser import Denoiser
-from .files import Fault, weight
-from .model import Prompt
+from .lora import Adapters, ports
 from .preview import fit, show
-from .runtime.provider_options import Use
-from .runtime.session import Session
 from .stages import Stage, TwoStages
-from .text.embeddings import INPUT, Embeddings
-from .text.encoder import AbsentEncoder, TextEncoder
-from .text.encoders import TextEncoders
 from .vae import Vae
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from .folder.manifest import Manifest
-    from .model import Array, Conditioning
-    from .runtime.runtime import Runtime
-    from .runtime.stop_flag import Halt
-    from .spec import LatentToRgb, ModelSpec
-    from .text.encoder import Encoder
+    from ..folder.manifest import Manifest
+    from ..model import Array, Conditioning
+    from ..runtime.runtime import Runtime
+    from ..runtime.stop_flag import Halt
+    from ..spec import LatentToRgb, ModelSpec
+    from ..text.encoder import Encoder
 
     Sessions: TypeAlias = "Mapping[Path, Session]"
 

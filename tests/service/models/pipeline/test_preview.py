@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tintype.service.models.preview import fit, show
+from tintype.service.models.pipeline.preview import fit, show
 from tintype.service.models.spec import LatentToRgb
 
 if TYPE_CHECKING:
-    from tintype.service.models.diffusion_model import DiffusionModel
+    from tintype.service.models.pipeline.pipeline import DiffusionModel
 
 Draw = "Callable[[str], tuple[Any, Any]]"
 

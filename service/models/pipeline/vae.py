@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GenerationFailed, OutOfMemory, Unsupported
-from .files import Fault, label
+from ...errors import GenerationFailed, OutOfMemory, Unsupported
+from ..files import Fault, label
 from .tiles import blended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import Array
-    from .parts import VaePart
-    from .runtime.session import Session
+    from ..family import VaePart
+    from ..model import Array
+    from ..runtime.session import Session
 
 _LOG_VARIANCE = (-30.0, 20.0)  # diffusers' DiagonalGaussianDistribution clamps to these
 

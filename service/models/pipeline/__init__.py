@@ -1,0 +1,1 @@
+"""From conditioning to pixels: denoiser, VAE and adapters, put together as the family says."""
