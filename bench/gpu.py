@@ -31,7 +31,7 @@ from tintype.service.engine import Engine, Limits
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Prompt, Repository
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.device_buffers import Bindings
 from tintype.service.models.runtime.ort import OrtGraph, options
 from tintype.service.models.runtime.provider_options import DEVICES, Tuning, Use, fixed_axes

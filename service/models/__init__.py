@@ -1,8 +1,8 @@
 """Models: folders on disk, what they are, and how they become arrays in and arrays out."""
 
-from .entry import State, Status
 from .model import Conditioning, Model, Prompt
-from .repository import Repository
+from .residency.repository import Repository
+from .residency.slot import State, Status
 from .spec import Defaults, LatentToRgb, ModelSpec, Preset
 
 __all__ = [

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.command import tintype
 from tintype.cli import main
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 
 if TYPE_CHECKING:
     import subprocess

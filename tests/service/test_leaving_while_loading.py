@@ -11,7 +11,7 @@ import pytest
 
 from tintype.service.config import ServiceConfig
 from tintype.service.engine import Engine, runner
-from tintype.service.models import loading
+from tintype.service.models.residency import loading
 from tintype.service.server import start
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from ..memory import Room
+    from ..residency.component_memory import Room
     from .graph import Graph
     from .provider_options import Tuning
 

@@ -17,7 +17,7 @@ from tintype.service.engine.events import Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import Repository
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort, tensorrt
 from tintype.service.models.runtime.device_buffers import Bindings
 from tintype.service.models.runtime.ort import OrtGraph

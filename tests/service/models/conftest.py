@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.support.models.loader import Loader
-from tintype.service.models import Prompt, Repository, loading
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models import Prompt, Repository
+from tintype.service.models.residency import loading
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.numerics import TorchNoise, Trajectory, make_table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tintype.service.models import Prompt, Repository
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ import pytest
 
 from tintype.service.errors import ModelBroken
 from tintype.service.models import LatentToRgb
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.families import FAMILIES, by_pipeline, known_pipelines
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.residency.catalogue import BUILTIN
 
 if TYPE_CHECKING:
     from tintype.service.models.family import Family

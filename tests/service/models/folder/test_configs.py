@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.configs import Configs
 from tintype.service.models.folder.families import FAMILIES
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.spec import INPAINTING, Guidance
 
 if TYPE_CHECKING:

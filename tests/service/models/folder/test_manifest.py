@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.catalogue import BUILTIN
-from tintype.service.models.entry import Entry
 from tintype.service.models.folder.manifest import read, verify
+from tintype.service.models.residency.catalogue import BUILTIN
+from tintype.service.models.residency.slot import Entry
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from tintype.service.numerics import Prediction
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.spec import LatentToRgb, Preset
 from tintype.service.numerics import Prediction
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.support.models.graphs import NONE
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.family import DenoiserPart
 from tintype.service.models.files import Fault
 from tintype.service.models.folder.configs import Traits
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Conditioning
 from tintype.service.models.pipeline.denoiser import Denoiser
+from tintype.service.models.residency.catalogue import BUILTIN
 
 SPEC = replace(read(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Model, Prompt
 from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.models.pipeline.pipeline import DiffusionModel, load
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:

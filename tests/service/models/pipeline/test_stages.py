@@ -12,10 +12,10 @@ import pytest
 from tests.support.models.graphs import NONE
 from tintype.service.errors import ModelBroken
 from tintype.service.models import Conditioning, Prompt
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.pipeline.pipeline import load
 from tintype.service.models.pipeline.stages import Stage, TwoStages
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import device_buffers
 from tintype.service.models.runtime.cuda_graphs import Access
 from tintype.service.models.runtime.device_buffers import SHRINKAGE, Bindings

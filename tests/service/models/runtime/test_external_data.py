@@ -26,8 +26,8 @@ from tests.support.models.onnx_files import (
     value,
 )
 from tests.support.work import steps
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.files import Fault
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import external_data
 from tintype.service.models.runtime.external_data import check, locations
 from tintype.service.models.runtime.providers import onnxruntime

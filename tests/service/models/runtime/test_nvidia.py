@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, probe, providers
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.runtime import Runtime

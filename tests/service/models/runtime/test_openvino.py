@@ -11,7 +11,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Repository
-from tintype.service.models.catalogue import BUILTIN
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import openvino, providers
 from tintype.service.models.runtime.openvino import OpenVinoGraph
 from tintype.service.models.runtime.ort import OrtGraph

@@ -9,9 +9,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.pipeline import pipeline
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort
 from tintype.service.models.runtime.ort import OrtGraph, options, share_device_arena
 from tintype.service.models.runtime.provider_options import Tuning, Use

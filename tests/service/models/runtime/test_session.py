@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.files import Fault
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import cpu_count, providers
 from tintype.service.models.runtime.cpu_count import usable_cores
 from tintype.service.models.runtime.ort import options

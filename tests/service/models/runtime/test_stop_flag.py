@@ -12,9 +12,9 @@ import pytest
 
 from tintype.service.errors import Cancelled, TintypeError
 from tintype.service.models import Prompt, Repository
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.pipeline.pipeline import load
+from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 

@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import OutOfMemory
-from tintype.service.models import Repository, State, line
-from tintype.service.models.entry import Entry
+from tintype.service.models import Repository, State
 from tintype.service.models.folder.manifest import read
+from tintype.service.models.residency import load_queue
+from tintype.service.models.residency.slot import Entry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +93,7 @@ def test_what_was_loaded_for_somebody_waits_for_them(
     folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
-    monkeypatch.setattr(line, "FRESH", seconds)
+    monkeypatch.setattr(load_queue, "FRESH", seconds)
     loader.gate.clear()
     with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
         repository.load("a")

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ..errors import ModelBroken, OutOfMemory, TintypeError
-from .runtime.stop_flag import Halt
+from ...errors import ModelBroken, OutOfMemory, TintypeError
+from ..runtime.stop_flag import Halt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from .folder.manifest import Manifest
-    from .model import Model
-    from .spec import ModelSpec
+    from ..folder.manifest import Manifest
+    from ..model import Model
+    from ..spec import ModelSpec
 
 
 class State(StrEnum):

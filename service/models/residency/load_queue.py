@@ -11,13 +11,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .entry import to_evict
+from .slot import to_evict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from contextlib import AbstractContextManager
 
-    from .entry import Entry
+    from .slot import Entry
 
 log = logging.getLogger(__name__)
 

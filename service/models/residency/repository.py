@@ -20,23 +20,23 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self
 
-from ..errors import TintypeError, Unavailable
+from ...errors import TintypeError, Unavailable
+from ..runtime.provider_options import PLAIN
+from ..runtime.providers import choose
+from ..runtime.runtime import Runtime
 from .catalogue import Catalogue
-from .entry import Entry, State, Status
-from .line import Line
+from .component_memory import Memory
+from .load_queue import Line
 from .loading import attempt
-from .memory import Memory
-from .runtime.provider_options import PLAIN
-from .runtime.providers import choose
-from .runtime.runtime import Runtime
+from .slot import Entry, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from .model import Model
-    from .runtime.provider_options import Tuning
-    from .spec import ModelSpec
+    from ..model import Model
+    from ..runtime.provider_options import Tuning
+    from ..spec import ModelSpec
 
 log = logging.getLogger(__name__)
 

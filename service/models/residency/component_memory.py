@@ -17,15 +17,15 @@ from itertools import count
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from ..errors import OutOfMemory
-from .files import weight
-from .runtime.cuda_graphs import ACCESS
+from ...errors import OutOfMemory
+from ..files import weight
+from ..runtime.cuda_graphs import ACCESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .runtime.graph import Graph, Port, Values
+    from ..runtime.graph import Graph, Port, Values
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelBroken, ModelNotFound
-from .entry import Entry, State
-from .folder.manifest import read
+from ...errors import ModelBroken, ModelNotFound
+from ..folder.manifest import read
+from .slot import Entry, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-BUILTIN = Path(__file__).parent / "builtin"
+BUILTIN = Path(__file__).parents[1] / "builtin"
 
 
 class Catalogue:

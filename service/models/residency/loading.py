@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import ModelBroken, OutOfMemory, TintypeError
-from .pipeline.pipeline import load
-from .runtime.cuda_graphs import ACCESS
-from .trim import keep_large_apart, trim
+from ...errors import ModelBroken, OutOfMemory, TintypeError
+from ..pipeline.pipeline import load
+from ..runtime.cuda_graphs import ACCESS
+from .malloc import keep_large_apart, trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .folder.manifest import Manifest
-    from .model import Model
-    from .runtime.runtime import Runtime
+    from ..folder.manifest import Manifest
+    from ..model import Model
+    from ..runtime.runtime import Runtime
 
 log = logging.getLogger(__name__)
 

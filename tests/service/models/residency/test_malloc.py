@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tintype.service.models import trim
+from tintype.service.models.residency import malloc
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_freed_memory_goes_back_to_the_system() -> None:
     """What was freed leaves the process."""
-    if trim._libc() is None:
+    if malloc._libc() is None:
         pytest.skip("this C library has no malloc_trim")
     # Small blocks come from the heap, which glibc keeps; large ones would go back by themselves.
     blocks = [bytes(8_000) for _ in range(4_000)]
     kept = blocks[-1]
     del blocks
-    assert trim.trim()
+    assert malloc.trim()
     assert len(kept) == 8_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_a_large_array_goes_back_at_once() -> None:
     """Also the second of its size, which glibc would keep, and behind which something small has found a place."""
-    if not trim.keep_large_apart():
+    if not malloc.keep_large_apart():
         pytest.skip("this C library has no mallopt")
     size = 16 * 2**20
     for _ in range(3):
@@ -46,6 +46,6 @@ def resident() -> int:
 
 def test_a_system_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no malloc_trim nothing happens, and nothing fails."""
-    monkeypatch.setattr(trim, "_libc", lambda: None)
-    assert not trim.trim()
-    assert not trim.keep_large_apart.__wrapped__()
+    monkeypatch.setattr(malloc, "_libc", lambda: None)
+    assert not malloc.trim()
+    assert not malloc.keep_large_apart.__wrapped__()

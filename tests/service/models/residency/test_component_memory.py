@@ -15,9 +15,9 @@ from tintype.service.engine.events import Completed, Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import Repository, State
-from tintype.service.models.catalogue import BUILTIN
 from tintype.service.models.files import weight
-from tintype.service.models.memory import Memory
+from tintype.service.models.residency.catalogue import BUILTIN
+from tintype.service.models.residency.component_memory import Memory
 from tintype.service.models.runtime.cuda_graphs import ACCESS
 from tintype.service.models.runtime.graph import Port
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from tintype.service.models.memory import Component
+    from tintype.service.models.residency.component_memory import Component
     from tintype.service.models.runtime.graph import Graph, Values
 
 PATIENCE = 60  # seconds until a test that waits for another thread gives up
