@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tintype.v1 import image_service_pb2 as pb
 
-from . import answers
-from .ahead import ahead
 from .engine import events
 from .errors import InvalidField
-from .health import settled
 from .images.encode import encode
 from .images.metadata import Parameters
 from .images.source import Upload
 from .job import Output
 from .models import State
+from .ordered_pipeline import ahead
 from .prepare import prepared
-from .translate import job_from_pb
+from .rpc import to_proto
+from .rpc.from_proto import job_from_pb
+from .rpc.health import settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -81,7 +81,7 @@ class ImageApi:
             pictured = ahead(happened, partial(self._encode, job))
             async with aclosing(pictured):
                 async for event, picture in pictured:
-                    yield answers.response(event, picture, time.monotonic() - arrived)
+                    yield to_proto.response(event, picture, time.monotonic() - arrived)
 
     async def generate(
         self, request: pb.GenerateImagesRequest, *, caller: str = "", deadline: float | None = None
@@ -89,11 +89,11 @@ class ImageApi:
         """Make the pictures and answer once. Arguments and errors as in `stream`."""
         whole = pb.StreamImagesRequest(generation=request)
         async with aclosing(self.stream(whole, caller=caller, deadline=deadline)) as responses:
-            return answers.collected([response async for response in responses])
+            return to_proto.collected([response async for response in responses])
 
     def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         """List the models that can be served, the default first."""
-        models = [answers.model(self._repository, spec) for spec in self._repository.specs()]
+        models = [to_proto.model(self._repository, spec) for spec in self._repository.specs()]
         return pb.ListModelsResponse(models=models)
 
     def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
@@ -130,7 +130,7 @@ class ImageApi:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def _model(self, name: str) -> pb.Model:
-        return answers.model(self._repository, self._repository.spec(name))
+        return to_proto.model(self._repository, self._repository.spec(name))
 
 
 def _finish(job: Job, event: events.Finished) -> dict[str, Any]:

@@ -22,7 +22,7 @@
     ├── Cancelled                   the caller left                     CANCELLED
     └── GenerationFailed            the model gave no usable picture    INTERNAL
 
-`service.status` maps this tree to gRPC, once. Messages are for people and say what was wrong, where, and what would
+`service.rpc.status` maps this tree to gRPC, once. Messages are for people and say what was wrong, where, and what would
 be right; `reason` is for programs and never changes.
 """
 

@@ -25,17 +25,17 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import Keys
 from tintype.v1.signals import handled
 
-from .access import HEALTH, SERVICE, Guard
 from .api import ImageApi
 from .engine.driver import DeviceThread
 from .engine.engine import Engine
 from .engine.limits import Limits
 from .errors import TintypeError
-from .health import Health, settled
-from .listen import ServeError, listen
 from .models import Repository, State
 from .models.runtime.provider_options import PLAIN, Tuning
-from .servicer import MAX_MESSAGE, ImageServicer
+from .rpc.access import HEALTH, SERVICE, Guard
+from .rpc.health import Health, settled
+from .rpc.listen import ServeError, listen
+from .rpc.servicer import MAX_MESSAGE, ImageServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator

@@ -75,7 +75,7 @@ async def settled(done: Callable[[], bool]) -> None:
 
 def test_half_of_them_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Who stays gets all pictures and the last event; who leaves is cancelled; then all is idle, and it serves on."""
-    caplog.set_level(logging.INFO, "tintype.service.servicer")
+    caplog.set_level(logging.INFO, "tintype.service.rpc.servicer")
     engines: list[Engine] = []
 
     def engine(*arguments: Any, **settings: Any) -> Engine:

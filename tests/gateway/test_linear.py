@@ -43,7 +43,7 @@ from tintype.gateway.sdapi.samplers import choose
 from tintype.gateway.sdapi.types import ImageToImage, TextToImage
 from tintype.service.errors import InvalidRequest
 from tintype.service.numerics.choices import UnknownName, canonical_name
-from tintype.service.translate import job_from_pb
+from tintype.service.rpc.from_proto import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import sent
 

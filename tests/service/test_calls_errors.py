@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from tests.support.service.refusals import failed, status_of
-from tintype.service import servicer
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
+from tintype.service.rpc import servicer
 from tintype.v1 import image_service_pb2 as pb
 
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)

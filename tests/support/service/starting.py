@@ -9,7 +9,7 @@ import pytest
 
 from tintype.service import server as servers
 from tintype.service.config import ServiceConfig
-from tintype.service.listen import ServeError
+from tintype.service.rpc.listen import ServeError
 
 
 def free(grace: float = 5.0, **settings: Any) -> ServiceConfig:

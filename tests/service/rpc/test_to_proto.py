@@ -5,35 +5,35 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tintype.service import answers
 from tintype.service.engine.events import Failed, Finished, Timings
 from tintype.service.errors import QueueFull
 from tintype.service.images.encode import Picture
 from tintype.service.models import State
+from tintype.service.rpc import to_proto
 from tintype.v1 import image_service_pb2 as pb
 
 
 def test_durations() -> None:
     """Microseconds count; what nobody knows is absent, and what is past is now."""
-    assert answers.duration(None) is None
-    exact = answers.duration(1.25e-3)
+    assert to_proto.duration(None) is None
+    exact = to_proto.duration(1.25e-3)
     assert exact is not None
     assert exact.ToMicroseconds() == 1250
-    assert answers.duration(-0.5) == answers.duration(0)
-    assert not pb.Queued(position=1, eta=answers.duration(None)).HasField("eta")
+    assert to_proto.duration(-0.5) == to_proto.duration(0)
+    assert not pb.Queued(position=1, eta=to_proto.duration(None)).HasField("eta")
 
 
 def test_every_state_has_a_name_in_the_contract() -> None:
     """No state of a model is told as unspecified."""
-    assert set(answers.STATES) == set(State)
-    assert {pb.ModelState.Name(state) for state in answers.STATES.values()} == {
+    assert set(to_proto.STATES) == set(State)
+    assert {pb.ModelState.Name(state) for state in to_proto.STATES.values()} == {
         f"MODEL_STATE_{state.name}" for state in State
     }
 
 
 def test_every_part_of_the_timings_is_told() -> None:
     """Whatever the engine measures has a field."""
-    message = answers.timings(Timings(1, 2, 3, 4), 11)
+    message = to_proto.timings(Timings(1, 2, 3, 4), 11)
     told = {field.name: value.seconds for field, value in message.ListFields()}
     assert told == {"queue": 1, "encode": 2, "denoise": 3, "decode": 4, "total": 11}
 
@@ -41,7 +41,7 @@ def test_every_part_of_the_timings_is_told() -> None:
 def test_a_picture_is_told_in_both_sizes() -> None:
     """What was asked for and what the model made, which way round is no matter of chance."""
     made = Finished(1, 7, np.zeros((3, 128, 256), np.float32), Timings(), None, revised_prompt="a lake, vivid")
-    image = answers.response(made, Picture(b"file", "image/webp", 500, 250), 1.5).image
+    image = to_proto.response(made, Picture(b"file", "image/webp", 500, 250), 1.5).image
     assert (image.index, image.seed, image.data, image.mime_type) == (1, 7, b"file", "image/webp")
     assert (image.width, image.height, image.native_width, image.native_height) == (500, 250, 256, 128)
     assert (image.revised_prompt, image.timings.total.ToMicroseconds()) == ("a lake, vivid", 1_500_000)
@@ -51,5 +51,5 @@ def test_a_failure_is_raised() -> None:
     """A job that failed has no message, but an error."""
     error = QueueFull("full")
     with pytest.raises(QueueFull) as caught:
-        answers.response(Failed(error), None, 0.0)
+        to_proto.response(Failed(error), None, 0.0)
     assert caught.value is error

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import InvalidField, InvalidRequest, Violation
-from .job import MAX_NAME, Job, Lora, Output, Previews
+from ..errors import InvalidField, InvalidRequest, Violation
+from ..job import MAX_NAME, Job, Lora, Output, Previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable

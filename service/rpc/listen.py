@@ -14,7 +14,7 @@ import grpc
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .config import ServiceConfig
+    from ..config import ServiceConfig
 
 
 class ServeError(Exception):

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service import errors
-from tintype.service.status import DETAILS, DOMAIN, MAX_TRAILERS, STATUS, size, to_status
+from tintype.service.rpc.status import DETAILS, DOMAIN, MAX_TRAILERS, STATUS, size, to_status
 
 if TYPE_CHECKING:
-    from tintype.service.status import Status
+    from tintype.service.rpc.status import Status
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.TintypeError)]
 

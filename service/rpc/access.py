@@ -23,7 +23,7 @@ from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import sent
 from tintype.v1.limits import Limits
 
-from .errors import (
+from ..errors import (
     AdminOnly,
     InvalidField,
     ModelNotAllowed,

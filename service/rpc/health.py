@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health, health_pb2  # type: ignore[import-untyped]
 
-from .models import State
+from ..models import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .models import Repository, Status
+    from ..models import Repository, Status
 
 POLL = 0.05  # seconds between two looks at the models
 SERVING = health_pb2.HealthCheckResponse.SERVING

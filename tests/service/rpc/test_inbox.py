@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.service.refusals import status_of
 from tintype.service.errors import InvalidField, QueueFull
-from tintype.service.inbox import WAITING, Inbox
+from tintype.service.rpc.inbox import WAITING, Inbox
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from .errors import InvalidField, QueueFull
+from ..errors import InvalidField, QueueFull
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from tintype.service.ahead import AHEAD, ahead
+from tintype.service.ordered_pipeline import AHEAD, ahead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -20,8 +20,8 @@ import grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
+from ..errors import InvalidField
 from .access import Rates, caller
-from .errors import InvalidField
 from .status import to_status
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc.aio import ServicerContext
 
+    from ..api import ImageApi
     from .access import Made
-    from .api import ImageApi
 
     Context: TypeAlias = ServicerContext[Message, Message]
 

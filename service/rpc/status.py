@@ -18,7 +18,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # .pyi without py.typed
 
-from .errors import (
+from ..errors import (
     Cancelled,
     DeadlineExceeded,
     GenerationFailed,

@@ -10,16 +10,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .engine import events
-from .models import State
-from .models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
-from .numerics import SAMPLERS, SCHEDULES, samplers_for
+from ..engine import events
+from ..models import State
+from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
+from ..numerics import SAMPLERS, SCHEDULES, samplers_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .images.encode import Picture
-    from .models import ModelSpec, Repository, Status
+    from ..images.encode import Picture
+    from ..models import ModelSpec, Repository, Status
 
 STATES = {
     State.UNLOADED: pb.MODEL_STATE_UNLOADED,

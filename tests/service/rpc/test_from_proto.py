@@ -9,9 +9,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tintype.service import job as jobs
-from tintype.service import translate
 from tintype.service.errors import InvalidRequest
-from tintype.service.translate import job_from_pb
+from tintype.service.rpc import from_proto
+from tintype.service.rpc.from_proto import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
 
 
@@ -28,7 +28,7 @@ def faults(*args: Any, **kwargs: Any) -> dict[str, str]:
 
 def test_every_field_of_the_contract_is_read() -> None:
     """No field of the request is forgotten."""
-    known = {*translate.DEFAULT_WHEN_ZERO, *translate.AS_IT_IS, *translate.OPTIONAL}
+    known = {*from_proto.DEFAULT_WHEN_ZERO, *from_proto.AS_IT_IS, *from_proto.OPTIONAL}
     apart = {"loras", "embeddings", "output", "timeout", "caller"}
     assert known | apart == set(pb.GenerateImagesRequest.DESCRIPTOR.fields_by_name)
 
