@@ -24,10 +24,10 @@ from . import policy, runner
 from .events import Failed
 from .faults import as_error
 from .limits import Limits
+from .live_tasks import Roster
 from .news import News
 from .plan import plan, random_seed
 from .queue import Queue
-from .roster import Roster
 from .row import Phase, Row
 from .stats import Stats
 from .task import Task, Ticket
