@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..models import Model, Repository, Status
-    from .news import News
     from .queue import Queue
+    from .reporter import News
     from .row import Row
     from .task import Task, Ticket
     from .turns import Turns
