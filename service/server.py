@@ -26,7 +26,7 @@ from tintype.v1.keys import Keys
 from tintype.v1.signals import handled
 
 from .api import ImageApi
-from .engine.driver import DeviceThread
+from .engine.device_thread import DeviceThread
 from .engine.engine import Engine
 from .engine.limits import Limits
 from .errors import TintypeError

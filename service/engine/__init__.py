@@ -8,7 +8,7 @@ Who goes first is `policy`'s, arrays are `runner`'s, and neither knows of the ot
 measures.
 """
 
-from .driver import DeviceThread
+from .device_thread import DeviceThread
 from .engine import Engine
 from .limits import Limits
 from .task import Ticket
