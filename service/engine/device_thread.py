@@ -12,8 +12,8 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from ..errors import DeadlineExceeded, GenerationFailed, Unavailable
+from .event_buffer import Mailbox
 from .events import Completed, Failed
-from .mailbox import Mailbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

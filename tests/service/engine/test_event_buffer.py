@@ -4,8 +4,8 @@ import asyncio
 
 import numpy as np
 
+from tintype.service.engine.event_buffer import PREVIEWS, Mailbox
 from tintype.service.engine.events import Preview
-from tintype.service.engine.mailbox import PREVIEWS, Mailbox
 
 
 def test_mailboxes_keep_the_newest_previews() -> None:
