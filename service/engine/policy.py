@@ -25,7 +25,7 @@ from .widths import Room
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .shares import Shares
+    from .fair_queue import Shares
 
 
 class Picture(Protocol):

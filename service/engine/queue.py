@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, QueueFull
 from . import policy
-from .shares import Shares
+from .fair_queue import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
