@@ -25,13 +25,13 @@ from .events import Failed
 from .faults import as_error
 from .limits import Limits
 from .live_tasks import Roster
+from .load_grace import Turns
 from .plan import plan, random_seed
 from .queue import Queue
 from .reporter import News
 from .row import Phase, Row
 from .stats import Stats
 from .task import Task, Ticket
-from .turns import Turns
 from .widths import Widths
 
 if TYPE_CHECKING:

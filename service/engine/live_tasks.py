@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..models import Model, Repository, Status
+    from .load_grace import Turns
     from .queue import Queue
     from .reporter import News
     from .row import Row
     from .task import Task, Ticket
-    from .turns import Turns
 
 Found: TypeAlias = "Model | TintypeError | None"
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.engine.by_hand import by_hand, pictures
 from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
-from tintype.service.engine.turns import Turns
+from tintype.service.engine.load_grace import Turns
 from tintype.service.models import State, Status
 
 if TYPE_CHECKING:
