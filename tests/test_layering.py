@@ -33,7 +33,7 @@ KNOWN_CIRCLES: list[list[str]] = [
         "tintype.service.engine.row",
         "tintype.service.engine.stats",
         "tintype.service.engine.task",
-        "tintype.service.engine.widths",
+        "tintype.service.engine.batch_width",
     ],
     ["tintype.service.images.encode", "tintype.service.images.source", "tintype.service.job"],
     [

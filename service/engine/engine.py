@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
+from .batch_width import Widths
 from .events import Failed
 from .faults import as_error
 from .limits import Limits
@@ -32,7 +33,6 @@ from .reporter import News
 from .row import Phase, Row
 from .stats import Stats
 from .task import Task, Ticket
-from .widths import Widths
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,10 @@ from .row import Phase, Row
 if TYPE_CHECKING:
     from ..job import Job
     from ..models.model import Conditioning, Model
+    from .batch_width import Room, Widths
     from .origin import Origin
     from .plan import Plan, Shape
     from .stats import Price
-    from .widths import Room, Widths
 
 FEW = 4  # units of encoding that others wait for, so that a task may join their calls
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tintype.service.engine.batch_width import Room
 from tintype.service.engine.fair_queue import Shares
 from tintype.service.engine.policy import next_unit, order
 from tintype.service.engine.row import Phase
-from tintype.service.engine.widths import Room
 
 CALL = 1000  # microseconds
 

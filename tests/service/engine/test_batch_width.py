@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel
+from tintype.service.engine.batch_width import REST, TRIES, WIDTHS, Widths
 from tintype.service.engine.events import Completed, Finished
-from tintype.service.engine.widths import REST, TRIES, WIDTHS, Widths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
