@@ -31,7 +31,7 @@ KNOWN_CIRCLES: list[list[str]] = [
     ["tintype.gateway.admission", "tintype.gateway.generation", "tintype.gateway.repeats"],
     [
         "tintype.service.engine.row",
-        "tintype.service.engine.stats",
+        "tintype.service.engine.estimates",
         "tintype.service.engine.task",
         "tintype.service.engine.batch_width",
     ],

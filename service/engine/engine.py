@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
 from .batch_width import Widths
+from .estimates import Stats
 from .events import Failed
 from .faults import as_error
 from .limits import Limits
@@ -31,7 +32,6 @@ from .plan import plan, random_seed
 from .queue import Queue
 from .reporter import News
 from .row import Phase, Row
-from .stats import Stats
 from .task import Task, Ticket
 
 if TYPE_CHECKING:

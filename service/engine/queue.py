@@ -15,8 +15,8 @@ from .fair_queue import Shares
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .estimates import Stats
     from .limits import Limits
-    from .stats import Stats
     from .task import Task
 
 

@@ -10,9 +10,9 @@ from .events import Completed, Event, Failed, Finished, Loading, Preview, Progre
 if TYPE_CHECKING:
     from ..models import Status
     from ..models.model import Array
+    from .estimates import Stats
     from .queue import Queue
     from .row import Row
-    from .stats import Stats
     from .task import Task, Ticket
 
 LOOK = 0.1  # seconds between two looks at how long the wait is, where nothing else has changed

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ..job import Job
     from ..models.model import Conditioning, Model
     from .batch_width import Room, Widths
+    from .estimates import Price
     from .origin import Origin
     from .plan import Plan, Shape
-    from .stats import Price
 
 FEW = 4  # units of encoding that others wait for, so that a task may join their calls
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support.engine.exact import SPEC
+from tintype.service.engine.estimates import TOLERANCE, Average, Stats
 from tintype.service.engine.plan import Plan, plan
-from tintype.service.engine.stats import TOLERANCE, Average, Stats
 from tintype.service.images.source import Source
 from tintype.service.job import Job
 
