@@ -11,7 +11,7 @@ from ..numerics import TorchNoise, Trajectory
 
 if TYPE_CHECKING:
     from ..models.model import Array, Conditioning
-    from .origin import Origin
+    from .image_start import Origin
     from .task import Task
 
 

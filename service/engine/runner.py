@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import GenerationFailed
 from ..numerics import guide
+from .image_start import Origin, shrunk
 from .limits import TOGETHER
-from .origin import Origin, shrunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..models.model import Conditioning, Model
     from .batch_width import Room, Widths
     from .estimates import Price
-    from .origin import Origin
+    from .image_start import Origin
     from .plan import Plan, Shape
 
 FEW = 4  # units of encoding that others wait for, so that a task may join their calls

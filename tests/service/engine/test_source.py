@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
-from tintype.service.engine.origin import shrunk
+from tintype.service.engine.image_start import shrunk
 from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.source import Source
 from tintype.service.job import Previews
