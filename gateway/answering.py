@@ -13,10 +13,10 @@ from litestar.response import Stream
 from . import examples, progress
 from .admission import admitted
 from .described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
-from .disconnect import until_disconnect
 from .errors import BadRequest, ServiceError
 from .generation import generate, prepare
-from .receiving import forget, hold, keep, keeping
+from .http.disconnect import until_disconnect
+from .http.receiving import forget, hold, keep, keeping
 from .recording import Recording
 from .schemas import form
 from .streaming import heard, record, stream
@@ -24,9 +24,9 @@ from .streaming import heard, record, stream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from .body import Body
     from .dialects import Dialect
     from .generation import Gateway, Made
+    from .http.body import Body
 
 KEY = "idempotency-key"
 _SMALL = 2**18  # bytes that go in one piece

@@ -17,21 +17,21 @@ from tintype.v1.limits import Limits
 
 from . import sdapi
 from .answering import answer, operation
-from .browsers import Browsers
-from .cors import Cors
 from .denials import TooManyRequests
 from .described import described
 from .dialects import DIALECTS, bound
-from .envelope import Envelope
 from .errors import GatewayError
 from .failures import Failures
 from .generation import Gateway
+from .http.browsers import Browsers
+from .http.cors import Cors
+from .http.receiving import Memory, Receiving
+from .http.response_headers import Envelope
 from .keys import Keys, Looking
 from .metrics import CountedClient, Measured, Metrics
 from .names import Names
 from .pictures import Pictures
 from .readiness import Readiness
-from .receiving import Memory, Receiving
 from .repeats import Repeats
 from .routes import about, routes
 from .stores import local

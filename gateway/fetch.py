@@ -24,7 +24,7 @@ from tintype.v1.image_header import HEAD, mime_type
 from tintype.v1.threads import Stuck, Threads
 
 from .addresses import is_public
-from .receiving import hold
+from .http.receiving import hold
 
 if TYPE_CHECKING:
     import ssl

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from .body import Body, render_body
-from .disconnect import until_disconnect
 from .errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
-from .forms import is_form, read_form
-from .jsonbody import read_json
+from .http.body import Body, render_body
+from .http.disconnect import until_disconnect
+from .http.forms import is_form, read_form
+from .http.jsonbody import read_json
 from .pictures import MAX_TOGETHER, transparency
 
 if TYPE_CHECKING:

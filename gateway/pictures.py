@@ -21,7 +21,7 @@ from tintype.v1.image_header import BadImage
 
 from .errors import BadPicture, NoSuchFile, NotFetched
 from .fetch import Fetcher, FetchError
-from .receiving import hold
+from .http.receiving import hold
 
 if TYPE_CHECKING:
     from .config import GatewayConfig

@@ -14,10 +14,10 @@ from .described import JSON, TEXT, Answer, Media, Operation, described
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
 from .files import EXTENSIONS
+from .http.receiving import hold
 from .metrics import PROMETHEUS
 from .openapi import document
 from .pages import READ, pages
-from .receiving import hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence

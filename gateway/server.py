@@ -24,11 +24,11 @@ from tintype.v1.threads import Threads
 from .app import create_app
 from .channel import Route
 from .client import ServiceClient
-from .connections import bound, protocol
 from .errors import StartError
+from .http.connections import bound, protocol
+from .http.process import keep_large_apart, raise_open_files
+from .http.trusted_proxies import believing
 from .names import Names
-from .process import keep_large_apart, raise_open_files
-from .proxies import believing
 from .readiness import Readiness
 from .stores import opened
 

@@ -24,12 +24,12 @@ from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
 
 from . import progress
-from .disconnect import until_disconnect
 from .errors import Fault, GatewayError, NotServed, ServiceError
 from .generation import Made, granted, ignored_header, model_header
+from .http.disconnect import until_disconnect
+from .http.keepalive import or_silence
 from .previews import MIME_TYPE, enlarged, size_like
 from .recording import Kind, Recording, Told
-from .silence import or_silence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tintype.gateway.process import raise_open_files
+from tintype.gateway.http.process import raise_open_files
 
 from ..settings.sources import Sources, stray_variables
 from .log import configure

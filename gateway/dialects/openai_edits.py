@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta
 
 from ..errors import InvalidValue, NotJson
-from ..jsonbody import decoded
+from ..http.jsonbody import decoded
 from . import openai, openai_events
 from .dialect import Call, Dialect, Events
 from .openai_types import ImagesRequest

@@ -11,11 +11,11 @@ from tintype.v1 import image_service_pb2 as pb
 
 from ..admission import admitted, foresee, most
 from ..answering import sent
-from ..body import render_body
 from ..dialects.reading import unknown
-from ..disconnect import until_disconnect
 from ..generation import ignored_header
-from ..jsonbody import read_json
+from ..http.body import render_body
+from ..http.disconnect import until_disconnect
+from ..http.jsonbody import read_json
 from .errors import NoInitImage
 from .initial import Initial, Patch, prepared
 from .jobs import Job

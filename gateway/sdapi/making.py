@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tintype.v1 import image_service_pb2 as pb
 
 from ..dialects import Call
-from ..disconnect import until
 from ..generation import granted
+from ..http.disconnect import until
 from .jobs import Stopped
 from .order import MAX_SEED, NAMES, WISHES
 

@@ -11,9 +11,9 @@ from msgspec import structs
 
 from ..admission import administered
 from ..answering import sent
-from ..body import file_body
 from ..described import JSON
-from ..jsonbody import read_json
+from ..http.body import file_body
+from ..http.jsonbody import read_json
 from ..previews import enlarged
 from . import checkpoints, samplers, stubs
 from .checkpoints import Checkpoints

@@ -20,7 +20,7 @@ from tests.support.work import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size
-from tintype.gateway import denials, envelope, proxies, visit
+from tintype.gateway import denials, visit
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
@@ -28,9 +28,10 @@ from tintype.gateway.dialects.oxen_edits import parse as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
 from tintype.gateway.fetch import FetchError, parsed
 from tintype.gateway.files import Links, is_name
-from tintype.gateway.forms import gathered
 from tintype.gateway.generation import ignored_header
-from tintype.gateway.jsonbody import decoded
+from tintype.gateway.http import response_headers, trusted_proxies
+from tintype.gateway.http.forms import gathered
+from tintype.gateway.http.jsonbody import decoded
 from tintype.gateway.names import Names
 from tintype.gateway.pictures import of_base64, of_data_url
 from tintype.gateway.sdapi.checkpoints import Checkpoints
@@ -202,12 +203,12 @@ def _refused(parse: Callable[[dict[str, Any]], object], body: dict[str, Any]) ->
 
 def host(text: str) -> object:
     headers = [(b"x-forwarded-host", text.encode("latin-1", "replace"))]
-    return proxies._ForwardedHost(None, [])._host({"headers": headers, "client": ("::1", 1)})
+    return trusted_proxies._ForwardedHost(None, [])._host({"headers": headers, "client": ("::1", 1)})
 
 
 def log_line(text: str) -> object:
-    envelope._SLASHES.sub("/", text)
-    envelope._SIGNED.sub("/files/-/", text)
+    response_headers._SLASHES.sub("/", text)
+    response_headers._SIGNED.sub("/files/-/", text)
     return visit.pairs({"path": text})
 
 

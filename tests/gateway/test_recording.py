@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.body import Body
 from tintype.gateway.generation import Made
+from tintype.gateway.http.body import Body
 from tintype.gateway.recording import BrokenOff, Kind, Recording, Told
 from tintype.gateway.repeats import ENTRY, Repeats
 

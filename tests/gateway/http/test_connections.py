@@ -18,10 +18,10 @@ import pytest
 
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, image, running_gateway, sleep_long
 from tests.support.gateway.starting import SCRIPT
-from tintype.gateway import connections
 from tintype.gateway.config import GatewayConfig
-from tintype.gateway.connections import bound
 from tintype.gateway.errors import StartError
+from tintype.gateway.http import connections
+from tintype.gateway.http.connections import bound
 from tintype.gateway.server import backlog
 
 if TYPE_CHECKING:

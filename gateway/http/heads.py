@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
-from .dialects.openai import INVALID
-from .dialects.openai_types import ErrorBody, ErrorResponse
+from ..dialects.openai import INVALID
+from ..dialects.openai_types import ErrorBody, ErrorResponse
 from .upgrades import Staying
 
 MAX_HEAD = 2**16  # bytes

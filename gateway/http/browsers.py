@@ -20,16 +20,16 @@ from urllib.parse import urlsplit
 
 from litestar.enums import ScopeType
 
-from .config import ALL, LOOPBACK
-from .denials import ForeignHost, ForeignPage
-from .errors import BadRequest, GatewayError
+from ..config import ALL, LOOPBACK
+from ..denials import ForeignHost, ForeignPage
+from ..errors import BadRequest, GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-    from .config import GatewayConfig
+    from ..config import GatewayConfig
 
     Answer = Callable[[Any, GatewayError, Send], Awaitable[None]]
 

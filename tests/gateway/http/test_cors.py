@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.gateway.fakes import PATH
 from tintype.gateway.config import GatewayConfig
-from tintype.gateway.cors import Cors
 from tintype.gateway.errors import StartError
+from tintype.gateway.http.cors import Cors
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64, LAKE, file, picture
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
-from tintype.gateway.forms import gathered
+from tintype.gateway.http.forms import gathered
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

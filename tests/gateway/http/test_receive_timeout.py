@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
-from tintype.gateway.patience import Transport
-from tintype.gateway.receiving import RATE
+from tintype.gateway.http.receive_timeout import Transport
+from tintype.gateway.http.receiving import RATE
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .dialects.openai import SERVER
-from .dialects.openai_types import ErrorBody, ErrorResponse
-from .errors import StartError
-from .patience import Patient
+from ..dialects.openai import SERVER
+from ..dialects.openai_types import ErrorBody, ErrorResponse
+from ..errors import StartError
 from .process import open_files
+from .receive_timeout import Patient
 
 if TYPE_CHECKING:
     import asyncio
 
-    from .config import GatewayConfig
+    from ..config import GatewayConfig
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import ClientGone
+from ..errors import ClientGone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

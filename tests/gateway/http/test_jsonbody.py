@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway.fakes import PATH
 from tintype.gateway.errors import NotJson
-from tintype.gateway.jsonbody import MAX_DEPTH, MAX_VALUES, decoded
+from tintype.gateway.http.jsonbody import MAX_DEPTH, MAX_VALUES, decoded
 
 if TYPE_CHECKING:
     import httpx

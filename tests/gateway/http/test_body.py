@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.gateway.fakes import PATH, FakeService, image
-from tintype.gateway.body import PIECE, Body, render_body
 from tintype.gateway.dialects import DIALECTS
+from tintype.gateway.http.body import PIECE, Body, render_body
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tintype.gateway.disconnect import until_disconnect
 from tintype.gateway.errors import ClientGone
+from tintype.gateway.http.disconnect import until_disconnect
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from tests.support.gateway.samples import LAKE
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.denials import BodyTooSlow, TooManyUploads
 from tintype.gateway.errors import StartError
-from tintype.gateway.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping
+from tintype.gateway.http.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .denials import WrongContentType
-from .described import FORM, JSON
-from .errors import NotJson
+from ..denials import WrongContentType
+from ..described import FORM, JSON
+from ..errors import NotJson
 from .receiving import whole
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
-from tintype.gateway.browsers import Browsers, Origins, is_loopback
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
+from tintype.gateway.http.browsers import Browsers, Origins, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

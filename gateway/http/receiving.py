@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
-from .denials import BodyTooSlow, TooManyUploads, WrongContentType
-from .errors import BadRequest, ClientGone
+from ..denials import BodyTooSlow, TooManyUploads, WrongContentType
+from ..errors import BadRequest, ClientGone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

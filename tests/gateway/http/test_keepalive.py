@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.silence import or_silence
+from tintype.gateway.http.keepalive import or_silence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

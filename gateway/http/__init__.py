@@ -1,0 +1,1 @@
+"""HTTP between uvicorn and the handlers: connections, bodies, headers, CORS and timeouts."""
