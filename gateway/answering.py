@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from . import examples, progress
-from .admission import admitted
+from .access.admission import admitted
 from .described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
 from .errors import BadRequest, ServiceError
 from .generation import generate, prepare

@@ -16,8 +16,10 @@ from litestar import Litestar, Request, Response, post
 from tintype.v1.limits import Limits
 
 from . import sdapi
+from .access.denials import TooManyRequests
+from .access.keys import Keys, Looking
+from .access.model_names import Names
 from .answering import answer, operation
-from .denials import TooManyRequests
 from .described import described
 from .dialects import DIALECTS, bound
 from .errors import GatewayError
@@ -27,9 +29,7 @@ from .http.browsers import Browsers
 from .http.cors import Cors
 from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
-from .keys import Keys, Looking
 from .metrics import CountedClient, Measured, Metrics
-from .names import Names
 from .pictures import Pictures
 from .readiness import Readiness
 from .repeats import Repeats

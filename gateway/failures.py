@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from . import sdapi
-from .denials import BodyTooLarge
+from .access.denials import BodyTooLarge
 from .described import JSON
 from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.limits import Limits
 
-    from .admission import Caller
+    from .access.admission import Caller
+    from .access.keys import Keys
+    from .access.model_names import Names
     from .client import ImageClient
     from .config import GatewayConfig
     from .dialects import Call, Dialect
     from .files import Store
-    from .keys import Keys
-    from .names import Names
     from .pictures import Pictures
     from .readiness import Readiness
     from .recording import Recording

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
 
+from .access.model_names import ANY
 from .errors import ServiceError, StartError
-from .names import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .access.model_names import Names
     from .client import ImageClient
-    from .names import Names
 
 log = logging.getLogger(__name__)
 

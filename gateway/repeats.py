@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .denials import KeyReused
+from .access.denials import KeyReused
 from .recording import Recording
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, route
 from litestar.response import Stream
 
-from .admission import identified
+from .access.admission import identified
 from .config import SHARING
 from .described import JSON, TEXT, Answer, Media, Operation, described
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models

@@ -21,6 +21,7 @@ import uvicorn
 from tintype.v1.signals import handled
 from tintype.v1.threads import Threads
 
+from .access.model_names import Names
 from .app import create_app
 from .channel import Route
 from .client import ServiceClient
@@ -28,7 +29,6 @@ from .errors import StartError
 from .http.connections import bound, protocol
 from .http.process import keep_large_apart, raise_open_files
 from .http.trusted_proxies import believing
-from .names import Names
 from .readiness import Readiness
 from .stores import opened
 

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from litestar.enums import ScopeType
 
+from ..access.denials import ForeignHost, ForeignPage
 from ..config import ALL, LOOPBACK
-from ..denials import ForeignHost, ForeignPage
 from ..errors import BadRequest, GatewayError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..denials import WrongContentType
+from ..access.denials import WrongContentType
 from ..described import FORM, JSON
 from ..errors import NotJson
 from .receiving import whole

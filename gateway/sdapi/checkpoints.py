@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..access.model_names import OPENAI, Names
 from ..errors import ServiceError
-from ..names import OPENAI, Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..admission import admitted, foresee, most
+from ..access.admission import admitted, foresee, most
 from ..answering import sent
 from ..dialects.reading import unknown
 from ..generation import ignored_header

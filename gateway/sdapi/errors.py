@@ -16,7 +16,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ..denials import NoKey
+from ..access.denials import NoKey
 from ..dialects import Failure
 from ..dialects.retrying import retry_headers
 from ..errors import BadPicture, BadRequest, GatewayError, InvalidValue, NotJson, ServiceError

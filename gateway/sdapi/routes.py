@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response, get, post, route
 from msgspec import structs
 
-from ..admission import administered
+from ..access.admission import administered
 from ..answering import sent
 from ..described import JSON
 from ..http.body import file_body

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..admission import identified
+from ..access.admission import identified
 from ..generation import base_url
 from .jobs import Jobs
 

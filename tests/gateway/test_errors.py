@@ -261,7 +261,7 @@ async def test_our_own_mistake(
     def broken(*_: object) -> None:
         raise RuntimeError("the inside")
 
-    monkeypatch.setattr("tintype.gateway.names.Names.resolve", broken)
+    monkeypatch.setattr("tintype.gateway.access.model_names.Names.resolve", broken)
     with caplog.at_level(logging.ERROR):
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x"})

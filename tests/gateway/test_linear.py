@@ -20,7 +20,9 @@ from tests.support.work import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size
-from tintype.gateway import denials, visit
+from tintype.gateway import visit
+from tintype.gateway.access import denials
+from tintype.gateway.access.model_names import Names
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
@@ -32,7 +34,6 @@ from tintype.gateway.generation import ignored_header
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import gathered
 from tintype.gateway.http.jsonbody import decoded
-from tintype.gateway.names import Names
 from tintype.gateway.pictures import of_base64, of_data_url
 from tintype.gateway.sdapi.checkpoints import Checkpoints
 from tintype.gateway.sdapi.extras import look_up

@@ -12,8 +12,8 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from tests.support.gateway.fakes import Service, config, running_gateway, running_service
+from tintype.gateway.access.model_names import Names
 from tintype.gateway.errors import ServiceError, StartError
-from tintype.gateway.names import Names
 from tintype.gateway.readiness import Readiness
 from tintype.gateway.server import serve
 from tintype.v1 import image_service_pb2 as pb

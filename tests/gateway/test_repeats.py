@@ -17,7 +17,7 @@ from tests.support.gateway.fakes import PATH, FakeService, Refusal, breaking, dr
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
 from tintype.gateway import answering
-from tintype.gateway.denials import KeyReused
+from tintype.gateway.access.denials import KeyReused
 from tintype.gateway.errors import NotFetched
 from tintype.gateway.generation import Made
 from tintype.gateway.http.body import Body

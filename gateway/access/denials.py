@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .errors import GatewayError
+from ..errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

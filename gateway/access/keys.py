@@ -8,8 +8,8 @@ from litestar.enums import ScopeType
 
 from tintype.v1 import keys
 
+from ..http.browsers import is_open
 from .denials import NoKey, WrongKey
-from .http.browsers import is_open
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tintype.gateway.access.model_names import Names
 from tintype.gateway.config import GatewayConfig
-from tintype.gateway.names import Names
 
 TABLE = {"dall-e-3": "*", "fast": "turbo"}
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
-from tintype.gateway.denials import NoKey, WrongKey
-from tintype.gateway.keys import Keys
+from tintype.gateway.access.denials import NoKey, WrongKey
+from tintype.gateway.access.keys import Keys
 from tintype.v1.keyfile import KeysError, create, revoke
 
 if TYPE_CHECKING:

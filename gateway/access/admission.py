@@ -10,9 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ServiceError
 from . import bounds
 from .denials import AdminOnly, ModelNotAllowed
-from .errors import ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.keyfile import Key
 
-    from .config import GatewayConfig
-    from .generation import Gateway
-    from .visit import Visit
+    from ..config import GatewayConfig
+    from ..generation import Gateway
+    from ..visit import Visit
 
 
 @dataclass(frozen=True, slots=True)

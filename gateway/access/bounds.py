@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tintype.v1 import image_header
 
-from .errors import ServiceError
-from .previews import size_like
+from ..errors import ServiceError
+from ..previews import size_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from .config import GatewayConfig
+    from ..config import GatewayConfig
 
     Counted: TypeAlias = Callable[[pb.GenerateImagesRequest], int]
 

@@ -1,0 +1,1 @@
+"""Who may ask for what: keys, admission, bounds and model names."""
