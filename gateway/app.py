@@ -19,12 +19,10 @@ from . import sdapi
 from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
-from .answering import answer, operation
 from .described import described
 from .dialects import DIALECTS, bound
 from .errors import GatewayError
 from .failures import Failures
-from .generation import Gateway
 from .http.browsers import Browsers
 from .http.cors import Cors
 from .http.receiving import Memory, Receiving
@@ -32,7 +30,9 @@ from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
 from .pictures import Pictures
 from .readiness import Readiness
-from .repeats import Repeats
+from .requests.generation import Gateway
+from .requests.handler import answer, operation
+from .requests.idempotency import Repeats
 from .routes import about, routes
 from .stores import local
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .dialects import Dialect
     from .failures import Failures
     from .files import Content
-    from .generation import Gateway
     from .metrics import Metrics
+    from .requests.generation import Gateway
 
 AnyRequest = Request[Any, Any, Any]
 # A result may be shown by any page, and runs nothing.

@@ -28,7 +28,7 @@ TORCH = {"torch", "torchvision", "diffusers", "transformers", "optimum", "onnx",
 
 # Circles that are still there, each sorted. The test fails as well when one of them is gone: remove it here then.
 KNOWN_CIRCLES: list[list[str]] = [
-    ["tintype.gateway.access.admission", "tintype.gateway.generation", "tintype.gateway.repeats"],
+    ["tintype.gateway.access.admission", "tintype.gateway.requests.generation", "tintype.gateway.requests.idempotency"],
     [
         "tintype.service.engine.row",
         "tintype.service.engine.estimates",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tintype.v1.keyfile import Key
 
     from ..config import GatewayConfig
-    from ..generation import Gateway
+    from ..requests.generation import Gateway
     from ..visit import Visit
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tintype.v1 import image_service_pb2 as pb
 
 from ..access.admission import admitted, foresee, most
-from ..answering import sent
 from ..dialects.reading import unknown
-from ..generation import ignored_header
 from ..http.body import render_body
 from ..http.disconnect import until_disconnect
 from ..http.jsonbody import read_json
+from ..requests.generation import ignored_header
+from ..requests.handler import sent
 from .errors import NoInitImage
 from .initial import Initial, Patch, prepared
 from .jobs import Job

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from tintype.v1 import image_service_pb2 as pb
 
 from ..dialects import Call
-from ..generation import granted
 from ..http.disconnect import until
+from ..requests.generation import granted
 from .jobs import Stopped
 from .order import MAX_SEED, NAMES, WISHES
 
 if TYPE_CHECKING:
-    from ..generation import Gateway
+    from ..requests.generation import Gateway
     from .jobs import Job
     from .order import Hires, Order
 

@@ -10,11 +10,11 @@ from litestar import Request, Response, get, post, route
 from msgspec import structs
 
 from ..access.admission import administered
-from ..answering import sent
 from ..described import JSON
 from ..http.body import file_body
 from ..http.jsonbody import read_json
 from ..previews import enlarged
+from ..requests.handler import sent
 from . import checkpoints, samplers, stubs
 from .checkpoints import Checkpoints
 from .description import told
@@ -28,7 +28,7 @@ from .webui import WebUi
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
-    from ..generation import Gateway
+    from ..requests.generation import Gateway
     from .jobs import Job
 
 AnyRequest = Request[Any, Any, Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..access.admission import identified
-from ..generation import base_url
+from ..requests.generation import base_url
 from .jobs import Jobs
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from ..generation import Gateway
+    from ..requests.generation import Gateway
     from .checkpoints import Checkpoints
 
     AnyRequest = Request[Any, Any, Any]

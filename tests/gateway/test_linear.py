@@ -30,11 +30,11 @@ from tintype.gateway.dialects.oxen_edits import parse as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
 from tintype.gateway.fetch import FetchError, parsed
 from tintype.gateway.files import Links, is_name
-from tintype.gateway.generation import ignored_header
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import gathered
 from tintype.gateway.http.jsonbody import decoded
 from tintype.gateway.pictures import of_base64, of_data_url
+from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.sdapi.checkpoints import Checkpoints
 from tintype.gateway.sdapi.extras import look_up
 from tintype.gateway.sdapi.filetext import texts

@@ -142,7 +142,7 @@ class TestEvents:
         self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """While nothing happens, comments say that the connection lives."""
-        monkeypatch.setattr("tintype.gateway.streaming.KEEP_ALIVE", 0.02)
+        monkeypatch.setattr("tintype.gateway.requests.streaming.KEEP_ALIVE", 0.02)
         fake.behave = sleep_long
         async with hearing(gateway) as lines:
             assert [await anext(lines) for _ in range(4)] == [": ping", "", ": ping", ""]

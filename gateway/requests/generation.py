@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from .errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
-from .http.body import Body, render_body
-from .http.disconnect import until_disconnect
-from .http.forms import is_form, read_form
-from .http.jsonbody import read_json
-from .pictures import MAX_TOGETHER, transparency
+from ..errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
+from ..http.body import Body, render_body
+from ..http.disconnect import until_disconnect
+from ..http.forms import is_form, read_form
+from ..http.jsonbody import read_json
+from ..pictures import MAX_TOGETHER, transparency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.limits import Limits
 
-    from .access.admission import Caller
-    from .access.keys import Keys
-    from .access.model_names import Names
-    from .client import ImageClient
-    from .config import GatewayConfig
-    from .dialects import Call, Dialect
-    from .files import Store
-    from .pictures import Pictures
-    from .readiness import Readiness
-    from .recording import Recording
-    from .repeats import Repeats
+    from ..access.admission import Caller
+    from ..access.keys import Keys
+    from ..access.model_names import Names
+    from ..client import ImageClient
+    from ..config import GatewayConfig
+    from ..dialects import Call, Dialect
+    from ..files import Store
+    from ..pictures import Pictures
+    from ..readiness import Readiness
+    from .idempotency import Repeats
+    from .replay_buffer import Recording
 
 Result = TypeVar("Result")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.generation import Made
 from tintype.gateway.http.body import Body
-from tintype.gateway.recording import BrokenOff, Kind, Recording, Told
-from tintype.gateway.repeats import ENTRY, Repeats
+from tintype.gateway.requests.generation import Made
+from tintype.gateway.requests.idempotency import ENTRY, Repeats
+from tintype.gateway.requests.replay_buffer import BrokenOff, Kind, Recording, Told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -23,22 +23,22 @@ from litestar.response import Stream
 from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
 
+from ..errors import Fault, GatewayError, NotServed, ServiceError
+from ..http.disconnect import until_disconnect
+from ..http.keepalive import or_silence
+from ..previews import MIME_TYPE, enlarged, size_like
 from . import progress
-from .errors import Fault, GatewayError, NotServed, ServiceError
 from .generation import Made, granted, ignored_header, model_header
-from .http.disconnect import until_disconnect
-from .http.keepalive import or_silence
-from .previews import MIME_TYPE, enlarged, size_like
-from .recording import Kind, Recording, Told
+from .replay_buffer import Kind, Recording, Told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from litestar import Request
 
-    from .dialects import Call, Dialect, Events
+    from ..dialects import Call, Dialect, Events
+    from ..visit import Visit
     from .generation import Gateway
-    from .visit import Visit
 
 log = logging.getLogger(__name__)
 

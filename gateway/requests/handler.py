@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response
 from litestar.response import Stream
 
-from . import examples, progress
-from .access.admission import admitted
-from .described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
-from .errors import BadRequest, ServiceError
+from .. import examples
+from ..access.admission import admitted
+from ..described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
+from ..errors import BadRequest, ServiceError
+from ..http.disconnect import until_disconnect
+from ..http.receiving import forget, hold, keep, keeping
+from ..schemas import form
+from . import progress
 from .generation import generate, prepare
-from .http.disconnect import until_disconnect
-from .http.receiving import forget, hold, keep, keeping
-from .recording import Recording
-from .schemas import form
+from .replay_buffer import Recording
 from .streaming import heard, record, stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from .dialects import Dialect
+    from ..dialects import Dialect
+    from ..http.body import Body
     from .generation import Gateway, Made
-    from .http.body import Body
 
 KEY = "idempotency-key"
 _SMALL = 2**18  # bytes that go in one piece

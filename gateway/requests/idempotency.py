@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .access.denials import KeyReused
-from .recording import Recording
+from ..access.denials import KeyReused
+from .replay_buffer import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable

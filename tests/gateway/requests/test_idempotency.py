@@ -16,12 +16,12 @@ from tests.support.gateway.clock import Clock
 from tests.support.gateway.fakes import PATH, FakeService, Refusal, breaking, drawing, image, thumbnail
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
-from tintype.gateway import answering
 from tintype.gateway.access.denials import KeyReused
 from tintype.gateway.errors import NotFetched
-from tintype.gateway.generation import Made
 from tintype.gateway.http.body import Body
-from tintype.gateway.repeats import ENTRY, Repeats
+from tintype.gateway.requests import handler
+from tintype.gateway.requests.generation import Made
+from tintype.gateway.requests.idempotency import ENTRY, Repeats
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class TestOverHttp:
             hashed.append((len(data), threading.current_thread() is threading.main_thread()))
             return hashlib.sha256(data)
 
-        monkeypatch.setattr(answering, "hashlib", SimpleNamespace(sha256=noted))
+        monkeypatch.setattr(handler, "hashlib", SimpleNamespace(sha256=noted))
         body = b'{"prompt": "x"}' + b" " * 90_000
         headers = {"idempotency-key": "hashed", "content-type": "application/json"}
         assert (await gateway.post(PATH, content=body, headers=headers)).status_code == 200
@@ -221,7 +221,7 @@ class TestStreams:
 
     async def test_during(self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who was cut off hears, while the rest is made, what is there and that the connection lives."""
-        monkeypatch.setattr("tintype.gateway.streaming.KEEP_ALIVE", 0.05)
+        monkeypatch.setattr("tintype.gateway.requests.streaming.KEEP_ALIVE", 0.05)
         go = asyncio.Event()
 
         async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:

@@ -1,0 +1,1 @@
+"""One request for images, from its JSON to the answer: at once, streamed, or repeated."""
