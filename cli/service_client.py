@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
-from tintype.gateway.channel import REFUSED, Route
+from tintype.gateway.upstream.channel import REFUSED, Route
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 from .errors import UserError

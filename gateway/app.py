@@ -29,22 +29,22 @@ from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
 from .pictures import Pictures
-from .readiness import Readiness
 from .requests.generation import Gateway
 from .requests.handler import answer, operation
 from .requests.idempotency import Repeats
 from .routes import about, routes
 from .stores import local
+from .upstream.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from litestar.handlers import HTTPRouteHandler
 
-    from .client import ImageClient
     from .config import GatewayConfig
     from .dialects import Dialect
     from .files import Store
+    from .upstream.client import ImageClient
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from .client import ImageClient
     from .dialects import Dialect
+    from .upstream.client import ImageClient
 
 # The server adds the charset to every text: said twice, it is a type that strict scrapers refuse.
 PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")

@@ -23,14 +23,14 @@ from tintype.v1.threads import Threads
 
 from .access.model_names import Names
 from .app import create_app
-from .channel import Route
-from .client import ServiceClient
 from .errors import StartError
 from .http.connections import bound, protocol
 from .http.process import keep_large_apart, raise_open_files
 from .http.trusted_proxies import believing
-from .readiness import Readiness
 from .stores import opened
+from .upstream.channel import Route
+from .upstream.client import ServiceClient
+from .upstream.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from ..access.admission import Caller
     from ..access.keys import Keys
     from ..access.model_names import Names
-    from ..client import ImageClient
     from ..config import GatewayConfig
     from ..dialects import Call, Dialect
     from ..files import Store
     from ..pictures import Pictures
-    from ..readiness import Readiness
+    from ..upstream.client import ImageClient
+    from ..upstream.readiness import Readiness
     from .idempotency import Repeats
     from .replay_buffer import Recording
 

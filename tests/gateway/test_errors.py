@@ -20,7 +20,7 @@ from tests.support.gateway.fakes import (
     sleep_long,
 )
 from tests.support.gateway.openai_errors import check_error
-from tintype.gateway.status import STATUS
+from tintype.gateway.upstream.status import STATUS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .access.model_names import ANY
-from .errors import ServiceError, StartError
+from ..access.model_names import ANY
+from ..errors import ServiceError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .access.model_names import Names
+    from ..access.model_names import Names
     from .client import ImageClient
 
 log = logging.getLogger(__name__)

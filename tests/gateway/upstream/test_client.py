@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from tests.support.gateway.fakes import PNG, FakeService, Refusal, Service, image, pictures, sleep_long
-from tintype.gateway.channel import Route, _name
-from tintype.gateway.client import ServiceClient
 from tintype.gateway.errors import ServiceError, StartError
+from tintype.gateway.upstream.channel import Route, _name
+from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2
 from tests.support.gateway.fakes import Service, config, running_gateway, running_service
 from tintype.gateway.access.model_names import Names
 from tintype.gateway.errors import ServiceError, StartError
-from tintype.gateway.readiness import Readiness
 from tintype.gateway.server import serve
+from tintype.gateway.upstream.readiness import Readiness
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

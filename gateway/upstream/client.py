@@ -22,8 +22,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
+from ..errors import ServiceError, Stopping
 from .channel import NOT_SERVING
-from .errors import ServiceError, Stopping
 from .status import from_rpc
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from .errors import StartError
+from ..errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .config import GatewayConfig
+    from ..config import GatewayConfig
 
 HANDSHAKE = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"

@@ -11,9 +11,9 @@ import pytest
 
 from tests.support.certificates import make_certificates
 from tests.support.gateway.fakes import FakeService, Refusal, Service, config, running_gateway, running_service
-from tintype.gateway.channel import Route
-from tintype.gateway.client import ServiceClient
 from tintype.gateway.errors import ServiceError, StartError
+from tintype.gateway.upstream.channel import Route
+from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

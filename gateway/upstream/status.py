@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from .errors import ServiceError
+from ..errors import ServiceError
 
 log = logging.getLogger(__name__)
 
