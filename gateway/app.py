@@ -28,12 +28,12 @@ from .http.cors import Cors
 from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
-from .pictures import Pictures
 from .requests.generation import Gateway
 from .requests.handler import answer, operation
 from .requests.idempotency import Repeats
 from .routes import about, routes
 from .stores import local
+from .uploads.reading import Pictures
 from .upstream.readiness import Readiness
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from tintype.v1 import image_header
 
 from ..errors import ServiceError
-from ..previews import size_like
+from ..uploads.previews import size_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from ..http.body import Body, render_body
 from ..http.disconnect import until_disconnect
 from ..http.forms import is_form, read_form
 from ..http.jsonbody import read_json
-from ..pictures import MAX_TOGETHER, transparency
+from ..uploads.reading import MAX_TOGETHER, transparency
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..config import GatewayConfig
     from ..dialects import Call, Dialect
     from ..files import Store
-    from ..pictures import Pictures
+    from ..uploads.reading import Pictures
     from ..upstream.client import ImageClient
     from ..upstream.readiness import Readiness
     from .idempotency import Repeats

@@ -26,7 +26,7 @@ from tintype.v1 import image_service_pb2 as pb
 from ..errors import Fault, GatewayError, NotServed, ServiceError
 from ..http.disconnect import until_disconnect
 from ..http.keepalive import or_silence
-from ..previews import MIME_TYPE, enlarged, size_like
+from ..uploads.previews import MIME_TYPE, enlarged, size_like
 from . import progress
 from .generation import Made, granted, ignored_header, model_header
 from .replay_buffer import Kind, Recording, Told

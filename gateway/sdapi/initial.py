@@ -22,7 +22,7 @@ from tintype.v1 import image_file
 from tintype.v1.image_header import BadImage
 
 from ..errors import BadPicture
-from ..pictures import MAX_TOGETHER
+from ..uploads.reading import MAX_TOGETHER
 from .filetext import KEY, written
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from ..access.admission import administered
 from ..described import JSON
 from ..http.body import file_body
 from ..http.jsonbody import read_json
-from ..previews import enlarged
 from ..requests.handler import sent
+from ..uploads.previews import enlarged
 from . import checkpoints, samplers, stubs
 from .checkpoints import Checkpoints
 from .description import told

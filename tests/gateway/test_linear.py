@@ -28,12 +28,10 @@ from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.dialects.oxen_edits import parse as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
-from tintype.gateway.fetch import FetchError, parsed
 from tintype.gateway.files import Links, is_name
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import gathered
 from tintype.gateway.http.jsonbody import decoded
-from tintype.gateway.pictures import of_base64, of_data_url
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.sdapi.checkpoints import Checkpoints
 from tintype.gateway.sdapi.extras import look_up
@@ -43,6 +41,8 @@ from tintype.gateway.sdapi.order import order
 from tintype.gateway.sdapi.reading import read
 from tintype.gateway.sdapi.samplers import choose
 from tintype.gateway.sdapi.types import ImageToImage, TextToImage
+from tintype.gateway.uploads.fetch import FetchError, parsed
+from tintype.gateway.uploads.reading import of_base64, of_data_url
 from tintype.service.errors import InvalidRequest
 from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.rpc.from_proto import job_from_pb

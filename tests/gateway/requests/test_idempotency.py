@@ -164,7 +164,7 @@ class TestOverHttp:
         async def gone(*_: Any) -> bytes:
             raise NotFetched("image", "is not there")
 
-        monkeypatch.setattr("tintype.gateway.pictures.Pictures.read", gone)
+        monkeypatch.setattr("tintype.gateway.uploads.reading.Pictures.read", gone)
         assert (await gateway.post(PATH, json=body, headers=key)).content == first.content
         assert len(fake.requests) == 1
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, ip_network
 
 import pytest
 
-from tintype.gateway.addresses import is_public
+from tintype.gateway.uploads.addresses import is_public
 
 PUBLIC = "93.184.216.34"
 # All rows of IANA's two registries of special-purpose addresses, and multicast.

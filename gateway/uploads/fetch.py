@@ -23,8 +23,8 @@ import httpx
 from tintype.v1.image_header import HEAD, mime_type
 from tintype.v1.threads import Stuck, Threads
 
+from ..http.receiving import hold
 from .addresses import is_public
-from .http.receiving import hold
 
 if TYPE_CHECKING:
     import ssl

@@ -19,13 +19,13 @@ from PIL import ImageChops
 from tintype.v1 import image_file, image_header
 from tintype.v1.image_header import BadImage
 
-from .errors import BadPicture, NoSuchFile, NotFetched
+from ..errors import BadPicture, NoSuchFile, NotFetched
+from ..http.receiving import hold
 from .fetch import Fetcher, FetchError
-from .http.receiving import hold
 
 if TYPE_CHECKING:
-    from .config import GatewayConfig
-    from .files import Store
+    from ..config import GatewayConfig
+    from ..files import Store
 
 Given: TypeAlias = str | bytes
 

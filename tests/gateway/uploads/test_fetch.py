@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.gateway.fakes import PNG
 from tests.support.gateway.hosts import Host, serving
-from tintype.gateway.fetch import Fetcher, FetchError
+from tintype.gateway.uploads.fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from tintype.gateway.previews import enlarged, size_like
+from tintype.gateway.uploads.previews import enlarged, size_like
 from tintype.v1 import image_service_pb2 as pb
 
 

@@ -14,7 +14,7 @@ from tests.support.gateway.fakes import PATH, FakeService, Service, config, imag
 from tests.support.gateway.hosts import ANSWERS, Host, serving
 from tests.support.gateway.samples import B64, LAKE, picture
 from tintype.gateway.errors import BadPicture
-from tintype.gateway.pictures import check, of_base64, of_data_url
+from tintype.gateway.uploads.reading import check, of_base64, of_data_url
 from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
 
