@@ -31,8 +31,8 @@ from .metrics import CountedClient, Measured, Metrics
 from .requests.generation import Gateway
 from .requests.handler import answer, operation
 from .requests.idempotency import Repeats
+from .results.stores import local
 from .routes import about, routes
-from .stores import local
 from .uploads.reading import Pictures
 from .upstream.readiness import Readiness
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from .config import GatewayConfig
     from .dialects import Dialect
-    from .files import Store
+    from .results.results import Store
     from .upstream.client import ImageClient
 
 log = logging.getLogger(__name__)

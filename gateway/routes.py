@@ -13,11 +13,11 @@ from .config import SHARING
 from .described import JSON, TEXT, Answer, Media, Operation, described
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
-from .files import EXTENSIONS
 from .http.receiving import hold
 from .metrics import PROMETHEUS
 from .openapi import document
 from .pages import READ, pages
+from .results.results import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from .dialects import Dialect
     from .failures import Failures
-    from .files import Content
     from .metrics import Metrics
     from .requests.generation import Gateway
+    from .results.results import Content
 
 AnyRequest = Request[Any, Any, Any]
 # A result may be shown by any page, and runs nothing.

@@ -27,7 +27,7 @@ from .errors import StartError
 from .http.connections import bound, protocol
 from .http.process import keep_large_apart, raise_open_files
 from .http.trusted_proxies import believing
-from .stores import opened
+from .results.stores import opened
 from .upstream.channel import Route
 from .upstream.client import ServiceClient
 from .upstream.readiness import Readiness

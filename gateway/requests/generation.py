@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..access.model_names import Names
     from ..config import GatewayConfig
     from ..dialects import Call, Dialect
-    from ..files import Store
+    from ..results.results import Store
     from ..uploads.reading import Pictures
     from ..upstream.client import ImageClient
     from ..upstream.readiness import Readiness

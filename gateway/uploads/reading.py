@@ -25,7 +25,7 @@ from .fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:
     from ..config import GatewayConfig
-    from ..files import Store
+    from ..results.results import Store
 
 Given: TypeAlias = str | bytes
 

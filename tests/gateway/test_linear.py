@@ -28,11 +28,11 @@ from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.dialects.oxen_edits import parse as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
-from tintype.gateway.files import Links, is_name
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import gathered
 from tintype.gateway.http.jsonbody import decoded
 from tintype.gateway.requests.generation import ignored_header
+from tintype.gateway.results.results import Links, is_name
 from tintype.gateway.sdapi.checkpoints import Checkpoints
 from tintype.gateway.sdapi.extras import look_up
 from tintype.gateway.sdapi.filetext import texts

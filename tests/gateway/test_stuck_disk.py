@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
 from tests.support.gateway.starting import started
-from tintype.gateway.localstore import LocalStore
+from tintype.gateway.results.localstore import LocalStore
 from tintype.v1 import keys
 from tintype.v1.keyfile import create
 

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.gateway.bucket import as_user, config
 from tests.support.gateway.seaweed import READER, free_ports, impostor, s3
-from tintype.gateway import s3store
 from tintype.gateway.errors import StartError
-from tintype.gateway.stores import opened
+from tintype.gateway.results import s3store
+from tintype.gateway.results.stores import opened
 
 if TYPE_CHECKING:
     from tintype.gateway.config import GatewayConfig

@@ -13,15 +13,15 @@ from tests.support.gateway.bucket import config, kept
 from tests.support.gateway.clock import Clock
 from tests.support.gateway.samples import FILES
 from tests.support.gateway.seaweed import BUCKET, s3
-from tintype.gateway import s3store
 from tintype.gateway.errors import NoSuchFile, StoreFull, StoreUnavailable
-from tintype.gateway.stores import opened
+from tintype.gateway.results import s3store
+from tintype.gateway.results.stores import opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tintype.gateway.files import Content
-    from tintype.gateway.s3store import S3Store
+    from tintype.gateway.results.results import Content
+    from tintype.gateway.results.s3store import S3Store
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

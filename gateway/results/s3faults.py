@@ -10,7 +10,7 @@ import logging
 from aiohttp import ClientError as BrokenOff
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .errors import StoreFull, StoreUnavailable
+from ..errors import StoreFull, StoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from tests.support.gateway.fakes import PATH, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import FILES
 from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
-from tintype.gateway.files import Content, Stored
-from tintype.gateway.localstore import LocalStore
+from tintype.gateway.results.localstore import LocalStore
+from tintype.gateway.results.results import Content, Stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +160,7 @@ def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
         if written > files:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tintype.gateway.localstore._write_bytes", full)
+    monkeypatch.setattr("tintype.gateway.results.localstore._write_bytes", full)
 
 
 async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
         return half.stat().st_ctime + 61
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tintype.gateway.localstore.time.time", long_ago)
+        patch.setattr("tintype.gateway.results.localstore.time.time", long_ago)
         await store.sweep()
     assert kept(tmp_path) == [b"mine"]
 

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import NoSuchFile, StartError, StoreFull
+from ..errors import NoSuchFile, StartError, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

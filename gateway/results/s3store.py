@@ -23,15 +23,15 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import ClientError
 
-from .errors import NoSuchFile, StartError
-from .files import KEY_BYTES, Content, Ledger, Links, Stored, content
+from ..errors import NoSuchFile, StartError
+from .results import KEY_BYTES, Content, Ledger, Links, Stored, content
 from .s3faults import BROKEN, CONNECT, GONE, PATIENCE, SILENCE, TAKEN, code, failure, why
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from .config import GatewayConfig
-    from .files import Clock
+    from ..config import GatewayConfig
+    from .results import Clock
 
 log = logging.getLogger(__name__)
 

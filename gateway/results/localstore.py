@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tintype.v1.threads import Stuck, Threads
 
-from .errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
-from .files import KEY_BYTES, Content, Ledger, Links, Stored, content, is_name
+from ..errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
+from .results import KEY_BYTES, Content, Ledger, Links, Stored, content, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from .files import Clock
+    from .results import Clock
 
 Result = TypeVar("Result")
 

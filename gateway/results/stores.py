@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from .errors import StartError
+from ..errors import StartError
 from .localstore import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .config import GatewayConfig
-    from .files import Store
+    from ..config import GatewayConfig
+    from .results import Store
 
 
 def local(config: GatewayConfig) -> LocalStore:

@@ -9,8 +9,8 @@ import pytest
 
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.localstore import LocalStore
-from tintype.gateway.stores import opened
+from tintype.gateway.results.localstore import LocalStore
+from tintype.gateway.results.stores import opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ async def test_folder(tmp_path: Path) -> None:
 
 async def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the extra is not installed, the message says how to get it."""
-    monkeypatch.delattr("tintype.gateway.s3store", raising=False)
-    monkeypatch.setitem(sys.modules, "tintype.gateway.s3store", None)
+    monkeypatch.delattr("tintype.gateway.results.s3store", raising=False)
+    monkeypatch.setitem(sys.modules, "tintype.gateway.results.s3store", None)
     with pytest.raises(StartError, match=r"s3://bucket needs an extra: pip install '\.\[s3\]' in the clone"):
         async with opened(GatewayConfig(store="s3://bucket")):
             pass

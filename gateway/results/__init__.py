@@ -1,0 +1,1 @@
+"""Results by link, and the stores that keep them."""
