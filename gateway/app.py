@@ -19,7 +19,6 @@ from . import sdapi
 from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
-from .described import described
 from .dialects import DIALECTS, bound
 from .errors import GatewayError
 from .failures import Failures
@@ -28,6 +27,7 @@ from .http.cors import Cors
 from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
+from .openapi.operation import described
 from .requests.generation import Gateway
 from .requests.handler import answer, operation
 from .requests.idempotency import Repeats

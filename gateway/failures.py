@@ -12,8 +12,8 @@ from litestar.exceptions import HTTPException
 
 from . import sdapi
 from .access.denials import BodyTooLarge
-from .described import JSON
 from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
+from .openapi.operation import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

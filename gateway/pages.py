@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import HttpMethod, Request, Response, route
 
-from .described import JSON, TEXT, Answer, Media, Operation, described
 from .errors import NoSuchPath
+from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

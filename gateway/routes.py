@@ -10,12 +10,12 @@ from litestar.response import Stream
 
 from .access.admission import identified
 from .config import SHARING
-from .described import JSON, TEXT, Answer, Media, Operation, described
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
 from .http.receiving import hold
 from .metrics import PROMETHEUS
-from .openapi import document
+from .openapi.document import document
+from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
 from .pages import READ, pages
 from .results.results import EXTENSIONS
 

@@ -18,8 +18,8 @@ from multipart import (  # type: ignore[import-untyped]
     PushMultipartParser,
 )
 
-from ..described import FORM
 from ..errors import BadRequest, InvalidValue
+from ..openapi.operation import FORM
 from .receiving import pieces
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..access.denials import WrongContentType
-from ..described import FORM, JSON
 from ..errors import NotJson
+from ..openapi.operation import FORM, JSON
 from .receiving import whole
 
 if TYPE_CHECKING:

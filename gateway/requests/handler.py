@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response
 from litestar.response import Stream
 
-from .. import examples
 from ..access.admission import admitted
-from ..described import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
 from ..errors import BadRequest, ServiceError
 from ..http.disconnect import until_disconnect
 from ..http.receiving import forget, hold, keep, keeping
-from ..schemas import form
+from ..openapi import examples
+from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
+from ..openapi.schemas import form
 from . import progress
 from .generation import generate, prepare
 from .replay_buffer import Recording

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..described import JSON, TEXT, Answer, Media, Operation, described
 from ..dialects.words import LAKE
+from ..openapi.operation import JSON, TEXT, Answer, Media, Operation, described
 from . import stubs
 from .errors import WebUiError
 from .types import Enlarged, Extra, ImageOnly, ImageToImage, Pictures, PngInfo, Progress, TextToImage
@@ -13,7 +13,7 @@ from .types import Enlarged, Extra, ImageOnly, ImageToImage, Pictures, PngInfo, 
 if TYPE_CHECKING:
     import msgspec
 
-    from ..described import Kind
+    from ..openapi.operation import Kind
 
 TAG = "sdapi"
 _KEYS, _ADMIN, _MODELS = (401, 500), (401, 403, 500), (401, 500, 501, 503, 504)

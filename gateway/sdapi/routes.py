@@ -10,9 +10,9 @@ from litestar import Request, Response, get, post, route
 from msgspec import structs
 
 from ..access.admission import administered
-from ..described import JSON
 from ..http.body import file_body
 from ..http.jsonbody import read_json
+from ..openapi.operation import JSON
 from ..requests.handler import sent
 from ..uploads.previews import enlarged
 from . import checkpoints, samplers, stubs

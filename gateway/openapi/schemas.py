@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import sdapi_words
-from .dialects import words
-from .dialects.words import DEFAULTS, REQUIRED, SHAPES
+from .. import sdapi_words
+from ..dialects import words
+from ..dialects.words import DEFAULTS, REQUIRED, SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .described import Kind
+    from .operation import Kind
 
 MEANINGS = words.MEANINGS | sdapi_words.MEANINGS
 _REFERENCE = "#/components/schemas/{name}"

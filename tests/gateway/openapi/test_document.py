@@ -13,9 +13,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.support.gateway.fakes import FakeService, Refusal
 from tintype.gateway.app import create_app
 from tintype.gateway.config import SHARING, GatewayConfig
-from tintype.gateway.described import API
 from tintype.gateway.dialects import bound
-from tintype.gateway.openapi import document
+from tintype.gateway.openapi.document import document
+from tintype.gateway.openapi.operation import API
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

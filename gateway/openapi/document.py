@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .described import API, JSON, PATHS, Answer, Media, Operation
+from .operation import API, JSON, PATHS, Answer, Media, Operation
 from .schemas import reference, schemas
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from litestar.handlers import HTTPRouteHandler
 
-    from .dialects import Dialect
+    from ..dialects import Dialect
 
     Speaks = Callable[[str], Dialect]
 

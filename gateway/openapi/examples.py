@@ -12,13 +12,13 @@ import msgspec
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .dialects.words import LAKE, LAKE_URL
-from .errors import BadRequest, InvalidValue
+from ..dialects.words import LAKE, LAKE_URL
+from ..errors import BadRequest, InvalidValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .dialects import Dialect
+    from ..dialects import Dialect
 
 CREATED = 1_767_225_600  # 2026-01-01
 LINK = "https://tintype.example/files/1767229200-5f0c1d3e9a7b48c2b6f4e8d0a1c3b5d7/0f2d4c6b8a90e1f3d5c7b9a8e6f4d2c0.png"
@@ -27,7 +27,7 @@ LINK = "https://tintype.example/files/1767229200-5f0c1d3e9a7b48c2b6f4e8d0a1c3b5d
 @cache
 def _shown() -> dict[str, Any]:
     """Return the examples that the documentation shows, by dialect."""
-    text = files(__package__).joinpath("playground", "examples.json").read_text(encoding="utf-8")
+    text = files(__name__.rsplit(".", 2)[0]).joinpath("playground", "examples.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
