@@ -20,8 +20,8 @@ from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
 from .dialects import DIALECTS, bound
+from .error_handlers import Failures
 from .errors import GatewayError
-from .failures import Failures
 from .http.browsers import Browsers
 from .http.cors import Cors
 from .http.receiving import Memory, Receiving

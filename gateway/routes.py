@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
 
     from .dialects import Dialect
-    from .failures import Failures
+    from .error_handlers import Failures
     from .metrics import Metrics
     from .requests.generation import Gateway
     from .results.results import Content

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.keyfile import Key
 
+    from ..access_record import Visit
     from ..config import GatewayConfig
     from ..requests.generation import Gateway
-    from ..visit import Visit
 
 
 @dataclass(frozen=True, slots=True)

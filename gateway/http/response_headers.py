@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
+from ..access_record import Visit, pairs
 from ..metrics import GONE
-from ..visit import Visit, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

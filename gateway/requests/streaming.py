@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
+    from ..access_record import Visit
     from ..dialects import Call, Dialect, Events
-    from ..visit import Visit
     from .generation import Gateway
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from tests.support.work import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size
-from tintype.gateway import visit
+from tintype.gateway import access_record
 from tintype.gateway.access import denials
 from tintype.gateway.access.model_names import Names
 from tintype.gateway.dialects import DIALECTS
@@ -210,7 +210,7 @@ def host(text: str) -> object:
 def log_line(text: str) -> object:
     response_headers._SLASHES.sub("/", text)
     response_headers._SIGNED.sub("/files/-/", text)
-    return visit.pairs({"path": text})
+    return access_record.pairs({"path": text})
 
 
 def service(text: str) -> object:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Refusal, Service, config, image, running_gateway
-from tintype.gateway.visit import pairs
+from tintype.gateway.access_record import pairs
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keyfile import create
 
