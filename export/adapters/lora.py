@@ -1,8 +1,8 @@
 """`tintype export --lora ADAPTER MODEL_FOLDER`: a published adapter becomes a file that the service reads.
 
-What each layer is changed by becomes two matrices, as `service.models.pipeline.lora` describes them, with alpha / rank in B.
-LoRA is that already. LoHa, LoKr and full differences are B A of a higher rank, exactly; that takes more space, which is
-bounded. DoRA is no sum, and norms and biases are no inputs of a graph: those can only be fused (`.fuse`).
+What each layer is changed by becomes two matrices, as `service.models.pipeline.lora` describes them, with alpha / rank
+in B. LoRA is that already. LoHa, LoKr and full differences are B A of a higher rank, exactly; that takes more space,
+which is bounded. DoRA is no sum, and norms and biases are no inputs of a graph: those can only be fused (`.fuse`).
 What the service would refuse is refused here, with its own check and its reason.
 """
 
