@@ -17,7 +17,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import sent

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from grpc_health.v1 import health, health_pb2  # type: ignore[import-untyped]
+from grpc_health.v1 import health, health_pb2
 
 from ..models import State
 

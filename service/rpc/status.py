@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # .pyi without py.typed
+from google.rpc import error_details_pb2, status_pb2
 
 from ..errors import (
     Cancelled,

@@ -8,7 +8,7 @@ import signal
 import threading
 from base64 import b64encode
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -91,7 +91,7 @@ async def test_writes(service: Service, tmp_path: Path, monkeypatch: pytest.Monk
     gate = threading.Event()
     write = LocalStore._write
 
-    def stuck(store: LocalStore, *args: bytes) -> object:
+    def stuck(store: LocalStore, *args: Any) -> object:
         gate.wait()
         return write(store, *args)
 

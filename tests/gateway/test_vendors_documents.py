@@ -35,7 +35,7 @@ OTTER = "A cute baby sea otter"
 
 def request(**fields: Any) -> pb.GenerateImagesRequest:
     """What the service is asked, beside the time that it has."""
-    usual = {"output": pb.OutputFormat(mime_type="image/png"), "caller": "127.0.0.1"}
+    usual: dict[str, Any] = {"output": pb.OutputFormat(mime_type="image/png"), "caller": "127.0.0.1"}
     return pb.GenerateImagesRequest(**(usual | fields))
 
 

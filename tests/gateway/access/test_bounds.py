@@ -70,4 +70,4 @@ async def test_within(service: Service, tmp_path: Path) -> None:
 def test_negative(name: str) -> None:
     """A bound that can't be is named."""
     with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more, not -1"):
-        GatewayConfig(**{name: -1})
+        GatewayConfig(**{name: -1})  # type: ignore[arg-type]

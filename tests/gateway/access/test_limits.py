@@ -89,7 +89,7 @@ def test_no_limit() -> None:
     assert Limits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
         with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more, not -1"):
-            GatewayConfig(**{name: -1})
+            GatewayConfig(**{name: -1})  # type: ignore[arg-type]
 
 
 async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ PATIENCE = 180  # seconds for one answer, on a machine that has much else to do
 
 def shown(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, Any]]:
     """Method, path and body of each request that has an example; the same under further paths is there once."""
-    found = {}
+    found: dict[tuple[str, str], tuple[str, str, Any]] = {}
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
             media = operation.get("requestBody", {}).get("content", {}).get("application/json")

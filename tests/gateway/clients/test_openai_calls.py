@@ -81,8 +81,8 @@ def arguments(lake: bytes, mask: bytes) -> Callable[[str, str, str], dict[str, A
 def check(answer: Any, amount: str, opened: Open) -> None:
     """Hold that an answer is whole, and has its image in the way that was asked for."""
     assert isinstance(answer, ImagesResponse)
-    for one in answer.data or [None]:
-        assert one is not None
+    assert answer.data
+    for one in answer.data:
         assert {"links": one.b64_json, "base64": one.url}.get(amount) is None
         data = base64.b64decode(one.b64_json) if one.b64_json else httpx.get(str(one.url), trust_env=False).content
         assert opened(data)[0] == "PNG"
@@ -169,7 +169,7 @@ def test_leaving_a_stream(client: openai.OpenAI, arguments: Any, call: str) -> N
 @pytest.mark.parametrize("model", ["gpt-image-2.5-sunburst", "gpt-image-2.6-flare-2026-11-01"])
 def test_live_values(client: openai.OpenAI, opened: Open, model: str, quality: Any) -> None:
     """Models and qualities that OpenAI serves are served, newer ones than the SDK's types as well."""
-    more = {"extra_body": {"steps": 2, "safety_identifier": "user-7"}}
+    more: dict[str, Any] = {"extra_body": {"steps": 2, "safety_identifier": "user-7"}}
     answer = client.images.generate(prompt="x", model=model, quality=quality, size="256x256", **more)
     check(answer, "base64", opened)
     assert getattr(answer, "safety_identifier", None) == "user-7"

@@ -171,7 +171,7 @@ def test_error(problem: Any, expected: bytes) -> None:
     assert msgspec.json.encode(error(problem)) == expected
 
 
-EVENT = {"mime_type": "image/png", "data": b"abc", "width": 1024, "height": 1024}
+EVENT: dict[str, Any] = {"mime_type": "image/png", "data": b"abc", "width": 1024, "height": 1024}
 
 
 @pytest.mark.parametrize(

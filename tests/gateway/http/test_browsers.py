@@ -65,7 +65,8 @@ async def asked(
     path: str = "/x",
 ) -> int:
     """Return the status that a gateway with these settings answers."""
-    transport = httpx.ASGITransport(Browsers(app, GatewayConfig(**settings), refuse))
+    browsers: Any = Browsers(app, GatewayConfig(**settings), refuse)  # Litestar's types of ASGI and httpx's differ
+    transport = httpx.ASGITransport(browsers)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", trust_env=False) as client:
         return (await client.request(method, path, headers=headers)).status_code
 

@@ -127,7 +127,7 @@ class TestMany:
     def test_known(self) -> None:
         """The oldest idle connection goes first, and one that became idle later goes later."""
         known = connections.Connections(2)
-        one, two, three, four = (Fake() for _ in "1234")
+        one, two, three, four = fakes()
         assert all(known.enter(each) for each in (one, two))
         known.busy(one)
         known.idle(one)  # now the second is idle for the longest
@@ -152,6 +152,11 @@ class TestMany:
         monkeypatch.setattr(connections, "open_files", lambda: 1024)
         with pytest.raises(StartError, match=r"--max-connections must be at most 736, .* 1024 files, not 1000: raise"):
             bound(GatewayConfig(max_connections=1000))
+
+
+def fakes() -> list[Any]:
+    """Return four connections, as far as `Connections` knows them."""
+    return [Fake() for _ in range(4)]
 
 
 class Fake:
@@ -298,7 +303,7 @@ class TestHalf:
         peer.send(h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")]))
         peer.send(h11.EndOfMessage())
         peer.receive_data(said)
-        events = []
+        events: list[Any] = []
         while not events or not isinstance(events[-1], h11.EndOfMessage):
             events.append(peer.next_event())
         data = b"".join(one.data for one in events if isinstance(one, h11.Data))

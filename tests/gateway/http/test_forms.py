@@ -188,7 +188,7 @@ class TestForms:
 
 def test_gathered() -> None:
     """Lists come in several spellings; text that looks like one inside stays as it is."""
-    parts = [
+    parts: list[tuple[str, str | bytes]] = [
         ("a", "1"),
         ("b[]", "2"),
         ("c[0]", "3"),

@@ -56,7 +56,7 @@ async def test_each_route_is_described(gateway: httpx.AsyncClient, tmp_path: Pat
     paths = (await described(gateway))["paths"]
     served = app(tmp_path).routes
     handlers = [(route.path, handler) for route in served for handler in route.route_handlers]  # type: ignore[union-attr]
-    bare = [path for path, handler in handlers if API not in handler.opt and "OPTIONS" not in handler.http_methods]  # type: ignore[union-attr]
+    bare = [path for path, handler in handlers if API not in handler.opt and "OPTIONS" not in handler.http_methods]
     assert bare == []
     assert set(bound("openai")) <= set(paths)
     assert {"/v1/models", "/v1/models/{name}", "/files/{access}/{name}", "/livez", "/docs"} <= set(paths)
@@ -122,7 +122,7 @@ async def test_examples(tmp_path: Path, shared: str) -> None:
     served = app(tmp_path, dialect=shared)
     routes = {path: handler for route in served.routes for path, handler in [(route.path, route.route_handlers[0])]}  # type: ignore[union-attr]
     for path, dialect in bound(shared).items():
-        operation = routes[path].opt[API]  # type: ignore[union-attr]
+        operation = routes[path].opt[API]
         body = operation.request["application/json"].example
         assert dialect.parse(body).request.count <= 1
         told = operation.answers[200].content["application/json"].example

@@ -232,7 +232,10 @@ class TestStreams:
             yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
         fake.behave = behave
-        asked = {"json": STREAM | {"n": 2, "partial_images": 1}, "headers": {"idempotency-key": "stream cut off"}}
+        asked: dict[str, Any] = {
+            "json": STREAM | {"n": 2, "partial_images": 1},
+            "headers": {"idempotency-key": "stream cut off"},
+        }
         async with gateway.stream("POST", PATH, **asked) as answer:
             await anext(answer.aiter_lines())
         async with gateway.stream("POST", PATH, **asked) as answer:
@@ -249,7 +252,8 @@ class TestStreams:
 
     async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A failure is not kept, be it before the first event or after it."""
-        behave, asked = fake.behave, {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
+        behave = fake.behave
+        asked: dict[str, Any] = {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
         full = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
         fake.behave = full
         assert (await gateway.post(PATH, **asked)).status_code == 429

@@ -289,7 +289,11 @@ class TestSdk:
         told = [event async for event in stream]
         assert [event.type.rpartition(".")[2] for event in told] == ["partial_image"] * 3 + ["completed"]
         previews, last = told[:3], told[3]
-        assert [event.partial_image_index for event in previews if event.type.endswith("partial_image")] == [0, 1, 2]
+        assert [event.partial_image_index for event in previews if event.type == "image_generation.partial_image"] == [
+            0,
+            1,
+            2,
+        ]
         assert last.type == "image_generation.completed"
         assert base64.b64decode(last.b64_json) == PNG + b"\0"
         assert last.usage.to_dict() == USAGE

@@ -48,4 +48,4 @@ def test_bad_url(name: str) -> None:
     with pytest.raises(
         StartError, match=f"--{name.replace('_', '-')} must begin with http:// or https://, not 'minio:9000'"
     ):
-        GatewayConfig(**{name: "minio:9000"})
+        GatewayConfig(**{name: "minio:9000"})  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.gateway.bodies import opened, png, png_of
+from tests.support.pixels import colour
 from tintype.gateway.errors import BadPicture
 from tintype.gateway.sdapi.initial import filled, prepared, resized
 from tintype.gateway.sdapi.types import ImageToImage
@@ -157,7 +158,7 @@ class TestOnlyMasked:
         Image.new("RGB", (64, 64), "blue").save(file, kind)
         whole = opened(initial.patch.into(file.getvalue()))
         assert (whole.format, whole.size) == (kind, (100, 100))
-        middle, corner = whole.getpixel((50, 50)), whole.getpixel((5, 5))
+        middle, corner = colour(whole, (50, 50)), colour(whole, (5, 5))
         assert middle[2] > 200
         assert middle[0] < 50
         assert corner[0] > 200

@@ -29,7 +29,8 @@ async def host() -> AsyncIterator[Host]:
 
 def fetcher(host: Host | None = None, **changes: Any) -> Fetcher:
     exempt = frozenset({f"127.0.0.1:{host.port}"} if host else ())
-    return Fetcher(**({"max_bytes": 1000, "timeout": 5, "hosts": exempt} | changes))
+    usual: dict[str, Any] = {"max_bytes": 1000, "timeout": 5, "hosts": exempt}
+    return Fetcher(**usual | changes)
 
 
 def answering(*answers: list[str]) -> Any:

@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from tests.support.pixels import colour
 from tintype.gateway.uploads.previews import enlarged, size_like
 from tintype.v1 import image_service_pb2 as pb
 
@@ -27,7 +28,7 @@ def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
     large = enlarged(small, (96, 64), mime_type)
     with Image.open(BytesIO(large.data)) as image, Image.open(BytesIO(small.data)) as before:
         assert (image.size, image.format) == ((96, 64), format_)
-        pairs = zip(image.convert("RGB").getpixel((50, 30)), before.convert("RGB").getpixel((4, 2)), strict=True)
+        pairs = zip(colour(image, (50, 30)), colour(before, (4, 2)), strict=True)
         assert all(abs(new - old) <= 4 for new, old in pairs)
     assert (large.index, large.step, large.preview_index) == (1, 5, 2)
     assert (large.width, large.height, large.mime_type) == (96, 64, mime_type)

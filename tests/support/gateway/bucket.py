@@ -19,7 +19,12 @@ def as_user(monkeypatch: pytest.MonkeyPatch, user: tuple[str, str]) -> None:
 
 def config(server: str, place: str, **changes: Any) -> GatewayConfig:
     """The configuration of a gateway with its results in `place` of the S3 server."""
-    usual = {"rest": "127.0.0.1:0", "store": f"s3://{place}/some/where", "store_endpoint": server, "timeout": 20}
+    usual: dict[str, Any] = {
+        "rest": "127.0.0.1:0",
+        "store": f"s3://{place}/some/where",
+        "store_endpoint": server,
+        "timeout": 20,
+    }
     return GatewayConfig(**(usual | {"url_ttl": 100, "store_bytes": 20} | changes))
 
 

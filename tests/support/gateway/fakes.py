@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 import httpx
@@ -31,12 +31,18 @@ SMALLEST = (  # a PNG of one pixel
 )
 QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
 OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as the service takes them
-Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncGenerator[pb.StreamImagesResponse]]
+Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]
 
 
 def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
     """An event with a finished picture, whose bytes end in its index."""
-    usual = {"seed": 100 + index, "data": PNG + bytes([index]), "mime_type": "image/png", "width": 64, "height": 64}
+    usual: dict[str, Any] = {
+        "seed": 100 + index,
+        "data": PNG + bytes([index]),
+        "mime_type": "image/png",
+        "width": 64,
+        "height": 64,
+    }
     return pb.StreamImagesResponse(image=pb.Image(index=index, **(usual | fields)))
 
 
@@ -111,14 +117,15 @@ class FakeService(pb_grpc.ImageServiceServicer):
         self.models = ["tiny", "org/large"]
 
     # Not a generator: grpc.aio leaves those to the garbage collector when a call is cancelled while it sends.
-    async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> None:  # noqa: N802
+    async def StreamImages(self, request: pb.StreamImagesRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         self.requests.append(request.generation)
         self.previews.append(request.previews)
         self.metadata.append(dict(context.invocation_metadata()))
         self.remaining.append(context.time_remaining())
         self.started.set()
         try:
-            async with aclosing(self.behave(request.generation, context)) as events:
+            events = cast("AsyncGenerator[pb.StreamImagesResponse]", self.behave(request.generation, context))
+            async with aclosing(events):
                 async for event in events:
                     await context.write(event)
         except (asyncio.CancelledError, grpc.aio.InternalError):  # the second: it left while something was sent
@@ -201,7 +208,8 @@ class Service:
 @asynccontextmanager
 async def running_service(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Service]:
     """A fake service on a real socket; with TLS at `localhost`."""
-    server, fake, healthy = grpc.aio.server(options=OPTIONS), FakeService(), health.aio.HealthServicer()
+    fake = FakeService()  # type: ignore[abstract]  # the gateway calls no other methods
+    server, healthy = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
     pb_grpc.add_ImageServiceServicer_to_server(fake, server)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.SERVING)
@@ -218,7 +226,8 @@ async def running_service(port: int = 0, credentials: grpc.ServerCredentials | N
 
 def config(service: Service, data: Path, **changes: Any) -> GatewayConfig:
     """The configuration of a gateway before `service`, on a free port, with its files in `data`."""
-    return GatewayConfig(**({"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20} | changes))
+    usual: dict[str, Any] = {"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20}
+    return GatewayConfig(**usual | changes)
 
 
 @asynccontextmanager

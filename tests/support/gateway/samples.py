@@ -30,7 +30,8 @@ def file(data: bytes = LAKE) -> tuple[str, bytes, str]:
 
 def request(**fields: Any) -> pb.GenerateImagesRequest:
     """What the service is asked for a prompt `x` alone, and `fields` beside."""
-    return pb.GenerateImagesRequest(**({"prompt": "x", "output": pb.OutputFormat(mime_type="image/png")} | fields))
+    usual: dict[str, Any] = {"prompt": "x", "output": pb.OutputFormat(mime_type="image/png")}
+    return pb.GenerateImagesRequest(**usual | fields)
 
 
 def response(*images: pb.Image, **fields: Any) -> pb.GenerateImagesResponse:

