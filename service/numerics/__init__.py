@@ -1,4 +1,4 @@
-"""The mathematics of sampling: from a model's scheduler configuration to a table of coefficients, and along it.
+"""Sampling mathematics: a model's scheduler configuration becomes a table of coefficients, which a trajectory follows.
 
     diffusion = Diffusion.from_config(json.loads(text))         how the model was trained
     table = make_table(diffusion, 20, sampler="dpmpp_2m")       all coefficients, float64
@@ -8,8 +8,13 @@
         row.advance(network(x, timestep))
     latents = row.x
 
-Rules: numpy only; nothing here knows a session, a request or a model's name; randomness is passed in; a sampler knows
-nothing but its path.
+Rules:
+- Only numpy is imported.
+- Nothing here knows sessions, requests or model names.
+- Randomness is passed in.
+- A sampler knows only its path.
+
+`__all__` is the public interface; other packages import nothing else from here.
 """
 
 from .choices import Incompatible, InvalidChoice, InvalidSetting, OutOfRange, UnknownName

@@ -1,10 +1,10 @@
-"""A name that somebody typed becomes a row of a table, or an error that says which names there are.
+"""Errors for invalid choices, and the comparison of names.
 
-InvalidChoice(ValueError)      .field, .value, and a message that says what would be right
-├── UnknownName                no such sampler or schedule
-├── Incompatible               it exists, but not beside the other choices or for this model
-├── OutOfRange                 a number outside its limits
-└── InvalidSetting             .field is the key in the model's own scheduler_config.json
+InvalidChoice(ValueError)      .field, .value, .problem
+├── UnknownName                no sampler or schedule has this name
+├── Incompatible               the name exists, but does not go with the model or with another choice
+├── OutOfRange                 a number is outside its limits
+└── InvalidSetting             .field is a key of the model's own scheduler_config.json
 """
 
 import re
@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 
 class InvalidChoice(ValueError):
-    """Somebody chose what can't be; `field` names the choice and `value` is what was chosen."""
+    """A choice that can't be followed: `field` names it, `value` is what was chosen, `problem` what would be right."""
 
     def __init__(self, field: str, value: object, problem: str) -> None:
         super().__init__(f"{field} {value!r} {problem}")
@@ -23,17 +23,17 @@ class InvalidChoice(ValueError):
 
 
 class UnknownName(InvalidChoice):
-    """No row of the table has this name."""
+    """The table has no row of this name."""
 
     def __init__(self, field: str, value: object, names: Iterable[str]) -> None:
         names = sorted(names)
         close = get_close_matches(canonical_name(str(value)), names, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        super().__init__(field, value, f"is not known; {hint}known are {', '.join(names)}")
+        hint = f"did you mean {close[0]!r}? Known" if close else "known"
+        super().__init__(field, value, f"is not known; {hint} names: {', '.join(names)}")
 
 
 class Incompatible(InvalidChoice):
-    """The name is known, but makes no sense with this model or beside the other choices."""
+    """A known name that does not go with this model or with another choice."""
 
 
 class OutOfRange(InvalidChoice):
@@ -41,14 +41,14 @@ class OutOfRange(InvalidChoice):
 
 
 class InvalidSetting(InvalidChoice):
-    """A setting in the model's own scheduler_config.json that can't be followed."""
+    """A setting in the model's own scheduler_config.json that is not supported."""
 
 
 def canonical_name(name: str) -> str:
-    """Return the one spelling of a name: `DPM++ 2M Karras` becomes `dpmpp_2m_karras`."""
+    """Return the canonical spelling of a name: `DPM++ 2M Karras` becomes `dpmpp_2m_karras`."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("++", "pp")).strip("_")
 
 
 def compact_name(name: str) -> str:
-    """Return a name by which spellings are compared: `DPM++ 2M Karras` and `dpmpp-2m_karras` are `dpmpp2mkarras`."""
+    """Return the key by which spellings are compared: `DPM++ 2M` and `dpmpp-2m` are both `dpmpp2m`."""
     return canonical_name(name).replace("_", "")

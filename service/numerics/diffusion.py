@@ -1,4 +1,4 @@
-"""How a model was trained, and how it wants to be sampled."""
+"""How a model was trained, and its default sampling."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,42 +15,46 @@ from .table import Floats
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Diffusion:
-    """A trained diffusion or flow, and its own choice of sampler; immutable."""
+    """A trained diffusion or flow and its default sampling; immutable."""
 
     prediction: Prediction
     alphas_cumprod: Floats = field(repr=False)
-    """[T] float64, the share of signal in the variance at each trained timestep; empty for flows."""
+    """[T] float64, the share of the signal in the variance at each trained timestep; empty for flows."""
     train_steps: int = 1000
     sampler: str = "ddim"
     schedule: str = "normal"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the configuration fixes for samplers that know the word: order, heun, bh1, ..."""
+    sampler_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments from the configuration for the samplers that take them: order, heun, bh1, ..."""
     spacing: str | None = None
-    """linspace, leading or trailing; None leaves it to the sampler's custom."""
+    """linspace, leading or trailing; None means the sampler's default."""
     steps_offset: int = 0
     set_alpha_to_one: bool | None = None
     final_sigma: str = "zero"
-    """zero, or sigma_min: where the last step ends."""
-    lowest: str = "trained"
-    """What sigma_min is there: the lowest `trained` level, or the last one of the `schedule`."""
+    """Where the last step ends: zero or sigma_min."""
+    sigma_min_source: str = "trained"
+    """What `sigma_min` means there: the lowest `trained` level, or the last level of the `schedule`."""
     sigma_min: float | None = None
     sigma_max: float | None = None
     distilled_steps: int = 50
     shift: Shift = field(default_factory=Shift)
-    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
-    """For each other sampler the fields above that the configuration makes different for it."""
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    """For each other sampler, the fields above that the configuration changes for it."""
 
     def __post_init__(self) -> None:
         if self.train_steps < 1 or (not self.flow and len(self.alphas_cumprod) != self.train_steps):
-            raise InvalidSetting("num_train_timesteps", self.train_steps, "must be positive, and the number of betas")
+            raise InvalidSetting(
+                "num_train_timesteps", self.train_steps, "must be positive and equal to the number of betas"
+            )
         if not self.flow and self.alphas_cumprod[-1] == 0 and self.prediction is Prediction.EPSILON:
-            raise InvalidSetting("prediction_type", "epsilon", "says nothing at zero signal: v_prediction or sample do")
+            raise InvalidSetting(
+                "prediction_type", "epsilon", "is undefined at zero signal; use v_prediction or sample"
+            )
         self.alphas_cumprod.setflags(write=False)
-        object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
+        object.__setattr__(self, "sampler_settings", MappingProxyType(dict(self.sampler_settings)))
 
     @property
     def flow(self) -> bool:
-        """Whether this is a flow (alpha + sigma = 1) and not a diffusion (alpha^2 + sigma^2 = 1)."""
+        """Whether this is a flow (alpha + sigma = 1) rather than a diffusion (alpha^2 + sigma^2 = 1)."""
         return self.prediction is Prediction.FLOW
 
     @classmethod
@@ -58,18 +62,15 @@ class Diffusion:
         """Read the contents of a scheduler_config.json.
 
         Raises:
-            InvalidSetting: a setting is unknown, wrong or can't be followed; `.field` is its key.
+            InvalidSetting: a setting is unknown, wrong or not supported; `.field` is its key.
         """
         return cls(**scheduler_config.read(config))
 
     def for_sampler(self, sampler: str) -> "Diffusion":
-        """Return this process with the configuration's choices for a sampler.
-
-        The sampler is one of `SAMPLERS`.
-        """
-        return self if sampler == self.sampler or sampler not in self.others else _for_sampler(self, sampler)
+        """Return this process with the configuration's choices for another sampler, a name in `SAMPLERS`."""
+        return self if sampler == self.sampler or sampler not in self.overrides else _for_sampler(self, sampler)
 
 
 @lru_cache(maxsize=256)
 def _for_sampler(diffusion: Diffusion, sampler: str) -> Diffusion:
-    return replace(diffusion, sampler=sampler, others={}, **diffusion.others[sampler])
+    return replace(diffusion, sampler=sampler, overrides={}, **diffusion.overrides[sampler])

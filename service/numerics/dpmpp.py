@@ -1,12 +1,17 @@
-"""DPM-Solver++: an exponential integrator in lambda = log(alpha / sigma), on `denoised`.
+"""DPM-Solver++, multistep and singlestep: an exponential integrator in lambda = log(alpha / sigma), on `denoised`.
 
-Lu et al. 2211.01095. x' = sigma'/sigma x + alpha' int e^(lambda - lambda') x0 dlambda is exact; the solver of order k
-replaces x0 by the polynomial through the last k predictions. The SDE form solves the reverse SDE instead of the
-probability flow: its exponent is doubled and fresh noise is added.
+Lu et al. 2211.01095. x' = sigma'/sigma x + alpha' int e^(lambda - lambda') x0 dlambda is exact. The multistep solver of
+order k replaces x0 by the polynomial through the last k predictions. The SDE form solves the reverse SDE instead of the
+probability flow: its exponent is doubled, and fresh noise is added.
 
-Two notes on the third order. Its authors' code, k-diffusion and diffusers all weigh the second difference half as much
-as the third order needs: its order is 2, with a smaller error than the second's; so it is here. In the SDE form
-diffusers (0.39) also has a sign wrong, which costs it an order more; here it is k-diffusion's `sample_dpmpp_3m_sde`.
+Third order: the authors' code, k-diffusion and diffusers all give the second difference half the weight that the third
+order needs. The result is of order 2, with a smaller error than the second-order solver; it is kept here. In the SDE
+form diffusers (0.39) also has a wrong sign, which costs one more order; here it is k-diffusion's `sample_dpmpp_3m_sde`.
+
+Singlestep: groups of up to three calls, each group one step of its order, on a grid chosen in advance. As in diffusers'
+DPMSolverSinglestepScheduler, each call also lands on the next point, one order lower. Call j of a group starts again
+from the start of the group. All calls multiply the x of that start by the same factor, so this only adds terms to the
+row of call j.
 """
 
 import numpy as np
@@ -26,7 +31,7 @@ def dpmpp(
 ) -> Table:
     """DPM-Solver++ multistep, order 1 to 3: Lu et al. 2211.01095, alg. 2; its SDE form, eq. 18 and 19.
 
-    `heun` chooses the other form of the second order; `lower_order_final` and `euler_at_final` steady the end.
+    `heun` selects the other second-order form. `lower_order_final` and `euler_at_final` lower the order at the end.
     """
     h = np.diff(path.lambdas)
     speed = 2 if sde else 1
@@ -45,7 +50,7 @@ def dpmpp(
 def _weights(h: Floats, z: float, *, heun: bool) -> Floats:
     """Return the weights [k] of the predictions, newest first; h are the last k steps in lambda, newest first."""
     if z == 0:
-        return np.zeros(len(h))  # the step leads nowhere: the run ends on the level it is at
+        return np.zeros(len(h))  # an empty step: the run ends at its current level
     phi_1 = float(-np.expm1(-z))
     newest = np.eye(len(h))[0]
     if len(h) == 1:
@@ -56,24 +61,21 @@ def _weights(h: Floats, z: float, *, heun: bool) -> Floats:
     if len(h) == 2:
         return np.asarray(phi_1 * newest + (phi_2 if heun else phi_1 / 2) * slope)
     before = np.array([0.0, 1.0, -1.0]) / r[1]
-    bend = (slope - before) / (r[0] + r[1])
-    return np.asarray(phi_1 * newest + phi_2 * (slope + r[0] * bend) - (phi_2 / z - 0.5) * bend)
-
-
-# DPM-Solver++ singlestep: groups of up to three calls, each group one step of its order.
+    curvature = (slope - before) / (r[0] + r[1])
+    return np.asarray(phi_1 * newest + phi_2 * (slope + r[0] * curvature) - (phi_2 / z - 0.5) * curvature)
 
 
 def dpmpp_single(path: Path, *, order: int = 2, heun: bool = False, lower_order_final: bool = False) -> Table:
-    """DPM-Solver++ singlestep, order 1 to 3; `heun` and `lower_order_final` as in the multistep one.
+    """DPM-Solver++ singlestep, order 1 to 3: Lu et al. 2211.01095, alg. 1; options as for `dpmpp`.
 
-    `order` calls make one step of that order, so n calls make n / order of them.
+    `order` calls make one step of that order, so n calls make n / order steps.
     """
     lambdas, decay = path.lambdas, path.sigma_to / path.sigma
     total = np.zeros((len(path), order))
     orders = _single_orders(path, order, lower_order_final=lower_order_final)
     for i, k in enumerate(orders):
-        way = lambdas[i - k + 1 : i + 2] - lambdas[i - k + 1]
-        total[i, :k] = path.alpha_to[i] * _single_weights(way[-2:0:-1], way[-1], heun=heun)
+        offsets = lambdas[i - k + 1 : i + 2] - lambdas[i - k + 1]
+        total[i, :k] = path.alpha_to[i] * _single_weights(offsets[-2:0:-1], offsets[-1], heun=heun)
     b = total.copy()
     for i, k in enumerate(orders):
         if k > 1:
@@ -82,7 +84,7 @@ def dpmpp_single(path: Path, *, order: int = 2, heun: bool = False, lower_order_
 
 
 def _single_orders(path: Path, order: int, *, lower_order_final: bool) -> list[int]:
-    """Return the place [n] of each call in its group, which is the order it reaches."""
+    """Return the position [n] of each call in its group, which is the order that it reaches."""
     n = len(path) + path.skipped
     orders = [i % order + 1 for i in range(n)]
     if path.sigma_to[-1] == 0 or (lower_order_final and n % order == 0):
@@ -90,24 +92,25 @@ def _single_orders(path: Path, order: int, *, lower_order_final: bool) -> list[i
     return [min(k, i + 1) for i, k in enumerate(orders[path.skipped :])]
 
 
-def _single_weights(way: Floats, z: float, *, heun: bool) -> Floats:
+def _single_weights(offsets: Floats, z: float, *, heun: bool) -> Floats:
     """Return the weights [k] of the predictions, newest first.
 
-    z is the step in lambda from the group's start, way [k - 1] how far the later calls are from there, newest first.
+    Both arguments are measured in lambda from the start of the group: z is the end of the step, and offsets [k - 1] are
+    the later calls, newest first.
     """
     if z == 0:
-        return np.zeros(len(way) + 1)  # the step leads nowhere
+        return np.zeros(len(offsets) + 1)  # an empty step changes nothing
     phi_1 = float(-np.expm1(-z))
-    start = np.eye(len(way) + 1)[-1]
-    if len(way) == 0:
+    start = np.eye(len(offsets) + 1)[-1]
+    if len(offsets) == 0:
         return np.asarray(phi_1 * start)
     phi_2 = 1 - phi_1 / z
-    slopes = (np.eye(len(way) + 1)[:-1] - start) * (z / way)[:, None]
-    if len(way) == 1:
+    slopes = (np.eye(len(offsets) + 1)[:-1] - start) * (z / offsets)[:, None]
+    if len(offsets) == 1:
         return np.asarray(phi_1 * start + (phi_2 if heun else phi_1 / 2) * slopes[0])
     if not heun:
         return np.asarray(phi_1 * start + phi_2 * slopes[0])
-    far, near = way / z
+    far, near = offsets / z
     slope = (far * slopes[1] - near * slopes[0]) / (far - near)
-    bend = 2 * (slopes[0] - slopes[1]) / (far - near)
-    return np.asarray(phi_1 * start + phi_2 * slope - (phi_2 / z - 0.5) * bend)
+    curvature = 2 * (slopes[0] - slopes[1]) / (far - near)
+    return np.asarray(phi_1 * start + phi_2 * slope - (phi_2 / z - 0.5) * curvature)

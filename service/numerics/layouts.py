@@ -1,7 +1,7 @@
-"""Layouts: where a run of n steps calls the model, each as diffusers' classes have it.
+"""Layouts: the points at which a run of n steps calls the model, as each scheduler class of diffusers chooses them.
 
-A sampler is mathematics and needs any falling path. Which path is history: diffusers grew four habits of choosing
-timesteps, and a picture is the same there and here only if the habits are too.
+A sampler works on any falling path. Which path a run takes is a convention: diffusers has four ways of choosing
+timesteps, and an image equals its image only if the timesteps are equal too.
 """
 
 from dataclasses import dataclass, replace
@@ -15,28 +15,28 @@ from .schedules import SCHEDULES, SPACINGS, Shift, normal
 from .table import Floats
 
 TINY_ALPHA_CUMPROD = 2.0**-24
-"""Stands for a signal of zero where levels are ratios; diffusers' number."""
+"""Replaces a signal of zero where levels are ratios; diffusers' number."""
 
-HIGHEST = 1 - 1e-6
-"""The level of a flow that stands for 1 where lambda has to be finite; diffusers' number."""
+MAX_FLOW_SIGMA = 1 - 1e-6
+"""Replaces the flow level 1 where lambda must be finite; diffusers' number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a layout has to lay out."""
+class LayoutOptions:
+    """The choices of a run that decide its path."""
 
     steps: int
     schedule: str = "normal"
     sigmas: Floats | None = None
-    """Flow models: levels [n] before the shift, where the family's own pipeline gives them."""
+    """Flow models: levels [n] before the shift, if the family's pipeline defines them."""
     image_tokens: int | None = None
-    """Flow models with a shift that depends on the size: tokens per image."""
+    """Latent tokens per image, for flow models whose shift depends on the size."""
 
 
-def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True, least: float = 0.0) -> Path:
-    """DDIM and its kin: integer timesteps; each step goes down by T // n, whatever the spacing."""
-    n, span = plan.steps, diffusion.train_steps
-    t = _spaced(diffusion, plan, "leading").round().astype(int)
+def ddim_layout(diffusion: Diffusion, options: LayoutOptions, *, final_alpha: bool = True, least: float = 0.0) -> Path:
+    """Return the path of DDIM: integer timesteps; each step goes down by T // n, for any spacing."""
+    n, span = options.steps, diffusion.train_steps
+    t = _spaced_timesteps(diffusion, options, "leading").round().astype(int)
     cumprod = np.where(diffusion.alphas_cumprod == 0, least, diffusion.alphas_cumprod)
     to_one = diffusion.set_alpha_to_one if diffusion.set_alpha_to_one is not None else final_alpha
     landing = np.where(t >= span // n, cumprod[np.maximum(t - span // n, 0)], 1.0 if to_one else cumprod[0])
@@ -46,142 +46,149 @@ def ddim_layout(diffusion: Diffusion, plan: Plan, *, final_alpha: bool = True, l
     )
 
 
-def ddpm_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """DDPM: DDIM's timesteps, each step down to the next of them and the last one to no noise."""
-    t = _spaced(diffusion, plan, "leading").round()
+def ddpm_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of DDPM: DDIM's timesteps; each step lands on the next one, the last on zero noise."""
+    t = _spaced_timesteps(diffusion, options, "leading").round()
     cumprod = np.append(diffusion.alphas_cumprod[t.astype(int)], 1.0)
     return Path.through(t, np.sqrt(cumprod), np.sqrt(1 - cumprod), diffusion.prediction)
 
 
-def pndm_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """DDIM's, but it ends on the first trained level unless the model says otherwise, and needs some signal."""
-    return ddim_layout(diffusion, plan, final_alpha=False, least=TINY_ALPHA_CUMPROD)
+def pndm_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return DDIM's path, but by default it ends on the first trained level; it needs a signal above zero."""
+    return ddim_layout(diffusion, options, final_alpha=False, least=TINY_ALPHA_CUMPROD)
 
 
-def lcm_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """Consistency models: n of the timesteps that the model was distilled on, then a clean image."""
-    return _distilled(diffusion, plan, 1.0)
+def lcm_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of consistency models: n of the distilled timesteps, then zero noise."""
+    return _distilled_path(diffusion, options, 1.0)
 
 
-def tcd_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """Trajectory consistency: LCM's timesteps, but it ends on the first trained level, timestep 0."""
-    path = _distilled(diffusion, plan, float(diffusion.alphas_cumprod[0]))
-    return replace(path, trained=_levels(diffusion, np.float64))
+def tcd_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of TCD: LCM's timesteps, but it ends on the first trained level, timestep 0."""
+    path = _distilled_path(diffusion, options, float(diffusion.alphas_cumprod[0]))
+    return replace(path, trained_levels=_trained_levels(diffusion, np.float64))
 
 
-def _distilled(diffusion: Diffusion, plan: Plan, end: float) -> Path:
+def _distilled_path(diffusion: Diffusion, options: LayoutOptions, end: float) -> Path:
     span = diffusion.train_steps
     distilled = min(diffusion.distilled_steps, span)
-    if plan.steps > distilled:
-        raise OutOfRange("steps", plan.steps, f"must be 1 to {distilled}, the steps this sampler was distilled on")
+    if options.steps > distilled:
+        raise OutOfRange("steps", options.steps, f"must be 1 to {distilled}, the model's number of distilled steps")
     known = np.arange(1, distilled + 1) * (span // distilled) - 1
-    t = known[::-1][np.floor(np.linspace(0, distilled, plan.steps, endpoint=False)).astype(int)]
+    t = known[::-1][np.floor(np.linspace(0, distilled, options.steps, endpoint=False)).astype(int)]
     cumprod = np.append(diffusion.alphas_cumprod[t], end)
     return Path.through(t.astype(float), np.sqrt(cumprod), np.sqrt(1 - cumprod), diffusion.prediction)
 
 
-def euler_layout(diffusion: Diffusion, plan: Plan, *, rounded: bool = False) -> Path:
-    """k-diffusion's samplers: fractional timesteps, a schedule over the levels in use, the last of them may stay.
+def euler_layout(diffusion: Diffusion, options: LayoutOptions, *, rounded: bool = False) -> Path:
+    """Return the path of k-diffusion's samplers: fractional timesteps, a schedule over the levels in use.
 
-    The start has the highest level's own spread, or unit variance where the spacing leaves the highest levels out.
+    It may end on the lowest level instead of 0. The initial noise has the standard deviation of the highest level, or 1
+    where the spacing leaves out the highest levels.
     """
-    trained = _levels(diffusion)
-    t = _spaced(diffusion, plan, "linspace").astype(np.float32).astype(float)
-    own = np.interp(t, np.arange(len(trained)), trained)
-    levels = _scheduled(diffusion, plan, own, own[-1], own[0])
-    if SCHEDULES[plan.schedule] is not normal:
+    trained = _trained_levels(diffusion)
+    t = _spaced_timesteps(diffusion, options, "linspace").astype(np.float32).astype(float)
+    model_levels = np.interp(t, np.arange(len(trained)), trained)
+    levels = _scheduled_levels(diffusion, options, model_levels, model_levels[-1], model_levels[0])
+    if SCHEDULES[options.schedule] is not normal:
         t = timesteps_of(levels[:-1], trained)
-        t = t.round() if rounded and plan.schedule == "karras" else t
+        t = t.round() if rounded and options.schedule == "karras" else t
     if diffusion.final_sigma == "sigma_min":
         levels[-1] = trained[0]
     alphas = 1 / np.sqrt(1 + levels**2)
     alphas[-1] = 1.0  # the result is read in k-diffusion's frame
     peak = levels[0] * alphas[0]
-    init = 1.0 if _spacing(diffusion, plan) == "leading" else float(peak)
-    return replace(Path.through(t, alphas, levels * alphas, diffusion.prediction, init), trained=trained)
+    init = 1.0 if _spacing(diffusion, options) == "leading" else float(peak)
+    return replace(Path.through(t, alphas, levels * alphas, diffusion.prediction, init), trained_levels=trained)
 
 
-def dpm2_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """Euler's, but Karras' levels are called at whole timesteps."""
-    return euler_layout(diffusion, plan, rounded=True)
+def dpm2_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return Euler's path, but with integer timesteps for Karras' levels."""
+    return euler_layout(diffusion, options, rounded=True)
 
 
-def lambda_layout(diffusion: Diffusion, plan: Plan, *, to_zero: bool = True) -> Path:
-    """DPM-Solver++ and its kin: integer timesteps as if for one step more, schedules over all trained levels."""
-    trained = _levels(diffusion)
-    t = _spaced(diffusion, plan, "linspace", extra=1).round()
-    own = np.interp(t, np.arange(len(trained)), trained)
-    levels = _scheduled(diffusion, plan, own, trained[0], trained[-1])
-    if SCHEDULES[plan.schedule] is not normal:
+def lambda_layout(diffusion: Diffusion, options: LayoutOptions, *, to_zero: bool = True) -> Path:
+    """Return the path of DPM-Solver++: integer timesteps spaced for n + 1 steps.
+
+    Schedules range over all trained levels.
+    """
+    trained = _trained_levels(diffusion)
+    t = _spaced_timesteps(diffusion, options, "linspace", extra=1).round()
+    model_levels = np.interp(t, np.arange(len(trained)), trained)
+    levels = _scheduled_levels(diffusion, options, model_levels, trained[0], trained[-1])
+    if SCHEDULES[options.schedule] is not normal:
         t = timesteps_of(levels[:-1], trained)
-        t = t.round() if plan.schedule in ("karras", "lu") else np.trunc(t)
+        t = t.round() if options.schedule in ("karras", "lu") else np.trunc(t)
     if not to_zero or diffusion.final_sigma == "sigma_min":
-        own_low = diffusion.sigma_min if SCHEDULES[plan.schedule] is not normal else None
-        levels[-1] = min(levels[-2], trained[0] if diffusion.lowest == "trained" or own_low is None else own_low)
+        lowest = diffusion.sigma_min if SCHEDULES[options.schedule] is not normal else None
+        levels[-1] = min(
+            levels[-2], trained[0] if diffusion.sigma_min_source == "trained" or lowest is None else lowest
+        )
     alphas = 1 / np.sqrt(1 + levels**2)
     return Path.through(t, alphas, levels * alphas, diffusion.prediction)
 
 
-def singlestep_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """DPM-Solver++'s, but its class in diffusers knows no spacing other than linspace."""
-    return lambda_layout(replace(diffusion, spacing="linspace"), plan)
+def singlestep_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return DPM-Solver++'s path with `linspace`, the only spacing of the singlestep class in diffusers."""
+    return lambda_layout(replace(diffusion, spacing="linspace"), options)
 
 
-def deis_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """DPM-Solver++'s, but never down to zero, where DEIS's logarithm ends."""
-    return lambda_layout(diffusion, plan, to_zero=False)
+def deis_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return DPM-Solver++'s path, but not down to 0, where DEIS's logarithm is infinite."""
+    return lambda_layout(diffusion, options, to_zero=False)
 
 
-def flow_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """Flow matching: levels evenly spaced over those of training, then shifted."""
-    own = diffusion.shift(_flow_levels(diffusion, plan), plan.image_tokens)
-    levels = _scheduled(diffusion, plan, own, own[-1], own[0])
+def flow_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of flow matching: levels evenly spaced over the trained ones, then shifted."""
+    model_levels = diffusion.shift(_flow_levels(diffusion, options), options.image_tokens)
+    levels = _scheduled_levels(diffusion, options, model_levels, model_levels[-1], model_levels[0])
     return _flow_path(diffusion, levels[:-1] * diffusion.train_steps, levels)
 
 
-def flow_lambda_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """DPM-Solver++ on a flow: from just below 1, integer timesteps."""
-    if plan.sigmas is not None or plan.schedule != "normal":
-        return _below_one(diffusion, flow_layout(diffusion, plan))
+def flow_lambda_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of DPM-Solver++ on a flow: integer timesteps, starting just below level 1."""
+    if options.sigmas is not None or options.schedule != "normal":
+        return _with_finite_lambda(diffusion, flow_layout(diffusion, options))
     span = diffusion.train_steps
-    own = diffusion.shift(1 - np.linspace(1, 1 / span, plan.steps + 1)[::-1], plan.image_tokens)[:-1]
-    return _flow_lambda_path(diffusion, own)
+    model_levels = diffusion.shift(1 - np.linspace(1, 1 / span, options.steps + 1)[::-1], options.image_tokens)[:-1]
+    return _flow_lambda_path(diffusion, model_levels)
 
 
-def flow_unipc_layout(diffusion: Diffusion, plan: Plan) -> Path:
-    """UniPC on a flow: from 1 less 1e-6, where lambda is still finite; integer timesteps."""
-    if plan.schedule != "normal":
-        return _below_one(diffusion, flow_layout(diffusion, plan))
+def flow_unipc_layout(diffusion: Diffusion, options: LayoutOptions) -> Path:
+    """Return the path of UniPC on a flow: integer timesteps from 1 - 1e-6, where lambda is still finite."""
+    if options.schedule != "normal":
+        return _with_finite_lambda(diffusion, flow_layout(diffusion, options))
     span = diffusion.train_steps
-    even = np.linspace(1, 1 / span, plan.steps + 1)[:-1] if plan.sigmas is None else np.asarray(plan.sigmas, float)
-    own = diffusion.shift(even, plan.image_tokens)
-    own[0] = min(own[0], HIGHEST)
-    return _flow_lambda_path(diffusion, own)
+    given = options.sigmas
+    even = np.linspace(1, 1 / span, options.steps + 1)[:-1] if given is None else np.asarray(given, float)
+    model_levels = diffusion.shift(even, options.image_tokens)
+    model_levels[0] = min(model_levels[0], MAX_FLOW_SIGMA)
+    return _flow_lambda_path(diffusion, model_levels)
 
 
-def _flow_levels(diffusion: Diffusion, plan: Plan) -> Floats:
+def _flow_levels(diffusion: Diffusion, options: LayoutOptions) -> Floats:
     """Return the levels [n] before the shift.
 
-    Where the shift is fixed, diffusers applies it twice: to the trained levels, then to those in use.
+    diffusers applies a fixed shift twice: to the trained levels, then to the levels in use.
     """
-    n = plan.steps
-    if plan.sigmas is not None:
-        return np.asarray(plan.sigmas, np.float64)
-    if plan.schedule == "simple":
+    n = options.steps
+    if options.sigmas is not None:
+        return np.asarray(options.sigmas, np.float64)
+    if options.schedule == "simple":
         return np.linspace(1, 1 / n, n)
-    fixed = Shift() if diffusion.shift.dynamic else Shift(diffusion.shift.amount)
+    fixed = Shift() if diffusion.shift.dynamic else Shift(diffusion.shift.factor)
     high, low = fixed(np.array([1.0, 1.0 / diffusion.train_steps])).tolist()
-    return np.linspace(high, low, n) if plan.schedule != "sgm_uniform" else np.linspace(high, low, n + 1)[:-1]
+    return np.linspace(high, low, n) if options.schedule != "sgm_uniform" else np.linspace(high, low, n + 1)[:-1]
 
 
-def _flow_lambda_path(diffusion: Diffusion, own: Floats) -> Path:
-    last = own[-1] if diffusion.final_sigma == "sigma_min" else 0.0
-    return _flow_path(diffusion, np.trunc(own * diffusion.train_steps), np.append(own, last))
+def _flow_lambda_path(diffusion: Diffusion, model_levels: Floats) -> Path:
+    last = model_levels[-1] if diffusion.final_sigma == "sigma_min" else 0.0
+    return _flow_path(diffusion, np.trunc(model_levels * diffusion.train_steps), np.append(model_levels, last))
 
 
-def _below_one(diffusion: Diffusion, path: Path) -> Path:
-    """Return the path with a first level at which lambda is finite."""
-    sigma = np.minimum(path.sigma, HIGHEST)
+def _with_finite_lambda(diffusion: Diffusion, path: Path) -> Path:
+    """Return the path with its levels limited to those at which lambda is finite."""
+    sigma = np.minimum(path.sigma, MAX_FLOW_SIGMA)
     return _flow_path(diffusion, path.timesteps, np.append(sigma, path.sigma_to[-1]))
 
 
@@ -189,29 +196,29 @@ def _flow_path(diffusion: Diffusion, t: Floats, levels: Floats) -> Path:
     return Path.through(t, 1 - levels, levels, diffusion.prediction)
 
 
-def _levels(diffusion: Diffusion, computed: type[np.floating] = np.float32) -> Floats:
-    """Return k-diffusion's sigma [T] of every trained timestep, rising.
+def _trained_levels(diffusion: Diffusion, computed: type[np.floating] = np.float32) -> Floats:
+    """Return k-diffusion's sigma [T] of every trained timestep, rising, computed in float32 as in diffusers.
 
-    It is computed in float32 as in diffusers. Where a timestep is cut to a whole number, that rounding decides.
+    Where a timestep is truncated to an integer, that rounding decides the result.
     """
     cumprod = np.where(diffusion.alphas_cumprod == 0, TINY_ALPHA_CUMPROD, diffusion.alphas_cumprod).astype(computed)
     return np.asarray(np.sqrt((1 - cumprod) / cumprod), np.float64)
 
 
-def _spacing(diffusion: Diffusion, plan: Plan) -> str | None:
-    return SPACINGS.get(plan.schedule, diffusion.spacing)
+def _spacing(diffusion: Diffusion, options: LayoutOptions) -> str | None:
+    return SPACINGS.get(options.schedule, diffusion.spacing)
 
 
-def _spaced(diffusion: Diffusion, plan: Plan, usual: str, *, extra: int = 0) -> Floats:
-    """Return n falling timesteps (Lin et al. 2305.08891, table 2); `extra` more are counted but left out."""
-    n, span, m = plan.steps, diffusion.train_steps, plan.steps + extra
-    match _spacing(diffusion, plan) or usual:
+def _spaced_timesteps(diffusion: Diffusion, options: LayoutOptions, default: str, *, extra: int = 0) -> Floats:
+    """Return the first n of n + `extra` falling timesteps (Lin et al. 2305.08891, table 2)."""
+    n, span, m = options.steps, diffusion.train_steps, options.steps + extra
+    match _spacing(diffusion, options) or default:
         case "linspace":
             t = np.linspace(0.0, span - 1, m)[::-1]
         case "leading":
             t = np.arange(m, dtype=np.float64)[::-1] * (span // m) + diffusion.steps_offset
             if t[0] >= span:
-                problem = f"lead beyond timestep {span - 1}, as the model's steps_offset is {diffusion.steps_offset}"
+                problem = f"would exceed timestep {span - 1}: the model's steps_offset is {diffusion.steps_offset}"
                 raise OutOfRange("steps", n, problem)
         case "uniform":
             t = np.linspace(0.0, span - 1, n + 1)[::-1]
@@ -222,10 +229,12 @@ def _spaced(diffusion: Diffusion, plan: Plan, usual: str, *, extra: int = 0) -> 
     return t[:n]
 
 
-def _scheduled(diffusion: Diffusion, plan: Plan, own: Floats, low: float, high: float) -> Floats:
+def _scheduled_levels(
+    diffusion: Diffusion, options: LayoutOptions, model_levels: Floats, low: float, high: float
+) -> Floats:
     low = low if diffusion.sigma_min is None else diffusion.sigma_min
     high = high if diffusion.sigma_max is None else diffusion.sigma_max
-    if SCHEDULES[plan.schedule] is not normal and low > high:
-        problem = f"can't be spread: the model's sigma_min {low:g} is above the highest level, {high:g}"
-        raise Incompatible("schedule", plan.schedule, problem)
-    return SCHEDULES[plan.schedule](own, low, high)
+    if SCHEDULES[options.schedule] is not normal and low > high:
+        problem = f"is not possible: the model's sigma_min {low:g} is above its highest level {high:g}"
+        raise Incompatible("schedule", options.schedule, problem)
+    return SCHEDULES[options.schedule](model_levels, low, high)

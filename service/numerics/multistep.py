@@ -1,7 +1,11 @@
-"""Linear multistep samplers on the predicted noise: PLMS, LMS and DEIS.
+"""Multistep samplers: PLMS, LMS and DEIS on the predicted noise, UniPC on the predicted clean latents.
 
-In y = x / alpha and rho = sigma / alpha the probability flow is dy/drho = noise. Each of them replaces noise over
-[rho_i, rho_{i+1}] by the polynomial through the last k predictions, and integrates that exactly.
+In y = x / alpha and rho = sigma / alpha the probability flow is dy/drho = noise. PLMS, LMS and DEIS replace noise over
+[rho_i, rho_{i+1}] by the polynomial through the last k predictions and integrate that polynomial exactly.
+
+UniPC is Zhao et al. 2302.04867 in its data-prediction form. Predictor (eq. 9) and corrector (eq. 8) of a step start
+from the same x and multiply it by the same factor; they differ only in the weights of the predictions. So correcting
+x_i one call later only adds terms to the row of call i.
 """
 
 import math
@@ -13,7 +17,7 @@ from .path import Path
 from .table import Floats, Table
 
 GAUSS_LEGENDRE = np.polynomial.legendre.leggauss(24)
-"""Points and weights on [-1, 1]: exact for LMS, to 1e-14 for DEIS."""
+"""Points and weights on [-1, 1]: exact for LMS, within 1e-14 for DEIS."""
 
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
@@ -21,9 +25,9 @@ ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 2
 def plms(path: Path) -> Table:
     """PLMS: Liu et al. 2202.09778, F-PNDM without its Runge-Kutta warm-up; n + 1 calls.
 
-    Steps are taken as if evenly spaced, which makes the weights those of Adams and Bashforth.
-    The second call redoes the first step, from where it began, with the mean of two predictions (eq. 22).
-    The history holds the network's output: other predictions than noise are translated after they are combined.
+    Steps count as evenly spaced, so the weights are those of Adams and Bashforth.
+    The second call repeats the first step from its start, with the mean of two predictions (eq. 22).
+    The history holds the network's output; predictions other than noise are converted after they are combined.
     """
     n = len(path)
     points = [0, 1, *range(1, n)] if n > 1 else [0]
@@ -34,11 +38,11 @@ def plms(path: Path) -> Table:
     b[0, 0] = step[0]
     for i in range(2, len(points)):
         weights = ADAMS_BASHFORTH[min(i, 4) - 1]
-        ages = [i - call for call in (*range(i, 1, -1), 0)]  # call 1 is never used again
+        ages = [i - call for call in (*range(i, 1, -1), 0)]  # the output of call 1 is not used again
         b[i, ages[: len(weights)]] = step[i - 1] * np.array(weights)
-    if n > 1:  # call 1 begins where call 0 began, at (x - b[0, 0] D_0) / a[0]
+    if n > 1:  # call 1 starts again from the x of call 0, (x - b[0, 0] D_0) / a[0]
         a[1], b[1, :2] = 1.0, (step[0] / 2, -step[0] / 2)
-    calls = path.visit(points)
+    calls = path.select(points)
     return calls.table(calls.output, a, b)
 
 
@@ -66,16 +70,13 @@ def _adams(path: Path, nodes: Floats, density: Callable[[Floats], Floats], order
 
 
 def _integrals(known: Floats, end: float, density: Callable[[Floats], Floats]) -> Floats:
-    """Return the integrals [k > 1] of the Lagrange basis on the known nodes from the first of them to the end."""
+    """Return the integrals [k > 1] of the Lagrange basis on the known nodes, from the first node to `end`."""
     points, weights = GAUSS_LEGENDRE
     scale, powers = known[0] - known[1], np.arange(len(known))[:, None]
     half = (end - known[0]) / 2
     u = half * (points + 1)
     moments = (u / scale) ** powers @ (density(known[0] + u) * weights) * half
     return np.asarray(np.linalg.solve(((known - known[0]) / scale) ** powers, moments))
-
-
-# UniPC: Zhao et al. 2302.04867, the data-prediction form, order 1 to 3.
 
 
 def unipc(
@@ -86,7 +87,10 @@ def unipc(
     lower_order_final: bool = True,
     disable_corrector: tuple[int, ...] = (),
 ) -> Table:
-    """UniPC-p with B(h) = e^h - 1 (bh2) or h (bh1); no corrector after the steps listed."""
+    """UniPC-p, order 1 to 3, with B(h) = e^h - 1 (bh2) or h (bh1).
+
+    No corrector runs after the steps in `disable_corrector`.
+    """
     n, lambdas = len(path), path.lambdas
     orders = [min(order, i + 1, n - i if lower_order_final else order) for i in range(n)]
     if path.sigma_to[-1] == 0:
@@ -102,7 +106,7 @@ def unipc(
 
 
 def _predictor(lambdas: Floats, i: int, k: int, *, bh1: bool) -> Floats:
-    """Return the weights [k + 1] of D_{i+1} (not known yet: 0), D_i, D_{i-1}, ..., per alpha_{i+1}."""
+    """Return the weights [k + 1] of D_{i+1} (still unknown: 0), D_i, D_{i-1}, ..., per alpha_{i+1}."""
     h = lambdas[i + 1] - lambdas[i]
     r = (lambdas[i - 1 :: -1][: k - 1] - lambdas[i]) / h if k > 1 else np.zeros(0)
     return _combine(np.append(r, 1.0), np.append(_rho(r, h, bh1=bh1), 0.0), h, bh1=bh1)
@@ -117,9 +121,9 @@ def _corrector(lambdas: Floats, i: int, k: int, *, bh1: bool) -> Floats:
 
 
 def _combine(r: Floats, rho: Floats, h: float, *, bh1: bool) -> Floats:
-    """Weigh D_i by phi_1 and each difference (D_m - D_i) / r_m by -B(h) rho_m."""
+    """Return the weights of D that give D_i the weight phi_1 and each (D_m - D_i) / r_m the weight -B(h) rho_m."""
     if h == 0:
-        return np.zeros(len(r) + 1)  # the step leads nowhere
+        return np.zeros(len(r) + 1)  # an empty step changes nothing
     base = _base(h, bh1=bh1) if rho.any() else 0.0
     share = -base * rho / r
     return np.concatenate([share[-1:], [-np.expm1(-h) - share.sum()], share[:-1]])
@@ -140,5 +144,5 @@ def _rho(r: Floats, h: float, *, bh1: bool) -> Floats:
 
 
 def _base(h: float, *, bh1: bool) -> float:
-    """B(h) of the paper, for data prediction."""
+    """Return B(h) of the paper, for data prediction."""
     return float(-h if bh1 else np.expm1(-h))

@@ -1,15 +1,15 @@
-"""The numbers that torch would draw: the same seed gives the same picture as in diffusers.
+"""Random numbers equal to torch's, so that a seed gives the same image as in diffusers.
 
 `torch.Generator("cpu").manual_seed(seed)` is the Mersenne Twister with its first seeding rule, and so is numpy's
-RandomState. `torch.randn` turns its words into normal numbers by Box and Muller, in one of two ways:
+RandomState. `torch.randn` converts its words into normal numbers by the Box-Muller transform, in one of two ways:
 
-- 16 numbers or more: 24 bits make one float32 uniform each; blocks of 16 pair number j with number j + 8.
-  A size that 16 does not divide draws 16 more uniforms at the end, for a last block that overwrites the last 16.
-- fewer: 53 bits out of two words make one float64 uniform; two uniforms make two numbers, of which the second is kept
-  for the next number drawn this way, be it in a later call.
+- 16 numbers or more: 24 bits make one float32 uniform; blocks of 16 pair number j with number j + 8.
+  If 16 does not divide the size, 16 more uniforms are drawn at the end for a last block that overwrites the last 16.
+- Fewer: 53 bits of two words make one float64 uniform; two uniforms make two numbers. The second is kept for the next
+  number drawn this way, even in a later call.
 
-A pipeline in float16 draws the same numbers, rounded (where 16 divides their count, as it does with latents).
-Each picture has a stream of its own: picture k of a request is what diffusers draws with the list of generators
+A float16 pipeline draws the same numbers, rounded (if 16 divides their count, as it does for latents).
+Each image has its own stream: image k of a request equals the one that diffusers draws with the list of generators
 `[torch.Generator("cpu").manual_seed(seed + k) for k in range(n)]`, not with one generator for the whole batch.
 
 Source: aten/src/ATen/native/cpu/DistributionTemplates.h and ATen/core/DistributionsHelper.h.
@@ -24,17 +24,17 @@ BLOCK = 16
 
 
 class TorchNoise:
-    """The stream of `torch.Generator("cpu").manual_seed(seed)`; equal to torch's to about one float32 rounding.
+    """The stream of `torch.Generator("cpu").manual_seed(seed)`, equal to torch's within about one float32 rounding.
 
-    Any integer is a seed; as in torch, its lower 32 bits count.
+    Any integer is a seed; as in torch, only its lower 32 bits count.
     """
 
     def __init__(self, seed: int) -> None:
-        self._words = np.random.RandomState(seed & 0xFFFFFFFF)  # not default_rng: torch's is this old one
+        self._words = np.random.RandomState(seed & 0xFFFFFFFF)  # not default_rng: torch uses the legacy seeding
         self._spare: float | None = None
 
     def normal(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return what `torch.randn(shape, generator=g)` would return next, float32."""
+        """Return the array that `torch.randn(shape, generator=g)` would return next, float32."""
         n = math.prod(shape)
         if n < BLOCK:
             return np.array([self._single() for _ in range(n)], np.float32).reshape(shape)
@@ -64,7 +64,7 @@ class TorchNoise:
 
 
 def _box_muller(uniforms: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn uniforms [16 m] in [0, 1) into as many normal numbers, block by block."""
+    """Return uniforms [16 m] in [0, 1) as the same number of normal numbers, block by block."""
     halves = uniforms.reshape(-1, 2, BLOCK // 2)
     radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - halves[:, 0]))
     angle = np.float32(2 * np.pi) * halves[:, 1]

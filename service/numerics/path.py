@@ -1,7 +1,15 @@
-"""A path: the points at which the model is called, and where each step lands.
+"""What a network predicts, and the path of points at which a run calls it.
 
-It is all that a sampler knows. A sampler turns it into the columns a, b, d of a table; which quantity D its history
-holds is its own choice: `denoised` (x0), `noise`, or `output` (whatever the network says).
+With x = alpha * x0 + sigma * noise, each prediction is another linear mixture of x0 and noise:
+
+    epsilon     out = noise
+    v           out = alpha * noise - sigma * x0      Salimans & Ho 2202.00512; alpha^2 + sigma^2 = 1
+    sample      out = x0
+    flow        out = noise - x0                      Lipman et al. 2210.02747; alpha + sigma = 1
+
+A path holds the points of the model calls and where each step lands. It is all that a sampler knows. A sampler turns it
+into the columns a, b and d of a table, and chooses the quantity D that its history holds: `denoised` (x0), `noise`, or
+`output` (the network's output unchanged).
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .table import Floats, Table
+
+SHORT = 15
+"""A run of fewer steps ends in lower orders, as in the code of DPM-Solver++'s authors."""
 
 
 class Prediction(StrEnum):
@@ -54,32 +65,28 @@ def to_noise(prediction: Prediction, alpha: Floats, sigma: Floats) -> Pair:
             return one, 1 - sigma
 
 
-SHORT = 15
-"""A run of fewer steps ends in lower orders, as its authors advise (DPM-Solver++'s code)."""
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Path:
-    """n points in noise order, all arrays float64 [n]; the model's own frame, x = alpha * x0 + sigma * noise."""
+    """The n points of a run in order of falling noise, float64 [n]; x = alpha * x0 + sigma * noise at each."""
 
     timesteps: Floats
     alpha: Floats
     sigma: Floats
     alpha_to: Floats
     sigma_to: Floats
-    """Where step i lands: usually point i+1, but DDIM's rounding in diffusers makes it another."""
+    """Where step i lands: usually at point i + 1; DDIM's rounding in diffusers lands elsewhere."""
     prediction: Prediction
     init: float = 1.0
     skipped: int = 0
     """Steps left out before the first point (image-to-image)."""
-    trained: Floats | None = None
-    """[T] noise to signal at every trained timestep, rising; None where only the points are known."""
+    trained_levels: Floats | None = None
+    """[T] sigma / alpha at each trained timestep, rising; None where only the points are known."""
 
     @classmethod
     def through(
         cls, timesteps: Floats, alphas: Floats, sigmas: Floats, prediction: Prediction, init: float = 1.0
     ) -> Self:
-        """Make the path that lands each step on the next point; alphas and sigmas are [n + 1]."""
+        """Return the path on which each step lands on the next point; alphas and sigmas are [n + 1]."""
         return cls(timesteps, alphas[:-1], sigmas[:-1], alphas[1:], sigmas[1:], prediction, init)
 
     def __len__(self) -> int:
@@ -108,50 +115,50 @@ class Path:
 
     @property
     def output(self) -> Pair:
-        """(p, q) that keep the network's output as it is."""
+        """(p, q) that keep the network's output unchanged."""
         return np.zeros(len(self)), np.ones(len(self))
 
     def orders(self, order: int, *, lower_order_final: bool) -> list[int]:
-        """Return the order [n] of each multistep step: it rises at the start and, in short runs, falls at the end."""
+        """Return the order [n] of each multistep step: rising at the start and, in short runs, falling at the end."""
         n = len(self)
         short = lower_order_final and n + self.skipped < SHORT
         return [min(order, i + 1, n - i if short else order) for i in range(n)]
 
-    def visit(self, calls: list[int]) -> Self:
+    def select(self, points: list[int]) -> Self:
         """Return the path that calls the model at these points, in this order."""
-        return self._points(np.array(calls), self.skipped)
+        return self._select(np.array(points), self.skipped)
 
-    def tail(self, start: int) -> Self:
-        """Return the path without its first `start` points."""
-        return self._points(np.arange(start, len(self)), self.skipped + start)
+    def without_first(self, steps: int) -> Self:
+        """Return the path without its first `steps` points."""
+        return self._select(np.arange(steps, len(self)), self.skipped + steps)
 
-    def halted(self, rho: Floats) -> Self:
-        """Return the path of 2n - 1 calls that halts once on each step but the last: at noise to signal `rho` [n - 1].
+    def with_midpoints(self, rho: Floats) -> Self:
+        """Return the path of 2n - 1 calls with one point inside each step but the last, at noise to signal rho [n - 1].
 
-        Diffusions only, where alpha^2 + sigma^2 = 1.
+        Only for diffusions, where alpha^2 + sigma^2 = 1.
         """
         alpha = 1 / np.hypot(1, rho)
         return replace(
             self,
-            timesteps=woven(self.timesteps, self._times(rho)),
-            alpha=woven(self.alpha, alpha),
-            sigma=woven(self.sigma, rho * alpha),
-            alpha_to=woven(np.append(alpha, self.alpha_to[-1]), self.alpha_to[:-1]),
-            sigma_to=woven(np.append(rho * alpha, self.sigma_to[-1]), self.sigma_to[:-1]),
+            timesteps=interleave(self.timesteps, self._timesteps_at(rho)),
+            alpha=interleave(self.alpha, alpha),
+            sigma=interleave(self.sigma, rho * alpha),
+            alpha_to=interleave(np.append(alpha, self.alpha_to[-1]), self.alpha_to[:-1]),
+            sigma_to=interleave(np.append(rho * alpha, self.sigma_to[-1]), self.sigma_to[:-1]),
         )
 
-    def _times(self, rho: Floats) -> Floats:
-        """Return the fractional timesteps of levels, interpolated between the trained ones or else the points."""
-        if self.trained is not None:
-            return timesteps_of(rho, self.trained)
+    def _timesteps_at(self, rho: Floats) -> Floats:
+        """Return the fractional timesteps of levels, interpolated between trained levels, otherwise between points."""
+        if self.trained_levels is not None:
+            return timesteps_of(rho, self.trained_levels)
         return np.interp(np.log(rho), np.log(self.rho[-2::-1]), self.timesteps[::-1])
 
-    def _points(self, i: NDArray[np.intp], skipped: int) -> Self:
+    def _select(self, i: NDArray[np.intp], skipped: int) -> Self:
         columns = ("timesteps", "alpha", "sigma", "alpha_to", "sigma_to")
         return replace(self, skipped=skipped, **{name: getattr(self, name)[i] for name in columns})
 
     def table(self, history: Pair, a: Floats, b: Floats, d: Floats | None = None) -> Table:
-        """Join the sampler's columns with the path's own; b is [n] or [n, K], and no d means no fresh noise."""
+        """Join the sampler's columns with the path's own; b is [n] or [n, K], and without d no noise is drawn."""
         return Table(
             timesteps=self.timesteps.copy(),
             p=history[0],
@@ -167,21 +174,21 @@ class Path:
         )
 
 
-def timesteps_of(levels: Floats, trained: Floats) -> Floats:
-    """Return the fractional timesteps of trained levels [T].
+def timesteps_of(levels: Floats, trained_levels: Floats) -> Floats:
+    """Return the fractional timesteps of levels, interpolated in log sigma between trained levels [T], as in diffusers.
 
-    They are interpolated in log sigma, as in diffusers. The logarithms of the trained levels are float32: where a
-    timestep is cut to a whole number, that rounding decides.
+    The logarithms of the trained levels are float32: where a timestep is truncated to an integer, their rounding
+    decides the result.
     """
-    logs, wanted = np.log(trained.astype(np.float32)), np.log(levels)
+    logs, wanted = np.log(trained_levels.astype(np.float32)), np.log(levels)
     i = np.clip(np.searchsorted(logs, wanted, side="right") - 1, 0, max(len(logs) - 2, 0))
     after = np.minimum(i + 1, len(logs) - 1)
     w = np.clip((logs[i] - wanted) / np.minimum(logs[i] - logs[after], -1e-30), 0, 1)
     return np.asarray((1 - w) * i + w * after)
 
 
-def woven(points: Floats, between: Floats) -> Floats:
-    """Return points [n] with what lies between them [n - 1]: 2n - 1 values."""
+def interleave(points: Floats, between: Floats) -> Floats:
+    """Return points [n] and the values between them [n - 1] as one array [2n - 1]."""
     both = np.empty(len(points) + len(between))
     both[0::2], both[1::2] = points, between
     return both

@@ -1,4 +1,7 @@
-"""The samplers by name."""
+"""The samplers by name. A new sampler is one function in `onestep`, `multistep` or `dpmpp`, and one row of `SAMPLERS`.
+
+docs/samplers.md describes each sampler and shows how to add one.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from . import layouts
 from .choices import compact_name
 from .diffusion import Diffusion
 from .dpmpp import dpmpp, dpmpp_single
-from .layouts import Plan
+from .layouts import LayoutOptions
 from .multistep import deis, lms, plms, unipc
 from .onestep import (
     ddim,
@@ -28,7 +31,7 @@ from .onestep import (
 from .path import Path
 from .table import Table
 
-Layout = Callable[[Diffusion, Plan], Path]
+Layout = Callable[[Diffusion, LayoutOptions], Path]
 Solve = Callable[..., Table]
 
 
@@ -38,38 +41,30 @@ class Sampler:
 
     solve: Solve
     layout: Layout
-    """Where a diffusion is called."""
+    """The path on a diffusion."""
     flow_layout: Layout | None = None
-    """Where a flow is called; None if it can't sample one."""
+    """The path on a flow; None if this sampler can't sample flows."""
     flow_solve: Solve | None = None
-    """The rule on a flow, where it is another one."""
+    """The formula on a flow, if it differs."""
     settings: tuple[str, ...] = ()
-    """What a model's own configuration may tell it."""
-    stochastic: bool = False
+    """Arguments of `solve` that a model's scheduler_config.json may set."""
     takes_schedule: bool = True
-    """Whether the noise levels of a diffusion are free to choose; those of a flow are."""
+    """Whether a schedule can be chosen for a diffusion. For a flow it always can."""
     distilled: bool = False
-    """Whether a diffusion is called at the levels of a distillation, and takes no more steps than it has."""
+    """Whether a diffusion is called at its distilled timesteps; their number limits the steps."""
     eta: float | None = None
-    """The usual share of fresh noise, where that can be chosen."""
+    """The default share of fresh noise; None if it can't be chosen."""
     aliases: tuple[str, ...] = ()
-    """Other names, squashed, without `k` before and `scheduler` behind: of diffusers' classes and other programs."""
+    """Compact names of diffusers' classes and other programs, without a leading `k` or a trailing `scheduler`."""
 
 
-def _lambda(solve: Solve, *aliases: str, stochastic: bool = False) -> Sampler:
+def _dpmpp_row(solve: Solve, *aliases: str) -> Sampler:
     """Return a row of DPM-Solver++ multistep."""
     settings = ("heun", "lower_order_final", "euler_at_final")
-    return Sampler(
-        solve,
-        layouts.lambda_layout,
-        layouts.flow_lambda_layout,
-        settings=settings,
-        stochastic=stochastic,
-        aliases=aliases,
-    )
+    return Sampler(solve, layouts.lambda_layout, layouts.flow_lambda_layout, settings=settings, aliases=aliases)
 
 
-def _single(order: int, *aliases: str) -> Sampler:
+def _dpmpp_single_row(order: int, *aliases: str) -> Sampler:
     """Return a row of DPM-Solver++ singlestep."""
     return Sampler(
         partial(dpmpp_single, order=order),
@@ -82,14 +77,13 @@ def _single(order: int, *aliases: str) -> Sampler:
 
 SAMPLERS: dict[str, Sampler] = {
     "ddim": Sampler(ddim, layouts.ddim_layout, takes_schedule=False, eta=0.0, aliases=("ddimparallel",)),
-    "ddpm": Sampler(ddpm, layouts.ddpm_layout, stochastic=True, takes_schedule=False, aliases=("ddpmparallel",)),
+    "ddpm": Sampler(ddpm, layouts.ddpm_layout, takes_schedule=False, aliases=("ddpmparallel",)),
     "plms": Sampler(plms, layouts.pndm_layout, takes_schedule=False, aliases=("pndm",)),
     "lcm": Sampler(
         lcm,
         layouts.lcm_layout,
         layouts.flow_layout,
         settings=("timestep_scaling",),
-        stochastic=True,
         takes_schedule=False,
         distilled=True,
         aliases=("flowmatchlcm",),
@@ -106,7 +100,6 @@ SAMPLERS: dict[str, Sampler] = {
         layouts.euler_layout,
         layouts.flow_layout,
         flow_ancestral,
-        stochastic=True,
         aliases=("eulera", "eulerancestraldiscrete", "ltxeulerancestralrf"),
     ),
     "heun": Sampler(
@@ -118,18 +111,16 @@ SAMPLERS: dict[str, Sampler] = {
     ),
     "lms": Sampler(lms, layouts.euler_layout, aliases=("lmsdiscrete",)),
     "dpm2": Sampler(dpm2, layouts.dpm2_layout, aliases=("dpm2discrete",)),
-    "dpm2_ancestral": Sampler(
-        dpm2_ancestral, layouts.dpm2_layout, stochastic=True, aliases=("dpm2a", "dpm2ancestraldiscrete")
-    ),
-    "dpmpp_1s": _lambda(partial(dpmpp, order=1), "dpmpp1m"),
-    "dpmpp_2s": _single(2, "dpmsolversinglestep"),
-    "dpmpp_3s": _single(3),
-    "dpmpp_2s_ancestral": Sampler(dpmpp_2s_ancestral, layouts.euler_layout, stochastic=True, aliases=("dpmpp2sa",)),
-    "dpmpp_2m": _lambda(partial(dpmpp, order=2), "dpmsolvermultistep", "dpmsolver"),
-    "dpmpp_3m": _lambda(partial(dpmpp, order=3)),
-    "dpmpp_sde": Sampler(dpmpp_sde, layouts.euler_layout, stochastic=True, aliases=("dpmsolversde", "dpmpp2ssde")),
-    "dpmpp_2m_sde": _lambda(partial(dpmpp, order=2, sde=True), stochastic=True),
-    "dpmpp_3m_sde": _lambda(partial(dpmpp, order=3, sde=True), stochastic=True),
+    "dpm2_ancestral": Sampler(dpm2_ancestral, layouts.dpm2_layout, aliases=("dpm2a", "dpm2ancestraldiscrete")),
+    "dpmpp_1s": _dpmpp_row(partial(dpmpp, order=1), "dpmpp1m"),
+    "dpmpp_2s": _dpmpp_single_row(2, "dpmsolversinglestep"),
+    "dpmpp_3s": _dpmpp_single_row(3),
+    "dpmpp_2s_ancestral": Sampler(dpmpp_2s_ancestral, layouts.euler_layout, aliases=("dpmpp2sa",)),
+    "dpmpp_2m": _dpmpp_row(partial(dpmpp, order=2), "dpmsolvermultistep", "dpmsolver"),
+    "dpmpp_3m": _dpmpp_row(partial(dpmpp, order=3)),
+    "dpmpp_sde": Sampler(dpmpp_sde, layouts.euler_layout, aliases=("dpmsolversde", "dpmpp2ssde")),
+    "dpmpp_2m_sde": _dpmpp_row(partial(dpmpp, order=2, sde=True)),
+    "dpmpp_3m_sde": _dpmpp_row(partial(dpmpp, order=3, sde=True)),
     "deis": Sampler(
         deis,
         layouts.deis_layout,
@@ -150,7 +141,7 @@ _NAMES = {known: name for name, row in SAMPLERS.items() for known in (compact_na
 
 
 def sampler_name(typed: str) -> str | None:
-    """Return the table's name for what somebody typed, or None."""
+    """Return the name in `SAMPLERS` for a name as typed, or None."""
     name = compact_name(typed).removesuffix("scheduler")
     return _NAMES.get(name) or _NAMES.get(name.removeprefix("k"))
 

@@ -1,7 +1,7 @@
-"""diffusers' scheduler classes: their samplers, settings and defaults.
+"""diffusers' scheduler classes: the sampler, the settings and the defaults of each.
 
-A scheduler_config.json also holds settings that its class does not read: `from_config` copies those of the class that
-was there before. Only the settings of the class's row count; tests compare the rows with the installed diffusers.
+A scheduler_config.json also holds settings that its class does not read: `from_config` copies the settings of the
+previous class. Only the settings in the class's row count. Tests compare the rows with the installed diffusers.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,36 +15,37 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SchedulerClass:
-    """One scheduler class of diffusers."""
+    """One scheduler class of diffusers: how it maps to a sampler, and the settings that it reads."""
 
     sampler: Callable[[Config], str]
-    usual: Config
+    defaults: Config
     """The parameters of its constructor, with their defaults."""
-    hidden: Config = field(default_factory=dict)
-    """Settings outside its constructor that the class or the pipelines read all the same, with their defaults."""
+    extra_defaults: Config = field(default_factory=dict)
+    """Settings that the class or the pipelines read although its constructor lacks them, with their defaults."""
     flow: bool = False
-    """Whether it samples flows only; others do where `use_flow_sigmas` is true."""
-    only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Settings of which only these values can be followed for this class."""
-    idle: tuple[str, ...] = ()
-    """Parameters of its constructor that change nothing."""
-    ranged: tuple[str, ...] = ("karras", "exponential", "beta", "lu")
-    """Schedules whose ends are `sigma_min` and `sigma_max`, where the file has them."""
-    lowest: str = "trained"
-    """Where `final_sigmas_type` sigma_min ends: at the lowest `trained` level, or at the `schedule`'s last."""
+    """Whether it samples only flows. Other classes sample flows if `use_flow_sigmas` is true."""
+    allowed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """For some settings, the only values that are supported for this class."""
+    unused: tuple[str, ...] = ()
+    """Parameters of its constructor that have no effect."""
+    range_schedules: tuple[str, ...] = ("karras", "exponential", "beta", "lu")
+    """Schedules that range from `sigma_min` to `sigma_max`, if the file has these."""
+    sigma_min_source: str = "trained"
+    """Where a run with `final_sigmas_type` sigma_min ends: the lowest `trained` level or the `schedule`'s last."""
 
     def settings(self, config: Config) -> dict[str, Any]:
-        """Return each setting that the class reads, from file or default.
+        """Return each setting that the class reads, from the file or from its default.
 
-        A file may list settings that it left at their defaults (`_use_default_values`): diffusers skips them.
+        A file may list settings left at their defaults (`_use_default_values`); as in diffusers, its values for them
+        are ignored.
         """
-        usual, absent = {**self.usual, **self.hidden}, config.get("_use_default_values") or ()
-        given = {key: value for key, value in config.items() if key in usual and key not in absent}
-        return {key: value for key, value in {**usual, **given}.items() if key not in self.idle}
+        defaults, listed = {**self.defaults, **self.extra_defaults}, config.get("_use_default_values") or ()
+        given = {key: value for key, value in config.items() if key in defaults and key not in listed}
+        return {key: value for key, value in {**defaults, **given}.items() if key not in self.unused}
 
 
-def one_of(config: Config, key: str, values: tuple[Any, ...]) -> Any:
-    """Return a setting that must be one of `values`. Raises InvalidSetting."""
+def require_one_of(config: Config, key: str, values: tuple[Any, ...]) -> Any:
+    """Return a setting; raise InvalidSetting if it is not one of `values`."""
     if config[key] not in values:
         raise InvalidSetting(key, config[key], f"must be one of {', '.join(map(repr, values))}")
     return config[key]
@@ -55,20 +56,20 @@ def _always(sampler: str) -> Callable[[Config], str]:
 
 
 def _dpmpp(config: Config) -> str:
-    kinds = {"dpmsolver++": "", "sde-dpmsolver++": "_sde", "deis": ""}
-    kind = kinds[one_of(config, "algorithm_type", tuple(kinds))]
-    order = one_of(config, "solver_order", (1, 2, 3) if not kind else (2, 3))
-    return f"dpmpp_{order}m{kind}" if order > 1 else "dpmpp_1s"
+    suffixes = {"dpmsolver++": "", "sde-dpmsolver++": "_sde", "deis": ""}
+    suffix = suffixes[require_one_of(config, "algorithm_type", tuple(suffixes))]
+    order = require_one_of(config, "solver_order", (1, 2, 3) if not suffix else (2, 3))
+    return f"dpmpp_{order}m{suffix}" if order > 1 else "dpmpp_1s"
 
 
 def _dpmpp_single(config: Config) -> str:
-    one_of(config, "algorithm_type", ("dpmsolver++", "deis"))
-    return f"dpmpp_{one_of(config, 'solver_order', (1, 2, 3))}s"
+    require_one_of(config, "algorithm_type", ("dpmsolver++", "deis"))
+    return f"dpmpp_{require_one_of(config, 'solver_order', (1, 2, 3))}s"
 
 
 def _of_order(sampler: str) -> Callable[[Config], str]:
     def of_order(config: Config) -> str:
-        one_of(config, "solver_order", (1, 2, 3))
+        require_one_of(config, "solver_order", (1, 2, 3))
         return sampler
 
     return of_order
@@ -90,14 +91,14 @@ LATENT: Config = {**NOISE, "beta_start": 0.00085, "beta_end": 0.012}
 LINSPACE: Config = {"timestep_spacing": "linspace", "steps_offset": 0}
 LEADING: Config = {"timestep_spacing": "leading", "steps_offset": 0}
 ZERO_SNR: Config = {"rescale_betas_zero_snr": False}
-SCHEDULES: Config = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
+SCHEDULE_SETTINGS: Config = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
 RANGE: Config = {"sigma_min": None, "sigma_max": None}
 THRESHOLD: Config = {"thresholding": False, "dynamic_thresholding_ratio": 0.995, "sample_max_value": 1.0}
 CLIP: Config = {**THRESHOLD, "clip_sample": True, "clip_sample_range": 1.0}
 FINAL: Config = {"final_sigmas_type": "zero"}
 SOLVER: Config = {
     **THRESHOLD,
-    **SCHEDULES,
+    **SCHEDULE_SETTINGS,
     "solver_order": 2,
     "lower_order_final": True,
     "use_flow_sigmas": False,
@@ -126,13 +127,13 @@ DISTILLED: Config = {
     "set_alpha_to_one": True,
     "timestep_scaling": 10.0,
 }
-# What pipelines read where `use_dynamic_shifting` is on, whether or not the class knows it.
-SIZES: Config = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+# What pipelines read if `use_dynamic_shifting` is on, even if the class lacks it.
+DYNAMIC_SHIFT: Config = {"base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
 FLOW_MATCH: Config = {"num_train_timesteps": 1000, "shift": 1.0}
 SHIFTED: Config = {
     **FLOW_MATCH,
-    **SIZES,
-    **SCHEDULES,
+    **DYNAMIC_SHIFT,
+    **SCHEDULE_SETTINGS,
     "use_dynamic_shifting": False,
     "time_shift_type": "exponential",
     "invert_sigmas": False,
@@ -145,9 +146,9 @@ DDPM = SchedulerClass(
     _always("ddpm"),
     {**NOISE, **CLIP, **LEADING, **ZERO_SNR, "variance_type": "fixed_small"},
 )
-K_DPM_2: Config = {**LATENT, **SCHEDULES, **LINSPACE}
+K_DPM_2: Config = {**LATENT, **SCHEDULE_SETTINGS, **LINSPACE}
 
-UNSERVED = {
+OTHER_SETTINGS = {
     *("sigma_data", "rho", "clip_denoised", "sigma_schedule", "snr_shift_scale", "scaler", "s", "tau_func"),
     *(
         "predictor_order",
@@ -162,7 +163,7 @@ UNSERVED = {
     ),
     *("predict_epsilon", "tensor_format", "timestep_values", "denoise_final", "quantization_config"),
 }
-"""Settings that only other classes of diffusers read, and those of older versions."""
+"""Settings that only unsupported classes or older versions of diffusers read."""
 
 CLASSES: dict[str, SchedulerClass] = {
     "DDIMScheduler": DDIM,
@@ -173,12 +174,12 @@ CLASSES: dict[str, SchedulerClass] = {
         _always("plms"), {**NOISE, **LEADING, "skip_prk_steps": False, "set_alpha_to_one": False}
     ),
     "LCMScheduler": SchedulerClass(_always("lcm"), DISTILLED),
-    "TCDScheduler": SchedulerClass(_always("tcd"), DISTILLED, idle=("clip_sample", "thresholding")),
+    "TCDScheduler": SchedulerClass(_always("tcd"), DISTILLED, unused=("clip_sample", "thresholding")),
     "EulerDiscreteScheduler": SchedulerClass(
         _always("euler"),
         {
             **NOISE,
-            **SCHEDULES,
+            **SCHEDULE_SETTINGS,
             **RANGE,
             **LINSPACE,
             **ZERO_SNR,
@@ -190,30 +191,30 @@ CLASSES: dict[str, SchedulerClass] = {
     "EulerAncestralDiscreteScheduler": SchedulerClass(_always("euler_ancestral"), {**NOISE, **LINSPACE, **ZERO_SNR}),
     "HeunDiscreteScheduler": SchedulerClass(
         _always("heun"),
-        {**LATENT, **SCHEDULES, **LINSPACE, "clip_sample": False, "clip_sample_range": 1.0},
+        {**LATENT, **SCHEDULE_SETTINGS, **LINSPACE, "clip_sample": False, "clip_sample_range": 1.0},
         RANGE,
     ),
     "LMSDiscreteScheduler": SchedulerClass(
-        _always("lms"), {**NOISE, **SCHEDULES, **LINSPACE}, RANGE, ranged=("exponential", "beta")
+        _always("lms"), {**NOISE, **SCHEDULE_SETTINGS, **LINSPACE}, RANGE, range_schedules=("exponential", "beta")
     ),
     "KDPM2DiscreteScheduler": SchedulerClass(_always("dpm2"), K_DPM_2, RANGE),
     "KDPM2AncestralDiscreteScheduler": SchedulerClass(_always("dpm2_ancestral"), K_DPM_2, RANGE),
     "DPMSolverMultistepScheduler": SchedulerClass(
         _dpmpp,
         {**NOISE, **DPM, **LINSPACE, **ZERO_SNR, "euler_at_final": False, "use_lu_lambdas": False},
-        {**RANGE, **SIZES},
-        only=EXPONENTIAL,
+        {**RANGE, **DYNAMIC_SHIFT},
+        allowed=EXPONENTIAL,
     ),
     "DPMSolverSinglestepScheduler": SchedulerClass(
-        _dpmpp_single, {**NOISE, **DPM, "lower_order_final": False}, {**RANGE, **SIZES}, only=EXPONENTIAL
+        _dpmpp_single, {**NOISE, **DPM, "lower_order_final": False}, {**RANGE, **DYNAMIC_SHIFT}, allowed=EXPONENTIAL
     ),
     "DPMSolverSDEScheduler": SchedulerClass(_always("dpmpp_sde"), {**K_DPM_2, "noise_sampler_seed": None}, RANGE),
     "DEISMultistepScheduler": SchedulerClass(
         _of_order("deis"),
         {**NOISE, **SOLVER, **LINSPACE, "algorithm_type": "deis", "solver_type": "logrho"},
-        {**RANGE, **SIZES},
-        only={**EXPONENTIAL, "algorithm_type": ("deis", "dpmsolver", "dpmsolver++")},
-        lowest="schedule",
+        {**RANGE, **DYNAMIC_SHIFT},
+        allowed={**EXPONENTIAL, "algorithm_type": ("deis", "dpmsolver", "dpmsolver++")},
+        sigma_min_source="schedule",
     ),
     "UniPCMultistepScheduler": SchedulerClass(
         _of_order("unipc"),
@@ -230,8 +231,8 @@ CLASSES: dict[str, SchedulerClass] = {
             "solver_p": None,
             "shift_terminal": None,
         },
-        SIZES,
-        lowest="schedule",
+        DYNAMIC_SHIFT,
+        sigma_min_source="schedule",
     ),
     "FlowMatchEulerDiscreteScheduler": SchedulerClass(
         _flow, {**SHIFTED, "stochastic_sampling": False}, RANGE, flow=True
@@ -243,9 +244,9 @@ CLASSES: dict[str, SchedulerClass] = {
     "LTXEulerAncestralRFScheduler": SchedulerClass(
         _always("euler_ancestral"),
         {"num_train_timesteps": 1000, "eta": 1.0, "s_noise": 1.0},
-        {**SHIFTED, **RANGE},  # it lets FlowMatchEulerDiscreteScheduler read its file
+        {**SHIFTED, **RANGE},  # its file is also read by FlowMatchEulerDiscreteScheduler
         flow=True,
-        only={"eta": (1,), "s_noise": (1,)},
+        allowed={"eta": (1,), "s_noise": (1,)},
     ),
 }
 
@@ -268,7 +269,7 @@ BY_SAMPLER: dict[str, str] = {
     "deis": "DEISMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
-"""The class whose settings count where a request names a sampler other than the model's own."""
+"""The class that reads the file if a request names a sampler other than the model's default."""
 
-KNOWN = {*UNSERVED, *(key for row in CLASSES.values() for key in (*row.usual, *row.hidden))}
-"""Every setting that some class reads; one that no class reads is refused, as a newer diffusers may follow it."""
+KNOWN_SETTINGS = {*OTHER_SETTINGS, *(key for row in CLASSES.values() for key in (*row.defaults, *row.extra_defaults))}
+"""Every setting that some class reads. A setting outside this set is rejected: a newer diffusers may use it."""

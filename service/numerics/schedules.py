@@ -1,11 +1,14 @@
-"""Schedules: how the noise levels of a run are spread between the highest and the lowest.
+"""Noise schedules: the levels of a run, the shift of a flow's levels, and the betas of training.
 
-Levels are k-diffusion's sigma, the ratio of noise to signal (flow models: the noise's share). Every schedule takes
+Levels are k-diffusion's sigma, the ratio of noise to signal (flow models: the share of noise). Every schedule takes
 
-    own         [n] the model's own levels at evenly spaced timesteps, falling
-    low, high   the range to cover
+    model_levels   [n] the model's own levels at evenly spaced timesteps, falling
+    low, high      the range to cover
 
 and returns [n + 1] float64 levels, falling, the last one 0.
+
+Betas say how much noise each timestep of training added. Published models are sampled with float32 betas, so that
+rounding is part of the image: betas are reproduced bit for bit as torch rounds them. All later arithmetic is float64.
 """
 
 import math
@@ -22,59 +25,59 @@ from .table import Floats
 Schedule = Callable[[Floats, float, float], Floats]
 
 
-def normal(own: Floats, low: float, high: float) -> Floats:  # noqa: ARG001 - its range is its own
-    """Return the levels that the model was trained on, evenly spaced in time."""
-    return np.append(own, 0.0)
+def normal(model_levels: Floats, low: float, high: float) -> Floats:  # noqa: ARG001 - ignores the range
+    """Return the model's own levels at evenly spaced timesteps."""
+    return np.append(model_levels, 0.0)
 
 
-def karras(own: Floats, low: float, high: float) -> Floats:
-    """Spread sigma^(1/7) evenly: Karras et al. 2206.00364, eq. 5."""
+def karras(model_levels: Floats, low: float, high: float) -> Floats:
+    """Space sigma^(1/7) evenly: Karras et al. 2206.00364, eq. 5."""
     rho = 7.0
-    return np.append(np.linspace(high ** (1 / rho), low ** (1 / rho), len(own)) ** rho, 0.0)
+    return np.append(np.linspace(high ** (1 / rho), low ** (1 / rho), len(model_levels)) ** rho, 0.0)
 
 
-def exponential(own: Floats, low: float, high: float) -> Floats:
-    """Spread log sigma evenly; it is uniform in lambda too: Lu et al. 2206.00927, section 3."""
-    return np.append(np.exp(np.linspace(math.log(high), math.log(low), len(own))), 0.0)
+def exponential(model_levels: Floats, low: float, high: float) -> Floats:
+    """Space log sigma, and so lambda, evenly: Lu et al. 2206.00927, section 3."""
+    return np.append(np.exp(np.linspace(math.log(high), math.log(low), len(model_levels))), 0.0)
 
 
-def beta(own: Floats, low: float, high: float) -> Floats:
-    """Spread sigma by the quantiles of Beta(0.6, 0.6), dense at both ends: Lee et al. 2407.12173."""
-    return np.append(low + _beta_shares(len(own)) * (high - low), 0.0)
+def beta(model_levels: Floats, low: float, high: float) -> Floats:
+    """Space sigma by the quantiles of Beta(0.6, 0.6), dense at both ends: Lee et al. 2407.12173."""
+    return np.append(low + _beta_shares(len(model_levels)) * (high - low), 0.0)
 
 
 @lru_cache(maxsize=64)
 def _beta_shares(n: int) -> Floats:
-    """Return n quantiles of Beta(0.6, 0.6), falling from 1 to 0: a millisecond or two, hence kept."""
+    """Return n quantiles of Beta(0.6, 0.6), falling from 1 to 0; cached, because they take 1 to 2 ms."""
     shares = beta_quantiles(np.linspace(1, 0, n), 0.6)
     shares.setflags(write=False)
     return shares
 
 
-def linear_quadratic(own: Floats, low: float, high: float) -> Floats:  # noqa: ARG001 - ends in 0
-    """Fall linearly to 0.975 in half of the steps, then as a parabola: Mochi's, as in diffusers and ComfyUI."""
-    n, threshold = len(own), 0.025
+def linear_quadratic(model_levels: Floats, low: float, high: float) -> Floats:  # noqa: ARG001 - always ends at 0
+    """Fall linearly to 0.975 in half of the steps, then along a parabola: Mochi's, as in diffusers and ComfyUI."""
+    n, threshold = len(model_levels), 0.025
     if n == 1:
         return np.array([high, 0.0])
     linear = n // 2
     rest = n - linear
     surplus = linear - threshold * n
-    bend = surplus / (linear * rest**2)
+    curvature = surplus / (linear * rest**2)
     slope = threshold / linear - 2 * surplus / rest**2
     i = np.arange(n + 1)
-    done = np.where(i < linear, threshold * i / linear, bend * i**2 + slope * i + bend * linear**2)
+    done = np.where(i < linear, threshold * i / linear, curvature * i**2 + slope * i + curvature * linear**2)
     done[-1] = 1.0
     return np.asarray(high * (1 - done))
 
 
-def kl_optimal(own: Floats, low: float, high: float) -> Floats:
-    """Spread arctan sigma evenly: Sabour et al. 2404.14507, section 4, where the data is N(0, 1)."""
-    return np.append(np.tan(np.linspace(math.atan(high), math.atan(low), len(own))), 0.0)
+def kl_optimal(model_levels: Floats, low: float, high: float) -> Floats:
+    """Space arctan sigma evenly: Sabour et al. 2404.14507, section 4, for data N(0, 1)."""
+    return np.append(np.tan(np.linspace(math.atan(high), math.atan(low), len(model_levels))), 0.0)
 
 
 def beta_quantiles(q: Floats, a: float) -> Floats:
-    """Return the q-quantiles [n] of Beta(a, a), by bisection to float64's precision."""
-    target = np.minimum(q, 1 - q)  # the density is symmetric: look in the lower half
+    """Return the q-quantiles [n] of Beta(a, a), by bisection to float64 precision."""
+    target = np.minimum(q, 1 - q)  # the density is symmetric: search the lower half
     low, high = np.zeros_like(target), np.full_like(target, 0.5)
     for _ in range(60):
         middle = (low + high) / 2
@@ -85,7 +88,7 @@ def beta_quantiles(q: Floats, a: float) -> Floats:
 
 
 def _beta_cdf(x: Floats, a: float) -> Floats:
-    """Return the regularised incomplete beta function I_x(a, a) for x [n] <= 1/2: DLMF 8.17.8, as a power series."""
+    """Return the regularized incomplete beta function I_x(a, a) for x [n] <= 1/2, by the power series DLMF 8.17.8."""
     k = np.arange(55)
     factors = np.cumprod(np.append(1.0, (k[1:] - a) / k[1:])) / (a + k)  # (1 - a)_k / k! / (a + k)
     norm = math.exp(math.lgamma(2 * a) - 2 * math.lgamma(a))
@@ -94,7 +97,7 @@ def _beta_cdf(x: Floats, a: float) -> Floats:
 
 SCHEDULES: dict[str, Schedule] = {
     "normal": normal,
-    "simple": normal,  # its own timesteps, see SPACINGS
+    "simple": normal,  # with its own timesteps, see SPACINGS
     "sgm_uniform": normal,
     "karras": karras,
     "exponential": exponential,
@@ -105,7 +108,7 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 SPACINGS = {"simple": "simple", "sgm_uniform": "uniform"}
-"""Schedules that are a choice of timesteps: ComfyUI's, whatever the model's own spacing."""
+"""ComfyUI's schedules that choose the timesteps and override the model's own spacing."""
 
 ALIASES = {"uniform": "normal", "lu_lambdas": "lu", "use_lu_lambdas": "lu", "polyexponential": "exponential"}
 ALIASES |= {f"use_{name}_sigmas": name for name in ("karras", "exponential", "beta")}
@@ -114,77 +117,74 @@ _NAMES = {compact_name(known): name for known, name in ({name: name for name in 
 
 
 def schedule_name(typed: str) -> str | None:
-    """Return the table's name for what somebody typed, or None."""
+    """Return the name in `SCHEDULES` for a name as typed, or None."""
     return _NAMES.get(compact_name(typed))
 
 
 def split_schedule(typed: str) -> tuple[str, str | None]:
-    """Return a squashed name without the schedule that it ends in, and that schedule."""
+    """Split a compact name into the name before its trailing schedule, and that schedule (None without one)."""
     name = compact_name(typed)
     ends = [known for known in _NAMES if name.endswith(known)]
     return (name.removesuffix(max(ends, key=len)), _NAMES[max(ends, key=len)]) if ends else (name, None)
 
 
-# The shift of a flow's levels: more of the steps where there is more noise, the more so for larger images.
-
-
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """s' = k s / (1 + (k - 1) s): Esser et al. 2403.03206, eq. 23."""
+    """The shift of a flow's levels, s' = k s / (1 + (k - 1) s): Esser et al. 2403.03206, eq. 23.
 
-    amount: float = 1.0
-    """k, or where `dynamic`, unused."""
+    It moves steps to higher noise; larger images need a larger k.
+    """
+
+    factor: float = 1.0
+    """k; not used if `dynamic`."""
     dynamic: bool = False
-    """k = exp(mu), mu linear in the number of image tokens (FLUX)."""
+    """Compute k = exp(mu), with mu linear in the number of image tokens (FLUX)."""
     tokens: tuple[int, int] = (256, 4096)
     mu: tuple[float, float] = (0.5, 1.15)
     exponential: bool = True
-    """Whether k is exp(mu), or mu itself."""
+    """Whether k is exp(mu) or mu itself."""
     terminal: float | None = None
-    """Stretch the levels so that the last one is this."""
+    """Stretch the levels so that the last one has this value."""
 
     def __call__(self, s: Floats, image_tokens: int | None = None) -> Floats:
         """Shift levels [n] in 0..1."""
-        k = self._factor(image_tokens)
+        k = self._factor_for(image_tokens)
         s = k * s / (1 + (k - 1) * s)
-        if self.terminal and s[-1] < 1:  # a single step ends where it begins
+        if self.terminal and s[-1] < 1:  # a single level at 1 can't be stretched
             s = 1 - (1 - s) / ((1 - s[-1]) / (1 - self.terminal))
         return s
 
-    def _factor(self, image_tokens: int | None) -> float:
+    def _factor_for(self, image_tokens: int | None) -> float:
         if not self.dynamic:
-            return self.amount
+            return self.factor
         if image_tokens is None:
-            raise Incompatible("image_tokens", None, "must be given: this model's schedule depends on the image's size")
+            raise Incompatible("image_tokens", None, "must be given: this model's schedule depends on the image size")
         slope = (self.mu[1] - self.mu[0]) / (self.tokens[1] - self.tokens[0])
         mu = self.mu[0] + slope * (image_tokens - self.tokens[0])
         return math.exp(mu) if self.exponential else mu
-
-
-# How fast a diffusion destroyed its images: the beta schedules that diffusers knows.
 
 
 Betas = NDArray[np.float32]
 
 
 def linear_betas(n: int, start: float, end: float) -> Betas:
-    """Ho et al. 2006.11239, section 4."""
+    """Return betas that rise linearly: Ho et al. 2006.11239, section 4."""
     return _linspace(start, end, n)
 
 
 def scaled_linear_betas(n: int, start: float, end: float) -> Betas:
-    """Return betas linear in their square root: Rombach et al. 2112.10752, as in its code."""
+    """Return betas whose square roots rise linearly: Rombach et al. 2112.10752, as in its code."""
     return np.square(_linspace(start**0.5, end**0.5, n))
 
 
-def cosine_betas(n: int, start: float, end: float) -> Betas:  # noqa: ARG001 - has its own ends
-    """Nichol & Dhariwal 2102.09672, eq. 17."""
+def cosine_betas(n: int, start: float, end: float) -> Betas:  # noqa: ARG001 - fixed ends
+    """Return betas of the cosine schedule: Nichol & Dhariwal 2102.09672, eq. 17."""
     bar = np.cos((np.arange(n + 1) / n + 0.008) / 1.008 * np.pi / 2) ** 2
     return np.asarray(np.minimum(1 - bar[1:] / bar[:-1], 0.999), np.float32)
 
 
 def _linspace(start: float, end: float, n: int) -> Betas:
-    """Return what torch.linspace does in float32: from both ends to the middle, a rounded step, fused multiply-add."""
+    """Return torch.linspace in float32: from both ends to the middle, with a rounded step and fused multiply-add."""
     low, high = np.float32(start), np.float32(end)
     step = float((high - low) / np.float32(n - 1)) if n > 1 else 0.0
     i = np.arange(n)
@@ -207,7 +207,7 @@ def alphas_cumprod(betas: Betas | Sequence[float], *, zero_snr: bool = False) ->
 
 
 def _cumprod(factors: Betas) -> Betas:
-    """Multiply as torch does: accumulated in float64, rounded to float32."""
+    """Return the running product as torch computes it: accumulated in float64, rounded to float32."""
     return np.cumprod(factors.astype(np.float64)).astype(np.float32)
 
 

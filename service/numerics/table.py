@@ -1,18 +1,21 @@
-"""A sampler is a table.
+"""A sampler is a table of coefficients.
 
-Every sampler here is linear in what it has seen, so all its coefficients are known before the first model call.
+Every sampler here is linear in what it has seen, so all coefficients are known before the first model call.
 For call i, with x [c, h, w] in the model's own scale:
 
     out_i = model(x, timesteps[i])
     D_i   = p[i] * x + q[i] * out_i
     x     = a[i] * x + sum_j b[i, j] * D_{i-j} + d[i] * noise_i         j = 0 .. K-1, noise_i ~ N(0, 1)
 
-A sampler that calls its model twice per step (Heun) has more calls than steps, and no other rule.
-Before call i the state is, in distribution, x = alphas[i] * x0 + sigmas[i] * N(0, 1); the clean latents are estimated
-by x0_i = p0[i] * x + q0[i] * out_i.
-The frame is the model's own for every sampler: alpha^2 + sigma^2 = 1 (epsilon, v, sample) or alpha + sigma = 1 (flow).
-k-diffusion's x is ours divided by alpha, its sigma ours divided by alpha; so the model's input needs no scaling, and x
-stays near unit variance, which half precision likes.
+A sampler that calls its model twice per step (Heun) has more calls than steps; the rule is the same.
+
+Before call i, x is distributed as alphas[i] * x0 + sigmas[i] * N(0, 1). The clean latents are estimated as
+x0_i = p0[i] * x + q0[i] * out_i.
+
+Every sampler uses the model's own frame: alpha^2 + sigma^2 = 1 (epsilon, v, sample) or alpha + sigma = 1 (flow).
+k-diffusion's x is this x divided by alpha, and its sigma is this sigma divided by alpha. In the model's frame the
+network input needs no scaling, and x stays near unit variance, which suits half precision.
+docs/samplers.md derives two rows of the table from their loops.
 """
 
 from dataclasses import dataclass, fields
@@ -24,37 +27,37 @@ Floats = NDArray[np.float64]
 
 
 class NotFinite(ValueError):
-    """An infinite or undefined coefficient: the levels don't suit the sampler."""
+    """A coefficient is infinite or undefined: the noise levels do not suit the sampler."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Table:
-    """The coefficients of one sampler for one number of steps, float64; n model calls, a history of K.
+    """The coefficients of one sampler for one number of steps, float64: n model calls, a history of K.
 
     Raises:
         NotFinite: a coefficient is infinite or not a number.
-        ValueError: the arrays do not belong together, or a row reads what is not there.
+        ValueError: the shapes do not match, or a row reads history from before the first call.
     """
 
     timesteps: Floats
-    """[n] what the model gets as its time."""
+    """[n] the model's time input."""
     p: Floats
     q: Floats
     """[n] D = p * x + q * out."""
     a: Floats
-    """[n] what is kept of x."""
+    """[n] the factor of x."""
     b: Floats
-    """[n, K] weights of the newest D, the one before, ..."""
+    """[n, K] weights of D, newest first."""
     d: Floats
-    """[n] standard deviation of the fresh noise; 0 means that none is drawn."""
+    """[n] standard deviation of the fresh noise; where it is 0, none is drawn."""
     p0: Floats
     q0: Floats
     """[n] x0 = p0 * x + q0 * out, for previews."""
     alphas: Floats
     sigmas: Floats
-    """[n + 1] x = alpha * x0 + sigma * noise before each call, and after the last; sigmas fall, usually to 0."""
+    """[n + 1] x = alpha * x0 + sigma * noise, before each call and after the last; sigmas decrease, usually to 0."""
     init: float
-    """Sampling from nothing starts at x = init * N(0, 1)."""
+    """Text-to-image starts at x = init * N(0, 1)."""
 
     def __post_init__(self) -> None:
         n, columns = len(self), self.b.shape[1] if self.b.ndim == 2 else 0
@@ -67,7 +70,7 @@ class Table:
                 raise NotFinite(f"{name} is not finite")
             array.setflags(write=False)
         if n == 0 or columns == 0:
-            raise ValueError("a table needs at least one call and a history of at least one")
+            raise ValueError("a table needs at least one call and a history of at least one output")
         if np.triu(self.b[:columns], 1).any():
             raise ValueError("b reads history from before the first call")
 
@@ -76,7 +79,7 @@ class Table:
 
     @property
     def history(self) -> int:
-        """K: how many D a row has to keep, the newest included."""
+        """K: the number of D that a row keeps, including the newest."""
         return int(self.b.shape[1])
 
     @property

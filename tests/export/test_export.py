@@ -231,7 +231,7 @@ def test_what_diffusers_can_not_read_is_told_in_a_line(
 @pytest.mark.parametrize(
     ("file", "change", "why"),
     [
-        ("scheduler/scheduler_config.json", {"skip_prk_steps": False}, "skip_prk_steps False can't be followed"),
+        ("scheduler/scheduler_config.json", {"skip_prk_steps": False}, "skip_prk_steps False is not supported"),
         ("vae/config.json", {"latents_mean": [0.0] * 4}, "vae/config.json: latents_mean can't be served"),
     ],
 )

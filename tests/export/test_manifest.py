@@ -96,5 +96,5 @@ def test_the_prediction_is_read_as_the_service_reads_it(name: str, settings: dic
 
 def test_what_no_sampler_can_follow_is_refused() -> None:
     """The setting is named before anything is written."""
-    with pytest.raises(manifest.Refused, match="clip_sample True can't be followed"):
+    with pytest.raises(manifest.Refused, match="clip_sample True is not supported"):
         described("sd", diffusers.DDIMScheduler())

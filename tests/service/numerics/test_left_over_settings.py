@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.numerics.reference import TOKENS, Run, Settings
 from tintype.service.numerics import Diffusion, InvalidChoice, make_table
-from tintype.service.numerics.scheduler_classes import CLASSES, KNOWN
+from tintype.service.numerics.scheduler_classes import CLASSES, KNOWN_SETTINGS
 
 pytestmark = [
     pytest.mark.torch,
@@ -51,7 +51,7 @@ def signatures() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - NOT_HERE))
 def test_each_row_is_the_class_signature(name: str) -> None:
     """A row of the table has the parameters and defaults of the installed class, no more and no fewer."""
-    assert CLASSES[name].usual == signatures()[name]
+    assert CLASSES[name].defaults == signatures()[name]
 
 
 def test_every_setting_of_diffusers_is_known() -> None:
@@ -59,7 +59,7 @@ def test_every_setting_of_diffusers_is_known() -> None:
     not_images = {"AmusedScheduler", "BlockRefinementScheduler", "DiscreteDDIMScheduler", "EntropyBoundScheduler"}
     not_images |= {"HeliosScheduler", "HeliosDMDScheduler", "VQDiffusionScheduler", "DDPMWuerstchenScheduler"}
     parameters = {key for name, row in signatures().items() if name not in not_images for key in row}
-    assert parameters <= KNOWN
+    assert parameters <= KNOWN_SETTINGS
 
 
 def test_the_published_case(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ VALUES: dict[str, list[Any]] = {
 def left_over(draw: st.DrawFn) -> tuple[str, Settings]:
     """Draw a class, and a file with settings of that class and of another one that was there before."""
     name, before = (draw(st.sampled_from(sorted(CLASSES.keys() - NOT_HERE))) for _ in range(2))
-    keys = sorted({*CLASSES[name].usual, *CLASSES[name].hidden, *CLASSES[before].usual} & VALUES.keys())
+    keys = sorted({*CLASSES[name].defaults, *CLASSES[name].extra_defaults, *CLASSES[before].defaults} & VALUES.keys())
     chosen = {key: draw(st.sampled_from(VALUES[key])) for key in keys if draw(st.booleans())}
     if chosen.get("use_flow_sigmas") and draw(st.booleans()):
         chosen["prediction_type"] = "flow_prediction"
@@ -143,7 +143,7 @@ def left_over(draw: st.DrawFn) -> tuple[str, Settings]:
 def apart(name: str, config: Settings, steps: int) -> bool:
     """Whether this is a difference on purpose: see APART in `test_against_diffusers`, and docs/samplers.md."""
     flow = name.startswith("DEIS") and config.get("use_flow_sigmas")
-    repeats = CLASSES[name].lowest == "schedule" and steps == 1
+    repeats = CLASSES[name].sigma_min_source == "schedule" and steps == 1
     cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
     return bool(
         flow
@@ -185,7 +185,7 @@ def test_left_over_settings_are_read_as_diffusers_reads_them(case: tuple[str, Se
         field = refusal.field
         event(f"refused: {field}")
     if field:
-        assert field in {*CLASSES[name].usual, *CLASSES[name].hidden, "steps", "sampler", "schedule"}
+        assert field in {*CLASSES[name].defaults, *CLASSES[name].extra_defaults, "steps", "sampler", "schedule"}
         return
     pair = None if apart(name, config, steps) else compared(name, config, steps)
     if pair:

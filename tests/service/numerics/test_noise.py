@@ -1,4 +1,4 @@
-"""Noise equal to torch's."""
+"""TorchNoise equals torch's random numbers."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ GOLDEN: dict[int, list[list[float]]] = {
 
 @pytest.mark.parametrize("seed", GOLDEN)
 def test_equals_stored_torch(seed: int) -> None:
-    """The stream is torch's, over calls of every kind of size."""
+    """The stream matches stored numbers of torch, for every kind of size."""
     noise = TorchNoise(seed)
     for shape, golden in zip(SHAPES, GOLDEN[seed], strict=True):
         numbers = noise.normal(shape)
@@ -68,7 +68,7 @@ def test_equals_stored_torch(seed: int) -> None:
 @pytest.mark.torch
 @pytest.mark.parametrize("seed", [0, 1, 42, 2**31, 2**32 - 1, 2**32, 2**63 + 5, -1, -(2**40)])
 def test_equals_live_torch(seed: int) -> None:
-    """Every number of the stream is torch's, to one rounding of float32's logarithm and cosine."""
+    """Every number equals torch's within one rounding of float32's logarithm and cosine."""
     torch = pytest.importorskip("torch")
     generator, noise = torch.Generator("cpu").manual_seed(seed), TorchNoise(seed)
     for shape in (*SHAPES, (1, 4, 64, 64), (1,), (15,), (16,), (1, 16, 128, 128)):
@@ -78,7 +78,7 @@ def test_equals_live_torch(seed: int) -> None:
 
 @pytest.mark.torch
 def test_half_precision_draws_the_same() -> None:
-    """A float16 pipeline's noise is this noise, rounded."""
+    """The noise of a float16 pipeline is this noise, rounded."""
     torch = pytest.importorskip("torch")
     generator, noise = torch.Generator("cpu").manual_seed(7), TorchNoise(7)
     for shape in ((1, 4, 64, 64), (1, 16, 24, 40)):
@@ -89,7 +89,7 @@ def test_half_precision_draws_the_same() -> None:
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore")
 def test_rows_are_diffusers_list_of_generators() -> None:
-    """Picture k with seed + k is row k of what diffusers draws for a list of generators."""
+    """The noise of seed + k is row k of the noise that diffusers draws for a list of generators."""
     torch = pytest.importorskip("torch")
     utils = pytest.importorskip("diffusers.utils.torch_utils")
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in (5, 6, 7)]
@@ -98,8 +98,8 @@ def test_rows_are_diffusers_list_of_generators() -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
 
 
-def test_rows_have_streams_of_their_own() -> None:
-    """Drawing from one row's noise does not move another's; the same seed is the same stream."""
+def test_streams_are_independent() -> None:
+    """Drawing from one stream does not advance another; equal seeds give equal streams."""
     first, second, other = TorchNoise(7), TorchNoise(7), TorchNoise(8)
     before = first.normal((4, 8, 8))
     other.normal((4, 8, 8))
@@ -111,7 +111,7 @@ def test_rows_have_streams_of_their_own() -> None:
 @settings(deadline=None)
 @given(st.integers(-(2**63), 2**64 - 1), st.integers(0, 70))
 def test_any_seed_and_size(seed: int, size: int) -> None:
-    """Any integer is a seed, of which 32 bits count; any size works, and every number is finite."""
+    """Any integer is a seed whose lower 32 bits count; any size works, and every number is finite."""
     numbers = TorchNoise(seed).normal((size,))
     assert numbers.shape == (size,)
     assert np.isfinite(numbers).all()
@@ -119,7 +119,7 @@ def test_any_seed_and_size(seed: int, size: int) -> None:
 
 
 def test_is_normal() -> None:
-    """A million numbers have the moments of N(0, 1), within five standard errors."""
+    """A million numbers have the first four moments of N(0, 1), within five standard errors."""
     numbers = TorchNoise(3).normal((1_000_000,)).astype(np.float64)
     for power, moment, spread in ((1, 0, 1), (2, 1, 2**0.5), (3, 0, 15**0.5), (4, 3, 96**0.5)):
         assert abs((numbers**power).mean() - moment) < 5 * spread / 1000

@@ -1,4 +1,4 @@
-"""What every sampler's table keeps, whatever the model, the schedule and the steps."""
+"""Invariants of every sampler's table, for any model, schedule and number of steps."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from tintype.service.numerics.path import to_denoised
 
 
 def end_of_constant(table: Table, prediction: Prediction, clean: float, noise: float) -> float:
-    """Where a run ends that starts from `clean` and `noise`, and whose denoiser says `clean` whatever it sees."""
+    """Return the end of a run from `clean` and `noise` with a denoiser that always predicts `clean`."""
     x = float(table.alphas[0] * clean + table.sigmas[0] * noise)
     history: list[float] = []
     for i in range(len(table)):
@@ -39,10 +39,12 @@ def end_of_constant(table: Table, prediction: Prediction, clean: float, noise: f
     st.integers(1, 50),
     st.floats(-3, 3),
 )
-def test_a_sure_denoiser_is_believed(diffusion: Diffusion, name: str, schedule: str, steps: int, clean: float) -> None:
-    """If every call says the same clean image, that image comes out: the weights of every row add up.
+def test_constant_prediction_is_the_result(
+    diffusion: Diffusion, name: str, schedule: str, steps: int, clean: float
+) -> None:
+    """If every call predicts the same clean image, that image is the result: the weights of each row add up.
 
-    Where the last level is not zero (PLMS, DEIS), it comes out under as much of the first noise as that level says.
+    If the last level is not zero (PLMS, DEIS), the result also holds that level's share of the initial noise.
     """
     try:
         eta = 0 if name == "tcd" else None
@@ -51,23 +53,23 @@ def test_a_sure_denoiser_is_believed(diffusion: Diffusion, name: str, schedule: 
         return
     end = end_of_constant(table, diffusion.prediction, clean, noise=0.9)
     if name == "plms" and diffusion is ZERO_SNR:
-        return  # it mixes v of several levels, as in diffusers, and so keeps no such promise
-    if name == "ddim" and table.sigmas[-1]:  # its steps do not land where the next call is made unless they divide 1000
+        return  # it mixes v of several levels, as in diffusers, so the rule does not hold
+    if name == "ddim" and table.sigmas[-1]:  # its steps land on the next point only if they divide 1000
         assert end == pytest.approx(clean, abs=0.4)
     else:
-        rounding = 1e-4 if name == "lcm" else 1e-6  # its skip connection adds a little of x
+        rounding = 1e-4 if name == "lcm" else 1e-6  # its skip connection adds a small share of x
         assert end == pytest.approx(table.alphas[-1] * clean + table.sigmas[-1] * 0.9, abs=rounding)
 
 
 @settings(deadline=None)
 @given(st.sampled_from([DIFFUSION, ZERO_SNR, FLOW]), st.sampled_from(sorted(SAMPLERS)), st.integers(1, 60))
 def test_levels_fall(diffusion: Diffusion, name: str, steps: int) -> None:
-    """Noise never rises along a run, timesteps neither, and the model is called where it was trained."""
+    """Sigmas and timesteps never rise along a run, and every timestep is in the trained range."""
     if name not in samplers_for(diffusion) or (name in ("lcm", "tcd") and not diffusion.flow and steps > 50):
         return
     table = make_table(diffusion, steps, sampler=name)
     assert (np.diff(table.sigmas) <= 1e-12).all()
-    assert (np.diff(table.timesteps) <= 1e-4).all()  # DPM2 finds a level's timestep in float32
+    assert (np.diff(table.timesteps) <= 1e-4).all()  # DPM2 computes timesteps in float32
     assert table.timesteps[0] <= 1000
     assert table.timesteps[-1] >= 0
     total = table.alphas + table.sigmas if diffusion.flow else table.alphas**2 + table.sigmas**2
@@ -76,8 +78,8 @@ def test_levels_fall(diffusion: Diffusion, name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("name", ["ddim", "euler", "dpmpp_2m", "dpmpp_3m", "unipc", "euler_ancestral", "dpmpp_2m_sde"])
 @pytest.mark.parametrize("steps", [1, 2, 4, 7, 20, 50])
-def test_zero_snr_is_gentle(name: str, steps: int) -> None:
-    """Without any signal at the start the coefficients stay of order one: nothing for float16 to overflow."""
+def test_zero_snr_coefficients_are_small(name: str, steps: int) -> None:
+    """Starting from zero signal the coefficients stay of order one, so float16 does not overflow."""
     table = make_table(ZERO_SNR, steps, sampler=name)
     assert table.sigmas[0] == pytest.approx(1, abs=1e-6)
     for column in (table.a, table.b, table.d, table.p, table.q):

@@ -1,4 +1,4 @@
-"""What a scheduler_config.json means: the process, its sampler, its schedule and their settings."""
+"""Reading scheduler_config.json: the process, the sampler, the schedule, and which settings are rejected."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tintype.service.numerics import InvalidSetting, Prediction, Shift, make_tab
 
 
 def test_stable_diffusion_1_5() -> None:
-    """The published file is read as what it says: PLMS on noise, one timestep of offset."""
+    """The published file means PLMS on epsilon, with steps_offset 1."""
     diffusion = read(SD15)
     assert (diffusion.prediction, diffusion.sampler, diffusion.schedule) == (Prediction.EPSILON, "plms", "normal")
     assert diffusion.alphas_cumprod[[0, -1]] == pytest.approx([0.99915, 0.00466], rel=1e-3)
@@ -18,14 +18,14 @@ def test_stable_diffusion_1_5() -> None:
 
 
 def test_sdxl_turbo() -> None:
-    """One step from the last timestep."""
+    """SDXL Turbo takes one step, from the last timestep."""
     table = make_table(read(SDXL_TURBO), 1)
     assert table.timesteps.tolist() == [999]
     assert not table.d.any()
 
 
 def test_flows() -> None:
-    """Stable Diffusion 3 and Sana are flows by other names: their shift, their own samplers."""
+    """Stable Diffusion 3 and Sana are read as flows, each with its shift and sampler."""
     assert (read(SD3).prediction, read(SD3).sampler, read(SD3).shift) == (Prediction.FLOW, "euler", Shift(3.0))
     assert (read(SANA).prediction, read(SANA).sampler, read(SANA).shift) == (Prediction.FLOW, "dpmpp_2m", Shift(3.0))
     assert read(SD3, stochastic_sampling=True).sampler == "lcm"
@@ -41,7 +41,7 @@ def test_flows() -> None:
     ],
 )
 def test_dpm_solver_by_settings(settings: dict[str, Any], sampler: str) -> None:
-    """One of diffusers' classes is several samplers."""
+    """DPMSolverMultistepScheduler maps to several samplers, by its settings."""
     assert read({"_class_name": "DPMSolverMultistepScheduler"}, **settings).sampler == sampler
 
 
@@ -55,7 +55,7 @@ def test_dpm_solver_by_settings(settings: dict[str, Any], sampler: str) -> None:
     ],
 )
 def test_schedule_flags(flag: str, schedule: str) -> None:
-    """Each flag names a schedule."""
+    """Each flag selects its schedule."""
     assert read({"_class_name": "DPMSolverMultistepScheduler"}, **{flag: True}).schedule == schedule
 
 
@@ -71,7 +71,7 @@ def test_schedule_flags(flag: str, schedule: str) -> None:
     ],
 )
 def test_class_names(name: str, settings: dict[str, Any], sampler: str) -> None:
-    """Each of diffusers' classes is a sampler here."""
+    """Each class of diffusers maps to a sampler."""
     assert read({"_class_name": name, **settings}).sampler == sampler
 
 
@@ -93,23 +93,23 @@ DPM = {"_class_name": "DPMSolverMultistepScheduler"}
     ],
 )
 def test_settings_reach_their_sampler(config: dict[str, Any], setting: dict[str, Any]) -> None:
-    """A setting of the file changes the weights of the run, and is not read in vain."""
-    plain, told = (make_table(read(c), 10) for c in (config, config | setting))
-    assert plain.b.shape != told.b.shape or np.abs(plain.b - told.b).max() > 1e-6
+    """Each of these settings changes the weights of the run."""
+    without, changed = (make_table(read(c), 10) for c in (config, config | setting))
+    assert without.b.shape != changed.b.shape or np.abs(without.b - changed.b).max() > 1e-6
 
 
-REFUSED = [
-    ("_class_name", "RePaintScheduler", "supported are DDIMParallelScheduler, "),
-    ("_class_name", None, "supported are"),
+REJECTED = [
+    ("_class_name", "RePaintScheduler", "use one of DDIMParallelScheduler, "),
+    ("_class_name", None, "use one of"),
     ("skip_prk_steps", False, "must be True"),
     ("prediction_type", "velocity", "must be one of 'epsilon', 'v_prediction', 'sample'"),
     ("beta_schedule", "sigmoid", "'linear' or 'scaled_linear' or 'squaredcos_cap_v2'"),
     ("timestep_spacing", "random", "'linspace' or 'leading' or 'trailing'"),
-    ("num_train_timesteps", "1000", "whole number"),
-    ("num_train_timesteps", 0, "whole number, 1 or more"),
-    ("steps_offset", -1, "whole number, 0 or more"),
-    ("solver_order", 2.0, "whole number"),
-    ("max_image_seq_len", "4096", "whole number"),
+    ("num_train_timesteps", "1000", "integer"),
+    ("num_train_timesteps", 0, "integer of at least 1"),
+    ("steps_offset", -1, "integer of at least 0"),
+    ("solver_order", 2.0, "integer"),
+    ("max_image_seq_len", "4096", "integer"),
     ("beta_start", "0.00085", "number between 0 and 1"),
     ("beta_end", 12, "number between 0 and 1"),
     ("sigma_min", float("nan"), "number above 0"),
@@ -125,7 +125,7 @@ REFUSED = [
     ("prediction_type", ["epsilon"], "must be one of"),
     ("trained_betas", [0.1, 0.2], "number of betas"),
     ("rescale_betas_zero_snr", True, "v_prediction"),
-    ("use_quantum_sigmas", True, "not a setting known here"),
+    ("use_quantum_sigmas", True, "not a known setting"),
 ]
 
 
@@ -135,12 +135,12 @@ READERS = {
     **dict.fromkeys(("shift", "max_shift", "max_image_seq_len", "shift_terminal"), "FlowMatchEulerDiscreteScheduler"),
     **dict.fromkeys(("timestep_scaling", "rescale_betas_zero_snr"), "LCMScheduler"),
 }
-"""A class that reads the setting, where Stable Diffusion 1.5's does not."""
+"""For settings that Stable Diffusion 1.5's class does not read, a class that does."""
 
 
-@pytest.mark.parametrize(("key", "value", "message"), REFUSED)
-def test_refuses_by_key(key: str, value: Any, message: str) -> None:
-    """What can't be followed is refused by its key, with what would be right, and never sampled differently."""
+@pytest.mark.parametrize(("key", "value", "message"), REJECTED)
+def test_rejected_by_key(key: str, value: Any, message: str) -> None:
+    """An unsupported setting raises InvalidSetting with its key and what would be right."""
     named = {"_class_name": READERS[key]} if key in READERS else {}
     with pytest.raises(InvalidSetting, match=message) as caught:
         read(SD15, **named, **{key: value})
@@ -163,33 +163,33 @@ def test_refuses_by_key(key: str, value: Any, message: str) -> None:
         ("timestep_scaling", None),
     ],
 )
-def test_a_setting_that_the_class_does_not_read_changes_nothing(key: str, value: Any) -> None:
-    """What another class left behind in the file is neither followed nor judged."""
-    left, plain = read(SD15, **{key: value}), read(SD15)
-    ours, theirs = make_table(left, 8), make_table(plain, 8)
-    np.testing.assert_array_equal(ours.sigmas, theirs.sigmas)
-    np.testing.assert_array_equal(ours.b, theirs.b)
-    assert (left.schedule, left.final_sigma, left.prediction) == ("normal", "zero", plain.prediction)
+def test_settings_that_the_class_does_not_read_are_ignored(key: str, value: Any) -> None:
+    """Settings left in the file by another class change nothing and are not checked."""
+    left, clean = read(SD15, **{key: value}), read(SD15)
+    table, expected = make_table(left, 8), make_table(clean, 8)
+    np.testing.assert_array_equal(table.sigmas, expected.sigmas)
+    np.testing.assert_array_equal(table.b, expected.b)
+    assert (left.schedule, left.final_sigma, left.prediction) == ("normal", "zero", clean.prediction)
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), [("dpmpp_2m", "karras"), ("euler", "karras"), ("heun", "karras")])
 def test_another_sampler_reads_the_file_by_its_own_class(sampler: str, schedule: str) -> None:
-    """A request's sampler follows what its class reads, as `from_config` does; the file's own class does not."""
+    """For another sampler, that sampler's class reads the file, as `from_config` does."""
     left = read({"_class_name": "EulerAncestralDiscreteScheduler"}, use_karras_sigmas=True, set_alpha_to_one=False)
     assert resolve(left) == ("euler_ancestral", "normal")
     assert resolve(left, sampler) == (sampler, schedule)
     assert left.for_sampler("ddim").set_alpha_to_one is False
 
 
-def test_what_another_class_can_not_follow_is_left_out() -> None:
-    """A model is not refused for settings that only another sampler's class reads, nor is that sampler."""
+def test_unsupported_settings_of_another_class_are_left_out() -> None:
+    """Unsupported settings that only another sampler's class reads reject neither the model nor that sampler."""
     left = read(SD15, thresholding=True, use_karras_sigmas=True, use_beta_sigmas=True, solver_order="2")
     assert resolve(left, "dpmpp_2m") == ("dpmpp_2m", "normal")
     assert len(make_table(left, 8, sampler="unipc")) == 8
 
 
-def test_listed_defaults_are_left_out() -> None:
-    """What a file lists as left at its default is the class's own default, as in diffusers."""
+def test_listed_defaults_are_ignored() -> None:
+    """For settings in `_use_default_values` the class's default is used, as in diffusers."""
     listed = read(SD15, _use_default_values=["steps_offset"])
     assert listed.steps_offset == 0
 
@@ -199,20 +199,20 @@ def test_listed_defaults_are_left_out() -> None:
     [("DDIMScheduler", "set_alpha_to_one", "set_alpha_to_one"), ("UniPCMultistepScheduler", "lower_order_final", "")],
 )
 def test_a_null_flag_is_false(name: str, key: str, field: str) -> None:
-    """Null is false in diffusers, also where the class's default is true."""
+    """A null flag is false, as in diffusers, even if the class's default is true."""
     diffusion = read({"_class_name": name, "clip_sample": False}, **{key: None})
-    assert (getattr(diffusion, field) if field else diffusion.settings[key]) is False
+    assert (getattr(diffusion, field) if field else diffusion.sampler_settings[key]) is False
 
 
-def test_a_schedule_that_would_rise_is_refused() -> None:
-    """Ends of a schedule that leave no way down are told by their key when the file is read."""
+def test_rising_schedule_is_rejected() -> None:
+    """A sigma_min above the highest level raises InvalidSetting when the file is read."""
     for config in ({"sigma_min": 200.0}, {"sigma_min": 5.0, "sigma_max": 4.0}):
         with pytest.raises(InvalidSetting, match="must be below the highest level"):
             read({"_class_name": "EulerDiscreteScheduler"}, use_karras_sigmas=True, **config)
 
 
-def test_null_is_as_good_as_left_out() -> None:
-    """Older files name what newer ones leave to the class, and write null for it."""
+def test_null_means_default() -> None:
+    """A null setting, as older files have, is the class's default."""
     silent = {"beta_start", "beta_end", "beta_schedule", "clip_sample"}
     config = dict.fromkeys(("timestep_scaling", "original_inference_steps", "set_alpha_to_one", "tensor_format"))
     config |= {key: value for key, value in SD15.items() if key in silent} | {"_class_name": "LCMScheduler"}
@@ -220,9 +220,9 @@ def test_null_is_as_good_as_left_out() -> None:
     assert read(config, tensor_format="pt").sampler == "lcm"
 
 
-def test_clipping_by_default_is_refused_too() -> None:
-    """DDIM's class clips unless told not to: a file that leaves it out means it."""
-    with pytest.raises(InvalidSetting, match="clip_sample True can't be followed"):
+def test_clipping_by_default_is_rejected() -> None:
+    """DDIMScheduler clips by default, so a file without clip_sample is rejected."""
+    with pytest.raises(InvalidSetting, match="clip_sample True is not supported"):
         read({"_class_name": "DDIMScheduler"})
 
 
@@ -230,25 +230,25 @@ def test_clipping_by_default_is_refused_too() -> None:
     ("name", "key"),
     [("DDIMScheduler", "clip_sample"), ("LCMScheduler", "clip_sample"), ("UniPCMultistepScheduler", "thresholding")],
 )
-def test_clipping_is_refused_where_it_is_read(name: str, key: str) -> None:
-    """What is not linear is refused by the class that does it; left over from another class, it means nothing."""
+def test_clipping_is_rejected_where_it_is_read(name: str, key: str) -> None:
+    """Clipping is rejected for a class that clips and ignored for a class that does not read it."""
     with pytest.raises(InvalidSetting, match="must be False"):
         read({"_class_name": name, key: True})
     assert read({"_class_name": "EulerDiscreteScheduler", key: True}).sampler == "euler"
 
 
-def test_a_flow_does_not_end_on_a_diffusions_level() -> None:
-    """Diffusers ends such a run on the lowest level of betas that the model was not trained with: refused."""
+def test_flow_rejects_final_sigma_min() -> None:
+    """final_sigmas_type sigma_min is rejected on a flow: diffusers would end on a level of unrelated betas."""
     with pytest.raises(InvalidSetting, match="must be 'zero'"):
         read(SANA, final_sigmas_type="sigma_min")
 
 
-def test_two_schedules_are_refused() -> None:
-    """Two flags contradict each other."""
+def test_two_schedules_are_rejected() -> None:
+    """Two schedule flags contradict each other."""
     with pytest.raises(InvalidSetting, match="contradicts use_karras_sigmas"):
         read({"_class_name": "EulerDiscreteScheduler"}, use_karras_sigmas=True, use_beta_sigmas=True)
 
 
 def test_unknown_settings_that_are_off_are_ignored() -> None:
-    """A newer diffusers writes new keys; switched off, they change nothing."""
+    """Unknown keys that are false, null or start with an underscore are ignored."""
     assert read(SD15, use_quantum_sigmas=False, novelty=None, _note="x").sampler == "plms"

@@ -1,4 +1,4 @@
-"""What a table is, and what it refuses to be."""
+"""The table of coefficients and its validation."""
 
 import dataclasses
 
@@ -8,8 +8,8 @@ import pytest
 from tintype.service.numerics import Table
 
 
-def small(**changes: object) -> Table:
-    """A table of two calls and a history of two."""
+def small_table(**changes: object) -> Table:
+    """Return a table of two calls with a history of two, with some fields changed."""
     columns = dict.fromkeys(("timesteps", "p", "q", "a", "d", "p0", "q0"), np.ones(2))
     base = {**columns, "b": np.array([[1.0, 0.0], [1.0, 1.0]]), "alphas": np.ones(3), "sigmas": np.ones(3), "init": 1.0}
     return Table(**{name: np.array(v) if name != "init" else v for name, v in (base | changes).items()})  # type: ignore[arg-type]
@@ -26,15 +26,15 @@ def small(**changes: object) -> Table:
         ({"b": np.ones((2, 2))}, "history from before the first call"),
     ],
 )
-def test_table_refuses_what_does_not_fit(changes: dict[str, object], message: str) -> None:
-    """A table that can't be followed can't be made."""
+def test_invalid_tables_are_rejected(changes: dict[str, object], message: str) -> None:
+    """Wrong shapes, non-finite numbers and missing history raise ValueError."""
     with pytest.raises(ValueError, match=message):
-        small(**changes)
+        small_table(**changes)
 
 
 def test_table_is_frozen() -> None:
-    """Many rows share a table: nothing about it can be changed."""
-    table = small()
+    """Rows share a table, so neither its fields nor its arrays can be changed."""
+    table = small_table()
     assert (len(table), table.history, table.stochastic) == (2, 2, True)
     with pytest.raises(dataclasses.FrozenInstanceError):
         table.init = 2.0  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""One row's way along a table."""
+"""Trajectories along a table, and classifier-free guidance."""
 
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ DIFFUSION = Diffusion.from_config(
 )
 
 
-class Recorded:
-    """Noise that was drawn before."""
+class RecordedNoise:
+    """A noise stream that returns recorded arrays."""
 
     def __init__(self, numbers: list[Latents]) -> None:
         self._numbers = iter(numbers)
@@ -52,10 +52,10 @@ def numbers(seed: int, n: int) -> list[Latents]:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_trajectory_is_the_recurrence(sampler: str) -> None:
-    """A row does in float32, in place, what the table's docstring says, for every sampler."""
+    """For every sampler a trajectory computes the recurrence of `table`, in float32 and in place."""
     table = make_table(DIFFUSION, 7, sampler=sampler)
     draws = numbers(0, len(table) + 1)
-    end = follow(Trajectory.from_noise(table, SHAPE, Recorded(draws)))
+    end = follow(Trajectory.from_noise(table, SHAPE, RecordedNoise(draws)))
     x, fresh = draws[0].astype(np.float64) * table.init, iter(draws[1:])
     history: list[Floats] = []
     for i in range(len(table)):
@@ -68,8 +68,8 @@ def test_trajectory_is_the_recurrence(sampler: str) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_denoised_is_the_networks_view(sampler: str) -> None:
-    """The preview is the clean image that the last output means, whatever the history holds; before, it is x."""
+def test_denoised_is_the_networks_estimate(sampler: str) -> None:
+    """`denoised` is the x0 of the last output for any kind of history; before the first call it is x."""
     table = make_table(DIFFUSION, 5, sampler=sampler)
     row = Trajectory.from_noise(table, SHAPE, TorchNoise(1))
     assert row.denoised is row.x
@@ -81,20 +81,20 @@ def test_denoised_is_the_networks_view(sampler: str) -> None:
         np.testing.assert_allclose(row.denoised, expected, atol=2e-5)
 
 
-def test_rows_do_not_touch_each_other() -> None:
-    """Rows of different samplers, steps and seeds, advanced in turn, end where each alone ends: bit for bit."""
+def test_rows_are_independent() -> None:
+    """Rows with different samplers, steps and seeds, advanced in turn, end bit for bit as each does alone."""
     tables = [make_table(DIFFUSION, n, sampler=s) for n, s in ((4, "ddim"), (9, "dpmpp_3m"), (6, "euler_ancestral"))]
     alone = [follow(Trajectory.from_noise(t, SHAPE, TorchNoise(k))) for k, t in enumerate(tables)]
     rows = [Trajectory.from_noise(t, SHAPE, TorchNoise(k)) for k, t in enumerate(tables)]
-    while living := [row for row in rows if not row.done]:
-        for row in living:
+    while unfinished := [row for row in rows if not row.done]:
+        for row in unfinished:
             row.advance(network(*row.model_input()))
     for row, end in zip(rows, alone, strict=True):
         np.testing.assert_array_equal(row.x, end)
 
 
-def test_a_row_leaves_its_inputs_alone() -> None:
-    """Neither the latents it starts from nor the outputs it is given are written to, and it keeps float32."""
+def test_inputs_are_not_modified() -> None:
+    """A trajectory does not write to its initial latents or to outputs, and keeps float32."""
     table = make_table(DIFFUSION, 3, sampler="unipc")
     start, out = numbers(3, 2)
     start.setflags(write=False)
@@ -109,7 +109,7 @@ UNCOND, COND = np.random.default_rng(0).standard_normal((2, 3, 4, 5, 6)).astype(
 
 
 def test_each_row_has_its_scale() -> None:
-    """Rows of one batch are guided as if alone; scale 1 is the prompt's own output, 0 the negative prompt's."""
+    """Each row of a batch is guided as it would be alone; scale 1 is the prompt's output, 0 the negative prompt's."""
     guided = guide(UNCOND, COND, [0.0, 1.0, 7.5])
     np.testing.assert_allclose(guided[0], UNCOND[0])
     np.testing.assert_allclose(guided[1], COND[1], atol=1e-6)
@@ -118,8 +118,8 @@ def test_each_row_has_its_scale() -> None:
     assert guided.dtype == np.float32
 
 
-def test_rescale_restores_the_spread() -> None:
-    """At rescale 1 each row has the spread of the prompt's own output, at 0 its own; in between, a mixture."""
+def test_rescale_restores_the_deviation() -> None:
+    """Rescale 1 gives each row the deviation of the prompt's output, 0 changes nothing; values between interpolate."""
     plain = guide(UNCOND, COND, 9.0)
     guided = guide(UNCOND, COND, 9.0, [0.0, 0.7, 1.0])
     np.testing.assert_array_equal(guided[0], plain[0])
@@ -128,16 +128,16 @@ def test_rescale_restores_the_spread() -> None:
     assert guided.dtype == np.float32
 
 
-def test_rescale_of_nothing_is_finite() -> None:
-    """A guided output that is flat stays flat."""
+def test_rescale_of_zeros_is_finite() -> None:
+    """An output of zeros stays zero."""
     flat = np.zeros((1, 4, 2, 2), np.float32)
     assert not guide(flat, flat, 5.0, 0.7).any()
 
 
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore")
-def test_equals_diffusers() -> None:
-    """Rescaling is diffusers' `rescale_noise_cfg`."""
+def test_rescale_equals_diffusers() -> None:
+    """Rescaling equals diffusers' `rescale_noise_cfg`."""
     torch = pytest.importorskip("torch")
     pipeline = pytest.importorskip("diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion")
     plain = torch.from_numpy(guide(UNCOND, COND, 7.5))
