@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
 from ..folder.manifest import read
-from .slot import Entry, State
+from .slot import Slot, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,35 +23,35 @@ class Catalogue:
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._slots: dict[str, Slot] = {}
         for folder in folders or [BUILTIN]:
             self._add(Path(folder))
 
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries.values())
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self._slots.values())
 
     @property
     def default(self) -> str:
         """The name of the model that requests without one use."""
-        return next(iter(self._entries))
+        return next(iter(self._slots))
 
     def names(self) -> list[str]:
         """Return the names of all models, broken ones too: the default first, then by name."""
-        return [self.default, *sorted(self._entries.keys() - {self.default})]
+        return [self.default, *sorted(self._slots.keys() - {self.default})]
 
-    def entry(self, name: str) -> Entry:
+    def slot(self, name: str) -> Slot:
         """Return the model of that name; "" is the default. Raises ModelNotFound."""
-        entry = self._entries.get(name or self.default)
-        if entry is None:
+        slot = self._slots.get(name or self.default)
+        if slot is None:
             raise ModelNotFound(name, self.names())
-        return entry
+        return slot
 
     def _add(self, folder: Path) -> None:
         try:
             manifest = read(folder)
-            entry = Entry(manifest.spec.name, manifest)
+            slot = Slot(manifest.spec.name, manifest)
         except ModelBroken as error:
-            entry = Entry(error.metadata["model"], None, error, State.FAILED)
-        if entry.name in self._entries:
-            raise ValueError(f"two models are called {entry.name!r}, the second in {folder}; give one another name")
-        self._entries[entry.name] = entry
+            slot = Slot(error.metadata["model"], None, error, State.FAILED)
+        if slot.name in self._slots:
+            raise ValueError(f"two models are called {slot.name!r}, the second in {folder}; give one another name")
+        self._slots[slot.name] = slot

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from contextlib import AbstractContextManager
 
-    from .slot import Entry
+    from .slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -25,49 +25,49 @@ FRESH = 10.0  # seconds: longer than the units of work between which the engine 
 
 
 class Line:
-    """Models of `entries` on their way to `budget` bytes (0: no limit).
+    """Models of `slots` on their way to `budget` bytes (0: no limit).
 
     `load` begins to load a model whose turn has come, `drop` takes one out that makes room; `locked` holds the lock.
     """
 
     def __init__(
         self,
-        entries: Iterable[Entry],
+        slots: Iterable[Slot],
         budget: int,
         *,
         locked: Callable[[], AbstractContextManager[None]],
-        load: Callable[[Entry], object],
-        drop: Callable[[Entry], None],
+        load: Callable[[Slot], object],
+        drop: Callable[[Slot], None],
     ) -> None:
-        self._entries, self._budget, self._locked, self._load, self._drop = entries, budget, locked, load, drop
-        self._waiting: deque[Entry] = deque()
+        self._slots, self._budget, self._locked, self._load, self._drop = slots, budget, locked, load, drop
+        self._waiting: deque[Slot] = deque()
         self._closed = False
 
-    def join(self, entry: Entry) -> None:
+    def join(self, slot: Slot) -> None:
         """Put a model at the end; it is loaded at once if nobody is in its way."""
-        self._waiting.append(entry)
+        self._waiting.append(slot)
         self.move()
 
-    def leave(self, entry: Entry) -> bool:
+    def leave(self, slot: Slot) -> bool:
         """Take a model out; False if it is not in."""
-        there = entry in self._waiting
+        there = slot in self._waiting
         if there:
-            self._waiting.remove(entry)
+            self._waiting.remove(slot)
         return there
 
     def move(self) -> None:
         """Let those in line load, as far as the budget goes."""
         while self._waiting and not self._closed and self._make_room(self._waiting[0]):
-            entry = self._waiting.popleft()
-            entry.admitted = True
-            self._load(entry)
+            slot = self._waiting.popleft()
+            slot.admitted = True
+            self._load(slot)
 
-    def keep_fresh(self, entry: Entry) -> None:
+    def keep_fresh(self, slot: Slot) -> None:
         """Leave who asked for a model some time to come for it, before those in line take its place."""
         if not self._waiting:
             return
-        entry.fresh = True
-        timer = threading.Timer(FRESH, self._stale, (entry,))
+        slot.fresh = True
+        timer = threading.Timer(FRESH, self._stale, (slot,))
         timer.daemon = True
         timer.start()
 
@@ -76,10 +76,10 @@ class Line:
 
         What somebody asked for by name stays in line.
         """
-        for entry in self._entries:
-            entry.fresh = entry.fresh and entry.name in urgent
-            if not entry.asked and entry.name not in wanted and self.leave(entry):
-                self._drop(entry)
+        for slot in self._slots:
+            slot.fresh = slot.fresh and slot.name in urgent
+            if not slot.asked and slot.name not in wanted and self.leave(slot):
+                self._drop(slot)
         self.move()
 
     def close(self) -> None:
@@ -87,18 +87,18 @@ class Line:
         self._closed = True
         self._waiting.clear()
 
-    def _stale(self, entry: Entry) -> None:
+    def _stale(self, slot: Slot) -> None:
         with self._locked():
-            entry.fresh = False
+            slot.fresh = False
             self.move()
 
-    def _make_room(self, entry: Entry) -> bool:
-        """Drop what has to go for `entry`; False while too much is in use.
+    def _make_room(self, slot: Slot) -> bool:
+        """Drop what has to go for `slot`; False while too much is in use.
 
         What is dropped here keeps its memory until the bytes are really taken: who comes back soon is loaded sooner.
         """
-        leaving = to_evict(self._entries, entry, self._budget) if self._budget else []
+        leaving = to_evict(self._slots, slot, self._budget) if self._budget else []
         for other in leaving or ():
-            log.info("model %s makes room for %s", other.name, entry.name)
+            log.info("model %s makes room for %s", other.name, slot.name)
             self._drop(other)
         return leaving is not None

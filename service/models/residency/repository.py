@@ -28,7 +28,7 @@ from .catalogue import Catalogue
 from .component_memory import Memory
 from .load_queue import Line
 from .loading import attempt
-from .slot import Entry, State, Status
+from .slot import Slot, State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -75,7 +75,7 @@ class Repository:
             self._catalogue,
             memory,
             locked=self._locked,
-            load=lambda entry: self._loader.submit(self._load, entry),
+            load=lambda slot: self._loader.submit(self._load, slot),
             drop=self._evict,
         )
         self._clock = count(1)
@@ -92,7 +92,7 @@ class Repository:
 
     def specs(self) -> list[ModelSpec]:
         """Return the models whose folders can be served, in the order of `names`."""
-        return [self.spec(name) for name in self.names() if self._catalogue.entry(name).manifest]
+        return [self.spec(name) for name in self.names() if self._catalogue.slot(name).manifest]
 
     def spec(self, name: str = "") -> ModelSpec:
         """Return a model's spec; "" is the default model.
@@ -102,12 +102,12 @@ class Repository:
             ModelBroken: its folder can't be served; each fault is named.
         """
         with self._lock:
-            return self._catalogue.entry(name).spec
+            return self._catalogue.slot(name).spec
 
     def status(self, name: str = "") -> Status:
         """Return where a model is on its way into memory. Raises ModelNotFound."""
         with self._lock:
-            return self._catalogue.entry(name).status()
+            return self._catalogue.slot(name).status()
 
     def load(self, name: str = "", *, lasting: bool = True) -> None:
         """List its adapters anew and start loading in the background, unless it is there or on its way.
@@ -120,59 +120,59 @@ class Repository:
             OutOfMemory: it is larger than the whole budget.
             Unavailable: the repository is closed.
         """
-        entry = self._catalogue.entry(name)
-        relisted = entry.relisted() if lasting else None  # the disk may be slow, and others need the lock
+        slot = self._catalogue.slot(name)
+        relisted = slot.relisted() if lasting else None  # the disk may be slow, and others need the lock
         with self._locked():
-            entry.manifest = relisted or entry.manifest
-            self._start(entry)
-            entry.asked = entry.asked or lasting
+            slot.manifest = relisted or slot.manifest
+            self._start(slot)
+            slot.asked = slot.asked or lasting
 
     def get(self, name: str = "") -> Model | None:
         """Return the model; or None while it is not there, and start loading it. Counts as a use.
 
         Raises what `load` raises; and what loading has failed with, until `load` tries again.
         """
-        entry = self._catalogue.entry(name)
+        slot = self._catalogue.slot(name)
         with self._locked():
-            entry.last_use = next(self._clock)
-            entry.check()
-            if entry.model is None:
-                self._start(entry)
-            return entry.model
+            slot.last_use = next(self._clock)
+            slot.check()
+            if slot.model is None:
+                self._start(slot)
+            return slot.model
 
     def wait(self, name: str = "", timeout: float | None = None) -> Model:
         """Load the model if need be, and return it when it is there; `timeout` in seconds. Blocks.
 
         Raises what `get` raises, and TimeoutError.
         """
-        entry = self._catalogue.entry(name)
+        slot = self._catalogue.slot(name)
         with self._locked():
-            self._start(entry)
-            entry.asked = True
+            self._start(slot)
+            slot.asked = True
         with self._lock:
-            if not self._lock.wait_for(lambda: entry.state is not State.LOADING or self._closed, timeout):
-                raise TimeoutError(f"model {entry.name!r} was not loaded within {timeout:g} seconds")
-            entry.check()
-            if entry.model is None:
-                raise Unavailable(f"model {entry.name!r} was unloaded while somebody waited for it", retry_after=0)
-            return entry.model
+            if not self._lock.wait_for(lambda: slot.state is not State.LOADING or self._closed, timeout):
+                raise TimeoutError(f"model {slot.name!r} was not loaded within {timeout:g} seconds")
+            slot.check()
+            if slot.model is None:
+                raise Unavailable(f"model {slot.name!r} was unloaded while somebody waited for it", retry_after=0)
+            return slot.model
 
     def hold(self, name: str = "") -> None:
         """Keep a model in memory until `release`: as often as held, so often released. Raises ModelNotFound."""
-        entry = self._catalogue.entry(name)
+        slot = self._catalogue.slot(name)
         with self._lock:
-            entry.holds, entry.fresh = entry.holds + 1, False
-            entry.last_use = next(self._clock)
-            self._weights.hold(entry.name, held=True)
+            slot.holds, slot.fresh = slot.holds + 1, False
+            slot.last_use = next(self._clock)
+            self._weights.hold(slot.name, held=True)
 
     def release(self, name: str = "") -> None:
         """Undo one `hold`; a model that waits for memory gets it now."""
-        entry = self._catalogue.entry(name)
+        slot = self._catalogue.slot(name)
         with self._locked():
-            entry.holds -= 1
-            self._weights.hold(entry.name, held=entry.holds > 0)
-            if entry.leaving and not entry.holds and entry.state is State.LOADED:
-                self._drop(entry)
+            slot.holds -= 1
+            self._weights.hold(slot.name, held=slot.holds > 0)
+            if slot.leaving and not slot.holds and slot.state is State.LOADED:
+                self._drop(slot)
             self._changed()
 
     def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
@@ -188,13 +188,13 @@ class Repository:
 
         The call blocks. Raises ModelNotFound.
         """
-        entry = self._catalogue.entry(name)
+        slot = self._catalogue.slot(name)
         with self._locked():
-            if not self._line.leave(entry) and (entry.state is State.LOADING or entry.holds):
-                entry.leaving = True
+            if not self._line.leave(slot) and (slot.state is State.LOADING or slot.holds):
+                slot.leaving = True
                 return
-            if entry.manifest:
-                self._drop(entry)
+            if slot.manifest:
+                self._drop(slot)
             self._changed()
         self._wait_until_free()
 
@@ -204,11 +204,11 @@ class Repository:
         Return True if any was evicted. Blocks until the memory is free.
         """
         with self._locked():
-            entry = self._catalogue.entry(name)
-            idle = [other for other in self._catalogue if other is not entry and other.model and not other.holds]
+            slot = self._catalogue.slot(name)
+            idle = [other for other in self._catalogue if other is not slot and other.model and not other.holds]
             for other in idle:
                 self._evict(other)
-            free = self._weights.relieve(entry.name)
+            free = self._weights.relieve(slot.name)
             if free:
                 self._gone.append((None, free))
         if free or idle:
@@ -220,9 +220,9 @@ class Repository:
         with self._locked():
             self._closed = True
             self._line.close()
-            for entry in self._catalogue:
-                if entry.model:
-                    self._drop(entry)
+            for slot in self._catalogue:
+                if slot.model:
+                    self._drop(slot)
             self._lock.notify_all()
         self._loader.shutdown(cancel_futures=True)
         self._freer.shutdown()
@@ -233,26 +233,26 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, entry: Entry) -> None:
+    def _start(self, slot: Slot) -> None:
         """Put a model in line for loading, unless it is there or on its way."""
-        entry.servable()
-        entry.leaving = False
-        if entry.state in (State.LOADING, State.LOADED):
+        slot.servable()
+        slot.leaving = False
+        if slot.state in (State.LOADING, State.LOADED):
             return
         if self._closed:
             raise Unavailable("no model is loaded any more: the server is ending")
-        entry.check_size(self._memory)
-        entry.state, entry.error, entry.fraction = State.LOADING, None, 0.0
-        self._line.join(entry)
+        slot.check_size(self._memory)
+        slot.state, slot.error, slot.fraction = State.LOADING, None, 0.0
+        self._line.join(slot)
 
-    def _load(self, entry: Entry) -> None:
+    def _load(self, slot: Slot) -> None:
         """Load one model; runs in the loader's thread."""
         self._wait_until_free()
-        entry.halt.resume()  # whoever stopped the model has let it go since
-        runtime = self._runtime().within(self._weights.room(entry.name, entry.widening), entry.halt)
-        found = attempt(entry.servable(), runtime, partial(self._progress, entry), partial(self.relieve, entry.name))
+        slot.halt.resume()  # whoever stopped the model has let it go since
+        runtime = self._runtime().within(self._weights.room(slot.name, slot.widening), slot.halt)
+        found = attempt(slot.servable(), runtime, partial(self._progress, slot), partial(self.relieve, slot.name))
         with self._locked():
-            self._settle(entry, found)
+            self._settle(slot, found)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -279,26 +279,26 @@ class Repository:
         with suppress(RuntimeError):  # the repository is closed
             self._freer.submit(int).result()
 
-    def _evict(self, entry: Entry) -> None:
+    def _evict(self, slot: Slot) -> None:
         """Release a model.
 
         Its components stay in memory until their place is needed.
         """
-        self._gone.append((entry.drop(), _nothing))
+        self._gone.append((slot.drop(), _nothing))
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, slot: Slot) -> None:
         """Let a model go with all that it has in memory."""
-        self._gone.append((entry.drop(), self._weights.drop(entry.name)))
+        self._gone.append((slot.drop(), self._weights.drop(slot.name)))
 
-    def _settle(self, entry: Entry, found: Model | TintypeError) -> None:
-        if self._closed or (entry.leaving and not entry.holds):
-            self._drop(entry)
+    def _settle(self, slot: Slot, found: Model | TintypeError) -> None:
+        if self._closed or (slot.leaving and not slot.holds):
+            self._drop(slot)
         elif isinstance(found, TintypeError):
-            self._drop(entry)
-            entry.state, entry.error = State.FAILED, found
+            self._drop(slot)
+            slot.state, slot.error = State.FAILED, found
         else:
-            entry.model, entry.state = found, State.LOADED
-            self._line.keep_fresh(entry)
+            slot.model, slot.state = found, State.LOADED
+            self._line.keep_fresh(slot)
         self._changed()
 
     def _changed(self) -> None:
@@ -306,9 +306,9 @@ class Repository:
         self._lock.notify_all()
         self._line.move()
 
-    def _progress(self, entry: Entry, fraction: float) -> None:
+    def _progress(self, slot: Slot, fraction: float) -> None:
         with self._lock:
-            entry.fraction = fraction
+            slot.fraction = fraction
 
 
 def _free(gone: list[tuple[Model | None, Callable[[], None]]]) -> None:

@@ -43,7 +43,7 @@ class Status:
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class Slot:
     """One model of the repository, whose lock guards it. `manifest` is None where the folder is broken.
 
     `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
@@ -132,17 +132,17 @@ class Entry:
         return model
 
 
-def to_evict(entries: Iterable[Entry], coming: Entry, budget: int) -> list[Entry] | None:
+def to_evict(slots: Iterable[Slot], coming: Slot, budget: int) -> list[Slot] | None:
     """Choose what goes so that `coming` fits into `budget` bytes: what nobody holds, used longest ago first.
 
     A model that is larger takes all of it. Returns None where `coming` can't fit as long as others are in use. A model
     that waits in line takes nothing yet; one that is fresh stays, else two models in turns would never be used.
     """
-    there = [entry for entry in entries if entry.admitted and entry is not coming]
-    excess = sum(min(entry.weight, budget) for entry in there) + min(coming.weight, budget) - budget
-    gone: list[Entry] = []
-    for entry in sorted(there, key=lambda e: e.last_use):
-        if excess > 0 and entry.model and not entry.holds and not entry.fresh:
-            gone.append(entry)
-            excess -= min(entry.weight, budget)
+    there = [slot for slot in slots if slot.admitted and slot is not coming]
+    excess = sum(min(slot.weight, budget) for slot in there) + min(coming.weight, budget) - budget
+    gone: list[Slot] = []
+    for slot in sorted(there, key=lambda e: e.last_use):
+        if excess > 0 and slot.model and not slot.holds and not slot.fresh:
+            gone.append(slot)
+            excess -= min(slot.weight, budget)
     return gone if excess <= 0 else None

@@ -10,7 +10,7 @@ import pytest
 from tintype.service.errors import ModelBroken
 from tintype.service.models.folder.manifest import read, verify
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.residency.slot import Entry
+from tintype.service.models.residency.slot import Slot
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from tintype.service.numerics import Prediction
 
@@ -144,7 +144,7 @@ def test_weights_that_are_widened_count_as_they_are_in_memory(
     said = {"precision": precision, "target": target} if target else {"precision": precision}
     edit(folder / "tintype.json", lambda c: c.update(said))
     manifest = read(folder)
-    assert Entry("toy", manifest).weight == times * manifest.spec.weights_bytes
+    assert Slot("toy", manifest).weight == times * manifest.spec.weights_bytes
 
 
 def test_a_class_is_enough(foreign: Path) -> None:

@@ -91,7 +91,7 @@ def settle(place: Place) -> None:
     place.loader.gate.clear()
     place.repository.unload("c")
     place.repository.load("c")
-    place.open("c", place.repository._catalogue.entry("c").manifest.folder)  # type: ignore[union-attr]
+    place.open("c", place.repository._catalogue.slot("c").manifest.folder)  # type: ignore[union-attr]
     place.repository.unload("c")
     place.loader.gate.set()
 

@@ -12,7 +12,7 @@ from tintype.service.errors import OutOfMemory
 from tintype.service.models import Repository, State
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.residency import load_queue
-from tintype.service.models.residency.slot import Entry
+from tintype.service.models.residency.slot import Slot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.mark.usefixtures("loader")
 def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
     """With room for two, the third pushes out the one that nobody asked for lately."""
-    size = Entry("", read(folders[0])).weight
+    size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=2 * size) as repository:
         for name in ("a", "b"):
             repository.wait(name, timeout=10)
@@ -34,7 +34,7 @@ def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
     """Nothing that is in use is dropped: whoever needs its memory waits until it is released."""
-    size = Entry("", read(folders[0])).weight
+    size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         model = repository.wait("a", timeout=10)
         repository.hold("a")
@@ -62,7 +62,7 @@ def test_larger_than_the_budget_is_said_at_once(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
     """What waits for memory can be called off."""
-    size = Entry("", read(folders[0])).weight
+    size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=10)
         repository.hold("a")
@@ -76,7 +76,7 @@ def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
     """A model in line behind one that is held is `waiting`, and no longer once it may load."""
-    size = Entry("", read(folders[0])).weight
+    size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=60)
         repository.hold("a")
@@ -95,7 +95,7 @@ def test_what_was_loaded_for_somebody_waits_for_them(
     """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
     monkeypatch.setattr(load_queue, "FRESH", seconds)
     loader.gate.clear()
-    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
+    with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
         repository.load("b")
         loader.gate.set()
@@ -110,7 +110,7 @@ def test_what_was_loaded_for_somebody_waits_for_them(
 
 def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
     """What was loaded for requests that left, or are less urgent, makes room at once; what they had in line is out."""
-    size = Entry("", read(folders[0])).weight
+    size = Slot("", read(folders[0])).weight
     loader.gate.clear()
     with Repository(folders, memory=size) as repository:
         repository.load("a", lasting=False)
@@ -129,7 +129,7 @@ def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -
 def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: list[Path], loader: Loader) -> None:
     """Requests that leave take nothing out of line that was put there for itself; it is not kept from others."""
     loader.gate.clear()
-    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository:
+    with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
         repository.load("b", lasting=False)
         repository.load("b")
@@ -143,7 +143,7 @@ def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: li
 @pytest.mark.usefixtures("loader")
 def test_what_somebody_waits_for_stays_in_line(folders: list[Path]) -> None:
     """Requests that leave take nothing from who waits for it without one."""
-    with Repository(folders, memory=Entry("", read(folders[0])).weight) as repository, ThreadPoolExecutor(1) as pool:
+    with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository, ThreadPoolExecutor(1) as pool:
         repository.wait("a", timeout=10)
         repository.hold("a")
         waiting = pool.submit(repository.wait, "b", timeout=10)

@@ -97,8 +97,8 @@ def test_graphs_that_stayed_in_memory_are_stopped_by_the_model_that_came_back() 
     """What makes room keeps its graphs while there is place: they listen to the model that they are of now."""
     with Repository() as repository:
         repository.wait(timeout=60)
-        entry = repository._catalogue.entry("")
-        entry.drop()
+        slot = repository._catalogue.slot("")
+        slot.drop()
         model = repository.wait(timeout=60)
         session = model._vae._decoder  # type: ignore[attr-defined]
         assert session._session.graph._halt is session._halt
