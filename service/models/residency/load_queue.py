@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 FRESH = 10.0  # seconds: longer than the units of work between which the engine comes for a model
 
 
-class Line:
+class LoadQueue:
     """Models of `slots` on their way to `budget` bytes (0: no limit).
 
     `load` begins to load a model whose turn has come, `drop` takes one out that makes room; `locked` holds the lock.

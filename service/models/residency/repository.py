@@ -26,7 +26,7 @@ from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
 from .catalogue import Catalogue
 from .component_memory import Memory
-from .load_queue import Line
+from .load_queue import LoadQueue
 from .loading import attempt
 from .slot import Slot, State, Status
 
@@ -71,7 +71,7 @@ class Repository:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
         self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-free")
         self._gone: list[tuple[Model | None, Callable[[], None]]] = []  # what is freed when the lock is free
-        self._line = Line(
+        self._queue = LoadQueue(
             self._catalogue,
             memory,
             locked=self._locked,
@@ -181,7 +181,7 @@ class Repository:
         `wanted` are the models of those that are living, `urgent` of those among them that may begin now.
         """
         with self._locked():
-            self._line.forgo(wanted, urgent)
+            self._queue.forgo(wanted, urgent)
 
     def unload(self, name: str = "") -> None:
         """Drop a model now, or when its last holder releases it.
@@ -190,7 +190,7 @@ class Repository:
         """
         slot = self._catalogue.slot(name)
         with self._locked():
-            if not self._line.leave(slot) and (slot.state is State.LOADING or slot.holds):
+            if not self._queue.leave(slot) and (slot.state is State.LOADING or slot.holds):
                 slot.leaving = True
                 return
             if slot.manifest:
@@ -219,7 +219,7 @@ class Repository:
         """Stop loading and drop all models; blocks until they are gone."""
         with self._locked():
             self._closed = True
-            self._line.close()
+            self._queue.close()
             for slot in self._catalogue:
                 if slot.model:
                     self._drop(slot)
@@ -243,7 +243,7 @@ class Repository:
             raise Unavailable("no model is loaded any more: the server is ending")
         slot.check_size(self._memory)
         slot.state, slot.error, slot.fraction = State.LOADING, None, 0.0
-        self._line.join(slot)
+        self._queue.join(slot)
 
     def _load(self, slot: Slot) -> None:
         """Load one model; runs in the loader's thread."""
@@ -298,13 +298,13 @@ class Repository:
             slot.state, slot.error = State.FAILED, found
         else:
             slot.model, slot.state = found, State.LOADED
-            self._line.keep_fresh(slot)
+            self._queue.keep_fresh(slot)
         self._changed()
 
     def _changed(self) -> None:
         """Tell those who wait for a model, and those who wait for memory."""
         self._lock.notify_all()
-        self._line.move()
+        self._queue.move()
 
     def _progress(self, slot: Slot, fraction: float) -> None:
         with self._lock:
