@@ -1,4 +1,4 @@
-"""Memory: which components of which models are in it, so that their weights never take more than the budget.
+"""ComponentMemory: which components of which models are in it, so that their weights never take more than the budget.
 
 A component is a graph with its weights. It comes when it is called and goes when another one needs its place: whatever
 was used longest ago first, but never one that is running, nor one of another model that requests hold. So models whose
@@ -33,7 +33,9 @@ log = logging.getLogger(__name__)
 class Component:
     """A graph that comes and goes, and otherwise a `Graph`; `weight` in bytes. Its memory's lock guards it."""
 
-    def __init__(self, memory: Memory, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> None:
+    def __init__(
+        self, memory: ComponentMemory, model: str, path: Path, widening: int, make: Callable[[], Graph]
+    ) -> None:
         self.model, self.name, self.weight = model, path.parent.name, weight(path.parent) * widening
         self.graph: Graph | None = None
         self.users = 0
@@ -65,10 +67,10 @@ class Component:
             return graph.run(outputs, feeds)
 
 
-class Room:
+class ModelMemory:
     """The part of the memory that one model's components are in; they are `widening` times as large as on disk."""
 
-    def __init__(self, memory: Memory, model: str, widening: int) -> None:
+    def __init__(self, memory: ComponentMemory, model: str, widening: int) -> None:
         self._memory, self._model, self._widening = memory, model, widening
 
     def open(self, path: Path, make: Callable[[], Graph]) -> Component:
@@ -76,7 +78,7 @@ class Room:
         return self._memory.component(self._model, path, self._widening, make)
 
 
-class Memory:
+class ComponentMemory:
     """Keeps at most `limit` bytes of weights (0: no limit). All methods may be called from any thread."""
 
     def __init__(self, limit: int = 0) -> None:
@@ -93,9 +95,9 @@ class Memory:
         with self._changed:
             return self._used()
 
-    def room(self, model: str, widening: int = 1) -> Room:
+    def of_model(self, model: str, widening: int = 1) -> ModelMemory:
         """Return the place of one model's components."""
-        return Room(self, model, widening)
+        return ModelMemory(self, model, widening)
 
     def component(self, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> Component:
         """Return what is or was at `path`, in memory now. Raises what `use` raises."""
@@ -213,7 +215,7 @@ class Memory:
     def _taken(self, components: Sequence[Component], coming: int = 0) -> Callable[[], None]:
         """Take components out, and return a function that frees them.
 
-        Memory `coming` in their place counts for them.
+        ComponentMemory `coming` in their place counts for them.
         """
         graphs, size = [component.take() for component in components], sum(c.weight for c in components)
         size -= min(size, coming)

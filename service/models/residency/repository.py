@@ -6,8 +6,8 @@ r"""The models that this server can serve: found at start, loaded in the backgro
 All methods may be called from any thread. `wait`, `unload`, `relieve` and `close` block until the work is done, and
 are not for an event loop; the others take microseconds, since whatever they let go is freed on a thread of its own.
 
-Locks are taken in this order, and none of them while memory is freed: DeviceThread's, Engine's, Repository's, Memory's.
-`capture.ACCESS`, which waits for the device, is taken without any of them.
+Locks are taken in this order: DeviceThread's, Engine's, Repository's, ComponentMemory's. None of them is held while
+memory is freed. `cuda_graphs.ACCESS`, which waits for the device, is taken without any of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..runtime.provider_options import PLAIN
 from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
 from .catalogue import Catalogue
-from .component_memory import Memory
+from .component_memory import ComponentMemory
 from .load_queue import LoadQueue
 from .loading import attempt
 from .slot import Slot, State, Status
@@ -66,7 +66,7 @@ class Repository:
             choose(tuple(providers))  # fails now, not with the first request
         self._runtime, self._memory = partial(Runtime.choose, tuple(providers), threads, tuning), memory
         self._catalogue = Catalogue(folders)
-        self._weights = Memory(memory)
+        self._components = ComponentMemory(memory)
         self._lock = threading.Condition()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
         self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-free")
@@ -163,14 +163,14 @@ class Repository:
         with self._lock:
             slot.holds, slot.fresh = slot.holds + 1, False
             slot.last_use = next(self._clock)
-            self._weights.hold(slot.name, held=True)
+            self._components.hold(slot.name, held=True)
 
     def release(self, name: str = "") -> None:
         """Undo one `hold`; a model that waits for memory gets it now."""
         slot = self._catalogue.slot(name)
         with self._locked():
             slot.holds -= 1
-            self._weights.hold(slot.name, held=slot.holds > 0)
+            self._components.hold(slot.name, held=slot.holds > 0)
             if slot.leaving and not slot.holds and slot.state is State.LOADED:
                 self._drop(slot)
             self._changed()
@@ -208,7 +208,7 @@ class Repository:
             idle = [other for other in self._catalogue if other is not slot and other.model and not other.holds]
             for other in idle:
                 self._evict(other)
-            free = self._weights.relieve(slot.name)
+            free = self._components.relieve(slot.name)
             if free:
                 self._gone.append((None, free))
         if free or idle:
@@ -249,7 +249,7 @@ class Repository:
         """Load one model; runs in the loader's thread."""
         self._wait_until_free()
         slot.halt.resume()  # whoever stopped the model has let it go since
-        runtime = self._runtime().within(self._weights.room(slot.name, slot.widening), slot.halt)
+        runtime = self._runtime().within(self._components.of_model(slot.name, slot.widening), slot.halt)
         found = attempt(slot.servable(), runtime, partial(self._progress, slot), partial(self.relieve, slot.name))
         with self._locked():
             self._settle(slot, found)
@@ -288,7 +288,7 @@ class Repository:
 
     def _drop(self, slot: Slot) -> None:
         """Let a model go with all that it has in memory."""
-        self._gone.append((slot.drop(), self._weights.drop(slot.name)))
+        self._gone.append((slot.drop(), self._components.drop(slot.name)))
 
     def _settle(self, slot: Slot, found: Model | TintypeError) -> None:
         if self._closed or (slot.leaving and not slot.holds):

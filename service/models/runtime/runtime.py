@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from ..residency.component_memory import Room
+    from ..residency.component_memory import ModelMemory
     from .graph import Graph
     from .provider_options import Tuning
 
@@ -33,7 +33,7 @@ class Runtime:
 
     provider: str
     threads: int
-    room: Room | None = None
+    room: ModelMemory | None = None
     tuning: Tuning = PLAIN
     halt: Halt = field(default_factory=Halt, compare=False)
     use: Use = Use.OTHER
@@ -47,7 +47,7 @@ class Runtime:
         """
         return cls(choose(providers), threads or usable_cores(), tuning=tuning)
 
-    def within(self, room: Room, halt: Halt) -> Self:
+    def within(self, room: ModelMemory, halt: Halt) -> Self:
         """Return the same with its graphs in `room`, stopped by `halt`."""
         return replace(self, room=room, halt=halt)
 

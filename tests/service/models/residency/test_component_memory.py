@@ -17,7 +17,7 @@ from tintype.service.job import Job
 from tintype.service.models import Repository, State
 from tintype.service.models.files import weight
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.residency.component_memory import Memory
+from tintype.service.models.residency.component_memory import ComponentMemory
 from tintype.service.models.runtime.cuda_graphs import ACCESS
 from tintype.service.models.runtime.graph import Port
 
@@ -48,7 +48,7 @@ class Shelf:
     """Components of ten bytes each in a memory; `made` notes which were brought in, in order."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self.folder, self.memory = folder, Memory(limit)
+        self.folder, self.memory = folder, ComponentMemory(limit)
         self.made: list[str] = []
         self.before: Callable[[str], None] = lambda _name: None
 
@@ -62,7 +62,7 @@ class Shelf:
             self.made.append(name)
             return Toy()
 
-        return self.memory.room(model).open(path, make)
+        return self.memory.of_model(model).open(path, make)
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def picture(memory: int) -> np.ndarray:
         engine.admit(Job(prompt="a red circle", seed=1, steps=2, width=128, height=128))
         while engine.step():
             if memory:
-                assert repository._weights.used <= memory
+                assert repository._components.used <= memory
         told = [event for _, event in engine.collect()]
         assert isinstance(told[-1], Completed)
         return next(event.pixels for event in told if isinstance(event, Finished))
@@ -269,7 +269,7 @@ def test_two_models_share_a_budget_for_one_component(folder: Path) -> None:
             assert time.monotonic() < end
             if not engine.step():
                 time.sleep(0.01)
-            assert repository._weights.used <= PARTS["unet"]
+            assert repository._components.used <= PARTS["unet"]
             told += engine.collect()
     drawn = {ticket: event.pixels for ticket, event in told if isinstance(event, Finished)}
     assert set(drawn) == set(tickets)

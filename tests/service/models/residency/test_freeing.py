@@ -54,7 +54,7 @@ class Place:
 
     def open(self, model: str, folder: Path) -> None:
         path = folder / "unet" / "model.onnx"
-        self.repository._weights.room(model).open(path, lambda: Heavy(self.gate, self.going))
+        self.repository._components.of_model(model).open(path, lambda: Heavy(self.gate, self.going))
 
     def _fail(self, _: object) -> None:
         raise self.error
@@ -138,15 +138,15 @@ def test_no_call_waits_while_memory_is_freed(place: Place, way: str) -> None:
 
 def test_bytes_count_until_they_are_free(place: Place) -> None:
     """What is on its way out takes its place as long as it lasts, and a model comes after what went before it."""
-    used = place.repository._weights.used
+    used = place.repository._components.used
     threading.Thread(target=place.repository.unload, args=("a",), daemon=True).start()
     assert place.going.wait(PATIENCE)
-    assert place.repository._weights.used == used > 0
+    assert place.repository._components.used == used > 0
     place.repository.load("a")
     assert place.repository.status("a").state is State.LOADING
     place.gate.set()
     assert place.repository.wait("a", timeout=PATIENCE)
-    until(lambda: place.repository._weights.used == 0)
+    until(lambda: place.repository._components.used == 0)
 
 
 @pytest.mark.parametrize("way", ["unload", "relieve", "close"])

@@ -212,7 +212,7 @@ def test_giving_memory_back_holds_nobody_up(folders: list[Path], monkeypatch: py
     freed, going = threading.Event(), threading.Event()
     with Repository(folders) as repository, ThreadPoolExecutor(2) as pool:
         repository.wait("a")
-        monkeypatch.setattr(repository._weights, "drop", lambda _: lambda: (going.set(), freed.wait(10)))
+        monkeypatch.setattr(repository._components, "drop", lambda _: lambda: (going.set(), freed.wait(10)))
         unloading = pool.submit(repository.unload, "a")
         assert going.wait(10)
         try:
