@@ -1,195 +1,23 @@
-"""A service over a real gRPC channel, with an engine that plays a script in place of one that draws."""
+"""Fixtures of a service over a real gRPC channel, whose engine plays a script (tests/support/service/script.py)."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-import grpc
-import numpy as np
 import pytest
 
+from tests.support.service.script import Player, Shelf, running_script
 from tintype.service import server as servers
-from tintype.service.config import ServiceConfig
-from tintype.service.engine.events import Completed, Event, Finished, Preview, Progress, Queued, Timings
-from tintype.service.engine.plan import Plan, plan
-from tintype.service.errors import ModelBroken, ModelNotFound
-from tintype.service.models import Defaults, ModelSpec, Preset, State, Status
-from tintype.service.numerics import Diffusion
-from tintype.service.server import start
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
-
-    from tintype.service.job import Job
-    from tintype.service.server import Server
-
-SPENT = Timings(queue=0.25, encode=0.5, denoise=1.5, decode=0.125)
-
-
-def make_spec(name: str) -> ModelSpec:
-    """Return a small epsilon model of 64x64 pixels."""
-    config = {"_class_name": "EulerDiscreteScheduler", "beta_schedule": "scaled_linear", "prediction_type": "epsilon"}
-    return ModelSpec(
-        name=name,
-        family="sd",
-        diffusion=Diffusion.from_config(config),
-        defaults=Defaults(
-            steps=4,
-            guidance_scale=3.5,
-            width=64,
-            height=64,
-            sampler="dpmpp_2m",
-            schedule="karras",
-            guidance_rescale=0.5,
-        ),
-        native_sizes=((64, 64), (96, 64)),
-        size_multiple=8,
-        latent_channels=4,
-        downscale=8,
-        max_tokens=77,
-        batched_timestep=True,
-        weights_bytes=1234,
-        license="Apache-2.0",
-        styles={"vivid": Preset(template="{prompt}, vivid", negative_prompt="dull")},
-    )
-
-
-def planned(job: Job) -> Plan:
-    """Return what an engine would plan with the model of that name, which has the job's adapters."""
-    spec = make_spec(job.model or "first")
-    return plan(job, replace(spec, loras=tuple(lora.name for lora in job.loras)))
-
-
-class Shelf:
-    """A repository of two models whose loading takes as long as a test says."""
-
-    def __init__(self) -> None:
-        self._specs = {name: make_spec(name) for name in ("first", "second")}
-        self.default = "first"
-        self.states = {name: Status(State.UNLOADED) for name in self._specs}
-        self.after_load = Status(State.LOADED, 1.0, provider="cpu", options={"cuda_graphs": "on"})
-
-    def names(self) -> list[str]:
-        return list(self._specs)
-
-    def specs(self) -> list[ModelSpec]:
-        return list(self._specs.values())
-
-    def spec(self, name: str = "") -> ModelSpec:
-        self.status(name)
-        return self._specs[name or self.default]
-
-    def forget(self, **changes: Any) -> None:
-        """Let both models be others from now on; without changes they are gone."""
-        self._specs = {name: replace(spec, **changes) for name, spec in self._specs.items()} if changes else {}
-
-    def status(self, name: str = "") -> Status:
-        if (name or self.default) not in self.states:
-            raise ModelNotFound(name, list(self.states))
-        return self.states[name or self.default]
-
-    def load(self, name: str = "") -> None:
-        self.status(name)
-        self.states[name or self.default] = self.after_load
-
-    def get(self, name: str = "") -> None:
-        if self.status(name).state is State.FAILED:
-            raise ModelBroken(name or self.default, [self.status(name).error])
-
-    def unload(self, name: str) -> None:
-        self.status(name)
-        self.states[name] = Status(State.UNLOADED)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """A real one lets go of its models."""
-
-
-def drawn(job: Job) -> list[Event]:
-    """Return the events of a job all of whose pictures are grey, 64x64, the last first."""
-    grey = np.full((3, 64, 64), 0.5, np.float32)
-    count = job.count
-    return [
-        Queued(1, 0.5),
-        Progress(0, 1, 4, 3.0),
-        Preview(0, 1, 0, grey[:, :8, :8]),
-        *(Finished(k, (job.seed or 0) + k, grey, SPENT, None) for k in reversed(range(count))),
-        Completed(job.model or "first", count, 4 * count, 7, SPENT),
-    ]
-
-
-@dataclass
-class Player:
-    """A device that plays what `script` gives: events, and numbers of seconds to wait; an exception is raised.
-
-    An image without a plan gets one.
-    """
-
-    script: Callable[[Job], Iterable[Event | float | Exception]] = drawn
-    jobs: list[Job] = field(default_factory=list)
-    began: asyncio.Event = field(default_factory=asyncio.Event)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: int = 0
-
-    async def events(self, job: Job) -> AsyncGenerator[Event]:
-        self.jobs.append(job)
-        self.began.set()
-        try:
-            for item in self.script(job):
-                if isinstance(item, Exception):
-                    raise item
-                if isinstance(item, float):
-                    await asyncio.sleep(item)
-                elif isinstance(item, Finished) and item.plan is None:
-                    yield replace(item, plan=planned(job))
-                else:
-                    yield item
-            self.ended += 1
-        finally:
-            self.left.set()
-
-    def close(self) -> None:
-        """A real one ends its thread."""
-
-
-@dataclass
-class Running:
-    """A server, a channel to it, and what is behind it."""
-
-    server: Server
-    channel: grpc.aio.Channel
-    shelf: Shelf
-    player: Player
-
-    @property
-    def stub(self) -> Any:
-        return pb_grpc.ImageServiceStub(self.channel)
-
-
-@asynccontextmanager
-async def _running(
-    player: Player | None = None, shelf: Shelf | None = None, options: Any = (), **settings: Any
-) -> AsyncGenerator[Running]:
-    shelf, player = shelf or Shelf(), player or Player()
-    config = replace(ServiceConfig(grpc="127.0.0.1:0"), **settings)
-    async with (
-        start(config, repository=shelf, device=player) as server,
-        grpc.aio.insecure_channel(server.address, options=options) as channel,
-    ):
-        yield Running(server, channel, shelf, player)
+    from collections.abc import Callable
 
 
 @pytest.fixture
 def running() -> Any:
     """Return the context manager that serves on a free port."""
-    return _running
+    return running_script
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.service.refusals import failed
+from tests.support.service.script import UNPLANNED
 from tintype.service.engine.events import Completed, Finished, Timings
 from tintype.service.images.encode import encode
 from tintype.service.job import Output
@@ -94,7 +95,7 @@ def test_generate_answers_once_ordered_by_index(running: Any) -> None:
 
 def test_large_pictures_pass(running: Any, player: Any, ask: Any) -> None:
     """A message above gRPC's default limit of 4 MiB arrives."""
-    device = player(lambda _: [Finished(0, 0, NOISE, Timings(), None), Completed("first", 1, 1, 1, Timings())])
+    device = player(lambda _: [Finished(0, 0, NOISE, Timings(), UNPLANNED), Completed("first", 1, 1, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
@@ -153,7 +154,7 @@ def test_unknown_fields_are_ignored(running: Any) -> None:
 
 def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, player: Any, ask: Any) -> None:
     """The event loop answers other calls while many pictures are encoded."""
-    device = player(lambda _: [Finished(k, k, NOISE, Timings(), None) for k in range(8)])
+    device = player(lambda _: [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(8)])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", -1)]) as here:
@@ -203,10 +204,12 @@ def test_a_finished_image_arrives_whatever_became_of_its_model(running: Any, pla
     """An adapter that is removed, or a model that is, after the job was accepted takes no image that was made."""
     models = shelf()
 
+    changes: list[dict[str, Any]] = [{"loras": ()}, {"styles": {}}, {}]
+
     def script(_: Any) -> Iterator[Any]:
         for number in range(3):
-            yield Finished(number, number, NOISE, Timings(), None)
-            models.forget(**{0: {"loras": ()}, 1: {"styles": {}}}.get(number, {}))
+            yield Finished(number, number, NOISE, Timings(), UNPLANNED)
+            models.forget(**changes[number])
         yield Completed("first", 3, 1, 1, Timings())
 
     models.forget(loras=("ink",))

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.support.service.script import UNPLANNED
 from tintype.service.engine.events import Finished, Progress, Timings
 
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
@@ -41,7 +42,7 @@ def test_cancelling_a_call_frees_its_job(
 
 def test_cancelling_while_the_client_does_not_read_frees_the_job(running: Any, player: Any, ask: Any) -> None:
     """A client that stops reading and then leaves does not keep its job."""
-    picture = Finished(0, 0, NOISE, Timings(), None)
+    picture = Finished(0, 0, NOISE, Timings(), UNPLANNED)
     device = player(lambda _: [picture] * 50)
 
     async def scenario() -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.service.refusals import failed, status_of
+from tests.support.service.script import UNPLANNED
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
 from tintype.service.rpc import servicer
@@ -106,7 +107,7 @@ def test_answers_too_large_for_a_message_say_so(
 ) -> None:
     """The unary call names the way out; the stream has no such limit."""
     monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
-    pictures = [Finished(k, k, NOISE, Timings(), None) for k in range(2)]
+    pictures = [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(2)]
     device = player(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
 
     async def scenario() -> Any:

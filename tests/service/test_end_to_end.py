@@ -143,11 +143,15 @@ def test_a_picture_is_changed_as_far_as_asked_and_kept_where_asked() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (10, 15, 3), np.uint8).repeat(20, 0).repeat(20, 1)
     mask = np.zeros(levels.shape[:2], np.uint8)
     mask[:, 150:] = 255
-    asked = {"image": file(levels), "seed": 3, "steps": 4}
+    asked: dict[str, Any] = {"image": file(levels), "seed": 3, "steps": 4}
 
     async def scenario() -> Any:
         async with serving() as (_, stub):
-            requests = [{"strength": 0.5}, {"strength": 0.5, "mask": file(mask)}, {"strength": 0.0}]
+            requests: list[dict[str, Any]] = [
+                {"strength": 0.5},
+                {"strength": 0.5, "mask": file(mask)},
+                {"strength": 0.0},
+            ]
             answers = [await stub.GenerateImages(generation(**asked, **request)) for request in requests]
             return answers, await stub.GetModel(pb.GetModelRequest())
 

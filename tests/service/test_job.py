@@ -1,6 +1,7 @@
 """A job can't be built wrong: what needs no model to judge is judged at construction."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,12 +21,12 @@ def test_a_prompt_is_enough() -> None:
 def test_numbers_outside_their_range_are_refused_by_name(name: str) -> None:
     """Both ends are allowed, what lies beyond is not, and the message says what would be right."""
     low, high = RANGES[name]
-    extra = {"image": b"png"} if name == "strength" else {}
+    extra: dict[str, Any] = {"image": b"png"} if name == "strength" else {}
     for value in (low, high):
-        assert getattr(Job(prompt="a", **{name: value}, **extra), name) == value
+        assert getattr(Job(prompt="a", **extra | {name: value}), name) == value
     for value in (low - 1, high + max(1, high // 1000), float("nan"), float("inf")):
         with pytest.raises(InvalidField, match=f"{name}: must be") as caught:
-            Job(prompt="a", **{name: value}, **extra)
+            Job(prompt="a", **extra | {name: value})
         assert caught.value.field == name
 
 
@@ -40,7 +41,7 @@ def test_an_empty_prompt_is_refused(prompt: str) -> None:
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
 def test_prompts_have_a_limit(name: str) -> None:
     """32,000 characters pass, one more does not."""
-    fields = {"prompt": "a", name: "a" * MAX_PROMPT}
+    fields: dict[str, Any] = {"prompt": "a", name: "a" * MAX_PROMPT}
     assert Job(**fields)
     with pytest.raises(InvalidField, match="at most 32000 characters, not 32001") as caught:
         Job(**fields | {name: "a" * (MAX_PROMPT + 1)})

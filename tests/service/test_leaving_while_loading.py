@@ -11,6 +11,7 @@ import pytest
 
 from tintype.service.config import ServiceConfig
 from tintype.service.engine import Engine, runner
+from tintype.service.models.pipeline.pipeline import load
 from tintype.service.models.residency import loading
 from tintype.service.server import start
 from tintype.v1 import image_service_pb2 as pb
@@ -28,7 +29,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
         self.loads = 0
-        self._load = loading.load
+        self._load = load
         monkeypatch.setattr(loading, "load", self)
 
     def __call__(self, manifest: Any, runtime: Any, progress: Callable[[float], None]) -> Any:
@@ -65,9 +66,12 @@ def test_who_leaves_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, strea
     """Loading is told half done and goes on; no prompt of theirs is read, and who stayed gets the picture."""
     encoded: list[str] = []
     encode = runner.encode
-    monkeypatch.setattr(
-        runner, "encode", lambda model, plan, *at: encoded.append(plan.prompts[0].text) or encode(model, plan, *at)
-    )
+
+    def noting(model: Any, plan: Any, *at: Any) -> Any:
+        encoded.append(plan.prompts[0].text)
+        return encode(model, plan, *at)
+
+    monkeypatch.setattr(runner, "encode", noting)
     gate, came, left = Gate(monkeypatch), seen(monkeypatch, "admit"), seen(monkeypatch, "cancel")
 
     async def scenario() -> Any:
@@ -78,8 +82,8 @@ def test_who_leaves_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, strea
             stub = pb_grpc.ImageServiceStub(channel)
             leaves = pb.GenerateImagesRequest(prompt="who leaves", steps=2)
             stays = pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="who stays", steps=2))
-            call = stub.StreamImages(pb.StreamImagesRequest(generation=leaves)) if streamed else None
-            call = call or stub.GenerateImages(leaves)
+            whole = pb.StreamImagesRequest(generation=leaves)
+            call: Any = stub.StreamImages(whole) if streamed else stub.GenerateImages(leaves)
             sent = asyncio.ensure_future(call.read() if streamed else call.code())
             assert await asyncio.to_thread(came.wait, PATIENCE)
             stream = stub.StreamImages(stays)

@@ -90,9 +90,9 @@ def test_a_slow_reader_holds_the_source_back() -> None:
 
 def test_closing_cancels_what_runs() -> None:
     """Nothing goes on for a reader who has left."""
-    begun: list[asyncio.Future[int]] = []
+    begun: list[asyncio.Future[int | None]] = []
 
-    def work(number: int) -> asyncio.Future[int]:
+    def work(number: int) -> asyncio.Future[int | None]:
         begun.append(asyncio.ensure_future(asyncio.sleep(0 if number == 0 else 60, number)))
         return begun[-1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_without_a_picture_nothing_happens(spec: ModelSpec) -> None:
     ],
 )
 def test_the_size_is_the_pictures_own(
-    spec: ModelSpec, picture: tuple[int, int], asked: dict[str, int], answered: tuple[int, int]
+    spec: ModelSpec, picture: tuple[int, int], asked: dict[str, Any], answered: tuple[int, int]
 ) -> None:
     """Unless another is asked for; the model gets it in the size that it makes for that."""
     width, height = native_size(*answered, spec)

@@ -69,7 +69,10 @@ def test_a_model_without_presets_of_its_own_has_the_houses(plain: Path) -> None:
     async def scenario() -> Any:
         async with serving(plain) as stub:
             about = (await stub.ListModels(pb.ListModelsRequest())).models[0]
-            asked = [{"quality": "hd", "style": "vivid", "negative_prompt": "fog"}, {"quality": "hd", "steps": 4}]
+            asked: list[dict[str, Any]] = [
+                {"quality": "hd", "style": "vivid", "negative_prompt": "fog"},
+                {"quality": "hd", "steps": 4},
+            ]
             return about, [await stub.GenerateImages(generation(**fields)) for fields in asked]
 
     about, (preset, own) = asyncio.run(scenario())

@@ -114,7 +114,7 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
 
 
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
-def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, ...]]) -> None:
+def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, int, int]]) -> None:
     """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such company."""
     widths = Widths()
     for _ in range(8):

@@ -31,7 +31,7 @@ def test_a_job_can_leave_after_any_unit(after: int, max_batch: int) -> None:
     told = len(bench.told[leaving])
     bench.run()
     if not ended:
-        assert isinstance(bench.told[leaving][-1].error, Cancelled)
+        assert isinstance(bench.error(leaving), Cancelled)
         assert len(bench.told[leaving]) == told + 1
     alone = Bench(max_batch=1)
     only = alone.admit("a hill", steps=3, seed=2)
@@ -53,8 +53,7 @@ def test_a_job_can_leave_during_a_unit(phase: str) -> None:
 
     bench.model.on_call = cancel
     bench.run()
-    assert isinstance(bench.told[leaving][-1], Failed)
-    assert isinstance(bench.told[leaving][-1].error, Cancelled)
+    assert isinstance(bench.error(leaving), Cancelled)
     assert not bench.of(leaving, Finished)
     assert bench.of(staying, Completed)
     assert len(bench.of(staying, Progress)) == 3
@@ -122,7 +121,7 @@ def test_who_has_left_holds_nothing() -> None:
     bench = Bench()
     ticket = bench.admit(steps=9)
     bench.step(4)
-    task = bench.engine._roster.find(ticket)
+    task = bench.task(ticket)
     bench.engine.cancel(ticket)
     bench.step()
     assert task.model is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine.exact import ExactModel, Shelf, spec
+from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
@@ -324,13 +324,16 @@ def test_errors_of_the_queue_reach_the_caller() -> None:
 
 def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that is closed just before its thread clears the flag that wakes it ends all the same."""
-    device = DeviceThread(Engine(Shelf(ExactModel())))
+    device = DeviceThread(Bench().engine)
     clear, closing = device._wake.clear, threading.Thread(target=device.close, daemon=True)
+
+    def closed() -> bool:
+        return device._closed
 
     def closed_meanwhile() -> None:
         if not device._closed:
             closing.start()
-            while not device._closed:
+            while not closed():
                 time.sleep(0.001)
             device._wake.wait(10)
         clear()

@@ -67,7 +67,7 @@ def test_too_little_memory_means_smaller_calls(fits: int) -> None:
 def test_idle_models_go_before_a_request_is_refused(phase: str) -> None:
     """What there is no memory for is tried again once all that is idle has gone: the picture is the same."""
     levels = np.random.default_rng(1).integers(0, 256, (3, 64, 64), np.uint8)
-    job = {"seed": 1, "source": Source(levels), "strength": 0.5, "guidance_scale": 1.0}
+    job: dict[str, Any] = {"seed": 1, "source": Source(levels), "strength": 0.5, "guidance_scale": 1.0}
     bench, roomy = Bench(max_batch=1), Bench(max_batch=1)
     bench.shelf.idle = 1
 
@@ -114,7 +114,7 @@ def test_what_does_not_fit_alone_is_refused_alone() -> None:
             raise MemoryError
         return whole(latents, *rest)
 
-    bench.model.denoise = denoise  # type: ignore[method-assign]
+    bench.model.denoise = denoise  # type: ignore[assignment, method-assign]
     bench.run()
     assert isinstance(bench.of(large, Failed)[0].error, OutOfMemory)
     assert np.array_equal(pictures(bench, small)[0], by_hand("a lake", 1))
@@ -160,7 +160,8 @@ def test_latents_that_are_not_finite_end_their_own_job_at_once(value: float, max
     """At the step where they arise, with its number; nothing more is done for it, and its company is as alone."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
-    whole, seen = bench.model.denoise, []
+    whole = bench.model.denoise
+    seen: list[float] = []
 
     def denoise(latents: Any, timesteps: Any, conditionings: Any) -> Any:
         out = whole(latents, timesteps, conditionings)

@@ -79,7 +79,7 @@ def bench(takes: float, **limits: float) -> tuple[Bench, OnePlace]:
     clock = Clock()
     made = Bench(*(ExactModel(spec(name=name), clock) for name in NAMES), **limits)
     shelf = OnePlace(takes, *made.shelf.models.values())
-    made.shelf = made.engine._repository = made.engine._roster._repository = shelf
+    made.place(shelf)
     return made, shelf
 
 

@@ -1,6 +1,7 @@
 """What a job's open fields become."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,9 @@ def test_a_style_without_a_prompt_is_all_there_is() -> None:
 )
 def test_an_unknown_name_is_answered_with_those_that_exist(field: str, value: str, says: str) -> None:
     """Nobody has to look up the names in the documentation."""
+    fields: dict[str, Any] = {"prompt": "a", field: value}
     with pytest.raises(InvalidField, match=says) as caught:
-        plan(Job(prompt="a", **{field: value}), SPEC)
+        plan(Job(**fields), SPEC)
     assert caught.value.field == field
     assert repr(value) in str(caught.value)
 
@@ -112,7 +114,7 @@ def test_embeddings_are_known_by_name() -> None:
 
 
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
-def test_a_picture_needs_a_model_with_an_encoder(files: dict[str, bytes]) -> None:
+def test_a_picture_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
     """The component that is missing is named, and the field."""
     with pytest.raises(Unsupported, match=r"image: model 'exact' takes none: it has no image encoder \(vae_encoder\)"):
         plan(Job(prompt="a", **files, source=SOURCE), spec(capabilities=frozenset({TEXT_TO_IMAGE})))

@@ -1,6 +1,7 @@
 """What those who wait are told: their place, and how long it will be."""
 
 from itertools import groupby
+from typing import cast
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_nobody_guesses_how_long_loading_takes() -> None:
     assert caught.value.retry_after is None
     bench.shelf.absent.clear()
     bench.step()
-    assert bench.of(tickets[1], Queued)[-1] == Queued(1, pytest.approx(5.5))
+    assert bench.of(tickets[1], Queued)[-1] == Queued(1, cast("float", pytest.approx(5.5)))
 
 
 def test_who_waits_for_the_memory_of_others_stands_behind_them() -> None:

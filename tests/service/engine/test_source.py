@@ -143,7 +143,12 @@ def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
     bench = Bench()
     seen: list[np.ndarray] = []
     answer = bench.model.denoise
-    bench.model.denoise = lambda x, *rest: (seen.append(x[0].copy()), answer(x, *rest))[1]  # type: ignore[method-assign]
+
+    def denoise(latents: Any, *rest: Any) -> Any:
+        seen.append(latents[0].copy())
+        return answer(latents, *rest)
+
+    bench.model.denoise = denoise  # type: ignore[assignment, method-assign]
     bench.admit(source=picture(masked=True), seed=3, steps=6, strength=0.5, guidance_scale=1.0)
     bench.run()
     latents, stream = began(3)
@@ -168,7 +173,7 @@ def test_company_changes_nothing(max_batch: int) -> None:
 
 def test_picture_k_is_that_of_its_seed() -> None:
     """The second picture of seed 3 is the first of seed 4, though one call encoded the upload for both."""
-    job = {"prompt": "a wood", "source": picture(masked=True), "sampler": "euler_ancestral"}
+    job: dict[str, Any] = {"prompt": "a wood", "source": picture(masked=True), "sampler": "euler_ancestral"}
     bench = Bench()
     ticket = bench.admit(**job, seed=3, count=2)
     bench.run()
@@ -191,11 +196,11 @@ def test_a_job_can_leave_while_its_picture_is_encoded() -> None:
     """What the encoder answers is thrown away, and the next job goes on."""
     bench = Bench()
     leaving, staying = bench.admit(source=picture(), seed=1), bench.admit(source=picture(), seed=2)
-    task = bench.engine._roster.find(leaving)
+    task = bench.task(leaving)
     bench.model.on_call = lambda name, _: bench.engine.cancel(leaving) if name == "encode_pixels" else None
     bench.run()
-    assert isinstance(bench.told[leaving][-1].error, Cancelled)
-    assert task.rows[0]._origin is task.rows[0]._trajectory is None
+    assert isinstance(bench.error(leaving), Cancelled)
+    assert (task.rows[0]._origin, task.rows[0]._trajectory) == (None, None)
     assert np.array_equal(bench.of(staying, Finished)[0].pixels, run({"source": picture(), "seed": 2})[0])
     assert bench.shelf.holds == []
 
@@ -210,7 +215,7 @@ def test_an_encoder_that_fails_ends_its_job_alone(answer: Any) -> None:
         return answer
 
     bench = Bench()
-    bench.model.encode_pixels = encode  # type: ignore[method-assign]
+    bench.model.encode_pixels = encode  # type: ignore[assignment, method-assign]
     failing, other = bench.admit(source=picture()), bench.admit()
     bench.run()
     assert isinstance(bench.of(failing, Failed)[0].error, GenerationFailed)

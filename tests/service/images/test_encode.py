@@ -90,7 +90,8 @@ def test_rounding_is_to_the_nearest_level() -> None:
 
 def test_jpeg_keeps_the_colours_of_single_pixels() -> None:
     """JPEG is 4:4:4: its quantisation and nothing else blurs colour."""
-    assert opened(encode(smooth(), Output("image/jpeg")).data).layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]
+    image: Any = opened(encode(smooth(), Output("image/jpeg")).data)
+    assert image.layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]
 
 
 @pytest.mark.parametrize("mime_type", ["image/jpeg", "image/webp"])

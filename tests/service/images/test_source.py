@@ -93,7 +93,9 @@ def test_a_mask_that_names_nothing_is_refused(mask: bytes) -> None:
         source(*Upload(file(LEVELS), mask).read(), (32, 24))
     little = np.zeros_like(RIGHT)
     little[3, 4] = 255
-    assert np.count_nonzero(source(*Upload(file(LEVELS), file(little)).read(), (32, 24)).repaint) == 1
+    repaint = source(*Upload(file(LEVELS), file(little)).read(), (32, 24)).repaint
+    assert repaint is not None
+    assert np.count_nonzero(repaint) == 1
 
 
 @pytest.mark.parametrize("field", ["image", "mask"])

@@ -130,7 +130,9 @@ def test_a_disk_that_does_not_answer(running: Any, tmp_path: Path, monkeypatch: 
             calls = [code(here, "ListModels", bearer(one)) for one in (key, "tt-wrong")]
             check = health_pb2_grpc.HealthStub(here.channel).Check(health_pb2.HealthCheckRequest())
             after = await asyncio.gather(*calls, check)
-            return before, *after[:2], watchdog.is_alive(), watchdog.cancel()
+            alive = watchdog.is_alive()
+            watchdog.cancel()
+            return before, *after[:2], alive
 
     found = run(scenario())
     os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK))

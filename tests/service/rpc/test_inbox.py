@@ -31,7 +31,7 @@ async def never() -> AsyncIterator[bytes]:
 
 
 async def none() -> AsyncIterator[bytes]:
-    for data in ():
+    for data in tuple[bytes, ...]():
         yield data
 
 

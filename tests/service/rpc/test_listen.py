@@ -36,7 +36,7 @@ def test_a_unix_socket_will_do(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_public_address_needs_authentication(tmp_path: Path) -> None:
     """Where other machines reach the service, it wants keys, certificates of clients, or --anonymous."""
-    public = {"grpc": "0.0.0.0:0", "data": tmp_path}
+    public: dict[str, Any] = {"grpc": "0.0.0.0:0", "data": tmp_path}
 
     async def serves(**settings: Any) -> None:
         async with servers.running(free(**public, **settings)):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tintype.service.engine import Engine, Limits, Ticket
+from tintype.service.engine.events import Failed
 from tintype.service.errors import Cancelled, ModelBroken, ModelNotFound, TintypeError
 from tintype.service.job import Job
 from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, Prompt, State, Status
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tintype.service.engine.events import Event
+    from tintype.service.engine.task import Task
 
     Array = NDArray[np.float32]
 
@@ -210,12 +212,19 @@ class Bench:
         self.model = models[0] if models else ExactModel()
         self.clock = self.model.clock
         self.shelf = Shelf(*(models or [self.model]))
-        self.engine = Engine(self.shelf, limits=Limits(**limits), clock=self.clock, draw=lambda: 7)  # type: ignore[arg-type]
+        repository: Any = self.shelf
+        settings: dict[str, Any] = {**limits}
+        self.engine = Engine(repository, limits=Limits(**settings), clock=self.clock, draw=lambda: 7)
         self.told: dict[Ticket, list[Event]] = {}
         self.log: list[tuple[Ticket, Event]] = []
 
-    def admit(self, prompt: str = "a lake", **job: object) -> Ticket:
-        ticket = self.engine.admit(Job(prompt=prompt, **job))  # type: ignore[arg-type]
+    def place(self, shelf: Any) -> None:
+        """Replace the repository."""
+        self.shelf = self.engine._repository = self.engine._roster._repository = shelf
+
+    def admit(self, prompt: str = "a lake", **job: Any) -> Ticket:
+        """Admit a job with these fields."""
+        ticket = self.engine.admit(Job(prompt=prompt, **job))
         self.told[ticket] = []
         self.collect()
         return ticket
@@ -239,16 +248,30 @@ class Bench:
             self.told[ticket].append(event)
             self.log.append((ticket, event))
 
-    def of(self, ticket: Ticket, *kinds: type) -> list:  # type: ignore[type-arg]
+    def of(self, ticket: Ticket, *kinds: type) -> list[Any]:
+        """Return a ticket's events of some types, in order."""
         return [event for event in self.told[ticket] if isinstance(event, kinds)]
+
+    def error(self, ticket: Ticket) -> TintypeError:
+        """Return the error that a ticket's last event carries."""
+        last = self.told[ticket][-1]
+        assert isinstance(last, Failed)
+        return last.error
+
+    def task(self, ticket: Ticket) -> Task:
+        """Return the live task of a ticket."""
+        task = self.engine._roster.find(ticket)
+        assert task is not None
+        return task
 
 
 def broken(name: str = "exact") -> ModelBroken:
     return ModelBroken(name, ["unet/model.onnx is missing"])
 
 
-def spec(**changes: object) -> ModelSpec:
-    return replace(SPEC, **changes)  # type: ignore[arg-type]
+def spec(**changes: Any) -> ModelSpec:
+    """Return SPEC with other values of some fields."""
+    return replace(SPEC, **changes)
 
 
 def measured(**limits: float) -> Bench:
