@@ -1,6 +1,6 @@
 # `make up` and `make test` need nothing but python3 (3.11 to 3.13) and make. `make help` tells the rest.
 .DEFAULT_GOAL := help
-.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check check demo clean
+.PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check check training demo clean
 
 # Given to the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
@@ -17,7 +17,7 @@ PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
 WHEEL_TESTS := tests/conftest.py tests/support tests/test_whole_line.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript that the gateway is tested with; without npm, or away from its registry, their tests are skipped.
 NODE := tests/gateway/clients/node
-ROOMS := v1 service gateway cli export
+ROOMS := v1 service gateway cli export training
 
 help: ## Tell what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -76,8 +76,10 @@ protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs and contract ag
 
 check: lint types protos-check test ## All checks that need no torch
 
-demo: .venv-export/stamp ## Render, train, export, verify and score the built-in model (hours on a CPU), or ARGS=score alone
-	$(EXPORT_BIN)/python -m tintype.export.demo $(or $(ARGS),all)
+training: .venv-export/stamp ## Render, train, export, verify and score the built-in model (hours on a CPU), or ARGS=score alone
+	$(EXPORT_BIN)/python -m tintype.training $(or $(ARGS),all)
+
+demo: training # the target's former name
 
 clean: ## Remove the environments and all that was built
 	rm -rf .venv .venv-export .venv-gpu .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache

@@ -34,8 +34,8 @@ def pair(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> Ite
     """Give a model by name: builtin, or a family's, exported by the command."""
     from diffusers import DiffusionPipeline  # noqa: PLC0415 - it brings torch
 
-    from tintype.export.demo import torch_pipeline  # noqa: PLC0415
     from tintype.export.image_comparison import Studio  # noqa: PLC0415
+    from tintype.training import torch_pipeline  # noqa: PLC0415
 
     studios: list[Studio] = []
 

@@ -6,10 +6,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from tintype.export.demo.autoencoder import PatchAutoencoder  # noqa: E402
-from tintype.export.demo.latents import Components, patches  # noqa: E402
-from tintype.export.demo.render import render  # noqa: E402
-from tintype.export.demo.spec import spec  # noqa: E402
+from tintype.training.autoencoder import PatchAutoencoder  # noqa: E402
+from tintype.training.latents import Components, patches  # noqa: E402
+from tintype.training.render import render  # noqa: E402
+from tintype.training.spec import spec  # noqa: E402
 
 
 @pytest.fixture(scope="module")

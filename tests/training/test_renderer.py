@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tintype.export.demo.palette import COLORS
-from tintype.export.demo.render import render
-from tintype.export.demo.spec import SHAPES, TERRAINS, TIMES, SceneSpec, ShapesSpec, held_out, held_out_triples, spec
+from tintype.training.palette import COLORS
+from tintype.training.render import render
+from tintype.training.spec import SHAPES, TERRAINS, TIMES, SceneSpec, ShapesSpec, held_out, held_out_triples, spec
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 17, 400])

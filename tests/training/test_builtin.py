@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.export.demo.manifest import MANIFEST, hashes
+from tintype.training.manifest import MANIFEST, hashes
 
-BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
+BUILTIN = Path(__file__).parents[2] / "service" / "models" / "builtin"
 
 
 def test_the_manifest_knows_every_file() -> None:
@@ -26,7 +26,7 @@ def test_it_is_small() -> None:
 def test_onnx_and_torch_paint_the_same_picture() -> None:
     """Same prompt, same seed: diffusers' pipeline with the graphs' weights differs by at most 2 of 255."""
     pytest.importorskip("torch")
-    from tintype.export.demo.verify import TOLERANCE, difference
+    from tintype.training.verify import TOLERANCE, difference
 
     assert difference(BUILTIN, "a red circle on a blue background", 0) <= TOLERANCE
 
@@ -35,7 +35,7 @@ def test_onnx_and_torch_paint_the_same_picture() -> None:
 def test_torch_pipeline_has_every_weight() -> None:
     """The pipeline rebuilt from the graphs lacks nothing: its own saved form has the sizes that the configs say."""
     pytest.importorskip("torch")
-    from tintype.export.demo import torch_pipeline
+    from tintype.training import torch_pipeline
 
     pipeline = torch_pipeline(BUILTIN)
     assert pipeline.unet.config.in_channels == json.loads((BUILTIN / MANIFEST).read_text())["latent_channels"]
@@ -46,9 +46,9 @@ def test_torch_pipeline_has_every_weight() -> None:
 def test_it_draws_what_it_is_asked_for() -> None:
     """Of 24 combinations that training held out, nine in ten come out right: both colours, and the shape."""
     pytest.importorskip("torch")
-    from tintype.export.demo.judges import judge
-    from tintype.export.demo.painter import Painter
-    from tintype.export.demo.score import WANTED, asked_for, prompt_of
+    from tintype.training.judges import judge
+    from tintype.training.painter import Painter
+    from tintype.training.score import WANTED, asked_for, prompt_of
 
     asked = asked_for(24)
     pictures = Painter(BUILTIN).paint([prompt_of(triple) for triple in asked], list(range(24)))

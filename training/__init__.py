@@ -1,6 +1,6 @@
 """The built-in model: renderer, training, packing and scoring of a tiny Stable Diffusion of our own.
 
-    python -m tintype.export.demo --help
+    python -m tintype.training --help
 
 `spec`, `captions`, `render` and `judges` need numpy and Pillow only; training and packing need the `export` extra.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 
 from .spec import Item, SceneSpec, ShapesSpec, Spec
-from .wording import (
+from .wording import (  # fmt: skip
     GRAY_DAY,
     MEDIA,
     MOODS,
@@ -23,7 +23,7 @@ from .wording import (
     WEATHER_ADJECTIVES,
     WEATHER_PHRASES,
     WHEN,
-)  # fmt: skip
+)
 
 _ADJECTIVES = {*MOODS, *(word for words in WEATHER_ADJECTIVES.values() for word in words)}
 

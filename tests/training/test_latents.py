@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tintype.export.demo.latents import Components, patches
-from tintype.export.demo.manifest import preview
-from tintype.export.demo.render import render
-from tintype.export.demo.spec import spec
+from tintype.training.latents import Components, patches
+from tintype.training.manifest import preview
+from tintype.training.render import render
+from tintype.training.spec import spec
 
 
 @pytest.fixture(scope="module")

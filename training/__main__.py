@@ -1,7 +1,7 @@
-"""`python -m tintype.export.demo`: render, train, pack, verify and score the built-in model.
+"""`python -m tintype.training`: render, train, pack, verify and score the built-in model.
 
-    python -m tintype.export.demo all --minutes 180                 two CPU cores, an afternoon
-    python -m tintype.export.demo all --minutes 9 --device cuda     a large GPU
+    python -m tintype.training all --minutes 180                 two CPU cores, an afternoon
+    python -m tintype.training all --minutes 9 --device cuda     a large GPU
 
 Every step goes on from what it finds in the work folder; `vae` and `unet` may run at the same time.
 """
@@ -168,7 +168,7 @@ def _run(name: str, plan: Plan) -> None:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m tintype.export.demo", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser("python -m tintype.training", description=__doc__.split("\n", 1)[0])
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument(
         "--work", type=Path, default=Path("work/demo"), help="data and checkpoints (default: %(default)s)"

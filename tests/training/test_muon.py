@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from tintype.export.demo.muon import Muon, _direct, _on_gram, orthogonalized  # noqa: E402
+from tintype.training.muon import Muon, _direct, _on_gram, orthogonalized  # noqa: E402
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12), (16, 200)])
