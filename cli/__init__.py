@@ -1,4 +1,4 @@
-"""The one command, `tintype`."""
+"""The command line: `tintype`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .commands import run
 from .errors import guarded
-from .parser import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, see `guarded`."""
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notices on stderr, of calls that end, help nobody here
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # hide notices about calls that end
     return guarded(partial(run, sys.argv[1:] if argv is None else argv))

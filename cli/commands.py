@@ -1,21 +1,176 @@
-"""The commands. What one does stands in the module that its row names, which is imported when it is run."""
+"""The commands of `tintype`: their flags, help and examples.
+
+The module that runs a command is imported only when the command runs, so that `tintype --help` is fast. Flag values
+stay text here; `settings` and the commands parse them.
+"""
 
 from __future__ import annotations
 
+from argparse import SUPPRESS, ArgumentTypeError
 from dataclasses import dataclass
+from importlib import import_module
 from textwrap import dedent, indent
 from typing import TYPE_CHECKING
 
-from . import flags
+from .parser import Parser, VersionAction
+from .settings.definitions import SECTIONS, settings_of
+from .settings.flags import add_config, add_section, add_setting
+from .settings.values import parse_text
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+DESCRIPTION = """\
+Self-hosted image generation: a gRPC service for ONNX diffusion models, and a REST gateway that speaks OpenAI's JSON.
+
+  tintype up                                                start both, with the built-in model
+  tintype generate "A serene mountain lake" -o lake.png     make an image, without a server
+  tintype COMMAND --help                                    all flags of a command, with examples
+"""
+EPILOG = """\
+Every setting is a flag, an environment variable and a line of tintype.toml, in this order of precedence:
+  --memory 6GiB          TINTYPE_MEMORY=6GiB          memory = "6GiB"
+"""
+EXPORT = "export"  # parses its own flags
+SERVICE, GATEWAY = settings_of(SECTIONS["service"]), settings_of(SECTIONS["gateway"])
+
+# Flags of `generate`: flag, value, default, help.
+GENERATION = (
+    ("--size", "WxH", None, "width and height in pixels, for example 512x512 (default: the model's)"),
+    ("--steps", "N", None, "denoising steps (default: the model's)"),
+    ("--seed", "N", None, "seed; the same seed makes the same image (default: random)"),
+    ("--guidance", "X", None, "guidance scale: how closely to follow the prompt (default: the model's)"),
+    ("--negative", "PROMPT", "", "negative prompt: what the image should not show"),
+    ("--sampler", "NAME", "", "sampler, for example euler or dpmpp_2m (default: the model's)"),
+    ("--schedule", "NAME", "", "schedule of noise levels, for example karras (default: the sampler's)"),
+    ("--quality", "NAME", "", "quality preset, for example low or hd (default: the model's)"),
+    ("--style", "NAME", "", "style preset, for example vivid or natural (default: none)"),
+    ("--count", "N", "1", "number of images, with consecutive seeds (default: 1)"),
+    ("--image", "FILE", None, "image to start from: PNG, JPEG or WebP"),
+    ("--mask", "FILE", None, "mask of --image: white or transparent areas are repainted (default: all of it)"),
+    ("--strength", "X", None, "how far to depart from --image, 0 to 1 (default: 0.8)"),
+    ("--model", "FOLDER|NAME", None, "model folder, or name of a served model (default: the first model)"),
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line and return its exit code. Raises UserError."""
+    if argv and argv[0] == EXPORT:
+        return int(import_module("tintype.export").main(list(argv[1:])))
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    return int(import_module(COMMANDS[arguments.command].module, __package__).run(arguments))
+
+
+def build_parser() -> Parser:
+    """Return the parser of the whole command line."""
+    parser = Parser(prog="tintype", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action=VersionAction, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", title="commands")
+    owners = _flag_owners()
+    for name, command in COMMANDS.items():
+        command.add_flags(
+            commands.add_parser(name, help=command.help, description=command.help, epilog=command.epilog, owners=owners)
+        )
+    commands.add_parser(EXPORT, help="make a model folder from a checkpoint (needs torch)", add_help=False)
+    return parser
+
+
+def _flag_owners() -> dict[str, list[str]]:
+    """Return the commands that each setting belongs to, by flag."""
+    owners: dict[str, list[str]] = {}
+    for command, settings in (("serve", SERVICE), ("gateway", GATEWAY)):
+        for setting in settings.values():
+            owners.setdefault(setting.flag, []).append(command)
+    return owners
+
+
+def _utf8(text: str) -> str:
+    """Check a text that goes into a message. Raises ArgumentTypeError."""
+    try:
+        return parse_text(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"must be text in UTF-8; got {text!r}") from error
+
+
+def _add_up(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--first-image", metavar="PROMPT", help="make this image through REST as soon as both servers are ready"
+    )
+    parser.add_argument("--first-picture", dest="first_image", help=SUPPRESS)  # the flag's former name
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="file of the first image, a PNG (default: first-image.png)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="start, make one image through REST, stop; exit code 0 means success"
+    )
+    add_config(parser)
+    add_section(parser.add_argument_group("service"), "service")
+    add_section(parser.add_argument_group("gateway"), "gateway", without=SERVICE)
+
+
+def _add_serve(parser: ArgumentParser) -> None:
+    add_config(parser)
+    add_section(parser, "service")
+
+
+def _add_gateway(parser: ArgumentParser) -> None:
+    add_config(parser)
+    add_section(parser, "gateway")
+
+
+def _add_generate(parser: ArgumentParser) -> None:
+    output = "PNG, JPEG or WebP file; several images are numbered, as in lake-1.png; - is stdout (default: image.png)"
+    parser.add_argument("prompt", metavar="PROMPT", type=_utf8, help="what the image shows")
+    parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help=output)
+    for flag, metavar, default, text in GENERATION:
+        parser.add_argument(flag, metavar=metavar, default=default, help=text)
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show progress")
+    _add_service(parser, "address of a running service, HOST:PORT (default: none, run the model in this process)")
+    for name in ("providers", "memory", "threads"):
+        add_setting(parser, SERVICE[name])
+
+
+def _add_models(parser: ArgumentParser) -> None:
+    _add_action_and_name(parser, ("list", "load", "unload"), "name of the model to load or unload")
+    _add_service(parser, "address of the service, HOST:PORT (default: 127.0.0.1:50051)")
+
+
+def _add_keys(parser: ArgumentParser) -> None:
+    _add_action_and_name(parser, ("create", "list", "revoke"), "name of the key to create or revoke")
+    new = parser.add_argument_group("create")
+    new.add_argument("--requests", metavar="N", help="requests per minute (0: no limit; default: --rate-limit)")
+    new.add_argument("--images", metavar="N", help="images per minute (0: no limit; default: --image-limit)")
+    allowed = "model that the key may use; the first one is its default; may be repeated (default: all models)"
+    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", type=_utf8, help=allowed)
+    new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority run first (default: 0)")
+    admin = "allow loading and unloading models, and acting for other callers, as a gateway does"
+    new.add_argument("--admin", action="store_true", help=admin)
+    add_config(parser)
+    add_setting(parser, GATEWAY["keys"])
+    add_setting(parser, GATEWAY["data"])
+
+
+def _add_action_and_name(parser: ArgumentParser, actions: Sequence[str], name: str) -> None:
+    parser.add_argument("action", metavar="ACTION", nargs="?", default="list", choices=actions, help=", ".join(actions))
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", type=_utf8, help=name)
+
+
+def _add_service(parser: ArgumentParser, help_: str) -> None:
+    """Add the address and credentials of a gRPC service."""
+    add_config(parser)
+    add_setting(parser, GATEWAY["grpc"], help_)
+    for name in ("service_key", "tls_ca", "service_cert", "service_cert_key"):
+        add_setting(parser, GATEWAY[name])
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its line in the overview, the module whose `run` does it, its flags, and examples."""
+    """A command: its line in the overview, the module whose `run` executes it, its flags, and examples."""
 
     help: str
     module: str
@@ -24,15 +179,15 @@ class Command:
 
     @property
     def epilog(self) -> str:
-        """The examples, as `--help` shows them."""
+        """The examples as `--help` shows them."""
         return "examples:\n" + indent(dedent(self.examples).strip(), "  ")
 
 
 COMMANDS = {
     "up": Command(
-        "start service and gateway here, until Ctrl-C",
-        "servers.up",
-        flags.up,
+        "start service and gateway on this machine, until Ctrl-C",
+        ".servers.up",
+        _add_up,
         """
         tintype up
         tintype up --model ~/models/sdxl --model ~/models/flux --memory 6GiB
@@ -42,8 +197,8 @@ COMMANDS = {
     ),
     "serve": Command(
         "start the gRPC service alone",
-        "servers.serve",
-        flags.serve,
+        ".servers.serve",
+        _add_serve,
         """
         tintype serve --grpc 0.0.0.0:50051 --model ~/models/sdxl --provider tensorrt --provider cuda
         TINTYPE_MODELS=~/models/sdxl TINTYPE_MEMORY=6GiB tintype serve
@@ -51,17 +206,17 @@ COMMANDS = {
     ),
     "gateway": Command(
         "start the REST gateway alone",
-        "servers.serve",
-        flags.gateway,
+        ".servers.serve",
+        _add_gateway,
         """
         tintype gateway --rest 0.0.0.0:8080 --grpc gpu-box:50051 --keys /etc/tintype/keys
         TINTYPE_SERVICE_KEY=tt-... tintype gateway --grpc gpu-box:50051 --tls-ca ca.pem
         """,
     ),
     "generate": Command(
-        "make pictures and save them",
-        "generate",
-        flags.generate,
+        "make images and save them",
+        ".generate",
+        _add_generate,
         """
         tintype generate "A serene mountain lake at sunset" -o lake.png
         tintype generate "A lighthouse" --size 256x256 --steps 20 --seed 7 --count 4 -o lighthouse.webp
@@ -71,8 +226,8 @@ COMMANDS = {
     ),
     "models": Command(
         "list, load and unload the models of a running service",
-        "models",
-        flags.models,
+        ".models",
+        _add_models,
         """
         tintype models
         tintype models load sdxl --grpc gpu-box:50051
@@ -80,9 +235,9 @@ COMMANDS = {
         """,
     ),
     "keys": Command(
-        "create, list and revoke the keys of clients, over REST and gRPC",
-        "keys",
-        flags.keys,
+        "create, list and revoke the keys of REST and gRPC clients",
+        ".keys",
+        _add_keys,
         """
         tintype keys create alice
         tintype keys create bob --requests 30 --images 60 --model sdxl --priority -10
@@ -92,6 +247,3 @@ COMMANDS = {
         """,
     ),
 }
-# `export` reads its own flags: they belong to the part of the house that has torch.
-EXPORT = "export"
-EXPORT_HELP = "make a model folder from a checkpoint (needs torch)"

@@ -11,32 +11,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SETTINGS = 2
+USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
 EXIT_CODES = {
-    0: "done, or stopped by a signal",
-    1: "an error in tintype itself; stderr has a traceback",
-    SETTINGS: "something that the user can fix, such as a setting; stderr says what in one line",
-    3: "a server of `tintype up` crashed, and new starts did not help",
-    130: "interrupted by Ctrl-C",
+    0: "success, or stopped by a signal",
+    1: "a bug in tintype; stderr has a traceback",
+    USER_ERROR: "an error that the user can fix, such as a wrong setting; stderr explains it in one line",
+    3: "a server of `tintype up` crashed, and restarting it did not help",
+    INTERRUPTED: "interrupted by Ctrl-C",
 }
 
 
 class UserError(Exception):
-    """Says what is wrong and what would be right, in one line. `exit_code` is the command's."""
+    """An error that the user can fix. The message is one line; `exit_code` is the command's."""
 
-    exit_code = SETTINGS
+    exit_code = USER_ERROR
 
 
 def guarded(run: Callable[[], int]) -> int:
     """Run a command and return its exit code, one of EXIT_CODES.
 
-    An error that has an `exit_code` is for the user. All others are bugs and keep their traceback.
+    An error with an `exit_code` becomes one line on stderr. Any other error is a bug and keeps its traceback.
     """
     try:
         return run()
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # of `tintype models | head`
+        return INTERRUPTED
+    except BrokenPipeError:  # as in `tintype models | head`
         sys.stderr.close()
         return 0
     except Exception as error:

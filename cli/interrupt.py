@@ -1,7 +1,7 @@
-"""Ctrl-C, for commands that wait: the first one ends them in order, the second one at once.
+"""Ctrl-C for commands that wait: the first one cancels their work, the second one ends the process at once.
 
-Python's own way raises KeyboardInterrupt wherever the second one finds the program, also inside gRPC, which then waits
-for ever for a server that nobody stops any more.
+Without this module, a second Ctrl-C raises KeyboardInterrupt at any place, also inside gRPC, which then waits forever
+for a server that is never stopped.
 """
 
 from __future__ import annotations
@@ -12,41 +12,42 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .errors import INTERRUPTED
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
-LAST = 1.0  # seconds for what has been told to end
+CLEANUP_TIMEOUT = 1.0  # seconds for tasks that are already ending
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Return what `work` returns. Raises KeyboardInterrupt once it has ended because of a Ctrl-C."""
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` and return its result. Raises KeyboardInterrupt after a Ctrl-C, once `work` has ended."""
     try:
         return asyncio.run(_interruptible(work))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
 
-async def _interruptible(work: Coroutine[Any, Any, Result]) -> Result:
+async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
 
-    def interrupted() -> None:
+    def interrupt() -> None:
         if task.cancelling():
             os._exit(INTERRUPTED)
         task.cancel()
 
     with suppress(NotImplementedError):  # Windows
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
     try:
         return await task
     finally:
-        await _ended()
+        await _wait_for_other_tasks()
 
 
-async def _ended() -> None:
-    """Wait for tasks that are about to end: gRPC's print a traceback where they are cancelled in the midst of that."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    if rest:
-        await asyncio.wait(rest, timeout=LAST)
+async def _wait_for_other_tasks() -> None:
+    """Wait for tasks that are already ending: a task of gRPC that is cancelled while it ends prints a traceback."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=CLEANUP_TIMEOUT)

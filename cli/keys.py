@@ -1,61 +1,56 @@
-"""`tintype keys`: the keys of clients, with their rates and rights.
+"""`tintype keys`: the keys of clients, with their limits and rights.
 
-Running servers notice changes by themselves.
+Running servers notice changes without a restart.
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tintype.gateway.config import GatewayConfig
 from tintype.v1 import keyfile
 from tintype.v1.keys import KEYS, mark, remember
 
 from .errors import UserError
-from .servers.serve import warn
-from .settings.sources import Sources
-from .settings.values import KINDS
-from .text import columns
+from .settings.sources import Sources, warn_of_unknown_variables
+from .settings.values import INTEGER
+from .terminal import table
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
+    from pathlib import Path
 
 HEADINGS = ("NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "ADMIN", "MODELS")
 
 
 def run(arguments: Namespace) -> int:
     """Create, list or revoke keys."""
-    warn()
+    warn_of_unknown_variables()
     sources = Sources.gather(vars(arguments))
-    path = _file(sources)
+    named = sources.partial(GatewayConfig, "keys").keys
+    path = named or sources.partial(GatewayConfig, "data").data / KEYS
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype keys create {arguments.name}`?")
     if arguments.action != "list" and not arguments.name:
         raise UserError(f"{arguments.action} needs the name of a key: tintype keys {arguments.action} NAME")
     ACTIONS[arguments.action](path, arguments)
-    if path.exists() and not sources.value("gateway", "keys"):
+    if path.exists() and not named:
         remember(path)
     return 0
 
 
-def _file(sources: Sources) -> Path:
-    """The file of keys: the one that --keys names, else the one in the data folder."""
-    named = sources.value("gateway", "keys")
-    return Path(named or sources.value("gateway", "data") / KEYS)
-
-
 def _create(path: Path, arguments: Namespace) -> None:
-    """Print the new key, alone, so that a script can take it; what there is to know of it goes to stderr."""
+    """Print the new key to stdout, so that a script can read it, and notes to stderr."""
     first = not path.exists()
     secret = keyfile.create(
         path,
         arguments.name,
-        requests=_number(arguments.requests, "--requests"),
-        images=_number(arguments.images, "--images"),
+        requests=_integer(arguments.requests, "--requests"),
+        images=_integer(arguments.images, "--images"),
         models=tuple(name for names in arguments.allowed or () for name in names.split(",") if name),
-        priority=_number(arguments.priority, "--priority") or 0,
+        priority=_integer(arguments.priority, "--priority") or 0,
         admin=arguments.admin,
     )
     print(secret, flush=True)
@@ -66,9 +61,9 @@ def _create(path: Path, arguments: Namespace) -> None:
 
 def _list(path: Path, _: Namespace) -> None:
     if not path.exists():
-        sys.stderr.write(f"There are no keys: {path} is not there; `tintype keys create NAME` makes it.\n")
+        sys.stderr.write(f"There are no keys: {path} does not exist; `tintype keys create NAME` creates it.\n")
         return
-    print(columns([HEADINGS, *map(_row, keyfile.read(path))]))
+    print(table([HEADINGS, *map(_row, keyfile.read(path))]))
 
 
 def _revoke(path: Path, arguments: Namespace) -> None:
@@ -83,20 +78,20 @@ ACTIONS: dict[str, Callable[[Path, Namespace], None]] = {"create": _create, "lis
 
 
 def _row(key: keyfile.Key) -> tuple[str, ...]:
-    rates = [_rate(key.requests), _rate(key.images)]
-    may = "yes" if key.admin else "no"
-    return (key.name, key.created or "-", *rates, str(key.priority), may, ", ".join(key.models) or "all")
+    limits = [_limit(key.requests), _limit(key.images)]
+    admin = "yes" if key.admin else "no"
+    return (key.name, key.created or "-", *limits, str(key.priority), admin, ", ".join(key.models) or "all")
 
 
-def _rate(per_minute: int | None) -> str:
-    """A rate as people read it; without one of its own, a key has the gateway's."""
+def _limit(per_minute: int | None) -> str:
+    """Return a key's own limit as text; without one, the gateway's limit applies."""
     return "default" if per_minute is None else f"{per_minute}/min" if per_minute else "any"
 
 
-def _number(text: str | None, flag: str) -> int | None:
+def _integer(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     try:
-        return int(KINDS["int"].from_text(text))
+        return INTEGER.from_text(text)
     except ValueError:
-        raise UserError(f"{flag} wants {KINDS['int'].wants}, not {text!r}") from None
+        raise UserError(f"{flag} must be {INTEGER.expected}; got {text!r}") from None

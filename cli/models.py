@@ -1,4 +1,4 @@
-"""`tintype models`: what a running service can serve, and what of it is in memory."""
+"""`tintype models`: the models of a running service, and which of them are in memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from tintype.v1 import image_service_pb2 as pb
 
 from . import interrupt
 from .errors import UserError
-from .servers.serve import warn
 from .service_client import connect
-from .settings.sources import Sources
+from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import format_size
-from .text import columns
+from .terminal import table
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 
 STATES = {
@@ -29,32 +28,24 @@ HEADINGS = ("MODEL", "STATE", "FAMILY", "SIZE", "STEPS", "PROVIDER", "WEIGHTS", 
 
 
 def run(arguments: Namespace) -> int:
-    """List the models, or load or unload one, and print the table."""
-    warn()
+    """List the models, or load or unload one, and print them as a table. The default model is marked."""
+    warn_of_unknown_variables()
     if arguments.action in ("load", "unload") and not arguments.name:
         raise UserError(f"{arguments.action} needs the name of a model: tintype models {arguments.action} NAME")
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype models load {arguments.name}`?")
-    print(table(interrupt.run(_ask(arguments))))
+    print(table([HEADINGS, *map(_row, interrupt.run(_call(arguments)))]))
     return 0
 
 
-async def _ask(arguments: Namespace) -> Sequence[pb.Model]:
+async def _call(arguments: Namespace) -> Sequence[pb.Model]:
+    """Call the service and return the models of its answer."""
     async with connect(Sources.gather(vars(arguments))) as (stub, metadata):
-        if arguments.action == "list":
-            listed: pb.ListModelsResponse = await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)
-            return listed.models
-        call, request = (
-            (stub.LoadModel, pb.LoadModelRequest)
-            if arguments.action == "load"
-            else (stub.UnloadModel, pb.UnloadModelRequest)
-        )
-        return [(await call(request(model=arguments.name), metadata=metadata)).model]
-
-
-def table(models: Iterable[pb.Model]) -> str:
-    """The models as lines of columns; the default model is marked."""
-    return columns([HEADINGS, *(_row(model) for model in models)])
+        if arguments.action == "load":
+            return [(await stub.LoadModel(pb.LoadModelRequest(model=arguments.name), metadata=metadata)).model]
+        if arguments.action == "unload":
+            return [(await stub.UnloadModel(pb.UnloadModelRequest(model=arguments.name), metadata=metadata)).model]
+        return (await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)).models
 
 
 def _row(model: pb.Model) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def imported_by(code: str, names: set[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["service.server", "gateway.server", "cli.servers.up", "cli.generate", "cli.models", "cli.export"]
+    "module", ["service.server", "gateway.server", "cli.servers.up", "cli.generate", "cli.models", "cli.commands"]
 )
 def test_serving_imports_no_torch(module: str) -> None:
     """Nothing that serves imports anything of torch's world, even where it is installed."""

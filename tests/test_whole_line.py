@@ -38,7 +38,7 @@ SOON = 20.0  # seconds in which things that take one must have happened, on a bu
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("up")
-    with up(folder, "--first-picture", PROMPT, "--output", "pictures/lake.png") as found:
+    with up(folder, "--first-image", PROMPT, "--output", "pictures/lake.png") as found:
         found.read_until("Ctrl-C stops both.")
         yield found
 
@@ -72,7 +72,7 @@ def wait_until_gone(pids: list[int], addresses: tuple[str, ...]) -> None:
 
 def test_first_picture(running: Up) -> None:
     """It says where both are, makes the first picture, names its file, and shows how to go on."""
-    assert f"First picture, '{PROMPT}': pictures/lake.png" in running.said
+    assert f"First image, '{PROMPT}': pictures/lake.png" in running.said
     pixels((running.data.parent / "pictures" / "lake.png").read_bytes())
     assert f"curl {running.url}/v1/images/generations" in running.said
     assert f'OpenAI(base_url="{running.url}/v1"' in running.said
@@ -285,7 +285,7 @@ def test_check(tmp_path: Path) -> None:
     with up(tmp_path, "--check") as one:
         assert one.process.wait(SOON * 2) == 0
         assert one.process.stdout is not None
-        assert f"First picture, '{PROMPT}': not kept (" in one.process.stdout.read()
+        assert f"First image, '{PROMPT}': not kept (" in one.process.stdout.read()
 
 
 def test_nobody_is_told(tmp_path: Path) -> None:

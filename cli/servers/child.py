@@ -1,8 +1,8 @@
-"""A server as a child of `tintype up`, which starts it as `python -m tintype.cli.servers.child serve|gateway`.
+"""A server as a child process of `tintype up`: `python -m tintype.cli.servers.child serve|gateway`.
 
-stdin    its settings, one line of JSON; then it stays open as a lifeline: its end is the end of the parent
+stdin    its configuration, one line of JSON; then it stays open: end of file means that the parent has ended
 stdout   its address, one line, once it is ready
-stderr   its log, and one line if it can't start
+stderr   its log, and one line if it cannot start
 """
 
 from __future__ import annotations
@@ -14,29 +14,34 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import guarded
-from ..settings.definitions import SECTIONS, settings_of
+from ..settings.definitions import settings_of
 from .serve import SERVERS, serve
 
+if TYPE_CHECKING:
+    from tintype.v1.settings import Common
 
-def dump(config: Any) -> bytes:
-    """Settings as a line of JSON, for `load`."""
+    Config = TypeVar("Config", bound=Common)
+
+
+def dump(config: Common) -> bytes:
+    """Return a configuration as a line of JSON."""
     return json.dumps(asdict(config), default=str).encode() + b"\n"
 
 
-def load(section: str, line: bytes) -> Any:
-    """The settings that `dump` wrote."""
-    settings = settings_of(SECTIONS[section])
-    said = {name: value for name, value in json.loads(line).items() if value is not None}
-    read = {name: settings[name].kind.from_toml(value) for name, value in said.items() if name in settings}
-    return SECTIONS[section](**(said | read))
+def load(config: type[Config], line: bytes) -> Config:
+    """Return the configuration that `dump` wrote."""
+    settings = settings_of(config)
+    values: dict[str, Any] = {name: value for name, value in json.loads(line).items() if value is not None}
+    read = {name: settings[name].type.from_toml(value) for name, value in values.items() if name in settings}
+    return config(**(values | read))
 
 
 def main(command: str) -> int:
-    """Serve what the parent wants, and end with it."""
-    config = load(SERVERS[command].section, sys.stdin.buffer.readline())
+    """Serve with the configuration from stdin, and end when the parent ends."""
+    config = load(SERVERS[command].config, sys.stdin.buffer.readline())
     Thread(target=_end_with_parent, name="tintype-lifeline", daemon=True).start()
     return guarded(partial(serve, command, config, partial(print, flush=True)))
 

@@ -1,10 +1,10 @@
-"""The log of servers on stderr, as text or JSON lines.
+"""The servers' log on stderr, as text or as JSON lines.
 
     2026-01-31T12:00:00.123+00:00 INFO gateway: id=req_5b0c… key=alice …
     {"timestamp": "2026-01-31T12:00:00.123+00:00", "level": "info", "server": "gateway", "message": "…", "id": "req_…"}
 
-`--log-level` is for our own loggers. Libraries log warnings and errors alone: at lower levels some write URLs and
-credentials.
+`--log-level` applies to tintype's own loggers. Libraries log only warnings and errors: at lower levels some of them
+write URLs and credentials.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tintype.v1.settings import FORMATS, LEVELS, flag
 
@@ -22,22 +22,22 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from tintype.v1.settings import Common
 
-OURS = "tintype"
+LOGGER = "tintype"  # the parent of all loggers of tintype
 
 
-class Text(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """Lines of text: time, level, server, message; then the traceback, if any."""
 
     def __init__(self, server: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)s {server}: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802  # logging's
-        """Return the time as RFC 3339 writes it, with milliseconds and offset."""
+        """Return the time in RFC 3339 format, with milliseconds and offset."""
         return _time(record)
 
 
-class Json(logging.Formatter):
-    """One JSON object a line; the `pairs` of a record are members."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line; the `pairs` of a record are members of the object."""
 
     def __init__(self, server: str) -> None:
         super().__init__()
@@ -45,30 +45,31 @@ class Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as a line of JSON."""
-        line: dict[str, Any] = {"timestamp": _time(record), "level": record.levelname.lower(), "server": self._server}
-        line |= {"logger": record.name, "message": record.getMessage()}
+        line: dict[str, object] = {"timestamp": _time(record), "level": record.levelname.lower()}
+        line |= {"server": self._server, "logger": record.name, "message": record.getMessage()}
         line |= {name: value for name, value in getattr(record, "pairs", {}).items() if name not in line}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
-FORMATTERS: dict[str, type[Text | Json]] = {"text": Text, "json": Json}
+FORMATTERS: dict[str, type[TextFormatter | JsonFormatter]] = {"text": TextFormatter, "json": JsonFormatter}
 
 
 def configure(server: str, settings: Common) -> None:
-    """Log to stderr as `settings` say, under the name `server`.
+    """Set up the log on stderr, with the name of the server in each line.
 
-    Raises UserError for an unknown level or format.
+    Raises:
+        UserError: the level or the format is unknown.
     """
     for name, choices in (("log_level", LEVELS), ("log_format", FORMATS)):
         if getattr(settings, name) not in choices:
-            raise UserError(f"{flag(name)} must be one of {', '.join(choices)}, not {getattr(settings, name)!r}")
+            raise UserError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(settings, name)!r}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(FORMATTERS[settings.log_format](server))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
-    logging.getLogger(OURS).setLevel(level)
+    logging.getLogger(LOGGER).setLevel(level)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""The gateway, as its clients see it: whether it is ready, and a picture through its OpenAI dialect."""
+"""A client of the gateway's REST API: waits until it is ready, and makes an image through its OpenAI dialect."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import httpx
 
 from ..errors import UserError
 
-POLL = 0.05  # seconds between two looks whether it is ready
-PATIENCE = 30.0  # seconds in which a gateway finds a service that is ready
+POLL_INTERVAL = 0.05  # seconds between two readiness checks
+READY_TIMEOUT = 30.0  # seconds in which a gateway must reach a service that is ready
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A finished picture: the file's bytes, the seed that makes it again, and the seconds that it took."""
+class GeneratedImage:
+    """A finished image: the bytes of the file, the seed, and the seconds that the request took."""
 
     data: bytes
     seed: int | None
@@ -25,26 +25,27 @@ class Picture:
 
 
 def _client(url: str) -> httpx.AsyncClient:
-    # It is on this machine: proxies in the environment are not for it, and a picture may take its time.
+    # The gateway runs on this machine, so proxies of the environment do not apply. An image may take any time.
     return httpx.AsyncClient(base_url=url, trust_env=False, timeout=None)  # noqa: S113
 
 
-async def ready(url: str, service: str) -> None:
-    """Wait until the gateway at `url` finds that its service, which is ready at `service`, can make pictures.
+async def wait_until_ready(url: str, service: str) -> None:
+    """Wait until the gateway at `url` reports that its service at `service`, which is ready, can make images.
 
-    Raises UserError where it does not.
+    Raises:
+        UserError: it did not within READY_TIMEOUT.
     """
-    why = ""
+    reason = ""
     try:
-        async with asyncio.timeout(PATIENCE), _client(url) as client:
-            while why := await _why_not(client):  # noqa: ASYNC110 - no event comes from there
-                await asyncio.sleep(POLL)
+        async with asyncio.timeout(READY_TIMEOUT), _client(url) as client:
+            while reason := await _unready_reason(client):  # noqa: ASYNC110  # the gateway sends no event
+                await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
-        problem = f"the gateway at {url} does not reach the service at {service}, which is ready: {why}"
+        problem = f"the gateway at {url} cannot reach the service at {service}, which is ready: {reason}"
         raise UserError(problem) from None
 
 
-async def _why_not(client: httpx.AsyncClient) -> str:
+async def _unready_reason(client: httpx.AsyncClient) -> str:
     """Return why the gateway is not ready; empty if it is.
 
     A gateway that breaks off the connection is not ready yet.
@@ -56,17 +57,17 @@ async def _why_not(client: httpx.AsyncClient) -> str:
     return "" if answer.is_success else str(answer.json().get("why", "it gave no reason"))
 
 
-async def make(url: str, prompt: str, key: str = "", *, seed: int) -> Picture:
-    """Make one PNG of the default model. Raises UserError with the gateway's own words."""
+async def generate(url: str, prompt: str, key: str = "", *, seed: int) -> GeneratedImage:
+    """Make one PNG with the default model. Raises UserError with the gateway's message."""
     began = time.monotonic()
     async with _client(url) as client:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        asked = {"prompt": prompt, "n": 1, "seed": seed, "response_format": "b64_json"}
+        body = {"prompt": prompt, "n": 1, "seed": seed, "response_format": "b64_json"}
         try:
-            answer = await client.post("/v1/images/generations", json=asked, headers=headers)
+            answer = await client.post("/v1/images/generations", json=body, headers=headers)
         except httpx.HTTPError as error:
-            raise UserError(f"no picture through {url}: {error or type(error).__name__}") from error
+            raise UserError(f"no image from {url}: {error or type(error).__name__}") from error
     if answer.is_error:
-        raise UserError(f"no picture through {url}: HTTP {answer.status_code}: {answer.text[:300]}")
+        raise UserError(f"no image from {url}: HTTP {answer.status_code}: {answer.text[:300]}")
     image = answer.json()["data"][0]
-    return Picture(base64.b64decode(image["b64_json"]), image.get("seed"), time.monotonic() - began)
+    return GeneratedImage(base64.b64decode(image["b64_json"]), image.get("seed"), time.monotonic() - began)

@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tintype.gateway.config import GatewayConfig
 from tintype.gateway.http.process import raise_open_files
+from tintype.service.config import ServiceConfig
 
-from ..settings.sources import Sources, stray_variables
+from ..settings.definitions import section_of
+from ..settings.sources import Sources, warn_of_unknown_variables
 from .log import configure
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable
 
+    from tintype.v1.settings import Common
+
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A server: the section of its settings, the module whose `run(config)` serves, and what it calls when ready."""
+class ServerCommand:
+    """The command of one server: its configuration, and the module whose `run(config)` serves.
 
-    section: str
+    `on_ready` is the name of that function's argument for a callback, which gets the address.
+    """
+
+    config: type[Common]
     module: str
-    ready: str
+    on_ready: str
 
 
 SERVERS = {
-    "serve": Server("service", "tintype.service.server", "on_ready"),
-    "gateway": Server("gateway", "tintype.gateway.server", "ready"),
+    "serve": ServerCommand(ServiceConfig, "tintype.service.server", "on_ready"),
+    "gateway": ServerCommand(GatewayConfig, "tintype.gateway.server", "ready"),
 }
 
 
 def run(arguments: Namespace) -> int:
-    """Serve with what flags, variables and file say."""
-    warn()
-    config = Sources.gather(vars(arguments)).config(SERVERS[arguments.command].section)
+    """Serve with the settings from flags, variables and file."""
+    warn_of_unknown_variables()
+    config = Sources.gather(vars(arguments)).config(SERVERS[arguments.command].config)
     return serve(arguments.command, config)
 
 
-def serve(command: str, config: Any, on_ready: Callable[[str], None] | None = None) -> int:
-    """Serve until a signal; call `on_ready` with the address.
+def serve(command: str, config: Common, on_ready: Callable[[str], None] | None = None) -> int:
+    """Serve until a signal, and call `on_ready` with the address.
 
-    Raises the error that explains why the server can't start.
+    Raises the error that explains why the server cannot start.
     """
     raise_open_files()
+    configure(section_of(type(config)), config)
     server = SERVERS[command]
-    configure(server.section, config)
-    import_module(server.module).run(config, **{server.ready: on_ready})
+    import_module(server.module).run(config, **{server.on_ready: on_ready})
     return 0
-
-
-def warn() -> None:
-    """Name the variables that look like misspelt ones of ours."""
-    for line in stray_variables(os.environ):
-        sys.stderr.write(f"tintype: {line}\n")

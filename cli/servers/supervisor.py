@@ -1,6 +1,6 @@
-"""Servers as child processes of the command.
+"""Servers as supervised child processes of the command.
 
-A server that crashes is started again; all end when the parent ends, however it ends.
+A server that crashes is restarted. Every child ends when the parent ends, even if the parent is killed.
 """
 
 from __future__ import annotations
@@ -11,65 +11,68 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from tintype.v1.signals import handled
 
-from ..errors import SETTINGS, UserError
+from ..errors import USER_ERROR, UserError
 from .child import dump
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Iterator, Sequence
 
+    from tintype.v1.settings import Common
+
 log = logging.getLogger(__name__)
 
-SPARE = 5.0  # seconds that a server gets on top of its grace before it is killed
-DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each new start after a crash; one more crash ends the command
-STABLE = 60.0  # seconds after which a server that is ready counts as stable, and earlier crashes no longer
+KILL_MARGIN = 5.0  # seconds after a server's time to drain, before it is killed
+RESTART_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each restart; one more crash ends the command
+STABLE_AFTER = 60.0  # seconds after which a ready server is stable: earlier crashes no longer count
 
 
-class ChildEnded(UserError):
-    """A server that ended by itself.
+class ServerExited(UserError):
+    """A server process ended by itself.
 
-    With the exit code for wrong settings it has already printed the reason; `told` is then true.
+    `reported` says that the process has printed the reason: it ended with the exit code for wrong settings.
     """
 
     exit_code = 3
 
     def __init__(self, name: str, code: int) -> None:
-        self.told = code == SETTINGS
+        self.reported = code == USER_ERROR
         how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         super().__init__(f"the {name} {how}; its log above may say why")
 
 
-class Stop:
-    """The requests of signals to stop.
+class StopRequest:
+    """Requests to stop, made by signals.
 
-    `asked` is set by the first signal, `hurry` by the second; `gently` asks for the lame-duck time.
+    The first signal sets `received`, the second `immediate`. `lame_duck` says whether the servers should first go
+    through their lame-duck time: they should, except after SIGINT.
     """
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.hurry = asyncio.Event()
-        self.gently = False
+        self.received = asyncio.Event()
+        self.immediate = asyncio.Event()
+        self.lame_duck = False
 
-    def more(self, number: signal.Signals) -> None:
-        """Ask once more."""
-        self.gently = number != signal.SIGINT
-        (self.hurry if self.asked.is_set() else self.asked).set()
+    def add(self, number: signal.Signals) -> None:
+        """Record a signal."""
+        self.lame_duck = number != signal.SIGINT
+        (self.immediate if self.received.is_set() else self.received).set()
 
 
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Turn SIGINT, SIGTERM and SIGHUP to a Stop while inside the block."""
-    stop = Stop()
-    with handled(stop.more):
+def stop_signals() -> Iterator[StopRequest]:
+    """Record SIGINT, SIGTERM and SIGHUP in a StopRequest while inside the block."""
+    stop = StopRequest()
+    with handled(stop.add):
         yield stop
 
 
-class Child:
-    """One server. Its session is its own, so that Ctrl-C in the terminal reaches only the parent, who sees to it."""
+class ServerProcess:
+    """One server process. It has its own session, so that Ctrl-C in a terminal reaches only the parent."""
 
     def __init__(self, name: str, process: Process) -> None:
         self.name = name
@@ -77,38 +80,38 @@ class Child:
         self._is_ready = False
 
     async def ready(self) -> str:
-        """Wait until it serves, and return its address. Raises ChildEnded."""
+        """Wait until the server is ready, and return its address. Raises ServerExited."""
         assert self.process.stdout is not None, "a child's stdout is a pipe"  # noqa: S101
         line = await self.process.stdout.readline()
         if not line:
-            raise await self.ended()
+            raise await self.exited()
         self._is_ready = True
         return line.decode().strip()
 
-    async def ended(self) -> ChildEnded:
-        """Wait for its end, and return what to say of it."""
-        return ChildEnded(self.name, await self.process.wait())
+    async def exited(self) -> ServerExited:
+        """Wait for the end of the process, and return an error that describes it."""
+        return ServerExited(self.name, await self.process.wait())
 
-    async def stop(self, patience: float, stop: Stop) -> None:
-        """Let the server drain; kill it after `patience` seconds, or on `hurry`.
+    async def stop(self, timeout: float, stop: StopRequest) -> None:  # noqa: ASYNC109  # then it is killed
+        """Let the server drain; kill it after `timeout` seconds, or at an immediate stop.
 
-        SIGINT leaves the lame duck out, but only a server that is ready handles it.
+        SIGINT skips the lame-duck time, but only a server that is ready handles SIGINT.
         """
         with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGINT if self._is_ready and not stop.gently else signal.SIGTERM)
-        ended, hurried = asyncio.create_task(self.process.wait()), asyncio.create_task(stop.hurry.wait())
-        await asyncio.wait({ended, hurried}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+            self.process.send_signal(signal.SIGINT if self._is_ready and not stop.lame_duck else signal.SIGTERM)
+        ended, immediate = asyncio.create_task(self.process.wait()), asyncio.create_task(stop.immediate.wait())
+        await asyncio.wait({ended, immediate}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        immediate.cancel()
         if self.process.returncode is None:
             self.process.kill()
         await ended
 
 
 @asynccontextmanager
-async def child(command: str, name: str, config: Any, stop: Stop) -> AsyncIterator[Child]:
-    """Start a server with `config`.
+async def server_process(command: str, name: str, config: Common, stop: StopRequest) -> AsyncIterator[ServerProcess]:
+    """Run a server process with `config` while inside the block.
 
-    Leaving the block stops it, within its time to drain and a few seconds.
+    Leaving the block stops the process; it has its time to drain, and KILL_MARGIN.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "tintype.cli.servers.child", command),
@@ -118,54 +121,62 @@ async def child(command: str, name: str, config: Any, stop: Stop) -> AsyncIterat
     )
     assert process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
     process.stdin.write(dump(config))
-    server = Child(name, process)
+    server = ServerProcess(name, process)
     try:
         yield server
     finally:
-        await server.stop(config.grace + config.lame_duck + SPARE, stop)
+        await server.stop(config.grace + config.lame_duck + KILL_MARGIN, stop)
 
 
-class Keeper:
-    """Keeps one server running; a context manager, whose end is the server's.
+class Supervisor:
+    """Keeps one server running while inside its `async with` block.
 
-    A server that crashes after it was ready is started again, after each of `delays`. `address` is known once it is
-    ready for the first time; `gone` is done, with what to say, when it will not be started again.
+    A server that crashes after it was ready is restarted, after each of `delays` in turn. `address` is set once the
+    server is ready for the first time. `finished` is done, with the error, when the server will not be restarted.
     """
 
-    def __init__(self, command: str, name: str, config: Any, stop: Stop, *, delays: Sequence[float] = DELAYS) -> None:
+    def __init__(
+        self,
+        command: str,
+        name: str,
+        config: Common,
+        stop: StopRequest,
+        *,
+        delays: Sequence[float] = RESTART_DELAYS,
+    ) -> None:
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._start = (command, name, config, stop)
         self._delays = delays
 
     async def __aenter__(self) -> Self:
-        self.gone = asyncio.create_task(self._keep())
+        self.finished = asyncio.create_task(self._supervise())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.gone.cancel()
-        await asyncio.gather(self.gone, return_exceptions=True)
+        self.finished.cancel()
+        await asyncio.gather(self.finished, return_exceptions=True)
 
-    async def _keep(self) -> ChildEnded:
+    async def _supervise(self) -> ServerExited:
         crashes = 0
         while True:
-            ended, is_stable = await self._serve()
+            exited, is_stable = await self._run_once()
             crashes = 0 if is_stable else crashes
-            if ended.told or not self.address.done() or crashes >= len(self._delays):
-                return ended
+            if exited.reported or not self.address.done() or crashes >= len(self._delays):
+                return exited
             delay = self._delays[crashes]
             crashes += 1
-            log.error("%s; starting it again in %g s (%d of %d)", ended, delay, crashes, len(self._delays))
+            log.error("%s; starting it again in %g s (%d of %d)", exited, delay, crashes, len(self._delays))
             await asyncio.sleep(delay)
 
-    async def _serve(self) -> tuple[ChildEnded, bool]:
-        """Run the server once; return its end and whether it was stable."""
-        async with child(*self._start) as server:
+    async def _run_once(self) -> tuple[ServerExited, bool]:
+        """Run the server until it ends; return the error and whether the server was stable."""
+        async with server_process(*self._start) as server:
             try:
                 address = await server.ready()
-            except ChildEnded as ended:
-                return ended, False
+            except ServerExited as exited:
+                return exited, False
             if not self.address.done():
                 self.address.set_result(address)
             clock = asyncio.get_running_loop().time
             began = clock()
-            return await server.ended(), clock() - began >= STABLE
+            return await server.exited(), clock() - began >= STABLE_AFTER

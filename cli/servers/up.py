@@ -1,34 +1,27 @@
-"""`tintype up`: service and gateway here, as two processes that live and end together."""
+"""`tintype up`: service and gateway on this machine, as two supervised processes."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import SETTINGS, UserError
-from ..image_files import mime_type, prepare, save
-from ..settings.sources import Sources
-from ..settings.values import parse_path
+from ..errors import USER_ERROR
+from ..image_files import save
+from ..settings.sources import warn_of_unknown_variables
 from . import rest_client
-from .addresses import claim, reachable, reachable_url
-from .log import configure
-from .serve import warn
-from .supervisor import DELAYS, ChildEnded, Keeper, stop_signals
+from .plan import UpPlan, make_plan, reachable_url
+from .supervisor import RESTART_DELAYS, ServerExited, Supervisor, stop_signals
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from .supervisor import Stop
+    from .supervisor import StopRequest
 
-PROMPT = "A serene mountain lake at sunset"
-SEED = 7  # of the first picture, which is the README's
+SEED = 7  # of the first image, which the README shows
 EXAMPLES = """
-Make more:
+Make more images:
 
   curl {url}/v1/images/generations -H 'content-type: application/json' \\{header}
     -d '{{"prompt": "A red house in a flower meadow"}}'
@@ -41,148 +34,83 @@ Ctrl-C stops both.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to start, and what to do once it is ready: a first picture or none, and whether to end after it."""
-
-    service: Any
-    gateway: Any
-    prompt: str
-    output: Path | None
-    check: bool
-
-
 def run(arguments: Namespace) -> int:
-    """Serve until a signal and return 0, or end with what went wrong."""
-    warn()
+    """Serve until a signal and return 0, or fail with the error of the server that ended."""
+    warn_of_unknown_variables()
     try:
-        return asyncio.run(_up(_plan(arguments)))
-    except ChildEnded as ended:
-        if not ended.told:
+        return asyncio.run(_up(make_plan(arguments)))
+    except ServerExited as exited:
+        if not exited.reported:
             raise
-        return SETTINGS
+        return USER_ERROR
 
 
-def _plan(arguments: Namespace) -> Plan:
-    sources = Sources.gather(vars(arguments))
-    service, gateway = sources.config("service"), sources.config("gateway")
-    configure("up", service)
-    gateway.check_access()
-    service.check_access()
-    _check_tls(service, gateway)
-    # Keys may be created later: the gateway always has a key of its own for the service. Children get it by a pipe.
-    companion = secrets.token_urlsafe(32)
-    service = replace(service, companion_key=companion)
-    gateway = replace(gateway, service_key=companion)
-    if gateway.needs_key:  # the first image needs one, too
-        gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
-    if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
-        raise UserError(f"--grpc and --rest are both {gateway.rest}; give one of them another port")
-    grpc, rest_ = claim(service.grpc, "--grpc"), claim(gateway.rest, "--rest")
-    return Plan(
-        service=replace(service, grpc=grpc),
-        gateway=replace(gateway, rest=rest_, grpc=reachable(grpc)),
-        prompt=_prompt(arguments),
-        output=_output(arguments),
-        check=arguments.check,
-    )
-
-
-def _check_tls(service: Any, gateway: Any) -> None:
-    """Raise UserError if the gateway could not reach a service with TLS."""
-    if service.tls_client_ca and not gateway.service_cert:
-        remedy = "by which the gateway identifies itself to the service"
-        raise UserError(f"--tls-client-ca needs --service-cert and --service-cert-key here, {remedy}")
-    if service.tls_cert and not gateway.tls_ca:
-        remedy = "by which the gateway verifies the service: the CA of that certificate, or the certificate itself"
-        raise UserError(f"--tls-cert needs --tls-ca here, {remedy}")
-
-
-def _prompt(arguments: Namespace) -> str:
-    """What the first picture shows, empty for none. Raises UserError."""
-    text: str = arguments.first_picture or (PROMPT if arguments.check else "")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # half a character
-        raise UserError(f"--first-picture: {error}") from error
-    return text
-
-
-def _output(arguments: Namespace) -> Path | None:
-    """Where the first picture goes; a check keeps it only on demand. Raises UserError."""
-    if arguments.check and not arguments.output:
-        return None
-    path = parse_path(arguments.output or "first-picture.png")
-    if mime_type(path) != "image/png":
-        raise UserError(f"the first picture is a PNG: --output {path} should end in .png")
-    prepare(path)
-    return path
-
-
-async def _up(plan: Plan) -> int:
-    """Start both servers, run the story, and stop both, the gateway first."""
-    delays = () if plan.check else DELAYS
+async def _up(plan: UpPlan) -> int:
+    """Start both servers, use them, and stop both, the gateway first."""
+    delays = () if plan.check else RESTART_DELAYS
     with stop_signals() as stop:
         async with (
-            Keeper("serve", "service", plan.service, stop, delays=delays) as service,
-            Keeper("gateway", "gateway", plan.gateway, stop, delays=delays) as gateway,
+            Supervisor("serve", "service", plan.service, stop, delays=delays) as service,
+            Supervisor("gateway", "gateway", plan.gateway, stop, delays=delays) as gateway,
         ):
-            return await _until_over(asyncio.create_task(_story(plan, service, gateway)), (service, gateway), stop)
+            work = asyncio.create_task(_use(plan, service, gateway))
+            return await _until_stopped(work, (service, gateway), stop)
 
 
-async def _until_over(story: asyncio.Task[int], servers: Sequence[Keeper], stop: Stop) -> int:
-    """Wait for the story, the end of a server, or a signal.
+async def _until_stopped(work: asyncio.Task[int], servers: Sequence[Supervisor], stop: StopRequest) -> int:
+    """Wait until `work` is done, a server has ended, or a signal arrives.
 
-    Raises the error of the one that failed.
+    Raises the error of the server that ended.
     """
-    asked = asyncio.create_task(stop.asked.wait())
-    await asyncio.wait({story, asked, *(server.gone for server in servers)}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (story, asked):
+    stopped = asyncio.create_task(stop.received.wait())
+    finished = [server.finished for server in servers]
+    await asyncio.wait({work, stopped, *finished}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (work, stopped):
         task.cancel()
-    await asyncio.gather(story, asked, return_exceptions=True)
-    if stop.asked.is_set():
-        say("Stopping; Ctrl-C again does it at once.")
+    await asyncio.gather(work, stopped, return_exceptions=True)
+    if stop.received.is_set():
+        _print("Stopping. Press Ctrl-C again to stop immediately.")
         return 0
-    for server in servers:
-        if server.gone.done():
-            raise server.gone.result()
-    return story.result()
+    for ended in finished:
+        if ended.done():
+            raise ended.result()
+    return work.result()
 
 
-async def _story(plan: Plan, service: Keeper, gateway: Keeper) -> int:
+async def _use(plan: UpPlan, service: Supervisor, gateway: Supervisor) -> int:
     """Wait for both servers, print their addresses, and make the first image.
 
-    It then waits for ever, unless this is a check.
+    Then wait forever, unless this is a check.
     """
     began = time.monotonic()
     address, url = await service.address, reachable_url(await gateway.address)
-    await rest_client.ready(url, address)
+    await rest_client.wait_until_ready(url, address)
     places = {"playground": f"{url}/", "REST": url, "gRPC": address, "results": plan.gateway.data}
-    lines = [f"  {what:11} {where}" for what, where in places.items()]
-    say("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))
-    made = await _first_picture(url, plan) if plan.prompt else ""
+    lines = [f"  {name:11} {place}" for name, place in places.items()]
+    _print("\n".join([f"\ntintype is ready after {time.monotonic() - began:.1f} s", *lines]))
+    report = await _first_image(url, plan) if plan.prompt else ""
     if plan.check:
-        say(made)
+        _print(report)
         return 0
-    say(made + examples(url, needs_key=plan.gateway.needs_key))
+    _print(report + examples(url, needs_key=plan.gateway.needs_key))
     return await asyncio.Future()
 
 
-async def _first_picture(url: str, plan: Plan) -> str:
-    """Make it, save it where that is wanted, and return what to say of it."""
-    picture = await rest_client.make(url, plan.prompt, plan.gateway.api_key, seed=SEED)
-    made = f"{len(picture.data):,} bytes, seed {picture.seed}, {picture.seconds:.1f} s"
+async def _first_image(url: str, plan: UpPlan) -> str:
+    """Make the first image, save it if it has a file, and return a report."""
+    image = await rest_client.generate(url, plan.prompt, plan.gateway.api_key, seed=SEED)
     if plan.output:
-        save(picture.data, plan.output)
-    return f"\nFirst picture, {plan.prompt!r}: {plan.output or 'not kept'} ({made})\n"
+        save(image.data, plan.output)
+    details = f"{len(image.data):,} bytes, seed {image.seed}, {image.seconds:.1f} s"
+    return f"\nFirst image, {plan.prompt!r}: {plan.output or 'not kept'} ({details})\n"
 
 
 def examples(url: str, *, needs_key: bool) -> str:
-    """How to go on, for people who paste."""
+    """Return example requests to paste."""
     header = "\n    -H 'authorization: Bearer KEY' \\" if needs_key else ""
     return EXAMPLES.format(url=url, header=header, key="KEY" if needs_key else "none")
 
 
-def say(text: str) -> None:
-    """Tell it on stdout, now."""
+def _print(text: str) -> None:
+    """Print to stdout without buffering."""
     print(text, flush=True)

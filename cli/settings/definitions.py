@@ -1,7 +1,7 @@
-"""What can be set. It stands in the dataclasses `ServiceConfig` and `GatewayConfig` alone.
+"""Definitions of all settings, read from the dataclasses `ServiceConfig` and `GatewayConfig`.
 
-A field's metadata has its `help`, and where they are not the obvious ones its `unit`, `flag` and `env`. A field without
-`help` is not a setting.
+A field's metadata has its `help`, and `unit`, `flag` and `env` if they do not follow from its type and name. A field
+without `help` is not a setting.
 """
 
 from __future__ import annotations
@@ -9,26 +9,21 @@ from __future__ import annotations
 import os
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
 from ..errors import UserError
-from .values import KINDS, Kind
+from .values import VALUE_TYPES, ValueType
 
 if TYPE_CHECKING:
     from dataclasses import Field
 
+    from tintype.v1.settings import Common
 
-class Config(Protocol):
-    """Any dataclass of settings."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-SECTIONS: dict[str, type[Config]] = {"service": ServiceConfig, "gateway": GatewayConfig}
-# What several rooms need, or everybody sets: in the file it may stand above the sections.
+SECTIONS: dict[str, type[Common]] = {"service": ServiceConfig, "gateway": GatewayConfig}
+# Settings of both servers, and those that are set most often: in the file they may also stand above the sections.
 SHARED = (
     *("rest", "grpc", "models", "memory", "providers", "data", "grace", "lame_duck", "keys", "api_key", "anonymous"),
     *("log_level", "log_format"),
@@ -38,14 +33,14 @@ SECRET = ("api_key", "service_key")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One thing that can be set: its name in the file, its flag, its variable, how it is read, and its default."""
+    """One setting: its name in the file, its flag and environment variable, its type, and its default."""
 
     name: str
     flag: str
     env: str
-    kind: Kind
+    type: ValueType[object]
     help: str
-    default: Any
+    default: object
 
 
 def _setting(item: Field[Any]) -> Setting:
@@ -54,14 +49,14 @@ def _setting(item: Field[Any]) -> Setting:
         name=item.name,
         flag=item.metadata.get("flag", "--" + item.name.replace("_", "-")),
         env=item.metadata.get("env", "TINTYPE_" + item.name.upper()),
-        kind=KINDS[item.metadata.get("unit", item.type)],
+        type=VALUE_TYPES[item.metadata.get("unit", item.type)],
         help=item.metadata["help"],
         default=default,
     )
 
 
-def settings_of(*configs: type[Config]) -> dict[str, Setting]:
-    """All settings of some sections by name; a name that two sections share stands once."""
+def settings_of(*configs: type[Common]) -> dict[str, Setting]:
+    """Return the settings of some sections by name; a setting of two sections is listed once."""
     found: dict[str, Setting] = {}
     for config in configs:
         for item in fields(config):
@@ -70,9 +65,18 @@ def settings_of(*configs: type[Config]) -> dict[str, Setting]:
     return found
 
 
+def section_of(config: type[Common]) -> str:
+    """Return the name of a configuration's section in the file."""
+    return next(section for section, each in SECTIONS.items() if each is config)
+
+
 def default_data() -> Path:
-    """Folder for results and keys: `tintype` in the user's data folder (XDG base directories). Raises UserError."""
+    """Return the folder for results and keys: `tintype` in the user's data folder (XDG base directories).
+
+    Raises:
+        UserError: the user has no home directory.
+    """
     try:
         return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tintype"
-    except RuntimeError as error:  # as of a number without a name, in a container
-        raise UserError("this user has no home for results and keys: name a folder with --data") from error
+    except RuntimeError as error:  # a user without an entry in the password database, as in some containers
+        raise UserError("this user has no home directory for results and keys: name a folder with --data") from error

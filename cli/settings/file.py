@@ -1,6 +1,7 @@
-"""The settings file, `tintype.toml`: shared settings on top, then the sections `[service]` and `[gateway]`.
+"""The settings file, `tintype.toml`: shared settings at the top, then the sections `[service]` and `[gateway]`.
 
-Names are checked when it is read, whoever reads it; values when they are needed. Relative paths start at its folder.
+Every command that reads the file checks all its names; values are checked when they are needed. Relative paths start
+at the file's folder.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tomllib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .definitions import SECRET, SECTIONS, SHARED, settings_of
@@ -25,70 +26,78 @@ NAME = "tintype.toml"
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """A settings file that was read: its tables are checked for unknown names; its values are not read yet."""
+class SettingsFile:
+    """A settings file: the shared settings and those of each section. Names are checked, values are not."""
 
     path: Path | None = None
-    tables: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, object] = field(default_factory=dict)
+    sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
-    def find(self, section: str, name: str) -> tuple[str, Any] | None:
-        """Where a setting stands and its TOML value; the section's own goes before the shared one."""
-        if name in self.tables.get(section, {}):
-            return f"{self.path}: [{section}] {name}", self.tables[section][name]
-        if name in SHARED and name in self.tables:
-            return f"{self.path}: {name}", self.tables[name]
+    def find(self, section: str, name: str) -> tuple[str, object] | None:
+        """Return the place and the TOML value of a setting. The section takes precedence over the shared settings."""
+        table = self.sections.get(section, {})
+        if name in table:
+            return f"{self.path}: [{section}] {name}", table[name]
+        if name in SHARED and name in self.shared:
+            return f"{self.path}: {name}", self.shared[name]
         return None
 
-    def locate(self, value: Any) -> Any:
-        """Start relative paths at the folder of the file."""
+    def resolve(self, value: object) -> object:
+        """Resolve relative paths against the file's folder."""
         folder = self.path.parent if self.path else Path()
         if isinstance(value, tuple):
-            return tuple(self.locate(item) for item in value)
+            return tuple(self.resolve(item) for item in value)
         return folder / value if isinstance(value, Path) else value
 
 
-def read_file(path: Path) -> File:
-    """Read and check a settings file. Raises UserError: unreadable, not TOML, or a name that nothing has."""
+def read_file(path: Path) -> SettingsFile:
+    """Read a settings file and check its names.
+
+    Raises:
+        UserError: the file is unreadable, is not valid TOML, or has an unknown name.
+    """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        shared: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"can't read the settings in {path}: {error.strerror}") from error
+        raise UserError(f"cannot read the settings file {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no TOML: {error}") from error
-    _check_names(str(path), tables, [*SHARED, *SECTIONS])
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    _check_names(str(path), shared, [*SHARED, *SECTIONS])
+    sections: dict[str, dict[str, object]] = {}
     for section, config in SECTIONS.items():
-        if not isinstance(tables.get(section, {}), dict):
-            raise UserError(f"{path}: {section} is a section: write [{section}] and its settings below")
-        _check_names(f"{path}: [{section}]", tables.get(section, {}), list(settings_of(config)))
-    _warn_of_secrets(path, tables)
-    return File(path, tables)
+        table = shared.pop(section, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {section} must be a section: write [{section}], and its settings below it")
+        _check_names(f"{path}: [{section}]", table, list(settings_of(config)))
+        sections[section] = table
+    _warn_of_secrets(path, [shared, *sections.values()])
+    return SettingsFile(path, shared, sections)
 
 
-def _warn_of_secrets(path: Path, tables: Mapping[str, Any]) -> None:
+def _warn_of_secrets(path: Path, tables: Sequence[Mapping[str, object]]) -> None:
     """Warn if other users can read a file that holds a key."""
-    parts = [tables, *(tables.get(part, {}) for part in SECTIONS)]
-    held = [name for name in SECRET if any(name in part for part in parts)]
+    held = [name for name in SECRET if any(name in table for table in tables)]
     if held and os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
         sys.stderr.write(f"tintype: other users can read {held[0]} in {path}: run `chmod 600 {path}`\n")
 
 
-def _check_names(where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+def _check_names(where: str, table: Mapping[str, object], known: Sequence[str]) -> None:
     for name in table:
         if name not in known:
-            raise UserError(f"{where} has no setting {name!r}; {_suggestion(name, known)}")
+            raise UserError(f"{where}: unknown setting {name!r}; {_suggestion(name, known)}")
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, 1)
     if close:
         return f"did you mean {close[0]!r}?"
-    home = [f"it belongs below [{section}]" for section, config in SECTIONS.items() if name in settings_of(config)]
-    return home[0] if home else f"there are: {', '.join(sorted(known))}"
+    home = [f"it belongs in [{section}]" for section, config in SECTIONS.items() if name in settings_of(config)]
+    return home[0] if home else f"known settings: {', '.join(sorted(known))}"
 
 
-def find_file(flag: str | None, environ: Mapping[str, str]) -> File:
-    """Read the file that --config or TINTYPE_CONFIG names, else ./tintype.toml where there is one."""
+def find_file(flag: str | None, environ: Mapping[str, str]) -> SettingsFile:
+    """Read the file that --config or TINTYPE_CONFIG names, otherwise ./tintype.toml if it exists."""
     named = flag or environ.get("TINTYPE_CONFIG")
     if named:
         return read_file(parse_path(named))
-    return read_file(Path(NAME)) if Path(NAME).is_file() else File()
+    return read_file(Path(NAME)) if Path(NAME).is_file() else SettingsFile()

@@ -1,86 +1,101 @@
-"""Where settings come from: flags first, then `TINTYPE_*` variables, then `tintype.toml`, then defaults."""
+"""The sources of settings, in order of precedence: flags, `TINTYPE_*` variables, `tintype.toml`, defaults."""
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tintype.v1.settings import Common
+
 from ..errors import UserError
-from .definitions import SECTIONS, Config, Setting, default_data, settings_of
-from .file import File, find_file
+from .definitions import SECTIONS, Setting, default_data, section_of, settings_of
+from .file import SettingsFile, find_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from .values import Kind
+    from .values import ValueType
 
-C = TypeVar("C", bound=Config)
+V = TypeVar("V")
+Config = TypeVar("Config", bound=Common)
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that was said, in order of precedence. Flags are None where they were not given."""
+    """All sources of settings. A flag that is not given is None."""
 
-    flags: Mapping[str, Any] = field(default_factory=dict)
+    flags: Mapping[str, object] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
-    file: File = field(default_factory=File)
+    file: SettingsFile = field(default_factory=SettingsFile)
 
     @classmethod
     def gather(cls, flags: Mapping[str, Any]) -> Sources:
-        """What the command line, the environment and the file say. Raises UserError for a wrong file."""
+        """Return the command line, the environment and the file. Raises UserError for an invalid file."""
         return cls(flags, os.environ, find_file(flags.get("config"), os.environ))
 
-    def config(self, section: str, **fixed: Any) -> Any:
-        """The settings of one section, `fixed` ones before all others. Raises UserError for a wrong value."""
-        config = SECTIONS[section]
-        settings = {name: setting for name, setting in settings_of(config).items() if name not in fixed}
-        values = {name: self._value(section, setting) for name, setting in settings.items()}
-        return build(config, values | fixed)
+    def config(self, config: type[Config], **fixed: object) -> Config:
+        """Return the configuration of one server. `fixed` settings are not looked up. Raises UserError."""
+        names = [name for name in settings_of(config) if name not in fixed]
+        return build(config, self._values(config, names) | fixed)
 
-    def value(self, section: str, name: str) -> Any:
-        """One setting, read. Raises UserError."""
-        return self._value(section, settings_of(SECTIONS[section])[name])
+    def partial(self, config: type[Config], *names: str) -> Config:
+        """Return a configuration with only these settings looked up; the others have defaults. Raises UserError."""
+        return build(config, self._values(config, names))
 
-    def _value(self, section: str, setting: Setting) -> Any:
-        for said in self._said(section, setting):
-            return said
+    def _values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
+        section, settings = section_of(config), settings_of(config)
+        return {name: self._value(section, settings[name]) for name in names}
+
+    def _value(self, section: str, setting: Setting) -> object:
+        for value in self._given(section, setting):
+            return value
         return default_data() if setting.name == "data" else setting.default
 
-    def _said(self, section: str, setting: Setting) -> Iterator[Any]:
+    def _given(self, section: str, setting: Setting) -> Iterator[object]:
+        """Yield the values of a setting from each source that has one, in order of precedence."""
+        type_ = setting.type
         flag = self.flags.get(setting.name)
-        if flag is not None:
-            read = setting.kind.from_text if isinstance(flag, str) else setting.kind.from_toml
-            yield _read(setting.flag, flag, setting.kind, read)
+        if isinstance(flag, str):
+            yield _read(setting.flag, flag, type_, type_.from_text)
+        elif flag is not None:
+            yield _read(setting.flag, flag, type_, type_.from_toml)
         if self.environ.get(setting.env):
-            yield _read(setting.env, self.environ[setting.env], setting.kind, setting.kind.from_text)
+            yield _read(setting.env, self.environ[setting.env], type_, type_.from_text)
         found = self.file.find(section, setting.name)
         if found is not None:
-            yield self.file.locate(_read(*found, setting.kind, setting.kind.from_toml))
+            yield self.file.resolve(_read(*found, type_, type_.from_toml))
 
 
-def build(config: type[C], values: Mapping[str, Any]) -> C:
-    """Make a configuration, whose own checks may refuse it. Raises UserError."""
+def build(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return a configuration, whose own checks may refuse the values. Raises UserError."""
     try:
         return config(**values)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _read(where: str, value: Any, kind: Kind, read: Callable[[Any], Any]) -> Any:
+def _read(where: str, value: V, type_: ValueType[object], read: Callable[[V], object]) -> object:
     try:
         return read(value)
     except ValueError:
-        raise UserError(f"{where} wants {kind.wants}, not {value!r}") from None
+        raise UserError(f"{where} must be {type_.expected}; got {value!r}") from None
 
 
-def stray_variables(environ: Mapping[str, str]) -> list[str]:
-    """One warning for each variable that looks like a misspelt one of ours.
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return one warning for each environment variable that looks like a misspelled setting.
 
-    Others are left alone: Kubernetes, for one, sets `TINTYPE_PORT` where a Service is called tintype.
+    Other variables are ignored: Kubernetes sets `TINTYPE_PORT` for a Service named tintype.
     """
     known = {setting.env for setting in settings_of(*SECTIONS.values()).values()} | {"TINTYPE_CONFIG"}
     names = [name for name in environ if name.startswith("TINTYPE_") and name not in known]
     close = {name: get_close_matches(name[8:], [env[8:] for env in sorted(known)], 1, 0.8) for name in names}
-    return [f"{name} is not read; did you mean TINTYPE_{match[0]}?" for name, match in close.items() if match]
+    return [f"unknown variable {name}; did you mean TINTYPE_{match[0]}?" for name, match in close.items() if match]
+
+
+def warn_of_unknown_variables() -> None:
+    """Write a warning to stderr for each misspelled variable."""
+    for line in unknown_variables(os.environ):
+        sys.stderr.write(f"tintype: {line}\n")

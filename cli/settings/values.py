@@ -1,7 +1,7 @@
-"""How the value of a setting is read: from the text of a flag or variable, and from TOML.
+"""Types of setting values: how a value is read from text (flags, variables) and from TOML.
 
-A kind is chosen by the annotation of the setting's field, or by the `unit` in its metadata. Both readers raise
-ValueError for what is none of their kind; whoever asked says which setting it was and what it `wants`.
+A setting's type follows from the annotation of its field, or from `unit` in the field's metadata. A reader raises
+ValueError for a value of another type; the caller's message names the setting and what is `expected`.
 """
 
 from __future__ import annotations
@@ -12,43 +12,46 @@ import re
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-class NoHome(UserError, ValueError):
-    """A path begins with `~`, and that is nobody's home here."""
+class UnknownHome(UserError, ValueError):
+    """A path begins with `~` or `~user`, and that home directory is unknown."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path!r} begins with a home that is not known here: write the whole path")
+        super().__init__(f"the home directory in {path!r} is unknown; write the full path")
 
 
-class TooLong(UserError, ValueError):
+class PathTooLong(UserError, ValueError):
     """A path is longer than the file system allows."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path[:40]!r}… is too long for a path: it has {len(path)} characters")
+        super().__init__(f"path too long: '{path[:40]}…' has {len(path)} characters")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of value: its short name in `--help`, what it wants, for people, and its readers."""
+class ValueType(Generic[T_co]):
+    """One type of value: its placeholder in `--help`, what is expected (for messages), and its readers."""
 
     metavar: str
-    wants: str
-    from_text: Callable[[str], Any]
-    from_toml: Callable[[Any], Any]
+    expected: str
+    from_text: Callable[[str], T_co]
+    from_toml: Callable[[object], T_co]
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a size such as `6GiB`, `500MB`, `1.5g` or `1048576`."""
+    """Return the bytes of a size such as `6GiB`, `500MB`, `1.5g` or `1048576`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     if not match or match[2] not in UNITS:
         raise ValueError(text)
@@ -59,9 +62,9 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """The shortest way to write a number of bytes, such as `2 GiB` or `11.4 MiB`."""
+    """Return a number of bytes in the largest fitting unit, such as `2 GiB` or `11.4 MiB`."""
     value, unit = float(size), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007  # the last one that fits is wanted
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007  # the last unit is used after the loop
         if value < 1024:
             break
         value /= 1024
@@ -69,120 +72,139 @@ def format_size(size: int) -> str:
 
 
 def parse_path(text: str) -> Path:
-    """A path; `~` is the home. Raises NoHome, TooLong."""
+    """Return a path with `~` expanded. Raises UnknownHome, PathTooLong."""
     try:
         path = Path(text).expanduser()
         path.lstat()
     except RuntimeError as error:
-        raise NoHome(text) from error
+        raise UnknownHome(text) from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise TooLong(text) from error
+            raise PathTooLong(text) from error
     return path
 
 
 def parse_text(text: str) -> str:
-    """Check that a text is UTF-8; from a command line it may hold other bytes, as surrogates."""
+    """Check that a text is UTF-8. Other bytes of a command line arrive as surrogates and raise ValueError."""
     text.encode()
     return text
 
 
 def parse_address(text: str) -> str:
-    """Check HOST:PORT; the host may be a name, an IPv4 address, or an IPv6 address in brackets."""
+    """Check HOST:PORT. The host is a name, an IPv4 address, or an IPv6 address in brackets."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(\d{1,5})", text.strip())
     if not match or int(match[2]) > 65535:
         raise ValueError(text)
     if not match[1].startswith("["):
-        match[1].encode("idna")  # as the resolver does: no part of a name is empty or above 63 characters
+        match[1].encode("idna")  # the resolver's rule: every label has 1 to 63 characters
     return match[0]
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host, without brackets, and port of a checked HOST:PORT."""
+    """Return the host, without brackets, and the port of a checked HOST:PORT."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
-def _truth(text: str) -> bool:
-    if text.strip().lower() not in TRUTH:
+def _parse_boolean(text: str) -> bool:
+    if text.strip().lower() not in BOOLEANS:
         raise ValueError(text)
-    return TRUTH[text.strip().lower()]
+    return BOOLEANS[text.strip().lower()]
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     value = float(text)
-    if not abs(value) < float("inf"):
+    if not isfinite(value):
         raise ValueError(text)
     return value
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _parse_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in parse_text(text).split(",") if name.strip())
 
 
-def _paths(text: str) -> tuple[Path, ...]:
+def _parse_paths(text: str) -> tuple[Path, ...]:
     return tuple(parse_path(path) for path in text.split(os.pathsep) if path)
 
 
-def _one_path(text: str) -> tuple[Path, ...]:
+def _parse_one_path(text: str) -> tuple[Path, ...]:
     return (parse_path(text),)
 
 
-def _pairs(text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in _names(text)]
+def _parse_pairs(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in _parse_names(text)]
     if not all(key.strip() and equals for key, equals, _ in pairs):
         raise ValueError(text)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _exactly(*types: type) -> Callable[[Any], Any]:
-    """A reader that takes only values of these types; in TOML a boolean is no number."""
+def _exactly(expected: type[T]) -> Callable[[object], T]:
+    """Return a reader that accepts only values of this very type; a TOML boolean is not an integer."""
 
-    def read(value: Any) -> Any:
-        if type(value) not in types:
+    def read(value: object) -> T:
+        if type(value) is not expected or not isinstance(value, expected):
             raise ValueError(value)
         return value
 
     return read
 
 
-def _text_or(read: Callable[[str], Any], *types: type) -> Callable[[Any], Any]:
-    """A reader for what TOML has no type for: text, read as elsewhere, or values of these types."""
-    return lambda value: read(value) if type(value) is str else _exactly(*types)(value)
+_string, _integer, _dict = _exactly(str), _exactly(int), _exactly(dict)
 
 
-def _list_of(read: Callable[[str], tuple[Any, ...]]) -> Callable[[Any], tuple[Any, ...]]:
-    """A reader for a list of texts, or one text."""
-
-    def each(value: Any) -> tuple[Any, ...]:
-        items = value if type(value) is list else [value]
-        return tuple(part for item in items for part in read(_exactly(str)(item)))
-
-    return each
+def _from_string(parse: Callable[[str], T]) -> Callable[[object], T]:
+    """Return a reader for values that TOML has no type for: a string, parsed as on the command line."""
+    return lambda value: parse(_string(value))
 
 
-def _table(value: Any) -> dict[str, str]:
-    return {key: _exactly(str)(item) for key, item in _exactly(dict)(value).items()}
+def _list_of(parse: Callable[[str], tuple[T, ...]]) -> Callable[[object], tuple[T, ...]]:
+    """Return a reader for a list of strings, or one string."""
+
+    def read(value: object) -> tuple[T, ...]:
+        items = value if isinstance(value, list) else [value]
+        return tuple(part for item in items for part in parse(_string(item)))
+
+    return read
 
 
-FOLDER = Kind("PATH", "a path", parse_path, _text_or(parse_path))
+def _toml_number(value: object) -> float:
+    return float(_integer(value)) if isinstance(value, int) else _exactly(float)(value)
 
-# Annotation or unit of a field: how it is read.
-KINDS: dict[str, Kind] = {
-    "str": Kind("TEXT", "text in UTF-8", parse_text, _exactly(str)),
-    "int": Kind("N", "a whole number", int, _exactly(int)),
-    "float": Kind("X", "a number", _number, lambda value: float(_exactly(int, float)(value))),
-    "bool": Kind("YES|NO", "true or false", _truth, _exactly(bool)),
-    "Path": FOLDER,
-    "Path | None": FOLDER,
-    "tuple[str, ...]": Kind("NAME", "names, separated by commas", _names, _list_of(_names)),
-    "tuple[Path, ...]": Kind("FOLDER", f"paths, separated by {os.pathsep!r}", _paths, _list_of(_one_path)),
-    "dict[str, str]": Kind("NAME=NAME", "NAME=NAME pairs, separated by commas", _pairs, _table),
-    "bytes": Kind("SIZE", "a size, such as 6GiB or 500MB", parse_size, _text_or(parse_size, int)),
-    "address": Kind(
-        "HOST:PORT",
-        "HOST:PORT with a port of at most 65535, such as 127.0.0.1:9000",
-        parse_address,
-        _text_or(parse_address),
+
+def _toml_size(value: object) -> int:
+    return parse_size(value) if isinstance(value, str) else _integer(value)
+
+
+def _toml_pairs(value: object) -> dict[str, str]:
+    return {key: _string(item) for key, item in _dict(value).items()}
+
+
+INTEGER = ValueType("N", "an integer", int, _integer)
+NUMBER = ValueType("X", "a number", _parse_number, _toml_number)
+PATH = ValueType("PATH", "a path", parse_path, _from_string(parse_path))
+SIZE = ValueType("SIZE", "a size, for example 6GiB or 500MB", parse_size, _toml_size)
+ADDRESS = ValueType(
+    "HOST:PORT",
+    "HOST:PORT with a port of at most 65535, for example 127.0.0.1:9000",
+    parse_address,
+    _from_string(parse_address),
+)
+
+# The annotation or unit of a field, and the type of its values.
+VALUE_TYPES: dict[str, ValueType[object]] = {
+    "str": ValueType("TEXT", "text in UTF-8", parse_text, _string),
+    "int": INTEGER,
+    "float": NUMBER,
+    "bool": ValueType("YES|NO", "true or false", _parse_boolean, _exactly(bool)),
+    "Path": PATH,
+    "Path | None": PATH,
+    "tuple[str, ...]": ValueType("NAME", "names, separated by commas", _parse_names, _list_of(_parse_names)),
+    "tuple[Path, ...]": ValueType(
+        "FOLDER", f"paths, separated by {os.pathsep!r}", _parse_paths, _list_of(_parse_one_path)
     ),
+    "dict[str, str]": ValueType(
+        "NAME=NAME", "NAME=NAME pairs, separated by commas, for example dall-e-3=sdxl", _parse_pairs, _toml_pairs
+    ),
+    "bytes": SIZE,
+    "address": ADDRESS,
 }

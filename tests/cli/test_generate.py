@@ -1,4 +1,4 @@
-"""What `tintype generate` asks the service for."""
+"""The request of `tintype generate`, and images on stdout."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tintype.cli import main
+from tintype.cli.commands import build_parser
 from tintype.cli.generate import request_of
-from tintype.cli.parser import _parser as parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def test_a_picture_to_start_from_goes_with_the_request(tmp_path: Path) -> None:
-    """The bytes of --image and --mask are sent as they are, with the strength."""
-    picture, mask = tmp_path / "a.png", tmp_path / "m.png"
-    picture.write_bytes(b"picture")
+def test_an_image_to_start_from_is_sent(tmp_path: Path) -> None:
+    """The bytes of --image and --mask are sent unchanged, with the strength."""
+    image, mask = tmp_path / "a.png", tmp_path / "m.png"
+    image.write_bytes(b"image")
     mask.write_bytes(b"mask")
-    flags = ["generate", "x", "--image", str(picture), "--mask", str(mask), "--strength", "0"]
-    request = request_of(parser().parse_args(flags))
-    assert (request.image, request.mask) == (b"picture", b"mask")
+    flags = ["generate", "x", "--image", str(image), "--mask", str(mask), "--strength", "0"]
+    request = request_of(build_parser().parse_args(flags))
+    assert (request.image, request.mask) == (b"image", b"mask")
     assert request.HasField("strength")
     assert request.strength == 0
 
 
-def test_names_go_with_the_request() -> None:
-    """Sampler, schedule, quality and style are sent as they are typed; which there are, the model knows."""
+def test_names_are_sent() -> None:
+    """Sampler, schedule, quality and style are sent unchanged; the service checks them."""
     flags = ["--sampler", "euler", "--schedule", "karras", "--quality", "low", "--style", "vivid"]
-    request = request_of(parser().parse_args(["generate", "x", *flags]))
+    request = request_of(build_parser().parse_args(["generate", "x", *flags]))
     assert (request.sampler, request.schedule) == ("euler", "karras")
     assert (request.quality, request.style) == ("low", "vivid")
 
 
-def test_without_a_picture_nothing_is_said_of_one() -> None:
-    """The service's own default of strength stays its own."""
-    request = request_of(parser().parse_args(["generate", "x"]))
+def test_without_an_image_no_strength_is_sent() -> None:
+    """Without --image neither image nor strength is set, so the service's default applies."""
+    request = request_of(build_parser().parse_args(["generate", "x"]))
     assert not request.image
     assert not request.HasField("strength")
 
@@ -61,7 +61,7 @@ def test_an_image_on_stdout(tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_no_image(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Bytes of an image would only disturb a terminal: that is refused before anything is made."""
+    """The bytes of an image are not written to a terminal; the command fails before it makes the image."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["generate", "x", "-o", "-"]) == 2
     assert "does not write an image to a terminal; redirect stdout" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""How `tintype` writes pictures."""
+"""Image files that `tintype` writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_saved_whole(tmp_path: Path) -> None:
-    """A picture replaces the file of its name, and nothing else is left beside it."""
+    """An image replaces the file of its name, and no other file remains."""
     path = tmp_path / "lake.png"
     path.write_bytes(b"old")
     save(b"new", path)
@@ -23,8 +23,8 @@ def test_saved_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the disk is full, the file that was there stays as it was, and no half picture is left."""
+def test_no_partial_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, the existing file stays unchanged, and no partial image remains."""
     path = tmp_path / "lake.png"
     path.write_bytes(b"old")
 
@@ -33,16 +33,16 @@ def test_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(path), "write_bytes", full)
-    with pytest.raises(UserError, match=r"can't write .*lake.png: No space left on device"):
+    with pytest.raises(UserError, match=r"cannot write .*lake.png: No space left on device"):
         save(b"new", path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_no_device_is_replaced(tmp_path: Path) -> None:
-    """A pipe or a device is refused: the new file would take its place."""
+    """A pipe or a device is refused: the new file would replace it."""
     path = tmp_path / "pipe.png"
     os.mkfifo(path)
-    with pytest.raises(UserError, match=r"can't write .*pipe.png: it is not a regular file"):
+    with pytest.raises(UserError, match=r"cannot write .*pipe.png: it is not a regular file"):
         prepare(path)
     assert path.is_fifo()

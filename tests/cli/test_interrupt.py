@@ -1,4 +1,4 @@
-"""Ctrl-C while a picture is made: the command ends, in order the first time, at once the second."""
+"""Ctrl-C while an image is made: the first one ends the command in order, the second one at once."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ STEPS = "150"
 
 
 def started(output: Path) -> subprocess.Popen[bytes]:
-    """A command that has much to draw and has begun with it."""
+    """Start a command that takes long, and wait until it makes images."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
     asked = ["generate", "a lake", "--count", "10", "--steps", STEPS, "-o", str(output)]
     command = [sys.executable, "-P", "-u", "-m", "tintype.cli", *asked]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stderr
     while f"/{STEPS}".encode() not in (said := process.stderr.readline()):
-        assert said, "it ended by itself"
+        assert said, "the command ended early"
     return process
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("times", [1, 2])
 def test_it_ends(times: int, tmp_path: Path) -> None:
-    """With exit code 130, no traceback and no picture, however often it is asked."""
+    """The command ends with exit code 130, without a traceback or an image, after one or two signals."""
     with started(tmp_path / "x.png") as process:
         for _ in range(times):
             process.send_signal(signal.SIGINT)
@@ -47,8 +47,8 @@ def test_it_ends(times: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
-def test_what_ends_ends() -> None:
-    """What is about to end is not cancelled in the midst of that: gRPC would print a traceback."""
+def test_ending_tasks_are_not_cancelled() -> None:
+    """A task that is about to end is not cancelled: gRPC would print a traceback."""
     ended = []
 
     async def other() -> None:

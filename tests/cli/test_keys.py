@@ -1,4 +1,4 @@
-"""`tintype keys`, as a user runs it."""
+"""`tintype keys`: creating, listing and revoking keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's own data folder, away from everybody's."""
+    """A data folder for one test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "tintype"
 
 
 def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The key alone goes to stdout, for scripts; where it is kept, and that it is not shown again, to stderr."""
+    """Only the key goes to stdout, for scripts; its file, and that it is not shown again, go to stderr."""
     assert main(["keys", "create", "alice"]) == 0
     out, err = capsys.readouterr()
     (key,) = read(data / "keys")
@@ -35,7 +35,7 @@ def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
-    """The list tells what each key may, and no key."""
+    """The list shows the limits and rights of each key, but no key."""
     assert main(["keys", "create", "alice"]) == 0
     more = ["--requests", "60", "--images", "0", "--model", "tiny,org/a", "--model", "b", "--priority", "-7", "--admin"]
     assert main(["keys", "create", "bob", *more]) == 0
@@ -52,7 +52,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_keys(capsys: pytest.CaptureFixture[str]) -> None:
-    """A list of none is no error: it says so, and how to make one."""
+    """An empty list is not an error; a message names the command that creates a key."""
     assert main(["keys"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
@@ -61,7 +61,7 @@ def test_no_keys(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A revoked key is gone; what it means that it was the last one is said."""
+    """A revoked key is removed; after the last one, a message explains the consequence."""
     for name in ("alice", "bob"):
         assert main(["keys", "create", name]) == 0
     assert main(["keys", "revoke", "alice"]) == 0
@@ -72,7 +72,7 @@ def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--keys names a file, --data a folder; the variables and the settings file do so, too."""
+    """The file is set by --keys, --data, a variable or the settings file."""
     assert main(["keys", "create", "a", "--keys", "k1"]) == 0
     assert main(["keys", "create", "a", "--data", "d"]) == 0
     (tmp_path / "tintype.toml").write_text("[gateway]\nkeys = 'k2'\n")
@@ -89,16 +89,16 @@ def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("keys revoke", "revoke needs the name of a key"),
         ("keys list bob", "did you mean `tintype keys create bob`?"),
         ("keys revoke bob", "has no key of that name: bob; `tintype keys list` names those that it has"),
-        ("keys crate bob", "there is no action 'crate'; did you mean 'create'?"),
+        ("keys crate bob", "invalid action 'crate'; did you mean 'create'?"),
         ("keys create a/b", "the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not 'a/b'"),
-        ("keys create bob --images many", "--images wants a whole number, not 'many'"),
+        ("keys create bob --images many", "--images must be an integer; got 'many'"),
         ("keys create bob --requests -1", "requests of a key must be 0 or more, not -1"),
         ("keys create bob --priority 101", "priority of a key must be -100 to 100, not 101"),
         ("keys create bob --keys /proc/none/keys", "can't write the keys to /proc/none/keys: No such file"),
     ],
 )
 def test_wrong(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What can't be is one line, and nothing is made."""
+    """An error is one line."""
     assert main(arguments.split()) == 2
     err = capsys.readouterr().err
     assert said in err

@@ -11,7 +11,9 @@ from pathlib import Path
 from tintype.cli.settings.definitions import SECTIONS, SHARED, Setting, settings_of
 from tintype.cli.settings.file import read_file
 from tintype.cli.settings.sources import Sources
-from tintype.cli.settings.values import KINDS, format_size
+from tintype.cli.settings.values import SIZE, format_size
+from tintype.gateway.config import GatewayConfig
+from tintype.service.config import ServiceConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 TABLE = "<!-- {} -->\n{}<!-- end -->"
@@ -34,7 +36,7 @@ def _default(setting: Setting) -> str:
         return "`~/.local/share/tintype`"
     if isinstance(setting.default, bool):
         return "on" if setting.default else "off"
-    if setting.kind is KINDS["bytes"] and setting.default:
+    if setting.type is SIZE and isinstance(setting.default, int) and setting.default:
         return format_size(setting.default)
     if isinstance(setting.default, tuple | list):
         return ", ".join(map(str, setting.default)) or "-"
@@ -64,7 +66,7 @@ def test_example(tmp_path: Path) -> None:
     path = tmp_path / "tintype.toml"
     path.write_text(example)
     read = Sources(file=read_file(path))
-    service, gateway = read.config("service"), read.config("gateway")
+    service, gateway = read.config(ServiceConfig), read.config(GatewayConfig)
     assert (service.memory, gateway.rest, gateway.data) == (12 * 2**30, "127.0.0.1:8080", Path("/var/lib/tintype"))
     assert gateway.aliases == {"dall-e-3": "sdxl", "my-model": "*"}
 

@@ -258,7 +258,7 @@ READERS: dict[str, Read] = {
     "service": service,
     "size in bytes": parse_size,
     "address": parse_address,
-    "size": cli_generate._size,
+    "size": cli_generate.parse_dimensions,
 }
 
 

@@ -1,4 +1,4 @@
-"""Settings survive the way to a child."""
+"""A configuration reaches the child process unchanged."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
 
-def test_settings_arrive_as_they_were() -> None:
-    """What `dump` writes, `load` reads, whatever the types of its fields."""
+def test_configuration_round_trip() -> None:
+    """`load` returns what `dump` was given, for every type of field."""
     service = ServiceConfig(models=(Path("/a b"), Path("c,d")), memory=2**40, grace=1.5, tls_key=Path("k"))
     gateway = GatewayConfig(data=Path("/d"), aliases={"a=b,c": "d\n"}, strict_models=False, timeout=1)
-    assert load("service", dump(service)) == service
-    assert load("gateway", dump(gateway)) == gateway
+    assert load(ServiceConfig, dump(service)) == service
+    assert load(GatewayConfig, dump(gateway)) == gateway
     assert dump(service).count(b"\n") == 1

@@ -1,4 +1,4 @@
-"""The log: date and level in each line, text or JSON, and no library below a warning."""
+"""The log: date and level in each line, text or JSON, and only warnings and errors of libraries."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
 
 @contextmanager
 def configured(**settings: str) -> Iterator[None]:
-    """Configure the log while there are no other handlers, which pytest has for itself."""
-    root, ours = logging.getLogger(), logging.getLogger(log.OURS)
+    """Configure the log without other handlers, such as those of pytest."""
+    root, ours = logging.getLogger(), logging.getLogger(log.LOGGER)
     before = root.handlers, root.level, ours.level
     root.handlers = []
     try:
@@ -37,7 +37,7 @@ def configured(**settings: str) -> Iterator[None]:
 
 
 def lines(capsys: pytest.CaptureFixture[str], level: str, format_: str) -> list[str]:
-    """Log at each level, by us and by a library, and return the lines."""
+    """Log at each level, as tintype and as a library, and return the lines."""
     extra = {"pairs": {"id": "req_1", "queue": 0.5, "message": "not this"}}
     with configured(log_level=level, log_format=format_):
         for name in ("tintype.gateway.access", "httpx"):
@@ -50,14 +50,14 @@ def lines(capsys: pytest.CaptureFixture[str], level: str, format_: str) -> list[
     ("level", "ours", "others"), [("debug", 4, 2), ("info", 3, 2), ("warning", 2, 2), ("error", 1, 1)]
 )
 def test_text(capsys: pytest.CaptureFixture[str], level: str, ours: int, others: int) -> None:
-    """A line has date, time, offset, level and server; the level is for our loggers, not for libraries."""
+    """A line has date, time, offset, level and server; the level applies to tintype's loggers, not to libraries."""
     said = lines(capsys, level, "text")
     assert all(re.fullmatch(rf"{TIME} (DEBUG|INFO|WARNING|ERROR) gateway: of [\w.]+", line) for line in said)
     assert [sum(name in line for line in said) for name in ("tintype", "httpx")] == [ours, others]
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each line is an object; the values of a request are members, and none replaces the message."""
+    """Each line is an object; the values of a request are members, and cannot replace the message."""
     first = json.loads(lines(capsys, "info", "json")[0])
     assert re.fullmatch(TIME, first.pop("timestamp"))
     assert first == {
@@ -71,7 +71,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_traceback_in_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """A traceback does not break the rule of one object a line."""
+    """A record with a traceback is still one line."""
     with configured(log_format="json"):
         try:
             os.stat("/nowhere")  # noqa: PTH116
@@ -84,11 +84,11 @@ def test_a_traceback_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"log_level": "loud"}, "--log-level must be one of debug, info, warning, error, not 'loud'"),
-        ({"log_format": "xml"}, "--log-format must be one of text, json, not 'xml'"),
+        ({"log_level": "loud"}, "--log-level must be one of debug, info, warning, error; got 'loud'"),
+        ({"log_format": "xml"}, "--log-format must be one of text, json; got 'xml'"),
     ],
 )
 def test_wrong(setting: dict[str, str], said: str) -> None:
-    """An unknown level or format is refused with the ones that there are."""
+    """An unknown level or format is refused; the message lists the known ones."""
     with pytest.raises(UserError, match=said):
         log.configure("up", GatewayConfig(**setting))  # type: ignore[arg-type]

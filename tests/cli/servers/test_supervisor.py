@@ -1,4 +1,4 @@
-"""Servers as children: a crash is followed by a new start, wrong settings and too many crashes by the end."""
+"""Supervised servers: a crash leads to a restart; wrong settings or too many crashes end the command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.cli.servers import supervisor
-from tintype.cli.servers.supervisor import ChildEnded, Keeper, Stop
+from tintype.cli.servers.supervisor import ServerExited, StopRequest, Supervisor
 from tintype.service.config import ServiceConfig
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ def anyio_backend() -> str:
 
 
 class Script:
-    """Stands in for the servers: each start does what the next of `acts` says."""
+    """A stand-in for the servers: each start runs the next of `acts`."""
 
     def __init__(self, *acts: str) -> None:
         self.acts = list(acts)
         self.starts = 0
 
     @asynccontextmanager
-    async def child(self, _: str, name: str, __: Any, stop: Stop) -> AsyncIterator[Any]:
+    async def process(self, _: str, name: str, __: Any, stop: StopRequest) -> AsyncIterator[Any]:
         self.starts += 1
         code = f"import os, sys, time, signal\n{self.acts.pop(0)}"
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
-        server = supervisor.Child(name, process)
+        server = supervisor.ServerProcess(name, process)
         try:
             yield server
         finally:
@@ -51,60 +51,58 @@ CRASH = f"{READY}os.kill(os.getpid(), signal.SIGKILL)"
 SERVE = f"{READY}time.sleep(3600)"
 
 
-async def kept(monkeypatch: pytest.MonkeyPatch, script: Script, *delays: float) -> tuple[Any, ChildEnded]:
-    """Keep a server until it is gone; return its first address, if it had one, and its end."""
-    monkeypatch.setattr(supervisor, "child", script.child)
-    async with Keeper("serve", "service", CONFIG, Stop(), delays=delays) as keeper:
-        ended = await asyncio.wait_for(asyncio.shield(keeper.gone), 60)
-        return keeper.address.result() if keeper.address.done() else None, ended
+async def supervise(monkeypatch: pytest.MonkeyPatch, script: Script, *delays: float) -> tuple[Any, ServerExited]:
+    """Supervise a server until it is not restarted; return its first address, if any, and the error."""
+    monkeypatch.setattr(supervisor, "server_process", script.process)
+    async with Supervisor("serve", "service", CONFIG, StopRequest(), delays=delays) as server:
+        exited = await asyncio.wait_for(asyncio.shield(server.finished), 60)
+        return server.address.result() if server.address.done() else None, exited
 
 
-async def test_crashes_are_followed_by_new_starts(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is started again once for each delay, which is logged; then it is gone, with an exit code of its own."""
+async def test_crashes_lead_to_restarts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The server is restarted once for each delay, with a log line; then the command fails with exit code 3."""
     script = Script(*[CRASH] * 3)
-    address, ended = await kept(monkeypatch, script, 0.0, 0.0)
+    address, exited = await supervise(monkeypatch, script, 0.0, 0.0)
     assert (address, script.starts) == ("127.0.0.1:1", 3)
-    assert (ended.exit_code, ended.told) == (3, False)
-    assert "the service was ended by signal SIGKILL" in str(ended)
+    assert (exited.exit_code, exited.reported) == (3, False)
+    assert "the service was ended by signal SIGKILL" in str(exited)
     assert [message[-8:] for message in caplog.messages] == ["(1 of 2)", "(2 of 2)"]
 
 
-async def test_a_stable_server_has_all_its_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crashes of before count no longer once a server was ready for long enough."""
-    monkeypatch.setattr(supervisor, "STABLE", 0.0)
+async def test_a_stable_server_has_all_its_restarts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier crashes no longer count once a server was ready for long enough."""
+    monkeypatch.setattr(supervisor, "STABLE_AFTER", 0.0)
     script = Script(*[CRASH] * 5, f"{READY}sys.exit(2)")
-    _, ended = await kept(monkeypatch, script, 0.0)
-    assert (script.starts, ended.told) == (6, True)
+    _, exited = await supervise(monkeypatch, script, 0.0)
+    assert (script.starts, exited.reported) == (6, True)
 
 
 @pytest.mark.parametrize("act", ["sys.exit(2)", "sys.exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
 async def test_a_server_that_never_was_ready(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
-    """What does not come up at all is not tried again: its settings, or this machine, are at fault."""
+    """A server that never became ready is not restarted: its settings or this machine are at fault."""
     script = Script(act)
-    address, ended = await kept(monkeypatch, script, 0.0, 0.0)
+    address, exited = await supervise(monkeypatch, script, 0.0, 0.0)
     assert (address, script.starts) == (None, 1)
-    assert ended.told == (act == "sys.exit(2)")
+    assert exited.reported == (act == "sys.exit(2)")
 
 
 async def test_wrong_settings_after_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exit code 2 means that a new start would say the same again."""
+    """A server that ends with exit code 2 is not restarted: it would end in the same way."""
     script = Script(CRASH, "sys.exit(2)")
-    _, ended = await kept(monkeypatch, script, 0.0, 0.0)
-    assert (script.starts, ended.told) == (2, True)
+    _, exited = await supervise(monkeypatch, script, 0.0, 0.0)
+    assert (script.starts, exited.reported) == (2, True)
 
 
 @pytest.mark.parametrize(("number", "got"), [(signal.SIGINT, "INT"), (signal.SIGTERM, "TERM"), (signal.SIGHUP, "TERM")])
 async def test_how_it_is_stopped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, number: signal.Signals, got: str
 ) -> None:
-    """Ctrl-C leaves the lame duck out in the server, too; SIGTERM and SIGHUP do not."""
+    """Ctrl-C skips the lame-duck time in the server as well; SIGTERM and SIGHUP do not."""
     note = f"def note(n, _): open({str(tmp_path / 'got')!r}, 'w').write(signal.Signals(n).name); sys.exit()\n"
     caught = "signal.signal(signal.SIGINT, note); signal.signal(signal.SIGTERM, note)\n"
-    monkeypatch.setattr(supervisor, "child", Script(note + caught + SERVE).child)
-    stop = Stop()
-    async with Keeper("serve", "service", CONFIG, stop) as keeper:
-        await asyncio.wait_for(keeper.address, 30)
-        stop.more(number)
+    monkeypatch.setattr(supervisor, "server_process", Script(note + caught + SERVE).process)
+    stop = StopRequest()
+    async with Supervisor("serve", "service", CONFIG, stop) as server:
+        await asyncio.wait_for(server.address, 30)
+        stop.add(number)
     assert (tmp_path / "got").read_text() == f"SIG{got}"

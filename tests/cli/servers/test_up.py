@@ -1,4 +1,4 @@
-"""`tintype up`: what it plans, and that keys are no obstacle to it. The whole line is tested in test_whole_line."""
+"""`tintype up`: its plan, and that it works with keys. test_whole_line tests the running servers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from tests.support.command import tintype
+from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
-from tintype.cli.parser import _parser as parser
 from tintype.cli.servers import rest_client
-from tintype.cli.servers.up import _plan, examples
+from tintype.cli.servers.plan import make_plan
+from tintype.cli.servers.up import examples
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
@@ -23,27 +24,27 @@ pytestmark = pytest.mark.slow
 HERE = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 
 
-def test_key_of_its_own(tmp_path: Path) -> None:
-    """Where keys are needed it gives the gateway one that it knows itself, else none, so that none is needed."""
-    arguments = parser().parse_args(["up", *HERE, "--data", str(tmp_path)])
-    assert _plan(arguments).gateway.api_key == ""
+def test_own_key(tmp_path: Path) -> None:
+    """If keys are required, the gateway gets a new key for the first image; otherwise it has none."""
+    arguments = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path)])
+    assert make_plan(arguments).gateway.api_key == ""
     create(tmp_path / "keys", "alice")
-    keys = [_plan(arguments).gateway.api_key for _ in range(2)]
+    keys = [make_plan(arguments).gateway.api_key for _ in range(2)]
     assert keys[0] != keys[1]
     assert min(map(len, keys)) > 40
-    given = parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--api-key", "sesame"])
-    assert _plan(given).gateway.api_key == "sesame"
+    given = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--api-key", "sesame"])
+    assert make_plan(given).gateway.api_key == "sesame"
 
 
 def test_grace(tmp_path: Path) -> None:
     """`--grace` is one flag for both servers."""
-    arguments = parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--grace", "4"])
-    plan = _plan(arguments)
+    arguments = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--grace", "4"])
+    plan = make_plan(arguments)
     assert (plan.service.grace, plan.gateway.grace) == (4, 4)
 
 
 def test_examples() -> None:
-    """What is shown to paste has a place for the key only where one is needed."""
+    """The printed examples contain a placeholder for the key only if one is required."""
     assert "KEY" not in examples("http://x", needs_key=False)
     keyed = examples("http://x", needs_key=True)
     assert "-H 'authorization: Bearer KEY' \\\n" in keyed
@@ -52,14 +53,14 @@ def test_examples() -> None:
 
 @pytest.mark.anyio
 async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gateway that never finds its service, as for the wrong name in a certificate, is said, not waited for."""
-    monkeypatch.setattr(rest_client, "PATIENCE", 0.3)
+    """A gateway that cannot reach its service, for example because of its certificate, is an error after a while."""
+    monkeypatch.setattr(rest_client, "READY_TIMEOUT", 0.3)
     answers = httpx.MockTransport(lambda _: httpx.Response(503, json={"why": "it has another name"}))
     monkeypatch.setattr(rest_client, "_client", lambda url: httpx.AsyncClient(base_url=url, transport=answers))
     with pytest.raises(
-        UserError, match=r"at http://g does not reach the service at s:1, which is ready: it has another name"
+        UserError, match=r"at http://g cannot reach the service at s:1, which is ready: it has another name"
     ):
-        await rest_client.ready("http://g", "s:1")
+        await rest_client.wait_until_ready("http://g", "s:1")
 
 
 @pytest.mark.anyio
@@ -67,7 +68,7 @@ async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) ->
     "failure", [httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteError]
 )
 async def test_a_gateway_that_breaks_off(monkeypatch: pytest.MonkeyPatch, failure: type[httpx.TransportError]) -> None:
-    """A gateway that breaks connections off, as one with too many of them does, is asked again."""
+    """A gateway that breaks off connections, because it has too many, is asked again."""
     asked: list[int] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -78,15 +79,15 @@ async def test_a_gateway_that_breaks_off(monkeypatch: pytest.MonkeyPatch, failur
 
     client = httpx.AsyncClient(base_url="http://g", transport=httpx.MockTransport(answer))
     monkeypatch.setattr(rest_client, "_client", lambda _: client)
-    await rest_client.ready("http://g", "s:1")
+    await rest_client.wait_until_ready("http://g", "s:1")
     assert len(asked) == 3
 
 
 def test_check_with_keys(tmp_path: Path) -> None:
-    """A check makes its picture, whether keys are needed or not."""
+    """A check makes its image, whether keys are required or not."""
     create(tmp_path / "data" / "keys", "alice")
     done = tintype(
         "up", "--check", *HERE, "--data", str(tmp_path / "data"), HOME=str(tmp_path), PATH=os.environ["PATH"]
     )
     assert done.returncode == 0, done.stderr
-    assert "First picture" in done.stdout
+    assert "First image" in done.stdout

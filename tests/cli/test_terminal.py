@@ -1,4 +1,4 @@
-"""What `tintype generate` shows on the way."""
+"""The progress that `tintype generate` shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tintype.cli.progress import Meter, Plain, Quiet, Terminal, view
+from tintype.cli.terminal import LiveProgress, NoProgress, PlainProgress, ProgressText, progress_display
 from tintype.v1 import image_service_pb2 as pb
 
 
@@ -31,8 +31,8 @@ class Tty(io.StringIO):
 
 
 def test_lines() -> None:
-    """Place in the queue, loading, and steps over all pictures with the time that is left."""
-    meter = Meter(count=2)
+    """The position in the queue, loading, and the steps of all images with the remaining time."""
+    meter = ProgressText(count=2)
     assert meter.line(QUEUED) == "waiting: 2 before this one, starts in 3.0 s"
     assert meter.line(pb.StreamImagesResponse(queued=pb.Queued(position=0))) == ""
     assert meter.line(LOADING) == "loading sdxl: 50%"
@@ -42,10 +42,10 @@ def test_lines() -> None:
 
 
 def test_terminal_clears_up() -> None:
-    """On a terminal each line replaces the one before, and nothing is left."""
+    """On a terminal each line replaces the previous one, and nothing remains at the end."""
     stream = Tty()
-    with view(stream, 1, quiet=False) as shown:
-        assert isinstance(shown, Terminal)
+    with progress_display(stream, 1, quiet=False) as shown:
+        assert isinstance(shown, LiveProgress)
         shown.show(progress(1))
         shown.show(IMAGE)
     assert stream.getvalue().startswith("\r\x1b[K██")
@@ -54,18 +54,18 @@ def test_terminal_clears_up() -> None:
 
 
 def test_plain_lines() -> None:
-    """Elsewhere a request leaves a plain line every few seconds, and a short one none of its steps."""
+    """Elsewhere a request writes a plain line every few seconds, and a short request no line about steps."""
     stream = io.StringIO()
     seconds = iter(range(1000))
-    with Plain(stream, Meter(1), lambda: next(seconds) / 4) as shown:
+    with PlainProgress(stream, ProgressText(1), lambda: next(seconds) / 4) as shown:
         for event in (QUEUED, QUEUED, *(progress(step, steps=100) for step in range(1, 101))):
             shown.show(event)
     lines = stream.getvalue().splitlines()
     assert 4 <= len(lines) <= 6
     assert lines[0].startswith("waiting")
     assert lines[1].startswith("######-")
-    with view(short := io.StringIO(), 1, quiet=False) as shown:
-        assert isinstance(shown, Plain)
+    with progress_display(short := io.StringIO(), 1, quiet=False) as shown:
+        assert isinstance(shown, PlainProgress)
         shown.show(progress(20))
     assert short.getvalue() == ""
     assert stream.getvalue().isascii()
@@ -74,7 +74,7 @@ def test_plain_lines() -> None:
 @pytest.mark.parametrize("stream", [Tty(), io.StringIO()])
 def test_quiet(stream: io.StringIO) -> None:
     """--quiet shows nothing anywhere."""
-    with view(stream, 1, quiet=True) as shown:
-        assert isinstance(shown, Quiet)
+    with progress_display(stream, 1, quiet=True) as shown:
+        assert isinstance(shown, NoProgress)
         shown.show(progress(1))
     assert stream.getvalue() == ""

@@ -1,0 +1,118 @@
+"""The plan of `tintype up`: the configurations of both servers, made to fit each other, and the first image."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tintype.gateway.config import GatewayConfig
+from tintype.service.config import ServiceConfig
+
+from ..errors import UserError
+from ..image_files import mime_type, prepare
+from ..settings.sources import Sources
+from ..settings.values import parse_path, split_address
+from .log import configure
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from pathlib import Path
+
+PROMPT = "A serene mountain lake at sunset"
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared with, not bound to
+
+
+@dataclass(frozen=True, slots=True)
+class UpPlan:
+    """The two servers, the prompt of the first image (empty for none), its file, and whether to stop after it."""
+
+    service: ServiceConfig
+    gateway: GatewayConfig
+    prompt: str
+    output: Path | None
+    check: bool
+
+
+def make_plan(arguments: Namespace) -> UpPlan:
+    """Return the plan for a command line, and configure the log. Raises UserError."""
+    sources = Sources.gather(vars(arguments))
+    service, gateway = sources.config(ServiceConfig), sources.config(GatewayConfig)
+    configure("up", service)
+    gateway.check_access()
+    service.check_access()
+    _check_tls(service, gateway)
+    # Keys may be created later, so the gateway always has its own key for the service. Children get it through a pipe.
+    companion = secrets.token_urlsafe(32)
+    service = replace(service, companion_key=companion)
+    gateway = replace(gateway, service_key=companion)
+    if gateway.needs_key:  # the request for the first image needs one as well
+        gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
+    if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
+        raise UserError(f"--grpc and --rest are both {gateway.rest}; they need different ports")
+    grpc, rest = claim_port(service.grpc, "--grpc"), claim_port(gateway.rest, "--rest")
+    return UpPlan(
+        service=replace(service, grpc=grpc),
+        gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),
+        prompt=_prompt(arguments),
+        output=_output(arguments),
+        check=arguments.check,
+    )
+
+
+def _check_tls(service: ServiceConfig, gateway: GatewayConfig) -> None:
+    """Raise UserError if the gateway could not connect to the service because of TLS."""
+    if service.tls_client_ca and not gateway.service_cert:
+        remedy = "with which the gateway identifies itself to the service"
+        raise UserError(f"--tls-client-ca also needs --service-cert and --service-cert-key, {remedy}")
+    if service.tls_cert and not gateway.tls_ca:
+        remedy = "with which the gateway verifies the service: the CA of that certificate, or the certificate itself"
+        raise UserError(f"--tls-cert also needs --tls-ca, {remedy}")
+
+
+def _prompt(arguments: Namespace) -> str:
+    """Return the prompt of the first image, empty for none. Raises UserError."""
+    text: str = arguments.first_image or (PROMPT if arguments.check else "")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate
+        raise UserError(f"--first-image: {error}") from error
+    return text
+
+
+def _output(arguments: Namespace) -> Path | None:
+    """Return the file of the first image; a check keeps the image only if --output is given. Raises UserError."""
+    if arguments.check and not arguments.output:
+        return None
+    path = parse_path(arguments.output or "first-image.png")
+    if mime_type(path) != "image/png":
+        raise UserError(f"--output of the first image must end in .png; got {path}")
+    prepare(path)
+    return path
+
+
+def claim_port(address: str, flag: str) -> str:
+    """Check that a server can listen on HOST:PORT, and replace port 0 by a free port. Raises UserError."""
+    host, port = split_address(address)
+    try:
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+            probe.listen(1)
+            port = probe.getsockname()[1]
+    except OSError as error:
+        raise UserError(f"cannot listen on {address}: {error.strerror}; choose another with {flag}") from error
+    return address.rpartition(":")[0] + f":{port}"
+
+
+def reachable(address: str) -> str:
+    """Return the address at which this machine reaches a server that listens on HOST:PORT."""
+    host, port = split_address(address)
+    return f"{WILDCARDS[host]}:{port}" if host in WILDCARDS else address
+
+
+def reachable_url(url: str) -> str:
+    """Return the URL at which this machine reaches a server that listens on `http://HOST:PORT`."""
+    return "http://" + reachable(url.removeprefix("http://"))

@@ -1,0 +1,53 @@
+"""Flags for settings. Values stay text here: `sources` reads them."""
+
+from __future__ import annotations
+
+from argparse import BooleanOptionalAction
+from typing import TYPE_CHECKING
+
+from .definitions import SECTIONS, Setting, settings_of
+from .values import SIZE, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..parser import FlagContainer
+
+
+def add_config(parser: FlagContainer) -> None:
+    """Add --config."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="settings file (default: ./tintype.toml, if it exists) [TINTYPE_CONFIG]"
+    )
+
+
+def add_setting(parser: FlagContainer, setting: Setting, help_: str = "") -> None:
+    """Add the flag of a setting, with `help_` in place of its own help."""
+    text = f"{help_ or setting.help + _default(setting)} [{setting.env}]"
+    if isinstance(setting.default, bool):
+        parser.add_argument(setting.flag, dest=setting.name, default=None, help=text, action=BooleanOptionalAction)
+        return
+    action = "append" if isinstance(setting.default, tuple) else "store"
+    parser.add_argument(
+        setting.flag, dest=setting.name, default=None, help=text, action=action, metavar=setting.type.metavar
+    )
+
+
+def add_section(parser: FlagContainer, name: str, *, without: Collection[str] = ()) -> None:
+    """Add the flags of all settings of a section."""
+    for setting in settings_of(SECTIONS[name]).values():
+        if setting.name not in without:
+            add_setting(parser, setting)
+
+
+def _default(setting: Setting) -> str:
+    """Return the end of a setting's help: its default, unless that is empty, 0 or off."""
+    if isinstance(setting.default, tuple):
+        return "; may be repeated"
+    if not setting.default or not isinstance(setting.default, str | int | float):
+        return ""
+    if setting.default is True:
+        return " (default: on)"
+    if setting.type is SIZE and isinstance(setting.default, int):
+        return f" (default: {format_size(setting.default)})"
+    return f" (default: {setting.default})"
