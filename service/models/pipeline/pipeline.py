@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..folder.manifest import Manifest
     from ..model import Array, Conditioning
     from ..runtime.runtime import Runtime
-    from ..runtime.stop_flag import Halt
+    from ..runtime.stop_flag import StopFlag
     from ..spec import LatentToRgb, ModelSpec
     from ..text.encoder import Encoder
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 class DiffusionModel:
     """A `Model` on onnxruntime. `spec` is the folder's, completed by what its graphs say."""
 
-    def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae, halt: Halt) -> None:
+    def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae, stop_flag: StopFlag) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
             raise Fault("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
-        self._stages, self._vae, self._halt = stages, vae, halt
+        self._stages, self._vae, self._stop_flag = stages, vae, stop_flag
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
         """Return how many chunks the longest of some prompts has."""
@@ -96,11 +96,11 @@ class DiffusionModel:
 
     def stop(self) -> None:
         """End the call under way between two nodes of its graph, and fail others until `resume`. From any thread."""
-        self._halt.stop()
+        self._stop_flag.stop()
 
     def resume(self) -> None:
         """Let calls run again."""
-        self._halt.resume()
+        self._stop_flag.resume()
 
     @cached_property
     def _projection(self) -> LatentToRgb:
@@ -167,7 +167,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
     spec = replace(manifest.spec, provider_options=runtime.tuning.shown(stages.provider))
-    return DiffusionModel(spec, stages, vae, runtime.halt)
+    return DiffusionModel(spec, stages, vae, runtime.stop_flag)
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:

@@ -248,8 +248,8 @@ class Repository:
     def _load(self, slot: Slot) -> None:
         """Load one model; runs in the loader's thread."""
         self._wait_until_free()
-        slot.halt.resume()  # whoever stopped the model has let it go since
-        runtime = self._runtime().within(self._components.of_model(slot.name, slot.widening), slot.halt)
+        slot.stop_flag.resume()  # whoever stopped the model has let it go since
+        runtime = self._runtime().within(self._components.of_model(slot.name, slot.widening), slot.stop_flag)
         found = attempt(slot.servable(), runtime, partial(self._progress, slot), partial(self.relieve, slot.name))
         with self._locked():
             self._settle(slot, found)

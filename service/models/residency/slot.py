@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, OutOfMemory, TintypeError
-from ..runtime.stop_flag import Halt
+from ..runtime.stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ class Slot:
     """One model of the repository, whose lock guards it. `manifest` is None where the folder is broken.
 
     `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
-    count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet. `halt` stops
+    count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet. `stop_flag` stops
     its graphs, which may stay in memory when the model goes, and are the next one's then. One that was `asked` for is
     there for more than the requests that wait for it.
     """
@@ -64,7 +64,7 @@ class Slot:
     fresh: bool = False
     asked: bool = False
     last_use: int = 0
-    halt: Halt = field(default_factory=Halt)
+    stop_flag: StopFlag = field(default_factory=StopFlag)
 
     @property
     def weight(self) -> int:

@@ -61,7 +61,7 @@ class OrtGraph:
     """
 
     def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
-        self._path, self._runtime, self._halt = path, runtime, runtime.halt
+        self._path, self._runtime, self._stop_flag = path, runtime, runtime.stop_flag
         self._session: Any
         self._bindings: Bindings | None = None
         self.captures = False
@@ -78,7 +78,7 @@ class OrtGraph:
         if self._session is None:  # there was no memory for the one without
             self._open(NO_ENGINE, graphs=False)
         if not self._bindings:
-            results: list[Values] = self._session.run(list(outputs), dict(feeds), self._halt.options)
+            results: list[Values] = self._session.run(list(outputs), dict(feeds), self._stop_flag.options)
             return results
         try:
             return self._bindings.run(outputs, feeds)

@@ -11,7 +11,7 @@ from .openvino import OpenVinoGraph
 from .ort import OrtGraph
 from .provider_options import PLAIN, Use
 from .providers import choose, standalone
-from .stop_flag import Halt
+from .stop_flag import StopFlag
 from .tensorrt import TensorRtGraph
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Runtime:
     """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share.
 
-    `tuning` holds further settings of the provider, and `use` is the purpose of the graphs; `halt` stops the calls of
+    `tuning` holds further settings of the provider, and `use` is the purpose of the graphs; `stop_flag` stops the calls of
     all graphs that were opened with it.
     """
 
@@ -35,7 +35,7 @@ class Runtime:
     threads: int
     room: ModelMemory | None = None
     tuning: Tuning = PLAIN
-    halt: Halt = field(default_factory=Halt, compare=False)
+    stop_flag: StopFlag = field(default_factory=StopFlag, compare=False)
     use: Use = Use.OTHER
 
     @classmethod
@@ -47,9 +47,9 @@ class Runtime:
         """
         return cls(choose(providers), threads or usable_cores(), tuning=tuning)
 
-    def within(self, room: ModelMemory, halt: Halt) -> Self:
-        """Return the same with its graphs in `room`, stopped by `halt`."""
-        return replace(self, room=room, halt=halt)
+    def within(self, room: ModelMemory, stop_flag: StopFlag) -> Self:
+        """Return the same with its graphs in `room`, stopped by `stop_flag`."""
+        return replace(self, room=room, stop_flag=stop_flag)
 
     def used_for(self, use: Use) -> Self:
         """Return the same for graphs of another use."""

@@ -53,7 +53,7 @@ class Session:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"{label(path)} does not fit into memory: {error}") from error
             raise Fault(f"{label(path)} can't be loaded: {error}") from error
-        self.path, self._halt = path, runtime.halt
+        self.path, self._stop_flag = path, runtime.stop_flag
         self.inputs = {port.name: (_dtype(path, port), len(port.shape)) for port in self._session.inputs}
         self.widths = {p.name: p.shape[-1] for p in self._session.inputs if p.shape and isinstance(p.shape[-1], int)}
         self.optional = {port.name: port.shape for port in self._session.optional}
@@ -83,12 +83,12 @@ class Session:
             OutOfMemory: there was not enough memory for it.
             Cancelled: it was stopped.
         """
-        self._halt.check()
+        self._stop_flag.check()
         cast = {name: self._suited(name, array) for name, array in feeds.items()}
         try:
             results = self._session.run(list(outputs), cast)
         except Exception as error:
-            self._halt.check()
+            self._stop_flag.check()
             if is_out_of_memory(error):
                 raise OutOfMemory(f"{label(self.path)} needs more memory than there is for this size") from error
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error

@@ -13,7 +13,7 @@ from ...errors import Cancelled
 from .providers import onnxruntime
 
 
-class Halt:
+class StopFlag:
     """What the calls of one model have in common. `stop` may be called from any thread."""
 
     def __init__(self) -> None:

@@ -58,12 +58,12 @@ def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) ->
     assert begins.wait(60)
     while time.process_time() - start < busy:
         thread.join(0.01)
-    runtime.halt.stop()
+    runtime.stop_flag.stop()
     thread.join(60)
     assert [type(error) for error in raised] == [Cancelled]
     with pytest.raises(Cancelled):
         sin(session, 2)
-    runtime.halt.resume()
+    runtime.stop_flag.resume()
     assert np.allclose(sin(session, 2), np.sin(np.sin(X)))
 
 
@@ -101,4 +101,4 @@ def test_graphs_that_stayed_in_memory_are_stopped_by_the_model_that_came_back() 
         slot.drop()
         model = repository.wait(timeout=60)
         session = model._vae._decoder  # type: ignore[attr-defined]
-        assert session._session.graph._halt is session._halt
+        assert session._session.graph._stop_flag is session._stop_flag
