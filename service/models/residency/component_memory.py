@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import OutOfMemory
 from ..files import weight
-from ..runtime.cuda_graphs import ACCESS
+from ..runtime.cuda_graphs import DEVICE_ACCESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -230,7 +230,7 @@ class ComponentMemory:
         """
         if not graphs:
             return
-        with ACCESS.other():
+        with DEVICE_ACCESS.shared():
             graphs.clear()
         with self._changed:
             self._going -= size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, OutOfMemory, TintypeError
 from ..pipeline.pipeline import load
-from ..runtime.cuda_graphs import ACCESS
+from ..runtime.cuda_graphs import DEVICE_ACCESS
 from .malloc import keep_large_apart, trim
 
 if TYPE_CHECKING:
@@ -52,5 +52,5 @@ def _retried(
 
 def _loaded(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Model:
     """Load a model; it also encodes a prompt, which calls the device."""
-    with ACCESS.other():
+    with DEVICE_ACCESS.shared():
         return load(manifest, runtime, progress)

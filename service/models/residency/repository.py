@@ -7,7 +7,7 @@ All methods may be called from any thread. `wait`, `unload`, `relieve` and `clos
 are not for an event loop; the others take microseconds, since whatever they let go is freed on a thread of its own.
 
 Locks are taken in this order: DeviceThread's, Engine's, Repository's, ComponentMemory's. None of them is held while
-memory is freed. `cuda_graphs.ACCESS`, which waits for the device, is taken without any of them.
+memory is freed. `cuda_graphs.DEVICE_ACCESS`, which waits for the device, is taken without any of them.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Access:
+class DeviceAccess:
     """Who may call the device."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Access:
         self._others = 0
 
     @contextmanager
-    def other(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Call the device inside the block for anything but the step of a model; waits for a capture to end."""
         self._count(1)
         try:
@@ -32,7 +32,7 @@ class Access:
             self._count(-1)
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
+    def exclusive(self) -> Iterator[bool]:
         """Keep others from the device inside the block; False if one is at work, and then it is not kept."""
         with self._lock:
             alone = not self._others
@@ -46,5 +46,5 @@ class Access:
             self._others += change
 
 
-ACCESS = Access()
+DEVICE_ACCESS = DeviceAccess()
 """Of this process."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .array_cache import Kept
-from .cuda_graphs import ACCESS
+from .cuda_graphs import DEVICE_ACCESS
 from .providers import onnxruntime
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class _Binding:
             self._graph, self._is_captured = None, False
 
     def _capture_alone(self) -> None:
-        with ACCESS.alone() as alone:
+        with DEVICE_ACCESS.exclusive() as alone:
             if alone and self._capture():
                 return
         self._session.run_with_iobinding(self._io, self._eager)

@@ -7,7 +7,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .cuda_graphs import ACCESS
+from .cuda_graphs import DEVICE_ACCESS
 from .device_buffers import Bindings
 from .graph import Port, is_out_of_memory
 from .provider_options import DEVICES, Use, cuda_options
@@ -88,7 +88,7 @@ class OrtGraph:
             log.warning(
                 "%s: a call with CUDA graphs failed, it is made again without: %s", self._path.parent.name, error
             )
-        with ACCESS.other():
+        with DEVICE_ACCESS.shared():
             self._bindings, self._session = None, None  # there may be no memory for two
         self._open(NO_ENGINE, graphs=False)
         return self.run(outputs, feeds)
@@ -114,7 +114,7 @@ def _opened(path: Path, runtime: Runtime, engine: Engine, *, graphs: bool, reuse
     if runtime.provider in DEVICES and not graphs:
         share_device_arena(runtime.tuning.arena)
     try:
-        with ACCESS.other():
+        with DEVICE_ACCESS.shared():
             asked = options(runtime.threads, reuse=reuse, axes=engine.axes, shared=not graphs)
             made = onnxruntime().InferenceSession(path, asked, providers, enable_fallback=0)
     except Exception as error:

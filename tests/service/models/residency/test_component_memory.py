@@ -18,7 +18,7 @@ from tintype.service.models import Repository, State
 from tintype.service.models.files import weight
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.component_memory import ComponentMemory
-from tintype.service.models.runtime.cuda_graphs import ACCESS
+from tintype.service.models.runtime.cuda_graphs import DEVICE_ACCESS
 from tintype.service.models.runtime.graph import Port
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_what_goes_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
     it = shelf(0)
     graph = weakref.ref(it.open("a", "unet").graph)  # type: ignore[type-var]
     thread = threading.Thread(target=it.memory.drop("a"))
-    with ACCESS.alone() as alone:
+    with DEVICE_ACCESS.exclusive() as alone:
         assert alone
         thread.start()
         thread.join(0.05)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, OutOfMemory
 from tintype.service.models import Repository, State
-from tintype.service.models.runtime.cuda_graphs import ACCESS
+from tintype.service.models.runtime.cuda_graphs import DEVICE_ACCESS
 from tintype.service.models.text.encoders import TextEncoders
 
 if TYPE_CHECKING:
@@ -61,11 +61,11 @@ def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Lo
     with Repository(folders) as repository:
         repository.load("a")
         until(lambda: loader.names == ["a"])
-        with ACCESS.alone() as alone:
+        with DEVICE_ACCESS.exclusive() as alone:
             assert not alone
         loader.gate.set()
         repository.wait("a")
-        with ACCESS.alone() as alone:
+        with DEVICE_ACCESS.exclusive() as alone:
             assert alone
 
 

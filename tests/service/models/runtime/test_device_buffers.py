@@ -10,7 +10,7 @@ import pytest
 
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import device_buffers
-from tintype.service.models.runtime.cuda_graphs import Access
+from tintype.service.models.runtime.cuda_graphs import DeviceAccess
 from tintype.service.models.runtime.device_buffers import SHRINKAGE, Bindings
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.runtime import Runtime
@@ -207,11 +207,11 @@ def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytes
 
 def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that loads would break it: the call goes without, and is captured when the other is done."""
-    access, session = Access(), Recorder(graph._session)
-    monkeypatch.setattr(device_buffers, "ACCESS", access)
+    access, session = DeviceAccess(), Recorder(graph._session)
+    monkeypatch.setattr(device_buffers, "DEVICE_ACCESS", access)
     bound = Bindings(session, "cpu", graphs=True)
     bound.run(OUT, feeds())
-    with access.other():
+    with access.shared():
         bound.run(OUT, feeds())
     bound.run(OUT, feeds())
     assert session.numbers == ["-1", "-1", "1"]
@@ -219,13 +219,13 @@ def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monke
 
 def test_others_wait_for_a_capture() -> None:
     """Who wants to load gets its turn when the graph is captured."""
-    access, entered = Access(), Event()
+    access, entered = DeviceAccess(), Event()
 
     def load() -> None:
-        with access.other():
+        with access.shared():
             entered.set()
 
-    with access.alone() as alone:
+    with access.exclusive() as alone:
         thread = Thread(target=load)
         thread.start()
         assert alone
