@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..files import Fault, label
-from ..runtime.array_cache import Kept, stack
+from ..runtime.array_cache import ArrayCache, stack
 from .graph_inputs import FEEDS, Call, unpack
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Denoiser:
     ) -> None:
         session.require(inputs=(part.latents, TIMESTEP, PROMPT), output=part.out, optional=FEEDS)
         self._session, self._part, self._traits, self._adapters = session, part, traits, adapters
-        self._stacks = Kept(stack)
+        self._stacks = ArrayCache(stack)
         self._channels, self._downscale = spec.latent_channels, spec.downscale
 
     @property

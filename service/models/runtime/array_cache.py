@@ -18,7 +18,7 @@ KEPT = 4
 """Results that are kept: guidance as two calls takes two, and two models' stages as many again."""
 
 
-class Kept:
+class ArrayCache:
     """What `make` made of the latest arrays, which must not be changed any more."""
 
     def __init__(self, make: Callable[[Sequence[Any]], Any], limit: int = KEPT) -> None:

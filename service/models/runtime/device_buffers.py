@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .array_cache import Kept
+from .array_cache import ArrayCache
 from .cuda_graphs import DEVICE_ACCESS
 from .providers import onnxruntime
 
@@ -52,7 +52,7 @@ class Bindings:
     def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
         self._session, self._device, self._graphs = session, device, graphs
         self._entries = {SHRINKAGE: f"{_KINDS.get(device, device)}:0"} if shrinks and not graphs else {}
-        self._sent: dict[str, Kept] = {}
+        self._sent: dict[str, ArrayCache] = {}
         self._captured = 0
         self._latest: OrderedDict[Shape, _Binding] = OrderedDict()
 
@@ -91,7 +91,7 @@ class Bindings:
     def _send(self, name: str, array: Values) -> Any:
         """Return a read-only array as a value on the device."""
         if name not in self._sent:
-            self._sent[name] = Kept(lambda arrays: _value(arrays[0], self._device), SENT)
+            self._sent[name] = ArrayCache(lambda arrays: _value(arrays[0], self._device), SENT)
         return self._sent[name]([array])
 
 

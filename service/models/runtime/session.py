@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...errors import GenerationFailed, OutOfMemory
 from ..files import Fault, label
-from .array_cache import Kept, frozen
+from .array_cache import ArrayCache, frozen
 from .graph import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Session:
         self.types = {port.name: _dtype(path, port) for port in (*self._session.inputs, *self._session.optional)}
         self.outputs = list(self._session.outputs)
         self.provider = self._session.provider
-        self._casts = {name: Kept(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
+        self._casts = {name: ArrayCache(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str] = ()) -> None:
         """Check that the graph has these inputs and none beside but optional ones, and this output. Raises Fault."""
