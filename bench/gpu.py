@@ -32,7 +32,7 @@ from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Prompt, Repository
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime.device_buffers import Bindings
+from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph, options
 from tintype.service.models.runtime.provider_options import DEVICES, Tuning, Use, fixed_axes
 from tintype.service.models.runtime.providers import chain, onnxruntime
@@ -99,7 +99,7 @@ def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Call
     device = DEVICES.get(provider, "cpu")
     made: dict[str, Callable[[], Way]] = {
         "run": lambda: _plain(OrtGraph(path, runtime)),
-        "bound": lambda: Bindings(OrtGraph(path, runtime)._session, device).run,
+        "bound": lambda: DeviceBuffers(OrtGraph(path, runtime)._session, device).run,
         "fixed": lambda: _fixed(path, runtime, feeds),
     }
     if provider == "cuda":

@@ -42,7 +42,7 @@ SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 EAGER = -1  # the number that captures and replays nothing; 0 is onnxruntime's own
 
 
-class Bindings:
+class DeviceBuffers:
     """The buffers of a session on `device`, onnxruntime's word for one.
 
     One thread at a time. With `graphs` calls are captured. One that `shrinks` gives memory back to the device after
@@ -54,7 +54,7 @@ class Bindings:
         self._entries = {SHRINKAGE: f"{_KINDS.get(device, device)}:0"} if shrinks and not graphs else {}
         self._sent: dict[str, ArrayCache] = {}
         self._captured = 0
-        self._latest: OrderedDict[Shape, _Binding] = OrderedDict()
+        self._latest: OrderedDict[Shape, _ShapeBuffers] = OrderedDict()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`. Raises what onnxruntime raises, and lets go of all buffers then."""
@@ -70,9 +70,9 @@ class Bindings:
             self._entries = {}
         return self._bound(shape)(feeds, self._send)
 
-    def _bound(self, shape: Shape) -> _Binding:
+    def _bound(self, shape: Shape) -> _ShapeBuffers:
         if shape not in self._latest:
-            self._latest[shape] = _Binding(self._session, self._device, shape[0], self._number(), self._entries)
+            self._latest[shape] = _ShapeBuffers(self._session, self._device, shape[0], self._number(), self._entries)
             others = [known for known, bound in self._latest.items() if not bound.replays]
             if len(others) > SHAPES:
                 self._latest.pop(others[0])
@@ -95,7 +95,7 @@ class Bindings:
         return self._sent[name]([array])
 
 
-class _Binding:
+class _ShapeBuffers:
     """The buffers of one shape. Graph `number` is its own; None where the session has no graphs."""
 
     def __init__(

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cuda_graphs import DEVICE_ACCESS
-from .device_buffers import Bindings
+from .device_buffers import DeviceBuffers
 from .graph import Port, is_out_of_memory
 from .provider_options import DEVICES, Use, cuda_options
 from .providers import PROVIDERS, chain, make_ready, onnxruntime
@@ -63,7 +63,7 @@ class OrtGraph:
     def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
         self._path, self._runtime, self._stop_flag = path, runtime, runtime.stop_flag
         self._session: Any
-        self._bindings: Bindings | None = None
+        self._buffers: DeviceBuffers | None = None
         self.captures = False
         self._open(engine, graphs=runtime.captures)
         self.inputs = _ports(self._session.get_inputs())
@@ -77,11 +77,11 @@ class OrtGraph:
         """
         if self._session is None:  # there was no memory for the one without
             self._open(NO_ENGINE, graphs=False)
-        if not self._bindings:
+        if not self._buffers:
             results: list[Values] = self._session.run(list(outputs), dict(feeds), self._stop_flag.options)
             return results
         try:
-            return self._bindings.run(outputs, feeds)
+            return self._buffers.run(outputs, feeds)
         except Exception as error:
             if not self.captures or is_out_of_memory(error):
                 raise
@@ -89,7 +89,7 @@ class OrtGraph:
                 "%s: a call with CUDA graphs failed, it is made again without: %s", self._path.parent.name, error
             )
         with DEVICE_ACCESS.shared():
-            self._bindings, self._session = None, None  # there may be no memory for two
+            self._buffers, self._session = None, None  # there may be no memory for two
         self._open(NO_ENGINE, graphs=False)
         return self.run(outputs, feeds)
 
@@ -101,7 +101,7 @@ class OrtGraph:
             self._session = None  # there may be no memory for two
             self._session, _ = _opened(path, runtime, NO_ENGINE, graphs=False, reuse=False)
         device, shrinks = DEVICES.get(runtime.provider), runtime.use is Use.PIXELS
-        self._bindings = Bindings(self._session, device, graphs=self.captures, shrinks=shrinks) if device else None
+        self._buffers = DeviceBuffers(self._session, device, graphs=self.captures, shrinks=shrinks) if device else None
 
 
 def _opened(path: Path, runtime: Runtime, engine: Engine, *, graphs: bool, reuse: bool = True) -> tuple[Any, bool]:

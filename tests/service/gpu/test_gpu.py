@@ -19,7 +19,7 @@ from tintype.service.job import Job
 from tintype.service.models import Repository
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort, tensorrt
-from tintype.service.models.runtime.device_buffers import Bindings
+from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.provider_options import Tuning, Use
 from tintype.service.models.runtime.providers import works
@@ -93,7 +93,7 @@ def test_the_picture_is_the_cpus(tuning: Tuning) -> None:
 def test_bound_answers_are_those_of_a_plain_run() -> None:
     """With buffers that stay on the device, over shapes, steps and prompts in turn."""
     graph = OrtGraph(UNET, Runtime("cuda", 4))
-    bound = Bindings(graph._session, "cuda")
+    bound = DeviceBuffers(graph._session, "cuda")
     for step in range(3):
         for rows in (1, 2):
             asked = feeds(rows, step)
@@ -109,8 +109,8 @@ def test_captured_answers_are_those_without(caplog: pytest.LogCaptureFixture) ->
     for step in range(4):
         for rows in (1, 2):
             assert apart(graph, on_cpu(), feeds(rows, step)) <= RELATIVE
-    assert graph._bindings is not None
-    assert all(bound._is_captured for bound in graph._bindings._latest.values()), caplog.text
+    assert graph._buffers is not None
+    assert all(bound._is_captured for bound in graph._buffers._latest.values()), caplog.text
 
 
 def test_a_picture_survives_loading_beside_captures() -> None:

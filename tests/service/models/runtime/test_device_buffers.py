@@ -11,7 +11,7 @@ import pytest
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import device_buffers
 from tintype.service.models.runtime.cuda_graphs import DeviceAccess
-from tintype.service.models.runtime.device_buffers import SHRINKAGE, Bindings
+from tintype.service.models.runtime.device_buffers import SHRINKAGE, DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
 from tintype.service.models.runtime.runtime import Runtime
 
@@ -38,7 +38,7 @@ def feeds(rows: int = 1, seed: int = 0, side: int = 4) -> dict[str, Any]:
 @pytest.mark.parametrize("graphs", [False, True])
 def test_answers_are_those_of_a_plain_run(graph: OrtGraph, graphs: bool) -> None:  # noqa: FBT001 - a parameter
     """Bit for bit, at the first call of a shape and later ones, with shapes, steps and prompts in turn."""
-    bound = Bindings(graph._session, "cpu", graphs=graphs)
+    bound = DeviceBuffers(graph._session, "cpu", graphs=graphs)
     prompts = [feeds(rows, seed) for rows in (1, 2) for seed in (1, 2)]
     kept = []
     for step in range(3):
@@ -53,7 +53,7 @@ def test_answers_are_those_of_a_plain_run(graph: OrtGraph, graphs: bool) -> None
 
 def test_what_is_fed_stays_as_it_is(graph: OrtGraph) -> None:
     """Buffers are copies: refreshing them changes nobody's array."""
-    bound, first, second = Bindings(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
+    bound, first, second = DeviceBuffers(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
     before = {name: array.copy() for name, array in first.items()}
     for asked in (first, second, first, second):
         bound.run(OUT, asked)
@@ -65,7 +65,7 @@ def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPat
     sent: list[Any] = []
     value = device_buffers._value
     monkeypatch.setattr(device_buffers, "_value", lambda array, device: sent.append(array) or value(array, device))
-    bound, prompt, negative = Bindings(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
+    bound, prompt, negative = DeviceBuffers(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
     for _ in range(3):
         bound.run(OUT, prompt)
         bound.run(OUT, negative)
@@ -79,7 +79,7 @@ def test_buffers_of_few_shapes_are_kept(graph: OrtGraph, monkeypatch: pytest.Mon
     monkeypatch.setattr(device_buffers, "SHAPES", 2)
     monkeypatch.setattr(device_buffers, "GRAPHS", 1)
     for graphs, expected in ((False, 2), (True, 3)):
-        bound = Bindings(graph._session, "cpu", graphs=graphs)
+        bound = DeviceBuffers(graph._session, "cpu", graphs=graphs)
         for side in (4, 8, 12, 16):
             bound.run(OUT, feeds(side=side))
         assert len(bound._latest) == expected
@@ -88,7 +88,7 @@ def test_buffers_of_few_shapes_are_kept(graph: OrtGraph, monkeypatch: pytest.Mon
 
 def test_after_a_failure_nothing_is_kept(graph: OrtGraph) -> None:
     """Buffers may be what memory was short of; the next call makes its own and answers."""
-    bound = Bindings(graph._session, "cpu")
+    bound = DeviceBuffers(graph._session, "cpu")
     bound.run(OUT, feeds())
     with pytest.raises(Exception, match="encoder_hidden_states"):
         bound.run(OUT, feeds() | {"encoder_hidden_states": np.zeros((1, 32, 5), np.float32)})
@@ -100,7 +100,7 @@ def test_after_a_failure_no_more_shapes_are_kept_than_before(graph: OrtGraph, mo
     """Graphs that were captured before it are never called again, and make no room for other buffers."""
     monkeypatch.setattr(device_buffers, "SHAPES", 1)
     monkeypatch.setattr(device_buffers, "GRAPHS", 2)
-    bound = Bindings(graph._session, "cpu", graphs=True)
+    bound = DeviceBuffers(graph._session, "cpu", graphs=True)
     bound.run(OUT, feeds(side=4))
     with pytest.raises(Exception, match="encoder_hidden_states"):
         bound.run(OUT, feeds() | {"encoder_hidden_states": np.zeros((1, 32, 5), np.float32)})
@@ -140,7 +140,7 @@ class Recorder:
 def test_each_shape_has_a_graph_of_its_own(graph: OrtGraph) -> None:
     """The first call captures nothing; then each shape keeps its number, which is never 0."""
     session = Recorder(graph._session)
-    bound = Bindings(session, "cpu", graphs=True)
+    bound = DeviceBuffers(session, "cpu", graphs=True)
     for rows in (1, 2, 1, 2, 1, 1):
         bound.run(OUT, feeds(rows))
     assert session.numbers == ["-1", "-1", "1", "2", "1", "-1", "1"], "the first replay is compared with a call without"
@@ -149,7 +149,7 @@ def test_each_shape_has_a_graph_of_its_own(graph: OrtGraph) -> None:
 def test_a_replay_that_does_not_see_its_inputs_is_found_out(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
     """A graph that answers other numbers than a call without is used no more, and no such answer gets out."""
     session = Recorder(graph._session, stale=True)
-    bound = Bindings(session, "cpu", graphs=True)
+    bound = DeviceBuffers(session, "cpu", graphs=True)
     for seed in range(4):
         assert np.array_equal(bound.run(OUT, feeds(seed=seed))[0], graph.run(OUT, feeds(seed=seed))[0])
     assert session.numbers == ["-1", "1", "1", "-1", "-1"]
@@ -174,7 +174,7 @@ def test_memory_goes_back_after_a_call(graph: OrtGraph) -> None:
     """A decoder's calls let the shared arena shrink, which onnxruntime does; others keep what they have."""
     for shrinks, entry in ((True, "cpu:0"), (False, None)):
         session = Giving(graph._session)
-        bound = Bindings(session, "cpu", shrinks=shrinks)
+        bound = DeviceBuffers(session, "cpu", shrinks=shrinks)
         for _ in range(2):
             assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
         assert session.told == [entry] * 2
@@ -182,14 +182,14 @@ def test_memory_goes_back_after_a_call(graph: OrtGraph) -> None:
 
 def test_a_session_that_captures_keeps_its_memory(graph: OrtGraph) -> None:
     """What replays write to is never given back."""
-    assert Bindings(graph._session, "cpu", graphs=True, shrinks=True)._entries == {}
+    assert DeviceBuffers(graph._session, "cpu", graphs=True, shrinks=True)._entries == {}
 
 
 def test_memory_that_cannot_go_back_stays(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where onnxruntime finds no arena on the device it refuses the call, which is made again without."""
     monkeypatch.setitem(device_buffers._KINDS, "cpu", "gpu")
     session = Giving(graph._session)
-    bound = Bindings(session, "cpu", shrinks=True)
+    bound = DeviceBuffers(session, "cpu", shrinks=True)
     for _ in range(2):
         assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
     assert session.told == ["gpu:0", None, None]
@@ -198,7 +198,7 @@ def test_memory_that_cannot_go_back_stays(graph: OrtGraph, monkeypatch: pytest.M
 def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
     """The call is answered without, as are all later ones, and the log says why."""
     session = Recorder(graph._session, broken=True)
-    bound = Bindings(session, "cpu", graphs=True)
+    bound = DeviceBuffers(session, "cpu", graphs=True)
     for _ in range(3):
         assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
     assert session.numbers == ["-1", "1", "-1", "-1"]
@@ -209,7 +209,7 @@ def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monke
     """A model that loads would break it: the call goes without, and is captured when the other is done."""
     access, session = DeviceAccess(), Recorder(graph._session)
     monkeypatch.setattr(device_buffers, "DEVICE_ACCESS", access)
-    bound = Bindings(session, "cpu", graphs=True)
+    bound = DeviceBuffers(session, "cpu", graphs=True)
     bound.run(OUT, feeds())
     with access.shared():
         bound.run(OUT, feeds())

@@ -64,7 +64,7 @@ class Bound:
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bound]]:
     """Have sessions on CUDA made without CUDA."""
     monkeypatch.setattr(Bound, "made", [])
-    monkeypatch.setattr(ort, "Bindings", Bound)
+    monkeypatch.setattr(ort, "DeviceBuffers", Bound)
     monkeypatch.setattr(ort, "_opened", lambda *_, graphs, **__: (Session(graphs=graphs), graphs))
     return Bound
 
