@@ -34,7 +34,7 @@ from tintype.service.models import Prompt, Repository
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph, options
-from tintype.service.models.runtime.provider_options import DEVICES, Tuning, Use, fixed_axes
+from tintype.service.models.runtime.provider_options import DEVICES, ProviderOptions, Use, fixed_axes
 from tintype.service.models.runtime.providers import chain, onnxruntime
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
@@ -103,7 +103,9 @@ def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Call
         "fixed": lambda: _fixed(path, runtime, feeds),
     }
     if provider == "cuda":
-        made["graph"] = lambda: _captured(path, Runtime(provider, 1, tuning=Tuning(cuda_graphs=True), use=Use.STEPS))
+        made["graph"] = lambda: _captured(
+            path, Runtime(provider, 1, options=ProviderOptions(cuda_graphs=True), use=Use.STEPS)
+        )
         made["tensorrt"] = lambda: _engine(path, feeds, cache)
     return made
 
@@ -127,7 +129,7 @@ def _captured(path: Path, runtime: Runtime) -> Way:
 
 
 def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
-    graph = TensorRtGraph(path, Runtime("tensorrt", 1, tuning=Tuning(engines=cache)))
+    graph = TensorRtGraph(path, Runtime("tensorrt", 1, options=ProviderOptions(engines=cache)))
     began = time.perf_counter()
     for _ in range(HOT):
         graph.run([graph.outputs[0]], feeds)
@@ -180,8 +182,8 @@ def report(
 def pictures(args: argparse.Namespace, folder: Path, batch: int) -> None:
     """Print pictures per second with so many to a call, and what is not spent in calls of the denoiser."""
     job = Job(prompt="a red circle", seed=1, count=batch, steps=args.steps, width=args.size, height=args.size)
-    tuning = Tuning(cuda_graphs=args.cuda_graphs)
-    with Repository([folder], providers=[args.provider], tuning=tuning) as repository:
+    options = ProviderOptions(cuda_graphs=args.cuda_graphs)
+    with Repository([folder], providers=[args.provider], options=options) as repository:
         model: Any = repository.wait(timeout=3600)
         inside: list[float] = []
         denoise = model.denoise

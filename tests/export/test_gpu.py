@@ -11,7 +11,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Repository
-from tintype.service.models.runtime.provider_options import PLAIN, Tuning
+from tintype.service.models.runtime.provider_options import PLAIN, ProviderOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ MEAN = 3 / 255  # half precision over four steps; an expectation
 FAMILIES = ("sd15", "sdxl", "sd3", "flux_schnell", "sana")
 
 
-def picture(folder: Path, provider: str, tuning: Tuning = PLAIN) -> np.ndarray:
-    with Repository([folder], providers=[provider], tuning=tuning) as repository:
+def picture(folder: Path, provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
+    with Repository([folder], providers=[provider], options=options) as repository:
         repository.wait(timeout=250)
         engine = Engine(repository)
         for _ in range(2):  # the second one into buffers that are there
@@ -40,4 +40,4 @@ def picture(folder: Path, provider: str, tuning: Tuning = PLAIN) -> np.ndarray:
 def test_half_precision_draws_the_same(exported: Callable[..., Path], family: str, *, graphs: bool) -> None:
     """With and without CUDA graphs, which a family may refuse: then it draws without."""
     half, single = exported(family, "fp16", "--target", "gpu"), exported(family)
-    assert np.abs(picture(half, "cuda", Tuning(cuda_graphs=graphs)) - picture(single, "cpu")).mean() <= MEAN
+    assert np.abs(picture(half, "cuda", ProviderOptions(cuda_graphs=graphs)) - picture(single, "cpu")).mean() <= MEAN

@@ -166,7 +166,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
-    spec = replace(manifest.spec, provider_options=runtime.tuning.shown(stages.provider))
+    spec = replace(manifest.spec, provider_options=runtime.options.shown(stages.provider))
     return DiffusionModel(spec, stages, vae, runtime.stop_flag)
 
 

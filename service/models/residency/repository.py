@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..model import Model
-    from ..runtime.provider_options import Tuning
+    from ..runtime.provider_options import ProviderOptions
     from ..spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Repository:
     """The models in `folders`, the first being the default; without folders, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, else cpu); `threads` of one call on
-    a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit); `tuning` is what
+    a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit); `options` is what
     providers are told. A model that waits for memory that others hold is LOADING; the components of one that is larger
     than all of it take turns.
 
@@ -60,11 +60,11 @@ class Repository:
         providers: Sequence[str] = (),
         threads: int = 0,
         memory: int = 0,
-        tuning: Tuning = PLAIN,
+        options: ProviderOptions = PLAIN,
     ) -> None:
         if providers:
             choose(tuple(providers))  # fails now, not with the first request
-        self._runtime, self._memory = partial(Runtime.choose, tuple(providers), threads, tuning), memory
+        self._runtime, self._memory = partial(Runtime.choose, tuple(providers), threads, options), memory
         self._catalogue = Catalogue(folders)
         self._components = ComponentMemory(memory)
         self._lock = threading.Condition()

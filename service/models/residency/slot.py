@@ -48,8 +48,8 @@ class Slot:
 
     `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
     count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet. `stop_flag`
-    stops its graphs, which may stay in memory when the model goes, and are the next one's then. One that was `asked` for is
-    there for more than the requests that wait for it.
+    stops its graphs, which may stay in memory when the model goes, and are the next one's then. One that was `asked`
+    for is there for more than the requests that wait for it.
     """
 
     name: str

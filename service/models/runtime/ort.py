@@ -106,13 +106,13 @@ class OrtGraph:
 
 def _opened(path: Path, runtime: Runtime, engine: Engine, *, graphs: bool, reuse: bool = True) -> tuple[Any, bool]:
     """Return a session, and whether it captures its calls: onnxruntime refuses that where a node is not on CUDA."""
-    told = {"tensorrt": dict(engine.options), "cuda": cuda_options(graphs=graphs, arena=runtime.tuning.arena)}
+    told = {"tensorrt": dict(engine.options), "cuda": cuda_options(graphs=graphs, arena=runtime.options.arena)}
     names = {PROVIDERS[name]: options for name, options in told.items()}
     providers = [(long, names.get(long, {})) for long in chain(runtime.provider)]
     make_ready(runtime.provider)
     share_arena()
     if runtime.provider in DEVICES and not graphs:
-        share_device_arena(runtime.tuning.arena)
+        share_device_arena(runtime.options.arena)
     try:
         with DEVICE_ACCESS.shared():
             asked = options(runtime.threads, reuse=reuse, axes=engine.axes, shared=not graphs)

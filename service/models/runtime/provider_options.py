@@ -33,7 +33,7 @@ class Use(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class ProviderOptions:
     """How graphs run on a device.
 
     `cuda_graphs` has calls of denoisers captured, `engines` is the folder of TensorRT's engines, and `arena` bounds the
@@ -58,7 +58,7 @@ class Tuning:
         return self.cuda_graphs and provider == "cuda" and use is Use.STEPS
 
 
-PLAIN = Tuning()
+PLAIN = ProviderOptions()
 
 
 def cuda_options(*, graphs: bool, arena: int = 0) -> Options:

@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 
     from ..residency.component_memory import ModelMemory
     from .graph import Graph
-    from .provider_options import Tuning
+    from .provider_options import ProviderOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The short name of the provider, the threads of one call on a CPU, and the room that a model's graphs share.
+    """Where and how graphs run: the provider, by its short name, and the threads of one call on a CPU.
 
-    `tuning` holds further settings of the provider, and `use` is the purpose of the graphs; `stop_flag` stops the calls of
-    all graphs that were opened with it.
+    `room` bounds the memory of a model's graphs; `options` are the provider's; `role` is what the graphs are for; and
+    `stop_flag` stops the calls of all graphs that were opened with it.
     """
 
     provider: str
     threads: int
     room: ModelMemory | None = None
-    tuning: Tuning = PLAIN
+    options: ProviderOptions = PLAIN
     stop_flag: StopFlag = field(default_factory=StopFlag, compare=False)
     use: Use = Use.OTHER
 
     @classmethod
-    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, tuning: Tuning = PLAIN) -> Runtime:
+    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, options: ProviderOptions = PLAIN) -> Runtime:
         """Take the first provider that works here, and a thread for each core where `threads` is 0.
 
         Raises:
             ProviderUnavailable: none of them works.
         """
-        return cls(choose(providers), threads or usable_cores(), tuning=tuning)
+        return cls(choose(providers), threads or usable_cores(), options=options)
 
     def within(self, room: ModelMemory, stop_flag: StopFlag) -> Self:
         """Return the same with its graphs in `room`, stopped by `stop_flag`."""
@@ -58,7 +58,7 @@ class Runtime:
     @property
     def captures(self) -> bool:
         """Whether graphs may capture their calls."""
-        return self.tuning.captures(self.provider, self.use)
+        return self.options.captures(self.provider, self.use)
 
     def open(self, path: Path) -> Graph:
         """Load a graph.

@@ -55,8 +55,8 @@ class TensorRtGraph:
 
     def __init__(self, path: Path, runtime: Runtime) -> None:
         self._path, self._runtime = path, runtime
-        plain = replace(runtime.tuning, cuda_graphs=False)  # building calls CUDA for minutes, which a capture forbids
-        self._cuda: Graph = OrtGraph(path, replace(runtime, provider="cuda", tuning=plain))
+        plain = replace(runtime.options, cuda_graphs=False)  # building calls CUDA for minutes, which a capture forbids
+        self._cuda: Graph = OrtGraph(path, replace(runtime, provider="cuda", options=plain))
         self.inputs, self.optional, self.outputs = self._cuda.inputs, self._cuda.optional, self._cuda.outputs
         self._calls: Counter[Shape] = Counter()
         self._engines: OrderedDict[Shape, Future[Graph | None]] = OrderedDict()
@@ -109,7 +109,7 @@ class TensorRtGraph:
 
     def _build(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph | None:
         """Return a session with an engine that has answered once, for its first call may build as well."""
-        root = self._runtime.tuning.engines.expanduser()
+        root = self._runtime.options.engines.expanduser()
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
             folder = tensorrt_engines.prepared(root, self._path, shapes)

@@ -21,7 +21,7 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort, tensorrt
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
-from tintype.service.models.runtime.provider_options import Tuning, Use
+from tintype.service.models.runtime.provider_options import ProviderOptions, Use
 from tintype.service.models.runtime.providers import works
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
@@ -37,15 +37,15 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 UNET = BUILTIN / "unet/model.onnx"
 RELATIVE = 5e-3  # of one answer of a graph, to its largest value: TF32 keeps ten bits
 MEAN = 1 / 255  # of a picture after six steps
-PLAIN, GRAPHS = Tuning(cuda_graphs=False), Tuning(cuda_graphs=True)
+PLAIN, GRAPHS = ProviderOptions(cuda_graphs=False), ProviderOptions(cuda_graphs=True)
 
 
 @pytest.fixture
-def engines(tmp_path: Path) -> Tuning:
+def engines(tmp_path: Path) -> ProviderOptions:
     """Return settings with an empty folder for engines; skips where TensorRT does not work."""
     if not works("tensorrt"):
         pytest.skip("TensorRT does not work here: pip install '.[tensorrt]'")
-    return Tuning(engines=tmp_path)
+    return ProviderOptions(engines=tmp_path)
 
 
 def feeds(rows: int, seed: int = 0, side: int = 8) -> dict[str, Any]:
@@ -71,8 +71,8 @@ def on_cpu() -> Graph:
     return OrtGraph(UNET, Runtime("cpu", 4))
 
 
-def picture(provider: str, tuning: Tuning = PLAIN) -> np.ndarray:
-    with Repository(providers=[provider], tuning=tuning) as repository:
+def picture(provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
+    with Repository(providers=[provider], options=options) as repository:
         assert repository.wait(timeout=600).spec.provider == provider
         engine = Engine(repository)
         for _ in range(3):  # the later ones with buffers, graphs and engines
@@ -84,10 +84,10 @@ def picture(provider: str, tuning: Tuning = PLAIN) -> np.ndarray:
         return found[0]
 
 
-@pytest.mark.parametrize("tuning", [PLAIN, GRAPHS], ids=["plain", "graphs"])
-def test_the_picture_is_the_cpus(tuning: Tuning) -> None:
+@pytest.mark.parametrize("options", [PLAIN, GRAPHS], ids=["plain", "graphs"])
+def test_the_picture_is_the_cpus(options: ProviderOptions) -> None:
     """From prompt to pixels, with the whole engine, with and without CUDA graphs."""
-    assert np.abs(picture("cuda", tuning) - picture("cpu")).mean() <= MEAN
+    assert np.abs(picture("cuda", options) - picture("cpu")).mean() <= MEAN
 
 
 def test_bound_answers_are_those_of_a_plain_run() -> None:
@@ -104,7 +104,7 @@ def test_bound_answers_are_those_of_a_plain_run() -> None:
 def test_captured_answers_are_those_without(caplog: pytest.LogCaptureFixture) -> None:
     """Each replay sees the latents, the timestep and the prompt of its own call, with two shapes in turn."""
     caplog.set_level(logging.WARNING)
-    graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS, use=Use.STEPS))
+    graph = OrtGraph(UNET, Runtime("cuda", 4, options=GRAPHS, use=Use.STEPS))
     assert graph.captures, f"onnxruntime refuses to capture: {caplog.text}"
     for step in range(4):
         for rows in (1, 2):
@@ -115,9 +115,9 @@ def test_captured_answers_are_those_without(caplog: pytest.LogCaptureFixture) ->
 
 def test_a_picture_survives_loading_beside_captures() -> None:
     """A model that loads in another thread while graphs are captured breaks neither."""
-    with Repository(providers=["cuda"], tuning=GRAPHS) as repository:
+    with Repository(providers=["cuda"], options=GRAPHS) as repository:
         repository.wait(timeout=600)
-        graph = OrtGraph(UNET, Runtime("cuda", 4, tuning=GRAPHS, use=Use.STEPS))
+        graph = OrtGraph(UNET, Runtime("cuda", 4, options=GRAPHS, use=Use.STEPS))
         repository.unload()
         repository.load()
         for rows in (1, 2, 3, 1, 2, 3):
@@ -125,9 +125,9 @@ def test_a_picture_survives_loading_beside_captures() -> None:
         assert repository.wait(timeout=600).spec.provider == "cuda"
 
 
-def test_tensorrt_takes_over(engines: Tuning) -> None:
+def test_tensorrt_takes_over(engines: ProviderOptions) -> None:
     """CUDA answers until the engine is there; both answer alike, and other numbers of rows go on on CUDA."""
-    graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, tuning=engines))
+    graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, options=engines))
     for step in range(HOT):
         assert apart(graph, on_cpu(), feeds(2, step)) <= RELATIVE
     (engine,) = graph._engines.values()
@@ -138,12 +138,12 @@ def test_tensorrt_takes_over(engines: Tuning) -> None:
         assert apart(graph, on_cpu(), feeds(rows)) <= RELATIVE
 
 
-def test_engines_are_read_again(engines: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_are_read_again(engines: ProviderOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second session of a graph writes no new engine, and the timings are kept beside."""
     monkeypatch.setattr(tensorrt, "HOT", 1)
     written: list[dict[Path, int]] = []
     for _ in range(2):
-        graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, tuning=engines))
+        graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, options=engines))
         graph.run(["out_sample"], feeds(1))
         (engine,) = graph._engines.values()
         assert engine.result(1100) is not None
@@ -153,7 +153,7 @@ def test_engines_are_read_again(engines: Tuning, monkeypatch: pytest.MonkeyPatch
     assert list(engines.engines.glob("*.timing"))
 
 
-def test_the_picture_of_tensorrt_is_the_cpus(engines: Tuning) -> None:
+def test_the_picture_of_tensorrt_is_the_cpus(engines: ProviderOptions) -> None:
     """From prompt to pixels, while engines are built and after."""
     assert np.abs(picture("tensorrt", engines) - picture("cpu")).mean() <= MEAN
 

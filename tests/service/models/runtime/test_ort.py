@@ -14,7 +14,7 @@ from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort
 from tintype.service.models.runtime.ort import OrtGraph, options, share_device_arena
-from tintype.service.models.runtime.provider_options import Tuning, Use
+from tintype.service.models.runtime.provider_options import ProviderOptions, Use
 from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_axes_that_are_fixed_are_known_throughout(tmp_path: Path) -> None:
         name: length for port in plain.inputs for name, length in zip(port.shape, fed[port.name].shape, strict=True)
     }
     names = {name: length for name, length in axes.items() if isinstance(name, str)}
-    fixed = OrtGraph(UNET, Runtime("cpu", 1, tuning=Tuning(engines=tmp_path)), ort.Engine({}, names))
+    fixed = OrtGraph(UNET, Runtime("cpu", 1, options=ProviderOptions(engines=tmp_path)), ort.Engine({}, names))
     assert np.allclose(fixed.run(["out_sample"], fed)[0], plain.run(["out_sample"], fed)[0], atol=1e-4)
     assert all(isinstance(axis, int) for port in fixed.inputs for axis in port.shape)
     with pytest.raises(Exception, match="invalid dimensions"):

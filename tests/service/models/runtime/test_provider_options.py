@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tintype.service.models.runtime.graph import Port
-from tintype.service.models.runtime.provider_options import Tuning, Use, cuda_options, fixed_axes, tensorrt_options
+from tintype.service.models.runtime.provider_options import (
+    ProviderOptions,
+    Use,
+    cuda_options,
+    fixed_axes,
+    tensorrt_options,
+)
 
 PORTS = [
     Port("sample", "tensor(float16)", ("batch", 4, "h", "w")),
@@ -26,10 +32,10 @@ def test_cuda_captures_only_when_told() -> None:
     """Denoisers on CUDA are captured unless that is switched off; with TensorRT, and on others, nothing is."""
     assert "enable_cuda_graph" not in cuda_options(graphs=False)
     assert cuda_options(graphs=True)["enable_cuda_graph"] == "1"
-    assert Tuning().captures("cuda", Use.STEPS)
-    assert not any(Tuning().captures("cuda", use) for use in (Use.PIXELS, Use.OTHER))
-    assert not any(Tuning().captures(name) for name in ("tensorrt", "cpu", "directml"))
-    assert not Tuning(cuda_graphs=False).captures("cuda")
+    assert ProviderOptions().captures("cuda", Use.STEPS)
+    assert not any(ProviderOptions().captures("cuda", use) for use in (Use.PIXELS, Use.OTHER))
+    assert not any(ProviderOptions().captures(name) for name in ("tensorrt", "cpu", "directml"))
+    assert not ProviderOptions(cuda_graphs=False).captures("cuda")
 
 
 def test_a_change_of_shape_is_cheap() -> None:
@@ -46,10 +52,10 @@ def test_memory_has_a_bound_where_one_is_set() -> None:
 
 def test_callers_see_what_is_on() -> None:
     """What a provider was told beside its defaults, without places on this machine."""
-    told = Tuning(cuda_graphs=True, engines=Path("/secret"))
+    told = ProviderOptions(cuda_graphs=True, engines=Path("/secret"))
     assert told.shown("cuda") == {"cuda_graphs": "on"}
     assert told.shown("tensorrt") == {"engine_cache": "on"}
-    assert told.shown("cpu") == Tuning(cuda_graphs=False).shown("cuda") == {}
+    assert told.shown("cpu") == ProviderOptions(cuda_graphs=False).shown("cuda") == {}
 
 
 def test_every_named_axis_of_an_engine_is_fixed() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tintype.service.models.runtime import tensorrt
 from tintype.service.models.runtime.graph import Port
 from tintype.service.models.runtime.ort import NO_ENGINE, Engine
-from tintype.service.models.runtime.provider_options import Tuning
+from tintype.service.models.runtime.provider_options import ProviderOptions
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.tensorrt import COUNTED, ENGINES, HOT, TensorRtGraph, builder
 from tintype.service.models.runtime.tensorrt_engines import MARK
@@ -32,7 +32,7 @@ class Fake:
     def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
         self.inputs, self.optional, self.outputs = PORTS, (), ("y",)
         self.path, self.provider = path, self.answering if engine.options else runtime.provider
-        self.graphs = runtime.tuning.captures(runtime.provider)
+        self.graphs = runtime.options.captures(runtime.provider)
         if engine.options:
             assert self.gate.wait(60)
             if self.faults:
@@ -53,7 +53,7 @@ def graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRtGraph:
     monkeypatch.setattr(Fake, "made", [])
     monkeypatch.setattr(Fake, "runs", [])
     (tmp_path / "unet").mkdir()
-    runtime = Runtime("tensorrt", 1, tuning=Tuning(engines=tmp_path / "engines"))
+    runtime = Runtime("tensorrt", 1, options=ProviderOptions(engines=tmp_path / "engines"))
     return TensorRtGraph(tmp_path / "unet/model.onnx", runtime)
 
 
@@ -182,6 +182,6 @@ def test_one_more_attempt_is_all(
 
 def test_nothing_is_captured_beside_tensorrt(graph: TensorRtGraph, tmp_path: Path) -> None:
     """An engine that is built calls CUDA for minutes, which would end each capture."""
-    tuning = Tuning(cuda_graphs=True, engines=tmp_path)
-    beside = TensorRtGraph(graph._path, Runtime("tensorrt", 1, tuning=tuning))
+    options = ProviderOptions(cuda_graphs=True, engines=tmp_path)
+    beside = TensorRtGraph(graph._path, Runtime("tensorrt", 1, options=options))
     assert not beside._cuda.graphs  # type: ignore[attr-defined]
