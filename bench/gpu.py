@@ -33,8 +33,8 @@ from tintype.service.job import Job
 from tintype.service.models import Prompt, Repository
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
-from tintype.service.models.runtime.ort import OrtGraph, options
-from tintype.service.models.runtime.provider_options import DEVICES, ProviderOptions, Use, fixed_axes
+from tintype.service.models.runtime.ort import OrtGraph, session_options
+from tintype.service.models.runtime.provider_options import DEVICES, GraphRole, ProviderOptions, fixed_axes
 from tintype.service.models.runtime.providers import chain, onnxruntime
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
@@ -98,14 +98,12 @@ def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Call
     runtime = Runtime.choose((provider,))
     device = DEVICES.get(provider, "cpu")
     made: dict[str, Callable[[], Way]] = {
-        "run": lambda: _plain(OrtGraph(path, runtime)),
-        "bound": lambda: DeviceBuffers(OrtGraph(path, runtime)._session, device).run,
+        "run": lambda: _plain(OrtGraph(path, runtime.provider, runtime.threads)),
+        "bound": lambda: DeviceBuffers(OrtGraph(path, runtime.provider, runtime.threads)._session, device).run,
         "fixed": lambda: _fixed(path, runtime, feeds),
     }
     if provider == "cuda":
-        made["graph"] = lambda: _captured(
-            path, Runtime(provider, 1, options=ProviderOptions(cuda_graphs=True), use=Use.STEPS)
-        )
+        made["graph"] = lambda: _captured(path)
         made["tensorrt"] = lambda: _engine(path, feeds, cache)
     return made
 
@@ -115,21 +113,23 @@ def _plain(graph: OrtGraph) -> Way:
 
 
 def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
-    axes = fixed_axes(OrtGraph(path, runtime).inputs, {name: array.shape for name, array in feeds.items()})
-    settings = options(runtime.threads, axes=axes)
+    axes = fixed_axes(
+        OrtGraph(path, runtime.provider, runtime.threads).inputs, {name: array.shape for name, array in feeds.items()}
+    )
+    settings = session_options(runtime.threads, axes=axes)
     session = onnxruntime().InferenceSession(path, settings, chain(runtime.provider), enable_fallback=0)
     return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
 
 
-def _captured(path: Path, runtime: Runtime) -> Way:
-    graph = OrtGraph(path, runtime)
+def _captured(path: Path) -> Way:
+    graph = OrtGraph(path, "cuda", 1, options=ProviderOptions(cuda_graphs=True), role=GraphRole.DENOISER)
     if not graph.captures:
         raise RuntimeError("onnxruntime captures no CUDA graph of it: a node is not on CUDA")
     return graph.run
 
 
 def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
-    graph = TensorRtGraph(path, Runtime("tensorrt", 1, options=ProviderOptions(engines=cache)))
+    graph = TensorRtGraph(path, 1, options=ProviderOptions(engines=cache))
     began = time.perf_counter()
     for _ in range(HOT):
         graph.run([graph.outputs[0]], feeds)

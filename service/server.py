@@ -31,7 +31,7 @@ from .engine.engine import Engine
 from .engine.limits import Limits
 from .errors import TintypeError
 from .models import Repository, State
-from .models.runtime.provider_options import PLAIN, ProviderOptions
+from .models.runtime.provider_options import DEFAULTS, ProviderOptions
 from .rpc.access import HEALTH, SERVICE, Guard
 from .rpc.health import Health, settled
 from .rpc.listen import ServeError, listen
@@ -188,7 +188,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
             providers=config.providers,
             threads=config.threads,
             memory=config.memory,
-            options=ProviderOptions(config.cuda_graphs, config.engines or PLAIN.engines, config.arena),
+            options=ProviderOptions(config.cuda_graphs, config.engines or DEFAULTS.engines, config.arena),
         )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error

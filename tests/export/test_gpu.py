@@ -11,7 +11,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job
 from tintype.service.models import Repository
-from tintype.service.models.runtime.provider_options import PLAIN, ProviderOptions
+from tintype.service.models.runtime.provider_options import DEFAULTS, ProviderOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ MEAN = 3 / 255  # half precision over four steps; an expectation
 FAMILIES = ("sd15", "sdxl", "sd3", "flux_schnell", "sana")
 
 
-def picture(folder: Path, provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
+def picture(folder: Path, provider: str, options: ProviderOptions = DEFAULTS) -> np.ndarray:
     with Repository([folder], providers=[provider], options=options) as repository:
         repository.wait(timeout=250)
         engine = Engine(repository)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import GenerationFailed, ModelBroken
 from ..files import Fault, weight
 from ..model import Prompt
-from ..runtime.provider_options import Use
+from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
 from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
@@ -134,26 +134,26 @@ def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], 
     whole, done = sum(weight(path.parent) for path in paths) or 1, 0
     sessions = {}
     for path in paths:
-        sessions[path] = Session(path, runtime.used_for(_use(manifest, path)))
+        sessions[path] = Session(path, runtime.for_role(_role(manifest, path)))
         done += weight(path.parent)
         progress(done / whole)
     return sessions
 
 
-def _use(manifest: Manifest, path: Path) -> Use:
-    """Return the purpose of the graph at `path` in either stage."""
+def _role(manifest: Manifest, path: Path) -> GraphRole:
+    """Return the role of the graph at `path` in either stage."""
     stages = [manifest, *([manifest.second] if manifest.second else [])]
     if path in [stage.graph(stage.family.denoiser.folder) for stage in stages]:
-        return Use.STEPS
-    return Use.PIXELS if path == manifest.graph(manifest.family.vae.decoder) else Use.OTHER
+        return GraphRole.DENOISER
+    return GraphRole.VAE if path == manifest.graph(manifest.family.vae.decoder) else GraphRole.TEXT_ENCODER
 
 
 def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> DiffusionModel:
     family, traits = manifest.family, manifest.traits
 
     def later(component: str) -> Callable[[], Session] | None:
-        used = runtime.used_for(Use.PIXELS)
-        return partial(Session, manifest.graph(component), used) if manifest.has(component) else None
+        vae_runtime = runtime.for_role(GraphRole.VAE)
+        return partial(Session, manifest.graph(component), vae_runtime) if manifest.has(component) else None
 
     vae = Vae(
         sessions[manifest.graph(family.vae.decoder)],
@@ -166,7 +166,7 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
-    spec = replace(manifest.spec, provider_options=runtime.options.shown(stages.provider))
+    spec = replace(manifest.spec, provider_options=runtime.options.public(stages.provider))
     return DiffusionModel(spec, stages, vae, runtime.stop_flag)
 
 

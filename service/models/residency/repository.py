@@ -21,7 +21,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from ...errors import TintypeError, Unavailable
-from ..runtime.provider_options import PLAIN
+from ..runtime.provider_options import DEFAULTS
 from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
 from .catalogue import Catalogue
@@ -60,7 +60,7 @@ class Repository:
         providers: Sequence[str] = (),
         threads: int = 0,
         memory: int = 0,
-        options: ProviderOptions = PLAIN,
+        options: ProviderOptions = DEFAULTS,
     ) -> None:
         if providers:
             choose(tuple(providers))  # fails now, not with the first request

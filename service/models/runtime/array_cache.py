@@ -1,7 +1,7 @@
-"""What is made of embeddings for a call, kept from one step to the next: stacked, cast, sent to a device.
+"""A cache of arrays derived from other arrays: stacked, cast, or sent to a device.
 
-The rows that share a call mostly stay together. So one and the same array is fed again, which costs nothing, and which
-a device that holds it already need not be sent.
+Rows that share a call mostly stay together from step to step. The cache then returns the same array object, which
+costs nothing, and which a device that already holds it need not receive again.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-KEPT = 4
-"""Results that are kept: guidance as two calls takes two, and two models' stages as many again."""
+LIMIT = 4
+"""Results kept: guidance in two calls needs two, and the stages of two models twice as many."""
 
 
 class ArrayCache:
-    """What `make` made of the latest arrays, which must not be changed any more."""
+    """The latest results of `make`. The arrays it was given must not change any more."""
 
-    def __init__(self, make: Callable[[Sequence[Any]], Any], limit: int = KEPT) -> None:
+    def __init__(self, make: Callable[[Sequence[Any]], Any], limit: int = LIMIT) -> None:
         self._make, self._limit = make, limit
-        # An id says what array it is as long as that array is kept, too.
+        # The arrays are kept with the result, so their ids stay theirs.
         self._latest: OrderedDict[tuple[int, ...], tuple[Sequence[Any], Any]] = OrderedDict()
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
-        """Return what is made of `arrays`: the same object for the same arrays."""
+        """Return `make(arrays)`, the same object for the same arrays."""
         key = tuple(map(id, arrays))
         if key in self._latest:
             self._latest.move_to_end(key)
@@ -45,6 +45,6 @@ def stack(arrays: Sequence[Any]) -> Any:
 
 
 def frozen(array: Any) -> Any:
-    """Make an array read-only: by that those who feed it on know that it stays as it is."""
+    """Make `array` read-only, and return it; callees may then rely on it not changing."""
     array.setflags(write=False)
     return array

@@ -1,8 +1,8 @@
-"""CUDA graphs are captured while nobody else calls the device.
+"""Exclusive access to the device while a CUDA graph is captured.
 
-What another thread asks of CUDA during a capture ends it with an error (onnxruntime #18806), and fails itself: a model
-that loads, or that goes. They wait while a graph is captured, which takes three calls' time; where they are at work
-already, the call is run as it would be without graphs and captured another time.
+A capture fails if another thread calls CUDA meanwhile (microsoft/onnxruntime#18806), and so does that call: a model
+that is loaded or freed. Such calls wait for a capture, which takes as long as three calls of the graph. If they run
+already, nothing is captured: the call runs without CUDA graphs and is captured another time.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class DeviceAccess:
-    """Who may call the device."""
+    """Shared access for loading and freeing models, exclusive access for captures."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._others = 0
+        self._sharing = 0
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Call the device inside the block for anything but the step of a model; waits for a capture to end."""
+        """Allow device calls other than a model's step inside the block; wait for a capture to end."""
         self._count(1)
         try:
             yield
@@ -33,18 +33,18 @@ class DeviceAccess:
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
-        """Keep others from the device inside the block; False if one is at work, and then it is not kept."""
+        """Yield True and keep shared access out of the block; yield False if the device is in shared use."""
         with self._lock:
-            alone = not self._others
-            if alone:
+            exclusive = not self._sharing
+            if exclusive:
                 yield True
-        if not alone:
+        if not exclusive:
             yield False
 
     def _count(self, change: int) -> None:
         with self._lock:
-            self._others += change
+            self._sharing += change
 
 
 DEVICE_ACCESS = DeviceAccess()
-"""Of this process."""
+"""The access of this process."""

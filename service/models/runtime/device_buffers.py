@@ -1,13 +1,13 @@
-"""Calls of a session whose inputs and outputs stay on the device.
+"""Calls of a session with inputs and outputs that stay on the device.
 
-For each shape there are buffers, bound once and kept between the steps of a picture: a step sends what has changed and
-fetches the answer. An array that can't be written to is sent once, however often it is fed: so the embeddings of a
-prompt. Results are copies, as those of a plain run.
+Each shape has buffers, bound once and kept between the steps of an image: a step sends the inputs that changed and
+fetches the result. A read-only array, such as a prompt's embeddings, is sent once, however often it is fed. Results are
+copies, as those of a plain run.
 
-How large the answer is shows at the first call of a shape, which onnxruntime answers into memory of its own. With CUDA
-graphs the second call is captured and later ones replay it, from and to the same addresses; a shape is captured under
-a number of its own, and what was captured stays as long as the session. The first replay of a shape is compared with
-a call without: a node on the CPU is not replayed, and would leave its answer to an earlier input.
+The size of a result is known after the first call of a shape, which onnxruntime answers into memory of its own. With
+CUDA graphs the second call is captured and later calls replay it, on the same addresses. Each shape is captured under
+a number of its own; a captured graph stays as long as the session. The first replay of a shape is compared with a call
+without CUDA graphs: a node on the CPU is not replayed, and its result would belong to an earlier input.
 """
 
 from __future__ import annotations
@@ -32,45 +32,45 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHAPES = 4  # whose buffers are kept: guidance as one call and as two, at two sizes
-SENT = 2  # arrays of one input that stay on the device: a prompt's and a negative prompt's
-GRAPHS = 16  # that a session captures; each holds as much as its shape's intermediate results
-TOLERANCE = 1e-2  # between a replay and a call without, of the largest value; they run the same kernels
+SHAPES = 4  # shapes whose buffers are kept: guidance in one call and in two, at two sizes
+SENT = 2  # arrays of one input kept on the device: of a prompt and of a negative prompt
+GRAPHS = 16  # captured graphs of a session; each holds as much memory as its shape's intermediate results
+TOLERANCE = 1e-2  # of the largest value, between a replay and a call without; both run the same kernels
 GRAPH_ID = "gpu_graph_id"
-_KINDS = {"cuda": "gpu"}  # onnxruntime's words for a device, of a value and of an arena
+_ARENA_NAMES = {"cuda": "gpu"}  # onnxruntime's name of a device, by the one it uses for values
 SHRINKAGE = "memory.enable_memory_arena_shrinkage"
-EAGER = -1  # the number that captures and replays nothing; 0 is onnxruntime's own
+EAGER = -1  # the number of calls that are neither captured nor replayed; 0 is onnxruntime's own
 
 
 class DeviceBuffers:
-    """The buffers of a session on `device`, onnxruntime's word for one.
+    """The buffers of a session on `device`, onnxruntime's name of it. One thread at a time may use them.
 
-    One thread at a time. With `graphs` calls are captured. One that `shrinks` gives memory back to the device after
-    each call; a session that captures must not, because replays write to it.
+    With `graphs` calls are captured. With `shrinks` the session returns memory to the device after each call; a session
+    that captures must not, because replays write to that memory.
     """
 
     def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
         self._session, self._device, self._graphs = session, device, graphs
-        self._entries = {SHRINKAGE: f"{_KINDS.get(device, device)}:0"} if shrinks and not graphs else {}
+        self._entries = {SHRINKAGE: f"{_ARENA_NAMES.get(device, device)}:0"} if shrinks and not graphs else {}
         self._sent: dict[str, ArrayCache] = {}
         self._captured = 0
         self._latest: OrderedDict[Shape, _ShapeBuffers] = OrderedDict()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs`. Raises what onnxruntime raises, and lets go of all buffers then."""
+        """Compute `outputs`. After an error of onnxruntime, which is raised, all buffers are released."""
         shape = tuple(outputs), tuple((name, array.shape) for name, array in feeds.items())
         try:
-            return self._bound(shape)(feeds, self._send)
+            return self._buffers(shape).run(feeds, self._send)
         except Exception as error:
-            self._latest.clear()  # it may have been memory that was short
+            self._latest.clear()  # memory may have been short
             self._sent.clear()
             if not (self._entries and "arena shrink" in str(error)):
                 raise
-            log.info("memory stays with the session: %s", error)
+            log.info("the session keeps its memory: %s", error)
             self._entries = {}
-        return self._bound(shape)(feeds, self._send)
+        return self._buffers(shape).run(feeds, self._send)
 
-    def _bound(self, shape: Shape) -> _ShapeBuffers:
+    def _buffers(self, shape: Shape) -> _ShapeBuffers:
         if shape not in self._latest:
             self._latest[shape] = _ShapeBuffers(self._session, self._device, shape[0], self._number(), self._entries)
             others = [known for known, bound in self._latest.items() if not bound.replays]
@@ -80,7 +80,7 @@ class DeviceBuffers:
         return self._latest[shape]
 
     def _number(self) -> int | None:
-        """Return a new shape's number: None without graphs, EAGER when there are too many."""
+        """Return the graph number of a new shape: None without graphs, EAGER beyond GRAPHS."""
         if not self._graphs:
             return None
         if self._captured == GRAPHS:
@@ -89,14 +89,14 @@ class DeviceBuffers:
         return self._captured
 
     def _send(self, name: str, array: Values) -> Any:
-        """Return a read-only array as a value on the device."""
+        """Return a read-only array as a value on the device, sent once."""
         if name not in self._sent:
             self._sent[name] = ArrayCache(lambda arrays: _value(arrays[0], self._device), SENT)
         return self._sent[name]([array])
 
 
 class _ShapeBuffers:
-    """The buffers of one shape. Graph `number` is its own; None where the session has no graphs."""
+    """The buffers of one shape, captured under `number`; None if the session captures nothing."""
 
     def __init__(
         self, session: Any, device: str, outputs: tuple[str, ...], number: int | None, entries: Mapping[str, str]
@@ -112,24 +112,25 @@ class _ShapeBuffers:
 
     @property
     def replays(self) -> bool:
-        """Whether addresses must stay as they are."""
+        """Whether calls are replayed, so that the addresses of the buffers must not change."""
         return self._graph is not None
 
-    def __call__(self, feeds: Mapping[str, Values], send: Callable[[str, Values], Any]) -> list[Values]:
+    def run(self, feeds: Mapping[str, Values], send: Callable[[str, Values], Any]) -> list[Values]:
+        """Compute the outputs; `send` returns a read-only array as a value on the device."""
         for name, array in feeds.items():
             self._feed(name, array, partial(send, name))
         if self._results:
             self._compute()
-            return _fetched(self._results)
+            return _fetch(self._results)
         for name in self._outputs:
             self._io.bind_output(name, self._device)
         self._session.run_with_iobinding(self._io, self._eager)
-        answers = self._io.get_outputs()
-        self._keep(answers)
-        return _fetched(answers)
+        results = self._io.get_outputs()
+        self._keep(results)
+        return _fetch(results)
 
     def _feed(self, name: str, array: Values, send: Callable[[Values], Any]) -> None:
-        """Refresh an input; it is bound again, because one that a node reads on the CPU is copied when it is bound."""
+        """Update an input and bind it again: an input that a node reads on the CPU is copied when it is bound."""
         constant = not array.flags.writeable
         if constant and self._fed.get(name) is array:
             return
@@ -143,10 +144,10 @@ class _ShapeBuffers:
             self._inputs[name] = _value(array, self._device)
         self._io.bind_ortvalue_input(name, self._inputs[name])
 
-    def _keep(self, answers: Sequence[Any]) -> None:
-        """Make buffers as large as the answers."""
+    def _keep(self, results: Sequence[Any]) -> None:
+        """Bind buffers as large as the results."""
         make = onnxruntime().OrtValue.ortvalue_from_shape_and_type
-        self._results = [make(value.shape(), value.element_type(), self._device) for value in answers]
+        self._results = [make(value.shape(), value.element_type(), self._device) for value in results]
         for name, value in zip(self._outputs, self._results, strict=True):
             self._io.bind_ortvalue_output(name, value)
 
@@ -156,33 +157,32 @@ class _ShapeBuffers:
         elif self._is_captured or not self._graph:
             self._session.run_with_iobinding(self._io, self._graph or self._eager)
         else:
-            self._capture_alone()
+            self._capture_exclusively()
 
     def _check(self) -> None:
-        """Compare the first replay with a call without CUDA graphs.
+        """Compare the first replay with a call without CUDA graphs; if they differ, later calls go without.
 
-        Where they differ, later calls go without. The replay comes first: the call without would refresh what a node on
-        the CPU leaves for it.
+        The replay comes first: the other call would update the results of nodes on the CPU, which the replay reads.
         """
         self._session.run_with_iobinding(self._io, self._graph)
-        replayed = _fetched(self._results)
+        replayed = _fetch(self._results)
         self._session.run_with_iobinding(self._io, self._eager)
         self._is_checked = True
-        if not all(map(_is_close, replayed, _fetched(self._results))):
-            log.warning("a CUDA graph gives other numbers than a call without, calls go on without")
+        if not all(map(_is_close, replayed, _fetch(self._results))):
+            log.warning("a CUDA graph computes other values than a call without; later calls go without CUDA graphs")
             self._graph, self._is_captured = None, False
 
-    def _capture_alone(self) -> None:
-        with DEVICE_ACCESS.exclusive() as alone:
-            if alone and self._capture():
+    def _capture_exclusively(self) -> None:
+        with DEVICE_ACCESS.exclusive() as exclusive:
+            if exclusive and self._capture():
                 return
         self._session.run_with_iobinding(self._io, self._eager)
 
     def _capture(self) -> bool:
         try:
             self._session.run_with_iobinding(self._io, self._graph)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes without
-            log.warning("no CUDA graph could be captured, calls go on without: %s", error)
+        except Exception as error:  # noqa: BLE001 - after any error calls go without
+            log.warning("the CUDA graph could not be captured; later calls go without: %s", error)
             self._graph = None
             return False
         self._is_captured = True
@@ -190,14 +190,14 @@ class _ShapeBuffers:
 
 
 def _value(array: Values, device: str) -> Any:
-    """Return a copy of an array on the device; on the CPU a value made from an array would be that array itself."""
+    """Return a copy of an array on the device; on the CPU `ortvalue_from_numpy` would share its memory."""
     value = onnxruntime().OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype.type, device)
     value.update_inplace(array)
     return value
 
 
-def _fetched(values: Sequence[Any]) -> list[Values]:
-    """Return copies: on the CPU what a value shows is its buffer."""
+def _fetch(values: Sequence[Any]) -> list[Values]:
+    """Return copies of values: on the CPU `numpy()` returns the buffer itself."""
     return [np.array(value.numpy()) for value in values]
 
 

@@ -1,7 +1,7 @@
 """A graph's weights, which must be files in its own folder.
 
 A tensor of an ONNX file may name another file that holds its values. Model folders come from strangers, so each name
-is checked before a runtime reads the file. onnxruntime 1.31 and OpenVINO 2026.2 check it as well; older ones read
+is checked before a runtime reads the file. onnxruntime 1.31 and OpenVINO 2026.2 check it as well; older versions read
 `../../secret.bin`, or follow a symbolic link that leads there.
 
 A name must be a relative path without `..`. Links are followed: the file must then lie below the graph's folder, or
@@ -9,7 +9,7 @@ below the folder that the graph's own link leads to. So a snapshot of Hugging Fa
 weights are links into one folder of blobs.
 
 The file is read by protobuf's wire format, without the package `onnx`: one pass over the fields, and the bytes of
-weights are skipped. What lies in subgraphs, functions, sparse tensors and attributes is seen, too.
+weights are skipped. Tensors in subgraphs, functions, sparse tensors and attributes are checked, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Span = tuple[int, int]
     Field = tuple[int, int, int]
 
-# The messages of onnx.proto that lead to a tensor: the fields to follow, and what each of them is.
+# The messages of onnx.proto that lead to a tensor: the fields to follow, and the message in each of them.
 MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -39,15 +39,17 @@ MESSAGES = {
 }
 KEY, VALUE = 1, 2  # the fields of an entry, StringStringEntryProto
 LOCATION = b"location"
-FIELDS = 20_000_000  # of one file; the largest graphs that are published have under a million
+FIELDS = 20_000_000  # of one file; the largest published graphs have under a million
 SIZES = {1: 8, 5: 4}  # bytes of a field of fixed size, by its wire type
 VARINT, BYTES = 0, 2
 
 
 def check(path: Path) -> None:
-    """Check that the weights of a graph are in its folder.
+    """Check that the weights of the graph at `path` are in its folder.
 
-    Raises Fault, or OSError if the file is missing.
+    Raises:
+        Fault: they are elsewhere, or the file is not an ONNX graph.
+        OSError: the file is missing.
     """
     folders = (path.parent.resolve(), path.resolve().parent)
     for location in sorted(locations(path)):
@@ -57,10 +59,7 @@ def check(path: Path) -> None:
 
 
 def locations(path: Path) -> set[str]:
-    """Return the names of all files with a graph's tensors.
-
-    Raises Fault if the file is not an ONNX graph.
-    """
+    """Return the names of all files that hold tensors of a graph. Raises Fault if the file is not an ONNX graph."""
     if not path.stat().st_size:
         return set()
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -68,7 +67,7 @@ def locations(path: Path) -> set[str]:
 
 
 def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
-    """Return what is wrong with a location, or nothing."""
+    """Return what is wrong with a location; empty if nothing is."""
     shapes = PurePosixPath(location), PureWindowsPath(location)
     if "\0" in location or "*" in location or any(shape.anchor or ".." in shape.parts for shape in shapes):
         return "which is not a relative path below the graph's folder"
@@ -98,10 +97,7 @@ def _locations(data: mmap) -> Iterator[str]:
 
 
 def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
-    """Yield number, start and end of a message's fields with bytes.
-
-    Other fields are skipped. Raises Fault.
-    """
+    """Yield number, start and end of each field of a message; fields of numbers have no bytes. Raises Fault."""
     at = start
     while at < end:
         tag, at = _varint(data, at)

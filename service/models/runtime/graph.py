@@ -1,4 +1,4 @@
-"""What any engine for graphs has to offer here: three facts and one verb."""
+"""The interface of a loaded graph, whichever engine runs it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 Values = npt.NDArray[np.generic]
 
-# What onnxruntime, its arena with a limit, CUDA, cuDNN 9 and C++ say when memory is short, in lower case.
+# Texts of out-of-memory errors, in lower case: from onnxruntime, its arena with a limit, CUDA, cuDNN 9 and C++.
 _OUT_OF_MEMORY = (
     "out of memory",
     "failed to allocate",
@@ -25,7 +26,10 @@ _OUT_OF_MEMORY = (
 
 
 class Port(NamedTuple):
-    """An input: its name, onnxruntime's word for its type such as `tensor(float16)`, and its axes, some with names."""
+    """An input of a graph.
+
+    `kind` is onnxruntime's name of its type, such as `tensor(float16)`; a free axis of `shape` is a name or None.
+    """
 
     name: str
     kind: str
@@ -33,9 +37,9 @@ class Port(NamedTuple):
 
 
 class Graph(Protocol):
-    """A graph that can be run, by one thread at a time; `provider` is the short name of what runs it.
+    """A loaded graph. One thread at a time may run it.
 
-    `optional` inputs have a default: they may be fed and need not.
+    `provider` is the short name of the execution provider; `optional` inputs have a default and may be left out.
     """
 
     @property
@@ -48,9 +52,16 @@ class Graph(Protocol):
     def outputs(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs`; `feeds` have the types that the ports name. Raises whatever the engine raises."""
+        """Compute `outputs` from arrays of the types that the ports name. Raises the engine's own errors."""
+
+
+class GraphMemory(Protocol):
+    """Memory that holds the graphs of one model, and may evict and reload them."""
+
+    def open(self, path: Path, make: Callable[[], Graph]) -> Graph:
+        """Return the graph at `path`, loaded by `make` now and after each eviction."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a call or a load failed for lack of memory."""
+    """Return whether a call or a load failed for lack of memory."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)

@@ -1,8 +1,7 @@
-"""NVIDIA's driver and libraries: presence, versions, and loading.
+"""NVIDIA's driver and libraries: detection, versions, and loading.
 
-The libraries are loaded so that onnxruntime finds them. The packages that the extras `cuda` and `tensorrt` install put
-their libraries below site-packages, where no loader looks. Once they are in the process onnxruntime's own libraries
-find them by name.
+The packages of the extras `cuda` and `tensorrt` install their libraries below site-packages, where no loader looks.
+Loaded into the process first, they are found by onnxruntime's own libraries by name.
 """
 
 from __future__ import annotations
@@ -17,24 +16,21 @@ from importlib.util import find_spec
 
 log = logging.getLogger(__name__)
 
-CUDA = "nvidia"  # what NVIDIA's packages are below, in a folder for each
+CUDA = "nvidia"  # the parent package of NVIDIA's packages
 DRIVER = "nvcuda.dll", "libcuda.so.1"
 INFER = "nvinfer_10.dll", "libnvinfer.so.10"
 _CAPABILITY = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-TENSORRT = "tensorrt_libs"  # the package with TensorRT's libraries: being imported it loads them
+TENSORRT = "tensorrt_libs"  # the package with TensorRT's libraries, which its import loads
 
 
 def has_driver() -> bool:
-    """Whether NVIDIA's driver is there: asking costs nothing, where a session that fails costs 50 ms and noise."""
+    """Return whether NVIDIA's driver is installed; cheap, whereas a failing session costs 50 ms and log lines."""
     return _library(*DRIVER) is not None
 
 
 @cache
 def device() -> str:
-    """Return name and compute capability of the GPU in use.
-
-    An example is `NVIDIA H200 9.0`. Empty without a GPU.
-    """
+    """Return name and compute capability of the GPU in use, for example `NVIDIA H200 9.0`; empty without a GPU."""
     driver = _library(*DRIVER)
     number, name, parts = ctypes.c_int(), ctypes.create_string_buffer(256), (ctypes.c_int(), ctypes.c_int())
     if driver is None or driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0):
@@ -47,10 +43,7 @@ def device() -> str:
 
 @cache
 def tensorrt_version() -> str:
-    """Return the TensorRT version that onnxruntime finds.
-
-    It is written as TensorRT does: 101401 is 10.14.1.
-    """
+    """Return the version of TensorRT that onnxruntime finds, as TensorRT writes it: 101401 is 10.14.1."""
     load_tensorrt()
     library = _library(*INFER)
     return str(library.getInferLibVersion()) if library is not None else ""
@@ -65,20 +58,20 @@ def _library(windows: str, others: str) -> ctypes.CDLL | None:
 
 @cache
 def load_cuda() -> None:
-    """Bring in CUDA and cuDNN where packages of theirs are installed, once; without, the system's are found or not."""
+    """Load CUDA and cuDNN from their packages, once; without packages onnxruntime looks for the system's."""
     if find_spec(CUDA) is None:
         return
-    with redirect_stdout(sys.stderr):  # onnxruntime prints what it does not find
+    with redirect_stdout(sys.stderr):  # onnxruntime prints which libraries it does not find
         import_module("onnxruntime").preload_dlls()
 
 
 @cache
 def load_tensorrt() -> None:
-    """Bring in TensorRT where its package is installed, once; without it, the system's is found or not."""
+    """Load TensorRT from its package, once; without the package onnxruntime looks for the system's."""
     load_cuda()
     if find_spec(TENSORRT) is None:
         return
     try:
         import_module(TENSORRT)
-    except Exception as error:  # noqa: BLE001 - whatever it is, a session will show what it is worth
+    except Exception as error:  # noqa: BLE001 - a session shows whether TensorRT works
         log.warning("the package %s can't be imported: %s", TENSORRT, error)

@@ -1,12 +1,12 @@
-"""Graphs under OpenVINO's own runtime, for processors of Intel and others that it knows.
+"""Graphs under OpenVINO's own runtime.
 
-Where onnxruntime was built with OpenVINO, its provider of that name runs the graphs; this module needs the package
-`openvino` alone. It computes in float32: by itself OpenVINO takes bfloat16 where the processor has it, which is faster
-and makes other pictures.
+Needs the package `openvino` alone. Where onnxruntime was built with OpenVINO, that provider is used instead.
+It computes in float32: by default OpenVINO takes bfloat16 where the processor has it, which is faster and gives other
+images.
 
-A graph for one shape is a quarter faster than one for all. There is one or the other, as both would take the memory of
-both: after HOT calls of one shape in a row it is compiled for that shape, and for all again when another one comes,
-from then on after twice as many.
+A graph compiled for one shape is a quarter faster than one for all. Only one of the two is kept, since each takes
+the whole memory. After HOT calls of one shape in a row the graph is compiled for that shape. Another shape compiles it
+for all shapes again, and doubles the number of calls required from then on.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .graph import Values
-    from .runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-HOT = 32  # compiling takes as long as some hundred calls of a small graph, and some dozen of a large one
+HOT = 32  # compiling takes as long as hundreds of calls of a small graph, and dozens of a large one
 
-# OpenVINO's words for types, and onnxruntime's.
+# OpenVINO's names of types, and onnxruntime's.
 KINDS = {
     "f32": "tensor(float)",
     "f16": "tensor(float16)",
@@ -44,7 +43,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def installed() -> bool:
-    """Whether the package is there; asking does not import it."""
+    """Return whether the package is installed, without importing it."""
     return find_spec("openvino") is not None
 
 
@@ -55,44 +54,44 @@ def core() -> Any:
 
 
 class OpenVinoGraph:
-    """A graph compiled for the processor. Raises what OpenVINO raises."""
+    """A graph compiled for the processor, with `threads` per call. Raises OpenVINO's errors."""
 
     provider = "openvino"
-    optional: tuple[Port, ...] = ()  # initializers are constants to it
+    optional: tuple[Port, ...] = ()  # OpenVINO treats initializers as constants
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
+    def __init__(self, path: Path, threads: int) -> None:
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": runtime.threads,
+            "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",
         }
         self._path = path
         model = core().read_model(path)
         self.inputs = tuple(map(_port, model.inputs))
         self.outputs = tuple(output.any_name for output in model.outputs)
-        self._request = self._compiled(model)
+        self._request = self._compile(model)
         self._fixed: Shapes | None = None
         self._last: Shapes = {}
-        self._row, self._hot = 0, HOT
+        self._repeats, self._hot = 0, HOT
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`."""
-        self._suit({name: array.shape for name, array in feeds.items()})
+        self._fit_shapes({name: array.shape for name, array in feeds.items()})
         self._request.infer(dict(feeds), share_inputs=True)
         return [np.array(self._request.get_tensor(name).data) for name in outputs]
 
-    def _suit(self, shapes: Shapes) -> None:
-        self._row = self._row + 1 if shapes == self._last else 1
+    def _fit_shapes(self, shapes: Shapes) -> None:
+        self._repeats = self._repeats + 1 if shapes == self._last else 1
         self._last = shapes
         if self._fixed not in (None, shapes):
-            self._request, self._fixed, self._hot = self._compiled(core().read_model(self._path)), None, 2 * self._hot
-        elif self._fixed is None and self._row > self._hot:
+            self._request, self._fixed, self._hot = self._compile(core().read_model(self._path)), None, 2 * self._hot
+        elif self._fixed is None and self._repeats > self._hot:
             model = core().read_model(self._path)
             model.reshape({name: list(shape) for name, shape in shapes.items()})
-            self._request, self._fixed = self._compiled(model), shapes
+            self._request, self._fixed = self._compile(model), shapes
 
-    def _compiled(self, model: Any) -> Any:
-        self._request = None  # it goes before the next one comes
+    def _compile(self, model: Any) -> Any:
+        self._request = None  # frees its memory before the next one takes its own
         return core().compile_model(model, "CPU", self._settings).create_infer_request()
 
 

@@ -1,9 +1,9 @@
-"""A test of whether a provider computes.
+"""A test of whether a provider computes correctly.
 
-`python -m tintype.service.models.runtime.probe cuda` prints what is wrong, or nothing. A session alone proves little.
-onnxruntime makes one on a GPU that its build has no kernels for, and on a driver that is too old; the first call then
+`python -m tintype.service.models.runtime.probe cuda` prints the problem, or nothing. Making a session proves little:
+onnxruntime makes one on a GPU that its build has no kernels for, and with a driver that is too old; the first call then
 fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
-`providers` runs this in a process of its own: a driver that crashes or hangs ends only that one.
+`providers` runs this module in a process of its own: a driver that crashes or hangs ends only that process.
 """
 
 from __future__ import annotations
@@ -26,15 +26,12 @@ if TYPE_CHECKING:
     Answer = Callable[[Mapping[str, Values]], Sequence[Values]]
 
 SHAPES = {"a": (64, 96), "b": (96, 32), "x": (1, 8, 16, 16), "w": (16, 8, 3, 3)}
-WEIGHTS = ("b", "w")  # constants of the graph, as a model's: TensorRT wants a convolution's so
-TOLERANCE = 1e-2  # of the largest value: TF32 keeps ten bits
+WEIGHTS = ("b", "w")  # constants of the graph, as a model's weights are: TensorRT requires it of a convolution
+TOLERANCE = 1e-2  # of the largest value; TF32 keeps ten bits
 
 
 def graph() -> bytes:
-    """Return an ONNX graph of a product and a convolution.
-
-    Its opset is 13: product = MatMul(a, b), convolved = Conv(x, w).
-    """
+    """Return an ONNX graph of opset 13: product = MatMul(a, b), convolved = Conv(x, w)."""
     nodes = _node("MatMul", ("a", "b"), "product"), _node("Conv", ("x", "w"), "convolved")
     inputs = [_value(name, shape) for name, shape in SHAPES.items() if name not in WEIGHTS]
     weights = [_tensor(name, arrays()[name]) for name in WEIGHTS]
@@ -44,34 +41,31 @@ def graph() -> bytes:
 
 
 def arrays() -> dict[str, Values]:
-    """Return what is computed with: always the same."""
+    """Return the inputs and weights, always the same."""
     draw = np.random.default_rng(0)
     return {name: draw.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
 
 
 def expected() -> list[NDArray[np.float64]]:
-    """Return what numpy makes of it, in float64."""
+    """Return the results as numpy computes them, in float64."""
     a, b, x, w = (array.astype(np.float64) for array in arrays().values())
     windows = sliding_window_view(x, w.shape[2:], axis=(2, 3))
     return [a @ b, np.einsum("nchwij,ocij->nohw", windows, w)]
 
 
 def problem(name: str) -> str:
-    """Return why a provider does not work here; empty if it does.
-
-    The reason is one line.
-    """
+    """Return in one line why a provider does not work here; empty if it works."""
     fed = {name: array for name, array in arrays().items() if name not in WEIGHTS}
     try:
         answers = (_openvino() if providers.standalone(name) else _onnxruntime(name))(fed)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it does not work
+    except Exception as error:  # noqa: BLE001 - after any error the provider does not work
         return " ".join(f"{error or type(error).__name__}".split())
     for answer, right in zip(answers, expected(), strict=True):
         if answer.shape != right.shape:
-            return f"it computes wrong numbers: {answer.shape} in place of {right.shape}"
+            return f"it computes wrong values: shape {answer.shape} instead of {right.shape}"
         apart = np.abs(np.asarray(answer, np.float64) - right).max() / np.abs(right).max()
-        if not apart <= TOLERANCE:  # NaN is no number below it
-            return f"it computes wrong numbers: {apart:.2g} of the largest value apart"
+        if not apart <= TOLERANCE:  # also true of NaN
+            return f"it computes wrong values: off by {apart:.2g} of the largest value"
     return ""
 
 
@@ -81,7 +75,7 @@ def _onnxruntime(name: str) -> Answer:
     session = ort.InferenceSession(graph(), providers=[long], enable_fallback=0)
     taken = session.get_providers()[0]
     if taken != long:
-        raise RuntimeError(f"onnxruntime takes {taken} in its place")
+        raise RuntimeError(f"onnxruntime runs the graph on {taken} instead")
     return lambda fed: session.run(["product", "convolved"], dict(fed))
 
 
@@ -96,7 +90,7 @@ def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
 
 
 def _value(name: str, shape: Sequence[int]) -> bytes:
-    """Describe a tensor of float32."""
+    """Return the description of a float32 tensor."""
     axes = _field(1, *(_field(1, axis) for axis in shape))
     return _field(1, name) + _field(2, _field(1, _field(1, 1) + _field(2, axes)))
 
@@ -106,10 +100,7 @@ def _tensor(name: str, array: Values) -> bytes:
 
 
 def _field(number: int, *values: str | bytes | int) -> bytes:
-    """Return a protobuf field, once for each value.
-
-    A value is a number, a text, or the bytes of a message.
-    """
+    """Return a protobuf field, once per value: a number, a text, or the bytes of a message."""
     made = bytearray()
     for value in values:
         content = value.encode() if isinstance(value, str) else value

@@ -1,6 +1,10 @@
-"""What providers are told: pure functions from the settings to onnxruntime's options, as its documents name them.
+"""Options of execution providers, under onnxruntime's documented names.
 
-No GPU has measured them; each setting has its reason next to it, and all others are onnxruntime's defaults.
+To add an option of CUDA or TensorRT: put it into `cuda_options` or `tensorrt_options` with its reason. If users should
+be able to set it, add a field to `ProviderOptions` and to `ServiceConfig` (service/config.py), and pass it on in
+service/server.py.
+
+None of these options was measured on a GPU. Each has its reason here; all others are onnxruntime's defaults.
 """
 
 from __future__ import annotations
@@ -19,66 +23,67 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
 
 DEVICES = {"cuda": "cuda", "tensorrt": "cuda"}
-"""Providers whose inputs and outputs stay on a device between calls, and onnxruntime's word for it.
+"""Providers whose inputs and outputs stay on a device between calls, and onnxruntime's name of the device.
 
-On a CPU it made no difference: 0.99 to 1.06 of the time of a plain run, and the same bits."""
+On a CPU this changed nothing: 0.99 to 1.06 of the time of a plain run, and the same bits."""
 
 
-class Use(Enum):
-    """The purpose of a graph, where it matters to a device."""
+class GraphRole(Enum):
+    """What a graph is for, where it matters to a device."""
 
-    STEPS = "the denoiser, which is called at each step"
-    PIXELS = "a VAE, whose calls need the most memory, once for an image"
-    OTHER = "a text encoder"
+    DENOISER = "called at each step"
+    VAE = "called once per image, with the most memory"
+    TEXT_ENCODER = "called once per prompt"
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderOptions:
-    """How graphs run on a device.
+    """Settings of how graphs run on a device.
 
-    `cuda_graphs` has calls of denoisers captured, `engines` is the folder of TensorRT's engines, and `arena` bounds the
-    bytes of intermediate results on a GPU (0: no limit).
+    `cuda_graphs` captures the denoiser's calls as CUDA graphs; `engines` is the folder of TensorRT's engines; `arena`
+    limits the bytes of intermediate results on a GPU (0: no limit).
     """
 
     cuda_graphs: bool = True
     engines: Path = Path("~/.cache/tintype/engines")
     arena: int = 0
 
-    def shown(self, provider: str) -> Options:
-        """Return what callers are told of it; the folder of engines is nobody's business."""
-        told = {"cuda_graphs": self.captures(provider), "engine_cache": provider == "tensorrt"}
-        return {name: "on" for name, on in told.items() if on}
+    def public(self, provider: str) -> Options:
+        """Return the options that GetModel shows; the folder of engines is not among them."""
+        enabled = {"cuda_graphs": self.captures(provider), "engine_cache": provider == "tensorrt"}
+        return {name: "on" for name, on in enabled.items() if on}
 
-    def captures(self, provider: str, use: Use = Use.STEPS) -> bool:
-        """Whether a session of `provider` may capture its calls.
+    def captures(self, provider: str, role: GraphRole = GraphRole.DENOISER) -> bool:
+        """Return whether a session of `provider` captures its calls as CUDA graphs.
 
-        Only denoisers capture, since other graphs are called too seldom. Beside TensorRT none does: an engine that is
-        built meanwhile calls CUDA for minutes, which a capture forbids.
+        Only denoisers do: other graphs are called too seldom. With TensorRT none does: building an engine calls CUDA
+        for minutes, which fails a capture.
         """
-        return self.cuda_graphs and provider == "cuda" and use is Use.STEPS
+        return self.cuda_graphs and provider == "cuda" and role is GraphRole.DENOISER
 
 
-PLAIN = ProviderOptions()
+DEFAULTS = ProviderOptions()
 
 
 def cuda_options(*, graphs: bool, arena: int = 0) -> Options:
     """Return the options of CUDAExecutionProvider.
 
-    A convolution keeps cuDNN's plan for the latest shape alone, and shapes change with the rows of a call. Searching
-    for a plan by HEURISTIC takes milliseconds where the default, EXHAUSTIVE, takes hundreds
-    (microsoft/onnxruntime#23006, PaddlePaddle/PaddleX#5057). Memory grows by what is asked for: regions of the default,
-    powers of two, can seldom be given back.
+    - `cudnn_conv_algo_search`: a convolution keeps cuDNN's plan for the latest shape only, and shapes change with the
+      rows of a call. A search by HEURISTIC takes milliseconds; the default, EXHAUSTIVE, takes hundreds
+      (microsoft/onnxruntime#23006, PaddlePaddle/PaddleX#5057).
+    - `arena_extend_strategy`: the arena grows by the size requested. Regions of the default, powers of two, can seldom
+      be given back.
     """
-    told = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-    return told | ({"gpu_mem_limit": str(arena)} if arena else {}) | ({"enable_cuda_graph": "1"} if graphs else {})
+    options = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+    return options | ({"gpu_mem_limit": str(arena)} if arena else {}) | ({"enable_cuda_graph": "1"} if graphs else {})
 
 
 def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:
-    """Return the options of TensorrtExecutionProvider.
+    """Return the options of TensorrtExecutionProvider, with engines in `folder`.
 
-    Half precision is allowed where the graph itself has it. There are no profiles: with one, the provider wants one for
-    each dynamic input of each part that it cuts the graph into, and it cuts around every node that TensorRT does not
-    know. `fixed_axes` leaves no dynamic input.
+    Half precision is allowed if the graph itself has it. No profiles are given: with one, the provider requires one for
+    each dynamic input of each subgraph, and it cuts the graph around every node that TensorRT does not support.
+    `fixed_axes` leaves no dynamic input.
     """
     half = any(port.kind == "tensor(float16)" for port in ports)
     return {
@@ -91,10 +96,7 @@ def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:
 
 
 def fixed_axes(ports: Sequence[Port], shapes: Shapes) -> dict[str, int]:
-    """Return the lengths of a graph's named axes when fed `shapes`.
-
-    A name that has two lengths stays free.
-    """
+    """Return the lengths of a graph's named axes for inputs of `shapes`; a name with two lengths is left out."""
     named = {
         (axis, length)
         for port in ports

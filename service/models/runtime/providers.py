@@ -1,7 +1,7 @@
 """Execution providers of onnxruntime by short name, and which of them work here.
 
-A build of onnxruntime lists what it was compiled with. Whether the libraries, the driver and kernels for the device are
-there shows only when something is computed. So each provider in question computes a small graph first: see `probe`.
+onnxruntime lists the providers that it was built with. Whether libraries, driver and kernels for the device are present
+shows only when something is computed, so each provider in question computes a small graph first (see `probe`).
 """
 
 from __future__ import annotations
@@ -35,57 +35,57 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 
-# Graphs, or parts of them, that a provider can't run go to the next of these.
+# Providers that run the parts of a graph that the first one can't, in order.
 FALLBACKS = {"tensorrt": ("cuda", "cpu")}
 
 DEFAULT = ("cuda", "cpu")
 NVIDIA = {"tensorrt": nvidia.load_tensorrt, "cuda": nvidia.load_cuda}
 
-PROBE_SECONDS = 180.0  # a cold disk holds a gigabyte of CUDA's libraries, and TensorRT builds an engine
+PROBE_SECONDS = 180.0  # reading a gigabyte of CUDA's libraries from a cold disk, and building an engine of TensorRT
 BUILDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-training")
-"""Distributions that install the same package `onnxruntime`, and overwrite each other's files."""
+"""Distributions that install the same package `onnxruntime`, overwriting each other's files."""
 
 
 class ProviderUnavailable(ValueError):
-    """None of the providers asked for exists, or works here; the message names those that do."""
+    """None of the requested providers exists or works here; the message names those that do."""
 
 
 def onnxruntime() -> Any:
-    """Import onnxruntime when it is first needed: whoever only lists models does not pay for it.
+    """Import onnxruntime at its first use, so that listing models does not pay for it.
 
-    From 1.29 on it tells its makers of each session, over HTTPS, unless this variable is there before it is imported.
+    From 1.29 on it reports each session to its makers over HTTPS, unless this variable is set before the import.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return import_module("onnxruntime")
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse names that nobody knows, or that this onnxruntime was built without. Raises ProviderUnavailable."""
+    """Raise ProviderUnavailable if a name is unknown, or this onnxruntime was built without it."""
     built = available() if names else []
     for name in names:
         if name not in built:
             raise ProviderUnavailable(
-                f"there is no provider {name!r} in this onnxruntime; there are: {', '.join(built)}{_hint(name)}"
+                f"provider {name!r} is not in this onnxruntime; available: {', '.join(built)}{_hint(name)}"
             )
 
 
 def _hint(name: str) -> str:
-    return "; openvino comes with `pip install '.[openvino]'` in the clone" if name == "openvino" else ""
+    return "; install openvino with `pip install '.[openvino]'` in the clone" if name == "openvino" else ""
 
 
 def available() -> list[str]:
-    """Return the short names of the providers that there are: in onnxruntime, or as a package of their own."""
+    """Return the short names of the available providers, in onnxruntime or in packages of their own."""
     return [name for name in PROVIDERS if name in _built() or (name == "openvino" and openvino.installed())]
 
 
 def standalone(name: str) -> bool:
-    """Whether a provider runs beside onnxruntime, which was built without it."""
+    """Return whether a provider runs in a package of its own, without onnxruntime."""
     return name not in _built()
 
 
 @cache
 def choose(names: tuple[str, ...]) -> str:
-    """Return the first of these providers that works here; without names, cuda if there is a device, else cpu.
+    """Return the first of these providers that works here; by default cuda if there is a device, otherwise cpu.
 
     Raises:
         ProviderUnavailable: none of them works.
@@ -95,15 +95,15 @@ def choose(names: tuple[str, ...]) -> str:
     for name in names or DEFAULT:
         if works(name, quiet=not names):
             if not names and name == "cpu":
-                log.info("images are made on the CPU: no NVIDIA GPU was found that works here")
+                log.info("using the CPU: found no NVIDIA GPU that works here")
             return name
         if names:
             log.warning("provider %s does not work here", name)
-    raise ProviderUnavailable(f"none of the providers works here: {', '.join(names)}; add cpu, which always does")
+    raise ProviderUnavailable(f"none of the providers works here: {', '.join(names)}; add cpu, which always works")
 
 
 def chain(name: str) -> list[str]:
-    """Return onnxruntime's names of a provider and of those that take what it can't run."""
+    """Return onnxruntime's names of a provider and of its fallbacks."""
     names = dict.fromkeys((name, *FALLBACKS.get(name, ()), "cpu"))
     return [PROVIDERS[n] for n in names if n in _built()]
 
@@ -114,24 +114,21 @@ def _built() -> list[str]:
 
 
 def make_ready(name: str) -> None:
-    """Bring in the libraries that a provider needs, before its first session."""
+    """Load the libraries that a provider needs. Called before its first session."""
     ready = NVIDIA.get(name)
     if ready:
         ready()
 
 
 def works(name: str, *, quiet: bool = False) -> bool:
-    """Return whether a provider computes correctly here; log why not.
-
-    If `quiet`, a missing device is not logged.
-    """
+    """Return whether a provider computes correctly here; log why not, except a missing device if `quiet`."""
     if name == "cpu":
         return True
     if name not in available():
         return False
     if name in NVIDIA and not nvidia.has_driver():
         level = logging.DEBUG if quiet else logging.INFO
-        log.log(level, "provider %s: no NVIDIA GPU or driver was found", name)
+        log.log(level, "provider %s: found no NVIDIA GPU or driver", name)
         return False
     problem = probed(name)
     if problem:
@@ -141,43 +138,40 @@ def works(name: str, *, quiet: bool = False) -> bool:
 
 @cache
 def probed(name: str) -> str:
-    """Test a provider in its own process, once for each name.
-
-    Return what is wrong with it; empty if nothing is.
-    """
+    """Test a provider in a process of its own, once per name; return the problem, or an empty text."""
     command = (sys.executable, "-P", "-m", f"{__package__}.probe", name)
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603
     try:
-        said, noise = process.communicate(timeout=PROBE_SECONDS)
+        output, errors = process.communicate(timeout=PROBE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        with suppress(subprocess.TimeoutExpired):  # one that hangs in a driver can't be ended
+        with suppress(subprocess.TimeoutExpired):  # a process that hangs in a driver can't be killed
             process.communicate(timeout=5)
         return f"it computed nothing within {PROBE_SECONDS:g} s"
     if process.returncode == 0:
         return ""
-    found = said.decode(errors="replace").split("\n")[-2:-1]
-    return found[0] if found and process.returncode == 1 else _crash(process.returncode, noise)
+    found = output.decode(errors="replace").split("\n")[-2:-1]
+    return found[0] if found and process.returncode == 1 else _crash(process.returncode, errors)
 
 
-def _crash(code: int, noise: bytes) -> str:
-    """Say how a process ended, and the last line that it wrote."""
+def _crash(code: int, errors: bytes) -> str:
+    """Describe how the process ended, with the last line that it wrote."""
     how = f"with code {code}"
     with suppress(ValueError):
         how = f"with {signal.Signals(-code).name}"
-    last = [line for line in noise.decode(errors="replace").splitlines() if line.strip()][-1:]
-    return ": ".join([f"the process that tried it ended {how}", *last])
+    last = [line for line in errors.decode(errors="replace").splitlines() if line.strip()][-1:]
+    return ": ".join([f"its test process ended {how}", *last])
 
 
 @cache
 def warn_of_builds() -> None:
-    """Log once that several distributions of onnxruntime are installed over each other."""
+    """Log, once, that several distributions of onnxruntime are installed over each other."""
     there = [f"{name} {found}" for name in BUILDS if (found := _version(name))]
     if len(there) > 1:
         names = " ".join(line.split()[0] for line in there)
         log.warning(
-            "%s are installed over each other; keep one: pip uninstall -y %s, then install tintype again",
+            "%s are installed over each other; run `pip uninstall -y %s`, then install tintype again",
             " and ".join(there),
             names,
         )

@@ -1,78 +1,101 @@
-"""Where graphs run, and how they get there."""
+"""The choice of provider and threads, and loading graphs with it."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import external_data
-from .cpu_count import usable_cores
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
-from .provider_options import PLAIN, Use
+from .provider_options import DEFAULTS, GraphRole
 from .providers import choose, standalone
 from .stop_flag import StopFlag
 from .tensorrt import TensorRtGraph
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Self
 
-    from ..residency.component_memory import ModelMemory
-    from .graph import Graph
+    from .graph import Graph, GraphMemory
     from .provider_options import ProviderOptions
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how graphs run: the provider, by its short name, and the threads of one call on a CPU.
+    """Where graphs run: a provider, by its short name, and the threads of one call on a CPU.
 
-    `room` bounds the memory of a model's graphs; `options` are the provider's; `role` is what the graphs are for; and
-    `stop_flag` stops the calls of all graphs that were opened with it.
+    `memory` holds the graphs, if it is set; `stop_flag` stops the calls of all graphs opened with it; `role` is what
+    the graphs are for.
     """
 
     provider: str
     threads: int
-    room: ModelMemory | None = None
-    options: ProviderOptions = PLAIN
+    memory: GraphMemory | None = None
+    options: ProviderOptions = DEFAULTS
     stop_flag: StopFlag = field(default_factory=StopFlag, compare=False)
-    use: Use = Use.OTHER
+    role: GraphRole = GraphRole.TEXT_ENCODER
 
     @classmethod
-    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, options: ProviderOptions = PLAIN) -> Runtime:
-        """Take the first provider that works here, and a thread for each core where `threads` is 0.
+    def choose(cls, providers: tuple[str, ...] = (), threads: int = 0, options: ProviderOptions = DEFAULTS) -> Runtime:
+        """Return the first provider that works here, with one thread per core if `threads` is 0.
 
         Raises:
             ProviderUnavailable: none of them works.
         """
         return cls(choose(providers), threads or usable_cores(), options=options)
 
-    def within(self, room: ModelMemory, stop_flag: StopFlag) -> Self:
-        """Return the same with its graphs in `room`, stopped by `stop_flag`."""
-        return replace(self, room=room, stop_flag=stop_flag)
+    def within(self, memory: GraphMemory, stop_flag: StopFlag) -> Self:
+        """Return the same runtime with its graphs in `memory`, stopped by `stop_flag`."""
+        return replace(self, memory=memory, stop_flag=stop_flag)
 
-    def used_for(self, use: Use) -> Self:
-        """Return the same for graphs of another use."""
-        return replace(self, use=use)
-
-    @property
-    def captures(self) -> bool:
-        """Whether graphs may capture their calls."""
-        return self.options.captures(self.provider, self.use)
+    def for_role(self, role: GraphRole) -> Self:
+        """Return the same runtime for graphs of another role."""
+        return replace(self, role=role)
 
     def open(self, path: Path) -> Graph:
-        """Load a graph.
-
-        With a room it may be evicted, and is loaded again when it is needed.
+        """Load the graph at `path`.
 
         Raises:
             Fault: its weights are outside of its folder.
-            Whatever the provider raises.
+            Exception: whatever the provider raises.
         """
-        return self.room.open(path, lambda: self._make(path)) if self.room else self._make(path)
+        return self.memory.open(path, lambda: self._load(path)) if self.memory else self._load(path)
 
-    def _make(self, path: Path) -> Graph:
+    def _load(self, path: Path) -> Graph:
         external_data.check(path)
         if standalone(self.provider):
-            return OpenVinoGraph(path, self)
-        return TensorRtGraph(path, self) if self.provider == "tensorrt" else OrtGraph(path, self)
+            return OpenVinoGraph(path, self.threads)
+        if self.provider == "tensorrt":
+            return TensorRtGraph(path, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag)
+        return OrtGraph(
+            path, self.provider, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag
+        )
+
+
+def usable_cores() -> int:
+    """Count the physical cores that this process may use, at least 1.
+
+    Its CPU affinity and its container's quota count. Hyper-threads count once: two of one core are slower together at
+    matrix products than one alone.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    physical = {_read(Path(_SIBLINGS.format(cpu))) or str(cpu) for cpu in allowed}
+    return max(1, min(len(physical), _quota()))
+
+
+def _quota() -> int:
+    """Return the container's CPU quota in whole cores, 2**16 without one (cgroup v2: `200000 100000` is two cores)."""
+    quota, _, period = _read(_QUOTA).partition(" ")
+    return int(quota) // int(period) if quota.isdigit() and period.isdigit() and int(period) else 2**16
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,6 +1,6 @@
-"""One graph, ready to run, behind arrays of float32.
+"""A loaded graph with arrays of float32 as its results.
 
-Graphs are exported in many types; every input is cast to what the graph wants, every result comes back as float32.
+Graphs are exported in many types. Every input is cast to the type that the graph requires, every result to float32.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ DTYPES: dict[str, type[np.generic]] = {
 
 
 class Session:
-    """A loaded graph. `inputs` maps names to (dtype, rank); `outputs` are names; `provider` is what runs it.
+    """A loaded graph.
 
-    `widths` are the lengths of the last axes of inputs, where they are fixed.
-    `optional` maps the names of inputs that have a default, and need not be fed, to shapes.
+    `inputs` maps names to (dtype, rank), `optional` maps inputs with a default to their shapes, `widths` maps inputs to
+    the length of their last axis where it is fixed; `outputs` are names; `provider` is the provider's short name.
 
     Raises:
-        Fault: the file is no graph, is damaged, or needs what this onnxruntime can't do.
-        OutOfMemory: it does not fit.
+        Fault: the file is not a graph, is damaged, or needs an operator that this onnxruntime lacks.
+        OutOfMemory: the graph does not fit into memory.
     """
 
     def __init__(self, path: Path, runtime: Runtime) -> None:
@@ -63,28 +63,28 @@ class Session:
         self._casts = {name: ArrayCache(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str] = ()) -> None:
-        """Check that the graph has these inputs and none beside but optional ones, and this output. Raises Fault."""
+        """Check that the graph has these inputs, no others except `optional` ones, and this output. Raises Fault."""
         if not set(inputs) <= set(self.inputs) <= {*inputs, *optional}:
             there, fed = ", ".join(self.inputs), ", ".join(inputs)
-            more = f", and perhaps {', '.join(optional)}" if optional else ""
-            raise Fault(f"{label(self.path)} has the inputs {there}; this family's are {fed}{more}")
+            more = f", optionally {', '.join(optional)}" if optional else ""
+            raise Fault(f"{label(self.path)} has the inputs {there}; this family requires {fed}{more}")
         if output not in self.outputs:
             raise Fault(f"{label(self.path)} has no output {output!r}; it has {', '.join(self.outputs)}")
 
     def run(self, output: str, **feeds: npt.NDArray[np.generic]) -> Array:
-        """Compute one output, float32; raises as `compute`."""
+        """Compute one output, float32. Raises as `compute`."""
         return self.compute((output,), feeds)[0]
 
     def compute(self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[np.generic]]) -> list[Array]:
-        """Compute some outputs, float32; what is fed read-only must stay as it is, and is cast and sent only once.
+        """Compute outputs, float32. Read-only arrays must not change any more: they are cast and sent once.
 
         Raises:
             GenerationFailed: the call failed.
-            OutOfMemory: there was not enough memory for it.
-            Cancelled: it was stopped.
+            OutOfMemory: there was not enough memory for the call.
+            Cancelled: the call was stopped.
         """
         self._stop_flag.check()
-        cast = {name: self._suited(name, array) for name, array in feeds.items()}
+        cast = {name: self._cast_input(name, array) for name, array in feeds.items()}
         try:
             results = self._session.run(list(outputs), cast)
         except Exception as error:
@@ -94,7 +94,7 @@ class Session:
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error
         return [np.asarray(result, np.float32) for result in results]
 
-    def _suited(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def _cast_input(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         if array.flags.writeable:
             return _cast(array, self.types[name])
         kept: npt.NDArray[np.generic] = self._casts[name]([array])
@@ -107,7 +107,7 @@ def _frozen_cast(dtype: type[np.generic], arrays: Sequence[npt.NDArray[np.generi
 
 
 def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
-    """Cast to a graph's type; numbers with a fraction are rounded for graphs that want whole ones."""
+    """Cast to a graph's type; floats are rounded for integer inputs."""
     if issubclass(dtype, np.integer) and array.dtype.kind == "f":
         array = np.rint(array)
     return np.ascontiguousarray(array, dtype) if array.ndim else np.asarray(array, dtype)
@@ -115,5 +115,5 @@ def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArra
 
 def _dtype(path: Path, port: Port) -> type[np.generic]:
     if port.kind not in DTYPES:
-        raise Fault(f"{label(path)} wants {port.name!r} as {port.kind}; known are {', '.join(DTYPES)}")
+        raise Fault(f"{label(path)} requires {port.name!r} as {port.kind}; supported types are {', '.join(DTYPES)}")
     return DTYPES[port.kind]

@@ -1,8 +1,8 @@
-"""Stopping what a model computes, from another thread, when nobody wants it any more.
+"""Stopping a model's calls from another thread.
 
-onnxruntime looks between two nodes at a flag of the options that a run was given. Options once stopped stay so, and
-the session is as good as before: so all calls of a model are given the same, until they are stopped and replaced.
-On CUDA, where a call has handed its nodes over long before they are done, only the next call is not begun.
+onnxruntime reads a flag in the options of a run between two nodes. Stopped options stay stopped, and the session stays
+usable: all calls of a model share one options object, which is replaced after a stop. On CUDA a running call is not
+stopped, since its nodes were queued long before; the next call does not start.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .providers import onnxruntime
 
 
 class StopFlag:
-    """What the calls of one model have in common. `stop` may be called from any thread."""
+    """The stop flag that all calls of one model share. Thread-safe."""
 
     def __init__(self) -> None:
         self._stopped = False
@@ -22,25 +22,25 @@ class StopFlag:
 
     @property
     def options(self) -> Any:
-        """What onnxruntime is given with a run, for it to be stopped by."""
+        """The `RunOptions` to pass with each run."""
         if self._options is None:
             self._options = onnxruntime().RunOptions()
-        if self._stopped:  # looked at last, as `stop` sets it first: one of the two sees what the other has done
+        if self._stopped:  # checked last, and `stop` sets it first, so one of the two threads sees the other's change
             self._options.terminate = True
         return self._options
 
     def stop(self) -> None:
-        """End the call under way between two of its nodes; others fail at once, until `resume`."""
+        """Stop the running call between two nodes; later calls fail at once, until `resume`."""
         self._stopped = True
         if self._options is not None:
             self._options.terminate = True
 
     def resume(self) -> None:
-        """Let calls run again."""
+        """Allow calls again."""
         if self._stopped:
             self._options, self._stopped = None, False
 
     def check(self) -> None:
-        """Raise Cancelled if calls were stopped."""
+        """Raise Cancelled if calls are stopped."""
         if self._stopped:
-            raise Cancelled("the model's call was stopped: nobody wants it any more")
+            raise Cancelled("the model's call was stopped: no request waits for it")

@@ -1,13 +1,13 @@
-"""Graphs under TensorRT: an engine for each hot shape, built in the background while CUDA serves.
+"""Graphs under TensorRT: an engine for each frequent shape, built in the background while CUDA serves.
 
-Building one takes from half a minute to many, so a graph begins on CUDA. After HOT calls of one shape, the number of
-rows included, its engine is built by the one thread that builds them all, and takes over at the next call of it.
-All axes of an engine are fixed. TensorRT knows no node of onnxruntime's own, such as the attention of our exports, so
-onnxruntime cuts the graph around these and runs them on CUDA; each part gets an engine when the session is made.
+Building an engine takes from half a minute to many minutes, so a graph starts on CUDA. After HOT calls of one shape,
+rows included, one builder thread builds its engine, which takes over at the next call of that shape. All axes of an
+engine are fixed. TensorRT does not support onnxruntime's own nodes, such as the attention of our exports: onnxruntime
+cuts the graph around them and runs them on CUDA. Each part gets an engine when the session is made.
 
-Engines are kept on disk: after a restart they are read in seconds. One that can't be read is built anew, once.
-Where an engine can't be built, CUDA goes on serving and the log says why, once. CUDA's session stays: other shapes need
-it. Each engine has the weights in memory once more, so a graph has at most ENGINES; the one used longest ago goes.
+Engines are kept on disk and are read in seconds after a restart. An unreadable engine is built again, once. If building
+fails, CUDA goes on serving and the log says why, once. The CUDA session stays for other shapes. Each engine holds the
+weights in memory once more, so a graph has at most ENGINES; the least recently used one is dropped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import logging
 from collections import Counter, OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import tensorrt_engines
-from .ort import Engine, OrtGraph
-from .provider_options import fixed_axes, tensorrt_options
+from .ort import EngineOptions, OrtGraph
+from .provider_options import DEFAULTS, GraphRole, fixed_axes, tensorrt_options
+from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,32 +32,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .graph import Graph, Values
-    from .runtime import Runtime
+    from .provider_options import ProviderOptions
 
     Shape = tuple[tuple[str, tuple[int, ...]], ...]
 
 log = logging.getLogger(__name__)
 
-HOT = 8  # calls: the denoiser's shape is hot within the first image, a decoder's after some
+HOT = 8  # calls: reached by the denoiser within the first image, by a decoder after some images
 ENGINES = 3  # of one graph: one and two rows at a usual size, and another size
 COUNTED = 64  # shapes whose calls are counted
 
 
 @cache
 def builder() -> ThreadPoolExecutor:
-    """Return the thread that builds engines: two at a time would measure each other's kernels."""
+    """Return the thread that builds all engines: two builds at a time would disturb each other's kernel timings."""
     return ThreadPoolExecutor(1, thread_name_prefix="tintype-engine")
 
 
 class TensorRtGraph:
-    """A graph on CUDA whose hot shapes move to TensorRT. Raises what onnxruntime raises."""
+    """A graph on CUDA whose frequent shapes move to TensorRT. Raises onnxruntime's errors."""
 
     provider = "tensorrt"
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
-        self._path, self._runtime = path, runtime
-        plain = replace(runtime.options, cuda_graphs=False)  # building calls CUDA for minutes, which a capture forbids
-        self._cuda: Graph = OrtGraph(path, replace(runtime, provider="cuda", options=plain))
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        *,
+        options: ProviderOptions = DEFAULTS,
+        role: GraphRole = GraphRole.TEXT_ENCODER,
+        stop_flag: StopFlag | None = None,
+    ) -> None:
+        self._path, self._engine_folder = path, options.engines
+        # Building an engine calls CUDA for minutes, which fails a capture.
+        plain = replace(options, cuda_graphs=False)
+        self._open = partial(
+            OrtGraph, path, threads=threads, options=plain, role=role, stop_flag=stop_flag or StopFlag()
+        )
+        self._cuda: Graph = self._open("cuda")
         self.inputs, self.optional, self.outputs = self._cuda.inputs, self._cuda.optional, self._cuda.outputs
         self._calls: Counter[Shape] = Counter()
         self._engines: OrderedDict[Shape, Future[Graph | None]] = OrderedDict()
@@ -67,7 +80,7 @@ class TensorRtGraph:
         return self._graph(outputs, feeds).run(outputs, feeds)
 
     def _graph(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph:
-        """Return what runs these shapes now."""
+        """Return the graph that runs these shapes now."""
         shape = tuple((name, array.shape) for name, array in feeds.items())
         if shape in self._engines:
             return self._built(shape) or self._cuda
@@ -77,10 +90,7 @@ class TensorRtGraph:
         return self._cuda
 
     def _is_hot(self, shape: Shape) -> bool:
-        """Count a call of a shape.
-
-        Return True for the last one that runs on CUDA.
-        """
+        """Count a call of a shape; return True at the HOT-th, the last one that runs on CUDA."""
         self._calls[shape] += 1
         if self._calls[shape] < HOT:
             if len(self._calls) > COUNTED:
@@ -90,10 +100,7 @@ class TensorRtGraph:
         return True
 
     def _built(self, shape: Shape) -> Graph | None:
-        """Return the engine of a shape, if it is there.
-
-        The one used longest ago makes room for it.
-        """
+        """Return the engine of a shape if it is built, and drop the least recently used engine beyond ENGINES."""
         engine = self._engines[shape]
         if not engine.done():
             return None
@@ -108,39 +115,36 @@ class TensorRtGraph:
         return graph
 
     def _build(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph | None:
-        """Return a session with an engine that has answered once, for its first call may build as well."""
-        root = self._runtime.options.engines.expanduser()
+        """Return a session with an engine, after one call of it: the first call may build as well."""
+        root = self._engine_folder.expanduser()
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
             folder = tensorrt_engines.prepared(root, self._path, shapes)
-            log.info("%s: the engine %s is built", self._path.parent.name, folder)
-            made = self._opened(outputs, feeds, folder)
+            log.info("%s: building the engine %s", self._path.parent.name, folder)
+            built = self._read_or_build(outputs, feeds, folder)
             tensorrt_engines.prune(root, folder)
-        except Exception as error:  # noqa: BLE001 - whatever it is, CUDA serves
+        except Exception as error:  # noqa: BLE001 - CUDA serves after any error
             log.warning("%s stays on CUDA: no engine for %s: %s", self._path.parent.name, shapes, error)
             return None
-        log.info("%s: the engine is there", self._path.parent.name)
-        return made
+        log.info("%s: the engine is ready", self._path.parent.name)
+        return built
 
-    def _opened(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
-        """Open the engine in a folder, or build it.
-
-        What can't be read is built anew.
-        """
+    def _read_or_build(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
+        """Return a session with the engine in `folder`; an unreadable engine is built again."""
         try:
-            return self._made(outputs, feeds, folder)
+            return self._session(outputs, feeds, folder)
         except Exception as error:
             if not tensorrt_engines.is_unreadable(error):
                 raise
-            log.warning("%s: the engine can't be read, and is built anew: %s", self._path.parent.name, error)
+            log.warning("%s: the engine is unreadable and is built again: %s", self._path.parent.name, error)
         tensorrt_engines.empty(folder)
-        return self._made(outputs, feeds, folder)
+        return self._session(outputs, feeds, folder)
 
-    def _made(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
+    def _session(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
         ports = (*self.inputs, *self.optional)
         axes = fixed_axes(ports, {name: array.shape for name, array in feeds.items()})
-        made = OrtGraph(self._path, self._runtime, Engine(tensorrt_options(ports, folder), axes))
-        if made.provider != self.provider:
-            raise RuntimeError(f"onnxruntime takes {made.provider} in its place")
-        made.run(outputs, feeds)
-        return made
+        graph = self._open("tensorrt", engine=EngineOptions(tensorrt_options(ports, folder), axes))
+        if graph.provider != self.provider:
+            raise RuntimeError(f"onnxruntime runs the graph on {graph.provider} instead")
+        graph.run(outputs, feeds)
+        return graph

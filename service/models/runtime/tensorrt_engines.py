@@ -1,9 +1,9 @@
-"""The folder of TensorRT's engines, one subfolder for each.
+"""The folder of TensorRT's engines, one subfolder each.
 
-An engine is found again after a restart, and removed when space is short. An engine is for one graph with one shape of
-inputs, one GPU, and one version of TensorRT and of onnxruntime: all of these are in its folder's name. onnxruntime
-itself looks only at the names of a graph and its nodes. All engines together have at most `BYTES`; those that were used
-longest ago go.
+An engine is reused after a restart, and removed when space is short. It holds for one graph with one shape of inputs,
+one GPU, and one version of TensorRT and of onnxruntime; the folder's name is a hash of all of these. onnxruntime itself
+compares only the names of a graph and its nodes. All engines together take at most `BYTES`; the least recently used
+ones are removed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BYTES = 64 * 2**30  # some ten engines of the largest models
-MARK = "tintype-engine.txt"  # says what an engine is of; its time of change is the engine's last use
-_UNREADABLE = "deserialize engine"  # in what the provider says of an engine that TensorRT refuses
+BYTES = 64 * 2**30  # about ten engines of the largest models
+MARK = "tintype-engine.txt"  # what an engine was built for; its modification time is the engine's last use
+_UNREADABLE = "deserialize engine"  # part of the provider's error for an engine that TensorRT refuses
 
 
 def prepared(root: Path, path: Path, shapes: Shapes) -> Path:
-    """Return the engine folder of a graph and shapes; note its use.
-
-    It is made if it is missing.
-    """
+    """Return the engine folder of a graph and shapes, made if it is missing, and record its use."""
     facts = _facts(path, shapes)
     digest = sha256("\n".join(facts).encode()).hexdigest()
     folder = root / f"{path.parent.name}-{digest[:16]}"
@@ -44,10 +41,7 @@ def prepared(root: Path, path: Path, shapes: Shapes) -> Path:
 
 
 def is_unreadable(error: Exception) -> bool:
-    """Whether an existing engine can't be read.
-
-    It is of another TensorRT or GPU, or damaged.
-    """
+    """Return whether TensorRT can't read the engine: it is damaged, or of another TensorRT or GPU."""
     return _UNREADABLE in str(error).lower()
 
 
@@ -59,9 +53,9 @@ def empty(folder: Path) -> None:
 
 
 def prune(root: Path, keep: Path) -> None:
-    """Remove engines, oldest use first, until `BYTES` suffice; never `keep`.
+    """Remove the least recently used engines until all take at most `BYTES`; never `keep`.
 
-    Folders that tintype did not make are left alone.
+    Folders that tintype did not make stay.
     """
     with suppress(OSError):  # another server may remove the same ones
         marks = {mark.parent: mark.stat().st_mtime_ns for mark in root.glob(f"*/{MARK}")}
@@ -71,12 +65,12 @@ def prune(root: Path, keep: Path) -> None:
             if excess <= 0:
                 break
             excess -= sizes[folder]
-            log.info("the engine %s makes room for others", folder)
+            log.info("removing the engine %s: all engines exceed %d GiB", folder, BYTES >> 30)
             rmtree(folder)
 
 
 def _facts(path: Path, shapes: Shapes) -> list[str]:
-    """Return what an engine depends on, one fact a line."""
+    """Return what an engine depends on, one fact per line."""
     files = sorted(file for file in path.parent.iterdir() if file.is_file())
     versions = [f"onnxruntime {onnxruntime().__version__}", f"TensorRT {nvidia.tensorrt_version()}"]
     stats = [(file.name, file.stat()) for file in files]

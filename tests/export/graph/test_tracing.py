@@ -40,10 +40,9 @@ def test_rows_at_different_steps_equal_single_calls_exactly(exported: Callable[.
 def test_rows_of_int8_weights_are_what_they_are_alone(family: str, exported: Callable[..., Path]) -> None:
     """To the rounding of float32: who rounds what weights are multiplied with, too, gets other rows in company."""
     from tintype.service.models.runtime.ort import OrtGraph  # noqa: PLC0415
-    from tintype.service.models.runtime.runtime import Runtime  # noqa: PLC0415
 
     folder = exported(family, "int8") / ("unet" if family == "sd15" else "transformer")
-    graph, random = OrtGraph(folder / "model.onnx", Runtime("cpu", 1)), np.random.default_rng(0)
+    graph, random = OrtGraph(folder / "model.onnx", "cpu", 1), np.random.default_rng(0)
     lengths = {"batch_size": 3, "height": 16, "width": 16, "sequence_length": 77, "packed_height_width": 64}
     shapes = {port.name: [lengths.get(axis, axis) for axis in port.shape] for port in graph.inputs}
     rows = {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}

@@ -21,7 +21,7 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort, tensorrt
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
-from tintype.service.models.runtime.provider_options import ProviderOptions, Use
+from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions
 from tintype.service.models.runtime.providers import works
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
@@ -68,7 +68,7 @@ def apart(graph: Any, other: Any, fed: dict[str, Any]) -> float:
 
 @cache
 def on_cpu() -> Graph:
-    return OrtGraph(UNET, Runtime("cpu", 4))
+    return OrtGraph(UNET, "cpu", 4)
 
 
 def picture(provider: str, options: ProviderOptions = PLAIN) -> np.ndarray:
@@ -92,7 +92,7 @@ def test_the_picture_is_the_cpus(options: ProviderOptions) -> None:
 
 def test_bound_answers_are_those_of_a_plain_run() -> None:
     """With buffers that stay on the device, over shapes, steps and prompts in turn."""
-    graph = OrtGraph(UNET, Runtime("cuda", 4))
+    graph = OrtGraph(UNET, "cuda", 4)
     bound = DeviceBuffers(graph._session, "cuda")
     for step in range(3):
         for rows in (1, 2):
@@ -104,7 +104,7 @@ def test_bound_answers_are_those_of_a_plain_run() -> None:
 def test_captured_answers_are_those_without(caplog: pytest.LogCaptureFixture) -> None:
     """Each replay sees the latents, the timestep and the prompt of its own call, with two shapes in turn."""
     caplog.set_level(logging.WARNING)
-    graph = OrtGraph(UNET, Runtime("cuda", 4, options=GRAPHS, use=Use.STEPS))
+    graph = OrtGraph(UNET, "cuda", 4, options=GRAPHS, role=GraphRole.DENOISER)
     assert graph.captures, f"onnxruntime refuses to capture: {caplog.text}"
     for step in range(4):
         for rows in (1, 2):
@@ -117,7 +117,7 @@ def test_a_picture_survives_loading_beside_captures() -> None:
     """A model that loads in another thread while graphs are captured breaks neither."""
     with Repository(providers=["cuda"], options=GRAPHS) as repository:
         repository.wait(timeout=600)
-        graph = OrtGraph(UNET, Runtime("cuda", 4, options=GRAPHS, use=Use.STEPS))
+        graph = OrtGraph(UNET, "cuda", 4, options=GRAPHS, role=GraphRole.DENOISER)
         repository.unload()
         repository.load()
         for rows in (1, 2, 3, 1, 2, 3):
@@ -127,7 +127,7 @@ def test_a_picture_survives_loading_beside_captures() -> None:
 
 def test_tensorrt_takes_over(engines: ProviderOptions) -> None:
     """CUDA answers until the engine is there; both answer alike, and other numbers of rows go on on CUDA."""
-    graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, options=engines))
+    graph = TensorRtGraph(UNET, 4, options=engines)
     for step in range(HOT):
         assert apart(graph, on_cpu(), feeds(2, step)) <= RELATIVE
     (engine,) = graph._engines.values()
@@ -143,7 +143,7 @@ def test_engines_are_read_again(engines: ProviderOptions, monkeypatch: pytest.Mo
     monkeypatch.setattr(tensorrt, "HOT", 1)
     written: list[dict[Path, int]] = []
     for _ in range(2):
-        graph = TensorRtGraph(UNET, Runtime("tensorrt", 4, options=engines))
+        graph = TensorRtGraph(UNET, 4, options=engines)
         graph.run(["out_sample"], feeds(1))
         (engine,) = graph._engines.values()
         assert engine.result(1100) is not None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tintype.service.models.runtime.array_cache import KEPT, ArrayCache, stack
+from tintype.service.models.runtime.array_cache import LIMIT, ArrayCache, stack
 
 ROWS = [np.full((2, 3), value, np.float32) for value in range(8)]
 
@@ -32,7 +32,7 @@ def test_only_the_latest_are_kept() -> None:
     """What was not fed for a while is let go, however many rows come by."""
     stacks = ArrayCache(stack)
     first = stacks([ROWS[0]])
-    for row in ROWS[1 : KEPT + 1]:
+    for row in ROWS[1 : LIMIT + 1]:
         stacks([row])
-    assert len(stacks._latest) == KEPT
+    assert len(stacks._latest) == LIMIT
     assert stacks([ROWS[0]]) is not first

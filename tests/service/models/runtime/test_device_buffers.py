@@ -13,14 +13,13 @@ from tintype.service.models.runtime import device_buffers
 from tintype.service.models.runtime.cuda_graphs import DeviceAccess
 from tintype.service.models.runtime.device_buffers import SHRINKAGE, DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph
-from tintype.service.models.runtime.runtime import Runtime
 
 OUT = ["out_sample"]
 
 
 @pytest.fixture(scope="module")
 def graph() -> OrtGraph:
-    return OrtGraph(BUILTIN / "unet/model.onnx", Runtime("cpu", 1))
+    return OrtGraph(BUILTIN / "unet/model.onnx", "cpu", 1)
 
 
 def feeds(rows: int = 1, seed: int = 0, side: int = 4) -> dict[str, Any]:
@@ -153,7 +152,7 @@ def test_a_replay_that_does_not_see_its_inputs_is_found_out(graph: OrtGraph, cap
     for seed in range(4):
         assert np.array_equal(bound.run(OUT, feeds(seed=seed))[0], graph.run(OUT, feeds(seed=seed))[0])
     assert session.numbers == ["-1", "1", "1", "-1", "-1"]
-    assert caplog.text.count("gives other numbers") == 1
+    assert caplog.text.count("computes other values") == 1
 
 
 class Giving:
@@ -187,7 +186,7 @@ def test_a_session_that_captures_keeps_its_memory(graph: OrtGraph) -> None:
 
 def test_memory_that_cannot_go_back_stays(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where onnxruntime finds no arena on the device it refuses the call, which is made again without."""
-    monkeypatch.setitem(device_buffers._KINDS, "cpu", "gpu")
+    monkeypatch.setitem(device_buffers._ARENA_NAMES, "cpu", "gpu")
     session = Giving(graph._session)
     bound = DeviceBuffers(session, "cpu", shrinks=True)
     for _ in range(2):

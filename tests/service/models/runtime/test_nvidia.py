@@ -12,7 +12,6 @@ import pytest
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, probe, providers
 from tintype.service.models.runtime.ort import OrtGraph
-from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +43,7 @@ def test_cuda_is_loaded_once_before_it_is_tried(loaded: list[str]) -> None:
 
 def test_graphs_bring_it_in_as_well(loaded: list[str]) -> None:
     """A session is made ready for, whether or not somebody asked what works; on a CPU there is nothing to load."""
-    OrtGraph(BUILTIN / "vae_decoder/model.onnx", Runtime("cpu", 1))
+    OrtGraph(BUILTIN / "vae_decoder/model.onnx", "cpu", 1)
     assert loaded == []
     providers.make_ready("tensorrt")
     assert loaded == ["cuda"]

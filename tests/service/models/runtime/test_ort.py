@@ -13,9 +13,8 @@ from tintype.service.models.folder.manifest import read
 from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort
-from tintype.service.models.runtime.ort import OrtGraph, options, share_device_arena
-from tintype.service.models.runtime.provider_options import ProviderOptions, Use
-from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.ort import OrtGraph, session_options, share_device_arena
+from tintype.service.models.runtime.provider_options import GraphRole, ProviderOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,28 +64,28 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bound]]:
     """Have sessions on CUDA made without CUDA."""
     monkeypatch.setattr(Bound, "made", [])
     monkeypatch.setattr(ort, "DeviceBuffers", Bound)
-    monkeypatch.setattr(ort, "_opened", lambda *_, graphs, **__: (Session(graphs=graphs), graphs))
+    monkeypatch.setattr(ort, "_open_session", lambda *_, graphs, **__: (Session(graphs=graphs), graphs))
     return Bound
 
 
 def test_a_call_that_fails_with_graphs_is_made_without(cuda: type[Bound], caplog: pytest.LogCaptureFixture) -> None:
     """The session may be broken by the capture: another one answers this call and all later ones."""
-    graph = OrtGraph(UNET, Runtime("cuda", 1, use=Use.STEPS))
+    graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
     assert graph.captures
     with caplog.at_level(logging.WARNING):
         assert [graph.run(["y"], {}) for _ in range(3)] == [["plain"]] * 3
     assert [graphs for graphs, _ in cuda.made] == [True, False]
     assert not graph.captures
-    assert "it is made again without: CUDA error 901" in caplog.text
+    assert "is repeated without: CUDA error 901" in caplog.text
 
 
 def test_a_session_that_found_no_memory_is_opened_by_a_later_call(
     cuda: type[Bound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The captured session is gone by then; the engine makes room and calls again."""
-    graph = OrtGraph(UNET, Runtime("cuda", 1, use=Use.STEPS))
+    graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
     with monkeypatch.context() as short:
-        short.setattr(ort, "_opened", Mock(side_effect=RuntimeError("CUDA failure 2: out of memory")))
+        short.setattr(ort, "_open_session", Mock(side_effect=RuntimeError("CUDA failure 2: out of memory")))
         for _ in range(2):
             with pytest.raises(RuntimeError, match="out of memory"):
                 graph.run(["y"], {})
@@ -97,7 +96,7 @@ def test_a_session_that_found_no_memory_is_opened_by_a_later_call(
 def test_a_lack_of_memory_keeps_the_session(cuda: type[Bound], monkeypatch: pytest.MonkeyPatch) -> None:
     """A size that is too large says nothing of the graphs of others; the engine makes room."""
     monkeypatch.setattr(cuda, "error", RuntimeError("CUDA failure 2: out of memory"))
-    graph = OrtGraph(UNET, Runtime("cuda", 1, use=Use.STEPS))
+    graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
     with pytest.raises(RuntimeError, match="out of memory"):
         graph.run(["y"], {})
     assert graph.captures
@@ -106,26 +105,26 @@ def test_a_lack_of_memory_keeps_the_session(cuda: type[Bound], monkeypatch: pyte
 
 def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[Bound]) -> None:
     """Text encoders and VAEs share memory on the device, and the largest of them gives it back."""
-    for use in Use:
-        OrtGraph(UNET, Runtime("cuda", 1, use=use))
-    assert dict(zip(Use, cuda.made, strict=True)) == {
-        Use.STEPS: (True, False),
-        Use.PIXELS: (False, True),
-        Use.OTHER: (False, False),
+    for role in GraphRole:
+        OrtGraph(UNET, "cuda", 1, role=role)
+    assert dict(zip(GraphRole, cuda.made, strict=True)) == {
+        GraphRole.DENOISER: (True, False),
+        GraphRole.VAE: (False, True),
+        GraphRole.TEXT_ENCODER: (False, False),
     }
 
 
 def test_each_graph_of_a_model_is_opened_for_its_use() -> None:
     """The denoiser's and the VAE's folders are the family's; all others are text encoders."""
     manifest = read(BUILTIN)
-    found = {part: pipeline._use(manifest, manifest.graph(part)) for part in manifest.components}
-    assert found == {"text_encoder": Use.OTHER, "unet": Use.STEPS, "vae_decoder": Use.PIXELS}
+    found = {part: pipeline._role(manifest, manifest.graph(part)) for part in manifest.components}
+    assert found == {"text_encoder": GraphRole.TEXT_ENCODER, "unet": GraphRole.DENOISER, "vae_decoder": GraphRole.VAE}
 
 
 def test_a_session_that_captures_shares_no_memory() -> None:
     """What a replay writes to must not be another session's; all others share an arena."""
-    assert options(1).get_session_config_entry(ENV) == "1"
-    assert options(1, shared=False).get_session_config_entry(ENV) == "0"
+    assert session_options(1).get_session_config_entry(ENV) == "1"
+    assert session_options(1, shared=False).get_session_config_entry(ENV) == "0"
 
 
 @pytest.mark.parametrize(("limit", "name"), [(0, "any"), (2**30, "1 GiB")])
@@ -155,13 +154,13 @@ def test_onnxruntime_knows_this_call(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_axes_that_are_fixed_are_known_throughout(tmp_path: Path) -> None:
     """A session with fixed axes answers as one without, and refuses other shapes."""
-    plain = OrtGraph(UNET, Runtime("cpu", 1))
+    plain = OrtGraph(UNET, "cpu", 1)
     fed = {port.name: np.ones(_shape(port, rows=2), np.float32) for port in plain.inputs}
     axes = {
         name: length for port in plain.inputs for name, length in zip(port.shape, fed[port.name].shape, strict=True)
     }
     names = {name: length for name, length in axes.items() if isinstance(name, str)}
-    fixed = OrtGraph(UNET, Runtime("cpu", 1, options=ProviderOptions(engines=tmp_path)), ort.Engine({}, names))
+    fixed = OrtGraph(UNET, "cpu", 1, options=ProviderOptions(engines=tmp_path), engine=ort.EngineOptions({}, names))
     assert np.allclose(fixed.run(["out_sample"], fed)[0], plain.run(["out_sample"], fed)[0], atol=1e-4)
     assert all(isinstance(axis, int) for port in fixed.inputs for axis in port.shape)
     with pytest.raises(Exception, match="invalid dimensions"):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 FAKE = """
 import os, time
 import numpy as np
-from tintype.service.models import probe
+from tintype.service.models.runtime import probe
 def get_available_providers():
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 class InferenceSession:
@@ -55,10 +55,10 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 WRONG = {
-    "return [right[0] * 0, right[1]]": "wrong numbers: 1 of the largest value apart",
-    "return [right[0], -right[1]]": "wrong numbers: 2 of the largest value apart",
-    "return [right[0], right[1] * np.nan]": "wrong numbers: nan of the largest value apart",
-    "return [right[0], right[1][:, :, 1:]]": r"wrong numbers: \(1, 16, 13, 14\) in place of",
+    "return [right[0] * 0, right[1]]": "wrong values: off by 1 of the largest value",
+    "return [right[0], -right[1]]": "wrong values: off by 2 of the largest value",
+    "return [right[0], right[1] * np.nan]": "wrong values: off by nan of the largest value",
+    "return [right[0], right[1][:, :, 1:]]": r"wrong values: shape \(1, 16, 13, 14\) instead of",
     "raise RuntimeError('CUDA error 209:\\n no kernel image is available')": "CUDA error 209: no kernel image",
     "os.abort()": "ended with SIGABRT",
     "os.kill(os.getpid(), 11)": "ended with SIGSEGV",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tintype.service.models.runtime.graph import Port
 from tintype.service.models.runtime.provider_options import (
+    GraphRole,
     ProviderOptions,
-    Use,
     cuda_options,
     fixed_axes,
     tensorrt_options,
@@ -32,8 +32,8 @@ def test_cuda_captures_only_when_told() -> None:
     """Denoisers on CUDA are captured unless that is switched off; with TensorRT, and on others, nothing is."""
     assert "enable_cuda_graph" not in cuda_options(graphs=False)
     assert cuda_options(graphs=True)["enable_cuda_graph"] == "1"
-    assert ProviderOptions().captures("cuda", Use.STEPS)
-    assert not any(ProviderOptions().captures("cuda", use) for use in (Use.PIXELS, Use.OTHER))
+    assert ProviderOptions().captures("cuda", GraphRole.DENOISER)
+    assert not any(ProviderOptions().captures("cuda", use) for use in (GraphRole.VAE, GraphRole.TEXT_ENCODER))
     assert not any(ProviderOptions().captures(name) for name in ("tensorrt", "cpu", "directml"))
     assert not ProviderOptions(cuda_graphs=False).captures("cuda")
 
@@ -53,9 +53,9 @@ def test_memory_has_a_bound_where_one_is_set() -> None:
 def test_callers_see_what_is_on() -> None:
     """What a provider was told beside its defaults, without places on this machine."""
     told = ProviderOptions(cuda_graphs=True, engines=Path("/secret"))
-    assert told.shown("cuda") == {"cuda_graphs": "on"}
-    assert told.shown("tensorrt") == {"engine_cache": "on"}
-    assert told.shown("cpu") == ProviderOptions(cuda_graphs=False).shown("cuda") == {}
+    assert told.public("cuda") == {"cuda_graphs": "on"}
+    assert told.public("tensorrt") == {"engine_cache": "on"}
+    assert told.public("cpu") == ProviderOptions(cuda_graphs=False).public("cuda") == {}
 
 
 def test_every_named_axis_of_an_engine_is_fixed() -> None:

@@ -10,11 +10,11 @@ import pytest
 from tintype.service.errors import GenerationFailed, OutOfMemory
 from tintype.service.models.files import Fault
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime import cpu_count, providers
-from tintype.service.models.runtime.cpu_count import usable_cores
-from tintype.service.models.runtime.ort import options
+from tintype.service.models.runtime import providers
+from tintype.service.models.runtime import runtime as runtime_module
+from tintype.service.models.runtime.ort import session_options
 from tintype.service.models.runtime.providers import ProviderUnavailable, available, chain, choose, works
-from tintype.service.models.runtime.runtime import Runtime
+from tintype.service.models.runtime.runtime import Runtime, usable_cores
 from tintype.service.models.runtime.session import Session, _cast
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_a_lack_of_memory_is_told_from_other_failures(
 def test_a_graph_of_another_kind_is_named(text: Session, tmp_path: Path) -> None:
     """Inputs or outputs that a family does not know, and files that are no graphs, are told by name."""
     text.require(inputs=("input_ids",), output="last_hidden_state")
-    with pytest.raises(Fault, match="has the inputs input_ids; this family's are input_ids, mask"):
+    with pytest.raises(Fault, match="has the inputs input_ids; this family requires input_ids, mask"):
         text.require(inputs=("input_ids", "mask"), output="last_hidden_state")
     with pytest.raises(Fault, match="has no output 'hidden'; it has last_hidden_state"):
         text.require(inputs=("input_ids",), output="hidden")
@@ -120,7 +120,7 @@ def test_providers_that_do_not_work_are_passed_over(monkeypatch: pytest.MonkeyPa
     assert plain(()) == "cuda"
     with pytest.raises(ProviderUnavailable, match="none of the providers works here: tensorrt; add cpu"):
         plain(("tensorrt",))
-    with pytest.raises(ProviderUnavailable, match=r"no provider 'coreml' in .*; there are: tensorrt, cuda, cpu"):
+    with pytest.raises(ProviderUnavailable, match=r"provider 'coreml' is not in .*; available: tensorrt, cuda, cpu"):
         plain(("coreml",))
 
 
@@ -158,9 +158,9 @@ def test_threads_are_the_cores_that_are_ours(
     if siblings:
         for cpu in range(8):
             (tmp_path / str(cpu)).write_text(siblings.format(cpu))
-    monkeypatch.setattr(cpu_count, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(cpu_count, "_SIBLINGS", str(tmp_path / "{}"))
-    monkeypatch.setattr(cpu_count.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(runtime_module, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(runtime_module, "_SIBLINGS", str(tmp_path / "{}"))
+    monkeypatch.setattr(runtime_module.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert usable_cores() == expected
 
 
@@ -168,4 +168,4 @@ def test_threads_can_be_set() -> None:
     """A number of threads that is given is the number; none means one for each core."""
     assert Runtime.choose(("cpu",), 3) == Runtime("cpu", 3)
     assert Runtime.choose(("cpu",)).threads == usable_cores() >= 1
-    assert options(RUNTIME.threads).intra_op_num_threads == 1
+    assert session_options(RUNTIME.threads).intra_op_num_threads == 1

@@ -11,9 +11,8 @@ import pytest
 
 from tintype.service.models.runtime import tensorrt
 from tintype.service.models.runtime.graph import Port
-from tintype.service.models.runtime.ort import NO_ENGINE, Engine
+from tintype.service.models.runtime.ort import NO_ENGINE, EngineOptions
 from tintype.service.models.runtime.provider_options import ProviderOptions
-from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.tensorrt import COUNTED, ENGINES, HOT, TensorRtGraph, builder
 from tintype.service.models.runtime.tensorrt_engines import MARK
 
@@ -27,12 +26,14 @@ class Fake:
     faults: list[Exception] = []  # noqa: RUF012 - reset by the fixture
     answering = "tensorrt"
     runs: list[Thread] = []  # noqa: RUF012 - reset by the fixture
-    made: list[tuple[str, Engine]] = []  # noqa: RUF012 - reset by the fixture
+    made: list[tuple[str, EngineOptions]] = []  # noqa: RUF012 - reset by the fixture
 
-    def __init__(self, path: Path, runtime: Runtime, engine: Engine = NO_ENGINE) -> None:
+    def __init__(
+        self, path: Path, provider: str, *, options: ProviderOptions, engine: EngineOptions = NO_ENGINE, **_: object
+    ) -> None:
         self.inputs, self.optional, self.outputs = PORTS, (), ("y",)
-        self.path, self.provider = path, self.answering if engine.options else runtime.provider
-        self.graphs = runtime.options.captures(runtime.provider)
+        self.path, self.provider = path, self.answering if engine.options else provider
+        self.graphs = options.captures(provider)
         if engine.options:
             assert self.gate.wait(60)
             if self.faults:
@@ -53,8 +54,8 @@ def graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRtGraph:
     monkeypatch.setattr(Fake, "made", [])
     monkeypatch.setattr(Fake, "runs", [])
     (tmp_path / "unet").mkdir()
-    runtime = Runtime("tensorrt", 1, options=ProviderOptions(engines=tmp_path / "engines"))
-    return TensorRtGraph(tmp_path / "unet/model.onnx", runtime)
+    options = ProviderOptions(engines=tmp_path / "engines")
+    return TensorRtGraph(tmp_path / "unet/model.onnx", 1, options=options)
 
 
 def call(graph: TensorRtGraph, rows: int = 1, side: int = 4) -> Any:
@@ -149,7 +150,7 @@ def test_what_onnxruntime_gives_to_another_provider_is_no_engine(
         call(graph)
     built()
     assert call(graph) == "cuda"
-    assert "onnxruntime takes cuda in its place" in caplog.text
+    assert "onnxruntime runs the graph on cuda instead" in caplog.text
 
 
 UNREADABLE = RuntimeError("[ONNXRuntimeError] : 11 : EP_FAIL : TensorRT EP could not deserialize engine from cache: x")
@@ -163,7 +164,7 @@ def test_an_engine_that_cannot_be_read_is_built_anew(
     made_hot(graph)
     (kept,) = tmp_path.glob("engines/*/x.engine")
     kept.with_name("old.engine").write_bytes(b"of another version")
-    again = TensorRtGraph(graph._path, graph._runtime)
+    again = TensorRtGraph(graph._path, 1, options=ProviderOptions(engines=graph._engine_folder))
     monkeypatch.setattr(Fake, "faults", [UNREADABLE])
     assert made_hot(again) == "tensorrt"
     assert sorted(file.name for file in kept.parent.iterdir()) == [MARK, "x.engine"]
@@ -183,5 +184,5 @@ def test_one_more_attempt_is_all(
 def test_nothing_is_captured_beside_tensorrt(graph: TensorRtGraph, tmp_path: Path) -> None:
     """An engine that is built calls CUDA for minutes, which would end each capture."""
     options = ProviderOptions(cuda_graphs=True, engines=tmp_path)
-    beside = TensorRtGraph(graph._path, Runtime("tensorrt", 1, options=options))
+    beside = TensorRtGraph(graph._path, 1, options=options)
     assert not beside._cuda.graphs  # type: ignore[attr-defined]
