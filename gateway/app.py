@@ -19,6 +19,7 @@ from . import sdapi
 from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
+from .context import Gateway
 from .dialects import DIALECTS, bound
 from .error_handlers import Failures
 from .errors import GatewayError
@@ -28,7 +29,6 @@ from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
 from .openapi.operation import described
-from .requests.generation import Gateway
 from .requests.handler import answer, operation
 from .requests.idempotency import Repeats
 from .results.stores import local

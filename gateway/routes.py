@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
+    from .context import Gateway
     from .dialects import Dialect
     from .error_handlers import Failures
     from .metrics import Metrics
-    from .requests.generation import Gateway
     from .results.results import Content
 
 AnyRequest = Request[Any, Any, Any]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ..errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
-from ..http.body import Body, render_body
+from ..http.body import render_body
 from ..http.disconnect import until_disconnect
 from ..http.forms import is_form, read_form
 from ..http.jsonbody import read_json
 from ..uploads.reading import MAX_TOGETHER, transparency
+from .reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,47 +23,13 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from tintype.v1 import image_service_pb2 as pb
-    from tintype.v1.limits import Limits
 
-    from ..access.admission import Caller
-    from ..access.keys import Keys
-    from ..access.model_names import Names
-    from ..config import GatewayConfig
+    from ..context import Gateway
     from ..dialects import Call, Dialect
-    from ..results.results import Store
-    from ..uploads.reading import Pictures
-    from ..upstream.client import ImageClient
-    from ..upstream.readiness import Readiness
-    from .idempotency import Repeats
-    from .replay_buffer import Recording
 
 Result = TypeVar("Result")
 
 _MAX_IGNORED = 32  # keys named in a header
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """What all requests share."""
-
-    config: GatewayConfig
-    client: ImageClient
-    store: Store
-    names: Names
-    keys: Keys
-    limits: Limits
-    image_limits: Limits
-    repeats: Repeats
-    pictures: Pictures
-    readiness: Readiness
-    caller: Caller | None = None  # where it is one caller's
-
-
-class Made(NamedTuple):
-    """Finished pictures as JSON, or a stream of them that has begun, and what is said of them in headers."""
-
-    body: Body | Recording
-    headers: dict[str, str]
 
 
 async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
@@ -80,7 +47,7 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
-async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
+async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Reply:
     """Have one request's pictures made, and rendered in its dialect. Raises GatewayError."""
     asked, base = call.request.model, base_url(gateway, request) if call.links else ""
     if call.links and gateway.store.problem():  # before any work is done in vain
@@ -90,7 +57,7 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     headers = ignored_header([*call.unused, *dropped]) | model_header(asked, response.model) | _size_header(response)
     links = await _keep(gateway, response, base) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
-    return Made(rendered, headers)
+    return Reply(rendered, headers)
 
 
 async def _attach(gateway: Gateway, call: Call, base: str) -> Call:

@@ -15,7 +15,7 @@ from ..http.body import render_body
 from ..http.disconnect import until_disconnect
 from ..http.jsonbody import read_json
 from ..requests.generation import ignored_header
-from ..requests.handler import sent
+from ..requests.reply import json_response
 from .errors import NoInitImage
 from .initial import Initial, Patch, prepared
 from .jobs import Job
@@ -93,7 +93,7 @@ async def _drawn(web: WebUi, drawing: Drawing, request: Request[Any, Any, Any]) 
     body = render_body(
         lambda it: render(asked, drawing.order, drawing.model, it.images, infotexts, more, job.stamp), response
     )
-    return sent(body, ignored_header([*drawing.unknown, *drawing.order.ignored, *making.ignored]))
+    return json_response(body, ignored_header([*drawing.unknown, *drawing.order.ignored, *making.ignored]))
 
 
 async def _begin(

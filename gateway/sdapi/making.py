@@ -16,7 +16,7 @@ from .jobs import Stopped
 from .order import MAX_SEED, NAMES, WISHES
 
 if TYPE_CHECKING:
-    from ..requests.generation import Gateway
+    from ..context import Gateway
     from .jobs import Job
     from .order import Hires, Order
 

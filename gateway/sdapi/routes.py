@@ -13,7 +13,7 @@ from ..access.admission import administered
 from ..http.body import file_body
 from ..http.jsonbody import read_json
 from ..openapi.operation import JSON
-from ..requests.handler import sent
+from ..requests.reply import json_response
 from ..uploads.previews import enlarged
 from . import checkpoints, samplers, stubs
 from .checkpoints import Checkpoints
@@ -28,7 +28,7 @@ from .webui import WebUi
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
-    from ..requests.generation import Gateway
+    from ..context import Gateway
     from .jobs import Job
 
 AnyRequest = Request[Any, Any, Any]
@@ -142,7 +142,7 @@ def _tools(web: WebUi) -> list[HTTPRouteHandler]:
         web.owner(request)
         asked = read(Extra, await read_json(request))
         made = await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image"))
-        return sent(file_body(lambda mark: structs.replace(made, image=mark), made.image), {})
+        return json_response(file_body(lambda mark: structs.replace(made, image=mark), made.image), {})
 
     return [upscaling, png_info, extra]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from ..requests.generation import Gateway
+    from ..context import Gateway
     from .checkpoints import Checkpoints
 
     AnyRequest = Request[Any, Any, Any]
