@@ -185,8 +185,8 @@ ROWS = {
 }
 # A row of which agent.ai has another field, and so another text.
 OF_AGENT_AI = {
-    "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, such as '16:9', not 'wide'.",
-    "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, such as '16:9', not '0:1'.",
+    "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not 'wide'.",
+    "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not '0:1'.",
 }
 # Texts that a vendor has of its own.
 OF_OXEN = {

@@ -67,7 +67,8 @@ class TestOxen:
     @pytest.mark.parametrize("image_size", ["huge", {"width": 5}, {"width": 5, "height": 64}, 7])
     def test_bad_image_size(self, image_size: Any) -> None:
         """What is no size is told what would be one."""
-        with pytest.raises(InvalidValue, match=r"'image_size': must be one of square_hd, .*, or {width, height} of 16"):
+        expected = "'image_size': must be one of 'landscape_16_9', .*'square_hd' or {width, height} of 16"
+        with pytest.raises(InvalidValue, match=expected):
             OXEN.parse({"prompt": "x", "image_size": image_size})
 
     @pytest.mark.parametrize(
