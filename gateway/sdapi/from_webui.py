@@ -41,7 +41,7 @@ ETA_SAMPLER = "ddim"  # the only sampler that takes `eta`; for others, 1 is what
 STRENGTH = 0.75  # the web UI's default
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
-# Keys without effect, each with the values besides empty and zero that are not reported, because they change nothing.
+# Keys without effect. The listed values, and empty and zero, are not reported: they change nothing in the web UI.
 NO_EFFECT: dict[str, tuple[Any, ...]] = {
     "styles": (),
     "restore_faces": (),
