@@ -92,7 +92,7 @@ class TestForms:
         [
             ({}, [("image", file())], None, "prompt", "empty string"),
             ({"prompt": "x"}, [("odd", file())], "invalid_value", "image", "PNG, JPEG or WebP"),
-            ({"prompt": "x"}, [("image", file())] * 17, "invalid_value", "image", "1 to 16 pictures, not 17"),
+            ({"prompt": "x"}, [("image", file())] * 17, "invalid_value", "image", "1 to 16 images, not 17"),
             ({"prompt": "x"}, [("image", file(b"GIF89a"))], "invalid_image_file", "image", "PNG, JPEG or WebP"),
             ({"prompt": "x"}, [("image", file()), ("mask", file(b"no"))], "invalid_image_file", "mask", "PNG"),
             ({"prompt": "x", "n": "many"}, [("image", file())], "invalid_value", "n", "from 1 to 10, not 'many'"),
