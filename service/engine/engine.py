@@ -244,7 +244,7 @@ class Engine:
                 return  # and it is tried again
             relieves = short and not unit.rows[0].task.relieved
             unit.rows[0].task.relieved |= short
-        if relieves and self._repository.relieve(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
+        if relieves and self._repository.evict_idle(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
             return
         with self._lock:
             living = [row for row in unit.rows if self._roster.has(row)]

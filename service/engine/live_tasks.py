@@ -10,13 +10,13 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DeadlineExceeded, TintypeError
-from ..models import State
+from ..models import ModelState
 from .events import Completed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..models import Model, Repository, Status
+    from ..models import Model, ModelStatus, Repository
     from .load_grace import Turns
     from .queue import Queue
     from .reporter import News
@@ -41,7 +41,7 @@ class Roster:
         """Let `task` in. Raises what the queue's door raises, and what asking for its model does."""
         self._queue.enter(task, task.arrived)
         try:
-            self._repository.load(task.plan.model, lasting=False)  # tries again what has failed before
+            self._repository.load(task.plan.model, pinned=False)  # tries again what has failed before
             self._ask(task)
         except BaseException:  # a disk that fails, too: what is in the queue and in no roster would never end
             self._queue.leave(task)
@@ -103,7 +103,7 @@ class Roster:
     def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
         urgent = self._queue.most_urgent(now)
-        self._repository.forgo(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
+        self._repository.set_demand(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
@@ -122,10 +122,10 @@ class Roster:
         if not task.waiting:
             self._turns.loading(task.plan.model, now)
 
-    def _ask(self, task: Task) -> Status:
+    def _ask(self, task: Task) -> ModelStatus:
         """Note whether its model is on its way, or in line for memory."""
         status = self._repository.status(task.plan.model)
-        task.loading, task.waiting = status.state is State.LOADING, status.waiting
+        task.loading, task.waiting = status.state.is_loading, status.state is ModelState.WAITING
         return status
 
     def _looked_up(self) -> Iterator[tuple[Task, Found]]:

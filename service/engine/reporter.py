@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..models import State
 from .events import Completed, Event, Failed, Finished, Loading, Preview, Progress, Queued
 
 if TYPE_CHECKING:
-    from ..models import Status
+    from ..models import ModelStatus
     from ..models.model import Array
     from .estimates import Stats
     from .queue import Queue
@@ -59,10 +58,10 @@ class News:
             task.place, task.wait = place, wait
             self._tell(task, Queued(place, wait))
 
-    def loading(self, task: Task, status: Status) -> None:
+    def loading(self, task: Task, status: ModelStatus) -> None:
         """The model that `task` waits for is so far."""
         percent = int(100 * status.fraction)
-        if status.state is State.LOADING and task.percent != percent:
+        if status.state.is_loading and task.percent != percent:
             task.percent = percent
             self._tell(task, Loading(task.plan.model, status.fraction))
 

@@ -15,7 +15,7 @@ from tests.support.engine.by_hand import by_hand, pictures
 from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
 from tintype.service.engine.load_grace import Turns
-from tintype.service.models import State, Status
+from tintype.service.models import ModelState, ModelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,8 +49,8 @@ class OnePlace(Shelf):
         self.load(name)
         return self.models[name] if name == self.there and self.clock.now >= self.done else None
 
-    def status(self, name: str = "") -> Status:
-        return Status(State.LOADING, waiting=name in self.line)
+    def status(self, name: str = "") -> ModelStatus:
+        return ModelStatus(ModelState.WAITING if name in self.line else ModelState.LOADING)
 
     def release(self, name: str) -> None:
         super().release(name)
@@ -61,7 +61,7 @@ class OnePlace(Shelf):
         super().hold(name)
         self.fresh = False
 
-    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+    def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         assert {*urgent} <= {*wanted}
         self.line = deque(name for name in self.line if name in wanted)
         self.fresh = self.fresh and self.there in urgent

@@ -16,7 +16,7 @@ from tintype.service.engine import Engine, Limits, Ticket
 from tintype.service.engine.events import Failed
 from tintype.service.errors import Cancelled, ModelBroken, ModelNotFound, TintypeError
 from tintype.service.job import Job
-from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, Prompt, State, Status
+from tintype.service.models import Conditioning, Defaults, ModelSpec, ModelState, ModelStatus, Preset, Prompt
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from tintype.service.numerics import Diffusion
 
@@ -178,14 +178,15 @@ class Shelf:
             raise ModelNotFound(name, list(self.models))
         return self.models[name].spec
 
-    def status(self, name: str = "") -> Status:
-        state = State.LOADING if name in self.absent else State.LOADED
-        return Status(state, self.fraction, provider="exact", waiting=name in self.waiting)
+    def status(self, name: str = "") -> ModelStatus:
+        absent = ModelState.WAITING if name in self.waiting else ModelState.LOADING
+        state = absent if name in self.absent else ModelState.RESIDENT
+        return ModelStatus(state, self.fraction, provider="exact")
 
     def load(self, name: str = "", **_: bool) -> None:
         self.loads.append(name)
 
-    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+    def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         """Keep nothing for who has left."""
 
     def get(self, name: str = "") -> ExactModel | None:
@@ -193,7 +194,7 @@ class Shelf:
             raise self.broken[name]
         return None if name in self.absent else self.models[name]
 
-    def relieve(self, _name: str = "") -> bool:
+    def evict_idle(self, _name: str = "") -> bool:
         """Drop what is idle."""
         had, self.idle = self.idle, 0
         return had > 0

@@ -14,7 +14,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Completed, Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.files import weight
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.component_memory import ComponentMemory
@@ -91,7 +91,7 @@ def test_components_of_one_model_take_turns(shelf: Callable[[int], Shelf]) -> No
     it = shelf(20)
     it.before = lambda _name: assert_within(it, 20)
     text, unet, vae = (it.open("a", name) for name in ("text", "unet", "vae"))
-    it.memory.hold("a", held=True)  # a model in use may still take its own place
+    it.memory.protect("a", protected=True)  # a model in use may still take its own place
     for component in (text, unet, unet, vae, vae):
         call(component)
     assert it.made == ["text", "unet", "vae", "text", "unet", "vae"]
@@ -135,12 +135,12 @@ def test_a_model_in_use_keeps_its_place(shelf: Callable[[int], Shelf]) -> None:
     """Who comes waits until it is let go; then the wait is over at once."""
     it = shelf(10)
     it.open("a", "text")
-    it.memory.hold("a", held=True)
+    it.memory.protect("a", protected=True)
     comes = threading.Thread(target=lambda: it.open("b", "text"))
     comes.start()
     comes.join(0.05)
     assert it.made == ["text"]
-    it.memory.hold("a", held=False)
+    it.memory.protect("a", protected=False)
     comes.join(PATIENCE)
     assert it.made == ["text", "text"]
     assert it.memory.used == 10
@@ -153,10 +153,10 @@ def test_nobody_waits_for_what_only_he_could_let_go(shelf: Callable[[int], Shelf
     it.open("b", "text")
     it.open("b", "unet")
     for model in "ab":
-        it.memory.hold(model, held=True)
-    with pytest.raises(OutOfMemory, match="vae has no place in 20 bytes beside the models in use"):
+        it.memory.protect(model, protected=True)
+    with pytest.raises(OutOfMemory, match="vae does not fit into 20 bytes with the models in use"):
         call(vae)
-    it.memory.hold("b", held=False)
+    it.memory.protect("b", protected=False)
     assert call(vae) == 1
 
 
@@ -223,12 +223,12 @@ def test_dropping_and_relieving_free_what_is_idle(shelf: Callable[[int], Shelf])
     assert it.memory.used == 30
     free()
     assert it.memory.used == 20
-    it.memory.hold("b", held=True)
-    free_others = it.memory.relieve("b")
+    it.memory.protect("b", protected=True)
+    free_others = it.memory.evict_idle("b")
     assert free_others
     free_others()
     assert it.memory.used == 10
-    assert not it.memory.relieve("b")
+    assert not it.memory.evict_idle("b")
 
 
 # The built-in model, really.
@@ -284,4 +284,4 @@ def test_a_budget_below_the_largest_component_is_refused() -> None:
         pytest.raises(OutOfMemory, match=rf"needs {PARTS['unet']} bytes for its largest component"),
     ):
         repository.load()
-    assert repository.status().state is State.UNLOADED
+    assert repository.status().state is ModelState.UNLOADED

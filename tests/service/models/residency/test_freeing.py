@@ -12,7 +12,7 @@ from tintype.service.api import ImageApi
 from tintype.service.engine import Engine
 from tintype.service.errors import OutOfMemory, Unavailable
 from tintype.service.job import Job
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def settle(place: Place) -> None:
 WAYS: dict[str, Callable[[Place], object]] = {
     "release": release,
     "unload": lambda place: place.repository.unload("a"),
-    "relieve": lambda place: place.repository.relieve("b"),
+    "relieve": lambda place: place.repository.evict_idle("b"),
     "settle": settle,
     "close": lambda place: place.repository.close(),
     "the engine releases": engine_releases,
@@ -143,7 +143,7 @@ def test_bytes_count_until_they_are_free(place: Place) -> None:
     assert place.going.wait(PATIENCE)
     assert place.repository._components.used == used > 0
     place.repository.load("a")
-    assert place.repository.status("a").state is State.LOADING
+    assert place.repository.status("a").state is ModelState.LOADING
     place.gate.set()
     assert place.repository.wait("a", timeout=PATIENCE)
     until(lambda: place.repository._components.used == 0)

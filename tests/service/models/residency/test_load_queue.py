@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import OutOfMemory
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.folder.manifest import read
-from tintype.service.models.residency import load_queue
+from tintype.service.models.residency import load_grace
 from tintype.service.models.residency.slot import Slot
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
         repository.get("a")
         repository.wait("c", timeout=10)
         states = {name: repository.status(name).state for name in "abc"}
-        assert states == {"a": State.LOADED, "b": State.UNLOADED, "c": State.LOADED}
+        assert states == {"a": ModelState.RESIDENT, "b": ModelState.UNLOADED, "c": ModelState.RESIDENT}
 
 
 @pytest.mark.usefixtures("loader")
@@ -42,10 +42,10 @@ def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
         repository.load("b")
         repository.release("a")
         assert repository.get("a") is model
-        assert (repository.status("b").state, repository.status("b").fraction) == (State.LOADING, 0.0)
+        assert (repository.status("b").state, repository.status("b").fraction) == (ModelState.WAITING, 0.0)
         repository.release("a")
         assert repository.wait("b", timeout=10)
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
 
 
 @pytest.mark.usefixtures("loader")
@@ -56,7 +56,7 @@ def test_larger_than_the_budget_is_said_at_once(folders: list[Path]) -> None:
             OutOfMemory, match=r"needs \d{8} bytes for its largest component, and all models may have 1000"
         ):
             repository.load("a")
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
 
 
 @pytest.mark.usefixtures("loader")
@@ -68,9 +68,9 @@ def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
         repository.hold("a")
         repository.load("b")
         repository.unload("b")
-        assert repository.status("b").state is State.UNLOADED
+        assert repository.status("b").state is ModelState.UNLOADED
         repository.release("a")
-        assert repository.status("a").state is State.LOADED
+        assert repository.status("a").state is ModelState.RESIDENT
 
 
 @pytest.mark.usefixtures("loader")
@@ -81,11 +81,11 @@ def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
         repository.wait("a", timeout=60)
         repository.hold("a")
         repository.load("b")
-        assert repository.status("b").waiting
-        assert not repository.status("a").waiting
+        assert repository.status("b").state is ModelState.WAITING
+        assert repository.status("a").state is ModelState.RESIDENT
         repository.release("a")
         repository.wait("b", timeout=60)
-        assert not repository.status("b").waiting
+        assert repository.status("b").state is ModelState.RESIDENT
 
 
 @pytest.mark.parametrize("seconds", [60.0, 0.01])
@@ -93,7 +93,7 @@ def test_what_was_loaded_for_somebody_waits_for_them(
     folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
-    monkeypatch.setattr(load_queue, "FRESH", seconds)
+    monkeypatch.setattr(load_grace, "FIRST_USE", seconds)
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
@@ -101,11 +101,11 @@ def test_what_was_loaded_for_somebody_waits_for_them(
         loader.gate.set()
         if seconds > 1:
             assert repository.wait("a", timeout=10)
-            assert repository.status("b").waiting
+            assert repository.status("b").state is ModelState.WAITING
             repository.hold("a")
             repository.release("a")
         assert repository.wait("b", timeout=10)
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
 
 
 def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
@@ -113,15 +113,15 @@ def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -
     size = Slot("", read(folders[0])).weight
     loader.gate.clear()
     with Repository(folders, memory=size) as repository:
-        repository.load("a", lasting=False)
-        repository.load("b", lasting=False)
-        repository.load("c", lasting=False)
+        repository.load("a", pinned=False)
+        repository.load("b", pinned=False)
+        repository.load("c", pinned=False)
         loader.gate.set()
-        until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo({"a", "c"}, {"a"})
-        assert repository.status("a").state is State.LOADED
-        assert repository.status("b").state is State.UNLOADED
-        repository.forgo({"a", "c"}, {"c"})
+        until(lambda: repository.status("a").state is ModelState.RESIDENT)
+        repository.set_demand({"a", "c"}, {"a"})
+        assert repository.status("a").state is ModelState.RESIDENT
+        assert repository.status("b").state is ModelState.UNLOADED
+        repository.set_demand({"a", "c"}, {"c"})
         assert repository.wait("c", timeout=10)
         assert loader.names == ["a", "c"]
 
@@ -131,13 +131,13 @@ def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: li
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
-        repository.load("b", lasting=False)
+        repository.load("b", pinned=False)
         repository.load("b")
-        repository.forgo((), ())
+        repository.set_demand((), ())
         loader.gate.set()
-        until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo((), ())
-        until(lambda: repository.status("b").state is State.LOADED)
+        until(lambda: repository.status("a").state is ModelState.RESIDENT)
+        repository.set_demand((), ())
+        until(lambda: repository.status("b").state is ModelState.RESIDENT)
 
 
 @pytest.mark.usefixtures("loader")
@@ -147,7 +147,7 @@ def test_what_somebody_waits_for_stays_in_line(folders: list[Path]) -> None:
         repository.wait("a", timeout=10)
         repository.hold("a")
         waiting = pool.submit(repository.wait, "b", timeout=10)
-        until(lambda: repository.status("b").waiting)
-        repository.forgo(("a",), ("a",))
+        until(lambda: repository.status("b").state is ModelState.WAITING)
+        repository.set_demand(("a",), ("a",))
         repository.release("a")
         assert waiting.result().spec.name == "b"

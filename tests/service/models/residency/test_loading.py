@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, OutOfMemory
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.runtime.cuda_graphs import ACCESS
 from tintype.service.models.text.encoders import TextEncoders
 
@@ -22,7 +22,7 @@ def test_a_failed_load_is_told_until_somebody_tries_again(folders: list[Path], l
     loader.failure = RuntimeError("no such operator")
     with Repository(folders) as repository:
         repository.load("a")
-        until(lambda: repository.status("a").state is State.FAILED)
+        until(lambda: repository.status("a").state is ModelState.FAILED)
         for _ in range(2):
             with pytest.raises(ModelBroken, match="RuntimeError: no such operator") as caught:
                 repository.get("a")
@@ -78,5 +78,5 @@ def test_short_of_memory_idle_models_make_room(folders: list[Path], loader: Load
         loader.failures = [OutOfMemory("the device is full")]
         assert repository.wait("c", timeout=60)
         states = {name: repository.status(name).state for name in "abc"}
-        assert states == {"a": State.UNLOADED, "b": State.LOADED, "c": State.LOADED}
+        assert states == {"a": ModelState.UNLOADED, "b": ModelState.RESIDENT, "c": ModelState.RESIDENT}
         assert loader.names == ["a", "b", "c", "c"]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.runtime.providers import ProviderUnavailable
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def test_the_built_in_model_is_there_without_a_folder(repository: Repository) ->
     model = repository.wait("", timeout=60)
     status = repository.status()
     assert repository.names() == [repository.default]
-    assert (status.state, status.fraction, status.error) == (State.LOADED, 1.0, "")
+    assert (status.state, status.fraction, status.error) == (ModelState.RESIDENT, 1.0, "")
     assert status.provider == model.spec.provider != ""
     assert repository.spec() is model.spec
     assert repository.get(repository.default) is model
@@ -51,7 +51,7 @@ def test_loading_lists_adapters_anew(folders: list[Path]) -> None:
         model = repository.wait("c")
         (folders[0] / "loras").mkdir()
         (folders[0] / "loras" / "ink.safetensors").touch()
-        repository.load("c", lasting=False)
+        repository.load("c", pinned=False)
         assert repository.spec("c").loras == ()
         repository.load("c")
         assert repository.spec("c").loras == ("ink",)
@@ -79,12 +79,12 @@ def test_loading_runs_in_the_background_and_tells_how_far_it_is(folders: list[Pa
     """`load` and `get` return at once; the state tells the share of bytes; loading again is harmless."""
     loader.gate.clear()
     with Repository(folders) as repository:
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
         repository.load("a")
         until(lambda: repository.status("a").fraction == 0.5)
         repository.load("a")
         assert repository.get("a") is None
-        assert repository.status("a").state is State.LOADING
+        assert repository.status("a").state is ModelState.LOADING
         loader.gate.set()
         model = repository.wait("a", timeout=10)
         assert repository.get("a") is model
@@ -97,7 +97,7 @@ def test_asking_for_a_model_starts_loading_it(folders: list[Path], loader: Loade
         assert repository.get("a") is None
         repository.wait("a", timeout=10)
         repository.unload("a")
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
         assert repository.get("a") is None
         assert repository.wait("a", timeout=10)
         assert loader.names == ["a", "a"]
@@ -119,13 +119,13 @@ def test_a_broken_folder_leaves_the_others_alone(folders: list[Path]) -> None:
     with Repository(folders) as repository:
         assert repository.names() == ["c", "a", "b"]
         assert [spec.name for spec in repository.specs()] == ["c", "b"]
-        assert repository.status("a").state is State.FAILED
+        assert repository.status("a").state is ModelState.FAILED
         assert "tokenizer/merges.txt is missing" in repository.status("a").error
         for verb in (repository.spec, repository.load, repository.get, repository.wait):
             with pytest.raises(ModelBroken, match=r"tokenizer/vocab\.json is missing"):
                 verb("a")
         repository.unload("a")
-        assert repository.status("a").state is State.FAILED
+        assert repository.status("a").state is ModelState.FAILED
         assert repository.wait("b", timeout=10)
 
 
@@ -136,15 +136,15 @@ def test_unloading_waits_for_those_who_hold(folders: list[Path]) -> None:
         repository.wait("a", timeout=10)
         repository.hold("a")
         repository.unload("a")
-        assert repository.status("a").state is State.LOADED
+        assert repository.status("a").state is ModelState.UNLOADING
         repository.release("a")
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
         repository.wait("a", timeout=10)
         repository.hold("a")
         repository.unload("a")
         repository.load("a")
         repository.release("a")
-        assert repository.status("a").state is State.LOADED
+        assert repository.status("a").state is ModelState.RESIDENT
 
 
 def test_unloading_ends_loading(folders: list[Path], loader: Loader) -> None:
@@ -168,7 +168,7 @@ def test_unloading_ends_loading(folders: list[Path], loader: Loader) -> None:
         loader.gate.set()
         thread.join(10)
         assert len(waiting) == 1
-        until(lambda: repository.status("a").state is State.UNLOADED)
+        until(lambda: repository.status("a").state is ModelState.UNLOADED)
 
 
 @pytest.mark.usefixtures("loader")
@@ -177,7 +177,7 @@ def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
     repository = Repository(folders)
     repository.wait("a", timeout=10)
     repository.close()
-    assert repository.status("a").state is State.UNLOADED
+    assert repository.status("a").state is ModelState.UNLOADED
     with pytest.raises(Unavailable):
         repository.load("a")
 
@@ -216,7 +216,7 @@ def test_giving_memory_back_holds_nobody_up(folders: list[Path], monkeypatch: py
         unloading = pool.submit(repository.unload, "a")
         assert going.wait(10)
         try:
-            assert pool.submit(repository.status, "a").result(timeout=1).state is State.UNLOADED
+            assert pool.submit(repository.status, "a").result(timeout=1).state is ModelState.UNLOADED
             assert not unloading.done()
         finally:
             freed.set()
