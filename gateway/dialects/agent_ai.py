@@ -101,7 +101,7 @@ def parse(body: Mapping[str, Any]) -> Call:
         style=_style(fields.model_style),
         output=pb.OutputFormat(mime_type="image/png"),
     )
-    return Call(request, links=True, names=NAMES, ignored=unknown(AgentAiRequest, body), wishes=("style",))
+    return Call(request, links=True, names=NAMES, ignored=unknown(AgentAiRequest, body), optional=("style",))
 
 
 def _style(name: str | None) -> str | None:

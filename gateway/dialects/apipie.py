@@ -57,7 +57,7 @@ def parse(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     if body.get("style") is not None:
         return openai.parse(body)
-    return replace(openai.parse({**body, "style": STYLE}), unasked=("style",))
+    return replace(openai.parse({**body, "style": STYLE}), implicit=("style",))
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ApipieResponse:

@@ -41,17 +41,17 @@ class Call:
     """One parsed request.
 
     Attributes:
-        request: the request to the service; `wishes` that the service cannot grant are removed from it.
+        request: the request to the service.
         links: whether images are returned as URLs; False is base64, None is what the configuration says.
         names: JSON keys that this client used, by field of the contract; other fields have the same name in both.
         ignored: unknown keys.
-        idle: known keys that other keys of the same request overrule.
-        wishes: fields of the contract that a vendor accepts for every model; dropped if the model does not have them.
-        unasked: those of `wishes` that are the vendor's default; dropping them is not reported.
+        overridden: known keys that other keys of the same request override.
+        optional: fields of the contract that are dropped if the model does not have them.
+        implicit: those of `optional` that are the vendor's default; dropping them is not reported.
         stream: whether events are returned instead of one response.
         previews: number of previews of each image in a stream.
         echo: values that the response repeats.
-        pictures: `image` and `mask` as the client gave them, by field of the contract: a file, base64, or a URL.
+        uploads: `image` and `mask` as the client gave them, by field of the contract: a file, base64, or a URL.
         alpha_strength: if an image comes without a mask, its transparent parts are the mask, and this is the strength;
             None if transparency is not a mask.
     """
@@ -60,19 +60,19 @@ class Call:
     links: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    idle: tuple[str, ...] = ()
-    wishes: tuple[str, ...] = ()
-    unasked: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    implicit: tuple[str, ...] = ()
     stream: bool = False
     previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
-    pictures: Mapping[str, str | bytes] = field(default_factory=dict)
+    uploads: Mapping[str, str | bytes] = field(default_factory=dict)
     alpha_strength: float | None = None
 
     @property
     def unused(self) -> tuple[str, ...]:
         """Keys that had no effect, known or not."""
-        return self.ignored + self.idle
+        return self.ignored + self.overridden
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,10 @@ NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("
 SYNONYMS = (*NUMBERS, ("user", "safety_identifier"))
 # Presets that OpenAI accepts for every model: they are dropped if the model has no such preset. Any other name must be
 # a preset of the model.
-WISHES = {"quality": {"low", "medium", "high", "xhigh", "max", "standard", "hd"}, "style": {"vivid", "natural"}}
+OPTIONAL_PRESETS = {
+    "quality": {"low", "medium", "high", "xhigh", "max", "standard", "hd"},
+    "style": {"vivid", "natural"},
+}
 # Prefixes of models whose clients read only `b64_json`.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
 
@@ -100,12 +103,12 @@ def call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
         links=_wants_links(fields),
         names=_names(fields),
         ignored=ignored,
-        idle=_overruled(fields, request.width, request.height),
-        wishes=tuple(name for name, presets in WISHES.items() if getattr(fields, name) in presets),
+        overridden=_overridden(fields, request.width, request.height),
+        optional=tuple(name for name, presets in OPTIONAL_PRESETS.items() if getattr(fields, name) in presets),
         stream=bool(fields.stream),
         previews=fields.partial_images or 0 if fields.stream else 0,
         echo=_echo(fields),
-        pictures=uploads(image=fields.image, mask=fields.mask),
+        uploads=uploads(image=fields.image, mask=fields.mask),
     )
 
 
@@ -185,7 +188,7 @@ def _sides(fields: ImagesRequest) -> tuple[int | None, int | None]:
     return of_size(fields.size) or sides or (None, None)
 
 
-def _overruled(fields: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
+def _overridden(fields: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
     """Return the keys that other keys override: sizes other than the one to make, and links in a stream."""
     ratio = fields.aspect_ratio
     others = {

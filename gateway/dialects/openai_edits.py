@@ -163,7 +163,7 @@ def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _without(call: Call, key: str, others: int) -> Call:
     """Return the call with the images of `key` after the first named as having no effect."""
-    return replace(call, idle=(*(f"{key}[{index}]" for index in range(1, others + 1)), *call.idle))
+    return replace(call, overridden=(*(f"{key}[{index}]" for index in range(1, others + 1)), *call.overridden))
 
 
 def _images(value: Any, param: str) -> list[str | bytes]:

@@ -160,7 +160,7 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
     masked, unmasked = (STRENGTHS[name] if fields.strength is None else fields.strength for name in ("masked", "low"))
     return replace(
         _call(fields, unknown(OxenEditRequest, body), masked if fields.mask else unmasked),
-        pictures=uploads(image=fields.image, mask=fields.mask),
+        uploads=uploads(image=fields.image, mask=fields.mask),
         alpha_strength=masked,
     )
 
@@ -186,7 +186,7 @@ def _call(fields: OxenRequest, ignored: tuple[str, ...], strength: float | None 
         links=fields.response_format == "url" if fields.response_format else None,
         names=_names(fields),
         ignored=ignored,
-        idle=_overruled(fields),
+        overridden=_overridden(fields),
         echo={"model": fields.model} if fields.model else {},
     )
 
@@ -219,7 +219,7 @@ def _named(fields: OxenRequest) -> tuple[int, int] | None:
     return PRESETS[fields.image_size] if fields.image_size else None
 
 
-def _overruled(fields: OxenRequest) -> tuple[str, ...]:
+def _overridden(fields: OxenRequest) -> tuple[str, ...]:
     """Return the keys that give another size than the one to make."""
     sides, ratio = _sides(fields) or (None, None), fields.aspect_ratio
     others = {

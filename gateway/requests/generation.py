@@ -41,9 +41,9 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     call = dialect.parse(body)
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
-    if call.pictures:
+    if call.uploads:
         call = await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
-        call = replace(call, pictures={})  # the request to the service has them now
+        call = replace(call, uploads={})  # the request to the service has them now
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
@@ -65,7 +65,7 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
 
     Return the call. Raises BadPicture.
     """
-    for field, given in call.pictures.items():
+    for field, given in call.uploads.items():
         setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
     if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
         raise BadPicture(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
@@ -83,7 +83,7 @@ async def _self_masked(call: Call, strength: float) -> Call:
     if not mask:
         return call
     call.request.mask, call.request.strength = mask, strength
-    return replace(call, wishes=(*call.wishes, "mask"), unasked=(*call.unasked, "mask"))
+    return replace(call, optional=(*call.optional, "mask"), implicit=(*call.implicit, "mask"))
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
@@ -124,13 +124,13 @@ async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Resu
         call.request.model = call.request.model if fallback is None else fallback
         for wish in unmet:
             call.request.ClearField(wish)
-            dropped += [call.names.get(wish, wish)] if wish not in call.unasked else []
+            dropped += [call.names.get(wish, wish)] if wish not in call.implicit else []
 
 
 def _unmet(call: Call, error: ServiceError) -> list[str]:
     """Return the wishes that a request failed for; none where it failed for anything else, too."""
     faults = {name for name, _ in error.violations} or {error.facts.get("field", "")}
-    wishes = [name for name in call.wishes if name in faults and getattr(call.request, name)]
+    wishes = [name for name in call.optional if name in faults and getattr(call.request, name)]
     return wishes if faults == set(wishes) else []
 
 

@@ -31,7 +31,7 @@ NAMES = {
     "embeddings": "prompt",
 }
 # Fields that are dropped if the model does not have them.
-WISHES = ("schedule", "prompt_weighting", "loras", "embeddings")
+OPTIONAL = ("schedule", "prompt_weighting", "loras", "embeddings")
 MAX_COUNT = 10  # images of one call, the contract's limit
 MAX_SIDE = 4096  # pixels
 MAX_SEED = 2**63 - 1

@@ -23,7 +23,7 @@ from ..http.jsonbody import read_json
 from ..requests.generation import granted, ignored_header
 from ..requests.reply import json_response
 from .errors import NoInitImage
-from .from_webui import MAX_SEED, NAMES, WISHES, BatchedRequest, build_request
+from .from_webui import MAX_SEED, NAMES, OPTIONAL, BatchedRequest, build_request
 from .init_image import InitImage, MaskedRegion, prepare
 from .request_types import ImageToImage, TextToImage, read
 from .response import add_infotext, render, settings
@@ -147,7 +147,7 @@ class JobRun:
         """Return the images; of a stopped job, those that are finished. Raises ServiceError."""
         request, hires = pb.GenerateImagesRequest(), self.batched.hires
         request.CopyFrom(self.batched.request)
-        call = Call(request, names=NAMES, wishes=WISHES)
+        call = Call(request, names=NAMES, optional=OPTIONAL)
         if hires:  # the second pass must start from a lossless file
             request.output.mime_type, mime_type = "image/png", request.output.mime_type
         images: list[pb.Image] = []

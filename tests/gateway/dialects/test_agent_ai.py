@@ -42,7 +42,7 @@ class TestAgentAi:
         call = AGENT.parse({"prompt": "x"} | body)
         assert call.request == expected
         assert call.links
-        assert call.wishes == ("style",)
+        assert call.optional == ("style",)
 
     def test_html(self) -> None:
         """One tag for each picture; prompt and link can't leave their attributes."""

@@ -21,8 +21,8 @@ class TestApipie:
         """Without a style it is natural, and nobody is told where the model has no such thing."""
         call = APIPIE.parse({"prompt": "x", "steps": 3})
         assert call.request == request(style="natural", steps=3)
-        assert (call.wishes, call.unasked) == (("style",), ("style",))
-        assert APIPIE.parse({"prompt": "x", "style": "vivid"}).unasked == ()
+        assert (call.optional, call.implicit) == (("style",), ("style",))
+        assert APIPIE.parse({"prompt": "x", "style": "vivid"}).implicit == ()
 
     @pytest.mark.parametrize(
         ("body", "expected"),
