@@ -114,14 +114,14 @@ def test_addresses(address: str, family: int) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"timeout": 0}, "--timeout must be above 0, not 0"),
-        ({"url_ttl": -1.5}, "--url-ttl must be above 0, not -1.5"),
-        ({"receive_timeout": 0}, "--receive-timeout must be above 0, not 0"),
-        ({"grace": -1.0}, "--grace must be 0 or more, not -1.0"),
-        ({"max_body": float("nan")}, "--max-body must be above 0 and at most --body-memory, not nan"),
-        ({"response_format": "file"}, "--response-format must be one of url, b64_json, not 'file'"),
-        ({"fetch_hosts": ("http://minio",)}, "--fetch-hosts must be HOST or HOST:PORT, such as minio:9000"),
-        ({"public_url": "pics.example"}, "--public-url must begin with http:// or https://, not 'pics.example'"),
+        ({"timeout": 0}, "--timeout must be above 0; got 0"),
+        ({"url_ttl": -1.5}, "--url-ttl must be above 0; got -1.5"),
+        ({"receive_timeout": 0}, "--receive-timeout must be above 0; got 0"),
+        ({"grace": -1.0}, "--grace must be 0 or more; got -1.0"),
+        ({"max_body": float("nan")}, "--max-body must be above 0 and at most --body-memory (268435456); got nan"),
+        ({"response_format": "file"}, "--response-format must be one of url, b64_json; got 'file'"),
+        ({"fetch_hosts": ("http://minio",)}, "--fetch-hosts must be HOST or HOST:PORT, for example minio:9000"),
+        ({"public_url": "pics.example"}, "--public-url must begin with http:// or https://; got 'pics.example'"),
     ],
 )
 def test_bad_setting(setting: dict[str, Any], message: str) -> None:

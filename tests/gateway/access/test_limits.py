@@ -88,7 +88,7 @@ def test_no_limit() -> None:
     """Where there is none, nothing is told of one."""
     assert Limits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
-        with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more, not -1"):
+        with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
             GatewayConfig(**{name: -1})  # type: ignore[arg-type]
 
 
