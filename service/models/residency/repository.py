@@ -1,6 +1,6 @@
 """The repository: the models that this server can serve, and which of them are in memory.
 
-It owns every model's state. Who decides what:
+It owns every model's state. Which module decides what:
 
     `slot`              the states of a model, their transitions, and the count of its holds
     `load_queue`        which model loads next

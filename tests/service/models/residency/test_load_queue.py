@@ -1,4 +1,4 @@
-"""Who waits for memory, who makes room, and what is kept for whom."""
+"""The load queue, eviction between models, and the first-use grace period."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("loader")
-def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
-    """With room for two, the third pushes out the one that nobody asked for lately."""
+def test_the_least_recently_used_model_is_evicted(folders: list[Path]) -> None:
+    """With room for two models, loading a third evicts the one that was used least recently."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=2 * size) as repository:
         for name in ("a", "b"):
@@ -32,8 +32,8 @@ def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
-    """Nothing that is in use is dropped: whoever needs its memory waits until it is released."""
+def test_a_held_model_is_not_evicted(folders: list[Path]) -> None:
+    """A model that needs the memory of a held model waits until the last hold is released."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         model = repository.wait("a", timeout=10)
@@ -49,8 +49,8 @@ def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_larger_than_the_budget_is_said_at_once(folders: list[Path]) -> None:
-    """A model that can never fit is refused, not queued."""
+def test_a_model_larger_than_the_budget_is_refused(folders: list[Path]) -> None:
+    """A model whose largest component can never fit is refused at once, not queued."""
     with Repository(folders, memory=1000) as repository:
         with pytest.raises(
             OutOfMemory, match=r"needs \d{8} bytes for its largest component, and all models may have 1000"
@@ -60,8 +60,8 @@ def test_larger_than_the_budget_is_said_at_once(folders: list[Path]) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
-    """What waits for memory can be called off."""
+def test_unloading_cancels_a_queued_load(folders: list[Path]) -> None:
+    """A model that waits for memory is not loaded after it was unloaded."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=10)
@@ -74,8 +74,8 @@ def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
-    """A model in line behind one that is held is `waiting`, and no longer once it may load."""
+def test_a_model_behind_a_held_one_is_waiting(folders: list[Path]) -> None:
+    """A model is WAITING while a held model takes its memory, and no longer once it may load."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=60)
@@ -89,10 +89,10 @@ def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [60.0, 0.01])
-def test_what_was_loaded_for_somebody_waits_for_them(
+def test_a_loaded_model_is_kept_for_its_first_use(
     folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
+    """The next model in the queue evicts a model that was used, or whose grace period has passed."""
     monkeypatch.setattr(load_grace, "FIRST_USE", seconds)
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
@@ -108,8 +108,8 @@ def test_what_was_loaded_for_somebody_waits_for_them(
         assert repository.status("a").state is ModelState.UNLOADED
 
 
-def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
-    """What was loaded for requests that left, or are less urgent, makes room at once; what they had in line is out."""
+def test_no_memory_is_kept_for_requests_that_ended(folders: list[Path], loader: Loader) -> None:
+    """A model loaded for requests that ended, or are less urgent, is evicted; their queued loads are cancelled."""
     size = Slot("", read(folders[0])).weight
     loader.gate.clear()
     with Repository(folders, memory=size) as repository:
@@ -126,8 +126,8 @@ def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -
         assert loader.names == ["a", "c"]
 
 
-def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: list[Path], loader: Loader) -> None:
-    """Requests that leave take nothing out of line that was put there for itself; it is not kept from others."""
+def test_a_pinned_load_needs_no_request(folders: list[Path], loader: Loader) -> None:
+    """A queued load that was asked for by name is not cancelled with the requests; it has no grace period."""
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
@@ -141,8 +141,8 @@ def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: li
 
 
 @pytest.mark.usefixtures("loader")
-def test_what_somebody_waits_for_stays_in_line(folders: list[Path]) -> None:
-    """Requests that leave take nothing from who waits for it without one."""
+def test_a_load_that_a_caller_waits_for_is_pinned(folders: list[Path]) -> None:
+    """Requests that end do not cancel the load of a caller that waits without a request."""
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository, ThreadPoolExecutor(1) as pool:
         repository.wait("a", timeout=10)
         repository.hold("a")

@@ -1,4 +1,4 @@
-"""Giving memory back."""
+"""Returning freed memory to the system."""
 
 import re
 import sys
@@ -11,11 +11,11 @@ from tintype.service.models.residency import malloc
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
-def test_freed_memory_goes_back_to_the_system() -> None:
-    """What was freed leaves the process."""
+def test_freed_memory_is_returned_to_the_system() -> None:
+    """Memory that was freed leaves the process."""
     if malloc._libc() is None:
         pytest.skip("this C library has no malloc_trim")
-    # Small blocks come from the heap, which glibc keeps; large ones would go back by themselves.
+    # Small blocks come from the heap, which glibc keeps; large ones are returned without `trim`.
     blocks = [bytes(8_000) for _ in range(4_000)]
     kept = blocks[-1]
     del blocks
@@ -24,8 +24,8 @@ def test_freed_memory_goes_back_to_the_system() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
-def test_a_large_array_goes_back_at_once() -> None:
-    """Also the second of its size, which glibc would keep, and behind which something small has found a place."""
+def test_a_large_array_is_returned_at_once() -> None:
+    """The second array of a size too, which glibc would keep, even with small blocks allocated behind it."""
     if not malloc.keep_large_apart():
         pytest.skip("this C library has no mallopt")
     size = 16 * 2**20
@@ -44,8 +44,8 @@ def resident() -> int:
     return int(found[1]) * 1024
 
 
-def test_a_system_without_the_call_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no malloc_trim nothing happens, and nothing fails."""
+def test_a_system_without_the_call_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without malloc_trim the functions do nothing and do not fail."""
     monkeypatch.setattr(malloc, "_libc", lambda: None)
     assert not malloc.trim()
     assert not malloc.keep_large_apart.__wrapped__()
