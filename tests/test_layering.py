@@ -29,12 +29,6 @@ TORCH = {"torch", "torchvision", "diffusers", "transformers", "optimum", "onnx",
 # Circles that are still there, each sorted. The test fails as well when one of them is gone: remove it here then.
 KNOWN_CIRCLES: list[list[str]] = [
     ["tintype.gateway.access.admission", "tintype.gateway.requests.generation", "tintype.gateway.requests.idempotency"],
-    [
-        "tintype.service.engine.row",
-        "tintype.service.engine.estimates",
-        "tintype.service.engine.task",
-        "tintype.service.engine.batch_width",
-    ],
     ["tintype.service.images.encode", "tintype.service.images.source", "tintype.service.job"],
     [
         "tintype.service.models.runtime.device_buffers",

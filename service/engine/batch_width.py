@@ -19,7 +19,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .estimates import Kind
+    from .plan import Kind
 
 WIDTHS = (1, 2, 4, 8)
 TRIES = 3  # before a width is judged; the first holds the warming up

@@ -31,8 +31,7 @@ from .load_grace import Turns
 from .plan import plan, random_seed
 from .queue import Queue
 from .reporter import News
-from .row import Phase, Row
-from .task import Task, Ticket
+from .task import Phase, Row, Task, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .plan import Plan, Shape
-    from .task import Task
+    from .plan import Kind, Plan
 
 WEIGHT = 0.2  # of the newest measurement
 DOUBT = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
@@ -23,7 +22,6 @@ TOLERANCE = 1.25  # a published price is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
 K = TypeVar("K")
-Kind: TypeAlias = "tuple[str, Shape]"
 Work: TypeAlias = "tuple[Kind, bool, bool]"  # and whether there is guidance, and a picture to start from
 
 
@@ -108,20 +106,13 @@ class Stats:
         """
         return float(0.5 ** ((now - self._measured.get(kind, now)) / DOUBT))
 
-    def left(self, task: Task) -> float | None:
-        """Estimate the seconds that `task` still needs, if it need not wait."""
-        rows = [row for row in task.living if row.calls_left]
-        halves = 2 if task.plan.guided else 1
-        company = max(min(task.room.pictures, task.room.rows // halves, len(rows)), 1)
-        call = self.call(task.kind, company * halves)
-        if call is None:
-            return None
-        calls = sum(row.calls_left for row in rows) / company
-        return calls * call + _value(self._decode, task.kind) * len(task.living) + self._encoding(task)
+    def encode(self, plan: Plan) -> float:
+        """Return the mean seconds of one unit of encoding for `plan`, 0 where nothing was measured."""
+        return _value(self._encode, _encoding(plan.kind, plan.source is not None))
 
-    def _encoding(self, task: Task) -> float:
-        encode = _value(self._encode, _encoding(task.kind, task.plan.source is not None))
-        return task.encodes_left * encode
+    def decode(self, kind: Kind) -> float:
+        """Return the mean seconds of decoding one picture, 0 where nothing was measured."""
+        return _value(self._decode, kind)
 
     def _publish(self, kind: Kind) -> None:
         for work in [work for work in self._prices if work[0] == kind]:

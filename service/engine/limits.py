@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TOGETHER = 2  # texts that one unit of work encodes
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

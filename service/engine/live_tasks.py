@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from .load_grace import Turns
     from .queue import Queue
     from .reporter import News
-    from .row import Row
-    from .task import Task, Ticket
+    from .task import Row, Task, Ticket
 
 Found: TypeAlias = "Model | TintypeError | None"
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..numerics import Diffusion
 
 Shape = tuple[int, int, int]
+Kind = tuple[str, Shape]  # the model and the shape of latents: what pictures that share a call have in common
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
@@ -119,7 +120,7 @@ class Plan:
         return len(self.table) if self.skipped < self.steps else 0
 
     @property
-    def kind(self) -> tuple[str, Shape]:
+    def kind(self) -> Kind:
         """What pictures must have in common to share a call: model and shape of latents."""
         return self.model, self.shape
 

@@ -89,7 +89,7 @@ class Queue:
         for task in order:
             key = task if task.started else task.amount
             if key not in known:
-                known[key] = self._stats.left(task)
+                known[key] = task.seconds_left(self._stats)
             left = known[key]
             total = None if total is None or left is None else total + left
             yield total
@@ -110,7 +110,7 @@ class Queue:
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:
             return
-        left, need = task.deadline - now, self._stats.left(task) or 0.0
+        left, need = task.deadline - now, task.seconds_left(self._stats) or 0.0
         sure = need * self._stats.belief(task.kind, now)
         if left <= sure:
             raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")

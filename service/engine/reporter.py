@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from ..models.model import Array
     from .estimates import Stats
     from .queue import Queue
-    from .row import Row
-    from .task import Task, Ticket
+    from .task import Row, Task, Ticket
 
 LOOK = 0.1  # seconds between two looks at how long the wait is, where nothing else has changed
 NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so many seconds, and by that share
@@ -68,7 +67,7 @@ class News:
     def progress(self, row: Row, pixels: Array | None) -> None:
         """A row has done a call; `pixels` [3, h, w] is its preview, where one was due."""
         task = row.task
-        self._tell(task, Progress(row.index, row.step, task.plan.calls, self._stats.left(task)))
+        self._tell(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._stats)))
         if pixels is not None:
             self._tell(task, Preview(row.index, row.step, row.previews, pixels))
             row.previews += 1

@@ -10,14 +10,14 @@ import numpy as np
 from ..errors import GenerationFailed
 from ..numerics import guide
 from .image_start import Origin, shrunk
-from .limits import TOGETHER
+from .task import TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..models.model import Array, Conditioning, Model
     from .plan import Plan
-    from .row import Row
+    from .task import Row
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tintype.service.engine.batch_width import Room
 from tintype.service.engine.fair_queue import Shares
 from tintype.service.engine.policy import next_unit, order
-from tintype.service.engine.row import Phase
+from tintype.service.engine.task import Phase
 
 CALL = 1000  # microseconds
 
