@@ -28,7 +28,7 @@ from tintype.v1.signals import handled
 from .api import ImageApi
 from .engine.device_thread import DeviceThread
 from .engine.engine import Engine
-from .engine.limits import Limits
+from .engine.queue import Limits
 from .errors import TintypeError
 from .models import ModelState, Repository
 from .models.runtime.provider_options import PLAIN, Tuning

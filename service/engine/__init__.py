@@ -10,7 +10,7 @@ measures.
 
 from .device_thread import DeviceThread
 from .engine import Engine
-from .limits import Limits
+from .queue import Limits
 from .task import Ticket
 
 __all__ = ["DeviceThread", "Engine", "Limits", "Ticket"]

@@ -24,12 +24,10 @@ from . import policy, runner
 from .batch_width import Widths
 from .estimates import Stats
 from .events import Failed
-from .faults import as_error
-from .limits import Limits
 from .live_tasks import Roster
 from .load_grace import Turns
 from .plan import plan, random_seed
-from .queue import Queue
+from .queue import Limits, Queue
 from .reporter import News
 from .task import Phase, Row, Task, Ticket
 
@@ -235,7 +233,7 @@ class Engine:
 
     def _fault(self, unit: Unit, error: Exception) -> None:
         """A call failed: with less company its rows may fare better; alone, its task ends."""
-        told = as_error(error)
+        told = runner.as_error(error)
         with self._lock:
             living = [row for row in unit.rows if self._roster.has(row)]
             short = isinstance(told, OutOfMemory) and bool(living)

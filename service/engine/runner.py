@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import GenerationFailed
+from ..errors import GenerationFailed, OutOfMemory, TintypeError
 from ..numerics import guide
 from .image_start import Origin, shrunk
 from .task import TOGETHER
@@ -137,3 +137,12 @@ def _checked(model: Model, latents: Array, timesteps: Array, conditionings: Sequ
     if out.shape[::2] != latents.shape[::2] or out.shape[3] != latents.shape[3]:
         raise GenerationFailed(f"the denoiser answered {list(out.shape)} to latents {list(latents.shape)}")
     return out
+
+
+def as_error(error: Exception) -> TintypeError:
+    """Return the error of the tree that `error` is to the request whose work it ended."""
+    if isinstance(error, TintypeError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory("there is not enough memory for this request: try a smaller size or fewer pictures")
+    return GenerationFailed(f"the model's call failed: {type(error).__name__}: {error}")

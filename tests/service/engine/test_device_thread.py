@@ -7,11 +7,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
-from tintype.service.engine.events import Completed, Event, Failed, Finished, Progress, Queued
+from tintype.service.engine.device_thread import PREVIEWS, Mailbox
+from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
 
@@ -342,3 +344,17 @@ def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> No
     device._wake.set()
     device._thread.join(20)
     assert not device._thread.is_alive()
+
+
+def test_mailboxes_keep_the_newest_previews() -> None:
+    """What waits of previews is bounded for each picture; order stays."""
+
+    async def main() -> None:
+        box, pixels = Mailbox(), np.zeros((3, 1, 1), np.float32)
+        box.put([Preview(n % 2, n // 2, n // 2, pixels) for n in range(40)])
+        kept = [await box.get() for _ in range(len(box))]
+        assert [(e.index, e.number) for e in kept if isinstance(e, Preview)] == [
+            (k, n) for n in range(20 - PREVIEWS, 20) for k in (0, 1)
+        ]
+
+    asyncio.run(main())
