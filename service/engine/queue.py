@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, QueueFull
 from . import policy
-from .fair_queue import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +47,7 @@ class Queue:
         self._limits = limits
         self._stats = stats
         self._edition = stats.edition
-        self._shares = Shares()
+        self._shares = policy.Shares()
         self._tasks: dict[int, Task] = {}
 
     def __iter__(self) -> Iterator[Task]:

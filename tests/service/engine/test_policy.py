@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service.engine.batch_width import Room
-from tintype.service.engine.fair_queue import Shares
-from tintype.service.engine.policy import next_unit, order
+from tintype.service.engine.policy import Shares, next_unit, order
 from tintype.service.engine.task import Phase
 
 CALL = 1000  # microseconds
