@@ -163,7 +163,7 @@ class Engine:
             model.stop()
 
     def _narrowed(self, unit: Unit) -> Unit:
-        width = self._widths.choose(unit.rows[0].task.kind, runner.halves(unit.rows))
+        width = self._widths.choose(unit.rows[0].task.kind, runner.model_rows(unit.rows))
         return policy.narrowed(unit, width) if unit.phase is Phase.DENOISE else unit
 
     # The three kinds of unit. They run without the lock until there is something to note.
@@ -185,8 +185,8 @@ class Engine:
             self._stats.note_encode(task.plan, seconds)
 
     def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        kind, halves = rows[0].task.kind, runner.halves(rows)
-        width = self._widths.choose(kind, halves)
+        kind, model_rows = rows[0].task.kind, runner.model_rows(rows)
+        width = self._widths.choose(kind, model_rows)
         runner.denoise(model, rows, width)
         now = self._clock()
         seconds = now - began
@@ -199,8 +199,8 @@ class Engine:
             for row, _ in living:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.price.call)
-            self._stats.note_call(rows[0].task.plan, halves, seconds, width, now=now)
-            self._widths.note(kind, width, halves, seconds)
+            self._stats.note_call(rows[0].task.plan, model_rows, seconds, width, now=now)
+            self._widths.note(kind, width, model_rows, seconds)
             for row in broken:
                 self._end_broken(row)
             for row, pixels in living:
@@ -257,7 +257,7 @@ class Engine:
         Return False if they can't.
         """
         task = unit.rows[0].task
-        if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.halves(unit.rows)):
+        if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.model_rows(unit.rows)):
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:

@@ -67,16 +67,16 @@ class Stats:
         self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
         self._publish(plan.kind)
 
-    def note_call(self, plan: Plan, halves: int, seconds: float, width: int, *, now: float) -> None:
-        """Once the denoiser for so many halves, two for a row with guidance, took so long, in calls of `width`.
+    def note_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
+        """Record that `model_rows` rows took `seconds`, in calls of `width` rows; guidance is two rows.
 
         What was measured with another width counts no more. `now` is a point of the engine's clock.
         """
         self._measured[plan.kind] = now
         calls = self._calls.setdefault(plan.kind, {})
-        if halves not in calls or calls[halves].width != width:
-            calls[halves] = Average(width)
-        calls[halves].add(seconds)
+        if model_rows not in calls or calls[model_rows].width != width:
+            calls[model_rows] = Average(width)
+        calls[model_rows].add(seconds)
         self._publish(plan.kind)
 
     def note_decode(self, plan: Plan, seconds: float) -> None:
@@ -91,13 +91,13 @@ class Stats:
             self._prices[key] = self._estimate(*key)
         return self._prices[key]
 
-    def call(self, kind: Kind, halves: int) -> float | None:
+    def call(self, kind: Kind, model_rows: int) -> float | None:
         """Estimate a call in seconds; from another number of rows, in proportion."""
         known = self._calls.get(kind)
         if not known:
             return None
-        nearest = min(known, key=lambda n: abs(log(n / halves)))
-        return known[nearest].value * halves / nearest
+        nearest = min(known, key=lambda n: abs(log(n / model_rows)))
+        return known[nearest].value * model_rows / nearest
 
     def belief(self, kind: Kind, now: float) -> float:
         """Return how far an estimate may be relied on to turn somebody away, 0 to 1: the less, the older it is.
@@ -123,8 +123,8 @@ class Stats:
 
     def _estimate(self, kind: Kind, guided: bool, pictured: bool) -> Price:  # noqa: FBT001 - parts of a key
         shape = kind[1]
-        halves = 2 if guided else 1
-        call = self.call(kind, halves) or GUESS_PER_LATENT * shape[1] * shape[2] * halves
+        model_rows = 2 if guided else 1
+        call = self.call(kind, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
         encode = _value(self._encode, _encoding(kind, pictured)) or call
         decode = _value(self._decode, kind) or 2 * call
         return Price(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))

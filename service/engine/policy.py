@@ -37,7 +37,7 @@ class Picture(Protocol):
     @property
     def alone(self) -> bool: ...  # noqa: D102
     @property
-    def halves(self) -> int: ...  # noqa: D102
+    def model_rows(self) -> int: ...  # noqa: D102
 
 
 R = TypeVar("R", bound=Picture)
@@ -226,7 +226,7 @@ def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
 
 def _fits(rows: Sequence[R], row: R, room: Room) -> bool:
     """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < room.pictures and sum(r.halves for r in rows) + row.halves <= room.rows)
+    return not rows or (len(rows) < room.pictures and sum(r.model_rows for r in rows) + row.model_rows <= room.rows)
 
 
 def _in_time(first: Claim[R], lead: R, row: R) -> bool:

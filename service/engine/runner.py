@@ -64,9 +64,9 @@ def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     return latents
 
 
-def halves(rows: Sequence[Row]) -> int:
+def model_rows(rows: Sequence[Row]) -> int:
     """Return how many rows the model sees: two for each with guidance."""
-    return sum(row.halves for row in rows)
+    return sum(row.model_rows for row in rows)
 
 
 def denoise(model: Model, rows: Sequence[Row], width: int) -> None:

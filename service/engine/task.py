@@ -91,7 +91,7 @@ class Row:
         return float(self.task.plan.table.timesteps[self.step])
 
     @property
-    def halves(self) -> int:
+    def model_rows(self) -> int:
         """How many rows the model sees of it: guidance takes a second one, for the negative prompt."""
         return 2 if self.task.plan.guided else 1
 
@@ -263,9 +263,9 @@ class Task:
     def seconds_left(self, stats: Stats) -> float | None:
         """Estimate the seconds that it still needs, if it need not wait."""
         rows = [row for row in self.living if row.calls_left]
-        halves = 2 if self.plan.guided else 1
-        company = max(min(self.room.pictures, self.room.rows // halves, len(rows)), 1)
-        call = stats.call(self.kind, company * halves)
+        model_rows = 2 if self.plan.guided else 1
+        company = max(min(self.room.pictures, self.room.rows // model_rows, len(rows)), 1)
+        call = stats.call(self.kind, company * model_rows)
         if call is None:
             return None
         calls = sum(row.calls_left for row in rows) / company

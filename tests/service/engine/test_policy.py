@@ -19,7 +19,7 @@ class Picture:
     phase: Phase = Phase.DENOISE
     alone: bool = False
     timestep: float = 0.0
-    halves: int = 1
+    model_rows: int = 1
 
 
 @dataclass(eq=False)

@@ -133,9 +133,9 @@ def test_an_inpainting_model_sees_the_mask_and_what_is_kept(strength: float, enc
     grey = picture().pixels[np.newaxis].copy()
     grey[..., :32] = 0.5
     hidden = ExactModel().encode_pixels(grey, stream.normal(shape))[0]
-    halves = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
-    for beside in model.beside:  # both halves of guidance
-        assert np.array_equal(beside, np.concatenate([np.broadcast_to(halves, (1, 8, 8)), hidden]))
+    left = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
+    for beside in model.beside:  # both rows of guidance
+        assert np.array_equal(beside, np.concatenate([np.broadcast_to(left, (1, 8, 8)), hidden]))
 
 
 def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
