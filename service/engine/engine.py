@@ -208,7 +208,7 @@ class Engine:
                     self._news.progress(row, pixels)
 
     def _end_broken(self, row: Row) -> None:
-        """End the task of a row whose latents are lost; its company is well: rows of a call don't see each other."""
+        """End the task of a row whose latents are lost; rows of one call don't affect each other."""
         if self._roster.has(row):
             where = f"of picture {row.index} after step {row.step} of {row.task.plan.calls}"
             self._roster.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
@@ -232,7 +232,7 @@ class Engine:
                 self._roster.end(task, task.completed(now))
 
     def _fault(self, unit: Unit, error: Exception) -> None:
-        """A call failed: with less company its rows may fare better; alone, its task ends."""
+        """A call failed: its rows are tried one by one; the task of a row that fails alone ends."""
         told = runner.as_error(error)
         with self._lock:
             living = [row for row in unit.rows if self._roster.has(row)]

@@ -5,7 +5,7 @@ that is present, so that nothing starves and jobs of equal priority don't notice
 `Shares`). Within a caller, the least work first, where what the caller has got before a job's arrival counts as work:
 a job is overtaken by shorter ones only as long as it would itself take.
 
-Company: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
+Batching: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
 timestep, where the graph has but one), in order, as long as there is room. A row that could join but for its prompts is
 encoded first.
 
@@ -180,7 +180,7 @@ def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
     lead = ready[0].living[0]
     if lead.phase is not Phase.DENOISE or lead.alone:
         return Unit(lead.phase, (lead,))
-    return _company(ready, lead)
+    return _batch(ready, lead)
 
 
 def _allowed(ordered: Iterable[Claim[R]]) -> Iterator[Claim[R]]:
@@ -207,7 +207,7 @@ def narrowed(unit: Unit[R], width: int) -> Unit[R]:
     return Unit(unit.phase, tuple(kept))
 
 
-def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
+def _batch(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
     first = ready[0]
     rows: list[R] = []
     for claim in ready:

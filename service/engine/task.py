@@ -264,11 +264,11 @@ class Task:
         """Estimate the seconds that it still needs, if it need not wait."""
         rows = [row for row in self.living if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
-        company = max(min(self.room.pictures, self.room.rows // model_rows, len(rows)), 1)
-        call = stats.call(self.kind, company * model_rows)
+        batch = max(min(self.room.pictures, self.room.rows // model_rows, len(rows)), 1)
+        call = stats.call(self.kind, batch * model_rows)
         if call is None:
             return None
-        calls = sum(row.calls_left for row in rows) / company
+        calls = sum(row.calls_left for row in rows) / batch
         decode = stats.decode(self.kind) * len(self.living)
         return calls * call + decode + self.encodes_left * stats.encode(self.plan)
 

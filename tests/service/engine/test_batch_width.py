@@ -115,7 +115,7 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
 
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
 def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, int, int]]) -> None:
-    """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such company."""
+    """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such an order."""
     widths = Widths()
     for _ in range(8):
         widths.note(other, 1, 1, 1.0)
@@ -189,7 +189,7 @@ def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) ->
     assert np.array_equal(bench.of(ticket, Finished)[0].pixels, fixed.of(other, Finished)[0].pixels)
 
 
-def test_where_company_does_not_pay_the_shortest_job_goes_first() -> None:
+def test_where_batching_does_not_pay_the_shortest_job_goes_first() -> None:
     """A short job that comes after a long one ends first, and no call of the long one comes between."""
     model = Timed("even")
     bench = Bench(model)

@@ -42,7 +42,7 @@ def pictures(events: list[Event]) -> list[np.ndarray]:
     return [e.pixels for e in sorted((e for e in events if isinstance(e, Finished)), key=lambda e: e.index)]
 
 
-def test_company_changes_less_than_can_be_seen(repository: Repository) -> None:
+def test_batching_changes_less_than_can_be_seen(repository: Repository) -> None:
     """Alone or beside others with other samplers, steps and guidance: the same pictures, to two levels of 255."""
     together = list(told(repository, JOBS, 4).values())
     for job, events in zip(JOBS, together, strict=True):
@@ -53,8 +53,8 @@ def test_company_changes_less_than_can_be_seen(repository: Repository) -> None:
             assert np.abs(mine - other).max() <= TOLERANCE
 
 
-def test_company_of_all_samplers_changes_less_than_can_be_seen(repository: Repository) -> None:
-    """One picture of every sampler in one company: each is the picture that the sampler makes alone."""
+def test_a_batch_of_all_samplers_changes_less_than_can_be_seen(repository: Repository) -> None:
+    """One picture of every sampler in one batch: each is the picture that the sampler makes alone."""
     jobs = [
         Job(prompt="a red circle", seed=seed, steps=5, sampler=name, width=128, height=128)
         for seed, name in enumerate(SAMPLERS)

@@ -60,13 +60,13 @@ def test_a_job_can_leave_during_a_unit(phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
-@pytest.mark.parametrize("company", [0, 1])
-def test_a_call_that_nobody_wants_is_stopped(phase: str, company: int) -> None:
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_call_that_nobody_wants_is_stopped(phase: str, others: int) -> None:
     """When its last row leaves the model is told to stop, and never before; who comes later is served by it."""
     bench = Bench(max_batch=4)
     leaving = bench.admit(steps=3, seed=1, priority=1)
-    staying = [bench.admit(steps=3, seed=2) for _ in range(company)]
-    shared = company == 1 and phase == "denoise"
+    staying = [bench.admit(steps=3, seed=2) for _ in range(others)]
+    shared = others == 1 and phase == "denoise"
 
     def cancel(name: str, _rows: int) -> None:
         if name == phase:

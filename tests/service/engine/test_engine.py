@@ -1,4 +1,4 @@
-"""The engine stepped by hand, on a model whose answers are known: what one job gets, alone and in company."""
+"""The engine stepped by hand, on a model whose answers are known: what one job gets, alone and in a batch."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def test_count_makes_the_pictures_of_the_seeds_that_follow() -> None:
 
 
 @pytest.mark.parametrize("max_batch", [1, 3, 16])
-def test_company_does_not_change_a_bit(max_batch: int) -> None:
+def test_batching_does_not_change_a_bit(max_batch: int) -> None:
     """Different samplers, steps, guidance and seeds in one call give exactly the pictures that each has alone."""
     together = Bench(max_batch=max_batch)
     tickets = [together.admit(**job) for job in JOBS]
@@ -202,7 +202,7 @@ def test_time_is_accounted_for() -> None:
 
 
 def test_a_shared_call_counts_once_for_each_job_in_it() -> None:
-    """In company a step lasts as long for everybody in it; a job's sum counts each call once."""
+    """In a batch a step lasts as long for everybody in it; a job's sum counts each call once."""
     bench = Bench(max_batch=4)
     ticket = bench.admit(steps=3, count=2)
     bench.run()

@@ -157,7 +157,7 @@ def test_no_black_or_broken_picture_passes_for_one(value: float) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_latents_that_are_not_finite_end_their_own_job_at_once(value: float, max_batch: int) -> None:
-    """At the step where they arise, with its number; nothing more is done for it, and its company is as alone."""
+    """At the step where they arise, with its number; no more work is done; other rows are as alone."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
     whole = bench.model.denoise

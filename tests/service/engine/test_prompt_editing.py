@@ -1,4 +1,4 @@
-"""Prompts that change on the way: at which step, in whose company, at which price."""
+"""Prompts that change on the way: at which step, in which batches, at which cost."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_composition_and_a_second_pass() -> None:
     assert made.prompt == "a AND [b:e:12]"
 
 
-def test_company_changes_nothing() -> None:
+def test_batching_changes_nothing() -> None:
     """Rows that change at other steps share calls, and each is what it is alone."""
     jobs: list[dict[str, Any]] = [
         {"prompt": "[a:b:1] x", **EDITED},
@@ -123,7 +123,7 @@ def test_company_changes_nothing() -> None:
 
 
 def test_many_texts_are_encoded_two_at_a_time() -> None:
-    """All texts have the same number of chunks, so rows keep their company, and each unit of work is short."""
+    """All texts have the same number of chunks, so rows keep their batch, and each unit of work is short."""
     long = " ".join("abcdefghijklm")
     bench = Bench(max_batch=2)
     bench.admit(f"[a|b|c|{long}|e]", steps=5, **EDITED)

@@ -1,4 +1,4 @@
-"""Rows that begin at a picture: how far they leave it, what a mask keeps, and that company changes nothing."""
+"""Rows that begin at a picture: how far they leave it, what a mask keeps, and that batching changes nothing."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
 
 
 @pytest.mark.parametrize("max_batch", [1, 2, 8])
-def test_company_changes_nothing(max_batch: int) -> None:
+def test_batching_changes_nothing(max_batch: int) -> None:
     """Rows from noise, from pictures and with masks share calls, and each gets bit for bit what it gets alone."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(**job) for job in JOBS]

@@ -1,7 +1,7 @@
 """A model whose every answer is known: its data are N(mu, s^2) in each place, so the best denoiser is a formula.
 
 For x = alpha x0 + sigma n, the mean of x0 given x is mu + k (x - alpha mu), k = alpha s^2 / (alpha^2 s^2 + sigma^2).
-mu comes from the prompt. All arithmetic is done row by row, in numpy alone: company can't change a bit.
+mu comes from the prompt. All arithmetic is done row by row, in numpy alone: batching can't change a bit.
 """
 
 from __future__ import annotations
