@@ -247,7 +247,7 @@ class Engine:
             living = [row for row in unit.rows if self._roster.has(row)]
             if len(unit.rows) > 1:
                 for row in living:
-                    row.alone = True
+                    row.unbatched = True
             elif living:
                 self._roster.end(living[0].task, Failed(told))
 

@@ -35,7 +35,7 @@ class Picture(Protocol):
     @property
     def timestep(self) -> float: ...  # noqa: D102
     @property
-    def alone(self) -> bool: ...  # noqa: D102
+    def unbatched(self) -> bool: ...  # noqa: D102
     @property
     def model_rows(self) -> int: ...  # noqa: D102
 
@@ -178,7 +178,7 @@ def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
     if not ready:
         return None
     lead = ready[0].living[0]
-    if lead.phase is not Phase.DENOISE or lead.alone:
+    if lead.phase is not Phase.DENOISE or lead.unbatched:
         return Unit(lead.phase, (lead,))
     return _batch(ready, lead)
 
@@ -216,7 +216,7 @@ def _batch(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
         for row in claim.living:
             if not _fits(rows, row, first.room):
                 return Unit(Phase.DENOISE, tuple(rows))
-            if row.alone or row.phase is Phase.DECODE or not _in_time(first, lead, row):
+            if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
             if row.phase is Phase.ENCODE:
                 return Unit(Phase.ENCODE, (row,))

@@ -47,7 +47,7 @@ class Phase(IntEnum):
 class Row:
     """Picture `index` of a task.
 
-    `alone` rows share no call: one that they were in has failed. `denoise` and `decode` are the seconds spent so far.
+    `unbatched` rows share no call, after one that failed. `denoise` and `decode` are the seconds spent so far.
     """
 
     def __init__(self, task: Task, index: int) -> None:
@@ -55,7 +55,7 @@ class Row:
         self.index = index
         self.seed = task.plan.seeds[index]
         self.phase = Phase.ENCODE
-        self.alone = False
+        self.unbatched = False
         self.previews = 0
         self.denoise = 0.0
         self.decode = 0.0

@@ -17,7 +17,7 @@ CALL = 1000  # microseconds
 class Picture:
     left: int
     phase: Phase = Phase.DENOISE
-    alone: bool = False
+    unbatched: bool = False
     timestep: float = 0.0
     model_rows: int = 1
 
@@ -225,7 +225,7 @@ claims = st.lists(
                 Picture,
                 left=st.integers(0, 5),
                 phase=st.sampled_from([Phase.DENOISE, Phase.DENOISE, Phase.DECODE]),
-                alone=st.booleans(),
+                unbatched=st.booleans(),
                 timestep=st.sampled_from([1.0, 2.0]),
             ),
             min_size=1,
@@ -278,7 +278,7 @@ def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
     assert all(c.ready for c in owners)
     assert all(row.phase is unit.phase and row.left for row in unit.rows)
     if len(unit.rows) > 1:
-        assert not any(row.alone for row in unit.rows)
+        assert not any(row.unbatched for row in unit.rows)
         assert owners[0].batched_timestep or len({row.timestep for row in unit.rows}) == 1
 
 
@@ -300,11 +300,11 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
         Claim(1, text="154"),
         Claim(1, kind="other"),
         Claim(1, ready=False),
-        Claim(1, rows=[Picture(4, alone=True)]),
+        Claim(1, rows=[Picture(4, unbatched=True)]),
         Claim(1, rows=[Picture(1, Phase.DECODE)]),
         Claim(1, rows=[Picture(0, Phase.DONE)]),
     ],
-    ids=["text", "model or shape", "not ready", "alone", "decoding", "done"],
+    ids=["text", "model or shape", "not ready", "unbatched", "decoding", "done"],
 )
 def test_who_can_not_share_is_passed_over(stranger: Claim) -> None:
     """And those behind still join."""
