@@ -163,10 +163,10 @@ class Engine:
             model.stop()
 
     def _narrowed(self, unit: Unit) -> Unit:
-        width = self._widths.choose(unit.rows[0].task.kind, runner.model_rows(unit.rows))
+        width = self._widths.choose(unit.rows[0].task.batch_key, runner.model_rows(unit.rows))
         return policy.narrowed(unit, width) if unit.phase is Phase.DENOISE else unit
 
-    # The three kinds of unit. They run without the lock until there is something to note.
+    # The three sorts of unit. They run without the lock until there is something to note.
 
     def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         task = rows[0].task
@@ -185,8 +185,8 @@ class Engine:
             self._stats.note_encode(task.plan, seconds)
 
     def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        kind, model_rows = rows[0].task.kind, runner.model_rows(rows)
-        width = self._widths.choose(kind, model_rows)
+        batch_key, model_rows = rows[0].task.batch_key, runner.model_rows(rows)
+        width = self._widths.choose(batch_key, model_rows)
         runner.denoise(model, rows, width)
         now = self._clock()
         seconds = now - began
@@ -200,7 +200,7 @@ class Engine:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.price.call)
             self._stats.note_call(rows[0].task.plan, model_rows, seconds, width, now=now)
-            self._widths.note(kind, width, model_rows, seconds)
+            self._widths.note(batch_key, width, model_rows, seconds)
             for row in broken:
                 self._end_broken(row)
             for row, pixels in living:
@@ -257,7 +257,7 @@ class Engine:
         Return False if they can't.
         """
         task = unit.rows[0].task
-        if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.model_rows(unit.rows)):
+        if unit.phase is Phase.DENOISE and self._widths.shrink(task.batch_key, runner.model_rows(unit.rows)):
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .plan import Kind, Plan
+    from .plan import BatchKey, Plan
 
 WEIGHT = 0.2  # of the newest measurement
 DOUBT = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
@@ -22,7 +22,7 @@ TOLERANCE = 1.25  # a published price is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
 K = TypeVar("K")
-Work: TypeAlias = "tuple[Kind, bool, bool]"  # and whether there is guidance, and a picture to start from
+Work: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance, and a picture to start from
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,83 +56,83 @@ class Stats:
 
     def __init__(self) -> None:
         self.edition = 0
-        self._encode: dict[str | Kind, Average] = {}
-        self._calls: dict[Kind, dict[int, Average]] = {}
-        self._decode: dict[Kind, Average] = {}
+        self._encode: dict[str | BatchKey, Average] = {}
+        self._calls: dict[BatchKey, dict[int, Average]] = {}
+        self._decode: dict[BatchKey, Average] = {}
         self._prices: dict[Work, Price] = {}
-        self._measured: dict[Kind, float] = {}
+        self._measured: dict[BatchKey, float] = {}
 
     def note_encode(self, plan: Plan, seconds: float) -> None:
         """Encoding its prompts took so long, and its picture if there is one."""
-        self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
-        self._publish(plan.kind)
+        self._encode.setdefault(_encoding(plan.batch_key, plan.source is not None), Average()).add(seconds)
+        self._publish(plan.batch_key)
 
     def note_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
         """Record that `model_rows` rows took `seconds`, in calls of `width` rows; guidance is two rows.
 
         What was measured with another width counts no more. `now` is a point of the engine's clock.
         """
-        self._measured[plan.kind] = now
-        calls = self._calls.setdefault(plan.kind, {})
+        self._measured[plan.batch_key] = now
+        calls = self._calls.setdefault(plan.batch_key, {})
         if model_rows not in calls or calls[model_rows].width != width:
             calls[model_rows] = Average(width)
         calls[model_rows].add(seconds)
-        self._publish(plan.kind)
+        self._publish(plan.batch_key)
 
     def note_decode(self, plan: Plan, seconds: float) -> None:
         """Decoding one of its pictures took so long."""
-        self._decode.setdefault(plan.kind, Average()).add(seconds)
-        self._publish(plan.kind)
+        self._decode.setdefault(plan.batch_key, Average()).add(seconds)
+        self._publish(plan.batch_key)
 
     def price(self, plan: Plan) -> Price:
         """Return what its work counts."""
-        key = plan.kind, plan.guided, plan.source is not None
+        key = plan.batch_key, plan.guided, plan.source is not None
         if key not in self._prices:
             self._prices[key] = self._estimate(*key)
         return self._prices[key]
 
-    def call(self, kind: Kind, model_rows: int) -> float | None:
+    def call(self, batch_key: BatchKey, model_rows: int) -> float | None:
         """Estimate a call in seconds; from another number of rows, in proportion."""
-        known = self._calls.get(kind)
+        known = self._calls.get(batch_key)
         if not known:
             return None
         nearest = min(known, key=lambda n: abs(log(n / model_rows)))
         return known[nearest].value * model_rows / nearest
 
-    def belief(self, kind: Kind, now: float) -> float:
+    def belief(self, batch_key: BatchKey, now: float) -> float:
         """Return how far an estimate may be relied on to turn somebody away, 0 to 1: the less, the older it is.
 
         What once took long, as when the machine slept, would else keep out those whose work would show that it is over.
         """
-        return float(0.5 ** ((now - self._measured.get(kind, now)) / DOUBT))
+        return float(0.5 ** ((now - self._measured.get(batch_key, now)) / DOUBT))
 
     def encode(self, plan: Plan) -> float:
         """Return the mean seconds of one unit of encoding for `plan`, 0 where nothing was measured."""
-        return _value(self._encode, _encoding(plan.kind, plan.source is not None))
+        return _value(self._encode, _encoding(plan.batch_key, plan.source is not None))
 
-    def decode(self, kind: Kind) -> float:
+    def decode(self, batch_key: BatchKey) -> float:
         """Return the mean seconds of decoding one picture, 0 where nothing was measured."""
-        return _value(self._decode, kind)
+        return _value(self._decode, batch_key)
 
-    def _publish(self, kind: Kind) -> None:
-        for work in [work for work in self._prices if work[0] == kind]:
+    def _publish(self, batch_key: BatchKey) -> None:
+        for work in [work for work in self._prices if work[0] == batch_key]:
             new = self._estimate(*work)
             if _differ(self._prices[work], new):
                 self._prices[work] = new
                 self.edition += 1
 
-    def _estimate(self, kind: Kind, guided: bool, pictured: bool) -> Price:  # noqa: FBT001 - parts of a key
-        shape = kind[1]
+    def _estimate(self, batch_key: BatchKey, guided: bool, pictured: bool) -> Price:  # noqa: FBT001 - parts of a key
+        shape = batch_key[1]
         model_rows = 2 if guided else 1
-        call = self.call(kind, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
-        encode = _value(self._encode, _encoding(kind, pictured)) or call
-        decode = _value(self._decode, kind) or 2 * call
+        call = self.call(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
+        encode = _value(self._encode, _encoding(batch_key, pictured)) or call
+        decode = _value(self._decode, batch_key) or 2 * call
         return Price(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
 
 
-def _encoding(kind: Kind, pictured: bool) -> str | Kind:  # noqa: FBT001 - part of a key
+def _encoding(batch_key: BatchKey, pictured: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
     """Return what encoding takes the same time for: prompts of a model, or pictures of a size as well."""
-    return kind if pictured else kind[0]
+    return batch_key if pictured else batch_key[0]
 
 
 def _value(averages: Mapping[K, Average], key: K) -> float:

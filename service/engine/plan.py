@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..numerics import Table
 
 Shape = tuple[int, int, int]
-Kind = tuple[str, Shape]  # the model and the shape of latents: what pictures that share a call have in common
+BatchKey = tuple[str, Shape]  # the model and the shape of latents: what pictures that share a call have in common
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
@@ -114,7 +114,7 @@ class Plan:
         return len(self.table) if self.skipped < self.steps else 0
 
     @property
-    def kind(self) -> Kind:
+    def batch_key(self) -> BatchKey:
         """What pictures must have in common to share a call: model and shape of latents."""
         return self.model, self.shape
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .batch_width import Room, Widths
     from .estimates import Price, Stats
     from .image_start import Origin
-    from .plan import Kind, Plan
+    from .plan import BatchKey, Plan
 
 TOGETHER = 2  # texts that one unit of work encodes
 FEW = 4  # units of encoding that others wait for, so that a task may join their calls
@@ -166,7 +166,7 @@ class Task:
         self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
         self.chunks = 0  # of the longest text, where there are many
         self.texts = len(self.plan.prompts)
-        self.amount = self.kind, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
+        self.amount = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
         self.rows = [Row(self, index) for index in range(self.pictures)]
         self.model: Model | None = None
         self.started = False
@@ -202,14 +202,14 @@ class Task:
         return self.ticket.job.deadline
 
     @property
-    def kind(self) -> Kind:
+    def batch_key(self) -> BatchKey:
         """What rows must have in common to share a call."""
-        return self.plan.kind
+        return self.plan.batch_key
 
     @property
     def room(self) -> Room:
         """What a unit that it leads holds at most."""
-        return self._widths.room(self.kind)
+        return self._widths.room(self.batch_key)
 
     @property
     def batched_timestep(self) -> bool:
@@ -265,11 +265,11 @@ class Task:
         rows = [row for row in self.living if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
         batch = max(min(self.room.pictures, self.room.rows // model_rows, len(rows)), 1)
-        call = stats.call(self.kind, batch * model_rows)
+        call = stats.call(self.batch_key, batch * model_rows)
         if call is None:
             return None
         calls = sum(row.calls_left for row in rows) / batch
-        decode = stats.decode(self.kind) * len(self.living)
+        decode = stats.decode(self.batch_key) * len(self.living)
         return calls * call + decode + self.encodes_left * stats.encode(self.plan)
 
     def timings(self, now: float, row: Row | None = None) -> Timings:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-KIND = ("model", (4, 8, 8))
+KEY = ("model", (4, 8, 8))
 
 # Seconds of a call of n rows: of a CPU where guidance goes faster as two calls; of one where rows don't matter; of a
 # device that is full at four rows; of one that two rows do not help, however much eight would.
@@ -33,10 +33,10 @@ def busy(widths: Widths, cost: Callable[[int], float], *, rows: int, units: int 
     """The widths of `units` units, with `rows` rows of the model always at hand."""
     chosen = []
     for _ in range(units):
-        at_hand = min(rows, widths.room(KIND).rows)
-        width = widths.choose(KIND, at_hand)
+        at_hand = min(rows, widths.room(KEY).rows)
+        width = widths.choose(KEY, at_hand)
         calls = [min(width, at_hand - i) for i in range(0, at_hand, width)]
-        widths.note(KIND, width, at_hand, sum(map(cost, calls)))
+        widths.note(KEY, width, at_hand, sum(map(cost, calls)))
         chosen.append(width)
     return chosen
 
@@ -47,7 +47,7 @@ def test_the_knee_is_found(name: str) -> None:
     cost, knee = COSTS[name]
     widths = Widths()
     chosen = busy(widths, cost, rows=8)
-    assert chosen[-1] == widths.best(KIND) == knee
+    assert chosen[-1] == widths.best(KEY) == knee
     tried = [n for n in WIDTHS if n <= 2 * knee]
     assert chosen[: 3 * len(tried)] == [n for n in tried for _ in range(3)]
     assert set(chosen[3 * len(tried) :]) == {knee}
@@ -68,8 +68,8 @@ def test_a_slow_first_try_is_forgiven() -> None:
     times = {1: [9.0, 1.0, 1.0], 2: [50.0, 7.0, 1.0]}
     for width, seconds in times.items():
         for value in seconds:
-            widths.note(KIND, width, width, value)
-    assert widths.best(KIND) == 2
+            widths.note(KEY, width, width, value)
+    assert widths.best(KEY) == 2
 
 
 def settled(widths: Widths, price: float, *, every: int) -> int:
@@ -77,14 +77,14 @@ def settled(widths: Widths, price: float, *, every: int) -> int:
     latest = None
     for unit in range(200):
         rows = 4 if unit % every else 3
-        width = widths.choose(KIND, rows)
+        width = widths.choose(KEY, rows)
         spent, took = 0, 0.0
         while spent < rows:
             call = min(width, rows - spent)
             took += (call if call == 1 else 0.7 * call) + (price if call != latest else 0)
             spent, latest = spent + call, call
-        widths.note(KIND, width, rows, took)
-    return widths.best(KIND)
+        widths.note(KEY, width, rows, took)
+    return widths.best(KEY)
 
 
 def test_the_price_of_a_change_counts() -> None:
@@ -103,14 +103,14 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
     widths = Widths()
     for width, seconds in {1: 1.0, 2: 1.4}.items():
         for _ in range(TRIES):
-            widths.note(KIND, width, width, seconds)
+            widths.note(KEY, width, width, seconds)
     for _ in range(8):
-        widths.note(KIND, 2, 3, 1.0)
-        widths.note(KIND, 2, 2, 21.4)
-    assert widths.best(KIND) == 1
+        widths.note(KEY, 2, 3, 1.0)
+        widths.note(KEY, 2, 2, 21.4)
+    assert widths.best(KEY) == 1
     for _ in range(9 * REST):
-        widths.note(KIND, 1, 1, 1.0)
-    assert widths.best(KIND) == 2
+        widths.note(KEY, 1, 1, 1.0)
+    assert widths.best(KEY) == 2
 
 
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
@@ -119,27 +119,27 @@ def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, 
     widths = Widths()
     for _ in range(8):
         widths.note(other, 1, 1, 1.0)
-        widths.note(KIND, 1, 1, 3.0)
-    assert widths._trials[KIND][1].cost == 3.0
+        widths.note(KEY, 1, 1, 3.0)
+    assert widths._trials[KEY][1].cost == 3.0
     for _ in range(64):
-        widths.note(KIND, 1, 1, 1.0)
-    assert widths._trials[KIND][1].cost == 1.0
+        widths.note(KEY, 1, 1, 1.0)
+    assert widths._trials[KEY][1].cost == 1.0
 
 
 def test_calls_that_are_not_full_say_nothing() -> None:
     """Three rows in calls of two are no measurement of two rows."""
     widths = Widths()
     for _ in range(5):
-        widths.note(KIND, 2, 3, 1.0)
-        widths.note(KIND, 6, 6, 1.0)
-    assert widths.choose(KIND, 2) == 1
+        widths.note(KEY, 2, 3, 1.0)
+        widths.note(KEY, 6, 6, 1.0)
+    assert widths.choose(KEY, 2) == 1
 
 
-def test_kinds_are_measured_apart() -> None:
+def test_batch_keys_are_measured_apart() -> None:
     """Another model, or another size, has its own best width."""
     widths = Widths()
     busy(widths, COSTS["free"][0], rows=8)
-    assert widths.best(KIND) == 8
+    assert widths.best(KEY) == 8
     assert widths.best(("model", (4, 16, 16))) == 1
 
 
@@ -147,19 +147,19 @@ def test_a_number_that_is_set_is_the_number() -> None:
     """With `max_batch` nothing is tried: guidance goes along in the same call."""
     widths = Widths(3)
     assert set(busy(widths, COSTS["worse"][0], rows=6)) == {6}
-    assert widths.room(KIND) == (3, 6)
+    assert widths.room(KEY) == (3, 6)
 
 
 @pytest.mark.parametrize("pictures", [0, 4])
 def test_too_little_memory_halves_what_a_call_holds(pictures: int) -> None:
-    """Down to one row, and not below; it holds for all calls of the kind that follow."""
+    """Down to one row, and not below; it holds for all calls of the batch key that follow."""
     widths = Widths(pictures)
     busy(widths, COSTS["free"][0], rows=8)
     for rows in (8, 4, 2):
-        assert widths.choose(KIND, 8) == rows
-        assert widths.shrink(KIND, rows)
-    assert widths.room(KIND) == (1, 1)
-    assert not widths.shrink(KIND, 1)
+        assert widths.choose(KEY, 8) == rows
+        assert widths.shrink(KEY, rows)
+    assert widths.room(KEY) == (1, 1)
+    assert not widths.shrink(KEY, 1)
 
 
 class Timed(ExactModel):

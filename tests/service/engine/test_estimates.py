@@ -26,7 +26,7 @@ def test_nothing_is_estimated_before_it_was_measured() -> None:
     """But there is a price, and more work has the higher one."""
     stats = Stats()
     small, large = planned(), planned(width=96, height=96)
-    assert stats.call(small.kind, 2) is None
+    assert stats.call(small.batch_key, 2) is None
     assert 0 < stats.price(small).call < stats.price(large).call
     assert stats.price(planned(guidance_scale=1.0)).call < stats.price(small).call
 
@@ -36,7 +36,7 @@ def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     stats, made = Stats(), planned()
     stats.note_call(made, 2, 1.0, 0, now=0.0)
     stats.note_call(made, 8, 3.0, 0, now=0.0)
-    assert [stats.call(made.kind, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
+    assert [stats.call(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
 def test_pictures_are_encoded_at_a_price_of_their_own() -> None:

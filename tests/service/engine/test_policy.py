@@ -35,7 +35,7 @@ class Claim:
     holds: bool = False
     fresh: bool = False
     batch: int = 1  # pictures to a call
-    kind: str = "model"
+    batch_key: str = "model"
     text: str | None = "77"
     batched_timestep: bool = True
     rows: list[Picture] = field(default_factory=list)
@@ -217,7 +217,7 @@ claims = st.lists(
         entered=st.integers(0, 5 * CALL),
         ready=st.booleans(),
         batch=st.integers(1, 4),
-        kind=st.sampled_from(["x", "y"]),
+        batch_key=st.sampled_from(["x", "y"]),
         text=st.sampled_from([None, "77", "154"]),
         batched_timestep=st.booleans(),
         rows=st.lists(
@@ -274,7 +274,7 @@ def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
         return
     owners = [next(c for c in found if row in c.rows) for row in unit.rows]
     assert len(unit.rows) == len(set(map(id, unit.rows))) <= (owners[0].batch if unit.phase is Phase.DENOISE else 1)
-    assert len({(c.kind, c.text) for c in owners}) == 1
+    assert len({(c.batch_key, c.text) for c in owners}) == 1
     assert all(c.ready for c in owners)
     assert all(row.phase is unit.phase and row.left for row in unit.rows)
     if len(unit.rows) > 1:
@@ -298,7 +298,7 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
     "stranger",
     [
         Claim(1, text="154"),
-        Claim(1, kind="other"),
+        Claim(1, batch_key="other"),
         Claim(1, ready=False),
         Claim(1, rows=[Picture(4, unbatched=True)]),
         Claim(1, rows=[Picture(1, Phase.DECODE)]),
