@@ -75,7 +75,7 @@ class Claim(Protocol[R_co]):
     @property
     def batch_key(self) -> object: ...  # noqa: D102
     @property
-    def text(self) -> object: ...  # noqa: D102
+    def conditioning_key(self) -> object: ...  # noqa: D102
     @property
     def batched_timestep(self) -> bool: ...  # noqa: D102
     @property
@@ -211,7 +211,7 @@ def _batch(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
     first = ready[0]
     rows: list[R] = []
     for claim in ready:
-        if claim.batch_key != first.batch_key or claim.text not in (None, first.text):
+        if claim.batch_key != first.batch_key or claim.conditioning_key not in (None, first.conditioning_key):
             continue
         for row in claim.living:
             if not _fits(rows, row, first.room):

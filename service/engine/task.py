@@ -217,7 +217,7 @@ class Task:
         return self.plan.batched_timestep
 
     @property
-    def text(self) -> object:
+    def conditioning_key(self) -> object:
         """The shape of its conditioning; None before it is encoded.
 
         Rows of one call share it as well. While many units of encoding are left it is like no other, so that no call of

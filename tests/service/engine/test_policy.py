@@ -36,7 +36,7 @@ class Claim:
     fresh: bool = False
     batch: int = 1  # pictures to a call
     batch_key: str = "model"
-    text: str | None = "77"
+    conditioning_key: str | None = "77"
     batched_timestep: bool = True
     rows: list[Picture] = field(default_factory=list)
 
@@ -218,7 +218,7 @@ claims = st.lists(
         ready=st.booleans(),
         batch=st.integers(1, 4),
         batch_key=st.sampled_from(["x", "y"]),
-        text=st.sampled_from([None, "77", "154"]),
+        conditioning_key=st.sampled_from([None, "77", "154"]),
         batched_timestep=st.booleans(),
         rows=st.lists(
             st.builds(
@@ -238,7 +238,7 @@ claims = st.lists(
 
 def _numbered(claim: Claim, number: int) -> Claim:
     claim.number = number
-    if claim.text is None:
+    if claim.conditioning_key is None:
         for row in claim.rows:
             row.phase = Phase.ENCODE
     return claim
@@ -274,7 +274,7 @@ def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
         return
     owners = [next(c for c in found if row in c.rows) for row in unit.rows]
     assert len(unit.rows) == len(set(map(id, unit.rows))) <= (owners[0].batch if unit.phase is Phase.DENOISE else 1)
-    assert len({(c.batch_key, c.text) for c in owners}) == 1
+    assert len({(c.batch_key, c.conditioning_key) for c in owners}) == 1
     assert all(c.ready for c in owners)
     assert all(row.phase is unit.phase and row.left for row in unit.rows)
     if len(unit.rows) > 1:
@@ -284,11 +284,13 @@ def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
 
 def test_the_call_is_as_full_as_it_can_be() -> None:
     """Rows further back join as long as there is room, and those whose prompts are missing are encoded first."""
-    jobs = [Claim(n, batch=3) for n in range(2)] + [Claim(2, batch=3, text=None, rows=[Picture(4, Phase.ENCODE)])]
+    jobs = [Claim(n, batch=3) for n in range(2)] + [
+        Claim(2, batch=3, conditioning_key=None, rows=[Picture(4, Phase.ENCODE)])
+    ]
     unit = next_unit(jobs)
     assert unit is not None
     assert (unit.phase, unit.rows) == (Phase.ENCODE, tuple(jobs[2].rows))
-    jobs[2].text, jobs[2].rows[0].phase = "77", Phase.DENOISE
+    jobs[2].conditioning_key, jobs[2].rows[0].phase = "77", Phase.DENOISE
     unit = next_unit(jobs)
     assert unit is not None
     assert unit.rows == tuple(job.rows[0] for job in jobs)
@@ -297,14 +299,14 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
 @pytest.mark.parametrize(
     "stranger",
     [
-        Claim(1, text="154"),
+        Claim(1, conditioning_key="154"),
         Claim(1, batch_key="other"),
         Claim(1, ready=False),
         Claim(1, rows=[Picture(4, unbatched=True)]),
         Claim(1, rows=[Picture(1, Phase.DECODE)]),
         Claim(1, rows=[Picture(0, Phase.DONE)]),
     ],
-    ids=["text", "model or shape", "not ready", "unbatched", "decoding", "done"],
+    ids=["conditioning", "model or shape", "not ready", "unbatched", "decoding", "done"],
 )
 def test_who_can_not_share_is_passed_over(stranger: Claim) -> None:
     """And those behind still join."""
