@@ -107,7 +107,7 @@ class Queue:
         yield total
         known: dict[object, float | None] = {}
         for task in order:
-            key = task if task.started else task.amount
+            key = task if task.started else task.cost_class
             if key not in known:
                 known[key] = task.seconds_left(self._stats)
             left = known[key]

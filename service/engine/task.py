@@ -149,7 +149,7 @@ class Row:
 class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
-    Those of one `amount` need as much time until they start. `entered` is what its caller had got when it arrived, see
+    Those of one `cost_class` need one time until they start. `entered` is what its caller had got when it arrived, see
     `shares`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
     is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
     the model of one that is `fresh` has come and was not used since; for one that was `relieved` all that was idle has
@@ -166,7 +166,7 @@ class Task:
         self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
         self.chunks = 0  # of the longest text, where there are many
         self.texts = len(self.plan.prompts)
-        self.amount = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
+        self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
         self.rows = [Row(self, index) for index in range(self.pictures)]
         self.model: Model | None = None
         self.started = False
