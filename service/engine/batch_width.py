@@ -6,7 +6,7 @@ when enough rows are at hand, the narrowest first, and the next one only if the 
 
 On a GPU a call of another shape than the last one's may cost more: convolutions are planned again. One row at a time
 has one shape; wider calls change theirs as rows join and leave. So calls after a change are measured apart, and the
-price of a change counts as often as it comes. Changes of width that are made here are not counted.
+cost of a change counts as often as it comes. Changes of width that are made here are not counted.
 
 What was learnt is kept as long as the process lives: it takes a few calls to learn, and a file could be about another
 machine, driver or onnxruntime.

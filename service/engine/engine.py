@@ -91,7 +91,7 @@ class Engine:
             if self._draining:
                 raise Unavailable("the server is shutting down")
             ticket = Ticket(next(self._numbers), job, made)
-            task = Task(ticket, self._clock(), self._stats.price(made), self._widths)
+            task = Task(ticket, self._clock(), self._stats.cost(made), self._widths)
             self._roster.take(task)
         return ticket
 
@@ -181,7 +181,7 @@ class Engine:
                 return
             task.encode += seconds
             task.encoded(conditionings, origins)
-            self._queue.charge(task, task.price.encode)
+            self._queue.charge(task, task.cost.encode)
             self._stats.note_encode(task.plan, seconds)
 
     def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
@@ -198,7 +198,7 @@ class Engine:
                 task.denoise += seconds
             for row, _ in living:
                 row.denoise += seconds
-                self._queue.charge(row.task, row.task.price.call)
+                self._queue.charge(row.task, row.task.cost.call)
             self._stats.note_call(rows[0].task.plan, model_rows, seconds, width, now=now)
             self._widths.note(batch_key, width, model_rows, seconds)
             for row in broken:
@@ -223,7 +223,7 @@ class Engine:
             task = row.task
             row.decode += now - began
             task.decode += now - began
-            self._queue.charge(task, task.price.decode)
+            self._queue.charge(task, task.cost.decode)
             if task.plan.calls:  # else it was no work
                 self._stats.note_decode(task.plan, now - began)
             row.finish()

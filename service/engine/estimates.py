@@ -1,7 +1,7 @@
 """Stats: how long work takes here, measured, by model, shape and number of rows.
 
 From the same figures come two things. An estimate, in seconds, follows every measurement and is None before the first.
-A price, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
+A cost, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
 quarter, so that the order of jobs does not flicker with the clock.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WEIGHT = 0.2  # of the newest measurement
 DOUBT = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
-TOLERANCE = 1.25  # a published price is this near to the estimate, either way
+TOLERANCE = 1.25  # a published cost is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
 K = TypeVar("K")
@@ -26,7 +26,7 @@ Work: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class Cost:
     """What one picture's encoding, one of its calls, and its decoding count, in microseconds."""
 
     encode: int
@@ -52,14 +52,14 @@ class Average:
 
 
 class Stats:
-    """What was measured, and the prices made of it. `edition` counts the changes of prices."""
+    """What was measured, and the costs made of it. `edition` counts the changes of costs."""
 
     def __init__(self) -> None:
         self.edition = 0
         self._encode: dict[str | BatchKey, Average] = {}
         self._calls: dict[BatchKey, dict[int, Average]] = {}
         self._decode: dict[BatchKey, Average] = {}
-        self._prices: dict[Work, Price] = {}
+        self._costs: dict[Work, Cost] = {}
         self._measured: dict[BatchKey, float] = {}
 
     def note_encode(self, plan: Plan, seconds: float) -> None:
@@ -84,12 +84,12 @@ class Stats:
         self._decode.setdefault(plan.batch_key, Average()).add(seconds)
         self._publish(plan.batch_key)
 
-    def price(self, plan: Plan) -> Price:
+    def cost(self, plan: Plan) -> Cost:
         """Return what its work counts."""
         key = plan.batch_key, plan.guided, plan.source is not None
-        if key not in self._prices:
-            self._prices[key] = self._estimate(*key)
-        return self._prices[key]
+        if key not in self._costs:
+            self._costs[key] = self._estimate(*key)
+        return self._costs[key]
 
     def call(self, batch_key: BatchKey, model_rows: int) -> float | None:
         """Estimate a call in seconds; from another number of rows, in proportion."""
@@ -115,19 +115,19 @@ class Stats:
         return _value(self._decode, batch_key)
 
     def _publish(self, batch_key: BatchKey) -> None:
-        for work in [work for work in self._prices if work[0] == batch_key]:
+        for work in [work for work in self._costs if work[0] == batch_key]:
             new = self._estimate(*work)
-            if _differ(self._prices[work], new):
-                self._prices[work] = new
+            if _differ(self._costs[work], new):
+                self._costs[work] = new
                 self.edition += 1
 
-    def _estimate(self, batch_key: BatchKey, guided: bool, pictured: bool) -> Price:  # noqa: FBT001 - parts of a key
+    def _estimate(self, batch_key: BatchKey, guided: bool, pictured: bool) -> Cost:  # noqa: FBT001 - parts of a key
         shape = batch_key[1]
         model_rows = 2 if guided else 1
         call = self.call(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
         encode = _value(self._encode, _encoding(batch_key, pictured)) or call
         decode = _value(self._decode, batch_key) or 2 * call
-        return Price(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
+        return Cost(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
 
 
 def _encoding(batch_key: BatchKey, pictured: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
@@ -140,6 +140,6 @@ def _value(averages: Mapping[K, Average], key: K) -> float:
     return averages[key].value if key in averages else 0.0
 
 
-def _differ(old: Price, new: Price) -> bool:
+def _differ(old: Cost, new: Cost) -> bool:
     pairs = ((old.encode, new.encode), (old.call, new.call), (old.decode, new.decode))
     return any(not a / TOLERANCE <= b <= a * TOLERANCE for a, b in pairs)

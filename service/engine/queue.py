@@ -77,7 +77,7 @@ class Queue:
         self._shares.leave(task.caller)
 
     def charge(self, task: Task, work: int) -> None:
-        """Note that `work` microseconds, by its price, were done for `task`."""
+        """Note that `work` microseconds, by its cost, were done for `task`."""
         self._shares.charge(task.caller, work)
 
     def ordered(self, now: float) -> list[Task]:
@@ -85,7 +85,7 @@ class Queue:
         if self._edition != self._stats.edition:
             self._edition = self._stats.edition
             for task in self:
-                task.price = self._stats.price(task.plan)
+                task.cost = self._stats.cost(task.plan)
         return policy.order(self._tasks.values(), self._shares, now=now, patience=self._limits.patience)
 
     def most_urgent(self, now: float) -> set[Task]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..job import Job
     from ..models.model import Array, Conditioning, Model
     from .batch_width import Room, Widths
-    from .estimates import Price, Stats
+    from .estimates import Cost, Stats
     from .image_start import Origin
     from .plan import BatchKey, Plan
 
@@ -156,12 +156,12 @@ class Task:
     been dropped.
     """
 
-    def __init__(self, ticket: Ticket, arrived: float, price: Price, widths: Widths) -> None:
+    def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: Widths) -> None:
         self.ticket = ticket
         self._widths = widths
         self.plan: Plan = ticket.plan
         self.arrived = arrived
-        self.price = price
+        self.cost = cost
         self.entered = 0
         self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
         self.chunks = 0  # of the longest text, where there are many
@@ -250,14 +250,14 @@ class Task:
 
     @property
     def work(self) -> int:
-        """What is left to do, at its price."""
+        """What is left to do, at its cost."""
         if not self.started:
-            each = self.calls * self.price.call + self.price.decode
-            return self.encodes_left * self.price.encode + self.pictures * each
-        left = self.encodes_left * self.price.encode
+            each = self.calls * self.cost.call + self.cost.decode
+            return self.encodes_left * self.cost.encode + self.pictures * each
+        left = self.encodes_left * self.cost.encode
         for row in self.rows:
             if row.phase is not Phase.DONE:
-                left += row.calls_left * self.price.call + self.price.decode
+                left += row.calls_left * self.cost.call + self.cost.decode
         return left
 
     def seconds_left(self, stats: Stats) -> float | None:

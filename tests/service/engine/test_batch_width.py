@@ -72,7 +72,7 @@ def test_a_slow_first_try_is_forgiven() -> None:
     assert widths.best(KEY) == 2
 
 
-def settled(widths: Widths, price: float, *, every: int) -> int:
+def settled(widths: Widths, cost: float, *, every: int) -> int:
     """Return the best width after many units whose rows change at each `every`th; a wide call saves 30 %."""
     latest = None
     for unit in range(200):
@@ -81,20 +81,20 @@ def settled(widths: Widths, price: float, *, every: int) -> int:
         spent, took = 0, 0.0
         while spent < rows:
             call = min(width, rows - spent)
-            took += (call if call == 1 else 0.7 * call) + (price if call != latest else 0)
+            took += (call if call == 1 else 0.7 * call) + (cost if call != latest else 0)
             spent, latest = spent + call, call
         widths.note(KEY, width, rows, took)
     return widths.best(KEY)
 
 
-def test_the_price_of_a_change_counts() -> None:
+def test_the_cost_of_a_change_counts() -> None:
     """Where another shape costs as much as many rows, and comes at every second unit, one row at a time is best."""
     assert settled(Widths(), 0, every=2) > 1
     assert settled(Widths(), 20, every=2) == 1
 
 
 def test_a_rare_change_counts_little() -> None:
-    """The same price once in a hundred units does not outweigh what wide calls save."""
+    """The same cost once in a hundred units does not outweigh what wide calls save."""
     assert settled(Widths(), 20, every=100) > 1
 
 

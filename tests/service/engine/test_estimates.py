@@ -1,4 +1,4 @@
-"""What is measured, and the prices made of it."""
+"""What is measured, and the costs made of it."""
 
 import numpy as np
 import pytest
@@ -23,12 +23,12 @@ def test_the_first_measurement_is_forgotten() -> None:
 
 
 def test_nothing_is_estimated_before_it_was_measured() -> None:
-    """But there is a price, and more work has the higher one."""
+    """But there is a cost, and more work has the higher one."""
     stats = Stats()
     small, large = planned(), planned(width=96, height=96)
     assert stats.call(small.batch_key, 2) is None
-    assert 0 < stats.price(small).call < stats.price(large).call
-    assert stats.price(planned(guidance_scale=1.0)).call < stats.price(small).call
+    assert 0 < stats.cost(small).call < stats.cost(large).call
+    assert stats.cost(planned(guidance_scale=1.0)).call < stats.cost(small).call
 
 
 def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
@@ -39,28 +39,28 @@ def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     assert [stats.call(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
-def test_pictures_are_encoded_at_a_price_of_their_own() -> None:
+def test_pictures_are_encoded_at_a_cost_of_their_own() -> None:
     """What encoding a picture takes is told apart from prompts, and by its size."""
     stats, prompt = Stats(), planned()
     small, large = (planned(source=Source(np.zeros((3, 1, 1), np.uint8)), width=side, height=side) for side in (64, 96))
     for made, seconds in ((prompt, 0.1), (small, 1.0), (large, 3.0)):
         stats.note_encode(made, 9.0)
         stats.note_encode(made, seconds)
-    assert [stats.price(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
+    assert [stats.cost(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
 
 
-def test_prices_stand_still_while_measurements_flicker() -> None:
-    """Within a quarter nothing changes; beyond, the price follows and the edition tells of it."""
+def test_costs_stand_still_while_measurements_flicker() -> None:
+    """Within a quarter nothing changes; beyond, the cost follows and the edition tells of it."""
     stats, made = Stats(), planned()
-    stats.price(made)
+    stats.cost(made)
     for _ in range(3):
         stats.note_call(made, 2, 1.0, 0, now=0.0)
-    price, edition = stats.price(made), stats.edition
-    assert (price.call, price.encode, price.decode) == (1_000_000, 1_000_000, 2_000_000)
+    cost, edition = stats.cost(made), stats.edition
+    assert (cost.call, cost.encode, cost.decode) == (1_000_000, 1_000_000, 2_000_000)
     for seconds in (1.2, 0.9, 1.1, 0.8):
         stats.note_call(made, 2, seconds, 0, now=0.0)
-    assert (stats.price(made), stats.edition) == (price, edition)
+    assert (stats.cost(made), stats.edition) == (cost, edition)
     for _ in range(20):
         stats.note_call(made, 2, 1.0 * TOLERANCE * 1.1, 0, now=0.0)
-    assert stats.price(made).call > 1_250_000
+    assert stats.cost(made).call > 1_250_000
     assert stats.edition > edition
