@@ -99,7 +99,7 @@ class Stats:
         nearest = min(known, key=lambda n: abs(log(n / model_rows)))
         return known[nearest].value * model_rows / nearest
 
-    def belief(self, batch_key: BatchKey, now: float) -> float:
+    def confidence(self, batch_key: BatchKey, now: float) -> float:
         """Return how far an estimate may be relied on to turn somebody away, 0 to 1: the less, the older it is.
 
         What once took long, as when the machine slept, would else keep out those whose work would show that it is over.

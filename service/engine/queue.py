@@ -131,7 +131,7 @@ class Queue:
         if task.deadline is None:
             return
         left, need = task.deadline - now, task.seconds_left(self._stats) or 0.0
-        sure = need * self._stats.belief(task.batch_key, now)
+        sure = need * self._stats.confidence(task.batch_key, now)
         if left <= sure:
             raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")
         order = self.ordered(now)
