@@ -24,7 +24,7 @@ from . import policy, runner
 from .batch_width import Widths
 from .estimates import Stats
 from .events import Failed
-from .live_tasks import Roster
+from .live_tasks import LiveTasks
 from .load_grace import Turns
 from .plan import plan, random_seed
 from .queue import Limits, Queue
@@ -61,7 +61,7 @@ class Engine:
         self._widths = Widths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._stats)
         self._news = News(self._queue, self._stats)
-        self._roster = Roster(repository, self._queue, self._news, Turns(self._limits.patience))
+        self._live_tasks = LiveTasks(repository, self._queue, self._news, Turns(self._limits.patience))
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # under way
@@ -75,7 +75,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether any task is living."""
-        return bool(self._roster)
+        return bool(self._live_tasks)
 
     def admit(self, job: Job) -> Ticket:
         """Take `job` in.
@@ -92,14 +92,14 @@ class Engine:
                 raise Unavailable("the server is shutting down")
             ticket = Ticket(next(self._numbers), job, made)
             task = Task(ticket, self._clock(), self._stats.cost(made), self._widths)
-            self._roster.take(task)
+            self._live_tasks.take(task)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
         """End a task whose caller has left; harmless when it has ended."""
         with self._lock:
-            if task := self._roster.find(ticket):
-                self._roster.end(task, Failed(Cancelled("the caller left")))
+            if task := self._live_tasks.find(ticket):
+                self._live_tasks.end(task, Failed(Cancelled("the caller left")))
                 self._stop_for_nobody()
 
     def drain(self) -> None:
@@ -110,7 +110,7 @@ class Engine:
         """End all tasks with `error`; without `waiting`, those that wait stay, if there are others."""
         with self._lock:
             for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
-                self._roster.end(task, Failed(error))
+                self._live_tasks.end(task, Failed(error))
             self._stop_for_nobody()
 
     def collect(self) -> list[tuple[Ticket, Event]]:
@@ -138,15 +138,15 @@ class Engine:
     def _next(self) -> Unit | None:
         with self._lock:
             now = self._clock()
-            self._roster.expire(now)
-            self._roster.take_turns(now)
-            self._roster.let_go()
-            self._roster.look_for_models(now)
+            self._live_tasks.expire(now)
+            self._live_tasks.take_turns(now)
+            self._live_tasks.let_go()
+            self._live_tasks.look_for_models(now)
             order = self._queue.ordered(now)
             unit = policy.next_unit(order)
             if unit is not None:
                 unit = self._narrowed(unit)
-                self._roster.start(unit.rows)
+                self._live_tasks.start(unit.rows)
                 self._begin(unit)
             self._news.places(order, now)
             return unit
@@ -159,7 +159,7 @@ class Engine:
     def _stop_for_nobody(self) -> None:
         """End the unit under way, if nobody wants any of its rows any more."""
         unit = self._unit
-        if unit and (model := unit.rows[0].task.model) and not any(map(self._roster.has, unit.rows)):
+        if unit and (model := unit.rows[0].task.model) and not any(map(self._live_tasks.has, unit.rows)):
             model.stop()
 
     def _narrowed(self, unit: Unit) -> Unit:
@@ -177,7 +177,7 @@ class Engine:
         origins = runner.encode_source(model, task.rows) if last else None
         with self._lock:
             seconds = self._clock() - began
-            if not self._roster.has(rows[0]):
+            if not self._live_tasks.has(rows[0]):
                 return
             task.encode += seconds
             task.encoded(conditionings, origins)
@@ -193,7 +193,7 @@ class Engine:
         broken = [row for row in rows if not row.is_finite]
         previews = [runner.preview(model, row) if row.preview_due and row not in broken else None for row in rows]
         with self._lock:
-            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._roster.has(row)]
+            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._live_tasks.has(row)]
             for task in {row.task: None for row, _ in living}:
                 task.denoise += seconds
             for row, _ in living:
@@ -204,21 +204,21 @@ class Engine:
             for row in broken:
                 self._end_broken(row)
             for row, pixels in living:
-                if self._roster.has(row):
+                if self._live_tasks.has(row):
                     self._news.progress(row, pixels)
 
     def _end_broken(self, row: Row) -> None:
         """End the task of a row whose latents are lost; rows of one call don't affect each other."""
-        if self._roster.has(row):
+        if self._live_tasks.has(row):
             where = f"of picture {row.index} after step {row.step} of {row.task.plan.calls}"
-            self._roster.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
+            self._live_tasks.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
 
     def _decode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         row = rows[0]
         pixels = runner.decode(model, row)
         with self._lock:
             now = self._clock()
-            if not self._roster.has(row):
+            if not self._live_tasks.has(row):
                 return
             task = row.task
             row.decode += now - began
@@ -229,13 +229,13 @@ class Engine:
             row.finish()
             self._news.finished(row, pixels, now)
             if not task.living:
-                self._roster.end(task, task.completed(now))
+                self._live_tasks.end(task, task.completed(now))
 
     def _fault(self, unit: Unit, error: Exception) -> None:
         """A call failed: its rows are tried one by one; the task of a row that fails alone ends."""
         told = runner.as_error(error)
         with self._lock:
-            living = [row for row in unit.rows if self._roster.has(row)]
+            living = [row for row in unit.rows if self._live_tasks.has(row)]
             short = isinstance(told, OutOfMemory) and bool(living)
             if short and self._asks_for_less(unit):
                 return  # and it is tried again
@@ -244,12 +244,12 @@ class Engine:
         if relieves and self._repository.evict_idle(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
             return
         with self._lock:
-            living = [row for row in unit.rows if self._roster.has(row)]
+            living = [row for row in unit.rows if self._live_tasks.has(row)]
             if len(unit.rows) > 1:
                 for row in living:
                     row.unbatched = True
             elif living:
-                self._roster.end(living[0].task, Failed(told))
+                self._live_tasks.end(living[0].task, Failed(told))
 
     def _asks_for_less(self, unit: Unit) -> bool:
         """Make calls that need less memory from now on.

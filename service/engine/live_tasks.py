@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Found: TypeAlias = "Model | TintypeError | None"
 
 
-class Roster:
+class LiveTasks:
     """The living tasks by their tickets. Not safe for threads: the engine's lock guards it."""
 
     def __init__(self, repository: Repository, queue: Queue, news: News, turns: Turns) -> None:

@@ -221,7 +221,7 @@ class Bench:
 
     def place(self, shelf: Any) -> None:
         """Replace the repository."""
-        self.shelf = self.engine._repository = self.engine._roster._repository = shelf
+        self.shelf = self.engine._repository = self.engine._live_tasks._repository = shelf
 
     def admit(self, prompt: str = "a lake", **job: Any) -> Ticket:
         """Admit a job with these fields."""
@@ -261,7 +261,7 @@ class Bench:
 
     def task(self, ticket: Ticket) -> Task:
         """Return the live task of a ticket."""
-        task = self.engine._roster.find(ticket)
+        task = self.engine._live_tasks.find(ticket)
         assert task is not None
         return task
 
