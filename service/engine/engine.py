@@ -28,7 +28,7 @@ from .live_tasks import LiveTasks
 from .load_grace import Turns
 from .plan import plan, random_seed
 from .queue import Limits, Queue
-from .reporter import News
+from .reporter import Reporter
 from .task import Phase, Row, Task, Ticket
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Engine:
         self._stats = Stats()
         self._widths = Widths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._stats)
-        self._news = News(self._queue, self._stats)
-        self._live_tasks = LiveTasks(repository, self._queue, self._news, Turns(self._limits.patience))
+        self._reporter = Reporter(self._queue, self._stats)
+        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, Turns(self._limits.patience))
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # under way
@@ -116,7 +116,7 @@ class Engine:
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return what has happened since the last time, in order."""
         with self._lock:
-            return self._news.collect()
+            return self._reporter.collect()
 
     def step(self) -> bool:
         """Do one unit of work, and return whether there was any."""
@@ -148,7 +148,7 @@ class Engine:
                 unit = self._narrowed(unit)
                 self._live_tasks.start(unit.rows)
                 self._begin(unit)
-            self._news.places(order, now)
+            self._reporter.places(order, now)
             return unit
 
     def _begin(self, unit: Unit) -> None:
@@ -205,7 +205,7 @@ class Engine:
                 self._end_broken(row)
             for row, pixels in living:
                 if self._live_tasks.has(row):
-                    self._news.progress(row, pixels)
+                    self._reporter.progress(row, pixels)
 
     def _end_broken(self, row: Row) -> None:
         """End the task of a row whose latents are lost; rows of one call don't affect each other."""
@@ -227,7 +227,7 @@ class Engine:
             if task.plan.calls:  # else it was no work
                 self._stats.note_decode(task.plan, now - began)
             row.finish()
-            self._news.finished(row, pixels, now)
+            self._reporter.finished(row, pixels, now)
             if not task.living:
                 self._live_tasks.end(task, task.completed(now))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..models import Model, ModelStatus, Repository
     from .load_grace import Turns
     from .queue import Queue
-    from .reporter import News
+    from .reporter import Reporter
     from .task import Row, Task, Ticket
 
 Found: TypeAlias = "Model | TintypeError | None"
@@ -28,8 +28,8 @@ Found: TypeAlias = "Model | TintypeError | None"
 class LiveTasks:
     """The living tasks by their tickets. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, repository: Repository, queue: Queue, news: News, turns: Turns) -> None:
-        self._repository, self._queue, self._news, self._turns = repository, queue, news, turns
+    def __init__(self, repository: Repository, queue: Queue, reporter: Reporter, turns: Turns) -> None:
+        self._repository, self._queue, self._reporter, self._turns = repository, queue, reporter, turns
         self._tasks: dict[Ticket, Task] = {}
         self._left: list[Task] = []
 
@@ -46,7 +46,7 @@ class LiveTasks:
             self._queue.leave(task)
             raise
         self._tasks[task.ticket] = task
-        self._news.entered(task, self._queue.ordered(task.arrived))
+        self._reporter.entered(task, self._queue.ordered(task.arrived))
 
     def find(self, ticket: Ticket) -> Task | None:
         """Return the task, unless it has ended."""
@@ -59,7 +59,7 @@ class LiveTasks:
     def start(self, rows: Iterable[Row]) -> None:
         """Say that the next unit is for `rows`."""
         for task in {row.task: None for row in rows}:
-            self._news.moved = self._news.moved or not task.started
+            self._reporter.moved = self._reporter.moved or not task.started
             task.started = True
             self._turns.used(task.plan.model)
             self._hold(task, hold=True)
@@ -69,7 +69,7 @@ class LiveTasks:
         del self._tasks[task.ticket]
         self._queue.leave(task)
         self._left.append(task)
-        self._news.ended(task, event)
+        self._reporter.ended(task, event)
 
     def let_go(self) -> None:
         """Free what those held who have ended, in the device thread."""
@@ -107,7 +107,7 @@ class LiveTasks:
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
                 continue
-            self._news.moved = self._news.moved or (task.model is None) is not (found is None)
+            self._reporter.moved = self._reporter.moved or (task.model is None) is not (found is None)
             task.model, task.waiting = found, False
             if found is None:
                 self._wait(task, now)
@@ -117,7 +117,7 @@ class LiveTasks:
 
     def _wait(self, task: Task, now: float) -> None:
         status = self._ask(task)
-        self._news.loading(task, status)
+        self._reporter.loading(task, status)
         if not task.waiting:
             self._turns.loading(task.plan.model, now)
 

@@ -17,7 +17,7 @@ LOOK = 0.1  # seconds between two looks at how long the wait is, where nothing e
 NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so many seconds, and by that share
 
 
-class News:
+class Reporter:
     """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
 
     def __init__(self, queue: Queue, stats: Stats) -> None:
