@@ -36,7 +36,7 @@ class DeviceThread:
 
     def __init__(self, engine: Engine, *, name: str = "tintype-device") -> None:
         self._engine = engine
-        self._mailboxes: dict[Ticket, Mailbox] = {}
+        self._buffers: dict[Ticket, EventBuffer] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._idle = threading.Event()
@@ -49,12 +49,12 @@ class DeviceThread:
 
         Raises what `Engine.admit` raises; a job that fails later tells so with Failed.
         """
-        ticket, mailbox = self._admit(job)
+        ticket, buffer = self._admit(job)
         left = None if job.deadline is None else job.deadline - self._engine.now
         ends = None if left is None else asyncio.get_running_loop().time() + left + LATE
         try:
             while True:
-                event = await _within(mailbox, ends, left)
+                event = await _within(buffer, ends, left)
                 yield event
                 if isinstance(event, Completed | Failed):
                     return
@@ -83,17 +83,17 @@ class DeviceThread:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _admit(self, job: Job) -> tuple[Ticket, Mailbox]:
-        mailbox = Mailbox()
+    def _admit(self, job: Job) -> tuple[Ticket, EventBuffer]:
+        buffer = EventBuffer()
         with self._lock:  # nothing may be routed between the two
             ticket = self._engine.admit(job)
-            self._mailboxes[ticket] = mailbox
+            self._buffers[ticket] = buffer
         self._wake.set()
-        return ticket, mailbox
+        return ticket, buffer
 
     def _dismiss(self, ticket: Ticket) -> None:
         with self._lock:
-            self._mailboxes.pop(ticket, None)
+            self._buffers.pop(ticket, None)
         self._engine.cancel(ticket)
         self._wake.set()
 
@@ -131,18 +131,18 @@ class DeviceThread:
             letters.setdefault(ticket, []).append(event)
         for ticket, events in letters.items():
             with self._lock:
-                mailbox = self._mailboxes.get(ticket)
-            if mailbox is not None:
-                self._deliver(ticket, mailbox, events)
+                buffer = self._buffers.get(ticket)
+            if buffer is not None:
+                self._deliver(ticket, buffer, events)
 
-    def _deliver(self, ticket: Ticket, mailbox: Mailbox, events: list[Event]) -> None:
+    def _deliver(self, ticket: Ticket, buffer: EventBuffer, events: list[Event]) -> None:
         try:
-            mailbox.deliver(events)
+            buffer.deliver(events)
         except RuntimeError:  # the reader's event loop is closed
             self._dismiss(ticket)
 
 
-class Mailbox:
+class EventBuffer:
     """The events of one job on their way to one reader, which may be slow.
 
     Of news that newer news make worthless, only the newest waits: a place in the queue, a share of loading, a picture's
@@ -192,11 +192,11 @@ def _topic(event: Event) -> tuple[type, int] | None:
     return None
 
 
-async def _within(mailbox: Mailbox, ends: float | None, seconds: float | None) -> Event:
+async def _within(buffer: EventBuffer, ends: float | None, seconds: float | None) -> Event:
     """Return the next event; that the deadline has passed, if there is none when the loop's clock is at `ends`."""
     try:
         async with asyncio.timeout_at(ends):
-            return await mailbox.get()
+            return await buffer.get()
     except TimeoutError:
         return Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival"))
 

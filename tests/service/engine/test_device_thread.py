@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
-from tintype.service.engine.device_thread import PREVIEWS, Mailbox
+from tintype.service.engine.device_thread import PREVIEWS, EventBuffer
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
@@ -111,7 +111,7 @@ def test_refusals_are_raised_at_once() -> None:
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         with pytest.raises(InvalidField):
             await all_of(device, sampler="nothing")
-        assert not device._mailboxes
+        assert not device._buffers
 
     on_device(test)
 
@@ -127,7 +127,7 @@ def test_closing_the_generator_cancels() -> None:
         gate.open()
         await gone(device)
         assert len(model.timesteps) == 1
-        assert not device._mailboxes
+        assert not device._buffers
 
     on_device(test)
 
@@ -346,11 +346,11 @@ def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> No
     assert not device._thread.is_alive()
 
 
-def test_mailboxes_keep_the_newest_previews() -> None:
+def test_buffers_keep_the_newest_previews() -> None:
     """What waits of previews is bounded for each picture; order stays."""
 
     async def main() -> None:
-        box, pixels = Mailbox(), np.zeros((3, 1, 1), np.float32)
+        box, pixels = EventBuffer(), np.zeros((3, 1, 1), np.float32)
         box.put([Preview(n % 2, n // 2, n // 2, pixels) for n in range(40)])
         kept = [await box.get() for _ in range(len(box))]
         assert [(e.index, e.number) for e in kept if isinstance(e, Preview)] == [
