@@ -1,17 +1,17 @@
-"""Policy: who goes first, and who goes along. It sees numbers and never an array.
+"""Scheduling policy: which task runs next and which rows share its batch. Works on numbers only, never on arrays.
 
-Order: higher priority first; a level is climbed after every `patience` seconds of waiting, but never past the highest
-that is present, so that nothing starves and jobs of equal priority don't notice. Within a level, the smallest tag (see
-`Shares`). Within a caller, the least work first, where what the caller has got before a job's arrival counts as work:
-a job is overtaken by shorter ones only as long as it would itself take.
+**Order.** Higher priority first. A waiting task gains one priority level every `patience` seconds, up to the highest
+level present, so nothing starves and tasks of equal priority keep their order. Within a level, the caller with the
+smallest virtual time goes first (see `FairQueue`). Within a caller, the task with the least remaining work goes first;
+work done for that caller before a task arrived counts against it, so a long task is overtaken only for as long as it
+would itself run.
 
-Batching: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
-timestep, where the graph has but one), in order, as long as there is room. A row that could join but for its prompts is
-encoded first.
+**Batching.** The first row in this order leads the batch. Other rows join, in order, if model, latent shape and
+conditioning shape match (and the timestep, for graphs with a scalar timestep) and the batch has room. A row that could
+join but still needs its prompt encoded is encoded first.
 
-Memory: a job whose model waits for the memory that others hold keeps those behind it from starting, but for those who
-hold memory already, or whose model has its turn or has just come (see `turns`); else it would wait for as long as they
-come.
+**Memory.** While a task waits for memory, later tasks start only if their model is already held, is in its grace
+period, or has just been loaded. Without this rule the waiting task could starve.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Unit(Generic[R]):
     rows: tuple[R, ...]
 
 
-class Shares:
+class FairQueue:
     """What each caller with a living job has got, so that none lives at the cost of the others.
 
     Fair queueing (Demers, Keshav & Shenker, 1989): a job's tag is what its caller has got plus what it needs; the
@@ -135,7 +135,7 @@ class Shares:
         self._virtual += work // len(self._living)
 
 
-def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, patience: float) -> list[C]:
+def order(claims: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
     """Return the claims, first who is served first; `got` is what each caller has got, in microseconds."""
     claims = list(claims)
     if len(claims) < 2:

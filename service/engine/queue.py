@@ -47,7 +47,7 @@ class Queue:
         self._limits = limits
         self._stats = stats
         self._edition = stats.edition
-        self._shares = policy.Shares()
+        self._fair_queue = policy.FairQueue()
         self._tasks: dict[int, Task] = {}
 
     def __iter__(self) -> Iterator[Task]:
@@ -74,11 +74,11 @@ class Queue:
     def leave(self, task: Task) -> None:
         """Let `task` go."""
         del self._tasks[task.number]
-        self._shares.leave(task.caller)
+        self._fair_queue.leave(task.caller)
 
     def charge(self, task: Task, work: int) -> None:
         """Note that `work` microseconds, by its cost, were done for `task`."""
-        self._shares.charge(task.caller, work)
+        self._fair_queue.charge(task.caller, work)
 
     def ordered(self, now: float) -> list[Task]:
         """Return the tasks, first who goes first."""
@@ -86,7 +86,7 @@ class Queue:
             self._edition = self._stats.edition
             for task in self:
                 task.cost = self._stats.cost(task.plan)
-        return policy.order(self._tasks.values(), self._shares, now=now, patience=self._limits.patience)
+        return policy.order(self._tasks.values(), self._fair_queue, now=now, patience=self._limits.patience)
 
     def most_urgent(self, now: float) -> set[Task]:
         """Return the tasks that nobody who waits for memory goes before: all, where nobody does."""
@@ -116,7 +116,7 @@ class Queue:
 
     def _add(self, task: Task) -> None:
         self._tasks[task.number] = task
-        task.entered = self._shares.enter(task.caller)
+        task.entered = self._fair_queue.enter(task.caller)
 
     def _check_room(self, now: float) -> None:
         waiting = sum(not task.started for task in self._tasks.values())

@@ -150,7 +150,7 @@ class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
     Those of one `cost_class` need one time until they start. `entered` is what its caller had got when it arrived, see
-    `shares`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
+    `FairQueue`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
     is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
     the model of one that is `fresh` has come and was not used since; for one that was `relieved` all that was idle has
     been dropped.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service.engine.batch_width import Room
-from tintype.service.engine.policy import Shares, next_unit, order
+from tintype.service.engine.policy import FairQueue, next_unit, order
 from tintype.service.engine.task import Phase
 
 CALL = 1000  # microseconds
@@ -60,19 +60,19 @@ class Machine:
     """Serves claims as the engine would, a call a second, and notes who was served when."""
 
     def __init__(self, patience: float = 1e9) -> None:
-        self.shares, self.patience = Shares(), patience
+        self.fair_queue, self.patience = FairQueue(), patience
         self.claims: list[Claim] = []
         self.now, self.served = 0, list[Claim]()
         self.done: dict[int, int] = {}
 
     def arrive(self, steps: int, caller: str = "", priority: int = 0) -> Claim:
         number = len(self.claims) + len(self.done)
-        claim = Claim(number, steps, caller, priority, self.now, self.shares.enter(caller))
+        claim = Claim(number, steps, caller, priority, self.now, self.fair_queue.enter(caller))
         self.claims.append(claim)
         return claim
 
     def serve(self) -> bool:
-        ordered = order(self.claims, self.shares, now=self.now, patience=self.patience)
+        ordered = order(self.claims, self.fair_queue, now=self.now, patience=self.patience)
         unit = next_unit(ordered)
         if unit is None:
             return False
@@ -80,11 +80,11 @@ class Machine:
         claim = next(c for c in self.claims if unit.rows[0] in c.rows)
         self.served.append(claim)
         unit.rows[0].left -= 1
-        self.shares.charge(claim.caller, CALL)
+        self.fair_queue.charge(claim.caller, CALL)
         if not claim.living:
             self.done[claim.number] = self.now
             self.claims.remove(claim)
-            self.shares.leave(claim.caller)
+            self.fair_queue.leave(claim.caller)
         return True
 
     def run(self, calls: int = 10**6) -> None:
@@ -316,15 +316,15 @@ def test_who_can_not_share_is_passed_over(stranger: Claim) -> None:
     assert unit.rows == (first.rows[0], last.rows[0])
 
 
-def test_shares_forget_callers() -> None:
+def test_a_fair_queue_forgets_callers() -> None:
     """A million callers who came once leave nothing behind, be there a lull or not."""
-    shares = Shares()
-    shares.enter("always")
+    fair_queue = FairQueue()
+    fair_queue.enter("always")
     for n in range(1000):
-        shares.enter(str(n))
-        shares.charge(str(n), 4)
-        shares.charge("always", 6)
-        shares.leave(str(n))
-    assert len(shares._got) < 5
-    shares.leave("always")
-    assert not shares._got
+        fair_queue.enter(str(n))
+        fair_queue.charge(str(n), 4)
+        fair_queue.charge("always", 6)
+        fair_queue.leave(str(n))
+    assert len(fair_queue._got) < 5
+    fair_queue.leave("always")
+    assert not fair_queue._got

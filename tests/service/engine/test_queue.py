@@ -177,7 +177,7 @@ def test_a_caller_pays_exactly_for_what_was_done() -> None:
     cost = bench.engine._stats.cost(next(iter(bench.engine._queue)).plan)
     bench.step(1 + 2 * (3 + 1))
     assert (cost.encode, cost.call, cost.decode) == (500_000, 1_000_000, 2_000_000)
-    assert bench.engine._queue._shares["a"] == cost.encode + 2 * (3 * cost.call + cost.decode)
+    assert bench.engine._queue._fair_queue["a"] == cost.encode + 2 * (3 * cost.call + cost.decode)
 
 
 def test_a_flood_does_not_hold_up_another_caller() -> None:
