@@ -25,7 +25,7 @@ from .batch_width import Widths
 from .estimates import Stats
 from .events import Failed
 from .live_tasks import LiveTasks
-from .load_grace import Turns
+from .load_grace import LoadGrace
 from .plan import plan, random_seed
 from .queue import Limits, Queue
 from .reporter import Reporter
@@ -61,7 +61,7 @@ class Engine:
         self._widths = Widths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._stats)
         self._reporter = Reporter(self._queue, self._stats)
-        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, Turns(self._limits.patience))
+        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, LoadGrace(self._limits.patience))
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # under way

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..models import Model, ModelStatus, Repository
-    from .load_grace import Turns
+    from .load_grace import LoadGrace
     from .queue import Queue
     from .reporter import Reporter
     from .task import Row, Task, Ticket
@@ -28,8 +28,8 @@ Found: TypeAlias = "Model | TintypeError | None"
 class LiveTasks:
     """The living tasks by their tickets. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, repository: Repository, queue: Queue, reporter: Reporter, turns: Turns) -> None:
-        self._repository, self._queue, self._reporter, self._turns = repository, queue, reporter, turns
+    def __init__(self, repository: Repository, queue: Queue, reporter: Reporter, grace: LoadGrace) -> None:
+        self._repository, self._queue, self._reporter, self._grace = repository, queue, reporter, grace
         self._tasks: dict[Ticket, Task] = {}
         self._left: list[Task] = []
 
@@ -61,7 +61,7 @@ class LiveTasks:
         for task in {row.task: None for row in rows}:
             self._reporter.moved = self._reporter.moved or not task.started
             task.started = True
-            self._turns.used(task.plan.model)
+            self._grace.used(task.plan.model)
             self._hold(task, hold=True)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
@@ -91,7 +91,7 @@ class LiveTasks:
         held = {task.plan.model for task in (*self._queue, *self._left) if task.holds}
         for task in self._queue:
             if not task.started:
-                lasts = self._turns.lasts(task.plan.model, now) and task.priority >= top
+                lasts = self._grace.lasts(task.plan.model, now) and task.priority >= top
                 self._hold(task, hold=lasts and task.plan.model in held)
 
     def _hold(self, task: Task, *, hold: bool) -> None:
@@ -112,14 +112,14 @@ class LiveTasks:
             if found is None:
                 self._wait(task, now)
             else:
-                self._turns.there(task.plan.model, now)
-            task.fresh = found is not None and self._turns.is_unused(task.plan.model) and task in urgent
+                self._grace.there(task.plan.model, now)
+            task.fresh = found is not None and self._grace.is_unused(task.plan.model) and task in urgent
 
     def _wait(self, task: Task, now: float) -> None:
         status = self._ask(task)
         self._reporter.loading(task, status)
         if not task.waiting:
-            self._turns.loading(task.plan.model, now)
+            self._grace.loading(task.plan.model, now)
 
     def _ask(self, task: Task) -> ModelStatus:
         """Note whether its model is on its way, or in line for memory."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.engine.by_hand import by_hand, pictures
 from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
-from tintype.service.engine.load_grace import Turns
+from tintype.service.engine.load_grace import LoadGrace
 from tintype.service.models import ModelState, ModelStatus
 
 if TYPE_CHECKING:
@@ -250,14 +250,14 @@ def test_whatever_comes_everybody_is_served(
 
 def test_a_turn_lasts_as_long_as_loading_did() -> None:
     """From the moment when the model is there, and at most the longest; what nobody waited for has none."""
-    turns = Turns(10)
-    turns.there("ready", 0)
-    assert not turns.lasts("ready", 0)
+    grace = LoadGrace(10)
+    grace.there("ready", 0)
+    assert not grace.lasts("ready", 0)
     for now in (0, 1, 4):
-        turns.loading("a", now)
-    turns.there("a", 5)
-    turns.there("a", 9)
-    assert (turns.lasts("a", 9.9), turns.lasts("a", 10)) == (True, False)
-    turns.loading("b", 0)
-    turns.there("b", 60)
-    assert (turns.lasts("b", 69.9), turns.lasts("b", 70)) == (True, False)
+        grace.loading("a", now)
+    grace.there("a", 5)
+    grace.there("a", 9)
+    assert (grace.lasts("a", 9.9), grace.lasts("a", 10)) == (True, False)
+    grace.loading("b", 0)
+    grace.there("b", 60)
+    assert (grace.lasts("b", 69.9), grace.lasts("b", 70)) == (True, False)
