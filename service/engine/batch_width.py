@@ -1,4 +1,4 @@
-"""Widths: how many rows one call of the denoiser takes at best, measured by model and shape of latents.
+"""Batch widths: how many rows one call of the denoiser takes at best, measured by model and shape of latents.
 
 The model sees two rows of a picture with guidance, and one of any other. Wide calls pay where rows share the reading of
 the weights; on a CPU they mostly cost, and guidance takes less time as two calls than as one. So each width is tried
@@ -83,7 +83,7 @@ class _Trials:
         return min(self._same) + share * max(min(self._changed) - min(self._same), 0)
 
 
-class Widths:
+class BatchWidths:
     """The widths of one device; `pictures` to a call are set by its owner, or 0 for what pays."""
 
     def __init__(self, pictures: int = 0) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
-from .batch_width import Widths
+from .batch_width import BatchWidths
 from .estimates import Stats
 from .events import Failed
 from .live_tasks import LiveTasks
@@ -58,7 +58,7 @@ class Engine:
         self._draw = draw
         self._lock = Lock()
         self._stats = Stats()
-        self._widths = Widths(self._limits.max_batch)
+        self._widths = BatchWidths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._stats)
         self._reporter = Reporter(self._queue, self._stats)
         self._live_tasks = LiveTasks(repository, self._queue, self._reporter, LoadGrace(self._limits.patience))

@@ -17,7 +17,7 @@ from .events import Completed, Timings
 if TYPE_CHECKING:
     from ..job import Job
     from ..models.model import Array, Conditioning, Model
-    from .batch_width import Room, Widths
+    from .batch_width import BatchWidths, Room
     from .estimates import Cost, Stats
     from .image_start import Origin
     from .plan import BatchKey, Plan
@@ -156,7 +156,7 @@ class Task:
     been dropped.
     """
 
-    def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: Widths) -> None:
+    def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: BatchWidths) -> None:
         self.ticket = ticket
         self._widths = widths
         self.plan: Plan = ticket.plan

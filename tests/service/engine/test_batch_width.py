@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel
-from tintype.service.engine.batch_width import REST, TRIES, WIDTHS, Widths
+from tintype.service.engine.batch_width import REST, TRIES, WIDTHS, BatchWidths
 from tintype.service.engine.events import Completed, Finished
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ COSTS: dict[str, tuple[Callable[[int], float], int]] = {
 }
 
 
-def busy(widths: Widths, cost: Callable[[int], float], *, rows: int, units: int = 40) -> list[int]:
+def busy(widths: BatchWidths, cost: Callable[[int], float], *, rows: int, units: int = 40) -> list[int]:
     """The widths of `units` units, with `rows` rows of the model always at hand."""
     chosen = []
     for _ in range(units):
@@ -45,7 +45,7 @@ def busy(widths: Widths, cost: Callable[[int], float], *, rows: int, units: int 
 def test_the_knee_is_found(name: str) -> None:
     """With work enough each width is tried three times until one does not pay; from then on the best is used."""
     cost, knee = COSTS[name]
-    widths = Widths()
+    widths = BatchWidths()
     chosen = busy(widths, cost, rows=8)
     assert chosen[-1] == widths.best(KEY) == knee
     tried = [n for n in WIDTHS if n <= 2 * knee]
@@ -57,14 +57,14 @@ def test_the_knee_is_found(name: str) -> None:
 def test_what_is_not_at_hand_is_not_tried(name: str) -> None:
     """Two rows, which is one picture with guidance, find out whether they go as one call or as two, and no more."""
     cost, knee = COSTS[name]
-    widths = Widths()
+    widths = BatchWidths()
     assert busy(widths, cost, rows=2)[-1] == min(knee, 2)
     assert busy(widths, cost, rows=8)[-1] == knee
 
 
 def test_a_slow_first_try_is_forgiven() -> None:
     """The first call of a shape holds the warming up; one of the others may be disturbed by another program."""
-    widths = Widths()
+    widths = BatchWidths()
     times = {1: [9.0, 1.0, 1.0], 2: [50.0, 7.0, 1.0]}
     for width, seconds in times.items():
         for value in seconds:
@@ -72,7 +72,7 @@ def test_a_slow_first_try_is_forgiven() -> None:
     assert widths.best(KEY) == 2
 
 
-def settled(widths: Widths, cost: float, *, every: int) -> int:
+def settled(widths: BatchWidths, cost: float, *, every: int) -> int:
     """Return the best width after many units whose rows change at each `every`th; a wide call saves 30 %."""
     latest = None
     for unit in range(200):
@@ -89,18 +89,18 @@ def settled(widths: Widths, cost: float, *, every: int) -> int:
 
 def test_the_cost_of_a_change_counts() -> None:
     """Where another shape costs as much as many rows, and comes at every second unit, one row at a time is best."""
-    assert settled(Widths(), 0, every=2) > 1
-    assert settled(Widths(), 20, every=2) == 1
+    assert settled(BatchWidths(), 0, every=2) > 1
+    assert settled(BatchWidths(), 20, every=2) == 1
 
 
 def test_a_rare_change_counts_little() -> None:
     """The same cost once in a hundred units does not outweigh what wide calls save."""
-    assert settled(Widths(), 20, every=100) > 1
+    assert settled(BatchWidths(), 20, every=100) > 1
 
 
 def test_a_width_is_tried_again_after_the_changes_end() -> None:
     """Changes of an hour ago don't keep calls narrow for ever."""
-    widths = Widths()
+    widths = BatchWidths()
     for width, seconds in {1: 1.0, 2: 1.4}.items():
         for _ in range(TRIES):
             widths.note(KEY, width, width, seconds)
@@ -116,7 +116,7 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
 def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, int, int]]) -> None:
     """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such an order."""
-    widths = Widths()
+    widths = BatchWidths()
     for _ in range(8):
         widths.note(other, 1, 1, 1.0)
         widths.note(KEY, 1, 1, 3.0)
@@ -128,7 +128,7 @@ def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, 
 
 def test_calls_that_are_not_full_say_nothing() -> None:
     """Three rows in calls of two are no measurement of two rows."""
-    widths = Widths()
+    widths = BatchWidths()
     for _ in range(5):
         widths.note(KEY, 2, 3, 1.0)
         widths.note(KEY, 6, 6, 1.0)
@@ -137,7 +137,7 @@ def test_calls_that_are_not_full_say_nothing() -> None:
 
 def test_batch_keys_are_measured_apart() -> None:
     """Another model, or another size, has its own best width."""
-    widths = Widths()
+    widths = BatchWidths()
     busy(widths, COSTS["free"][0], rows=8)
     assert widths.best(KEY) == 8
     assert widths.best(("model", (4, 16, 16))) == 1
@@ -145,7 +145,7 @@ def test_batch_keys_are_measured_apart() -> None:
 
 def test_a_number_that_is_set_is_the_number() -> None:
     """With `max_batch` nothing is tried: guidance goes along in the same call."""
-    widths = Widths(3)
+    widths = BatchWidths(3)
     assert set(busy(widths, COSTS["worse"][0], rows=6)) == {6}
     assert widths.room(KEY) == (3, 6)
 
@@ -153,7 +153,7 @@ def test_a_number_that_is_set_is_the_number() -> None:
 @pytest.mark.parametrize("pictures", [0, 4])
 def test_too_little_memory_halves_what_a_call_holds(pictures: int) -> None:
     """Down to one row, and not below; it holds for all calls of the batch key that follow."""
-    widths = Widths(pictures)
+    widths = BatchWidths(pictures)
     busy(widths, COSTS["free"][0], rows=8)
     for rows in (8, 4, 2):
         assert widths.choose(KEY, 8) == rows
