@@ -4,7 +4,7 @@
     with DeviceThread(engine) as device:
         async for event in device.events(job): ...
 
-Who goes first is `policy`'s, arrays are `runner`'s, and neither knows of the other; `plan` fills a job in; `stats`
+Who goes first is `policy`'s, arrays are `runner`'s, and neither knows of the other; `plan` fills a job in; `estimates`
 measures.
 """
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
 from .batch_width import BatchWidths
-from .estimates import Stats
+from .estimates import Estimates
 from .events import Failed
 from .live_tasks import LiveTasks
 from .load_grace import LoadGrace
@@ -57,10 +57,10 @@ class Engine:
         self._clock = clock
         self._draw = draw
         self._lock = Lock()
-        self._stats = Stats()
+        self._estimates = Estimates()
         self._widths = BatchWidths(self._limits.max_batch)
-        self._queue = Queue(self._limits, self._stats)
-        self._reporter = Reporter(self._queue, self._stats)
+        self._queue = Queue(self._limits, self._estimates)
+        self._reporter = Reporter(self._queue, self._estimates)
         self._live_tasks = LiveTasks(repository, self._queue, self._reporter, LoadGrace(self._limits.patience))
         self._numbers = count()
         self._draining = False
@@ -91,7 +91,7 @@ class Engine:
             if self._draining:
                 raise Unavailable("the server is shutting down")
             ticket = Ticket(next(self._numbers), job, made)
-            task = Task(ticket, self._clock(), self._stats.cost(made), self._widths)
+            task = Task(ticket, self._clock(), self._estimates.cost(made), self._widths)
             self._live_tasks.take(task)
         return ticket
 
@@ -182,7 +182,7 @@ class Engine:
             task.encode += seconds
             task.encoded(conditionings, origins)
             self._queue.charge(task, task.cost.encode)
-            self._stats.note_encode(task.plan, seconds)
+            self._estimates.note_encode(task.plan, seconds)
 
     def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
         batch_key, model_rows = rows[0].task.batch_key, runner.model_rows(rows)
@@ -199,7 +199,7 @@ class Engine:
             for row, _ in living:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.cost.call)
-            self._stats.note_call(rows[0].task.plan, model_rows, seconds, width, now=now)
+            self._estimates.note_call(rows[0].task.plan, model_rows, seconds, width, now=now)
             self._widths.note(batch_key, width, model_rows, seconds)
             for row in broken:
                 self._end_broken(row)
@@ -225,7 +225,7 @@ class Engine:
             task.decode += now - began
             self._queue.charge(task, task.cost.decode)
             if task.plan.calls:  # else it was no work
-                self._stats.note_decode(task.plan, now - began)
+                self._estimates.note_decode(task.plan, now - began)
             row.finish()
             self._reporter.finished(row, pixels, now)
             if not task.living:

@@ -1,4 +1,4 @@
-"""Stats: how long work takes here, measured, by model, shape and number of rows.
+"""Estimates: how long work takes here, measured, by model, shape and number of rows.
 
 From the same figures come two things. An estimate, in seconds, follows every measurement and is None before the first.
 A cost, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
@@ -51,7 +51,7 @@ class Average:
         self.value += (value - self.value) * (1.0 if self._count <= 2 else WEIGHT)
 
 
-class Stats:
+class Estimates:
     """What was measured, and the costs made of it. `edition` counts the changes of costs."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from . import policy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .estimates import Stats
+    from .estimates import Estimates
     from .task import Task
 
 
@@ -43,10 +43,10 @@ class Limits:
 class Queue:
     """The living tasks. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, limits: Limits, stats: Stats) -> None:
+    def __init__(self, limits: Limits, estimates: Estimates) -> None:
         self._limits = limits
-        self._stats = stats
-        self._edition = stats.edition
+        self._estimates = estimates
+        self._edition = estimates.edition
         self._fair_queue = policy.FairQueue()
         self._tasks: dict[int, Task] = {}
 
@@ -82,10 +82,10 @@ class Queue:
 
     def ordered(self, now: float) -> list[Task]:
         """Return the tasks, first who goes first."""
-        if self._edition != self._stats.edition:
-            self._edition = self._stats.edition
+        if self._edition != self._estimates.edition:
+            self._edition = self._estimates.edition
             for task in self:
-                task.cost = self._stats.cost(task.plan)
+                task.cost = self._estimates.cost(task.plan)
         return policy.order(self._tasks.values(), self._fair_queue, now=now, patience=self._limits.patience)
 
     def most_urgent(self, now: float) -> set[Task]:
@@ -109,7 +109,7 @@ class Queue:
         for task in order:
             key = task if task.started else task.cost_class
             if key not in known:
-                known[key] = task.seconds_left(self._stats)
+                known[key] = task.seconds_left(self._estimates)
             left = known[key]
             total = None if total is None or left is None else total + left
             yield total
@@ -130,8 +130,8 @@ class Queue:
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:
             return
-        left, need = task.deadline - now, task.seconds_left(self._stats) or 0.0
-        sure = need * self._stats.confidence(task.batch_key, now)
+        left, need = task.deadline - now, task.seconds_left(self._estimates) or 0.0
+        sure = need * self._estimates.confidence(task.batch_key, now)
         if left <= sure:
             raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")
         order = self.ordered(now)

@@ -9,7 +9,7 @@ from .events import Completed, Event, Failed, Finished, Loading, Preview, Progre
 if TYPE_CHECKING:
     from ..models import ModelStatus
     from ..models.model import Array
-    from .estimates import Stats
+    from .estimates import Estimates
     from .queue import Queue
     from .task import Row, Task, Ticket
 
@@ -20,9 +20,9 @@ NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so man
 class Reporter:
     """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, queue: Queue, stats: Stats) -> None:
+    def __init__(self, queue: Queue, estimates: Estimates) -> None:
         self._queue = queue
-        self._stats = stats
+        self._estimates = estimates
         self._events: list[tuple[Ticket, Event]] = []
         self._look = 0.0
         self.moved = False  # somebody came, started or left, or a model did
@@ -67,7 +67,7 @@ class Reporter:
     def progress(self, row: Row, pixels: Array | None) -> None:
         """A row has done a call; `pixels` [3, h, w] is its preview, where one was due."""
         task = row.task
-        self._tell(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._stats)))
+        self._tell(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._estimates)))
         if pixels is not None:
             self._tell(task, Preview(row.index, row.step, row.previews, pixels))
             row.previews += 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..job import Job
     from ..models.model import Array, Conditioning, Model
     from .batch_width import BatchWidths, Room
-    from .estimates import Cost, Stats
+    from .estimates import Cost, Estimates
     from .image_start import Origin
     from .plan import BatchKey, Plan
 
@@ -260,17 +260,17 @@ class Task:
                 left += row.calls_left * self.cost.call + self.cost.decode
         return left
 
-    def seconds_left(self, stats: Stats) -> float | None:
+    def seconds_left(self, estimates: Estimates) -> float | None:
         """Estimate the seconds that it still needs, if it need not wait."""
         rows = [row for row in self.living if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
         batch = max(min(self.room.pictures, self.room.rows // model_rows, len(rows)), 1)
-        call = stats.call(self.batch_key, batch * model_rows)
+        call = estimates.call(self.batch_key, batch * model_rows)
         if call is None:
             return None
         calls = sum(row.calls_left for row in rows) / batch
-        decode = stats.decode(self.batch_key) * len(self.living)
-        return calls * call + decode + self.encodes_left * stats.encode(self.plan)
+        decode = estimates.decode(self.batch_key) * len(self.living)
+        return calls * call + decode + self.encodes_left * estimates.encode(self.plan)
 
     def timings(self, now: float, row: Row | None = None) -> Timings:
         """Say where the time since its arrival went, for one row or for all; what was no work was waiting."""

@@ -174,7 +174,7 @@ def test_a_caller_pays_exactly_for_what_was_done() -> None:
     bench = measured()
     bench.admit(steps=3, count=2, caller="a")
     bench.admit(steps=50, caller="a")
-    cost = bench.engine._stats.cost(next(iter(bench.engine._queue)).plan)
+    cost = bench.engine._estimates.cost(next(iter(bench.engine._queue)).plan)
     bench.step(1 + 2 * (3 + 1))
     assert (cost.encode, cost.call, cost.decode) == (500_000, 1_000_000, 2_000_000)
     assert bench.engine._queue._fair_queue["a"] == cost.encode + 2 * (3 * cost.call + cost.decode)
