@@ -174,13 +174,13 @@ class Engine:
             task.chunks = model.chunks(task.plan.prompts)
         conditionings = runner.encode(model, task.plan, len(task.conditionings), task.chunks)
         last = len(task.conditionings) + len(conditionings) >= task.texts
-        origins = runner.encode_source(model, task.rows) if last else None
+        starts = runner.encode_source(model, task.rows) if last else None
         with self._lock:
             seconds = self._clock() - began
             if not self._live_tasks.has(rows[0]):
                 return
             task.encode += seconds
-            task.encoded(conditionings, origins)
+            task.encoded(conditionings, starts)
             self._queue.charge(task, task.cost.encode)
             self._estimates.note_encode(task.plan, seconds)
 

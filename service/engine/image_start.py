@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Origin:
+class ImageStart:
     """Clean `latents` [c, h, w], None for pure noise, and the `noise` [c, h, w] for every level.
 
     `keep` [h, w] is True where they stay. `beside` [1 + c, h, w] is what an inpainting model sees beside its latents:
@@ -61,7 +61,7 @@ class Origin:
         return self.latents
 
 
-def shrunk(mask: Mask, shape: Shape) -> Mask:
+def downscaled_mask(mask: Mask, shape: Shape) -> Mask:
     """Return a mask [H, W] for latents of `shape` [c, h, w]: of each place the upper left pixel decides, as diffusers'.
 
     What it names of the pixels is put right in the finished picture: no pixel that is kept shows anything else.

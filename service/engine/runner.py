@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import GenerationFailed, OutOfMemory, TintypeError
 from ..numerics import guide
-from .image_start import Origin, shrunk
+from .image_start import ImageStart, downscaled_mask
 from .task import TOGETHER
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Co
     return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in encoded)
 
 
-def encode_source(model: Model, rows: Sequence[Row]) -> list[Origin] | None:
+def encode_source(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     """Encode the picture that the rows of a task start from, once, and the masked picture where the model looks at it.
 
-    Noise is drawn in diffusers' order: see `origin`. None where there is no picture, or nothing to be done with it.
+    Noise is drawn in diffusers' order: see `image_start`. None where there is no picture, or nothing to do with it.
     """
     plan = rows[0].task.plan
     if plan.source is None or not plan.calls:
@@ -44,15 +44,15 @@ def encode_source(model: Model, rows: Sequence[Row]) -> list[Origin] | None:
     latents = _encoded(model, plan.source.pixels, rows) if plain else [None] * len(rows)
     noises = [row.noise.normal(plan.shape) for row in rows]
     if plan.source.repaint is None:
-        return [Origin(own, noise) for own, noise in zip(latents, noises, strict=True)]
-    repaint = shrunk(plan.source.repaint, plan.shape)
+        return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
+    repaint = downscaled_mask(plan.source.repaint, plan.shape)
     if not plan.inpaints:
         for row in rows:
             row.noise.normal(plan.shape)  # for the masked picture's posterior
-        return [Origin(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
+        return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
     hidden = _encoded(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
     beside = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
-    return [Origin(own, noise, beside=more) for own, noise, more in zip(latents, noises, beside, strict=True)]
+    return [ImageStart(own, noise, beside=more) for own, noise, more in zip(latents, noises, beside, strict=True)]
 
 
 def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:

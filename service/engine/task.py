@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..models.model import Array, Conditioning, Model
     from .batch_width import BatchWidths, Room
     from .estimates import Cost, Estimates
-    from .image_start import Origin
+    from .image_start import ImageStart
     from .plan import BatchKey, Plan
 
 TOGETHER = 2  # texts that one unit of work encodes
@@ -60,7 +60,7 @@ class Row:
         self.denoise = 0.0
         self.decode = 0.0
         self.noise = TorchNoise(self.seed)
-        self._origin: Origin | None = None
+        self._start: ImageStart | None = None
         self._trajectory: Trajectory | None = None
 
     @property
@@ -69,8 +69,8 @@ class Row:
         if self._trajectory is None:
             plan = self.task.plan
             self._trajectory = (
-                self._origin.trajectory(plan, self.noise)
-                if self._origin
+                self._start.trajectory(plan, self.noise)
+                if self._start
                 else Trajectory.from_noise(plan.table, plan.shape, self.noise)
             )
         return self._trajectory
@@ -112,16 +112,16 @@ class Row:
     def model_input(self) -> tuple[Array, float]:
         """Return what the next call sees: latents, what an inpainting model sees beside them, and the timestep."""
         x, timestep = self.trajectory.model_input()
-        beside = self._origin.beside if self._origin else None
+        beside = self._start.beside if self._start else None
         return x if beside is None else np.concatenate([x, beside]), timestep
 
     def encode_again(self) -> None:
         """Begin anew after an attempt that failed: with the noise that it may have drawn."""
         self.noise = TorchNoise(self.seed)
 
-    def begin_at(self, origin: Origin) -> None:
+    def start_from(self, start: ImageStart) -> None:
         """Take the picture to start from."""
-        self._origin = origin
+        self._start = start
 
     def encoded(self) -> None:
         """All that it needs to begin is there."""
@@ -130,8 +130,8 @@ class Row:
     def advance(self, out: Array) -> None:
         """Take the denoiser's guided output [c, h, w]."""
         self.trajectory.advance(out)
-        if self._origin:
-            self._origin.restore(self.trajectory)
+        if self._start:
+            self._start.restore(self.trajectory)
         if self.trajectory.done:
             self.phase = Phase.DECODE
 
@@ -143,7 +143,7 @@ class Row:
     def finish(self) -> None:
         """Let go of the arrays: the picture is made, or nobody wants it."""
         self.phase = Phase.DONE
-        self._origin = self._trajectory = None
+        self._start = self._trajectory = None
 
 
 class Task:
@@ -278,15 +278,15 @@ class Task:
         worked = self.encode + spent.denoise + spent.decode
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
-    def encoded(self, conditionings: tuple[Conditioning, ...], origins: list[Origin] | None) -> None:
+    def encoded(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
         """Take the conditionings of the next texts.
 
         After the last one come the beginnings of rows that start from an image.
         """
         self.conditionings += conditionings
         for row in self.rows if not self.encodes_left else ():
-            if origins is not None:
-                row.begin_at(origins[row.index])
+            if starts is not None:
+                row.start_from(starts[row.index])
             row.encoded()
 
     def completed(self, now: float) -> Completed:

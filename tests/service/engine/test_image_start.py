@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
-from tintype.service.engine.image_start import shrunk
+from tintype.service.engine.image_start import downscaled_mask
 from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.source import Source
 from tintype.service.job import Previews
@@ -200,7 +200,7 @@ def test_a_job_can_leave_while_its_picture_is_encoded() -> None:
     bench.model.on_call = lambda name, _: bench.engine.cancel(leaving) if name == "encode_pixels" else None
     bench.run()
     assert isinstance(bench.error(leaving), Cancelled)
-    assert (task.rows[0]._origin, task.rows[0]._trajectory) == (None, None)
+    assert (task.rows[0]._start, task.rows[0]._trajectory) == (None, None)
     assert np.array_equal(bench.of(staying, Finished)[0].pixels, run({"source": picture(), "seed": 2})[0])
     assert bench.shelf.holds == []
 
@@ -226,4 +226,4 @@ def test_the_upper_left_pixel_decides() -> None:
     """As in diffusers; 64 pixels are one place in the latents."""
     mask = np.zeros((16, 24), bool)
     mask[8, 16] = mask[7, 7] = True
-    assert shrunk(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]
+    assert downscaled_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]
