@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
-class Picture(Protocol):
+class PolicyRow(Protocol):
     """A row, as far as policy looks."""
 
     @property
@@ -40,11 +40,11 @@ class Picture(Protocol):
     def model_rows(self) -> int: ...  # noqa: D102
 
 
-R = TypeVar("R", bound=Picture)
-R_co = TypeVar("R_co", bound=Picture, covariant=True)
+R = TypeVar("R", bound=PolicyRow)
+R_co = TypeVar("R_co", bound=PolicyRow, covariant=True)
 
 
-class Claim(Protocol[R_co]):
+class PolicyTask(Protocol[R_co]):
     """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
 
     `room` is what a unit that it leads holds at most.
@@ -82,7 +82,7 @@ class Claim(Protocol[R_co]):
     def living(self) -> Sequence[R_co]: ...  # noqa: D102
 
 
-C = TypeVar("C", bound=Claim[Picture])
+C = TypeVar("C", bound=PolicyTask[PolicyRow])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,44 +135,44 @@ class FairQueue:
         self._virtual += work // len(self._living)
 
 
-def order(claims: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
-    """Return the claims, first who is served first; `got` is what each caller has got, in microseconds."""
-    claims = list(claims)
-    if len(claims) < 2:
-        return claims
+def order(tasks: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
+    """Return the tasks, first who is served first; `got` is what each caller has got, in microseconds."""
+    tasks = list(tasks)
+    if len(tasks) < 2:
+        return tasks
     groups: dict[tuple[int, str], list[C]] = {}
-    for claim, level in zip(claims, levels(claims, now=now, patience=patience), strict=True):
-        groups.setdefault((level, claim.caller), []).append(claim)
+    for task, level in zip(tasks, levels(tasks, now=now, patience=patience), strict=True):
+        groups.setdefault((level, task.caller), []).append(task)
     ranked = [
-        (-level, tag, claim.number, claim)
+        (-level, tag, task.number, task)
         for (level, caller), group in groups.items()
-        for tag, claim in _tagged(group, got[caller])
+        for tag, task in _tagged(group, got[caller])
     ]
     return _served([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
 
 
-def levels(claims: Sequence[Claim[Picture]], *, now: float, patience: float) -> list[int]:
+def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: float) -> list[int]:
     """Return how high each has climbed by now."""
-    top = max((claim.priority for claim in claims), default=0)
-    return [min(top, claim.priority + int((now - claim.arrived) / patience)) for claim in claims]
+    top = max((task.priority for task in tasks), default=0)
+    return [min(top, task.priority + int((now - task.arrived) / patience)) for task in tasks]
 
 
-def _served(claims: list[C]) -> list[C]:
+def _served(tasks: list[C]) -> list[C]:
     """Put behind those who hold memory who will wait for them: one that waits for memory, and whom it keeps out."""
-    first = next((place for place, claim in enumerate(claims) if claim.waiting), len(claims))
-    return claims[:first] + sorted(claims[first:], key=lambda claim: not _has_memory(claim))
+    first = next((place for place, task in enumerate(tasks) if task.waiting), len(tasks))
+    return tasks[:first] + sorted(tasks[first:], key=lambda task: not _has_memory(task))
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
-    """Return one caller's claims with their tags: what the caller will have got when each is done."""
+    """Return one caller's tasks with their tags: what the caller will have got when each is done."""
     tagged = []
-    for _, _, need, claim in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
+    for _, _, need, task in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
         tag += need
-        tagged.append((tag, claim))
+        tagged.append((tag, task))
     return tagged
 
 
-def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
+def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
     """Return what to do next; None if nobody is ready."""
     ready = list(_allowed(ordered))
     if not ready:
@@ -183,18 +183,18 @@ def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
     return _batch(ready, lead)
 
 
-def _allowed(ordered: Iterable[Claim[R]]) -> Iterator[Claim[R]]:
+def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
     """Yield who may run: behind one whose model waits for memory, only those who hold memory already."""
     kept_out = False
-    for claim in ordered:
-        kept_out = kept_out or claim.waiting
-        if claim.ready and claim.living and (_has_memory(claim) or not kept_out):
-            yield claim
+    for task in ordered:
+        kept_out = kept_out or task.waiting
+        if task.ready and task.living and (_has_memory(task) or not kept_out):
+            yield task
 
 
-def _has_memory(claim: Claim[R]) -> bool:
+def _has_memory(task: PolicyTask[R]) -> bool:
     """Whether it holds memory, or may take what has just come: nobody else could use that meanwhile."""
-    return claim.holds or claim.fresh
+    return task.holds or task.fresh
 
 
 def narrowed(unit: Unit[R], width: int) -> Unit[R]:
@@ -207,13 +207,13 @@ def narrowed(unit: Unit[R], width: int) -> Unit[R]:
     return Unit(unit.phase, tuple(kept))
 
 
-def _batch(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
+def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
     first = ready[0]
     rows: list[R] = []
-    for claim in ready:
-        if claim.batch_key != first.batch_key or claim.conditioning_key not in (None, first.conditioning_key):
+    for task in ready:
+        if task.batch_key != first.batch_key or task.conditioning_key not in (None, first.conditioning_key):
             continue
-        for row in claim.living:
+        for row in task.living:
             if not _fits(rows, row, first.room):
                 return Unit(Phase.DENOISE, tuple(rows))
             if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
@@ -229,5 +229,5 @@ def _fits(rows: Sequence[R], row: R, room: Room) -> bool:
     return not rows or (len(rows) < room.pictures and sum(r.model_rows for r in rows) + row.model_rows <= room.rows)
 
 
-def _in_time(first: Claim[R], lead: R, row: R) -> bool:
+def _in_time(first: PolicyTask[R], lead: R, row: R) -> bool:
     return first.batched_timestep or row.timestep == lead.timestep

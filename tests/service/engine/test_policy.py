@@ -14,7 +14,7 @@ CALL = 1000  # microseconds
 
 
 @dataclass(eq=False)
-class Picture:
+class FakeRow:
     left: int
     phase: Phase = Phase.DENOISE
     unbatched: bool = False
@@ -23,7 +23,7 @@ class Picture:
 
 
 @dataclass(eq=False)
-class Claim:
+class FakeTask:
     number: int
     steps: int = 4
     caller: str = ""
@@ -38,10 +38,10 @@ class Claim:
     batch_key: str = "model"
     conditioning_key: str | None = "77"
     batched_timestep: bool = True
-    rows: list[Picture] = field(default_factory=list)
+    rows: list[FakeRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rows = self.rows or [Picture(self.steps)]
+        self.rows = self.rows or [FakeRow(self.steps)]
 
     @property
     def room(self) -> Room:
@@ -52,7 +52,7 @@ class Claim:
         return sum(row.left for row in self.living) * CALL
 
     @property
-    def living(self) -> list[Picture]:
+    def living(self) -> list[FakeRow]:
         return [row for row in self.rows if row.left]
 
 
@@ -61,13 +61,13 @@ class Machine:
 
     def __init__(self, patience: float = 1e9) -> None:
         self.fair_queue, self.patience = FairQueue(), patience
-        self.claims: list[Claim] = []
-        self.now, self.served = 0, list[Claim]()
+        self.claims: list[FakeTask] = []
+        self.now, self.served = 0, list[FakeTask]()
         self.done: dict[int, int] = {}
 
-    def arrive(self, steps: int, caller: str = "", priority: int = 0) -> Claim:
+    def arrive(self, steps: int, caller: str = "", priority: int = 0) -> FakeTask:
         number = len(self.claims) + len(self.done)
-        claim = Claim(number, steps, caller, priority, self.now, self.fair_queue.enter(caller))
+        claim = FakeTask(number, steps, caller, priority, self.now, self.fair_queue.enter(caller))
         self.claims.append(claim)
         return claim
 
@@ -209,7 +209,7 @@ def test_waiting_does_not_disturb_those_of_equal_priority() -> None:
 
 claims = st.lists(
     st.builds(
-        Claim,
+        FakeTask,
         number=st.just(0),
         caller=st.sampled_from("abc"),
         priority=st.integers(-2, 2),
@@ -222,7 +222,7 @@ claims = st.lists(
         batched_timestep=st.booleans(),
         rows=st.lists(
             st.builds(
-                Picture,
+                FakeRow,
                 left=st.integers(0, 5),
                 phase=st.sampled_from([Phase.DENOISE, Phase.DENOISE, Phase.DECODE]),
                 unbatched=st.booleans(),
@@ -236,7 +236,7 @@ claims = st.lists(
 ).map(lambda found: [_numbered(claim, n) for n, claim in enumerate(found)])
 
 
-def _numbered(claim: Claim, number: int) -> Claim:
+def _numbered(claim: FakeTask, number: int) -> FakeTask:
     claim.number = number
     if claim.conditioning_key is None:
         for row in claim.rows:
@@ -248,7 +248,7 @@ GOT = dict.fromkeys("abc", 3 * CALL)
 
 
 @given(claims)
-def test_order_loses_nobody(found: list[Claim]) -> None:
+def test_order_loses_nobody(found: list[FakeTask]) -> None:
     """The order has everybody once, and is the same however they stand before."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
     assert sorted(c.number for c in ordered) == list(range(len(found)))
@@ -256,7 +256,7 @@ def test_order_loses_nobody(found: list[Claim]) -> None:
 
 
 @given(claims)
-def test_a_unit_is_for_the_first_who_is_ready(found: list[Claim]) -> None:
+def test_a_unit_is_for_the_first_who_is_ready(found: list[FakeTask]) -> None:
     """There is one whenever somebody is ready, and it serves the first or somebody about to join the first."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
     ready = [claim for claim in ordered if claim.ready and claim.living]
@@ -267,7 +267,7 @@ def test_a_unit_is_for_the_first_who_is_ready(found: list[Claim]) -> None:
 
 
 @given(claims)
-def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
+def test_rows_share_a_call_only_if_they_can(found: list[FakeTask]) -> None:
     """Same model and shape, same shape of text, all ready, at most as many as fit, nobody twice."""
     unit = next_unit(order(found, GOT, now=60.0, patience=10.0))
     if unit is None:
@@ -284,8 +284,8 @@ def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
 
 def test_the_call_is_as_full_as_it_can_be() -> None:
     """Rows further back join as long as there is room, and those whose prompts are missing are encoded first."""
-    jobs = [Claim(n, batch=3) for n in range(2)] + [
-        Claim(2, batch=3, conditioning_key=None, rows=[Picture(4, Phase.ENCODE)])
+    jobs = [FakeTask(n, batch=3) for n in range(2)] + [
+        FakeTask(2, batch=3, conditioning_key=None, rows=[FakeRow(4, Phase.ENCODE)])
     ]
     unit = next_unit(jobs)
     assert unit is not None
@@ -299,18 +299,18 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
 @pytest.mark.parametrize(
     "stranger",
     [
-        Claim(1, conditioning_key="154"),
-        Claim(1, batch_key="other"),
-        Claim(1, ready=False),
-        Claim(1, rows=[Picture(4, unbatched=True)]),
-        Claim(1, rows=[Picture(1, Phase.DECODE)]),
-        Claim(1, rows=[Picture(0, Phase.DONE)]),
+        FakeTask(1, conditioning_key="154"),
+        FakeTask(1, batch_key="other"),
+        FakeTask(1, ready=False),
+        FakeTask(1, rows=[FakeRow(4, unbatched=True)]),
+        FakeTask(1, rows=[FakeRow(1, Phase.DECODE)]),
+        FakeTask(1, rows=[FakeRow(0, Phase.DONE)]),
     ],
     ids=["conditioning", "model or shape", "not ready", "unbatched", "decoding", "done"],
 )
-def test_who_can_not_share_is_passed_over(stranger: Claim) -> None:
+def test_who_can_not_share_is_passed_over(stranger: FakeTask) -> None:
     """And those behind still join."""
-    first, last = Claim(0, batch=3), Claim(2)
+    first, last = FakeTask(0, batch=3), FakeTask(2)
     unit = next_unit([first, stranger, last])
     assert unit is not None
     assert unit.rows == (first.rows[0], last.rows[0])
