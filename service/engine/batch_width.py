@@ -29,7 +29,7 @@ REST = 128  # calls of other widths after which a width forgets one change
 GAIN = 1.05  # a wider call pays when it makes so many times the rows per second
 
 
-class Room(NamedTuple):
+class BatchLimit(NamedTuple):
     """What one unit of denoising may hold at most."""
 
     pictures: int
@@ -92,22 +92,22 @@ class BatchWidths:
         self._caps: dict[BatchKey, int] = {}
         self._latest: tuple[BatchKey, int] | None = None  # what the last call was of; None where its calls differed
 
-    def room(self, batch_key: BatchKey) -> Room:
+    def limit(self, batch_key: BatchKey) -> BatchLimit:
         """Return what may be worth a call: the best width, or the next one while that was not tried."""
         if self._pictures:
             rows = self._capped(batch_key, 2 * self._pictures)
-            return Room(min(self._pictures, rows), rows)
+            return BatchLimit(min(self._pictures, rows), rows)
         best, trials = self.best(batch_key), self._trials[batch_key]
         wider = 2 * best if trials[best].enough else best
         rows = self._capped(batch_key, wider if wider in trials and not trials[wider].enough else best)
-        return Room(rows, rows)
+        return BatchLimit(rows, rows)
 
     def choose(self, batch_key: BatchKey, rows: int) -> int:
         """Return the width for a unit of so many rows: one to try, or the best."""
         if self._pictures:
-            return self.room(batch_key).rows
+            return self.limit(batch_key).rows
         tried = self._trials[batch_key]
-        within = min(rows, self.room(batch_key).rows)
+        within = min(rows, self.limit(batch_key).rows)
         return next(
             (n for n in WIDTHS if n <= within and not tried[n].enough), self._capped(batch_key, self.best(batch_key))
         )

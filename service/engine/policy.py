@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from .batch_width import Room
+from .batch_width import BatchLimit
 from .task import Phase
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ R_co = TypeVar("R_co", bound=PolicyRow, covariant=True)
 class PolicyTask(Protocol[R_co]):
     """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
 
-    `room` is what a unit that it leads holds at most.
+    `limit` is what a unit that it leads holds at most.
     """
 
     @property
@@ -63,7 +63,7 @@ class PolicyTask(Protocol[R_co]):
     @property
     def work(self) -> int: ...  # noqa: D102
     @property
-    def room(self) -> Room: ...  # noqa: D102
+    def limit(self) -> BatchLimit: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
     @property
@@ -201,7 +201,7 @@ def narrowed(unit: Unit[R], width: int) -> Unit[R]:
     """Leave out those for whom a call of so many rows of the model has no room."""
     kept: list[R] = []
     for row in unit.rows:
-        if not _fits(kept, row, Room(len(unit.rows), width)):
+        if not _fits(kept, row, BatchLimit(len(unit.rows), width)):
             break
         kept.append(row)
     return Unit(unit.phase, tuple(kept))
@@ -214,7 +214,7 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
         if task.batch_key != first.batch_key or task.conditioning_key not in (None, first.conditioning_key):
             continue
         for row in task.living:
-            if not _fits(rows, row, first.room):
+            if not _fits(rows, row, first.limit):
                 return Unit(Phase.DENOISE, tuple(rows))
             if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
@@ -224,9 +224,9 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
     return Unit(Phase.DENOISE, tuple(rows))
 
 
-def _fits(rows: Sequence[R], row: R, room: Room) -> bool:
+def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:
     """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < room.pictures and sum(r.model_rows for r in rows) + row.model_rows <= room.rows)
+    return not rows or (len(rows) < limit.pictures and sum(r.model_rows for r in rows) + row.model_rows <= limit.rows)
 
 
 def _in_time(first: PolicyTask[R], lead: R, row: R) -> bool:

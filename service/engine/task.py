@@ -17,7 +17,7 @@ from .events import Completed, Timings
 if TYPE_CHECKING:
     from ..job import Job
     from ..models.model import Array, Conditioning, Model
-    from .batch_width import BatchWidths, Room
+    from .batch_width import BatchLimit, BatchWidths
     from .estimates import Cost, Estimates
     from .image_start import ImageStart
     from .plan import BatchKey, Plan
@@ -207,9 +207,9 @@ class Task:
         return self.plan.batch_key
 
     @property
-    def room(self) -> Room:
+    def limit(self) -> BatchLimit:
         """What a unit that it leads holds at most."""
-        return self._widths.room(self.batch_key)
+        return self._widths.limit(self.batch_key)
 
     @property
     def batched_timestep(self) -> bool:
@@ -264,7 +264,7 @@ class Task:
         """Estimate the seconds that it still needs, if it need not wait."""
         rows = [row for row in self.living if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
-        batch = max(min(self.room.pictures, self.room.rows // model_rows, len(rows)), 1)
+        batch = max(min(self.limit.pictures, self.limit.rows // model_rows, len(rows)), 1)
         call = estimates.call(self.batch_key, batch * model_rows)
         if call is None:
             return None

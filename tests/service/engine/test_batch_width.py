@@ -33,7 +33,7 @@ def busy(widths: BatchWidths, cost: Callable[[int], float], *, rows: int, units:
     """The widths of `units` units, with `rows` rows of the model always at hand."""
     chosen = []
     for _ in range(units):
-        at_hand = min(rows, widths.room(KEY).rows)
+        at_hand = min(rows, widths.limit(KEY).rows)
         width = widths.choose(KEY, at_hand)
         calls = [min(width, at_hand - i) for i in range(0, at_hand, width)]
         widths.note(KEY, width, at_hand, sum(map(cost, calls)))
@@ -147,7 +147,7 @@ def test_a_number_that_is_set_is_the_number() -> None:
     """With `max_batch` nothing is tried: guidance goes along in the same call."""
     widths = BatchWidths(3)
     assert set(busy(widths, COSTS["worse"][0], rows=6)) == {6}
-    assert widths.room(KEY) == (3, 6)
+    assert widths.limit(KEY) == (3, 6)
 
 
 @pytest.mark.parametrize("pictures", [0, 4])
@@ -158,7 +158,7 @@ def test_too_little_memory_halves_what_a_call_holds(pictures: int) -> None:
     for rows in (8, 4, 2):
         assert widths.choose(KEY, 8) == rows
         assert widths.shrink(KEY, rows)
-    assert widths.room(KEY) == (1, 1)
+    assert widths.limit(KEY) == (1, 1)
     assert not widths.shrink(KEY, 1)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tintype.service.engine.batch_width import Room
+from tintype.service.engine.batch_width import BatchLimit
 from tintype.service.engine.policy import FairQueue, next_unit, order
 from tintype.service.engine.task import Phase
 
@@ -44,8 +44,8 @@ class FakeTask:
         self.rows = self.rows or [FakeRow(self.steps)]
 
     @property
-    def room(self) -> Room:
-        return Room(self.batch, 2 * self.batch)
+    def limit(self) -> BatchLimit:
+        return BatchLimit(self.batch, 2 * self.batch)
 
     @property
     def work(self) -> int:
