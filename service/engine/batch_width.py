@@ -1,6 +1,6 @@
 """Batch widths: how many rows one call of the denoiser takes at best, measured by model and shape of latents.
 
-The model sees two rows of a picture with guidance, and one of any other. Wide calls pay where rows share the reading of
+The model sees two rows of an image with guidance, and one of any other. Wide calls pay where rows share the reading of
 the weights; on a CPU they mostly cost, and guidance takes less time as two calls than as one. So each width is tried
 when enough rows are at hand, the narrowest first, and the next one only if the last one paid.
 
@@ -32,7 +32,7 @@ GAIN = 1.05  # a wider call pays when it makes so many times the rows per second
 class BatchLimit(NamedTuple):
     """What one unit of denoising may hold at most."""
 
-    pictures: int
+    images: int
     rows: int
 
 
@@ -84,19 +84,19 @@ class _Trials:
 
 
 class BatchWidths:
-    """The widths of one device; `pictures` to a call are set by its owner, or 0 for what pays."""
+    """The widths of one device; `images` to a call are set by its owner, or 0 for what pays."""
 
-    def __init__(self, pictures: int = 0) -> None:
-        self._pictures = pictures
+    def __init__(self, images: int = 0) -> None:
+        self._images = images
         self._trials: defaultdict[BatchKey, dict[int, _Trials]] = defaultdict(lambda: {n: _Trials() for n in WIDTHS})
         self._caps: dict[BatchKey, int] = {}
         self._latest: tuple[BatchKey, int] | None = None  # what the last call was of; None where its calls differed
 
     def limit(self, batch_key: BatchKey) -> BatchLimit:
         """Return what may be worth a call: the best width, or the next one while that was not tried."""
-        if self._pictures:
-            rows = self._capped(batch_key, 2 * self._pictures)
-            return BatchLimit(min(self._pictures, rows), rows)
+        if self._images:
+            rows = self._capped(batch_key, 2 * self._images)
+            return BatchLimit(min(self._images, rows), rows)
         best, trials = self.best(batch_key), self._trials[batch_key]
         wider = 2 * best if trials[best].enough else best
         rows = self._capped(batch_key, wider if wider in trials and not trials[wider].enough else best)
@@ -104,7 +104,7 @@ class BatchWidths:
 
     def choose(self, batch_key: BatchKey, rows: int) -> int:
         """Return the width for a unit of so many rows: one to try, or the best."""
-        if self._pictures:
+        if self._images:
             return self.limit(batch_key).rows
         tried = self._trials[batch_key]
         within = min(rows, self.limit(batch_key).rows)

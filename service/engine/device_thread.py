@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LATE = 0.1  # seconds after a deadline: by then the engine has told of it, unless a long unit is under way
 POLL = 0.02  # seconds between two looks at a model that is loading, or at a deadline meanwhile
-PREVIEWS = 4  # of one picture, waiting
+PREVIEWS = 4  # of one image, waiting
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +145,8 @@ class DeviceThread:
 class EventBuffer:
     """The events of one job on their way to one reader, which may be slow.
 
-    Of news that newer news make worthless, only the newest waits: a place in the queue, a share of loading, a picture's
-    progress. Of a picture's previews the newest few wait. Pictures, and the end, always do; so what waits is bounded.
+    Of news that newer news make worthless, only the newest waits: a place in the queue, a share of loading, an image's
+    progress. Of an image's previews the newest few wait. Images, and the end, always do; so what waits is bounded.
     Used on one event loop only; `deliver` is the one method for other threads.
     """
 

@@ -210,7 +210,7 @@ class Engine:
     def _end_broken(self, row: Row) -> None:
         """End the task of a row whose latents are lost; rows of one call don't affect each other."""
         if self._live_tasks.has(row):
-            where = f"of picture {row.index} after step {row.step} of {row.task.plan.calls}"
+            where = f"of image {row.index} after step {row.step} of {row.task.plan.calls}"
             self._live_tasks.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
 
     def _decode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:

@@ -22,12 +22,12 @@ TOLERANCE = 1.25  # a published cost is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
 K = TypeVar("K")
-Work: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance, and a picture to start from
+Work: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance, and an image to start from
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one picture's encoding, one of its calls, and its decoding count, in microseconds."""
+    """What one image's encoding, one of its calls, and its decoding count, in microseconds."""
 
     encode: int
     call: int
@@ -63,7 +63,7 @@ class Estimates:
         self._measured: dict[BatchKey, float] = {}
 
     def note_encode(self, plan: Plan, seconds: float) -> None:
-        """Encoding its prompts took so long, and its picture if there is one."""
+        """Encoding its prompts took so long, and its image if there is one."""
         self._encode.setdefault(_encoding(plan.batch_key, plan.source is not None), Average()).add(seconds)
         self._publish(plan.batch_key)
 
@@ -80,7 +80,7 @@ class Estimates:
         self._publish(plan.batch_key)
 
     def note_decode(self, plan: Plan, seconds: float) -> None:
-        """Decoding one of its pictures took so long."""
+        """Decoding one of its images took so long."""
         self._decode.setdefault(plan.batch_key, Average()).add(seconds)
         self._publish(plan.batch_key)
 
@@ -111,7 +111,7 @@ class Estimates:
         return _value(self._encode, _encoding(plan.batch_key, plan.source is not None))
 
     def decode(self, batch_key: BatchKey) -> float:
-        """Return the mean seconds of decoding one picture, 0 where nothing was measured."""
+        """Return the mean seconds of decoding one image, 0 where nothing was measured."""
         return _value(self._decode, batch_key)
 
     def _publish(self, batch_key: BatchKey) -> None:
@@ -121,18 +121,18 @@ class Estimates:
                 self._costs[work] = new
                 self.edition += 1
 
-    def _estimate(self, batch_key: BatchKey, guided: bool, pictured: bool) -> Cost:  # noqa: FBT001 - parts of a key
+    def _estimate(self, batch_key: BatchKey, guided: bool, has_image: bool) -> Cost:  # noqa: FBT001 - parts of a key
         shape = batch_key[1]
         model_rows = 2 if guided else 1
         call = self.call(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
-        encode = _value(self._encode, _encoding(batch_key, pictured)) or call
+        encode = _value(self._encode, _encoding(batch_key, has_image)) or call
         decode = _value(self._decode, batch_key) or 2 * call
         return Cost(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
 
 
-def _encoding(batch_key: BatchKey, pictured: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
-    """Return what encoding takes the same time for: prompts of a model, or pictures of a size as well."""
-    return batch_key if pictured else batch_key[0]
+def _encoding(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
+    """Return what encoding takes the same time for: prompts of a model, or images of a size as well."""
+    return batch_key if has_image else batch_key[0]
 
 
 def _value(averages: Mapping[K, Average], key: K) -> float:

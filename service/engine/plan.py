@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..numerics import Table
 
 Shape = tuple[int, int, int]
-BatchKey = tuple[str, Shape]  # the model and the shape of latents: what pictures that share a call have in common
+BatchKey = tuple[str, Shape]  # the model and the shape of latents: what images that share a call have in common
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
@@ -110,12 +110,12 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """How often one picture calls the denoiser; guidance counts once."""
+        """How often one image calls the denoiser; guidance counts once."""
         return len(self.table) if self.skipped < self.steps else 0
 
     @property
     def batch_key(self) -> BatchKey:
-        """What pictures must have in common to share a call: model and shape of latents."""
+        """What images must have in common to share a call: model and shape of latents."""
         return self.model, self.shape
 
 
@@ -189,7 +189,7 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
     if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
         raise InvalidField("image", f"is needed: model {spec.name!r} makes nothing from text alone")
     if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
-        raise InvalidField("mask", f"is needed: model {spec.name!r} repaints parts of pictures, and does nothing else")
+        raise InvalidField("mask", f"is needed: model {spec.name!r} repaints parts of images, and does nothing else")
 
 
 def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:
@@ -270,6 +270,6 @@ def _choice(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) 
 
 
 def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
-    """Return seed + k for picture k, past the largest from 0 again: the 32 bits that count go on as if it had not."""
+    """Return seed + k for image k, past the largest from 0 again: the 32 bits that count go on as if it had not."""
     first = draw() if job.seed is None else job.seed
     return tuple((first + k) % (MAX_SEED + 1) for k in range(job.count))

@@ -226,7 +226,7 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
 
 def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:
     """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < limit.pictures and sum(r.model_rows for r in rows) + row.model_rows <= limit.rows)
+    return not rows or (len(rows) < limit.images and sum(r.model_rows for r in rows) + row.model_rows <= limit.rows)
 
 
 def _in_time(first: PolicyTask[R], lead: R, row: R) -> bool:

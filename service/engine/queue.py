@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`queue` jobs may wait; `max_batch` pictures share a call (0: what pays, see `widths`).
+    """`queue` jobs may wait; `max_batch` images share a call (0: what pays, see `widths`).
 
     A job climbs one level of priority after every `patience` seconds of waiting; nor does it wait longer for memory
     that a model keeps for its turn.

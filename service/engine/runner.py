@@ -33,14 +33,14 @@ def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Co
 
 
 def encode_source(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
-    """Encode the picture that the rows of a task start from, once, and the masked picture where the model looks at it.
+    """Encode the image that the rows of a task start from, once, and the masked image where the model looks at it.
 
-    Noise is drawn in diffusers' order: see `image_start`. None where there is no picture, or nothing to do with it.
+    Noise is drawn in diffusers' order: see `image_start`. None where there is no image, or nothing to do with it.
     """
     plan = rows[0].task.plan
     if plan.source is None or not plan.calls:
         return None
-    plain = not plan.inpaints or plan.strength != 1  # else nothing of the picture is in the first latents
+    plain = not plan.inpaints or plan.strength != 1  # else nothing of the image is in the first latents
     latents = _encoded(model, plan.source.pixels, rows) if plain else [None] * len(rows)
     noises = [row.noise.normal(plan.shape) for row in rows]
     if plan.source.repaint is None:
@@ -48,7 +48,7 @@ def encode_source(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     repaint = downscaled_mask(plan.source.repaint, plan.shape)
     if not plan.inpaints:
         for row in rows:
-            row.noise.normal(plan.shape)  # for the masked picture's posterior
+            row.noise.normal(plan.shape)  # for the masked image's posterior
         return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
     hidden = _encoded(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
     beside = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
@@ -89,7 +89,7 @@ def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
 def decode(model: Model, row: Row) -> Array:
     """Return the finished pixels [3, h, w] of `row`, float32 in 0..1.
 
-    A row without a call is the picture that it started from, untouched.
+    A row without a call is the image that it started from, untouched.
 
     Raises:
         GenerationFailed: not finite, or black all over, which is how half precision shows that it overflowed.
@@ -99,9 +99,9 @@ def decode(model: Model, row: Row) -> Array:
         return plan.source.pixels
     pixels: Array = model.decode(row.trajectory.x[np.newaxis])[0]
     if not pixels.any():
-        raise GenerationFailed("the picture is black all over: the model's decoder failed")
+        raise GenerationFailed("the image is black all over: the model's decoder failed")
     if not np.isfinite(pixels).all():
-        raise GenerationFailed("the picture has values that are not finite")
+        raise GenerationFailed("the image has values that are not finite")
     return pixels
 
 
@@ -144,5 +144,5 @@ def as_error(error: Exception) -> TintypeError:
     if isinstance(error, TintypeError):
         return error
     if isinstance(error, MemoryError):
-        return OutOfMemory("there is not enough memory for this request: try a smaller size or fewer pictures")
+        return OutOfMemory("there is not enough memory for this request: try a smaller size or fewer images")
     return GenerationFailed(f"the model's call failed: {type(error).__name__}: {error}")

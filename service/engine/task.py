@@ -1,6 +1,6 @@
 """A task: a job that was accepted, its rows, and what the engine remembers of it.
 
-A row is one picture on its way, and the one place where its arrays live.
+A row is one image on its way, and the one place where its arrays live.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Phase(IntEnum):
 
 
 class Row:
-    """Picture `index` of a task.
+    """Image `index` of a task.
 
     `unbatched` rows share no call, after one that failed. `denoise` and `decode` are the seconds spent so far.
     """
@@ -65,7 +65,7 @@ class Row:
 
     @property
     def trajectory(self) -> Trajectory:
-        """The way from noise or a picture; noise is drawn when it is first needed, so that waiting costs no memory."""
+        """The way from noise or an image; noise is drawn when it is first needed, so that waiting costs no memory."""
         if self._trajectory is None:
             plan = self.task.plan
             self._trajectory = (
@@ -120,7 +120,7 @@ class Row:
         self.noise = TorchNoise(self.seed)
 
     def start_from(self, start: ImageStart) -> None:
-        """Take the picture to start from."""
+        """Take the image to start from."""
         self._start = start
 
     def encoded(self) -> None:
@@ -141,7 +141,7 @@ class Row:
         return bool(np.isfinite(self.trajectory.x).all())
 
     def finish(self) -> None:
-        """Let go of the arrays: the picture is made, or nobody wants it."""
+        """Let go of the arrays: the image is made, or nobody wants it."""
         self.phase = Phase.DONE
         self._start = self._trajectory = None
 
@@ -163,11 +163,11 @@ class Task:
         self.arrived = arrived
         self.cost = cost
         self.entered = 0
-        self.pictures, self.calls = len(self.plan.seeds), self.plan.calls
+        self.images, self.calls = len(self.plan.seeds), self.plan.calls
         self.chunks = 0  # of the longest text, where there are many
         self.texts = len(self.plan.prompts)
-        self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.pictures
-        self.rows = [Row(self, index) for index in range(self.pictures)]
+        self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.images
+        self.rows = [Row(self, index) for index in range(self.images)]
         self.model: Model | None = None
         self.started = False
         self.holds = False
@@ -253,7 +253,7 @@ class Task:
         """What is left to do, at its cost."""
         if not self.started:
             each = self.calls * self.cost.call + self.cost.decode
-            return self.encodes_left * self.cost.encode + self.pictures * each
+            return self.encodes_left * self.cost.encode + self.images * each
         left = self.encodes_left * self.cost.encode
         for row in self.rows:
             if row.phase is not Phase.DONE:
@@ -264,7 +264,7 @@ class Task:
         """Estimate the seconds that it still needs, if it need not wait."""
         rows = [row for row in self.living if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
-        batch = max(min(self.limit.pictures, self.limit.rows // model_rows, len(rows)), 1)
+        batch = max(min(self.limit.images, self.limit.rows // model_rows, len(rows)), 1)
         call = estimates.call(self.batch_key, batch * model_rows)
         if call is None:
             return None
@@ -291,9 +291,9 @@ class Task:
 
     def completed(self, now: float) -> Completed:
         """Sum it up."""
-        pictures = len(self.rows)
+        images = len(self.rows)
         tokens = sum(conditioning.tokens for conditioning in self.conditionings)
-        return Completed(self.plan.model, pictures, self.plan.calls * pictures, tokens, self.timings(now))
+        return Completed(self.plan.model, images, self.plan.calls * images, tokens, self.timings(now))
 
     def let_go(self) -> None:
         """Drop arrays and model, in the device thread."""

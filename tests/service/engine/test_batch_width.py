@@ -55,7 +55,7 @@ def test_the_knee_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", COSTS)
 def test_what_is_not_at_hand_is_not_tried(name: str) -> None:
-    """Two rows, which is one picture with guidance, find out whether they go as one call or as two, and no more."""
+    """Two rows, which is one image with guidance, find out whether they go as one call or as two, and no more."""
     cost, knee = COSTS[name]
     widths = BatchWidths()
     assert busy(widths, cost, rows=2)[-1] == min(knee, 2)
@@ -150,10 +150,10 @@ def test_a_number_that_is_set_is_the_number() -> None:
     assert widths.limit(KEY) == (3, 6)
 
 
-@pytest.mark.parametrize("pictures", [0, 4])
-def test_too_little_memory_halves_what_a_call_holds(pictures: int) -> None:
+@pytest.mark.parametrize("images", [0, 4])
+def test_too_little_memory_halves_what_a_call_holds(images: int) -> None:
     """Down to one row, and not below; it holds for all calls of the batch key that follow."""
-    widths = BatchWidths(pictures)
+    widths = BatchWidths(images)
     busy(widths, COSTS["free"][0], rows=8)
     for rows in (8, 4, 2):
         assert widths.choose(KEY, 8) == rows
@@ -176,7 +176,7 @@ class Timed(ExactModel):
 
 @pytest.mark.parametrize(("name", "ones", "twos"), [("worse", 2 * 9, 3), ("free", 2 * 3, 9)])
 def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) -> None:
-    """Whichever takes less time, once both were tried for three steps; the picture is the same, to the last bit."""
+    """Whichever takes less time, once both were tried for three steps; the image is the same, to the last bit."""
     model = Timed(name)
     bench = Bench(model)
     ticket = bench.admit(steps=12, seed=1)

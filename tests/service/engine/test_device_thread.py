@@ -94,7 +94,7 @@ def test_a_deadline_ends_a_job_in_the_midst_of_a_unit() -> None:
 
 
 def test_many_at_once_each_hear_of_their_own() -> None:
-    """Twenty jobs at a time: everybody gets the pictures of their own seeds."""
+    """Twenty jobs at a time: everybody gets the images of their own seeds."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         told = await asyncio.gather(*(all_of(device, seed=n, count=1 + n % 3, steps=2) for n in range(20)))
@@ -192,8 +192,8 @@ def test_the_thread_survives_a_fault_of_the_engine(caplog: pytest.LogCaptureFixt
     assert "a mistake in the engine" in caplog.text
 
 
-def test_a_slow_reader_misses_no_picture_and_costs_no_memory() -> None:
-    """Somebody who reads nothing for a while gets the newest progress, every picture and the end."""
+def test_a_slow_reader_misses_no_image_and_costs_no_memory() -> None:
+    """Somebody who reads nothing for a while gets the newest progress, every image and the end."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         async with aclosing(device.events(Job(prompt="a lake", steps=50, count=4, seed=1))) as events:
@@ -212,7 +212,7 @@ def test_a_slow_reader_misses_no_picture_and_costs_no_memory() -> None:
 
 
 def test_draining_lets_running_jobs_end() -> None:
-    """New ones are refused, those there get their pictures, and drain returns when the last is done."""
+    """New ones are refused, those there get their images, and drain returns when the last is done."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -347,7 +347,7 @@ def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_buffers_keep_the_newest_previews() -> None:
-    """What waits of previews is bounded for each picture; order stays."""
+    """What waits of previews is bounded for each image; order stays."""
 
     async def main() -> None:
         box, pixels = EventBuffer(), np.zeros((3, 1, 1), np.float32)

@@ -39,8 +39,8 @@ def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     assert [estimates.call(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
-def test_pictures_are_encoded_at_a_cost_of_their_own() -> None:
-    """What encoding a picture takes is told apart from prompts, and by its size."""
+def test_images_are_encoded_at_a_cost_of_their_own() -> None:
+    """What encoding an image takes is told apart from prompts, and by its size."""
     estimates, prompt = Estimates(), planned()
     small, large = (planned(source=Source(np.zeros((3, 1, 1), np.uint8)), width=side, height=side) for side in (64, 96))
     for made, seconds in ((prompt, 0.1), (small, 1.0), (large, 3.0)):

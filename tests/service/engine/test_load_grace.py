@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
 from tintype.service.engine.load_grace import LoadGrace
@@ -231,7 +231,7 @@ JOB = st.tuples(st.sampled_from(NAMES), st.integers(1, 4), st.integers(0, 1), st
 def test_whatever_comes_everybody_is_served(
     arrivals: list[tuple[tuple[str, int, int, str], int, bool]], takes: float, max_batch: int
 ) -> None:
-    """Three models for one place, some jobs cancelled: the others have the pictures of a job alone, nothing is held."""
+    """Three models for one place, some jobs cancelled: the others have the images of a job alone, nothing is held."""
     made, shelf = bench(takes, max_batch=max_batch)
     staying: dict[Ticket, int] = {}
     for (name, steps, priority, caller), units, leaves in arrivals:
@@ -245,7 +245,7 @@ def test_whatever_comes_everybody_is_served(
     run(made)
     assert shelf.holds == []
     for ticket, steps in staying.items():
-        assert np.array_equal(pictures(made, ticket)[0], by_hand("a lake", 7, steps=steps))
+        assert np.array_equal(images(made, ticket)[0], by_hand("a lake", 7, steps=steps))
 
 
 def test_a_turn_lasts_as_long_as_loading_did() -> None:

@@ -21,7 +21,7 @@ LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)
 
 
 def test_what_is_left_out_is_the_models_own() -> None:
-    """A prompt alone makes one picture of the model's size, steps, guidance and sampler."""
+    """A prompt alone makes one image of the model's size, steps, guidance and sampler."""
     made = plan(Job(prompt="a lake"), SPEC, draw=lambda: 42)
     assert (made.width, made.height, made.shape) == (64, 64, (4, 8, 8))
     assert (made.calls, made.guidance_scale, made.guided, made.seeds) == (6, 3.0, True, (42,))
@@ -112,20 +112,20 @@ def test_embeddings_are_known_by_name() -> None:
 
 
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
-def test_a_picture_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
+def test_an_image_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
     """The component that is missing is named, and the field."""
     with pytest.raises(Unsupported, match=r"image: model 'exact' takes none: it has no image encoder \(vae_encoder\)"):
         plan(Job(prompt="a", **files, source=SOURCE), spec(capabilities=frozenset({TEXT_TO_IMAGE})))
 
 
-def test_a_model_that_needs_a_picture_says_so() -> None:
+def test_a_model_that_needs_an_image_says_so() -> None:
     """A refiner makes nothing from text alone; an inpainting model needs the mask as well."""
     refiner = spec(capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}))
     with pytest.raises(InvalidField, match="image: is needed: model 'exact' makes nothing from text alone"):
         plan(Job(prompt="a"), refiner)
     assert plan(Job(prompt="a", source=SOURCE), refiner).source is SOURCE
     painter = spec(capabilities=frozenset({INPAINTING}), inpaints=True)
-    with pytest.raises(InvalidField, match="mask: is needed: model 'exact' repaints parts of pictures"):
+    with pytest.raises(InvalidField, match="mask: is needed: model 'exact' repaints parts of images"):
         plan(Job(prompt="a", source=SOURCE), painter)
 
 
@@ -142,14 +142,14 @@ def test_only_classifier_free_guidance_needs_the_negative_prompt(guidance: str, 
     assert weighted.prompts == (Prompt("a", weighted=True),)
 
 
-def test_without_a_picture_there_is_no_strength() -> None:
+def test_without_an_image_there_is_no_strength() -> None:
     """Nothing is left out."""
     made = plan(Job(prompt="a"), SPEC)
     assert (made.strength, made.skipped, made.source) == (None, 0, None)
 
 
 def test_seeds_go_on_past_the_largest() -> None:
-    """Picture k has the low 32 bits of seed + k, and every seed fits the contract's int64."""
+    """Image k has the low 32 bits of seed + k, and every seed fits the contract's int64."""
     seeds = plan(Job(prompt="a", seed=MAX_SEED, count=3), SPEC).seeds
     assert seeds == (MAX_SEED, 0, 1)
     assert [seed % 2**32 for seed in seeds] == [(MAX_SEED + k) % 2**32 for k in range(3)]

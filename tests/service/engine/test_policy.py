@@ -34,7 +34,7 @@ class FakeTask:
     waiting: bool = False
     holds: bool = False
     fresh: bool = False
-    batch: int = 1  # pictures to a call
+    batch: int = 1  # images to a call
     batch_key: str = "model"
     conditioning_key: str | None = "77"
     batched_timestep: bool = True

@@ -64,7 +64,7 @@ SPEC = ModelSpec(
 
 
 def mean_of(prompt: str) -> float:
-    """The mean of the pictures of a prompt, -1 to 1."""
+    """The mean of the images of a prompt, -1 to 1."""
     return zlib.crc32(prompt.encode()) / 2**31 - 1
 
 
@@ -276,7 +276,7 @@ def spec(**changes: Any) -> ModelSpec:
 
 
 def measured(**limits: float) -> Bench:
-    """A bench that has made one picture: encode 0.5 s, a call 1 s, decode 2 s."""
+    """A bench that has made one image: encode 0.5 s, a call 1 s, decode 2 s."""
     bench = Bench(**{"max_batch": 1, **limits})
     bench.admit(steps=3)
     bench.run()
