@@ -133,9 +133,8 @@ class BatchWidths:
                 if other != width:
                     trials.rest()
 
-    def shrink(self, batch_key: BatchKey, rows: int) -> bool:
-        """Halve the calls from now on, for there was no memory for those of `rows`; False where they held but one."""
-        width = min(self.choose(batch_key, rows), rows)
+    def shrink(self, batch_key: BatchKey, width: int) -> bool:
+        """Halve the width after a call of `width` rows ran out of memory; return False if it was 1."""
         if width > 1:
             self._caps[batch_key] = width // 2
         return width > 1

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..job import Job
-    from ..models import Model, Repository
+    from ..models import Repository
     from .events import Event
 
 Unit = policy.Unit[Row]
@@ -65,7 +65,6 @@ class Engine:
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # under way
-        self._run = {Phase.ENCODE: self._encode, Phase.DENOISE: self._denoise, Phase.DECODE: self._decode}
 
     @property
     def now(self) -> float:
@@ -120,41 +119,35 @@ class Engine:
 
     def step(self) -> bool:
         """Do one unit of work, and return whether there was any."""
-        unit = self._next()
+        with self._lock:
+            now = self._clock()
+            order = self._order(now)
+            unit = policy.next_unit(order)
+            self._begin(unit)
+            self._reporter.places(order, now)
         if unit is None:
             return False
-        model, began = unit.rows[0].task.model, self._clock()
-        assert model is not None, "policy chooses among those that have theirs"  # noqa: S101
         try:
-            self._run[unit.phase](model, unit.rows, began)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises ends its own rows only
-            self._fault(unit, error)
+            outcome = runner.run(unit, self._clock)
+            self._apply(unit, outcome)
         finally:
             self._unit = None
         return True
 
-    # What to do next. The lock is held.
+    def _order(self, now: float) -> list[Task]:
+        """Let go of what has ended, look for models, and return the tasks, first who goes first."""
+        self._live_tasks.expire(now)
+        self._live_tasks.take_turns(now)
+        self._live_tasks.let_go()
+        self._live_tasks.look_for_models(now)
+        return self._queue.ordered(now)
 
-    def _next(self) -> Unit | None:
-        with self._lock:
-            now = self._clock()
-            self._live_tasks.expire(now)
-            self._live_tasks.take_turns(now)
-            self._live_tasks.let_go()
-            self._live_tasks.look_for_models(now)
-            order = self._queue.ordered(now)
-            unit = policy.next_unit(order)
-            if unit is not None:
-                unit = self._narrowed(unit)
-                self._live_tasks.start(unit.rows)
-                self._begin(unit)
-            self._reporter.places(order, now)
-            return unit
-
-    def _begin(self, unit: Unit) -> None:
+    def _begin(self, unit: Unit | None) -> None:
         self._unit = unit
-        if model := unit.rows[0].task.model:
-            model.resume()
+        if unit is not None:
+            self._live_tasks.start(unit.rows)
+            if model := unit.rows[0].task.model:
+                model.resume()
 
     def _stop_for_nobody(self) -> None:
         """End the unit under way, if nobody wants any of its rows any more."""
@@ -162,48 +155,43 @@ class Engine:
         if unit and (model := unit.rows[0].task.model) and not any(map(self._live_tasks.has, unit.rows)):
             model.stop()
 
-    def _narrowed(self, unit: Unit) -> Unit:
-        width = self._widths.choose(unit.rows[0].task.batch_key, runner.model_rows(unit.rows))
-        return policy.narrowed(unit, width) if unit.phase is Phase.DENOISE else unit
+    def _apply(self, unit: Unit, outcome: runner.Outcome) -> None:
+        """Record what a unit has made, and tell it to tasks that have not ended meanwhile."""
+        match outcome:
+            case runner.Encoding():
+                self._encoded(unit.rows[0], outcome)
+            case runner.Denoising():
+                self._denoised(unit, outcome)
+            case runner.Decoding():
+                self._decoded(unit.rows[0], outcome)
+            case runner.Failure():
+                self._failed(unit, outcome.error)
 
-    # The three sorts of unit. They run without the lock until there is something to note.
-
-    def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        task = rows[0].task
-        if task.encodes_left > 1 and not task.chunks:
-            task.chunks = model.chunks(task.plan.prompts)
-        conditionings = runner.encode(model, task.plan, len(task.conditionings), task.chunks)
-        last = len(task.conditionings) + len(conditionings) >= task.texts
-        starts = runner.encode_source(model, task.rows) if last else None
+    def _encoded(self, row: Row, outcome: runner.Encoding) -> None:
         with self._lock:
-            seconds = self._clock() - began
-            if not self._live_tasks.has(rows[0]):
+            if not self._live_tasks.has(row):
                 return
-            task.encode += seconds
-            task.encoded(conditionings, starts)
+            task = row.task
+            task.encode += outcome.seconds
+            task.chunks = outcome.chunks
+            task.encoded(outcome.conditionings, outcome.starts)
             self._queue.charge(task, task.cost.encode)
-            self._estimates.note_encode(task.plan, seconds)
+            self._estimates.note_encode(task.plan, outcome.seconds)
 
-    def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        batch_key, model_rows = rows[0].task.batch_key, runner.model_rows(rows)
-        width = self._widths.choose(batch_key, model_rows)
-        runner.denoise(model, rows, width)
-        now = self._clock()
-        seconds = now - began
-        broken = [row for row in rows if not row.is_finite]
-        previews = [runner.preview(model, row) if row.preview_due and row not in broken else None for row in rows]
+    def _denoised(self, unit: Unit, outcome: runner.Denoising) -> None:
+        first, seconds = unit.rows[0].task, outcome.seconds
         with self._lock:
-            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._live_tasks.has(row)]
-            for task in {row.task: None for row, _ in living}:
+            living = [row for row in unit.rows if self._live_tasks.has(row)]
+            for task in {row.task: None for row in living}:
                 task.denoise += seconds
-            for row, _ in living:
+            for row in living:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.cost.call)
-            self._estimates.note_call(rows[0].task.plan, model_rows, seconds, width, now=now)
-            self._widths.note(batch_key, width, model_rows, seconds)
-            for row in broken:
+            self._estimates.note_call(first.plan, unit.model_rows, seconds, unit.width, now=outcome.ended)
+            self._widths.note(first.batch_key, unit.width, unit.model_rows, seconds)
+            for row in outcome.broken:
                 self._end_broken(row)
-            for row, pixels in living:
+            for row, pixels in zip(unit.rows, outcome.previews, strict=True):
                 if self._live_tasks.has(row):
                     self._reporter.progress(row, pixels)
 
@@ -213,30 +201,26 @@ class Engine:
             where = f"of image {row.index} after step {row.step} of {row.task.plan.calls}"
             self._live_tasks.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
 
-    def _decode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        row = rows[0]
-        pixels = runner.decode(model, row)
+    def _decoded(self, row: Row, outcome: runner.Decoding) -> None:
         with self._lock:
-            now = self._clock()
             if not self._live_tasks.has(row):
                 return
-            task = row.task
-            row.decode += now - began
-            task.decode += now - began
+            task, seconds = row.task, outcome.seconds
+            row.decode += seconds
+            task.decode += seconds
             self._queue.charge(task, task.cost.decode)
             if task.plan.calls:  # else it was no work
-                self._estimates.note_decode(task.plan, now - began)
+                self._estimates.note_decode(task.plan, seconds)
             row.finish()
-            self._reporter.finished(row, pixels, now)
+            self._reporter.finished(row, outcome.pixels, outcome.ended)
             if not task.living:
-                self._live_tasks.end(task, task.completed(now))
+                self._live_tasks.end(task, task.completed(outcome.ended))
 
-    def _fault(self, unit: Unit, error: Exception) -> None:
+    def _failed(self, unit: Unit, error: TintypeError) -> None:
         """A call failed: its rows are tried one by one; the task of a row that fails alone ends."""
-        told = runner.as_error(error)
         with self._lock:
             living = [row for row in unit.rows if self._live_tasks.has(row)]
-            short = isinstance(told, OutOfMemory) and bool(living)
+            short = isinstance(error, OutOfMemory) and bool(living)
             if short and self._asks_for_less(unit):
                 return  # and it is tried again
             relieves = short and not unit.rows[0].task.relieved
@@ -249,7 +233,7 @@ class Engine:
                 for row in living:
                     row.unbatched = True
             elif living:
-                self._live_tasks.end(living[0].task, Failed(told))
+                self._live_tasks.end(living[0].task, Failed(error))
 
     def _asks_for_less(self, unit: Unit) -> bool:
         """Make calls that need less memory from now on.
@@ -257,7 +241,7 @@ class Engine:
         Return False if they can't.
         """
         task = unit.rows[0].task
-        if unit.phase is Phase.DENOISE and self._widths.shrink(task.batch_key, runner.model_rows(unit.rows)):
+        if unit.phase is Phase.DENOISE and self._widths.shrink(task.batch_key, min(unit.width, unit.model_rows)):
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:

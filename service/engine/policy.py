@@ -47,7 +47,7 @@ R_co = TypeVar("R_co", bound=PolicyRow, covariant=True)
 class PolicyTask(Protocol[R_co]):
     """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
 
-    `limit` is what a unit that it leads holds at most.
+    `limit` is what a unit that it leads holds at most, `width` how many of its `model_rows` share a call.
     """
 
     @property
@@ -64,6 +64,7 @@ class PolicyTask(Protocol[R_co]):
     def work(self) -> int: ...  # noqa: D102
     @property
     def limit(self) -> BatchLimit: ...  # noqa: D102
+    def width(self, model_rows: int, /) -> int: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
     @property
@@ -87,10 +88,16 @@ C = TypeVar("C", bound=PolicyTask[PolicyRow])
 
 @dataclass(frozen=True, slots=True)
 class Unit(Generic[R]):
-    """What to do next, undivided: encode or decode one row, or one call of the denoiser for some."""
+    """What to do next, undivided: encode or decode one row, or denoise some, in calls of `width` rows of the model."""
 
     phase: Phase
     rows: tuple[R, ...]
+    width: int = 1
+
+    @property
+    def model_rows(self) -> int:
+        """The number of rows that the model computes: two for each row with guidance."""
+        return _model_rows(self.rows)
 
 
 class FairQueue:
@@ -178,9 +185,9 @@ def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
     if not ready:
         return None
     lead = ready[0].living[0]
-    if lead.phase is not Phase.DENOISE or lead.unbatched:
+    if lead.phase is not Phase.DENOISE:
         return Unit(lead.phase, (lead,))
-    return _batch(ready, lead)
+    return _sized(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
 
 
 def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
@@ -197,16 +204,6 @@ def _has_memory(task: PolicyTask[R]) -> bool:
     return task.holds or task.fresh
 
 
-def narrowed(unit: Unit[R], width: int) -> Unit[R]:
-    """Leave out those for whom a call of so many rows of the model has no room."""
-    kept: list[R] = []
-    for row in unit.rows:
-        if not _fits(kept, row, BatchLimit(len(unit.rows), width)):
-            break
-        kept.append(row)
-    return Unit(unit.phase, tuple(kept))
-
-
 def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
     first = ready[0]
     rows: list[R] = []
@@ -215,18 +212,33 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
             continue
         for row in task.living:
             if not _fits(rows, row, first.limit):
-                return Unit(Phase.DENOISE, tuple(rows))
+                return _sized(first, rows)
             if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
             if row.phase is Phase.ENCODE:
                 return Unit(Phase.ENCODE, (row,))
             rows.append(row)
-    return Unit(Phase.DENOISE, tuple(rows))
+    return _sized(first, rows)
+
+
+def _sized(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
+    """Return a unit of the rows that fit into one call of the best width, and the best width for them."""
+    limit = BatchLimit(len(rows), first.width(_model_rows(rows)))
+    kept: list[R] = []
+    for row in rows:
+        if not _fits(kept, row, limit):
+            break
+        kept.append(row)
+    return Unit(Phase.DENOISE, tuple(kept), first.width(_model_rows(kept)))
 
 
 def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:
     """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < limit.images and sum(r.model_rows for r in rows) + row.model_rows <= limit.rows)
+    return not rows or (len(rows) < limit.images and _model_rows(rows) + row.model_rows <= limit.rows)
+
+
+def _model_rows(rows: Sequence[PolicyRow]) -> int:
+    return sum(row.model_rows for row in rows)
 
 
 def _in_time(first: PolicyTask[R], lead: R, row: R) -> bool:

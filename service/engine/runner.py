@@ -2,22 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from ..errors import GenerationFailed, OutOfMemory, TintypeError
 from ..numerics import guide
 from .image_start import ImageStart, downscaled_mask
-from .task import TOGETHER
+from .task import TOGETHER, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..models.model import Array, Conditioning, Model
     from .plan import Plan
+    from .policy import Unit
     from .task import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Conditionings of the next texts, of `chunks` each; after the last text, where the rows start from."""
+
+    seconds: float
+    chunks: int
+    conditionings: tuple[Conditioning, ...]
+    starts: list[ImageStart] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising:
+    """A call's end on the engine's clock, previews of its rows where due, and the rows that are not finite."""
+
+    seconds: float
+    ended: float
+    previews: tuple[Array | None, ...]
+    broken: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Pixels [3, h, w] of a row, float32 in 0..1, and when they were done on the engine's clock."""
+
+    seconds: float
+    ended: float
+    pixels: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error that ended a unit."""
+
+    error: TintypeError
+
+
+Outcome: TypeAlias = Encoding | Denoising | Decoding | Failure
+
+
+def run(unit: Unit[Row], clock: Callable[[], float]) -> Outcome:
+    """Run one unit of work. Whatever the model raises becomes a Failure."""
+    model = unit.rows[0].task.model
+    assert model is not None, "policy chooses tasks whose model is in memory"  # noqa: S101
+    try:
+        return _RUN[unit.phase](model, unit, clock)
+    except Exception as error:  # noqa: BLE001 - it ends its own rows only
+        return Failure(as_error(error))
+
+
+def _run_encode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Encoding:
+    began, task = clock(), unit.rows[0].task
+    chunks = task.chunks
+    if task.encodes_left > 1 and not chunks:
+        chunks = model.chunks(task.plan.prompts)
+    conditionings = encode(model, task.plan, len(task.conditionings), chunks)
+    last = len(task.conditionings) + len(conditionings) >= task.texts
+    starts = encode_source(model, task.rows) if last else None
+    return Encoding(clock() - began, chunks, conditionings, starts)
+
+
+def _run_denoise(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Denoising:
+    began, rows = clock(), unit.rows
+    denoise(model, rows, unit.width)
+    ended = clock()
+    broken = tuple(row for row in rows if not row.is_finite)
+    previews = tuple(preview(model, row) if row.preview_due and row not in broken else None for row in rows)
+    return Denoising(ended - began, ended, previews, broken)
+
+
+def _run_decode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Decoding:
+    began = clock()
+    pixels = decode(model, unit.rows[0])
+    ended = clock()
+    return Decoding(ended - began, ended, pixels)
+
+
+_RUN: dict[Phase, Callable[[Model, Unit[Row], Callable[[], float]], Outcome]] = {
+    Phase.ENCODE: _run_encode,
+    Phase.DENOISE: _run_denoise,
+    Phase.DECODE: _run_decode,
+}
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:
@@ -62,11 +146,6 @@ def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     if latents.shape != noise.shape:
         raise GenerationFailed(f"the image encoder answered {list(latents.shape)}, not {list(noise.shape)}")
     return latents
-
-
-def model_rows(rows: Sequence[Row]) -> int:
-    """Return how many rows the model sees: two for each with guidance."""
-    return sum(row.model_rows for row in rows)
 
 
 def denoise(model: Model, rows: Sequence[Row], width: int) -> None:

@@ -211,6 +211,10 @@ class Task:
         """What a unit that it leads holds at most."""
         return self._widths.limit(self.batch_key)
 
+    def width(self, model_rows: int) -> int:
+        """Return how many of `model_rows` rows of the model share a call."""
+        return self._widths.choose(self.batch_key, model_rows)
+
     @property
     def batched_timestep(self) -> bool:
         """Whether rows of one call may be at different timesteps."""

@@ -47,6 +47,9 @@ class FakeTask:
     def limit(self) -> BatchLimit:
         return BatchLimit(self.batch, 2 * self.batch)
 
+    def width(self, _model_rows: int, /) -> int:
+        return self.limit.rows
+
     @property
     def work(self) -> int:
         return sum(row.left for row in self.living) * CALL
