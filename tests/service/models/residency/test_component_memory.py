@@ -41,7 +41,7 @@ class Toy:
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         assert tuple(outputs) == self.outputs
-        return [feeds["x"] + np.float32(1)]
+        return [np.add(feeds["x"], np.float32(1))]
 
 
 class Shelf:
@@ -105,7 +105,7 @@ def assert_within(shelf: Shelf, limit: int) -> None:
 def test_freeing_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
     """Freeing device memory during the capture of a CUDA graph would end the capture with an error."""
     it = shelf(0)
-    graph = weakref.ref(it.open("a", "unet").graph)  # type: ignore[type-var]
+    graph = weakref.ref(it.open("a", "unet").graph)
     thread = threading.Thread(target=it.memory.drop("a"))
     with ACCESS.alone() as alone:
         assert alone

@@ -212,7 +212,12 @@ def test_freeing_weights_does_not_block_the_repository(folders: list[Path], monk
     freed, going = threading.Event(), threading.Event()
     with Repository(folders) as repository, ThreadPoolExecutor(2) as pool:
         repository.wait("a")
-        monkeypatch.setattr(repository._components, "drop", lambda _: lambda: (going.set(), freed.wait(10)))
+
+        def free() -> None:
+            going.set()
+            freed.wait(10)
+
+        monkeypatch.setattr(repository._components, "drop", lambda _: free)
         unloading = pool.submit(repository.unload, "a")
         assert going.wait(10)
         try:
