@@ -93,11 +93,11 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_written("scheduler/scheduler_config.json", '{"_class_name": "X", "a": 1}'), "'X' is not supported"),
         (
             _written("scheduler/scheduler_config.json", EULER.format('"num_train_timesteps": 0')),
-            "num_train_timesteps 0 must be a whole number, 1 or more",
+            "num_train_timesteps 0 must be an integer of at least 1",
         ),
         (
             _written("scheduler/scheduler_config.json", EULER.format('"trained_betas": []')),
-            r"trained_betas \[\] must have a number for each step",
+            r"trained_betas \[\] must have one number per training step",
         ),
         (
             _written("scheduler/scheduler_config.json", "{}"),
