@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.numerics.gaussian import posterior_mean, run
 from tintype.service.numerics import SAMPLERS, SCHEDULES, Diffusion, Prediction, make_table
-
-from ..support.numerics.gaussian import posterior_mean, run
 
 PAGE = (Path(__file__).parents[2] / "docs" / "samplers.md").read_text("utf-8")
 DERIVATION = PAGE.partition("## From the loop to the table\n")[2].partition("\n## ")[0]
