@@ -148,7 +148,7 @@ class TestForms:
     async def test_too_many_parts(self, gateway: httpx.AsyncClient) -> None:
         """A form of more parts than are read is told so."""
         answer = await gateway.post(EDITS, data={f"x{i}": "" for i in range(1001)}, files=[("image", file())])
-        assert "too many parts" in check_error(answer, 400, REQUEST, None, None)
+        assert "at most 1000 parts" in check_error(answer, 400, REQUEST, None, None)
 
     async def test_what_an_edit_may_be(self, gateway: httpx.AsyncClient) -> None:
         """Whoever sends another type hears of both that would be right."""
