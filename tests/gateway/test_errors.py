@@ -36,8 +36,8 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
 @pytest.mark.parametrize(
     ("body", "code", "param", "told"),
     [
-        ({}, None, "prompt", "Invalid 'prompt': empty string. There is no 'prompt' in the request"),
-        ({"prompt": ""}, None, "prompt", "Invalid 'prompt': empty string. Say what"),
+        ({}, None, "prompt", "Invalid 'prompt': empty string. The request has no 'prompt'"),
+        ({"prompt": ""}, None, "prompt", "Invalid 'prompt': empty string. Describe what"),
         ({"prompt": None}, None, "prompt", "Invalid 'prompt': empty string"),
         ({"prompt": " \n"}, None, "prompt", "Invalid 'prompt': empty string"),
         ({"prompt": 7}, "invalid_value", "prompt", "must be a string"),

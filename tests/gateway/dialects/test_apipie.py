@@ -66,7 +66,7 @@ class TestApipie:
             (
                 EmptyPrompt(),
                 (
-                    '[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Say what the picture shall show.",'
+                    '[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Describe what the image should show.",'
                     '"type":"invalid_request_error","param":"prompt","code":"invalid_parameter"}}]'
                 ),
             ),

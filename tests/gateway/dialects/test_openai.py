@@ -149,7 +149,7 @@ def test_render(
         (
             EmptyPrompt(),
             (
-                b'[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Say what the picture shall show.",'
+                b'[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Describe what the image should show.",'
                 b'"type":"invalid_request_error","param":"prompt","code":null}}]'
             ),
         ),
