@@ -64,7 +64,10 @@ class TestAgentAi:
             ),
             (
                 EmptyPrompt(),
-                '[400,{},{"error":"Invalid \'prompt\': empty string. Describe what the image should show.","status":400}]',
+                (
+                    '[400,{},{"error":"Invalid \'prompt\': empty string. Describe what the image should show.",'
+                    '"status":400}]'
+                ),
             ),
             (ServiceError("x", status=500), '[500,{"x-should-retry":"false"},{"error":"x","status":500}]'),
         ],

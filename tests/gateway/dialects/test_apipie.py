@@ -66,8 +66,8 @@ class TestApipie:
             (
                 EmptyPrompt(),
                 (
-                    '[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Describe what the image should show.",'
-                    '"type":"invalid_request_error","param":"prompt","code":"invalid_parameter"}}]'
+                    '[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Describe what the image should '
+                    'show.","type":"invalid_request_error","param":"prompt","code":"invalid_parameter"}}]'
                 ),
             ),
         ],
