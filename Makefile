@@ -1,45 +1,46 @@
-# `make up` and `make test` need nothing but python3 (3.11 to 3.13) and make. `make help` tells the rest.
+# `make up` and `make test` need only python3 (3.11 to 3.13) and make. `make help` lists all targets.
 .DEFAULT_GOAL := help
 .PHONY: help up test test-fast test-export test-gpu test-wheel coverage lint format types protos protos-check check training demo clean
 
-# Given to the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
+# Arguments for the command of a target: make test ARGS="-k sampler", make up ARGS="--rest 127.0.0.1:9000"
 ARGS ?=
 PROMPT ?= A serene mountain lake at sunset
-PICTURE ?= outputs/first-picture.png
+# The file of the first image. PICTURE is its former name.
+FIRST_IMAGE ?= $(or $(PICTURE),outputs/first-image.png)
 
 BIN := .venv/bin
 EXPORT_BIN := .venv-export/bin
 GPU_BIN := .venv-gpu/bin
 PROTOS_BIN := .venv-protos/bin
-# COVERAGE=1 measures which lines the tests reach; `make coverage` prints it.
+# With COVERAGE=1, tests record the lines that they reach; `make coverage` prints the report.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
-# These say nothing of the checkout, so they hold for what is installed as well.
+# Tests that do not depend on the checkout: they run against the installed wheel as well.
 WHEEL_TESTS := tests/conftest.py tests/support tests/test_whole_line.py tests/test_rust_free.py tests/cli
-# Clients in JavaScript that the gateway is tested with; without npm, or away from its registry, their tests are skipped.
+# Clients in JavaScript for tests of the gateway. Without npm or its registry these tests are skipped.
 NODE := tests/gateway/clients/node
 ROOMS := v1 service gateway cli export training
 
-help: ## Tell what there is to make
+help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-up: .venv/served ## Start service and gateway with the built-in model, make a picture, serve until Ctrl-C
-	@mkdir -p $(dir $(PICTURE))
-	@exec $(BIN)/tintype up --first-picture "$(PROMPT)" --output $(PICTURE) $(ARGS)
+up: .venv/served ## Start service and gateway with the built-in model, make an image, serve until Ctrl-C
+	@mkdir -p $(dir $(FIRST_IMAGE))
+	@exec $(BIN)/tintype up --first-image "$(PROMPT)" --output $(FIRST_IMAGE) $(ARGS)
 
 test: .venv/stamp $(if $(shell command -v npm),$(NODE)/node_modules/stamp) ## Run the tests that need no torch
 	$(BIN)/python $(PYTEST) -m "not torch" $(ARGS)
 
-test-fast: .venv/stamp ## Run those of them that start no model, browser or other program: a few minutes
+test-fast: .venv/stamp ## Run only the tests that start no model, browser or other program (a few minutes)
 	HYPOTHESIS_PROFILE=fast $(BIN)/python $(PYTEST) -m "not torch and not slow" $(ARGS)
 
 test-export: .venv-export/stamp ## Run the tests that compare with torch and diffusers (installs them)
 	$(EXPORT_BIN)/python $(PYTEST) -m torch $(ARGS)
 
-test-gpu: .venv-gpu/stamp ## Test and measure on a machine with an NVIDIA GPU (installs CUDA's libraries and TensorRT); ARGS: models
+test-gpu: .venv-gpu/stamp ## Run GPU tests and benchmarks on an NVIDIA GPU (installs CUDA and TensorRT); ARGS: models
 	$(GPU_BIN)/python -m pytest -m "gpu and not torch"
 	$(GPU_BIN)/python bench/gpu.py $(ARGS)
 
-test-wheel: .venv/stamp ## Build the wheel and test it in an environment of its own, outside the checkout
+test-wheel: .venv/stamp ## Build the wheel and test it in a separate environment, outside the checkout
 	rm -rf build/wheel && mkdir -p build/wheel/tests
 	$(BIN)/python -m build --outdir build/wheel . > /dev/null
 	PYTHONS=$(BIN)/python .ci/venv build/wheel/venv build/wheel/*.whl pytest pytest-timeout openai
@@ -47,7 +48,7 @@ test-wheel: .venv/stamp ## Build the wheel and test it in an environment of its 
 	cd build/wheel && venv/bin/python -P -c 'import tintype.service as it; assert "site-packages" in it.__file__, it'
 	cd build/wheel && venv/bin/python -P -m pytest --rootdir . tests $(ARGS)
 
-coverage: .venv/stamp ## Print what `make test COVERAGE=1` reached
+coverage: .venv/stamp ## Print the coverage of `make test COVERAGE=1`
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -55,36 +56,37 @@ lint: .venv/stamp ## Check the style of every file
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-format: .venv/stamp ## Mend what can be mended of the style
+format: .venv/stamp ## Fix the style where ruff can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# mypy can't follow an editable installation whose folders have other names than its packages.
+# mypy cannot follow an editable installation whose folders and packages have different names.
 types: .venv/stamp ## Check the types
 	@mkdir -p build/namespace/tintype
 	@for room in $(filter-out v1,$(ROOMS)); do ln -sfn ../../../$$room build/namespace/tintype/$$room; done
 	@ln -sfn ../../../protos/tintype/v1 build/namespace/tintype/v1
 	MYPYPATH=build/namespace $(BIN)/mypy $(foreach room,$(ROOMS),-p tintype.$(room))
+	MYPYPATH=build/namespace $(BIN)/mypy tests bench
 
 protos: .venv-protos/stamp ## Generate the stubs from the contract
 	$(PROTOS_BIN)/python protos/generate.py
 
-protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs and contract agree, and that no released client breaks
+protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs match the contract, and that the contract is compatible with the last release
 	$(PROTOS_BIN)/python protos/generate.py --check
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/image_service.binpb
 
-check: lint types protos-check test ## All checks that need no torch
+check: lint types protos-check test ## Run all checks that need no torch
 
-training: .venv-export/stamp ## Render, train, export, verify and score the built-in model (hours on a CPU), or ARGS=score alone
+training: .venv-export/stamp ## Render, train, export, verify and score the built-in model (hours on a CPU); ARGS=score only scores it
 	$(EXPORT_BIN)/python -m tintype.training $(or $(ARGS),all)
 
 demo: training # the target's former name
 
-clean: ## Remove the environments and all that was built
+clean: ## Remove environments and build outputs
 	rm -rf .venv .venv-export .venv-gpu .venv-protos build dist $(NODE)/node_modules *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
 
-# What serving needs, and no more: the tools of development come with the first `make test`.
+# Only what serving needs; the first `make test` adds the development tools.
 .venv/served: pyproject.toml
 	@.ci/venv .venv --editable .
 	@touch $@
@@ -93,8 +95,8 @@ clean: ## Remove the environments and all that was built
 	@.ci/venv .venv --editable '.[dev]'
 	@touch $@ .venv/served
 
-# The exact versions that the comparison was made with; Python 3.11 is what they all have wheels for. scipy is what
-# diffusers' LMS and beta schedules want.
+# The exact versions that the comparison was made with; all of them have wheels for Python 3.11. diffusers' LMS sampler
+# and beta schedules need scipy.
 .venv-export/stamp: pyproject.toml export/constraints.txt
 	@PYTHONS="$${PYTHONS:-python3.11 python3 python3.12 python3.13}" \
 		.ci/venv .venv-export --editable '.[dev,peers]' scipy --constraint export/constraints.txt
@@ -102,12 +104,12 @@ clean: ## Remove the environments and all that was built
 
 .venv-gpu/stamp: pyproject.toml constraints-gpu.txt
 	@.ci/venv .venv-gpu --editable '.[dev,cuda]' --constraint constraints-gpu.txt
-	@.ci/venv .venv-gpu --editable '.[tensorrt]' --constraint constraints-gpu.txt || echo "TensorRT can't be installed: its tests are skipped" >&2
+	@.ci/venv .venv-gpu --editable '.[tensorrt]' --constraint constraints-gpu.txt || echo "cannot install TensorRT: its tests are skipped" >&2
 	@touch $@
 
 $(NODE)/node_modules/stamp: $(NODE)/package-lock.json
 	@if npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel error --fetch-retries 1; then touch $@; else \
-		echo "npm can't install the clients in $(NODE): their tests are skipped" >&2; fi
+		echo "npm cannot install the clients in $(NODE): their tests are skipped" >&2; fi
 
 .venv-protos/stamp: protos/requirements.txt
 	@.ci/venv .venv-protos --requirement protos/requirements.txt

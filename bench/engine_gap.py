@@ -17,12 +17,15 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tintype.service.engine import DeviceThread, Engine, Limits
 from tintype.service.job import Job, Previews
 from tintype.service.models import Repository
 from tintype.service.models.runtime.ort import OrtGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GOAL = 0.05
 DENOISED = ("out_sample", "out_hidden_states")  # what denoisers' graphs answer
@@ -51,13 +54,13 @@ class Stopwatch:
     def __enter__(self) -> Self:
         watch = self
 
-        def timed(graph: OrtGraph, outputs: Any, feeds: Any) -> Any:
+        def timed(graph: OrtGraph, outputs: Sequence[str], feeds: Any) -> Any:
             began = Mark.now()
             result = watch._run(graph, outputs, feeds)
             watch.calls.append((outputs[0], began, Mark.now()))
             return result
 
-        OrtGraph.run = timed  # type: ignore[method-assign] # there is no other way to the bare call
+        OrtGraph.run = timed  # type: ignore[assignment, method-assign]  # there is no other way to the bare call
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tintype.gateway.app import create_app
 from tintype.gateway.config import GatewayConfig
@@ -61,7 +62,8 @@ def serve(port: int, data: str) -> None:
     """Serve with the instant backend."""
     import uvicorn  # noqa: PLC0415 - only the served process needs it
 
-    app = create_app(GatewayConfig(data=Path(data)), Instant())
+    client: Any = Instant()
+    app = create_app(GatewayConfig(data=Path(data)), client)
     uvicorn.run(app, port=port, http="httptools", loop="uvloop", log_level="warning", access_log=False)
 
 

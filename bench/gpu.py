@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args(arguments)
-    batches = (1, 2, 4, 8)
+    batches: tuple[int, ...] = (1, 2, 4, 8)
     if args.quick:
         args.size, args.steps, args.rounds, batches = 64, 2, 1, (1, 2)
     machine(args.provider)

@@ -55,7 +55,8 @@ def compare(path: Path, graphs: dict[str, Graph], rows: int, side: int, calls: i
                 spent[name] += time.perf_counter() - begin
         for name in graphs:
             taken[name].append(spent[name] / calls)
-    base, expected = next(iter(taken.values())), next(iter(answers.values()))
+    base = next(iter(taken.values()))
+    expected: Any = next(iter(answers.values()))
     for name, times in taken.items():
         ratios = sorted(a / b for a, b in zip(times, base, strict=True))
         apart = np.abs(answers[name] - expected).max() / np.abs(expected).max()

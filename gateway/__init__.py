@@ -1,1 +1,1 @@
-"""The REST gateway: vendors' JSON to gRPC and back, free of torch and of model code."""
+"""The REST gateway: translates vendors' JSON to gRPC and back, without torch or model code."""

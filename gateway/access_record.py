@@ -1,4 +1,4 @@
-"""What becomes known of one request on its way through the gateway: for the log, and for the headers of its answer."""
+"""Facts about one request, collected while it is served, for the access log and the response headers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
 
 GONE = "CLIENT_GONE"
-_PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII but quotes and =
+_PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII except quotes and =
 
 
 @dataclass(slots=True)
 class Visit:
     """One request.
 
-    `queue` and `run` are seconds, as the service measured them; `headers` go with the answer. The line of a `quiet` one
-    that went well is logged at the level debug.
+    `queue` and `run` are seconds, measured by the service. `headers` are added to the response. If a `quiet` request
+    succeeds, its line is logged at level debug.
     """
 
     id: str
@@ -36,15 +36,15 @@ class Visit:
     headers: dict[str, str] = field(default_factory=dict)
 
     def asked(self, request: pb.GenerateImagesRequest) -> None:
-        """Note what is asked of the service."""
+        """Record the request to the service."""
         self.model, self.prompt = request.model, request.prompt
 
     def failed(self, error: BaseException) -> None:
-        """Note why nothing came of it; what is no error is a client that left."""
+        """Record the reason of a failure; an exception without a reason means that the client disconnected."""
         self.error = str(getattr(error, "reason", GONE))
 
     def made(self, done: pb.GenerateImagesResponse | pb.Completed, images: int) -> None:
-        """Note what the service has made, and how long that took. A request may have several such parts."""
+        """Record the service's images and times. Called once for each call of the service."""
         self.model, self.error = done.model, ""
         self.images += images
         if done.HasField("timings"):
@@ -54,7 +54,7 @@ class Visit:
 
 
 def pairs(values: Mapping[str, object]) -> str:
-    """Return `key=value` pairs: floats with three digits, text in JSON's quotes where it is not plain, `-` for none."""
+    """Return `key=value` pairs: floats with three decimals, quoted JSON strings unless plain, `-` for none."""
     return " ".join(f"{key}={_value(value)}" for key, value in values.items())
 
 

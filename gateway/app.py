@@ -1,6 +1,6 @@
-"""The REST gateway as an application: what is served where.
+"""The ASGI application: routes and middleware.
 
-Which dialect has which path is `dialects.bound`'s to say; all else stands in `routes`.
+`dialects.bound` maps paths to dialects; `routes` has all other routes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from . import sdapi
 from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
+from .context import Gateway
 from .dialects import DIALECTS, bound
 from .error_handlers import Failures
 from .errors import GatewayError
@@ -28,7 +29,6 @@ from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
 from .openapi.operation import described
-from .requests.generation import Gateway
 from .requests.handler import answer, operation
 from .requests.idempotency import Repeats
 from .results.stores import local
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
-# Azure's paths: there a model is a deployment, and its name may stand in the path alone.
+# Azure's paths: there a model is a deployment, whose name may be given in the path only.
 AZURE = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
-SWEEP_EVERY = 60.0  # seconds, or less where links live shorter
+SWEEP_EVERY = 60.0  # seconds between two sweeps; less if links expire sooner
 
 
 def create_app(
@@ -59,7 +59,7 @@ def create_app(
 ) -> Litestar:
     """Return the application; `store` keeps results by link, by default in the data folder.
 
-    Closing `client` is its owner's business. Raises StartError where the data folder can't be used.
+    The caller closes `client`. Raises StartError if the data folder can't be used.
     """
     store = store or local(config)
     names = Names(config.names, config.strict_models)
@@ -117,14 +117,14 @@ def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHa
 
 @asynccontextmanager
 async def _sweeping(store: Store, every: float) -> AsyncIterator[None]:
-    """Sweep the store now and then, while the application runs."""
+    """Sweep the store regularly while the application runs."""
 
     async def forever() -> None:
         while True:
             try:
                 await store.sweep()
             except (OSError, GatewayError) as error:
-                log.warning("results that have expired can't be deleted: %s", error)
+                log.warning("cannot delete expired results: %s", error)
             await asyncio.sleep(every)
 
     task = asyncio.create_task(forever())

@@ -1,4 +1,4 @@
-"""Answering errors: in the dialect of the path they happened on, whoever raised them."""
+"""Error handlers: every error is answered in the dialect of the request's path."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ AnyRequest = Request[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Which dialect has which path, and which one speaks where none is served."""
+    """The dialects by path, and the default one for other paths."""
 
     dialects: Mapping[str, Dialect]
     otherwise: Dialect
 
     def handlers(self) -> dict[int | type[Exception], Callable[[AnyRequest, Any], Response[bytes]]]:
-        """Return the functions that answer, by what they answer."""
+        """Return the handlers by exception class."""
         return {GatewayError: self.failed, HTTPException: self.refused, Exception: self.broken}
 
     def failed(self, request: AnyRequest, error: GatewayError) -> Response[bytes]:
-        """Answer an error of ours."""
+        """Answer an error of the gateway."""
         status, headers, body = self.rendered(request.scope, error)
         return Response(body, status_code=status, media_type=JSON, headers=headers)
 
     async def send(self, scope: Any, error: GatewayError, send: Send) -> None:
-        """Answer an error that happened before the application was asked."""
+        """Answer an error that a middleware raised before the application was called."""
         status, headers, body = self.rendered(scope, error)
         told = headers | {"content-type": JSON, "content-length": str(len(body))}
         encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in told.items()]
@@ -59,24 +59,24 @@ class Failures:
         return failure.status, dict(error.headers) | failure.headers, msgspec.json.encode(failure.body)
 
     def refused(self, request: AnyRequest, error: HTTPException) -> Response[bytes]:
-        """Answer what the router has refused."""
+        """Answer an error of the router."""
         path, method = request.scope["path"][:200], request.method
         if error.status_code == 404:
-            return self.failed(request, NoSuchPath(f"There is nothing at {path}."))
+            return self.failed(request, NoSuchPath(f"Nothing is served at {path}."))
         if error.status_code == 405:
             allow = (error.headers or {}).get("allow", "")
-            return self.failed(request, NoSuchMethod(f"{path} does not take {method}, but {allow}.", allow))
+            return self.failed(request, NoSuchMethod(f"{path} does not allow {method}; it allows {allow}.", allow))
         if error.status_code == 413:
             limit = request.app.request_max_body_size
-            return self.failed(request, BodyTooLarge(f"The body has more than {limit} bytes."))
+            return self.failed(request, BodyTooLarge(f"The body must have at most {limit} bytes."))
         return self.failed(request, BadRequest(error.detail) if error.status_code < 500 else Fault())
 
     def broken(self, request: AnyRequest, error: Exception) -> Response[bytes]:
-        """Answer a mistake of ours."""
+        """Answer an unexpected exception with 500."""
         log.error("%s: unexpected %s", request.state.request_id, type(error).__name__, exc_info=error)
         return self.failed(request, Fault())
 
     def dialect(self, path: str) -> Dialect:
-        """Return the dialect of a path, or of the vendor's name that it begins with."""
+        """Return the dialect of a path, or of the vendor whose name begins the path; otherwise the default."""
         below = (dialect for dialect in self.dialects.values() if path.startswith(f"/{dialect.name}/"))
         return self.dialects.get(path.rstrip("/")) or next(below, self.otherwise)

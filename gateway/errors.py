@@ -1,40 +1,42 @@
-"""Everything that the gateway answers instead of a picture, drawn once.
+"""All errors that the gateway answers, as one tree.
 
 ::
 
     GatewayError                    status  reason
-    ├── BadRequest                  400     the request as a whole is at fault
-    │   ├── NotJson                         its body is no JSON object
-    │   ├── EmptyPrompt                     there is nothing to draw
-    │   ├── InvalidValue                    a field has a value that it can't have
-    │   ├── BadPicture                      what was sent is no picture that can be read
-    │   │   └── NotFetched                  or there is none at its URL
-    │   ├── UnknownParameter                a key that nobody knows, where that is forbidden
-    │   └── NotServed                       known, but not served yet
-    ├── NoKey                       401     keys are needed, and the request has none (`denials` has this …
-    │   └── WrongKey                401     or one that is not ours
-    ├── ModelNotAllowed             403     the key is for other models
-    ├── ForeignHost                 403     the request was sent to a name that is not ours
-    ├── ForeignPage                 403     a web page sent it, and none that may
-    ├── BodyTooSlow                 408     it has not come in time
+    ├── BadRequest                  400     the request is invalid
+    │   ├── NotJson                         the body is not a JSON object
+    │   ├── EmptyPrompt                     the prompt is empty or missing
+    │   ├── InvalidValue                    a field has an invalid value
+    │   ├── BadPicture                      an upload is not a readable image
+    │   │   └── NotFetched                  a URL does not lead to an image
+    │   ├── UnknownParameter                a key is unknown, and unknown keys are errors
+    │   └── NotServed                       the vendor's API has this, the gateway does not
+    ├── NoKey                       401     a key is required, and the request has none
+    │   └── WrongKey                401     the key is unknown
+    ├── ModelNotAllowed             403     the key does not allow the model
+    ├── AdminOnly                   403     the key may not load or unload models
+    ├── ForeignHost                 403     the host name is not the gateway's
+    ├── ForeignPage                 403     a web page of an origin that is not allowed
+    ├── BodyTooSlow                 408     the body did not arrive in time
     ├── BodyTooLarge                413
     ├── WrongContentType            415
-    ├── KeyReused                   422     an Idempotency-Key that stands for another request
-    ├── TooManyRequests             429     from one caller, by the gateway's own count; … down to this)
-    ├── TooManyUploads              503     the bodies of all requests together take too much memory
+    ├── KeyReused                   422     an Idempotency-Key with another body than before
+    ├── TooManyRequests             429     the caller exceeds the gateway's rate limit
+    ├── TooManyUploads              503     all requests together hold too much memory
     ├── NoSuchPath                  404
-    ├── NoSuchFile                  404     or its link has expired
-    ├── NoSuchMethod                405     the header `allow` names those that there are
-    ├── ClientGone                  499     nobody reads the answer
-    ├── StoreFull                   507     results by link have no room
-    ├── StoreUnavailable            503     or their store is out of order
-    ├── Stopping                    503     the gateway's grace was over before the pictures were done
-    ├── ServiceError                        what the gRPC service said; `status` translates its code
-    └── Fault                       500     a mistake of ours
+    ├── NoSuchFile                  404     an unknown result, or an expired link
+    ├── NoSuchMethod                405     the header `allow` names the allowed methods
+    ├── ClientGone                  499     the client closed the connection
+    ├── StoreFull                   507     no space for results by link
+    ├── StoreUnavailable            503     the store of results does not work
+    ├── Stopping                    503     the gateway stopped before the images were done
+    ├── ServiceError                        an error of the gRPC service; `status` translates its code
+    └── Fault                       500     an unexpected exception
 
-    StartError                              the gateway can't start; not the answer to any request
+    StartError                              the gateway can't start; never sent as a response
 
-A dialect renders these: by `reason`, where it has a word of its own for that, else by `status`.
+NoKey to TooManyUploads are in `access.rejections`. A dialect renders an error by `reason` if it has a code for it,
+otherwise by `status`.
 """
 
 from __future__ import annotations
@@ -47,16 +49,16 @@ if TYPE_CHECKING:
 
 
 class StartError(Exception):
-    """The gateway can't start; the text is one line for the person who started it, `exit_code` the command's."""
+    """The gateway can't start; the message is one line, `exit_code` the exit code of the command."""
 
     exit_code = 2
 
 
 class GatewayError(Exception):
-    """The root. `status` is HTTP's, `reason` a stable name, `param` the field at fault in the client's own words.
+    """Base class of all errors that the gateway answers.
 
-    `retry_after` is in seconds, or None where coming back is not the remedy; `headers` go with the answer, whatever its
-    dialect.
+    `status` is the HTTP status, `reason` a stable name, `param` the faulty field as the client named it. `retry_after`
+    is in seconds, or None if a retry does not help. `headers` are sent with the response in every dialect.
     """
 
     status: int = 500
@@ -71,30 +73,30 @@ class GatewayError(Exception):
 
 
 class BadRequest(GatewayError):
-    """The request is at fault."""
+    """The request is invalid."""
 
     status = 400
     reason = "BAD_REQUEST"
 
 
 class NotJson(BadRequest):
-    """The body is no JSON, or JSON but no object."""
+    """The body is not a JSON object."""
 
     reason = "NOT_JSON"
 
 
 class EmptyPrompt(BadRequest):
-    """There is nothing to draw."""
+    """The prompt is empty or missing."""
 
     reason = "EMPTY_PROMPT"
 
     def __init__(self, param: str = "prompt", *, missing: bool = False) -> None:
-        there = f"There is no '{param}' in the request: say" if missing else "Say"
-        super().__init__(f"Invalid '{param}': empty string. {there} what the picture shall show.", param=param)
+        there = f"The request has no '{param}': describe" if missing else "Describe"
+        super().__init__(f"Invalid '{param}': empty string. {there} what the image should show.", param=param)
 
 
 class InvalidValue(BadRequest):
-    """A field's value is wrong: `InvalidValue("n", "must be an integer from 1 to 10, not 11")`."""
+    """A field has an invalid value: `InvalidValue("n", "must be an integer from 1 to 10, not 11")`."""
 
     reason = "INVALID_VALUE"
 
@@ -103,7 +105,7 @@ class InvalidValue(BadRequest):
 
 
 class BadPicture(BadRequest):
-    """A file that was sent is none that can be read: `BadPicture("mask", "must be a PNG, JPEG or WebP file")`."""
+    """An upload is not a readable image: `BadPicture("mask", "must be a PNG, JPEG or WebP file")`."""
 
     reason = "INVALID_IMAGE_FILE"
 
@@ -112,13 +114,13 @@ class BadPicture(BadRequest):
 
 
 class NotFetched(BadPicture):
-    """A URL gives no picture, or may not be asked for one."""
+    """A URL does not lead to an image, or may not be fetched."""
 
     reason = "IMAGE_NOT_FETCHED"
 
 
 class UnknownParameter(BadRequest):
-    """The body has a key that nobody knows, and the configuration says that this is an error."""
+    """The body has an unknown key, and the configuration makes that an error."""
 
     reason = "UNKNOWN_PARAMETER"
 
@@ -127,7 +129,7 @@ class UnknownParameter(BadRequest):
 
 
 class NotServed(BadRequest):
-    """The vendor has this, and this gateway does not yet."""
+    """The vendor's API has this, the gateway does not."""
 
     reason = "NOT_SERVED"
 
@@ -136,14 +138,14 @@ class NotServed(BadRequest):
 
 
 class NoSuchPath(GatewayError):
-    """Nothing is served there."""
+    """No route has this path."""
 
     status = 404
     reason = "NO_SUCH_PATH"
 
 
 class NoSuchFile(GatewayError):
-    """There is no such result, or its link is not ours or has expired: which, is nobody's business."""
+    """The result does not exist, or its link is invalid or has expired; the message does not say which."""
 
     status = 404
     reason = "NO_SUCH_FILE"
@@ -153,7 +155,7 @@ class NoSuchFile(GatewayError):
 
 
 class NoSuchMethod(GatewayError):
-    """The path is served, but not with this method; `allow` names those that it is served with."""
+    """The path does not allow this method; `allow` names the allowed ones."""
 
     status = 405
     reason = "NO_SUCH_METHOD"
@@ -170,11 +172,11 @@ class ClientGone(GatewayError):
     reason = "CLIENT_GONE"
 
     def __init__(self) -> None:
-        super().__init__("The client closed the connection before the answer was ready.")
+        super().__init__("The client closed the connection before the response was ready.")
 
 
 class StoreFull(GatewayError):
-    """There is no room for results by link."""
+    """There is no space for results by link."""
 
     status = 507
     reason = "STORE_FULL"
@@ -184,7 +186,7 @@ class StoreFull(GatewayError):
 
 
 class StoreUnavailable(GatewayError):
-    """Results by link can't be kept or found now; the log says why. Repeating would have the pictures made again."""
+    """Results by link can't be stored or read now; the log says why. A retry would generate the images again."""
 
     status = 503
     reason = "STORE_UNAVAILABLE"
@@ -195,28 +197,28 @@ class StoreUnavailable(GatewayError):
 
 
 class Fault(GatewayError):
-    """A mistake of ours; the log says more than the answer."""
+    """An unexpected exception; the log has the details."""
 
     def __init__(self) -> None:
-        super().__init__("The server had an error while processing your request. Its log says what.")
+        super().__init__("The server had an error while processing your request; its log has the details.")
 
 
 class Stopping(GatewayError):
-    """The gateway was told to stop, and what ran has had its grace."""
+    """The gateway is stopping, and the grace period of the request is over."""
 
     status = 503
     reason = "STOPPING"
     retry_after = 1.0
 
     def __init__(self) -> None:
-        super().__init__("The server stops, and the request was not done in time: send it again.")
+        super().__init__("The server is stopping, and the request was not done in time. Send it again.")
 
 
 class ServiceError(GatewayError):
-    """What the gRPC service said: HTTP status, its ErrorInfo's reason and facts, and what is wrong with which field.
+    """An error of the gRPC service: HTTP status, reason and facts of its ErrorInfo, and the faulty fields.
 
-    `violations` are pairs of a field, named as in the contract, and its problem. `named` turns them into the words
-    of a client.
+    `violations` are pairs of a field, named as in the contract, and its problem. `named` translates the field names to
+    the client's.
     """
 
     def __init__(
@@ -238,7 +240,7 @@ class ServiceError(GatewayError):
         self.retry_after = retry_after
 
     def named(self, names: Mapping[str, str]) -> ServiceError:
-        """Return this error in the client's words; `names` maps fields of the contract to the keys it used."""
+        """Return this error with the client's field names; `names` maps fields of the contract to its keys."""
         faults = [(names.get(field, field), field, problem) for field, problem in self.violations]
         message = " ".join(f"Invalid '{key}': {_told(key, field, problem)}." for key, field, problem in faults)
         field = faults[0][1] if faults else self._field()
@@ -253,10 +255,10 @@ class ServiceError(GatewayError):
         )
 
     def _field(self) -> str | None:
-        """Return the field that the facts tell of; what the service does not find are models."""
+        """Return the field that the facts name; for status 404 it is the model."""
         return self.facts.get("field") or ("model" if "model" in self.facts or self.status == 404 else None)
 
 
 def _told(key: str, field: str, problem: str) -> str:
-    """Return the problem, with the field where one key stands for two of them (`size` for width and height)."""
+    """Return the problem, prefixed with the field if the key stands for two (`size` for width and height)."""
     return f"{field} {problem}" if field in ("width", "height") and key != field else problem

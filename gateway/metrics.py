@@ -1,7 +1,7 @@
-"""What the gateway counts, as Prometheus reads it at `/metrics`.
+"""Metrics of the gateway, in Prometheus' format at `/metrics`.
 
-Labels have values that are few, whoever asks: routes as they are declared, never as they came; dialects, statuses, the
-service's own names of models and of reasons. Nothing tells what was drawn, or for whom.
+Labels have a small, fixed set of values: declared routes (never requested paths), dialects, statuses, and the
+service's names of models and reasons. No metric reveals prompts, images or callers.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from .dialects import Dialect
     from .upstream.client import ImageClient
 
-# The server adds the charset to every text: said twice, it is a type that strict scrapers refuse.
+# The server adds the charset to every text type; with two of them, strict scrapers reject the type.
 PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")
 PREFIX = "tintype_gateway"
-# Seconds: from a lookup to a large picture on a slow CPU.
+# Seconds: from a lookup to a large image on a slow CPU.
 BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 NOWHERE = "other"  # the route of paths that are not served
-GONE = 499  # the status of requests whose client left before an answer began
+GONE = 499  # the status of requests whose client disconnected before the response began
 
 __all__ = ["BUCKETS", "GONE", "NOWHERE", "PROMETHEUS", "CountedClient", "Measured", "Metrics"]
 
 
 class Metrics:
-    """The counters of one gateway."""
+    """The metrics of one gateway."""
 
     def __init__(self) -> None:
         self.registry = new = CollectorRegistry()
@@ -48,19 +48,19 @@ class Metrics:
             f"{PREFIX}_request_seconds", "Time to an answer's last byte.", ["route"], buckets=BUCKETS, registry=new
         )
         self.in_flight = Gauge(f"{PREFIX}_requests_in_flight", "Requests that are being answered.", registry=new)
-        self.images = Counter(f"{PREFIX}_images", "Pictures of requests that were finished.", ["model"], registry=new)
+        self.images = Counter(f"{PREFIX}_images", "Images of finished requests.", ["model"], registry=new)
         self.failures = Counter(
             f"{PREFIX}_service_errors", "Calls that the service failed.", ["reason", "status"], registry=new
         )
         ProcessCollector(registry=new)
 
     def text(self) -> bytes:
-        """Return all values in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """Count an error of the service that passes through."""
+        """Count a ServiceError raised in the block."""
         try:
             yield
         except ServiceError as error:
@@ -69,7 +69,7 @@ class Metrics:
 
 
 class Measured:
-    """An ASGI application around `app` that counts its answers; `dialects` are by path."""
+    """ASGI middleware that counts the responses of `app`; `dialects` are by path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, dialects: Mapping[str, Dialect]) -> None:
         self.app = app
@@ -77,7 +77,7 @@ class Measured:
         self._names = {path: dialect.name for path, dialect in dialects.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does."""
+        """Call `app`, and count its response."""
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -93,7 +93,7 @@ class Measured:
             with self._metrics.in_flight.track_inprogress():
                 await self.app(scope, receive, noted)
         finally:
-            # The router has written there, which route it found.
+            # The router stores the matched route's path there.
             self._count(str(scope.get("path_template") or NOWHERE), status, perf_counter() - started)
 
     def _count(self, route: str, status: int, seconds: float) -> None:
@@ -102,14 +102,14 @@ class Measured:
 
 
 class CountedClient:
-    """An ImageClient that counts what `client` makes, and how it fails."""
+    """An ImageClient that counts the images and errors of `client`."""
 
     def __init__(self, client: ImageClient, metrics: Metrics) -> None:
         self._client = client
         self._metrics = metrics
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all pictures of a request, ordered by index. Raises ServiceError."""
+        """Return all images of a request, ordered by index. Raises ServiceError."""
         with self._metrics.failing():
             response = await self._client.generate(request, request_id)
         self._metrics.images.labels(response.model).inc(len(response.images))
@@ -118,7 +118,7 @@ class CountedClient:
     async def stream(
         self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Tell what happens until `completed`; closing the generator cancels the request. Raises ServiceError."""
+        """Yield events, the last one `completed`; closing the generator cancels the request. Raises ServiceError."""
         made = 0
         with self._metrics.failing():
             async with aclosing(self._client.stream(request, previews, request_id)) as events:

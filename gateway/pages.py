@@ -1,9 +1,9 @@
-"""Pages for people: the playground at `/`, the API's documentation at `/docs`, and the files that both load.
+"""HTML pages: the playground at `/`, the API documentation at `/docs`, and the files that both load.
 
-- All of it is in this package: no page asks another server for anything, and the policy lets none.
-- Files are read once, at the start. Browsers ask each time whether theirs is still the right one (`no-cache`, ETag):
-  so a new version is there at once, and an old one costs a 304.
-- `/` is one address for two: whoever asks for HTML is a person, everybody else gets JSON.
+- All files are in this package: no page loads anything from another server, and the security policy forbids it.
+- Files are read once, at start. Browsers revalidate them each time (`no-cache`, ETag), so a new version is used at
+  once, and an unchanged file costs a 304.
+- `/` returns HTML to clients that accept it, JSON to all others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
 AnyRequest = Request[Any, Any, Any]
-READ = (HttpMethod.GET, HttpMethod.HEAD)  # monitors ask for the second, and every server has it (RFC 9110, 9.1)
+READ = (HttpMethod.GET, HttpMethod.HEAD)  # monitors use HEAD, which every server must support (RFC 9110, 9.1)
 
 HTML = "text/html"
 TYPES = {
@@ -34,7 +34,7 @@ TYPES = {
     ".json": JSON,
     ".svg": "image/svg+xml",
 }
-# What a page may do: load its own files, call its own server, show pictures that it was sent. Nothing inline.
+# A page may load its own files, call its own server and show the images that it received; nothing inline.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -45,10 +45,10 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 
-_KEPT = Answer("The file is the one that If-None-Match stands for", headers=("etag",))
+_KEPT = Answer("The file has not changed since the version in If-None-Match", headers=("etag",))
 ROOT = Operation(
-    summary="Tell what is served: the playground for browsers, JSON for others",
-    answers={200: Answer("What is served", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}), 304: _KEPT},
+    summary="List the endpoints: the playground for browsers, JSON for other clients",
+    answers={200: Answer("The endpoints", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}), 304: _KEPT},
     open=True,
 )
 DOCS = Operation(
@@ -83,7 +83,7 @@ def load() -> dict[str, Asset]:
 
 
 def pages(landing: bytes) -> list[HTTPRouteHandler]:
-    """Return what serves the pages; `landing` is the JSON of `/` for whoever wants no HTML."""
+    """Return the routes of the pages; `landing` is the JSON of `/` for clients that do not accept HTML."""
     assets = load()
 
     @route("/", http_method=READ, opt=described(ROOT))
@@ -100,7 +100,7 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
     async def asset(request: AnyRequest) -> Response[bytes]:
         found = assets.get(str(request.path_params["name"]))
         if found is None or found.mime_type == HTML:
-            raise NoSuchPath(f"There is nothing at {request.scope['path'][:200]}.")
+            raise NoSuchPath(f"Nothing is served at {request.scope['path'][:200]}.")
         request.state.visit.quiet = True  # a page loads a dozen of them
         return _served(found, request)
 

@@ -1,4 +1,4 @@
-"""What is served besides pictures: models, result files, probes, counters, pages, and the description of all routes."""
+"""Routes other than image generation: models, result files, health probes, metrics, pages, API description."""
 
 from __future__ import annotations
 
@@ -26,56 +26,58 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
+    from .context import Gateway
     from .dialects import Dialect
     from .error_handlers import Failures
     from .metrics import Metrics
-    from .requests.generation import Gateway
     from .results.results import Content
 
 AnyRequest = Request[Any, Any, Any]
-# A result may be shown by any page, and runs nothing.
-SMALL = 2**18  # bytes that go in one piece
+SMALL = 2**18  # bytes that are sent in one piece
+# Any page may show a result; the result itself can't run anything.
 EMBEDDED = {
     "cross-origin-resource-policy": "cross-origin",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
 }
 
-_LOOKUP = (401, 500, 501, 503, 504)  # what goes wrong with questions about models
+_LOOKUP = (401, 500, 501, 503, 504)  # error statuses of requests about models
 LISTED = Operation(
     summary="List the models", answers={200: Answer("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
 )
 ONE = Operation(
-    summary="Tell of one model",
+    summary="Get one model",
     text="Names may contain slashes.",
-    parameters={"name": TEXT | {"description": "Name of the model, or a usual name such as dall-e-3"}},
+    parameters={"name": TEXT | {"description": "Name of the model, or an alias such as dall-e-3"}},
     answers={200: Answer("The model", {JSON: Media(ModelObject)})},
     errors=(404, *_LOOKUP),
 )
 FILE = Operation(
     summary="Fetch a result",
-    text="Links are in the answers to requests for pictures. They need no key.",
+    text="Links are in the responses to requests for images. They need no key.",
     parameters={
-        "access": TEXT | {"description": "When the link expires, and its signature"},
+        "access": TEXT | {"description": "Expiry and signature of the link"},
         "name": TEXT | {"description": "The file's name, which ends in its type"},
     },
     answers={
         200: Answer("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
-        304: Answer("The file is the one that If-None-Match stands for", headers=("etag",)),
-        307: Answer("The file is in the store that clients reach themselves", headers=("location",)),
+        304: Answer("The file has not changed since the version in If-None-Match", headers=("etag",)),
+        307: Answer("The file is in a store that clients can reach", headers=("location",)),
     },
     errors=(404, 500, 503),
     open=True,
 )
 _STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
-ALIVE = Operation(summary="Tell whether the gateway lives", answers={200: Answer("It does", _STATE)}, open=True)
+ALIVE = Operation(
+    summary="Check that the gateway is running", answers={200: Answer("It is running", _STATE)}, open=True
+)
 READY = Operation(
-    summary="Tell whether images can be made now",
-    answers={200: Answer("They can", _STATE), 503: Answer("They can't, and why", _STATE)},
+    summary="Check whether images can be made now",
+    answers={200: Answer("Ready", _STATE), 503: Answer("Not ready, with the reason", _STATE)},
     open=True,
 )
 COUNTS = Operation(
-    summary="Count what was done, for Prometheus",
-    answers={200: Answer("The counters", {"text/plain": Media(TEXT)})},
+    summary="Get metrics for Prometheus",
+    answers={200: Answer("The metrics", {"text/plain": Media(TEXT)})},
     errors=(401,),
 )
 DESCRIPTION = Operation(
@@ -84,14 +86,14 @@ DESCRIPTION = Operation(
 
 
 def routes(gateway: Gateway, metrics: Metrics) -> list[HTTPRouteHandler]:
-    """Return what programs use besides pictures."""
+    """Return the routes of models, result files, probes and metrics."""
     return [*_models(gateway), _files(gateway), *_probes(gateway), _counted(gateway, metrics)]
 
 
 def about(
     gateway: Gateway, dialects: Mapping[str, Dialect], failures: Failures, others: Sequence[HTTPRouteHandler]
 ) -> list[HTTPRouteHandler]:
-    """Return all routes: `others`, the pages, and the description of them all."""
+    """Return all routes: `others`, the pages, and the API description of all of them."""
     endpoints = {
         "images": {path: dialect.name for path, dialect in dialects.items()},
         "models": "/v1/models",
@@ -130,10 +132,7 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 async def _found(own: Gateway, name: str) -> pb.Model:
-    """Return the model of a name, or its replacement.
-
-    Raises ServiceError.
-    """
+    """Return the model of a name, or its fallback. Raises ServiceError."""
     try:
         return await own.client.model(name)
     except ServiceError as error:
@@ -180,17 +179,14 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
     @route("/metrics", http_method=READ, opt=described(COUNTS))
     async def counted(request: AnyRequest) -> Response[bytes]:
-        identified(gateway, request)  # it names models, as `/v1/models` does
+        identified(gateway, request)  # metrics name models, so they need a key like `/v1/models`
         return Response(metrics.text(), media_type=PROMETHEUS)
 
     return counted
 
 
 def _sent(content: Content, headers: dict[str, str], method: str) -> Response[Any]:
-    """Return the answer with a file, read piece by piece.
-
-    No more is read than a slow client takes.
-    """
+    """Return the response with a file, in pieces, so that a slow client buffers no more than one of them."""
     if method == "HEAD" or len(content.data) <= SMALL:
         return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)
     size = {"content-length": str(len(content.data))}

@@ -1,8 +1,8 @@
-"""Running the gateway: its socket, its event loop, its end.
+"""The gateway's process: socket, event loop, shutdown.
 
-SIGTERM and SIGHUP stop it in this order: `/readyz` turns 503 while requests are still accepted, for `lame_duck`
-seconds; the port closes; running requests get `grace` seconds. SIGINT leaves the first part out. A second signal ends
-it at once.
+SIGTERM and SIGHUP stop it in this order: for `lame_duck` seconds `/readyz` answers 503 while requests are still
+accepted; then the port closes; then running requests get `grace` seconds. SIGINT skips the first step. A second signal
+stops it at once.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 2048  # connections that wait to be taken
-WORKERS = min(32, (os.cpu_count() or 1) + 4)  # threads for images, as asyncio has them
-FAREWELL = 1.0  # seconds after the grace, in which those who waited in vain are told so
+BACKLOG = 2048  # connections that wait to be accepted
+WORKERS = min(32, (os.cpu_count() or 1) + 4)  # threads for image work, asyncio's own default
+FAREWELL = 1.0  # seconds after the grace period, in which unfinished requests get their error
 
 
 def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called with the gateway's URL once it takes requests.
+    """Serve until SIGINT or SIGTERM; `ready` is called with the gateway's URL once it accepts requests.
 
-    Raises StartError, whose text is one line, where it can't start.
+    Raises StartError, whose message is one line, if it can't start.
     """
     raise_open_files()
     keep_large_apart()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        # The loop's own executor would be joined at the end, stuck threads included.
+        # asyncio would join its own executor at the end, including stuck threads.
         runner.get_loop().set_default_executor(Threads("tintype-work", WORKERS))
         runner.run(serve(config, ready=ready))
 
@@ -62,7 +62,7 @@ def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) ->
 async def serve(
     config: GatewayConfig, *, ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
 ) -> None:
-    """Serve in the running loop until `stop` is set; without one, until SIGINT or SIGTERM. Raises StartError."""
+    """Serve in the running loop until `stop` is set; without `stop`, until SIGINT or SIGTERM. Raises StartError."""
     config.check_access()
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
@@ -77,29 +77,29 @@ async def serve(
 
 
 def listen(address: str) -> socket.socket:
-    """Return a socket that is bound to `HOST:PORT` (`[::1]:8080` for IPv6, `:8080` for all). Raises StartError."""
+    """Return a socket bound to `HOST:PORT` (`[::1]:8080` for IPv6, `:8080` for all). Raises StartError."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise StartError(f"--rest must be HOST:PORT, such as 127.0.0.1:8080, not {address!r}")
-    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - asked for
+        raise StartError(f"--rest must be HOST:PORT, for example 127.0.0.1:8080, not {address!r}")
+    host = host.removeprefix("[").removesuffix("]") or "0.0.0.0"  # noqa: S104 - requested
     try:
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
         family, *_, where = min(found, key=lambda info: info[0] != socket.AF_INET)
         return socket.create_server(where[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        why = (error.strerror or str(error)).partition(" (")[0]  # Python's own words repeat the address
-        raise StartError(f"can't listen on {address}: {why}; choose another with --rest") from error
+        why = (error.strerror or str(error)).partition(" (")[0]  # Python's addition repeats the address
+        raise StartError(f"cannot listen on {address}: {why}; choose another with --rest") from error
 
 
 class Grace(NamedTuple):
-    """The seconds that running requests get to end, and what ends those that have not."""
+    """The grace period of running requests in seconds, and the function that ends those still running after it."""
 
     seconds: float
     end: Callable[[], None]
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, on a socket of ours, that says when it is ready and leaves signals to us."""
+    """uvicorn on a given socket, which reports when it is ready and leaves signals to the gateway."""
 
     def __init__(
         self, config: uvicorn.Config, listener: socket.socket, ready: Callable[[str], None] | None, grace: Grace
@@ -121,7 +121,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End; in a hurry uvicorn leaves the application's end out, which then is cancelled with a traceback."""
+        """Shut down; also when forced, where uvicorn skips the application's shutdown and logs a traceback."""
         ending = asyncio.get_running_loop().call_later(*self.grace)
         await super().shutdown(sockets=sockets)
         ending.cancel()
@@ -129,16 +129,13 @@ class _Server(uvicorn.Server):
             await self.lifespan.shutdown()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """End gracefully, or `at_once`."""
+        """Stop gracefully, or `at_once`."""
         self.force_exit = self.force_exit or at_once
         self.should_exit = True
 
 
 def backlog(most: int) -> int:
-    """Return how many connections may wait to be accepted.
-
-    They are accepted together, and must fit under the limit, too.
-    """
+    """Return how many connections may wait to be accepted: all of them, accepted at once, must fit the limit."""
     return min(BACKLOG, max(64, most // 5))
 
 
@@ -148,23 +145,20 @@ def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
         believing(app, config.trusted),
         http=protocol(config, most),
         backlog=backlog(most),
-        timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type] # it goes into call_later
+        timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type] # passed to call_later, which takes floats
         ws="none",
         lifespan="on",
         log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # ours are configured
+        proxy_headers=False,  # `trust_proxies` handles them
         timeout_graceful_shutdown=math.ceil(config.grace + FAREWELL),
     )
 
 
 async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
-    """Serve until the server is stopped or `stop` is set.
-
-    If the first look at the service raises StartError, that ends it.
-    """
+    """Serve until the server is stopped, `stop` is set, or the first check of the service raises StartError."""
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     waiting = asyncio.create_task((stop or asyncio.Event()).wait())
     looking = asyncio.create_task(readiness.first())
@@ -182,16 +176,13 @@ async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readine
 
 @contextlib.contextmanager
 def _signalled(server: _Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
-    """Stop the server on a signal.
-
-    SIGINT, which a person sends by Ctrl-C, stops it at once, other signals after `lame_duck` seconds.
-    """
+    """Stop the server on a signal: on SIGINT (Ctrl-C) immediately, on others after `lame_duck` seconds."""
 
     def caught(number: signal.Signals) -> None:
         if readiness.stopping or number == signal.SIGINT or not lame_duck:
             server.stop(at_once=readiness.stopping)
         else:
-            log.info("stopping: not ready, and the port closes in %g s", lame_duck)
+            log.info("stopping: not ready; the port closes in %g s", lame_duck)
             asyncio.get_running_loop().call_later(lame_duck, server.stop)
         readiness.stopping = True
 

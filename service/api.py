@@ -22,7 +22,7 @@ from .images.encode import encode
 from .images.metadata import Parameters
 from .images.source import Upload
 from .job import Output
-from .models import State
+from .models import ModelState
 from .ordered_pipeline import ahead
 from .prepare import prepared
 from .rpc import to_proto
@@ -103,7 +103,7 @@ class ImageApi:
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         """Bring a model into memory. Raises ModelNotFound, ModelBroken, OutOfMemory."""
         await asyncio.to_thread(self._repository.load, request.model)  # it lists adapters, and a disk may be slow
-        if not request.no_wait and (await settled(self._repository, request.model)).state is State.FAILED:
+        if not request.no_wait and (await settled(self._repository, request.model)).state is ModelState.FAILED:
             self._repository.get(request.model)  # raises what went wrong
         return pb.LoadModelResponse(model=self._model(request.model))
 

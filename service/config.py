@@ -1,7 +1,8 @@
-"""Settings of the service: names, units, defaults.
+"""Settings of the service: names, units, defaults and help.
 
-`cli` reads flags, variables and the settings file by it: `unit` says how a value is written if its type does not,
-`flag` is the flag if it is not the field's name. A field without `help` is not a setting.
+`cli` reads flags, environment variables and the settings file according to a field's metadata: `unit` says how a value
+is written if its type does not, `flag` is the flag if it differs from the field's name. A field without `help` is not
+a setting.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig(Common):
-    """Settings of the gRPC service. Empty `models` means the built-in model; 0 means "as the machine suggests"."""
+    """Settings of the gRPC service. Sizes are bytes, times are seconds.
+
+    An empty `models` means the built-in model; with `threads` or `max_batch` 0 the service chooses.
+    """
 
     grpc: str = field(
         default="127.0.0.1:50051", metadata={"unit": "address", "help": "address of the gRPC service, HOST:PORT"}
@@ -34,36 +38,39 @@ class ServiceConfig(Common):
     )
     cuda_graphs: bool = field(
         default=True,
-        metadata={"help": "capture calls of denoisers as CUDA graphs; each denoiser then has GPU memory of its own"},
+        metadata={"help": "capture denoiser calls as CUDA graphs; each denoiser then has its own GPU memory"},
     )
     engines: Path | None = field(
         default=None,
-        metadata={"help": "folder that TensorRT's engines are kept in; default: ~/.cache/tintype/engines"},
+        metadata={"help": "folder for the engines that TensorRT builds (default: ~/.cache/tintype/engines)"},
     )
     arena: int = field(
         default=0,
         metadata={
             "unit": "bytes",
-            "help": "most GPU memory for intermediate results, and as much for each denoiser with CUDA graphs; 0: any",
+            "help": "maximum GPU memory for intermediate results, and as much for each denoiser with CUDA graphs "
+            "(0: no limit)",
         },
     )
-    memory: int = field(default=0, metadata={"unit": "bytes", "help": "budget for models, such as 6GiB; 0: no limit"})
-    threads: int = field(default=0, metadata={"help": "threads of one model call on a CPU; 0: one per core"})
-    queue: int = field(default=64, metadata={"help": "requests that may wait before new ones are refused"})
-    max_batch: int = field(default=0, metadata={"help": "images that share a model call; 0: what pays here"})
-    tls_cert: Path | None = field(default=None, metadata={"help": "certificate chain (PEM) for TLS"})
-    tls_key: Path | None = field(default=None, metadata={"help": "private key (PEM) for TLS"})
-    tls_client_ca: Path | None = field(
-        default=None, metadata={"help": "CA (PEM) that must have signed the certificates of clients (mutual TLS)"}
+    memory: int = field(
+        default=0, metadata={"unit": "bytes", "help": "memory budget for models, for example 6GiB (0: no limit)"}
     )
-    companion_key: str = ""  # of the gateway that `tintype up` starts; it does not make keys required
+    threads: int = field(default=0, metadata={"help": "threads per model call on a CPU (0: one per core)"})
+    queue: int = field(default=64, metadata={"help": "maximum number of waiting requests; further ones are refused"})
+    max_batch: int = field(default=0, metadata={"help": "images per model call (0: tune automatically)"})
+    tls_cert: Path | None = field(default=None, metadata={"help": "TLS certificate chain (PEM)"})
+    tls_key: Path | None = field(default=None, metadata={"help": "TLS private key (PEM)"})
+    tls_client_ca: Path | None = field(
+        default=None, metadata={"help": "CA (PEM) that must have signed client certificates (mutual TLS)"}
+    )
+    companion_key: str = ""  # key of the gateway that `tintype up` starts; other requests still need no key
 
     @property
     def address(self) -> str:
-        """Where the server listens."""
+        """The address that the server listens on, HOST:PORT."""
         return self.grpc
 
     @property
     def is_open(self) -> bool:
-        """Whether keys alone keep other machines out."""
+        """Whether other machines can connect, and only keys restrict access."""
         return not (self.is_local or self.anonymous or self.tls_client_ca)

@@ -28,9 +28,9 @@ from tintype.v1.signals import handled
 from .api import ImageApi
 from .engine.device_thread import DeviceThread
 from .engine.engine import Engine
-from .engine.limits import Limits
+from .engine.queue import Limits
 from .errors import TintypeError
-from .models import Repository, State
+from .models import ModelState, Repository
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions
 from .rpc.access import HEALTH, SERVICE, Guard
 from .rpc.health import Health, settled
@@ -94,7 +94,7 @@ class Server:
         Raises ServeError: it can't be loaded, so requests that name no model would fail.
         """
         status = await settled(self.repository)
-        if status.state is State.FAILED:
+        if status.state is ModelState.FAILED:
             raise ServeError(status.error)
         others = [spec.name for spec in self.repository.specs() if spec.name != self.repository.default]
         models = ", ".join([self.repository.default, *others])

@@ -1,4 +1,4 @@
-"""What the Makefile does with the command that it starts."""
+"""The command that `make up` starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ while :; do sleep 0.05; done
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout whose environment is made, with a command that says how it ends."""
+    """A checkout with an environment, and a command that writes how it ends."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / ".venv/served").touch()
@@ -35,8 +35,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_who_ends_make_ends_the_servers(checkout: Path) -> None:
-    """A signal to `make up` reaches the command, which would else go on and keep the ports."""
+def test_a_signal_to_make_ends_the_servers(checkout: Path) -> None:
+    """A signal to `make up` reaches the command; otherwise it would keep running and hold its ports."""
     make = subprocess.Popen(["make", "up"], cwd=checkout, start_new_session=True)
     try:
         _wait(checkout / "said", "begun")
@@ -45,6 +45,18 @@ def test_who_ends_make_ends_the_servers(checkout: Path) -> None:
     finally:
         os.killpg(make.pid, signal.SIGKILL)
         make.wait()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("variables", "file"),
+    [([], "outputs/first-image.png"), (["FIRST_IMAGE=a/b.png"], "a/b.png"), (["PICTURE=a/b.png"], "a/b.png")],
+)
+def test_file_of_the_first_image(checkout: Path, variables: list[str], file: str) -> None:
+    """FIRST_IMAGE names the file of the first image, and so does PICTURE, its former name."""
+    done = subprocess.run(["make", "-n", "up", *variables], cwd=checkout, capture_output=True, text=True, check=True)
+    assert f'--first-image "A serene mountain lake at sunset" --output {file}' in done.stdout
+    assert f"mkdir -p {Path(file).parent}/" in done.stdout
 
 
 def _wait(file: Path, word: str) -> None:

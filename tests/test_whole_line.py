@@ -318,4 +318,5 @@ def test_generate_alone(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"{name}: ")
         assert done.stderr == ""
-    assert np.array_equal(*(pixels((tmp_path / name).read_bytes()) for name in ("a.png", "b.png")))
+    first, second = (pixels((tmp_path / name).read_bytes()) for name in ("a.png", "b.png"))
+    assert np.array_equal(first, second)

@@ -15,7 +15,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tintype.v1.settings import FORMATS, LEVELS, flag
+from tintype.v1.settings import LOG_FORMATS, LOG_LEVELS, flag
 
 from ..errors import UserError
 
@@ -62,7 +62,7 @@ def configure(server: str, settings: Common) -> None:
     Raises:
         UserError: the level or the format is unknown.
     """
-    for name, choices in (("log_level", LEVELS), ("log_format", FORMATS)):
+    for name, choices in (("log_level", LOG_LEVELS), ("log_format", LOG_FORMATS)):
         if getattr(settings, name) not in choices:
             raise UserError(f"{flag(name)} must be one of {', '.join(choices)}; got {getattr(settings, name)!r}")
     handler = logging.StreamHandler(sys.stderr)

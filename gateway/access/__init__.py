@@ -1,1 +1,1 @@
-"""Who may ask for what: keys, admission, bounds and model names."""
+"""Access control: API keys, admission, limits of a request, model names."""

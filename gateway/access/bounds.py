@@ -1,4 +1,4 @@
-"""How much one request may ask for, where that is less than the contract allows: what a small machine can bear."""
+"""Configured limits of one request (images, pixels, steps, prompt length), below those of the contract."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LENGTH = "must have at most {most} characters here, not {count}"
 
 
 def _pixels(request: pb.GenerateImagesRequest) -> int:
-    """Return the pixels of one picture; a side that is not given counts like that of its origin, or like the other."""
+    """Return the pixels of one image; a missing side follows from the start image, or equals the other side."""
     width, height = request.width, request.height
     if request.image:
         width, height = size_like(image_header.check(request.image).size, width, height)
     return (width or height) * (height or width)
 
 
-# Setting, field of the contract, what is counted, and how that is said.
+# Setting, field of the contract, the counted quantity, the message.
 _BOUNDS: tuple[tuple[str, str, Counted, str], ...] = (
     ("max_images", "count", lambda request: request.count, "must be at most {most} here, not {count}"),
     ("max_pixels", "width", _pixels, "must, with the height, make at most {most} pixels here, not {count}"),
@@ -40,7 +40,7 @@ _BOUNDS: tuple[tuple[str, str, Counted, str], ...] = (
 
 
 def check(request: pb.GenerateImagesRequest, config: GatewayConfig) -> None:
-    """Raise ServiceError, as the service does for what goes beyond the contract, with every field at fault."""
+    """Raise ServiceError, as the service does for invalid fields, naming every field above its limit."""
     faults = []
     for setting, field, counted, told in _BOUNDS:
         most, count = getattr(config, setting), counted(request)

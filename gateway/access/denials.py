@@ -1,4 +1,4 @@
-"""Errors of requests that may not be made: not by this caller, not so, or not as often. `errors` has the tree."""
+"""Errors of rejected requests: access, size, format and rate. `errors` draws the whole tree."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class NoKey(GatewayError):
-    """The request has no key, where one is needed."""
+    """The request has no API key, and one is required."""
 
     status = 401
     reason = "NO_KEY"
     headers = MappingProxyType({"www-authenticate": "Bearer"})
 
     def __init__(self) -> None:
-        super().__init__("There is no API key in the request. Send it as 'Authorization: Bearer KEY'.")
+        super().__init__("The request has no API key. Send it as 'Authorization: Bearer KEY'.")
 
 
 class WrongKey(NoKey):
-    """The request has a key that is not ours."""
+    """The request's API key is unknown."""
 
     reason = "WRONG_KEY"
 
@@ -32,7 +32,7 @@ class WrongKey(NoKey):
 
 
 class ModelNotAllowed(GatewayError):
-    """The key is for other models."""
+    """The API key does not allow the model."""
 
     status = 403
     reason = "MODEL_NOT_ALLOWED"
@@ -42,21 +42,18 @@ class ModelNotAllowed(GatewayError):
 
 
 class ForeignHost(GatewayError):
-    """A request to a host name that is not the gateway's.
-
-    A web page may have caused it.
-    """
+    """The request was sent to a host name that is not the gateway's; a web page may have caused it."""
 
     status = 403
     reason = "FOREIGN_HOST"
 
     def __init__(self, host: str) -> None:
         advice = f"if that is its name, start it with --hosts {host[:100]}"
-        super().__init__(f"The gateway does not answer to the host {host[:100]!r}: {advice}.")
+        super().__init__(f"The gateway does not serve the host {host[:100]!r}: {advice}.")
 
 
 class ForeignPage(GatewayError):
-    """A web page of an origin that is not allowed sent a request."""
+    """A web page of an origin that is not allowed sent the request."""
 
     status = 403
     reason = "FOREIGN_ORIGIN"
@@ -68,28 +65,30 @@ class ForeignPage(GatewayError):
 
 
 class AdminOnly(GatewayError):
-    """The key may not load or unload models."""
+    """The API key may not load or unload models."""
 
     status = 403
     reason = "ADMIN_ONLY"
 
     def __init__(self) -> None:
-        super().__init__("This API key may not load or unload models; `tintype keys create NAME --admin` makes one.")
+        super().__init__(
+            "This API key may not load or unload models; `tintype keys create NAME --admin` creates one that may."
+        )
 
 
 class BodyTooSlow(GatewayError):
-    """The body has not come in time; the connection ends with the answer."""
+    """The body did not arrive in time; the connection is closed after the response."""
 
     status = 408
     reason = "BODY_TOO_SLOW"
     headers = MappingProxyType({"connection": "close"})
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The request has not come within {seconds:g} s, or comes at less than 16 KiB a second.")
+        super().__init__(f"The request did not arrive within {seconds:g} s, or arrived at less than 16 KiB per second.")
 
 
 class TooManyUploads(GatewayError):
-    """The bodies of all requests exceed the configured memory."""
+    """The requests together hold more memory than configured."""
 
     status = 503
     reason = "UPLOADS_FULL"
@@ -97,7 +96,7 @@ class TooManyUploads(GatewayError):
     headers = MappingProxyType({"connection": "close"})
 
     def __init__(self) -> None:
-        super().__init__("The gateway holds as many uploads and results as it has memory for. Try again in a moment.")
+        super().__init__("The gateway has no memory left for uploads and results. Try again in a moment.")
 
 
 class BodyTooLarge(GatewayError):
@@ -108,29 +107,29 @@ class BodyTooLarge(GatewayError):
 
 
 class WrongContentType(GatewayError):
-    """The body is of a type that is not read here."""
+    """The content type of the body is not supported here."""
 
     status = 415
     reason = "WRONG_CONTENT_TYPE"
 
 
 class KeyReused(GatewayError):
-    """An Idempotency-Key came before, with another body."""
+    """The Idempotency-Key was used before with another body."""
 
     status = 422
     reason = "KEY_REUSED"
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key came before with another body: a new request needs a new key.")
+        super().__init__("This Idempotency-Key was used before with another body; a new request needs a new key.")
 
 
 class TooManyRequests(GatewayError):
-    """One caller asks more often, or for more, than it may; `headers` tell the limit."""
+    """The caller exceeds its rate limit; `headers` contain the limit."""
 
     status = 429
     reason = "RATE_LIMIT_EXCEEDED"
 
     def __init__(self, per_minute: int, what: str, retry_after: float, headers: Mapping[str, str]) -> None:
-        super().__init__(f"There may be {per_minute} {what} in a minute. Try again in {retry_after:.1f} s.")
+        super().__init__(f"The limit is {per_minute} {what} per minute. Try again in {retry_after:.1f} s.")
         self.retry_after = retry_after
         self.headers = headers

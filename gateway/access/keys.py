@@ -1,4 +1,4 @@
-"""Which key a request over HTTP came with (`tintype.v1.keys` has the keys)."""
+"""API keys of HTTP requests (`tintype.v1.keys` reads the key file)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ class Keys(keys.Keys):
     """The keys of the gateway's clients."""
 
     def caller(self, headers: Mapping[str, str]) -> Key | None:
-        """Return the key that a request came with.
-
-        It is None if none is required. Raises NoKey, WrongKey.
-        """
+        """Return the key of a request; None if no key is required. Raises NoKey, WrongKey."""
         if not self.required:
             return None
         secret = keys.sent(headers)
@@ -39,17 +36,14 @@ class Keys(keys.Keys):
 
 
 class Looking:
-    """An ASGI application that checks the key file for changes.
-
-    It does so before `app` answers a request that may need a key.
-    """
+    """ASGI middleware that checks the key file for changes before each request that may need a key."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does."""
+        """Check the key file, then call `app`."""
         if scope["type"] == ScopeType.HTTP and not is_open(scope["path"]):
             await self._keys.look()
         await self.app(scope, receive, send)

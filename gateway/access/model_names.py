@@ -1,9 +1,9 @@
-"""Which model a client's name for one means.
+"""Resolution of the model names that clients send.
 
-- The table in the configuration maps clients' names to ours. `*` is the default model: as a value, the default model
-  itself; as a key, which model that is, in place of the service's own choice.
-- OpenAI names new models often, and dates them. A name that begins as its names do means the default model, unless the
-  table or the service has it.
+- The configured table maps clients' names to served models. `*` is the default model: as a value it means the default
+  model, as a key it sets the default model instead of the service's choice.
+- OpenAI often adds models with new, dated names. A name that begins like OpenAI's means the default model, unless the
+  table or the service has the name.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ OPENAI = ("gpt-image-", "dall-e-", "chatgpt-image-")
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The table of names.
+    """The table of model names.
 
-    `strict` says that an unknown name is an error. `only` are the models that the caller may use, empty for all.
+    With `strict`, an unknown name is an error. `only` are the models that the caller may use; empty for all.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -36,30 +36,27 @@ class Names:
         return "" if name == ANY else name
 
     def resolve(self, asked: str) -> str:
-        """Return our name for what a client asked for; empty for the service's default model."""
+        """Return the served model that a client's name means; empty for the service's default model."""
         name = self.aliases.get(asked, asked) if asked else ANY
         if asked not in self.aliases and self.only and asked not in self.only and asked.startswith(OPENAI):
             name = ANY
         return self.default if name == ANY else name
 
     def standing_for(self, models: Sequence[str]) -> dict[str, str]:
-        """Return clients' names and the one of `models` that each means; the first of these is the service's default.
+        """Return the aliases of `models`: client's name to model. The first model is the service's default.
 
-        Names that are a model's own, and names of models that are not there, are left out.
+        Aliases that are names of models themselves, and aliases of models that are not served, are left out.
         """
         meant = {name: self.resolve(name) or models[0] for name in self.aliases if name != ANY} if models else {}
         return {name: model for name, model in meant.items() if model in models and name not in models}
 
     def fallback(self, tried: str) -> str | None:
-        """Return the model to take after `tried` was not found, or None where that is an error."""
+        """Return the model to use after `tried` was not found; None if that is an error."""
         replaced = not self.strict or tried.startswith(OPENAI)
         return self.default if replaced and tried != self.default else None
 
     def within(self, models: Sequence[str]) -> Names:
-        """Return the table for a caller limited to these models.
-
-        Its default is one of them.
-        """
+        """Return the table for a caller limited to these models; its default is one of them."""
         if not models:
             return self
         default = {} if self.default in models else {ANY: models[0]}

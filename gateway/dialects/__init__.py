@@ -1,25 +1,26 @@
-"""One file for each vendor's JSON, and the table of them."""
+"""The JSON of each vendor, one module a vendor, and the table of them."""
 
 from __future__ import annotations
 
-from . import agent_ai, apipie, aqueduct, openai, oxen, oxen_edits
+from . import agent_ai, apipie, aqueduct, openai, oxen
 from .dialect import Call, Dialect, Events, Failure
 from .openai_edits import edits, variations
 
 _ALL = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT, agent_ai.DIALECT, oxen.DIALECT)
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
 
-# What vendors with OpenAI's paths do there, by vendor. Their defaults contradict each other: one dialect has a path.
+# Vendors with OpenAI's paths, and their dialects by action and vendor. Their defaults contradict each other, so that
+# each shared path has one dialect.
 _SHARING = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT)
 _ACTIONS = [{one.name: make(one) for one in _SHARING} for make in (lambda one: one, edits, variations)]
 SHARED = frozenset(path for action in _ACTIONS for path in action["openai"].paths)
-_EVERYTHING = (*_ALL, *(one for action in _ACTIONS[1:] for one in action.values()), oxen_edits.DIALECT)
+_EVERYTHING = (*_ALL, *(one for action in _ACTIONS[1:] for one in action.values()), oxen.EDIT_DIALECT)
 
 
 def bound(shared: str) -> dict[str, Dialect]:
-    """Return the dialect of every path: those that it documents, and the same below `/NAME`.
+    """Return the dialect of every path: the paths that each vendor documents, and the same paths below `/NAME`.
 
-    `shared` names the dialect that has the shared paths.
+    `shared` names the dialect of the shared paths.
     """
     prefixed = {f"/{dialect.name}{path}": dialect for dialect in _EVERYTHING for path in dialect.paths}
     own = {path: dialect for dialect in _EVERYTHING for path in dialect.paths if path not in SHARED}

@@ -1,9 +1,9 @@
 """agent.ai's action `generate_image`.
 
 Source: agent.ai's API reference, and the SDK `agentai` 0.1.3. The SDK sends models and ratios that the reference does
-not list: every ratio is taken, and models go through the table of names. Styles are those of the reference, in any case
-and with `_` for a space; the SDK's default is one of them. The reference calls `response` an object; its own example
-and both SDKs have HTML. Errors are texts; a bad key is 403.
+not list: every ratio is accepted, and models are looked up in the table of names. Styles are those of the reference, in
+any case and with `_` for a space; the SDK's default is one of them. The reference calls `response` an object; its own
+example and both SDKs have HTML. An error is a string; an invalid key is 403.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from msgspec import Meta
 from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import InvalidValue
-from .dialect import Call, Dialect, Failure
-from .geometry import Ratio, of_ratio
-from .openai_types import ModelName  # noqa: TC001 - msgspec reads it
+from .dialect import Call, Dialect, Failure, retry_headers
+from .fields import Model, Prompt, RatioText  # noqa: TC001 - msgspec reads them
+from .geometry import of_ratio
 from .reading import check_prompt, listed, read, shown, unknown
-from .retrying import retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,79 +35,96 @@ STYLES = (NO_STYLE, "photo", "digital art", "illustration", "drawing")
 
 
 class AgentAiRequest(msgspec.Struct, kw_only=True):
-    """What to draw, and how. A field that is null counts as absent."""
+    """The image to make, and how. A field that is null counts as absent."""
 
-    prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
-    model: Annotated[ModelName, Meta(examples=["DALL-E 3", "FLUX.1 [schnell]"])] | None = None
-    model_style: Annotated[str, Meta(examples=list(STYLES))] | None = None
-    model_aspect_ratio: Ratio | None = None
+    prompt: Prompt
+    model: Annotated[Model, Meta(examples=["DALL-E 3", "FLUX.1 [schnell]"])] = None
+    model_style: Annotated[
+        str | None,
+        Meta(
+            description="Look: a preset of the model, if it has one of this name",
+            examples=list(STYLES),
+            extra_json_schema={
+                "anyOf": [{"type": "string", "enum": list(STYLES)}, {"type": "null"}],
+                "default": NO_STYLE,
+            },
+        ),
+    ] = None
+    model_aspect_ratio: Annotated[
+        RatioText | None,
+        Meta(
+            description="WIDTH:HEIGHT, at about 1024 x 1024 pixels",
+            examples=["16:9"],
+            extra_json_schema={"default": RATIO},
+        ),
+    ] = None
 
 
-class AgentAiPicture(msgspec.Struct, kw_only=True):
-    """One finished picture."""
+class AgentAiImage(msgspec.Struct, kw_only=True):
+    """One finished image."""
 
-    prompt: str
-    url: str
+    prompt: Annotated[str, Meta(description="The prompt of the request")]
+    url: Annotated[str, Meta(description="Link to the file; it needs no key, and expires")]
 
 
 class AgentAiMetadata(msgspec.Struct):
-    """The pictures one by one."""
+    """The images one by one."""
 
-    images: list[AgentAiPicture]
+    images: Annotated[list[AgentAiImage], Meta(description="The images")]
 
 
 class AgentAiResponse(msgspec.Struct, kw_only=True):
-    """Finished pictures; `response` is HTML that shows them."""
+    """Finished images; `response` is HTML that shows them."""
 
-    metadata: AgentAiMetadata
-    response: str
-    status: int = 200
+    metadata: Annotated[AgentAiMetadata, Meta(description="The images one by one")]
+    response: Annotated[str, Meta(description="HTML that shows the images")]
+    status: Annotated[int, Meta(description="HTTP status")] = 200
 
 
 class AgentAiError(msgspec.Struct):
-    """What went wrong, and HTTP's status."""
+    """What went wrong, and the HTTP status."""
 
-    error: str
-    status: int
+    error: Annotated[str, Meta(description="What went wrong")]
+    status: Annotated[int, Meta(description="HTTP status")]
 
 
 def parse(body: Mapping[str, Any]) -> Call:
-    """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
+    """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    asked = read(AgentAiRequest, body)
-    width, height = of_ratio(asked.model_aspect_ratio or RATIO, "model_aspect_ratio") or (None, None)
+    fields = read(AgentAiRequest, body)
+    width, height = of_ratio(fields.model_aspect_ratio or RATIO, "model_aspect_ratio") or (None, None)
     request = pb.GenerateImagesRequest(
-        model=asked.model,
-        prompt=asked.prompt,
+        model=fields.model,
+        prompt=fields.prompt,
         width=width,
         height=height,
-        style=_style(asked.model_style),
+        style=_style(fields.model_style),
         output=pb.OutputFormat(mime_type="image/png"),
     )
-    return Call(request, links=True, names=NAMES, ignored=unknown(AgentAiRequest, body), wishes=("style",))
+    return Call(request, links=True, names=NAMES, ignored=unknown(AgentAiRequest, body), optional=("style",))
 
 
-def _style(asked: str | None) -> str | None:
-    """Return the preset that a style names, in any of its spellings.
+def _style(name: str | None) -> str | None:
+    """Return the preset of a style in any spelling: "Digital Art" and "digital_art" are "digital art".
 
-    "Digital Art" and "digital_art" are "digital art". Raises InvalidValue.
+    Raises InvalidValue.
     """
-    style = (asked or NO_STYLE).replace("_", " ").strip().lower()
+    style = (name or NO_STYLE).replace("_", " ").strip().lower()
     if style not in STYLES:
-        raise InvalidValue("model_style", f"must be one of {listed(STYLES)}, not {shown(asked)}")
+        raise InvalidValue("model_style", f"must be one of {listed(STYLES)}, not {shown(name)}")
     return style if style != NO_STYLE else None
 
 
 def render(_: pb.GenerateImagesResponse, call: Call, __: int, links: Sequence[str] = ()) -> AgentAiResponse:
-    """Return the JSON of finished pictures; `links` are their URLs."""
+    """Return the JSON of finished images; `links` are their URLs."""
     prompt = call.request.prompt
-    pictures = [AgentAiPicture(prompt=prompt, url=url) for url in links]
+    images = [AgentAiImage(prompt=prompt, url=url) for url in links]
     html = "".join(f'<img src="{escape(url)}" alt="{escape(prompt)}" /><br />' for url in links)
-    return AgentAiResponse(metadata=AgentAiMetadata(pictures), response=html)
+    return AgentAiResponse(metadata=AgentAiMetadata(images), response=html)
 
 
 def error(exc: GatewayError) -> Failure:
-    """Return an error as agent.ai answers it."""
+    """Return an error in agent.ai's format."""
     status = 403 if exc.status == 401 else exc.status
     return Failure(status, retry_headers(exc), AgentAiError(exc.message, status))
 

@@ -1,4 +1,4 @@
-"""APIpie's variant of OpenAI's JSON: other defaults, fewer keys in the answer, its own words for errors.
+"""APIpie's variant of OpenAI's JSON: other defaults, fewer keys in the response, other error codes.
 
 Source: APIpie's reference of `POST /v1/images/generations`.
 """
@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta
 
 from . import openai
 from .dialect import Call, Dialect, Failure
-from .openai_types import ErrorBody, ErrorResponse, ImagesRequest, Usage
+from .openai_types import (
+    Base64File,
+    Created,
+    ErrorBody,
+    ErrorResponse,
+    ImagesRequest,
+    RevisedPrompt,
+    Url,
+    UsageField,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,45 +37,45 @@ INVALID_PARAMETER = "invalid_parameter"
 _INVALID = re.compile(r"Invalid '([^']*)': (?=must )")
 
 
-class ApipiePicture(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One finished picture: `url` or `b64_json`."""
+class ApipieImage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One finished image: `url` or `b64_json`."""
 
-    url: str | UnsetType = UNSET
-    b64_json: bytes | UnsetType = UNSET
-    revised_prompt: str | UnsetType = UNSET
+    url: Url = UNSET
+    b64_json: Base64File = UNSET
+    revised_prompt: RevisedPrompt = UNSET
 
 
 class ApipieResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Finished pictures; `created` is in Unix seconds."""
+    """Finished images; `created` is in Unix seconds."""
 
-    created: int
-    data: list[ApipiePicture]
-    usage: Usage | UnsetType = UNSET
+    created: Created
+    data: Annotated[list[ApipieImage], Meta(description="The images")]
+    usage: UsageField = UNSET
 
 
 def parse(body: Mapping[str, Any]) -> Call:
-    """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
+    """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     if body.get("style") is not None:
         return openai.parse(body)
-    return replace(openai.parse({**body, "style": STYLE}), unasked=("style",))
+    return replace(openai.parse({**body, "style": STYLE}), implicit=("style",))
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ApipieResponse:
-    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs, if any."""
-    whole = openai.render(response, call, created, links)
-    pictures = [
-        ApipiePicture(url=one.url, b64_json=one.b64_json, revised_prompt=one.revised_prompt) for one in whole.data
+    """Return the JSON of finished images; `created` is in Unix seconds, `links` are their URLs, if any."""
+    body = openai.render(response, call, created, links)
+    images = [
+        ApipieImage(url=image.url, b64_json=image.b64_json, revised_prompt=image.revised_prompt) for image in body.data
     ]
-    return ApipieResponse(created=created, data=pictures, usage=whole.usage)
+    return ApipieResponse(created=created, data=images, usage=body.usage)
 
 
 def error(exc: GatewayError) -> Failure:
-    """Return an error with OpenAI's four keys and APIpie's codes and wording."""
+    """Return an error with OpenAI's four keys, and APIpie's codes and wording."""
     failure = openai.error(exc)
-    told: ErrorBody = failure.body.error
-    code = INVALID_PARAMETER if told.code == "invalid_value" or exc.reason == "EMPTY_PROMPT" else told.code
-    message = _INVALID.sub(r"The '\1' parameter ", told.message)
-    body = ErrorResponse(ErrorBody(message=message, type=told.type, param=told.param, code=code))
+    found: ErrorBody = failure.body.error
+    code = INVALID_PARAMETER if found.code == "invalid_value" or exc.reason == "EMPTY_PROMPT" else found.code
+    message = _INVALID.sub(r"The '\1' parameter ", found.message)
+    body = ErrorResponse(ErrorBody(message=message, type=found.type, param=found.param, code=code))
     return Failure(failure.status, failure.headers, body)
 
 

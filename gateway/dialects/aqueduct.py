@@ -1,15 +1,15 @@
-"""Aqueduct's variant of OpenAI's JSON: the same pictures, other errors.
+"""Aqueduct's variant of OpenAI's JSON, which differs only in its errors.
 
 Source: Aqueduct's reference of `POST /images/generations`, and the types of errors in its code. Its code answers 400 to
-`url`, `stream` and unknown keys, which its reference promises; here the reference counts.
+`url`, `stream` and unknown keys, although its reference documents them; this module follows the reference.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from . import openai
 from .dialect import Dialect, Failure
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     from ..errors import GatewayError
 
 NO_KEY = "Authentication Required"
-# Those without a row are the server's from 500 on, and the request's below.
+# Type of error by status. Without a row, statuses from 500 on are server errors, the rest request errors.
 TYPES = {403: "permission_denied_error", 404: "not_found_error", 429: "rate_limit_error", 504: "timeout_error"}
 
 
 class AqueductErrorBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What went wrong; keys that would be null are left out."""
 
-    message: str
-    type: str
-    param: str | UnsetType = UNSET
-    code: str | UnsetType = UNSET
+    message: Annotated[str, Meta(description="What went wrong: the field, its value, and what would be right")]
+    type: Annotated[str, Meta(description="Kind of error")]
+    param: Annotated[str | UnsetType, Meta(description="Field at fault")] = UNSET
+    code: Annotated[str | UnsetType, Meta(description="Name of the error for programs")] = UNSET
 
 
 class AqueductError(msgspec.Struct):
     """An error."""
 
-    error: AqueductErrorBody
+    error: Annotated[AqueductErrorBody, Meta(description="What went wrong")]
 
 
 def error(exc: GatewayError) -> Failure:
-    """Return an error as Aqueduct answers it: its type follows from the status."""
+    """Return an error in Aqueduct's format; its type follows from the status."""
     failure = openai.error(exc)
-    told: ErrorBody = failure.body.error
+    found: ErrorBody = failure.body.error
     kind = TYPES.get(exc.status, openai.SERVER if exc.status >= 500 else openai.INVALID)
-    message = NO_KEY if exc.status == 401 else told.message
-    body = AqueductErrorBody(message=message, type=kind, param=told.param or UNSET, code=told.code or UNSET)
+    message = NO_KEY if exc.status == 401 else found.message
+    body = AqueductErrorBody(message=message, type=kind, param=found.param or UNSET, code=found.code or UNSET)
     return Failure(failure.status, failure.headers, AqueductError(body))
 
 

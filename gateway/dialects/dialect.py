@@ -1,15 +1,16 @@
-"""What a dialect is: one vendor's JSON as two inverse pure functions and an error renderer, with no I/O.
+"""What a dialect is: one vendor's JSON as two inverse pure functions and an error renderer, without I/O.
 
-    parse:   JSON object -> Call               the request to the service, and what its answer needs to know
-    render:  the service's answer, Call, …  -> JSON
+    parse:   JSON object -> Call               the request to the service, and what the response depends on
+    render:  the service's response, Call, … -> JSON
     error:   GatewayError -> Failure           status, headers, JSON
-    events:  previews and pictures one by one -> JSON, where the vendor streams
+    events:  previews and images one by one -> JSON, if the vendor streams
 
-`dialects.DIALECTS` is the table of them; a new vendor is a file and a row.
+`dialects.DIALECTS` is the table of them; a new vendor is one file and one row.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
     from ..errors import GatewayError
 
+# OpenAI's SDKs retry every 5xx and 429 twice, which would make each image three times. Retries after these statuses
+# help only if the error says when.
+NO_RETRY = {429, 500, 501, 503, 504, 507}
+
 
 class Failure(NamedTuple):
-    """An error as it is answered."""
+    """An error response."""
 
     status: int
     headers: dict[str, str]
@@ -33,41 +38,46 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, read.
+    """One parsed request.
 
-    `request` is what is sent; what the service can't grant leaves it. `links` says that pictures are answered as URLs,
-    False as base64, None as the configuration says. `names` maps fields of the contract to the keys that this client
-    used for them; a field that is not in it has its own name. `ignored` are the keys that nobody knows, `idle` those
-    that others of the same request overrule. `wishes` are fields of the contract that a vendor takes from everybody:
-    where the model has no such thing, it is asked without; those in `unasked` are the vendor's default, and nobody is
-    told. `stream` asks for events instead of one answer, with so many `previews` of each picture. `echo` are values
-    that the answer repeats. `pictures` are `image` and `mask` as they were given, by field of the contract: a file,
-    base64, or a URL. With `alpha_strength`, an image without a mask is its own mask where it is transparent, and then
-    that is the strength; None if transparency is no mask.
+    Attributes:
+        request: the request to the service.
+        links: whether images are returned as URLs; False is base64, None is what the configuration says.
+        names: JSON keys that this client used, by field of the contract; other fields have the same name in both.
+        ignored: unknown keys.
+        overridden: known keys that other keys of the same request override.
+        optional: fields of the contract that are dropped if the model does not have them.
+        implicit: those of `optional` that are the vendor's default; dropping them is not reported.
+        stream: whether events are returned instead of one response.
+        previews: number of previews of each image in a stream.
+        echo: values that the response repeats.
+        uploads: `image` and `mask` as the client gave them, by field of the contract: a file, base64, or a URL.
+        alpha_strength: if an image comes without a mask, its transparent parts are the mask, and this is the strength;
+            None if transparency is not a mask.
     """
 
     request: pb.GenerateImagesRequest
     links: bool | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    idle: tuple[str, ...] = ()
-    wishes: tuple[str, ...] = ()
-    unasked: tuple[str, ...] = ()
+    overridden: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    implicit: tuple[str, ...] = ()
     stream: bool = False
     previews: int = 0
     echo: Mapping[str, str] = field(default_factory=dict)
-    pictures: Mapping[str, str | bytes] = field(default_factory=dict)
+    uploads: Mapping[str, str | bytes] = field(default_factory=dict)
     alpha_strength: float | None = None
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The keys that had no effect, known or not."""
-        return self.ignored + self.idle
+        """Keys that had no effect, known or not."""
+        return self.ignored + self.overridden
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """How a vendor streams; what is returned has the event's name as `type`. Times are in Unix seconds."""
+    """How a vendor streams; the returned event has its name as `type`. Times are in Unix seconds."""
 
     partial: Callable[[pb.Preview, Call, int], Any]
     completed: Callable[[pb.Image, pb.Usage, Call, int], Any]
@@ -75,9 +85,9 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One vendor: where it is served, its functions, and the types of its JSON for the API's description.
+    """One vendor: its paths, its functions, and the types of its JSON for the API's description.
 
-    With `forms`, what it parses may come as a form, too. One vendor may have several of these under one name.
+    With `forms`, `parse` also gets the fields of a form. One vendor may have several dialects of the same name.
     """
 
     name: str
@@ -91,3 +101,14 @@ class Dialect:
     events: Events | None = None
     summary: str = "Make images"
     forms: bool = False
+
+
+def retry_headers(exc: GatewayError) -> dict[str, str]:
+    """Return the headers that say when to retry, in seconds and milliseconds, or that a retry does not help.
+
+    OpenAI's SDKs obey them; other clients may.
+    """
+    if exc.retry_after is not None:
+        seconds = max(1, math.ceil(exc.retry_after))
+        return {"retry-after": str(seconds), "retry-after-ms": str(math.ceil(exc.retry_after * 1000))}
+    return {"x-should-retry": "false"} if exc.status in NO_RETRY else {}

@@ -1,34 +1,18 @@
-"""The ways in which vendors' clients say how large a picture shall be, as width and height in pixels."""
+"""Width and height in pixels from the ways in which vendors' clients give an image's size."""
 
 from __future__ import annotations
 
 from math import gcd, isqrt, sqrt
-from typing import Annotated
-
-from msgspec import Meta
 
 from ..errors import InvalidValue
 
-SIZE = "^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"
-RATIO = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$"
-
-Size = Annotated[
-    str,
-    Meta(
-        pattern=SIZE,
-        description="'auto' or WIDTHxHEIGHT in pixels, such as '1024x1024'",
-        examples=["1024x1024"],
-    ),
-]
-Ratio = Annotated[str, Meta(pattern=RATIO, description="WIDTH:HEIGHT, such as '16:9'", examples=["16:9"])]
-
-AREA = 1024 * 1024  # pixels of a picture of which only the shape is known
-MULTIPLE = 16  # pixels; all common models make such sides
-MAX_RATIO = 16  # with that area the longer side has 4096 pixels, which is the contract's limit
+AREA = 1024 * 1024  # pixels of an image if only its aspect ratio is known
+MULTIPLE = 16  # pixels; all common models can make such sides
+MAX_RATIO = 16  # at that area the longer side has 4096 pixels, which is the contract's limit
 
 
 def of_size(size: str | None) -> tuple[int, int] | None:
-    """Return the sides of `512x768`, or None where the model shall choose."""
+    """Return the sides of `512x768`, or None if the model chooses."""
     if size is None or size == "auto":
         return None
     width, _, height = size.partition("x")
@@ -36,10 +20,10 @@ def of_size(size: str | None) -> tuple[int, int] | None:
 
 
 def of_ratio(ratio: str | None, param: str) -> tuple[int, int] | None:
-    """Return sides of the shape `16:9` and about 1024 x 1024 pixels, or None where there is no ratio.
+    """Return sides in the ratio `16:9` with about 1024 x 1024 pixels, or None without a ratio.
 
-    Sides are multiples of 16, and have the shape exactly where that costs no more than a quarter of the pixels:
-    1280 x 720. Raises InvalidValue.
+    Sides are multiples of 16. They have the exact ratio if that costs at most a quarter of the pixels: 1280 x 720.
+    Raises InvalidValue.
     """
     if ratio is None:
         return None
@@ -54,7 +38,7 @@ def of_ratio(ratio: str | None, param: str) -> tuple[int, int] | None:
 
 
 def has_ratio(sides: tuple[int | None, int | None], ratio: str, param: str) -> bool:
-    """Tell whether sides have the shape `16:9`, as far as that can be had. Raises InvalidValue."""
+    """Tell whether sides have the ratio `16:9`, exactly or as `of_ratio` rounds it. Raises InvalidValue."""
     across, down = (int(part) for part in ratio.split(":"))
     width, height = sides
     exact = width is not None and height is not None and width * down == height * across

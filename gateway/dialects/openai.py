@@ -1,8 +1,8 @@
-"""OpenAI's Images API, with the fields of its compatible servers and our own.
+"""OpenAI's Images API, with the fields of compatible servers and tintype's own.
 
 Source: OpenAI's specification of `POST /v1/images/generations`, and what its official SDKs send and read.
-Fields that are null count as absent. Answers have no null key, and `size` and `quality` only with the values that
-OpenAI's own schema knows: strict clients fail on others.
+Fields that are null count as absent. Responses have no null key, and `size` and `quality` only with the values that
+OpenAI's own schema lists: strict clients fail on others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import GatewayError, InvalidValue
 from . import openai_events
-from .dialect import Call, Dialect, Events, Failure
+from .dialect import Call, Dialect, Events, Failure, retry_headers
 from .geometry import has_ratio, of_ratio, of_size
 from .openai_types import (
     QUALITIES,
@@ -24,12 +24,11 @@ from .openai_types import (
     ErrorResponse,
     ImagesRequest,
     ImagesResponse,
-    Picture,
+    OpenAiImage,
     render_usage,
     wanted_seed,
 )
 from .reading import check_prompt, read, unknown
-from .retrying import retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,15 +45,19 @@ NAMES = {
     "output.alpha": "background",
     "caller": "user",
 }
-# Two keys for one thing: the second is what other servers and clients call it.
+# Two keys of one meaning: the second is the name that other servers and clients use.
 NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("guidance_scale", "cfg"))
-TWINS = (*NUMBERS, ("user", "safety_identifier"))
-# Presets that OpenAI takes for any model: one that has no such thing is asked without. Other names must be its own.
-WISHES = {"quality": {"low", "medium", "high", "xhigh", "max", "standard", "hd"}, "style": {"vivid", "natural"}}
-# Models whose clients read `b64_json` and nothing else.
+SYNONYMS = (*NUMBERS, ("user", "safety_identifier"))
+# Presets that OpenAI accepts for every model: they are dropped if the model has no such preset. Any other name must be
+# a preset of the model.
+OPTIONAL_PRESETS = {
+    "quality": {"low", "medium", "high", "xhigh", "max", "standard", "hd"},
+    "style": {"vivid", "natural"},
+}
+# Prefixes of models whose clients read only `b64_json`.
 BASE64_MODELS = ("gpt-image", "chatgpt-image")
 
-BEST = 100  # OpenAI's default of `output_compression`
+BEST_COMPRESSION = 100  # OpenAI's default of `output_compression`
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
@@ -81,165 +84,163 @@ BY_REASON: dict[str, tuple[str, str | None]] = {
     "KEY_REUSED": (INVALID, "idempotency_key_reused"),
     "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),
 }
-# status: type, code; 5xx without a row are the server's, the rest the request's
+# status: type, code; without a row, 5xx are server errors and the rest request errors
 BY_STATUS: dict[int, tuple[str, str | None]] = {429: ("requests", "rate_limit_exceeded"), 504: (SERVER, "timeout")}
 
 
 def parse(body: Mapping[str, Any]) -> Call:
-    """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
+    """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
     return call(read(ImagesRequest, body), unknown(ImagesRequest, body))
 
 
-def call(asked: ImagesRequest, ignored: tuple[str, ...]) -> Call:
-    """Return the call for what was read; `ignored` are the keys that nobody knows. Raises InvalidValue."""
-    _refuse(asked)
-    request = _request(asked)
+def call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
+    """Return the call of a validated request; `ignored` are its unknown keys. Raises InvalidValue."""
+    _refuse(fields)
+    request = _request(fields)
     return Call(
         request=request,
-        links=_wants_links(asked),
-        names=_names(asked),
+        links=_wants_links(fields),
+        names=_names(fields),
         ignored=ignored,
-        idle=_overruled(asked, request.width, request.height),
-        wishes=tuple(name for name, usual in WISHES.items() if getattr(asked, name) in usual),
-        stream=bool(asked.stream),
-        previews=asked.partial_images or 0 if asked.stream else 0,
-        echo=_echo(asked),
-        pictures=given(image=asked.image, mask=asked.mask),
+        overridden=_overridden(fields, request.width, request.height),
+        optional=tuple(name for name, presets in OPTIONAL_PRESETS.items() if getattr(fields, name) in presets),
+        stream=bool(fields.stream),
+        previews=fields.partial_images or 0 if fields.stream else 0,
+        echo=_echo(fields),
+        uploads=uploads(image=fields.image, mask=fields.mask),
     )
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ImagesResponse:
-    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs, if any."""
+    """Return the JSON of finished images; `created` is in Unix seconds, `links` are their URLs, if any."""
     urls = links or (None,) * len(response.images)
-    pictures = [_picture(image, url) for image, url in zip(response.images, urls, strict=True)]
-    answer = ImagesResponse(created=created, data=pictures)
-    answer.quality = call.request.quality if call.request.quality in QUALITIES else UNSET
-    answer.background = call.echo.get("background", UNSET)
-    answer.safety_identifier = call.echo.get("safety_identifier", UNSET)
+    images = [_image(image, url) for image, url in zip(response.images, urls, strict=True)]
+    body = ImagesResponse(created=created, data=images)
+    body.quality = call.request.quality if call.request.quality in QUALITIES else UNSET
+    body.background = call.echo.get("background", UNSET)
+    body.safety_identifier = call.echo.get("safety_identifier", UNSET)
     if response.images:
         first = response.images[0]
-        answer.output_format = first.mime_type.removeprefix("image/")
+        body.output_format = first.mime_type.removeprefix("image/")
         size = f"{first.width}x{first.height}"
-        answer.size = size if size in SIZES else UNSET
+        body.size = size if size in SIZES else UNSET
     if response.HasField("usage"):
-        answer.usage = render_usage(response.usage)
-    return answer
+        body.usage = render_usage(response.usage)
+    return body
 
 
 def error(exc: GatewayError) -> Failure:
-    """Return an error as OpenAI's servers answer it: always with the four keys."""
+    """Return an error in OpenAI's format, always with all four keys."""
     fallback = BY_STATUS.get(exc.status, (SERVER if exc.status >= 500 else INVALID, None))
     kind, code = BY_REASON.get(exc.reason, fallback)
     body = ErrorResponse(ErrorBody(message=exc.message, type=kind, param=exc.param, code=code))
     return Failure(exc.status, retry_headers(exc), body)
 
 
-def _refuse(asked: ImagesRequest) -> None:
-    """Say what is not served, and what contradicts itself."""
-    if asked.background == "transparent" and asked.output_format == "jpeg":
+def _refuse(fields: ImagesRequest) -> None:
+    """Raise InvalidValue if fields contradict each other."""
+    if fields.background == "transparent" and fields.output_format == "jpeg":
         raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")
-    for key, twin in NUMBERS:
-        one, other = getattr(asked, key), getattr(asked, twin)
+    for key, synonym in NUMBERS:
+        one, other = getattr(fields, key), getattr(fields, synonym)
         if None not in (one, other) and one != other:
-            raise InvalidValue(twin, f"contradicts '{key}', which is {one}: give one of them")
+            raise InvalidValue(synonym, f"contradicts '{key}', which is {one}: give one of them")
 
 
-def _request(asked: ImagesRequest) -> pb.GenerateImagesRequest:
-    width, height = _sides(asked)
+def _request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
+    width, height = _sides(fields)
     return pb.GenerateImagesRequest(
-        model=asked.model,
-        prompt=asked.prompt,
-        negative_prompt=asked.negative_prompt,
-        count=asked.n,
+        model=fields.model,
+        prompt=fields.prompt,
+        negative_prompt=fields.negative_prompt,
+        count=fields.n,
         width=width,
         height=height,
-        steps=_first(asked.steps, asked.num_inference_steps),
-        guidance_scale=_first(asked.guidance_scale, asked.cfg_scale, asked.cfg),
-        sampler=asked.sampler,
-        schedule=asked.schedule,
-        seed=wanted_seed(asked.seed),
-        strength=asked.strength,
-        loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in asked.loras or ()],
-        embeddings=asked.embeddings,
-        output=_output(asked),
-        caller=asked.user or asked.safety_identifier,
-        quality=asked.quality if asked.quality != "auto" else None,
-        style=asked.style or None,
+        steps=_first(fields.steps, fields.num_inference_steps),
+        guidance_scale=_first(fields.guidance_scale, fields.cfg_scale, fields.cfg),
+        sampler=fields.sampler,
+        schedule=fields.schedule,
+        seed=wanted_seed(fields.seed),
+        strength=fields.strength,
+        loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in fields.loras or ()],
+        embeddings=fields.embeddings,
+        output=_output(fields),
+        caller=fields.user or fields.safety_identifier,
+        quality=fields.quality if fields.quality != "auto" else None,
+        style=fields.style or None,
     )
 
 
-def given(**pictures: str | bytes | None) -> dict[str, str | bytes]:
-    """Return the pictures that there are; an empty one is none."""
-    return {name: picture for name, picture in pictures.items() if picture}
+def uploads(**images: str | bytes | None) -> dict[str, str | bytes]:
+    """Return the images that are given; an empty one counts as absent."""
+    return {name: image for name, image in images.items() if image}
 
 
 def _first(*values: Number | None) -> Number | None:
     return next((value for value in values if value is not None), None)
 
 
-def _sides(asked: ImagesRequest) -> tuple[int | None, int | None]:
-    """Return width and height: `size` goes before the single sides, and they before `aspect_ratio`."""
-    single = (asked.width, asked.height)
-    sides = single if any(single) else of_ratio(asked.aspect_ratio, "aspect_ratio")
-    return of_size(asked.size) or sides or (None, None)
+def _sides(fields: ImagesRequest) -> tuple[int | None, int | None]:
+    """Return width and height: `size` overrides `width` and `height`, and those override `aspect_ratio`."""
+    given = (fields.width, fields.height)
+    sides = given if any(given) else of_ratio(fields.aspect_ratio, "aspect_ratio")
+    return of_size(fields.size) or sides or (None, None)
 
 
-def _overruled(asked: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
-    """Return the keys that other keys overrule.
-
-    These are sizes that are not made, and links in a stream.
-    """
-    ratio = asked.aspect_ratio
+def _overridden(fields: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
+    """Return the keys that other keys override: sizes other than the one to make, and links in a stream."""
+    ratio = fields.aspect_ratio
     others = {
-        "response_format": bool(asked.stream) and asked.response_format == "url",
-        "width": asked.width not in (None, width),
-        "height": asked.height not in (None, height),
+        "response_format": bool(fields.stream) and fields.response_format == "url",
+        "width": fields.width not in (None, width),
+        "height": fields.height not in (None, height),
         "aspect_ratio": ratio is not None and not has_ratio((width, height), ratio, "aspect_ratio"),
     }
     return tuple(key for key, differs in others.items() if differs)
 
 
-def _output(asked: ImagesRequest) -> pb.OutputFormat:
-    usual = BEST if asked.output_format in ("jpeg", "webp") else None
+def _output(fields: ImagesRequest) -> pb.OutputFormat:
+    default = BEST_COMPRESSION if fields.output_format in ("jpeg", "webp") else None
     return pb.OutputFormat(
-        mime_type=f"image/{asked.output_format or 'png'}",
-        quality=_first(asked.output_compression, usual),
-        alpha=asked.background == "transparent",
+        mime_type=f"image/{fields.output_format or 'png'}",
+        quality=_first(fields.output_compression, default),
+        alpha=fields.background == "transparent",
     )
 
 
-def _wants_links(asked: ImagesRequest) -> bool | None:
-    """Return whether links are answered.
-
-    Events have base64 only, whatever is asked for.
-    """
-    if asked.response_format is not None:
-        return asked.response_format == "url" and not asked.stream
-    return False if asked.stream or (asked.model or "").startswith(BASE64_MODELS) else None
+def _wants_links(fields: ImagesRequest) -> bool | None:
+    """Return whether images are returned as links; None if the request leaves it open. Events have only base64."""
+    if fields.response_format is not None:
+        return fields.response_format == "url" and not fields.stream
+    return False if fields.stream or (fields.model or "").startswith(BASE64_MODELS) else None
 
 
-def _names(asked: ImagesRequest) -> dict[str, str]:
-    """Return NAMES, with the key that the client took where there are several."""
-    taken = {key: twin for key, twin in TWINS if not getattr(asked, key) and getattr(asked, twin) is not None}
-    return NAMES | _side_names(asked) | {("caller" if key == "user" else key): twin for key, twin in taken.items()}
+def _names(fields: ImagesRequest) -> dict[str, str]:
+    """Return NAMES, with the key that the client used if there are synonyms."""
+    used = {
+        key: synonym for key, synonym in SYNONYMS if not getattr(fields, key) and getattr(fields, synonym) is not None
+    }
+    return (
+        NAMES | _side_names(fields) | {("caller" if key == "user" else key): synonym for key, synonym in used.items()}
+    )
 
 
-def _side_names(asked: ImagesRequest) -> dict[str, str]:
-    if of_size(asked.size) is None and (asked.width or asked.height):
+def _side_names(fields: ImagesRequest) -> dict[str, str]:
+    if of_size(fields.size) is None and (fields.width or fields.height):
         return {}
-    shape = asked.aspect_ratio and not of_size(asked.size)
-    return dict.fromkeys(("width", "height"), "aspect_ratio" if shape else "size")
+    ratio = fields.aspect_ratio and not of_size(fields.size)
+    return dict.fromkeys(("width", "height"), "aspect_ratio" if ratio else "size")
 
 
-def _echo(asked: ImagesRequest) -> dict[str, str]:
-    """Return what the answer repeats. Images are opaque, whatever was asked for."""
-    said = {"background": "opaque" if asked.background else None, "safety_identifier": asked.safety_identifier}
-    return {key: value for key, value in said.items() if value}
+def _echo(fields: ImagesRequest) -> dict[str, str]:
+    """Return the values that the response repeats. Images are always opaque."""
+    values = {"background": "opaque" if fields.background else None, "safety_identifier": fields.safety_identifier}
+    return {key: value for key, value in values.items() if value}
 
 
-def _picture(image: pb.Image, url: str | None) -> Picture:
-    return Picture(
+def _image(image: pb.Image, url: str | None) -> OpenAiImage:
+    return OpenAiImage(
         url=url or UNSET,
         b64_json=UNSET if url else image.data,
         revised_prompt=image.revised_prompt or UNSET,

@@ -1,19 +1,20 @@
-"""OpenAI's edits and variations: pictures that start from a picture.
+"""OpenAI's edits and variations: images that start from an image.
 
 Source: OpenAI's specification of `POST /v1/images/edits` and `/v1/images/variations`, and what its SDKs send: forms,
 whose fields are all text, or JSON with `images`.
 
-- Of several pictures the first is edited; the others are named in the header `x-tintype-ignored`.
-- A mask's transparent parts are repainted; without a mask those of the image. Without a size, the answer has the
+- Of several images the first is edited; the header `x-tintype-ignored` names the others.
+- Transparent parts of the mask are repainted; without a mask, those of the image. Without a size, the result has the
   image's own.
-- How far the result may leave the picture is our `strength`; OpenAI's clients don't send it, and get STRENGTHS.
+- `strength`, how far the result may differ from the image, is tintype's own field. OpenAI's clients don't send it, and
+  get STRENGTHS.
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -21,6 +22,7 @@ from ..errors import InvalidValue, NotJson
 from ..http.jsonbody import decoded
 from . import openai, openai_events
 from .dialect import Call, Dialect, Events
+from .fields import EXAMPLE_URL, IMAGE_FILE, IMAGE_SCHEMA, MASK, PromptText
 from .openai_types import ImagesRequest
 from .reading import check_prompt, read, unknown
 
@@ -29,64 +31,99 @@ if TYPE_CHECKING:
 
 EDIT_PATHS = ("/v1/images/edits", "/images/edits")
 VARIATION_PATHS = ("/v1/images/variations", "/images/variations")
-MAX_PICTURES = 16
-# Below a mask all is made anew; without one the composition stays, and with `input_fidelity: high` more than that.
+MAX_IMAGES = 16
+# With a mask, the masked part is made anew. Without one the composition stays, and more of the image with
+# `input_fidelity: high`.
 STRENGTHS = {"masked": 1.0, "low": 0.8, "high": 0.6, "variation": 0.7}
-# A variation has no prompt, and the service needs one; unguided, it hardly counts.
-VARIED, UNGUIDED = "a picture", 1.0
+# A variation has no prompt, but the service requires one; without guidance it has little effect.
+VARIATION_PROMPT, NO_GUIDANCE = "a picture", 1.0
 
-_PICTURE = "a PNG, JPEG or WebP file, in JSON its URL, a 'data:' URL, or base64"
+_OPTIONAL_IMAGE: dict[str, Any] = {"anyOf": [*IMAGE_SCHEMA["anyOf"], {"type": "null"}]}
+_IMAGE_LIST: dict[str, Any] = {
+    "type": "array",
+    "items": IMAGE_SCHEMA | {"examples": [EXAMPLE_URL]},
+    "minItems": 1,
+    "maxItems": MAX_IMAGES,
+}
+
+
+OptionalPrompt = Annotated[PromptText | None, Meta(description="What the images should show; it may be absent")]
 
 
 class EditRequest(ImagesRequest, kw_only=True):
-    """What to make of a picture. A field that is null counts as absent; in forms all fields are text."""
+    """The image to edit, and how. A field that is null counts as absent; in forms all fields are text."""
 
-    image: Annotated[Any, Meta(description=f"{_PICTURE}; of up to 16 the first is edited")] = None
-    images: (
-        Annotated[list[Any], Meta(description="a list of {image_url}, instead of 'image'", max_length=MAX_PICTURES)]
-        | None
-    ) = None
-    mask: Annotated[Any, Meta(description=f"{_PICTURE}, as large as the picture: transparent is repainted")] = None
-    input_fidelity: Literal["high", "low"] | None = None
+    schema_extra: ClassVar = {"anyOf": [{"required": ["image"]}, {"required": ["images"]}]}
+
+    image: Annotated[
+        Any,
+        Meta(
+            description=f"Image to edit: {IMAGE_FILE}, or a list of these, the first of which is edited. Or images",
+            examples=[EXAMPLE_URL],
+            extra_json_schema={"anyOf": [*IMAGE_SCHEMA["anyOf"], _IMAGE_LIST]},
+        ),
+    ] = None
+    images: Annotated[
+        Annotated[list[Any], Meta(description="a list of {image_url}", max_length=MAX_IMAGES)] | None,
+        Meta(
+            description="Instead of image: a list of {image_url}, the first of which is edited",
+            extra_json_schema={"anyOf": [_IMAGE_LIST, {"type": "null"}]},
+        ),
+    ] = None
+    mask: Annotated[Any, Meta(description=MASK, extra_json_schema=_OPTIONAL_IMAGE)] = None
+    input_fidelity: Annotated[
+        Literal["high", "low"] | None,
+        Meta(description="high keeps more of the image", extra_json_schema={"default": "low"}),
+    ] = None
 
 
 class VariationRequest(ImagesRequest, kw_only=True):
-    """A picture to make others like it. A field that is null counts as absent; in forms all fields are text."""
+    """An image to make similar images of. A field that is null counts as absent; in forms all fields are text."""
 
-    image: Annotated[Any, Meta(description=_PICTURE)] = None
-    mask: Annotated[Any, Meta(description=f"{_PICTURE}, as large as the image: transparent is repainted")] = None
-    prompt: Annotated[str, Meta(max_length=32_000, description="none is needed")] | None = None  # type: ignore[assignment]
+    schema_extra: ClassVar = {"required": ["image"]}
+
+    image: Annotated[
+        Any,
+        Meta(
+            description=f"Image to vary: {IMAGE_FILE}",
+            examples=[EXAMPLE_URL],
+            extra_json_schema=IMAGE_SCHEMA,
+        ),
+    ] = None
+    mask: Annotated[Any, Meta(description=MASK, extra_json_schema=_OPTIONAL_IMAGE)] = None
+    prompt: OptionalPrompt = None  # type: ignore[assignment]
 
 
 def parse_edit(body: Mapping[str, Any]) -> Call:
-    """Return the call that a form or a JSON object asks for. Raises BadRequest, with the key at fault."""
+    """Return the call of a form or a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    asked = read(EditRequest, _unpacked(body), strict=False)
-    key = "image" if asked.images is None else "images"
-    first, *more = _pictures(asked.image if asked.images is None else asked.images, key)
-    asked.image = first
-    asked.mask = _mask(asked.mask)
-    call = _without(openai.call(asked, unknown(EditRequest, body)), key, len(more))
-    call = replace(call, alpha_strength=STRENGTHS["masked"] if asked.strength is None else asked.strength)
-    _weaken(call, STRENGTHS["masked" if asked.mask else asked.input_fidelity or "low"])
-    return replace(call, links=bool(call.links), names={**call.names, "image": key})
+    fields = read(EditRequest, _unpacked(body), strict=False)
+    key = "image" if fields.images is None else "images"
+    fields.image, *others = _images(fields.image if fields.images is None else fields.images, key)
+    fields.mask = _mask(fields.mask)
+    masked = STRENGTHS["masked"] if fields.strength is None else fields.strength
+    if fields.strength is None:
+        fields.strength = STRENGTHS["masked" if fields.mask else fields.input_fidelity or "low"]
+    call = _without(openai.call(fields, unknown(EditRequest, body)), key, len(others))
+    return replace(call, links=bool(call.links), names={**call.names, "image": key}, alpha_strength=masked)
 
 
 def parse_variation(body: Mapping[str, Any]) -> Call:
-    """Return the call that a form or a JSON object asks for. Raises BadRequest, with the key at fault."""
-    asked = read(VariationRequest, _unpacked(body), strict=False)
-    asked.image, *more = _pictures(asked.image, "image")
-    asked.mask = _mask(asked.mask)
-    prompted, asked.prompt = bool(asked.prompt), asked.prompt or VARIED
-    call = _without(openai.call(asked, unknown(VariationRequest, body)), "image", len(more))
-    _weaken(call, STRENGTHS["variation"])
-    if not prompted and not call.request.HasField("guidance_scale"):
-        call.request.guidance_scale = UNGUIDED
-    return call
+    """Return the call of a form or a JSON object. Raises BadRequest, with the key at fault."""
+    fields = read(VariationRequest, _unpacked(body), strict=False)
+    fields.image, *others = _images(fields.image, "image")
+    fields.mask = _mask(fields.mask)
+    if fields.strength is None:
+        fields.strength = STRENGTHS["variation"]
+    if not fields.prompt:
+        fields.prompt = VARIATION_PROMPT
+        if (fields.guidance_scale, fields.cfg_scale, fields.cfg) == (None, None, None):
+            fields.guidance_scale = NO_GUIDANCE
+    return _without(openai.call(fields, unknown(VariationRequest, body)), "image", len(others))
 
 
 def edits(dialect: Dialect) -> Dialect:
-    """Return a dialect that generates as one that edits."""
+    """Return the dialect of a vendor's edits, given that of its generations."""
     return replace(
         dialect,
         paths=EDIT_PATHS,
@@ -99,7 +136,7 @@ def edits(dialect: Dialect) -> Dialect:
 
 
 def variations(dialect: Dialect) -> Dialect:
-    """Return a dialect that generates as one that varies."""
+    """Return the dialect of a vendor's variations, given that of its generations."""
     return replace(
         dialect,
         paths=VARIATION_PATHS,
@@ -112,56 +149,47 @@ def variations(dialect: Dialect) -> Dialect:
 
 
 def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the body with a form's JSON lists decoded.
+    """Return the body with the JSON lists of a form decoded.
 
-    Text that is not JSON stays, and is refused by its type.
+    Text that is not JSON stays, and fails validation later.
     """
-    made = dict(body)
+    unpacked = dict(body)
     for key in ("loras", "embeddings"):
         if isinstance(text := body.get(key), str):
             with contextlib.suppress(NotJson):
-                made[key] = decoded(text.encode())
-    return made
+                unpacked[key] = decoded(text.encode())
+    return unpacked
 
 
-def _without(call: Call, key: str, more: int) -> Call:
-    """Return the call, which says that the pictures of `key` after the first have no effect."""
-    return replace(call, idle=(*(f"{key}[{index}]" for index in range(1, more + 1)), *call.idle))
+def _without(call: Call, key: str, others: int) -> Call:
+    """Return the call with the images of `key` after the first named as having no effect."""
+    return replace(call, overridden=(*(f"{key}[{index}]" for index in range(1, others + 1)), *call.overridden))
 
 
-def _weaken(call: Call, strength: float) -> None:
-    """Set the strength, where the client has none."""
-    if not call.request.HasField("strength"):
-        call.request.strength = strength
-
-
-def _pictures(value: Any, param: str) -> list[str | bytes]:
-    """Return the pictures of a field, at least one. Raises InvalidValue."""
+def _images(value: Any, param: str) -> list[str | bytes]:
+    """Return the images of a field, at least one. Raises InvalidValue."""
     values = value if isinstance(value, list) else [value]
-    if not values or len(values) > MAX_PICTURES:
-        raise InvalidValue(param, f"must be 1 to {MAX_PICTURES} pictures, not {len(values)}")
-    return [_picture(one, param) for one in values]
+    if not values or len(values) > MAX_IMAGES:
+        raise InvalidValue(param, f"must be 1 to {MAX_IMAGES} images, not {len(values)}")
+    return [_image(one, param) for one in values]
 
 
 def _mask(value: Any) -> str | bytes | None:
-    """Return the mask; a form may send it as `mask[]`.
-
-    Such a list has one item. Raises InvalidValue.
-    """
+    """Return the mask; a form may send it as `mask[]`, a list of one item. Raises InvalidValue."""
     if isinstance(value, list) and len(value) > 1:
         raise InvalidValue("mask", f"must be one image, not {len(value)}")
     one = value[0] if isinstance(value, list) and value else value
-    return _picture(one, "mask") if one else None
+    return _image(one, "mask") if one else None
 
 
-def _picture(value: Any, param: str) -> str | bytes:
-    """Return a picture as it was given. Raises InvalidValue."""
+def _image(value: Any, param: str) -> str | bytes:
+    """Return an image as the client gave it. Raises InvalidValue."""
     if isinstance(value, dict):
         value = value.get("image_url")
         if value is None:
-            raise InvalidValue(param, "must have 'image_url': no files are kept here that had a 'file_id'")
+            raise InvalidValue(param, "must have 'image_url'; 'file_id' is not supported, since no files are kept")
     if not value or not isinstance(value, str | bytes):
-        raise InvalidValue(param, f"must be {_PICTURE}")
+        raise InvalidValue(param, f"must be {IMAGE_FILE}")
     return value
 
 

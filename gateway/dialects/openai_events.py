@@ -1,9 +1,9 @@
-"""OpenAI's events of a picture that comes bit by bit (`stream: true`).
+"""OpenAI's events of a streamed response (`stream: true`).
 
-Source: OpenAI's specification, `image_generation.partial_image` and `image_generation.completed`; those of edits have
-other names and the same keys. All are required there, and `size` and `quality` are enumerations: what they don't know
-is `auto`. Where several pictures were asked for, `image_index` says which one an event is about; OpenAI has no word for
-that.
+Source: OpenAI's specification, `image_generation.partial_image` and `image_generation.completed`; the events of edits
+have other names and the same keys. All keys are required, and `size` and `quality` are enumerations: other values are
+sent as `auto`. If the request has several images, `image_index` says which one an event belongs to; OpenAI has no key
+for that.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ PARTIAL, COMPLETED = "image_generation.partial_image", "image_generation.complet
 AUTO, OPAQUE = "auto", "opaque"
 
 
-class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What both events have; `created_at` is in Unix seconds."""
+class ImageEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Fields of both events; `created_at` is in Unix seconds."""
 
     type: str
     b64_json: bytes
@@ -37,22 +37,22 @@ class Shown(msgspec.Struct, kw_only=True, omit_defaults=True):
     output_format: str
 
 
-class PartialImage(Shown, kw_only=True, omit_defaults=True):
-    """What a picture looks like by now, the how-many-th time."""
+class PartialImage(ImageEvent, kw_only=True, omit_defaults=True):
+    """A preview of an image; `partial_image_index` counts the previews of one image from 0."""
 
     partial_image_index: int
     image_index: int | UnsetType = UNSET
 
 
-class CompletedImage(Shown, kw_only=True, omit_defaults=True):
-    """A finished picture. The last of several has the usage of all, the others have none."""
+class CompletedImage(ImageEvent, kw_only=True, omit_defaults=True):
+    """A finished image. The last of several has the usage of all, the others have zero."""
 
     usage: Usage
     image_index: int | UnsetType = UNSET
 
 
 def partial(preview: pb.Preview, call: Call, created: int, *, name: str = PARTIAL) -> PartialImage:
-    """Return the event of a preview, which has the size and type of the picture."""
+    """Return the event of a preview, which has the size and file type of the image."""
     index = preview.preview_index
     return PartialImage(
         type=name, partial_image_index=index, **_common(preview, call, created), **_which(preview, call)
@@ -60,7 +60,7 @@ def partial(preview: pb.Preview, call: Call, created: int, *, name: str = PARTIA
 
 
 def completed(image: pb.Image, usage: pb.Usage, call: Call, created: int, *, name: str = COMPLETED) -> CompletedImage:
-    """Return the event of a finished picture."""
+    """Return the event of a finished image."""
     used = render_usage(usage)
     return CompletedImage(type=name, usage=used, **_common(image, call, created), **_which(image, call))
 

@@ -1,16 +1,16 @@
-"""OpenAI's Models API: the service's models as its SDKs read them, and what user interfaces need to know of them.
+"""OpenAI's Models API: the service's models as OpenAI's SDKs read them, with the parameters that user interfaces need.
 
-`type` and `parameters` are not OpenAI's: LobeChat takes models from a server as ones that make pictures by them, and
-builds its controls from the parameters (its `ModelParamsMetaSchema`). Their names are keys of a request for pictures.
+`type` and `parameters` are not OpenAI's: LobeChat recognizes image models by `type`, and builds its controls from the
+parameters (its `ModelParamsMetaSchema`). Their names are keys of a request for images.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,109 +22,119 @@ SIDES = (16, 4096)  # pixels
 EFFORTS = ("low", "medium", "standard", "high", "hd", "xhigh", "max")
 STEPS = (1, 150)
 GUIDANCE = (0, 50)
-SEEDS = (0, 2**53 - 1)  # the whole numbers that JavaScript keeps exactly; the service takes up to 2**63 - 1
+SEEDS = (0, 2**53 - 1)  # integers that JavaScript represents exactly; the service accepts up to 2**63 - 1
 
 
-class Text(msgspec.Struct):
-    """A text and what it is at first."""
-
-    default: str
-
-
-class Whole(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A whole number; without a default it is drawn."""
-
-    default: int | UnsetType = UNSET
-    min: int
-    max: int
-    step: int = 1
+_MINIMUM = Meta(description="Smallest value")
+_MAXIMUM = Meta(description="Largest value")
+_STEP = Meta(description="Distance between two values")
+_DEFAULT = Meta(description="Value if none is chosen")
 
 
-class Real(msgspec.Struct, kw_only=True):
+class TextParameter(msgspec.Struct):
+    """A text and its default."""
+
+    default: Annotated[str, _DEFAULT]
+
+
+class IntegerParameter(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An integer; without a default it is random."""
+
+    default: Annotated[int | UnsetType, _DEFAULT] = UNSET
+    min: Annotated[int, _MINIMUM]
+    max: Annotated[int, _MAXIMUM]
+    step: Annotated[int, _STEP] = 1
+
+
+class NumberParameter(msgspec.Struct, kw_only=True):
     """A number."""
 
-    default: float
-    min: float
-    max: float
-    step: float
+    default: Annotated[float, _DEFAULT]
+    min: Annotated[float, _MINIMUM]
+    max: Annotated[float, _MAXIMUM]
+    step: Annotated[float, _STEP]
 
 
-class Choice(msgspec.Struct):
-    """One of several names; empty where none is chosen."""
+class ChoiceParameter(msgspec.Struct):
+    """One of several names; empty if none is chosen."""
 
-    default: str
-    enum: list[str]
+    default: Annotated[str, _DEFAULT]
+    enum: Annotated[list[str], Meta(description="Names to choose from")]
 
 
-class Parameters(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What can be chosen, its defaults and limits. Sides are pixels."""
+def _field(name: str) -> Meta:
+    return Meta(description=f"The field {name} of a request")
 
-    prompt: Text
-    width: Whole | UnsetType = UNSET
-    height: Whole | UnsetType = UNSET
-    steps: Whole | UnsetType = UNSET
-    cfg: Real | UnsetType = UNSET
-    seed: Whole
-    quality: Choice | UnsetType = UNSET
-    style: Choice | UnsetType = UNSET
-    sampler: Choice | UnsetType = UNSET
-    schedule: Choice | UnsetType = UNSET
+
+class ModelParameters(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Parameters of a request, their defaults and limits. Sides are in pixels."""
+
+    prompt: Annotated[TextParameter, _field("prompt")]
+    width: Annotated[IntegerParameter | UnsetType, _field("width")] = UNSET
+    height: Annotated[IntegerParameter | UnsetType, _field("height")] = UNSET
+    steps: Annotated[IntegerParameter | UnsetType, _field("steps")] = UNSET
+    cfg: Annotated[NumberParameter | UnsetType, _field("guidance_scale")] = UNSET
+    seed: Annotated[IntegerParameter, _field("seed")]
+    quality: Annotated[ChoiceParameter | UnsetType, _field("quality")] = UNSET
+    style: Annotated[ChoiceParameter | UnsetType, _field("style")] = UNSET
+    sampler: Annotated[ChoiceParameter | UnsetType, _field("sampler")] = UNSET
+    schedule: Annotated[ChoiceParameter | UnsetType, _field("schedule")] = UNSET
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
     """One model; `created` is in Unix seconds."""
 
-    id: str
-    created: int
-    owned_by: str
-    object: Literal["model"] = "model"
-    type: Literal["image"] = "image"
-    parameters: Parameters
+    id: Annotated[str, Meta(description="Name of the model")]
+    created: Annotated[int, Meta(description="When the model was made, in Unix seconds")]
+    owned_by: Annotated[str, Meta(description="Server of the model")]
+    object: Annotated[Literal["model"], Meta(description="Kind of object")] = "model"
+    type: Annotated[Literal["image"], Meta(description="What the model makes")] = "image"
+    parameters: Annotated[ModelParameters, Meta(description="Parameters with their defaults and limits")]
 
 
 class ModelList(msgspec.Struct, kw_only=True):
-    """The models that there are, the default model first."""
+    """The models, the default model first."""
 
-    data: list[ModelObject]
-    object: Literal["list"] = "list"
+    data: Annotated[list[ModelObject], Meta(description="The models, the default model first")]
+    object: Annotated[Literal["list"], Meta(description="Kind of object")] = "list"
 
 
 def render_model(model: pb.Model, name: str = "") -> ModelObject:
-    """Return one model; `name` is a client's word for it."""
+    """Return one model; `name` is the name that the client used."""
     return ModelObject(
         id=name or model.name, created=model.created.seconds, owned_by=OWNER, parameters=_parameters(model)
     )
 
 
 def render_models(models: Sequence[pb.Model], aliases: Mapping[str, str] = MappingProxyType({})) -> ModelList:
-    """Return the list of models, in the order of the service, and then again under the names that clients have."""
+    """Return the models in the order of the service, followed by their aliases."""
     by_name = {model.name: model for model in models}
-    others = [render_model(by_name[meant], name) for name, meant in aliases.items()]
+    others = [render_model(by_name[target], alias) for alias, target in aliases.items()]
     return ModelList(data=[*map(render_model, models), *others])
 
 
-def _parameters(model: pb.Model) -> Parameters:
-    """Return what can be chosen; what the service does not tell of is left out."""
+def _parameters(model: pb.Model) -> ModelParameters:
+    """Return the parameters of a model; those that the service does not report are left out."""
     defaults = model.defaults
     guidance = round(defaults.guidance_scale, 3)  # the contract has single precision
-    return Parameters(
-        prompt=Text(""),
-        width=_whole(defaults.width, SIDES, model.size_multiple or 1),
-        height=_whole(defaults.height, SIDES, model.size_multiple or 1),
-        steps=_whole(defaults.steps, STEPS, 1),
-        cfg=Real(default=guidance, min=GUIDANCE[0], max=GUIDANCE[1], step=0.5) if defaults.steps else UNSET,
-        seed=Whole(min=SEEDS[0], max=SEEDS[1]),
-        quality=Choice("auto", ["auto", *sorted(model.qualities, key=_effort)]) if model.qualities else UNSET,
-        style=Choice("", ["", *model.styles]) if model.styles else UNSET,
-        sampler=Choice(defaults.sampler, list(model.samplers)) if model.samplers else UNSET,
-        schedule=Choice(defaults.schedule, list(model.schedules)) if model.schedules else UNSET,
+    return ModelParameters(
+        prompt=TextParameter(""),
+        width=_integer(defaults.width, SIDES, model.size_multiple or 1),
+        height=_integer(defaults.height, SIDES, model.size_multiple or 1),
+        steps=_integer(defaults.steps, STEPS, 1),
+        cfg=NumberParameter(default=guidance, min=GUIDANCE[0], max=GUIDANCE[1], step=0.5) if defaults.steps else UNSET,
+        seed=IntegerParameter(min=SEEDS[0], max=SEEDS[1]),
+        quality=ChoiceParameter("auto", ["auto", *sorted(model.qualities, key=_effort)]) if model.qualities else UNSET,
+        style=ChoiceParameter("", ["", *model.styles]) if model.styles else UNSET,
+        sampler=ChoiceParameter(defaults.sampler, list(model.samplers)) if model.samplers else UNSET,
+        schedule=ChoiceParameter(defaults.schedule, list(model.schedules)) if model.schedules else UNSET,
     )
 
 
 def _effort(quality: str) -> int:
-    """Return where a quality stands among those that OpenAI has; a model's own come last, in their order."""
+    """Return the rank of a quality in OpenAI's order; a model's own names come last, in their order."""
     return EFFORTS.index(quality) if quality in EFFORTS else len(EFFORTS)
 
 
-def _whole(default: int, limits: tuple[int, int], step: int) -> Whole | UnsetType:
-    return Whole(default=default, min=limits[0], max=limits[1], step=step) if default else UNSET
+def _integer(default: int, limits: tuple[int, int], step: int) -> IntegerParameter | UnsetType:
+    return IntegerParameter(default=default, min=limits[0], max=limits[1], step=step) if default else UNSET

@@ -1,4 +1,4 @@
-"""The JSON of OpenAI's Images and Models API as types: they validate, and they describe the API in openapi.json.
+"""The JSON of OpenAI's Images API as types: they validate it, and they describe it in `openapi.json`.
 
 Fields that are not OpenAI's are at the end of each type.
 """
@@ -10,141 +10,205 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from .geometry import Ratio, Size  # noqa: TC001 - msgspec reads them
+from .fields import (
+    IMAGE_FILE,
+    AspectRatio,
+    Count,
+    GuidanceScale,
+    GuidanceSynonym,
+    Height,
+    ImageText,
+    Mask,
+    Model,
+    ModelName,
+    NegativePrompt,
+    OptionName,
+    Prompt,
+    Quality,
+    ResponseFormat,
+    Seed,
+    Size,
+    Steps,
+    StepsSynonym,
+    Strength,
+    Style,
+    Width,
+)
 
 if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
 
-Steps = Annotated[int, Meta(ge=1, le=150)]
-Guidance = Annotated[float, Meta(ge=0, le=50)]
-Picked = Annotated[
-    str,
-    Meta(
-        description="a PNG, JPEG or WebP file: its URL, a 'data:' URL, or base64",
-    ),
-]
-Side = Annotated[int, Meta(ge=16, le=4096)]
-Seed = Annotated[int, Meta(ge=-1, le=2**63 - 1)]  # -1: any, as other servers have it
-ModelName = Annotated[str, Meta(max_length=256)]
-Choice = Annotated[str, Meta(max_length=100)]  # name of a sampler or a schedule
-Named = Annotated[str, Meta(max_length=100, description="name of a preset: a vendor's, or one of the model's own")]
-
-
-# All that OpenAI's schemas of answers and events allow.
+# All values that OpenAI's schemas of responses and events allow.
 SIZES = {"1024x1024", "1024x1536", "1536x1024"}
 QUALITIES = {"low", "medium", "high"}
 
+Created = Annotated[int, Meta(description="When the images were made, in Unix seconds")]
+Url = Annotated[str | UnsetType, Meta(description="Link to the file; it needs no key, and expires")]
+Base64File = Annotated[bytes | UnsetType, Meta(description="The file in base64")]
+RevisedPrompt = Annotated[
+    str | UnsetType, Meta(description="The prompt that was used, if it is not the one of the request")
+]
+
 
 class Lora(msgspec.Struct, kw_only=True):
-    """An adapter and how much of it."""
+    """An adapter and its weight."""
 
-    name: ModelName
-    weight: Annotated[float, Meta(ge=-4, le=4)] | None = None
+    name: Annotated[ModelName, Meta(description="Name of the adapter")]
+    weight: Annotated[
+        Annotated[float, Meta(ge=-4, le=4)] | None,
+        Meta(description="Factor of the adapter's change", extra_json_schema={"default": 1}),
+    ] = None
 
 
 class ImagesRequest(msgspec.Struct, kw_only=True):
-    """What to draw, and how. A field that is null counts as absent.
+    """The image to make, and how. A field that is null counts as absent.
 
-    `image` is what to start from, `mask` what of it to repaint: transparent, or white where nothing is transparent.
+    `image` is the image to start from, `mask` the part of it to repaint: transparent, or white if nothing is
+    transparent.
     """
 
-    prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
-    model: ModelName | None = None
-    n: Annotated[int, Meta(ge=1, le=10)] | None = None
-    size: Size | None = None
-    quality: (
-        Annotated[Named, Meta(examples=["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"])] | None
-    ) = None
-    style: Annotated[Named, Meta(examples=["vivid", "natural"])] | None = None
-    response_format: Literal["url", "b64_json"] | None = None
-    output_format: Literal["png", "jpeg", "webp"] | None = None
-    output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None
-    background: Literal["transparent", "opaque", "auto"] | None = None
-    moderation: Literal["low", "auto"] | None = None
-    stream: bool | None = None
-    partial_images: Annotated[int, Meta(ge=0, le=3)] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    seed: Seed | None = None
-    negative_prompt: Annotated[str, Meta(max_length=32_000)] | None = None
-    steps: Steps | None = None
-    num_inference_steps: Steps | None = None
-    guidance_scale: Guidance | None = None
-    cfg_scale: Guidance | None = None
-    cfg: Guidance | None = None
-    aspect_ratio: Ratio | None = None
-    width: Side | None = None
-    height: Side | None = None
-    sampler: Choice | None = None
-    schedule: Choice | None = None
-    strength: Annotated[float, Meta(ge=0, le=1)] | None = None
-    image: Picked | None = None
-    mask: Picked | None = None
-    provider: Annotated[str, Meta(description="without effect: there is one provider here")] | None = None
-    loras: Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None = None
-    embeddings: Annotated[list[str], Meta(description="a list of names", max_length=8)] | None = None
+    prompt: Prompt
+    model: Model = None
+    n: Count = None
+    size: Size = None
+    quality: Quality = None
+    style: Style = None
+    response_format: ResponseFormat = None
+    output_format: Annotated[
+        Literal["png", "jpeg", "webp"] | None,
+        Meta(description="File type of the images", extra_json_schema={"default": "png"}),
+    ] = None
+    output_compression: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None,
+        Meta(
+            description="Quality of JPEG and WebP files, from 0, the smallest, to 100, the best; no effect on PNG",
+            extra_json_schema={"default": 100},
+        ),
+    ] = None
+    background: Annotated[
+        Literal["transparent", "opaque", "auto"] | None,
+        Meta(
+            description="transparent adds an alpha channel to PNG; it is opaque, because models draw no transparency",
+            extra_json_schema={"default": "auto"},
+        ),
+    ] = None
+    moderation: Annotated[
+        Literal["low", "auto"] | None,
+        Meta(description="No effect: the server moderates nothing", extra_json_schema={"default": "auto"}),
+    ] = None
+    stream: Annotated[
+        bool | None,
+        Meta(
+            description="Whether to send events, one for each preview and image, instead of one response",
+            extra_json_schema={"default": False},
+        ),
+    ] = None
+    partial_images: Annotated[
+        Annotated[int, Meta(ge=0, le=3)] | None,
+        Meta(description="Number of previews of each image in a stream", extra_json_schema={"default": 0}),
+    ] = None
+    user: Annotated[
+        str | None,
+        Meta(
+            description="Name of the end user: the queue is fair between users. "
+            "Absent: the key's name, or the client's address"
+        ),
+    ] = None
+    safety_identifier: Annotated[str | None, Meta(description="Another name for user")] = None
+    seed: Seed = None
+    negative_prompt: NegativePrompt = None
+    steps: Steps = None
+    num_inference_steps: StepsSynonym = None
+    guidance_scale: GuidanceScale = None
+    cfg_scale: GuidanceSynonym = None
+    cfg: GuidanceSynonym = None
+    aspect_ratio: AspectRatio = None
+    width: Width = None
+    height: Height = None
+    sampler: Annotated[OptionName | None, Meta(description="Name of the sampler. Absent: the model's own")] = None
+    schedule: Annotated[
+        OptionName | None,
+        Meta(description="Name of the schedule, the spacing of noise levels. Absent: the model's own"),
+    ] = None
+    strength: Strength = None
+    image: Annotated[ImageText | None, Meta(description=f"Image to start from: {IMAGE_FILE}. Absent: pure noise")] = (
+        None
+    )
+    mask: Mask = None
+    provider: Annotated[str | None, Meta(description="No effect: the server has one provider")] = None
+    loras: Annotated[
+        Annotated[list[Lora], Meta(description="a list of {name, weight -4 to 4}", max_length=8)] | None,
+        Meta(description="Adapters to apply; their weights add up. Absent: none"),
+    ] = None
+    embeddings: Annotated[
+        Annotated[list[str], Meta(description="a list of names", max_length=8)] | None,
+        Meta(description="Embeddings (textual inversion): their names in the prompts are their vectors. Absent: none"),
+    ] = None
 
 
-class Picture(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One finished picture: `url` or `b64_json`, and the seed that makes it again."""
+class OpenAiImage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One finished image: `url` or `b64_json`, and the seed that makes it again."""
 
-    url: str | UnsetType = UNSET
-    b64_json: bytes | UnsetType = UNSET
-    revised_prompt: str | UnsetType = UNSET
-    seed: int | UnsetType = UNSET
+    url: Url = UNSET
+    b64_json: Base64File = UNSET
+    revised_prompt: RevisedPrompt = UNSET
+    seed: Annotated[int | UnsetType, Meta(description="The seed that makes the image again")] = UNSET
 
 
 class InputDetails(msgspec.Struct, kw_only=True):
     """Tokens of the input, by kind."""
 
-    text_tokens: int
-    image_tokens: int
+    text_tokens: Annotated[int, Meta(description="Tokens of the prompt")]
+    image_tokens: Annotated[int, Meta(description="0: images do not consist of tokens")]
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """Tokens used; clients that read it need all of it."""
+    """Tokens used; clients that read it need all of its fields."""
 
-    total_tokens: int
-    input_tokens: int
-    output_tokens: int
-    input_tokens_details: InputDetails
-
-
-def wanted_seed(seed: int | None) -> int | None:
-    """Return the seed that is asked for; None where any will do."""
-    return None if seed == -1 else seed
+    total_tokens: Annotated[int, Meta(description="Tokens of input and output")]
+    input_tokens: Annotated[int, Meta(description="Tokens of the prompt")]
+    output_tokens: Annotated[int, Meta(description="0: images do not consist of tokens")]
+    input_tokens_details: Annotated[InputDetails, Meta(description="Tokens of the input, by kind")]
 
 
-def render_usage(usage: pb.Usage) -> Usage:
-    """Return the tokens of the prompt; pictures are not made of tokens here, so the output has none."""
-    tokens = usage.prompt_tokens
-    details = InputDetails(text_tokens=tokens, image_tokens=0)
-    return Usage(total_tokens=tokens, input_tokens=tokens, output_tokens=0, input_tokens_details=details)
+UsageField = Annotated[Usage | UnsetType, Meta(description="Tokens used")]
 
 
 class ImagesResponse(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Finished pictures; `created` is in Unix seconds."""
+    """Finished images; `created` is in Unix seconds."""
 
-    created: int
-    data: list[Picture]
-    background: str | UnsetType = UNSET
-    output_format: str | UnsetType = UNSET
-    size: str | UnsetType = UNSET
-    quality: str | UnsetType = UNSET
-    usage: Usage | UnsetType = UNSET
-    safety_identifier: str | UnsetType = UNSET
+    created: Created
+    data: Annotated[list[OpenAiImage], Meta(description="The images")]
+    background: Annotated[str | UnsetType, Meta(description="opaque, if the request names a background")] = UNSET
+    output_format: Annotated[str | UnsetType, Meta(description="File type: png, jpeg or webp")] = UNSET
+    size: Annotated[str | UnsetType, Meta(description="WIDTHxHEIGHT, if OpenAI lists this size")] = UNSET
+    quality: Annotated[str | UnsetType, Meta(description="The preset that was used, if OpenAI lists it")] = UNSET
+    usage: UsageField = UNSET
+    safety_identifier: Annotated[str | UnsetType, Meta(description="safety_identifier of the request")] = UNSET
 
 
 class ErrorBody(msgspec.Struct, kw_only=True):
-    """What went wrong: all four keys, always."""
+    """What went wrong; all four keys are always there."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+    message: Annotated[str, Meta(description="What went wrong: the field, its value, and what would be right")]
+    type: Annotated[str, Meta(description="Kind of error")]
+    param: Annotated[str | None, Meta(description="Field at fault, or null")]
+    code: Annotated[str | None, Meta(description="Name of the error for programs, or null")]
 
 
 class ErrorResponse(msgspec.Struct):
     """An error."""
 
-    error: ErrorBody
+    error: Annotated[ErrorBody, Meta(description="What went wrong")]
+
+
+def wanted_seed(seed: int | None) -> int | None:
+    """Return the seed of a request; None for a random one."""
+    return None if seed == -1 else seed
+
+
+def render_usage(usage: pb.Usage) -> Usage:
+    """Return the tokens of the prompt; the output has none, since images do not consist of tokens."""
+    tokens = usage.prompt_tokens
+    details = InputDetails(text_tokens=tokens, image_tokens=0)
+    return Usage(total_tokens=tokens, input_tokens=tokens, output_tokens=0, input_tokens_details=details)

@@ -1,25 +1,47 @@
-"""Oxen's image generation.
+"""Oxen's generation and editing of images.
 
 Source: Oxen's API reference; its model pages add `aspect_ratio`, `image_size`, `response_format` and
-`num_inference_steps`. Each of its models has keys of its own, so unknown ones are no fault. Its errors come in two
-documented shapes: both are answered at once.
+`num_inference_steps`. Each of its models has its own keys, so unknown keys are not an error. Its reference documents
+two formats of errors: each error has the keys of both.
+
+`POST /api/ai/images/edit` takes {model, prompt, image, mask, n, size}; its `strength` is tintype's own.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..errors import EmptyPrompt, ServiceError
-from .dialect import Call, Dialect, Failure
-from .geometry import Ratio, Size, has_ratio, of_ratio, of_size
-from .openai_types import ModelName, Seed, wanted_seed
+from ..errors import EmptyPrompt, InvalidValue, ServiceError
+from .dialect import Call, Dialect, Failure, retry_headers
+from .fields import (
+    EXAMPLE_URL,
+    IMAGE_FILE,
+    AspectRatio,
+    Count,
+    GuidanceScale,
+    ImageText,
+    Mask,
+    Model,
+    NegativePrompt,
+    Prompt,
+    ResponseFormat,
+    Seed,
+    Side,
+    Size,
+    StepsSynonym,
+    Strength,
+)
+from .geometry import has_ratio, of_ratio, of_size
+from .openai import uploads
+from .openai_edits import STRENGTHS
+from .openai_types import Base64File, Created, RevisedPrompt, Url, wanted_seed
 from .reading import check_prompt, read, unknown
-from .retrying import retry_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +49,7 @@ if TYPE_CHECKING:
     from ..errors import GatewayError
 
 PATHS = ("/api/ai/images/generate",)
+EDIT_PATHS = ("/api/ai/images/edit",)
 PRESETS = {
     "square_hd": (1024, 1024),
     "square": (512, 512),
@@ -36,9 +59,8 @@ PRESETS = {
     "landscape_16_9": (1024, 576),
 }
 Preset = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-Side = Annotated[int, Meta(ge=16, le=4096)]
 
-# status: type; those without a row are the server's fault from 500 on, the request's below.
+# status: type; without a row, statuses from 500 on are server errors, the rest request errors
 TYPES = {401: "unauthenticated", 403: "unauthenticated", 404: "resource_not_found", 429: "unknown_error"}
 TITLES = {
     "unauthenticated": "Unauthenticated",
@@ -51,136 +73,170 @@ TITLES = {
 class ImageSize(msgspec.Struct, kw_only=True):
     """Width and height in pixels."""
 
-    width: Side
-    height: Side
+    width: Annotated[Side, Meta(description="Width in pixels")]
+    height: Annotated[Side, Meta(description="Height in pixels")]
 
 
 class OxenRequest(msgspec.Struct, kw_only=True):
-    """What to draw, and how. A field that is null counts as absent."""
+    """The image to make, and how. A field that is null counts as absent."""
 
-    prompt: Annotated[str, Meta(max_length=32_000, examples=["A serene mountain lake at sunset"])]
-    model: ModelName | None = None
-    n: Annotated[int, Meta(ge=1, le=10)] | None = None
-    size: Size | None = None
-    aspect_ratio: Ratio | None = None
+    prompt: Prompt
+    model: Model = None
+    n: Count = None
+    size: Size = None
+    aspect_ratio: AspectRatio = None
     image_size: Annotated[
-        Preset | ImageSize | None,
-        Meta(description=f"one of {', '.join(PRESETS)}, or {{width, height}} of 16 to 4096 pixels"),
+        Preset | Annotated[ImageSize, Meta(description="{width, height} of 16 to 4096 pixels")] | None,
+        Meta(description="Another name for size: a preset, or width and height"),
     ] = None
-    seed: Seed | None = None
-    response_format: Literal["url", "b64_json"] | None = None
-    num_inference_steps: Annotated[int, Meta(ge=1, le=150)] | None = None
-    guidance_scale: Annotated[float, Meta(ge=0, le=50)] | None = None
-    negative_prompt: Annotated[str, Meta(max_length=32_000)] | None = None
+    seed: Seed = None
+    response_format: ResponseFormat = None
+    num_inference_steps: StepsSynonym = None
+    guidance_scale: GuidanceScale = None
+    negative_prompt: NegativePrompt = None
 
 
-class OxenPicture(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One finished picture: `url` or `b64_json`."""
+class OxenEditRequest(OxenRequest, kw_only=True):
+    """The image to edit, and how; transparent parts of `mask` are repainted. A field that is null counts as absent."""
 
-    url: str | UnsetType = UNSET
-    b64_json: bytes | UnsetType = UNSET
-    revised_prompt: str | UnsetType = UNSET
+    schema_extra: ClassVar = {"required": ["prompt", "image"]}
+
+    image: Annotated[
+        ImageText | None,
+        Meta(
+            description=f"Image to edit: {IMAGE_FILE}",
+            extra_json_schema={"type": "string", "examples": [EXAMPLE_URL]},
+        ),
+    ] = None
+    mask: Mask = None
+    strength: Strength = None
+
+
+class OxenImage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One finished image: `url` or `b64_json`."""
+
+    url: Url = UNSET
+    b64_json: Base64File = UNSET
+    revised_prompt: RevisedPrompt = UNSET
 
 
 class OxenResponse(msgspec.Struct, kw_only=True):
-    """Finished pictures; `model` is the name that was asked for, `created` is in Unix seconds."""
+    """Finished images; `model` is the name in the request, `created` is in Unix seconds."""
 
-    model: str
-    created: int
-    images: list[OxenPicture]
+    model: Annotated[str, Meta(description="Name of the model in the request, or of the default model")]
+    created: Created
+    images: Annotated[list[OxenImage], Meta(description="The images")]
 
 
 class OxenErrorBody(msgspec.Struct, kw_only=True):
-    """What went wrong; `message` says the same as `detail`."""
+    """What went wrong; `message` repeats `detail`."""
 
-    type: str
-    title: str
-    detail: str
-    message: str
+    type: Annotated[str, Meta(description="Kind of error")]
+    title: Annotated[str, Meta(description="Kind of error, as a title")]
+    detail: Annotated[str, Meta(description="What went wrong")]
+    message: Annotated[str, Meta(description="What went wrong: the field, its value, and what would be right")]
 
 
 class OxenError(msgspec.Struct, kw_only=True):
     """An error; `status_message` is its type."""
 
-    error: OxenErrorBody
-    status: str = "error"
-    status_message: str
+    error: Annotated[OxenErrorBody, Meta(description="What went wrong")]
+    status: Annotated[str, Meta(description="'error'")] = "error"
+    status_message: Annotated[str, Meta(description="Kind of error")]
 
 
 def parse(body: Mapping[str, Any]) -> Call:
-    """Return the call that a JSON object asks for. Raises BadRequest, with the key at fault."""
+    """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    asked = read(OxenRequest, body)
-    return Call(
-        request=_request(asked),
-        links=asked.response_format == "url" if asked.response_format else None,
-        names=_names(asked),
-        ignored=unknown(OxenRequest, body),
-        idle=_overruled(asked),
-        echo={"model": asked.model} if asked.model else {},
+    return _call(read(OxenRequest, body), unknown(OxenRequest, body))
+
+
+def parse_edit(body: Mapping[str, Any]) -> Call:
+    """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
+    check_prompt(body)
+    fields = read(OxenEditRequest, body)
+    if not fields.image:
+        raise InvalidValue("image", "must be the URL of the image to edit")
+    masked, unmasked = (STRENGTHS[name] if fields.strength is None else fields.strength for name in ("masked", "low"))
+    return replace(
+        _call(fields, unknown(OxenEditRequest, body), masked if fields.mask else unmasked),
+        uploads=uploads(image=fields.image, mask=fields.mask),
+        alpha_strength=masked,
     )
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> OxenResponse:
-    """Return the JSON of finished pictures; `created` is in Unix seconds, `links` are their URLs, if any."""
+    """Return the JSON of finished images; `created` is in Unix seconds, `links` are their URLs, if any."""
     urls = links or (None,) * len(response.images)
-    pictures = [_picture(image, url) for image, url in zip(response.images, urls, strict=True)]
-    return OxenResponse(model=call.echo.get("model", response.model), created=created, images=pictures)
+    images = [_image(image, url) for image, url in zip(response.images, urls, strict=True)]
+    return OxenResponse(model=call.echo.get("model", response.model), created=created, images=images)
 
 
 def error(exc: GatewayError) -> Failure:
-    """Return an error in both of Oxen's shapes."""
+    """Return an error with the keys of both of Oxen's formats."""
     kind = TYPES.get(exc.status, "unknown_error" if exc.status >= 500 else "invalid_params")
     detail = _detail(exc)
     body = OxenErrorBody(type=kind, title=TITLES[kind], detail=detail, message=detail)
     return Failure(exc.status, retry_headers(exc), OxenError(error=body, status_message=kind))
 
 
-def _request(asked: OxenRequest) -> pb.GenerateImagesRequest:
-    width, height = _sides(asked) or (None, None)
+def _call(fields: OxenRequest, ignored: tuple[str, ...], strength: float | None = None) -> Call:
+    return Call(
+        request=_request(fields, strength),
+        links=fields.response_format == "url" if fields.response_format else None,
+        names=_names(fields),
+        ignored=ignored,
+        overridden=_overridden(fields),
+        echo={"model": fields.model} if fields.model else {},
+    )
+
+
+def _request(fields: OxenRequest, strength: float | None) -> pb.GenerateImagesRequest:
+    width, height = _sides(fields) or (None, None)
     return pb.GenerateImagesRequest(
-        model=asked.model,
-        prompt=asked.prompt,
-        negative_prompt=asked.negative_prompt,
-        count=asked.n,
+        model=fields.model,
+        prompt=fields.prompt,
+        negative_prompt=fields.negative_prompt,
+        count=fields.n,
         width=width,
         height=height,
-        steps=asked.num_inference_steps,
-        guidance_scale=asked.guidance_scale,
-        seed=wanted_seed(asked.seed),
+        steps=fields.num_inference_steps,
+        guidance_scale=fields.guidance_scale,
+        seed=wanted_seed(fields.seed),
+        strength=strength,
         output=pb.OutputFormat(mime_type="image/png"),
     )
 
 
-def _sides(asked: OxenRequest) -> tuple[int, int] | None:
-    """Return width and height: `size` goes before `image_size`, and that before `aspect_ratio`."""
-    return of_size(asked.size) or _named(asked) or of_ratio(asked.aspect_ratio, "aspect_ratio")
+def _sides(fields: OxenRequest) -> tuple[int, int] | None:
+    """Return width and height: `size` overrides `image_size`, and that overrides `aspect_ratio`."""
+    return of_size(fields.size) or _named(fields) or of_ratio(fields.aspect_ratio, "aspect_ratio")
 
 
-def _named(asked: OxenRequest) -> tuple[int, int] | None:
-    if isinstance(asked.image_size, ImageSize):
-        return asked.image_size.width, asked.image_size.height
-    return PRESETS[asked.image_size] if asked.image_size else None
+def _named(fields: OxenRequest) -> tuple[int, int] | None:
+    if isinstance(fields.image_size, ImageSize):
+        return fields.image_size.width, fields.image_size.height
+    return PRESETS[fields.image_size] if fields.image_size else None
 
 
-def _overruled(asked: OxenRequest) -> tuple[str, ...]:
-    """Return the keys that say another size than the one that is made."""
-    sides, ratio = _sides(asked) or (None, None), asked.aspect_ratio
+def _overridden(fields: OxenRequest) -> tuple[str, ...]:
+    """Return the keys that give another size than the one to make."""
+    sides, ratio = _sides(fields) or (None, None), fields.aspect_ratio
     others = {
-        "image_size": _named(asked) not in (None, sides),
+        "image_size": _named(fields) not in (None, sides),
         "aspect_ratio": ratio is not None and not has_ratio(sides, ratio, "aspect_ratio"),
     }
     return tuple(key for key, differs in others.items() if differs)
 
 
-def _names(asked: OxenRequest) -> dict[str, str]:
-    sides = "size" if of_size(asked.size) else "image_size" if asked.image_size else "aspect_ratio"
+def _names(fields: OxenRequest) -> dict[str, str]:
+    sides = "size" if of_size(fields.size) else "image_size" if fields.image_size else "aspect_ratio"
     return {"count": "n", "width": sides, "height": sides, "steps": "num_inference_steps"}
 
 
-def _picture(image: pb.Image, url: str | None) -> OxenPicture:
+def _image(image: pb.Image, url: str | None) -> OxenImage:
     data = UNSET if url else image.data
-    return OxenPicture(url=url or UNSET, b64_json=data, revised_prompt=image.revised_prompt or UNSET)
+    return OxenImage(url=url or UNSET, b64_json=data, revised_prompt=image.revised_prompt or UNSET)
 
 
 def _detail(exc: GatewayError) -> str:
@@ -200,4 +256,7 @@ DIALECT = Dialect(
     request_type=OxenRequest,
     response_type=OxenResponse,
     error_type=OxenError,
+)
+EDIT_DIALECT = replace(
+    DIALECT, paths=EDIT_PATHS, parse=parse_edit, request_type=OxenEditRequest, summary="Edit an image"
 )

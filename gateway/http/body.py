@@ -1,7 +1,7 @@
-"""JSON with large files in it, whose base64 comes into being as it is sent.
+"""JSON bodies with large files, whose base64 is encoded while it is sent.
 
-Ten pictures are 20 MB of base64. Written at once they would hold the event loop for tens of milliseconds and lie in
-memory twice; piece by piece they do neither, and each piece is still in the processor's cache when it is sent.
+Ten images are 20 MB of base64. Encoded at once, they would block the event loop for tens of milliseconds and be in
+memory twice. Encoded in pieces, they do neither, and each piece is still in the processor's cache when it is sent.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-PIECE = 3 * 2**16  # bytes of a file that are encoded at once; a multiple of 3 needs no padding in between
+PIECE = 3 * 2**16  # bytes of a file encoded at once; a multiple of 3 needs no padding in between
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """JSON in `parts`, with a file's base64 between each two of them."""
+    """JSON text in `parts`, with the base64 of one file between each two of them."""
 
     parts: Sequence[bytes]
     files: Sequence[bytes] = ()
 
     def __len__(self) -> int:
-        """Bytes of the whole."""
+        """Return the bytes of the whole body."""
         return sum(map(len, self.parts)) + sum((len(file) + 2) // 3 * 4 for file in self.files)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the whole, piece by piece."""
+        """Yield the body in pieces."""
         yield self.parts[0]
         for file, part in zip(self.files, self.parts[1:], strict=True):
             view = memoryview(file)
@@ -43,24 +43,24 @@ class Body:
 
 
 def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb.GenerateImagesResponse) -> Body:
-    """Return what `render` makes of a response, whose files it takes away: they stay out of the JSON until it is sent.
+    """Return the body that `render` makes of a response, with its files left out of the JSON until it is sent.
 
-    `render` gives files as `bytes`, in their order, or not at all.
+    `render` must give the files as `bytes`, in order, or leave all of them out. Removes the files from `response`.
     """
     files = [image.data for image in response.images]
-    mark = secrets.token_bytes(24)  # in base64 it has no padding, and nobody can guess it
+    mark = secrets.token_bytes(24)  # its base64 has no padding and can't be guessed
     for image in response.images:
         image.data = mark
     return _around(render(response), mark, files)
 
 
 def file_body(render: Callable[[bytes], Any], file: bytes) -> Body:
-    """Return what `render` makes of a file, which stays out of the JSON until it is sent."""
+    """Return the body that `render` makes of a file, with the file left out of the JSON until it is sent."""
     mark = secrets.token_bytes(24)
     return _around(render(mark), mark, [file])
 
 
 def _around(document: Any, mark: bytes, files: Sequence[bytes]) -> Body:
-    """Return a document with the files in the places of the mark."""
+    """Return a document as JSON, with the files in place of the mark."""
     parts = msgspec.json.encode(document).split(b2a_base64(mark, newline=False))
     return Body(parts, files if len(parts) > 1 else ())

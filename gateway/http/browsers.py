@@ -1,14 +1,12 @@
-"""Host names and web pages that may use the gateway.
+"""Protection against requests that foreign web pages cause in a user's browser.
 
-A page must not act through the browser of its reader.
-
-- A request has one `Host`, which names a host (RFC 9112, section 3.2). At a loopback address it must be a name of this
-  machine or a configured one. Otherwise a page whose own name resolves to 127.0.0.1 (DNS rebinding) could read and do
-  everything, because its browser takes both for one origin.
-- A page of another origin is refused unless `cors` allows it. CORS alone is not enough: browsers send simple requests,
-  forms with files among them, without asking first, and hide only the answer.
-- `Sec-Fetch-Site` and `Origin` tell where a request comes from. Programs other than browsers send neither, and pass.
-- Any page may link to pages and results, and may show results.
+- A request has exactly one `Host`, which names a host (RFC 9112, section 3.2). At a loopback address it must be a name
+  of this machine or a configured one. Otherwise a page whose own name resolves to 127.0.0.1 (DNS rebinding) would have
+  full access, because the browser treats both as one origin.
+- Requests from pages of other origins are refused unless `cors` allows them. CORS alone is not enough: browsers send
+  simple requests, including forms with files, without a preflight, and withhold only the response.
+- `Sec-Fetch-Site` and `Origin` name the origin of a request. Programs other than browsers send neither and pass.
+- Any page may link to the gateway's pages and results, and may show results.
 """
 
 from __future__ import annotations
@@ -33,10 +31,10 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Any, GatewayError, Send], Awaitable[None]]
 
-# What a container calls the machine that it runs on; `.internal` has no public names (ICANN, 2024).
+# Names of the host machine inside containers; `.internal` has no public names (ICANN, 2024).
 CONTAINERS = ("host.docker.internal", "host.containers.internal")
 SAFE = ("GET", "HEAD", "OPTIONS")
-# What other pages may load: none of it is private.
+# Paths that other pages may load: nothing there is private.
 OPEN = ("/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz")
 OPEN_BELOW = ("/files/", "/playground/")
 PORTS = {"http": "80", "https": "443"}
@@ -45,7 +43,7 @@ _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 
 
 class Origins:
-    """The origins whose pages may call: those of the setting `cors`."""
+    """The origins whose pages may call, from the setting `cors`."""
 
     def __init__(self, allowed: Collection[str]) -> None:
         self.everywhere = ALL in allowed
@@ -54,31 +52,28 @@ class Origins:
         self._allowed = frozenset(allowed) - {ALL, LOOPBACK}
 
     def __contains__(self, origin: object) -> bool:
-        """Tell whether pages of an origin may call."""
+        """Return whether pages of an origin may call."""
         if not isinstance(origin, str):
             return False
         return self.everywhere or origin in self._allowed or (self._loopback and _is_loopback_origin(origin))
 
 
 class Browsers:
-    """An ASGI application around `app` that refuses foreign names and pages.
-
-    `answer` answers such a request.
-    """
+    """ASGI middleware that refuses foreign host names and pages; `answer` sends the error."""
 
     def __init__(self, app: ASGIApp, config: GatewayConfig, answer: Answer) -> None:
         self.app = app
         self._answer = answer
         self._origins = Origins(config.origins)
         public = urlsplit(config.public_url)
-        netloc = public.netloc.lower().removesuffix(f":{PORTS.get(public.scheme)}")  # origins leave the usual port out
+        netloc = public.netloc.lower().removesuffix(f":{PORTS.get(public.scheme)}")  # origins omit the default port
         self._own_origin = f"{public.scheme}://{netloc}"
         self._hosts = {host.lower() for host in config.hosts} | {public.hostname or ""}
         self._checks_host = (config.is_local or bool(config.hosts)) and ALL not in config.hosts
         self._local = config.is_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does, or refuse."""
+        """Call `app`, or refuse the request."""
         if scope["type"] == ScopeType.HTTP:
             try:
                 self._check(scope)
@@ -100,7 +95,7 @@ class Browsers:
         return host in self._hosts or (self._local and (is_loopback(host) or host in CONTAINERS))
 
     def _is_foreign(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether a page of another, not allowed origin asks."""
+        """Return whether the request comes from a page of an origin that is not allowed."""
         site, origin = headers.get("sec-fetch-site", ""), headers.get("origin")
         if site in ("same-origin", "none") or self._origins.everywhere:
             return False
@@ -111,15 +106,12 @@ class Browsers:
 
 
 def is_open(path: str) -> bool:
-    """Tell whether a path is open to other pages, without a key."""
+    """Return whether a path needs no key and is open to other pages."""
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is certainly this machine.
-
-    IPv6 addresses come without brackets.
-    """
+    """Return whether a host (IPv6 addresses without brackets) is certainly this machine."""
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, section 6.3
         return True
     try:
@@ -135,38 +127,31 @@ def _is_loopback_origin(origin: str) -> bool:
 
 
 def _names(origin: str, host: str) -> bool:
-    """Tell whether an origin is that of a host.
-
-    The scheme may have changed at a proxy.
-    """
+    """Return whether an origin names a host; a proxy may have changed the scheme."""
     scheme, _, rest = origin.lower().partition("://")
     return bool(rest) and rest == host.lower().removesuffix(f":{PORTS.get(scheme)}")
 
 
 def _may_be_foreign(scope: Any, headers: Mapping[str, str]) -> bool:
-    """Tell whether any page may cause this request.
-
-    It follows a link, or loads what is open to all.
-    """
+    """Return whether any page may cause this request: it follows a link, or loads an open path."""
     path, method = scope["path"], scope["method"]
     navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return method == "OPTIONS" or (method in SAFE and (is_open(path) or navigates))
 
 
 def _host(scope: Any) -> str | None:
-    """Return the host that the request was sent to, without its port.
+    """Return the requested host without its port; None for HTTP/1.0 without `Host`. Raises BadRequest.
 
-    It is None for HTTP/1.0 without a Host. What a proxy says of it plays no part: pages can say that, too. Raises
-    BadRequest.
+    `X-Forwarded-Host` is ignored: web pages can set it.
     """
     sent = [value for name, value in scope["headers"] if name == b"host"]
     sent = scope.get("state", {}).get("hosts", sent)
     if not sent and scope["http_version"] == "1.0":
         return None
     if len(sent) != 1:
-        raise BadRequest(f"The request must have one header 'host', not {len(sent)}.")
+        raise BadRequest(f"The request must have exactly one 'host' header, not {len(sent)}.")
     text = str(sent[0], "latin-1")
     found = _HOST.fullmatch(text)
     if found is None or int(found[2] or 0) > 65535:
-        raise BadRequest(f"The header 'host' must name a host, such as 127.0.0.1:8080, not {text[:100]!r}.")
+        raise BadRequest(f"The 'host' header must name a host, for example 127.0.0.1:8080, not {text[:100]!r}.")
     return found[1].strip("[]").lower().removesuffix(".")

@@ -1,11 +1,11 @@
-"""Bounds on connections, and answers to half-closed ones.
+"""Limit on the number of connections, and responses on half-closed ones.
 
-- There are fewer than the system lets the process open files. When there are more, the ones that have had no request
-  for the longest are closed; when all have one, a new connection gets 503, except for `/livez` and `/readyz`.
-- A client may close its half behind its request and still gets the answer (RFC 9293, section 3.6). It looks the same
-  when a client has left altogether. Only writing tells: so the first letters of the answer, which are the same for all,
-  go ahead one by one, and if the client has left, its system objects. Within a stream zeros do, which may stand before
-  the length of a chunk (RFC 9112, section 7.1).
+- The limit is lower than the number of files that the process may open. Above it, the connection that has been idle
+  the longest is closed. If none is idle, a new connection gets 503, except for `/livez` and `/readyz`.
+- A client may close its half of the connection after its request and still gets the response (RFC 9293, section 3.6).
+  A client that has disconnected completely looks the same; only a write shows the difference, because the system of a
+  client that has left rejects it. So the first letters of the response, which are always the same, are written early,
+  one by one. Within a stream, zeros are written, which may precede the length of a chunk (RFC 9112, section 7.1).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST = 4096  # connections, if the system allows as many
-SPARE = 16  # connections beyond the bound, for those who ask whether the gateway is well
+SPARE = 16  # connections above the limit, reserved for health probes
 PROBES = ("/livez", "/readyz")
-LETTERS = b"HTTP/1.1 "  # what every answer begins with
-ZEROS = 6  # before one length at most: clients read 16 digits of it
-FIRST, LATER = 0.1, 3  # seconds between the first two letters, and how many times as long it takes to each next one
+LETTERS = b"HTTP/1.1 "  # the first bytes of every response
+ZEROS = 6  # most zeros before one chunk length: clients read 16 digits
+FIRST, LATER = 0.1, 3  # seconds between the first two letters; each later interval is three times the one before
 _OFTEN = 60.0  # seconds between two warnings
-_MESSAGE = "The gateway has as many connections as it takes. Try again in a moment."
+_MESSAGE = "The gateway has reached its connection limit. Try again in a moment."
 _BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=SERVER, param=None, code=None)))
 _HEADERS = [
     (b"content-type", b"application/json"),
@@ -47,19 +47,16 @@ _HEADERS = [
 
 
 class Connections:
-    """The connections of one gateway, `most` at once."""
+    """The connections of one gateway, at most `most` at once."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._all: set[Connection] = set()
-        self._idle: dict[Connection, None] = {}  # without a request, the longest first
+        self._idle: dict[Connection, None] = {}  # without a request, longest idle first
         self._warned = -_OFTEN
 
     def enter(self, one: Connection) -> bool:
-        """Take a new connection in.
-
-        Return False if there are too many and none of them is idle.
-        """
+        """Add a new connection; return False if there are too many and no other one is idle."""
         self._all.add(one)
         self._idle[one] = None
         if len(self._all) <= self.most:
@@ -73,12 +70,12 @@ class Connections:
         return True
 
     def leave(self, one: Connection) -> None:
-        """Count a connection no more."""
+        """Remove a connection."""
         self._all.discard(one)
         self._idle.pop(one, None)
 
     def busy(self, one: Connection) -> None:
-        """Note that a request has come."""
+        """Note that a request has arrived."""
         self._idle.pop(one, None)
 
     def idle(self, one: Connection) -> None:
@@ -94,17 +91,17 @@ class Connections:
     def _warn(self) -> None:
         if monotonic() - self._warned > _OFTEN:
             self._warned = monotonic()
-            log.warning("there are more than %d connections: idle ones are closed (--max-connections)", self.most)
+            log.warning("more than %d connections: closing idle ones (--max-connections)", self.most)
 
 
 class Connection(Patient):
-    """One connection of `known`."""
+    """One connection, counted in `known`."""
 
     known: Connections
-    letters: asyncio.TimerHandle | None = None  # for the next letter
+    letters: asyncio.TimerHandle | None = None  # writes the next letter
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take it in, if there is room."""
+        """Add the connection; if there are too many, serve probes only, or abort it."""
         super().connection_made(transport)
         if not self.known.enter(self):
             self.app = _probed(self.app)
@@ -113,27 +110,27 @@ class Connection(Patient):
                 self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let it go."""
+        """Remove the connection and stop its timer."""
         self.known.leave(self)
         if self.letters:
             self.letters.cancel()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
-        """Begin a request."""
+        """Note the beginning of a request."""
         self.known.busy(self)
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """End a request, and perhaps the last one."""
+        """Note the end of a response; the connection is idle if no request is left."""
         super().on_response_complete()
         if self.cycle.response_complete:
             self.known.idle(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Return whether to continue after the client has closed its half.
+        """Return whether the connection stays open after the client has closed its half.
 
-        That is so while its last request is complete and not yet answered.
+        It does while the last request is complete and its response is not.
         """
         if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return False
@@ -144,10 +141,10 @@ class Connection(Patient):
         return True
 
     def _begin(self, turn: int) -> None:
-        """Write the next bytes of the answer slowly until it is complete."""
+        """Write the next byte of the response early, then again later, until the response is complete."""
         if self.cycle.response_complete or self.transport.is_closing():
             return
-        if not self.pipeline:  # else an answer to an earlier request comes first
+        if not self.pipeline:  # otherwise the response to an earlier request comes first
             self._write_bit(turn)
         self.letters = self.loop.call_later(FIRST * LATER**turn, self._begin, turn + 1)
 
@@ -160,7 +157,7 @@ class Connection(Patient):
 
 
 def protocol(config: GatewayConfig, most: int) -> type[Connection]:
-    """Return uvicorn's protocol for the connections of one gateway, at most `most`."""
+    """Return the protocol class for the connections of one gateway, at most `most`."""
 
     class Ours(Connection):
         seconds = config.receive_timeout
@@ -170,23 +167,20 @@ def protocol(config: GatewayConfig, most: int) -> type[Connection]:
 
 
 def bound(config: GatewayConfig) -> int:
-    """Return how many connections there may be.
-
-    Raises StartError where the system does not allow as many.
-    """
+    """Return the limit of connections. Raises StartError if the configured one exceeds what the system allows."""
     files = open_files()
     most = files * 3 // 4 - 2 * SPARE if files else MOST
     if config.max_connections > most and files:
         advice = "raise `ulimit -Hn`, or LimitNOFILE of a systemd unit"
         raise StartError(
-            f"--max-connections must be at most {most}, since this process may open {files} files, "
+            f"--max-connections must be at most {most} where the process may open {files} files, "
             f"not {config.max_connections}: {advice}"
         )
     return config.max_connections or max(SPARE, min(MOST, most))
 
 
 def _probed(app: Any) -> Any:
-    """Return an application that serves the probes and answers 503 otherwise."""
+    """Return an application that serves health probes and answers other requests with 503."""
 
     async def crowded(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in PROBES:

@@ -1,8 +1,9 @@
-"""Which web pages may call: the Fetch standard's CORS, around the whole application.
+"""CORS (Fetch standard) for the whole application.
 
-- Pages of an origin that is not allowed get no header, and so the browser keeps the answer from them.
-- What a preflight asks for is repeated, since `*` would not cover `Authorization`. It needs no key.
-- Cookies play no part here, so no credentials are allowed.
+- A page of an origin that is not allowed gets no CORS header, so its browser withholds the response.
+- A preflight response repeats the requested methods and headers, because `*` does not cover `Authorization`. A
+  preflight needs no key.
+- Credentials are never allowed: the gateway uses no cookies.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[bytes, bytes]]
 
-MAX_AGE = b"7200"  # seconds that browsers keep a preflight's answer; none keeps it longer
+MAX_AGE = b"7200"  # seconds that browsers cache a preflight response; no browser caches it longer
 EXPOSED = (
     b"x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-tintype-ignored, "
     b"x-tintype-model, x-tintype-native-size, idempotent-replayed, "
@@ -35,7 +36,7 @@ REPEATED = {
 
 
 class Cors:
-    """An ASGI application around `app` that lets pages of `origins` call it; `*` is all."""
+    """ASGI middleware that lets pages of `origins` call `app`; `*` allows any origin."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self.app = app
@@ -43,7 +44,7 @@ class Cors:
         self._all = self._origins.everywhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer preflights, and everything else as `app` does."""
+        """Answer preflights; pass other requests to `app` and add CORS headers to its response."""
         headers = dict(scope["headers"]) if scope["type"] == ScopeType.HTTP else {}
         if scope["type"] == ScopeType.HTTP and _is_preflight(scope["method"], headers):
             await _answer(send, self._permission(headers))
@@ -59,13 +60,13 @@ class Cors:
         await self.app(scope, receive, permitting)
 
     def _allowed(self, origin: bytes | None) -> Headers:
-        """Return the header that lets pages of `origin` read the answer, or none."""
+        """Return the header that lets pages of `origin` read the response; empty if they may not."""
         if origin is None or str(origin, "latin-1") not in self._origins:
             return []
         return [(b"access-control-allow-origin", b"*" if self._all else origin)]
 
     def _permission(self, headers: dict[bytes, bytes]) -> Headers:
-        """Return the headers that answer a preflight."""
+        """Return the headers of a preflight response."""
         allowed = self._allowed(headers[b"origin"])
         if not allowed:
             return self._vary()
@@ -73,7 +74,7 @@ class Cors:
         return [*allowed, *repeated, (b"access-control-max-age", MAX_AGE), *self._vary()]
 
     def _vary(self) -> Headers:
-        """Return what keeps caches from giving one origin's answer to another."""
+        """Return the header that stops caches from serving one origin's response to another."""
         return [(b"vary", b"origin")] if self._origins.anywhere and not self._all else []
 
 

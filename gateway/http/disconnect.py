@@ -1,4 +1,4 @@
-"""Stopping work that nobody waits for any more: an ASGI handler is not cancelled when its client leaves."""
+"""Cancellation of work when its client disconnects, which ASGI servers do not do by themselves."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Result = TypeVar("Result")
 
 
 async def until_disconnect(receive: Callable[[], Awaitable[Any]], work: Awaitable[Result]) -> Result:
-    """Return what `work` returns, or cancel it and raise ClientGone if the client leaves first.
+    """Return the result of `work`; if the client disconnects first, cancel `work` and raise ClientGone.
 
-    `receive` is ASGI's, and the request's body has been read from it.
+    `receive` is ASGI's; the request's body must have been read from it.
     """
     return await until(_gone(receive), work, ClientGone)
 
 
 async def until(end: Coroutine[Any, Any, Any], work: Awaitable[Result], otherwise: Callable[[], Exception]) -> Result:
-    """Return what `work` returns, or cancel it and raise what `otherwise` gives if `end` is there first."""
+    """Return the result of `work`; if `end` finishes first, cancel `work` and raise what `otherwise` makes."""
     task, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
     try:
         await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -41,7 +41,7 @@ async def _gone(receive: Callable[[], Awaitable[Any]]) -> None:
 
 
 async def _end(task: asyncio.Future[Any]) -> None:
-    """Cancel a task and wait until it has let go of what it holds."""
+    """Cancel a task and wait until it has released its resources."""
     if not task.done():
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):

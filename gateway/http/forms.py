@@ -1,8 +1,9 @@
-"""Forms with files in them (`multipart/form-data`), as JSON objects whose files are bytes.
+"""Forms with files (`multipart/form-data`), read as JSON objects whose files are bytes.
 
-A form knows no types: numbers and truths come as text, and lists as `image[]`, `image[0]`, or one name several times;
-lists of objects as `loras[0][name]`, or without the number as SDKs write them.
-Fields that are empty count as absent: so browsers send a file that was not chosen.
+- A form has no types: numbers and booleans arrive as text.
+- A list arrives as `image[]`, `image[0]`, or a repeated name. A list of objects arrives as `loras[0][name]`, or
+  without the number, as SDKs send it.
+- An empty field counts as absent: browsers send one for a file that was not chosen.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
-PARTS = 1000  # of one form
+PARTS = 1000  # most parts of one form
 _LISTED = re.compile(r"\[\d{0,4}\]$")
 _OBJECT = re.compile(r"([^\[\]]+)\[(\d{0,4})\]\[([^\[\]]+)\]")
 
 
 def is_form(request: Request[Any, Any, Any]) -> bool:
-    """Tell whether the body says that it is such a form."""
+    """Return whether Content-Type names a multipart form."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
 
 
@@ -47,23 +48,18 @@ async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
                 for part in parser.parse(piece) if piece and not parser.closed else ():
                     reading.take(part)
     except (UnicodeDecodeError, LookupError) as error:
-        raise BadRequest("A field of the form is no text. Files need a filename.") from error
+        raise BadRequest("A field of the form is not valid text; a file needs a filename.") from error
     except ParserLimitReached as error:
-        raise BadRequest(
-            f"The form has too many parts, or a part has too many headers: {PARTS} and 8 are read."
-        ) from error
+        raise BadRequest(f"The form must have at most {PARTS} parts, and each part at most 8 headers.") from error
     except MultipartError as error:
         raise BadRequest(
-            "The body is not a complete form: parts begin with the boundary that Content-Type names."
+            "The body is not a complete form: each part must begin with the boundary named in Content-Type."
         ) from error
     return gathered(reading.parts)
 
 
 class _Reading:
-    """The parts of a form: files as bytes, other parts as text.
-
-    A part with a filename is a file.
-    """
+    """The parts of a form: a part with a filename as bytes, any other as text."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, str | bytes]] = []
@@ -71,10 +67,7 @@ class _Reading:
         self._data = bytearray()
 
     def take(self, part: MultipartSegment | bytearray | None) -> None:
-        """Take the head of a part, more of it, or its end.
-
-        Raises UnicodeDecodeError, LookupError.
-        """
+        """Take a part's head, a piece of its data, or its end. Raises UnicodeDecodeError, LookupError."""
         if isinstance(part, MultipartSegment):
             self._head, self._data = part, bytearray()
         elif part:
@@ -87,7 +80,7 @@ class _Reading:
 
 
 def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
-    """Return the values by name; those of a name that is a list, or comes again, as a list. Raises InvalidValue."""
+    """Return the values by name, as a list where the name is a list's or repeated. Raises InvalidValue."""
     fields: defaultdict[str, list[str | bytes]] = defaultdict(list)
     lists: set[str] = set()
     objects: defaultdict[str, list[tuple[str, str, str | bytes]]] = defaultdict(list)
@@ -105,9 +98,9 @@ def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
 
 
 def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[str, str | bytes]]:
-    """Return a list of objects by what was found of them: place, field and value.
+    """Return the objects of a list from the found (index, field, value).
 
-    Without places the second `name` is the second object's: OpenAI's SDK sends all names, and then all weights.
+    Without indexes the second `name` belongs to the second object: OpenAI's SDK sends all names, then all weights.
     """
     counts: Counter[str] = Counter()
     objects: defaultdict[int, dict[str, str | bytes]] = defaultdict(dict)
@@ -115,5 +108,5 @@ def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[s
         objects[int(place or counts[field])][field] = value
         counts[field] += not place
     if len(objects) > 1 and len(set(counts.values())) > 1:
-        raise InvalidValue(key, f"must say which object has which field, as in '{key}[0][{found[0][1]}]'")
+        raise InvalidValue(key, f"must number its objects, for example '{key}[0][{found[0][1]}]'")
     return [objects[place] for place in sorted(objects)]

@@ -1,8 +1,8 @@
-"""JSON bodies, read within bounds.
+"""JSON request bodies, with limits.
 
 - A body is UTF-8, with or without a byte order mark (RFC 8259, section 8.1, lets a reader ignore the mark).
-- The number of values and the depth of nesting are bounded before anything is built, since a small body can hold
-  millions of lists, and each one is an object of Python.
+- The number of values and the depth of nesting are limited before any object is built: a small body can hold millions
+  of lists, and each becomes a Python object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .receiving import whole
 if TYPE_CHECKING:
     from litestar import Request
 
-MAX_VALUES = 200_000  # two prompts of 32,000 characters may be nothing but commas
+MAX_VALUES = 200_000  # above two prompts of 32,000 characters that consist of commas only
 MAX_DEPTH = 64
 _UTF8_MARK = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 in either order, and UTF-32 in one
@@ -28,7 +28,7 @@ _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # UTF-16 in either order, and UTF-32 i
 async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> dict[str, Any]:
     """Return the JSON object in a request's body.
 
-    `forms` says that a form is accepted as well. Raises WrongContentType, NotJson.
+    `forms`: the error for a wrong content type names forms, too. Raises WrongContentType, NotJson.
     """
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
@@ -41,18 +41,15 @@ async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> 
 
 
 def decoded(data: bytes | bytearray) -> Any:
-    """Return the value of JSON text.
-
-    It has at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson.
-    """
+    """Return the value of JSON text with at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson."""
     if data.startswith(_WIDE_MARKS) or b"\0" in data[:4]:
         raise NotJson("The body must be JSON in UTF-8, not in UTF-16 or UTF-32.")
     opened = data.count(b"{") + data.count(b"[")
     if opened + data.count(b",") > MAX_VALUES:
-        raise NotJson(f"The body's JSON must have at most {MAX_VALUES} values; brackets and commas count.")
+        raise NotJson(f"The body's JSON must have at most {MAX_VALUES} values (counted by brackets and commas).")
     try:
         start = len(_UTF8_MARK) if data.startswith(_UTF8_MARK) else 0
-        value = msgspec.json.decode(memoryview(data)[start:])  # without a copy
+        value = msgspec.json.decode(memoryview(data)[start:])  # a view avoids a copy
     except RecursionError as error:
         raise _too_deep() from error
     except (msgspec.MsgspecError, ValueError) as error:
@@ -63,7 +60,7 @@ def decoded(data: bytes | bytearray) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    """Tell whether lists and objects are nested deeper than MAX_DEPTH."""
+    """Return whether lists and objects are nested deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [inner for one in level for inner in _within(one)]
@@ -79,4 +76,4 @@ def _within(value: Any) -> Any:
 
 
 def _too_deep() -> NotJson:
-    return NotJson(f"The body's JSON must have at most {MAX_DEPTH} objects or lists within each other.")
+    return NotJson(f"The body's JSON must have at most {MAX_DEPTH} levels of nested objects and lists.")

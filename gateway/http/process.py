@@ -1,4 +1,4 @@
-"""Settings of a server's process: open files, and return of memory."""
+"""Settings of the server's process: the limit of open files, and the return of freed memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGE = 256 * 1024  # bytes
 def raise_open_files() -> None:
     """Raise the soft limit of open files to the hard one.
 
-    The soft limit is 1024 in most shells and for systemd's services, for the sake of programs that call `select`.
+    The soft limit is 1024 in most shells and in systemd's services, because programs that call `select` need that.
     """
     try:
         import resource  # noqa: PLC0415 - not on Windows
@@ -23,15 +23,12 @@ def raise_open_files() -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(OSError, ValueError):  # macOS has a lower bound of its own
+        with suppress(OSError, ValueError):  # macOS has another, lower limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def open_files() -> int:
-    """Return how many files this process may open.
-
-    It is 0 where there is no limit, or none is known.
-    """
+    """Return how many files this process may open; 0 if there is no limit, or it is unknown."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -42,10 +39,10 @@ def open_files() -> int:
 
 @cache
 def keep_large_apart() -> bool:
-    """Return large blocks of memory to the system when they are freed.
+    """Make malloc return large freed blocks to the system; return whether that could be configured.
 
-    The result is True where that can be configured. glibc begins so, but raises its bound to the size of what was
-    freed, up to 32 MiB, and then keeps blocks of uploads and results in fragments (`man 3 mallopt`).
+    glibc starts this way, but then raises its threshold to the size of freed blocks, up to 32 MiB, and keeps blocks of
+    uploads and results in fragments (`man 3 mallopt`).
     """
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     return hasattr(library, "mallopt") and bool(library.mallopt(M_MMAP_THRESHOLD, LARGE))

@@ -1,9 +1,9 @@
-"""Time limits for connections: slow senders, slow readers, and idle ones.
+"""Time limits against slow and idle clients (slowloris).
 
-- Until the head of a request is there, and if its body is read by no handler, the connection ends after some seconds.
-  A body that a handler waits for is `receiving`'s business.
-- A client that takes its answer more slowly than RATE, while there is more of it, is cut off: the answer is in memory
-  for as long. The same holds for the rest of an answer when the connection is closed.
+- A connection is closed if a request's head does not arrive within `seconds`, or a body that no handler reads does
+  not. `receiving` limits the time of a body that a handler reads.
+- A client that reads its response more slowly than RATE is disconnected, because the response stays in memory
+  meanwhile. The same limit applies to the rest of a response when the connection is closed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Transport:
     """A transport around `inner` that counts bytes and closes in bounded time.
 
-    It closes in good order. A client that still sends its body would not see its answer: what comes after the close
-    makes its system drop what it has not read (RFC 9112, section 9.6). So the rest of the body is read, and dropped
-    here.
+    It closes in stages. If the connection were closed while the client still sends its body, the client's system would
+    discard the response before the client reads it (RFC 9112, section 9.6). So the rest of the body is read and
+    discarded first.
     """
 
     def __init__(self, inner: asyncio.Transport, connection: Patient) -> None:
@@ -30,36 +30,36 @@ class Transport:
         self._inner = inner
         self._connection = connection
         self._written = 0
-        self.ahead = 0  # bytes that `write_ahead` has written
+        self.ahead = 0  # bytes written by `write_ahead` and not yet by `write`
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     @property
     def taken(self) -> int:
-        """The bytes that the client's machine has taken, and the system's buffers."""
+        """Bytes that have left the write buffer: received by the client or in the system's buffers."""
         return self._written - self._inner.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
-        """Write bytes, without those that `write_ahead` has written."""
+        """Write bytes, except those already written by `write_ahead`."""
         rest, self.ahead = data[self.ahead :], max(0, self.ahead - len(data))
         self._written += len(rest)
         self._inner.write(rest)
 
     def write_ahead(self, data: bytes) -> None:
-        """Write the beginning of what will be written next."""
+        """Write the first bytes of the next `write` early."""
         self._written += len(data)
         self.ahead += len(data)
         self._inner.write(data)
 
     def is_closing(self) -> bool:
-        """Tell whether nothing more is written."""
+        """Return whether the transport accepts no more data."""
         return self.lingering or self._inner.is_closing()
 
     def close(self) -> None:
-        """Close once the answer is written and the body has arrived.
+        """Close once the response is written and the body has arrived.
 
-        After some seconds it closes anyway; the rest may go at RATE.
+        After `seconds`, plus the time that the rest of the response takes at RATE, the connection is aborted.
         """
         if self._inner.is_closing():
             return
@@ -76,22 +76,22 @@ class Transport:
 
 
 class Patient(Bounded):
-    """A connection that is closed when nothing comes of it."""
+    """A connection that is closed when its client is too slow."""
 
     seconds = 30.0
     transport: Any
-    waiting: asyncio.TimerHandle | None = None  # for a head
-    reading: asyncio.TimerHandle | None = None  # for the client
+    waiting: asyncio.TimerHandle | None = None  # limits the time until a head is complete
+    reading: asyncio.TimerHandle | None = None  # checks that the client reads its response
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request."""
+        """Start the timer of the first request."""
         super().connection_made(Transport(transport, self))  # type: ignore[arg-type]
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Receive bytes.
+        """Receive bytes; start the timer of the next head, unless a request is being answered.
 
-        While a request is answered, these are its body, or the next request, which is read later.
+        Bytes that arrive while a request is answered are its body, or a next request that is read later.
         """
         if self.transport.lingering:
             return
@@ -100,39 +100,39 @@ class Patient(Bounded):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Wait no longer."""
+        """Stop the timer of the head."""
         self.done_waiting()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that the body has come, also if it was answered before."""
+        """Note that the body is complete, even if the response was complete before."""
         super().on_message_complete()
         if not self.parser.should_upgrade():
             self.cycle.more_body = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing."""
+        """Stop all timers."""
         self.done_waiting()
         self._done_reading()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Wait for a client that is slower than its answer."""
+        """Start to check that the client reads its response."""
         super().pause_writing()
         if self.reading is None:
             self.reading = self.loop.call_later(self.seconds, self._judge, self.transport.taken)
 
     def resume_writing(self) -> None:
-        """Wait no longer: most of what there is has been taken."""
+        """Stop the check: the client has read most of the buffered response."""
         self._done_reading()
         super().resume_writing()
 
     def sends_still(self) -> bool:
-        """Tell whether the client still sends the body of an answered request."""
+        """Return whether the client still sends the body of an answered request."""
         return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
 
     def done_waiting(self) -> None:
-        """Wait no longer for a head."""
+        """Stop the timer of the head."""
         if self.waiting:
             self.waiting.cancel()
             self.waiting = None
@@ -141,7 +141,7 @@ class Patient(Bounded):
         self.waiting = self.loop.call_later(self.seconds, self.transport.close)
 
     def _judge(self, before: int) -> None:
-        """Cut off a client that has read too little, or wait again."""
+        """Abort the connection if the client has read too little; otherwise start the next check."""
         self.reading = None
         if self.transport.taken - before < RATE * self.seconds:
             self.transport.abort()

@@ -1,13 +1,13 @@
-"""Bounds on bodies: their pace, their memory together, and inflation.
+"""Limits on request bodies: their pace, their total memory, and decompression.
 
-- A body must come at RATE at least, as long as it comes: what came early buys no time later. Otherwise it is 408.
-  A body that breaks off is a client that has left.
-- What requests hold in memory, bodies and fetched images and answers, is counted, and has one bound for all. Beyond
-  it large bodies are 503 with `retry-after`; the first FREE bytes of each request count for nothing, so that requests
-  without uploads go on.
-- Under that pressure, a body that has been coming for longer than the time limit makes room for others: slow uploads
-  can't lock out fast ones.
-- A compressed body is inflated as it comes, and RATIO bounds what it may become.
+- A body must arrive at RATE at least, until it is complete: bytes that arrived early do not extend the time of later
+  ones. A slower body is answered with 408. A body that ends early means that the client has disconnected.
+- The memory that requests hold (bodies, fetched images, responses) is counted, with one limit for all of them. Above
+  the limit, large bodies are answered with 503 and `retry-after`. The first FREE bytes of a request are not counted,
+  so requests without uploads are still served.
+- If memory is short, a body that has been arriving for longer than the time limit is failed: slow uploads must not
+  lock out fast ones.
+- A compressed body is decompressed as it arrives; RATIO limits its expansion.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-RATE = 16 * 2**10  # bytes a second: slower than any line of today
-FREE = 64 * 2**10  # bytes of a request that count for nothing
-PIECE = 2**18  # bytes of a body that are handed on at once
-RATIO = 100  # bytes that one compressed byte may become, beyond the first MiB
+RATE = 16 * 2**10  # bytes per second; every usual connection is faster
+FREE = 64 * 2**10  # bytes of a request that are not counted
+PIECE = 2**18  # bytes of a body that are passed on at once
+RATIO = 100  # bytes that one compressed byte may expand to, beyond the first MiB
 ENCODINGS = ("gzip", "x-gzip", "deflate")
 PLAIN = ("", "identity")
 
@@ -42,9 +42,9 @@ _HELD: ContextVar[Held | None] = ContextVar("held", default=None)
 
 
 class Memory:
-    """The bytes that all requests hold together: `capacity` at most.
+    """The bytes that all requests hold together, at most `capacity`.
 
-    `patience` are seconds.
+    A body may be failed to free memory after it has been arriving for `patience` seconds.
     """
 
     def __init__(self, capacity: int, patience: float) -> None:
@@ -54,10 +54,7 @@ class Memory:
         self._patience = patience
 
     def make_room(self, count: int) -> None:
-        """End bodies that come too slowly, until `count` bytes more fit in.
-
-        Raises TooManyUploads if they do not.
-        """
+        """Fail slow bodies, oldest first, until `count` more bytes fit. Raises TooManyUploads if they never do."""
         for held in list(self.holding):
             if self.used + count <= self._capacity:
                 return
@@ -68,23 +65,23 @@ class Memory:
 
 
 class Held:
-    """What one request holds in memory, as long as `kept` says."""
+    """The memory that one request holds; it counts while a `kept` context is open."""
 
     def __init__(self, memory: Memory) -> None:
         self.began = monotonic()
         self.ended = False
-        self.waiting: asyncio.Timeout | None = None  # of the body, while more of it is waited for
+        self.waiting: asyncio.Timeout | None = None  # while more of the body is awaited
         self._memory = memory
         self._bytes = 0
         self._keepers = 0
 
     @property
     def counted(self) -> int:
-        """The bytes that count."""
+        """The bytes counted towards the limit."""
         return max(0, self._bytes - FREE)
 
     def take(self, count: int, *, always: bool = False) -> None:
-        """Count more bytes; `always` also where there is no room. Raises TooManyUploads."""
+        """Count more bytes. Raises TooManyUploads if they do not fit, unless `always`."""
         before = self.counted
         more = max(0, self._bytes + count - FREE) - before
         if more and not always:
@@ -95,7 +92,7 @@ class Held:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Hold what is counted inside the block; several blocks may overlap."""
+        """Count the held bytes inside the block; blocks may overlap."""
         self._keepers += 1
         if self._keepers == 1:
             self._memory.used += self.counted
@@ -109,34 +106,28 @@ class Held:
                 del self._memory.holding[self]
 
     def end(self) -> None:
-        """Fail the body that is being received, and stop counting its bytes."""
+        """Fail the body that is arriving, and stop counting its bytes."""
         self._memory.used -= self.counted
         self._bytes, self.ended = 0, True
-        if self.waiting and not self.waiting.expired():  # its time may be over, and its task not told yet
+        if self.waiting and not self.waiting.expired():  # the timeout may have fired, before its task has run
             self.waiting.reschedule(asyncio.get_running_loop().time())
 
 
 def hold(count: int, *, always: bool = False) -> None:
-    """Count bytes for the request that this task answers.
-
-    Without a request nothing is counted. Raises TooManyUploads.
-    """
+    """Count bytes for the request that this task answers; nothing outside of a request. Raises TooManyUploads."""
     held = _HELD.get()
     if held:
         held.take(count, always=always)
 
 
 def keeping() -> AbstractContextManager[None]:
-    """Return a context that keeps a request's memory counted after its end."""
+    """Return a context that keeps the current request's memory counted after the request's end."""
     held = _HELD.get()
     return held.kept() if held else nullcontext()
 
 
 class Receiving:
-    """An ASGI application that bounds the bodies which `app` reads.
-
-    They arrive in time, inflated, and within the memory for all of them.
-    """
+    """ASGI middleware that applies the limits to the bodies that `app` reads, and decompresses them."""
 
     def __init__(self, app: ASGIApp, seconds: float, memory: Memory) -> None:
         self.app = app
@@ -144,10 +135,7 @@ class Receiving:
         self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does.
-
-        Reading a body raises BodyTooSlow, TooManyUploads, BadRequest and ClientGone.
-        """
+        """Call `app`, in which reading a body raises BodyTooSlow, TooManyUploads, BadRequest and ClientGone."""
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -169,18 +157,16 @@ class _Body:
         self._held = held
         self._seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
-        self._since = 0  # bytes since then
+        self._since = 0  # bytes since `_until` was set
         self._inflated = _Inflated() if self._encoding in ENCODINGS else None
         self._came = False
 
     async def receive(self) -> Any:
-        """Return the next message, whose body is plain."""
-        if self._came:  # what is waited for from now on is the client's leaving
+        """Return the next message, with its body decompressed."""
+        if self._came:  # from now on, only the client's disconnect is awaited
             return await self._receive()
         if self._encoding not in (*ENCODINGS, *PLAIN):
-            raise WrongContentType(
-                f"The body must be plain, or of the encoding gzip or deflate, not {self._encoding!r}."
-            )
+            raise WrongContentType(f"Content-Encoding must be gzip, deflate or identity, not {self._encoding!r}.")
         message = await self._next()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -201,34 +187,34 @@ class _Body:
             self._held.waiting = None
 
     def _arrived(self, count: int) -> None:
-        """Extend the time once enough bytes have arrived for the time passed."""
+        """Extend the time limit once enough bytes have arrived for the time passed."""
         self._since += count
         if self._since >= RATE * self._seconds:
             self._since, self._until = 0, asyncio.get_running_loop().time() + self._seconds
 
 
 class _Inflated:
-    """A body in gzip or zlib, of which pieces come."""
+    """Decompression of a gzip or zlib body that arrives in pieces."""
 
     def __init__(self) -> None:
-        self._stream = zlib.decompressobj(wbits=47)  # either kind, told apart by its first bytes
+        self._stream = zlib.decompressobj(wbits=47)  # detects gzip or zlib by the first bytes
         self._in = self._out = 0
 
     def more(self, data: bytes, *, last: bool) -> bytes:
-        """Return what the next piece becomes. Raises BadRequest."""
+        """Return the next piece decompressed. Raises BadRequest."""
         self._in += len(data)
         most = 2**20 + RATIO * self._in - self._out
         try:
             plain = self._stream.decompress(data, most)
         except zlib.error as error:
-            raise BadRequest(f"The body is not what its Content-Encoding says: {error}.") from error
+            raise BadRequest(f"The body is not compressed as Content-Encoding says: {error}.") from error
         self._out += len(plain)
         if self._stream.unconsumed_tail:
-            raise BadRequest(f"The body inflates to more than {RATIO} times its size: send it without compression.")
+            raise BadRequest(f"The body expands to more than {RATIO} times its size; send it uncompressed.")
         if self._stream.unused_data:
-            raise BadRequest("The body goes on behind the end of its compressed data.")
+            raise BadRequest("The body must end with its compressed data; more bytes follow.")
         if last and self._in and not self._stream.eof:
-            raise BadRequest("The body ends before its compressed data does.")
+            raise BadRequest("The body ends before its compressed data is complete.")
         return plain
 
 
@@ -238,10 +224,7 @@ def _encoding(scope: Any) -> str:
 
 
 async def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
-    """Yield the body of a request, without keeping it.
-
-    If `keep` has kept it, that is yielded.
-    """
+    """Yield the body of a request in pieces, without storing it; if `keep` has stored it, yield the stored body."""
     kept = request.scope["state"].get("body")
     if kept is None:
         async for piece in request.stream():
@@ -252,25 +235,22 @@ async def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
 
 
 async def whole(request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return the body of a request, without keeping it.
-
-    If `keep` has kept it, that is returned.
-    """
+    """Return the body of a request, without storing it; if `keep` has stored it, return the stored body."""
     kept: bytearray | None = request.scope["state"].get("body")
     if kept is not None:
         return kept
-    body = bytearray()  # it grows in place: joining pieces would take the memory twice
+    body = bytearray()  # grows in place; joining pieces would need the memory twice
     async for piece in request.stream():
         body += piece
     return body
 
 
 async def keep(request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return the body of a request, and keep it until `forget`."""
+    """Return the body of a request, and store it until `forget`."""
     request.scope["state"]["body"] = body = await whole(request)
     return body
 
 
 def forget(request: Request[Any, Any, Any]) -> None:
-    """Keep the body no longer."""
+    """Drop the stored body."""
     request.scope["state"].pop("body", None)

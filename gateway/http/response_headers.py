@@ -1,7 +1,7 @@
-"""What is around every answer: id, time, what browsers may do with it, and a line in the log.
+"""Headers of every response (id, processing time, browser security) and the access log.
 
-It wraps the whole application, so that answers of the router (404, 405) have it, too. Doubled slashes, as bases that
-end in one make them, count once.
+The middleware wraps the whole application, so responses of the router (404, 405) have the headers too. Repeated
+slashes in the path count as one: a client's base URL that ends in a slash produces them.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tintype.gateway.access")
 
-# Monitoring asks every few seconds: what went well there is logged at the level debug.
+# Monitoring requests these every few seconds; their successes are logged at level debug.
 WATCHED = ("/livez", "/readyz", "/metrics")
 
-# An answer is never taken for a page, a script, or part of one.
+# Browsers must not treat a response as a page or a script, or embed it in one.
 SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
-# A client's own id is taken over if it can't do harm in headers and logs.
+# A client's own id is used if it is harmless in headers and logs.
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 _SLASHES = re.compile(r"/{2,}")
 _SIGNED = re.compile(r"/files/[^/]*/")
 
 
 class Envelope:
-    """An ASGI application around `app`. Only with `prompts` the log has those."""
+    """ASGI middleware that adds the headers and logs each request; with `prompts`, the log includes prompts."""
 
     def __init__(self, app: ASGIApp, *, prompts: bool = False) -> None:
         self.app = app
         self._prompts = prompts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as `app` does, with id and time in the headers."""
+        """Call `app`; add the headers to its response."""
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
@@ -71,7 +71,7 @@ class Envelope:
             self._log(scope, visit, status, perf_counter() - started)
 
     def _log(self, scope: Any, visit: Visit, status: int, seconds: float) -> None:
-        """Log one line; the path as it came, still percent-encoded, without the query and the signatures of links."""
+        """Log one line, with the path as received (percent-encoded), without query and without link signatures."""
         path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
         values = {
             "id": visit.id,
@@ -99,7 +99,7 @@ def _request_id(scope: Any) -> str:
 
 
 def _enveloped(headers: Iterable[tuple[bytes, bytes]], visit: Visit, seconds: float) -> list[tuple[bytes, bytes]]:
-    """Return an answer's headers and ours; where it says something itself about what browsers may do, that counts."""
+    """Return the response's headers and the added ones; a header that the response sets itself takes precedence."""
     own = list(headers)
     said = {name for name, _ in own}
     stamps = [(b"x-request-id", visit.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]

@@ -1,7 +1,7 @@
-"""What a proxy says of the request that it passes on: believed only of those that are configured.
+"""`X-Forwarded-*` headers, accepted from configured proxies only.
 
-`X-Forwarded-For` and `X-Forwarded-Proto` are read by uvicorn, `X-Forwarded-Host` here. Who is no configured proxy
-says them in vain: links would lead where a stranger wants, and limits by address would be none.
+uvicorn reads `X-Forwarded-For` and `X-Forwarded-Proto`; this module reads `X-Forwarded-Host`. From other senders the
+headers are ignored: otherwise any client could choose where result links lead and evade limits by address.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _FORWARDED = b"x-forwarded-host"
 
 
 def believing(app: Any, proxies: Sequence[str]) -> Any:
-    """Return the ASGI application that believes these addresses and networks, and nobody else."""
+    """Return `app` behind a middleware that accepts forwarded headers from these addresses and networks only."""
     networks = [ip_network(proxy) for proxy in proxies]
-    # uvicorn's comes second, as it puts the client's address in the place of the proxy's.
+    # uvicorn's middleware must be the inner one: it replaces the proxy's address by the client's.
     return _ForwardedHost(ProxyHeadersMiddleware(app, [str(network) for network in networks]), networks)
 
 
 class _ForwardedHost:
-    """Puts the host that the client asked for in the place of the one that the proxy asked for."""
+    """ASGI middleware that replaces the proxy's `Host` by the client's."""
 
     def __init__(self, app: Any, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self.app = app
@@ -35,7 +35,7 @@ class _ForwardedHost:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         host = self._host(scope) if scope["type"] == "http" else b""
-        if scope["type"] == "http":  # pages can send X-Forwarded-Host, but not a Host of their choice
+        if scope["type"] == "http":  # web pages can set X-Forwarded-Host, but not Host
             scope.setdefault("state", {})["hosts"] = [value for name, value in scope["headers"] if name == b"host"]
         if host:
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
@@ -43,7 +43,10 @@ class _ForwardedHost:
         await self.app(scope, receive, send)
 
     def _host(self, scope: Any) -> bytes:
-        """Return the host that a believed proxy names; the last one, as what stands before it is the client's word."""
+        """Return the host named by a trusted proxy, or b"".
+
+        Of several values only the last is the proxy's; the client may have sent those before it.
+        """
         said = [value for name, value in scope["headers"] if name == _FORWARDED]
         if not said or not self._believed(scope.get("client")):
             return b""

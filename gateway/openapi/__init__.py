@@ -1,1 +1,1 @@
-"""The description of the REST API as OpenAPI 3.1."""
+"""Description of the REST API as OpenAPI 3.1."""

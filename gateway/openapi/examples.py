@@ -12,7 +12,7 @@ import msgspec
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..dialects.words import LAKE, LAKE_URL
+from ..dialects.fields import EXAMPLE_IMAGE, EXAMPLE_URL
 from ..errors import BadRequest, InvalidValue
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def request(dialect: Dialect) -> dict[str, Any]:
     try:
         dialect.parse(body)
     except BadRequest:
-        return body | {"image": LAKE_URL}
+        return body | {"image": EXAMPLE_URL}
     return body
 
 
 def response(dialect: Dialect, body: Mapping[str, Any]) -> Any:
     """Return what a dialect answers to a body, with one picture."""
     call = dialect.parse(body)
-    image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=base64.b64decode(LAKE))
+    image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=base64.b64decode(EXAMPLE_IMAGE))
     answer = pb.GenerateImagesResponse(images=[image], model="tintype-tiny", usage=pb.Usage(prompt_tokens=7))
     return msgspec.to_builtins(dialect.render(answer, call, CREATED, [] if call.links is False else [LINK]))
 

@@ -1,4 +1,4 @@
-"""JSON schemas of the API's types, with what each field means and is by default, from the table in `dialects.words`."""
+"""JSON schemas of the API's types, with the text, default and examples that each field's annotation has."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-
-from .. import sdapi_words
-from ..dialects import words
-from ..dialects.words import DEFAULTS, REQUIRED, SHAPES
+from msgspec.inspect import CollectionType, Metadata, StructType, UnionType, multi_type_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from msgspec.inspect import Type
 
     from .operation import Kind
 
-MEANINGS = words.MEANINGS | sdapi_words.MEANINGS
 _REFERENCE = "#/components/schemas/{name}"
 
 
@@ -26,14 +24,15 @@ def reference(kind: Kind) -> dict[str, Any]:
 
 
 def schemas(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
-    """Return the schemas of types, and of those within them, by name."""
+    """Return the schemas of types, and of the types within them, by name."""
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     found = msgspec.json.schema_components(ordered, ref_template=_REFERENCE)[1]
-    return {name: _told(name, schema) for name, schema in sorted(found.items())}
+    structs = {struct.cls.__name__: struct for info in multi_type_info(ordered) for struct in _structs(info)}
+    return {name: _completed(schema, structs[name]) for name, schema in sorted(found.items())}
 
 
 def form(kind: type[msgspec.Struct], files: Iterable[str]) -> dict[str, Any]:
-    """Return the schema of a form with the fields of a type, of which some are files."""
+    """Return the schema of a form with the fields of a type, some of which are files."""
     schema = schemas([kind])[kind.__name__]
     upload = {"type": "string", "format": "binary"}
     parts = {name: {"description": schema["properties"][name]["description"], **upload} for name in files}
@@ -41,30 +40,35 @@ def form(kind: type[msgspec.Struct], files: Iterable[str]) -> dict[str, Any]:
     return {"type": "object", "properties": schema["properties"] | parts, "required": sorted(set(required))}
 
 
-def _told(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a type's schema in which each field says what it means, and what it is where it is absent."""
+def _structs(info: Type) -> Iterator[StructType]:
+    """Yield the structs within a type, itself included."""
+    inner: Iterable[Type] = ()
+    if isinstance(info, StructType):
+        yield info
+        inner = (field.type for field in info.fields)
+    elif isinstance(info, UnionType):
+        inner = info.types
+    elif isinstance(info, Metadata):
+        inner = (info.type,)
+    elif isinstance(info, CollectionType):
+        inner = (info.item_type,)
+    for one in inner:
+        yield from _structs(one)
+
+
+def _completed(schema: dict[str, Any], struct: StructType) -> dict[str, Any]:
+    """Return the schema of a struct with what its annotations say.
+
+    msgspec replaces a field's own `default` and `anyOf` by those of its type. The `schema_extra` of a class has what no
+    field can express, such as that one of two fields is required.
+    """
     schema["description"] = inspect.cleandoc(schema.get("description", ""))
-    schema["properties"] = {key: _field(f"{name}.{key}", key, one) for key, one in schema["properties"].items()}
-    return schema | REQUIRED.get(name, {})
+    for field in struct.fields:
+        schema["properties"][field.encode_name] = _field(schema["properties"][field.encode_name], field.type)
+    return schema | getattr(struct.cls, "schema_extra", {})
 
 
-def _field(full: str, key: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a field's schema; what the table says of the field of a type goes before what it says of the name."""
-    own = {key: value for key, value in schema.items() if key != "default" or value is not None}
-    told = {"description": MEANINGS.get(full) or MEANINGS.get(key) or _within(schema, "description")}
-    examples = _within(schema, "examples")
-    default = DEFAULTS.get(full, DEFAULTS.get(key))
-    usual = {} if default is None or "default" in own else {"default": default}
-    return (
-        own
-        | {key: value for key, value in told.items() if value}
-        | ({"examples": examples} if examples else {})
-        | usual
-        | SHAPES.get(full, {})
-    )
-
-
-def _within(schema: dict[str, Any], key: str) -> Any:
-    """Return what a schema, or the first of its choices that does, says."""
-    choices = [schema, *schema.get("anyOf", ())]
-    return next((one[key] for one in choices if key in one), None)
+def _field(schema: dict[str, Any], info: Type) -> dict[str, Any]:
+    typed = {key: value for key, value in schema.items() if key != "default" or value is not None}
+    annotated = (info.extra_json_schema or {}) if isinstance(info, Metadata) else {}
+    return typed | annotated

@@ -1,9 +1,9 @@
-// The gateway, called in OpenAI's words: `openai/` has them whatever dialect the shared paths speak.
-// Addresses are relative, so that the page works below any path of a proxy.
+// Calls to the gateway in OpenAI's JSON. Paths below `openai/` have that dialect whatever the shared paths speak.
+// URLs are relative, so that the page works below any path of a proxy.
 
 import { events } from "./sse.js";
 
-/** What went wrong, in words for a person; `status` is HTTP's, 0 where there was no answer. */
+/** What went wrong; `status` is the HTTP status, 0 without a response. */
 export class Failure extends Error {
   constructor(message, { status = 0, param = null } = {}) {
     super(message);
@@ -17,58 +17,58 @@ export async function models(key) {
   return (await (await call("openai/v1/models", { headers: authorization(key) })).json()).data;
 }
 
-/** Tell whether the gateway takes a picture to begin with, from its own description. */
-export async function takesPictures() {
+/** Tell whether the gateway accepts an initial image, from its own description. */
+export async function acceptsInitialImage() {
   const description = await (await call("openapi.json")).json();
   const image = description.components?.schemas?.ImagesRequest?.properties?.image;
   return Boolean(image) && !/not served/.test(image.description ?? "");
 }
 
-/** Yield what happens while pictures are made; aborting `signal` cancels them on the server, too. */
-export async function* generate(wanted, { key, signal }) {
-  const answer = await call("openai/v1/images/generations", {
+/** Yield the events of a generation; aborting `signal` also cancels it on the server. */
+export async function* generate(request, { key, signal }) {
+  const response = await call("openai/v1/images/generations", {
     method: "POST",
     signal,
     headers: { "content-type": "application/json", "x-tintype-progress": "true", ...authorization(key) },
-    body: JSON.stringify({ ...wanted, stream: true, partial_images: 3 }),
+    body: JSON.stringify({ ...request, stream: true, partial_images: 3 }),
   });
-  for await (const { event, data } of unbroken(events(answer.body))) {
+  for await (const { event, data } of unbroken(events(response.body))) {
     if (data === "[DONE]") return;
-    const told = JSON.parse(data);
-    if (event === "error") throw new Failure(told.error.message, told.error);
-    yield told;
+    const body = JSON.parse(data);
+    if (event === "error") throw new Failure(body.error.message, body.error);
+    yield body;
   }
-  throw new Failure(BROKEN);
+  throw new Failure(CONNECTION_LOST);
 }
 
-const BROKEN = "The connection broke off before the pictures were ready.";
+const CONNECTION_LOST = "The connection was lost before the images were finished.";
 
 async function* unbroken(items) {
   try {
     yield* items;
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Failure(BROKEN);
+    throw error.name === "AbortError" ? error : new Failure(CONNECTION_LOST);
   }
 }
 
-/** Return an answer that is one; throw a Failure for all others. */
+/** Return a response with a 2xx status; throw a Failure for any other. */
 async function call(path, options = {}) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, { credentials: "omit", cache: "no-store", ...options });
+    response = await fetch(path, { credentials: "omit", cache: "no-store", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure("The server can't be reached. Is it running?");
   }
-  if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  const message = told.error?.message ?? `The server answered ${answer.status} and no reason.`;
-  throw new Failure(message + retry(answer), { status: answer.status, param: told.error?.param });
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  const message = body.error?.message ?? `The server answered ${response.status} without a reason.`;
+  throw new Failure(message + retry(response), { status: response.status, param: body.error?.param });
 }
 
-function retry(answer) {
-  const seconds = Number(answer.headers.get("retry-after"));
-  return seconds > 0 ? ` It may work in ${seconds} s.` : "";
+function retry(response) {
+  const seconds = Number(response.headers.get("retry-after"));
+  return seconds > 0 ? ` Try again in ${seconds} s.` : "";
 }
 
 function authorization(key) {

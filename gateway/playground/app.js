@@ -1,29 +1,28 @@
-// The playground: one form, one request at a time, and what came of it.
+// The playground: one form, one request at a time, and its results.
 
-import { Failure, generate, models, takesPictures } from "./api.js";
-import { check } from "./checking.js";
+import { acceptsInitialImage, Failure, generate, models } from "./api.js";
 import * as gallery from "./gallery.js";
-import * as making from "./making.js";
+import * as initialImage from "./initial_image.js";
+import * as progress from "./progress.js";
 import * as settings from "./settings.js";
-import * as source from "./source.js";
+import { validate } from "./validation.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "tintype-key";
-const AGAIN = 3000; // milliseconds
+const RETRY = 3000; // milliseconds
 
-let running = null; // the AbortController of the request under way
-let asking = 0; // the timer of the next question for the models
-let unknown = ""; // what was said while there were none
+let running = null; // the AbortController of the current request
+let retryTimer = 0; // the timer of the next request for the models
+let modelsError = ""; // the message shown because the models could not be loaded
 
 async function run() {
-  if (running || !check($("form"))) return;
-  const wanted = { ...settings.read(), ...source.picture() };
+  if (running || !validate($("form"))) return;
+  const request = { ...settings.read(), ...initialImage.fields() };
   const started = performance.now();
-  begin(wanted);
+  begin(request);
   try {
-    const last = await make(wanted, running.signal);
-    gallery.show(last);
-    say(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
+    gallery.show(await make(request, running.signal));
+    report(`Ready after ${((performance.now() - started) / 1000).toFixed(1)} s.`);
   } catch (error) {
     gallery.back();
     fail(error);
@@ -32,27 +31,27 @@ async function run() {
   }
 }
 
-/** Make all pictures; return the first of them. */
-async function make(wanted, signal) {
-  const made = [];
-  for await (const event of generate(wanted, { key: $("key").value, signal })) {
-    making.TELL[event.type]?.(event);
+/** Make all images; return the first of them. */
+async function make(request, signal) {
+  const images = [];
+  for await (const event of generate(request, { key: $("key").value, signal })) {
+    progress.HANDLERS[event.type]?.(event);
     if (!event.b64_json) continue;
     const index = event.image_index ?? 0;
     const type = `image/${event.output_format}`;
     const blob = new Blob([bytes(event.b64_json)], { type });
-    await making.draw(index, blob);
+    await progress.draw(index, blob);
     if (event.type !== "image_generation.completed") continue;
-    made[index] = { url: URL.createObjectURL(blob), blob, type, wanted: alone(wanted, index) };
-    gallery.add(made[index]);
+    images[index] = { url: URL.createObjectURL(blob), blob, type, request: single(request, index) };
+    gallery.add(images[index]);
   }
-  return made.find(Boolean);
+  return images.find(Boolean);
 }
 
-/** Return the request that makes one picture of several again: each has the next seed. */
-function alone(wanted, index) {
-  const { n, ...rest } = wanted;
-  return { ...rest, seed: wanted.seed + index };
+/** Return the request that makes one of several images again: each has the next seed. */
+function single(request, index) {
+  const { n, ...rest } = request;
+  return { ...rest, seed: request.seed + index };
 }
 
 function bytes(base64) {
@@ -60,14 +59,14 @@ function bytes(base64) {
   return Uint8Array.from(text, (letter) => letter.charCodeAt(0));
 }
 
-function begin(wanted) {
+function begin(request) {
   running = new AbortController();
-  say("Making it.");
+  report("Generating.");
   $("error").textContent = "";
   $("generate").disabled = true;
   $("stage").setAttribute("aria-busy", "true");
   gallery.hide();
-  making.begin(wanted);
+  progress.begin(request);
   if (narrow.matches) $("stage").scrollIntoView({ behavior: "smooth", block: "start" });
 }
 
@@ -75,49 +74,49 @@ function end() {
   running = null;
   $("generate").disabled = false;
   $("stage").removeAttribute("aria-busy");
-  making.end();
+  progress.end();
 }
 
 function cancel() {
   running?.abort();
 }
 
-function say(text) {
+function report(text) {
   $("status").textContent = text;
 }
 
 function fail(error) {
-  if (error.name === "AbortError") return say("Cancelled.");
-  say("");
+  if (error.name === "AbortError") return report("Cancelled.");
+  report("");
   $("error").textContent = error.message;
-  if (error instanceof Failure && error.status === 401) askForKey();
-  const at = error.param && $("form").querySelector(`[name="${CSS.escape(error.param)}"]`);
-  at?.focus();
+  if (error instanceof Failure && error.status === 401) requestKey();
+  const field = error.param && $("form").querySelector(`[name="${CSS.escape(error.param)}"]`);
+  field?.focus();
 }
 
-function askForKey() {
+function requestKey() {
   $("key-field").hidden = false;
   $("key").focus();
 }
 
-/** Ask the server what it has, until it says so: the service may be starting; again once it has got its key. */
-async function learn(again = false) {
-  clearTimeout(asking);
+/** Load the models, and retry until it succeeds: the service may be starting. Call it again after a change of the key. */
+async function loadModels(again = false) {
+  clearTimeout(retryTimer);
   try {
     settings.offer(await models($("key").value));
-    if ($("error").textContent === unknown) $("error").textContent = "";
+    if ($("error").textContent === modelsError) $("error").textContent = "";
   } catch (error) {
     if (!again) {
       fail(error);
-      unknown = error.message;
+      modelsError = error.message;
     }
-    if (error.status !== 401) asking = setTimeout(learn, AGAIN, true);
+    if (error.status !== 401) retryTimer = setTimeout(loadModels, RETRY, true);
   }
 }
 
-async function offerPictures() {
-  if (!(await takesPictures().catch(() => false))) return;
-  source.open(fail);
+async function offerInitialImage() {
+  if (!(await acceptsInitialImage().catch(() => false))) return;
+  initialImage.open(fail);
   $("vary").hidden = false;
 }
 
@@ -138,27 +137,27 @@ $("ideas").addEventListener("click", ({ target }) => {
 $("cancel").addEventListener("click", cancel);
 $("key").addEventListener("change", () => {
   sessionStorage.setItem(KEY, $("key").value);
-  learn();
+  loadModels();
 });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
   if (event.key === "Escape" && !$("snippet").open) cancel();
 });
 gallery.open({
-  reuse: async (wanted) => {
-    await source.restore(wanted).catch(fail);
-    settings.write(wanted);
+  reuse: async (request) => {
+    await initialImage.restore(request).catch(fail);
+    settings.write(request);
     $("settings").open = true;
     $("prompt").focus();
   },
-  vary: async ({ blob, wanted }) => {
-    settings.write({ ...wanted, seed: undefined });
-    await source.take(blob).catch(fail);
+  vary: async ({ blob, request }) => {
+    settings.write({ ...request, seed: undefined });
+    await initialImage.take(blob).catch(fail);
     $("prompt").focus();
   },
-  told: say,
-  keyed: () => !$("key-field").hidden,
+  report,
+  needsKey: () => !$("key-field").hidden,
 });
 
-learn();
-offerPictures();
+loadModels();
+offerInitialImage();

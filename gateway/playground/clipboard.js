@@ -1,12 +1,12 @@
-// Copying text. Browsers lend the clipboard to https and localhost only; elsewhere the text is shown, selected.
+// Copying text. Browsers allow the clipboard only on https and localhost; elsewhere the text is shown and selected.
 
 const $ = (id) => document.getElementById(id);
 
-/** Copy, and tell that it is done. */
-export async function copy(text, told) {
+/** Copy a text, and report it. */
+export async function copy(text, report) {
   try {
     await navigator.clipboard.writeText(text);
-    told("Copied.");
+    report("Copied.");
   } catch {
     $("snippet-text").value = text;
     $("snippet").showModal();

@@ -1,4 +1,4 @@
-// The API's documentation, made in the browser from openapi.json and the examples: it tells what this server serves.
+// The API's documentation, rendered in the browser from openapi.json and the examples, so that it describes this server.
 
 import { copy } from "./clipboard.js";
 import { exact, fields } from "./schema.js";
@@ -9,7 +9,7 @@ const OTHERS = "more";
 const TITLES = { sdapi: "Stable Diffusion web UI", [OTHERS]: "Models, files, more" };
 const SHARED = "/v1/images/generations";
 
-/** Return an element with properties and children; children may be texts. */
+/** Return an element with properties and children; children may be strings. */
 function h(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -17,17 +17,17 @@ function h(tag, properties = {}, ...children) {
 }
 
 async function load(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`${path} can't be loaded: the server answered ${answer.status}.`);
-  return exact(await answer.text());
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`${path} can't be loaded: the server answered ${response.status}.`);
+  return exact(await response.text());
 }
 
 async function render() {
   const [description, examples] = await Promise.all([load("openapi.json"), load("playground/examples.json")]);
   const groups = grouped(description.paths);
   $("base").textContent = BASE;
-  $("sharing").append("Each vendor has its own paths, and all of them below its name. ", h("code", {}, SHARED),
-    ` speaks ${examples[owner(description)]?.title ?? "OpenAI"}'s JSON here.`);
+  $("sharing").append("Each vendor has its own paths, and the same paths below its name. ", h("code", {}, SHARED),
+    ` has ${examples[owner(description)]?.title ?? "OpenAI"}'s JSON on this server.`);
   const titled = [...groups].map(([tag, operations]) => [tag, examples[tag]?.title ?? TITLES[tag] ?? tag, operations]);
   for (const [tag, title, operations] of titled) {
     $("contents").append(h("a", { href: `#${tag}` }, title));
@@ -37,7 +37,7 @@ async function render() {
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
-/** Return the operations by tag, in the description's order, those without one last. */
+/** Return the operations by tag, in the description's order; those without a tag come last. */
 function grouped(paths) {
   const groups = new Map();
   for (const [path, methods] of Object.entries(paths)) {
@@ -58,8 +58,8 @@ function owner(description) {
 function section(tag, title, example, operations, description) {
   return [
     h("h2", { id: tag }, title),
-    ...(example ? [h("p", {}, example.about), ...shown("curl", curl(example)), ...shown("Python", python(example))] : []),
-    ...kinds(operations).flatMap((same) => [
+    ...(example ? [h("p", {}, example.about), ...snippet("curl", curl(example)), ...snippet("Python", python(example))] : []),
+    ...alike(operations).flatMap((same) => [
       h("h3", {}, same[0].operation.summary ?? "Call"),
       h("ul", { className: "paths" }, ...same.map(address)),
       ...types(same[0].operation, description),
@@ -67,8 +67,8 @@ function section(tag, title, example, operations, description) {
   ];
 }
 
-/** Return operations of one tag in groups that do the same: one path under several names. */
-function kinds(operations) {
+/** Return the operations of a tag in groups that differ only in their path. */
+function alike(operations) {
   const same = new Map();
   for (const one of operations) {
     const key = JSON.stringify([one.operation.summary, one.operation.requestBody]);
@@ -81,27 +81,27 @@ function address({ method, path }) {
   return h("li", {}, h("span", { className: "method" }, method.toUpperCase()), h("code", {}, path));
 }
 
-/** Return tables of what is sent and what comes back, open where a call begins; statuses with one body share a table. */
+/** Return tables of the request and the responses, the request's open; statuses with the same body share a table. */
 function types(operation, description) {
   const sent = Object.entries(operation.requestBody?.content ?? {}).map(([type, { schema }]) => [`Request (${type})`, schema]);
-  return [...sent, ...answered(operation.responses ?? {})]
+  return [...sent, ...responseTypes(operation.responses ?? {})]
     .map(([title, schema]) => [title, fields(schema, description)])
     .filter(([, rows]) => rows.length)
     .map(([title, rows], index) => h("details", { className: "fields", open: index === 0 && sent.length > 0 },
       h("summary", {}, title), h("div", { className: "scroll" }, table(rows))));
 }
 
-/** Return title and schema of each body that comes back. */
-function answered(responses) {
-  const alike = new Map();
+/** Return title and schema of each response body. */
+function responseTypes(responses) {
+  const byBody = new Map();
   for (const [status, { content }] of Object.entries(responses)) {
     for (const [type, { schema }] of Object.entries(content ?? {})) {
       const key = JSON.stringify([type, schema]);
-      const { statuses = [] } = alike.get(key) ?? {};
-      alike.set(key, { type, schema, statuses: [...statuses, status] });
+      const { statuses = [] } = byBody.get(key) ?? {};
+      byBody.set(key, { type, schema, statuses: [...statuses, status] });
     }
   }
-  return [...alike.values()].map(({ type, schema, statuses }) =>
+  return [...byBody.values()].map(({ type, schema, statuses }) =>
     [`${Number(statuses[0]) >= 400 ? "Errors " : ""}${statuses.join(", ")} (${type})`, schema]);
 }
 
@@ -109,7 +109,7 @@ function table(rows) {
   const head = h("tr", {}, ...["Field", "Type", "Meaning"].map((text) => h("th", { scope: "col" }, text)));
   const body = rows.map(({ name, type, required, meaning }) =>
     h("tr", {},
-      h("td", {}, h("code", {}, name), ...(required ? [h("span", { className: "needed" }, "required")] : [])),
+      h("td", {}, h("code", {}, name), ...(required ? [h("span", { className: "required" }, "required")] : [])),
       h("td", {}, type),
       h("td", {}, meaning)));
   return h("table", {}, h("thead", {}, head), h("tbody", {}, ...body));
@@ -124,10 +124,10 @@ function python({ python }) {
   return python.join("\n").replaceAll("{base}", BASE);
 }
 
-function shown(title, text) {
+function snippet(title, text) {
   const button = h("button", { type: "button" }, "Copy");
   button.setAttribute("aria-label", `Copy the example in ${title}`);
-  button.addEventListener("click", () => copy(text, (told) => (button.textContent = told)));
+  button.addEventListener("click", () => copy(text, (message) => (button.textContent = message)));
   const code = h("pre", { tabIndex: 0 }, text);
   return [h("div", { className: "example" }, h("h3", {}, title), button, code)];
 }

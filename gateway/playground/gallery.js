@@ -1,7 +1,7 @@
-// The session's pictures: one is shown large, with what made it; all of them are listed.
+// The images of this session: one is shown large, with its settings; all are listed.
 
 import { copy } from "./clipboard.js";
-import { shape } from "./making.js";
+import { setRatio } from "./progress.js";
 import { curl, python } from "./snippets.js";
 
 const $ = (id) => document.getElementById(id);
@@ -10,66 +10,66 @@ const LABELS = { model: "model", size: "size", quality: "quality", style: "style
 
 let shown = null;
 
-/** A picture: `url` and `type` of its bytes, and `wanted`, the request that makes this one again. */
-export function add(picture) {
+/** Add an image: `url` and `type` of its bytes, and `request`, the request that makes it again. */
+export function add(image) {
   const button = document.createElement("button");
   button.type = "button";
-  button.append(image(picture));
-  button.addEventListener("click", () => show(picture));
+  button.append(thumbnail(image));
+  button.addEventListener("click", () => show(image));
   const item = document.createElement("li");
   item.append(button);
-  picture.button = button;
-  $("pictures").prepend(item);
+  image.button = button;
+  $("images").prepend(item);
   $("gallery").hidden = false;
 }
 
-/** Show one picture large. */
-export function show(picture) {
+/** Show one image large. */
+export function show(image) {
   shown?.button.removeAttribute("aria-current");
-  picture.button.setAttribute("aria-current", "true");
-  shown = picture;
-  $("shown-image").src = picture.url;
-  $("shown-image").alt = picture.wanted.prompt;
-  $("shown-link").href = $("download").href = picture.url;
-  $("download").download = `tintype-${picture.wanted.seed}.${picture.type.replace("image/", "")}`;
-  $("shown-prompt").textContent = picture.wanted.prompt;
-  $("shown-settings").replaceChildren(...facts(picture.wanted));
+  image.button.setAttribute("aria-current", "true");
+  shown = image;
+  $("shown-image").src = image.url;
+  $("shown-image").alt = image.request.prompt;
+  $("shown-link").href = $("download").href = image.url;
+  $("download").download = `tintype-${image.request.seed}.${image.type.replace("image/", "")}`;
+  $("shown-prompt").textContent = image.request.prompt;
+  $("shown-settings").replaceChildren(...facts(image.request));
   $("shown").hidden = false;
   $("empty").hidden = true;
 }
 
-/** Hide the large picture, while others are made. */
+/** Hide the large image while others are made. */
 export function hide() {
   $("shown").hidden = $("empty").hidden = true;
 }
 
-/** Come back to the large picture that was there before, if any. */
+/** Show the previous large image again, if any. */
 export function back() {
   $("shown").hidden = !shown;
   $("empty").hidden = Boolean(shown);
 }
 
-$("shown-image").addEventListener("load", ({ target }) => shape($("shown"), target.naturalWidth, target.naturalHeight));
+$("shown-image").addEventListener("load", ({ target }) => setRatio($("shown"), target.naturalWidth, target.naturalHeight));
 
-/** Let the buttons below the picture work; `keyed` tells whether requests need a key. */
-export function open({ reuse, vary, told, keyed }) {
+/** Connect the buttons below the image; `needsKey` tells whether requests need a key. */
+export function open({ reuse, vary, report, needsKey }) {
   const base = () => new URL(".", location.href).href.replace(/\/$/, "");
-  $("reuse").addEventListener("click", () => reuse(shown.wanted));
+  $("reuse").addEventListener("click", () => reuse(shown.request));
   $("vary").addEventListener("click", () => vary(shown));
-  $("curl").addEventListener("click", () => copy(curl(base(), shown.wanted, keyed()), told));
-  $("python").addEventListener("click", () => copy(python(base(), shown.wanted, keyed()), told));
+  $("curl").addEventListener("click", () => copy(curl(base(), shown.request, needsKey()), report));
+  $("python").addEventListener("click", () => copy(python(base(), shown.request, needsKey()), report));
 }
 
-function image({ url, wanted }) {
-  return Object.assign(new Image(), { src: url, alt: `${wanted.prompt}, seed ${wanted.seed}` });
+function thumbnail({ url, request }) {
+  return Object.assign(new Image(), { src: url, alt: `${request.prompt}, seed ${request.seed}` });
 }
 
-function facts(wanted) {
+function facts(request) {
   return Object.entries(LABELS)
-    .filter(([key]) => wanted[key] !== undefined)
+    .filter(([key]) => request[key] !== undefined)
     .map(([key, label]) => {
       const pair = document.createElement("div");
-      for (const [tag, text] of [["dt", label], ["dd", wanted[key]]]) {
+      for (const [tag, text] of [["dt", label], ["dd", request[key]]]) {
         pair.append(Object.assign(document.createElement(tag), { textContent: text }));
       }
       return pair;

@@ -1,14 +1,14 @@
-// JSON Schema in words: the fields of a type, one row each.
+// JSON Schema as text: the fields of a type, one row each.
 
-const DEEPEST = 3;
+const MAX_DEPTH = 3;
 const PARTS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
-/** Return the value of JSON text; integers that a number would round are texts. */
+/** Return the value of JSON text; integers that a number would round become strings. */
 export function exact(text) {
   return JSON.parse(text.replace(PARTS, (part) => (/^-?\d{16,}$/.test(part) ? `"${part}"` : part)));
 }
 
-/** Return rows {name, type, required, meaning} of an object's fields, those of objects within below theirs. */
+/** Return rows {name, type, required, meaning} of an object's fields, each followed by those of nested objects. */
 export function fields(schema, description, prefix = "", depth = 0) {
   const own = resolved(schema, description);
   if (own.type === "array") return fields(own.items, description, `${prefix}[].`, depth);
@@ -17,7 +17,7 @@ export function fields(schema, description, prefix = "", depth = 0) {
     const name = `${prefix}${key}`;
     const row = {
       name,
-      type: options.map((one) => word(one, description)).join(" or "),
+      type: options.map((one) => typeName(one, description)).join(" or "),
       required: depth === 0 && (own.required ?? []).includes(key),
       meaning: meaning(value, options),
     };
@@ -26,14 +26,14 @@ export function fields(schema, description, prefix = "", depth = 0) {
 }
 
 function within(options, description, name, depth) {
-  if (depth >= DEEPEST) return [];
+  if (depth >= MAX_DEPTH) return [];
   return options.flatMap((one) => {
     const inner = one.type === "array" ? resolved(one.items ?? {}, description) : one;
     return inner.properties ? fields(inner, description, `${name}${one.type === "array" ? "[]" : ""}.`, depth + 1) : [];
   });
 }
 
-/** Return what a value may be, without null: a field that is null counts as absent. */
+/** Return the alternatives of a value without null: a field that is null counts as absent. */
 function choices(schema, description) {
   const any = schema.anyOf ?? schema.oneOf ?? [schema];
   return any.map((one) => resolved(one, description)).filter(({ type }) => type !== "null");
@@ -44,10 +44,10 @@ function resolved(schema, description) {
   return schema.$ref.split("/").slice(1).reduce((at, key) => at[key], description);
 }
 
-function word(schema, description) {
+function typeName(schema, description) {
   if (schema.enum) return schema.enum.map(String).join(", ");
   if (schema.const !== undefined) return String(schema.const);
-  if (schema.type === "array") return `list of ${word(resolved(schema.items ?? {}, description), description)}`;
+  if (schema.type === "array") return `list of ${typeName(resolved(schema.items ?? {}, description), description)}`;
   return [schema.type ?? "any", limits(schema)].filter(Boolean).join(" ");
 }
 
@@ -57,8 +57,8 @@ function limits({ minimum, maximum }) {
 }
 
 function meaning(schema, options) {
-  const told = schema.description ?? options.map((one) => (one.properties ? "" : one.description)).find(Boolean) ?? "";
+  const text = schema.description ?? options.map((one) => (one.properties ? "" : one.description)).find(Boolean) ?? "";
   const example = (schema.examples ?? options.flatMap((one) => one.examples ?? []))[0];
-  const more = example === undefined || told.includes(example) ? "" : `For example ${JSON.stringify(example)}.`;
-  return [told && `${told}.`, more].join(" ").replace("..", ".");
+  const more = example === undefined || text.includes(example) ? "" : `For example ${JSON.stringify(example)}.`;
+  return [text && `${text}.`, more].join(" ").replace("..", ".");
 }

@@ -1,4 +1,4 @@
-// The form: what can be chosen with which model, what is asked for, and how to get back to what was asked for.
+// The form: the choices of each model, the request that the form describes, and filling the form from a request.
 
 const SIZES = [
   ["256x256", "square"],
@@ -12,17 +12,17 @@ const SIZES = [
 ];
 const OTHER = "other";
 const CHOICES = ["quality", "style", "sampler", "schedule"];
-const FREE = ["sampler", "schedule"]; // named or not are two things: a sampler that is named has a schedule of its own
+const OPTIONAL = ["sampler", "schedule"]; // empty differs from the default's name: a named sampler has its own schedule
 const NUMBERS = ["steps", "guidance_scale", "seed", "n"];
-const SEEDS = 2 ** 31; // enough to choose from, and short enough to type
+const SEEDS = 2 ** 31; // random seeds are below it: short enough to type
 
 let offered = []; // the models
-let following = false; // whether the picture may be as large as the one that it begins with
+let hasInitialImage = false; // whether the size may be that of the initial image
 
 const form = document.querySelector("#form");
 const field = (name) => form.elements[name] ?? form.querySelector(`#${name}`);
 
-/** Offer the models, and what the first one has as defaults. */
+/** Offer the models, and the defaults of the selected one. */
 export function offer(models) {
   const chosen = field("model").value;
   offered = models;
@@ -31,26 +31,26 @@ export function offer(models) {
   limit();
 }
 
-/** Offer, and choose, the size of the picture to begin with; or no more. */
-export function follow(there) {
-  following = there;
+/** Offer and select the size of the initial image, or stop offering it. */
+export function offerInitialSize(present) {
+  hasInitialImage = present;
   limit();
-  if (there) field("size").value = "";
+  if (present) field("size").value = "";
   showSides();
 }
 
-/** Show the chosen model's limits, and its defaults where nothing is chosen. */
+/** Show the limits and defaults of the selected model. */
 function limit() {
   const model = offered.find(({ id }) => id === field("model").value);
   const { width, height, steps, cfg } = model?.parameters ?? {};
   bound("steps", steps);
   bound("guidance_scale", cfg);
-  for (const name of CHOICES) choose(name, FREE.includes(name) ? open(model?.parameters?.[name]) : model?.parameters?.[name]);
+  for (const name of CHOICES) choose(name, OPTIONAL.includes(name) ? optional(model?.parameters?.[name]) : model?.parameters?.[name]);
   const own = width && height ? [[`${width.default}x${height.default}`, "this model's own"]] : [];
   const others = SIZES.filter(([size]) => size !== own[0]?.[0]);
   const chosen = field("size").value;
-  const options = [...own, ...others].map(([size, word]) => new Option(`${size.replace("x", " × ")} – ${word}`, size));
-  const same = following ? [new Option("As the picture", "")] : [];
+  const options = [...own, ...others].map(([size, label]) => new Option(`${size.replace("x", " × ")} – ${label}`, size));
+  const same = hasInitialImage ? [new Option("Same as the initial image", "")] : [];
   field("size").replaceChildren(...same, ...options, new Option("Other …", OTHER));
   if ([...field("size").options].some(({ value }) => value === chosen)) field("size").value = chosen;
   showSides();
@@ -60,16 +60,16 @@ function bound(name, limits) {
   Object.assign(field(name), { min: limits?.min ?? 0, max: limits?.max ?? "", placeholder: limits?.default ?? "" });
 }
 
-/** Offer the names that the model has; a model without any needs no field. */
-function choose(name, { enum: names = [], default: usual } = {}) {
+/** Offer the names that the model has; without any, hide the field. */
+function choose(name, { enum: names = [], default: initial } = {}) {
   const chosen = field(name).value;
   field(name).parentElement.hidden = !names.length;
-  field(name).replaceChildren(...names.map((word) => new Option(word === usual ? "usual" : word, word === usual ? "" : word)));
+  field(name).replaceChildren(...names.map((word) => new Option(word === initial ? "default" : word, word === initial ? "" : word)));
   if (names.includes(chosen)) field(name).value = chosen;
 }
 
-/** Return a choice among all names, or none of them. */
-function open(choice) {
+/** Return a choice of all names or none. */
+function optional(choice) {
   return choice && { enum: ["", ...choice.enum], default: "" };
 }
 
@@ -77,28 +77,28 @@ function showSides() {
   for (const side of form.querySelectorAll("[data-size]")) side.hidden = field("size").value !== OTHER;
 }
 
-/** Return the request that the form asks for, with a seed in any case: so each picture can be made again. */
+/** Return the request of the form. It always has a seed, so that each image can be made again. */
 export function read() {
-  const wanted = { prompt: field("prompt").value.trim() };
-  for (const name of ["negative_prompt", "model", ...CHOICES]) if (field(name).value) wanted[name] = field(name).value;
+  const request = { prompt: field("prompt").value.trim() };
+  for (const name of ["negative_prompt", "model", ...CHOICES]) if (field(name).value) request[name] = field(name).value;
   const size = field("size").value;
-  if (size) wanted.size = size === OTHER ? `${field("width").value}x${field("height").value}` : size;
-  for (const name of NUMBERS) if (field(name).value !== "") wanted[name] = field(name).valueAsNumber;
-  wanted.seed ??= Math.floor(Math.random() * SEEDS);
-  return wanted;
+  if (size) request.size = size === OTHER ? `${field("width").value}x${field("height").value}` : size;
+  for (const name of NUMBERS) if (field(name).value !== "") request[name] = field(name).valueAsNumber;
+  request.seed ??= Math.floor(Math.random() * SEEDS);
+  return request;
 }
 
 /** Fill the form with a request. */
-export function write(wanted) {
-  field("prompt").value = wanted.prompt;
-  for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = wanted[name] ?? "";
+export function write(request) {
+  field("prompt").value = request.prompt;
+  for (const name of ["negative_prompt", ...NUMBERS]) field(name).value = request[name] ?? "";
   field("n").value ||= 1;
-  if (wanted.model) field("model").value = wanted.model;
+  if (request.model) field("model").value = request.model;
   limit();
-  for (const name of CHOICES) field(name).value = wanted[name] ?? "";
-  const [width, height] = (wanted.size ?? "").split("x");
-  const listed = [...field("size").options].some(({ value }) => value === wanted.size);
-  if (wanted.size) field("size").value = listed ? wanted.size : OTHER;
+  for (const name of CHOICES) field(name).value = request[name] ?? "";
+  const [width, height] = (request.size ?? "").split("x");
+  const listed = [...field("size").options].some(({ value }) => value === request.size);
+  if (request.size) field("size").value = listed ? request.size : OTHER;
   if (!listed && width) {
     field("width").value = width;
     field("height").value = height;

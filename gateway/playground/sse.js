@@ -1,6 +1,6 @@
-// Server-sent events out of fetch's body: EventSource can neither POST nor be aborted.
+// Server-sent events from the body of fetch: EventSource can neither POST nor be aborted.
 
-/** Yield {event, data} of each block; comments are passed over. */
+/** Yield {event, data} of each block; comments are ignored. */
 export async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "";
@@ -8,7 +8,7 @@ export async function* events(body) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      const from = Math.max(0, held.length - 1); // the blank line may be cut in two
+      const from = Math.max(0, held.length - 1); // the blank line may be split between two chunks
       held += value;
       let end = held.indexOf("\n\n", from);
       while (end >= 0) {
@@ -19,7 +19,7 @@ export async function* events(body) {
       }
     }
   } finally {
-    reader.cancel().catch(() => {}); // what is left is not wanted
+    reader.cancel().catch(() => {}); // the rest is not needed
   }
 }
 

@@ -1,1 +1,1 @@
-"""One request for images, from its JSON to the answer: at once, streamed, or repeated."""
+"""Handling of requests for images: parsing, generation, streaming, idempotency."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ..errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
-from ..http.body import Body, render_body
+from ..http.body import render_body
 from ..http.disconnect import until_disconnect
 from ..http.forms import is_form, read_form
 from ..http.jsonbody import read_json
 from ..uploads.reading import MAX_TOGETHER, transparency
+from .reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,47 +23,13 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from tintype.v1 import image_service_pb2 as pb
-    from tintype.v1.limits import Limits
 
-    from ..access.admission import Caller
-    from ..access.keys import Keys
-    from ..access.model_names import Names
-    from ..config import GatewayConfig
+    from ..context import Gateway
     from ..dialects import Call, Dialect
-    from ..results.results import Store
-    from ..uploads.reading import Pictures
-    from ..upstream.client import ImageClient
-    from ..upstream.readiness import Readiness
-    from .idempotency import Repeats
-    from .replay_buffer import Recording
 
 Result = TypeVar("Result")
 
 _MAX_IGNORED = 32  # keys named in a header
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """What all requests share."""
-
-    config: GatewayConfig
-    client: ImageClient
-    store: Store
-    names: Names
-    keys: Keys
-    limits: Limits
-    image_limits: Limits
-    repeats: Repeats
-    pictures: Pictures
-    readiness: Readiness
-    caller: Caller | None = None  # where it is one caller's
-
-
-class Made(NamedTuple):
-    """Finished pictures as JSON, or a stream of them that has begun, and what is said of them in headers."""
-
-    body: Body | Recording
-    headers: dict[str, str]
 
 
 async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Call:
@@ -74,13 +41,13 @@ async def prepare(gateway: Gateway, dialect: Dialect, request: Request[Any, Any,
     call = dialect.parse(body)
     if call.ignored and gateway.config.strict_parameters:
         raise UnknownParameter(call.ignored[0])
-    if call.pictures:
+    if call.uploads:
         call = await until_disconnect(request.receive, _attach(gateway, call, base_url(gateway, request)))
-        call = replace(call, pictures={})  # the request to the service has them now
+        call = replace(call, uploads={})  # the request to the service has them now
     return call if call.links is not None else replace(call, links=gateway.config.response_format == "url")
 
 
-async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
+async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Reply:
     """Have one request's pictures made, and rendered in its dialect. Raises GatewayError."""
     asked, base = call.request.model, base_url(gateway, request) if call.links else ""
     if call.links and gateway.store.problem():  # before any work is done in vain
@@ -90,7 +57,7 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
     headers = ignored_header([*call.unused, *dropped]) | model_header(asked, response.model) | _size_header(response)
     links = await _keep(gateway, response, base) if call.links else []
     rendered = render_body(lambda made: dialect.render(made, call, int(time.time()), links), response)
-    return Made(rendered, headers)
+    return Reply(rendered, headers)
 
 
 async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
@@ -98,7 +65,7 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
 
     Return the call. Raises BadPicture.
     """
-    for field, given in call.pictures.items():
+    for field, given in call.uploads.items():
         setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
     if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
         raise BadPicture(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
@@ -116,7 +83,7 @@ async def _self_masked(call: Call, strength: float) -> Call:
     if not mask:
         return call
     call.request.mask, call.request.strength = mask, strength
-    return replace(call, wishes=(*call.wishes, "mask"), unasked=(*call.unasked, "mask"))
+    return replace(call, optional=(*call.optional, "mask"), implicit=(*call.implicit, "mask"))
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
@@ -157,13 +124,13 @@ async def granted(gateway: Gateway, call: Call, ask: Callable[[], Awaitable[Resu
         call.request.model = call.request.model if fallback is None else fallback
         for wish in unmet:
             call.request.ClearField(wish)
-            dropped += [call.names.get(wish, wish)] if wish not in call.unasked else []
+            dropped += [call.names.get(wish, wish)] if wish not in call.implicit else []
 
 
 def _unmet(call: Call, error: ServiceError) -> list[str]:
     """Return the wishes that a request failed for; none where it failed for anything else, too."""
     faults = {name for name, _ in error.violations} or {error.facts.get("field", "")}
-    wishes = [name for name in call.wishes if name in faults and getattr(call.request, name)]
+    wishes = [name for name in call.optional if name in faults and getattr(call.request, name)]
     return wishes if faults == set(wishes) else []
 
 

@@ -7,30 +7,29 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from litestar import Request, Response
-from litestar.response import Stream
-
 from ..access.admission import admitted
 from ..errors import BadRequest, ServiceError
 from ..http.disconnect import until_disconnect
-from ..http.receiving import forget, hold, keep, keeping
+from ..http.receiving import forget, keep, keeping
 from ..openapi import examples
 from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
 from ..openapi.schemas import form
 from . import progress
 from .generation import generate, prepare
 from .replay_buffer import Recording
+from .reply import json_response
 from .streaming import heard, record, stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
+    from litestar import Request, Response
+
+    from ..context import Gateway
     from ..dialects import Dialect
-    from ..http.body import Body
-    from .generation import Gateway, Made
+    from .reply import Reply
 
 KEY = "idempotency-key"
-_SMALL = 2**18  # bytes that go in one piece
 _LONGEST = 255  # characters of a key
 _FAILURES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
 _LIMITS = tuple(f"x-ratelimit-{what}-{of}" for of in ("requests", "images") for what in ("limit", "remaining", "reset"))
@@ -91,17 +90,17 @@ async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, A
     return _answered(made, again=again)
 
 
-async def _kept(make: Callable[..., Awaitable[Made]], *of: Any) -> Made:
+async def _kept(make: Callable[..., Awaitable[Reply]], *of: Any) -> Reply:
     """Make an answer, and hold its request's resources until it is complete."""
     with keeping():
         return await make(*of)
 
 
-def _answered(made: Made, *, again: bool) -> Response[Any]:
+def _answered(made: Reply, *, again: bool) -> Response[Any]:
     headers = made.headers | ({"idempotent-replayed": "true"} if again else {})
     if isinstance(made.body, Recording):
         return heard(made.body, headers, again=again)
-    return sent(made.body, headers)
+    return json_response(made.body, headers)
 
 
 def _fingerprint(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes:
@@ -112,17 +111,3 @@ def _fingerprint(body: bytes | bytearray, request: Request[Any, Any, Any]) -> by
     """
     boundary = request.content_type[1].get("boundary")
     return hashlib.sha256(body.replace(boundary.encode(), b"") if boundary else body).digest()
-
-
-def sent(body: Body, headers: dict[str, str]) -> Response[Any]:
-    """Return the answer with a body; a large one goes piece by piece."""
-    if len(body) <= _SMALL:
-        return Response(b"".join(body), media_type=JSON, headers=headers)
-    hold(len(body), always=True)
-    return Stream(_pieces(body), media_type=JSON, headers=headers | {"content-length": str(len(body))})
-
-
-async def _pieces(body: Body) -> AsyncGenerator[bytes]:
-    """Yield the pieces without a thread: each takes less time than changing to one."""
-    for piece in body:
-        yield piece

@@ -21,7 +21,7 @@ from .replay_buffer import Recording
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
-    from .generation import Made
+    from .reply import Reply
 
 CAPACITY = 64 * 2**20  # bytes of all kept answers
 ENTRY = 4096  # bytes that one takes beside its body: headers, tasks, what is around them
@@ -32,7 +32,7 @@ class _Kept:
     """An answer; `size` in bytes, with all that is around it, is known when it is complete."""
 
     fingerprint: bytes
-    task: asyncio.Task[Made]
+    task: asyncio.Task[Reply]
     expires: float
     size: int | None = None
 
@@ -46,7 +46,7 @@ class Repeats:
         self._clock = clock
         self._kept: dict[Hashable, _Kept] = {}
 
-    def known(self, key: Hashable, fingerprint: bytes) -> asyncio.Task[Made] | None:
+    def known(self, key: Hashable, fingerprint: bytes) -> asyncio.Task[Reply] | None:
         """Return the making of the answer to a key, which is not the caller's to cancel; None where there is none.
 
         Raises KeyReused where the key stands for something else.
@@ -59,8 +59,8 @@ class Repeats:
         return kept.task
 
     async def once(
-        self, key: Hashable, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Made]]
-    ) -> tuple[Made, bool]:
+        self, key: Hashable, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Reply]]
+    ) -> tuple[Reply, bool]:
         """Return the answer to a key, and whether it is a repeated one; `work` makes it where there is none.
 
         Raises KeyReused where the key stands for something else, and what `work` raises.
@@ -74,7 +74,7 @@ class Repeats:
         task.add_done_callback(partial(self._made, key))
         return await asyncio.shield(task), False
 
-    def _made(self, key: Hashable, task: asyncio.Task[Made]) -> None:
+    def _made(self, key: Hashable, task: asyncio.Task[Reply]) -> None:
         """Settle what is there; of a stream that has begun the rest is waited for."""
         begun = not task.cancelled() and not task.exception() and task.result().body
         if isinstance(begun, Recording):

@@ -28,8 +28,9 @@ from ..http.disconnect import until_disconnect
 from ..http.keepalive import or_silence
 from ..uploads.previews import MIME_TYPE, enlarged, size_like
 from . import progress
-from .generation import Made, granted, ignored_header, model_header
+from .generation import granted, ignored_header, model_header
 from .replay_buffer import Kind, Recording, Told
+from .reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from ..access_record import Visit
+    from ..context import Gateway
     from ..dialects import Call, Dialect, Events
-    from .generation import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,10 @@ async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Reques
     return _sent(_data(told), headers)
 
 
-async def record(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Made:
+async def record(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Reply:
     """Begin a stream that is recorded, and so goes on to its end whoever listens. Raises GatewayError."""
     told, headers = await _begin(gateway, dialect, call, request)
-    return Made(Recording(told), headers)
+    return Reply(Recording(told), headers)
 
 
 def heard(recording: Recording, headers: dict[str, str], *, again: bool) -> Stream:

@@ -1,1 +1,1 @@
-"""Results by link, and the stores that keep them."""
+"""Results by link: signed links, and the stores in a folder or a bucket."""

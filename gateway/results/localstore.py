@@ -1,8 +1,8 @@
-"""Results in a folder of this machine.
+"""Store of results in a local folder.
 
-- Files lie in `files`, the links' key in `links.key`; all of it is its owner's alone.
+- Files are in `files`, the key of the links is in `links.key`; only their owner can read them.
 - A file's modification time is its expiry.
-- The folder may be on a network disk: its calls have threads of their own, and a bounded time.
+- The folder may be on a network disk: its system calls run in separate threads, with a time limit.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_STALE = 60.0  # seconds after which an unfinished file belongs to nobody
+_STALE = 60.0  # seconds after which an unfinished file is abandoned
 _THREADS = 8
 _STUCK = "the folder of results does not answer"
 
 
 class LocalStore:
-    """A folder on this machine; see `Store` for what it promises.
+    """A `Store` in a local folder.
 
     Args:
-        folder: The data folder; made where it is missing.
-        ttl: Seconds that a link works.
-        capacity: Bytes that all files together may take.
+        folder: The data folder; created if it is missing.
+        ttl: Lifetime of a link in seconds.
+        capacity: Most bytes of all files together.
         clock: The time in Unix seconds.
-        timeout: Seconds that one call of the system may take.
+        timeout: Time limit of one operation in seconds.
     """
 
     def __init__(
@@ -70,37 +70,37 @@ class LocalStore:
             self._ledger.replace(self._scan())
         except OSError as error:
             why = f"{error.strerror}; choose another with --data"
-            raise StartError(f"the data folder {folder} can't be used: {why}") from error
+            raise StartError(f"cannot use the data folder {folder}: {why}") from error
 
     async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
-        """Keep pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
+        """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
         return await self._in_time(self._put, images)
 
     def url(self, stored: Stored, base: str) -> str:
-        """Return the link of a kept file."""
+        """Return the link of a stored file."""
         return self._links.url(stored, base)
 
     async def open(self, name: str, access: str) -> Content:
-        """Return what a link leads to. Raises NoSuchFile, StoreUnavailable."""
+        """Return the file behind a link. Raises NoSuchFile, StoreUnavailable."""
         return await self._in_time(self._read, self._links.file(name, access))
 
-    async def elsewhere(self, name: str, access: str, method: str) -> None:  # noqa: ARG002 - all files are here
-        """Return nothing: all files are here."""
+    async def elsewhere(self, name: str, access: str, method: str) -> None:  # noqa: ARG002 - all files are local
+        """Return None: the gateway serves all files."""
         return
 
     async def sweep(self) -> int:
-        """Delete what has expired and return how many files that were."""
+        """Delete expired files and return their number."""
         return await self._in_time(self._sweep)
 
     def problem(self) -> str:
-        """Return why the folder can't be used now, empty where it can."""
+        """Return why the folder can't be used now; empty if it can."""
         return _STUCK if self._threads.stuck else ""
 
     async def _in_time(self, function: Callable[..., Result], *args: Any) -> Result:
         try:
             return await self._threads.call(function, *args)
         except Stuck as error:
-            log.warning("results can't be kept or found: %s", _STUCK)
+            log.warning("cannot store or read results: %s", _STUCK)
             raise StoreUnavailable from error
 
     def _put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
@@ -144,7 +144,7 @@ class LocalStore:
         return content(stored, data, remaining)
 
     def _sweep(self) -> int:
-        """Look at the folder afresh, as others may share it, and drop what has expired or was never finished."""
+        """Scan the folder again, as other processes may share it; delete expired and abandoned files."""
         with self._lock:
             self._ledger.replace(self._scan())
             expired = self._ledger.expired()
@@ -161,7 +161,7 @@ class LocalStore:
         self._ledger.drop(stored)
 
     def _scan(self) -> Iterator[tuple[Stored, int]]:
-        """Yield each kept file and its size."""
+        """Yield each stored file and its size."""
         for path in self._files.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if is_name(path.name):
@@ -171,22 +171,22 @@ class LocalStore:
 
 def _write_bytes(path: Path, data: bytes) -> None:
     """Write a new file that only its owner can read."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - for its mode
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - sets the mode
         file.write(data)
 
 
 def _failure(error: OSError) -> StoreFull | StoreUnavailable:
-    """Return what a client is told; the log gets the rest."""
-    log.warning("results can't be kept or found: %s", error)
+    """Log the error; return the one for the client."""
+    log.warning("cannot store or read results: %s", error)
     return StoreFull() if error.errno in _FULL else StoreUnavailable()
 
 
 def _key(path: Path) -> bytes:
-    """Return the key that signs links; the first start makes it, whole or not at all."""
+    """Return the key that signs links; the first start creates it atomically."""
     if not path.exists():
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         _write_bytes(part, secrets.token_bytes(KEY_BYTES))
         with contextlib.suppress(FileExistsError):
-            os.link(part, path)  # unlike a rename, it fails if another process was first
+            os.link(part, path)  # unlike a rename, this fails if another process was first
         part.unlink()
     return path.read_bytes()

@@ -1,13 +1,13 @@
-"""Results by link: pictures that are kept for a while and fetched by whoever has the link.
+"""Results by link: images that are stored for a limited time and fetched with a signed link.
 
-What all stores have in common; `localstore` keeps files in a folder, `s3store` in a bucket. Rules:
-- A name is 128 random bits and the type's extension; nothing that doesn't look like that is ever opened.
-- A link leads to the gateway, is signed and carries its expiry, and needs no other credential. The key lies beside the
-  files, so that links outlive a restart. It has no query: clients take the file's type from its end, and `&` would be
-  mangled in HTML.
-- What is old can be seen from the file itself, without a database, and is really deleted.
-- When the space is used up, the oldest go first.
-- All pictures of one request are kept, or none; a file appears under its name when it is complete.
+This module has what all stores share; `localstore` keeps files in a folder, `s3store` in a bucket. Rules:
+- A file name is 128 random bits in hexadecimal digits and the extension of the type; no other name is ever opened.
+- A link leads to the gateway, is signed and contains its expiry. It needs no other credential. The signing key is
+  stored next to the files, so links survive a restart. A link has no query: clients take the file type from its end,
+  and `&` would be escaped in HTML.
+- The expiry is stored in the file itself, without a database. Expired files are deleted.
+- If the space is used up, the oldest files are deleted first.
+- All images of a request are stored, or none. A file gets its name once it is complete.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ _EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A kept file: its name and when it goes, in Unix seconds."""
+    """A stored file: its name and its expiry in Unix seconds."""
 
     name: str
     expires: int
 
     @classmethod
     def new(cls, mime_type: str, expires: float) -> Stored:
-        """Return a file that nobody can guess, which goes at `expires` or less than a second later."""
+        """Return a file with a random name, which expires at `expires`, rounded up to a second."""
         return cls(f"{secrets.token_hex(16)}.{EXTENSIONS[mime_type]}", math.ceil(expires))
 
     @property
     def mime_type(self) -> str:
-        """The type that the name ends in."""
+        """The MIME type, from the extension of the name."""
         return MIME_TYPES[self.name.rpartition(".")[2]]
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a link leads to; `remaining` are the seconds that it still works."""
+    """The file behind a link; `remaining` is the number of seconds until it expires."""
 
     data: bytes
     mime_type: str
@@ -65,44 +65,41 @@ class Content:
 
 
 class Store(Protocol):
-    """Where results by link are kept. What is slow or broken raises StoreUnavailable."""
+    """A store of results by link. A store that fails or does not answer in time raises StoreUnavailable."""
 
     async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
-        """Keep pairs of a file and its MIME type, all or none of them. Raises StoreFull."""
+        """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull."""
 
     def url(self, stored: Stored, base: str) -> str:
-        """Return the link of a kept file; `base` is the gateway's own URL, without a slash at the end."""
+        """Return the link of a stored file; `base` is the gateway's own URL, without a trailing slash."""
 
     async def open(self, name: str, access: str) -> Content:
-        """Return what a link leads to; `access` is the part of it before the name. Raises NoSuchFile."""
+        """Return the file behind a link; `access` is the part of the link before the name. Raises NoSuchFile."""
 
     async def elsewhere(self, name: str, access: str, method: str) -> str | None:
-        """Return the URL that answers this link, for GET or HEAD, in the gateway's place, if any. Raises NoSuchFile."""
+        """Return the URL to redirect a GET or HEAD to; None if the gateway serves the link. Raises NoSuchFile."""
 
     async def sweep(self) -> int:
-        """Delete what has expired and return how many files that were."""
+        """Delete expired files and return their number."""
 
     def problem(self) -> str:
-        """Return why the store can't be used now; empty if it can.
-
-        Only known problems count.
-        """
+        """Return why the store can't be used now, as far as known; empty if it can."""
 
 
 class Links:
-    """The part of a link behind the gateway's URL, and back to the file: two inverse functions.
+    """Signed links, as two inverse functions: file to URL, and URL to file.
 
-    `key` is the secret that signs; whoever has no valid signature for a name and its expiry gets NoSuchFile.
+    `key` is the secret for signatures. A link without a valid signature of its name and expiry raises NoSuchFile.
     """
 
     def __init__(self, key: bytes, where: object) -> None:
-        """Take the key found at `where`. Raises StartError for one that was cut short."""
+        """Use the key found at `where`. Raises StartError for a key of the wrong length."""
         if len(key) != KEY_BYTES:
-            raise StartError(f"{where} must hold {KEY_BYTES} bytes, not {len(key)}: delete it, and a new one is made")
+            raise StartError(f"{where} must have {KEY_BYTES} bytes, not {len(key)}: delete it to create a new one")
         self._key = key
 
     def url(self, stored: Stored, base: str) -> str:
-        """Return the link of a file; `base` is the gateway's own URL, without a slash at the end."""
+        """Return the link of a file; `base` is the gateway's own URL, without a trailing slash."""
         return f"{base}/files/{stored.expires}-{self.sign(stored)}/{stored.name}"
 
     def file(self, name: str, access: str) -> Stored:
@@ -122,9 +119,9 @@ class Links:
 
 
 class Ledger:
-    """What is kept and how much of it: so many bytes at most, the first to expire first.
+    """The stored files and their sizes, at most `capacity` bytes, in order of expiry.
 
-    It knows nothing of where files lie: it names those that must go, and whoever keeps them deletes them.
+    It does no I/O: it names the files to delete, and the store deletes them.
     """
 
     def __init__(self, capacity: int, clock: Clock = time.time) -> None:
@@ -133,32 +130,32 @@ class Ledger:
         self._kept: dict[Stored, int] = {}
 
     def replace(self, found: Iterable[tuple[Stored, int]]) -> None:
-        """Begin anew with files that were found, and their sizes."""
+        """Replace all entries by the files that were found, with their sizes."""
         self._kept = dict(sorted(found, key=lambda item: item[0].expires))
 
     def add(self, stored: Stored, size: int) -> None:
-        """Count one file more, which expires last."""
+        """Add a file, which expires last."""
         self._kept[stored] = size
 
     def drop(self, stored: Stored) -> None:
-        """Count a file no more."""
+        """Remove a file."""
         self._kept.pop(stored, None)
 
     def remaining(self, stored: Stored) -> int:
-        """Return the whole seconds that a link still works; 0 or less where it does not."""
+        """Return the whole seconds until a link expires; 0 or less if it has expired."""
         return math.floor(stored.expires - self._clock())
 
     def expired(self) -> list[Stored]:
-        """Return what has expired."""
+        """Return the expired files."""
         return [stored for stored in self._kept if stored.expires <= self._clock()]
 
     def surplus(self, size: int) -> list[Stored]:
-        """Return what must go until `size` bytes more fit in: the expired, then the oldest.
+        """Return the files to delete so that `size` more bytes fit: expired ones, then the oldest.
 
-        Raises StoreFull if they never will.
+        Raises StoreFull if they can never fit.
         """
         if size > self._capacity:
-            raise StoreFull(f"The pictures take {size} bytes; all results together may take {self._capacity}.")
+            raise StoreFull(f"The images have {size} bytes; all results together must have at most {self._capacity}.")
         used = sum(self._kept.values())
         surplus: list[Stored] = []
         for stored, kept in self._kept.items():
@@ -170,10 +167,10 @@ class Ledger:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a file can be ours."""
+    """Return whether a file name has the form of a result."""
     return _NAME.fullmatch(name) is not None
 
 
 def content(stored: Stored, data: bytes, remaining: int) -> Content:
-    """Return what a link leads to; its tag is the name, which stands for these bytes alone."""
+    """Return the content of a file; its ETag is the name, which is never reused for other bytes."""
     return Content(data, stored.mime_type, f'"{stored.name.partition(".")[0]}"', remaining)

@@ -26,34 +26,34 @@ _FULL = {
 }
 GONE = {"NoSuchKey", "404"}
 TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
-# What S3 or its client library calls it, and what is wrong, for whoever starts the gateway.
+# Error codes of S3 and exceptions of its client library, as messages at start.
 _WHY = {
-    "NoSuchBucket": "there is no such bucket: make it first",
+    "NoSuchBucket": "there is no such bucket: create it first",
     "AccessDenied": "these credentials may not list, read, write and delete there (AccessDenied)",
-    "InvalidAccessKeyId": "the access key is not known there (InvalidAccessKeyId)",
-    "SignatureDoesNotMatch": "the secret key is not the one of the access key (SignatureDoesNotMatch)",
+    "InvalidAccessKeyId": "the access key is unknown there (InvalidAccessKeyId)",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key (SignatureDoesNotMatch)",
     "NoCredentialsError": "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "PartialCredentialsError": "one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is missing",
     "EndpointConnectionError": "nothing answers at the endpoint",
-    "ConnectTimeoutError": f"the endpoint can't be reached in {CONNECT:g} s",
-    "ReadTimeoutError": f"the endpoint is silent for {SILENCE:g} s",
+    "ConnectTimeoutError": f"the endpoint can't be reached within {CONNECT:g} s",
+    "ReadTimeoutError": f"the endpoint sends nothing for {SILENCE:g} s",
     "TimeoutError": f"it takes longer than {PATIENCE:g} s",
 }
 
 
 def code(error: BaseException) -> str:
-    """Return S3's name for an error, or that of its client library."""
+    """Return S3's code of an error, or the name of its client library's exception."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", ""))
     return type(error).__name__
 
 
 def why(error: BaseException) -> str:
-    """Return what is wrong, in one line, for whoever starts the gateway."""
+    """Return what is wrong, in one line."""
     return _WHY.get(code(error)) or " ".join(str(error).split()) or type(error).__name__
 
 
 def failure(error: Exception) -> StoreFull | StoreUnavailable:
-    """Return what a client is told; the log gets the rest."""
-    log.warning("results can't be kept or found: %s", why(error))
+    """Log the error; return the one for the client."""
+    log.warning("cannot store or read results: %s", why(error))
     return StoreFull() if code(error) in _FULL else StoreUnavailable()

@@ -1,12 +1,12 @@
-"""Results in a bucket of S3, or of a server that speaks its protocol (the extra `s3`).
+"""Store of results in a bucket of S3 or a compatible server (the extra `s3`).
 
-- `PREFIX/files/EXPIRY-NAME`: what has expired is seen from a listing, whoever wrote it. The key of the links is
-  `PREFIX/links.key`: gateways that share a bucket honour each other's links.
-- Links lead to the gateway. Where clients reach S3 themselves, it sends them on to a URL that S3's signature guards,
-  made anew each time. In the answer itself such a URL would be worse: S3 signs the method, so it fails for HEAD; it
-  refuses whoever sends `Authorization` along, and ends when temporary credentials do.
-- How much lies there is counted from listings; gateways that share a bucket learn of each other's files by sweeping.
-- Nothing is waited for longer than PATIENCE, and nothing is tried more than twice.
+- Objects are named `PREFIX/files/EXPIRY-NAME`, so a listing shows what has expired. The key of the links is
+  `PREFIX/links.key`: gateways that share a bucket accept each other's links.
+- Links lead to the gateway. If clients can reach S3, the gateway redirects them to a presigned URL, made for each
+  request. A presigned URL as the link itself would be worse: S3 signs the method, so it fails for HEAD; S3 rejects
+  requests that also send `Authorization`; and the URL expires with temporary credentials.
+- The used space is counted from listings; gateways that share a bucket see each other's files when they sweep.
+- No operation takes longer than PATIENCE, and none is tried more than twice.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LONGEST = 7 * 24 * 3600  # seconds that a URL with signature version 4 can live
-REGION = "us-east-1"  # what servers other than Amazon's call theirs
+LONGEST = 7 * 24 * 3600  # seconds, the longest lifetime of a URL with signature version 4
+REGION = "us-east-1"  # the region of servers other than Amazon's
 NOBODY = Stored("none.png", 0)  # no file has this name
 
 _KEY = re.compile(r"([0-9]{10})-([0-9a-f]{32}\.(?:png|jpg|webp))", re.ASCII)
@@ -44,10 +44,10 @@ _KEY = re.compile(r"([0-9]{10})-([0-9a-f]{32}\.(?:png|jpg|webp))", re.ASCII)
 
 @asynccontextmanager
 async def opened(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterator[S3Store]:
-    """Open the bucket that is configured. Raises StartError where it can't be used as it must be."""
+    """Open the configured bucket. Raises StartError if it can't be listed, read, written and deleted from."""
     if config.store_public and config.url_ttl > LONGEST:
         raise StartError(
-            f"--url-ttl must be at most {LONGEST} with --store-public, as S3 has it, not {config.url_ttl:g}"
+            f"--url-ttl must be at most {LONGEST} with --store-public, which is S3's limit, not {config.url_ttl:g}"
         )
     async with AsyncExitStack() as stack:
         try:
@@ -58,12 +58,12 @@ async def opened(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
             async with asyncio.timeout(PATIENCE):
                 await store.start()
         except (*BROKEN, ValueError) as error:
-            raise StartError(f"the store {config.store} can't be used: {why(error)}") from error
+            raise StartError(f"cannot use the store {config.store}: {why(error)}") from error
         yield store
 
 
 def _client(session: AioSession, endpoint: str) -> Any:
-    """Return a client of S3 at an endpoint, empty for Amazon's; checksums that only Amazon knows are left out."""
+    """Return a client of S3 at an endpoint (empty: Amazon's), without checksums that only Amazon supports."""
     settings = AioConfig(
         signature_version="s3v4",
         connect_timeout=CONNECT,
@@ -77,7 +77,7 @@ def _client(session: AioSession, endpoint: str) -> Any:
 
 
 class S3Store:
-    """A bucket; see `Store` for what it promises. `signer` makes the URLs for clients, where they reach S3."""
+    """A `Store` in a bucket. `signer` presigns URLs for clients, if they can reach S3."""
 
     def __init__(self, client: Any, config: GatewayConfig, signer: Any = None, clock: Clock = time.time) -> None:
         self._client = client
@@ -90,16 +90,16 @@ class S3Store:
         self._links = Links(secrets.token_bytes(KEY_BYTES), "")
 
     async def start(self) -> None:
-        """Find what is there, and that all that will be done is allowed. Raises what S3's client does."""
+        """Scan the bucket, and check that all operations are allowed. Raises the errors of S3's client."""
         self._ledger.replace([item async for item in self._scan()])
         await self._delete([NOBODY])
         self._links = Links(await self._key(), f"{self._bucket}/{self._prefix}links.key")
 
     async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
-        """Keep pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
+        """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
         surplus = self._ledger.surplus(sum(len(data) for data, _ in images))
         new = {Stored.new(mime_type, self._clock() + self._ttl): data for data, mime_type in images}
-        self._count(new)  # before anything is waited for: others may ask for room meanwhile
+        self._count(new)  # before the first await: other requests may need space meanwhile
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._delete(surplus)
@@ -107,15 +107,15 @@ class S3Store:
         except BROKEN as error:
             await self._forget(new)
             raise failure(error) from error
-        self._count(new)  # again, as a sweep may have found them half there
+        self._count(new)  # again: a sweep meanwhile may have found only some of them
         return list(new)
 
     def url(self, stored: Stored, base: str) -> str:
-        """Return the link of a kept file."""
+        """Return the link of a stored file."""
         return self._links.url(stored, base)
 
     async def open(self, name: str, access: str) -> Content:
-        """Return what a link leads to. Raises NoSuchFile, StoreUnavailable."""
+        """Return the file behind a link. Raises NoSuchFile, StoreUnavailable."""
         stored, remaining = self._found(name, access)
         try:
             async with asyncio.timeout(PATIENCE):
@@ -128,7 +128,7 @@ class S3Store:
             raise failure(error) from error
 
     async def elsewhere(self, name: str, access: str, method: str) -> str | None:
-        """Return the URL at S3 that answers this link for as long as it works. Raises NoSuchFile."""
+        """Return a presigned URL for this link, with the same expiry. Raises NoSuchFile."""
         stored, remaining = self._found(name, access)
         if self._signer is None:
             return None
@@ -137,7 +137,7 @@ class S3Store:
         return str(url)
 
     async def sweep(self) -> int:
-        """Delete what has expired and return how many files that were."""
+        """Delete expired files and return their number."""
         try:
             async with asyncio.timeout(PATIENCE):
                 self._ledger.replace([item async for item in self._scan()])
@@ -148,11 +148,11 @@ class S3Store:
         return len(expired)
 
     def problem(self) -> str:
-        """Return nothing: each call finds out anew, within PATIENCE."""
+        """Return "": each operation finds out by itself, within PATIENCE."""
         return ""
 
     def _found(self, name: str, access: str) -> tuple[Stored, int]:
-        """Return the file of a link, and the seconds that it still works."""
+        """Return the file of a link, and the seconds until it expires. Raises NoSuchFile."""
         stored = self._links.file(name, access)
         remaining = self._ledger.remaining(stored)
         if remaining <= 0:
@@ -176,12 +176,12 @@ class S3Store:
         )
 
     async def _forget(self, new: Iterable[Stored]) -> None:
-        """Delete what is there of a request that failed; what can't be deleted now goes when it expires."""
+        """Delete the files of a request that failed; what can't be deleted now is deleted after its expiry."""
         try:
             async with asyncio.timeout(CONNECT):
                 await self._delete(new)
         except BROKEN:
-            log.warning("pictures of a request that failed stay in %s until they expire", self._bucket)
+            log.warning("images of a failed request stay in %s until they expire", self._bucket)
 
     async def _delete(self, files: Iterable[Stored]) -> None:
         files = list(files)
@@ -190,7 +190,7 @@ class S3Store:
         await _all(self._client.delete_object(**self._at(stored)) for stored in files)
 
     async def _scan(self) -> AsyncIterator[tuple[Stored, int]]:
-        """Yield each kept file and its size."""
+        """Yield each stored file and its size."""
         start = f"{self._prefix}files/"
         pages = self._client.get_paginator("list_objects_v2")
         async for page in pages.paginate(Bucket=self._bucket, Prefix=start):
@@ -200,7 +200,7 @@ class S3Store:
                     yield Stored(match[2], int(match[1])), found["Size"]
 
     async def _key(self) -> bytes:
-        """Return the key that signs links; the first gateway makes it."""
+        """Return the key that signs links; the first gateway creates it."""
         where = {"Bucket": self._bucket, "Key": f"{self._prefix}links.key"}
         try:
             return await self._read(where)
@@ -221,7 +221,7 @@ class S3Store:
 
 
 async def _all(work: Iterable[Any]) -> None:
-    """Do things at the same time, and wait for all of them. Raises what the first that failed did."""
+    """Run awaitables concurrently and wait for all of them. Raises the first error in their order."""
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result

@@ -22,12 +22,12 @@ def local(config: GatewayConfig) -> LocalStore:
 
 @asynccontextmanager
 async def opened(config: GatewayConfig) -> AsyncIterator[Store]:
-    """Open the store: a bucket, where one is configured, else the data folder. Raises StartError."""
+    """Open the configured store: a bucket, or the data folder if none is configured. Raises StartError."""
     if not config.store:
         yield local(config)
         return
     try:
-        from . import s3store  # noqa: PLC0415 - an extra, and not cheap to import
+        from . import s3store  # noqa: PLC0415 - an optional dependency, slow to import
     except ImportError as error:
         raise StartError(f"the store {config.store} needs an extra: pip install '.[s3]' in the clone") from error
     async with s3store.opened(config) as store:

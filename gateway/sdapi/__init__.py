@@ -1,4 +1,4 @@
-"""The Stable Diffusion web UI's API at `/sdapi/v1`, for the many clients that speak it (docs/sdapi.md)."""
+"""The API of the Stable Diffusion web UI at `/sdapi/v1` (docs/sdapi.md)."""
 
 from __future__ import annotations
 

@@ -1,27 +1,25 @@
-"""Errors as the web UI answers them, and those that only it has.
+"""Errors in the format of the web UI, and those that only its API has.
 
 ::
 
     GatewayError
     └── BadRequest
-        ├── NoInitImage         404     nothing to start from
-        ├── NoSuchScript        422     an extension of the web UI, which is not here
-        └── NoSuchCheckpoint    500     no model of that name; the web UI has a RuntimeError there
+        ├── NoInitImage         404     no image to start from
+        ├── NoSuchScript        422     a script or extension of the web UI; tintype has none
+        └── NoSuchCheckpoint    500     no model of that name; the web UI raises a RuntimeError
 
-A field that is wrong is 422 with FastAPI's list `detail`; all else has `error`, `detail`, `body` and `errors`.
+An invalid field is 422 with FastAPI's list `detail`; other errors have `error`, `detail`, `body` and `errors`.
 """
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import UNSET, UnsetType
-
 from ..access.denials import NoKey
 from ..dialects import Failure
-from ..dialects.retrying import retry_headers
+from ..dialects.dialect import retry_headers
 from ..errors import BadPicture, BadRequest, GatewayError, InvalidValue, NotJson, ServiceError
+from .response_types import Fault, WebUiError
 
-# Errors of ours whose status or detail clients know as another.
+# Errors for which the web UI has another status and detail.
 KNOWN: dict[type[GatewayError], tuple[int, str]] = {
     NoKey: (401, "Incorrect username or password"),
     BadPicture: (500, "Invalid encoded image"),
@@ -30,7 +28,7 @@ UNPROCESSABLE = (InvalidValue, NotJson)
 
 
 class NoInitImage(BadRequest):
-    """There is no picture to start from."""
+    """There is no image to start from."""
 
     status = 404
 
@@ -39,7 +37,7 @@ class NoInitImage(BadRequest):
 
 
 class NoSuchScript(BadRequest):
-    """A script or extension that the client counts on is not here."""
+    """The client requires a script or extension of the web UI."""
 
     status = 422
 
@@ -48,7 +46,7 @@ class NoSuchScript(BadRequest):
 
 
 class NoSuchCheckpoint(BadRequest):
-    """No model has that name."""
+    """No model has this name."""
 
     status = 500
 
@@ -56,25 +54,8 @@ class NoSuchCheckpoint(BadRequest):
         super().__init__(f"model '{name[:100]}' not found")
 
 
-class Fault(msgspec.Struct, kw_only=True):
-    """One field that is wrong."""
-
-    loc: list[str]
-    msg: str
-    type: str = "value_error"
-
-
-class WebUiError(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What went wrong."""
-
-    error: str | UnsetType = UNSET
-    detail: str | list[Fault]
-    body: str | UnsetType = UNSET
-    errors: str | UnsetType = UNSET
-
-
 def error(exc: GatewayError) -> Failure:
-    """Return an error as it is answered."""
+    """Return an error in the web UI's format."""
     headers = retry_headers(exc)
     if isinstance(exc, UNPROCESSABLE) or (isinstance(exc, ServiceError) and exc.violations):
         loc = ["body", exc.param] if exc.param else ["body"]

@@ -1,4 +1,4 @@
-"""What is served at `/sdapi/v1`, always at the root of the host: clients put that path there themselves."""
+"""Routes of `/sdapi/v1`, always at the root of the host: clients append that path to the host themselves."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..access.admission import administered
 from ..http.body import file_body
 from ..http.jsonbody import read_json
 from ..openapi.operation import JSON
-from ..requests.handler import sent
+from ..requests.reply import json_response
 from ..uploads.previews import enlarged
-from . import checkpoints, samplers, stubs
-from .checkpoints import Checkpoints
-from .description import told
-from .drawing import draw
+from . import samplers
 from .errors import NoSuchCheckpoint
-from .extras import enlarge, look_up, upscalers
-from .reading import read
-from .types import Extra, ImageOnly, ImageToImage, Progress, TextToImage
-from .webui import WebUi
+from .handler import handle
+from .infotext import png_info
+from .operations import ADMIN_RESPONSES, GET_RESPONSES, POST_RESPONSES, options_of
+from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest, read
+from .response_types import JobProgress
+from .state import Checkpoints, WebUi, listed_models, options
+from .upscale import enlarge, upscalers
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
-    from ..requests.generation import Gateway
-    from .jobs import Job
+    from ..context import Gateway
+    from .state import Job
 
 AnyRequest = Request[Any, Any, Any]
 BASE = "/sdapi/v1"
@@ -38,37 +38,37 @@ PREVIEW = "image/png"
 
 
 def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    """Return all that is served below `/sdapi/v1`."""
+    """Return the routes below `/sdapi/v1`."""
     web = WebUi(gateway, Checkpoints(gateway.names))
-    drawing = [_drawing(web, name) for name in KINDS]
-    return [*drawing, *_running(web), *_options(web), *_lists(web), *_tools(web), *_nothing(web)]
+    generation = [_generation(web, name) for name in KINDS]
+    return [*generation, *_job(web), *_options(web), *_lists(web), *_tools(web), *_fixed(web)]
 
 
-def _drawing(web: WebUi, name: str) -> HTTPRouteHandler:
-    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told(name, "POST"))
-    async def drawing(request: AnyRequest) -> Response[Any]:
-        return await draw(web, KINDS[name], request)
+def _generation(web: WebUi, name: str) -> HTTPRouteHandler:
+    @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=options_of(name, "POST"))
+    async def generation(request: AnyRequest) -> Response[Any]:
+        return await handle(web, KINDS[name], request)
 
-    return drawing
+    return generation
 
 
-def _running(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/progress", opt=told("progress", "GET"))
+def _job(web: WebUi) -> list[HTTPRouteHandler]:
+    @get(f"{BASE}/progress", opt=options_of("progress", "GET"))
     async def progress(request: AnyRequest) -> Response[bytes]:
         job = web.jobs.current(web.owner(request))
         if job is None:
-            return _json(Progress())
+            return _json(JobProgress())
         state = job.progress()
         if request.query_params.get("skip_current_image", "").lower() not in ("true", "1"):
-            state.current_image = await _shown(job)
+            state.current_image = await _preview(job)
         return _json(state)
 
-    @post(f"{BASE}/interrupt", status_code=200, opt=told("interrupt", "POST"))
+    @post(f"{BASE}/interrupt", status_code=200, opt=options_of("interrupt", "POST"))
     async def interrupt(request: AnyRequest) -> Response[bytes]:
         _stop(web, request, everything=True)
         return _json({})
 
-    @post(f"{BASE}/skip", status_code=200, opt=told("skip", "POST"))
+    @post(f"{BASE}/skip", status_code=200, opt=options_of("skip", "POST"))
     async def skip(request: AnyRequest) -> Response[bytes]:
         _stop(web, request, everything=False)
         return _json(None)
@@ -78,45 +78,45 @@ def _running(web: WebUi) -> list[HTTPRouteHandler]:
 
 def _options(web: WebUi) -> list[HTTPRouteHandler]:
     # One handler for both methods: Litestar's own answer to OPTIONS names the methods of the first one only.
-    @route(f"{BASE}/options", http_method=["GET", "POST"], status_code=200, opt=told("options", "GET", "POST"))
-    async def options(request: AnyRequest) -> Response[bytes]:
+    @route(f"{BASE}/options", http_method=["GET", "POST"], status_code=200, opt=options_of("options", "GET", "POST"))
+    async def settings(request: AnyRequest) -> Response[bytes]:
         if request.method == "POST":
-            return await _changed(web, request)
-        return _json(checkpoints.options(await web.model(request)))
+            return await _select_model(web, request)
+        return _json(options(await web.model(request)))
 
-    return [options]
+    return [settings]
 
 
-async def _changed(web: WebUi, request: AnyRequest) -> Response[bytes]:
+async def _select_model(web: WebUi, request: AnyRequest) -> Response[bytes]:
     models = await web.models(request)
     name = (await read_json(request)).get("sd_model_checkpoint")
     if name:
         found = web.checkpoints.find(str(name), models)
         if found is None:
             raise NoSuchCheckpoint(str(name))
-        web.checkpoints.choose(web.owner(request), found)
+        web.checkpoints.select(web.owner(request), found)
     return _json(None)
 
 
 def _lists(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/sd-models", opt=told("sd-models", "GET"))
+    @get(f"{BASE}/sd-models", opt=options_of("sd-models", "GET"))
     async def models(request: AnyRequest) -> Response[bytes]:
-        return _json(checkpoints.listed(await web.models(request)))
+        return _json(listed_models(await web.models(request)))
 
-    @get(f"{BASE}/samplers", opt=told("samplers", "GET"))
+    @get(f"{BASE}/samplers", opt=options_of("samplers", "GET"))
     async def sampling(request: AnyRequest) -> Response[bytes]:
-        return _json(samplers.listed(await web.model(request)))
+        return _json(samplers.listed_samplers(await web.model(request)))
 
-    @get(f"{BASE}/schedulers", opt=told("schedulers", "GET"))
+    @get(f"{BASE}/schedulers", opt=options_of("schedulers", "GET"))
     async def schedules(request: AnyRequest) -> Response[bytes]:
         return _json(samplers.listed_schedules(await web.model(request)))
 
-    @get(f"{BASE}/loras", opt=told("loras", "GET"))
+    @get(f"{BASE}/loras", opt=options_of("loras", "GET"))
     async def loras(request: AnyRequest) -> Response[bytes]:
         names = (await web.model(request)).loras
         return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
 
-    @get(f"{BASE}/embeddings", opt=told("embeddings", "GET"))
+    @get(f"{BASE}/embeddings", opt=options_of("embeddings", "GET"))
     async def embeddings(request: AnyRequest) -> Response[bytes]:
         facts = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
         names = (await web.model(request)).embeddings
@@ -126,39 +126,39 @@ def _lists(web: WebUi) -> list[HTTPRouteHandler]:
 
 
 def _tools(web: WebUi) -> list[HTTPRouteHandler]:
-    @get(f"{BASE}/upscalers", opt=told("upscalers", "GET"))
+    @get(f"{BASE}/upscalers", opt=options_of("upscalers", "GET"))
     async def upscaling(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
         return _json(upscalers())
 
-    @post(f"{BASE}/png-info", status_code=200, opt=told("png-info", "POST"))
-    async def png_info(request: AnyRequest) -> Response[bytes]:
+    @post(f"{BASE}/png-info", status_code=200, opt=options_of("png-info", "POST"))
+    async def infotext(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
-        asked = read(ImageOnly, await read_json(request))
-        return _json(await asyncio.to_thread(look_up, await web.picture(request, asked.image, "image")))
+        body = read(PngInfoRequest, await read_json(request))
+        return _json(await asyncio.to_thread(png_info, await web.upload(request, body.image, "image")))
 
-    @post(f"{BASE}/extra-single-image", status_code=200, opt=told("extra-single-image", "POST"))
+    @post(f"{BASE}/extra-single-image", status_code=200, opt=options_of("extra-single-image", "POST"))
     async def extra(request: AnyRequest) -> Response[Any]:
         web.owner(request)
-        asked = read(Extra, await read_json(request))
-        made = await asyncio.to_thread(enlarge, asked, await web.picture(request, asked.image, "image"))
-        return sent(file_body(lambda mark: structs.replace(made, image=mark), made.image), {})
+        body = read(UpscaleRequest, await read_json(request))
+        result = await asyncio.to_thread(enlarge, body, await web.upload(request, body.image, "image"))
+        return json_response(file_body(lambda mark: structs.replace(result, image=mark), result.image), {})
 
-    return [upscaling, png_info, extra]
+    return [upscaling, infotext, extra]
 
 
-def _nothing(web: WebUi) -> list[HTTPRouteHandler]:
-    got = [
-        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=told(name, "GET"))(_always(web, body))
-        for name, body in stubs.GET.items()
+def _fixed(web: WebUi) -> list[HTTPRouteHandler]:
+    gets = [
+        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=options_of(name, "GET"))(_always(web, body))
+        for name, body in GET_RESPONSES.items()
     ]
-    posted = [
-        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=told(name, "POST"))(
-            _always(web, body, admin=name in stubs.ADMIN)
+    posts = [
+        post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=options_of(name, "POST"))(
+            _always(web, body, admin=name in ADMIN_RESPONSES)
         )
-        for name, body in (stubs.POST | stubs.ADMIN).items()
+        for name, body in (POST_RESPONSES | ADMIN_RESPONSES).items()
     ]
-    return [*got, *posted]
+    return [*gets, *posts]
 
 
 def _always(web: WebUi, body: Any, *, admin: bool = False) -> Any:
@@ -177,12 +177,12 @@ def _stop(web: WebUi, request: AnyRequest, *, everything: bool) -> None:
         job.stop(everything=everything)
 
 
-async def _shown(job: Job) -> bytes | None:
-    """Return the newest preview in the size of the picture, if there is one."""
+async def _preview(job: Job) -> bytes | None:
+    """Return the newest preview in the size of the image, if there is one."""
     if job.preview is None:
         return None
-    shown = await asyncio.to_thread(enlarged, job.preview, job.size, PREVIEW)
-    return shown.data
+    preview = await asyncio.to_thread(enlarged, job.preview, job.size, PREVIEW)
+    return preview.data
 
 
 def _json(body: Any) -> Response[bytes]:

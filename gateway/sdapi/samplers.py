@@ -1,6 +1,6 @@
-"""Samplers and schedules under the names that the web UI's clients know, and what their names mean to a model.
+"""The web UI's names of samplers and schedules, and what they mean for a model.
 
-What a client names and the model has not is no error: it gets the model's own, and is told.
+A name that the model does not have is not an error: the model's own is used, and the name is reported as ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-# Our name: the web UI's label, and what else it takes. A sampler that is not here is listed under its own name.
+# tintype's name: the web UI's label, and its other names. A sampler that is not in the table has its own name as label.
 SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ddim": ("DDIM", ()),
     "ddpm": ("DDPM", ()),
@@ -38,40 +38,40 @@ SAMPLERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tcd": ("TCD", ("k_tcd",)),
     "unipc": ("UniPC", ()),
 }
-AUTOMATIC = "automatic"  # the schedule that leaves the choice to the sampler
-# Our schedules under other names of the web UI's.
+AUTOMATIC = "automatic"  # the web UI's name for the sampler's own schedule
+# tintype's schedules: other names in the web UI.
 SCHEDULES = {"normal": ("uniform",)}
 
 
-class Choice(NamedTuple):
-    """Our names, empty for the model's own, and what was asked for in vain, by the client's key."""
+class SamplerChoice(NamedTuple):
+    """tintype's names, empty for the model's own, and the names that the model does not have, by the client's key."""
 
     sampler: str = ""
     schedule: str = ""
     ignored: Mapping[str, str] = {}
 
 
-def choose(model: pb.Model, sampler: str, schedule: str) -> Choice:
-    """Return what a client's names mean to a model; `DPM++ 2M Karras` names both. Empty is not said."""
+def choose(model: pb.Model, sampler: str, schedule: str) -> SamplerChoice:
+    """Return what a client's names mean for a model; `DPM++ 2M Karras` names both. Empty names count as absent."""
     known = {word: name for name in model.samplers for word in _words(name, *_known_as(name))}
     wanted, plain = _schedule(model, schedule), _plain(sampler)
-    in_vain = {"scheduler": schedule} if wanted is None else {}
+    unknown = {"scheduler": schedule} if wanted is None else {}
     name = known.get(plain)
     if name is not None or not sampler:
-        return Choice(name or "", wanted or "", in_vain)
+        return SamplerChoice(name or "", wanted or "", unknown)
     for own in model.schedules:
-        head = known.get(plain.removesuffix(_plain(own)))
-        if head is not None:
-            return Choice(head, wanted or own, in_vain)
-    return Choice("", "", {"sampler_name": sampler} | ({"scheduler": schedule} if wanted else in_vain))
+        prefix = known.get(plain.removesuffix(_plain(own)))
+        if prefix is not None:
+            return SamplerChoice(prefix, wanted or own, unknown)
+    return SamplerChoice("", "", {"sampler_name": sampler} | ({"scheduler": schedule} if wanted else unknown))
 
 
 def label(sampler: str) -> str:
-    """Return the web UI's name for one of our samplers."""
+    """Return the web UI's label of a sampler."""
     return _known_as(sampler)[0]
 
 
-def listed(model: pb.Model) -> list[dict[str, Any]]:
+def listed_samplers(model: pb.Model) -> list[dict[str, Any]]:
     """Return the samplers of a model as `GET /samplers` lists them."""
     known = ((name, *_known_as(name)) for name in model.samplers)
     return [{"name": label, "aliases": [name, *aliases], "options": {}} for name, label, aliases in known]
@@ -91,10 +91,10 @@ def _known_as(sampler: str) -> tuple[str, tuple[str, ...]]:
     return SAMPLERS.get(sampler, (sampler, ()))
 
 
-def _schedule(model: pb.Model, asked: str) -> str | None:
-    """Return our name for a schedule, empty for the sampler's own, None where the model has no such."""
+def _schedule(model: pb.Model, schedule: str) -> str | None:
+    """Return tintype's name of a schedule, empty for the sampler's own, None if the model does not have it."""
     known = {word: name for name in model.schedules for word in _words(name, "", SCHEDULES.get(name, ()))}
-    plain = _plain(asked)
+    plain = _plain(schedule)
     return "" if plain in ("", AUTOMATIC) else known.get(plain)
 
 
@@ -103,5 +103,5 @@ def _words(name: str, label: str, aliases: Iterable[str]) -> set[str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name without case, spaces and marks; `DPM++` is `dpmpp`, as in our names."""
+    """Return a name without case, spaces and punctuation; `DPM++` is `dpmpp`, as in tintype's names."""
     return re.sub(r"[^a-z0-9]+", "", name.lower().replace("+", "p"))

@@ -1,1 +1,1 @@
-"""Images that clients send or name by URL."""
+"""Images that clients upload or name by URL, and previews."""

@@ -1,10 +1,11 @@
-"""Addresses of the public internet, to which clients' URLs may lead.
+"""Addresses of the public internet, which clients' URLs may use.
 
-The lists are IANA's registries of special-purpose addresses (October 2025), written out here: what `ipaddress` calls
-global differs between releases of Python. Every row is refused, also those that the registry calls globally
-reachable: they are anycast services and tunnels, and no server of images is there.
+The lists copy IANA's registries of special-purpose addresses (October 2025), because the meaning of `is_global` in
+`ipaddress` differs between releases of Python. Every row is refused, including those that the registry calls globally
+reachable: they are anycast services and tunnels, which serve no images.
 
-An IPv6 address can hold an IPv4 address (mapped, 6to4, NAT64): then the inner one counts, because it is what answers.
+An IPv6 address can contain an IPv4 address (mapped, 6to4, NAT64). Then the inner address is checked, because that host
+answers.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ SPECIAL6 = tuple(
         ),
     )
 )
-UNICAST = IPv6Network("2000::/3")  # all that has been given to the public (RFC 4291, section 2.4)
+UNICAST = IPv6Network("2000::/3")  # the only range allocated for the public internet (RFC 4291, section 2.4)
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the IPv4 address is in the last 32 bits
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an address, as a resolver gives it, is one of the public internet; one with a zone is not."""
+    """Return whether an address, as a resolver returns it, is public; an address with a zone is not."""
     if "%" in address:
         return False
     try:
@@ -76,7 +77,7 @@ def _is_public6(address: IPv6Address) -> bool:
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that answers for an IPv6 address, if any."""
+    """Return the IPv4 address contained in an IPv6 address, if any."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -1,12 +1,13 @@
-"""Fetching pictures that clients name by URL, without lending them our place in the network.
+"""Fetching images by URL, without giving clients access to the gateway's network (SSRF).
 
-- A name is resolved once. All its addresses must be public; the first that answers is dialled, and the name is kept for
-  TLS and `Host` alone: nothing is looked up a second time.
-- A redirect is a new URL: all rules hold for it, too.
-- `http` and `https` on their own ports, without credentials; proxies in the environment count for nothing.
-- Names are looked up in threads of their own, since a resolver may not answer.
-- Time and bytes are bounded, compressed answers are refused, and what doesn't begin like a picture is dropped.
-- An error tells nothing of what is inside: a name that is unknown and one that is not public get the same answer.
+- A host name is resolved once. All its addresses must be public; the first that answers is used. Afterwards the name
+  is used for TLS and `Host` only and is never resolved again.
+- A redirect is a new URL, to which all rules apply.
+- Only `http` and `https` on their default ports are allowed, without credentials. Proxy settings of the environment
+  are ignored.
+- Names are resolved in separate threads, because a resolver may hang.
+- Time and bytes are limited, compressed responses are refused, and data that does not begin like an image is dropped.
+- Errors reveal nothing about the internal network: an unknown name and one that is not public give the same error.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 3
 CONNECT = 5.0  # seconds for each address
 SILENCE = 10.0  # seconds without a byte
-LOOKUP = 10.0  # seconds for a name
+LOOKUP = 10.0  # seconds to resolve a name
 _RESOLVERS = Threads("tintype-names", 16, LOOKUP)
 HEADERS = ((b"accept", b"image/png, image/jpeg, image/webp"), (b"accept-encoding", b"identity"))
 
-# httpcore's errors have no root of their own.
+# httpcore's errors have no common base class.
 _BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
 
 
 class FetchError(Exception):
-    """Why a URL gives no picture; the text continues `must be the URL of a picture: `."""
+    """A URL could not be fetched as an image; the message continues "must be the URL of an image: "."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a name, none where it has none."""
+    """Return the addresses of a host name; empty if it has none."""
     try:
         found = await _RESOLVERS.call(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError, Stuck):
@@ -60,9 +61,9 @@ async def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetcher:
-    """Fetches pictures of at most `max_bytes` in at most `timeout` seconds each.
+    """Fetches images of at most `max_bytes`, in at most `timeout` seconds each.
 
-    `hosts` are exempt from the rules about ports and addresses: `HOST` or `HOST:PORT`.
+    `hosts`, each `HOST` or `HOST:PORT`, are exempt from the rules about ports and addresses.
     """
 
     max_bytes: int
@@ -71,7 +72,7 @@ class Fetcher:
     resolve: Resolve = resolve
 
     async def fetch(self, url: str) -> bytes:
-        """Return the picture at `url`, of which only the first bytes have been judged. Raises FetchError."""
+        """Return the image at `url`, of which only the first bytes have been checked. Raises FetchError."""
         first = parsed(url)
         dialler = _Dialler(self.hosts, self.resolve)
         try:
@@ -83,7 +84,7 @@ class Fetcher:
         except TimeoutError as error:
             raise FetchError(f"it took longer than {self.timeout:g} s") from error
         except _BROKEN as error:
-            raise FetchError("its server can't be reached, or broke off") from error
+            raise FetchError("its server can't be reached, or closed the connection") from error
 
     async def _follow(self, pool: httpcore.AsyncConnectionPool, url: httpx.URL) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
@@ -98,7 +99,7 @@ class Fetcher:
         if answer.status != httpx.codes.OK:
             raise FetchError("its server does not answer with a file")
         if _header(answer, b"content-encoding") not in ("", "identity"):
-            raise FetchError("its server compresses the file, though that was not asked for")
+            raise FetchError("its server compresses the file, which was not requested")
         length = _header(answer, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise FetchError(f"it has more than {self.max_bytes} bytes")
@@ -111,7 +112,7 @@ class Fetcher:
             if len(data) >= HEAD and not mime_type(bytes(data[:HEAD])):
                 break
         if not mime_type(bytes(data[:HEAD])):
-            raise FetchError("what is there is no PNG, JPEG or WebP file")
+            raise FetchError("the file there is not a PNG, JPEG or WebP image")
         return bytes(data)
 
 
@@ -136,7 +137,7 @@ class _Dialler(httpcore.AsyncNetworkBackend):
             raise FetchError(f"its port must be 80 or 443, not {port}")
         addresses = await self._resolve(host, port)
         if not addresses or not (exempt or all(map(is_public, addresses))):
-            raise FetchError("its host is not known, or has no public address")
+            raise FetchError("its host is unknown or has no public address")
         for address in addresses[:-1]:
             try:
                 return await self._backend.connect_tcp(address, port, timeout, local_address, socket_options)
@@ -146,16 +147,16 @@ class _Dialler(httpcore.AsyncNetworkBackend):
 
 
 def parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
-    """Return a URL that may be asked for; `text` can be relative to `base`. Raises FetchError."""
+    """Return a URL that may be fetched; `text` may be relative to `base`. Raises FetchError."""
     try:
         url = base.join(text) if base else httpx.URL(text)
-        host = url.host  # decodes `xn--`, where there may be nothing behind it
+        host = url.host  # decodes `xn--`, which fails if nothing follows it
     except (httpx.InvalidURL, ValueError) as error:
         raise FetchError("it is malformed") from error
     if url.scheme not in PORTS:
         raise FetchError("its scheme must be http or https")
     if url.userinfo or not host:
-        raise FetchError("it must have a host, and no user or password")
+        raise FetchError("it must have a host and no user or password")
     return url
 
 
@@ -170,5 +171,5 @@ def _header(answer: httpcore.Response, name: bytes) -> str:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the authorities that are trusted; reading them takes tens of milliseconds."""
+    """Return the TLS context with the trusted authorities; cached, as reading them takes tens of milliseconds."""
     return httpcore.default_ssl_context()

@@ -1,4 +1,4 @@
-"""Previews as large as the picture: the service sends them as small as its latents, and clients lay them over it."""
+"""Previews enlarged to the size of the image: the service sends them in the size of its latents."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from PIL import Image
 
 from tintype.v1 import image_service_pb2 as pb
 
-MIME_TYPE = "image/png"  # what the service is asked for: small, and nothing is lost
+MIME_TYPE = "image/png"  # requested from the service: small and lossless
 SIDES = (16, 4096)  # pixels, the contract's limits
-# A preview is looked at for a second: what counts is how soon it is there.
+# A preview is visible for about a second, so speed matters more than size.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "image/png": ("PNG", {"compress_level": 1}),
     "image/jpeg": ("JPEG", {"quality": 85}),
@@ -20,9 +20,9 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def size_like(own: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """Return the sides that the service gives what starts from a picture with `own`; 0 is a side not asked for.
+    """Return the size (width, height) that the service chooses for an image that starts from one of size `own`.
 
-    It keeps the picture's shape, as far as there may be such sides.
+    A requested side of 0 is not set. The aspect ratio of `own` is kept as far as the limits of a side allow.
     """
     if width and height:
         return width, height
@@ -33,7 +33,7 @@ def size_like(own: tuple[int, int], width: int, height: int) -> tuple[int, int]:
 
 
 def enlarged(preview: pb.Preview, size: tuple[int, int], mime_type: str) -> pb.Preview:
-    """Return a preview with `size` pixels (width, height) and as a file of `mime_type`. Takes milliseconds."""
+    """Return a preview resized to `size` (width, height), encoded as `mime_type`. Takes milliseconds."""
     format_, options = FORMATS[mime_type]
     file = BytesIO()
     with Image.open(BytesIO(preview.data)) as small:

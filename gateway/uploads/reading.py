@@ -1,7 +1,7 @@
-"""Images that a request starts from.
+"""Reading of the images that a request starts from.
 
-They come as bytes, base64, a `data:` URL, a URL, or a link of ours. They may have tens of megabytes, so threads decode
-base64 and read headers.
+An image is given as bytes, base64, a `data:` URL, a URL, or a result link of this gateway. It may have tens of
+megabytes, so base64 is decoded and headers are read in threads.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 Given: TypeAlias = str | bytes
 
 FETCH_TIMEOUT = 15.0  # seconds for one image, redirects included
-MAX_TOGETHER = 64_000_000  # bytes of image and mask, which go in one message of at most 64 MiB
-MAX_SCHEME = 64  # characters of a URL before its first colon, at most
-REPAINTED = 128  # levels of transparency, 0..255, from which the service repaints
-_BRACKETS = str.maketrans("", "", "[]")  # of IPv6 addresses in URLs
-_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # base64 as URLs have it, and without line breaks
+MAX_TOGETHER = 64_000_000  # bytes of image and mask, which are sent in one message of at most 64 MiB
+MAX_SCHEME = 64  # most characters of a URL before its first colon
+REPAINTED = 128  # level of transparency, 0..255, from which the service repaints
+_BRACKETS = str.maketrans("", "", "[]")  # removes the brackets of IPv6 addresses
+_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # URL-safe base64 to plain, without white space
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Reads pictures; without a `fetcher` those that are elsewhere are refused."""
+    """Reads images; without a `fetcher`, images by URL are refused."""
 
     store: Store
     fetcher: Fetcher | None = None
 
     @classmethod
     def configured(cls, config: GatewayConfig, store: Store) -> Pictures:
-        """Return what the configuration allows; the store's own address is no secret to those who get its links."""
+        """Return a reader with the configured limits; the store's public host may always be fetched from."""
         named = [*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else [])]
         hosts = frozenset(host.lower().translate(_BRACKETS) for host in named)
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)
 
     async def read(self, given: Given, param: str, base: str) -> bytes:
-        """Return the file of a picture; `base` is the gateway's own URL.
+        """Return the file of an image; `base` is the gateway's own URL.
 
-        Raises BadPicture for `param` where it is none, and NotFetched where its URL leads to none.
+        Raises BadPicture for `param` if it is not a readable image, NotFetched if its URL does not lead to one.
         """
         data = given if isinstance(given, bytes) else await self._file(given, param, base)
         await asyncio.to_thread(check, data, param)
@@ -65,7 +65,7 @@ class Pictures:
         text = text.strip()
         if text[:5].lower() == "data:":
             return await asyncio.to_thread(of_data_url, text, param)
-        if ":" not in text[:MAX_SCHEME]:  # base64 has none, and every URL has one there
+        if ":" not in text[:MAX_SCHEME]:  # base64 has no colon; every URL has one there
             return await asyncio.to_thread(of_base64, text, param)
         ours = f"{base}/files/"
         return await (
@@ -77,21 +77,21 @@ class Pictures:
         try:
             data = (await self.store.open(name, access)).data
         except NoSuchFile as error:
-            raise NotFetched(param, "is a link to a result that is not there, or has expired") from error
+            raise NotFetched(param, "is a link to a result that does not exist or has expired") from error
         hold(len(data))
         return data
 
     async def _fetched(self, url: str, param: str) -> bytes:
         if self.fetcher is None:
-            raise NotFetched(param, "must be base64 or a 'data:' URL: nothing is fetched here")
+            raise NotFetched(param, "must be base64 or a 'data:' URL; this server does not fetch images by URL")
         try:
             return await self.fetcher.fetch(url)
         except FetchError as error:
-            raise NotFetched(param, f"must be the URL of a picture: {error}") from error
+            raise NotFetched(param, f"must be the URL of an image: {error}") from error
 
 
 def check(data: bytes, param: str) -> None:
-    """Raise BadPicture for `param` unless the service reads the file."""
+    """Raise BadPicture for `param` unless the service can read the file."""
     try:
         image_header.check(data)
     except BadImage as error:
@@ -99,9 +99,9 @@ def check(data: bytes, param: str) -> None:
 
 
 def transparency(data: bytes, param: str) -> bytes:
-    """Return a PNG mask that repaints an image's transparent parts.
+    """Return a PNG mask that repaints an image's transparent parts; empty if it has none.
 
-    It is empty if the image has none. Decodes the image: call it in a thread. Raises BadPicture for `param`.
+    Decodes the image: call it in a thread. Raises BadPicture for `param`.
     """
     try:
         alpha = image_file.decode(data).alpha if image_header.check(data).alpha else None
@@ -119,13 +119,13 @@ def of_data_url(url: str, param: str) -> bytes:
     """Return the bytes of `data:image/png;base64,…`. Raises BadPicture."""
     head, comma, text = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
-        raise BadPicture(param, "must be a 'data:' URL with base64, such as 'data:image/png;base64,…'")
+        raise BadPicture(param, "must be a 'data:' URL with base64, for example 'data:image/png;base64,…'")
     return of_base64(text, param)
 
 
 def of_base64(text: str, param: str) -> bytes:
-    """Return the bytes of base64, which may lack its padding. Raises BadPicture."""
-    with suppress(ValueError):  # as most clients send it: the text, which may be large, is not copied
+    """Return the bytes of base64, with or without padding. Raises BadPicture."""
+    with suppress(ValueError):  # the usual spelling needs no copy of the text, which may be large
         return binascii.a2b_base64(text, strict_mode=True)
     plain = text.translate(_SAFE).rstrip("=")
     try:

@@ -1,1 +1,1 @@
-"""The gRPC service as the gateway reaches it: channel, client, status codes and readiness."""
+"""The connection to the gRPC service: channel, client, status codes, readiness."""

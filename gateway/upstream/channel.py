@@ -1,7 +1,4 @@
-"""The connection to a gRPC service, with certificates and key.
-
-Errors of the connection are translated to reasons.
-"""
+"""Channels to the gRPC service: address, certificates, key, and the reasons of failed connections."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 HANDSHAKE = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
 REFUSED = "nothing listens at the address of the image service"
-# What gRPC says of a connection that failed, and what that means; the first that fits counts.
+# Parts of gRPC's messages for failed connections, and their meanings; the first match counts.
 _PLAIN = {
     "Socket closed": "the image service closed the connection; it may expect TLS: set --tls-ca",
     "Connection reset": "the image service closed the connection; it may expect TLS: set --tls-ca",
@@ -44,9 +41,9 @@ _ANY = {
 class Route:
     """The address and credentials of a service.
 
-    `target` is HOST:PORT, several of them, or any of gRPC's names. With `tls_ca`, `cert` or `cert_key` (PEM files) the
-    channel uses TLS; `key` goes with each call.
-    Raises StartError if the key can't go with a call.
+    `target` is HOST:PORT, several of them separated by commas, or any name that gRPC resolves. With `tls_ca`, `cert`
+    or `cert_key` (PEM files) the channel uses TLS. `key` is sent with each call.
+    Raises StartError for a key that can't be sent as metadata.
     """
 
     target: str
@@ -57,11 +54,11 @@ class Route:
 
     def __post_init__(self) -> None:
         if not (self.key.isascii() and self.key.isprintable()):
-            raise StartError("--service-key must be printable ASCII, as metadata of gRPC is")
+            raise StartError("--service-key must be printable ASCII, because it is sent as gRPC metadata")
 
     @classmethod
     def configured(cls, config: GatewayConfig) -> Route:
-        """Return the route that settings describe."""
+        """Return the route that the configuration describes."""
         return cls(config.grpc, config.tls_ca, config.service_cert, config.service_cert_key, config.service_key)
 
     @property
@@ -77,7 +74,7 @@ class Route:
     def channel(self, options: Sequence[tuple[str, Any]]) -> grpc.aio.Channel:
         """Open a channel. Raises StartError if a certificate can't be read."""
         if (self.cert is None) != (self.cert_key is None):
-            raise StartError("a client certificate needs both --service-cert and --service-cert-key")
+            raise StartError("a client certificate requires both --service-cert and --service-cert-key")
         if not self.is_tls:
             return grpc.aio.insecure_channel(_name(self.target), options=options)
         credentials = grpc.ssl_channel_credentials(
@@ -88,17 +85,14 @@ class Route:
         return grpc.aio.secure_channel(_name(self.target), credentials, options=options)
 
     def trouble(self, error: grpc.aio.AioRpcError) -> str:
-        """Return why a call did not reach the service, without addresses.
-
-        The result is empty if gRPC's text tells nothing.
-        """
+        """Return why a call did not reach the service, without addresses; empty if gRPC's message does not say."""
         text = error.details() or ""
         reasons = _ANY | ((_TLS | {"Socket closed": self._unwelcome}) if self.is_tls else _PLAIN)
         return next((reason for sign, reason in reasons.items() if sign in text), "")
 
     @property
     def _unwelcome(self) -> str:
-        """The reason why a server closes the connection after the handshake."""
+        """Why a server closes the connection after the handshake."""
         if self.cert:
             return "the image service closed the connection; it may not accept the certificate in --service-cert"
         return "the image service closed the connection; it may expect a client certificate: set --service-cert"
@@ -108,12 +102,9 @@ def _pem(path: Path | None, flag: str) -> bytes | None:
     try:
         return path.read_bytes() if path else None
     except OSError as error:
-        raise StartError(f"can't read {flag} {path}: {error.strerror}") from error
+        raise StartError(f"cannot read {flag} {path}: {error.strerror}") from error
 
 
 def _name(text: str) -> str:
-    """Return gRPC's name for a target.
-
-    Several addresses, separated by commas, are IPv4 ones.
-    """
+    """Return a target in gRPC's syntax; several addresses, separated by commas, must be IPv4."""
     return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

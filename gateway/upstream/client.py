@@ -1,11 +1,11 @@
-"""The way to the gRPC service.
+"""Client of the gRPC image service.
 
-- One channel, made inside the event loop that uses it; never two such loops in one process (grpc.aio).
-- Pictures come one for each message (StreamImages), so an answer of ten needs no message of ten.
-- A service that is down is answered for at once (no wait_for_ready); one that comes back is found within seconds.
-- Calls are repeated on UNAVAILABLE before anything has come back, on another replica where there is one.
-- Leaving `generate` or closing `stream`, by whatever way, cancels the call.
-- When the gateway has no more time, `give_up` ends the calls, and those who wait for them hear why.
+- There is one channel, created inside the event loop that uses it; grpc.aio allows one such loop in a process.
+- Images arrive one per message (StreamImages), so ten images need no message ten times as large.
+- If the service is down, calls fail at once (no wait_for_ready); when it is back, it is found within seconds.
+- Calls that fail with UNAVAILABLE before the first response message are retried, on another replica if there is one.
+- Leaving `generate` or closing `stream`, in any way, cancels the call.
+- `give_up` ends all calls when the gateway's grace period is over; each of them raises Stopping.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
 MAX_MESSAGE = 64 * 2**20
-LOOKUP_TIMEOUT = 10.0  # seconds for what needs no model
+LOOKUP_TIMEOUT = 10.0  # seconds for calls that need no loaded model
 HEALTH_TIMEOUT = 2.0
 
 _SERVICE_CONFIG = {
@@ -59,11 +59,11 @@ _SERVICE_CONFIG = {
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    # The service allows pings every 5 seconds; other servers cut clients that ping more often than every 5 minutes.
+    # The service allows a ping every 5 seconds; other servers disconnect clients that ping more than every 5 minutes.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # The least of these bounds a connection attempt, too; the default for the most is 2 minutes.
+    # The minimum also limits the time of a connection attempt; the default of the maximum is 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
@@ -73,18 +73,15 @@ OPTIONS = (
 
 
 class ImageClient(Protocol):
-    """The gateway's view of a service.
-
-    All methods but `unready` raise ServiceError.
-    """
+    """What the gateway needs of an image service. All methods except `unready` raise ServiceError."""
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all pictures of a request, ordered by index."""
+        """Return all images of a request, ordered by index."""
 
     def stream(
         self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Tell what happens until `completed`; closing the generator cancels the request."""
+        """Yield events, the last one `completed`; closing the generator cancels the request."""
 
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first."""
@@ -97,10 +94,7 @@ class ImageClient(Protocol):
 
 
 class ServiceClient:
-    """A channel to a service; a context manager.
-
-    `timeout` bounds each request for images, in seconds.
-    """
+    """A channel to a service; a context manager. `timeout` limits each request for images, in seconds."""
 
     def __init__(self, route: Route, *, timeout: float = 600.0) -> None:
         self._route = route
@@ -117,24 +111,24 @@ class ServiceClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the channel; calls that still run are cancelled."""
+        """Close the channel; running calls are cancelled."""
         await self._channel.close()
 
     def give_up(self) -> None:
-        """End the requests for pictures that run: each raises Stopping."""
+        """End the running requests for images: each raises Stopping."""
         given_up, self._running = self._running, set()
         for call in given_up:
             call.cancel()
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all pictures of a request, ordered by index. Raises ServiceError, Stopping."""
+        """Return all images of a request, ordered by index. Raises ServiceError, Stopping."""
         async with aclosing(self.stream(request, request_id=request_id)) as events:
             return await _collect(events)
 
     async def stream(
         self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Tell what happens until `completed`; closing it cancels the request. Raises ServiceError, Stopping."""
+        """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, Stopping."""
         asked = pb.StreamImagesRequest(generation=request, previews=previews)
         asked.generation.timeout.FromMilliseconds(round(self._timeout * 1000))
         metadata = (("x-request-id", request_id), *self._route.metadata)
@@ -148,13 +142,13 @@ class ServiceClient:
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
         except asyncio.CancelledError as error:
-            if call in self._running:  # it is the caller who was cancelled
+            if call in self._running:  # cancelled by the caller, not by `give_up`
                 raise
             raise Stopping from error
         finally:
             self._running.discard(call)
             call.cancel()
-        raise ServiceError("The image service ended its answer early.", status=500, reason="INTERNAL")
+        raise ServiceError("The image service ended its response early.", status=500, reason="INTERNAL")
 
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""
@@ -172,14 +166,11 @@ class ServiceClient:
         return found.model
 
     async def unready(self) -> str:
-        """Return why the service can't make images now, without addresses.
-
-        The result is empty if it can.
-        """
+        """Return why the service can't make images now, without addresses; empty if it can."""
         try:
             health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            log.debug("the image service is not reached: %s: %s", error.code().name, error.details())
+            log.debug("cannot reach the image service: %s: %s", error.code().name, error.details())
             return self._route.trouble(error) or "the image service does not answer"
         serving = health.status == health_pb2.HealthCheckResponse.SERVING
         return "" if serving else NOT_SERVING
@@ -189,7 +180,7 @@ class ServiceClient:
 
 
 async def _collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
-    """Return the pictures and the summary of a stream of events."""
+    """Return the images of a stream of events, ordered by index, with its summary."""
     images: list[pb.Image] = []
     done = pb.Completed()
     async for event in events:

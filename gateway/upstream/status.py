@@ -1,8 +1,8 @@
-"""From gRPC to HTTP, in one table, and from a failed call to the error that tells of it.
+"""Translation of gRPC errors: the table from gRPC status to HTTP status, and failed calls as ServiceError.
 
-The service's details are in the trailer `grpc-status-details-bin`, a `google.rpc.Status`
-(google/rpc/error_details.proto). Errors without its ErrorInfo come from the way to the service, or from a fault
-there: their text names addresses and internals, so the log gets it and the client does not.
+The service sends details in the trailer `grpc-status-details-bin`, a `google.rpc.Status`
+(google/rpc/error_details.proto). An error without the service's ErrorInfo comes from the connection or from an
+unexpected exception. Its text may contain addresses and internals, so it is logged and not sent to the client.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
-BY_REASON = {"MODEL_BROKEN": 503}  # a model in the list that does not work is not the client's fault
+BY_REASON = {"MODEL_BROKEN": 503}  # a listed model that does not work is the server's fault
 LOCKED_OUT = "The image service does not accept this gateway's key."
 
-# What is said where the service itself has said nothing.
+# Messages for errors without a message of the service.
 PLAIN = {
     500: "The image service had an error.",
     503: "The image service can't be reached. Try again in a moment.",
-    504: "The picture was not done in time.",
+    504: "The image was not done in time.",
 }
 LASTING = {"OUT_OF_MEMORY", "MODEL_BROKEN", "UNAUTHENTICATED"}  # reasons for which a retry does not help
-RETRY_AFTER = 1.0  # seconds, where the service names none and coming back is the remedy
+RETRY_AFTER = 1.0  # seconds, if a retry may help and the service names no delay
 
 
 def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
-    """Return what a failed call means to HTTP."""
+    """Return the ServiceError of a failed call."""
     status = _status(error)
     info = _unpack(status, error_details_pb2.ErrorInfo())
     code = error.code()
@@ -88,7 +88,7 @@ def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
             try:
                 status.ParseFromString(value)
             except DecodeError:
-                log.warning("the image service sent error details that are no google.rpc.Status")
+                log.warning("the image service sent error details that are not a google.rpc.Status")
     return status
 
 

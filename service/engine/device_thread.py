@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from ..errors import DeadlineExceeded, GenerationFailed, Unavailable
-from .event_buffer import Mailbox
-from .events import Completed, Failed
+from .events import Completed, Failed, Loading, Preview, Progress, Queued
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from ..errors import TintypeError
     from ..job import Job
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LATE = 0.1  # seconds after a deadline: by then the engine has told of it, unless a long unit is under way
 POLL = 0.02  # seconds between two looks at a model that is loading, or at a deadline meanwhile
+PREVIEWS = 4  # of one image, waiting
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class DeviceThread:
 
     def __init__(self, engine: Engine, *, name: str = "tintype-device") -> None:
         self._engine = engine
-        self._mailboxes: dict[Ticket, Mailbox] = {}
+        self._buffers: dict[Ticket, EventBuffer] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._idle = threading.Event()
@@ -48,12 +49,12 @@ class DeviceThread:
 
         Raises what `Engine.admit` raises; a job that fails later tells so with Failed.
         """
-        ticket, mailbox = self._admit(job)
+        ticket, buffer = self._admit(job)
         left = None if job.deadline is None else job.deadline - self._engine.now
         ends = None if left is None else asyncio.get_running_loop().time() + left + LATE
         try:
             while True:
-                event = await _within(mailbox, ends, left)
+                event = await _within(buffer, ends, left)
                 yield event
                 if isinstance(event, Completed | Failed):
                     return
@@ -82,17 +83,17 @@ class DeviceThread:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _admit(self, job: Job) -> tuple[Ticket, Mailbox]:
-        mailbox = Mailbox()
+    def _admit(self, job: Job) -> tuple[Ticket, EventBuffer]:
+        buffer = EventBuffer()
         with self._lock:  # nothing may be routed between the two
             ticket = self._engine.admit(job)
-            self._mailboxes[ticket] = mailbox
+            self._buffers[ticket] = buffer
         self._wake.set()
-        return ticket, mailbox
+        return ticket, buffer
 
     def _dismiss(self, ticket: Ticket) -> None:
         with self._lock:
-            self._mailboxes.pop(ticket, None)
+            self._buffers.pop(ticket, None)
         self._engine.cancel(ticket)
         self._wake.set()
 
@@ -130,22 +131,72 @@ class DeviceThread:
             letters.setdefault(ticket, []).append(event)
         for ticket, events in letters.items():
             with self._lock:
-                mailbox = self._mailboxes.get(ticket)
-            if mailbox is not None:
-                self._deliver(ticket, mailbox, events)
+                buffer = self._buffers.get(ticket)
+            if buffer is not None:
+                self._deliver(ticket, buffer, events)
 
-    def _deliver(self, ticket: Ticket, mailbox: Mailbox, events: list[Event]) -> None:
+    def _deliver(self, ticket: Ticket, buffer: EventBuffer, events: list[Event]) -> None:
         try:
-            mailbox.deliver(events)
+            buffer.deliver(events)
         except RuntimeError:  # the reader's event loop is closed
             self._dismiss(ticket)
 
 
-async def _within(mailbox: Mailbox, ends: float | None, seconds: float | None) -> Event:
+class EventBuffer:
+    """The events of one job on their way to one reader, which may be slow.
+
+    Of news that newer news make worthless, only the newest waits: a place in the queue, a share of loading, an image's
+    progress. Of an image's previews the newest few wait. Images, and the end, always do; so what waits is bounded.
+    Used on one event loop only; `deliver` is the one method for other threads.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: deque[Event] = deque()
+        self._filled = asyncio.Event()
+
+    def deliver(self, events: Iterable[Event]) -> None:
+        """Put events in, from any thread. Raises RuntimeError when the reader's loop is closed."""
+        self._loop.call_soon_threadsafe(self.put, events)
+
+    def put(self, events: Iterable[Event]) -> None:
+        """Put events in, from the reader's loop."""
+        for event in events:
+            self._make_room(event)
+            self._events.append(event)
+        self._filled.set()
+
+    async def get(self) -> Event:
+        """Wait for the next event and take it out."""
+        while not self._events:
+            self._filled.clear()
+            await self._filled.wait()
+        return self._events.popleft()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def _make_room(self, event: Event) -> None:
+        topic = _topic(event)
+        alike = [place for place, other in enumerate(self._events) if topic is not None and _topic(other) == topic]
+        if len(alike) >= (PREVIEWS if isinstance(event, Preview) else 1):
+            del self._events[alike[0]]
+
+
+def _topic(event: Event) -> tuple[type, int] | None:
+    """Return what the event is about, if newer news of the same make it worthless."""
+    if isinstance(event, Queued | Loading):
+        return type(event), 0
+    if isinstance(event, Progress | Preview):
+        return type(event), event.index
+    return None
+
+
+async def _within(buffer: EventBuffer, ends: float | None, seconds: float | None) -> Event:
     """Return the next event; that the deadline has passed, if there is none when the loop's clock is at `ends`."""
     try:
         async with asyncio.timeout_at(ends):
-            return await mailbox.get()
+            return await buffer.get()
     except TimeoutError:
         return Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival"))
 

@@ -21,24 +21,21 @@ from typing import TYPE_CHECKING
 
 from ..errors import Cancelled, GenerationFailed, OutOfMemory, TintypeError, Unavailable
 from . import policy, runner
-from .batch_width import Widths
-from .estimates import Stats
+from .batch_width import BatchWidths
+from .estimates import Estimates
 from .events import Failed
-from .faults import as_error
-from .limits import Limits
-from .live_tasks import Roster
-from .load_grace import Turns
+from .live_tasks import LiveTasks
+from .load_grace import LoadGrace
 from .plan import plan, random_seed
-from .queue import Queue
-from .reporter import News
-from .row import Phase, Row
-from .task import Task, Ticket
+from .queue import Limits, Queue
+from .reporter import Reporter
+from .task import Phase, Row, Task, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..job import Job
-    from ..models import Model, Repository
+    from ..models import Repository
     from .events import Event
 
 Unit = policy.Unit[Row]
@@ -60,15 +57,14 @@ class Engine:
         self._clock = clock
         self._draw = draw
         self._lock = Lock()
-        self._stats = Stats()
-        self._widths = Widths(self._limits.max_batch)
-        self._queue = Queue(self._limits, self._stats)
-        self._news = News(self._queue, self._stats)
-        self._roster = Roster(repository, self._queue, self._news, Turns(self._limits.patience))
+        self._estimates = Estimates()
+        self._widths = BatchWidths(self._limits.max_batch)
+        self._queue = Queue(self._limits, self._estimates)
+        self._reporter = Reporter(self._queue, self._estimates)
+        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, LoadGrace(self._limits.patience))
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # under way
-        self._run = {Phase.ENCODE: self._encode, Phase.DENOISE: self._denoise, Phase.DECODE: self._decode}
 
     @property
     def now(self) -> float:
@@ -78,7 +74,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether any task is living."""
-        return bool(self._roster)
+        return bool(self._live_tasks)
 
     def admit(self, job: Job) -> Ticket:
         """Take `job` in.
@@ -94,15 +90,15 @@ class Engine:
             if self._draining:
                 raise Unavailable("the server is shutting down")
             ticket = Ticket(next(self._numbers), job, made)
-            task = Task(ticket, self._clock(), self._stats.price(made), self._widths)
-            self._roster.take(task)
+            task = Task(ticket, self._clock(), self._estimates.cost(made), self._widths)
+            self._live_tasks.take(task)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
         """End a task whose caller has left; harmless when it has ended."""
         with self._lock:
-            if task := self._roster.find(ticket):
-                self._roster.end(task, Failed(Cancelled("the caller left")))
+            if task := self._live_tasks.find(ticket):
+                self._live_tasks.end(task, Failed(Cancelled("the caller left")))
                 self._stop_for_nobody()
 
     def drain(self) -> None:
@@ -113,146 +109,131 @@ class Engine:
         """End all tasks with `error`; without `waiting`, those that wait stay, if there are others."""
         with self._lock:
             for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
-                self._roster.end(task, Failed(error))
+                self._live_tasks.end(task, Failed(error))
             self._stop_for_nobody()
 
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return what has happened since the last time, in order."""
         with self._lock:
-            return self._news.collect()
+            return self._reporter.collect()
 
     def step(self) -> bool:
         """Do one unit of work, and return whether there was any."""
-        unit = self._next()
+        with self._lock:
+            now = self._clock()
+            order = self._order(now)
+            unit = policy.next_unit(order)
+            self._begin(unit)
+            self._reporter.places(order, now)
         if unit is None:
             return False
-        model, began = unit.rows[0].task.model, self._clock()
-        assert model is not None, "policy chooses among those that have theirs"  # noqa: S101
         try:
-            self._run[unit.phase](model, unit.rows, began)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises ends its own rows only
-            self._fault(unit, error)
+            outcome = runner.run(unit, self._clock)
+            self._apply(unit, outcome)
         finally:
             self._unit = None
         return True
 
-    # What to do next. The lock is held.
+    def _order(self, now: float) -> list[Task]:
+        """Let go of what has ended, look for models, and return the tasks, first who goes first."""
+        self._live_tasks.expire(now)
+        self._live_tasks.take_turns(now)
+        self._live_tasks.let_go()
+        self._live_tasks.look_for_models(now)
+        return self._queue.ordered(now)
 
-    def _next(self) -> Unit | None:
-        with self._lock:
-            now = self._clock()
-            self._roster.expire(now)
-            self._roster.take_turns(now)
-            self._roster.let_go()
-            self._roster.look_for_models(now)
-            order = self._queue.ordered(now)
-            unit = policy.next_unit(order)
-            if unit is not None:
-                unit = self._narrowed(unit)
-                self._roster.start(unit.rows)
-                self._begin(unit)
-            self._news.places(order, now)
-            return unit
-
-    def _begin(self, unit: Unit) -> None:
+    def _begin(self, unit: Unit | None) -> None:
         self._unit = unit
-        if model := unit.rows[0].task.model:
-            model.resume()
+        if unit is not None:
+            self._live_tasks.start(unit.rows)
+            if model := unit.rows[0].task.model:
+                model.resume()
 
     def _stop_for_nobody(self) -> None:
         """End the unit under way, if nobody wants any of its rows any more."""
         unit = self._unit
-        if unit and (model := unit.rows[0].task.model) and not any(map(self._roster.has, unit.rows)):
+        if unit and (model := unit.rows[0].task.model) and not any(map(self._live_tasks.has, unit.rows)):
             model.stop()
 
-    def _narrowed(self, unit: Unit) -> Unit:
-        width = self._widths.choose(unit.rows[0].task.kind, runner.halves(unit.rows))
-        return policy.narrowed(unit, width) if unit.phase is Phase.DENOISE else unit
+    def _apply(self, unit: Unit, outcome: runner.Outcome) -> None:
+        """Record what a unit has made, and tell it to tasks that have not ended meanwhile."""
+        match outcome:
+            case runner.Encoding():
+                self._encoded(unit.rows[0], outcome)
+            case runner.Denoising():
+                self._denoised(unit, outcome)
+            case runner.Decoding():
+                self._decoded(unit.rows[0], outcome)
+            case runner.Failure():
+                self._failed(unit, outcome.error)
 
-    # The three kinds of unit. They run without the lock until there is something to note.
-
-    def _encode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        task = rows[0].task
-        if task.encodes_left > 1 and not task.chunks:
-            task.chunks = model.chunks(task.plan.prompts)
-        conditionings = runner.encode(model, task.plan, len(task.conditionings), task.chunks)
-        last = len(task.conditionings) + len(conditionings) >= task.texts
-        origins = runner.encode_source(model, task.rows) if last else None
+    def _encoded(self, row: Row, outcome: runner.Encoding) -> None:
         with self._lock:
-            seconds = self._clock() - began
-            if not self._roster.has(rows[0]):
-                return
-            task.encode += seconds
-            task.encoded(conditionings, origins)
-            self._queue.charge(task, task.price.encode)
-            self._stats.note_encode(task.plan, seconds)
-
-    def _denoise(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        kind, halves = rows[0].task.kind, runner.halves(rows)
-        width = self._widths.choose(kind, halves)
-        runner.denoise(model, rows, width)
-        now = self._clock()
-        seconds = now - began
-        broken = [row for row in rows if not row.is_finite]
-        previews = [runner.preview(model, row) if row.preview_due and row not in broken else None for row in rows]
-        with self._lock:
-            living = [(row, pixels) for row, pixels in zip(rows, previews, strict=True) if self._roster.has(row)]
-            for task in {row.task: None for row, _ in living}:
-                task.denoise += seconds
-            for row, _ in living:
-                row.denoise += seconds
-                self._queue.charge(row.task, row.task.price.call)
-            self._stats.note_call(rows[0].task.plan, halves, seconds, width, now=now)
-            self._widths.note(kind, width, halves, seconds)
-            for row in broken:
-                self._end_broken(row)
-            for row, pixels in living:
-                if self._roster.has(row):
-                    self._news.progress(row, pixels)
-
-    def _end_broken(self, row: Row) -> None:
-        """End the task of a row whose latents are lost; its company is well: rows of a call don't see each other."""
-        if self._roster.has(row):
-            where = f"of picture {row.index} after step {row.step} of {row.task.plan.calls}"
-            self._roster.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
-
-    def _decode(self, model: Model, rows: tuple[Row, ...], began: float) -> None:
-        row = rows[0]
-        pixels = runner.decode(model, row)
-        with self._lock:
-            now = self._clock()
-            if not self._roster.has(row):
+            if not self._live_tasks.has(row):
                 return
             task = row.task
-            row.decode += now - began
-            task.decode += now - began
-            self._queue.charge(task, task.price.decode)
-            if task.plan.calls:  # else it was no work
-                self._stats.note_decode(task.plan, now - began)
-            row.finish()
-            self._news.finished(row, pixels, now)
-            if not task.living:
-                self._roster.end(task, task.completed(now))
+            task.encode += outcome.seconds
+            task.chunks = outcome.chunks
+            task.encoded(outcome.conditionings, outcome.starts)
+            self._queue.charge(task, task.cost.encode)
+            self._estimates.note_encode(task.plan, outcome.seconds)
 
-    def _fault(self, unit: Unit, error: Exception) -> None:
-        """A call failed: with less company its rows may fare better; alone, its task ends."""
-        told = as_error(error)
+    def _denoised(self, unit: Unit, outcome: runner.Denoising) -> None:
+        first, seconds = unit.rows[0].task, outcome.seconds
         with self._lock:
-            living = [row for row in unit.rows if self._roster.has(row)]
-            short = isinstance(told, OutOfMemory) and bool(living)
+            living = [row for row in unit.rows if self._live_tasks.has(row)]
+            for task in {row.task: None for row in living}:
+                task.denoise += seconds
+            for row in living:
+                row.denoise += seconds
+                self._queue.charge(row.task, row.task.cost.call)
+            self._estimates.note_call(first.plan, unit.model_rows, seconds, unit.width, now=outcome.ended)
+            self._widths.note(first.batch_key, unit.width, unit.model_rows, seconds)
+            for row in outcome.broken:
+                self._end_broken(row)
+            for row, pixels in zip(unit.rows, outcome.previews, strict=True):
+                if self._live_tasks.has(row):
+                    self._reporter.progress(row, pixels)
+
+    def _end_broken(self, row: Row) -> None:
+        """End the task of a row whose latents are lost; rows of one call don't affect each other."""
+        if self._live_tasks.has(row):
+            where = f"of image {row.index} after step {row.step} of {row.task.plan.calls}"
+            self._live_tasks.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
+
+    def _decoded(self, row: Row, outcome: runner.Decoding) -> None:
+        with self._lock:
+            if not self._live_tasks.has(row):
+                return
+            task, seconds = row.task, outcome.seconds
+            row.decode += seconds
+            task.decode += seconds
+            self._queue.charge(task, task.cost.decode)
+            if task.plan.calls:  # else it was no work
+                self._estimates.note_decode(task.plan, seconds)
+            row.finish()
+            self._reporter.finished(row, outcome.pixels, outcome.ended)
+            if not task.living:
+                self._live_tasks.end(task, task.completed(outcome.ended))
+
+    def _failed(self, unit: Unit, error: TintypeError) -> None:
+        """A call failed: its rows are tried one by one; the task of a row that fails alone ends."""
+        with self._lock:
+            living = [row for row in unit.rows if self._live_tasks.has(row)]
+            short = isinstance(error, OutOfMemory) and bool(living)
             if short and self._asks_for_less(unit):
                 return  # and it is tried again
             relieves = short and not unit.rows[0].task.relieved
             unit.rows[0].task.relieved |= short
-        if relieves and self._repository.relieve(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
+        if relieves and self._repository.evict_idle(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
             return
         with self._lock:
-            living = [row for row in unit.rows if self._roster.has(row)]
+            living = [row for row in unit.rows if self._live_tasks.has(row)]
             if len(unit.rows) > 1:
                 for row in living:
-                    row.alone = True
+                    row.unbatched = True
             elif living:
-                self._roster.end(living[0].task, Failed(told))
+                self._live_tasks.end(living[0].task, Failed(error))
 
     def _asks_for_less(self, unit: Unit) -> bool:
         """Make calls that need less memory from now on.
@@ -260,7 +241,7 @@ class Engine:
         Return False if they can't.
         """
         task = unit.rows[0].task
-        if unit.phase is Phase.DENOISE and self._widths.shrink(task.kind, runner.halves(unit.rows)):
+        if unit.phase is Phase.DENOISE and self._widths.shrink(task.batch_key, min(unit.width, unit.model_rows)):
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:

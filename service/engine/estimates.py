@@ -1,7 +1,7 @@
-"""Stats: how long work takes here, measured, by model, shape and number of rows.
+"""Estimates: how long work takes here, measured, by model, shape and number of rows.
 
 From the same figures come two things. An estimate, in seconds, follows every measurement and is None before the first.
-A price, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
+A cost, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
 quarter, so that the order of jobs does not flicker with the clock.
 """
 
@@ -14,22 +14,20 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .plan import Plan, Shape
-    from .task import Task
+    from .plan import BatchKey, Plan
 
 WEIGHT = 0.2  # of the newest measurement
 DOUBT = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
-TOLERANCE = 1.25  # a published price is this near to the estimate, either way
+TOLERANCE = 1.25  # a published cost is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
 K = TypeVar("K")
-Kind: TypeAlias = "tuple[str, Shape]"
-Work: TypeAlias = "tuple[Kind, bool, bool]"  # and whether there is guidance, and a picture to start from
+Work: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance, and an image to start from
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """What one picture's encoding, one of its calls, and its decoding count, in microseconds."""
+class Cost:
+    """What one image's encoding, one of its calls, and its decoding count, in microseconds."""
 
     encode: int
     call: int
@@ -53,95 +51,88 @@ class Average:
         self.value += (value - self.value) * (1.0 if self._count <= 2 else WEIGHT)
 
 
-class Stats:
-    """What was measured, and the prices made of it. `edition` counts the changes of prices."""
+class Estimates:
+    """What was measured, and the costs made of it. `edition` counts the changes of costs."""
 
     def __init__(self) -> None:
         self.edition = 0
-        self._encode: dict[str | Kind, Average] = {}
-        self._calls: dict[Kind, dict[int, Average]] = {}
-        self._decode: dict[Kind, Average] = {}
-        self._prices: dict[Work, Price] = {}
-        self._measured: dict[Kind, float] = {}
+        self._encode: dict[str | BatchKey, Average] = {}
+        self._calls: dict[BatchKey, dict[int, Average]] = {}
+        self._decode: dict[BatchKey, Average] = {}
+        self._costs: dict[Work, Cost] = {}
+        self._measured: dict[BatchKey, float] = {}
 
     def note_encode(self, plan: Plan, seconds: float) -> None:
-        """Encoding its prompts took so long, and its picture if there is one."""
-        self._encode.setdefault(_encoding(plan.kind, plan.source is not None), Average()).add(seconds)
-        self._publish(plan.kind)
+        """Encoding its prompts took so long, and its image if there is one."""
+        self._encode.setdefault(_encoding(plan.batch_key, plan.source is not None), Average()).add(seconds)
+        self._publish(plan.batch_key)
 
-    def note_call(self, plan: Plan, halves: int, seconds: float, width: int, *, now: float) -> None:
-        """Once the denoiser for so many halves, two for a row with guidance, took so long, in calls of `width`.
+    def note_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
+        """Record that `model_rows` rows took `seconds`, in calls of `width` rows; guidance is two rows.
 
         What was measured with another width counts no more. `now` is a point of the engine's clock.
         """
-        self._measured[plan.kind] = now
-        calls = self._calls.setdefault(plan.kind, {})
-        if halves not in calls or calls[halves].width != width:
-            calls[halves] = Average(width)
-        calls[halves].add(seconds)
-        self._publish(plan.kind)
+        self._measured[plan.batch_key] = now
+        calls = self._calls.setdefault(plan.batch_key, {})
+        if model_rows not in calls or calls[model_rows].width != width:
+            calls[model_rows] = Average(width)
+        calls[model_rows].add(seconds)
+        self._publish(plan.batch_key)
 
     def note_decode(self, plan: Plan, seconds: float) -> None:
-        """Decoding one of its pictures took so long."""
-        self._decode.setdefault(plan.kind, Average()).add(seconds)
-        self._publish(plan.kind)
+        """Decoding one of its images took so long."""
+        self._decode.setdefault(plan.batch_key, Average()).add(seconds)
+        self._publish(plan.batch_key)
 
-    def price(self, plan: Plan) -> Price:
+    def cost(self, plan: Plan) -> Cost:
         """Return what its work counts."""
-        key = plan.kind, plan.guided, plan.source is not None
-        if key not in self._prices:
-            self._prices[key] = self._estimate(*key)
-        return self._prices[key]
+        key = plan.batch_key, plan.guided, plan.source is not None
+        if key not in self._costs:
+            self._costs[key] = self._estimate(*key)
+        return self._costs[key]
 
-    def call(self, kind: Kind, halves: int) -> float | None:
+    def call(self, batch_key: BatchKey, model_rows: int) -> float | None:
         """Estimate a call in seconds; from another number of rows, in proportion."""
-        known = self._calls.get(kind)
+        known = self._calls.get(batch_key)
         if not known:
             return None
-        nearest = min(known, key=lambda n: abs(log(n / halves)))
-        return known[nearest].value * halves / nearest
+        nearest = min(known, key=lambda n: abs(log(n / model_rows)))
+        return known[nearest].value * model_rows / nearest
 
-    def belief(self, kind: Kind, now: float) -> float:
+    def confidence(self, batch_key: BatchKey, now: float) -> float:
         """Return how far an estimate may be relied on to turn somebody away, 0 to 1: the less, the older it is.
 
         What once took long, as when the machine slept, would else keep out those whose work would show that it is over.
         """
-        return float(0.5 ** ((now - self._measured.get(kind, now)) / DOUBT))
+        return float(0.5 ** ((now - self._measured.get(batch_key, now)) / DOUBT))
 
-    def left(self, task: Task) -> float | None:
-        """Estimate the seconds that `task` still needs, if it need not wait."""
-        rows = [row for row in task.living if row.calls_left]
-        halves = 2 if task.plan.guided else 1
-        company = max(min(task.room.pictures, task.room.rows // halves, len(rows)), 1)
-        call = self.call(task.kind, company * halves)
-        if call is None:
-            return None
-        calls = sum(row.calls_left for row in rows) / company
-        return calls * call + _value(self._decode, task.kind) * len(task.living) + self._encoding(task)
+    def encode(self, plan: Plan) -> float:
+        """Return the mean seconds of one unit of encoding for `plan`, 0 where nothing was measured."""
+        return _value(self._encode, _encoding(plan.batch_key, plan.source is not None))
 
-    def _encoding(self, task: Task) -> float:
-        encode = _value(self._encode, _encoding(task.kind, task.plan.source is not None))
-        return task.encodes_left * encode
+    def decode(self, batch_key: BatchKey) -> float:
+        """Return the mean seconds of decoding one image, 0 where nothing was measured."""
+        return _value(self._decode, batch_key)
 
-    def _publish(self, kind: Kind) -> None:
-        for work in [work for work in self._prices if work[0] == kind]:
+    def _publish(self, batch_key: BatchKey) -> None:
+        for work in [work for work in self._costs if work[0] == batch_key]:
             new = self._estimate(*work)
-            if _differ(self._prices[work], new):
-                self._prices[work] = new
+            if _differ(self._costs[work], new):
+                self._costs[work] = new
                 self.edition += 1
 
-    def _estimate(self, kind: Kind, guided: bool, pictured: bool) -> Price:  # noqa: FBT001 - parts of a key
-        shape = kind[1]
-        halves = 2 if guided else 1
-        call = self.call(kind, halves) or GUESS_PER_LATENT * shape[1] * shape[2] * halves
-        encode = _value(self._encode, _encoding(kind, pictured)) or call
-        decode = _value(self._decode, kind) or 2 * call
-        return Price(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
+    def _estimate(self, batch_key: BatchKey, guided: bool, has_image: bool) -> Cost:  # noqa: FBT001 - parts of a key
+        shape = batch_key[1]
+        model_rows = 2 if guided else 1
+        call = self.call(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
+        encode = _value(self._encode, _encoding(batch_key, has_image)) or call
+        decode = _value(self._decode, batch_key) or 2 * call
+        return Cost(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
 
 
-def _encoding(kind: Kind, pictured: bool) -> str | Kind:  # noqa: FBT001 - part of a key
-    """Return what encoding takes the same time for: prompts of a model, or pictures of a size as well."""
-    return kind if pictured else kind[0]
+def _encoding(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
+    """Return what encoding takes the same time for: prompts of a model, or images of a size as well."""
+    return batch_key if has_image else batch_key[0]
 
 
 def _value(averages: Mapping[K, Average], key: K) -> float:
@@ -149,6 +140,6 @@ def _value(averages: Mapping[K, Average], key: K) -> float:
     return averages[key].value if key in averages else 0.0
 
 
-def _differ(old: Price, new: Price) -> bool:
+def _differ(old: Cost, new: Cost) -> bool:
     pairs = ((old.encode, new.encode), (old.call, new.call), (old.decode, new.decode))
     return any(not a / TOLERANCE <= b <= a * TOLERANCE for a, b in pairs)

@@ -49,7 +49,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Picture `index` has done `step` of `steps` calls of the denoiser; `eta` seconds to the end of the job."""
+    """Image `index` has done `step` of `steps` calls of the denoiser; `eta` seconds to the end of the job."""
 
     index: int
     step: int
@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What picture `index` looks like after `step` steps: pixels [3, h, w], float32 in 0..1, at latent resolution."""
+    """What image `index` looks like after `step` steps: pixels [3, h, w], float32 in 0..1, at latent resolution."""
 
     index: int
     step: int
@@ -84,7 +84,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All pictures are done: their number, evaluations of the denoiser, and tokens of both prompts."""
+    """All images are done: their number, evaluations of the denoiser, and tokens of both prompts."""
 
     model: str
     images: int
@@ -95,7 +95,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job ended without all of its pictures."""
+    """The job ended without all of its images."""
 
     error: TintypeError
 

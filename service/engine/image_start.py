@@ -1,8 +1,8 @@
-"""Where a row begins that does not begin with pure noise: at a picture, noised to the level of its first call.
+"""Where a row begins that does not begin with pure noise: at an image, noised to the level of its first call.
 
-Noise is drawn in diffusers' order, so that a seed gives diffusers' picture: for the encoder's posterior, for the first
-level, and with a mask once more, for the masked picture that diffusers encodes whether or not the model looks at it.
-A model that looks at it begins at full strength as pure noise, and then the picture itself is not encoded.
+Noise is drawn in diffusers' order, so that a seed gives diffusers' image: for the encoder's posterior, for the first
+level, and with a mask once more, for the masked image that diffusers encodes whether or not the model looks at it.
+A model that looks at it begins at full strength as pure noise, and then the image itself is not encoded.
 
 Two of its samplers lose their place when steps are left out (0.39): PNDM calls the network with the level after the
 one that x has, and LMS takes the weights of a history that it has not got. PLMS and LMS here are as they are meant.
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Origin:
+class ImageStart:
     """Clean `latents` [c, h, w], None for pure noise, and the `noise` [c, h, w] for every level.
 
     `keep` [h, w] is True where they stay. `beside` [1 + c, h, w] is what an inpainting model sees beside its latents:
-    1 where it repaints, and the latents of the masked picture.
+    1 where it repaints, and the latents of the masked image.
     """
 
     latents: Array | None = field(repr=False)
@@ -57,14 +57,14 @@ class Origin:
 
     @property
     def _clean(self) -> Array:
-        assert self.latents is not None, "pure noise is asked for no picture"  # noqa: S101
+        assert self.latents is not None, "pure noise is asked for no image"  # noqa: S101
         return self.latents
 
 
-def shrunk(mask: Mask, shape: Shape) -> Mask:
+def downscaled_mask(mask: Mask, shape: Shape) -> Mask:
     """Return a mask [H, W] for latents of `shape` [c, h, w]: of each place the upper left pixel decides, as diffusers'.
 
-    What it names of the pixels is put right in the finished picture: no pixel that is kept shows anything else.
+    What it names of the pixels is put right in the finished image: no pixel that is kept shows anything else.
     """
     _, height, width = shape
     return mask[:: mask.shape[0] // height, :: mask.shape[1] // width]

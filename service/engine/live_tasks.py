@@ -10,27 +10,26 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import DeadlineExceeded, TintypeError
-from ..models import State
+from ..models import ModelState
 from .events import Completed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..models import Model, Repository, Status
-    from .load_grace import Turns
+    from ..models import Model, ModelStatus, Repository
+    from .load_grace import LoadGrace
     from .queue import Queue
-    from .reporter import News
-    from .row import Row
-    from .task import Task, Ticket
+    from .reporter import Reporter
+    from .task import Row, Task, Ticket
 
 Found: TypeAlias = "Model | TintypeError | None"
 
 
-class Roster:
+class LiveTasks:
     """The living tasks by their tickets. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, repository: Repository, queue: Queue, news: News, turns: Turns) -> None:
-        self._repository, self._queue, self._news, self._turns = repository, queue, news, turns
+    def __init__(self, repository: Repository, queue: Queue, reporter: Reporter, grace: LoadGrace) -> None:
+        self._repository, self._queue, self._reporter, self._grace = repository, queue, reporter, grace
         self._tasks: dict[Ticket, Task] = {}
         self._left: list[Task] = []
 
@@ -41,13 +40,13 @@ class Roster:
         """Let `task` in. Raises what the queue's door raises, and what asking for its model does."""
         self._queue.enter(task, task.arrived)
         try:
-            self._repository.load(task.plan.model, lasting=False)  # tries again what has failed before
+            self._repository.load(task.plan.model, pinned=False)  # tries again what has failed before
             self._ask(task)
         except BaseException:  # a disk that fails, too: what is in the queue and in no roster would never end
             self._queue.leave(task)
             raise
         self._tasks[task.ticket] = task
-        self._news.entered(task, self._queue.ordered(task.arrived))
+        self._reporter.entered(task, self._queue.ordered(task.arrived))
 
     def find(self, ticket: Ticket) -> Task | None:
         """Return the task, unless it has ended."""
@@ -60,9 +59,9 @@ class Roster:
     def start(self, rows: Iterable[Row]) -> None:
         """Say that the next unit is for `rows`."""
         for task in {row.task: None for row in rows}:
-            self._news.moved = self._news.moved or not task.started
+            self._reporter.moved = self._reporter.moved or not task.started
             task.started = True
-            self._turns.used(task.plan.model)
+            self._grace.used(task.plan.model)
             self._hold(task, hold=True)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
@@ -70,7 +69,7 @@ class Roster:
         del self._tasks[task.ticket]
         self._queue.leave(task)
         self._left.append(task)
-        self._news.ended(task, event)
+        self._reporter.ended(task, event)
 
     def let_go(self) -> None:
         """Free what those held who have ended, in the device thread."""
@@ -92,7 +91,7 @@ class Roster:
         held = {task.plan.model for task in (*self._queue, *self._left) if task.holds}
         for task in self._queue:
             if not task.started:
-                lasts = self._turns.lasts(task.plan.model, now) and task.priority >= top
+                lasts = self._grace.lasts(task.plan.model, now) and task.priority >= top
                 self._hold(task, hold=lasts and task.plan.model in held)
 
     def _hold(self, task: Task, *, hold: bool) -> None:
@@ -103,29 +102,29 @@ class Roster:
     def look_for_models(self, now: float) -> None:
         """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
         urgent = self._queue.most_urgent(now)
-        self._repository.forgo(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
+        self._repository.set_demand(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
         for task, found in self._looked_up():
             if isinstance(found, TintypeError):
                 self.end(task, Failed(found))
                 continue
-            self._news.moved = self._news.moved or (task.model is None) is not (found is None)
+            self._reporter.moved = self._reporter.moved or (task.model is None) is not (found is None)
             task.model, task.waiting = found, False
             if found is None:
                 self._wait(task, now)
             else:
-                self._turns.there(task.plan.model, now)
-            task.fresh = found is not None and self._turns.is_unused(task.plan.model) and task in urgent
+                self._grace.there(task.plan.model, now)
+            task.fresh = found is not None and self._grace.is_unused(task.plan.model) and task in urgent
 
     def _wait(self, task: Task, now: float) -> None:
         status = self._ask(task)
-        self._news.loading(task, status)
+        self._reporter.loading(task, status)
         if not task.waiting:
-            self._turns.loading(task.plan.model, now)
+            self._grace.loading(task.plan.model, now)
 
-    def _ask(self, task: Task) -> Status:
+    def _ask(self, task: Task) -> ModelStatus:
         """Note whether its model is on its way, or in line for memory."""
         status = self._repository.status(task.plan.model)
-        task.loading, task.waiting = status.state is State.LOADING, status.waiting
+        task.loading, task.waiting = status.state.is_loading, status.state is ModelState.WAITING
         return status
 
     def _looked_up(self) -> Iterator[tuple[Task, Found]]:

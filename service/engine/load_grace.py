@@ -1,6 +1,6 @@
-"""Turns: how long a model that was loaded stays for those who wait for it, when others wait for its memory.
+"""LoadGrace: how long a model that was loaded stays for those who wait for it, when others wait for its memory.
 
-As long as its loading took, and at most so many seconds: so at least half of the time goes into pictures, however the
+As long as its loading took, and at most so many seconds: so at least half of the time goes into images, however the
 models alternate in the queue, and nobody waits longer than that for a model to go. One that was there before anybody
 waited for it has cost nobody anything, and has no turn.
 """
@@ -8,7 +8,7 @@ waited for it has cost nobody anything, and has no turn.
 from __future__ import annotations
 
 
-class Turns:
+class LoadGrace:
     """Of the models that were seen loading; times are points of the engine's clock, in seconds."""
 
     def __init__(self, longest: float) -> None:

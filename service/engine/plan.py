@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from math import ceil
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import InvalidField, ModelBroken, Unsupported
-from ..job import MAX_SEED, RANGES
+from ..errors import InvalidField, Unsupported
+from ..job import MAX_SEED
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.text import prompt_editing, prompt_weights
 from ..models.text.embeddings import advice
 from ..models.text.prompt_weights import Malformed
-from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, max_steps, resolve
+from .sampling import make_sampling, strength_of
 from .sizes import native_size
 
 if TYPE_CHECKING:
@@ -32,14 +28,13 @@ if TYPE_CHECKING:
     from ..job import Job
     from ..models.spec import ModelSpec, Preset
     from ..models.text.prompt_editing import Items, Texts
-    from ..numerics import Diffusion
+    from ..numerics import Table
 
 Shape = tuple[int, int, int]
+BatchKey = tuple[str, Shape]  # the model and the shape of latents: what images that share a call have in common
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
-STRENGTH = 0.8  # diffusers' own default
-MAX_STEPS = int(RANGES["steps"][1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +110,12 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """How often one picture calls the denoiser; guidance counts once."""
+        """How often one image calls the denoiser; guidance counts once."""
         return len(self.table) if self.skipped < self.steps else 0
 
     @property
-    def kind(self) -> tuple[str, Shape]:
-        """What pictures must have in common to share a call: model and shape of latents."""
+    def batch_key(self) -> BatchKey:
+        """What images must have in common to share a call: model and shape of latents."""
         return self.model, self.shape
 
 
@@ -141,28 +136,32 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     width, height = native_size(job.width or spec.defaults.width, job.height or spec.defaults.height, spec)
     shape = spec.latent_shape(width, height)
     prompt = _templated(job.prompt, presets)
-    steps = _choice("steps", job, presets, spec)
-    strength = _strength(job)
-    table, sampler, schedule, steps, skipped = _table(job, spec, shape, presets, steps)
     negative_prompt = _negative(job, presets)
+    sampling = make_sampling(
+        job,
+        spec,
+        shape[1] * shape[2] // spec.patch**2,
+        sampler=job.sampler or next((p.sampler for p in presets if p and p.sampler), ""),
+        steps=_choice("steps", job, presets, spec),
+    )
     return Plan(
         model=spec.name,
         prompt=prompt,
         negative_prompt=negative_prompt,
         revised_prompt=prompt if prompt != job.prompt else "",
-        texts=_texts(job, prompt, negative_prompt, steps - skipped),
+        texts=_texts(job, prompt, negative_prompt, sampling.steps - sampling.skipped),
         asked=(job.width or spec.defaults.width, job.height or spec.defaults.height),
         width=width,
         height=height,
         shape=shape,
         seeds=_seeds(job, draw),
-        steps=steps,
-        skipped=skipped,
+        steps=sampling.steps,
+        skipped=sampling.skipped,
         source=job.source,
-        strength=strength,
-        sampler=sampler,
-        schedule=schedule,
-        table=table,
+        strength=strength_of(job),
+        sampler=sampling.sampler,
+        schedule=sampling.schedule,
+        table=sampling.table,
         guidance_scale=_choice("guidance_scale", job, presets, spec),
         guidance_rescale=_choice("guidance_rescale", job, presets, spec),
         guidance=spec.guidance,
@@ -190,39 +189,7 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
     if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
         raise InvalidField("image", f"is needed: model {spec.name!r} makes nothing from text alone")
     if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
-        raise InvalidField("mask", f"is needed: model {spec.name!r} repaints parts of pictures, and does nothing else")
-
-
-def _strength(job: Job) -> float | None:
-    assert job.source or not job.image, "`prepared` comes before the engine"  # noqa: S101
-    if job.source is None:
-        return None
-    return STRENGTH if job.strength is None else job.strength
-
-
-def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
-    """Return how many steps are laid out, and how many omitted.
-
-    Those omitted are at the noisy end. diffusers takes int(steps * strength) steps, for flows rounded up, and refuses
-    when that is none. Here one step runs unless the strength is 0: as many steps are laid out as it takes, ceil(1 /
-    strength), at most `most`.
-    """
-    if strength is None:
-        return steps, 0
-    skipped = _skipped(steps, strength, flow=flow)
-    if not strength or skipped < steps:
-        return steps, skipped
-    needed = most if strength * most < 1 else ceil(1 / strength)
-    needed = min(needed + (int(needed * strength) < 1), most)
-    return needed, min(_skipped(needed, strength, flow=flow), needed - 1)
-
-
-def _skipped(steps: int, strength: float, *, flow: bool) -> int:
-    """Return how many steps a strength leaves out.
-
-    diffusers rounds in favour of those of flows.
-    """
-    return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
+        raise InvalidField("mask", f"is needed: model {spec.name!r} repaints parts of images, and does nothing else")
 
 
 def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:
@@ -303,74 +270,6 @@ def _choice(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) 
 
 
 def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
-    """Return seed + k for picture k, past the largest from 0 again: the 32 bits that count go on as if it had not."""
+    """Return seed + k for image k, past the largest from 0 again: the 32 bits that count go on as if it had not."""
     first = draw() if job.seed is None else job.seed
     return tuple((first + k) % (MAX_SEED + 1) for k in range(job.count))
-
-
-def _table(
-    job: Job, spec: ModelSpec, shape: Shape, presets: list[Preset | None], steps: int
-) -> tuple[Table, str, str, int, int]:
-    """Return the table, its sampler and schedule, and its steps.
-
-    These are the steps laid out, and those of them that it leaves out. Steps that the request does not name are at most
-    those that the sampler can take.
-    """
-    sampler = job.sampler or next((p.sampler for p in presets if p and p.sampler), "")
-    # The default schedule belongs to the default sampler: another one may imply its own, or have none.
-    schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
-    tokens = shape[1] * shape[2] // spec.patch**2 if spec.diffusion.shift.dynamic else None
-    even = spec.even_levels and spec.diffusion.flow
-    try:
-        sampler = sampler or spec.defaults.sampler
-        sampler, schedule = resolve(spec.diffusion, sampler, schedule or None)
-        diffusion, strength = spec.diffusion, _strength(job)
-        if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
-            diffusion = shortened(diffusion.for_sampler(sampler), strength or 1.0)
-        most = min(max_steps(diffusion, sampler), MAX_STEPS)
-        if job.steps is None:
-            steps = min(steps, most)
-        elif respaced and steps > most:
-            left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
-            raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
-        steps, skipped = in_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
-        made = _cached(diffusion, steps, min(skipped, steps - 1), sampler, schedule, job.eta, tokens, even)
-    except InvalidSetting as error:
-        raise ModelBroken(spec.name, [str(error)]) from error
-    except InvalidChoice as error:
-        raise InvalidField(error.field, f"{error.value!r} {error.problem}") from error
-    return made, sampler, schedule, steps, skipped
-
-
-@lru_cache(maxsize=64)
-def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
-    """Return what a strength leaves of a distilled process.
-
-    diffusers' pipeline takes all steps from that.
-    """
-    left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
-    alphas = diffusion.alphas_cumprod[: left * span]
-    return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)
-
-
-@lru_cache(maxsize=256)
-def _cached(
-    diffusion: Diffusion,
-    steps: int,
-    skipped: int,
-    sampler: str,
-    schedule: str,
-    eta: float | None,
-    tokens: int | None,
-    even: bool,  # noqa: FBT001 - part of a key
-) -> Table:
-    return make_table(
-        diffusion,
-        steps,
-        sampler=sampler,
-        schedule=schedule,
-        eta=eta,
-        start=skipped,
-        image_tokens=tokens,
-        sigmas=np.linspace(1, 1 / steps, steps) if even else None,
-    )

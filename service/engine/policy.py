@@ -1,34 +1,33 @@
-"""Policy: who goes first, and who goes along. It sees numbers and never an array.
+"""Scheduling policy: which task runs next and which rows share its batch. Works on numbers only, never on arrays.
 
-Order: higher priority first; a level is climbed after every `patience` seconds of waiting, but never past the highest
-that is present, so that nothing starves and jobs of equal priority don't notice. Within a level, the smallest tag (see
-`shares`). Within a caller, the least work first, where what the caller has got before a job's arrival counts as work:
-a job is overtaken by shorter ones only as long as it would itself take.
+**Order.** Higher priority first. A waiting task gains one priority level every `patience` seconds, up to the highest
+level present, so nothing starves and tasks of equal priority keep their order. Within a level, the caller with the
+smallest virtual time goes first (see `FairQueue`). Within a caller, the task with the least remaining work goes first;
+work done for that caller before a task arrived counts against it, so a long task is overtaken only for as long as it
+would itself run.
 
-Company: the first in order leads. Rows join it when model, latent shape and conditioning shape agree (and the
-timestep, where the graph has but one), in order, as long as there is room. A row that could join but for its prompts is
-encoded first.
+**Batching.** The first row in this order leads the batch. Other rows join, in order, if model, latent shape and
+conditioning shape match (and the timestep, for graphs with a scalar timestep) and the batch has room. A row that could
+join but still needs its prompt encoded is encoded first.
 
-Memory: a job whose model waits for the memory that others hold keeps those behind it from starting, but for those who
-hold memory already, or whose model has its turn or has just come (see `turns`); else it would wait for as long as they
-come.
+**Memory.** While a task waits for memory, later tasks start only if their model is already held, is in its grace
+period, or has just been loaded. Without this rule the waiting task could starve.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from .batch_width import Room
-from .row import Phase
+from .batch_width import BatchLimit
+from .task import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from .fair_queue import Shares
 
-
-class Picture(Protocol):
+class PolicyRow(Protocol):
     """A row, as far as policy looks."""
 
     @property
@@ -36,19 +35,19 @@ class Picture(Protocol):
     @property
     def timestep(self) -> float: ...  # noqa: D102
     @property
-    def alone(self) -> bool: ...  # noqa: D102
+    def unbatched(self) -> bool: ...  # noqa: D102
     @property
-    def halves(self) -> int: ...  # noqa: D102
+    def model_rows(self) -> int: ...  # noqa: D102
 
 
-R = TypeVar("R", bound=Picture)
-R_co = TypeVar("R_co", bound=Picture, covariant=True)
+R = TypeVar("R", bound=PolicyRow)
+R_co = TypeVar("R_co", bound=PolicyRow, covariant=True)
 
 
-class Claim(Protocol[R_co]):
+class PolicyTask(Protocol[R_co]):
     """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
 
-    `room` is what a unit that it leads holds at most.
+    `limit` is what a unit that it leads holds at most, `width` how many of its `model_rows` share a call.
     """
 
     @property
@@ -64,7 +63,8 @@ class Claim(Protocol[R_co]):
     @property
     def work(self) -> int: ...  # noqa: D102
     @property
-    def room(self) -> Room: ...  # noqa: D102
+    def limit(self) -> BatchLimit: ...  # noqa: D102
+    def width(self, model_rows: int, /) -> int: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
     @property
@@ -74,119 +74,172 @@ class Claim(Protocol[R_co]):
     @property
     def fresh(self) -> bool: ...  # noqa: D102
     @property
-    def kind(self) -> object: ...  # noqa: D102
+    def batch_key(self) -> object: ...  # noqa: D102
     @property
-    def text(self) -> object: ...  # noqa: D102
+    def conditioning_key(self) -> object: ...  # noqa: D102
     @property
     def batched_timestep(self) -> bool: ...  # noqa: D102
     @property
     def living(self) -> Sequence[R_co]: ...  # noqa: D102
 
 
-C = TypeVar("C", bound=Claim[Picture])
+C = TypeVar("C", bound=PolicyTask[PolicyRow])
 
 
 @dataclass(frozen=True, slots=True)
 class Unit(Generic[R]):
-    """What to do next, undivided: encode or decode one row, or one call of the denoiser for some."""
+    """What to do next, undivided: encode or decode one row, or denoise some, in calls of `width` rows of the model."""
 
     phase: Phase
     rows: tuple[R, ...]
+    width: int = 1
+
+    @property
+    def model_rows(self) -> int:
+        """The number of rows that the model computes: two for each row with guidance."""
+        return _model_rows(self.rows)
 
 
-def order(claims: Iterable[C], got: Shares | Mapping[str, int], *, now: float, patience: float) -> list[C]:
-    """Return the claims, first who is served first; `got` is what each caller has got, in microseconds."""
-    claims = list(claims)
-    if len(claims) < 2:
-        return claims
+class FairQueue:
+    """What each caller with a living job has got, so that none lives at the cost of the others.
+
+    Fair queueing (Demers, Keshav & Shenker, 1989): a job's tag is what its caller has got plus what it needs; the
+    smallest tag goes first. While a job runs, what its caller has got rises by as much as its need falls: tags stand
+    still, and a job runs on until one with a smaller tag arrives. Short jobs have smaller tags; a caller with many jobs
+    pays for each.
+
+    Virtual time is what a caller who was always there has got by now: it rises by the work done, divided by the number
+    of callers. A caller who arrives starts from it; so absence earns nothing, and everybody's turn comes.
+    Work is in microseconds, whole numbers, for tags to stand still exactly.
+    """
+
+    def __init__(self) -> None:
+        self._virtual = 0
+        self._got: dict[str, int] = {}
+        self._living: Counter[str] = Counter()
+
+    def __getitem__(self, caller: str) -> int:
+        return self._got[caller]
+
+    def enter(self, caller: str) -> int:
+        """Count one job more of `caller`; return what the caller has got."""
+        if caller not in self._living:
+            self._got[caller] = max(self._got.get(caller, 0), self._virtual)
+        self._living[caller] += 1
+        return self._got[caller]
+
+    def leave(self, caller: str) -> None:
+        """Count one job less; forget callers from whom nothing can be learnt any more."""
+        self._living[caller] -= 1
+        self._living += Counter()  # drops those at 0
+        if not self._living:
+            self._virtual, self._got = 0, {}
+        self._got = {name: got for name, got in self._got.items() if name in self._living or got > self._virtual}
+
+    def charge(self, caller: str, work: int) -> None:
+        """Note that `work` was done for `caller`, who has a living job."""
+        self._got[caller] += work
+        self._virtual += work // len(self._living)
+
+
+def order(tasks: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
+    """Return the tasks, first who is served first; `got` is what each caller has got, in microseconds."""
+    tasks = list(tasks)
+    if len(tasks) < 2:
+        return tasks
     groups: dict[tuple[int, str], list[C]] = {}
-    for claim, level in zip(claims, levels(claims, now=now, patience=patience), strict=True):
-        groups.setdefault((level, claim.caller), []).append(claim)
+    for task, level in zip(tasks, levels(tasks, now=now, patience=patience), strict=True):
+        groups.setdefault((level, task.caller), []).append(task)
     ranked = [
-        (-level, tag, claim.number, claim)
+        (-level, tag, task.number, task)
         for (level, caller), group in groups.items()
-        for tag, claim in _tagged(group, got[caller])
+        for tag, task in _tagged(group, got[caller])
     ]
     return _served([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
 
 
-def levels(claims: Sequence[Claim[Picture]], *, now: float, patience: float) -> list[int]:
+def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: float) -> list[int]:
     """Return how high each has climbed by now."""
-    top = max((claim.priority for claim in claims), default=0)
-    return [min(top, claim.priority + int((now - claim.arrived) / patience)) for claim in claims]
+    top = max((task.priority for task in tasks), default=0)
+    return [min(top, task.priority + int((now - task.arrived) / patience)) for task in tasks]
 
 
-def _served(claims: list[C]) -> list[C]:
+def _served(tasks: list[C]) -> list[C]:
     """Put behind those who hold memory who will wait for them: one that waits for memory, and whom it keeps out."""
-    first = next((place for place, claim in enumerate(claims) if claim.waiting), len(claims))
-    return claims[:first] + sorted(claims[first:], key=lambda claim: not _has_memory(claim))
+    first = next((place for place, task in enumerate(tasks) if task.waiting), len(tasks))
+    return tasks[:first] + sorted(tasks[first:], key=lambda task: not _has_memory(task))
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
-    """Return one caller's claims with their tags: what the caller will have got when each is done."""
+    """Return one caller's tasks with their tags: what the caller will have got when each is done."""
     tagged = []
-    for _, _, need, claim in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
+    for _, _, need, task in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
         tag += need
-        tagged.append((tag, claim))
+        tagged.append((tag, task))
     return tagged
 
 
-def next_unit(ordered: Iterable[Claim[R]]) -> Unit[R] | None:
+def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
     """Return what to do next; None if nobody is ready."""
     ready = list(_allowed(ordered))
     if not ready:
         return None
     lead = ready[0].living[0]
-    if lead.phase is not Phase.DENOISE or lead.alone:
+    if lead.phase is not Phase.DENOISE:
         return Unit(lead.phase, (lead,))
-    return _company(ready, lead)
+    return _sized(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
 
 
-def _allowed(ordered: Iterable[Claim[R]]) -> Iterator[Claim[R]]:
+def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
     """Yield who may run: behind one whose model waits for memory, only those who hold memory already."""
     kept_out = False
-    for claim in ordered:
-        kept_out = kept_out or claim.waiting
-        if claim.ready and claim.living and (_has_memory(claim) or not kept_out):
-            yield claim
+    for task in ordered:
+        kept_out = kept_out or task.waiting
+        if task.ready and task.living and (_has_memory(task) or not kept_out):
+            yield task
 
 
-def _has_memory(claim: Claim[R]) -> bool:
+def _has_memory(task: PolicyTask[R]) -> bool:
     """Whether it holds memory, or may take what has just come: nobody else could use that meanwhile."""
-    return claim.holds or claim.fresh
+    return task.holds or task.fresh
 
 
-def narrowed(unit: Unit[R], width: int) -> Unit[R]:
-    """Leave out those for whom a call of so many rows of the model has no room."""
-    kept: list[R] = []
-    for row in unit.rows:
-        if not _fits(kept, row, Room(len(unit.rows), width)):
-            break
-        kept.append(row)
-    return Unit(unit.phase, tuple(kept))
-
-
-def _company(ready: Sequence[Claim[R]], lead: R) -> Unit[R]:
+def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
     first = ready[0]
     rows: list[R] = []
-    for claim in ready:
-        if claim.kind != first.kind or claim.text not in (None, first.text):
+    for task in ready:
+        if task.batch_key != first.batch_key or task.conditioning_key not in (None, first.conditioning_key):
             continue
-        for row in claim.living:
-            if not _fits(rows, row, first.room):
-                return Unit(Phase.DENOISE, tuple(rows))
-            if row.alone or row.phase is Phase.DECODE or not _in_time(first, lead, row):
+        for row in task.living:
+            if not _fits(rows, row, first.limit):
+                return _sized(first, rows)
+            if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
             if row.phase is Phase.ENCODE:
                 return Unit(Phase.ENCODE, (row,))
             rows.append(row)
-    return Unit(Phase.DENOISE, tuple(rows))
+    return _sized(first, rows)
 
 
-def _fits(rows: Sequence[R], row: R, room: Room) -> bool:
+def _sized(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
+    """Return a unit of the rows that fit into one call of the best width, and the best width for them."""
+    limit = BatchLimit(len(rows), first.width(_model_rows(rows)))
+    kept: list[R] = []
+    for row in rows:
+        if not _fits(kept, row, limit):
+            break
+        kept.append(row)
+    return Unit(Phase.DENOISE, tuple(kept), first.width(_model_rows(kept)))
+
+
+def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:
     """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < room.pictures and sum(r.halves for r in rows) + row.halves <= room.rows)
+    return not rows or (len(rows) < limit.images and _model_rows(rows) + row.model_rows <= limit.rows)
 
 
-def _in_time(first: Claim[R], lead: R, row: R) -> bool:
+def _model_rows(rows: Sequence[PolicyRow]) -> int:
+    return sum(row.model_rows for row in rows)
+
+
+def _in_time(first: PolicyTask[R], lead: R, row: R) -> bool:
     return first.batched_timestep or row.timestep == lead.timestep

@@ -6,28 +6,48 @@ there is room, whether it can be done by its deadline at all, and whether it can
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, QueueFull
 from . import policy
-from .fair_queue import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .estimates import Stats
-    from .limits import Limits
+    from .estimates import Estimates
     from .task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`queue` jobs may wait; `max_batch` images share a call (0: what pays, see `widths`).
+
+    A job climbs one level of priority after every `patience` seconds of waiting; nor does it wait longer for memory
+    that a model keeps for its turn.
+    """
+
+    queue: int = 64
+    max_batch: int = 0
+    patience: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.queue < 1:
+            raise ValueError(f"--queue must be at least 1, not {self.queue}")
+        if self.max_batch < 0:
+            raise ValueError(f"--max-batch must be at least 0, not {self.max_batch}")
+        if self.patience <= 0:
+            raise ValueError(f"patience must be above 0 seconds, not {self.patience}")
 
 
 class Queue:
     """The living tasks. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, limits: Limits, stats: Stats) -> None:
+    def __init__(self, limits: Limits, estimates: Estimates) -> None:
         self._limits = limits
-        self._stats = stats
-        self._edition = stats.edition
-        self._shares = Shares()
+        self._estimates = estimates
+        self._edition = estimates.edition
+        self._fair_queue = policy.FairQueue()
         self._tasks: dict[int, Task] = {}
 
     def __iter__(self) -> Iterator[Task]:
@@ -54,19 +74,19 @@ class Queue:
     def leave(self, task: Task) -> None:
         """Let `task` go."""
         del self._tasks[task.number]
-        self._shares.leave(task.caller)
+        self._fair_queue.leave(task.caller)
 
     def charge(self, task: Task, work: int) -> None:
-        """Note that `work` microseconds, by its price, were done for `task`."""
-        self._shares.charge(task.caller, work)
+        """Note that `work` microseconds, by its cost, were done for `task`."""
+        self._fair_queue.charge(task.caller, work)
 
     def ordered(self, now: float) -> list[Task]:
         """Return the tasks, first who goes first."""
-        if self._edition != self._stats.edition:
-            self._edition = self._stats.edition
+        if self._edition != self._estimates.edition:
+            self._edition = self._estimates.edition
             for task in self:
-                task.price = self._stats.price(task.plan)
-        return policy.order(self._tasks.values(), self._shares, now=now, patience=self._limits.patience)
+                task.cost = self._estimates.cost(task.plan)
+        return policy.order(self._tasks.values(), self._fair_queue, now=now, patience=self._limits.patience)
 
     def most_urgent(self, now: float) -> set[Task]:
         """Return the tasks that nobody who waits for memory goes before: all, where nobody does."""
@@ -87,16 +107,16 @@ class Queue:
         yield total
         known: dict[object, float | None] = {}
         for task in order:
-            key = task if task.started else task.amount
+            key = task if task.started else task.cost_class
             if key not in known:
-                known[key] = self._stats.left(task)
+                known[key] = task.seconds_left(self._estimates)
             left = known[key]
             total = None if total is None or left is None else total + left
             yield total
 
     def _add(self, task: Task) -> None:
         self._tasks[task.number] = task
-        task.entered = self._shares.enter(task.caller)
+        task.entered = self._fair_queue.enter(task.caller)
 
     def _check_room(self, now: float) -> None:
         waiting = sum(not task.started for task in self._tasks.values())
@@ -110,8 +130,8 @@ class Queue:
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:
             return
-        left, need = task.deadline - now, self._stats.left(task) or 0.0
-        sure = need * self._stats.belief(task.kind, now)
+        left, need = task.deadline - now, task.seconds_left(self._estimates) or 0.0
+        sure = need * self._estimates.confidence(task.batch_key, now)
         if left <= sure:
             raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")
         order = self.ordered(now)

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..models import State
 from .events import Completed, Event, Failed, Finished, Loading, Preview, Progress, Queued
 
 if TYPE_CHECKING:
-    from ..models import Status
+    from ..models import ModelStatus
     from ..models.model import Array
-    from .estimates import Stats
+    from .estimates import Estimates
     from .queue import Queue
-    from .row import Row
-    from .task import Task, Ticket
+    from .task import Row, Task, Ticket
 
 LOOK = 0.1  # seconds between two looks at how long the wait is, where nothing else has changed
 NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so many seconds, and by that share
 
 
-class News:
+class Reporter:
     """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
 
-    def __init__(self, queue: Queue, stats: Stats) -> None:
+    def __init__(self, queue: Queue, estimates: Estimates) -> None:
         self._queue = queue
-        self._stats = stats
+        self._estimates = estimates
         self._events: list[tuple[Ticket, Event]] = []
         self._look = 0.0
         self.moved = False  # somebody came, started or left, or a model did
@@ -59,17 +57,17 @@ class News:
             task.place, task.wait = place, wait
             self._tell(task, Queued(place, wait))
 
-    def loading(self, task: Task, status: Status) -> None:
+    def loading(self, task: Task, status: ModelStatus) -> None:
         """The model that `task` waits for is so far."""
         percent = int(100 * status.fraction)
-        if status.state is State.LOADING and task.percent != percent:
+        if status.state.is_loading and task.percent != percent:
             task.percent = percent
             self._tell(task, Loading(task.plan.model, status.fraction))
 
     def progress(self, row: Row, pixels: Array | None) -> None:
         """A row has done a call; `pixels` [3, h, w] is its preview, where one was due."""
         task = row.task
-        self._tell(task, Progress(row.index, row.step, task.plan.calls, self._stats.left(task)))
+        self._tell(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._estimates)))
         if pixels is not None:
             self._tell(task, Preview(row.index, row.step, row.previews, pixels))
             row.previews += 1

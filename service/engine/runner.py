@@ -2,22 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ..errors import GenerationFailed
+from ..errors import GenerationFailed, OutOfMemory, TintypeError
 from ..numerics import guide
-from .image_start import Origin, shrunk
-from .limits import TOGETHER
+from .image_start import ImageStart, downscaled_mask
+from .task import TOGETHER, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ..models.model import Array, Conditioning, Model
     from .plan import Plan
-    from .row import Row
+    from .policy import Unit
+    from .task import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Conditionings of the next texts, of `chunks` each; after the last text, where the rows start from."""
+
+    seconds: float
+    chunks: int
+    conditionings: tuple[Conditioning, ...]
+    starts: list[ImageStart] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Denoising:
+    """A call's end on the engine's clock, previews of its rows where due, and the rows that are not finite."""
+
+    seconds: float
+    ended: float
+    previews: tuple[Array | None, ...]
+    broken: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Pixels [3, h, w] of a row, float32 in 0..1, and when they were done on the engine's clock."""
+
+    seconds: float
+    ended: float
+    pixels: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The error that ended a unit."""
+
+    error: TintypeError
+
+
+Outcome: TypeAlias = Encoding | Denoising | Decoding | Failure
+
+
+def run(unit: Unit[Row], clock: Callable[[], float]) -> Outcome:
+    """Run one unit of work. Whatever the model raises becomes a Failure."""
+    model = unit.rows[0].task.model
+    assert model is not None, "policy chooses tasks whose model is in memory"  # noqa: S101
+    try:
+        return _RUN[unit.phase](model, unit, clock)
+    except Exception as error:  # noqa: BLE001 - it ends its own rows only
+        return Failure(as_error(error))
+
+
+def _run_encode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Encoding:
+    began, task = clock(), unit.rows[0].task
+    chunks = task.chunks
+    if task.encodes_left > 1 and not chunks:
+        chunks = model.chunks(task.plan.prompts)
+    conditionings = encode(model, task.plan, len(task.conditionings), chunks)
+    last = len(task.conditionings) + len(conditionings) >= task.texts
+    starts = encode_source(model, task.rows) if last else None
+    return Encoding(clock() - began, chunks, conditionings, starts)
+
+
+def _run_denoise(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Denoising:
+    began, rows = clock(), unit.rows
+    denoise(model, rows, unit.width)
+    ended = clock()
+    broken = tuple(row for row in rows if not row.is_finite)
+    previews = tuple(preview(model, row) if row.preview_due and row not in broken else None for row in rows)
+    return Denoising(ended - began, ended, previews, broken)
+
+
+def _run_decode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> Decoding:
+    began = clock()
+    pixels = decode(model, unit.rows[0])
+    ended = clock()
+    return Decoding(ended - began, ended, pixels)
+
+
+_RUN: dict[Phase, Callable[[Model, Unit[Row], Callable[[], float]], Outcome]] = {
+    Phase.ENCODE: _run_encode,
+    Phase.DENOISE: _run_denoise,
+    Phase.DECODE: _run_decode,
+}
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:
@@ -32,27 +116,27 @@ def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Co
     return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in encoded)
 
 
-def encode_source(model: Model, rows: Sequence[Row]) -> list[Origin] | None:
-    """Encode the picture that the rows of a task start from, once, and the masked picture where the model looks at it.
+def encode_source(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
+    """Encode the image that the rows of a task start from, once, and the masked image where the model looks at it.
 
-    Noise is drawn in diffusers' order: see `origin`. None where there is no picture, or nothing to be done with it.
+    Noise is drawn in diffusers' order: see `image_start`. None where there is no image, or nothing to do with it.
     """
     plan = rows[0].task.plan
     if plan.source is None or not plan.calls:
         return None
-    plain = not plan.inpaints or plan.strength != 1  # else nothing of the picture is in the first latents
+    plain = not plan.inpaints or plan.strength != 1  # else nothing of the image is in the first latents
     latents = _encoded(model, plan.source.pixels, rows) if plain else [None] * len(rows)
     noises = [row.noise.normal(plan.shape) for row in rows]
     if plan.source.repaint is None:
-        return [Origin(own, noise) for own, noise in zip(latents, noises, strict=True)]
-    repaint = shrunk(plan.source.repaint, plan.shape)
+        return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
+    repaint = downscaled_mask(plan.source.repaint, plan.shape)
     if not plan.inpaints:
         for row in rows:
-            row.noise.normal(plan.shape)  # for the masked picture's posterior
-        return [Origin(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
+            row.noise.normal(plan.shape)  # for the masked image's posterior
+        return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
     hidden = _encoded(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
     beside = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
-    return [Origin(own, noise, beside=more) for own, noise, more in zip(latents, noises, beside, strict=True)]
+    return [ImageStart(own, noise, beside=more) for own, noise, more in zip(latents, noises, beside, strict=True)]
 
 
 def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
@@ -62,11 +146,6 @@ def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     if latents.shape != noise.shape:
         raise GenerationFailed(f"the image encoder answered {list(latents.shape)}, not {list(noise.shape)}")
     return latents
-
-
-def halves(rows: Sequence[Row]) -> int:
-    """Return how many rows the model sees: two for each with guidance."""
-    return sum(row.halves for row in rows)
 
 
 def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
@@ -89,7 +168,7 @@ def denoise(model: Model, rows: Sequence[Row], width: int) -> None:
 def decode(model: Model, row: Row) -> Array:
     """Return the finished pixels [3, h, w] of `row`, float32 in 0..1.
 
-    A row without a call is the picture that it started from, untouched.
+    A row without a call is the image that it started from, untouched.
 
     Raises:
         GenerationFailed: not finite, or black all over, which is how half precision shows that it overflowed.
@@ -99,9 +178,9 @@ def decode(model: Model, row: Row) -> Array:
         return plan.source.pixels
     pixels: Array = model.decode(row.trajectory.x[np.newaxis])[0]
     if not pixels.any():
-        raise GenerationFailed("the picture is black all over: the model's decoder failed")
+        raise GenerationFailed("the image is black all over: the model's decoder failed")
     if not np.isfinite(pixels).all():
-        raise GenerationFailed("the picture has values that are not finite")
+        raise GenerationFailed("the image has values that are not finite")
     return pixels
 
 
@@ -137,3 +216,12 @@ def _checked(model: Model, latents: Array, timesteps: Array, conditionings: Sequ
     if out.shape[::2] != latents.shape[::2] or out.shape[3] != latents.shape[3]:
         raise GenerationFailed(f"the denoiser answered {list(out.shape)} to latents {list(latents.shape)}")
     return out
+
+
+def as_error(error: Exception) -> TintypeError:
+    """Return the error of the tree that `error` is to the request whose work it ended."""
+    if isinstance(error, TintypeError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory("there is not enough memory for this request: try a smaller size or fewer images")
+    return GenerationFailed(f"the model's call failed: {type(error).__name__}: {error}")

@@ -2,9 +2,9 @@
 
 Rule: keep the shape, and keep away from sizes that the model has never seen.
 
-- A side is never more than 4 times the other: beyond that the picture is made at 4:1 and cropped.
+- A side is never more than 4 times the other: beyond that the image is made at 4:1 and cropped.
 - An area of 1/2 to 9/4 of a native one (sides of 0.7 to 1.5 times) is made as asked.
-- Any other area is made at the native area nearest to it: a small picture of a large model would be mush, a large one
+- Any other area is made at the native area nearest to it: a small image of a large model would be mush, a large one
   of a small model would repeat itself and cost without bound.
 - Sides are multiples of what the model needs: of the four ways to round, the one that keeps the shape best wins, then
   the one that keeps the area best.
@@ -26,7 +26,7 @@ AREAS = (0.5, 2.25)  # of a native area
 
 
 def native_size(width: int, height: int, spec: ModelSpec) -> Size:
-    """Return the width and height in pixels that `spec` makes for a picture of `width` by `height`."""
+    """Return the width and height in pixels that `spec` makes for an image of `width` by `height`."""
     aspect = min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
     area = _area(width * height, [w * h for w, h in spec.native_sizes])
     return _rounded(sqrt(area * aspect), sqrt(area / aspect), spec.size_multiple)

@@ -2,7 +2,7 @@
 
 from .model import Conditioning, Model, Prompt
 from .residency.repository import Repository
-from .residency.slot import State, Status
+from .residency.slot import ModelState, ModelStatus
 from .spec import Defaults, LatentToRgb, ModelSpec, Preset
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "LatentToRgb",
     "Model",
     "ModelSpec",
+    "ModelState",
+    "ModelStatus",
     "Preset",
     "Prompt",
     "Repository",
-    "State",
-    "Status",
 ]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_health.v1 import health, health_pb2
 
-from ..models import State
+from ..models import ModelState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..models import Repository, Status
+    from ..models import ModelStatus, Repository
 
 POLL = 0.05  # seconds between two looks at the models
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -48,14 +48,14 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
             await asyncio.sleep(POLL)
 
 
-async def settled(repository: Repository, name: str = "") -> Status:
+async def settled(repository: Repository, name: str = "") -> ModelStatus:
     """Return the status of a model once it is no longer loading."""
     # Models load in threads, which know nothing of event loops.
-    while (status := repository.status(name)).state is State.LOADING:  # noqa: ASYNC110
+    while (status := repository.status(name)).state.is_loading:  # noqa: ASYNC110
         await asyncio.sleep(POLL)
     return status
 
 
 def can_serve(repository: Repository) -> bool:
     """Return whether there is a model that is loaded or could be."""
-    return any(repository.status(spec.name).state is not State.FAILED for spec in repository.specs())
+    return any(repository.status(spec.name).state is not ModelState.FAILED for spec in repository.specs())

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tintype.v1 import image_service_pb2 as pb
 
 from ..engine import events
-from ..models import State
+from ..models import ModelState
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from ..numerics import SAMPLERS, SCHEDULES, samplers_for
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..images.encode import Picture
-    from ..models import ModelSpec, Repository, Status
+    from ..models import ModelSpec, ModelStatus, Repository
 
 STATES = {
-    State.UNLOADED: pb.MODEL_STATE_UNLOADED,
-    State.LOADING: pb.MODEL_STATE_LOADING,
-    State.LOADED: pb.MODEL_STATE_LOADED,
-    State.FAILED: pb.MODEL_STATE_FAILED,
+    ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
+    ModelState.WAITING: pb.MODEL_STATE_LOADING,
+    ModelState.LOADING: pb.MODEL_STATE_LOADING,
+    ModelState.CANCELLED: pb.MODEL_STATE_LOADING,
+    ModelState.RESIDENT: pb.MODEL_STATE_LOADED,
+    ModelState.UNLOADING: pb.MODEL_STATE_LOADED,
+    ModelState.FAILED: pb.MODEL_STATE_FAILED,
 }
 
 
@@ -142,7 +145,7 @@ def model(repository: Repository, spec: ModelSpec) -> pb.Model:
     )
 
 
-def _state(status: Status) -> dict[str, Any]:
+def _state(status: ModelStatus) -> dict[str, Any]:
     return {
         "state": STATES[status.state],
         "load_fraction": status.fraction,

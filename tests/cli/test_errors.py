@@ -66,7 +66,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("generate x -o - --count 2", "-o - takes one image, not --count 2"),
         ("models load", "load needs the name of a model: tintype models load NAME"),
         ("serve --log-level loud --grpc 127.0.0.1:0", "--log-level must be one of debug, info, warning, error; got"),
-        ("gateway --url-ttl 0", "--url-ttl must be above 0, not 0"),
+        ("gateway --url-ttl 0", "--url-ttl must be above 0; got 0"),
         ("generate x -o /", "cannot write /: it is a folder"),
         ("generate x --grpc 127.0.0.1:9", "cannot connect to the image service at 127.0.0.1:9: nothing listens at"),
         ("models --grpc 127.0.0.1:9", "start one with `tintype up`, or name another with --grpc"),

@@ -32,7 +32,7 @@ def test_a_linear_decoder_is_found_exactly() -> None:
 
 def test_what_is_not_linear_shows_as_error() -> None:
     """A decoder that no matrix can follow has an error as large as its colours' spread."""
-    found = fit(lambda latents: 0.5 + 0.3 * np.sin(40 * linear(latents)), 4, size=16)
+    found = fit(lambda latents: (0.5 + 0.3 * np.sin(40 * linear(latents))).astype(np.float32), 4, size=16)
     assert found.error == pytest.approx(found.spread, rel=0.2)
 
 

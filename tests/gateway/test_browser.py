@@ -108,10 +108,10 @@ async def test_generation(page: Page, fake: FakeService) -> None:
     drawing.finished.set()
     await page.until(VISIBLE.format("#shown-image"))
     await page.until("document.querySelector('#shown-image').naturalWidth === 64")
-    assert not await page.run(VISIBLE.format("#making"))
+    assert not await page.run(VISIBLE.format("#in-progress"))
     assert await page.run(TEXT.format("#shown-prompt")) == "a lake, by 'nobody' <b>"
     assert "seed41" in await page.run(TEXT.format("#shown-settings"))
-    assert await page.run("document.querySelectorAll('#pictures li').length") == 1
+    assert await page.run("document.querySelectorAll('#images li').length") == 1
     assert (await page.run(TEXT.format("#status"))).startswith("Ready after")
     assert (fake.requests[0].prompt, fake.requests[0].seed) == ("a lake, by 'nobody' <b>", 41)
     assert fake.previews[0].count == 3
@@ -149,7 +149,7 @@ async def test_problems(page: Page, fake: FakeService) -> None:
     await page.run("document.querySelector('#steps').value = 900")
     await page.press("Enter", CONTROL)
     await page.until(f"{TEXT.format('#steps-problem')} === 'It must be a whole number from 1 to 150.'")
-    assert await page.run(TEXT.format("#prompt-problem")) == "Say what the picture shall show."
+    assert await page.run(TEXT.format("#prompt-problem")) == "Describe the image."
     assert await page.run(VISIBLE.format("#steps-problem"))
     assert await page.run("document.activeElement.id") == "prompt"
     await page.type("#prompt", "a lake")
@@ -187,8 +187,8 @@ async def test_several(page: Page, fake: FakeService) -> None:
     await page.type("#seed", "5")
     await page.run("document.querySelector('#n').value = 3")
     await page.press("Enter", CONTROL)
-    await page.until("document.querySelectorAll('#pictures li').length === 3")
-    await page.run("document.querySelector('#pictures button').click()")  # the newest is first
+    await page.until("document.querySelectorAll('#images li').length === 3")
+    await page.run("document.querySelector('#images button').click()")  # the newest is first
     assert "seed7" in await page.run(TEXT.format("#shown-settings"))
     await page.run("navigator.clipboard.writeText = () => Promise.reject()")  # as where there is no https
     await page.run("document.querySelector('#curl').click()")
@@ -209,7 +209,7 @@ async def test_presets(page: Page, fake: FakeService) -> None:
         await page.run(f"document.querySelector('#{name}').dispatchEvent(new Event('change'))")
     assert await page.run(VISIBLE.format("#style"))
     options = "[...document.querySelector('#quality').options].map((one) => one.textContent).join()"
-    assert await page.run(options) == "usual,low,hd"
+    assert await page.run(options) == "default,low,hd"
     await page.type("#prompt", "a lake")
     await page.press("Enter", CONTROL)
     await page.until(VISIBLE.format("#shown-image"))
@@ -274,13 +274,13 @@ async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:
     await page.until(VISIBLE.format("#drop"))
     await page.run(DROP.format(base64.b64encode(png(BLUE)).decode()))
     await page.until(VISIBLE.format("#strength"))
-    await page.until("document.querySelector('#source-image').naturalWidth === 64")
+    await page.until("document.querySelector('#initial-image-preview').naturalWidth === 64")
     await page.type("#prompt", "a lake")
     for asked in (1, 2):
         await page.press("Enter", CONTROL)
         await page.until("!document.querySelector('#generate').disabled")
         assert len(fake.requests) == asked
-        await page.run("document.querySelector('#source-remove').click()")
+        await page.run("document.querySelector('#initial-image-remove').click()")
     assert (fake.requests[0].image, round(fake.requests[0].strength, 2)) == (png(BLUE), 0.7)
     assert fake.requests[0].width == 0  # it becomes as large as that
     assert (fake.requests[1].image, fake.requests[1].strength) == (b"", 0)
@@ -298,7 +298,7 @@ async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
     await page.run("document.querySelector('#python').click()")
     program = await page.run("document.querySelector('#snippet-text').value")
     await run(program, tmp_path)
-    assert (tmp_path / "picture.png").read_bytes() == png(GREEN)
+    assert (tmp_path / "image.png").read_bytes() == png(GREEN)
     first, again = fake.requests
     first.ClearField("count")  # it says that it is one
     assert again == first

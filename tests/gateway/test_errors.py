@@ -36,8 +36,8 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
 @pytest.mark.parametrize(
     ("body", "code", "param", "told"),
     [
-        ({}, None, "prompt", "Invalid 'prompt': empty string. There is no 'prompt' in the request"),
-        ({"prompt": ""}, None, "prompt", "Invalid 'prompt': empty string. Say what"),
+        ({}, None, "prompt", "Invalid 'prompt': empty string. The request has no 'prompt'"),
+        ({"prompt": ""}, None, "prompt", "Invalid 'prompt': empty string. Describe what"),
         ({"prompt": None}, None, "prompt", "Invalid 'prompt': empty string"),
         ({"prompt": " \n"}, None, "prompt", "Invalid 'prompt': empty string"),
         ({"prompt": 7}, "invalid_value", "prompt", "must be a string"),
@@ -62,7 +62,12 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
         ({"prompt": "x", "n": ""}, "invalid_value", "n", "from 1 to 10, not ''"),
         ({"prompt": "x", "seed": -2}, "invalid_value", "seed", "from -1 to 9223372036854775807, not -2"),
         ({"prompt": "x", "model": "m" * 257}, "invalid_value", "model", "at most 256 characters"),
-        ({"prompt": "x", "image": 7}, "invalid_value", "image", "must be a string, not 7"),
+        (
+            {"prompt": "x", "image": 7},
+            "invalid_value",
+            "image",
+            "WebP file as a URL, a data: URL or base64, not 7",
+        ),
         ({"prompt": "x", "image": "aGVsbG8="}, "invalid_image_file", "image", "PNG, JPEG or WebP"),
         ({"prompt": "x", "image": "no base64!"}, "invalid_image_file", "image", "base64, a 'data:' URL, or a URL"),
         ({"prompt": "x", "image": "http://127.0.0.1/"}, "invalid_image_url", "image", "no public address"),

@@ -26,21 +26,18 @@ from tintype.gateway.access.model_names import Names
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
-from tintype.gateway.dialects.oxen_edits import parse as parse_oxen_edit
+from tintype.gateway.dialects.oxen import parse_edit as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import gathered
 from tintype.gateway.http.jsonbody import decoded
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.results import Links, is_name
-from tintype.gateway.sdapi.checkpoints import Checkpoints
-from tintype.gateway.sdapi.extras import look_up
-from tintype.gateway.sdapi.filetext import texts
-from tintype.gateway.sdapi.infotext import taken_apart
-from tintype.gateway.sdapi.order import order
-from tintype.gateway.sdapi.reading import read
+from tintype.gateway.sdapi.from_webui import build_request
+from tintype.gateway.sdapi.infotext import parse, png_info, texts
+from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, read
 from tintype.gateway.sdapi.samplers import choose
-from tintype.gateway.sdapi.types import ImageToImage, TextToImage
+from tintype.gateway.sdapi.state import Checkpoints
 from tintype.gateway.uploads.fetch import FetchError, parsed
 from tintype.gateway.uploads.reading import of_base64, of_data_url
 from tintype.service.errors import InvalidRequest
@@ -176,7 +173,7 @@ def checkpoint(name: str) -> object:
 
 def of_sdapi(text: str) -> object:
     """Read a request whose text is judged, and one whose text goes on."""
-    order(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
+    build_request(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
     read(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
     return None
 
@@ -184,24 +181,24 @@ def of_sdapi(text: str) -> object:
 def dialect(name: str) -> Read:
     """A reader of a body in a dialect, in which each field is such a text by turns."""
 
-    def parse(text: str) -> None:
+    def parse_fields(text: str) -> None:
         kind = DIALECTS[name].request_type
         for field in ("prompt", *(field for field in kind.__struct_fields__ if field != "prompt")):
             with suppress(GatewayError):
                 DIALECTS[name].parse({"prompt": "x", field: text})
 
-    return parse
+    return parse_fields
 
 
-def fields(parse: Callable[[dict[str, Any]], object]) -> Read:
+def fields(reader: Callable[[dict[str, Any]], object]) -> Read:
     """Return a reader that puts the text into three fields in turn."""
 
-    def read(text: str) -> None:
+    def read_fields(text: str) -> None:
         for key in ("loras", "n", "mask"):
             with suppress(GatewayError):
-                parse({"prompt": "x", "image": "aGk=", key: text})
+                reader({"prompt": "x", "image": "aGk=", key: text})
 
-    return read
+    return read_fields
 
 
 def host(text: str) -> object:
@@ -229,7 +226,7 @@ def message(text: str) -> object:
 
 
 READERS: dict[str, Read] = {
-    "infotext": taken_apart,
+    "infotext": parse,
     "file": of_file,
     "sdapi": of_sdapi,
     "checkpoint": checkpoint,
@@ -297,7 +294,7 @@ def test_linear(name: str) -> None:
 def test_settings(part: str) -> None:
     """A line of settings as long as it may be is read in one pass, after a name and after an open quotation mark."""
     for start in ("Steps: ", "Steps: a", "Steps: a:", 'Steps: a:"', "Steps: 1, a: "):
-        check(taken_apart, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
+        check(parse, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
 
 
 def entries(size: int) -> bytes:
@@ -325,7 +322,7 @@ FILES: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_files(name: str) -> None:
     """The texts in a file cost what the file is long, however it is put together."""
-    check(lambda text: look_up(text.encode("latin-1")), FILES[name])
+    check(lambda text: png_info(text.encode("latin-1")), FILES[name])
 
 
 @pytest.mark.parametrize("name", ["a", "a[]", "a[0]"])

@@ -79,7 +79,10 @@ async def test_the_grace_is_over(
         plain, stream = await asyncio.gather(*waiting)
     await serving
     assert (plain.status_code, plain.headers["retry-after"]) == (503, "1")
-    assert plain.json()["error"]["message"] == "The server stops, and the request was not done in time: send it again."
+    assert (
+        plain.json()["error"]["message"]
+        == "The server is stopping, and the request was not done in time. Send it again."
+    )
     assert stream.text.startswith("event: error\ndata: {")
     assert stream.text.endswith("data: [DONE]\n\n")
     assert [record for record in caplog.records if record.exc_info] == []
@@ -90,7 +93,7 @@ def test_port_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(
-            StartError, match=f"can't listen on {address}: Address already in use; choose another with --rest$"
+            StartError, match=f"cannot listen on {address}: Address already in use; choose another with --rest$"
         ) as caught:
             run(GatewayConfig(rest=address, data=tmp_path))
     assert caught.value.exit_code == 2
@@ -99,7 +102,7 @@ def test_port_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1"])
 def test_bad_address(address: str) -> None:
     """An address that is none is repeated, with an example of one."""
-    with pytest.raises(StartError, match=r"--rest must be HOST:PORT, such as 127\.0\.0\.1:8080, not '.*'"):
+    with pytest.raises(StartError, match=r"--rest must be HOST:PORT, for example 127\.0\.0\.1:8080, not '.*'"):
         listen(address)
 
 
@@ -114,14 +117,14 @@ def test_addresses(address: str, family: int) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"timeout": 0}, "--timeout must be above 0, not 0"),
-        ({"url_ttl": -1.5}, "--url-ttl must be above 0, not -1.5"),
-        ({"receive_timeout": 0}, "--receive-timeout must be above 0, not 0"),
-        ({"grace": -1.0}, "--grace must be 0 or more, not -1.0"),
-        ({"max_body": float("nan")}, "--max-body must be above 0 and at most --body-memory, not nan"),
-        ({"response_format": "file"}, "--response-format must be one of url, b64_json, not 'file'"),
-        ({"fetch_hosts": ("http://minio",)}, "--fetch-hosts must be HOST or HOST:PORT, such as minio:9000"),
-        ({"public_url": "pics.example"}, "--public-url must begin with http:// or https://, not 'pics.example'"),
+        ({"timeout": 0}, "--timeout must be above 0; got 0"),
+        ({"url_ttl": -1.5}, "--url-ttl must be above 0; got -1.5"),
+        ({"receive_timeout": 0}, "--receive-timeout must be above 0; got 0"),
+        ({"grace": -1.0}, "--grace must be 0 or more; got -1.0"),
+        ({"max_body": float("nan")}, "--max-body must be above 0 and at most --body-memory (268435456); got nan"),
+        ({"response_format": "file"}, "--response-format must be one of url, b64_json; got 'file'"),
+        ({"fetch_hosts": ("http://minio",)}, "--fetch-hosts must be HOST or HOST:PORT, for example minio:9000"),
+        ({"public_url": "pics.example"}, "--public-url must begin with http:// or https://; got 'pics.example'"),
     ],
 )
 def test_bad_setting(setting: dict[str, Any], message: str) -> None:

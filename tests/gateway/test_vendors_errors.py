@@ -185,8 +185,8 @@ ROWS = {
 }
 # A row of which agent.ai has another field, and so another text.
 OF_AGENT_AI = {
-    "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, such as '16:9', not 'wide'.",
-    "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, such as '16:9', not '0:1'.",
+    "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not 'wide'.",
+    "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not '0:1'.",
 }
 # Texts that a vendor has of its own.
 OF_OXEN = {
@@ -317,7 +317,7 @@ async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None
     assert 0 < int(answer.headers["retry-after-ms"]) <= 1000 * int(answer.headers["retry-after"]) <= 60_000
     told = answer.json()["error"]
     text = told if isinstance(told, str) else told["message"]
-    assert text.startswith("There may be 1 requests in a minute.")
+    assert text.startswith("The limit is 1 requests per minute.")
     bodies = {
         "agent.ai": {"error": text, "status": 429},
         "oxen": {

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
+from tests.support.pixels import colour
 from tintype.v1.image_file import decode
 from tintype.v1.image_header import BadImage, check
 
@@ -286,4 +287,4 @@ def test_on_white() -> None:
     image = Image.new("RGBA", (3, 1))
     for x, alpha in enumerate((0, 128, 255)):
         image.putpixel((x, 0), (0, 0, 0, alpha))
-    assert [decode(file(image)).on_white().getpixel((x, 0))[0] for x in range(3)] == [255, 127, 0]
+    assert [colour(decode(file(image)).on_white(), (x, 0))[0] for x in range(3)] == [255, 127, 0]

@@ -73,7 +73,8 @@ async def test_begun_late(gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 
 async def test_given_up_before_it_began(gate: threading.Event) -> None:
     """A call that waits in vain for a thread never runs."""
-    pool, begun = Threads("test", 1, SOON), []
+    begun: list[int] = []
+    pool = Threads("test", 1, SOON)
     results = await asyncio.gather(pool.call(gate.wait), pool.call(begun.append, 1), return_exceptions=True)
     assert [type(result) for result in results] == [Stuck, Stuck]
     gate.set()

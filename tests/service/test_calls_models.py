@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from tests.support.service.refusals import failed
-from tintype.service.models import State, Status
+from tintype.service.models import ModelState, ModelStatus
 from tintype.v1 import image_service_pb2 as pb
 
 
@@ -62,7 +62,7 @@ def test_others_are_answered_while_a_model_is_unloaded(running: Any, shelf: Any)
 def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:
     """LoadModel answers when the model is there, or at once with `no_wait`."""
     slow = shelf()
-    slow.after_load = Status(State.LOADING, 0.5)
+    slow.after_load = ModelStatus(ModelState.LOADING, 0.5)
 
     async def scenario() -> Any:
         async with running(shelf=slow) as here:
@@ -70,7 +70,7 @@ def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:
             waiting = asyncio.ensure_future(here.stub.LoadModel(pb.LoadModelRequest(model="second")))
             await asyncio.sleep(0.15)
             done_early = waiting.done()
-            slow.states["second"] = Status(State.LOADED, 1.0)
+            slow.states["second"] = ModelStatus(ModelState.RESIDENT, 1.0)
             return at_once.model, done_early, (await waiting).model
 
     at_once, done_early, waited = asyncio.run(scenario())
@@ -82,7 +82,7 @@ def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:
 def test_load_tells_why_a_model_failed(running: Any, shelf: Any) -> None:
     """A model that can't be loaded is FAILED_PRECONDITION with its fault."""
     broken = shelf()
-    broken.after_load = Status(State.FAILED, error="unet/model.onnx is missing")
+    broken.after_load = ModelStatus(ModelState.FAILED, error="unet/model.onnx is missing")
 
     async def scenario() -> Any:
         async with running(shelf=broken) as here:

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.support.service.starting import free, refused
 from tintype.service import server as servers
 from tintype.service.engine.events import Progress
-from tintype.service.models import State, Status
+from tintype.service.models import ModelState, ModelStatus
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 
@@ -53,18 +53,21 @@ async def remaining(call: Any) -> list[Any]:
 def test_health_follows_the_models(running: Any, shelf: Any, service: str) -> None:
     """NOT_SERVING while the first model loads and when none is left, SERVING in between."""
     models = shelf()
-    models.after_load = Status(State.LOADING, 0.1)
+    models.after_load = ModelStatus(ModelState.LOADING, 0.1)
 
     async def scenario() -> Any:
         async with running(shelf=models) as here:
             request = health_pb2.HealthCheckRequest(service=service)
             loading = (await health(here.channel).Check(request)).status
-            models.states["first"] = Status(State.LOADED, 1.0)
+            models.states["first"] = ModelStatus(ModelState.RESIDENT, 1.0)
             await becomes(here.channel, SERVING, service)
-            models.states = {"first": Status(State.FAILED, error="x"), "second": Status(State.LOADED)}
+            models.states = {
+                "first": ModelStatus(ModelState.FAILED, error="x"),
+                "second": ModelStatus(ModelState.RESIDENT),
+            }
             await asyncio.sleep(0.2)
             one_left = (await health(here.channel).Check(request)).status
-            models.states["second"] = Status(State.FAILED, error="y")
+            models.states["second"] = ModelStatus(ModelState.FAILED, error="y")
             await becomes(here.channel, NOT_SERVING, service)
             return loading, one_left
 
@@ -298,7 +301,7 @@ def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_broken_default_model_is_told(installed: Any) -> None:
     """A server whose default model can't be loaded does not start, whatever other models it has."""
     models, _ = installed
-    models.after_load = Status(State.FAILED, error="model 'first' can't be served: unet is damaged")
+    models.after_load = ModelStatus(ModelState.FAILED, error="model 'first' can't be served: unet is damaged")
     assert refused(free()) == "model 'first' can't be served: unet is damaged"
 
 
@@ -306,7 +309,7 @@ def test_a_lonely_broken_model_is_told(installed: Any) -> None:
     """A server that can serve nothing at all does not pretend."""
     models, _ = installed
     models._specs = {"first": models._specs["first"]}
-    models.after_load = Status(State.FAILED, error="model 'first' can't be served: unet is missing")
+    models.after_load = ModelStatus(ModelState.FAILED, error="model 'first' can't be served: unet is missing")
     assert refused(free()) == "model 'first' can't be served: unet is missing"
 
 

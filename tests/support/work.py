@@ -12,12 +12,13 @@ import sys
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+Text = TypeVar("Text", str, bytes)
 LONG = 100_000  # characters: more than any field of a request may have
 TRACED = 20_000
 """Characters of the text whose steps are counted: tracing slows Python down fifty times."""
@@ -64,7 +65,7 @@ def cpu(call: Callable[[], object]) -> float:
             gc.enable()
 
 
-def check_linear(read: Callable[[str], object], text: Callable[[int], str], size: int = LONG) -> None:
+def check_linear(read: Callable[[Text], object], text: Callable[[int], Text], size: int = LONG) -> None:
     """Fail unless the work of `read` on `text(n)` grows in proportion to n.
 
     `read` may refuse the text with ValueError. `size` is the length of the longer text in characters, up to `TRACED` of
@@ -81,6 +82,6 @@ def check_linear(read: Callable[[str], object], text: Callable[[int], str], size
     raise AssertionError(f"{taken} s for {[len(short), len(long)]} characters")
 
 
-def _refused(read: Callable[[str], object], text: str) -> None:
+def _refused(read: Callable[[Text], object], text: Text) -> None:
     with suppress(ValueError):
         read(text)

@@ -1,4 +1,4 @@
-"""Settings common to service and gateway: keys, log, and stopping."""
+"""Settings of both servers: data folder, keys, shutdown and log."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from pathlib import Path
 
 from .keys import KEYS, Keys, check_access, is_loopback
 
-LEVELS = ("debug", "info", "warning", "error")
-FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """Settings of both servers; each server's own are in a subclass.
+    """Settings of both servers; a subclass adds those of one server.
 
-    Times are seconds.
+    Times are seconds. A field without `help` in its metadata is not a setting.
     """
 
     data: Path = field(default=Path(), metadata={"help": "folder for results and keys"})
     keys: Path | None = field(
-        default=None, metadata={"help": "key file of clients; default: `keys` in the data folder, if it exists"}
+        default=None, metadata={"help": "file of client keys (default: `keys` in the data folder, if it exists)"}
     )
-    api_key: str = field(default="", metadata={"help": "an admin key in addition to the key file; prefer the variable"})
+    api_key: str = field(
+        default="", metadata={"help": "an admin key in addition to the key file; prefer the environment variable"}
+    )
     anonymous: bool = field(
         default=False, metadata={"help": "allow access without keys at an address that other machines can reach"}
     )
-    grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to end when stopping"})
+    grace: float = field(default=30.0, metadata={"help": "seconds that running requests get to finish at shutdown"})
     lame_duck: float = field(
         default=2.0,
-        metadata={"help": "seconds after SIGTERM in which requests are still accepted, while readiness says no"},
+        metadata={"help": "seconds after SIGTERM in which requests are still accepted, while readiness checks fail"},
     )
-    log_level: str = field(default="info", metadata={"help": f"least level of log lines: {', '.join(LEVELS)}"})
-    log_format: str = field(default="text", metadata={"help": f"format of log lines: {', '.join(FORMATS)}"})
+    log_level: str = field(default="info", metadata={"help": f"minimum level of log lines: {', '.join(LOG_LEVELS)}"})
+    log_format: str = field(default="text", metadata={"help": f"format of log lines: {', '.join(LOG_FORMATS)}"})
 
     @property
     def address(self) -> str:
-        """Where the server listens."""
+        """The address that the server listens on, HOST:PORT."""
         raise NotImplementedError
 
     @property
@@ -46,7 +48,7 @@ class Common:
 
     @property
     def is_open(self) -> bool:
-        """Whether keys alone keep other machines out."""
+        """Whether other machines can connect, and only keys restrict access."""
         return not (self.is_local or self.anonymous)
 
     @property
@@ -56,18 +58,15 @@ class Common:
 
     @property
     def needs_key(self) -> bool:
-        """Whether a key is required, as things are now."""
+        """Whether requests need a key at the moment."""
         return bool(self.api_key) or self.key_file.exists()
 
     def check_access(self) -> None:
-        """Raise KeysError for unusable keys, or a server open without any."""
+        """Raise KeysError if the keys are unusable, or if other machines could connect without a key."""
         keys = Keys(self.key_file, optional=self.keys is None, api_key=self.api_key)
         check_access(keys, self.key_file, self.address, is_open=self.is_open)
 
 
 def flag(name: str) -> str:
-    """Return the name of a setting in messages: its flag.
-
-    It is the flag wherever the value came from.
-    """
+    """Return the flag of a setting: messages name a setting by it, also if the value came from elsewhere."""
     return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""The catalogue: which models there are, read from their folders at start, whether or not they can be served."""
+"""The catalogue: the slots of all models, read from their folders at start, whether or not they can be served."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
 from ..folder.manifest import read
-from .slot import Slot, State
+from .slot import ModelState, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ BUILTIN = Path(__file__).parents[1] / "builtin"
 
 
 class Catalogue:
-    """The models in `folders`, the first being the default; without folders, the built-in one.
+    """The slots of the models in `folders`, the first being the default; without folders, of the built-in one.
 
     Raises:
         ValueError: two models have one name.
@@ -36,11 +36,11 @@ class Catalogue:
         return next(iter(self._slots))
 
     def names(self) -> list[str]:
-        """Return the names of all models, broken ones too: the default first, then by name."""
+        """Return the names of all models, broken ones included: the default first, then by name."""
         return [self.default, *sorted(self._slots.keys() - {self.default})]
 
     def slot(self, name: str) -> Slot:
-        """Return the model of that name; "" is the default. Raises ModelNotFound."""
+        """Return the slot of the model of that name; "" is the default. Raises ModelNotFound."""
         slot = self._slots.get(name or self.default)
         if slot is None:
             raise ModelNotFound(name, self.names())
@@ -51,7 +51,7 @@ class Catalogue:
             manifest = read(folder)
             slot = Slot(manifest.spec.name, manifest)
         except ModelBroken as error:
-            slot = Slot(error.metadata["model"], None, error, State.FAILED)
+            slot = Slot(error.metadata["model"], None, error, ModelState.FAILED)
         if slot.name in self._slots:
-            raise ValueError(f"two models are called {slot.name!r}, the second in {folder}; give one another name")
+            raise ValueError(f"two models are called {slot.name!r}, the second in {folder}; rename one of them")
         self._slots[slot.name] = slot

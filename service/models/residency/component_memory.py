@@ -1,11 +1,10 @@
-"""ComponentMemory: which components of which models are in it, so that their weights never take more than the budget.
+"""Component memory: which components are in memory, so that their weights never exceed the budget.
 
-A component is a graph with its weights. It comes when it is called and goes when another one needs its place: whatever
-was used longest ago first, but never one that is running, nor one of another model that requests hold. So models whose
-components don't all fit at the same time are served too: their components take turns.
+A component is a graph with its weights. It is loaded when it is called; `eviction` decides which others make room for
+it. So models whose components do not fit together are served as well: their components take turns.
 
-To free a component takes seconds, and may wait for the capture of a graph. So it is taken out under the lock and freed
-after it; until then its bytes count as used.
+To free a component takes seconds, and may wait for the capture of a CUDA graph. So it is taken out under the lock and
+freed after it; until then its bytes count as used.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 from ...errors import OutOfMemory
 from ..files import weight
 from ..runtime.cuda_graphs import DEVICE_ACCESS
+from .eviction import components_to_evict, idle_components
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Component:
-    """A graph that comes and goes, and otherwise a `Graph`; `weight` in bytes. Its memory's lock guards it."""
+    """A graph that is loaded and evicted, and otherwise a `Graph`; `weight` in bytes. Its memory's lock guards it."""
 
     def __init__(
         self, memory: ComponentMemory, model: str, path: Path, widening: int, make: Callable[[], Graph]
@@ -47,7 +47,7 @@ class Component:
         self._memory, self._make = memory, make
 
     def make(self) -> Graph:
-        """Bring the graph in."""
+        """Make the graph, and take its inputs and outputs over."""
         graph = self._make()
         self.inputs, self.optional, self.outputs = graph.inputs, graph.optional, graph.outputs
         self.provider = graph.provider
@@ -59,22 +59,22 @@ class Component:
         return graph
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs`, after bringing the graph in if it is not there."""
-        there = self.graph
-        if there and not self._memory.limit:  # nobody takes it away
-            return there.run(outputs, feeds)
+        """Compute `outputs`; loads the graph first if it is not in memory."""
+        graph = self.graph
+        if graph and not self._memory.limit:  # without a limit it is not evicted
+            return graph.run(outputs, feeds)
         with self._memory.use(self) as graph:
             return graph.run(outputs, feeds)
 
 
 class ModelMemory:
-    """The part of the memory that one model's components are in; they are `widening` times as large as on disk."""
+    """One model's part of the memory; its components are `widening` times as large in memory as on disk."""
 
     def __init__(self, memory: ComponentMemory, model: str, widening: int) -> None:
         self._memory, self._model, self._widening = memory, model, widening
 
     def open(self, path: Path, make: Callable[[], Graph]) -> Component:
-        """Return the component whose graph is at `path`, and bring it in; `make` does it."""
+        """Return the component whose graph is at `path`, loaded; `make` makes the graph."""
         return self._memory.component(self._model, path, self._widening, make)
 
 
@@ -86,21 +86,21 @@ class ComponentMemory:
         self._changed = Condition()
         self._clock = count(1)
         self._components: dict[tuple[str, Path], Component] = {}
-        self._held: set[str] = set()
-        self._going = 0  # bytes that are being freed
+        self._held: set[str] = set()  # models, as counted by their slots
+        self._freeing = 0  # bytes
 
     @property
     def used(self) -> int:
-        """Bytes of what is in memory or on its way there."""
+        """Bytes of the components that are in memory, being loaded or being freed."""
         with self._changed:
             return self._used()
 
     def of_model(self, model: str, widening: int = 1) -> ModelMemory:
-        """Return the place of one model's components."""
+        """Return the part of the memory for one model's components."""
         return ModelMemory(self, model, widening)
 
     def component(self, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> Component:
-        """Return what is or was at `path`, in memory now. Raises what `use` raises."""
+        """Return the component at `path`, loaded. Raises what `use` raises."""
         with self._changed:
             if (model, path) not in self._components:
                 self._components[model, path] = Component(self, model, path, widening, make)
@@ -108,37 +108,37 @@ class ComponentMemory:
         with self.use(component):
             return component
 
-    def hold(self, model: str, *, held: bool) -> None:
-        """Keep other models from taking a model's memory, or let them."""
+    def protect(self, model: str, *, protected: bool) -> None:
+        """Keep other models from evicting a model's components, or allow it again."""
         with self._changed:
-            (self._held.add if held else self._held.discard)(model)
+            (self._held.add if protected else self._held.discard)(model)
             self._changed.notify_all()
 
     def drop(self, model: str) -> Callable[[], None]:
         """Take out a model's components that are not in use.
 
-        The returned function frees them, without locks.
+        Return the function that frees them; it must be called without locks.
         """
         with self._changed:
-            return self._taken([component for component in self._idle() if component.model == model])
+            return self._take([component for component in self._idle() if component.model == model])
 
-    def relieve(self, model: str) -> Callable[[], None] | None:
-        """Take out idle components of other models than `model`.
+    def evict_idle(self, keep: str) -> Callable[[], None] | None:
+        """Take out the idle components of models other than `keep`, for the device is out of memory.
 
-        The device has no more memory. None if there is nothing to take out. What is returned frees it, without locks.
+        Return the function that frees them, which must be called without locks; None if there are none.
         """
         with self._changed:
-            going = [component for component in self._idle() if component.model not in {model, *self._held}]
-            return self._taken(going) if going else None
+            evicted = idle_components(self._idle(), keep, self._held)
+            return self._take(evicted) if evicted else None
 
     @contextmanager
     def use(self, component: Component) -> Iterator[Graph]:
-        """Keep a component in memory inside the block; waits while its place is taken by what is running.
+        """Keep a component in memory inside the block; waits while running components take its place.
 
         Raises:
-            OutOfMemory: it is larger than the budget; or there is no place for it beside models that requests hold, and
-                it is of such a model itself, so that waiting might be for itself.
-            Whatever making it raises.
+            OutOfMemory: it is larger than the budget; or models that tasks hold leave no room for it and it belongs to
+                such a model, so that waiting might never end.
+            Any error of making it.
         """
         graph = self._enter(component)
         try:
@@ -152,10 +152,10 @@ class ComponentMemory:
         if 0 < self.limit < component.weight:
             raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
         with self._changed:
-            self._changed.wait_for(lambda: self._has_place(component) or self._is_stuck(component))
-            if not self._has_place(component):
-                raise OutOfMemory(f"{component.name} has no place in {self.limit} bytes beside the models in use")
-            free = self._taken(self._in_its_place(component) or [], component.weight)
+            self._changed.wait_for(lambda: self._has_room(component) or self._is_stuck(component))
+            if not self._has_room(component):
+                raise OutOfMemory(f"{component.name} does not fit into {self.limit} bytes with the models in use")
+            free = self._make_room(component)
             component.users += 1
             component.last_use = next(self._clock)
             graph = component.graph
@@ -174,71 +174,63 @@ class ComponentMemory:
             self._changed.notify_all()
         return graph
 
-    # The lock is held.
+    # The lock is held, except by `_free`.
 
-    def _has_place(self, component: Component) -> bool:
-        """Whether the component is loaded, or may be loaded now.
+    def _has_room(self, component: Component) -> bool:
+        """Return whether the component is loaded, or may be loaded now.
 
-        It may be if no other thread loads it and there is room.
+        It may if no other thread is loading it and evicting idle components makes room.
         """
         if component.graph:
             return True
-        return not component.users and self._in_its_place(component) is not None
+        return not component.users and self._to_evict(component) is not None
 
     def _is_stuck(self, component: Component) -> bool:
-        """Whether waiting for room could last for ever.
+        """Return whether waiting for room might never end.
 
-        Nothing runs that could make room, and the holder of the others may be the caller.
+        Nothing is running that could make room, and the models in use may be held by the caller itself.
         """
-        if component.users or self._going or component.model not in self._held:
+        if component.users or self._freeing or component.model not in self._held:
             return False
         return not any(other.users for other in self._components.values())
 
-    def _in_its_place(self, coming: Component) -> list[Component] | None:
-        """Return the components that go for `coming`, used longest ago first.
-
-        It is None while they do not make enough room.
-        """
-        excess = self._used() + coming.weight - self.limit
-        if not self.limit or coming.graph:
+    def _to_evict(self, component: Component) -> list[Component] | None:
+        """Return the components to evict for `component`; None while that would not make enough room."""
+        if not self.limit or component.graph:
             return []
-        going = []
-        for component in sorted(self._idle(), key=lambda c: c.last_use):
-            if excess > 0 and (component.model == coming.model or component.model not in self._held):
-                going.append(component)
-                excess -= component.weight
-        if excess <= 0:
-            for component in going:
-                log.info("%s of model %s makes room for %s", component.name, component.model, coming.model)
-        return going if excess <= 0 else None
+        excess = self._used() + component.weight - self.limit
+        return components_to_evict(self._idle(), component, excess, self._held)
 
-    def _taken(self, components: Sequence[Component], coming: int = 0) -> Callable[[], None]:
-        """Take components out, and return a function that frees them.
+    def _make_room(self, component: Component) -> Callable[[], None]:
+        evicted = self._to_evict(component) or []
+        for other in evicted:
+            log.info("%s of model %s makes room for %s", other.name, other.model, component.model)
+        return self._take(evicted, component.weight)
 
-        ComponentMemory `coming` in their place counts for them.
+    def _take(self, components: Sequence[Component], replaced: int = 0) -> Callable[[], None]:
+        """Take components out, and return the function that frees them.
+
+        `replaced` bytes of them are taken by a component that is counted already.
         """
         graphs, size = [component.take() for component in components], sum(c.weight for c in components)
-        size -= min(size, coming)
-        self._going += size
+        size -= min(size, replaced)
+        self._freeing += size
         self._changed.notify_all()
         return partial(self._free, graphs, size)
 
     def _free(self, graphs: list[Graph | None], size: int) -> None:
-        """Free graphs; called without a lock.
-
-        Their memory on a device is freed, so a capture must end first.
-        """
+        """Free graphs. The caller holds no lock, for freeing device memory waits for a capture of a CUDA graph."""
         if not graphs:
             return
         with DEVICE_ACCESS.shared():
             graphs.clear()
         with self._changed:
-            self._going -= size
+            self._freeing -= size
             self._changed.notify_all()
 
     def _idle(self) -> list[Component]:
         return [component for component in self._components.values() if component.graph and not component.users]
 
     def _used(self) -> int:
-        there = (component.weight for component in self._components.values() if component.graph or component.users)
-        return sum(there) + self._going
+        counted = (component.weight for component in self._components.values() if component.graph or component.users)
+        return sum(counted) + self._freeing

@@ -1,4 +1,4 @@
-"""One attempt to load a model, and what came of it."""
+"""One attempt to load a model, and its outcome."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ log = logging.getLogger(__name__)
 
 
 def attempt(
-    manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], relieve: Callable[[], bool]
+    manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], evict_idle: Callable[[], bool]
 ) -> Model | TintypeError:
-    """Load a model, or say why not; if the device is short of memory, once more after `relieve` has freed some."""
+    """Load a model, or return why it cannot be loaded.
+
+    If the device is out of memory it is tried once more after `evict_idle`, unless that evicted nothing.
+    """
     name = manifest.spec.name
     keep_large_apart()
     try:
-        model = _retried(manifest, runtime, progress, relieve)
+        model = _load_with_retry(manifest, runtime, progress, evict_idle)
     except TintypeError as error:
         return error
     except Exception as error:
@@ -37,20 +40,20 @@ def attempt(
     return model
 
 
-def _retried(
-    manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], relieve: Callable[[], bool]
+def _load_with_retry(
+    manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], evict_idle: Callable[[], bool]
 ) -> Model:
     try:
-        return _loaded(manifest, runtime, progress)
+        return _load(manifest, runtime, progress)
     except OutOfMemory:
-        if not relieve():
+        if not evict_idle():
             raise
-        return _loaded(manifest, runtime, progress)
+        return _load(manifest, runtime, progress)
     finally:
         trim()
 
 
-def _loaded(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Model:
-    """Load a model; it also encodes a prompt, which calls the device."""
+def _load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Model:
+    """Load a model outside of any capture of a CUDA graph, for it also encodes a prompt on the device."""
     with DEVICE_ACCESS.shared():
         return load(manifest, runtime, progress)

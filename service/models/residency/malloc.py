@@ -1,4 +1,4 @@
-"""Give back to the system what loading a model, or a picture, took for a moment."""
+"""Return memory to the system that loading a model, or making an image, took for a moment."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 @cache
 def _libc() -> Any:
-    """Return the C library, where it is glibc."""
+    """Return the C library if it is glibc, otherwise None."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return library if hasattr(library, "malloc_trim") else None
 
 
 def trim() -> bool:
-    """Return freed memory to the system; True if any went.
+    """Return freed memory to the system; True if any was returned.
 
-    onnxruntime parses and rewrites a graph as it loads; glibc keeps what that frees, about a tenth of what the process
-    holds with the built-in model (`man 3 malloc_trim`). Other C libraries have no such call and need none.
+    onnxruntime parses and rewrites a graph as it loads; glibc keeps what that frees, about a tenth of the process with
+    the built-in model (`man 3 malloc_trim`). Other C libraries have no such call and need none.
     """
     library = _libc()
     return bool(library and library.malloc_trim(0))
@@ -31,10 +31,10 @@ LARGE = 256 * 1024  # bytes
 
 @cache
 def keep_large_apart() -> bool:
-    """Have every large array go back to the system when it is freed, from now on; True where that can be asked for.
+    """Return every large array to the system when it is freed, from now on; True if the C library supports that.
 
-    glibc begins so, but raises its bound to the size of what was freed, up to 32 MiB, and then keeps the arrays of
-    pictures in fragments: 5 % of what the process holds after a thousand requests for the built-in model
+    glibc starts that way, but raises its threshold to the size of freed arrays, up to 32 MiB, and then keeps the arrays
+    of images in fragments: 5 % of the process after a thousand requests for the built-in model
     (`man 3 mallopt`).
     """
     library = _libc()

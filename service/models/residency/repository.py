@@ -1,10 +1,16 @@
-r"""The models that this server can serve: found at start, loaded in the background, dropped when memory is short.
+"""The repository: the models that this server can serve, and which of them are in memory.
 
-    UNLOADED --load--> LOADING --> LOADED --unload, eviction--> UNLOADED
-                          \-----> FAILED --load--> LOADING
+It owns every model's state. Which module decides what:
 
-All methods may be called from any thread. `wait`, `unload`, `relieve` and `close` block until the work is done, and
-are not for an event loop; the others take microseconds, since whatever they let go is freed on a thread of its own.
+    `slot`              the states of a model, their transitions, and the count of its holds
+    `load_queue`        which model loads next
+    `eviction`          what is evicted to make room
+    `load_grace`        how long a freshly loaded model is protected from eviction
+    `component_memory`  which components are in memory, so that weights never exceed the budget
+    `leases`            which live task holds its model, and since when
+
+All methods may be called from any thread. `wait`, `unload`, `evict_idle` and `close` block until the work is done and
+must not be called on an event loop; the others take microseconds, since released weights are freed by `freeing`.
 
 Locks are taken in this order: DeviceThread's, Engine's, Repository's, ComponentMemory's. None of them is held while
 memory is freed. `cuda_graphs.DEVICE_ACCESS`, which waits for the device, is taken without any of them.
@@ -12,10 +18,8 @@ memory is freed. `cuda_graphs.DEVICE_ACCESS`, which waits for the device, is tak
 
 from __future__ import annotations
 
-import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self
@@ -26,31 +30,32 @@ from ..runtime.providers import choose
 from ..runtime.runtime import Runtime
 from .catalogue import Catalogue
 from .component_memory import ComponentMemory
+from .eviction import idle_models
+from .freeing import WeightFreer
+from .load_grace import FirstUse
 from .load_queue import LoadQueue
 from .loading import attempt
-from .slot import Slot, State, Status
+from .slot import ModelState, ModelStatus, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from ..model import Model
     from ..runtime.provider_options import ProviderOptions
     from ..spec import ModelSpec
 
-log = logging.getLogger(__name__)
-
 
 class Repository:
     """The models in `folders`, the first being the default; without folders, the built-in one.
 
-    `providers` are short names in order of preference (empty: cuda where it works, else cpu); `threads` of one call on
-    a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit); `options` is what
-    providers are told. A model that waits for memory that others hold is LOADING; the components of one that is larger
-    than all of it take turns.
+    `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
+    call on a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit); `options`
+    are the providers' options. A model that is larger than the budget is served as well, if its largest component
+    fits: its components take turns.
 
     Raises:
-        ValueError: no provider of that name, or none works here, or two models have one name.
+        ValueError: a provider is unknown or does not work here, or two models have one name.
     """
 
     def __init__(
@@ -64,19 +69,19 @@ class Repository:
     ) -> None:
         if providers:
             choose(tuple(providers))  # fails now, not with the first request
-        self._runtime, self._memory = partial(Runtime.choose, tuple(providers), threads, options), memory
+        self._runtime, self._budget = partial(Runtime.choose, tuple(providers), threads, options), memory
         self._catalogue = Catalogue(folders)
         self._components = ComponentMemory(memory)
         self._lock = threading.Condition()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="tintype-load")
-        self._freer = ThreadPoolExecutor(1, thread_name_prefix="tintype-free")
-        self._gone: list[tuple[Model | None, Callable[[], None]]] = []  # what is freed when the lock is free
+        self._freer = WeightFreer(self._lock)
+        self._grace = FirstUse(self._freer.locked, self._changed)
         self._queue = LoadQueue(
             self._catalogue,
             memory,
-            locked=self._locked,
+            self._grace,
             load=lambda slot: self._loader.submit(self._load, slot),
-            drop=self._evict,
+            evict=self._evict,
         )
         self._clock = count(1)
         self._closed = False
@@ -87,145 +92,148 @@ class Repository:
         return self._catalogue.default
 
     def names(self) -> list[str]:
-        """Return the names of all models, broken ones too: the default first, then by name."""
+        """Return the names of all models, broken ones included: the default first, then by name."""
         return self._catalogue.names()
 
     def specs(self) -> list[ModelSpec]:
-        """Return the models whose folders can be served, in the order of `names`."""
+        """Return the specs of models whose folders can be served, in the order of `names`."""
         return [self.spec(name) for name in self.names() if self._catalogue.slot(name).manifest]
 
     def spec(self, name: str = "") -> ModelSpec:
         """Return a model's spec; "" is the default model.
 
         Raises:
-            ModelNotFound: no model of that name.
-            ModelBroken: its folder can't be served; each fault is named.
+            ModelNotFound: there is no model of that name.
+            ModelBroken: its folder cannot be served; each fault is named.
         """
         with self._lock:
             return self._catalogue.slot(name).spec
 
-    def status(self, name: str = "") -> Status:
-        """Return where a model is on its way into memory. Raises ModelNotFound."""
+    def status(self, name: str = "") -> ModelStatus:
+        """Return the state of a model and how far it is loaded. Raises ModelNotFound."""
         with self._lock:
             return self._catalogue.slot(name).status()
 
-    def load(self, name: str = "", *, lasting: bool = True) -> None:
-        """List its adapters anew and start loading in the background, unless it is there or on its way.
+    def load(self, name: str = "", *, pinned: bool = True) -> None:
+        """Start loading a model in the background, unless it is in memory or on its way; tries again after a failure.
 
-        Without `lasting` it is for a request, which may leave (see `forgo`), and waits for no disk: nothing is listed.
+        A `pinned` load goes on even if no live request wants the model (see `set_demand`), and lists its adapters
+        again. A load that is not pinned does not wait for the disk.
 
         Raises:
-            ModelNotFound: no model of that name.
-            ModelBroken: its folder can't be served.
-            OutOfMemory: it is larger than the whole budget.
+            ModelNotFound: there is no model of that name.
+            ModelBroken: its folder cannot be served.
+            OutOfMemory: its largest component is larger than the whole budget.
             Unavailable: the repository is closed.
         """
         slot = self._catalogue.slot(name)
-        relisted = slot.relisted() if lasting else None  # the disk may be slow, and others need the lock
-        with self._locked():
+        relisted = slot.relisted() if pinned else None  # the disk may be slow, and others need the lock
+        with self._freer.locked():
             slot.manifest = relisted or slot.manifest
-            self._start(slot)
-            slot.asked = slot.asked or lasting
+            self._start(slot, pinned=pinned)
 
     def get(self, name: str = "") -> Model | None:
-        """Return the model; or None while it is not there, and start loading it. Counts as a use.
+        """Return the model; if it is not in memory, start loading it and return None. Counts as a use.
 
-        Raises what `load` raises; and what loading has failed with, until `load` tries again.
+        Raises what `load` raises, and the error that loading failed with, until `load` tries again.
         """
         slot = self._catalogue.slot(name)
-        with self._locked():
+        with self._freer.locked():
             slot.last_use = next(self._clock)
             slot.check()
             if slot.model is None:
-                self._start(slot)
+                self._start(slot, pinned=False)
             return slot.model
 
     def wait(self, name: str = "", timeout: float | None = None) -> Model:
-        """Load the model if need be, and return it when it is there; `timeout` in seconds. Blocks.
+        """Load the model if necessary, and return it once it is in memory; `timeout` in seconds. Blocks.
 
         Raises what `get` raises, and TimeoutError.
         """
         slot = self._catalogue.slot(name)
-        with self._locked():
-            self._start(slot)
-            slot.asked = True
+        with self._freer.locked():
+            self._start(slot, pinned=True)
         with self._lock:
-            if not self._lock.wait_for(lambda: slot.state is not State.LOADING or self._closed, timeout):
+            if not self._lock.wait_for(lambda: not slot.state.is_loading or self._closed, timeout):
                 raise TimeoutError(f"model {slot.name!r} was not loaded within {timeout:g} seconds")
             slot.check()
             if slot.model is None:
-                raise Unavailable(f"model {slot.name!r} was unloaded while somebody waited for it", retry_after=0)
+                raise Unavailable(f"model {slot.name!r} was unloaded while a caller waited for it", retry_after=0)
             return slot.model
 
     def hold(self, name: str = "") -> None:
-        """Keep a model in memory until `release`: as often as held, so often released. Raises ModelNotFound."""
+        """Keep a model in memory until `release` was called as often as `hold`. Raises ModelNotFound."""
         slot = self._catalogue.slot(name)
         with self._lock:
-            slot.holds, slot.fresh = slot.holds + 1, False
+            slot.holds += 1
             slot.last_use = next(self._clock)
-            self._components.hold(slot.name, held=True)
+            self._grace.end(slot)
+            self._components.protect(slot.name, protected=True)
 
     def release(self, name: str = "") -> None:
-        """Undo one `hold`; a model that waits for memory gets it now."""
+        """Release one hold. With the last one a requested unload is done, and waiting models get the memory."""
         slot = self._catalogue.slot(name)
-        with self._locked():
+        with self._freer.locked():
             slot.holds -= 1
-            self._components.hold(slot.name, held=slot.holds > 0)
-            if slot.leaving and not slot.holds and slot.state is State.LOADED:
-                self._drop(slot)
+            self._components.protect(slot.name, protected=slot.holds > 0)
+            if slot.state is ModelState.UNLOADING and not slot.holds:
+                self._unload(slot)
             self._changed()
 
-    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
-        """Keep no memory from others for requests that have left, or are less urgent.
+    def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+        """Keep no memory for requests that have ended, or are less urgent than those that wait for it.
 
-        `wanted` are the models of those that are living, `urgent` of those among them that may begin now.
+        `wanted` are the models of all live requests: queued loads of other models are cancelled, unless pinned.
+        `urgent` are the models of requests that may start now: the first-use grace of other models ends.
         """
-        with self._locked():
-            self._queue.forgo(wanted, urgent)
+        with self._freer.locked():
+            self._grace.end_except(urgent)
+            for slot in self._queue.unwanted(wanted):
+                self._queue.remove(slot)
+                self._evict(slot)
+            self._queue.advance()
 
     def unload(self, name: str = "") -> None:
-        """Drop a model now, or when its last holder releases it.
-
-        The call blocks. Raises ModelNotFound.
-        """
+        """Unload a model now, or when its last hold is released or its loading ends. Blocks. Raises ModelNotFound."""
         slot = self._catalogue.slot(name)
-        with self._locked():
-            if not self._queue.leave(slot) and (slot.state is State.LOADING or slot.holds):
-                slot.leaving = True
+        with self._freer.locked():
+            queued = self._queue.remove(slot)
+            if not queued and (slot.holds or slot.state.is_loading):
+                slot.request_unload()
                 return
             if slot.manifest:
-                self._drop(slot)
+                self._unload(slot)
             self._changed()
-        self._wait_until_free()
+        self._freer.wait()
 
-    def relieve(self, name: str = "") -> bool:
-        """Evict all other models without holders; the device lacks memory.
+    def evict_idle(self, keep: str = "") -> bool:
+        """Evict all models without holds but `keep`, for the device is out of memory.
 
-        Return True if any was evicted. Blocks until the memory is free.
+        Return True if there was any, or a component of one. Blocks until the memory is free.
         """
-        with self._locked():
-            slot = self._catalogue.slot(name)
-            idle = [other for other in self._catalogue if other is not slot and other.model and not other.holds]
+        with self._freer.locked():
+            slot = self._catalogue.slot(keep)
+            idle = idle_models(self._catalogue, slot)
             for other in idle:
                 self._evict(other)
-            free = self._components.relieve(slot.name)
+            free = self._components.evict_idle(slot.name)
             if free:
-                self._gone.append((None, free))
+                self._freer.release(None, free)
         if free or idle:
-            self._wait_until_free()
+            self._freer.wait()
         return bool(free or idle)
 
     def close(self) -> None:
-        """Stop loading and drop all models; blocks until they are gone."""
-        with self._locked():
+        """Stop loading and unload all models; blocks until they are freed."""
+        with self._freer.locked():
             self._closed = True
             self._queue.close()
             for slot in self._catalogue:
-                if slot.model:
-                    self._drop(slot)
+                if slot.state.is_resident:
+                    self._unload(slot)
             self._lock.notify_all()
         self._loader.shutdown(cancel_futures=True)
-        self._freer.shutdown()
+        self._freer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -233,94 +241,57 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, slot: Slot) -> None:
-        """Put a model in line for loading, unless it is there or on its way."""
+    # The lock is held, but by `_load` and `_progress`.
+
+    def _start(self, slot: Slot, *, pinned: bool) -> None:
+        """Put a model into the load queue, unless it is in memory or on its way."""
         slot.servable()
-        slot.leaving = False
-        if slot.state in (State.LOADING, State.LOADED):
-            return
-        if self._closed:
-            raise Unavailable("no model is loaded any more: the server is ending")
-        slot.check_size(self._memory)
-        slot.state, slot.error, slot.fraction = State.LOADING, None, 0.0
-        self._queue.join(slot)
+        slot.keep()
+        if slot.state in {ModelState.UNLOADED, ModelState.FAILED}:
+            if self._closed:
+                raise Unavailable("no model is loaded any more: the server is shutting down")
+            slot.check_size(self._budget)
+            self._queue.add(slot)
+        if pinned:
+            self._queue.pin(slot)
 
     def _load(self, slot: Slot) -> None:
-        """Load one model; runs in the loader's thread."""
-        self._wait_until_free()
-        slot.stop_flag.resume()  # whoever stopped the model has let it go since
+        """Load one model, on the loader's thread."""
+        self._freer.wait()
+        slot.stop_flag.resume()  # the task that stopped the model has released it since
         runtime = self._runtime().within(self._components.of_model(slot.name, slot.widening), slot.stop_flag)
-        found = attempt(slot.servable(), runtime, partial(self._progress, slot), partial(self.relieve, slot.name))
-        with self._locked():
-            self._settle(slot, found)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock; free what was released inside afterwards.
-
-        Freeing runs in a thread of its own.
-        """
-        with self._lock:
-            try:
-                yield
-            finally:
-                gone, self._gone = self._gone, []
-        if gone:
-            try:
-                self._freer.submit(_free, gone)
-            except RuntimeError:  # the repository is closed
-                _free(gone)
-
-    def _wait_until_free(self) -> None:
-        """Return when all that was released so far is freed.
-
-        The caller holds no lock.
-        """
-        with suppress(RuntimeError):  # the repository is closed
-            self._freer.submit(int).result()
-
-    def _evict(self, slot: Slot) -> None:
-        """Release a model.
-
-        Its components stay in memory until their place is needed.
-        """
-        self._gone.append((slot.drop(), _nothing))
-
-    def _drop(self, slot: Slot) -> None:
-        """Let a model go with all that it has in memory."""
-        self._gone.append((slot.drop(), self._components.drop(slot.name)))
-
-    def _settle(self, slot: Slot, found: Model | TintypeError) -> None:
-        if self._closed or (slot.leaving and not slot.holds):
-            self._drop(slot)
-        elif isinstance(found, TintypeError):
-            self._drop(slot)
-            slot.state, slot.error = State.FAILED, found
-        else:
-            slot.model, slot.state = found, State.LOADED
-            self._queue.keep_fresh(slot)
-        self._changed()
-
-    def _changed(self) -> None:
-        """Tell those who wait for a model, and those who wait for memory."""
-        self._lock.notify_all()
-        self._queue.move()
+        outcome = attempt(slot.servable(), runtime, partial(self._progress, slot), partial(self.evict_idle, slot.name))
+        with self._freer.locked():
+            self._settle(slot, outcome)
 
     def _progress(self, slot: Slot, fraction: float) -> None:
         with self._lock:
             slot.fraction = fraction
 
+    def _settle(self, slot: Slot, outcome: Model | TintypeError) -> None:
+        """Note what came of a load."""
+        if self._closed or (slot.state is ModelState.CANCELLED and not slot.holds):
+            self._unload(slot)
+        elif isinstance(outcome, TintypeError):
+            slot.fail(outcome)
+            self._freer.release(None, self._components.drop(slot.name))
+        else:
+            slot.finish_loading(outcome)
+            if self._queue:
+                self._grace.begin(slot)
+        self._changed()
 
-def _free(gone: list[tuple[Model | None, Callable[[], None]]]) -> None:
-    """Free models and what they have in memory."""
-    while gone:
-        model, free = gone.pop()
-        try:
-            free()
-        except Exception:
-            log.exception("memory could not be freed")
-        del model, free
+    def _evict(self, slot: Slot) -> None:
+        """Release a model. Its components stay in memory until their bytes are needed."""
+        self._grace.end(slot)
+        self._freer.release(slot.clear())
 
+    def _unload(self, slot: Slot) -> None:
+        """Release a model with all its components."""
+        self._grace.end(slot)
+        self._freer.release(slot.clear(), self._components.drop(slot.name))
 
-def _nothing() -> None:
-    """Free nothing more."""
+    def _changed(self) -> None:
+        """Wake the callers of `wait`, and load models that there is room for now."""
+        self._lock.notify_all()
+        self._queue.advance()

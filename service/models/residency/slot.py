@@ -1,68 +1,122 @@
-"""Where a model is on its way into memory."""
+"""A slot: one model of the repository, its state in memory, and how often it is held.
+
+    state      in memory     next state, and what causes it
+    UNLOADED   no            WAITING: a request, LoadModel or the server's start wants the model
+    WAITING    no            LOADING: the load queue has made room
+                             UNLOADED: UnloadModel, or no live request wants it
+    LOADING    being loaded  RESIDENT: loaded
+                             FAILED: loading failed
+                             CANCELLED: UnloadModel
+                             UNLOADED: loading ended after the repository was closed
+    CANCELLED  being loaded  LOADING: the model is wanted again
+                             UNLOADED: loading ended, whether or not it failed
+                             UNLOADING: loaded, but a task holds it
+                             FAILED: loading failed, but a task holds it
+    RESIDENT   yes           UNLOADED: evicted, UnloadModel, or the repository is closed
+                             UNLOADING: UnloadModel while a task holds it
+    UNLOADING  yes           RESIDENT: the model is wanted again
+                             UNLOADED: the last hold is released, or the repository is closed
+    FAILED     no            WAITING: LoadModel, or a new request
+                             UNLOADED: UnloadModel
+
+`TRANSITIONS` is the same table as data. A model whose folder cannot be read is FAILED from the start and stays so.
+
+A hold keeps a model from eviction; `acquire` and `release` of the repository count holds here and nowhere else. A task
+keeps its reference to a model that was unloaded between two units, so a hold may be taken in any state.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, OutOfMemory, TintypeError
 from ..runtime.stop_flag import StopFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ..folder.manifest import Manifest
     from ..model import Model
     from ..spec import ModelSpec
 
 
-class State(StrEnum):
-    """Where a model is on its way into memory."""
+class ModelState(StrEnum):
+    """The state of a model in memory; the table is at the head of this module."""
 
     UNLOADED = "unloaded"
+    WAITING = "waiting"
     LOADING = "loading"
-    LOADED = "loaded"
+    CANCELLED = "cancelled"
+    RESIDENT = "resident"
+    UNLOADING = "unloading"
     FAILED = "failed"
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the model is on its way into memory, or waits for memory."""
+        return self in {ModelState.WAITING, ModelState.LOADING, ModelState.CANCELLED}
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the model is in memory."""
+        return self in {ModelState.RESIDENT, ModelState.UNLOADING}
+
+    @property
+    def uses_memory(self) -> bool:
+        """Whether its bytes count against the budget, resident or being loaded."""
+        return self.is_resident or self in {ModelState.LOADING, ModelState.CANCELLED}
+
+
+TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = MappingProxyType(
+    {
+        ModelState.UNLOADED: frozenset({ModelState.WAITING}),
+        ModelState.WAITING: frozenset({ModelState.LOADING, ModelState.UNLOADED}),
+        ModelState.LOADING: frozenset(
+            {ModelState.RESIDENT, ModelState.FAILED, ModelState.CANCELLED, ModelState.UNLOADED}
+        ),
+        ModelState.CANCELLED: frozenset(
+            {ModelState.LOADING, ModelState.UNLOADED, ModelState.UNLOADING, ModelState.FAILED}
+        ),
+        ModelState.RESIDENT: frozenset({ModelState.UNLOADED, ModelState.UNLOADING}),
+        ModelState.UNLOADING: frozenset({ModelState.RESIDENT, ModelState.UNLOADED}),
+        ModelState.FAILED: frozenset({ModelState.WAITING, ModelState.UNLOADED}),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """A model's state; `fraction` 0 to 1 is loaded; `error` tells why it failed; `provider` runs it once loaded.
+class ModelStatus:
+    """What others may know of a slot.
 
-    `options` are what its provider was told. One that is `waiting` can't begin to load, because requests hold models
-    that are in its place.
+    `fraction` 0 to 1 is loaded; `error` says why loading failed; `provider` runs the model once it is loaded, with
+    `options`.
     """
 
-    state: State
+    state: ModelState
     fraction: float = 0.0
     error: str = ""
     provider: str = ""
-    waiting: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One model of the repository, whose lock guards it. `manifest` is None where the folder is broken.
+    """One model of the repository, whose lock guards it.
 
-    `holds` counts who needs it to stay; one that is `leaving` goes when nobody does; `admitted` means that its bytes
-    count, loaded or on their way; one that is `fresh` was loaded for somebody who has not come for it yet. `stop_flag`
-    stops its graphs, which may stay in memory when the model goes, and are the next one's then. One that was `asked`
-    for is there for more than the requests that wait for it.
+    `manifest` is None if the folder is broken. `last_use` orders slots by their latest use. `stop_flag` stops the
+    model's graphs; evicted graphs may stay in memory, and then belong to the model that is loaded next.
     """
 
     name: str
     manifest: Manifest | None
     error: TintypeError | None = None
-    state: State = State.UNLOADED
+    state: ModelState = ModelState.UNLOADED
     fraction: float = 0.0
     model: Model | None = None
     holds: int = 0
-    leaving: bool = False
-    admitted: bool = False
-    fresh: bool = False
-    asked: bool = False
     last_use: int = 0
     stop_flag: StopFlag = field(default_factory=StopFlag)
 
@@ -73,19 +127,19 @@ class Slot:
 
     @property
     def widening(self) -> int:
-        """How many times as large as on disk it is in memory."""
+        """The ratio of bytes in memory to bytes on disk."""
         return 2 if self.manifest and self.manifest.widened else 1
 
     @property
     def largest(self) -> int:
-        """Bytes of its largest component: with less it can't run at all."""
+        """Bytes of its largest component: the least memory that the model can run in."""
         stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
         parts = (stage.weight(part) for stage in stages for part in stage.components)
         return max(parts, default=0) * self.widening
 
     @property
     def spec(self) -> ModelSpec:
-        """What it is: with its provider, once it is loaded, and the adapters last listed. Raises ModelBroken."""
+        """The model's spec: with its provider once loaded, and the adapters last listed. Raises ModelBroken."""
         read = self.servable().spec
         loaded = self.model.spec if self.model else read
         if (loaded.loras, loaded.embeddings, loaded.pickled) == (read.loras, read.embeddings, read.pickled):
@@ -100,49 +154,66 @@ class Slot:
         return self.manifest
 
     def relisted(self) -> Manifest | None:
-        """Return the manifest with the adapters that the folder holds by now."""
+        """Return the manifest with the adapters that the folder holds now."""
         return self.manifest and self.manifest.relisted()
 
     def check(self) -> None:
-        """Raise what loading has failed with, if it has."""
+        """Raise the error that loading failed with, if any."""
         if self.error:
-            raise self.error.with_traceback(None)  # else its traceback would grow with each request
+            raise self.error.with_traceback(None)  # otherwise its traceback would grow with each request
 
     def check_size(self, budget: int) -> None:
-        """Raise OutOfMemory if its largest component is larger than all of `budget` bytes; 0: no limit."""
+        """Raise OutOfMemory if its largest component is larger than all of `budget` bytes (0: no limit)."""
         if 0 < budget < self.largest:
             problem = f"needs {self.largest} bytes for its largest component, and all models may have {budget}"
             raise OutOfMemory(f"model {self.name!r} {problem}: give the service more, by --memory")
 
-    def status(self) -> Status:
-        """Return what others may know."""
+    def status(self) -> ModelStatus:
+        """Return what others may know of it."""
         provider = self.model.spec.provider if self.model else ""
         options = self.model.spec.provider_options if self.model else {}
-        waiting = self.state is State.LOADING and not self.admitted
-        return Status(self.state, self.fraction, str(self.error or ""), provider, waiting, options)
+        return ModelStatus(self.state, self.fraction, str(self.error or ""), provider, options)
 
-    def drop(self) -> Model | None:
-        """Take the model out, and return it.
+    def enqueue(self) -> None:
+        """Let it wait for memory, without what is left of an earlier attempt."""
+        self._enter(ModelState.WAITING)
+        self.error, self.fraction = None, 0.0
 
-        Its memory is freed when the last reference goes.
-        """
-        model, self.model, self.error = self.model, None, None
-        self.leaving = self.admitted = self.fresh = self.asked = False
-        self.state, self.fraction = State.UNLOADED, 0.0
+    def begin_loading(self) -> None:
+        """Count its bytes from now on."""
+        self._enter(ModelState.LOADING)
+
+    def request_unload(self) -> None:
+        """Unload it once it is loaded or its last hold is released."""
+        if self.state is ModelState.LOADING:
+            self._enter(ModelState.CANCELLED)
+        elif self.state is ModelState.RESIDENT:
+            self._enter(ModelState.UNLOADING)
+
+    def keep(self) -> None:
+        """Take `request_unload` back: the model is wanted again."""
+        if self.state is ModelState.CANCELLED:
+            self._enter(ModelState.LOADING)
+        elif self.state is ModelState.UNLOADING:
+            self._enter(ModelState.RESIDENT)
+
+    def finish_loading(self, model: Model) -> None:
+        """Take in the loaded model."""
+        self._enter(ModelState.UNLOADING if self.state is ModelState.CANCELLED else ModelState.RESIDENT)
+        self.model = model
+
+    def fail(self, error: TintypeError) -> None:
+        """Note why loading failed."""
+        self._enter(ModelState.FAILED)
+        self.error, self.fraction = error, 0.0
+
+    def clear(self) -> Model | None:
+        """Take the model out, and return it: its memory is freed with the last reference."""
+        if self.state is not ModelState.UNLOADED:
+            self._enter(ModelState.UNLOADED)
+        model, self.model, self.error, self.fraction = self.model, None, None, 0.0
         return model
 
-
-def to_evict(slots: Iterable[Slot], coming: Slot, budget: int) -> list[Slot] | None:
-    """Choose what goes so that `coming` fits into `budget` bytes: what nobody holds, used longest ago first.
-
-    A model that is larger takes all of it. Returns None where `coming` can't fit as long as others are in use. A model
-    that waits in line takes nothing yet; one that is fresh stays, else two models in turns would never be used.
-    """
-    there = [slot for slot in slots if slot.admitted and slot is not coming]
-    excess = sum(min(slot.weight, budget) for slot in there) + min(coming.weight, budget) - budget
-    gone: list[Slot] = []
-    for slot in sorted(there, key=lambda e: e.last_use):
-        if excess > 0 and slot.model and not slot.holds and not slot.fresh:
-            gone.append(slot)
-            excess -= min(slot.weight, budget)
-    return gone if excess <= 0 else None
+    def _enter(self, state: ModelState) -> None:
+        assert state in TRANSITIONS[self.state], f"{self.name}: {self.state} to {state}"  # noqa: S101
+        self.state = state

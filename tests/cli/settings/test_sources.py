@@ -48,7 +48,7 @@ def test_every_setting_from_every_source() -> None:
     for config in SECTIONS.values():
         types = {name: item.type for name, item in config.__dataclass_fields__.items()}
         for name, setting in settings_of(config).items():
-            text = texts[types[name]] if setting.default is not False else "true"
+            text = texts[str(types[name])] if setting.default is not False else "true"
             by_flag = Sources(flags={name: text})._values(config, [name])[name]
             by_variable = Sources(environ={setting.env: text})._values(config, [name])[name]
             assert by_flag == by_variable != setting.default

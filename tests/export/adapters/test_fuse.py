@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Net(torch.nn.Module):
+class Net(torch.nn.Module):  # type: ignore[name-defined]
     """A convolution, a linear layer, a norm, and layers that are one in FLUX's own code."""
 
     def __init__(self) -> None:

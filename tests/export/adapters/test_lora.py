@@ -143,7 +143,7 @@ def test_a_converter_that_leaves_layers_out_is_not_followed(
     """Diffusers' converters drop what they do not know; the layer is named instead."""
     import diffusers  # noqa: PLC0415
 
-    def convert(_: type, tensors: dict[str, Any], **__: Any) -> dict[str, Any]:
+    def convert(_: Any, /, tensors: dict[str, Any], **__: Any) -> dict[str, Any]:
         return {name.replace("odd.", f"unet.{LAYER}."): tensor for name, tensor in tensors.items() if "odd" in name}
 
     monkeypatch.setattr(diffusers.StableDiffusionPipeline, "lora_state_dict", classmethod(convert))

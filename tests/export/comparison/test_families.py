@@ -80,7 +80,7 @@ SAMPLERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
 
 
 def job(task: str, *, size: tuple[int, int] = (128, 128), **settings: Any) -> Job:
-    usual = {
+    usual: dict[str, Any] = {
         "prompt": "A serene lake at sunset",
         "negative_prompt": "fog",
         "steps": 6,

@@ -33,7 +33,7 @@ MODELS = ("sd15", "sd21")
 
 def job(picture: tuple[int, int] = (128, 128), *, mask: bool = False, **settings: Any) -> Job:
     """Return what to draw from a photo of size `picture`, and where the disc is if `mask`."""
-    usual = {
+    usual: dict[str, Any] = {
         "prompt": "A lake",
         "negative_prompt": "fog",
         "steps": 8,
@@ -65,13 +65,14 @@ HELPED = {"PNDMScheduler": pndm_timesteps, "LMSDiscreteScheduler": lms_timesteps
 def helped(pipeline: Any) -> Any:
     """Give a pipeline whose sampler would lose its place the timesteps that it means."""
     timesteps = HELPED.get(type(pipeline.scheduler).__name__)
+    if timesteps is None:
+        return pipeline
 
     def get_timesteps(num_inference_steps: int, strength: float, device: Any) -> tuple[Any, int]:  # noqa: ARG001
         used = int(num_inference_steps * strength)
         return timesteps(pipeline, num_inference_steps - used), used
 
-    if timesteps:
-        pipeline.get_timesteps = get_timesteps
+    pipeline.get_timesteps = get_timesteps
     return pipeline
 
 
@@ -91,7 +92,7 @@ def by_diffusers(parts: dict[str, Any], job: Job, size: tuple[int, int]) -> Any:
             num_inference_steps=job.steps,
             guidance_scale=job.guidance_scale,
             num_images_per_prompt=job.count,
-            generator=[torch.Generator("cpu").manual_seed(job.seed + k) for k in range(job.count)],
+            generator=[torch.Generator("cpu").manual_seed((job.seed or 0) + k) for k in range(job.count)],
             output_type="np",
             **masked,
         ).images

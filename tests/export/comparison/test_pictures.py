@@ -33,9 +33,15 @@ SIDES = {"sd15": 128, "sd21": 128, "builtin": 256}
 
 
 def job(**settings: Any) -> Job:
-    return Job(
-        **{"prompt": PROMPT, "negative_prompt": NEGATIVE, "steps": 8, "seed": 7, "guidance_scale": 5.0} | settings
-    )
+    """Return a job of eight steps with these settings."""
+    usual: dict[str, Any] = {
+        "prompt": PROMPT,
+        "negative_prompt": NEGATIVE,
+        "steps": 8,
+        "seed": 7,
+        "guidance_scale": 5.0,
+    }
+    return Job(**usual | settings)
 
 
 def theirs(sampler: str, noise: dict[str, Any], **options: Any) -> Any:

@@ -42,7 +42,7 @@ ROWS: list[tuple[Loras, ...]] = [
 ]
 
 
-class Net(torch.nn.Module):
+class Net(torch.nn.Module):  # type: ignore[name-defined]
     """One convolution of `options`, called `conv`."""
 
     def __init__(self, options: dict[str, Any]) -> None:

@@ -43,8 +43,16 @@ def test_rows_of_int8_weights_are_what_they_are_alone(family: str, exported: Cal
 
     folder = exported(family, "int8") / ("unet" if family == "sd15" else "transformer")
     graph, random = OrtGraph(folder / "model.onnx", "cpu", 1), np.random.default_rng(0)
-    lengths = {"batch_size": 3, "height": 16, "width": 16, "sequence_length": 77, "packed_height_width": 64}
-    shapes = {port.name: [lengths.get(axis, axis) for axis in port.shape] for port in graph.inputs}
+    lengths: dict[Any, Any] = {
+        "batch_size": 3,
+        "height": 16,
+        "width": 16,
+        "sequence_length": 77,
+        "packed_height_width": 64,
+    }
+    shapes: dict[str, list[Any]] = {
+        port.name: [lengths.get(axis, axis) for axis in port.shape] for port in graph.inputs
+    }
     rows = {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     each = [{n: rows[n] if n.endswith("_ids") else rows[n][[i]] for n in rows} for i in range(3)]
     together, *alone = (graph.run(graph.outputs, feeds)[0] for feeds in (rows, *each))
@@ -74,7 +82,12 @@ def test_fused_and_spelled_out_are_the_same(
 
     found = source.find(str(pipelines(family)))
     (denoiser,) = registry.components(pipeline.Reader(found).whole(), found.family, found.family.denoiser)
-    monkeypatch.setattr(tracing, "fused", lambda: contextlib.nullcontext(_spell_norms_out(monkeypatch)))
+
+    def spelled_out() -> contextlib.AbstractContextManager[None]:
+        _spell_norms_out(monkeypatch)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(tracing, "fused", spelled_out)
     weights.write(tracing.trace(denoiser), denoiser.module.state_dict(), tmp_path / "plain.onnx")
     paths = [exported(family) / denoiser.folder / "model.onnx", tmp_path / "plain.onnx"]
     graphs = [Graph(path) for path in paths]

@@ -167,7 +167,7 @@ class TestRates:
             assert await left("/v1/action/generate_image", json={"prompt": "x"}) == "0"
             answer = await client.post(PATH, json={"prompt": "x", "n": 2}, headers=headers)
             message = check_error(answer, 429, "requests", "rate_limit_exceeded", None)
-            assert message.startswith("There may be 8 images in a minute. Try again in ")
+            assert message.startswith("The limit is 8 images per minute. Try again in ")
             assert answer.headers["x-ratelimit-remaining-images"] == "0"
             assert 1 <= int(answer.headers["retry-after"]) <= 15
             assert int(answer.headers["retry-after-ms"]) <= 15_000

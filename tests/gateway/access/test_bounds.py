@@ -69,5 +69,5 @@ async def test_within(service: Service, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", BOUNDS)
 def test_negative(name: str) -> None:
     """A bound that can't be is named."""
-    with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more, not -1"):
+    with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
         GatewayConfig(**{name: -1})  # type: ignore[arg-type]

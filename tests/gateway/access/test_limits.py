@@ -27,7 +27,7 @@ def test_bucket() -> None:
     clock = Clock()
     limits = Limits("requests", TooManyRequests, clock)
     assert [limits.take("me", 3)["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
-    with pytest.raises(TooManyRequests, match=r"There may be 3 requests in a minute. Try again in 20\.0 s\.") as caught:
+    with pytest.raises(TooManyRequests, match=r"The limit is 3 requests per minute. Try again in 20\.0 s\.") as caught:
         limits.take("me", 3)
     assert caught.value.retry_after == pytest.approx(20)
     assert caught.value.headers == {
@@ -46,7 +46,7 @@ def test_several_at_once() -> None:
     clock = Clock()
     limits = Limits("images", TooManyRequests, clock)
     assert limits.take("me", 6, 4)["x-ratelimit-remaining-images"] == "2"
-    with pytest.raises(TooManyRequests, match=r"There may be 6 images in a minute. Try again in 10\.0 s\."):
+    with pytest.raises(TooManyRequests, match=r"The limit is 6 images per minute. Try again in 10\.0 s\."):
         limits.take("me", 6, 3)
     limits.give_back("me", 6, 4)
     assert limits.take("me", 6, 3)["x-ratelimit-remaining-images"] == "3"
@@ -88,7 +88,7 @@ def test_no_limit() -> None:
     """Where there is none, nothing is told of one."""
     assert Limits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
-        with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more, not -1"):
+        with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
             GatewayConfig(**{name: -1})  # type: ignore[arg-type]
 
 

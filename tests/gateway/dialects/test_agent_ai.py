@@ -42,7 +42,7 @@ class TestAgentAi:
         call = AGENT.parse({"prompt": "x"} | body)
         assert call.request == expected
         assert call.links
-        assert call.wishes == ("style",)
+        assert call.optional == ("style",)
 
     def test_html(self) -> None:
         """One tag for each picture; prompt and link can't leave their attributes."""
@@ -64,7 +64,10 @@ class TestAgentAi:
             ),
             (
                 EmptyPrompt(),
-                '[400,{},{"error":"Invalid \'prompt\': empty string. Say what the picture shall show.","status":400}]',
+                (
+                    '[400,{},{"error":"Invalid \'prompt\': empty string. Describe what the image should show.",'
+                    '"status":400}]'
+                ),
             ),
             (ServiceError("x", status=500), '[500,{"x-should-retry":"false"},{"error":"x","status":500}]'),
         ],

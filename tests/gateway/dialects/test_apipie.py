@@ -21,8 +21,8 @@ class TestApipie:
         """Without a style it is natural, and nobody is told where the model has no such thing."""
         call = APIPIE.parse({"prompt": "x", "steps": 3})
         assert call.request == request(style="natural", steps=3)
-        assert (call.wishes, call.unasked) == (("style",), ("style",))
-        assert APIPIE.parse({"prompt": "x", "style": "vivid"}).unasked == ()
+        assert (call.optional, call.implicit) == (("style",), ("style",))
+        assert APIPIE.parse({"prompt": "x", "style": "vivid"}).implicit == ()
 
     @pytest.mark.parametrize(
         ("body", "expected"),
@@ -66,8 +66,8 @@ class TestApipie:
             (
                 EmptyPrompt(),
                 (
-                    '[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Say what the picture shall show.",'
-                    '"type":"invalid_request_error","param":"prompt","code":"invalid_parameter"}}]'
+                    '[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Describe what the image should '
+                    'show.","type":"invalid_request_error","param":"prompt","code":"invalid_parameter"}}]'
                 ),
             ),
         ],

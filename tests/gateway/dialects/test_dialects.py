@@ -53,7 +53,7 @@ class TestPaths:
     def test_sharing(self) -> None:
         """The configuration offers exactly the dialects that document a shared path, and names them."""
         assert set(SHARING) == {name for name, dialect in DIALECTS.items() if SHARED & set(dialect.paths)}
-        with pytest.raises(StartError, match="dialect must be one of openai, apipie, aqueduct, not 'oxen'"):
+        with pytest.raises(StartError, match="dialect must be one of openai, apipie, aqueduct; got 'oxen'"):
             GatewayConfig(dialect="oxen")
 
 

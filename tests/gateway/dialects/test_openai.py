@@ -149,7 +149,7 @@ def test_render(
         (
             EmptyPrompt(),
             (
-                b'[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Say what the picture shall show.",'
+                b'[400,{},{"error":{"message":"Invalid \'prompt\': empty string. Describe what the image should show.",'
                 b'"type":"invalid_request_error","param":"prompt","code":null}}]'
             ),
         ),
@@ -246,7 +246,7 @@ def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # n
 
 
 @pytest.mark.parametrize(
-    ("body", "wishes"),
+    ("body", "optional"),
     [
         ({}, ()),
         ({"quality": "auto"}, ()),
@@ -254,9 +254,9 @@ def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # n
         ({"quality": "draft", "style": "noir"}, ()),
     ],
 )
-def test_wishes(body: dict[str, Any], wishes: tuple[str, ...]) -> None:
+def test_optional_presets(body: dict[str, Any], optional: tuple[str, ...]) -> None:
     """A preset of OpenAI's may be lacking; another one was asked for by somebody who knows the model."""
-    assert parse({"prompt": "x"} | body).wishes == wishes
+    assert parse({"prompt": "x"} | body).optional == optional
 
 
 def test_parameters_are_keys() -> None:
@@ -269,7 +269,7 @@ def test_parameters_are_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "overruled"),
+    ("body", "overridden"),
     [
         ({"size": "256x256", "width": 300}, ("width",)),
         ({"size": "256x256", "width": 256, "height": 256, "aspect_ratio": "1:1"}, ()),
@@ -280,6 +280,6 @@ def test_parameters_are_keys() -> None:
         ({"size": "auto", "aspect_ratio": "2:3"}, ()),
     ],
 )
-def test_a_size_that_loses_against_another_is_named(body: dict[str, Any], overruled: tuple[str, ...]) -> None:
+def test_an_overridden_size_is_named(body: dict[str, Any], overridden: tuple[str, ...]) -> None:
     """Of sizes that contradict each other one is made, and the header names the others."""
-    assert parse({"prompt": "x"} | body).idle == overruled
+    assert parse({"prompt": "x"} | body).overridden == overridden

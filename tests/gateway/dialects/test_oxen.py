@@ -51,7 +51,7 @@ class TestOxen:
         assert OXEN.parse({"prompt": "x"} | body).names["height"] == param
 
     @pytest.mark.parametrize(
-        ("body", "idle"),
+        ("body", "overridden"),
         [
             ({"size": "64x64", "image_size": "square", "aspect_ratio": "4:3"}, ("image_size", "aspect_ratio")),
             ({"size": "512x512", "image_size": "square", "aspect_ratio": "1:1"}, ()),
@@ -60,14 +60,15 @@ class TestOxen:
         ],
         ids=str,
     )
-    def test_a_size_that_loses_against_another_is_named(self, body: dict[str, Any], idle: tuple[str, ...]) -> None:
+    def test_an_overridden_size_is_named(self, body: dict[str, Any], overridden: tuple[str, ...]) -> None:
         """Of sizes that contradict each other one is made, and the header names the others."""
-        assert OXEN.parse({"prompt": "x"} | body).idle == idle
+        assert OXEN.parse({"prompt": "x"} | body).overridden == overridden
 
     @pytest.mark.parametrize("image_size", ["huge", {"width": 5}, {"width": 5, "height": 64}, 7])
     def test_bad_image_size(self, image_size: Any) -> None:
         """What is no size is told what would be one."""
-        with pytest.raises(InvalidValue, match=r"'image_size': must be one of square_hd, .*, or {width, height} of 16"):
+        expected = "'image_size': must be one of 'landscape_16_9', .*'square_hd' or {width, height} of 16"
+        with pytest.raises(InvalidValue, match=expected):
             OXEN.parse({"prompt": "x", "image_size": image_size})
 
     @pytest.mark.parametrize(

@@ -262,12 +262,12 @@ def test_no_origins() -> None:
 @pytest.mark.parametrize("host", ["https://images.example", "images.example:80", "a/b", ""])
 def test_bad_setting(host: str) -> None:
     """What is no host name would never match one, and is told at once."""
-    with pytest.raises(StartError, match=r"--hosts must be names such as images\.example, without ports, or \*, not"):
+    with pytest.raises(StartError, match=r"--hosts must be names such as images\.example, without ports, or \*; got"):
         GatewayConfig(hosts=(host,))
 
 
 @pytest.mark.parametrize("url", ["https://", "http://[::1", "https://:443/a", "https://images.example:x"])
 def test_bad_public_url(url: str) -> None:
     """A base of links that names no host is told at once, in one line."""
-    with pytest.raises(StartError, match=r"--public-url must name a host, such as https://images\.example, not"):
+    with pytest.raises(StartError, match=r"--public-url must name a host, for example https://images\.example; got"):
         GatewayConfig(public_url=url)

@@ -92,7 +92,7 @@ class TestForms:
         [
             ({}, [("image", file())], None, "prompt", "empty string"),
             ({"prompt": "x"}, [("odd", file())], "invalid_value", "image", "PNG, JPEG or WebP"),
-            ({"prompt": "x"}, [("image", file())] * 17, "invalid_value", "image", "1 to 16 pictures, not 17"),
+            ({"prompt": "x"}, [("image", file())] * 17, "invalid_value", "image", "1 to 16 images, not 17"),
             ({"prompt": "x"}, [("image", file(b"GIF89a"))], "invalid_image_file", "image", "PNG, JPEG or WebP"),
             ({"prompt": "x"}, [("image", file()), ("mask", file(b"no"))], "invalid_image_file", "mask", "PNG"),
             ({"prompt": "x", "n": "many"}, [("image", file())], "invalid_value", "n", "from 1 to 10, not 'many'"),
@@ -148,7 +148,7 @@ class TestForms:
     async def test_too_many_parts(self, gateway: httpx.AsyncClient) -> None:
         """A form of more parts than are read is told so."""
         answer = await gateway.post(EDITS, data={f"x{i}": "" for i in range(1001)}, files=[("image", file())])
-        assert "too many parts" in check_error(answer, 400, REQUEST, None, None)
+        assert "at most 1000 parts" in check_error(answer, 400, REQUEST, None, None)
 
     async def test_what_an_edit_may_be(self, gateway: httpx.AsyncClient) -> None:
         """Whoever sends another type hears of both that would be right."""

@@ -88,7 +88,7 @@ async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> N
     assert b"connection: close" in head
     error = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert "has not come within 1 s" in error["message"]
+    assert "did not arrive within 1 s" in error["message"]
     assert not fake.requests
 
 

@@ -61,5 +61,5 @@ async def test_hosts(service: Service, tmp_path: Path, said: str, base: str) -> 
 
 def test_bad_setting(tmp_path: Path) -> None:
     """What is no address is told at start."""
-    with pytest.raises(StartError, match=r"proxies must be addresses or networks .* not 'proxy\.example'"):
+    with pytest.raises(StartError, match=r"proxies must be addresses or networks .*; got 'proxy\.example'"):
         GatewayConfig(data=tmp_path, proxies=("proxy.example",))

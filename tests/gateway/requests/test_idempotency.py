@@ -20,8 +20,8 @@ from tintype.gateway.access.denials import KeyReused
 from tintype.gateway.errors import NotFetched
 from tintype.gateway.http.body import Body
 from tintype.gateway.requests import handler
-from tintype.gateway.requests.generation import Made
 from tintype.gateway.requests.idempotency import ENTRY, Repeats
+from tintype.gateway.requests.reply import Reply
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Made]]]:
+def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Reply]]]:
     """Some work, and how often it was done."""
     done: list[int] = []
 
-    async def work() -> Made:
+    async def work() -> Reply:
         done.append(1)
         await asyncio.sleep(0)
-        return Made(Body([bytes(size)]), {})
+        return Reply(Body([bytes(size)]), {})
 
     return done, work
 
@@ -63,7 +63,7 @@ class TestKept:
         """An error is told, and the next one tries again."""
         repeats, (done, work) = Repeats(100), making()
 
-        async def fails() -> Made:
+        async def fails() -> Reply:
             raise ValueError("mine")
 
         with pytest.raises(ValueError, match="mine"):
@@ -95,9 +95,9 @@ class TestKept:
         """What was begun goes on without its client, for the one who comes back."""
         repeats, go = Repeats(100), asyncio.Event()
 
-        async def work() -> Made:
+        async def work() -> Reply:
             await go.wait()
-            return Made(Body([b"x"]), {})
+            return Reply(Body([b"x"]), {})
 
         first = asyncio.create_task(repeats.once("k", b"a", work))
         await asyncio.sleep(0)

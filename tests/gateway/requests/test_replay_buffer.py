@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.gateway.http.body import Body
-from tintype.gateway.requests.generation import Made
 from tintype.gateway.requests.idempotency import ENTRY, Repeats
 from tintype.gateway.requests.replay_buffer import BrokenOff, Kind, Recording, Told
+from tintype.gateway.requests.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -87,11 +87,11 @@ class TestRecording:
         """A stream counts when it has ended, with what is kept of it, and makes room as others do."""
         repeats, go = Repeats(100, capacity=2 * ENTRY + 10), asyncio.Event()
 
-        async def begin() -> Made:
-            return Made(recording(MOMENT, PICTURE, until=go), {})
+        async def begin() -> Reply:
+            return Reply(recording(MOMENT, PICTURE, until=go), {})
 
-        async def other() -> Made:
-            return Made(Body([bytes(4)]), {})
+        async def other() -> Reply:
+            return Reply(Body([bytes(4)]), {})
 
         await repeats.once("stream", b"", begin)
         await repeats.once("a", b"", other)

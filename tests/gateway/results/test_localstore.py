@@ -206,12 +206,12 @@ async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
 def test_bad_key(tmp_path: Path) -> None:
     """A key that was cut short is not used; the message says what to do."""
     (tmp_path / "links.key").write_bytes(b"short")
-    with pytest.raises(StartError, match=r"links\.key must hold 32 bytes, not 5: delete it"):
+    with pytest.raises(StartError, match=r"links\.key must have 32 bytes, not 5: delete it to create a new one"):
         LocalStore(tmp_path)
 
 
 def test_bad_folder(tmp_path: Path) -> None:
     """A data folder that can't be made is named."""
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(StartError, match=r"the data folder .* choose another with --data"):
+    with pytest.raises(StartError, match=r"cannot use the data folder .* choose another with --data"):
         LocalStore(tmp_path / "data")

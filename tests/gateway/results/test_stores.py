@@ -46,6 +46,6 @@ def test_bad_store(store: str) -> None:
 def test_bad_url(name: str) -> None:
     """A base that is no URL is refused at start."""
     with pytest.raises(
-        StartError, match=f"--{name.replace('_', '-')} must begin with http:// or https://, not 'minio:9000'"
+        StartError, match=f"--{name.replace('_', '-')} must begin with http:// or https://; got 'minio:9000'"
     ):
         GatewayConfig(**{name: "minio:9000"})  # type: ignore[arg-type]

@@ -23,8 +23,8 @@ class TestStart:
     @pytest.mark.parametrize(
         ("user", "why"),
         [
-            (("owner", "wrong"), "the secret key is not the one of the access key"),
-            (("nobody", "x"), "the access key is not known"),
+            (("owner", "wrong"), "the secret key does not belong to the access key"),
+            (("nobody", "x"), "the access key is unknown"),
             (READER, "may not list, read, write and delete there"),
             (("", ""), "no credentials: set AWS_ACCESS_KEY_ID"),
         ],
@@ -35,12 +35,12 @@ class TestStart:
     ) -> None:
         """Credentials that are missing, wrong, or may not do all that will be done, are told of at start."""
         as_user(monkeypatch, user)
-        with pytest.raises(StartError, match=f"^the store s3://{place}/some/where can't be used: .*{why}"):
+        with pytest.raises(StartError, match=f"^cannot use the store s3://{place}/some/where: .*{why}"):
             await self.start(config(server, place))
 
     async def test_no_bucket(self, server: str) -> None:
         """A bucket that is not there is not made by us."""
-        with pytest.raises(StartError, match=r"there is no such bucket: make it first$"):
+        with pytest.raises(StartError, match=r"there is no such bucket: create it first$"):
             await self.start(config(server, "missing"))
 
     async def test_nobody_there(self) -> None:
@@ -57,7 +57,7 @@ class TestStart:
                 pass
 
         async with impostor(ignore) as url:
-            with pytest.raises(StartError, match="the endpoint is silent"):
+            with pytest.raises(StartError, match="the endpoint sends nothing"):
                 await self.start(config(url, "bucket"))
 
     async def test_drip(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ class TestStart:
         bucket, _, prefix = place.partition("/")
         async with s3(server) as client:
             await client.put_object(Bucket=bucket, Key=f"{prefix}/some/where/links.key", Body=b"short")
-        with pytest.raises(StartError, match=r"some/where/links\.key must hold 32 bytes, not 5: delete it"):
+        with pytest.raises(StartError, match=r"some/where/links\.key must have 32 bytes, not 5: delete it"):
             await self.start(config(server, place))
 
     async def test_gateways_start_together(self, server: str, place: str) -> None:

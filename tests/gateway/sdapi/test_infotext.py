@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.gateway.sdapi.infotext import taken_apart, with_setting
+from tintype.gateway.sdapi.infotext import parse, with_settings
 from tintype.service.images.metadata import Parameters
 
 PARAMETERS = Parameters(
@@ -25,8 +25,8 @@ PARAMETERS = Parameters(
 
 def test_taken_apart() -> None:
     """Prompts and settings have the web UI's names; quoted values are unquoted."""
-    text = with_setting(str(PARAMETERS), {"Ignored": "a, b: c"})
-    assert taken_apart(text) == {
+    text = with_settings(str(PARAMETERS), {"Ignored": "a, b: c"})
+    assert parse(text) == {
         "Prompt": PARAMETERS.prompt,
         "Negative prompt": "blurry",
         "Steps": "20",
@@ -57,22 +57,22 @@ def test_taken_apart() -> None:
 )
 def test_less(text: str, prompt: str, found: dict[str, str]) -> None:
     """Texts that lack something, or are broken, give what there is."""
-    assert taken_apart(text) == {"Prompt": prompt, "Negative prompt": ""} | found
+    assert parse(text) == {"Prompt": prompt, "Negative prompt": ""} | found
 
 
 def test_nothing() -> None:
     """An empty text says nothing at all."""
-    assert taken_apart(" \n") == {}
+    assert parse(" \n") == {}
 
 
 @given(st.dictionaries(st.sampled_from(["A", "B c", "D-1"]), st.text(st.characters(codec="utf-8"), min_size=1)))
 def test_round_trip(settings: dict[str, str]) -> None:
     """Any value that is added is read again, but for spaces at its ends."""
-    found = taken_apart(with_setting("x\nSteps: 1", settings))
+    found = parse(with_settings("x\nSteps: 1", settings))
     assert {name: found[name].strip() for name in settings} == {name: value.strip() for name, value in settings.items()}
 
 
 @given(st.text())
 def test_any_text(text: str) -> None:
     """Nothing that strangers write there breaks the reader."""
-    assert isinstance(taken_apart(text), dict)
+    assert isinstance(parse(text), dict)

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.support.gateway.bodies import BASE, base64_of, opened, png, png_of
 from tintype.gateway.app import create_app
 from tintype.gateway.config import GatewayConfig
-from tintype.gateway.requests import handler
+from tintype.gateway.requests import reply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,7 +203,7 @@ async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tup
 async def test_extra_is_sent_in_pieces(gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large answer is counted like any other, and its base64 comes into being as it is sent."""
     counted: list[int] = []
-    monkeypatch.setattr(handler, "hold", lambda size, **_: counted.append(size))
+    monkeypatch.setattr(reply, "hold", lambda size, **_: counted.append(size))
     body = {"image": base64_of(png_of(Image.effect_noise((128, 128), 100))), "upscaler_1": "Lanczos"}
     answer = await gateway.post(f"{BASE}/extra-single-image", json=body | {"upscaling_resize": 8})
     assert opened(answer.json()["image"]).size == (1024, 1024)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.gateway.sdapi.samplers import SAMPLERS, choose, label, listed, listed_schedules
+from tintype.gateway.sdapi.samplers import SAMPLERS, choose, label, listed_samplers, listed_schedules
 from tintype.service.images.metadata import SAMPLER_LABELS
 from tintype.service.numerics.samplers import SAMPLERS as OURS
 from tintype.service.numerics.schedules import SCHEDULES
@@ -22,7 +22,7 @@ def test_labels_agree() -> None:
 @pytest.mark.parametrize("sampler", sorted(OURS))
 def test_what_is_listed_is_taken(sampler: str) -> None:
     """Every name and alias that is listed means the sampler that it is listed for; so with schedules."""
-    (row,) = listed(pb.Model(samplers=[sampler]))
+    (row,) = listed_samplers(pb.Model(samplers=[sampler]))
     assert {choose(MODEL, name, "").sampler for name in (row["name"], *row["aliases"])} == {sampler}
     for row in listed_schedules(MODEL)[1:]:
         names = (row["name"], row["label"], *(row["aliases"] or ()))

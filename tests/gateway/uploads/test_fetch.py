@@ -60,14 +60,14 @@ async def test_fetched(host: Host, path: str) -> None:
         ("/metadata", "no public address"),
         ("/file", "scheme must be http or https"),
         ("/nowhere", "redirected more than 3 times"),
-        ("/html", "no PNG, JPEG or WebP"),
-        ("/short", "no PNG, JPEG or WebP"),
+        ("/html", "not a PNG, JPEG or WebP"),
+        ("/short", "not a PNG, JPEG or WebP"),
         ("/large", "more than 1000 bytes"),
         ("/declared", "more than 1000 bytes"),
         ("/gzip", "compresses"),
         ("/missing", "does not answer with a file"),
-        ("/cut", "broke off"),
-        ("/garbage", "broke off"),
+        ("/cut", "closed the connection"),
+        ("/garbage", "closed the connection"),
     ],
 )
 async def test_refused(host: Host, path: str, why: str) -> None:
@@ -137,7 +137,7 @@ async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], [PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [], ["nonsense"]])
 async def test_inner_names(addresses: list[str]) -> None:
     """One inner address among public ones is enough to refuse a name; and no name is told from an inner one."""
-    with pytest.raises(FetchError, match="its host is not known, or has no public address"):
+    with pytest.raises(FetchError, match="its host is unknown or has no public address"):
         await fetcher(resolve=answering(addresses)).fetch("http://name.example/")
 
 

@@ -92,7 +92,7 @@ async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None
     async with running_gateway(settings) as client:
         answer = await client.post(PATH, json={"prompt": "x", "image": f"http://127.0.0.1:{host.port}/lake"})
     assert answer.status_code == 400
-    assert "nothing is fetched here" in answer.json()["error"]["message"]
+    assert "does not fetch images by URL" in answer.json()["error"]["message"]
     assert host.asked == []
 
 

@@ -100,13 +100,13 @@ async def test_nobody_there() -> None:
 async def test_half_a_certificate(pems: Path, given: dict[str, str]) -> None:
     """A certificate without its key, or a key without its certificate, is refused at start."""
     halves: dict[str, Any] = {name: pems / file for name, file in given.items()}
-    with pytest.raises(StartError, match="needs both --service-cert and --service-cert-key"):
+    with pytest.raises(StartError, match="requires both --service-cert and --service-cert-key"):
         ServiceClient(Route("localhost:1", **halves))
 
 
 async def test_a_missing_certificate(pems: Path) -> None:
     """A file that is not there is named with its flag."""
-    with pytest.raises(StartError, match=r"can't read --service-cert .*gone\.pem: No such file"):
+    with pytest.raises(StartError, match=r"cannot read --service-cert .*gone\.pem: No such file"):
         ServiceClient(Route("localhost:1", None, pems / "gone.pem", pems / "key.pem"))
 
 

@@ -110,5 +110,5 @@ def test_target(text: str, target: str) -> None:
 
 async def test_no_ca(tmp_path: Path) -> None:
     """A CA file that is not there is named."""
-    with pytest.raises(StartError, match=r"can't read --tls-ca .*ca\.pem: No such file"):
+    with pytest.raises(StartError, match=r"cannot read --tls-ca .*ca\.pem: No such file"):
         ServiceClient(Route("127.0.0.1:1", tls_ca=tmp_path / "ca.pem"))

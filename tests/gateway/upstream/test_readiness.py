@@ -55,8 +55,8 @@ LOADED, FAILED = (
         ((FAILED, LOADED), {}, "the default model can't be loaded"),
         ((LOADED, FAILED), {"_": "bad"}, "the default model can't be loaded"),
         ((FAILED, LOADED), {"_": "good"}, ""),
-        ((LOADED,), {"_": "gone"}, "the image service lacks the default model"),
-        ((), {}, "the image service lacks the default model"),
+        ((LOADED,), {"_": "gone"}, "the image service does not have the default model"),
+        ((), {}, "the image service does not have the default model"),
     ],
 )
 async def test_the_default_model_decides(models: Any, aliases: Any, why: str) -> None:

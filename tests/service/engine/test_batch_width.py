@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel
-from tintype.service.engine.batch_width import REST, TRIES, WIDTHS, Widths
+from tintype.service.engine.batch_width import REST, TRIES, WIDTHS, BatchWidths
 from tintype.service.engine.events import Completed, Finished
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-KIND = ("model", (4, 8, 8))
+KEY = ("model", (4, 8, 8))
 
 # Seconds of a call of n rows: of a CPU where guidance goes faster as two calls; of one where rows don't matter; of a
 # device that is full at four rows; of one that two rows do not help, however much eight would.
@@ -29,14 +29,14 @@ COSTS: dict[str, tuple[Callable[[int], float], int]] = {
 }
 
 
-def busy(widths: Widths, cost: Callable[[int], float], *, rows: int, units: int = 40) -> list[int]:
+def busy(widths: BatchWidths, cost: Callable[[int], float], *, rows: int, units: int = 40) -> list[int]:
     """The widths of `units` units, with `rows` rows of the model always at hand."""
     chosen = []
     for _ in range(units):
-        at_hand = min(rows, widths.room(KIND).rows)
-        width = widths.choose(KIND, at_hand)
+        at_hand = min(rows, widths.limit(KEY).rows)
+        width = widths.choose(KEY, at_hand)
         calls = [min(width, at_hand - i) for i in range(0, at_hand, width)]
-        widths.note(KIND, width, at_hand, sum(map(cost, calls)))
+        widths.note(KEY, width, at_hand, sum(map(cost, calls)))
         chosen.append(width)
     return chosen
 
@@ -45,9 +45,9 @@ def busy(widths: Widths, cost: Callable[[int], float], *, rows: int, units: int 
 def test_the_knee_is_found(name: str) -> None:
     """With work enough each width is tried three times until one does not pay; from then on the best is used."""
     cost, knee = COSTS[name]
-    widths = Widths()
+    widths = BatchWidths()
     chosen = busy(widths, cost, rows=8)
-    assert chosen[-1] == widths.best(KIND) == knee
+    assert chosen[-1] == widths.best(KEY) == knee
     tried = [n for n in WIDTHS if n <= 2 * knee]
     assert chosen[: 3 * len(tried)] == [n for n in tried for _ in range(3)]
     assert set(chosen[3 * len(tried) :]) == {knee}
@@ -55,111 +55,111 @@ def test_the_knee_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", COSTS)
 def test_what_is_not_at_hand_is_not_tried(name: str) -> None:
-    """Two rows, which is one picture with guidance, find out whether they go as one call or as two, and no more."""
+    """Two rows, which is one image with guidance, find out whether they go as one call or as two, and no more."""
     cost, knee = COSTS[name]
-    widths = Widths()
+    widths = BatchWidths()
     assert busy(widths, cost, rows=2)[-1] == min(knee, 2)
     assert busy(widths, cost, rows=8)[-1] == knee
 
 
 def test_a_slow_first_try_is_forgiven() -> None:
     """The first call of a shape holds the warming up; one of the others may be disturbed by another program."""
-    widths = Widths()
+    widths = BatchWidths()
     times = {1: [9.0, 1.0, 1.0], 2: [50.0, 7.0, 1.0]}
     for width, seconds in times.items():
         for value in seconds:
-            widths.note(KIND, width, width, value)
-    assert widths.best(KIND) == 2
+            widths.note(KEY, width, width, value)
+    assert widths.best(KEY) == 2
 
 
-def settled(widths: Widths, price: float, *, every: int) -> int:
+def settled(widths: BatchWidths, cost: float, *, every: int) -> int:
     """Return the best width after many units whose rows change at each `every`th; a wide call saves 30 %."""
     latest = None
     for unit in range(200):
         rows = 4 if unit % every else 3
-        width = widths.choose(KIND, rows)
+        width = widths.choose(KEY, rows)
         spent, took = 0, 0.0
         while spent < rows:
             call = min(width, rows - spent)
-            took += (call if call == 1 else 0.7 * call) + (price if call != latest else 0)
+            took += (call if call == 1 else 0.7 * call) + (cost if call != latest else 0)
             spent, latest = spent + call, call
-        widths.note(KIND, width, rows, took)
-    return widths.best(KIND)
+        widths.note(KEY, width, rows, took)
+    return widths.best(KEY)
 
 
-def test_the_price_of_a_change_counts() -> None:
+def test_the_cost_of_a_change_counts() -> None:
     """Where another shape costs as much as many rows, and comes at every second unit, one row at a time is best."""
-    assert settled(Widths(), 0, every=2) > 1
-    assert settled(Widths(), 20, every=2) == 1
+    assert settled(BatchWidths(), 0, every=2) > 1
+    assert settled(BatchWidths(), 20, every=2) == 1
 
 
 def test_a_rare_change_counts_little() -> None:
-    """The same price once in a hundred units does not outweigh what wide calls save."""
-    assert settled(Widths(), 20, every=100) > 1
+    """The same cost once in a hundred units does not outweigh what wide calls save."""
+    assert settled(BatchWidths(), 20, every=100) > 1
 
 
 def test_a_width_is_tried_again_after_the_changes_end() -> None:
     """Changes of an hour ago don't keep calls narrow for ever."""
-    widths = Widths()
+    widths = BatchWidths()
     for width, seconds in {1: 1.0, 2: 1.4}.items():
         for _ in range(TRIES):
-            widths.note(KIND, width, width, seconds)
+            widths.note(KEY, width, width, seconds)
     for _ in range(8):
-        widths.note(KIND, 2, 3, 1.0)
-        widths.note(KIND, 2, 2, 21.4)
-    assert widths.best(KIND) == 1
+        widths.note(KEY, 2, 3, 1.0)
+        widths.note(KEY, 2, 2, 21.4)
+    assert widths.best(KEY) == 1
     for _ in range(9 * REST):
-        widths.note(KIND, 1, 1, 1.0)
-    assert widths.best(KIND) == 2
+        widths.note(KEY, 1, 1, 1.0)
+    assert widths.best(KEY) == 2
 
 
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
 def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, int, int]]) -> None:
-    """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such company."""
-    widths = Widths()
+    """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such an order."""
+    widths = BatchWidths()
     for _ in range(8):
         widths.note(other, 1, 1, 1.0)
-        widths.note(KIND, 1, 1, 3.0)
-    assert widths._trials[KIND][1].cost == 3.0
+        widths.note(KEY, 1, 1, 3.0)
+    assert widths._trials[KEY][1].cost == 3.0
     for _ in range(64):
-        widths.note(KIND, 1, 1, 1.0)
-    assert widths._trials[KIND][1].cost == 1.0
+        widths.note(KEY, 1, 1, 1.0)
+    assert widths._trials[KEY][1].cost == 1.0
 
 
 def test_calls_that_are_not_full_say_nothing() -> None:
     """Three rows in calls of two are no measurement of two rows."""
-    widths = Widths()
+    widths = BatchWidths()
     for _ in range(5):
-        widths.note(KIND, 2, 3, 1.0)
-        widths.note(KIND, 6, 6, 1.0)
-    assert widths.choose(KIND, 2) == 1
+        widths.note(KEY, 2, 3, 1.0)
+        widths.note(KEY, 6, 6, 1.0)
+    assert widths.choose(KEY, 2) == 1
 
 
-def test_kinds_are_measured_apart() -> None:
+def test_batch_keys_are_measured_apart() -> None:
     """Another model, or another size, has its own best width."""
-    widths = Widths()
+    widths = BatchWidths()
     busy(widths, COSTS["free"][0], rows=8)
-    assert widths.best(KIND) == 8
+    assert widths.best(KEY) == 8
     assert widths.best(("model", (4, 16, 16))) == 1
 
 
 def test_a_number_that_is_set_is_the_number() -> None:
     """With `max_batch` nothing is tried: guidance goes along in the same call."""
-    widths = Widths(3)
+    widths = BatchWidths(3)
     assert set(busy(widths, COSTS["worse"][0], rows=6)) == {6}
-    assert widths.room(KIND) == (3, 6)
+    assert widths.limit(KEY) == (3, 6)
 
 
-@pytest.mark.parametrize("pictures", [0, 4])
-def test_too_little_memory_halves_what_a_call_holds(pictures: int) -> None:
-    """Down to one row, and not below; it holds for all calls of the kind that follow."""
-    widths = Widths(pictures)
+@pytest.mark.parametrize("images", [0, 4])
+def test_too_little_memory_halves_what_a_call_holds(images: int) -> None:
+    """Down to one row, and not below; it holds for all calls of the batch key that follow."""
+    widths = BatchWidths(images)
     busy(widths, COSTS["free"][0], rows=8)
     for rows in (8, 4, 2):
-        assert widths.choose(KIND, 8) == rows
-        assert widths.shrink(KIND, rows)
-    assert widths.room(KIND) == (1, 1)
-    assert not widths.shrink(KIND, 1)
+        assert widths.choose(KEY, 8) == rows
+        assert widths.shrink(KEY, rows)
+    assert widths.limit(KEY) == (1, 1)
+    assert not widths.shrink(KEY, 1)
 
 
 class Timed(ExactModel):
@@ -176,7 +176,7 @@ class Timed(ExactModel):
 
 @pytest.mark.parametrize(("name", "ones", "twos"), [("worse", 2 * 9, 3), ("free", 2 * 3, 9)])
 def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) -> None:
-    """Whichever takes less time, once both were tried for three steps; the picture is the same, to the last bit."""
+    """Whichever takes less time, once both were tried for three steps; the image is the same, to the last bit."""
     model = Timed(name)
     bench = Bench(model)
     ticket = bench.admit(steps=12, seed=1)
@@ -189,7 +189,7 @@ def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) ->
     assert np.array_equal(bench.of(ticket, Finished)[0].pixels, fixed.of(other, Finished)[0].pixels)
 
 
-def test_where_company_does_not_pay_the_shortest_job_goes_first() -> None:
+def test_where_batching_does_not_pay_the_shortest_job_goes_first() -> None:
     """A short job that comes after a long one ends first, and no call of the long one comes between."""
     model = Timed("even")
     bench = Bench(model)

@@ -38,37 +38,37 @@ def told(repository: Repository, jobs: list[Job], max_batch: int) -> dict[Ticket
     return events
 
 
-def pictures(events: list[Event]) -> list[np.ndarray]:
+def images(events: list[Event]) -> list[np.ndarray]:
     return [e.pixels for e in sorted((e for e in events if isinstance(e, Finished)), key=lambda e: e.index)]
 
 
-def test_company_changes_less_than_can_be_seen(repository: Repository) -> None:
-    """Alone or beside others with other samplers, steps and guidance: the same pictures, to two levels of 255."""
+def test_batching_changes_less_than_can_be_seen(repository: Repository) -> None:
+    """Alone or beside others with other samplers, steps and guidance: the same images, to two levels of 255."""
     together = list(told(repository, JOBS, 4).values())
     for job, events in zip(JOBS, together, strict=True):
         (alone,) = told(repository, [job], 1).values()
         assert isinstance(alone[-1], Completed)
-        assert len(pictures(alone)) == job.count
-        for mine, other in zip(pictures(events), pictures(alone), strict=True):
+        assert len(images(alone)) == job.count
+        for mine, other in zip(images(events), images(alone), strict=True):
             assert np.abs(mine - other).max() <= TOLERANCE
 
 
-def test_company_of_all_samplers_changes_less_than_can_be_seen(repository: Repository) -> None:
-    """One picture of every sampler in one company: each is the picture that the sampler makes alone."""
+def test_a_batch_of_all_samplers_changes_less_than_can_be_seen(repository: Repository) -> None:
+    """One image of every sampler in one batch: each is the image that the sampler makes alone."""
     jobs = [
         Job(prompt="a red circle", seed=seed, steps=5, sampler=name, width=128, height=128)
         for seed, name in enumerate(SAMPLERS)
     ]
     for job, events in zip(jobs, told(repository, jobs, 8).values(), strict=True):
         (alone,) = told(repository, [job], 1).values()
-        apart = np.abs(pictures(events)[0] - pictures(alone)[0]).max()
+        apart = np.abs(images(events)[0] - images(alone)[0]).max()
         assert apart <= TOLERANCE, f"{job.sampler}: {apart * 255:.2f} of 255"
 
 
-def test_the_same_request_makes_the_same_picture(repository: Repository) -> None:
-    """Bit for bit, when nothing differs; another seed makes another picture."""
+def test_the_same_request_makes_the_same_image(repository: Repository) -> None:
+    """Bit for bit, when nothing differs; another seed makes another image."""
     first, again, other = (
-        pictures(events)[0]
+        images(events)[0]
         for seed in (1, 1, 2)
         for events in told(repository, [Job(prompt="a red circle", seed=seed, steps=2)], 1).values()
     )
@@ -76,12 +76,12 @@ def test_the_same_request_makes_the_same_picture(repository: Repository) -> None
     assert np.abs(first - other).max() > 0.05
 
 
-def test_previews_come_near_the_picture(repository: Repository) -> None:
-    """The last preview resembles the picture, at latent resolution."""
+def test_previews_come_near_the_image(repository: Repository) -> None:
+    """The last preview resembles the image, at latent resolution."""
     job = Job(prompt="a red circle", seed=1, steps=6, previews=Previews(every=1))
     (events,) = told(repository, [job], 1).values()
     last = [event for event in events if isinstance(event, Preview)][-1].pixels
-    (picture,) = pictures(events)
-    scale = picture.shape[1] // last.shape[1]
-    small = picture.reshape(3, last.shape[1], scale, last.shape[2], scale).mean(axis=(2, 4))
+    (image,) = images(events)
+    scale = image.shape[1] // last.shape[1]
+    small = image.reshape(3, last.shape[1], scale, last.shape[2], scale).mean(axis=(2, 4))
     assert np.abs(small - last).mean() < 0.15

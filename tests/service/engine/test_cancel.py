@@ -14,14 +14,14 @@ from tintype.service.engine.events import Completed, Failed, Finished, Progress
 from tintype.service.errors import Cancelled, QueueFull
 
 
-def pictures(bench: Bench, ticket: Ticket) -> list[np.ndarray]:
+def images(bench: Bench, ticket: Ticket) -> list[np.ndarray]:
     return [event.pixels for event in sorted(bench.of(ticket, Finished), key=lambda event: event.index)]
 
 
 @pytest.mark.parametrize("after", range(11))
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_a_job_can_leave_after_any_unit(after: int, max_batch: int) -> None:
-    """Queued, encoded, stepping or decoded: it is gone before the next unit, and its mate's picture is the same."""
+    """Queued, encoded, stepping or decoded: it is gone before the next unit, and its mate's image is the same."""
     bench = Bench(max_batch=max_batch)
     leaving = bench.admit("a lake", steps=3, seed=1, priority=1)
     staying = bench.admit("a hill", steps=3, seed=2)
@@ -36,7 +36,7 @@ def test_a_job_can_leave_after_any_unit(after: int, max_batch: int) -> None:
     alone = Bench(max_batch=1)
     only = alone.admit("a hill", steps=3, seed=2)
     alone.run()
-    assert np.array_equal(pictures(bench, staying)[0], pictures(alone, only)[0])
+    assert np.array_equal(images(bench, staying)[0], images(alone, only)[0])
     assert bench.shelf.holds == []
 
 
@@ -60,13 +60,13 @@ def test_a_job_can_leave_during_a_unit(phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
-@pytest.mark.parametrize("company", [0, 1])
-def test_a_call_that_nobody_wants_is_stopped(phase: str, company: int) -> None:
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_call_that_nobody_wants_is_stopped(phase: str, others: int) -> None:
     """When its last row leaves the model is told to stop, and never before; who comes later is served by it."""
     bench = Bench(max_batch=4)
     leaving = bench.admit(steps=3, seed=1, priority=1)
-    staying = [bench.admit(steps=3, seed=2) for _ in range(company)]
-    shared = company == 1 and phase == "denoise"
+    staying = [bench.admit(steps=3, seed=2) for _ in range(others)]
+    shared = others == 1 and phase == "denoise"
 
     def cancel(name: str, _rows: int) -> None:
         if name == phase:
@@ -81,7 +81,7 @@ def test_a_call_that_nobody_wants_is_stopped(phase: str, company: int) -> None:
     late = bench.admit(steps=3, seed=2)
     bench.run()
     for ticket in (*staying, late):
-        assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", 2, steps=3))
+        assert np.array_equal(images(bench, ticket)[0], by_hand("a lake", 2, steps=3))
 
 
 def test_shutting_down_stops_the_call_under_way() -> None:
@@ -155,13 +155,13 @@ _alone: dict[str, list[np.ndarray]] = {}
 
 
 def alone(job: dict[str, Any]) -> list[np.ndarray]:
-    """The pictures of a job that has the engine for itself."""
+    """The images of a job that has the engine for itself."""
     key = repr(sorted(job.items()))
     if key not in _alone:
         bench = Bench(max_batch=1)
         ticket = bench.admit(**job)
         bench.run()
-        _alone[key] = pictures(bench, ticket)
+        _alone[key] = images(bench, ticket)
     return _alone[key]
 
 
@@ -179,9 +179,9 @@ def fail_once(model: ExactModel) -> None:
 @given(st.lists(action, max_size=25), st.integers(1, 5))
 @settings(max_examples=80, deadline=None)
 def test_nothing_is_lost_or_done_twice(actions: list[tuple[str, Any]], max_batch: int) -> None:
-    """Whatever comes, leaves and fails in whatever order: every job ends once, and who completes has its pictures.
+    """Whatever comes, leaves and fails in whatever order: every job ends once, and who completes has its images.
 
-    Each step is told once and in order, each picture once, and each is bit for bit that of the job alone.
+    Each step is told once and in order, each image once, and each is bit for bit that of the job alone.
     """
     bench = Bench(max_batch=max_batch, queue=5)
     jobs: dict[Ticket, dict[str, Any]] = {}

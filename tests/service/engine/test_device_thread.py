@@ -7,11 +7,13 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
-from tintype.service.engine.events import Completed, Event, Failed, Finished, Progress, Queued
+from tintype.service.engine.device_thread import PREVIEWS, EventBuffer
+from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
 
@@ -92,7 +94,7 @@ def test_a_deadline_ends_a_job_in_the_midst_of_a_unit() -> None:
 
 
 def test_many_at_once_each_hear_of_their_own() -> None:
-    """Twenty jobs at a time: everybody gets the pictures of their own seeds."""
+    """Twenty jobs at a time: everybody gets the images of their own seeds."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         told = await asyncio.gather(*(all_of(device, seed=n, count=1 + n % 3, steps=2) for n in range(20)))
@@ -109,7 +111,7 @@ def test_refusals_are_raised_at_once() -> None:
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         with pytest.raises(InvalidField):
             await all_of(device, sampler="nothing")
-        assert not device._mailboxes
+        assert not device._buffers
 
     on_device(test)
 
@@ -125,7 +127,7 @@ def test_closing_the_generator_cancels() -> None:
         gate.open()
         await gone(device)
         assert len(model.timesteps) == 1
-        assert not device._mailboxes
+        assert not device._buffers
 
     on_device(test)
 
@@ -190,8 +192,8 @@ def test_the_thread_survives_a_fault_of_the_engine(caplog: pytest.LogCaptureFixt
     assert "a mistake in the engine" in caplog.text
 
 
-def test_a_slow_reader_misses_no_picture_and_costs_no_memory() -> None:
-    """Somebody who reads nothing for a while gets the newest progress, every picture and the end."""
+def test_a_slow_reader_misses_no_image_and_costs_no_memory() -> None:
+    """Somebody who reads nothing for a while gets the newest progress, every image and the end."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         async with aclosing(device.events(Job(prompt="a lake", steps=50, count=4, seed=1))) as events:
@@ -210,7 +212,7 @@ def test_a_slow_reader_misses_no_picture_and_costs_no_memory() -> None:
 
 
 def test_draining_lets_running_jobs_end() -> None:
-    """New ones are refused, those there get their pictures, and drain returns when the last is done."""
+    """New ones are refused, those there get their images, and drain returns when the last is done."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -342,3 +344,17 @@ def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> No
     device._wake.set()
     device._thread.join(20)
     assert not device._thread.is_alive()
+
+
+def test_buffers_keep_the_newest_previews() -> None:
+    """What waits of previews is bounded for each image; order stays."""
+
+    async def main() -> None:
+        box, pixels = EventBuffer(), np.zeros((3, 1, 1), np.float32)
+        box.put([Preview(n % 2, n // 2, n // 2, pixels) for n in range(40)])
+        kept = [await box.get() for _ in range(len(box))]
+        assert [(e.index, e.number) for e in kept if isinstance(e, Preview)] == [
+            (k, n) for n in range(20 - PREVIEWS, 20) for k in (0, 1)
+        ]
+
+    asyncio.run(main())

@@ -1,11 +1,11 @@
-"""The engine stepped by hand, on a model whose answers are known: what one job gets, alone and in company."""
+"""The engine stepped by hand, on a model whose answers are known: what one job gets, alone and in a batch."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import SPEC, Bench, ExactModel, mean_of, spec
 from tintype.service.engine.events import Completed, Finished, Loading, Preview, Progress, Queued
 from tintype.service.errors import InvalidField, ModelNotFound
@@ -21,7 +21,7 @@ JOBS: list[dict[str, Any]] = [
 
 
 def test_a_job_is_told_from_beginning_to_end() -> None:
-    """Its place, each step, the picture, the summary; in this order, and nothing else."""
+    """Its place, each step, the image, the summary; in this order, and nothing else."""
     bench = Bench()
     ticket = bench.admit(steps=3)
     bench.run()
@@ -31,37 +31,37 @@ def test_a_job_is_told_from_beginning_to_end() -> None:
     assert not bench.engine.busy
 
 
-def test_the_picture_is_the_one_that_mathematics_says() -> None:
+def test_the_image_is_the_one_that_mathematics_says() -> None:
     """The engine adds nothing: bit for bit what the sampler and the model make by hand."""
     bench = Bench()
     ticket = bench.admit("a lake", seed=11)
     bench.run()
-    assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", 11))
+    assert np.array_equal(images(bench, ticket)[0], by_hand("a lake", 11))
 
 
-def test_the_picture_has_the_mean_of_its_prompt() -> None:
-    """Without guidance the pictures are drawn from the model's data: their mean is the prompt's."""
+def test_the_image_has_the_mean_of_its_prompt() -> None:
+    """Without guidance the images are drawn from the model's data: their mean is the prompt's."""
     bench = Bench()
     ticket = bench.admit("a lake", steps=40, guidance_scale=1.0, count=10, seed=3)
     bench.run()
-    latents = (np.mean(pictures(bench, ticket)) - 0.5) * 8
+    latents = (np.mean(images(bench, ticket)) - 0.5) * 8
     assert abs(latents - mean_of("a lake")) < 0.1
 
 
-def test_count_makes_the_pictures_of_the_seeds_that_follow() -> None:
-    """Picture k is picture 0 of a request with seed + k, and tells that seed."""
+def test_count_makes_the_images_of_the_seeds_that_follow() -> None:
+    """Image k is image 0 of a request with seed + k, and tells that seed."""
     bench = Bench()
     many = bench.admit("a lake", seed=20, count=3)
     bench.run()
     alone = bench.admit("a lake", seed=22)
     bench.run()
     assert [event.seed for event in bench.of(many, Finished)] == [20, 21, 22]
-    assert np.array_equal(pictures(bench, many)[2], pictures(bench, alone)[0])
+    assert np.array_equal(images(bench, many)[2], images(bench, alone)[0])
 
 
 @pytest.mark.parametrize("max_batch", [1, 3, 16])
-def test_company_does_not_change_a_bit(max_batch: int) -> None:
-    """Different samplers, steps, guidance and seeds in one call give exactly the pictures that each has alone."""
+def test_batching_does_not_change_a_bit(max_batch: int) -> None:
+    """Different samplers, steps, guidance and seeds in one call give exactly the images that each has alone."""
     together = Bench(max_batch=max_batch)
     tickets = [together.admit(**job) for job in JOBS]
     together.run()
@@ -69,8 +69,8 @@ def test_company_does_not_change_a_bit(max_batch: int) -> None:
         alone = Bench(max_batch=1)
         lonely = alone.admit(**job)
         alone.run()
-        assert len(pictures(together, ticket)) == job.get("count", 1)
-        for mine, other in zip(pictures(together, ticket), pictures(alone, lonely), strict=True):
+        assert len(images(together, ticket)) == job.get("count", 1)
+        for mine, other in zip(images(together, ticket), images(alone, lonely), strict=True):
             assert np.array_equal(mine, other), job
 
 
@@ -82,8 +82,8 @@ def test_rows_join_between_two_steps() -> None:
     second = bench.admit("a hill", seed=2, steps=3)
     bench.run()
     assert [rows for name, rows in bench.model.calls if name == "denoise"] == [2, 2, 4, 4, 4, 2]
-    assert np.array_equal(pictures(bench, first)[0], by_hand("a lake", 1))
-    assert np.array_equal(pictures(bench, second)[0], by_hand("a hill", 2, steps=3))
+    assert np.array_equal(images(bench, first)[0], by_hand("a lake", 1))
+    assert np.array_equal(images(bench, second)[0], by_hand("a hill", 2, steps=3))
 
 
 def test_guided_and_unguided_rows_share_a_call() -> None:
@@ -101,7 +101,7 @@ def test_rows_of_different_shapes_do_not_share() -> None:
     tickets = [bench.admit(width=w, height=64, steps=2) for w in (64, 96)]
     bench.run()
     assert [rows for name, rows in bench.model.calls if name == "denoise"] == [2, 2, 2, 2]
-    assert [pictures(bench, t)[0].shape for t in tickets] == [(3, 64, 64), (3, 64, 96)]
+    assert [images(bench, t)[0].shape for t in tickets] == [(3, 64, 64), (3, 64, 96)]
 
 
 def test_a_graph_with_one_timestep_gets_rows_of_equal_timestep_only() -> None:
@@ -176,19 +176,19 @@ def test_previews_come_when_they_are_due() -> None:
     assert all(e.pixels.shape == (3, 8, 8) for e in bench.of(ticket, Preview))
 
 
-def test_previews_show_where_the_picture_goes() -> None:
-    """A late preview is near the picture, which early noise is not."""
+def test_previews_show_where_the_image_goes() -> None:
+    """A late preview is near the image, which early noise is not."""
     bench = Bench()
     ticket = bench.admit(steps=10, seed=1, guidance_scale=1.0, previews=Previews(every=1))
     bench.run()
-    final = pictures(bench, ticket)[0][:, ::8, ::8]
+    final = images(bench, ticket)[0][:, ::8, ::8]
     errors = [float(np.abs(e.pixels - final).mean()) for e in bench.of(ticket, Preview)]
     assert len(errors) == 9
     assert errors[-1] < errors[0] / 5
 
 
 def test_time_is_accounted_for() -> None:
-    """What encoders, steps and decoder took, per picture and in all; the rest of the time was waiting."""
+    """What encoders, steps and decoder took, per image and in all; the rest of the time was waiting."""
     bench = Bench(max_batch=1)
     ticket = bench.admit(steps=3, count=2, seed=1)
     bench.clock.now += 10
@@ -202,7 +202,7 @@ def test_time_is_accounted_for() -> None:
 
 
 def test_a_shared_call_counts_once_for_each_job_in_it() -> None:
-    """In company a step lasts as long for everybody in it; a job's sum counts each call once."""
+    """In a batch a step lasts as long for everybody in it; a job's sum counts each call once."""
     bench = Bench(max_batch=4)
     ticket = bench.admit(steps=3, count=2)
     bench.run()
@@ -232,7 +232,7 @@ def test_the_negative_prompt_is_encoded_only_with_guidance() -> None:
 
 
 def test_the_revised_prompt_is_told() -> None:
-    """A style changes the prompt, and the picture says to what."""
+    """A style changes the prompt, and the image says to what."""
     bench = Bench()
     ticket = bench.admit("a lake", style="vivid")
     bench.run()

@@ -1,10 +1,10 @@
-"""What is measured, and the prices made of it."""
+"""What is measured, and the costs made of it."""
 
 import numpy as np
 import pytest
 
 from tests.support.engine.exact import SPEC
-from tintype.service.engine.estimates import TOLERANCE, Average, Stats
+from tintype.service.engine.estimates import TOLERANCE, Average, Estimates
 from tintype.service.engine.plan import Plan, plan
 from tintype.service.images.source import Source
 from tintype.service.job import Job
@@ -23,44 +23,44 @@ def test_the_first_measurement_is_forgotten() -> None:
 
 
 def test_nothing_is_estimated_before_it_was_measured() -> None:
-    """But there is a price, and more work has the higher one."""
-    stats = Stats()
+    """But there is a cost, and more work has the higher one."""
+    estimates = Estimates()
     small, large = planned(), planned(width=96, height=96)
-    assert stats.call(small.kind, 2) is None
-    assert 0 < stats.price(small).call < stats.price(large).call
-    assert stats.price(planned(guidance_scale=1.0)).call < stats.price(small).call
+    assert estimates.call(small.batch_key, 2) is None
+    assert 0 < estimates.cost(small).call < estimates.cost(large).call
+    assert estimates.cost(planned(guidance_scale=1.0)).call < estimates.cost(small).call
 
 
 def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     """From the nearest that was measured."""
-    stats, made = Stats(), planned()
-    stats.note_call(made, 2, 1.0, 0, now=0.0)
-    stats.note_call(made, 8, 3.0, 0, now=0.0)
-    assert [stats.call(made.kind, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
+    estimates, made = Estimates(), planned()
+    estimates.note_call(made, 2, 1.0, 0, now=0.0)
+    estimates.note_call(made, 8, 3.0, 0, now=0.0)
+    assert [estimates.call(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
-def test_pictures_are_encoded_at_a_price_of_their_own() -> None:
-    """What encoding a picture takes is told apart from prompts, and by its size."""
-    stats, prompt = Stats(), planned()
+def test_images_are_encoded_at_a_cost_of_their_own() -> None:
+    """What encoding an image takes is told apart from prompts, and by its size."""
+    estimates, prompt = Estimates(), planned()
     small, large = (planned(source=Source(np.zeros((3, 1, 1), np.uint8)), width=side, height=side) for side in (64, 96))
     for made, seconds in ((prompt, 0.1), (small, 1.0), (large, 3.0)):
-        stats.note_encode(made, 9.0)
-        stats.note_encode(made, seconds)
-    assert [stats.price(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
+        estimates.note_encode(made, 9.0)
+        estimates.note_encode(made, seconds)
+    assert [estimates.cost(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
 
 
-def test_prices_stand_still_while_measurements_flicker() -> None:
-    """Within a quarter nothing changes; beyond, the price follows and the edition tells of it."""
-    stats, made = Stats(), planned()
-    stats.price(made)
+def test_costs_stand_still_while_measurements_flicker() -> None:
+    """Within a quarter nothing changes; beyond, the cost follows and the edition tells of it."""
+    estimates, made = Estimates(), planned()
+    estimates.cost(made)
     for _ in range(3):
-        stats.note_call(made, 2, 1.0, 0, now=0.0)
-    price, edition = stats.price(made), stats.edition
-    assert (price.call, price.encode, price.decode) == (1_000_000, 1_000_000, 2_000_000)
+        estimates.note_call(made, 2, 1.0, 0, now=0.0)
+    cost, edition = estimates.cost(made), estimates.edition
+    assert (cost.call, cost.encode, cost.decode) == (1_000_000, 1_000_000, 2_000_000)
     for seconds in (1.2, 0.9, 1.1, 0.8):
-        stats.note_call(made, 2, seconds, 0, now=0.0)
-    assert (stats.price(made), stats.edition) == (price, edition)
+        estimates.note_call(made, 2, seconds, 0, now=0.0)
+    assert (estimates.cost(made), estimates.edition) == (cost, edition)
     for _ in range(20):
-        stats.note_call(made, 2, 1.0 * TOLERANCE * 1.1, 0, now=0.0)
-    assert stats.price(made).call > 1_250_000
-    assert stats.edition > edition
+        estimates.note_call(made, 2, 1.0 * TOLERANCE * 1.1, 0, now=0.0)
+    assert estimates.cost(made).call > 1_250_000
+    assert estimates.edition > edition

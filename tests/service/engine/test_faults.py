@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import Bench, ExactModel, broken, mean_of, spec
 from tintype.service.engine.events import Completed, Failed, Progress
 from tintype.service.errors import GenerationFailed, ModelBroken, OutOfMemory
@@ -25,7 +25,7 @@ def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:
 
 
 def test_a_failing_call_fails_its_rows_alone() -> None:
-    """When a call for many fails they go on one by one; who fails alone is told why, the others get their pictures."""
+    """When a call for many fails they go on one by one; who fails alone is told why, the others get their images."""
     bench = Bench(max_batch=4)
     tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
     whole = bench.model.denoise
@@ -41,8 +41,8 @@ def test_a_failing_call_fails_its_rows_alone() -> None:
     assert isinstance(failed.error, GenerationFailed)
     assert "the graph stumbled" in str(failed.error)
     assert bench.of(tickets[1], Progress)  # it had begun
-    assert np.array_equal(pictures(bench, tickets[0])[0], by_hand("a lake", 0, steps=5))
-    assert np.array_equal(pictures(bench, tickets[2])[0], by_hand("a hill", 2, steps=5))
+    assert np.array_equal(images(bench, tickets[0])[0], by_hand("a lake", 0, steps=5))
+    assert np.array_equal(images(bench, tickets[2])[0], by_hand("a hill", 2, steps=5))
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3, 4])
@@ -58,14 +58,14 @@ def test_too_little_memory_means_smaller_calls(fits: int) -> None:
     tickets = [bench.admit(seed=seed, count=2) for seed in (1, 11)]
     bench.run()
     for ticket, seed in zip(tickets, (1, 11), strict=True):
-        assert np.array_equal(pictures(bench, ticket)[0], by_hand("a lake", seed))
+        assert np.array_equal(images(bench, ticket)[0], by_hand("a lake", seed))
     failed = [rows for name, rows in bench.model.calls if name == "denoise" and rows > fits]
     assert failed == [rows for rows in (8, 4, 2) if rows > fits]
 
 
 @pytest.mark.parametrize("phase", ["encode", "encode_pixels", "denoise", "decode"])
 def test_idle_models_go_before_a_request_is_refused(phase: str) -> None:
-    """What there is no memory for is tried again once all that is idle has gone: the picture is the same."""
+    """What there is no memory for is tried again once all that is idle has gone: the image is the same."""
     levels = np.random.default_rng(1).integers(0, 256, (3, 64, 64), np.uint8)
     job: dict[str, Any] = {"seed": 1, "source": Source(levels), "strength": 0.5, "guidance_scale": 1.0}
     bench, roomy = Bench(max_batch=1), Bench(max_batch=1)
@@ -80,7 +80,7 @@ def test_idle_models_go_before_a_request_is_refused(phase: str) -> None:
     bench.run()
     roomy.run()
     assert bench.shelf.idle == 0
-    assert np.array_equal(pictures(bench, tickets[0])[0], pictures(roomy, tickets[1])[0])
+    assert np.array_equal(images(bench, tickets[0])[0], images(roomy, tickets[1])[0])
 
 
 def test_who_waits_for_memory_lets_nobody_start_before_it() -> None:
@@ -117,7 +117,7 @@ def test_what_does_not_fit_alone_is_refused_alone() -> None:
     bench.model.denoise = denoise  # type: ignore[assignment, method-assign]
     bench.run()
     assert isinstance(bench.of(large, Failed)[0].error, OutOfMemory)
-    assert np.array_equal(pictures(bench, small)[0], by_hand("a lake", 1))
+    assert np.array_equal(images(bench, small)[0], by_hand("a lake", 1))
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_whatever_a_model_raises_ends_in_one_error_of_the_tree(phase: str, raise
     bench.model.on_call = lambda _name, _rows: None
     again = bench.admit(seed=1)
     bench.run()
-    assert np.array_equal(pictures(bench, again)[0], by_hand("a lake", 1))
+    assert np.array_equal(images(bench, again)[0], by_hand("a lake", 1))
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_no_black_or_broken_picture_passes_for_one(value: float) -> None:
-    """A decoder that overflows gives an error, never a picture."""
+def test_no_black_or_broken_image_passes_for_one(value: float) -> None:
+    """A decoder that overflows gives an error, never an image."""
     bench = Bench()
     bench.model.decode = lambda latents: np.full((len(latents), 3, 64, 64), value, np.float32)  # type: ignore[method-assign]
     ticket = bench.admit()
@@ -157,7 +157,7 @@ def test_no_black_or_broken_picture_passes_for_one(value: float) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_latents_that_are_not_finite_end_their_own_job_at_once(value: float, max_batch: int) -> None:
-    """At the step where they arise, with its number; nothing more is done for it, and its company is as alone."""
+    """At the step where they arise, with its number; no more work is done; other rows are as alone."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
     whole = bench.model.denoise
@@ -174,8 +174,8 @@ def test_latents_that_are_not_finite_end_their_own_job_at_once(value: float, max
     bench.run()
     (failed,) = bench.of(tickets[1], Failed)
     assert isinstance(failed.error, GenerationFailed)
-    assert "latents of picture 0 after step 3 of 5 are not finite" in str(failed.error)
+    assert "latents of image 0 after step 3 of 5 are not finite" in str(failed.error)
     assert [event.step for event in bench.of(tickets[1], Progress)] == [1, 2]
     assert sum(time < 500 for time in seen) == 1
     for ticket, prompt, seed in ((tickets[0], "a lake", 0), (tickets[2], "a hill", 2)):
-        assert np.array_equal(pictures(bench, ticket)[0], by_hand(prompt, seed, steps=5))
+        assert np.array_equal(images(bench, ticket)[0], by_hand(prompt, seed, steps=5))

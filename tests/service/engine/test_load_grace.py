@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
-from tintype.service.engine.load_grace import Turns
-from tintype.service.models import State, Status
+from tintype.service.engine.load_grace import LoadGrace
+from tintype.service.models import ModelState, ModelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,8 +49,8 @@ class OnePlace(Shelf):
         self.load(name)
         return self.models[name] if name == self.there and self.clock.now >= self.done else None
 
-    def status(self, name: str = "") -> Status:
-        return Status(State.LOADING, waiting=name in self.line)
+    def status(self, name: str = "") -> ModelStatus:
+        return ModelStatus(ModelState.WAITING if name in self.line else ModelState.LOADING)
 
     def release(self, name: str) -> None:
         super().release(name)
@@ -61,7 +61,7 @@ class OnePlace(Shelf):
         super().hold(name)
         self.fresh = False
 
-    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+    def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         assert {*urgent} <= {*wanted}
         self.line = deque(name for name in self.line if name in wanted)
         self.fresh = self.fresh and self.there in urgent
@@ -231,7 +231,7 @@ JOB = st.tuples(st.sampled_from(NAMES), st.integers(1, 4), st.integers(0, 1), st
 def test_whatever_comes_everybody_is_served(
     arrivals: list[tuple[tuple[str, int, int, str], int, bool]], takes: float, max_batch: int
 ) -> None:
-    """Three models for one place, some jobs cancelled: the others have the pictures of a job alone, nothing is held."""
+    """Three models for one place, some jobs cancelled: the others have the images of a job alone, nothing is held."""
     made, shelf = bench(takes, max_batch=max_batch)
     staying: dict[Ticket, int] = {}
     for (name, steps, priority, caller), units, leaves in arrivals:
@@ -245,19 +245,19 @@ def test_whatever_comes_everybody_is_served(
     run(made)
     assert shelf.holds == []
     for ticket, steps in staying.items():
-        assert np.array_equal(pictures(made, ticket)[0], by_hand("a lake", 7, steps=steps))
+        assert np.array_equal(images(made, ticket)[0], by_hand("a lake", 7, steps=steps))
 
 
 def test_a_turn_lasts_as_long_as_loading_did() -> None:
     """From the moment when the model is there, and at most the longest; what nobody waited for has none."""
-    turns = Turns(10)
-    turns.there("ready", 0)
-    assert not turns.lasts("ready", 0)
+    grace = LoadGrace(10)
+    grace.there("ready", 0)
+    assert not grace.lasts("ready", 0)
     for now in (0, 1, 4):
-        turns.loading("a", now)
-    turns.there("a", 5)
-    turns.there("a", 9)
-    assert (turns.lasts("a", 9.9), turns.lasts("a", 10)) == (True, False)
-    turns.loading("b", 0)
-    turns.there("b", 60)
-    assert (turns.lasts("b", 69.9), turns.lasts("b", 70)) == (True, False)
+        grace.loading("a", now)
+    grace.there("a", 5)
+    grace.there("a", 9)
+    assert (grace.lasts("a", 9.9), grace.lasts("a", 10)) == (True, False)
+    grace.loading("b", 0)
+    grace.there("b", 60)
+    assert (grace.lasts("b", 69.9), grace.lasts("b", 70)) == (True, False)

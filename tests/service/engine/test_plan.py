@@ -1,6 +1,5 @@
 """What a job's open fields become."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.engine.exact import SPEC, spec
-from tintype.service.engine.plan import in_steps, plan
+from tintype.service.engine.plan import plan
 from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
 from tintype.service.images.source import Source
 from tintype.service.job import MAX_SEED, Job, Lora
 from tintype.service.models import Prompt
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
-from tintype.service.numerics import Diffusion
 
 SOURCE = Source(np.zeros((3, 64, 64), np.uint8))
 LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)
 
 
 def test_what_is_left_out_is_the_models_own() -> None:
-    """A prompt alone makes one picture of the model's size, steps, guidance and sampler."""
+    """A prompt alone makes one image of the model's size, steps, guidance and sampler."""
     made = plan(Job(prompt="a lake"), SPEC, draw=lambda: 42)
     assert (made.width, made.height, made.shape) == (64, 64, (4, 8, 8))
     assert (made.calls, made.guidance_scale, made.guided, made.seeds) == (6, 3.0, True, (42,))
@@ -114,109 +112,20 @@ def test_embeddings_are_known_by_name() -> None:
 
 
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
-def test_a_picture_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
+def test_an_image_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
     """The component that is missing is named, and the field."""
     with pytest.raises(Unsupported, match=r"image: model 'exact' takes none: it has no image encoder \(vae_encoder\)"):
         plan(Job(prompt="a", **files, source=SOURCE), spec(capabilities=frozenset({TEXT_TO_IMAGE})))
 
 
-@pytest.mark.parametrize(
-    ("steps", "strength", "calls"),
-    [
-        (10, 1.0, 10),
-        (10, None, 8),
-        (10, 0.75, 7),
-        (10, 0.7, 7),
-        (10, 0.0, 0),
-        (50, 0.58, 28),
-    ],
-)
-def test_strength_is_the_share_of_steps_that_are_done(steps: int, strength: float | None, calls: int) -> None:
-    """As diffusers counts: rounded down, in the arithmetic of Python's floats; 0.58 of 50 are 28."""
-    made = plan(Job(prompt="a", steps=steps, strength=strength, source=SOURCE), SPEC)
-    assert (made.calls, made.steps, made.skipped) == (calls, steps, steps - calls)
-    assert made.strength == (0.8 if strength is None else strength)
-    if calls:
-        assert made.table.timesteps[-1] == plan(Job(prompt="a", steps=steps), SPEC).table.timesteps[-1]
-
-
-@pytest.mark.parametrize(("steps", "strength", "calls"), [(10, 1.0, 10), (10, 0.75, 8), (50, 0.58, 29), (8, 0.6, 5)])
-def test_strength_of_a_flow_rounds_up(steps: int, strength: float, calls: int) -> None:
-    """As diffusers counts there, in the arithmetic of Python's floats: 50 * 0.58 is a little less than 29."""
-    flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
-    defaults = replace(SPEC.defaults, sampler="euler")
-    made = plan(Job(prompt="a", steps=steps, strength=strength, source=SOURCE), spec(diffusion=flow, defaults=defaults))
-    assert made.calls == calls
-
-
-@pytest.mark.parametrize(
-    ("steps", "strength", "laid_out"),
-    [(1, 0.9, 2), (1, 0.5, 2), (1, 0.3333333, 4), (3, 0.3, 4), (10, 0.09, 12), (1, 1 / 49, 50), (1, 1e-30, 150)],
-)
-def test_one_step_runs_unless_the_strength_is_0(steps: int, strength: float, laid_out: int) -> None:
-    """Fewer than one step of a strength is one, at its level: the source is never the answer by rounding."""
-    for named in (Job(prompt="a", steps=steps, strength=strength, source=SOURCE), None):
-        job = named or Job(prompt="a", strength=strength, source=SOURCE)
-        made = plan(job, spec(defaults=replace(SPEC.defaults, steps=steps)))
-        assert (made.calls, made.steps, made.skipped) == (1, laid_out, laid_out - 1)
-        assert made.table.timesteps[0] <= max(strength, 1 / 150) * 1000
-    assert plan(Job(prompt="a", steps=steps, strength=0, source=SOURCE), SPEC).calls == 0
-
-
-@given(
-    st.integers(1, 150),
-    st.floats(0, 1, exclude_min=True) | st.integers(1, 200).map(lambda n: 1 / n),
-    st.integers(1, 1000),
-    st.booleans(),
-)
-def test_the_steps_of_a_strength(steps: int, strength: float, most: int, flow: bool) -> None:  # noqa: FBT001
-    """As many steps as diffusers takes are taken, and one where it takes none; at most `most` are laid out."""
-    steps = min(steps, most)
-    laid_out, skipped = in_steps(steps, strength, most, flow=flow)
-    taken = int(steps * strength) if not flow else steps - int(steps - min(steps * strength, steps))
-    assert laid_out - skipped == max(taken, 1)
-    assert laid_out == steps if taken else steps <= laid_out <= most
-
-
-def test_a_small_training_bounds_what_is_laid_out() -> None:
-    """No more steps are laid out than the model was trained or distilled on, and still one of them runs."""
-    few = Diffusion.from_config({"_class_name": "DDIMScheduler", "clip_sample": False, "num_train_timesteps": 10})
-    own = spec(diffusion=few, defaults=replace(SPEC.defaults, steps=50, sampler="ddim"))
-    assert plan(Job(prompt="a"), own).steps == 10
-    assert plan(Job(prompt="a", strength=0.01, source=SOURCE), own).calls == 1
-    assert plan(Job(prompt="a", steps=4, strength=0.01, source=SOURCE, sampler="tcd"), SPEC).steps == 50
-
-
-def test_a_distilled_model_may_take_all_steps_below_the_strength() -> None:
-    """LCM's pipeline spaces the distilled levels anew over what is left; other samplers leave steps out as ever."""
-    distilled = Diffusion.from_config({"_class_name": "LCMScheduler", "original_inference_steps": 50})
-    own = spec(diffusion=distilled, defaults=replace(SPEC.defaults, sampler="lcm", steps=4), respaced=True)
-    made = plan(Job(prompt="a", steps=4, strength=0.5, source=SOURCE), own)
-    assert (made.calls, made.table.timesteps.tolist()) == (4, [499, 379, 259, 139])
-    assert plan(Job(prompt="a", steps=4, strength=0.2, source=SOURCE), own).calls == 4
-    assert plan(Job(prompt="a", strength=0.04, source=SOURCE), own).calls == 2
-    assert plan(Job(prompt="a", strength=0.001, source=SOURCE), own).calls == 1
-    assert plan(Job(prompt="a", steps=4, strength=0.5, source=SOURCE, sampler="ddim"), own).calls == 2
-    assert plan(Job(prompt="a", steps=4, strength=0.0, source=SOURCE), own).calls == 0
-    with pytest.raises(InvalidField, match=r"steps: must be 1 to 25, not 30: a strength of 0.5 leaves 25"):
-        plan(Job(prompt="a", steps=30, strength=0.5, source=SOURCE), own)
-
-
-def test_levels_of_a_flow_may_be_the_pipelines() -> None:
-    """FLUX's pipeline spaces them evenly, 1 to 1/steps, where the sampler alone would end at the last trained one."""
-    flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler"})
-    own = spec(diffusion=flow, defaults=replace(SPEC.defaults, sampler="euler"), even_levels=True)
-    assert plan(Job(prompt="a", steps=4), own).table.sigmas.tolist() == [1, 0.75, 0.5, 0.25, 0]
-
-
-def test_a_model_that_needs_a_picture_says_so() -> None:
+def test_a_model_that_needs_an_image_says_so() -> None:
     """A refiner makes nothing from text alone; an inpainting model needs the mask as well."""
     refiner = spec(capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}))
     with pytest.raises(InvalidField, match="image: is needed: model 'exact' makes nothing from text alone"):
         plan(Job(prompt="a"), refiner)
     assert plan(Job(prompt="a", source=SOURCE), refiner).source is SOURCE
     painter = spec(capabilities=frozenset({INPAINTING}), inpaints=True)
-    with pytest.raises(InvalidField, match="mask: is needed: model 'exact' repaints parts of pictures"):
+    with pytest.raises(InvalidField, match="mask: is needed: model 'exact' repaints parts of images"):
         plan(Job(prompt="a", source=SOURCE), painter)
 
 
@@ -233,14 +142,14 @@ def test_only_classifier_free_guidance_needs_the_negative_prompt(guidance: str, 
     assert weighted.prompts == (Prompt("a", weighted=True),)
 
 
-def test_without_a_picture_there_is_no_strength() -> None:
+def test_without_an_image_there_is_no_strength() -> None:
     """Nothing is left out."""
     made = plan(Job(prompt="a"), SPEC)
     assert (made.strength, made.skipped, made.source) == (None, 0, None)
 
 
 def test_seeds_go_on_past_the_largest() -> None:
-    """Picture k has the low 32 bits of seed + k, and every seed fits the contract's int64."""
+    """Image k has the low 32 bits of seed + k, and every seed fits the contract's int64."""
     seeds = plan(Job(prompt="a", seed=MAX_SEED, count=3), SPEC).seeds
     assert seeds == (MAX_SEED, 0, 1)
     assert [seed % 2**32 for seed in seeds] == [(MAX_SEED + k) % 2**32 for k in range(3)]
@@ -250,11 +159,6 @@ def test_seeds_are_drawn_where_none_is_given() -> None:
     """Two requests without a seed differ; a seed of 0 is a seed."""
     assert len({plan(Job(prompt="a"), SPEC).seeds for _ in range(5)}) == 5
     assert plan(Job(prompt="a", seed=0), SPEC, draw=lambda: 9).seeds == (0,)
-
-
-def test_tables_are_shared() -> None:
-    """Requests with the same choices share one table of coefficients."""
-    assert plan(Job(prompt="a", seed=1), SPEC).table is plan(Job(prompt="b", seed=2), SPEC).table
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tintype.service.engine.batch_width import Room
-from tintype.service.engine.fair_queue import Shares
-from tintype.service.engine.policy import next_unit, order
-from tintype.service.engine.row import Phase
+from tintype.service.engine.batch_width import BatchLimit
+from tintype.service.engine.policy import FairQueue, next_unit, order
+from tintype.service.engine.task import Phase
 
 CALL = 1000  # microseconds
 
 
 @dataclass(eq=False)
-class Picture:
+class FakeRow:
     left: int
     phase: Phase = Phase.DENOISE
-    alone: bool = False
+    unbatched: bool = False
     timestep: float = 0.0
-    halves: int = 1
+    model_rows: int = 1
 
 
 @dataclass(eq=False)
-class Claim:
+class FakeTask:
     number: int
     steps: int = 4
     caller: str = ""
@@ -35,25 +34,28 @@ class Claim:
     waiting: bool = False
     holds: bool = False
     fresh: bool = False
-    batch: int = 1  # pictures to a call
-    kind: str = "model"
-    text: str | None = "77"
+    batch: int = 1  # images to a call
+    batch_key: str = "model"
+    conditioning_key: str | None = "77"
     batched_timestep: bool = True
-    rows: list[Picture] = field(default_factory=list)
+    rows: list[FakeRow] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rows = self.rows or [Picture(self.steps)]
+        self.rows = self.rows or [FakeRow(self.steps)]
 
     @property
-    def room(self) -> Room:
-        return Room(self.batch, 2 * self.batch)
+    def limit(self) -> BatchLimit:
+        return BatchLimit(self.batch, 2 * self.batch)
+
+    def width(self, _model_rows: int, /) -> int:
+        return self.limit.rows
 
     @property
     def work(self) -> int:
         return sum(row.left for row in self.living) * CALL
 
     @property
-    def living(self) -> list[Picture]:
+    def living(self) -> list[FakeRow]:
         return [row for row in self.rows if row.left]
 
 
@@ -61,19 +63,19 @@ class Machine:
     """Serves claims as the engine would, a call a second, and notes who was served when."""
 
     def __init__(self, patience: float = 1e9) -> None:
-        self.shares, self.patience = Shares(), patience
-        self.claims: list[Claim] = []
-        self.now, self.served = 0, list[Claim]()
+        self.fair_queue, self.patience = FairQueue(), patience
+        self.claims: list[FakeTask] = []
+        self.now, self.served = 0, list[FakeTask]()
         self.done: dict[int, int] = {}
 
-    def arrive(self, steps: int, caller: str = "", priority: int = 0) -> Claim:
+    def arrive(self, steps: int, caller: str = "", priority: int = 0) -> FakeTask:
         number = len(self.claims) + len(self.done)
-        claim = Claim(number, steps, caller, priority, self.now, self.shares.enter(caller))
+        claim = FakeTask(number, steps, caller, priority, self.now, self.fair_queue.enter(caller))
         self.claims.append(claim)
         return claim
 
     def serve(self) -> bool:
-        ordered = order(self.claims, self.shares, now=self.now, patience=self.patience)
+        ordered = order(self.claims, self.fair_queue, now=self.now, patience=self.patience)
         unit = next_unit(ordered)
         if unit is None:
             return False
@@ -81,11 +83,11 @@ class Machine:
         claim = next(c for c in self.claims if unit.rows[0] in c.rows)
         self.served.append(claim)
         unit.rows[0].left -= 1
-        self.shares.charge(claim.caller, CALL)
+        self.fair_queue.charge(claim.caller, CALL)
         if not claim.living:
             self.done[claim.number] = self.now
             self.claims.remove(claim)
-            self.shares.leave(claim.caller)
+            self.fair_queue.leave(claim.caller)
         return True
 
     def run(self, calls: int = 10**6) -> None:
@@ -210,7 +212,7 @@ def test_waiting_does_not_disturb_those_of_equal_priority() -> None:
 
 claims = st.lists(
     st.builds(
-        Claim,
+        FakeTask,
         number=st.just(0),
         caller=st.sampled_from("abc"),
         priority=st.integers(-2, 2),
@@ -218,15 +220,15 @@ claims = st.lists(
         entered=st.integers(0, 5 * CALL),
         ready=st.booleans(),
         batch=st.integers(1, 4),
-        kind=st.sampled_from(["x", "y"]),
-        text=st.sampled_from([None, "77", "154"]),
+        batch_key=st.sampled_from(["x", "y"]),
+        conditioning_key=st.sampled_from([None, "77", "154"]),
         batched_timestep=st.booleans(),
         rows=st.lists(
             st.builds(
-                Picture,
+                FakeRow,
                 left=st.integers(0, 5),
                 phase=st.sampled_from([Phase.DENOISE, Phase.DENOISE, Phase.DECODE]),
-                alone=st.booleans(),
+                unbatched=st.booleans(),
                 timestep=st.sampled_from([1.0, 2.0]),
             ),
             min_size=1,
@@ -237,9 +239,9 @@ claims = st.lists(
 ).map(lambda found: [_numbered(claim, n) for n, claim in enumerate(found)])
 
 
-def _numbered(claim: Claim, number: int) -> Claim:
+def _numbered(claim: FakeTask, number: int) -> FakeTask:
     claim.number = number
-    if claim.text is None:
+    if claim.conditioning_key is None:
         for row in claim.rows:
             row.phase = Phase.ENCODE
     return claim
@@ -249,7 +251,7 @@ GOT = dict.fromkeys("abc", 3 * CALL)
 
 
 @given(claims)
-def test_order_loses_nobody(found: list[Claim]) -> None:
+def test_order_loses_nobody(found: list[FakeTask]) -> None:
     """The order has everybody once, and is the same however they stand before."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
     assert sorted(c.number for c in ordered) == list(range(len(found)))
@@ -257,7 +259,7 @@ def test_order_loses_nobody(found: list[Claim]) -> None:
 
 
 @given(claims)
-def test_a_unit_is_for_the_first_who_is_ready(found: list[Claim]) -> None:
+def test_a_unit_is_for_the_first_who_is_ready(found: list[FakeTask]) -> None:
     """There is one whenever somebody is ready, and it serves the first or somebody about to join the first."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
     ready = [claim for claim in ordered if claim.ready and claim.living]
@@ -268,28 +270,30 @@ def test_a_unit_is_for_the_first_who_is_ready(found: list[Claim]) -> None:
 
 
 @given(claims)
-def test_rows_share_a_call_only_if_they_can(found: list[Claim]) -> None:
+def test_rows_share_a_call_only_if_they_can(found: list[FakeTask]) -> None:
     """Same model and shape, same shape of text, all ready, at most as many as fit, nobody twice."""
     unit = next_unit(order(found, GOT, now=60.0, patience=10.0))
     if unit is None:
         return
     owners = [next(c for c in found if row in c.rows) for row in unit.rows]
     assert len(unit.rows) == len(set(map(id, unit.rows))) <= (owners[0].batch if unit.phase is Phase.DENOISE else 1)
-    assert len({(c.kind, c.text) for c in owners}) == 1
+    assert len({(c.batch_key, c.conditioning_key) for c in owners}) == 1
     assert all(c.ready for c in owners)
     assert all(row.phase is unit.phase and row.left for row in unit.rows)
     if len(unit.rows) > 1:
-        assert not any(row.alone for row in unit.rows)
+        assert not any(row.unbatched for row in unit.rows)
         assert owners[0].batched_timestep or len({row.timestep for row in unit.rows}) == 1
 
 
 def test_the_call_is_as_full_as_it_can_be() -> None:
     """Rows further back join as long as there is room, and those whose prompts are missing are encoded first."""
-    jobs = [Claim(n, batch=3) for n in range(2)] + [Claim(2, batch=3, text=None, rows=[Picture(4, Phase.ENCODE)])]
+    jobs = [FakeTask(n, batch=3) for n in range(2)] + [
+        FakeTask(2, batch=3, conditioning_key=None, rows=[FakeRow(4, Phase.ENCODE)])
+    ]
     unit = next_unit(jobs)
     assert unit is not None
     assert (unit.phase, unit.rows) == (Phase.ENCODE, tuple(jobs[2].rows))
-    jobs[2].text, jobs[2].rows[0].phase = "77", Phase.DENOISE
+    jobs[2].conditioning_key, jobs[2].rows[0].phase = "77", Phase.DENOISE
     unit = next_unit(jobs)
     assert unit is not None
     assert unit.rows == tuple(job.rows[0] for job in jobs)
@@ -298,32 +302,32 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
 @pytest.mark.parametrize(
     "stranger",
     [
-        Claim(1, text="154"),
-        Claim(1, kind="other"),
-        Claim(1, ready=False),
-        Claim(1, rows=[Picture(4, alone=True)]),
-        Claim(1, rows=[Picture(1, Phase.DECODE)]),
-        Claim(1, rows=[Picture(0, Phase.DONE)]),
+        FakeTask(1, conditioning_key="154"),
+        FakeTask(1, batch_key="other"),
+        FakeTask(1, ready=False),
+        FakeTask(1, rows=[FakeRow(4, unbatched=True)]),
+        FakeTask(1, rows=[FakeRow(1, Phase.DECODE)]),
+        FakeTask(1, rows=[FakeRow(0, Phase.DONE)]),
     ],
-    ids=["text", "model or shape", "not ready", "alone", "decoding", "done"],
+    ids=["conditioning", "model or shape", "not ready", "unbatched", "decoding", "done"],
 )
-def test_who_can_not_share_is_passed_over(stranger: Claim) -> None:
+def test_who_can_not_share_is_passed_over(stranger: FakeTask) -> None:
     """And those behind still join."""
-    first, last = Claim(0, batch=3), Claim(2)
+    first, last = FakeTask(0, batch=3), FakeTask(2)
     unit = next_unit([first, stranger, last])
     assert unit is not None
     assert unit.rows == (first.rows[0], last.rows[0])
 
 
-def test_shares_forget_callers() -> None:
+def test_a_fair_queue_forgets_callers() -> None:
     """A million callers who came once leave nothing behind, be there a lull or not."""
-    shares = Shares()
-    shares.enter("always")
+    fair_queue = FairQueue()
+    fair_queue.enter("always")
     for n in range(1000):
-        shares.enter(str(n))
-        shares.charge(str(n), 4)
-        shares.charge("always", 6)
-        shares.leave(str(n))
-    assert len(shares._got) < 5
-    shares.leave("always")
-    assert not shares._got
+        fair_queue.enter(str(n))
+        fair_queue.charge(str(n), 4)
+        fair_queue.charge("always", 6)
+        fair_queue.leave(str(n))
+    assert len(fair_queue._got) < 5
+    fair_queue.leave("always")
+    assert not fair_queue._got

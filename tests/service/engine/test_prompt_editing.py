@@ -1,4 +1,4 @@
-"""Prompts that change on the way: at which step, in whose company, at which price."""
+"""Prompts that change on the way: at which step, in which batches, at which cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.engine.by_hand import by_hand, pictures
+from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import DIFFUSION, SPEC, Bench, ExactModel, mean_of
 from tintype.service.engine.events import Completed, Failed, Finished
 from tintype.service.engine.plan import plan
@@ -52,7 +52,7 @@ def test_the_prompt_changes_at_its_step(prompt: str, texts: list[str]) -> None:
     ticket = bench.admit(prompt, steps=5, **EDITED)
     bench.run()
     assert prompts_of(bench) == [np.float32(mean_of(text)) for text in texts]
-    np.testing.assert_array_equal(pictures(bench, ticket)[0], edited_by_hand(texts))
+    np.testing.assert_array_equal(images(bench, ticket)[0], edited_by_hand(texts))
 
 
 def test_the_negative_prompt_changes_too() -> None:
@@ -72,7 +72,7 @@ def test_a_prompt_without_changes_is_as_before(prompt: str) -> None:
     ticket = bench.admit(prompt, steps=6, **EDITED)
     bench.run()
     assert bench.model.texts == [[prompt, ""]]
-    np.testing.assert_array_equal(pictures(bench, ticket)[0], by_hand(prompt, 3))
+    np.testing.assert_array_equal(images(bench, ticket)[0], by_hand(prompt, 3))
 
 
 def test_without_weighting_brackets_are_words() -> None:
@@ -104,7 +104,7 @@ def test_composition_and_a_second_pass() -> None:
     assert made.prompt == "a AND [b:e:12]"
 
 
-def test_company_changes_nothing() -> None:
+def test_batching_changes_nothing() -> None:
     """Rows that change at other steps share calls, and each is what it is alone."""
     jobs: list[dict[str, Any]] = [
         {"prompt": "[a:b:1] x", **EDITED},
@@ -119,11 +119,11 @@ def test_company_changes_nothing() -> None:
         alone = Bench()
         same = alone.admit(steps=4, **job)
         alone.run()
-        np.testing.assert_array_equal(pictures(bench, ticket)[0], pictures(alone, same)[0])
+        np.testing.assert_array_equal(images(bench, ticket)[0], images(alone, same)[0])
 
 
 def test_many_texts_are_encoded_two_at_a_time() -> None:
-    """All texts have the same number of chunks, so rows keep their company, and each unit of work is short."""
+    """All texts have the same number of chunks, so rows keep their batch, and each unit of work is short."""
     long = " ".join("abcdefghijklm")
     bench = Bench(max_batch=2)
     bench.admit(f"[a|b|c|{long}|e]", steps=5, **EDITED)

@@ -132,7 +132,7 @@ def test_a_job_past_its_deadline_leaves_before_the_next_step() -> None:
     assert bench.of(other, Completed)
 
 
-def test_a_measured_long_job_does_not_keep_its_guessed_price() -> None:
+def test_a_measured_long_job_does_not_keep_its_guessed_cost() -> None:
     """Order follows measurements even for jobs that came before the first: a short one still overtakes."""
     bench = Bench(max_batch=1)
     long = bench.admit(steps=50)
@@ -170,14 +170,14 @@ def test_a_wrong_field_is_told_before_the_queue_is_full() -> None:
 
 
 def test_a_caller_pays_exactly_for_what_was_done() -> None:
-    """Encoding, every call, decoding, each at its price: so a job's tag stands still while it runs."""
+    """Encoding, every call, decoding, each at its cost: so a job's tag stands still while it runs."""
     bench = measured()
     bench.admit(steps=3, count=2, caller="a")
     bench.admit(steps=50, caller="a")
-    price = bench.engine._stats.price(next(iter(bench.engine._queue)).plan)
+    cost = bench.engine._estimates.cost(next(iter(bench.engine._queue)).plan)
     bench.step(1 + 2 * (3 + 1))
-    assert (price.encode, price.call, price.decode) == (500_000, 1_000_000, 2_000_000)
-    assert bench.engine._queue._shares["a"] == price.encode + 2 * (3 * price.call + price.decode)
+    assert (cost.encode, cost.call, cost.decode) == (500_000, 1_000_000, 2_000_000)
+    assert bench.engine._queue._fair_queue["a"] == cost.encode + 2 * (3 * cost.call + cost.decode)
 
 
 def test_a_flood_does_not_hold_up_another_caller() -> None:

@@ -55,7 +55,7 @@ def test_a_cancelled_job_moves_the_others_up() -> None:
     bench.step()
     assert places(bench, third) == [2, 1]
     assert bench.told[second][-1] == bench.of(second, Failed)[0]
-    assert bench.engine._roster.find(first)
+    assert bench.engine._live_tasks.find(first)
 
 
 def test_the_wait_is_estimated_and_true() -> None:

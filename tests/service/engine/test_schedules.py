@@ -1,6 +1,6 @@
 """Random schedules: arrivals, departures, deadlines, faults and models that come and go, stepped on a clock by hand.
 
-Whatever happens in whatever order, no row is lost, made twice or starved, and nobody's picture depends on it.
+Whatever happens in whatever order, no row is lost, made twice or starved, and nobody's image depends on it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.support.engine.by_hand import pictures
+from tests.support.engine.by_hand import images
 from tests.support.engine.exact import Bench, ExactModel, broken, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Progress
 from tintype.service.errors import Cancelled, DeadlineExceeded, GenerationFailed, ModelBroken, OutOfMemory, QueueFull
@@ -44,13 +44,13 @@ _alone: dict[str, list[np.ndarray]] = {}
 
 
 def alone(job: dict[str, Any]) -> list[np.ndarray]:
-    """The pictures of a job that has the engine for itself."""
+    """The images of a job that has the engine for itself."""
     key = repr(sorted((name, value) for name, value in job.items() if name != "deadline"))
     if key not in _alone:
         bench = two_models(max_batch=1)
         ticket = bench.admit(**{name: value for name, value in job.items() if name != "deadline"})
         bench.run()
-        _alone[key] = pictures(bench, ticket)
+        _alone[key] = images(bench, ticket)
     return _alone[key]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def repository() -> Iterator[Repository]:
 
 @pytest.fixture(scope="session")
 def model(repository: Repository) -> DiffusionModel:
-    return repository.wait(timeout=60)
+    return cast("DiffusionModel", repository.wait(timeout=60))
 
 
 @pytest.fixture
@@ -101,12 +101,12 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def edit() -> Callable[[Path, Callable[[dict], None]], None]:
+def edit() -> Callable[[Path, Callable[[dict[str, Any]], object]], None]:
     """Return what changes a JSON file in place."""
     return _edit
 
 
-def _edit(path: Path, change: Callable[[dict], None]) -> None:
+def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(path.read_text("utf-8"))
     change(content)
     path.write_text(json.dumps(content), "utf-8")

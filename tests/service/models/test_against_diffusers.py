@@ -6,7 +6,7 @@ The pipeline is tiny, its weights are random; the tokenizer is the built-in mode
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def exported(pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def foreign_model(exported: Path) -> Iterator[DiffusionModel]:
     with Repository([exported]) as repository:
-        yield repository.wait(timeout=60)
+        yield cast("DiffusionModel", repository.wait(timeout=60))
 
 
 @pytest.fixture(scope="module")

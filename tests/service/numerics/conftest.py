@@ -1,4 +1,4 @@
-"""What the comparison with diffusers leaves for people: a table."""
+"""Prints the differences that the comparison with diffusers measured, as a table."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,14 @@ differences: pytest.StashKey[dict[str, list[float]]] = pytest.StashKey()
 
 
 @pytest.fixture
-def note(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
-    """Give what notes a difference for the table."""
+def record(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
+    """Return the function that records a difference for the table."""
     table = request.config.stash.setdefault(differences, {})
     return lambda name, difference: table.setdefault(name, []).append(difference)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Write the table."""
+    """Print the table."""
     table = config.stash.get(differences, {})
     if table:
         terminalreporter.section("largest difference from diffusers' step(), relative to max(1, |x|)")

@@ -1,4 +1,4 @@
-"""Samplers that diffusers has in another way, or not at all, are k-diffusion's loops."""
+"""Samplers that diffusers lacks or defines differently, against k-diffusion's loops."""
 
 import itertools
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Solve = Callable[[Path], Table]
 
 
 def sample_dpmpp_3m_sde(rho: Floats, x: float, noises: Floats) -> float:
-    """k-diffusion's loop of that name, eta = 1, s_noise = 1, line by line; rho is its sigmas."""
+    """Return the end of k-diffusion's loop of this name, eta = 1, s_noise = 1; rho is its sigmas."""
     denoised_1 = denoised_2 = h_1 = h_2 = 0.0
     for i in range(len(rho) - 1):
         denoised = float(posterior_mean(np.array([x]), 1.0, rho[i], np.ones(1))[0])
@@ -40,8 +40,8 @@ def sample_dpmpp_3m_sde(rho: Floats, x: float, noises: Floats) -> float:
     return float(x)
 
 
-def test_third_order_sde_is_k_diffusions() -> None:
-    """The SDE solver of third order is `sample_dpmpp_3m_sde`, step by step (not diffusers', see dpmpp.py)."""
+def test_third_order_sde_equals_k_diffusion() -> None:
+    """The third-order SDE solver equals `sample_dpmpp_3m_sde` (not diffusers' version, see dpmpp.py)."""
     path = smooth_path(12)
     noises = np.random.default_rng(0).standard_normal(12)
     x, rho = 1.3, path.rho
@@ -52,7 +52,7 @@ def test_third_order_sde_is_k_diffusions() -> None:
 
 
 def sample_two_calls(name: str, rho: Floats, x: float, noises: Floats) -> float:
-    """k-diffusion's loops `sample_dpm_2_ancestral` and `sample_dpmpp_2s_ancestral`, eta = 1; rho is its sigmas."""
+    """Return the end of k-diffusion's `sample_dpm_2_ancestral` or `sample_dpmpp_2s_ancestral`, eta = 1."""
     for i, (sigma, to) in enumerate(itertools.pairwise(rho)):
         denoised = float(posterior_mean(np.array([x]), 1.0, sigma, np.ones(1))[0])
         up = np.sqrt(to**2 * (sigma**2 - to**2) / sigma**2)
@@ -71,8 +71,8 @@ def sample_two_calls(name: str, rho: Floats, x: float, noises: Floats) -> float:
 
 
 @pytest.mark.parametrize(("name", "solve"), [("dpm_2", dpm2_ancestral), ("dpmpp_2s", dpmpp_2s_ancestral)])
-def test_ancestral_two_calls_are_k_diffusions(name: str, solve: Solve) -> None:
-    """The ancestral samplers of two calls are k-diffusion's, step by step."""
+def test_ancestral_two_calls_equal_k_diffusion(name: str, solve: Solve) -> None:
+    """The ancestral samplers with two calls a step equal k-diffusion's."""
     path = smooth_path(12)
     noises = np.random.default_rng(0).standard_normal(23)
     table = solve(path)
@@ -81,12 +81,12 @@ def test_ancestral_two_calls_are_k_diffusions(name: str, solve: Solve) -> None:
     assert ours[0] / path.alpha_to[-1] == pytest.approx(theirs, rel=1e-12)
 
 
-def test_sde_of_two_calls_has_k_diffusions_step() -> None:
-    """Without noise a step is that of `sample_dpmpp_sde`; with it, the variance it adds is that sampler's too."""
+def test_dpmpp_sde_step_equals_k_diffusion() -> None:
+    """A step without noise equals `sample_dpmpp_sde`, and the added noise has that sampler's variance."""
     path = smooth_path(6)
     table = dpmpp_sde(path)
     rho, x = path.rho, 1.7
-    denoised, again = 0.4, -0.9  # what the two calls say
+    denoised, again = 0.4, -0.9  # the outputs of the two calls
     half = table.a[0] * x + table.b[0, 0] * denoised
     ours = table.a[1] * half + table.b[1] @ [again, denoised]
     h = np.log(rho[0] / rho[1])

@@ -1,4 +1,4 @@
-"""Samplers where the answer is known: their order of convergence, and where they end."""
+"""Samplers with an exact denoiser: their order of convergence and their end point."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +29,7 @@ Solve = Callable[[Path], Table]
 
 
 def flow_end(x: float, table: Table) -> float:
-    """Where the probability flow takes x."""
+    """Return the exact end of the probability flow from x."""
     (a, a_to), (s, s_to) = table.alphas[[0, -1]], table.sigmas[[0, -1]]
     return float(a_to * MU + (x - a * MU) * np.sqrt((a_to**2 * S**2 + s_to**2) / (a**2 * S**2 + s**2)))
 
@@ -41,14 +41,14 @@ def error(table: Table, prediction: Prediction = Prediction.EPSILON, x: float = 
 
 
 def mean_and_variance(table: Table, prediction: Prediction) -> tuple[float, float]:
-    """Exact moments over all seeds: x is a vector over (1, first noise, noise of call 0, 1, ...)."""
+    """Return the exact moments over all seeds; x is a vector over (1, initial noise, noise of call 0, 1, ...)."""
     basis = np.eye(len(table) + 2)
     end = run(table, prediction, table.init * basis[1], basis[0], basis[2:])
     return float(end[0]), float((end[1:] ** 2).sum())
 
 
 def slope(solve: Solve, coarse: int = 60) -> float:
-    """The order of convergence, from two runs of which one has twice the steps."""
+    """Return the order of convergence, measured between n and 2n steps."""
     first, second = (error(solve(smooth_path(n))) for n in (coarse, 2 * coarse))
     return float(np.log2(first / second))
 
@@ -56,9 +56,9 @@ def slope(solve: Solve, coarse: int = 60) -> float:
 ORDERS: dict[str, tuple[Solve, float]] = {
     "ddim": (ddim, 1),
     "heun": (heun, 2),
-    "plms": (plms, 2),  # its weights take uneven steps for even ones
+    "plms": (plms, 2),  # its weights treat uneven steps as even
     "lms 1": (partial(lms, order=1), 1),
-    "lms 4": (lms, 2),  # its first step is Euler's, whose error stays
+    "lms 4": (lms, 2),  # its first step is Euler's, and its error remains
     "deis 2": (partial(deis, order=2), 2),
     "dpmpp 1": (partial(dpmpp, order=1), 1),
     "dpmpp 2": (partial(dpmpp, order=2), 2),
@@ -76,17 +76,17 @@ ORDERS: dict[str, tuple[Solve, float]] = {
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_order_of_convergence(name: str) -> None:
-    """Twice the steps shrink the error as the sampler's paper says."""
+    """Doubling the steps reduces the error by 2^order, as in the sampler's paper."""
     solve, order = ORDERS[name]
     assert order - 0.25 < slope(solve) < order + 0.75
 
 
 def local_error(solve: Solve, n: int) -> float:
-    """The error of one step in mid-run whose x and whole history are exact."""
+    """Return the error of one step in the middle of a run with exact x and history."""
     path = smooth_path(n)
     table = solve(path)
     alphas, sigmas, one = table.alphas, table.sigmas, np.ones(1)
-    x = alphas * MU + 1.3 * np.sqrt(alphas**2 * S**2 + sigmas**2)  # on the flow
+    x = alphas * MU + 1.3 * np.sqrt(alphas**2 * S**2 + sigmas**2)  # on the exact flow
     outs = [network(Prediction.EPSILON, x[i : i + 1], alphas[i], sigmas[i], one)[0] for i in range(n)]
     i = n // 2
     history = [table.p[i - j] * x[i - j] + table.q[i - j] * outs[i - j] for j in range(table.history)]
@@ -107,7 +107,7 @@ LOCAL: dict[str, tuple[Solve, int]] = {
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_order_of_one_step(name: str) -> None:
-    """With an exact past, a step of order k errs by h^(k+1): the start-up's lower order does not hide it."""
+    """With an exact history, one step of order k has an error of h^(k+1)."""
     solve, order = LOCAL[name]
     coarse, fine = (local_error(solve, n) for n in (96, 192))
     assert order + 0.7 < np.log2(coarse / fine) < order + 2
@@ -116,7 +116,7 @@ def test_order_of_one_step(name: str) -> None:
 @pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=3), unipc, heun, lms, deis])
 @pytest.mark.parametrize("prediction", [Prediction.EPSILON, Prediction.V, Prediction.SAMPLE])
 def test_prediction_does_not_matter(solve: Solve, prediction: Prediction) -> None:
-    """The same denoiser, put in other words, gives the same result."""
+    """One denoiser expressed as epsilon, v or sample gives the same result."""
     base = solve(smooth_path(12))
     other = solve(smooth_path(12, prediction))
     one, x = np.ones(1), np.array([1.3])
@@ -126,7 +126,7 @@ def test_prediction_does_not_matter(solve: Solve, prediction: Prediction) -> Non
 
 @pytest.mark.parametrize("solve", [ddim, partial(dpmpp, order=2), partial(dpmpp, order=3), unipc, heun, lms, deis])
 def test_frame_does_not_matter(solve: Solve) -> None:
-    """A flow is a diffusion scaled: on the same noise-to-signal ratios the same sampler ends at the same place."""
+    """A flow is a scaled diffusion: with equal noise-to-signal ratios, a sampler ends at the same point."""
     diffusion, flow = smooth_path(12), smooth_path(12, Prediction.FLOW)
     tables = [solve(diffusion), solve(flow)]
     ends = []
@@ -144,7 +144,7 @@ DIFFUSIONS = {
     for name, config in CONFIGS.items()
 }
 DIFFUSIONS["flow"] = FLOW
-LANDS_ELSEWHERE = {"deis": 0.03, "plms": 0.03, "tcd": 0.03}  # they stop on the lowest trained level
+ENDS_ABOVE_ZERO = {"deis": 0.03, "plms": 0.03, "tcd": 0.03}  # they end on the lowest trained level
 
 
 PAIRS = [(kind, name) for kind, diffusion in DIFFUSIONS.items() for name in samplers_for(diffusion)]
@@ -152,20 +152,20 @@ PAIRS = [(kind, name) for kind, diffusion in DIFFUSIONS.items() for name in samp
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
 def test_reaches_the_data(kind: str, name: str) -> None:
-    """From pure noise, every sampler ends with the data's mean and variance, over all seeds, as steps grow."""
+    """From pure noise, with many steps, every sampler ends with the data's mean and variance over all seeds."""
     diffusion = DIFFUSIONS[kind]
     steps = 50 if name == "lcm" else 125
     mean, variance = mean_and_variance(make_table(diffusion, steps, sampler=name), diffusion.prediction)
-    if name == "lcm":  # jumps to E[x0 | x] at the end: right mean, less spread
+    if name == "lcm":  # ends on E[x0 | x]: correct mean, smaller variance
         assert mean == pytest.approx(MU, abs=0.05)
         assert 0 < variance < S**2
         return
     assert mean == pytest.approx(MU, abs=0.02)
-    assert np.sqrt(variance) == pytest.approx(S, abs=0.03 + LANDS_ELSEWHERE.get(name, 0))
+    assert np.sqrt(variance) == pytest.approx(S, abs=0.03 + ENDS_ABOVE_ZERO.get(name, 0))
 
 
 def error_of_law(table: Table, prediction: Prediction) -> float:
-    """The error of the variance over all seeds, from data noised to the first level; the mean has none."""
+    """Return the error of the variance over all seeds, from data at the first level; the mean is exact."""
     (a, a_to), (s, s_to) = table.alphas[[0, -1]], table.sigmas[[0, -1]]
     basis = np.eye(len(table) + 2)
     start = a * MU * basis[0] + np.sqrt(a**2 * S**2 + s**2) * basis[1]
@@ -190,33 +190,33 @@ LAWS: dict[str, tuple[Solve, Prediction, int]] = {
 
 @pytest.mark.parametrize("name", LAWS)
 def test_stochastic_samplers_keep_the_law(name: str) -> None:
-    """Fresh noise replaces what was taken away: mean and variance converge to the data's, with the sampler's order."""
+    """Mean and variance of stochastic samplers converge to the data's with the sampler's order."""
     solve, prediction, order = LAWS[name]
     first, second = (error_of_law(solve(smooth_path(n, prediction)), prediction) for n in (80, 160))
     assert order - 0.25 < np.log2(first / second) < order + 0.75
 
 
-def test_tcd_converges_without_fresh_noise_alone() -> None:
-    """With eta 0 TCD is of first order; with more, each step jumps below its goal, however many there are."""
+def test_tcd_converges_only_without_fresh_noise() -> None:
+    """TCD is of first order with eta 0; with eta above 0, more steps do not reduce the error."""
     config = {**SD, "timestep_spacing": "trailing"}
     diffusion = Diffusion.from_config({"_class_name": "TCDScheduler", "original_inference_steps": 1000, **config})
 
-    def shrinks(eta: float) -> float:
+    def measured_order(eta: float) -> float:
         tables = [make_table(diffusion, steps, eta=eta) for steps in (50, 100)]
         errors = [error_of_law(table, Prediction.EPSILON) for table in tables]
         return float(np.log2(errors[0] / errors[1]))
 
-    assert 0.75 < shrinks(0.0) < 1.75
-    assert shrinks(0.3) < 0.5
+    assert 0.75 < measured_order(0.0) < 1.75
+    assert measured_order(0.3) < 0.5
 
 
 def test_heun_on_a_flow() -> None:
-    """In a flow's own time Heun's rule is of second order too."""
+    """Heun's rule on a flow is of second order."""
     errors = [error(flow_heun(smooth_path(n, Prediction.FLOW)), Prediction.FLOW) for n in (64, 128)]
     assert 1.75 < np.log2(errors[0] / errors[1]) < 2.75
 
 
 def test_second_order_sde_is_more_exact_than_first() -> None:
-    """The SDE solver's second order is worth having: a tenth of the first order's error in the variance."""
+    """The second-order SDE solver has less than a tenth of the first order's error in the variance."""
     first, second = (error_of_law(dpmpp(smooth_path(40), order=k, sde=True), Prediction.EPSILON) for k in (1, 2))
     assert second < first / 10

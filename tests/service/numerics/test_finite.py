@@ -1,4 +1,4 @@
-"""Every table that is not refused is finite: whatever a file, a request and the number of steps make of it."""
+"""For every file, request and number of steps, make_table returns finite coefficients or raises InvalidChoice."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ PROCESSES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("solver", [{"solver_order": 3}, {"solver_type": "heun"}, {"solver_type": "bh1"}, {}])
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("flag", ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"])
-def test_a_run_that_ends_where_it_is(name: str, flag: str, solver: dict[str, Any]) -> None:
-    """A last step that leads nowhere changes nothing; diffusers divides 0 by 0 there."""
+def test_empty_last_step(name: str, flag: str, solver: dict[str, Any]) -> None:
+    """A last step between equal levels changes nothing; diffusers divides 0 by 0 there."""
     config = {"_class_name": name, **SD, flag: True, "final_sigmas_type": "sigma_min", "lower_order_final": False}
     diffusion = read(config, **solver)
     for steps in (1, 2, 3, 4, 5, 20):
@@ -36,16 +36,16 @@ def test_a_run_that_ends_where_it_is(name: str, flag: str, solver: dict[str, Any
 
 
 @pytest.mark.parametrize("name", ["DEISMultistepScheduler", "UniPCMultistepScheduler"])
-def test_more_levels_than_were_trained_are_refused(name: str) -> None:
-    """Rounded to the trained ones they repeat, and weights of third order then have no solution."""
+def test_repeated_levels_are_rejected(name: str) -> None:
+    """Levels that repeat after rounding to trained timesteps have no third-order weights: InvalidChoice."""
     diffusion = read({"_class_name": name, **SD}, num_train_timesteps=20, solver_order=3, lower_order_final=False)
-    with pytest.raises(InvalidChoice, match="has no finite weights for this model in 20 steps") as refused:
+    with pytest.raises(InvalidChoice, match="has no finite weights for this model in 20 steps") as caught:
         make_table(diffusion, 20)
-    _check_field(refused.value)
+    _check_field(caught.value)
 
 
-def at_choices() -> st.SearchStrategy[dict[str, Any]]:
-    """Return what a request chooses: also what does not go together."""
+def choices_of_a_request() -> st.SearchStrategy[dict[str, Any]]:
+    """Return the choices of a request, incompatible ones included."""
     return st.fixed_dictionaries(
         {
             "sampler": st.none() | st.sampled_from(sorted(SAMPLERS)),
@@ -56,15 +56,15 @@ def at_choices() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def _check_field(refusal: InvalidChoice) -> None:
-    """A refusal names a field of a request."""
-    assert refusal.field in {"steps", "sampler", "schedule", "eta"}
+def _check_field(error: InvalidChoice) -> None:
+    """Assert that the error names a field of a request."""
+    assert error.field in {"steps", "sampler", "schedule", "eta"}
 
 
 @settings(deadline=None, max_examples=400)
 @given(
     process=st.sampled_from(PROCESSES),
-    choices=at_choices(),
+    choices=choices_of_a_request(),
     steps=st.integers(1, 5) | st.sampled_from([10, 50, 150]),
     start=st.integers(0, 4),
     rest=st.fixed_dictionaries(
@@ -82,7 +82,7 @@ def _check_field(refusal: InvalidChoice) -> None:
     ),
     name=st.sampled_from(["UniPCMultistepScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"]),
 )
-def test_every_choice_is_finite_or_refused(
+def test_every_choice_is_finite_or_rejected(
     process: dict[str, Any],
     choices: dict[str, Any],
     steps: int,
@@ -90,22 +90,22 @@ def test_every_choice_is_finite_or_refused(
     rest: dict[str, Any],
     name: str,
 ) -> None:
-    """No file and no request ends in numbers that are not finite, nor in another error than a refusal by name."""
+    """Every file and request gives finite numbers or an InvalidChoice that names a field."""
     try:
         diffusion = Diffusion.from_config({"_class_name": name, **SD, **process, **rest})
     except InvalidSetting:
         return
     try:
         table = make_table(diffusion, steps, start=min(start, steps - 1), **choices)
-    except InvalidChoice as refusal:
-        _check_field(refusal)
+    except InvalidChoice as error:
+        _check_field(error)
         return
     assert np.isfinite(table.timesteps).all()
 
 
 @settings(deadline=None, max_examples=200)
 @given(
-    choices=at_choices(),
+    choices=choices_of_a_request(),
     steps=st.integers(1, 5) | st.sampled_from([10, 50, 150]),
     start=st.integers(0, 4),
     shift=st.sampled_from([1e-3, 1.0, 3.0, 1e3]),
@@ -113,7 +113,7 @@ def test_every_choice_is_finite_or_refused(
     dynamic=st.booleans(),
     train=st.sampled_from([1000, 10, 1]),
 )
-def test_every_choice_on_a_flow_is_finite_or_refused(
+def test_every_choice_on_a_flow_is_finite_or_rejected(
     choices: dict[str, Any],
     steps: int,
     start: int,
@@ -122,10 +122,10 @@ def test_every_choice_on_a_flow_is_finite_or_refused(
     dynamic: bool,  # noqa: FBT001
     train: int,
 ) -> None:
-    """The same on a flow, whatever its shift."""
+    """The same on a flow, for any shift."""
     name = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
     flow = read(name, shift=shift, shift_terminal=terminal, use_dynamic_shifting=dynamic, num_train_timesteps=train)
     try:
         make_table(flow, steps, start=min(start, steps - 1), **choices)
-    except InvalidChoice as refusal:
-        _check_field(refusal)
+    except InvalidChoice as error:
+        _check_field(error)

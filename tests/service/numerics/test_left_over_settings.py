@@ -1,4 +1,4 @@
-"""Configurations with settings of other classes: read as diffusers reads them, or refused by name."""
+"""Configurations with settings left over from other classes: read as in diffusers, or rejected by name."""
 
 import inspect
 import json
@@ -19,16 +19,16 @@ from tintype.service.numerics.scheduler_classes import CLASSES, KNOWN_SETTINGS
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # diffusers beside numpy 2
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # diffusers with numpy 2
     pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # where diffusers takes the logarithm of 0
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),  # diffusers takes the logarithm of 0
 ]
 
 BOUND = 5e-3
-"""Greatest difference relative to max(1, |x|): what diffusers' float32 levels make of zero SNR is below."""
+"""Largest difference relative to max(1, |x|); diffusers' float32 error at zero SNR is below it."""
 
-NOT_HERE = {"DPMSolverSDEScheduler"}
-"""Needs torchsde, and draws its noise from a Brownian tree."""
+NOT_COMPARED = {"DPMSolverSDEScheduler"}
+"""It needs torchsde and draws its noise from a Brownian tree."""
 
 
 @cache
@@ -40,7 +40,7 @@ def signatures() -> dict[str, dict[str, Any]]:
         try:
             classes = vars(import_module(f"{package.__name__}.{module.name}"))
         except (ImportError, RuntimeError):
-            continue  # needs a library that is not installed: flax, torchsde
+            continue  # needs a missing library: flax, torchsde
         for name, kind in classes.items():
             if inspect.isclass(kind) and name.endswith("Scheduler") and hasattr(kind, "config_name"):
                 parameters = inspect.signature(kind.__init__).parameters.values()
@@ -48,22 +48,22 @@ def signatures() -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(CLASSES.keys() - NOT_HERE))
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - NOT_COMPARED))
 def test_each_row_is_the_class_signature(name: str) -> None:
-    """A row of the table has the parameters and defaults of the installed class, no more and no fewer."""
+    """Each row of CLASSES has exactly the parameters and defaults of the installed class."""
     assert CLASSES[name].defaults == signatures()[name]
 
 
 def test_every_setting_of_diffusers_is_known() -> None:
-    """A setting of any scheduler class may be left over in a file, also of a class that is not served."""
+    """KNOWN_SETTINGS holds the settings of every scheduler class: any of them may be left over in a file."""
     not_images = {"AmusedScheduler", "BlockRefinementScheduler", "DiscreteDDIMScheduler", "EntropyBoundScheduler"}
     not_images |= {"HeliosScheduler", "HeliosDMDScheduler", "VQDiffusionScheduler", "DDPMWuerstchenScheduler"}
     parameters = {key for name, row in signatures().items() if name not in not_images for key in row}
     assert parameters <= KNOWN_SETTINGS
 
 
-def test_the_published_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`from_config` of one class with the configuration of another is read as diffusers reads it."""
+def test_from_config_of_another_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that `from_config` made from another class's configuration is read as in diffusers."""
     diffusers = pytest.importorskip("diffusers")
     diffusers.logging.set_verbosity_error()
     karras = diffusers.DPMSolverMultistepScheduler(
@@ -124,14 +124,14 @@ VALUES: dict[str, list[Any]] = {
     "use_flow_sigmas": [False, False, False, True],
     "use_dynamic_shifting": [False, False, True],
 }
-"""Values for the settings that matter; others stay at the defaults of the class that has them."""
+"""Values of the settings that matter; the other settings stay at their class's defaults."""
 
 
 @st.composite
 def left_over(draw: st.DrawFn) -> tuple[str, Settings]:
-    """Draw a class, and a file with settings of that class and of another one that was there before."""
-    name, before = (draw(st.sampled_from(sorted(CLASSES.keys() - NOT_HERE))) for _ in range(2))
-    keys = sorted({*CLASSES[name].defaults, *CLASSES[name].extra_defaults, *CLASSES[before].defaults} & VALUES.keys())
+    """Draw a class and a file with settings of that class and of a previous one."""
+    name, previous = (draw(st.sampled_from(sorted(CLASSES.keys() - NOT_COMPARED))) for _ in range(2))
+    keys = sorted({*CLASSES[name].defaults, *CLASSES[name].extra_defaults, *CLASSES[previous].defaults} & VALUES.keys())
     chosen = {key: draw(st.sampled_from(VALUES[key])) for key in keys if draw(st.booleans())}
     if chosen.get("use_flow_sigmas") and draw(st.booleans()):
         chosen["prediction_type"] = "flow_prediction"
@@ -140,8 +140,8 @@ def left_over(draw: st.DrawFn) -> tuple[str, Settings]:
     return name, {"_class_name": name, **chosen}
 
 
-def apart(name: str, config: Settings, steps: int) -> bool:
-    """Whether this is a difference on purpose: see APART in `test_against_diffusers`, and docs/samplers.md."""
+def is_intended(name: str, config: Settings, steps: int) -> bool:
+    """Return whether a difference is intended: see INTENDED_DIFFERENCES in `test_against_diffusers`."""
     flow = name.startswith("DEIS") and config.get("use_flow_sigmas")
     repeats = CLASSES[name].sigma_min_source == "schedule" and steps == 1
     cosine = config.get("beta_schedule") == "squaredcos_cap_v2"
@@ -149,8 +149,10 @@ def apart(name: str, config: Settings, steps: int) -> bool:
         flow
         or repeats
         or (cosine and config.get("use_karras_sigmas") and name.startswith("DPM"))
-        or (cosine and name == "KDPM2AncestralDiscreteScheduler")  # its levels half way are float32 differences
-        or (name == "HeunDiscreteScheduler" and config.get("prediction_type") == "sample")  # divides by a small level
+        or (cosine and name == "KDPM2AncestralDiscreteScheduler")  # its midpoint levels are float32 differences
+        or (
+            name == "HeunDiscreteScheduler" and config.get("prediction_type") == "sample"
+        )  # it divides by a small level
         or (name == "PNDMScheduler" and config.get("timestep_spacing", "leading") != "leading")
         or (name == "KDPM2AncestralDiscreteScheduler" and steps == 2)
         or ("shift_terminal" in config and steps == 1)
@@ -159,16 +161,16 @@ def apart(name: str, config: Settings, steps: int) -> bool:
 
 
 FAILURES = (ValueError, TypeError, IndexError, NotImplementedError, AssertionError, RuntimeError)
-"""How diffusers fails at a file that it can't follow itself."""
+"""The exceptions that diffusers raises for a file that it does not support."""
 
 
-def compared(name: str, config: Settings, steps: int) -> tuple[Run, Any] | None:
-    """Return a run and diffusers' states in it; None where diffusers fails, or draws what is not finite."""
+def diffusers_run(name: str, config: Settings, steps: int) -> tuple[Run, Any] | None:
+    """Return a run and diffusers' states in it; None if diffusers fails or its states are not finite."""
     with pytest.MonkeyPatch.context() as monkeypatch, np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             run = Run(name.removesuffix("Scheduler"), config, steps, from_config=True)
-            states = run.theirs(monkeypatch)
+            states = run.diffusers_states(monkeypatch)
         except FAILURES:
             return None
     return (run, states) if np.isfinite(states).all() else None
@@ -177,17 +179,17 @@ def compared(name: str, config: Settings, steps: int) -> tuple[Run, Any] | None:
 @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(case=left_over(), steps=st.sampled_from([1, 2, 3, 5, 9, 16]))
 def test_left_over_settings_are_read_as_diffusers_reads_them(case: tuple[str, Settings], steps: int) -> None:
-    """Whatever is left over in a file, the run is diffusers', or the file is refused by the name of a setting."""
+    """For any left-over settings, the run equals diffusers' or a setting is rejected by name."""
     (name, config), field = case, ""
     try:
-        make_table(Diffusion.from_config(config), steps, image_tokens=TOKENS)  # all of it is finite
-    except InvalidChoice as refusal:
-        field = refusal.field
-        event(f"refused: {field}")
+        make_table(Diffusion.from_config(config), steps, image_tokens=TOKENS)  # a table holds only finite numbers
+    except InvalidChoice as error:
+        field = error.field
+        event(f"rejected: {field}")
     if field:
         assert field in {*CLASSES[name].defaults, *CLASSES[name].extra_defaults, "steps", "sampler", "schedule"}
         return
-    pair = None if apart(name, config, steps) else compared(name, config, steps)
+    pair = None if is_intended(name, config, steps) else diffusers_run(name, config, steps)
     if pair:
         run, states = pair
         event("compared")

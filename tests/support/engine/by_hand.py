@@ -1,4 +1,4 @@
-"""Pictures without any engine, to compare with."""
+"""Images without any engine, to compare with."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
 
 
 def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampler: str = "ddim") -> np.ndarray:
-    """One picture without any engine: numerics and the model."""
+    """One image without any engine: numerics and the model."""
     model = ExactModel()
     cond, uncond = model.encode([Prompt(prompt), Prompt("")])
     row = Trajectory.from_noise(make_table(DIFFUSION, steps, sampler=sampler), (4, 8, 8), TorchNoise(seed))
@@ -22,6 +22,6 @@ def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampl
     return model.decode(row.x[np.newaxis])[0]
 
 
-def pictures(bench: Bench, ticket: Any) -> list[np.ndarray]:
+def images(bench: Bench, ticket: Any) -> list[np.ndarray]:
     found = sorted(bench.of(ticket, Finished), key=lambda event: event.index)
     return [event.pixels for event in found]

@@ -1,7 +1,7 @@
 """A model whose every answer is known: its data are N(mu, s^2) in each place, so the best denoiser is a formula.
 
 For x = alpha x0 + sigma n, the mean of x0 given x is mu + k (x - alpha mu), k = alpha s^2 / (alpha^2 s^2 + sigma^2).
-mu comes from the prompt. All arithmetic is done row by row, in numpy alone: company can't change a bit.
+mu comes from the prompt. All arithmetic is done row by row, in numpy alone: batching can't change a bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tintype.service.engine import Engine, Limits, Ticket
 from tintype.service.engine.events import Failed
 from tintype.service.errors import Cancelled, ModelBroken, ModelNotFound, TintypeError
 from tintype.service.job import Job
-from tintype.service.models import Conditioning, Defaults, ModelSpec, Preset, Prompt, State, Status
+from tintype.service.models import Conditioning, Defaults, ModelSpec, ModelState, ModelStatus, Preset, Prompt
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
 from tintype.service.numerics import Diffusion
 
@@ -64,7 +64,7 @@ SPEC = ModelSpec(
 
 
 def mean_of(prompt: str) -> float:
-    """The mean of the pictures of a prompt, -1 to 1."""
+    """The mean of the images of a prompt, -1 to 1."""
     return zlib.crc32(prompt.encode()) / 2**31 - 1
 
 
@@ -178,14 +178,15 @@ class Shelf:
             raise ModelNotFound(name, list(self.models))
         return self.models[name].spec
 
-    def status(self, name: str = "") -> Status:
-        state = State.LOADING if name in self.absent else State.LOADED
-        return Status(state, self.fraction, provider="exact", waiting=name in self.waiting)
+    def status(self, name: str = "") -> ModelStatus:
+        absent = ModelState.WAITING if name in self.waiting else ModelState.LOADING
+        state = absent if name in self.absent else ModelState.RESIDENT
+        return ModelStatus(state, self.fraction, provider="exact")
 
     def load(self, name: str = "", **_: bool) -> None:
         self.loads.append(name)
 
-    def forgo(self, wanted: Collection[str], urgent: Collection[str]) -> None:
+    def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
         """Keep nothing for who has left."""
 
     def get(self, name: str = "") -> ExactModel | None:
@@ -193,7 +194,7 @@ class Shelf:
             raise self.broken[name]
         return None if name in self.absent else self.models[name]
 
-    def relieve(self, _name: str = "") -> bool:
+    def evict_idle(self, _name: str = "") -> bool:
         """Drop what is idle."""
         had, self.idle = self.idle, 0
         return had > 0
@@ -220,7 +221,7 @@ class Bench:
 
     def place(self, shelf: Any) -> None:
         """Replace the repository."""
-        self.shelf = self.engine._repository = self.engine._roster._repository = shelf
+        self.shelf = self.engine._repository = self.engine._live_tasks._repository = shelf
 
     def admit(self, prompt: str = "a lake", **job: Any) -> Ticket:
         """Admit a job with these fields."""
@@ -260,7 +261,7 @@ class Bench:
 
     def task(self, ticket: Ticket) -> Task:
         """Return the live task of a ticket."""
-        task = self.engine._roster.find(ticket)
+        task = self.engine._live_tasks.find(ticket)
         assert task is not None
         return task
 
@@ -275,7 +276,7 @@ def spec(**changes: Any) -> ModelSpec:
 
 
 def measured(**limits: float) -> Bench:
-    """A bench that has made one picture: encode 0.5 s, a call 1 s, decode 2 s."""
+    """A bench that has made one image: encode 0.5 s, a call 1 s, decode 2 s."""
     bench = Bench(**{"max_batch": 1, **limits})
     bench.admit(steps=3)
     bench.run()

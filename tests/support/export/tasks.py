@@ -67,7 +67,7 @@ def by_diffusers(source: Any, job: Job, size: tuple[int, int], **settings: Any) 
         images = [
             pipeline(
                 job.prompt,
-                generator=torch.Generator("cpu").manual_seed(job.seed + k),
+                generator=torch.Generator("cpu").manual_seed((job.seed or 0) + k),
                 output_type="np",
                 **{name: value for name, value in given.items() if name in known and value is not None},
             ).images

@@ -1,4 +1,4 @@
-"""A loader for tests: models come when they are told to."""
+"""A loader for tests: loading a model ends when the test says so."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loaded:
-    """What the loader of these tests makes in place of sessions."""
+    """The model that the loader makes."""
 
     spec: ModelSpec
 
 
 class Loader:
-    """Loads when told to: `gate` lets it go on, `failure` is what it fails with; `failures`, once each."""
+    """Loads half, then waits for `gate`. Each of `failures` is raised once, `failure` every time."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()

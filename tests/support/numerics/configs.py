@@ -1,4 +1,4 @@
-"""What scheduler_config.json files say: published ones, and those of the processes that these tests sample."""
+"""Contents of scheduler_config.json files: published ones, and those of the processes that the tests sample."""
 
 from typing import Any
 
@@ -57,5 +57,5 @@ KARRAS = Diffusion.from_config({"_class_name": "EulerDiscreteScheduler", "use_ka
 
 
 def read(config: dict[str, Any], **changes: Any) -> Diffusion:
-    """Return the process of a configuration, of which some settings are changed."""
+    """Return the process of a configuration with some settings changed."""
     return Diffusion.from_config({**config, **changes})

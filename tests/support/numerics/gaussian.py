@@ -1,8 +1,8 @@
-"""Data N(MU, S^2), whose exact denoiser is a straight line.
+"""Data N(MU, S^2), whose exact denoiser is linear.
 
 E[x0 | x] = MU + alpha S^2 / (alpha^2 S^2 + sigma^2) (x - alpha MU), and along the probability flow
-(x - alpha MU) / sqrt(alpha^2 S^2 + sigma^2) does not change. As everything is linear and Gaussian, mean and
-variance of stochastic samplers are propagated exactly: the limit of infinitely many seeds.
+(x - alpha MU) / sqrt(alpha^2 S^2 + sigma^2) is constant. Because everything is linear and Gaussian, the mean and
+variance of stochastic samplers are computed exactly: the limit of infinitely many seeds.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ MU, S = 0.3, 0.7
 
 
 def posterior_mean(x: Floats, alpha: float, sigma: float, one: Floats) -> Floats:
-    """The best guess at x0; `one` is what a constant 1 is in the space of x."""
+    """Return the posterior mean of x0; `one` represents the constant 1 in the space of x."""
     return MU * one + alpha * S**2 / (alpha**2 * S**2 + sigma**2) * (x - alpha * MU * one)
 
 
 def network(prediction: Prediction, x: Floats, alpha: float, sigma: float, one: Floats) -> Floats:
-    """What a perfectly trained network says."""
+    """Return the output of a perfectly trained network."""
     x0 = posterior_mean(x, alpha, sigma, one)
     noise = (x - alpha * x0) / sigma
     match prediction:
@@ -36,7 +36,7 @@ def network(prediction: Prediction, x: Floats, alpha: float, sigma: float, one: 
 
 
 def run(table: Table, prediction: Prediction, x: Floats, one: Floats, noises: Floats) -> Floats:
-    """Follow a table with the exact denoiser, in float64."""
+    """Return the end of a run along a table with the exact denoiser, in float64."""
     history: list[Floats] = []
     for i in range(len(table)):
         out = network(prediction, x, table.alphas[i], table.sigmas[i], one)
@@ -50,7 +50,7 @@ def run(table: Table, prediction: Prediction, x: Floats, one: Floats, noises: Fl
 
 
 def smooth_path(n: int, prediction: Prediction = Prediction.EPSILON) -> Path:
-    """N even steps in lambda, away from the singular ends."""
+    """Return the path of n even steps in lambda, away from the singular ends."""
     lambdas = np.linspace(-1.5, 2.5, n + 1)
     alphas, sigmas = 1 / np.sqrt(1 + np.exp(-2 * lambdas)), 1 / np.sqrt(1 + np.exp(2 * lambdas))
     if prediction is Prediction.FLOW:

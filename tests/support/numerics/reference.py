@@ -1,4 +1,4 @@
-"""diffusers' own schedulers beside our tables: the settings that both know, and whole trajectories of both."""
+"""Runs of diffusers' schedulers and of tables with the same settings, over whole trajectories."""
 
 import inspect
 import sys
@@ -18,7 +18,7 @@ STEPS = (1, 7, 20)
 TOKENS = 1024
 MIX = np.random.default_rng(1).standard_normal((6, 6)) * 0.4
 
-LENGTHS = (2, 3, 14, 15, 30)  # DPM-Solver++ ends in lower orders up to 14
+LENGTHS = (2, 3, 14, 15, 30)  # DPM-Solver++ lowers the order at the end of runs of up to 14 steps
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
@@ -36,7 +36,7 @@ AXES: dict[str, list[Settings]] = {
     ],
     "final_sigmas_type": [{"final_sigmas_type": how} for how in ("zero", "sigma_min")],
 }
-"""Every value of these is tried with every other, where the class has the setting."""
+"""All combinations of these values are tested, as far as the class has the settings."""
 
 ALWAYS: dict[str, Settings] = {
     "DDIM": {"clip_sample": False, "set_alpha_to_one": False},
@@ -95,7 +95,7 @@ MORE: dict[str, list[Settings]] = {
         {},
         {"shift": 3.0},
         {"shift": 3.0, "stochastic_sampling": True},
-        *({"shift": 3.0, f"use_{kind}_sigmas": True} for kind in ("karras", "exponential", "beta")),
+        *({"shift": 3.0, f"use_{schedule}_sigmas": True} for schedule in ("karras", "exponential", "beta")),
         {"shift": 2.0, "shift_terminal": 0.1},
         {"use_dynamic_shifting": True},
         {"use_dynamic_shifting": True, "time_shift_type": "linear", "shift_terminal": 0.1},
@@ -105,14 +105,14 @@ MORE: dict[str, list[Settings]] = {
     "FlowMatchLCM": [{"shift": 3.0}, {"shift": 3.0, "use_karras_sigmas": True}, {"use_dynamic_shifting": True}],
     "LTXEulerAncestralRF": [{}],
 }
-"""What is tried beside the axes."""
+"""Further settings to test."""
 
 K_DIFFUSION = ("Euler", "Heun", "LMS", "KDPM2")
 ONLY_NOISE_AND_V = ("PNDM", "KDPM2Discrete", "KDPM2AncestralDiscrete", "EulerAncestralDiscrete")
 
 
 def settings_of(name: str) -> Iterator[Settings]:
-    """Yield the settings with which a class of diffusers is tried."""
+    """Yield the settings with which a class of diffusers is tested."""
     flow = name.startswith(("Flow", "LTX"))
     base = {**({} if flow else SD), **ALWAYS.get(name, {})}
     if not flow:
@@ -128,7 +128,7 @@ def settings_of(name: str) -> Iterator[Settings]:
 
 
 def label(name: str, settings: Settings) -> str:
-    """Return a test's name: the class, and what is not as usual."""
+    """Return a test's name: the class and the settings that differ from the usual ones."""
     unusual = {key: value for key, value in settings.items() if key not in SD and value and key != "steps_offset"}
     return "-".join([name, *(key if value is True else str(value) for key, value in unusual.items())])
 
@@ -137,21 +137,24 @@ def _class(name: str) -> Any:
     return getattr(pytest.importorskip("diffusers"), f"{name}Scheduler")
 
 
-def _mu(kind: Any, config: Any) -> Settings:
-    """Return the size's share of a dynamic shift, as pipelines compute it."""
-    if not config.get("use_dynamic_shifting") or "mu" not in inspect.signature(kind.set_timesteps).parameters:
+def _mu(scheduler_class: Any, config: Any) -> Settings:
+    """Return mu of a dynamic shift, as pipelines compute it from the image size."""
+    if (
+        not config.get("use_dynamic_shifting")
+        or "mu" not in inspect.signature(scheduler_class.set_timesteps).parameters
+    ):
         return {}
     low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     return {"mu": low + (high - low) * (TOKENS - 256) / (config.get("max_image_seq_len", 4096) - 256)}
 
 
 def network(x: Floats, t: float) -> Floats:
-    """Return what stands for a network's output: it is anything but linear."""
+    """Return the output of a strongly nonlinear stand-in for a network."""
     return np.tanh(x @ MIX + 0.001 * t) + 0.2 * np.sin(3 * x)
 
 
 class Run:
-    """One run of `steps` by both, from the same noise, the first `start` steps left out; x in our frame."""
+    """One run in both, from the same noise, without the first `start` of `steps` steps; x in the table's frame."""
 
     def __init__(
         self,
@@ -163,15 +166,17 @@ class Run:
         start: int = 0,
         from_config: bool = False,
     ) -> None:
-        """Prepare both: from the class's own settings, or by `from_config` from a file with settings of others."""
-        kind = _class(name)
-        read = settings if from_config else {k: v for k, v in kind(**settings).config.items() if v is not None}
+        """Prepare both, from the class's own settings or, with `from_config`, from a file with left-over settings."""
+        scheduler_class = _class(name)
+        read = (
+            settings if from_config else {k: v for k, v in scheduler_class(**settings).config.items() if v is not None}
+        )
         diffusion = Diffusion.from_config({**read, "_class_name": f"{name}Scheduler"})
         self.table = make_table(diffusion, steps, image_tokens=TOKENS, eta=eta, start=start)
-        self.scheduler = kind.from_config(settings) if from_config else kind(**settings)
-        self.scheduler.set_timesteps(steps, **_mu(kind, self.scheduler.config))
-        takes_eta = "eta" in inspect.signature(kind.step).parameters
-        self.eta = {"eta": eta or 0.0} if takes_eta else {}  # diffusers' pipelines pass 0 unless told otherwise
+        self.scheduler = scheduler_class.from_config(settings) if from_config else scheduler_class(**settings)
+        self.scheduler.set_timesteps(steps, **_mu(scheduler_class, self.scheduler.config))
+        takes_eta = "eta" in inspect.signature(scheduler_class.step).parameters
+        self.eta = {"eta": eta or 0.0} if takes_eta else {}  # diffusers' pipelines pass 0 by default
         self.skip = start * getattr(self.scheduler, "order", 1)
         self.timesteps = self.scheduler.timesteps[self.skip :]
         self.frame = self.table.alphas if name.startswith(K_DIFFUSION) else np.ones(len(self.table) + 1)
@@ -180,8 +185,8 @@ class Run:
         clean, noise = random.standard_normal((2, 5, 6))
         self.x = self.table.alphas[0] * clean + self.table.sigmas[0] * noise if start else self.table.init * noise
 
-    def theirs(self, monkeypatch: pytest.MonkeyPatch) -> Floats:
-        """Return x after every call, as diffusers has it."""
+    def diffusers_states(self, monkeypatch: pytest.MonkeyPatch) -> Floats:
+        """Return x after every call of diffusers."""
         torch = pytest.importorskip("torch")
         module, calls, states = sys.modules[type(self.scheduler).__module__], [0], []
         if hasattr(module, "randn_tensor"):
@@ -197,8 +202,8 @@ class Run:
             states.append(x.numpy() * self.frame[i + 1])
         return np.array(states)
 
-    def ours(self) -> Floats:
-        """Return x after every call, float64."""
+    def states(self) -> Floats:
+        """Return x after every call along the table, float64."""
         x, t = self.x, self.table
         history: list[Floats] = []
         states = []
@@ -209,15 +214,14 @@ class Run:
         return np.array(states)
 
     def difference(self, monkeypatch: pytest.MonkeyPatch) -> float:
-        """Return the greatest difference after any call, relative to max(1, |x|)."""
-        return self.distance(self.theirs(monkeypatch))
+        """Return the largest difference after any call, relative to max(1, |x|)."""
+        return self.distance(self.diffusers_states(monkeypatch))
 
-    def distance(self, theirs: Floats, *, atol: float = 1e-4) -> float:
-        """Return how far x after any call is from diffusers' states, relative to max(1, |x|)."""
+    def distance(self, expected: Floats, *, atol: float = 1e-4) -> float:
+        """Return the largest difference from diffusers' states, relative to max(1, |x|)."""
         assert len(self.table) == len(self.timesteps)
         np.testing.assert_allclose(self.table.timesteps, self.timesteps.double().numpy(), atol=atol)
         init = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
         assert self.skip or self.table.init == pytest.approx(init * self.frame[0], rel=1e-6)
-        ours = self.ours()
-        error = np.abs(ours - theirs).max(axis=(1, 2)) / np.maximum(1, np.abs(theirs).max(axis=(1, 2)))
+        error = np.abs(self.states() - expected).max(axis=(1, 2)) / np.maximum(1, np.abs(expected).max(axis=(1, 2)))
         return float(error.max())

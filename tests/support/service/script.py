@@ -14,7 +14,7 @@ from tintype.service.config import ServiceConfig
 from tintype.service.engine.events import Completed, Event, Finished, Preview, Progress, Queued, Timings
 from tintype.service.engine.plan import Plan, plan
 from tintype.service.errors import ModelBroken, ModelNotFound
-from tintype.service.models import Defaults, ModelSpec, Preset, State, Status
+from tintype.service.models import Defaults, ModelSpec, ModelState, ModelStatus, Preset
 from tintype.service.numerics import Diffusion
 from tintype.service.server import start
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
@@ -70,8 +70,8 @@ class Shelf:
     def __init__(self) -> None:
         self._specs = {name: make_spec(name) for name in ("first", "second")}
         self.default = "first"
-        self.states = {name: Status(State.UNLOADED) for name in self._specs}
-        self.after_load = Status(State.LOADED, 1.0, provider="cpu", options={"cuda_graphs": "on"})
+        self.states = {name: ModelStatus(ModelState.UNLOADED) for name in self._specs}
+        self.after_load = ModelStatus(ModelState.RESIDENT, 1.0, provider="cpu", options={"cuda_graphs": "on"})
 
     def names(self) -> list[str]:
         return list(self._specs)
@@ -87,7 +87,7 @@ class Shelf:
         """Let both models be others from now on; without changes they are gone."""
         self._specs = {name: replace(spec, **changes) for name, spec in self._specs.items()} if changes else {}
 
-    def status(self, name: str = "") -> Status:
+    def status(self, name: str = "") -> ModelStatus:
         if (name or self.default) not in self.states:
             raise ModelNotFound(name, list(self.states))
         return self.states[name or self.default]
@@ -97,12 +97,12 @@ class Shelf:
         self.states[name or self.default] = self.after_load
 
     def get(self, name: str = "") -> None:
-        if self.status(name).state is State.FAILED:
+        if self.status(name).state is ModelState.FAILED:
             raise ModelBroken(name or self.default, [self.status(name).error])
 
     def unload(self, name: str) -> None:
         self.status(name)
-        self.states[name] = Status(State.UNLOADED)
+        self.states[name] = ModelStatus(ModelState.UNLOADED)
 
     def __enter__(self) -> Self:
         return self

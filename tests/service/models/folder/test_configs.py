@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -14,10 +14,11 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.spec import INPAINTING, Guidance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CHANNELS = read(BUILTIN).spec.latent_channels
-Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
+Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
 def test_an_inpainting_model_is_known_by_its_channels(foreign: Path, edit: Edit) -> None:
@@ -52,7 +53,7 @@ def test_the_index_tells_what_the_graphs_do_not(foreign: Path, edit: Edit) -> No
 @pytest.mark.parametrize(("family", "zero"), [("sd", False), ("sdxl", True), ("sdxl_refiner", True), ("sd3", False)])
 def test_a_silent_index_means_what_diffusers_pipelines_take(family: str, zero: bool) -> None:  # noqa: FBT001
     """SDXL's take zeros for an empty negative prompt unless they are told not to."""
-    silent = [{} for _ in FAMILIES[family].text]
+    silent: list[dict[str, Any]] = [{} for _ in FAMILIES[family].text]
     assert Configs({}, {}, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is zero
     index = {"force_zeros_for_empty_prompt": False}
     assert Configs({}, index, {}, {}, silent, silent).traits(FAMILIES[family]).zero_negative is False

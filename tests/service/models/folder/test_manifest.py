@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EULER = '{{"_class_name": "EulerDiscreteScheduler", {}}}'
-Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
+Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
 def test_the_built_in_model_is_served_as_its_manifest_says() -> None:
@@ -71,7 +71,10 @@ def _missing(path: str) -> Callable[[Path], None]:
 
 
 def _written(path: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / path).write_text(text) and None
+    def write(folder: Path) -> None:
+        (folder / path).write_text(text)
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -90,11 +93,11 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_written("scheduler/scheduler_config.json", '{"_class_name": "X", "a": 1}'), "'X' is not supported"),
         (
             _written("scheduler/scheduler_config.json", EULER.format('"num_train_timesteps": 0')),
-            "num_train_timesteps 0 must be a whole number, 1 or more",
+            "num_train_timesteps 0 must be an integer of at least 1",
         ),
         (
             _written("scheduler/scheduler_config.json", EULER.format('"trained_betas": []')),
-            r"trained_betas \[\] must have a number for each step",
+            r"trained_betas \[\] must have one number per training step",
         ),
         (
             _written("scheduler/scheduler_config.json", "{}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -13,10 +13,11 @@ from tintype.service.models.spec import LatentToRgb, Preset
 from tintype.service.numerics import Prediction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CHANNELS = read(BUILTIN).spec.latent_channels
-Edit = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
+Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
 def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None:
@@ -97,4 +98,4 @@ def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
     """The linear map arrives as the manifest has it."""
     rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]
     edit(folder / "tintype.json", lambda c: c.update(preview={"latent_to_rgb": rows, "bias": [0.5, 0.25, 0]}))
-    assert read(folder).spec.latent_to_rgb == LatentToRgb(tuple(map(tuple, rows)), (0.5, 0.25, 0.0))
+    assert read(folder).spec.latent_to_rgb == LatentToRgb(tuple((r, g, b) for r, g, b in rows), (0.5, 0.25, 0.0))

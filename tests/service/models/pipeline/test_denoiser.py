@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tests.support.models.graphs import NONE
+from tests.support.models.graphs import NONE, as_session
 from tintype.service.models.family import DenoiserPart
 from tintype.service.models.files import Fault
 from tintype.service.models.folder.configs import Traits
@@ -17,6 +18,9 @@ from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Conditioning
 from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.models.residency.catalogue import BUILTIN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 SPEC = replace(read(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
 
@@ -29,7 +33,7 @@ class ScalarTimestep:
     def __init__(self, rank: int) -> None:
         self.inputs = {"sample": (None, 4), "timestep": (None, rank), "encoder_hidden_states": (None, 3)}
 
-    def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:
+    def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
         assert (set(inputs), output) == (set(self.inputs), "out_sample")
         assert "time_ids" in optional
 
@@ -41,14 +45,14 @@ class ScalarTimestep:
 
 def test_one_timestep_for_all_rows_is_kept_so() -> None:
     """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
-    denoiser = Denoiser(ScalarTimestep(0), DenoiserPart(), Traits(), SPEC, NONE)
+    denoiser = Denoiser(as_session(ScalarTimestep(0)), DenoiserPart(), Traits(), SPEC, NONE)
     conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
     latents = np.zeros((2, 1, 1, 1), np.float32)
     assert denoiser.batched_timestep is False
     assert denoiser(latents, np.array([3, 3], np.float32), conditionings).ravel().tolist() == [3, 7]
     with pytest.raises(ValueError, match="takes one timestep for all rows"):
         denoiser(latents, np.array([3, 4], np.float32), conditionings)
-    batched = Denoiser(ScalarTimestep(1), DenoiserPart(), Traits(), SPEC, NONE)
+    batched = Denoiser(as_session(ScalarTimestep(1)), DenoiserPart(), Traits(), SPEC, NONE)
     assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
 
 
@@ -70,7 +74,7 @@ def test_encoders_of_another_model_are_told(widths: dict[str, int], problem: str
     """Before a request fails by them: what the graph wants of a text is compared with what there is of one."""
     graph = Asking("sample", "text_embeds")
     graph.widths = widths
-    denoiser = Denoiser(graph, DenoiserPart(), Traits(), SPEC, NONE)
+    denoiser = Denoiser(as_session(graph), DenoiserPart(), Traits(), SPEC, NONE)
     conditioning = Conditioning(np.zeros((2, 3), np.float32), np.zeros(2, np.float32) if pooled else None)
     with pytest.raises(Fault, match=rf"unet/model\.onnx {problem}") if problem else nullcontext():
         denoiser.check(conditioning)
@@ -84,10 +88,11 @@ class Asking:
     def __init__(self, latents: str, *names: str) -> None:
         self.latents = latents
         self.inputs = dict.fromkeys((latents, "timestep", "encoder_hidden_states", *names), (None, 1))
-        self.path, self.widths = Path("unet/model.onnx"), {}
+        self.path = Path("unet/model.onnx")
+        self.widths: dict[str, int] = {}
         self.fed: dict[str, np.ndarray] = {}
 
-    def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:
+    def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
         pass
 
     def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
@@ -106,7 +111,7 @@ def rows() -> list[Conditioning]:
 
 def called(graph: Asking, part: DenoiserPart, traits: Traits, channels: int = 1) -> np.ndarray:
     latents = np.arange(2 * channels * 4 * 6, dtype=np.float32).reshape(2, channels, 4, 6)
-    denoiser = Denoiser(graph, part, traits, replace(SPEC, latent_channels=channels), NONE)
+    denoiser = Denoiser(as_session(graph), part, traits, replace(SPEC, latent_channels=channels), NONE)
     out = denoiser(latents, np.array([900, 100], np.float32), rows())
     assert np.array_equal(out, latents), "what a graph answers is latents again, without a learned variance"
     return out
@@ -154,10 +159,10 @@ def test_what_nobody_knows_is_refused() -> None:
     """A graph that asks for something else than what is known can't be served, and says for what."""
 
     class Graph(Asking):
-        def require(self, *, inputs: tuple[str, ...], output: str, optional: object) -> None:
+        def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
             assert output == "out_sample"
             if not set(self.inputs) <= {*inputs, *optional}:
                 raise Fault("has other inputs")
 
     with pytest.raises(Fault, match="other inputs"):
-        Denoiser(Graph("sample", "controlnet_cond"), DenoiserPart(), Traits(), SPEC, NONE)
+        Denoiser(as_session(Graph("sample", "controlnet_cond")), DenoiserPart(), Traits(), SPEC, NONE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from tintype.service.models.pipeline.preview import fit, show
 from tintype.service.models.spec import LatentToRgb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tintype.service.models.pipeline.pipeline import DiffusionModel
 
-Draw = "Callable[[str], tuple[Any, Any]]"
+Draw: TypeAlias = "Callable[[str], tuple[Any, Any]]"
 
 
 def test_a_preview_is_the_linear_map() -> None:

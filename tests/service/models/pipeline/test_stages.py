@@ -43,7 +43,9 @@ class Part:
 
 def two(*, batched: bool = True) -> tuple[TwoStages, Part, Part]:
     first, second = Part(10), Part(20, batched=batched)
-    return TwoStages(Stage(first, first, NONE), Stage(second, second, NONE), 200), first, second
+    parts: list[Any] = [first, second]
+    high, low = (Stage(part, part, NONE) for part in parts)
+    return TwoStages(high, low, 200), first, second
 
 
 def test_each_is_called_for_its_own_levels() -> None:
@@ -53,7 +55,9 @@ def test_each_is_called_for_its_own_levels() -> None:
     out = stages.denoise(np.zeros((3, 1, 1, 1), np.float32), np.array([900, 199.9, 200], np.float32), rows)
     assert out.ravel().tolist() == [10, 20, 10]
     assert first.calls == [([900, 200], [1, 3])]
-    assert second.calls == [([pytest.approx(199.9)], [2])]
+    ((levels, prompts),) = second.calls
+    assert levels == pytest.approx([199.9])
+    assert prompts == [2]
 
 
 def test_a_stage_without_rows_is_not_called() -> None:

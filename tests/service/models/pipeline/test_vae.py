@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pytest
 
+from tests.support.models.graphs import as_session
 from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
 from tintype.service.models.family import VaePart
 from tintype.service.models.files import Fault
 from tintype.service.models.pipeline.vae import FORGET, Vae
 
-Function = "Callable[[np.ndarray], np.ndarray]"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tintype.service.models.runtime.session import Session
+
+Function: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
 
 
 class Graph:
@@ -36,8 +42,8 @@ class Graph:
 
 
 def make(decode: Function = lambda z: z, encode: Function | None = None, **factors: Any) -> Vae:
-    open_encoder = None if encode is None else lambda: Graph(encode)
-    return Vae(Graph(decode), open_encoder, VaePart(), **factors)
+    open_encoder = None if encode is None else lambda: as_session(Graph(encode))
+    return Vae(as_session(Graph(decode)), open_encoder, VaePart(), **factors)
 
 
 def test_pixels_are_0_to_1_and_latents_are_unscaled() -> None:
@@ -195,12 +201,12 @@ def test_what_overflows_is_decoded_again_in_float32() -> None:
     """Where the folder has a decoder in float32; it is loaded when it is first needed, and once."""
     opened: list[Graph] = []
 
-    def open_exact() -> Graph:
+    def open_exact() -> Session:
         opened.append(Graph(lambda z: z))
-        return opened[-1]
+        return as_session(opened[-1])
 
     half = Graph(lambda z: np.where(np.abs(z) > 5, np.nan, z))
-    vae = Vae(half, None, VaePart(), open_exact=open_exact)
+    vae = Vae(as_session(half), None, VaePart(), open_exact=open_exact)
     assert (vae.decode(np.zeros((1, 3, 2, 2), np.float32)) == 0.5).all()
     assert not opened
     for _ in range(2):

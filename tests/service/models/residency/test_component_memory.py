@@ -1,4 +1,4 @@
-"""The budget for weights holds at any moment, and within it as much stays as can."""
+"""The budget for weights holds at any moment, and no more is evicted than necessary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tintype.service.engine import Engine
 from tintype.service.engine.events import Completed, Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.files import weight
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.component_memory import ComponentMemory
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tintype.service.models.residency.component_memory import Component
     from tintype.service.models.runtime.graph import Graph, Values
 
-PATIENCE = 60  # seconds until a test that waits for another thread gives up
+PATIENCE = 60  # seconds that a test waits for another thread
 
 
 class Toy:
@@ -41,11 +41,11 @@ class Toy:
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         assert tuple(outputs) == self.outputs
-        return [feeds["x"] + np.float32(1)]
+        return [np.add(feeds["x"], np.float32(1))]
 
 
 class Shelf:
-    """Components of ten bytes each in a memory; `made` notes which were brought in, in order."""
+    """Components of ten bytes each in a memory; `made` lists the components that were loaded, in order."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.memory = folder, ComponentMemory(limit)
@@ -75,8 +75,8 @@ def call(component: Component) -> float:
     return float(result[0])
 
 
-def test_without_a_limit_everything_stays(shelf: Callable[[int], Shelf]) -> None:
-    """Each component is brought in once, tells what its graph tells, and runs as its graph does."""
+def test_without_a_limit_nothing_is_evicted(shelf: Callable[[int], Shelf]) -> None:
+    """Each component is loaded once, has its graph's inputs and outputs, and runs as its graph does."""
     it = shelf(0)
     components = [it.open(model, name) for model in "ab" for name in ("text", "unet")]
     for component in components * 2:
@@ -87,11 +87,11 @@ def test_without_a_limit_everything_stays(shelf: Callable[[int], Shelf]) -> None
 
 
 def test_components_of_one_model_take_turns(shelf: Callable[[int], Shelf]) -> None:
-    """With room for two of three, the one used longest ago goes and comes back; the budget holds throughout."""
+    """With room for two of three, the least recently used is evicted and loaded again; the budget always holds."""
     it = shelf(20)
     it.before = lambda _name: assert_within(it, 20)
     text, unet, vae = (it.open("a", name) for name in ("text", "unet", "vae"))
-    it.memory.hold("a", held=True)  # a model in use may still take its own place
+    it.memory.protect("a", protected=True)  # a model in use may still take its own place
     for component in (text, unet, unet, vae, vae):
         call(component)
     assert it.made == ["text", "unet", "vae", "text", "unet", "vae"]
@@ -102,10 +102,10 @@ def assert_within(shelf: Shelf, limit: int) -> None:
     assert shelf.memory.used <= limit
 
 
-def test_what_goes_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
-    """Its memory on a device would be freed in the midst of it, which ends the capture and fails."""
+def test_freeing_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
+    """Freeing device memory during the capture of a CUDA graph would end the capture with an error."""
     it = shelf(0)
-    graph = weakref.ref(it.open("a", "unet").graph)  # type: ignore[type-var]
+    graph = weakref.ref(it.open("a", "unet").graph)
     thread = threading.Thread(target=it.memory.drop("a"))
     with DEVICE_ACCESS.exclusive() as alone:
         assert alone
@@ -116,8 +116,8 @@ def test_what_goes_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
     assert graph() is None
 
 
-def test_the_least_recently_used_goes_first_whosever_it_is(shelf: Callable[[int], Shelf]) -> None:
-    """No more goes than has to: of another model's components one may stay, and is there when it comes back."""
+def test_the_least_recently_used_component_of_any_model_is_evicted(shelf: Callable[[int], Shelf]) -> None:
+    """No more is evicted than necessary: another model's other component stays and is not loaded again."""
     it = shelf(30)
     text, unet = it.open("a", "text"), it.open("a", "unet")
     other = it.open("b", "text")
@@ -126,42 +126,42 @@ def test_the_least_recently_used_goes_first_whosever_it_is(shelf: Callable[[int]
     assert it.made == ["text", "unet", "text", "unet"]
     call(text)
     call(other)
-    assert len(it.made) == 4  # neither had gone
+    assert len(it.made) == 4  # neither was evicted
     call(unet)
     assert len(it.made) == 5
 
 
-def test_a_model_in_use_keeps_its_place(shelf: Callable[[int], Shelf]) -> None:
-    """Who comes waits until it is let go; then the wait is over at once."""
+def test_components_of_a_held_model_are_kept_from_others(shelf: Callable[[int], Shelf]) -> None:
+    """A component of another model waits until the hold is released, and loads at once then."""
     it = shelf(10)
     it.open("a", "text")
-    it.memory.hold("a", held=True)
+    it.memory.protect("a", protected=True)
     comes = threading.Thread(target=lambda: it.open("b", "text"))
     comes.start()
     comes.join(0.05)
     assert it.made == ["text"]
-    it.memory.hold("a", held=False)
+    it.memory.protect("a", protected=False)
     comes.join(PATIENCE)
     assert it.made == ["text", "text"]
     assert it.memory.used == 10
 
 
-def test_nobody_waits_for_what_only_he_could_let_go(shelf: Callable[[int], Shelf]) -> None:
-    """Models in use fill the memory: what one of them wants beside is refused, or the device would wait for itself."""
+def test_waiting_that_could_never_end_is_refused(shelf: Callable[[int], Shelf]) -> None:
+    """If held models fill the memory, another component of one is refused: the device would wait for itself."""
     it = shelf(20)
     vae = it.open("a", "vae")
     it.open("b", "text")
     it.open("b", "unet")
     for model in "ab":
-        it.memory.hold(model, held=True)
-    with pytest.raises(OutOfMemory, match="vae has no place in 20 bytes beside the models in use"):
+        it.memory.protect(model, protected=True)
+    with pytest.raises(OutOfMemory, match="vae does not fit into 20 bytes with the models in use"):
         call(vae)
-    it.memory.hold("b", held=False)
+    it.memory.protect("b", protected=False)
     assert call(vae) == 1
 
 
-def test_a_component_that_runs_is_never_taken_away(shelf: Callable[[int], Shelf]) -> None:
-    """Not even by its own model: the other one comes when the call has ended."""
+def test_a_running_component_is_not_evicted(shelf: Callable[[int], Shelf]) -> None:
+    """Not even for its own model: the other component loads when the call has ended."""
     it = shelf(10)
     text = it.open("a", "text")
     with it.memory.use(text):
@@ -173,16 +173,16 @@ def test_a_component_that_runs_is_never_taken_away(shelf: Callable[[int], Shelf]
     assert it.made == ["text", "unet"]
 
 
-def test_larger_than_the_budget_is_refused(shelf: Callable[[int], Shelf]) -> None:
-    """With both numbers; nothing is brought in."""
+def test_a_component_larger_than_the_budget_is_refused(shelf: Callable[[int], Shelf]) -> None:
+    """The error has both numbers; nothing is loaded."""
     it = shelf(9)
     with pytest.raises(OutOfMemory, match="text has 10 bytes of weights, above 9"):
         it.open("a", "text")
     assert it.made == []
 
 
-def test_what_fails_to_come_takes_no_place(shelf: Callable[[int], Shelf]) -> None:
-    """Its error is told, and the next one has the room."""
+def test_a_component_that_fails_to_load_takes_no_memory(shelf: Callable[[int], Shelf]) -> None:
+    """Its error is raised, and the next component has the room."""
     it = shelf(10)
 
     def fail(name: str) -> None:
@@ -196,8 +196,8 @@ def test_what_fails_to_come_takes_no_place(shelf: Callable[[int], Shelf]) -> Non
     assert call(it.open("a", "good")) == 1
 
 
-def test_many_threads_bring_a_component_in_once(shelf: Callable[[int], Shelf]) -> None:
-    """Those who come while it is on its way wait for it."""
+def test_many_threads_load_a_component_once(shelf: Callable[[int], Shelf]) -> None:
+    """Threads that call a component while it is being loaded wait for it."""
     it = shelf(10)
     gate = threading.Event()
     it.before = lambda _name: assert_true(gate.wait(PATIENCE))
@@ -214,8 +214,8 @@ def assert_true(value: object) -> None:
     assert value
 
 
-def test_dropping_and_relieving_free_what_is_idle(shelf: Callable[[int], Shelf]) -> None:
-    """`drop` is for one model, `relieve` for all others that nobody holds."""
+def test_dropping_and_evicting_free_idle_components(shelf: Callable[[int], Shelf]) -> None:
+    """`drop` frees one model's components, `evict_idle` those of all other models without holds."""
     it = shelf(0)
     for model in "abc":
         it.open(model, "text")
@@ -223,22 +223,22 @@ def test_dropping_and_relieving_free_what_is_idle(shelf: Callable[[int], Shelf])
     assert it.memory.used == 30
     free()
     assert it.memory.used == 20
-    it.memory.hold("b", held=True)
-    free_others = it.memory.relieve("b")
+    it.memory.protect("b", protected=True)
+    free_others = it.memory.evict_idle("b")
     assert free_others
     free_others()
     assert it.memory.used == 10
-    assert not it.memory.relieve("b")
+    assert not it.memory.evict_idle("b")
 
 
-# The built-in model, really.
+# With the built-in model.
 
 # Its weights are stored in half the bytes that they take.
 PARTS = {name: 2 * weight(BUILTIN / name) for name in ("text_encoder", "unet", "vae_decoder")}
 
 
-def picture(memory: int) -> np.ndarray:
-    """Return the picture of one job with that budget; pixels [3, h, w]."""
+def image(memory: int) -> np.ndarray:
+    """Return the image of one job within a budget in bytes; pixels [3, h, w]."""
     with Repository(providers=["cpu"], threads=1, memory=memory) as repository:
         repository.wait(timeout=PATIENCE)
         engine = Engine(repository)
@@ -246,42 +246,42 @@ def picture(memory: int) -> np.ndarray:
         while engine.step():
             if memory:
                 assert repository._components.used <= memory
-        told = [event for _, event in engine.collect()]
-        assert isinstance(told[-1], Completed)
-        return next(event.pixels for event in told if isinstance(event, Finished))
+        events = [event for _, event in engine.collect()]
+        assert isinstance(events[-1], Completed)
+        return next(event.pixels for event in events if isinstance(event, Finished))
 
 
 def test_a_budget_for_the_largest_component_is_enough() -> None:
-    """Text encoder, denoiser and VAE take turns within it, and the picture is the same to the last bit."""
+    """Text encoder, denoiser and VAE take turns within it, and the image is bit-identical."""
     assert sum(PARTS.values()) > PARTS["unet"]
-    assert np.array_equal(picture(0), picture(PARTS["unet"]))
+    assert np.array_equal(image(0), image(PARTS["unet"]))
 
 
 def test_two_models_share_a_budget_for_one_component(folder: Path) -> None:
-    """Jobs for either come in turns, all are drawn, and the weights in memory are never more than the budget."""
+    """Jobs of the two models alternate, all are completed, and the weights never exceed the budget."""
     with Repository([BUILTIN, folder], providers=["cpu"], threads=1, memory=PARTS["unet"]) as repository:
         engine = Engine(repository)
         names = [repository.default, "toy"] * 2
         common = {"prompt": "a red circle", "seed": 1, "steps": 2, "width": 128, "height": 128}
         tickets = [engine.admit(Job(model=name, **common)) for name in names]  # type: ignore[arg-type]
-        told, end = [], time.monotonic() + 2 * PATIENCE
+        events, end = [], time.monotonic() + 2 * PATIENCE
         while engine.busy:
             assert time.monotonic() < end
             if not engine.step():
                 time.sleep(0.01)
             assert repository._components.used <= PARTS["unet"]
-            told += engine.collect()
-    drawn = {ticket: event.pixels for ticket, event in told if isinstance(event, Finished)}
+            events += engine.collect()
+    drawn = {ticket: event.pixels for ticket, event in events if isinstance(event, Finished)}
     assert set(drawn) == set(tickets)
     apart = [np.abs(drawn[ticket] - drawn[tickets[0]]).max() for ticket in tickets]
     assert max(apart) <= 2 / 255  # guidance goes as one call or as two, while the widths are measured
 
 
 def test_a_budget_below_the_largest_component_is_refused() -> None:
-    """At once, with what it would take."""
+    """At once, with the bytes that it needs."""
     with (
         Repository(providers=["cpu"], memory=PARTS["unet"] - 1) as repository,
         pytest.raises(OutOfMemory, match=rf"needs {PARTS['unet']} bytes for its largest component"),
     ):
         repository.load()
-    assert repository.status().state is State.UNLOADED
+    assert repository.status().state is ModelState.UNLOADED

@@ -1,4 +1,4 @@
-"""Weights are freed without locks: whoever frees them may take seconds, and no call of the service waits for it."""
+"""Weights are freed without locks: freeing may take seconds, and no call of the service waits for it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tintype.service.api import ImageApi
 from tintype.service.engine import Engine
 from tintype.service.errors import OutOfMemory, Unavailable
 from tintype.service.job import Job
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-PATIENCE = 30  # seconds until a test that waits for another thread gives up
+PATIENCE = 30  # seconds that a test waits for another thread
 
 
 class Heavy:
-    """A graph whose memory is given back only when `gate` opens; `going` is set as soon as that begins."""
+    """A graph that is freed only when `gate` opens; `going` is set as soon as freeing begins."""
 
     provider, inputs, optional, outputs = "toy", (), (), ()
 
@@ -38,8 +38,8 @@ class Heavy:
         self._gate.wait(PATIENCE)
 
 
-class Place:
-    """A repository of models c, a and b in memory, where a has a heavy component."""
+class Bench:
+    """A repository of models c, a and b in memory, where a has a component that is slow to free."""
 
     def __init__(self, folders: list[Path], loader: Loader) -> None:
         self.repository, self.loader = Repository(folders), loader
@@ -61,102 +61,102 @@ class Place:
 
 
 @pytest.fixture
-def place(folders: list[Path], loader: Loader) -> Iterator[Place]:
-    place = Place(folders, loader)
-    yield place
-    place.gate.set()
-    place.repository.close()
+def bench(folders: list[Path], loader: Loader) -> Iterator[Bench]:
+    bench = Bench(folders, loader)
+    yield bench
+    bench.gate.set()
+    bench.repository.close()
 
 
-def release(place: Place) -> None:
-    place.repository.hold("a")
-    place.repository.unload("a")
-    place.repository.release("a")
+def release(bench: Bench) -> None:
+    bench.repository.hold("a")
+    bench.repository.unload("a")
+    bench.repository.release("a")
 
 
-def engine_releases(place: Place) -> None:
-    place.engine.admit(Job(prompt="x", model="a"))
-    place.engine.step()
-    place.repository.unload("a")
-    place.engine.step()
+def engine_releases(bench: Bench) -> None:
+    bench.engine.admit(Job(prompt="x", model="a"))
+    bench.engine.step()
+    bench.repository.unload("a")
+    bench.engine.step()
 
 
-def engine_relieves(place: Place) -> None:
-    place.error = OutOfMemory("no memory")
-    place.engine.admit(Job(prompt="x", model="b"))
-    place.engine.step()
+def engine_evicts(bench: Bench) -> None:
+    bench.error = OutOfMemory("no memory")
+    bench.engine.admit(Job(prompt="x", model="b"))
+    bench.engine.step()
 
 
-def settle(place: Place) -> None:
-    place.loader.gate.clear()
-    place.repository.unload("c")
-    place.repository.load("c")
-    place.open("c", place.repository._catalogue.slot("c").manifest.folder)  # type: ignore[union-attr]
-    place.repository.unload("c")
-    place.loader.gate.set()
+def settle(bench: Bench) -> None:
+    bench.loader.gate.clear()
+    bench.repository.unload("c")
+    bench.repository.load("c")
+    bench.open("c", bench.repository._catalogue.slot("c").manifest.folder)  # type: ignore[union-attr]
+    bench.repository.unload("c")
+    bench.loader.gate.set()
 
 
-WAYS: dict[str, Callable[[Place], object]] = {
+WAYS: dict[str, Callable[[Bench], object]] = {
     "release": release,
-    "unload": lambda place: place.repository.unload("a"),
-    "relieve": lambda place: place.repository.relieve("b"),
+    "unload": lambda bench: bench.repository.unload("a"),
+    "evict idle": lambda bench: bench.repository.evict_idle("b"),
     "settle": settle,
-    "close": lambda place: place.repository.close(),
+    "close": lambda bench: bench.repository.close(),
     "the engine releases": engine_releases,
-    "the engine relieves": engine_relieves,
+    "the engine evicts": engine_evicts,
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_no_call_waits_while_memory_is_freed(place: Place, way: str) -> None:
-    """Models are listed, jobs admitted and cancelled while a component takes its time to go."""
+def test_no_call_waits_while_memory_is_freed(bench: Bench, way: str) -> None:
+    """Models are listed, jobs admitted and cancelled while a component is slowly freed."""
     answered: list[str] = []
 
     def calls() -> None:
-        api = ImageApi(place.repository, None)  # type: ignore[arg-type]
+        api = ImageApi(bench.repository, None)  # type: ignore[arg-type]
         assert len(api.list_models(pb.ListModelsRequest()).models) == 3
         assert api.get_model(pb.GetModelRequest(model="b")).model.name == "b"
-        place.repository.hold("b")
-        place.repository.release("b")
+        bench.repository.hold("b")
+        bench.repository.release("b")
         try:
-            place.engine.cancel(place.engine.admit(Job(prompt="x", model="b")))
+            bench.engine.cancel(bench.engine.admit(Job(prompt="x", model="b")))
         except Unavailable:
             assert way == "close"
         answered.append("all")
 
-    freeing = threading.Thread(target=WAYS[way], args=(place,), daemon=True)
+    freeing = threading.Thread(target=WAYS[way], args=(bench,), daemon=True)
     freeing.start()
-    assert place.going.wait(PATIENCE)
+    assert bench.going.wait(PATIENCE)
     asking = threading.Thread(target=calls, daemon=True)
     asking.start()
     asking.join(PATIENCE / 3)
     assert answered == ["all"]
-    place.gate.set()
+    bench.gate.set()
     freeing.join(PATIENCE)
     assert not freeing.is_alive()
 
 
-def test_bytes_count_until_they_are_free(place: Place) -> None:
-    """What is on its way out takes its place as long as it lasts, and a model comes after what went before it."""
-    used = place.repository._components.used
-    threading.Thread(target=place.repository.unload, args=("a",), daemon=True).start()
-    assert place.going.wait(PATIENCE)
-    assert place.repository._components.used == used > 0
-    place.repository.load("a")
-    assert place.repository.status("a").state is State.LOADING
-    place.gate.set()
-    assert place.repository.wait("a", timeout=PATIENCE)
-    until(lambda: place.repository._components.used == 0)
+def test_bytes_count_until_they_are_freed(bench: Bench) -> None:
+    """A component counts as used until it is freed, and a model loads after what was released before it is freed."""
+    used = bench.repository._components.used
+    threading.Thread(target=bench.repository.unload, args=("a",), daemon=True).start()
+    assert bench.going.wait(PATIENCE)
+    assert bench.repository._components.used == used > 0
+    bench.repository.load("a")
+    assert bench.repository.status("a").state is ModelState.LOADING
+    bench.gate.set()
+    assert bench.repository.wait("a", timeout=PATIENCE)
+    until(lambda: bench.repository._components.used == 0)
 
 
-@pytest.mark.parametrize("way", ["unload", "relieve", "close"])
-def test_who_wants_the_memory_waits_for_it(place: Place, way: str) -> None:
-    """A caller that goes on with the freed memory gets its answer when it is free."""
-    freeing = threading.Thread(target=WAYS[way], args=(place,), daemon=True)
+@pytest.mark.parametrize("way", ["unload", "evict idle", "close"])
+def test_unloading_returns_when_memory_is_free(bench: Bench, way: str) -> None:
+    """A caller that uses the freed memory next gets its answer once it is free."""
+    freeing = threading.Thread(target=WAYS[way], args=(bench,), daemon=True)
     freeing.start()
-    assert place.going.wait(PATIENCE)
+    assert bench.going.wait(PATIENCE)
     freeing.join(0.1)
     assert freeing.is_alive()
-    place.gate.set()
+    bench.gate.set()
     freeing.join(PATIENCE)
     assert not freeing.is_alive()

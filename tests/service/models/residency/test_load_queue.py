@@ -1,4 +1,4 @@
-"""Who waits for memory, who makes room, and what is kept for whom."""
+"""The load queue, eviction between models, and the first-use grace period."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import OutOfMemory
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.folder.manifest import read
-from tintype.service.models.residency import load_queue
+from tintype.service.models.residency import load_grace
 from tintype.service.models.residency.slot import Slot
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("loader")
-def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
-    """With room for two, the third pushes out the one that nobody asked for lately."""
+def test_the_least_recently_used_model_is_evicted(folders: list[Path]) -> None:
+    """With room for two models, loading a third evicts the one that was used least recently."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=2 * size) as repository:
         for name in ("a", "b"):
@@ -28,12 +28,12 @@ def test_a_budget_drops_what_was_used_longest_ago(folders: list[Path]) -> None:
         repository.get("a")
         repository.wait("c", timeout=10)
         states = {name: repository.status(name).state for name in "abc"}
-        assert states == {"a": State.LOADED, "b": State.UNLOADED, "c": State.LOADED}
+        assert states == {"a": ModelState.RESIDENT, "b": ModelState.UNLOADED, "c": ModelState.RESIDENT}
 
 
 @pytest.mark.usefixtures("loader")
-def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
-    """Nothing that is in use is dropped: whoever needs its memory waits until it is released."""
+def test_a_held_model_is_not_evicted(folders: list[Path]) -> None:
+    """A model that needs the memory of a held model waits until the last hold is released."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         model = repository.wait("a", timeout=10)
@@ -42,58 +42,58 @@ def test_a_held_model_stays_and_others_wait_for_it(folders: list[Path]) -> None:
         repository.load("b")
         repository.release("a")
         assert repository.get("a") is model
-        assert (repository.status("b").state, repository.status("b").fraction) == (State.LOADING, 0.0)
+        assert (repository.status("b").state, repository.status("b").fraction) == (ModelState.WAITING, 0.0)
         repository.release("a")
         assert repository.wait("b", timeout=10)
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
 
 
 @pytest.mark.usefixtures("loader")
-def test_larger_than_the_budget_is_said_at_once(folders: list[Path]) -> None:
-    """A model that can never fit is refused, not queued."""
+def test_a_model_larger_than_the_budget_is_refused(folders: list[Path]) -> None:
+    """A model whose largest component can never fit is refused at once, not queued."""
     with Repository(folders, memory=1000) as repository:
         with pytest.raises(
             OutOfMemory, match=r"needs \d{8} bytes for its largest component, and all models may have 1000"
         ):
             repository.load("a")
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
 
 
 @pytest.mark.usefixtures("loader")
-def test_unloading_takes_a_model_out_of_line(folders: list[Path]) -> None:
-    """What waits for memory can be called off."""
+def test_unloading_cancels_a_queued_load(folders: list[Path]) -> None:
+    """A model that waits for memory is not loaded after it was unloaded."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=10)
         repository.hold("a")
         repository.load("b")
         repository.unload("b")
-        assert repository.status("b").state is State.UNLOADED
+        assert repository.status("b").state is ModelState.UNLOADED
         repository.release("a")
-        assert repository.status("a").state is State.LOADED
+        assert repository.status("a").state is ModelState.RESIDENT
 
 
 @pytest.mark.usefixtures("loader")
-def test_who_waits_for_memory_says_so(folders: list[Path]) -> None:
-    """A model in line behind one that is held is `waiting`, and no longer once it may load."""
+def test_a_model_behind_a_held_one_is_waiting(folders: list[Path]) -> None:
+    """A model is WAITING while a held model takes its memory, and no longer once it may load."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=60)
         repository.hold("a")
         repository.load("b")
-        assert repository.status("b").waiting
-        assert not repository.status("a").waiting
+        assert repository.status("b").state is ModelState.WAITING
+        assert repository.status("a").state is ModelState.RESIDENT
         repository.release("a")
         repository.wait("b", timeout=60)
-        assert not repository.status("b").waiting
+        assert repository.status("b").state is ModelState.RESIDENT
 
 
 @pytest.mark.parametrize("seconds", [60.0, 0.01])
-def test_what_was_loaded_for_somebody_waits_for_them(
+def test_a_loaded_model_is_kept_for_its_first_use(
     folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """Who is next in line takes the place of a model that was used; or for which nobody came for a time."""
-    monkeypatch.setattr(load_queue, "FRESH", seconds)
+    """The next model in the queue evicts a model that was used, or whose grace period has passed."""
+    monkeypatch.setattr(load_grace, "FIRST_USE", seconds)
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
@@ -101,53 +101,53 @@ def test_what_was_loaded_for_somebody_waits_for_them(
         loader.gate.set()
         if seconds > 1:
             assert repository.wait("a", timeout=10)
-            assert repository.status("b").waiting
+            assert repository.status("b").state is ModelState.WAITING
             repository.hold("a")
             repository.release("a")
         assert repository.wait("b", timeout=10)
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
 
 
-def test_nothing_is_kept_for_who_has_left(folders: list[Path], loader: Loader) -> None:
-    """What was loaded for requests that left, or are less urgent, makes room at once; what they had in line is out."""
+def test_no_memory_is_kept_for_requests_that_ended(folders: list[Path], loader: Loader) -> None:
+    """A model loaded for requests that ended, or are less urgent, is evicted; their queued loads are cancelled."""
     size = Slot("", read(folders[0])).weight
     loader.gate.clear()
     with Repository(folders, memory=size) as repository:
-        repository.load("a", lasting=False)
-        repository.load("b", lasting=False)
-        repository.load("c", lasting=False)
+        repository.load("a", pinned=False)
+        repository.load("b", pinned=False)
+        repository.load("c", pinned=False)
         loader.gate.set()
-        until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo({"a", "c"}, {"a"})
-        assert repository.status("a").state is State.LOADED
-        assert repository.status("b").state is State.UNLOADED
-        repository.forgo({"a", "c"}, {"c"})
+        until(lambda: repository.status("a").state is ModelState.RESIDENT)
+        repository.set_demand({"a", "c"}, {"a"})
+        assert repository.status("a").state is ModelState.RESIDENT
+        assert repository.status("b").state is ModelState.UNLOADED
+        repository.set_demand({"a", "c"}, {"c"})
         assert repository.wait("c", timeout=10)
         assert loader.names == ["a", "c"]
 
 
-def test_what_somebody_asked_for_by_name_is_loaded_without_a_request(folders: list[Path], loader: Loader) -> None:
-    """Requests that leave take nothing out of line that was put there for itself; it is not kept from others."""
+def test_a_pinned_load_needs_no_request(folders: list[Path], loader: Loader) -> None:
+    """A queued load that was asked for by name is not cancelled with the requests; it has no grace period."""
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
-        repository.load("b", lasting=False)
+        repository.load("b", pinned=False)
         repository.load("b")
-        repository.forgo((), ())
+        repository.set_demand((), ())
         loader.gate.set()
-        until(lambda: repository.status("a").state is State.LOADED)
-        repository.forgo((), ())
-        until(lambda: repository.status("b").state is State.LOADED)
+        until(lambda: repository.status("a").state is ModelState.RESIDENT)
+        repository.set_demand((), ())
+        until(lambda: repository.status("b").state is ModelState.RESIDENT)
 
 
 @pytest.mark.usefixtures("loader")
-def test_what_somebody_waits_for_stays_in_line(folders: list[Path]) -> None:
-    """Requests that leave take nothing from who waits for it without one."""
+def test_a_load_that_a_caller_waits_for_is_pinned(folders: list[Path]) -> None:
+    """Requests that end do not cancel the load of a caller that waits without a request."""
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository, ThreadPoolExecutor(1) as pool:
         repository.wait("a", timeout=10)
         repository.hold("a")
         waiting = pool.submit(repository.wait, "b", timeout=10)
-        until(lambda: repository.status("b").waiting)
-        repository.forgo(("a",), ("a",))
+        until(lambda: repository.status("b").state is ModelState.WAITING)
+        repository.set_demand(("a",), ("a",))
         repository.release("a")
         assert waiting.result().spec.name == "b"

@@ -1,4 +1,4 @@
-"""Loading one model: what it needs for itself, and what is told of how it fails."""
+"""Loading one model: exclusive use of the device, retries, and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, OutOfMemory
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.runtime.cuda_graphs import DEVICE_ACCESS
 from tintype.service.models.text.encoders import TextEncoders
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_failed_load_is_told_until_somebody_tries_again(folders: list[Path], loader: Loader) -> None:
-    """`get` raises what loading failed with, each time alike; `load` tries again."""
+def test_a_failed_load_is_reported_until_it_is_tried_again(folders: list[Path], loader: Loader) -> None:
+    """`get` raises the error that loading failed with, each time the same; `load` tries again."""
     loader.failure = RuntimeError("no such operator")
     with Repository(folders) as repository:
         repository.load("a")
-        until(lambda: repository.status("a").state is State.FAILED)
+        until(lambda: repository.status("a").state is ModelState.FAILED)
         for _ in range(2):
             with pytest.raises(ModelBroken, match="RuntimeError: no such operator") as caught:
                 repository.get("a")
@@ -33,7 +33,7 @@ def test_a_failed_load_is_told_until_somebody_tries_again(folders: list[Path], l
 
 
 def test_a_damaged_graph_is_named(folder: Path) -> None:
-    """What only loading can find is told as a fault of the model, with the file."""
+    """A fault that only loading can find is reported as a fault of the model, with the file."""
     (folder / "vae_decoder/model.onnx").unlink()
     (folder / "vae_decoder/model.onnx").write_bytes(b"not a graph")
     with (
@@ -43,8 +43,8 @@ def test_a_damaged_graph_is_named(folder: Path) -> None:
         repository.wait(timeout=60)
 
 
-def test_a_text_encoder_of_another_model_is_told_when_it_loads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by each request that comes."""
+def test_text_encoders_of_different_models_fail_to_load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mismatch is reported when the model loads, not by each request."""
     encode = TextEncoders.encode
 
     def narrower(*arguments: Any) -> Any:
@@ -56,7 +56,7 @@ def test_a_text_encoder_of_another_model_is_told_when_it_loads(folder: Path, mon
 
 
 def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Loader) -> None:
-    """Loading calls the device from beginning to end, not in making sessions alone."""
+    """Loading excludes captures of CUDA graphs from beginning to end, since it calls the device throughout."""
     loader.gate.clear()
     with Repository(folders) as repository:
         repository.load("a")
@@ -69,8 +69,8 @@ def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Lo
             assert alone
 
 
-def test_short_of_memory_idle_models_make_room(folders: list[Path], loader: Loader) -> None:
-    """When the device has no memory for a model, the others that nobody holds go, and it is tried once more."""
+def test_out_of_device_memory_evicts_idle_models(folders: list[Path], loader: Loader) -> None:
+    """If the device is out of memory, models without holds are evicted, and loading is tried once more."""
     with Repository(folders) as repository:
         repository.wait("a", timeout=60)
         repository.wait("b", timeout=60)
@@ -78,5 +78,5 @@ def test_short_of_memory_idle_models_make_room(folders: list[Path], loader: Load
         loader.failures = [OutOfMemory("the device is full")]
         assert repository.wait("c", timeout=60)
         states = {name: repository.status(name).state for name in "abc"}
-        assert states == {"a": State.UNLOADED, "b": State.LOADED, "c": State.LOADED}
+        assert states == {"a": ModelState.UNLOADED, "b": ModelState.RESIDENT, "c": ModelState.RESIDENT}
         assert loader.names == ["a", "b", "c", "c"]

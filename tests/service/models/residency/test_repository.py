@@ -1,4 +1,4 @@
-"""Models are found at start, loaded in the background, and dropped."""
+"""Models are found at start, loaded in the background, and unloaded."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import pytest
 
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import ModelBroken, ModelNotFound, Unavailable
-from tintype.service.models import Repository, State
+from tintype.service.models import ModelState, Repository
 from tintype.service.models.runtime.providers import ProviderUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_built_in_model_is_there_without_a_folder(repository: Repository) -> None:
-    """Without folders the model in the package is served, and really loads."""
+def test_the_built_in_model_is_served_without_a_folder(repository: Repository) -> None:
+    """Without folders the model in the package is served, and loads."""
     model = repository.wait("", timeout=60)
     status = repository.status()
     assert repository.names() == [repository.default]
-    assert (status.state, status.fraction, status.error) == (State.LOADED, 1.0, "")
+    assert (status.state, status.fraction, status.error) == (ModelState.RESIDENT, 1.0, "")
     assert status.provider == model.spec.provider != ""
     assert repository.spec() is model.spec
     assert repository.get(repository.default) is model
@@ -42,16 +42,16 @@ def test_the_default_comes_first_then_names(folders: list[Path]) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_loading_lists_adapters_anew(folders: list[Path]) -> None:
-    """What was put into the folder since is there, and what was taken away is not, without the model going.
+def test_loading_lists_adapters_again(folders: list[Path]) -> None:
+    """Adapters added to the folder are listed and removed ones are not, while the model stays in memory.
 
-    What requests ask for is not listed: they would wait for the disk.
+    Loads for requests do not list adapters: the requests would wait for the disk.
     """
     with Repository(folders) as repository:
         model = repository.wait("c")
         (folders[0] / "loras").mkdir()
         (folders[0] / "loras" / "ink.safetensors").touch()
-        repository.load("c", lasting=False)
+        repository.load("c", pinned=False)
         assert repository.spec("c").loras == ()
         repository.load("c")
         assert repository.spec("c").loras == ("ink",)
@@ -70,41 +70,41 @@ def test_two_models_of_one_name_are_refused(folder: Path) -> None:
 
 
 def test_an_unknown_provider_is_refused_at_start() -> None:
-    """A typing error in the configuration shows when the server starts, with the names that exist."""
-    with pytest.raises(ProviderUnavailable, match=r"no provider 'gpu' in this onnxruntime; there are: .*cpu"):
+    """A misspelt provider fails when the server starts, with the names that exist."""
+    with pytest.raises(ProviderUnavailable, match=r"provider 'gpu' is not in this onnxruntime; available: .*cpu"):
         Repository(providers=["gpu"])
 
 
-def test_loading_runs_in_the_background_and_tells_how_far_it_is(folders: list[Path], loader: Loader) -> None:
-    """`load` and `get` return at once; the state tells the share of bytes; loading again is harmless."""
+def test_loading_runs_in_the_background_and_reports_progress(folders: list[Path], loader: Loader) -> None:
+    """`load` and `get` return at once; the status has the fraction of bytes; loading again has no effect."""
     loader.gate.clear()
     with Repository(folders) as repository:
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
         repository.load("a")
         until(lambda: repository.status("a").fraction == 0.5)
         repository.load("a")
         assert repository.get("a") is None
-        assert repository.status("a").state is State.LOADING
+        assert repository.status("a").state is ModelState.LOADING
         loader.gate.set()
         model = repository.wait("a", timeout=10)
         assert repository.get("a") is model
         assert loader.names == ["a"]
 
 
-def test_asking_for_a_model_starts_loading_it(folders: list[Path], loader: Loader) -> None:
-    """`get` of a model on disk, or of one that was dropped, brings it in."""
+def test_getting_a_model_starts_loading_it(folders: list[Path], loader: Loader) -> None:
+    """`get` loads a model that was never loaded, or was unloaded."""
     with Repository(folders) as repository:
         assert repository.get("a") is None
         repository.wait("a", timeout=10)
         repository.unload("a")
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
         assert repository.get("a") is None
         assert repository.wait("a", timeout=10)
         assert loader.names == ["a", "a"]
 
 
-def test_waiting_has_an_end(folders: list[Path], loader: Loader) -> None:
-    """Who waits with a limit gets the limit."""
+def test_waiting_times_out(folders: list[Path], loader: Loader) -> None:
+    """A wait with a timeout ends after it, with the model's name and the seconds."""
     loader.gate.clear()
     with Repository(folders) as repository:
         with pytest.raises(TimeoutError, match=r"model 'c' was not loaded within 0.01 seconds"):
@@ -113,42 +113,42 @@ def test_waiting_has_an_end(folders: list[Path], loader: Loader) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_a_broken_folder_leaves_the_others_alone(folders: list[Path]) -> None:
-    """A model that can't be served is listed with its faults; the rest is served."""
+def test_a_broken_folder_does_not_affect_other_models(folders: list[Path]) -> None:
+    """A model that cannot be served is listed with its faults; the others are served."""
     (folders[1] / "tokenizer").unlink()
     with Repository(folders) as repository:
         assert repository.names() == ["c", "a", "b"]
         assert [spec.name for spec in repository.specs()] == ["c", "b"]
-        assert repository.status("a").state is State.FAILED
+        assert repository.status("a").state is ModelState.FAILED
         assert "tokenizer/merges.txt is missing" in repository.status("a").error
         for verb in (repository.spec, repository.load, repository.get, repository.wait):
             with pytest.raises(ModelBroken, match=r"tokenizer/vocab\.json is missing"):
                 verb("a")
         repository.unload("a")
-        assert repository.status("a").state is State.FAILED
+        assert repository.status("a").state is ModelState.FAILED
         assert repository.wait("b", timeout=10)
 
 
 @pytest.mark.usefixtures("loader")
-def test_unloading_waits_for_those_who_hold(folders: list[Path]) -> None:
-    """A model is dropped when the last request that uses it has ended; loading it again takes that back."""
+def test_unloading_waits_for_the_last_hold(folders: list[Path]) -> None:
+    """A model is unloaded when its last hold is released; loading it again takes that back."""
     with Repository(folders) as repository:
         repository.wait("a", timeout=10)
         repository.hold("a")
         repository.unload("a")
-        assert repository.status("a").state is State.LOADED
+        assert repository.status("a").state is ModelState.UNLOADING
         repository.release("a")
-        assert repository.status("a").state is State.UNLOADED
+        assert repository.status("a").state is ModelState.UNLOADED
         repository.wait("a", timeout=10)
         repository.hold("a")
         repository.unload("a")
         repository.load("a")
         repository.release("a")
-        assert repository.status("a").state is State.LOADED
+        assert repository.status("a").state is ModelState.RESIDENT
 
 
-def test_unloading_ends_loading(folders: list[Path], loader: Loader) -> None:
-    """A model that is unloaded on its way, or in line, does not stay; who waits for it hears so."""
+def test_unloading_cancels_loading(folders: list[Path], loader: Loader) -> None:
+    """A model that is unloaded while it loads does not stay; callers that wait for it get an error."""
     loader.gate.clear()
     with Repository(folders) as repository:
         repository.load("a")
@@ -168,22 +168,22 @@ def test_unloading_ends_loading(folders: list[Path], loader: Loader) -> None:
         loader.gate.set()
         thread.join(10)
         assert len(waiting) == 1
-        until(lambda: repository.status("a").state is State.UNLOADED)
+        until(lambda: repository.status("a").state is ModelState.UNLOADED)
 
 
 @pytest.mark.usefixtures("loader")
 def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
-    """After `close` nothing is in memory, and nothing comes in."""
+    """After `close` no model is in memory, and none is loaded."""
     repository = Repository(folders)
     repository.wait("a", timeout=10)
     repository.close()
-    assert repository.status("a").state is State.UNLOADED
+    assert repository.status("a").state is ModelState.UNLOADED
     with pytest.raises(Unavailable):
         repository.load("a")
 
 
 def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -> None:
-    """However many ask at the same time, a model is loaded once and all get the same."""
+    """Sixteen threads that wait for a model get the same object, loaded once."""
     with Repository(folders) as repository:
         got: list[object] = []
         threads = [threading.Thread(target=lambda: got.append(repository.wait("b", timeout=10))) for _ in range(16)]
@@ -197,7 +197,7 @@ def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -
 
 
 def test_listing_models_needs_no_onnxruntime() -> None:
-    """Whoever only looks at folders waits neither for onnxruntime nor for anything of torch's world."""
+    """Reading folders imports neither onnxruntime nor torch and its ecosystem."""
     code = (
         "import sys; from tintype.service.models import Repository; Repository().specs();"
         "print(*{'onnxruntime', 'onnx', 'torch', 'transformers', 'ftfy', 'sentencepiece'} & sys.modules.keys())"
@@ -207,16 +207,21 @@ def test_listing_models_needs_no_onnxruntime() -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_giving_memory_back_holds_nobody_up(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the weights of a model that is unloaded go, others are told of, and asked for."""
+def test_freeing_weights_does_not_block_the_repository(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the weights of an unloaded model are freed, the repository answers other calls."""
     freed, going = threading.Event(), threading.Event()
     with Repository(folders) as repository, ThreadPoolExecutor(2) as pool:
         repository.wait("a")
-        monkeypatch.setattr(repository._components, "drop", lambda _: lambda: (going.set(), freed.wait(10)))
+
+        def free() -> None:
+            going.set()
+            freed.wait(10)
+
+        monkeypatch.setattr(repository._components, "drop", lambda _: free)
         unloading = pool.submit(repository.unload, "a")
         assert going.wait(10)
         try:
-            assert pool.submit(repository.status, "a").result(timeout=1).state is State.UNLOADED
+            assert pool.submit(repository.status, "a").result(timeout=1).state is ModelState.UNLOADED
             assert not unloading.done()
         finally:
             freed.set()

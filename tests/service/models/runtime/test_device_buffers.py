@@ -63,7 +63,12 @@ def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPat
     """Over all steps, also where the prompt's and the negative prompt's call take turns."""
     sent: list[Any] = []
     value = device_buffers._value
-    monkeypatch.setattr(device_buffers, "_value", lambda array, device: sent.append(array) or value(array, device))
+
+    def noted(array: Any, device: Any) -> Any:
+        sent.append(array)
+        return value(array, device)
+
+    monkeypatch.setattr(device_buffers, "_value", noted)
     bound, prompt, negative = DeviceBuffers(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
     for _ in range(3):
         bound.run(OUT, prompt)
@@ -119,6 +124,7 @@ class Recorder:
         self._session, self._broken, self._stale = session, broken, stale
         self.numbers: list[str] = []
         self.captured: set[str] = set()
+        self._latest: Any = None
 
     def io_binding(self) -> Any:
         return self._session.io_binding()
@@ -159,7 +165,8 @@ class Giving:
     """A session that notes how its calls are told to give memory back."""
 
     def __init__(self, session: Any) -> None:
-        self._session, self.told = session, []
+        self._session = session
+        self.told: list[Any] = []
 
     def io_binding(self) -> Any:
         return self._session.io_binding()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+from importlib.metadata import PackageNotFoundError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from tintype.service.models.runtime import openvino, probe, providers
+from tintype.service.models.runtime import nvidia, openvino, probe, providers
 from tintype.service.models.runtime.providers import choose, probed, works
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         (tmp_path / "onnxruntime.py").write_text(FAKE.format(run=run))
         monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
 
-    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: True)
+    monkeypatch.setattr(nvidia, "has_driver", lambda: True)
     monkeypatch.setattr(providers, "available", lambda: ["cuda", "cpu"])
     return make
 
@@ -93,8 +95,8 @@ def test_a_provider_that_computes_is_used_and_tried_once(fake: Any, tmp_path: Pa
 
 def test_without_a_driver_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without a GPU pays nothing for the look."""
-    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: False)
-    monkeypatch.setattr(providers.subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
+    monkeypatch.setattr(nvidia, "has_driver", lambda: False)
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     assert choose.__wrapped__(()) == "cpu"
 
 
@@ -106,9 +108,9 @@ def test_the_cpu_passes_in_a_process_of_its_own() -> None:
 @pytest.mark.skipif("CUDAExecutionProvider" not in providers.onnxruntime().get_available_providers(), reason="no CUDA")
 def test_cuda_without_its_libraries_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """Where a driver is, but no CUDA, the line names what is missing."""
-    if providers.nvidia.has_driver():
+    if nvidia.has_driver():
         pytest.skip("there is an NVIDIA driver here")
-    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: True)
+    monkeypatch.setattr(nvidia, "has_driver", lambda: True)
     assert not works("cuda", quiet=True)
     assert "provider cuda is not used: " in caplog.text
     assert probed("cuda")
@@ -144,7 +146,7 @@ def test_two_builds_of_onnxruntime_are_named(
 
     def version(name: str) -> str:
         if name not in installed:
-            raise providers.PackageNotFoundError(name)
+            raise PackageNotFoundError(name)
         return installed[name]
 
     monkeypatch.setattr(providers, "version", version)

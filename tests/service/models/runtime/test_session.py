@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from tintype.service.errors import GenerationFailed, OutOfMemory
 from tintype.service.models.files import Fault
 from tintype.service.models.residency.catalogue import BUILTIN
-from tintype.service.models.runtime import providers
+from tintype.service.models.runtime import nvidia, providers
 from tintype.service.models.runtime import runtime as runtime_module
 from tintype.service.models.runtime.ort import session_options
 from tintype.service.models.runtime.providers import ProviderUnavailable, available, chain, choose, works
@@ -128,7 +129,7 @@ def test_a_machine_without_a_gpu_is_found_out_quietly(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Without a choice nothing is printed about a GPU that is not there; asked for, it does not work and says why."""
-    monkeypatch.setattr(providers.nvidia, "has_driver", lambda: False)
+    monkeypatch.setattr(nvidia, "has_driver", lambda: False)
     assert choose.__wrapped__(()) == "cpu"
     assert capfd.readouterr() == ("", "")
 
@@ -160,7 +161,7 @@ def test_threads_are_the_cores_that_are_ours(
             (tmp_path / str(cpu)).write_text(siblings.format(cpu))
     monkeypatch.setattr(runtime_module, "_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(runtime_module, "_SIBLINGS", str(tmp_path / "{}"))
-    monkeypatch.setattr(runtime_module.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert usable_cores() == expected
 
 

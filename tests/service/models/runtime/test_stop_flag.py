@@ -98,7 +98,7 @@ def test_graphs_that_stayed_in_memory_are_stopped_by_the_model_that_came_back() 
     with Repository() as repository:
         repository.wait(timeout=60)
         slot = repository._catalogue.slot("")
-        slot.drop()
+        slot.clear()
         model = repository.wait(timeout=60)
         session = model._vae._decoder  # type: ignore[attr-defined]
         assert session._session.graph._stop_flag is session._stop_flag

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.models.runtime import nvidia, tensorrt_engines
+from tintype.service.models.runtime.providers import onnxruntime
 from tintype.service.models.runtime.tensorrt_engines import MARK, empty, is_unreadable, prepared, prune
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def test_an_engine_is_of_this_gpu_and_these_versions(
 def test_an_engine_is_of_this_onnxruntime(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Onnxruntime asks to clean up after its own updates; a new name does it."""
     first = prepared(tmp_path / "e", path, SHAPES)
-    monkeypatch.setattr(tensorrt_engines.onnxruntime(), "__version__", "9.9")
+    monkeypatch.setattr(onnxruntime(), "__version__", "9.9")
     assert prepared(tmp_path / "e", path, SHAPES) != first
 
 

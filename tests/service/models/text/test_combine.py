@@ -21,7 +21,7 @@ ONE, TWO, THREE = encoded(3, 2, 1), encoded(3, 4, 2), encoded(5, 8, 3)
 def test_one_encoder_is_taken_as_it_is() -> None:
     """Only where the denoiser reads it does the mask go along."""
     assert single([ONE]).embeds is masked([ONE]).embeds is ONE.embeds
-    assert single([ONE]).mask is single([ONE]).pooled is masked([ONE]).pooled is None
+    assert (single([ONE]).mask, single([ONE]).pooled, masked([ONE]).pooled) == (None, None, None)
     assert masked([ONE]).mask is ONE.mask
 
 

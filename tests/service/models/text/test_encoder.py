@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from tests.support.models.graphs import NONE, TextGraph
+from tests.support.models.graphs import NONE, TextGraph, as_session
 from tests.support.work import check_linear
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
@@ -40,7 +40,8 @@ class Letters:
 
 
 def encoder(part: TextPart, graph: TextGraph | None = None) -> TextEncoder:
-    return TextEncoder(Letters(), graph or TextGraph(), part, NONE)
+    tokenizer: Any = Letters()
+    return TextEncoder(tokenizer, as_session(graph or TextGraph()), part, NONE)
 
 
 def texts(encoder: TextEncoder, prompt: str, *, weighted: bool = False) -> list[str]:
@@ -152,7 +153,7 @@ def test_brackets_that_cannot_be_read_name_the_field(negative: bool) -> None:  #
 @pytest.mark.parametrize("worst", ["a(", "a,", "()", "\u0301\u0323", "BREAK ", " "])
 def test_the_worst_prompt_takes_linear_work(tokenizer_folder: Path, worst: str, weighted: bool) -> None:  # noqa: FBT001
     """Twice the prompt is at most about twice the work to read it, whatever it is made of."""
-    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), TextGraph(), TextPart(kind=CLIP), NONE)
+    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextPart(kind=CLIP), NONE)
 
     def read(text: str) -> None:
         with suppress(InvalidField):
@@ -180,5 +181,5 @@ def test_an_instruction_is_read_and_left_out() -> None:
 
 def test_clip_counts_as_the_tokenizer_does(tokenizer_folder: Path) -> None:
     """The real tokenizer and the pieces agree on where a prompt ends."""
-    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), TextGraph(), TextPart(kind=CLIP), NONE)
+    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextPart(kind=CLIP), NONE)
     assert [piece.words for piece in clip.read(Prompt("cat " * 20))] == [14, 6]

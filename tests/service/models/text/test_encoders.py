@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.support.models.graphs import NONE, TextGraph
+from tests.support.models.graphs import NONE, TextGraph, as_session
 from tintype.service.models import Conditioning, Prompt
 from tintype.service.models.family import TextPart
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
@@ -26,7 +26,7 @@ def graph() -> TextGraph:
 
 @pytest.fixture
 def encoder(graph: TextGraph, tokenizer_folder: Path) -> TextEncoder:
-    return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), graph, TextPart(), NONE)
+    return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(graph), TextPart(), NONE)
 
 
 @pytest.fixture

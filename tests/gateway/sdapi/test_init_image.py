@@ -11,8 +11,8 @@ from PIL import Image
 from tests.support.gateway.bodies import opened, png, png_of
 from tests.support.pixels import colour
 from tintype.gateway.errors import BadPicture
-from tintype.gateway.sdapi.initial import filled, prepared, resized
-from tintype.gateway.sdapi.types import ImageToImage
+from tintype.gateway.sdapi.init_image import filled, prepare, resized
+from tintype.gateway.sdapi.request_types import ImageToImage
 
 Box = tuple[int, int, int, int]
 
@@ -60,7 +60,7 @@ class TestSize:
 
     def test_default(self) -> None:
         """A side that is not asked for is the picture's own."""
-        initial = prepared(asked(width=32), png(64, 48), b"")
+        initial = prepare(asked(width=32), png(64, 48), b"")
         assert initial.size == opened(initial.image).size == (32, 48)
 
 
@@ -69,28 +69,28 @@ class TestMask:
         """Without a real alpha channel brightness counts: white is repainted."""
         mask = Image.new("RGBA", (20, 20), "black")
         mask.paste((255, 255, 255, 255), (0, 0, 10, 20))
-        sent = opened(prepared(asked(), png(20, 20), png_of(mask)).mask)
+        sent = opened(prepare(asked(), png(20, 20), png_of(mask)).mask)
         assert (sent.mode, sent.getpixel((5, 5)), sent.getpixel((15, 5))) == ("L", 255, 0)
 
     def test_alpha(self) -> None:
         """With one, opaque is repainted, whatever the colour."""
         mask = Image.new("RGBA", (20, 20), (255, 255, 255, 0))
         mask.paste((0, 0, 0, 255), (0, 0, 10, 20))
-        sent = opened(prepared(asked(), png(20, 20), png_of(mask)).mask)
+        sent = opened(prepare(asked(), png(20, 20), png_of(mask)).mask)
         assert (sent.getpixel((5, 5)), sent.getpixel((15, 5))) == (255, 0)
 
     def test_blur(self) -> None:
         """The edge is blurred, by 4 pixels where nothing is said, and by direction where that is said."""
         mask = masked((60, 60), (0, 0, 30, 30))
-        usual = opened(prepared(asked(mask_blur=None), png(60, 60), mask).mask)
+        usual = opened(prepare(asked(mask_blur=None), png(60, 60), mask).mask)
         assert 0 < usual.getpixel((28, 10)) < 255  # type: ignore[operator]
-        across = opened(prepared(asked(mask_blur_x=4, mask_blur_y=0), png(60, 60), mask).mask)
+        across = opened(prepare(asked(mask_blur_x=4, mask_blur_y=0), png(60, 60), mask).mask)
         assert 0 < across.getpixel((28, 10)) < 255  # type: ignore[operator]
         assert (across.getpixel((10, 29)), across.getpixel((10, 31))) == (255, 0)
 
     def test_other_size(self) -> None:
         """A mask of another size is brought to the picture's."""
-        initial = prepared(asked(), png(64, 48), masked((32, 24), (0, 0, 16, 24)))
+        initial = prepare(asked(), png(64, 48), masked((32, 24), (0, 0, 16, 24)))
         assert opened(initial.mask).size == (64, 48)
         assert opened(initial.mask).getpixel((10, 10)) == 255
 
@@ -114,7 +114,7 @@ class TestFill:
         """Only 0 fills; the others start from the picture."""
         image = halves()
         image.paste("lime", (10, 5, 20, 15))
-        sent = prepared(asked(inpainting_fill=fill), png_of(image), masked((40, 20), (10, 5, 20, 15))).image
+        sent = prepare(asked(inpainting_fill=fill), png_of(image), masked((40, 20), (10, 5, 20, 15))).image
         assert (opened(sent).tobytes() == image.tobytes()) is kept
 
     def test_everything_masked(self) -> None:
@@ -139,24 +139,24 @@ class TestOnlyMasked:
     def test_part(self, box: Box, padding: int, size: tuple[int, int], part: Box) -> None:
         """The part has the mask, the padding and the asked shape, as far as the picture goes."""
         request = asked(inpaint_full_res=True, inpaint_full_res_padding=padding, width=size[0], height=size[1])
-        initial = prepared(request, png(100, 100), masked((100, 100), box))
-        assert initial.patch is not None
-        assert initial.patch.box == part
+        initial = prepare(request, png(100, 100), masked((100, 100), box))
+        assert initial.region is not None
+        assert initial.region.box == part
         assert opened(initial.image).size == opened(initial.mask).size == initial.size == size
 
     def test_nothing_masked(self) -> None:
         """An empty mask is no part: the picture is treated as a whole."""
-        assert prepared(asked(inpaint_full_res=True), png(), masked((64, 48), (0, 0, 0, 0))).patch is None
+        assert prepare(asked(inpaint_full_res=True), png(), masked((64, 48), (0, 0, 0, 0))).region is None
 
     @pytest.mark.parametrize(("kind", "exact"), [("PNG", True), ("JPEG", False), ("WEBP", False)])
     def test_put_back(self, kind: str, *, exact: bool) -> None:
         """The result is in its place, in a file of the same type."""
         request = asked(inpaint_full_res=True, width=64, height=64)
-        initial = prepared(request, png(100, 100, "red"), masked((100, 100), (40, 40, 60, 60)))
-        assert initial.patch is not None
+        initial = prepare(request, png(100, 100, "red"), masked((100, 100), (40, 40, 60, 60)))
+        assert initial.region is not None
         file = BytesIO()
         Image.new("RGB", (64, 64), "blue").save(file, kind)
-        whole = opened(initial.patch.into(file.getvalue()))
+        whole = opened(initial.region.pasted(file.getvalue()))
         assert (whole.format, whole.size) == (kind, (100, 100))
         middle, corner = colour(whole, (50, 50)), colour(whole, (5, 5))
         assert middle[2] > 200
@@ -169,7 +169,7 @@ class TestOnlyMasked:
 def test_transparent() -> None:
     """What is transparent in the picture is white."""
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    assert opened(prepared(asked(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
+    assert opened(prepare(asked(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
@@ -177,10 +177,10 @@ def test_transparent() -> None:
 def test_thin(sides: tuple[int, int], mode: int) -> None:
     """An image of one pixel a side can be brought to any size, by each of the modes."""
     assert resized(Image.new("RGB", sides), (512, 512), mode).size == (512, 512)
-    assert prepared(asked(resize_mode=mode, width=64, height=64), png_of(Image.new("RGB", sides)), b"").size == (64, 64)
+    assert prepare(asked(resize_mode=mode, width=64, height=64), png_of(Image.new("RGB", sides)), b"").size == (64, 64)
 
 
 def test_damaged() -> None:
     """A file that breaks off is told by the client's key."""
     with pytest.raises(BadPicture, match="'mask': is damaged"):
-        prepared(asked(), png(), png()[:60])
+        prepare(asked(), png(), png()[:60])

@@ -1,20 +1,20 @@
-// What is wrong in the form, said below the field that it is about: browsers' own bubbles are gone after a moment.
+// Validation of the form, with each message below its field: browsers' own messages disappear after a moment.
 
-const EMPTY = "Say what the picture shall show.";
+const EMPTY = "Describe the image.";
 
-/** Tell whether all fields are right; else say what is wrong, and go to the first that is. */
-export function check(form) {
+/** Tell whether all fields are valid; if not, show a message at each invalid field, and focus the first. */
+export function validate(form) {
   for (const field of form.elements) clear(field);
-  const wrong = [...form.elements].filter((field) => !field.validity.valid && !field.closest("[hidden]"));
-  for (const field of wrong) {
+  const invalid = [...form.elements].filter((field) => !field.validity.valid && !field.closest("[hidden]"));
+  for (const field of invalid) {
     field.closest("details")?.setAttribute("open", "");
-    complain(field);
+    showMessage(field);
   }
-  wrong[0]?.focus();
-  return wrong.length === 0;
+  invalid[0]?.focus();
+  return invalid.length === 0;
 }
 
-function complain(field) {
+function showMessage(field) {
   const text = document.createElement("p");
   Object.assign(text, { className: "problem", id: `${field.id}-problem`, textContent: problem(field) });
   field.setAttribute("aria-invalid", "true");

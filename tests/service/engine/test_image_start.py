@@ -1,4 +1,4 @@
-"""Rows that begin at a picture: how far they leave it, what a mask keeps, and that company changes nothing."""
+"""Rows that begin at an image: how far they leave it, what a mask keeps, and that batching changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
-from tintype.service.engine.image_start import shrunk
+from tintype.service.engine.image_start import downscaled_mask
 from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.source import Source
 from tintype.service.job import Previews
@@ -20,7 +20,7 @@ from tintype.service.numerics import TorchNoise, Trajectory, make_table
 SAMPLERS = ("ddim", "plms", "lcm", "euler", "euler_ancestral", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "unipc")
 
 
-def picture(*, masked: bool = False, side: int = 64) -> Source:
+def image(*, masked: bool = False, side: int = 64) -> Source:
     """Return noise of 64 x 64 pixels; `masked` repaints its left half."""
     levels = np.random.default_rng(0).integers(0, 256, (3, side // 8, side // 8), np.uint8).repeat(8, 1).repeat(8, 2)
     repaint = np.zeros((side, side), bool)
@@ -30,15 +30,15 @@ def picture(*, masked: bool = False, side: int = 64) -> Source:
 
 JOBS: list[dict[str, Any]] = [
     {"prompt": "a lake", "seed": 1},
-    {"prompt": "a hill", "seed": 2, "source": picture(), "strength": 0.5},
-    {"prompt": "a wood", "seed": 3, "source": picture(masked=True), "count": 2, "sampler": "euler_ancestral"},
-    {"prompt": "a moor", "seed": 4, "source": picture(masked=True), "strength": 1.0, "guidance_scale": 1.0},
-    {"prompt": "a fen", "seed": 5, "source": picture(), "strength": 0.0},
+    {"prompt": "a hill", "seed": 2, "source": image(), "strength": 0.5},
+    {"prompt": "a wood", "seed": 3, "source": image(masked=True), "count": 2, "sampler": "euler_ancestral"},
+    {"prompt": "a moor", "seed": 4, "source": image(masked=True), "strength": 1.0, "guidance_scale": 1.0},
+    {"prompt": "a fen", "seed": 5, "source": image(), "strength": 0.0},
 ]
 
 
 def run(job: dict[str, Any], **limits: float) -> list[np.ndarray]:
-    """Return the pictures of a job that has an engine for itself."""
+    """Return the images of a job that has an engine for itself."""
     bench = Bench(**limits)
     ticket = bench.admit(**job)
     bench.run()
@@ -46,12 +46,12 @@ def run(job: dict[str, Any], **limits: float) -> list[np.ndarray]:
 
 
 def began(seed: int) -> tuple[np.ndarray, TorchNoise]:
-    """Return the clean latents of the picture for a seed, and the noise that comes next."""
+    """Return the clean latents of the image for a seed, and the noise that comes next."""
     stream = TorchNoise(seed)
-    return ExactModel().encode_pixels(picture().pixels[np.newaxis], stream.normal((1, 4, 8, 8)))[0], stream
+    return ExactModel().encode_pixels(image().pixels[np.newaxis], stream.normal((1, 4, 8, 8)))[0], stream
 
 
-def test_the_picture_is_the_one_that_mathematics_says() -> None:
+def test_the_image_is_the_one_that_mathematics_says() -> None:
     """Bit for bit what numerics make by hand of the last 4 of 6 steps, drawing for the encoder first."""
     latents, stream = began(11)
     table = make_table(DIFFUSION, 6, sampler="ddim", start=2)
@@ -62,15 +62,15 @@ def test_the_picture_is_the_one_that_mathematics_says() -> None:
     while not row.done:
         x, t = row.model_input()
         row.advance(model.denoise(x[np.newaxis], np.array([t], np.float32), [conditioning])[0])
-    (ours,) = run({"prompt": "a lake", "seed": 11, "source": picture(), "strength": 0.7, "guidance_scale": 1.0})
+    (ours,) = run({"prompt": "a lake", "seed": 11, "source": image(), "strength": 0.7, "guidance_scale": 1.0})
     assert np.array_equal(ours, model.decode(row.x[np.newaxis])[0])
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "unipc"])
 def test_more_strength_leads_farther_away(sampler: str) -> None:
-    """From the picture itself to one that shows nothing of it, and never back."""
-    job = {"prompt": "a lake", "seed": 5, "steps": 10, "sampler": sampler, "source": picture()}
-    pixels = picture().pixels
+    """From the image itself to one that shows nothing of it, and never back."""
+    job = {"prompt": "a lake", "seed": 5, "steps": 10, "sampler": sampler, "source": image()}
+    pixels = image().pixels
     away = [np.abs(run({**job, "strength": strength})[0] - pixels).mean() for strength in (0, 0.2, 0.4, 0.6, 0.8, 1)]
     assert away[0] == 0
     assert away == sorted(away)
@@ -92,9 +92,7 @@ def test_at_strength_0_the_image_is_untouched() -> None:
 def test_at_strength_0_a_prompt_may_change(scale: float) -> None:
     """There is no step at which it could, with guidance or without."""
     bench = Bench()
-    ticket = bench.admit(
-        "a [lake:city:0.5]", source=picture(), strength=0.0, guidance_scale=scale, prompt_weighting=True
-    )
+    ticket = bench.admit("a [lake:city:0.5]", source=image(), strength=0.0, guidance_scale=scale, prompt_weighting=True)
     bench.run()
     (done,) = bench.of(ticket, Completed)
     assert done.prompt_tokens == bench.model.encode([Prompt("a city")])[0].tokens
@@ -104,7 +102,7 @@ def test_at_strength_0_a_prompt_may_change(scale: float) -> None:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_what_the_mask_keeps_is_kept(sampler: str, strength: float) -> None:
     """The right half ends bit for bit as the encoder made it, the left half does not."""
-    job = {"prompt": "a lake", "seed": 3, "sampler": sampler, "strength": strength, "source": picture(masked=True)}
+    job = {"prompt": "a lake", "seed": 3, "sampler": sampler, "strength": strength, "source": image(masked=True)}
     (ours,) = run(job)
     clean = ExactModel().decode(began(3)[0][np.newaxis])[0]
     assert np.array_equal(ours[:, :, 32:], clean[:, :, 32:])
@@ -112,7 +110,7 @@ def test_what_the_mask_keeps_is_kept(sampler: str, strength: float) -> None:
 
 
 class Painter(ExactModel):
-    """An inpainting model: it sees a mask and the masked picture's latents, and keeps what it saw."""
+    """An inpainting model: it sees a mask and the masked image's latents, and keeps what it saw."""
 
     def denoise(self, latents: np.ndarray, timesteps: np.ndarray, conditionings: Any) -> np.ndarray:
         self.beside = latents[:, 4:]
@@ -121,25 +119,25 @@ class Painter(ExactModel):
 
 @pytest.mark.parametrize(("strength", "encodings"), [(1.0, 1), (0.5, 2)])
 def test_an_inpainting_model_sees_the_mask_and_what_is_kept(strength: float, encodings: int) -> None:
-    """1 where it repaints, the latents of a picture that is grey there; noise is drawn as diffusers draws it."""
+    """1 where it repaints, the latents of an image that is grey there; noise is drawn as diffusers draws it."""
     model = Painter(spec=spec(inpaints=True, capabilities=frozenset({INPAINTING})))
     bench = Bench(model)
-    bench.admit(source=picture(masked=True), seed=3, steps=4, strength=strength)
+    bench.admit(source=image(masked=True), seed=3, steps=4, strength=strength)
     bench.run()
     assert [name for name, _ in model.calls].count("encode_pixels") == encodings
     stream, shape = TorchNoise(3), (1, 4, 8, 8)
-    for _ in range(encodings):  # the first level's, and before it the picture's own posterior
+    for _ in range(encodings):  # the first level's, and before it the image's own posterior
         stream.normal(shape)
-    grey = picture().pixels[np.newaxis].copy()
+    grey = image().pixels[np.newaxis].copy()
     grey[..., :32] = 0.5
     hidden = ExactModel().encode_pixels(grey, stream.normal(shape))[0]
-    halves = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
-    for beside in model.beside:  # both halves of guidance
-        assert np.array_equal(beside, np.concatenate([np.broadcast_to(halves, (1, 8, 8)), hidden]))
+    left = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
+    for beside in model.beside:  # both rows of guidance
+        assert np.array_equal(beside, np.concatenate([np.broadcast_to(left, (1, 8, 8)), hidden]))
 
 
 def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
-    """The denoiser sees the picture under the same noise at each level, and never a clean part beside a noisy one."""
+    """The denoiser sees the image under the same noise at each level, and never a clean part beside a noisy one."""
     bench = Bench()
     seen: list[np.ndarray] = []
     answer = bench.model.denoise
@@ -149,7 +147,7 @@ def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
         return answer(latents, *rest)
 
     bench.model.denoise = denoise  # type: ignore[assignment, method-assign]
-    bench.admit(source=picture(masked=True), seed=3, steps=6, strength=0.5, guidance_scale=1.0)
+    bench.admit(source=image(masked=True), seed=3, steps=6, strength=0.5, guidance_scale=1.0)
     bench.run()
     latents, stream = began(3)
     noise, table = stream.normal((4, 8, 8)), make_table(DIFFUSION, 6, sampler="ddim", start=3)
@@ -158,8 +156,8 @@ def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
 
 
 @pytest.mark.parametrize("max_batch", [1, 2, 8])
-def test_company_changes_nothing(max_batch: int) -> None:
-    """Rows from noise, from pictures and with masks share calls, and each gets bit for bit what it gets alone."""
+def test_batching_changes_nothing(max_batch: int) -> None:
+    """Rows from noise, from images and with masks share calls, and each gets bit for bit what it gets alone."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(**job) for job in JOBS]
     bench.run()
@@ -171,9 +169,9 @@ def test_company_changes_nothing(max_batch: int) -> None:
         assert max(rows for name, rows in bench.model.calls if name == "denoise") > 4
 
 
-def test_picture_k_is_that_of_its_seed() -> None:
-    """The second picture of seed 3 is the first of seed 4, though one call encoded the upload for both."""
-    job: dict[str, Any] = {"prompt": "a wood", "source": picture(masked=True), "sampler": "euler_ancestral"}
+def test_image_k_is_that_of_its_seed() -> None:
+    """The second image of seed 3 is the first of seed 4, though one call encoded the upload for both."""
+    job: dict[str, Any] = {"prompt": "a wood", "source": image(masked=True), "sampler": "euler_ancestral"}
     bench = Bench()
     ticket = bench.admit(**job, seed=3, count=2)
     bench.run()
@@ -185,23 +183,23 @@ def test_picture_k_is_that_of_its_seed() -> None:
 def test_encoding_is_timed_and_told() -> None:
     """The encoder's time counts as encoding, and progress counts the steps that are done."""
     bench = Bench()
-    ticket = bench.admit(source=picture(), strength=0.5, steps=6, previews=Previews(every=1))
+    ticket = bench.admit(source=image(), strength=0.5, steps=6, previews=Previews(every=1))
     bench.run()
     assert bench.of(ticket, Finished)[0].timings.encode == pytest.approx(0.5 + 0.25)
     assert [(event.step, event.steps) for event in bench.of(ticket, Progress)] == [(1, 3), (2, 3), (3, 3)]
     assert len(bench.of(ticket, Preview)) == 2
 
 
-def test_a_job_can_leave_while_its_picture_is_encoded() -> None:
+def test_a_job_can_leave_while_its_image_is_encoded() -> None:
     """What the encoder answers is thrown away, and the next job goes on."""
     bench = Bench()
-    leaving, staying = bench.admit(source=picture(), seed=1), bench.admit(source=picture(), seed=2)
+    leaving, staying = bench.admit(source=image(), seed=1), bench.admit(source=image(), seed=2)
     task = bench.task(leaving)
     bench.model.on_call = lambda name, _: bench.engine.cancel(leaving) if name == "encode_pixels" else None
     bench.run()
     assert isinstance(bench.error(leaving), Cancelled)
-    assert (task.rows[0]._origin, task.rows[0]._trajectory) == (None, None)
-    assert np.array_equal(bench.of(staying, Finished)[0].pixels, run({"source": picture(), "seed": 2})[0])
+    assert (task.rows[0]._start, task.rows[0]._trajectory) == (None, None)
+    assert np.array_equal(bench.of(staying, Finished)[0].pixels, run({"source": image(), "seed": 2})[0])
     assert bench.shelf.holds == []
 
 
@@ -216,7 +214,7 @@ def test_an_encoder_that_fails_ends_its_job_alone(answer: Any) -> None:
 
     bench = Bench()
     bench.model.encode_pixels = encode  # type: ignore[assignment, method-assign]
-    failing, other = bench.admit(source=picture()), bench.admit()
+    failing, other = bench.admit(source=image()), bench.admit()
     bench.run()
     assert isinstance(bench.of(failing, Failed)[0].error, GenerationFailed)
     assert bench.of(other, Completed)
@@ -226,4 +224,4 @@ def test_the_upper_left_pixel_decides() -> None:
     """As in diffusers; 64 pixels are one place in the latents."""
     mask = np.zeros((16, 24), bool)
     mask[8, 16] = mask[7, 7] = True
-    assert shrunk(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]
+    assert downscaled_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]

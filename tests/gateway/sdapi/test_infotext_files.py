@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gateway.bodies import opened, png
-from tintype.gateway.sdapi.filetext import KEY, MAX_TEXT, texts, written
+from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, texts, with_infotext
 from tintype.service.images.encode import ENCODERS
 from tintype.service.images.metadata import Parameters
 from tintype.service.job import Output
@@ -164,11 +164,11 @@ def test_any_file(cut: Callable[[bytes, bytes], bytes], data: bytes, file: bytes
 @pytest.mark.parametrize("text", ["a lake", "ein See mit Ü", "湖 dusk"])
 def test_written(before: str, text: str) -> None:
     """A new text takes the old one's place, the pixels stay, and every checksum is right."""
-    file = written(png(16, 16, "teal", before), text)
+    file = with_infotext(png(16, 16, "teal", before), text)
     assert texts(file) == {KEY: text}
     assert opened(file).tobytes() == opened(png(16, 16, "teal")).tobytes()
 
 
 def test_not_written() -> None:
     """Other files stay as they are."""
-    assert written(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"
+    assert with_infotext(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"

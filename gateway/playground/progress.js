@@ -1,55 +1,55 @@
-// Pictures while they are made: a tile for each, how far they are, and what the queue says.
+// Images while they are made: a tile for each, their progress, and the position in the queue.
 
 const $ = (id) => document.getElementById(id);
 
-let shares = []; // how much of each picture is done, 0 to 1
+let shares = []; // the finished share of each image, 0 to 1
 
-/** Show as many empty tiles as pictures were asked for. */
-export function begin(wanted) {
-  const [width, height] = (wanted.size ?? "1x1").split("x").map(Number);
-  const tiles = Array.from({ length: wanted.n ?? 1 }, () => {
+/** Show an empty tile for each image of a request. */
+export function begin(request) {
+  const [width, height] = (request.size ?? "1x1").split("x").map(Number);
+  const tiles = Array.from({ length: request.n ?? 1 }, () => {
     const tile = document.createElement("canvas");
     Object.assign(tile, { width, height, className: "tile" });
-    shape(tile, width, height);
+    setRatio(tile, width, height);
     tile.setAttribute("aria-hidden", "true");
     return tile;
   });
-  shape($("making"), width, height);
+  setRatio($("in-progress"), width, height);
   shares = tiles.map(() => 0);
   $("tiles").replaceChildren(...tiles);
   $("tiles").classList.toggle("several", tiles.length > 1);
-  $("making").hidden = false;
+  $("in-progress").hidden = false;
   $("progress").removeAttribute("value"); // not known yet
   $("step").textContent = "Sent";
 }
 
-/** Hide all that. */
+/** Hide the tiles and the progress. */
 export function end() {
-  $("making").hidden = true;
+  $("in-progress").hidden = true;
   $("tiles").replaceChildren();
 }
 
-/** Draw a picture, or what it looks like by now, into its tile. */
+/** Draw an image or a preview of it into its tile. */
 export async function draw(index, blob) {
   const bitmap = await createImageBitmap(blob);
   const tile = $("tiles").children[index];
   if (tile) {
     Object.assign(tile, { width: bitmap.width, height: bitmap.height });
-    shape(tile, bitmap.width, bitmap.height);
-    shape($("making"), bitmap.width, bitmap.height);
+    setRatio(tile, bitmap.width, bitmap.height);
+    setRatio($("in-progress"), bitmap.width, bitmap.height);
     tile.getContext("2d").drawImage(bitmap, 0, 0);
     tile.classList.add("drawn");
   }
   bitmap.close();
 }
 
-/** Give an element the shape of a picture. */
-export function shape(element, width, height) {
+/** Give an element the aspect ratio of an image. */
+export function setRatio(element, width, height) {
   element.style.setProperty("--ratio", width / height);
 }
 
-/** Tell where the request is. */
-export const TELL = {
+/** Show the progress of the request, by type of event. */
+export const HANDLERS = {
   "tintype.queued": ({ position, eta }) => {
     $("step").textContent = position ? `${waiting(position)} before yours${about(eta)}` : "Yours is next";
   },
@@ -60,7 +60,7 @@ export const TELL = {
     const count = shares.length;
     shares[image_index] = step / steps;
     $("progress").value = shares.reduce((sum, done) => sum + done, 0) / count;
-    const which = count > 1 ? `Picture ${image_index + 1} of ${count}: step` : "Step";
+    const which = count > 1 ? `Image ${image_index + 1} of ${count}: step` : "Step";
     $("step").textContent = `${which} ${step} of ${steps}${about(eta)}`;
   },
 };

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.gateway.sdapi.jobs import Job, Jobs
+from tintype.gateway.sdapi.state import Job, Jobs
 from tintype.v1 import image_service_pb2 as pb
 
 
 def heard(job: Job, index: int, step: int, steps: int = 10) -> None:
-    job.hear(pb.StreamImagesResponse(progress=pb.Progress(index=index, step=step, steps=steps)))
+    job.update(pb.StreamImagesResponse(progress=pb.Progress(index=index, step=step, steps=steps)))
 
 
 def test_share() -> None:
@@ -33,7 +33,7 @@ def test_eta() -> None:
     assert job.progress().eta_relative == pytest.approx(10 * 99, rel=0.1)
     queued = pb.Queued(position=3)
     queued.eta.FromMilliseconds(500_000)
-    job.hear(pb.StreamImagesResponse(queued=queued))
+    job.update(pb.StreamImagesResponse(queued=queued))
     assert 400 < job.progress().eta_relative <= 500
 
 

@@ -1,0 +1,36 @@
+"""What request handlers need of the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tintype.v1.limits import Limits
+
+    from .access.caller import Caller
+    from .access.keys import Keys
+    from .access.model_names import Names
+    from .config import GatewayConfig
+    from .requests.idempotency import Repeats
+    from .results.results import Store
+    from .uploads.reading import Pictures
+    from .upstream.client import ImageClient
+    from .upstream.readiness import Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The resources that all requests share."""
+
+    config: GatewayConfig
+    client: ImageClient
+    store: Store
+    names: Names
+    keys: Keys
+    limits: Limits
+    image_limits: Limits
+    repeats: Repeats
+    pictures: Pictures
+    readiness: Readiness
+    caller: Caller | None = None  # set in the copy for one caller's request

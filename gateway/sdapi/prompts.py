@@ -1,0 +1,93 @@
+"""Adapters and embeddings that the web UI's prompts name."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tintype.v1 import image_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+MAX_LORAS = 8
+MAX_EMBEDDINGS = 8
+_AND = re.compile(r"\bAND\b")
+# No part extends beyond the next `<`, so that each character is read a bounded number of times.
+_NETWORK = re.compile(r"<(\w+):([^<:>]+)(?::([^<>]*))?>")
+_WORD = re.compile(r"\w")
+
+
+def extract_loras(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, list[pb.Lora], list[str]]:
+    """Return a prompt without `<lora:NAME:WEIGHT>`, its adapters that the model has, and its parts without effect.
+
+    Without `apply`, such parts are plain text. AND, with which the web UI composes prompts, has no effect: the service
+    reads it as a comma.
+    """
+    names = {name.lower(): name for name in known}
+    loras: list[pb.Lora] = []
+    unused: list[str] = []
+    for kind, name, weight in _NETWORK.findall(prompt) if apply else ():
+        found = names.get(name.strip().lower()) if kind.lower() == "lora" else None
+        if found is None or len(loras) == MAX_LORAS:
+            unused.append(f"{kind}:{name}")
+        else:
+            loras.append(pb.Lora(name=found, weight=_weight(weight)))
+    prompt = _NETWORK.sub("", prompt).strip()
+    unused += ["AND"] if _AND.search(prompt) else []
+    return prompt, loras, unused
+
+
+def choose_embeddings(prompts: Sequence[str], known: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Choose the embeddings whose names occur in the prompts as words, ignoring case, as in the web UI.
+
+    Returns the prompts with the names as the model spells them, the chosen embeddings, and those beyond
+    `MAX_EMBEDDINGS`. The longest names are chosen first.
+    """
+    respelled, chosen, excess = list(prompts), list[str](), list[str]()
+    folded = [_folded(prompt) for prompt in prompts]
+    for name in sorted(known, key=lambda name: (-len(name), name)):
+        places = [[*_places(text, _folded(name))] for text in folded]
+        if not any(places):
+            continue
+        if len(chosen) == MAX_EMBEDDINGS:
+            excess.append(f"embedding:{name}")
+            continue
+        chosen.append(name)
+        respelled = [_respelled(prompt, name, at) for prompt, at in zip(respelled, places, strict=True)]
+    return respelled, chosen, excess
+
+
+def _places(text: str, name: str) -> Iterator[int]:
+    """Yield the positions of a name as a word; each character is read a bounded number of times."""
+    at = text.find(name)
+    while at >= 0:
+        end = at + len(name)
+        if not (_joined(text[at - 1 : at] if at else "", name[0]) or _joined(name[-1], text[end : end + 1])):
+            yield at
+        at = text.find(name, end)
+
+
+def _joined(left: str, right: str) -> bool:
+    """Tell whether two adjacent characters belong to one word."""
+    return bool(_WORD.match(left) and _WORD.match(right))
+
+
+def _folded(text: str) -> str:
+    """Return a text in lower case, of the same length: a letter whose lower case is longer stays."""
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
+
+
+def _respelled(prompt: str, name: str, places: Iterable[int]) -> str:
+    parts, end = list[str](), 0
+    for at in places:
+        parts += [prompt[end:at], name]
+        end = at + len(name)
+    return "".join([*parts, prompt[end:]])
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text.partition(":")[0] or 1)
+    except ValueError:
+        return 1.0

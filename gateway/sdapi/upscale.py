@@ -1,0 +1,58 @@
+"""Enlarge an image by plain resampling, without a model (`POST /extra-single-image`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageOps
+
+from tintype.v1.image_header import MAX_PIXELS, MAX_SIDE
+
+from ..errors import InvalidValue
+from .init_image import decoded, encoded
+from .response_types import UpscaleResponse
+
+if TYPE_CHECKING:
+    from .request_types import UpscaleRequest
+
+NONE, LANCZOS, NEAREST = "None", "Lanczos", "Nearest"
+METHODS = {LANCZOS: Image.Resampling.LANCZOS, NEAREST: Image.Resampling.NEAREST}
+
+
+def upscalers() -> list[dict[str, Any]]:
+    """Return what `GET /upscalers` lists; clients expect `None` first."""
+    rest = {"model_name": None, "model_path": None, "model_url": None, "scale": 4}
+    return [{"name": name} | rest for name in (NONE, *METHODS)]
+
+
+def enlarge(body: UpscaleRequest, file: bytes) -> UpscaleResponse:
+    """Return an image in another size, as PNG; unknown upscalers are Lanczos. Raises BadRequest."""
+    upload = decoded(file, "image")
+    image = upload.image
+    if upload.alpha is not None:
+        image.putalpha(upload.alpha)
+    method = METHODS.get(body.upscaler_1 or NONE, METHODS[LANCZOS])
+    if (body.upscaler_1 or NONE) == NONE:
+        return UpscaleResponse(image=encoded(image), html_info="")
+    size, crop = _size(body, image)
+    if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
+        raise InvalidValue("upscaling_resize", f"must give at most {MAX_PIXELS} pixels, not {size[0]}x{size[1]}")
+    large = ImageOps.fit(image, size, method) if crop else image.resize(size, method)
+    return UpscaleResponse(image=encoded(large), html_info=f"<p>{_summary(body, size)}</p>")
+
+
+def _size(body: UpscaleRequest, image: Image.Image) -> tuple[tuple[int, int], bool]:
+    """Return the size to make, and whether the image is cropped to it."""
+    if not body.resize_mode:
+        factor = body.upscaling_resize or 2.0
+        return (max(1, round(image.width * factor)), max(1, round(image.height * factor))), False
+    width, height = body.upscaling_resize_w or 512, body.upscaling_resize_h or 512
+    if body.upscaling_crop:
+        return (width, height), True
+    factor = max(width / image.width, height / image.height)  # covers the requested size
+    return (max(1, round(image.width * factor)), max(1, round(image.height * factor))), False
+
+
+def _summary(body: UpscaleRequest, size: tuple[int, int]) -> str:
+    method = body.upscaler_1 if body.upscaler_1 in METHODS else LANCZOS
+    return f"Upscaler: {method}, Size: {size[0]}x{size[1]}"

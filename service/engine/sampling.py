@@ -1,0 +1,144 @@
+"""Sampling of a plan: sampler, schedule, number of steps and table of coefficients.
+
+With a strength below 1 the first, noisiest steps are skipped, as diffusers does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InvalidField, ModelBroken
+from ..job import RANGES
+from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, max_steps, resolve
+
+if TYPE_CHECKING:
+    from ..job import Job
+    from ..models.spec import ModelSpec
+    from ..numerics import Diffusion
+
+STRENGTH = 0.8  # diffusers' own default
+MAX_STEPS = int(RANGES["steps"][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The sampler and schedule of a plan and their `table`; `skipped` of the `steps` are not in it."""
+
+    sampler: str
+    schedule: str
+    steps: int
+    skipped: int
+    table: Table = field(repr=False)
+
+
+def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps: int) -> Sampling:
+    """Return the sampling of `job`, with latents of `tokens` patches.
+
+    `sampler` is empty where neither job nor presets name one. `steps` are at most what the sampler can take, unless
+    the job names them.
+
+    Raises:
+        InvalidField: sampler, schedule, steps or eta is wrong, or they do not go together.
+        ModelBroken: the model's own settings are wrong.
+    """
+    # The default schedule belongs to the default sampler: another one may imply its own, or have none.
+    schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
+    try:
+        sampler, schedule = resolve(spec.diffusion, sampler or spec.defaults.sampler, schedule or None)
+        diffusion, strength = spec.diffusion, strength_of(job)
+        if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
+            diffusion = shortened(diffusion.for_sampler(sampler), strength or 1.0)
+        most = min(max_steps(diffusion, sampler), MAX_STEPS)
+        if job.steps is None:
+            steps = min(steps, most)
+        elif respaced and steps > most:
+            left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
+            raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
+        steps, skipped = in_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
+        table = _table(
+            diffusion,
+            steps,
+            min(skipped, steps - 1),
+            sampler,
+            schedule,
+            job.eta,
+            tokens if spec.diffusion.shift.dynamic else None,
+            spec.even_levels and spec.diffusion.flow,
+        )
+    except InvalidSetting as error:
+        raise ModelBroken(spec.name, [str(error)]) from error
+    except InvalidChoice as error:
+        raise InvalidField(error.field, f"{error.value!r} {error.problem}") from error
+    return Sampling(sampler, schedule, steps, skipped, table)
+
+
+def strength_of(job: Job) -> float | None:
+    """Return the strength of `job`, or the default; None where it starts from no image."""
+    assert job.source or not job.image, "`prepared` comes before the engine"  # noqa: S101
+    if job.source is None:
+        return None
+    return STRENGTH if job.strength is None else job.strength
+
+
+def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
+    """Return how many steps are laid out, and how many omitted.
+
+    Those omitted are at the noisy end. diffusers takes int(steps * strength) steps, for flows rounded up, and refuses
+    when that is none. Here one step runs unless the strength is 0: as many steps are laid out as it takes, ceil(1 /
+    strength), at most `most`.
+    """
+    if strength is None:
+        return steps, 0
+    skipped = _skipped(steps, strength, flow=flow)
+    if not strength or skipped < steps:
+        return steps, skipped
+    needed = most if strength * most < 1 else ceil(1 / strength)
+    needed = min(needed + (int(needed * strength) < 1), most)
+    return needed, min(_skipped(needed, strength, flow=flow), needed - 1)
+
+
+def _skipped(steps: int, strength: float, *, flow: bool) -> int:
+    """Return how many steps a strength leaves out.
+
+    diffusers rounds in favour of those of flows.
+    """
+    return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
+
+
+@lru_cache(maxsize=64)
+def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
+    """Return what a strength leaves of a distilled process.
+
+    diffusers' pipeline takes all steps from that.
+    """
+    left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
+    alphas = diffusion.alphas_cumprod[: left * span]
+    return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)
+
+
+@lru_cache(maxsize=256)
+def _table(
+    diffusion: Diffusion,
+    steps: int,
+    skipped: int,
+    sampler: str,
+    schedule: str,
+    eta: float | None,
+    tokens: int | None,
+    even: bool,  # noqa: FBT001 - part of a key
+) -> Table:
+    return make_table(
+        diffusion,
+        steps,
+        sampler=sampler,
+        schedule=schedule,
+        eta=eta,
+        start=skipped,
+        image_tokens=tokens,
+        sigmas=np.linspace(1, 1 / steps, steps) if even else None,
+    )

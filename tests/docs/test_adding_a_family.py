@@ -1,0 +1,42 @@
+"""docs/adding-a-family.md names fields, tables and files that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tintype.service.models.family import DenoiserPart, Family, TextPart
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "adding-a-family.md").read_text("utf-8")
+QUESTIONS = re.findall(r"^\| .*\? \| (.*) \|$", PAGE, re.MULTILINE)
+FIELDS = {field.name for part in (Family, TextPart, DenoiserPart) for field in dataclasses.fields(part)}
+
+
+def test_fields_exist() -> None:
+    """Each question of the table is answered by fields of a family and its parts."""
+    named = {name for answer in QUESTIONS for name in re.findall(r"`([a-z_]+)`", answer)}
+    assert len(QUESTIONS) > 10
+    assert named <= FIELDS
+
+
+@pytest.mark.parametrize(("name", "path"), sorted(set(re.findall(r"`([A-Z]+)` in `([\w/]+\.py)`", PAGE))))
+def test_tables_exist(name: str, path: str) -> None:
+    """A table that the page names is assigned in the file that it names."""
+    assert re.search(rf"^{name}\b.* =", (ROOT / path).read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:service|export|tests)/[\w/.]+)`", PAGE))))
+def test_paths_exist(path: str) -> None:
+    """Each file and folder on the page exists."""
+    assert (ROOT / path).exists()
+
+
+def test_example_is_the_row() -> None:
+    """The example is the row as it stands in the table."""
+    (example,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert textwrap.indent(example.rstrip(), " " * 8) in (ROOT / "service/models/folder/families.py").read_text("utf-8")
