@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from litestar import HttpMethod, Request, Response, route
 
+from .dialects import DIALECTS
 from .errors import NoSuchPath
+from .openapi.examples import documented
 from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
 
 if TYPE_CHECKING:
@@ -79,7 +82,9 @@ class Asset:
 def load() -> dict[str, Asset]:
     """Return the files of the pages by name."""
     folder = files(__package__).joinpath("playground")
-    return {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+    assets = {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+    examples = msgspec.json.encode(documented(DIALECTS.values()))
+    return assets | {"examples.json": _asset("examples.json", examples)}
 
 
 def pages(landing: bytes) -> list[HTTPRouteHandler]:
