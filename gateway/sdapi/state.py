@@ -224,5 +224,5 @@ class WebUi:
         return self.checkpoints.current(request.state.visit.key, models)
 
     async def upload(self, request: AnyRequest, value: str, param: str) -> bytes:
-        """Return the image file that a client sent as a URL or base64. Raises BadPicture."""
-        return await self.gateway.pictures.read(value, param, base_url(self.gateway, request))
+        """Return the image file that a client sent as a URL or base64. Raises InvalidImage."""
+        return await self.gateway.images.read(value, param, base_url(self.gateway, request))
