@@ -106,13 +106,13 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
         found = assets.get(str(request.path_params["name"]))
         if found is None or found.mime_type == HTML:
             raise NoSuchPath(f"Nothing is served at {request.scope['path'][:200]}.")
-        request.state.visit.quiet = True  # a page loads a dozen of them
+        request.state.record.quiet = True  # a page loads a dozen of them
         return _served(found, request)
 
     @route("/favicon.ico", http_method=READ, opt=described(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
         """Browsers request it for a tab that shows JSON or an image."""
-        request.state.visit.quiet = True
+        request.state.record.quiet = True
         return _served(assets["icon.svg"], request)
 
     return [root, docs, asset, favicon]
