@@ -16,9 +16,9 @@ from litestar import Litestar, Request, Response, post
 from tintype.v1.limits import Limits
 
 from . import sdapi
-from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
+from .access.rejections import TooManyRequests
 from .context import Gateway
 from .dialects import DIALECTS, bound
 from .error_handlers import Failures
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from .config import GatewayConfig
     from .dialects import Dialect
-    from .results.results import Store
+    from .results.store import Store
     from .upstream.client import ImageClient
 
 log = logging.getLogger(__name__)

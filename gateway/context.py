@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .access.model_names import Names
     from .config import GatewayConfig
     from .requests.idempotency import Repeats
-    from .results.results import Store
+    from .results.store import Store
     from .uploads.reading import ImageReader
     from .upstream.client import ImageClient
     from .upstream.readiness import Readiness

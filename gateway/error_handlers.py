@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from . import sdapi
-from .access.denials import BodyTooLarge
+from .access.rejections import BodyTooLarge
 from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
 from .openapi.operation import JSON
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .caller import Caller, CallersClient
-from .denials import AdminOnly
+from .rejections import AdminOnly
 
 if TYPE_CHECKING:
     from litestar import Request

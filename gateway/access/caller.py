@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ServiceError
 from . import bounds
-from .denials import ModelNotAllowed
+from .rejections import ModelNotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -13,7 +13,7 @@ An invalid field is 422 with FastAPI's list `detail`; other errors have `error`,
 
 from __future__ import annotations
 
-from ..access.denials import NoKey
+from ..access.rejections import NoKey
 from ..dialects import Failure
 from ..dialects.dialect import retry_headers
 from ..errors import BadRequest, GatewayError, InvalidImage, InvalidValue, NotJson, ServiceError

@@ -25,7 +25,7 @@ from .fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:
     from ..config import GatewayConfig
-    from ..results.results import Store
+    from ..results.store import Store
 
 ImageSource: TypeAlias = str | bytes
 

@@ -16,7 +16,7 @@ from tests.support.gateway.clock import Clock
 from tests.support.gateway.fakes import PATH, FakeService, Refusal, breaking, drawing, image, thumbnail
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
-from tintype.gateway.access.denials import KeyReused
+from tintype.gateway.access.rejections import KeyReused
 from tintype.gateway.errors import ImageNotFetched
 from tintype.gateway.http.body import Body
 from tintype.gateway.requests import handler
