@@ -13,6 +13,8 @@ from .errors import guarded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["main"]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code, see `guarded`."""

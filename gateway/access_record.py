@@ -17,7 +17,7 @@ _PLAIN = re.compile(r"[!#-<>-~]+")  # printable ASCII except quotes and =
 
 
 @dataclass(slots=True)
-class Visit:
+class AccessRecord:
     """One request.
 
     `queue` and `run` are seconds, measured by the service. `headers` are added to the response. If a `quiet` request
@@ -35,15 +35,15 @@ class Visit:
     quiet: bool = False
     headers: dict[str, str] = field(default_factory=dict)
 
-    def asked(self, request: pb.GenerateImagesRequest) -> None:
+    def start(self, request: pb.GenerateImagesRequest) -> None:
         """Record the request to the service."""
         self.model, self.prompt = request.model, request.prompt
 
-    def failed(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Record the reason of a failure; an exception without a reason means that the client disconnected."""
         self.error = str(getattr(error, "reason", GONE))
 
-    def made(self, done: pb.GenerateImagesResponse | pb.Completed, images: int) -> None:
+    def finish(self, done: pb.GenerateImagesResponse | pb.Completed, images: int) -> None:
         """Record the service's images and times. Called once for each call of the service."""
         self.model, self.error = done.model, ""
         self.images += images

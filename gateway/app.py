@@ -16,9 +16,9 @@ from litestar import Litestar, Request, Response, post
 from tintype.v1.limits import Limits
 
 from . import sdapi
-from .access.denials import TooManyRequests
 from .access.keys import Keys, Looking
 from .access.model_names import Names
+from .access.rejections import TooManyRequests
 from .context import Gateway
 from .dialects import DIALECTS, bound
 from .error_handlers import Failures
@@ -33,7 +33,7 @@ from .requests.handler import answer, operation
 from .requests.idempotency import Repeats
 from .results.stores import local
 from .routes import about, routes
-from .uploads.reading import Pictures
+from .uploads.reading import ImageReader
 from .upstream.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from .config import GatewayConfig
     from .dialects import Dialect
-    from .results.results import Store
+    from .results.store import Store
     from .upstream.client import ImageClient
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def create_app(
     """
     store = store or local(config)
     names = Names(config.names, config.strict_models)
-    pictures = Pictures.configured(config, store)
+    images = ImageReader.configured(config, store)
     repeats = Repeats(config.url_ttl)
     limits, image_limits = Limits("requests", TooManyRequests), Limits("images", TooManyRequests)
     metrics = Metrics()
@@ -77,7 +77,7 @@ def create_app(
         limits,
         image_limits,
         repeats,
-        pictures,
+        images,
         readiness or Readiness(client, names),
     )
     dialects = bound(config.dialect)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .access.model_names import Names
     from .config import GatewayConfig
     from .requests.idempotency import Repeats
-    from .results.results import Store
-    from .uploads.reading import Pictures
+    from .results.store import Store
+    from .uploads.reading import ImageReader
     from .upstream.client import ImageClient
     from .upstream.readiness import Readiness
 
@@ -31,6 +31,6 @@ class Gateway:
     limits: Limits
     image_limits: Limits
     repeats: Repeats
-    pictures: Pictures
+    images: ImageReader
     readiness: Readiness
     caller: Caller | None = None  # set in the copy for one caller's request

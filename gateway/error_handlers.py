@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from . import sdapi
-from .access.denials import BodyTooLarge
+from .access.rejections import BodyTooLarge
 from .errors import BadRequest, Fault, GatewayError, NoSuchMethod, NoSuchPath
 from .openapi.operation import JSON
 
@@ -53,7 +53,7 @@ class Failures:
 
     def rendered(self, scope: Any, error: GatewayError) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of an error in its path's dialect."""
-        scope["state"]["visit"].failed(error)
+        scope["state"]["record"].fail(error)
         path = scope["path"]
         failure = sdapi.error(error) if path.startswith(f"{sdapi.BASE}/") else self.dialect(path).error(error)
         return failure.status, dict(error.headers) | failure.headers, msgspec.json.encode(failure.body)

@@ -7,8 +7,8 @@
     │   ├── NotJson                         the body is not a JSON object
     │   ├── EmptyPrompt                     the prompt is empty or missing
     │   ├── InvalidValue                    a field has an invalid value
-    │   ├── BadPicture                      an upload is not a readable image
-    │   │   └── NotFetched                  a URL does not lead to an image
+    │   ├── InvalidImage                    an upload is not a readable image
+    │   │   └── ImageNotFetched             a URL does not lead to an image
     │   ├── UnknownParameter                a key is unknown, and unknown keys are errors
     │   └── NotServed                       the vendor's API has this, the gateway does not
     ├── NoKey                       401     a key is required, and the request has none
@@ -104,8 +104,8 @@ class InvalidValue(BadRequest):
         super().__init__(f"Invalid '{param}': {problem}.", param=param)
 
 
-class BadPicture(BadRequest):
-    """An upload is not a readable image: `BadPicture("mask", "must be a PNG, JPEG or WebP file")`."""
+class InvalidImage(BadRequest):
+    """An upload is not a readable image: `InvalidImage("mask", "must be a PNG, JPEG or WebP file")`."""
 
     reason = "INVALID_IMAGE_FILE"
 
@@ -113,7 +113,7 @@ class BadPicture(BadRequest):
         super().__init__(f"Invalid '{param}': {problem}.", param=param)
 
 
-class NotFetched(BadPicture):
+class ImageNotFetched(InvalidImage):
     """A URL does not lead to an image, or may not be fetched."""
 
     reason = "IMAGE_NOT_FETCHED"

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from litestar import HttpMethod, Request, Response, route
 
+from .dialects import DIALECTS
 from .errors import NoSuchPath
+from .openapi.examples import documented
 from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
 
 if TYPE_CHECKING:
@@ -79,7 +82,9 @@ class Asset:
 def load() -> dict[str, Asset]:
     """Return the files of the pages by name."""
     folder = files(__package__).joinpath("playground")
-    return {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+    assets = {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
+    examples = msgspec.json.encode(documented(DIALECTS.values()))
+    return assets | {"examples.json": _asset("examples.json", examples)}
 
 
 def pages(landing: bytes) -> list[HTTPRouteHandler]:
@@ -101,13 +106,13 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
         found = assets.get(str(request.path_params["name"]))
         if found is None or found.mime_type == HTML:
             raise NoSuchPath(f"Nothing is served at {request.scope['path'][:200]}.")
-        request.state.visit.quiet = True  # a page loads a dozen of them
+        request.state.record.quiet = True  # a page loads a dozen of them
         return _served(found, request)
 
     @route("/favicon.ico", http_method=READ, opt=described(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
         """Browsers request it for a tab that shows JSON or an image."""
-        request.state.visit.quiet = True
+        request.state.record.quiet = True
         return _served(assets["icon.svg"], request)
 
     return [root, docs, asset, favicon]

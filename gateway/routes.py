@@ -17,7 +17,7 @@ from .metrics import PROMETHEUS
 from .openapi.document import document
 from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
 from .pages import READ, pages
-from .results.results import EXTENSIONS
+from .results.store import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .dialects import Dialect
     from .error_handlers import Failures
     from .metrics import Metrics
-    from .results.results import Content
+    from .results.store import FileContent
 
 AnyRequest = Request[Any, Any, Any]
 SMALL = 2**18  # bytes that are sent in one piece
@@ -146,9 +146,9 @@ def _files(gateway: Gateway) -> HTTPRouteHandler:
     @route("/files/{access:str}/{name:str}", http_method=READ, opt=described(FILE))
     async def file(request: AnyRequest) -> Response[bytes]:
         name, access = str(request.path_params["name"]), str(request.path_params["access"])
-        where = await gateway.store.elsewhere(name, access, request.method)
-        if where:
-            return Response(b"", status_code=307, headers={"location": where, "cache-control": "no-store", **EMBEDDED})
+        url = await gateway.store.redirect_url(name, access, request.method)
+        if url:
+            return Response(b"", status_code=307, headers={"location": url, "cache-control": "no-store", **EMBEDDED})
         content = await gateway.store.open(name, access)
         headers = {
             "etag": content.etag,
@@ -185,7 +185,7 @@ def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
     return counted
 
 
-def _sent(content: Content, headers: dict[str, str], method: str) -> Response[Any]:
+def _sent(content: FileContent, headers: dict[str, str], method: str) -> Response[Any]:
     """Return the response with a file, in pieces, so that a slow client buffers no more than one of them."""
     if method == "HEAD" or len(content.data) <= SMALL:
         return Response(content.data, status_code=200, media_type=content.mime_type, headers=headers)

@@ -27,7 +27,7 @@ from .errors import StartError
 from .http.connections import bound, protocol
 from .http.process import keep_large_apart, raise_open_files
 from .http.trusted_proxies import believing
-from .results.stores import opened
+from .results.stores import open_store
 from .upstream.channel import Route
 from .upstream.client import ServiceClient
 from .upstream.readiness import Readiness
@@ -66,7 +66,7 @@ async def serve(
     config.check_access()
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
-            opened(config) as store,
+            open_store(config) as store,
             ServiceClient(Route.configured(config), timeout=config.timeout) as client,
         ):
             readiness = Readiness(client, Names(config.names, config.strict_models))

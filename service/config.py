@@ -27,7 +27,7 @@ class ServiceConfig(Common):
         default="127.0.0.1:50051", metadata={"unit": "address", "help": "address of the gRPC service, HOST:PORT"}
     )
     models: tuple[Path, ...] = field(
-        default=(), metadata={"flag": "--model", "help": "model folders; the first is the default model"}
+        default=(), metadata={"flag": "--model", "help": "model folder; the first one is the default model"}
     )
     providers: tuple[str, ...] = field(
         default=(),

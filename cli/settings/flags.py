@@ -50,4 +50,4 @@ def _default(setting: Setting) -> str:
         return " (default: on)"
     if setting.type is SIZE and isinstance(setting.default, int):
         return f" (default: {format_size(setting.default)})"
-    return f" (default: {setting.default})"
+    return f" (default: {format(setting.default, 'g') if isinstance(setting.default, float) else setting.default})"

@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .caller import Caller, CallersClient
-from .denials import AdminOnly
+from .rejections import AdminOnly
 
 if TYPE_CHECKING:
     from litestar import Request
 
     from tintype.v1.keyfile import Key
 
-    from ..access_record import Visit
+    from ..access_record import AccessRecord
     from ..config import GatewayConfig
     from ..context import Gateway
 
@@ -39,7 +39,7 @@ def identified(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
 def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
     """Return what `identified` does, and count a request for pictures. Raises NoKey, WrongKey, TooManyRequests."""
     own, who = _own(gateway, request)
-    request.state.visit.headers.update(gateway.limits.take(who.name, who.requests))
+    request.state.record.headers.update(gateway.limits.take(who.name, who.requests))
     return own
 
 
@@ -69,8 +69,8 @@ def foresee(gateway: Gateway, count: int) -> None:
 def _own(gateway: Gateway, request: Request[Any, Any, Any]) -> tuple[Gateway, Caller]:
     key = gateway.keys.caller(request.headers)
     who = caller(key, request.client.host if request.client else "", gateway.config)
-    visit: Visit = request.state.visit
-    visit.key = key.name if key else ""
+    record: AccessRecord = request.state.record
+    record.key = key.name if key else ""
     names = gateway.names.within(who.models)
-    client = CallersClient(gateway.client, gateway.config, gateway.image_limits, who, names.default, visit)
+    client = CallersClient(gateway.client, gateway.config, gateway.image_limits, who, names.default, record)
     return replace(gateway, client=client, names=names, caller=who), who

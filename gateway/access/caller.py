@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ServiceError
 from . import bounds
-from .denials import ModelNotAllowed
+from .rejections import ModelNotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.limits import Limits
 
-    from ..access_record import Visit
+    from ..access_record import AccessRecord
     from ..config import GatewayConfig
     from ..upstream.client import ImageClient
 
@@ -37,14 +37,20 @@ class CallersClient:
     """An ImageClient for one request of one caller. `default` is the model that nameless requests get, or empty."""
 
     def __init__(
-        self, client: ImageClient, config: GatewayConfig, images: Limits, who: Caller, default: str, visit: Visit
+        self,
+        client: ImageClient,
+        config: GatewayConfig,
+        images: Limits,
+        who: Caller,
+        default: str,
+        record: AccessRecord,
     ) -> None:
         self._client = client
         self._config = config
         self._images = images
         self._who = who
         self._default = default
-        self._visit = visit
+        self._record = record
 
     async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all pictures of a request, ordered by index. Raises ServiceError and what `_begin` raises."""
@@ -53,10 +59,10 @@ class CallersClient:
             response = await self._client.generate(request, request_id)
         except BaseException as error:
             self._hide(error)
-            self._visit.failed(error)
+            self._record.fail(error)
             self._give_back(request.count or 1)
             raise
-        self._visit.made(response, len(response.images))
+        self._record.finish(response, len(response.images))
         return response
 
     async def stream(
@@ -71,12 +77,12 @@ class CallersClient:
                     missing -= event.HasField("image")
                     if event.HasField("completed"):
                         done = True
-                        self._visit.made(event.completed, event.completed.usage.images)
+                        self._record.finish(event.completed, event.completed.usage.images)
                     yield event
         except BaseException as error:
             self._hide(error)
             if not done:
-                self._visit.failed(error)
+                self._record.fail(error)
             raise
         finally:
             self._give_back(missing)
@@ -110,17 +116,17 @@ class CallersClient:
         """
         request.model = self._allowed(request.model)
         request.priority = self._who.priority
-        request.caller = self._visit.key or request.caller or self._who.name
-        self._visit.asked(request)
+        request.caller = self._record.key or request.caller or self._who.name
+        self._record.start(request)
         bounds.check(request, self._config)
         count, most = request.count or 1, self._who.images
         if 0 < most < count:
             problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"
             raise ServiceError("", status=400, reason="INVALID_FIELD", violations=[("count", problem)])
-        self._visit.headers.update(self._images.take(self._who.name, most, count))
+        self._record.headers.update(self._images.take(self._who.name, most, count))
 
     def _give_back(self, count: int) -> None:
-        self._visit.headers.update(self._images.give_back(self._who.name, self._who.images, count))
+        self._record.headers.update(self._images.give_back(self._who.name, self._who.images, count))
 
     def _hide(self, error: BaseException) -> None:
         """Take out of an error the models that the key may not know of: an unknown one is told the key's own."""

@@ -9,7 +9,7 @@ from litestar.enums import ScopeType
 from tintype.v1 import keys
 
 from ..http.browsers import is_open
-from .denials import NoKey, WrongKey
+from .rejections import NoKey, WrongKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

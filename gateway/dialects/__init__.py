@@ -6,15 +6,23 @@ from . import agent_ai, apipie, aqueduct, openai, oxen
 from .dialect import Call, Dialect, Events, Failure
 from .openai_edits import edits, variations
 
-_ALL = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT, agent_ai.DIALECT, oxen.DIALECT)
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in _ALL}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (
+        openai.DIALECT,
+        apipie.DIALECT,
+        aqueduct.DIALECT,
+        agent_ai.DIALECT,
+        oxen.DIALECT,
+    )
+}
 
 # Vendors with OpenAI's paths, and their dialects by action and vendor. Their defaults contradict each other, so that
 # each shared path has one dialect.
 _SHARING = (openai.DIALECT, apipie.DIALECT, aqueduct.DIALECT)
-_ACTIONS = [{one.name: make(one) for one in _SHARING} for make in (lambda one: one, edits, variations)]
+_ACTIONS = [{one.name: make(one) for one in _SHARING} for make in (lambda dialect: dialect, edits, variations)]
 SHARED = frozenset(path for action in _ACTIONS for path in action["openai"].paths)
-_EVERYTHING = (*_ALL, *(one for action in _ACTIONS[1:] for one in action.values()), oxen.EDIT_DIALECT)
+_EVERYTHING = (*DIALECTS.values(), *(one for action in _ACTIONS[1:] for one in action.values()), oxen.EDIT_DIALECT)
 
 
 def bound(shared: str) -> dict[str, Dialect]:

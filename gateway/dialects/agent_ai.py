@@ -17,7 +17,7 @@ from msgspec import Meta
 from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import InvalidValue
-from .dialect import Call, Dialect, Failure, retry_headers
+from .dialect import Call, Dialect, Example, Failure, retry_headers
 from .fields import Model, Prompt, RatioText  # noqa: TC001 - msgspec reads them
 from .geometry import of_ratio
 from .reading import check_prompt, listed, read, shown, unknown
@@ -129,6 +129,31 @@ def error(exc: GatewayError) -> Failure:
     return Failure(status, retry_headers(exc), AgentAiError(exc.message, status))
 
 
+EXAMPLE = Example(
+    title="agent.ai",
+    about="agent.ai's action generate_image. Its responses have links, and HTML that shows the images.",
+    body={
+        "prompt": "A serene mountain lake at sunset",
+        "model": "DALL-E 3",
+        "model_style": "default",
+        "model_aspect_ratio": "1:1",
+    },
+    program="""\
+import httpx
+
+answer = httpx.post(
+    "{base}/agent.ai/v1/action/generate_image",
+    json={
+        "prompt": "A serene mountain lake at sunset",
+        "model": "DALL-E 3",
+        "model_style": "default",
+        "model_aspect_ratio": "1:1",
+    },
+    timeout=600,
+)
+print(answer.raise_for_status().json()["metadata"]["images"][0]["url"])
+""",
+)
 DIALECT = Dialect(
     name="agent.ai",
     paths=PATHS,
@@ -138,4 +163,5 @@ DIALECT = Dialect(
     request_type=AgentAiRequest,
     response_type=AgentAiResponse,
     error_type=AgentAiError,
+    example=EXAMPLE,
 )

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta
 
 from . import openai
-from .dialect import Call, Dialect, Failure
+from .dialect import Call, Dialect, Example, Failure
 from .openai_types import (
     Base64File,
     Created,
@@ -79,6 +79,28 @@ def error(exc: GatewayError) -> Failure:
     return Failure(failure.status, failure.headers, body)
 
 
+EXAMPLE = Example(
+    title="APIpie",
+    about="APIpie's variant of OpenAI's JSON. OpenAI's SDK works with it.",
+    body={
+        "prompt": "A serene mountain lake at sunset",
+        "size": "512x512",
+        "steps": 20,
+        "response_format": "url",
+    },
+    program="""\
+from openai import OpenAI
+
+client = OpenAI(base_url="{base}/apipie/v1", api_key="none")
+answer = client.images.generate(
+    prompt="A serene mountain lake at sunset",
+    size="512x512",
+    response_format="url",
+    extra_body={"steps": 20},
+)
+print(answer.data[0].url)
+""",
+)
 DIALECT = Dialect(
     name="apipie",
     paths=openai.PATHS[:1],
@@ -88,5 +110,6 @@ DIALECT = Dialect(
     request_type=ImagesRequest,
     response_type=ApipieResponse,
     error_type=ErrorResponse,
+    example=EXAMPLE,
     events=openai.EVENTS,
 )

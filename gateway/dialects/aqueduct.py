@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from . import openai
-from .dialect import Dialect, Failure
+from .dialect import Dialect, Example, Failure
 from .openai_types import ErrorBody, ImagesRequest, ImagesResponse
 
 if TYPE_CHECKING:
@@ -48,6 +48,29 @@ def error(exc: GatewayError) -> Failure:
     return Failure(failure.status, failure.headers, AqueductError(body))
 
 
+EXAMPLE = Example(
+    title="Aqueduct",
+    about="Aqueduct's variant of OpenAI's JSON, with its errors. OpenAI's SDK works with it.",
+    body={
+        "prompt": "A serene mountain lake at sunset",
+        "size": "512x512",
+        "response_format": "b64_json",
+    },
+    program="""\
+import base64
+from pathlib import Path
+
+from openai import OpenAI
+
+client = OpenAI(base_url="{base}/aqueduct/v1", api_key="none")
+answer = client.images.generate(
+    prompt="A serene mountain lake at sunset",
+    size="512x512",
+    response_format="b64_json",
+)
+Path("lake.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
+""",
+)
 DIALECT = Dialect(
     name="aqueduct",
     paths=openai.PATHS,
@@ -57,5 +80,6 @@ DIALECT = Dialect(
     request_type=ImagesRequest,
     response_type=ImagesResponse,
     error_type=AqueductError,
+    example=EXAMPLE,
     events=openai.EVENTS,
 )

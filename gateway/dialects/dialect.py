@@ -84,6 +84,20 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """The section of a vendor in the documentation page.
+
+    `title` is the vendor's name, `body` a valid request. `program` is a Python program that sends it; `{base}` stands
+    for the gateway's URL.
+    """
+
+    title: str
+    about: str
+    body: Mapping[str, Any] = field(hash=False)  # dialects are keys of dicts
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """One vendor: its paths, its functions, and the types of its JSON for the API's description.
 
@@ -98,6 +112,7 @@ class Dialect:
     request_type: type[msgspec.Struct]
     response_type: type[msgspec.Struct]
     error_type: type[msgspec.Struct]
+    example: Example
     events: Events | None = None
     summary: str = "Make images"
     forms: bool = False

@@ -15,7 +15,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import GatewayError, InvalidValue
 from . import openai_events
-from .dialect import Call, Dialect, Events, Failure, retry_headers
+from .dialect import Call, Dialect, Events, Example, Failure, retry_headers
 from .geometry import has_ratio, of_ratio, of_size
 from .openai_types import (
     QUALITIES,
@@ -248,6 +248,31 @@ def _image(image: pb.Image, url: str | None) -> OpenAiImage:
     )
 
 
+EXAMPLE = Example(
+    title="OpenAI",
+    about="OpenAI's Images API, with its SDKs. Fields that are not OpenAI's go into the SDK's extra_body.",
+    body={
+        "prompt": "A serene mountain lake at sunset",
+        "size": "512x512",
+        "response_format": "b64_json",
+        "seed": 7,
+    },
+    program="""\
+import base64
+from pathlib import Path
+
+from openai import OpenAI
+
+client = OpenAI(base_url="{base}/openai/v1", api_key="none")
+answer = client.images.generate(
+    prompt="A serene mountain lake at sunset",
+    size="512x512",
+    response_format="b64_json",
+    extra_body={"seed": 7},
+)
+Path("lake.png").write_bytes(base64.b64decode(answer.data[0].b64_json))
+""",
+)
 EVENTS = Events(openai_events.partial, openai_events.completed)
 DIALECT = Dialect(
     name="openai",
@@ -258,5 +283,6 @@ DIALECT = Dialect(
     request_type=ImagesRequest,
     response_type=ImagesResponse,
     error_type=ErrorResponse,
+    example=EXAMPLE,
     events=EVENTS,
 )

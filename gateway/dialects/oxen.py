@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta
 from tintype.v1 import image_service_pb2 as pb
 
 from ..errors import EmptyPrompt, InvalidValue, ServiceError
-from .dialect import Call, Dialect, Failure, retry_headers
+from .dialect import Call, Dialect, Example, Failure, retry_headers
 from .fields import (
     EXAMPLE_URL,
     IMAGE_FILE,
@@ -247,6 +247,31 @@ def _detail(exc: GatewayError) -> str:
     return exc.message
 
 
+EXAMPLE = Example(
+    title="Oxen",
+    about="Oxen's image generation. Its responses have images instead of OpenAI's data.",
+    body={
+        "prompt": "A serene mountain lake at sunset",
+        "size": "512x512",
+        "num_inference_steps": 20,
+        "response_format": "url",
+    },
+    program="""\
+import httpx
+
+answer = httpx.post(
+    "{base}/oxen/api/ai/images/generate",
+    json={
+        "prompt": "A serene mountain lake at sunset",
+        "size": "512x512",
+        "num_inference_steps": 20,
+        "response_format": "url",
+    },
+    timeout=600,
+)
+print(answer.raise_for_status().json()["images"][0]["url"])
+""",
+)
 DIALECT = Dialect(
     name="oxen",
     paths=PATHS,
@@ -256,6 +281,7 @@ DIALECT = Dialect(
     request_type=OxenRequest,
     response_type=OxenResponse,
     error_type=OxenError,
+    example=EXAMPLE,
 )
 EDIT_DIALECT = replace(
     DIALECT, paths=EDIT_PATHS, parse=parse_edit, request_type=OxenEditRequest, summary="Edit an image"

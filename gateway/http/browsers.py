@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from litestar.enums import ScopeType
 
-from ..access.denials import ForeignHost, ForeignPage
+from ..access.rejections import ForeignHost, ForeignPage
 from ..config import ALL, LOOPBACK
 from ..errors import BadRequest, GatewayError
 

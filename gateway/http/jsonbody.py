@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..access.denials import WrongContentType
+from ..access.rejections import WrongContentType
 from ..errors import NotJson
 from ..openapi.operation import FORM, JSON
 from .receiving import whole

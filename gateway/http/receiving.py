@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
-from ..access.denials import BodyTooSlow, TooManyUploads, WrongContentType
+from ..access.rejections import BodyTooSlow, TooManyUploads, WrongContentType
 from ..errors import BadRequest, ClientGone
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar.enums import ScopeType
 
-from ..access_record import Visit, pairs
+from ..access_record import AccessRecord, pairs
 from ..metrics import GONE
 
 if TYPE_CHECKING:
@@ -54,40 +54,40 @@ class Envelope:
             return
         started = perf_counter()
         scope["path"] = _SLASHES.sub("/", scope["path"])
-        visit = scope["state"]["visit"] = Visit(_request_id(scope))
-        scope["state"]["request_id"] = visit.id
+        record = scope["state"]["record"] = AccessRecord(_request_id(scope))
+        scope["state"]["request_id"] = record.id
         status = GONE
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _enveloped(message["headers"], visit, perf_counter() - started)
+                message["headers"] = _enveloped(message["headers"], record, perf_counter() - started)
             await send(message)
 
         try:
             await self.app(scope, receive, stamped)
         finally:
-            self._log(scope, visit, status, perf_counter() - started)
+            self._log(scope, record, status, perf_counter() - started)
 
-    def _log(self, scope: Any, visit: Visit, status: int, seconds: float) -> None:
+    def _log(self, scope: Any, record: AccessRecord, status: int, seconds: float) -> None:
         """Log one line, with the path as received (percent-encoded), without query and without link signatures."""
         path = str(scope.get("raw_path") or b"", "ascii", "replace").partition("?")[0]
         values = {
-            "id": visit.id,
-            "key": visit.key,
+            "id": record.id,
+            "key": record.key,
             "method": scope["method"],
             "path": _SIGNED.sub("/files/-/", path),
             "status": status,
-            "error": visit.error,
-            "model": visit.model,
-            "images": visit.images,
-            "queue": visit.queue,
-            "run": visit.run,
+            "error": record.error,
+            "model": record.model,
+            "images": record.images,
+            "queue": record.queue,
+            "run": record.run,
             "time": seconds,
         }
-        values |= {"prompt": visit.prompt} if self._prompts else {}
-        is_quiet = (visit.quiet or path in WATCHED) and status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        values |= {"prompt": record.prompt} if self._prompts else {}
+        is_quiet = (record.quiet or path in WATCHED) and status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
         log.log(logging.DEBUG if is_quiet else logging.INFO, "%s", pairs(values), extra={"pairs": values})
 
 
@@ -98,10 +98,12 @@ def _request_id(scope: Any) -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _enveloped(headers: Iterable[tuple[bytes, bytes]], visit: Visit, seconds: float) -> list[tuple[bytes, bytes]]:
+def _enveloped(
+    headers: Iterable[tuple[bytes, bytes]], record: AccessRecord, seconds: float
+) -> list[tuple[bytes, bytes]]:
     """Return the response's headers and the added ones; a header that the response sets itself takes precedence."""
     own = list(headers)
     said = {name for name, _ in own}
-    stamps = [(b"x-request-id", visit.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
-    learned = [(name.encode(), value.encode()) for name, value in visit.headers.items()]
+    stamps = [(b"x-request-id", record.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
+    learned = [(name.encode(), value.encode()) for name, value in record.headers.items()]
     return [*own, *(item for item in (*SECURITY, *learned) if item[0] not in said), *stamps]

@@ -1,4 +1,4 @@
-"""The description of the REST API (OpenAPI 3.1), from what each route says of itself, and its types."""
+"""The OpenAPI 3.1 document of the REST API, from the description that each route has and from the types of its JSON."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ if TYPE_CHECKING:
 
     from ..dialects import Dialect
 
-    Speaks = Callable[[str], Dialect]
+    DialectOf = Callable[[str], Dialect]
 
-# What goes wrong, by status. A dialect may answer another status than is usual.
+# Errors by status. A dialect may use other statuses than the usual ones.
 ERRORS = {
-    400: "The request is at fault: no JSON, a value that can't be, no picture where one must be",
-    401: "A key is needed, and there is none, or one that is not known",
-    403: "The key may not do this",
-    404: "There is no such model, or nothing there",
-    408: "The body has not come in time",
+    400: "The request is invalid: not JSON, an invalid value, or an image is missing",
+    401: "A key is required, and it is missing or unknown",
+    403: "The key does not permit this",
+    404: "There is no such model, or nothing at this path",
+    408: "The body did not arrive in time",
     413: "The body is too large",
-    415: "The body is of a type that is not read here",
-    422: "The Idempotency-Key came before with another body",
+    415: "The body is of a type that is not supported",
+    422: "The Idempotency-Key was used before with another body",
     429: "Too many requests, or the queue is full",
-    500: "A mistake of the server",
-    501: "The image service does not have this",
-    503: "The image service can't be reached, the store of results is out of order, or the server stops",
-    504: "The picture was not done in time",
-    507: "There is no space left for results",
+    500: "Internal error of the server",
+    501: "The image service does not support this",
+    503: "The image service or the store of results is unavailable, or the server shuts down",
+    504: "The image was not finished in time",
+    507: "There is no space for results",
 }
 HEADERS = {
-    "x-request-id": "The request's id: the one that it came with, or a new one",
-    "openai-processing-ms": "Milliseconds until the answer began",
+    "x-request-id": "The id of the request: the one that the client sent, or a new one",
+    "openai-processing-ms": "Milliseconds until the response began",
     "x-tintype-ignored": "Fields of the request that had no effect",
-    "x-tintype-model": "The model that was taken, where it is not the one that was asked for",
-    "x-tintype-native-size": "WIDTHxHEIGHT that the model made, where the picture was resampled from it",
-    "idempotent-replayed": "true where the answer is the one to an earlier request with this Idempotency-Key",
-    "retry-after": "Seconds after which it is worth trying again",
-    "retry-after-ms": "The same in milliseconds",
-    "x-should-retry": "false where trying again is of no use; OpenAI's SDKs obey it",
-    "www-authenticate": "How keys are sent",
+    "x-tintype-model": "The model that was used, if it is not the one in the request",
+    "x-tintype-native-size": "WIDTHxHEIGHT that the model made, if the image was resampled from it",
+    "idempotent-replayed": "true if the response is that to an earlier request with this Idempotency-Key",
+    "retry-after": "Seconds to wait before a retry",
+    "retry-after-ms": "Milliseconds to wait before a retry",
+    "x-should-retry": "false if a retry does not help; OpenAI's SDKs obey it",
+    "www-authenticate": "How to send keys",
     **{
-        f"x-ratelimit-{what}-{of}": f"{text} of {of}, where there is one"
+        f"x-ratelimit-{what}-{of}": f"{text} of {of}, if there is one"
         for of in ("requests", "images")
         for what, text in (
             ("limit", "The limit"),
-            ("remaining", "What is left of the limit"),
-            ("reset", "Time to a full limit"),
+            ("remaining", "The remainder of the limit"),
+            ("reset", "Time until the limit is full again"),
         )
     },
-    "etag": "Stands for these bytes; send it as If-None-Match",
-    "location": "Where the bytes are",
+    "etag": "Identifies these bytes; send it as If-None-Match",
+    "location": "URL of the bytes",
 }
 ALWAYS = ("x-request-id", "openai-processing-ms")
 # Headers of errors, by status.
-FAILING: dict[int, tuple[str, ...]] = {
+ERROR_HEADERS: dict[int, tuple[str, ...]] = {
     401: ("www-authenticate",),
     429: ("retry-after", "retry-after-ms", "x-should-retry", *(name for name in HEADERS if "ratelimit" in name)),
     503: ("retry-after", "retry-after-ms", "x-should-retry"),
@@ -71,39 +71,36 @@ FAILING: dict[int, tuple[str, ...]] = {
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of this server"},
     "basic": {"type": "http", "scheme": "basic", "description": "The key as password, with any user name"},
-    "api-key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "The key alone"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "api-key", "description": "The key by itself"},
 }
 ABOUT = """Self-hosted image generation, in the JSON of several vendors.
 
 Unknown keys are ignored: the header `x-tintype-ignored` names them. A field that is null counts as absent.
-Every answer has an `x-request-id`. OPTIONS succeeds everywhere."""
+Every response has an `x-request-id`. OPTIONS succeeds on every path."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
-def document(handlers: Iterable[HTTPRouteHandler], speaks: Speaks, *, keys: bool) -> dict[str, Any]:
-    """Return the description as JSON values.
+def document(handlers: Iterable[HTTPRouteHandler], dialect_of: DialectOf, *, keys: bool) -> dict[str, Any]:
+    """Return the document as JSON values.
 
-    `speaks` names the dialect of a path, in which its errors are answered; `keys` tells whether keys are needed.
+    `dialect_of` returns the dialect of a path, which determines its errors; `keys` tells whether keys are required.
     """
     operations = list(_operations(handlers))
     paths: dict[str, dict[str, Any]] = {}
     for path, method, operation in operations:
-        paths.setdefault(path, {})[method] = _operation(path, method, operation, _error(path, operation, speaks))
-    kinds = {kind for path, _, one in operations for kind in _kinds(one, _error(path, one, speaks))}
+        paths.setdefault(path, {})[method] = _operation(path, method, operation, _error(path, operation, dialect_of))
+    types = {kind for path, _, one in operations for kind in _types(one, _error(path, one, dialect_of))}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tintype", "version": _version(), "description": ABOUT},
         "paths": paths,
-        "components": {"schemas": schemas(kinds), "securitySchemes": SECURITY, "headers": _headers()},
+        "components": {"schemas": schemas(types), "securitySchemes": SECURITY, "headers": _headers()},
         "security": [{name: []} for name in SECURITY] if keys else [{}],
     }
 
 
 def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation | None]]:
-    """Yield path, method and description of each route, in order.
-
-    The description is None where a handler has none.
-    """
+    """Yield path, method and description of each route, in order; the description is None if a handler has none."""
     for handler in handlers:
         operations = handler.opt.get(API)
         for path in handler.opt.get(PATHS) or sorted(handler.paths):
@@ -113,7 +110,7 @@ def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, s
 
 
 def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation]]:
-    """Yield the described routes, in order, with paths as OpenAPI writes them."""
+    """Yield the routes that have a description, in order, with paths in OpenAPI's notation."""
     for path, method, operation in operations_of(handlers):
         if operation is not None:
             yield _PARAMETER.sub(r"{\1}", path), method, operation
@@ -121,29 +118,34 @@ def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str
 
 def _operation(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:
     failures = {
-        status: Answer(ERRORS[status], {JSON: Media(error)}, FAILING.get(status, ())) for status in operation.errors
+        status: Answer(ERRORS[status], {JSON: Media(error)}, ERROR_HEADERS.get(status, ()))
+        for status in operation.errors
     }
-    described: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{method}{path}").strip("_"),
         "summary": operation.summary,
         "description": operation.text,
         "tags": [operation.tag] if operation.tag else None,
-        "parameters": [*_in_path(path, operation), *_in("query", operation.query), *_in("header", operation.headers)],
+        "parameters": [
+            *_path_parameters(path, operation),
+            *_parameters("query", operation.query),
+            *_parameters("header", operation.headers),
+        ],
         "requestBody": {"required": True, "content": _content(operation.request)} if operation.request else None,
         "responses": {str(status): _answer(one) for status, one in {**operation.answers, **failures}.items()},
         "security": [{}] if operation.open else None,
     }
-    return {key: value for key, value in described.items() if value}
+    return {key: value for key, value in fields.items() if value}
 
 
-def _in_path(path: str, operation: Operation) -> list[dict[str, Any]]:
+def _path_parameters(path: str, operation: Operation) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": operation.parameters.get(name, {"type": "string"})}
         for name in _PARAMETER.findall(path)
     ]
 
 
-def _in(place: str, schemas: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _parameters(place: str, schemas: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"name": name, "in": place, "schema": schema} for name, schema in schemas.items()]
 
 
@@ -160,15 +162,15 @@ def _content(media: Mapping[str, Media]) -> dict[str, Any]:
     }
 
 
-def _error(path: str, operation: Operation, speaks: Speaks) -> type[msgspec.Struct]:
-    return operation.error or speaks(path).error_type
+def _error(path: str, operation: Operation, dialect_of: DialectOf) -> type[msgspec.Struct]:
+    return operation.error or dialect_of(path).error_type
 
 
-def _kinds(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
-    """Yield the types of an operation."""
+def _types(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    """Yield the types of the bodies of an operation."""
     media = [
         *operation.request.values(),
-        *(one for told in operation.answers.values() for one in told.content.values()),
+        *(one for answer in operation.answers.values() for one in answer.content.values()),
     ]
     yield from (one.kind for one in media if isinstance(one.kind, type))
     if operation.errors:

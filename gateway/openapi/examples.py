@@ -1,11 +1,8 @@
-"""Examples of each dialect for the API's description: what is answered is made by the dialects themselves."""
+"""Example requests and responses of each dialect for the API's description; the dialects render the responses."""
 
 from __future__ import annotations
 
 import base64
-import json
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +13,7 @@ from ..dialects.fields import EXAMPLE_IMAGE, EXAMPLE_URL
 from ..errors import BadRequest, InvalidValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..dialects import Dialect
 
@@ -24,17 +21,24 @@ CREATED = 1_767_225_600  # 2026-01-01
 LINK = "https://tintype.example/files/1767229200-5f0c1d3e9a7b48c2b6f4e8d0a1c3b5d7/0f2d4c6b8a90e1f3d5c7b9a8e6f4d2c0.png"
 
 
-@cache
-def _shown() -> dict[str, Any]:
-    """Return the examples that the documentation shows, by dialect."""
-    text = files(__name__.rsplit(".", 2)[0]).joinpath("playground", "examples.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+def documented(dialects: Iterable[Dialect]) -> dict[str, Any]:
+    """Return the examples for the documentation page, by name of the dialect; a program is a list of lines."""
+    return {
+        dialect.name: {
+            "title": dialect.example.title,
+            "about": dialect.example.about,
+            "path": f"/{dialect.name}{dialect.paths[0]}",
+            "body": dialect.example.body,
+            "python": dialect.example.program.splitlines(),
+        }
+        for dialect in dialects
+    }
 
 
 def request(dialect: Dialect) -> dict[str, Any]:
-    """Return a body that a dialect reads: the one that the documentation shows, with a picture where it needs one."""
+    """Return a valid body of a dialect: that of the documentation page, with an image if one is required."""
     known = {field.name for field in msgspec.structs.fields(dialect.request_type)}
-    body = {key: value for key, value in _shown()[dialect.name]["body"].items() if key in known}
+    body = {key: value for key, value in dialect.example.body.items() if key in known}
     try:
         dialect.parse(body)
     except BadRequest:
@@ -43,7 +47,7 @@ def request(dialect: Dialect) -> dict[str, Any]:
 
 
 def response(dialect: Dialect, body: Mapping[str, Any]) -> Any:
-    """Return what a dialect answers to a body, with one picture."""
+    """Return the response of a dialect to a body, with one image."""
     call = dialect.parse(body)
     image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=base64.b64decode(EXAMPLE_IMAGE))
     answer = pb.GenerateImagesResponse(images=[image], model="tintype-tiny", usage=pb.Usage(prompt_tokens=7))
@@ -51,5 +55,5 @@ def response(dialect: Dialect, body: Mapping[str, Any]) -> Any:
 
 
 def error(dialect: Dialect) -> Any:
-    """Return how a dialect says that a field is wrong."""
+    """Return the error of a dialect for an invalid field."""
     return msgspec.to_builtins(dialect.error(InvalidValue("n", "must be an integer from 1 to 10, not 11")).body)

@@ -1,7 +1,7 @@
-"""How a route is described where its code stands; `openapi` puts all of it into one document.
+"""The description of one route, written next to its handler; `document` collects all of them.
 
-A handler carries its description in its options: `@get("/livez", opt=described(Operation(…)))`. A route without one
-fails a test. Types are `msgspec` structs, whose schemas follow from them, or JSON schemas as they are.
+A handler has its description in its options: `@get("/livez", opt=described(Operation(…)))`. A test fails for a route
+without one. A body is described by a `msgspec` struct, from which its schema follows, or by a JSON schema.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-API = "api"  # the key of a handler's options
-PATHS = "paths"  # the key of the order of its paths
+API = "api"  # key of the description in a handler's options
+PATHS = "paths"  # key of the order of its paths
 JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stream"
 TEXT: dict[str, Any] = {"type": "string"}
 
-Kind = type[msgspec.Struct] | dict[str, Any]
+Schema = type[msgspec.Struct] | dict[str, Any]
 
 
 class Media(NamedTuple):
-    """What a body is: a type or a JSON schema, and an example of it."""
+    """The type or JSON schema of a body, and an example."""
 
-    kind: Kind
+    kind: Schema
     example: Any = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One status: when it comes, its bodies by content type, the names of its headers."""
+    """The response of one status: its meaning, its bodies by content type, and the names of its headers."""
 
     text: str
     content: Mapping[str, Media] = field(default_factory=dict)
@@ -42,10 +42,18 @@ class Answer:
 class Operation:
     """One route and method.
 
-    `request` are the bodies that are read, by content type; `headers` those that are, by name with their schema, and
-    `query` likewise; `parameters` the schemas of what stands in the path. `answers` are by status. `errors` are
-    statuses whose body is the error of the path's dialect, or `error` where the route has a shape of its own. `open`
-    needs no key.
+    Attributes:
+        summary: what it does, as an imperative.
+        tag: group in the documentation.
+        text: more about it.
+        request: accepted bodies, by content type.
+        headers: schemas of request headers that it reads, by name.
+        query: schemas of its query parameters, by name.
+        parameters: schemas of its path parameters, by name.
+        answers: responses by status.
+        errors: statuses whose body is the error of the path's dialect, or `error`.
+        error: type of errors, for a route with its own.
+        open: whether it needs no key.
     """
 
     summary: str
@@ -62,9 +70,8 @@ class Operation:
 
 
 def described(operation: Operation | Mapping[str, Operation], paths: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the options of a handler with the description `operation`.
+    """Return the options of a handler with its description, one for all methods or a mapping by method.
 
-    `operation` is for all of its methods, or a mapping by method. A handler of several `paths` lists them in the order
-    of the document, since Litestar keeps them in a set.
+    A handler of several `paths` lists them in the order of the document, because Litestar keeps them in a set.
     """
     return {API: operation, PATHS: paths}

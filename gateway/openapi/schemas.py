@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from msgspec.inspect import Type
 
-    from .operation import Kind
+    from .operation import Schema
 
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def reference(kind: Kind) -> dict[str, Any]:
+def reference(kind: Schema) -> dict[str, Any]:
     """Return the schema of a body: a reference to that of a type, or the schema itself."""
     return kind if isinstance(kind, dict) else {"$ref": _REFERENCE.format(name=kind.__name__)}
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from ..errors import BadPicture, BadRequest, ServiceError, StoreUnavailable, UnknownParameter
+from ..errors import BadRequest, InvalidImage, ServiceError, StoreUnavailable, UnknownParameter
 from ..http.body import render_body
 from ..http.disconnect import until_disconnect
 from ..http.forms import is_form, read_form
@@ -63,12 +63,12 @@ async def generate(gateway: Gateway, dialect: Dialect, call: Call, request: Requ
 async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
     """Put the images of a call into its request.
 
-    Return the call. Raises BadPicture.
+    Return the call. Raises InvalidImage.
     """
     for field, given in call.uploads.items():
-        setattr(call.request, field, await gateway.pictures.read(given, call.names.get(field, field), base))
+        setattr(call.request, field, await gateway.images.read(given, call.names.get(field, field), base))
     if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
-        raise BadPicture(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
+        raise InvalidImage(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
     if call.alpha_strength is None or call.request.mask:
         return call
     return await _self_masked(call, call.alpha_strength)
@@ -77,7 +77,7 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
 async def _self_masked(call: Call, strength: float) -> Call:
     """Return the call with a mask from its image's transparency.
 
-    OpenAI defines it so for an image that has transparent parts and comes without a mask. Raises BadPicture.
+    OpenAI defines it so for an image that has transparent parts and comes without a mask. Raises InvalidImage.
     """
     mask = await asyncio.to_thread(transparency, call.request.image, call.names.get("image", "image"))
     if not mask:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..access.denials import KeyReused
+from ..access.rejections import KeyReused
 from .replay_buffer import Recording
 
 if TYPE_CHECKING:

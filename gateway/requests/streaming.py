@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
-    from ..access_record import Visit
+    from ..access_record import AccessRecord
     from ..context import Gateway
     from ..dialects import Call, Dialect, Events
 
@@ -93,7 +93,7 @@ async def _begin(
     headers = ignored_header([*call.unused, *dropped]) | model_header(asked, opened.model)
     wordy = request.headers.get(progress.HEADER) == "true"
     told = _events(opened, dialect.events, call, wordy=wordy)
-    return _with_failure(told, dialect, call, request.state.visit), headers
+    return _with_failure(told, dialect, call, request.state.record), headers
 
 
 async def _open(gateway: Gateway, call: Call, asked: str, request_id: str) -> Opened:
@@ -137,18 +137,20 @@ async def _ended(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     yield DONE
 
 
-async def _with_failure(told: AsyncGenerator[Told], dialect: Dialect, call: Call, visit: Visit) -> AsyncGenerator[Told]:
+async def _with_failure(
+    told: AsyncGenerator[Told], dialect: Dialect, call: Call, record: AccessRecord
+) -> AsyncGenerator[Told]:
     """Yield what is told, then why it broke off, if it did."""
     try:
         async with aclosing(told):
             async for event in told:
                 yield event
     except GatewayError as error:
-        visit.failed(error)
+        record.fail(error)
         yield _failed(dialect, error.named(call.names) if isinstance(error, ServiceError) else error)
     except Exception:
-        log.exception("%s: a stream broke off", visit.id)
-        visit.failed(Fault())
+        log.exception("%s: a stream broke off", record.id)
+        record.fail(Fault())
         yield _failed(dialect, Fault())
 
 

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tintype.v1.threads import Stuck, Threads
 
 from ..errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
-from .results import KEY_BYTES, Content, Ledger, Links, Stored, content, is_name
+from .store import KEY_BYTES, FileContent, Ledger, Links, StoredFile, content, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from .results import Clock
+    from .store import Clock
 
 Result = TypeVar("Result")
 
@@ -72,19 +72,19 @@ class LocalStore:
             why = f"{error.strerror}; choose another with --data"
             raise StartError(f"cannot use the data folder {folder}: {why}") from error
 
-    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
+    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[StoredFile]:
         """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
         return await self._in_time(self._put, images)
 
-    def url(self, stored: Stored, base: str) -> str:
+    def url(self, stored: StoredFile, base: str) -> str:
         """Return the link of a stored file."""
         return self._links.url(stored, base)
 
-    async def open(self, name: str, access: str) -> Content:
+    async def open(self, name: str, access: str) -> FileContent:
         """Return the file behind a link. Raises NoSuchFile, StoreUnavailable."""
         return await self._in_time(self._read, self._links.file(name, access))
 
-    async def elsewhere(self, name: str, access: str, method: str) -> None:  # noqa: ARG002 - all files are local
+    async def redirect_url(self, name: str, access: str, method: str) -> None:  # noqa: ARG002 - all files are local
         """Return None: the gateway serves all files."""
         return
 
@@ -103,8 +103,8 @@ class LocalStore:
             log.warning("cannot store or read results: %s", _STUCK)
             raise StoreUnavailable from error
 
-    def _put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
-        done: list[Stored] = []
+    def _put(self, images: Sequence[tuple[bytes, str]]) -> list[StoredFile]:
+        done: list[StoredFile] = []
         with self._lock:
             try:
                 for stored in self._ledger.surplus(sum(len(data) for data, _ in images)):
@@ -116,8 +116,8 @@ class LocalStore:
                 raise _failure(error) from error
         return done
 
-    def _write(self, data: bytes, mime_type: str) -> Stored:
-        stored = Stored.new(mime_type, self._clock() + self._ttl)
+    def _write(self, data: bytes, mime_type: str) -> StoredFile:
+        stored = StoredFile.new(mime_type, self._clock() + self._ttl)
         part = self._files / f".{stored.name}.part"
         try:
             _write_bytes(part, data)
@@ -129,7 +129,7 @@ class LocalStore:
         self._ledger.add(stored, len(data))
         return stored
 
-    def _read(self, stored: Stored) -> Content:
+    def _read(self, stored: StoredFile) -> FileContent:
         remaining = self._ledger.remaining(stored)
         if remaining <= 0:
             with self._lock:
@@ -156,17 +156,17 @@ class LocalStore:
                         part.unlink()
         return len(expired)
 
-    def _drop(self, stored: Stored) -> None:
+    def _drop(self, stored: StoredFile) -> None:
         (self._files / stored.name).unlink(missing_ok=True)
         self._ledger.drop(stored)
 
-    def _scan(self) -> Iterator[tuple[Stored, int]]:
+    def _scan(self) -> Iterator[tuple[StoredFile, int]]:
         """Yield each stored file and its size."""
         for path in self._files.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if is_name(path.name):
                     stat = path.stat()
-                    yield Stored(path.name, math.ceil(stat.st_mtime)), stat.st_size
+                    yield StoredFile(path.name, math.ceil(stat.st_mtime)), stat.st_size
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -21,29 +21,55 @@ from typing import TYPE_CHECKING, Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from botocore.exceptions import ClientError
+from aiohttp import ClientError as ConnectionClosed
+from botocore.exceptions import BotoCoreError, ClientError
 
-from ..errors import NoSuchFile, StartError
-from .results import KEY_BYTES, Content, Ledger, Links, Stored, content
-from .s3faults import BROKEN, CONNECT, GONE, PATIENCE, SILENCE, TAKEN, code, failure, why
+from ..errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
+from .store import KEY_BYTES, FileContent, Ledger, Links, StoredFile, content
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from ..config import GatewayConfig
-    from .results import Clock
+    from .store import Clock
 
 log = logging.getLogger(__name__)
 
 LONGEST = 7 * 24 * 3600  # seconds, the longest lifetime of a URL with signature version 4
 REGION = "us-east-1"  # the region of servers other than Amazon's
-NOBODY = Stored("none.png", 0)  # no file has this name
+NO_FILE = StoredFile("none.png", 0)  # no file has this name
+
+CONNECT, SILENCE, PATIENCE = 5.0, 15.0, 40.0  # seconds: to connect, between two bytes, for a whole operation
+
+BROKEN = (ClientError, BotoCoreError, ConnectionClosed, TimeoutError, OSError)
+_FULL = {
+    "QuotaExceeded",
+    "XMinioStorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "EntityTooLarge",
+    "InsufficientStorage",
+}
+GONE = {"NoSuchKey", "404"}
+TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+# Error codes of S3 and exceptions of its client library, as messages at start.
+_WHY = {
+    "NoSuchBucket": "there is no such bucket: create it first",
+    "AccessDenied": "these credentials may not list, read, write and delete there (AccessDenied)",
+    "InvalidAccessKeyId": "the access key is unknown there (InvalidAccessKeyId)",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key (SignatureDoesNotMatch)",
+    "NoCredentialsError": "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "PartialCredentialsError": "one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is missing",
+    "EndpointConnectionError": "nothing answers at the endpoint",
+    "ConnectTimeoutError": f"the endpoint can't be reached within {CONNECT:g} s",
+    "ReadTimeoutError": f"the endpoint sends nothing for {SILENCE:g} s",
+    "TimeoutError": f"it takes longer than {PATIENCE:g} s",
+}
 
 _KEY = re.compile(r"([0-9]{10})-([0-9a-f]{32}\.(?:png|jpg|webp))", re.ASCII)
 
 
 @asynccontextmanager
-async def opened(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterator[S3Store]:
+async def open_store(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterator[S3Store]:
     """Open the configured bucket. Raises StartError if it can't be listed, read, written and deleted from."""
     if config.store_public and config.url_ttl > LONGEST:
         raise StartError(
@@ -58,7 +84,7 @@ async def opened(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
             async with asyncio.timeout(PATIENCE):
                 await store.start()
         except (*BROKEN, ValueError) as error:
-            raise StartError(f"cannot use the store {config.store}: {why(error)}") from error
+            raise StartError(f"cannot use the store {config.store}: {_why(error)}") from error
         yield store
 
 
@@ -92,13 +118,13 @@ class S3Store:
     async def start(self) -> None:
         """Scan the bucket, and check that all operations are allowed. Raises the errors of S3's client."""
         self._ledger.replace([item async for item in self._scan()])
-        await self._delete([NOBODY])
+        await self._delete([NO_FILE])
         self._links = Links(await self._key(), f"{self._bucket}/{self._prefix}links.key")
 
-    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
+    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[StoredFile]:
         """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
         surplus = self._ledger.surplus(sum(len(data) for data, _ in images))
-        new = {Stored.new(mime_type, self._clock() + self._ttl): data for data, mime_type in images}
+        new = {StoredFile.new(mime_type, self._clock() + self._ttl): data for data, mime_type in images}
         self._count(new)  # before the first await: other requests may need space meanwhile
         try:
             async with asyncio.timeout(PATIENCE):
@@ -106,15 +132,15 @@ class S3Store:
                 await _all(self._write(stored, data) for stored, data in new.items())
         except BROKEN as error:
             await self._forget(new)
-            raise failure(error) from error
+            raise _failure(error) from error
         self._count(new)  # again: a sweep meanwhile may have found only some of them
         return list(new)
 
-    def url(self, stored: Stored, base: str) -> str:
+    def url(self, stored: StoredFile, base: str) -> str:
         """Return the link of a stored file."""
         return self._links.url(stored, base)
 
-    async def open(self, name: str, access: str) -> Content:
+    async def open(self, name: str, access: str) -> FileContent:
         """Return the file behind a link. Raises NoSuchFile, StoreUnavailable."""
         stored, remaining = self._found(name, access)
         try:
@@ -123,11 +149,11 @@ class S3Store:
                 async with answer["Body"] as body:
                     return content(stored, await body.read(), remaining)
         except BROKEN as error:
-            if code(error) in GONE:
+            if _code(error) in GONE:
                 raise NoSuchFile from error
-            raise failure(error) from error
+            raise _failure(error) from error
 
-    async def elsewhere(self, name: str, access: str, method: str) -> str | None:
+    async def redirect_url(self, name: str, access: str, method: str) -> str | None:
         """Return a presigned URL for this link, with the same expiry. Raises NoSuchFile."""
         stored, remaining = self._found(name, access)
         if self._signer is None:
@@ -144,14 +170,14 @@ class S3Store:
                 expired = self._ledger.expired()
                 await self._delete(expired)
         except BROKEN as error:
-            raise failure(error) from error
+            raise _failure(error) from error
         return len(expired)
 
     def problem(self) -> str:
         """Return "": each operation finds out by itself, within PATIENCE."""
         return ""
 
-    def _found(self, name: str, access: str) -> tuple[Stored, int]:
+    def _found(self, name: str, access: str) -> tuple[StoredFile, int]:
         """Return the file of a link, and the seconds until it expires. Raises NoSuchFile."""
         stored = self._links.file(name, access)
         remaining = self._ledger.remaining(stored)
@@ -159,14 +185,14 @@ class S3Store:
             raise NoSuchFile
         return stored, remaining
 
-    def _at(self, stored: Stored) -> dict[str, str]:
+    def _at(self, stored: StoredFile) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}files/{stored.expires:010}-{stored.name}"}
 
-    def _count(self, new: dict[Stored, bytes]) -> None:
+    def _count(self, new: dict[StoredFile, bytes]) -> None:
         for stored, data in new.items():
             self._ledger.add(stored, len(data))
 
-    async def _write(self, stored: Stored, data: bytes) -> None:
+    async def _write(self, stored: StoredFile, data: bytes) -> None:
         await self._client.put_object(
             **self._at(stored),
             Body=data,
@@ -175,7 +201,7 @@ class S3Store:
             CacheControl=f"private, max-age={int(self._ttl)}, immutable",
         )
 
-    async def _forget(self, new: Iterable[Stored]) -> None:
+    async def _forget(self, new: Iterable[StoredFile]) -> None:
         """Delete the files of a request that failed; what can't be deleted now is deleted after its expiry."""
         try:
             async with asyncio.timeout(CONNECT):
@@ -183,13 +209,13 @@ class S3Store:
         except BROKEN:
             log.warning("images of a failed request stay in %s until they expire", self._bucket)
 
-    async def _delete(self, files: Iterable[Stored]) -> None:
+    async def _delete(self, files: Iterable[StoredFile]) -> None:
         files = list(files)
         for stored in files:
             self._ledger.drop(stored)
         await _all(self._client.delete_object(**self._at(stored)) for stored in files)
 
-    async def _scan(self) -> AsyncIterator[tuple[Stored, int]]:
+    async def _scan(self) -> AsyncIterator[tuple[StoredFile, int]]:
         """Yield each stored file and its size."""
         start = f"{self._prefix}files/"
         pages = self._client.get_paginator("list_objects_v2")
@@ -197,7 +223,7 @@ class S3Store:
             for found in page.get("Contents", ()):
                 match = _KEY.fullmatch(found["Key"].removeprefix(start))
                 if match:
-                    yield Stored(match[2], int(match[1])), found["Size"]
+                    yield StoredFile(match[2], int(match[1])), found["Size"]
 
     async def _key(self) -> bytes:
         """Return the key that signs links; the first gateway creates it."""
@@ -205,12 +231,12 @@ class S3Store:
         try:
             return await self._read(where)
         except ClientError as error:
-            if code(error) not in GONE:
+            if _code(error) not in GONE:
                 raise
         try:
             await self._client.put_object(**where, Body=secrets.token_bytes(KEY_BYTES), IfNoneMatch="*")
         except ClientError as error:
-            if code(error) not in TAKEN:  # another gateway was first
+            if _code(error) not in TAKEN:  # another gateway was first
                 raise
         return await self._read(where)
 
@@ -225,3 +251,21 @@ async def _all(work: Iterable[Any]) -> None:
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
+
+
+def _code(error: BaseException) -> str:
+    """Return S3's code of an error, or the name of its client library's exception."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return type(error).__name__
+
+
+def _why(error: BaseException) -> str:
+    """Return what is wrong, in one line."""
+    return _WHY.get(_code(error)) or " ".join(str(error).split()) or type(error).__name__
+
+
+def _failure(error: Exception) -> StoreFull | StoreUnavailable:
+    """Log the error; return the one for the client."""
+    log.warning("cannot store or read results: %s", _why(error))
+    return StoreFull() if _code(error) in _FULL else StoreUnavailable()

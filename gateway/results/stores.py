@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ..config import GatewayConfig
-    from .results import Store
+    from .store import Store
 
 
 def local(config: GatewayConfig) -> LocalStore:
@@ -21,7 +21,7 @@ def local(config: GatewayConfig) -> LocalStore:
 
 
 @asynccontextmanager
-async def opened(config: GatewayConfig) -> AsyncIterator[Store]:
+async def open_store(config: GatewayConfig) -> AsyncIterator[Store]:
     """Open the configured store: a bucket, or the data folder if none is configured. Raises StartError."""
     if not config.store:
         yield local(config)
@@ -30,5 +30,5 @@ async def opened(config: GatewayConfig) -> AsyncIterator[Store]:
         from . import s3store  # noqa: PLC0415 - an optional dependency, slow to import
     except ImportError as error:
         raise StartError(f"the store {config.store} needs an extra: pip install '.[s3]' in the clone") from error
-    async with s3store.opened(config) as store:
+    async with s3store.open_store(config) as store:
         yield store

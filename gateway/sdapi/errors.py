@@ -13,16 +13,16 @@ An invalid field is 422 with FastAPI's list `detail`; other errors have `error`,
 
 from __future__ import annotations
 
-from ..access.denials import NoKey
+from ..access.rejections import NoKey
 from ..dialects import Failure
 from ..dialects.dialect import retry_headers
-from ..errors import BadPicture, BadRequest, GatewayError, InvalidValue, NotJson, ServiceError
+from ..errors import BadRequest, GatewayError, InvalidImage, InvalidValue, NotJson, ServiceError
 from .response_types import Fault, WebUiError
 
 # Errors for which the web UI has another status and detail.
 KNOWN: dict[type[GatewayError], tuple[int, str]] = {
     NoKey: (401, "Incorrect username or password"),
-    BadPicture: (500, "Invalid encoded image"),
+    InvalidImage: (500, "Invalid encoded image"),
 }
 UNPROCESSABLE = (InvalidValue, NotJson)
 

@@ -57,7 +57,7 @@ class ParsedRequest:
 async def handle(web: WebUi, kind: type[GenerationBody], request: Request[Any, Any, Any]) -> Response[Any]:
     """Return the response to one request. Raises GatewayError."""
     own = replace(web, gateway=admitted(web.gateway, request))
-    parsed = await _parsed(own, request.state.visit.key, kind, await read_json(request))
+    parsed = await _parsed(own, request.state.record.key, kind, await read_json(request))
     return await until_disconnect(request.receive, _response(own, parsed, request))
 
 

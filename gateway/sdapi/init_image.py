@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter, ImageOps
 from tintype.v1 import image_file
 from tintype.v1.image_header import BadImage
 
-from ..errors import BadPicture
+from ..errors import InvalidImage
 from ..uploads.reading import MAX_TOGETHER
 from .infotext import KEY, with_infotext
 
@@ -75,7 +75,7 @@ class InitImage:
 
 
 def prepare(body: ImageToImage, image_bytes: bytes, mask_bytes: bytes) -> InitImage:
-    """Return the image and mask to send for a request; `mask_bytes` may be empty. Raises BadPicture."""
+    """Return the image and mask to send for a request; `mask_bytes` may be empty. Raises InvalidImage."""
     image = decoded(image_bytes, "init_images").on_white()
     size = (body.width or image.width, body.height or image.height)
     mask = _mask(decoded(mask_bytes, "mask"), body) if mask_bytes else None
@@ -89,7 +89,7 @@ def prepare(body: ImageToImage, image_bytes: bytes, mask_bytes: bytes) -> InitIm
         image = filled(image, mask)
     files = encoded(image), encoded(mask) if mask else b""
     if sum(map(len, files)) > MAX_TOGETHER:
-        raise BadPicture("init_images", f"must, with the mask, have at most {MAX_TOGETHER} bytes as PNG")
+        raise InvalidImage("init_images", f"must, with the mask, have at most {MAX_TOGETHER} bytes as PNG")
     return InitImage(*files, size, region)
 
 
@@ -170,11 +170,11 @@ def _mask(mask: Decoded, body: ImageToImage) -> Pixels:
 
 
 def decoded(file: bytes, param: str) -> Decoded:
-    """Return the image of a file, upright and, unless `param` is `mask`, in sRGB. Raises BadPicture."""
+    """Return the image of a file, upright and, unless `param` is `mask`, in sRGB. Raises InvalidImage."""
     try:
         return image_file.decode(file, mask=param == "mask")
     except BadImage as error:
-        raise BadPicture(param, str(error)) from error
+        raise InvalidImage(param, str(error)) from error
 
 
 def _widened(image: Pixels, width: int) -> Pixels:

@@ -12,7 +12,7 @@ from .response_types import GenerationResponse, JobProgress, PngInfoResponse, Up
 if TYPE_CHECKING:
     import msgspec
 
-    from ..openapi.operation import Kind
+    from ..openapi.operation import Schema
 
 TAG = "sdapi"
 _UNKNOWN_MEMORY = {"error": "the gateway cannot see the memory of the machine that makes the images"}
@@ -48,7 +48,7 @@ _NULL: dict[str, Any] = {"type": "null"}
 
 def _operation(
     summary: str,
-    answer: Kind,
+    answer: Schema,
     errors: tuple[int, ...],
     body: type[msgspec.Struct] | dict[str, Any] | None = None,
     example: Any = None,

@@ -212,7 +212,7 @@ class WebUi:
     def owner(self, request: AnyRequest) -> str:
         """Return the name of a request's key; empty if no keys are needed. Raises NoKey."""
         identified(self.gateway, request)
-        return str(request.state.visit.key)
+        return str(request.state.record.key)
 
     async def models(self, request: AnyRequest) -> list[pb.Model]:
         """Return the models that the caller may use. Raises NoKey, ServiceError."""
@@ -221,8 +221,8 @@ class WebUi:
     async def model(self, request: AnyRequest) -> pb.Model:
         """Return the selected model. Raises NoKey, ServiceError."""
         models = await self.models(request)
-        return self.checkpoints.current(request.state.visit.key, models)
+        return self.checkpoints.current(request.state.record.key, models)
 
     async def upload(self, request: AnyRequest, value: str, param: str) -> bytes:
-        """Return the image file that a client sent as a URL or base64. Raises BadPicture."""
-        return await self.gateway.pictures.read(value, param, base_url(self.gateway, request))
+        """Return the image file that a client sent as a URL or base64. Raises InvalidImage."""
+        return await self.gateway.images.read(value, param, base_url(self.gateway, request))

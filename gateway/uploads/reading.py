@@ -19,15 +19,15 @@ from PIL import ImageChops
 from tintype.v1 import image_file, image_header
 from tintype.v1.image_header import BadImage
 
-from ..errors import BadPicture, NoSuchFile, NotFetched
+from ..errors import ImageNotFetched, InvalidImage, NoSuchFile
 from ..http.receiving import hold
 from .fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:
     from ..config import GatewayConfig
-    from ..results.results import Store
+    from ..results.store import Store
 
-Given: TypeAlias = str | bytes
+ImageSource: TypeAlias = str | bytes
 
 FETCH_TIMEOUT = 15.0  # seconds for one image, redirects included
 MAX_TOGETHER = 64_000_000  # bytes of image and mask, which are sent in one message of at most 64 MiB
@@ -38,24 +38,24 @@ _SAFE = str.maketrans("-_", "+/", " \t\r\n")  # URL-safe base64 to plain, withou
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ImageReader:
     """Reads images; without a `fetcher`, images by URL are refused."""
 
     store: Store
     fetcher: Fetcher | None = None
 
     @classmethod
-    def configured(cls, config: GatewayConfig, store: Store) -> Pictures:
+    def configured(cls, config: GatewayConfig, store: Store) -> ImageReader:
         """Return a reader with the configured limits; the store's public host may always be fetched from."""
         named = [*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else [])]
         hosts = frozenset(host.lower().translate(_BRACKETS) for host in named)
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)
 
-    async def read(self, given: Given, param: str, base: str) -> bytes:
+    async def read(self, given: ImageSource, param: str, base: str) -> bytes:
         """Return the file of an image; `base` is the gateway's own URL.
 
-        Raises BadPicture for `param` if it is not a readable image, NotFetched if its URL does not lead to one.
+        Raises InvalidImage for `param` if it is not a readable image, ImageNotFetched if its URL does not lead to one.
         """
         data = given if isinstance(given, bytes) else await self._file(given, param, base)
         await asyncio.to_thread(check, data, param)
@@ -77,36 +77,36 @@ class Pictures:
         try:
             data = (await self.store.open(name, access)).data
         except NoSuchFile as error:
-            raise NotFetched(param, "is a link to a result that does not exist or has expired") from error
+            raise ImageNotFetched(param, "is a link to a result that does not exist or has expired") from error
         hold(len(data))
         return data
 
     async def _fetched(self, url: str, param: str) -> bytes:
         if self.fetcher is None:
-            raise NotFetched(param, "must be base64 or a 'data:' URL; this server does not fetch images by URL")
+            raise ImageNotFetched(param, "must be base64 or a 'data:' URL; this server does not fetch images by URL")
         try:
             return await self.fetcher.fetch(url)
         except FetchError as error:
-            raise NotFetched(param, f"must be the URL of an image: {error}") from error
+            raise ImageNotFetched(param, f"must be the URL of an image: {error}") from error
 
 
 def check(data: bytes, param: str) -> None:
-    """Raise BadPicture for `param` unless the service can read the file."""
+    """Raise InvalidImage for `param` unless the service can read the file."""
     try:
         image_header.check(data)
     except BadImage as error:
-        raise BadPicture(param, str(error)) from error
+        raise InvalidImage(param, str(error)) from error
 
 
 def transparency(data: bytes, param: str) -> bytes:
     """Return a PNG mask that repaints an image's transparent parts; empty if it has none.
 
-    Decodes the image: call it in a thread. Raises BadPicture for `param`.
+    Decodes the image: call it in a thread. Raises InvalidImage for `param`.
     """
     try:
         alpha = image_file.decode(data).alpha if image_header.check(data).alpha else None
     except BadImage as error:
-        raise BadPicture(param, str(error)) from error
+        raise InvalidImage(param, str(error)) from error
     mask = alpha and ImageChops.invert(alpha)
     if mask is None or not mask.point(lambda level: level >= REPAINTED).getbbox():
         return b""
@@ -116,19 +116,19 @@ def transparency(data: bytes, param: str) -> bytes:
 
 
 def of_data_url(url: str, param: str) -> bytes:
-    """Return the bytes of `data:image/png;base64,…`. Raises BadPicture."""
+    """Return the bytes of `data:image/png;base64,…`. Raises InvalidImage."""
     head, comma, text = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
-        raise BadPicture(param, "must be a 'data:' URL with base64, for example 'data:image/png;base64,…'")
+        raise InvalidImage(param, "must be a 'data:' URL with base64, for example 'data:image/png;base64,…'")
     return of_base64(text, param)
 
 
 def of_base64(text: str, param: str) -> bytes:
-    """Return the bytes of base64, with or without padding. Raises BadPicture."""
+    """Return the bytes of base64, with or without padding. Raises InvalidImage."""
     with suppress(ValueError):  # the usual spelling needs no copy of the text, which may be large
         return binascii.a2b_base64(text, strict_mode=True)
     plain = text.translate(_SAFE).rstrip("=")
     try:
         return binascii.a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
     except ValueError as error:
-        raise BadPicture(param, "must be base64, a 'data:' URL, or a URL") from error
+        raise InvalidImage(param, "must be base64, a 'data:' URL, or a URL") from error

@@ -1,6 +1,6 @@
-"""docs/settings.md says of each setting what the code says, and its example is a file that is read.
+"""docs/settings.md agrees with the code: the tables list every setting, and the example is a valid file.
 
-`python -m tests.docs.test_settings` writes the tables into the page.
+`python -m tests.docs.test_settings` updates the tables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEAD = "| in the file | flag | variable | what it is | default |\n|---|---|---|-
 
 
 def table(section: str) -> str:
-    """Return all settings of a section as a table."""
+    """Return a table of all settings of a section."""
     return HEAD + "".join(map(_row, settings_of(SECTIONS[section]).values()))
 
 
@@ -46,7 +46,7 @@ def _default(setting: Setting) -> str:
 
 
 def filled(page: str) -> str:
-    """Return the page with the tables that are right now."""
+    """Return the page with current tables."""
     for section in SECTIONS:
         pattern = re.compile(TABLE.format(section, ".*?"), re.DOTALL)
         page = pattern.sub(lambda _, section=section: TABLE.format(section, table(section)), page)  # type: ignore[misc]
@@ -54,14 +54,14 @@ def filled(page: str) -> str:
 
 
 def test_tables() -> None:
-    """Each setting stands there, with its flag, variable, meaning and default, and nothing that is no setting."""
+    """The tables have one row per setting, with its flag, variable, help and default."""
     page = PAGE.read_text(encoding="utf-8")
     assert all(f"<!-- {section} -->" in page for section in SECTIONS)
-    assert page == filled(page), "python -m tests.docs.test_settings writes it anew"
+    assert page == filled(page), "update it with python -m tests.docs.test_settings"
 
 
 def test_example(tmp_path: Path) -> None:
-    """The example is read without complaint, and is what it says."""
+    """The example file is valid, and its values are read."""
     (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     path = tmp_path / "tintype.toml"
     path.write_text(example)

@@ -21,7 +21,7 @@ from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size
 from tintype.gateway import access_record
-from tintype.gateway.access import denials
+from tintype.gateway.access import rejections
 from tintype.gateway.access.model_names import Names
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error
@@ -32,7 +32,7 @@ from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import gathered
 from tintype.gateway.http.jsonbody import decoded
 from tintype.gateway.requests.generation import ignored_header
-from tintype.gateway.results.results import Links, is_name
+from tintype.gateway.results.store import Links, is_name
 from tintype.gateway.sdapi.from_webui import build_request
 from tintype.gateway.sdapi.infotext import parse, png_info, texts
 from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, read
@@ -250,7 +250,7 @@ READERS: dict[str, Read] = {
     "host": host,
     "log": log_line,
     "ignored": lambda text: ignored_header([text] * 40),
-    "wrong key": lambda text: denials.ModelNotAllowed(text, ["a"]),
+    "wrong key": lambda text: rejections.ModelNotAllowed(text, ["a"]),
     "message": message,
     "service": service,
     "size in bytes": parse_size,

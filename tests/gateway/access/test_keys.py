@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
-from tintype.gateway.access.denials import NoKey, WrongKey
 from tintype.gateway.access.keys import Keys
+from tintype.gateway.access.rejections import NoKey, WrongKey
 from tintype.v1.keyfile import KeysError, create, revoke
 
 if TYPE_CHECKING:

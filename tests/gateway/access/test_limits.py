@@ -9,7 +9,7 @@ import pytest
 from tests.support.gateway.clock import Clock
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
-from tintype.gateway.access.denials import TooManyRequests
+from tintype.gateway.access.rejections import TooManyRequests
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.v1.limits import Limits

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.gateway.access.denials import WrongContentType
+from tintype.gateway.access.rejections import WrongContentType
 from tintype.gateway.config import SHARING, GatewayConfig
 from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, bound
 from tintype.gateway.dialects.geometry import of_ratio, of_size

@@ -17,7 +17,7 @@ import pytest
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, image, running_gateway
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import LAKE
-from tintype.gateway.access.denials import BodyTooSlow, TooManyUploads
+from tintype.gateway.access.rejections import BodyTooSlow, TooManyUploads
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.gateway.http.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping

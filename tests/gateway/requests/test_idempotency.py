@@ -16,8 +16,8 @@ from tests.support.gateway.clock import Clock
 from tests.support.gateway.fakes import PATH, FakeService, Refusal, breaking, drawing, image, thumbnail
 from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
-from tintype.gateway.access.denials import KeyReused
-from tintype.gateway.errors import NotFetched
+from tintype.gateway.access.rejections import KeyReused
+from tintype.gateway.errors import ImageNotFetched
 from tintype.gateway.http.body import Body
 from tintype.gateway.requests import handler
 from tintype.gateway.requests.idempotency import ENTRY, Repeats
@@ -162,9 +162,9 @@ class TestOverHttp:
         first = await gateway.post(PATH, json=body, headers=key)
 
         async def gone(*_: Any) -> bytes:
-            raise NotFetched("image", "is not there")
+            raise ImageNotFetched("image", "is not there")
 
-        monkeypatch.setattr("tintype.gateway.uploads.reading.Pictures.read", gone)
+        monkeypatch.setattr("tintype.gateway.uploads.reading.ImageReader.read", gone)
         assert (await gateway.post(PATH, json=body, headers=key)).content == first.content
         assert len(fake.requests) == 1
 

@@ -15,7 +15,7 @@ from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import FILES
 from tintype.gateway.errors import NoSuchFile, StartError, StoreFull
 from tintype.gateway.results.localstore import LocalStore
-from tintype.gateway.results.results import Content, Stored
+from tintype.gateway.results.store import FileContent, StoredFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def store(tmp_path: Path, clock: Clock) -> LocalStore:
     return LocalStore(tmp_path, ttl=100, capacity=20, clock=clock)
 
 
-async def follow(store: LocalStore, link: str) -> Content:
+async def follow(store: LocalStore, link: str) -> FileContent:
     access, name = link.split("/")[-2:]
     return await store.open(name, access)
 
@@ -115,7 +115,7 @@ async def test_bad_signature(store: LocalStore, signature: str) -> None:
 )
 async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
     """Anything but a name of ours is never opened, even with the right signature."""
-    signature = store._links.sign(Stored(name, 2_000_000))
+    signature = store._links.sign(StoredFile(name, 2_000_000))
     with pytest.raises(NoSuchFile):
         await store.open(name, f"2000000-{signature}")
 

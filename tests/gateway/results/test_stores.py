@@ -10,7 +10,7 @@ import pytest
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.gateway.results.localstore import LocalStore
-from tintype.gateway.results.stores import opened
+from tintype.gateway.results.stores import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_folder(tmp_path: Path) -> None:
     """Without a setting results lie in the data folder."""
-    async with opened(GatewayConfig(data=tmp_path)) as store:
+    async with open_store(GatewayConfig(data=tmp_path)) as store:
         assert isinstance(store, LocalStore)
 
 
@@ -29,7 +29,7 @@ async def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("tintype.gateway.results.s3store", raising=False)
     monkeypatch.setitem(sys.modules, "tintype.gateway.results.s3store", None)
     with pytest.raises(StartError, match=r"s3://bucket needs an extra: pip install '\.\[s3\]' in the clone"):
-        async with opened(GatewayConfig(store="s3://bucket")):
+        async with open_store(GatewayConfig(store="s3://bucket")):
             pass
 
 

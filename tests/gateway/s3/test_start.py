@@ -11,7 +11,7 @@ from tests.support.gateway.bucket import as_user, config
 from tests.support.gateway.seaweed import READER, free_ports, impostor, s3
 from tintype.gateway.errors import StartError
 from tintype.gateway.results import s3store
-from tintype.gateway.results.stores import opened
+from tintype.gateway.results.stores import open_store
 
 if TYPE_CHECKING:
     from tintype.gateway.config import GatewayConfig
@@ -95,5 +95,5 @@ class TestStart:
 
     async def start(self, settings: GatewayConfig) -> str:
         """Open the store and return what it makes of a file's name."""
-        async with opened(settings) as store:
-            return store.url(s3store.NOBODY, "")
+        async with open_store(settings) as store:
+            return store.url(s3store.NO_FILE, "")

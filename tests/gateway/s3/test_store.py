@@ -15,13 +15,13 @@ from tests.support.gateway.samples import FILES
 from tests.support.gateway.seaweed import BUCKET, s3
 from tintype.gateway.errors import NoSuchFile, StoreFull, StoreUnavailable
 from tintype.gateway.results import s3store
-from tintype.gateway.results.stores import opened
+from tintype.gateway.results.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tintype.gateway.results.results import Content
     from tintype.gateway.results.s3store import S3Store
+    from tintype.gateway.results.store import FileContent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -33,11 +33,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def store(server: str, place: str, clock: Clock) -> AsyncIterator[S3Store]:
-    async with s3store.opened(config(server, place), clock) as store:
+    async with s3store.open_store(config(server, place), clock) as store:
         yield store
 
 
-async def follow(store: S3Store, link: str) -> Content:
+async def follow(store: S3Store, link: str) -> FileContent:
     access, name = link.split("/")[-2:]
     return await store.open(name, access)
 
@@ -66,7 +66,7 @@ async def test_objects(store: S3Store, server: str, place: str) -> None:
 async def test_no_prefix(server: str) -> None:
     """A bucket may be all ours."""
     for store in (f"s3://{BUCKET}", f"s3://{BUCKET}/"):
-        async with opened(config(server, "", store=store)) as whole:
+        async with open_store(config(server, "", store=store)) as whole:
             await whole.put(FILES[:1])
     assert len([key for key in await kept(server, BUCKET) if re.fullmatch(r"files/\d{10}-\w{32}\.png", key)]) == 2
 
@@ -74,7 +74,7 @@ async def test_no_prefix(server: str) -> None:
 async def test_restart(store: S3Store, server: str, place: str, clock: Clock) -> None:
     """Another gateway on the same bucket honours the links of this one, and counts its files."""
     link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
-    async with s3store.opened(config(server, place), clock) as again:
+    async with s3store.open_store(config(server, place), clock) as again:
         assert (await follow(again, link)).data == b"x" * 15
         await again.put([(b"y" * 10, "image/png")])
     assert list((await kept(server, place)).values()) == [b"y" * 10]
@@ -82,7 +82,7 @@ async def test_restart(store: S3Store, server: str, place: str, clock: Clock) ->
 
 async def test_other_prefix(store: S3Store, server: str, place: str) -> None:
     """What lies elsewhere in the bucket is not counted, not served, not deleted, and has links of its own."""
-    async with opened(config(server, place, store=f"s3://{place}/some")) as other:
+    async with open_store(config(server, place, store=f"s3://{place}/some")) as other:
         theirs = (await other.put([(b"x" * 20, "image/png")]))[0]
         with pytest.raises(NoSuchFile):
             await follow(store, other.url(theirs, "http://h"))
@@ -98,7 +98,7 @@ async def test_expiry(store: S3Store, server: str, place: str, clock: Clock) -> 
     clock.now += 51
     with pytest.raises(NoSuchFile):
         await follow(store, link)
-    async with s3store.opened(config(server, place), clock) as other:
+    async with s3store.open_store(config(server, place), clock) as other:
         assert await other.sweep() == 3
     assert list((await kept(server, place)).values()) == [b"new"]
     assert await store.sweep() == 0
@@ -138,7 +138,7 @@ async def test_only_names_of_ours(store: S3Store, name: str) -> None:
         with pytest.raises(NoSuchFile):
             await store.open(name, access)
         with pytest.raises(NoSuchFile):
-            await store.elsewhere(name, access, "GET")
+            await store.redirect_url(name, access, "GET")
 
 
 async def test_failures_are_told_apart(store: S3Store, server: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.support.gateway.bodies import opened, png, png_of
 from tests.support.pixels import colour
-from tintype.gateway.errors import BadPicture
+from tintype.gateway.errors import InvalidImage
 from tintype.gateway.sdapi.init_image import filled, prepare, resized
 from tintype.gateway.sdapi.request_types import ImageToImage
 
@@ -182,5 +182,5 @@ def test_thin(sides: tuple[int, int], mode: int) -> None:
 
 def test_damaged() -> None:
     """A file that breaks off is told by the client's key."""
-    with pytest.raises(BadPicture, match="'mask': is damaged"):
+    with pytest.raises(InvalidImage, match="'mask': is damaged"):
         prepare(asked(), png(), png()[:60])

@@ -13,7 +13,7 @@ import pytest
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, image, running_gateway
 from tests.support.gateway.hosts import ANSWERS, Host, serving
 from tests.support.gateway.samples import B64, LAKE, picture
-from tintype.gateway.errors import BadPicture
+from tintype.gateway.errors import InvalidImage
 from tintype.gateway.uploads.reading import check, of_base64, of_data_url
 from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
@@ -128,7 +128,7 @@ async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host)
 )
 def test_bad_files(data: bytes, why: str) -> None:
     """What is no picture, or unpacks to too much, is refused before anything of it is unpacked."""
-    with pytest.raises(BadPicture, match=why) as caught:
+    with pytest.raises(InvalidImage, match=why) as caught:
         check(data, "mask")
     assert caught.value.param == "mask"
 
@@ -146,5 +146,5 @@ def test_base64(text: str) -> None:
 )
 def test_bad_data_url(url: str) -> None:
     """What is no base64 is said to be none."""
-    with pytest.raises(BadPicture, match="must be"):
+    with pytest.raises(InvalidImage, match="must be"):
         of_data_url(url, "image")

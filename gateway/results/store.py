@@ -37,14 +37,14 @@ _EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredFile:
     """A stored file: its name and its expiry in Unix seconds."""
 
     name: str
     expires: int
 
     @classmethod
-    def new(cls, mime_type: str, expires: float) -> Stored:
+    def new(cls, mime_type: str, expires: float) -> StoredFile:
         """Return a file with a random name, which expires at `expires`, rounded up to a second."""
         return cls(f"{secrets.token_hex(16)}.{EXTENSIONS[mime_type]}", math.ceil(expires))
 
@@ -55,7 +55,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class FileContent:
     """The file behind a link; `remaining` is the number of seconds until it expires."""
 
     data: bytes
@@ -67,16 +67,16 @@ class Content:
 class Store(Protocol):
     """A store of results by link. A store that fails or does not answer in time raises StoreUnavailable."""
 
-    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[Stored]:
+    async def put(self, images: Sequence[tuple[bytes, str]]) -> list[StoredFile]:
         """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull."""
 
-    def url(self, stored: Stored, base: str) -> str:
+    def url(self, stored: StoredFile, base: str) -> str:
         """Return the link of a stored file; `base` is the gateway's own URL, without a trailing slash."""
 
-    async def open(self, name: str, access: str) -> Content:
+    async def open(self, name: str, access: str) -> FileContent:
         """Return the file behind a link; `access` is the part of the link before the name. Raises NoSuchFile."""
 
-    async def elsewhere(self, name: str, access: str, method: str) -> str | None:
+    async def redirect_url(self, name: str, access: str, method: str) -> str | None:
         """Return the URL to redirect a GET or HEAD to; None if the gateway serves the link. Raises NoSuchFile."""
 
     async def sweep(self) -> int:
@@ -98,21 +98,21 @@ class Links:
             raise StartError(f"{where} must have {KEY_BYTES} bytes, not {len(key)}: delete it to create a new one")
         self._key = key
 
-    def url(self, stored: Stored, base: str) -> str:
+    def url(self, stored: StoredFile, base: str) -> str:
         """Return the link of a file; `base` is the gateway's own URL, without a trailing slash."""
         return f"{base}/files/{stored.expires}-{self.sign(stored)}/{stored.name}"
 
-    def file(self, name: str, access: str) -> Stored:
+    def file(self, name: str, access: str) -> StoredFile:
         """Return the file that a link names. Raises NoSuchFile."""
         expires, _, signature = access.partition("-")
         if not is_name(name) or not _EXPIRES.fullmatch(expires):
             raise NoSuchFile
-        stored = Stored(name, int(expires))
+        stored = StoredFile(name, int(expires))
         if not hmac.compare_digest(self.sign(stored).encode(), signature.encode(errors="replace")):
             raise NoSuchFile
         return stored
 
-    def sign(self, stored: Stored) -> str:
+    def sign(self, stored: StoredFile) -> str:
         """Return the signature of a name and its expiry, 128 bits in hexadecimal digits."""
         message = f"{stored.name}:{stored.expires}".encode()
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()[:32]
@@ -127,29 +127,29 @@ class Ledger:
     def __init__(self, capacity: int, clock: Clock = time.time) -> None:
         self._capacity = capacity
         self._clock = clock
-        self._kept: dict[Stored, int] = {}
+        self._kept: dict[StoredFile, int] = {}
 
-    def replace(self, found: Iterable[tuple[Stored, int]]) -> None:
+    def replace(self, found: Iterable[tuple[StoredFile, int]]) -> None:
         """Replace all entries by the files that were found, with their sizes."""
         self._kept = dict(sorted(found, key=lambda item: item[0].expires))
 
-    def add(self, stored: Stored, size: int) -> None:
+    def add(self, stored: StoredFile, size: int) -> None:
         """Add a file, which expires last."""
         self._kept[stored] = size
 
-    def drop(self, stored: Stored) -> None:
+    def drop(self, stored: StoredFile) -> None:
         """Remove a file."""
         self._kept.pop(stored, None)
 
-    def remaining(self, stored: Stored) -> int:
+    def remaining(self, stored: StoredFile) -> int:
         """Return the whole seconds until a link expires; 0 or less if it has expired."""
         return math.floor(stored.expires - self._clock())
 
-    def expired(self) -> list[Stored]:
+    def expired(self) -> list[StoredFile]:
         """Return the expired files."""
         return [stored for stored in self._kept if stored.expires <= self._clock()]
 
-    def surplus(self, size: int) -> list[Stored]:
+    def surplus(self, size: int) -> list[StoredFile]:
         """Return the files to delete so that `size` more bytes fit: expired ones, then the oldest.
 
         Raises StoreFull if they can never fit.
@@ -157,7 +157,7 @@ class Ledger:
         if size > self._capacity:
             raise StoreFull(f"The images have {size} bytes; all results together must have at most {self._capacity}.")
         used = sum(self._kept.values())
-        surplus: list[Stored] = []
+        surplus: list[StoredFile] = []
         for stored, kept in self._kept.items():
             if stored.expires > self._clock() and used + size <= self._capacity:
                 break
@@ -171,6 +171,6 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def content(stored: Stored, data: bytes, remaining: int) -> Content:
+def content(stored: StoredFile, data: bytes, remaining: int) -> FileContent:
     """Return the content of a file; its ETag is the name, which is never reused for other bytes."""
-    return Content(data, stored.mime_type, f'"{stored.name.partition(".")[0]}"', remaining)
+    return FileContent(data, stored.mime_type, f'"{stored.name.partition(".")[0]}"', remaining)
