@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request, Response, post
 
-from tintype.v1.limits import Limits
+from tintype.v1.rates import RateLimits
 
 from . import sdapi
 from .access.keys import Keys, Looking
@@ -65,7 +65,7 @@ def create_app(
     names = Names(config.names, config.strict_models)
     images = ImageReader.configured(config, store)
     repeats = Repeats(config.url_ttl)
-    limits, image_limits = Limits("requests", TooManyRequests), Limits("images", TooManyRequests)
+    limits, image_limits = RateLimits("requests", TooManyRequests), RateLimits("images", TooManyRequests)
     metrics = Metrics()
     keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key)
     gateway = Gateway(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tintype.v1.limits import Limits
+    from tintype.v1.rates import RateLimits
 
     from .access.caller import Caller
     from .access.keys import Keys
@@ -28,8 +28,8 @@ class Gateway:
     store: Store
     names: Names
     keys: Keys
-    limits: Limits
-    image_limits: Limits
+    limits: RateLimits
+    image_limits: RateLimits
     repeats: Repeats
     images: ImageReader
     readiness: Readiness

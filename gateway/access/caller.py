@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tintype.v1 import image_service_pb2 as pb
-    from tintype.v1.limits import Limits
+    from tintype.v1.rates import RateLimits
 
     from ..access_record import AccessRecord
     from ..config import GatewayConfig
@@ -40,7 +40,7 @@ class CallersClient:
         self,
         client: ImageClient,
         config: GatewayConfig,
-        images: Limits,
+        images: RateLimits,
         who: Caller,
         default: str,
         record: AccessRecord,

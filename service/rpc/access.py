@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import sent
-from tintype.v1.limits import Limits
+from tintype.v1.rates import RateLimits
 
 from ..errors import (
     AdminOnly,
@@ -62,8 +62,8 @@ class Rates:
     It is shared by all calls of a server.
     """
 
-    requests: Limits = field(default_factory=lambda: Limits("requests", _rate))
-    images: Limits = field(default_factory=lambda: Limits("images", _rate))
+    requests: RateLimits = field(default_factory=lambda: RateLimits("requests", _rate))
+    images: RateLimits = field(default_factory=lambda: RateLimits("images", _rate))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tests.support.gateway.openai_errors import check_error
 from tintype.gateway.access.rejections import TooManyRequests
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.v1.limits import Limits
+from tintype.v1.rates import RateLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 def test_bucket() -> None:
     """A minute's worth may come at once, then as much as time brings; the headers tell how it stands."""
     clock = Clock()
-    limits = Limits("requests", TooManyRequests, clock)
+    limits = RateLimits("requests", TooManyRequests, clock)
     assert [limits.take("me", 3)["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
     with pytest.raises(TooManyRequests, match=r"The limit is 3 requests per minute. Try again in 20\.0 s\.") as caught:
         limits.take("me", 3)
@@ -44,7 +44,7 @@ def test_bucket() -> None:
 def test_several_at_once() -> None:
     """Pictures count one by one; those that there is no room for are not begun, and what came to nothing comes back."""
     clock = Clock()
-    limits = Limits("images", TooManyRequests, clock)
+    limits = RateLimits("images", TooManyRequests, clock)
     assert limits.take("me", 6, 4)["x-ratelimit-remaining-images"] == "2"
     with pytest.raises(TooManyRequests, match=r"The limit is 6 images per minute. Try again in 10\.0 s\."):
         limits.take("me", 6, 3)
@@ -56,7 +56,7 @@ def test_several_at_once() -> None:
 
 def test_callers() -> None:
     """One caller does not use up another's, and each has its own limit."""
-    limits = Limits("requests", TooManyRequests, Clock())
+    limits = RateLimits("requests", TooManyRequests, Clock())
     limits.take("me", 1)
     assert limits.take("you", 2)["x-ratelimit-limit-requests"] == "2"
     with pytest.raises(TooManyRequests):
@@ -66,7 +66,7 @@ def test_callers() -> None:
 def test_a_changed_limit() -> None:
     """A limit that is changed while it runs counts from then on."""
     clock = Clock()
-    limits = Limits("requests", TooManyRequests, clock)
+    limits = RateLimits("requests", TooManyRequests, clock)
     limits.take("me", 100)
     assert limits.take("me", 2)["x-ratelimit-remaining-requests"] == "1"
     clock.now += 60
@@ -75,8 +75,8 @@ def test_a_changed_limit() -> None:
 
 def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory is bounded: who was silent the longest is forgotten, who goes on asking is not."""
-    monkeypatch.setattr("tintype.v1.limits._MANY", 10)
-    limits = Limits("requests", TooManyRequests, Clock())
+    monkeypatch.setattr("tintype.v1.rates._MANY", 10)
+    limits = RateLimits("requests", TooManyRequests, Clock())
     for caller in range(100):
         limits.take("busy", 200)
         limits.take(str(caller), 200)
@@ -86,7 +86,7 @@ def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_limit() -> None:
     """Where there is none, nothing is told of one."""
-    assert Limits("requests", TooManyRequests).take("me", 0) == {}
+    assert RateLimits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
         with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
             GatewayConfig(**{name: -1})  # type: ignore[arg-type]

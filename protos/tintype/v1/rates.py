@@ -25,7 +25,7 @@ class _Bucket:
     at: float
 
 
-class Limits:
+class RateLimits:
     """A rate of `what` (`requests`, `images`) for each caller.
 
     `exceeded` makes the error, `clock` gives seconds.
