@@ -44,6 +44,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from tintype.v1.reasons import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -62,7 +64,7 @@ class GatewayError(Exception):
     """
 
     status: int = 500
-    reason: str = "FAULT"
+    reason: str = Reason.FAULT
     retry_after: float | None = None
     headers: Mapping[str, str] = MappingProxyType({})
 
@@ -76,19 +78,19 @@ class BadRequest(GatewayError):
     """The request is invalid."""
 
     status = 400
-    reason = "BAD_REQUEST"
+    reason = Reason.BAD_REQUEST
 
 
 class NotJson(BadRequest):
     """The body is not a JSON object."""
 
-    reason = "NOT_JSON"
+    reason = Reason.NOT_JSON
 
 
 class EmptyPrompt(BadRequest):
     """The prompt is empty or missing."""
 
-    reason = "EMPTY_PROMPT"
+    reason = Reason.EMPTY_PROMPT
 
     def __init__(self, param: str = "prompt", *, missing: bool = False) -> None:
         there = f"The request has no '{param}': describe" if missing else "Describe"
@@ -98,7 +100,7 @@ class EmptyPrompt(BadRequest):
 class InvalidValue(BadRequest):
     """A field has an invalid value: `InvalidValue("n", "must be an integer from 1 to 10, not 11")`."""
 
-    reason = "INVALID_VALUE"
+    reason = Reason.INVALID_VALUE
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"Invalid '{param}': {problem}.", param=param)
@@ -107,7 +109,7 @@ class InvalidValue(BadRequest):
 class InvalidImage(BadRequest):
     """An upload is not a readable image: `InvalidImage("mask", "must be a PNG, JPEG or WebP file")`."""
 
-    reason = "INVALID_IMAGE_FILE"
+    reason = Reason.INVALID_IMAGE_FILE
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"Invalid '{param}': {problem}.", param=param)
@@ -116,13 +118,13 @@ class InvalidImage(BadRequest):
 class ImageNotFetched(InvalidImage):
     """A URL does not lead to an image, or may not be fetched."""
 
-    reason = "IMAGE_NOT_FETCHED"
+    reason = Reason.IMAGE_NOT_FETCHED
 
 
 class UnknownParameter(BadRequest):
     """The body has an unknown key, and the configuration makes that an error."""
 
-    reason = "UNKNOWN_PARAMETER"
+    reason = Reason.UNKNOWN_PARAMETER
 
     def __init__(self, param: str) -> None:
         super().__init__(f"Unknown parameter: '{param[:100]}'.", param=param[:100])
@@ -131,7 +133,7 @@ class UnknownParameter(BadRequest):
 class NotServed(BadRequest):
     """The vendor's API has this, the gateway does not."""
 
-    reason = "NOT_SERVED"
+    reason = Reason.NOT_SERVED
 
     def __init__(self, param: str, problem: str) -> None:
         super().__init__(f"'{param}' {problem}.", param=param)
@@ -141,14 +143,14 @@ class NoSuchPath(GatewayError):
     """No route has this path."""
 
     status = 404
-    reason = "NO_SUCH_PATH"
+    reason = Reason.NO_SUCH_PATH
 
 
 class NoSuchFile(GatewayError):
     """The result does not exist, or its link is invalid or has expired; the message does not say which."""
 
     status = 404
-    reason = "NO_SUCH_FILE"
+    reason = Reason.NO_SUCH_FILE
 
     def __init__(self) -> None:
         super().__init__("There is no such file, or its link has expired.")
@@ -158,7 +160,7 @@ class NoSuchMethod(GatewayError):
     """The path does not allow this method; `allow` names the allowed ones."""
 
     status = 405
-    reason = "NO_SUCH_METHOD"
+    reason = Reason.NO_SUCH_METHOD
 
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
@@ -169,7 +171,7 @@ class ClientGone(GatewayError):
     """The client has closed the connection."""
 
     status = 499
-    reason = "CLIENT_GONE"
+    reason = Reason.CLIENT_GONE
 
     def __init__(self) -> None:
         super().__init__("The client closed the connection before the response was ready.")
@@ -179,7 +181,7 @@ class StoreFull(GatewayError):
     """There is no space for results by link."""
 
     status = 507
-    reason = "STORE_FULL"
+    reason = Reason.STORE_FULL
 
     def __init__(self, message: str = "There is no space left for results. Ask for 'b64_json', or try later.") -> None:
         super().__init__(message)
@@ -189,7 +191,7 @@ class StoreUnavailable(GatewayError):
     """Results by link can't be stored or read now; the log says why. A retry would generate the images again."""
 
     status = 503
-    reason = "STORE_UNAVAILABLE"
+    reason = Reason.STORE_UNAVAILABLE
     headers = MappingProxyType({"x-should-retry": "false"})
 
     def __init__(self) -> None:
@@ -207,7 +209,7 @@ class Stopping(GatewayError):
     """The gateway is stopping, and the grace period of the request is over."""
 
     status = 503
-    reason = "STOPPING"
+    reason = Reason.STOPPING
     retry_after = 1.0
 
     def __init__(self) -> None:

@@ -31,6 +31,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from tintype.v1.reasons import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 class TintypeError(Exception):
     """The root. `reason` is the stable name that programs see; `metadata` are facts for them, all strings."""
 
-    reason: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[Reason] = Reason.INTERNAL
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -57,7 +59,7 @@ class Violation:
 class InvalidRequest(TintypeError):
     """One or more fields of a request are wrong."""
 
-    reason = "INVALID_FIELD"
+    reason = Reason.INVALID_FIELD
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         self.violations = tuple(violations)
@@ -75,7 +77,7 @@ class InvalidField(InvalidRequest):
 class Unauthenticated(TintypeError):
     """The call has no key, or a wrong one."""
 
-    reason = "NO_KEY"
+    reason = Reason.NO_KEY
 
     def __init__(self, problem: str = "the call has no API key") -> None:
         super().__init__(f"{problem}: send one as metadata 'authorization: Bearer KEY'")
@@ -84,7 +86,7 @@ class Unauthenticated(TintypeError):
 class WrongKey(Unauthenticated):
     """The call has a key that this server does not know."""
 
-    reason = "WRONG_KEY"
+    reason = Reason.WRONG_KEY
 
     def __init__(self) -> None:
         super().__init__("the API key is not valid")
@@ -97,7 +99,7 @@ class PermissionDenied(TintypeError):
 class AdminOnly(PermissionDenied):
     """The key may not load or unload models."""
 
-    reason = "ADMIN_ONLY"
+    reason = Reason.ADMIN_ONLY
 
     def __init__(self) -> None:
         super().__init__("this API key may not load or unload models; `tintype keys create NAME --admin` makes one")
@@ -106,7 +108,7 @@ class AdminOnly(PermissionDenied):
 class ModelNotAllowed(PermissionDenied):
     """The key is for other models."""
 
-    reason = "MODEL_NOT_ALLOWED"
+    reason = Reason.MODEL_NOT_ALLOWED
 
     def __init__(self, name: str, allowed: Sequence[str]) -> None:
         super().__init__(f"this API key is for {', '.join(allowed)}, not for {name!r}", model=name, field="model")
@@ -115,7 +117,7 @@ class ModelNotAllowed(PermissionDenied):
 class ModelNotFound(TintypeError):
     """There is no model of that name; says which there are."""
 
-    reason = "MODEL_NOT_FOUND"
+    reason = Reason.MODEL_NOT_FOUND
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         there = ", ".join(known) or "none"
@@ -125,7 +127,7 @@ class ModelNotFound(TintypeError):
 class ModelBroken(TintypeError):
     """A model's folder is incomplete or damaged; each fault is named."""
 
-    reason = "MODEL_BROKEN"
+    reason = Reason.MODEL_BROKEN
 
     def __init__(self, name: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -135,7 +137,7 @@ class ModelBroken(TintypeError):
 class Unsupported(TintypeError):
     """The contract knows the field, but this server or this model does not serve it."""
 
-    reason = "UNSUPPORTED"
+    reason = Reason.UNSUPPORTED
 
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
@@ -153,40 +155,40 @@ class RetryLater(TintypeError):
 class QueueFull(RetryLater):
     """As many requests wait as may wait."""
 
-    reason = "QUEUE_FULL"
+    reason = Reason.QUEUE_FULL
 
 
 class RateLimited(RetryLater):
     """The key has used its rate for now."""
 
-    reason = "RATE_LIMIT_EXCEEDED"
+    reason = Reason.RATE_LIMIT_EXCEEDED
 
 
 class OutOfMemory(TintypeError):
     """The request, or its model, is too large for this device."""
 
-    reason = "OUT_OF_MEMORY"
+    reason = Reason.OUT_OF_MEMORY
 
 
 class DeadlineExceeded(TintypeError):
     """It was not done, or can't be done, in the time that the caller gave."""
 
-    reason = "DEADLINE_EXCEEDED"
+    reason = Reason.DEADLINE_EXCEEDED
 
 
 class Cancelled(TintypeError):
     """The caller left."""
 
-    reason = "CANCELLED"
+    reason = Reason.CANCELLED
 
 
 class Unavailable(RetryLater):
     """The server drains, or is not ready yet."""
 
-    reason = "UNAVAILABLE"
+    reason = Reason.UNAVAILABLE
 
 
 class GenerationFailed(TintypeError):
     """The model gave no usable picture: a call failed, or the latents are not finite."""
 
-    reason = "GENERATION_FAILED"
+    reason = Reason.GENERATION_FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tintype.v1 import image_header
+from tintype.v1.reasons import Reason
 
 from ..errors import ServiceError
 from ..uploads.previews import size_like
@@ -47,4 +48,4 @@ def check(request: pb.GenerateImagesRequest, config: GatewayConfig) -> None:
         if 0 < most < count:
             faults.append((field, told.format(most=most, count=count)))
     if faults:
-        raise ServiceError("", status=400, reason="INVALID_FIELD", violations=faults)
+        raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=faults)

@@ -6,6 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tintype.v1.reasons import Reason
+
 from ..errors import ServiceError
 from . import bounds
 from .rejections import ModelNotAllowed
@@ -122,7 +124,7 @@ class CallersClient:
         count, most = request.count or 1, self._who.images
         if 0 < most < count:
             problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"
-            raise ServiceError("", status=400, reason="INVALID_FIELD", violations=[("count", problem)])
+            raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=[("count", problem)])
         self._record.headers.update(self._images.take(self._who.name, most, count))
 
     def _give_back(self, count: int) -> None:
@@ -130,7 +132,7 @@ class CallersClient:
 
     def _hide(self, error: BaseException) -> None:
         """Take out of an error the models that the key may not know of: an unknown one is told the key's own."""
-        if isinstance(error, ServiceError) and error.reason == "MODEL_NOT_FOUND" and self._who.models:
+        if isinstance(error, ServiceError) and error.reason == Reason.MODEL_NOT_FOUND and self._who.models:
             name = error.facts.get("model", "")
             error.message = f"there is no model {name!r}; this API key is for {', '.join(self._who.models)}"
 

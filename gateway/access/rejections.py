@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from tintype.v1.reasons import Reason
+
 from ..errors import GatewayError
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ class NoKey(GatewayError):
     """The request has no API key, and one is required."""
 
     status = 401
-    reason = "NO_KEY"
+    reason = Reason.NO_KEY
     headers = MappingProxyType({"www-authenticate": "Bearer"})
 
     def __init__(self) -> None:
@@ -25,7 +27,7 @@ class NoKey(GatewayError):
 class WrongKey(NoKey):
     """The request's API key is unknown."""
 
-    reason = "WRONG_KEY"
+    reason = Reason.WRONG_KEY
 
     def __init__(self) -> None:
         GatewayError.__init__(self, "Incorrect API key provided.")
@@ -35,7 +37,7 @@ class ModelNotAllowed(GatewayError):
     """The API key does not allow the model."""
 
     status = 403
-    reason = "MODEL_NOT_ALLOWED"
+    reason = Reason.MODEL_NOT_ALLOWED
 
     def __init__(self, model: str, allowed: Sequence[str]) -> None:
         super().__init__(f"This API key is for {', '.join(allowed)}, not for {model[:100]}.", param="model")
@@ -45,7 +47,7 @@ class ForeignHost(GatewayError):
     """The request was sent to a host name that is not the gateway's; a web page may have caused it."""
 
     status = 403
-    reason = "FOREIGN_HOST"
+    reason = Reason.FOREIGN_HOST
 
     def __init__(self, host: str) -> None:
         advice = f"if that is its name, start it with --hosts {host[:100]}"
@@ -56,7 +58,7 @@ class ForeignPage(GatewayError):
     """A web page of an origin that is not allowed sent the request."""
 
     status = 403
-    reason = "FOREIGN_ORIGIN"
+    reason = Reason.FOREIGN_ORIGIN
 
     def __init__(self, origin: str) -> None:
         page = f"of {origin[:100]}" if origin else "of another site"
@@ -68,7 +70,7 @@ class AdminOnly(GatewayError):
     """The API key may not load or unload models."""
 
     status = 403
-    reason = "ADMIN_ONLY"
+    reason = Reason.ADMIN_ONLY
 
     def __init__(self) -> None:
         super().__init__(
@@ -80,7 +82,7 @@ class BodyTooSlow(GatewayError):
     """The body did not arrive in time; the connection is closed after the response."""
 
     status = 408
-    reason = "BODY_TOO_SLOW"
+    reason = Reason.BODY_TOO_SLOW
     headers = MappingProxyType({"connection": "close"})
 
     def __init__(self, seconds: float) -> None:
@@ -91,7 +93,7 @@ class TooManyUploads(GatewayError):
     """The requests together hold more memory than configured."""
 
     status = 503
-    reason = "UPLOADS_FULL"
+    reason = Reason.UPLOADS_FULL
     retry_after = 1.0
     headers = MappingProxyType({"connection": "close"})
 
@@ -103,21 +105,21 @@ class BodyTooLarge(GatewayError):
     """The body has more bytes than the configuration allows."""
 
     status = 413
-    reason = "BODY_TOO_LARGE"
+    reason = Reason.BODY_TOO_LARGE
 
 
 class WrongContentType(GatewayError):
     """The content type of the body is not supported here."""
 
     status = 415
-    reason = "WRONG_CONTENT_TYPE"
+    reason = Reason.WRONG_CONTENT_TYPE
 
 
 class KeyReused(GatewayError):
     """The Idempotency-Key was used before with another body."""
 
     status = 422
-    reason = "KEY_REUSED"
+    reason = Reason.KEY_REUSED
 
     def __init__(self) -> None:
         super().__init__("This Idempotency-Key was used before with another body; a new request needs a new key.")
@@ -127,7 +129,7 @@ class TooManyRequests(GatewayError):
     """The caller exceeds its rate limit; `headers` contain the limit."""
 
     status = 429
-    reason = "RATE_LIMIT_EXCEEDED"
+    reason = Reason.RATE_LIMIT_EXCEEDED
 
     def __init__(self, per_minute: int, what: str, retry_after: float, headers: Mapping[str, str]) -> None:
         super().__init__(f"The limit is {per_minute} {what} per minute. Try again in {retry_after:.1f} s.")

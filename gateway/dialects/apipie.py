@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta
 
+from tintype.v1.reasons import Reason
+
 from . import openai
 from .dialect import Call, Dialect, Example, Failure
 from .openai_types import (
@@ -73,7 +75,7 @@ def error(exc: GatewayError) -> Failure:
     """Return an error with OpenAI's four keys, and APIpie's codes and wording."""
     failure = openai.error(exc)
     found: ErrorBody = failure.body.error
-    code = INVALID_PARAMETER if found.code == "invalid_value" or exc.reason == "EMPTY_PROMPT" else found.code
+    code = INVALID_PARAMETER if found.code == "invalid_value" or exc.reason == Reason.EMPTY_PROMPT else found.code
     message = _INVALID.sub(r"The '\1' parameter ", found.message)
     body = ErrorResponse(ErrorBody(message=message, type=found.type, param=found.param, code=code))
     return Failure(failure.status, failure.headers, body)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import UNSET
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.reasons import Reason
 
 from ..errors import GatewayError, InvalidValue
 from . import openai_events
@@ -61,27 +62,27 @@ BEST_COMPRESSION = 100  # OpenAI's default of `output_compression`
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
-# reason: type, code
+# Reason, or name of a gRPC code where the service gives no reason: type, code
 BY_REASON: dict[str, tuple[str, str | None]] = {
-    "EMPTY_PROMPT": (INVALID, None),
-    "INVALID_VALUE": (INVALID, "invalid_value"),
-    "INVALID_FIELD": (INVALID, "invalid_value"),
+    Reason.EMPTY_PROMPT: (INVALID, None),
+    Reason.INVALID_VALUE: (INVALID, "invalid_value"),
+    Reason.INVALID_FIELD: (INVALID, "invalid_value"),
     "INVALID_ARGUMENT": (INVALID, "invalid_value"),
     "OUT_OF_RANGE": (INVALID, "invalid_value"),
-    "UNKNOWN_PARAMETER": (INVALID, "unknown_parameter"),
-    "NOT_SERVED": (INVALID, "unsupported_parameter"),
-    "UNSUPPORTED": (INVALID, "unsupported_parameter"),
-    "INVALID_IMAGE_FILE": (INVALID, "invalid_image_file"),
-    "IMAGE_NOT_FETCHED": (INVALID, "invalid_image_url"),
-    "MODEL_NOT_FOUND": (INVALID, "model_not_found"),
+    Reason.UNKNOWN_PARAMETER: (INVALID, "unknown_parameter"),
+    Reason.NOT_SERVED: (INVALID, "unsupported_parameter"),
+    Reason.UNSUPPORTED: (INVALID, "unsupported_parameter"),
+    Reason.INVALID_IMAGE_FILE: (INVALID, "invalid_image_file"),
+    Reason.IMAGE_NOT_FETCHED: (INVALID, "invalid_image_url"),
+    Reason.MODEL_NOT_FOUND: (INVALID, "model_not_found"),
     "NOT_FOUND": (INVALID, "model_not_found"),
-    "MODEL_BROKEN": (SERVER, "model_broken"),
-    "OUT_OF_MEMORY": (SERVER, "out_of_memory"),
-    "STORE_FULL": (SERVER, "insufficient_storage"),
-    "STORE_UNAVAILABLE": (SERVER, "storage_unavailable"),
-    "WRONG_KEY": (INVALID, "invalid_api_key"),
-    "MODEL_NOT_ALLOWED": (INVALID, "permission_denied"),
-    "KEY_REUSED": (INVALID, "idempotency_key_reused"),
+    Reason.MODEL_BROKEN: (SERVER, "model_broken"),
+    Reason.OUT_OF_MEMORY: (SERVER, "out_of_memory"),
+    Reason.STORE_FULL: (SERVER, "insufficient_storage"),
+    Reason.STORE_UNAVAILABLE: (SERVER, "storage_unavailable"),
+    Reason.WRONG_KEY: (INVALID, "invalid_api_key"),
+    Reason.MODEL_NOT_ALLOWED: (INVALID, "permission_denied"),
+    Reason.KEY_REUSED: (INVALID, "idempotency_key_reused"),
     "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),
 }
 # status: type, code; without a row, 5xx are server errors and the rest request errors

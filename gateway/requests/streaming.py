@@ -22,6 +22,7 @@ from litestar.response import Stream
 
 from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.reasons import Reason
 
 from ..errors import Fault, GatewayError, NotServed, ServiceError
 from ..http.disconnect import until_disconnect
@@ -172,7 +173,9 @@ async def _events(opened: Opened, telling: Events, call: Call, *, wordy: bool) -
                     yield Told(_framed(telling.completed(held, pb.Usage(), call, now)), Kind.PICTURE)
             elif event.HasField("completed"):
                 if left:
-                    raise ServiceError("The image service has not made all pictures.", status=500, reason="INTERNAL")
+                    raise ServiceError(
+                        "The image service has not made all pictures.", status=500, reason=Reason.INTERNAL
+                    )
                 yield Told(_framed(telling.completed(held, event.completed.usage, call, now)), Kind.PICTURE)
             elif wordy and (way := progress.told(event)):
                 yield Told(_framed(way))

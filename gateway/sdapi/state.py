@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tintype.v1.reasons import Reason
+
 from ..access.admission import identified
 from ..access.model_names import OPENAI, Names
 from ..errors import ServiceError
@@ -159,7 +161,7 @@ class Checkpoints:
 
     def _default(self, models: Sequence[pb.Model]) -> pb.Model:
         if not models:
-            raise ServiceError("The image service has no model.", status=503, reason="NO_MODEL")
+            raise ServiceError("The image service has no model.", status=503, reason=Reason.NO_MODEL)
         return next((model for model in models if model.name == self._names.default), models[0])
 
 

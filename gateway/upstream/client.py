@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.reasons import Reason
 
 from ..errors import ServiceError, Stopping
 from .channel import NOT_SERVING
@@ -148,7 +149,7 @@ class ServiceClient:
         finally:
             self._running.discard(call)
             call.cancel()
-        raise ServiceError("The image service ended its response early.", status=500, reason="INTERNAL")
+        raise ServiceError("The image service ended its response early.", status=500, reason=Reason.INTERNAL)
 
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""

@@ -14,14 +14,13 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from tintype.v1.reasons import DETAILS, DOMAIN, LASTING, Reason
+
 from ..errors import ServiceError
 
 log = logging.getLogger(__name__)
 
 Detail = TypeVar("Detail", bound=Message)
-
-DOMAIN = "tintype"
-DETAILS = "grpc-status-details-bin"
 
 STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -42,7 +41,7 @@ STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
-BY_REASON = {"MODEL_BROKEN": 503}  # a listed model that does not work is the server's fault
+BY_REASON: dict[str, int] = {Reason.MODEL_BROKEN: 503}  # a listed model that does not work is the server's fault
 LOCKED_OUT = "The image service does not accept this gateway's key."
 
 # Messages for errors without a message of the service.
@@ -51,7 +50,6 @@ PLAIN = {
     503: "The image service can't be reached. Try again in a moment.",
     504: "The image was not done in time.",
 }
-LASTING = {"OUT_OF_MEMORY", "MODEL_BROKEN", "UNAUTHENTICATED"}  # reasons for which a retry does not help
 RETRY_AFTER = 1.0  # seconds, if a retry may help and the service names no delay
 
 
@@ -64,7 +62,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     info = info if ours else None
     if info is None and code is grpc.StatusCode.INTERNAL:
         code = grpc.StatusCode.UNAVAILABLE  # a replica that died under the call shows as INTERNAL
-    reason = info.reason if info else code.name
+    reason = Reason.named(info.reason) if info else code.name
     http = BY_REASON.get(reason) or STATUS.get(code, 500)
     text = error.details() or ""
     if info is None and http >= 500:
@@ -105,4 +103,5 @@ def _retry_after(status: status_pb2.Status, http: int, reason: str) -> float | N
     retry = _unpack(status, error_details_pb2.RetryInfo())
     if retry is not None:
         return float(retry.retry_delay.ToMilliseconds() / 1000)
-    return RETRY_AFTER if http in (429, 503) and reason not in LASTING else None
+    lasts = reason in LASTING or reason == grpc.StatusCode.UNAUTHENTICATED.name
+    return RETRY_AFTER if http in (429, 503) and not lasts else None

@@ -18,6 +18,8 @@ import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import error_details_pb2, status_pb2
 
+from tintype.v1.reasons import DETAILS, DOMAIN
+
 from ..errors import (
     Cancelled,
     DeadlineExceeded,
@@ -38,8 +40,6 @@ from ..errors import (
 
 log = logging.getLogger(__name__)
 
-DOMAIN = "tintype"
-DETAILS = "grpc-status-details-bin"
 MAX_TRAILERS = 6_000  # bytes as sent: the message percent-encoded, the details in base64
 MAX_VIOLATIONS = 16
 

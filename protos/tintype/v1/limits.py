@@ -1,0 +1,45 @@
+"""Limits of the contract: ranges and lengths of its fields, which the service enforces and the gateway documents.
+
+Fields are named as in `GenerateImagesRequest`. All limits are inclusive.
+"""
+
+from __future__ import annotations
+
+MAX_PROMPT = 32_000  # characters
+MAX_NAME = 256  # characters of model, sampler, schedule, quality, style, adapters and embeddings
+MAX_COUNT = 10  # images of one request
+MAX_SEED = 2**63 - 1
+MAX_LORAS = 8  # adapters of one request
+MAX_EMBEDDINGS = 8  # embedding files of one request
+MAX_FILES = 64_000_000  # bytes of image and mask together: a message has at most 64 MiB
+
+MIN_SIDE, MAX_SIDE = 16, 4096  # pixels of width and height
+MIN_STEPS, MAX_STEPS = 1, 150
+
+MIME_TYPES = ("image/png", "image/jpeg", "image/webp")  # of results and previews
+
+RANGES: dict[str, tuple[float, float]] = {
+    "count": (1, MAX_COUNT),
+    "width": (MIN_SIDE, MAX_SIDE),
+    "height": (MIN_SIDE, MAX_SIDE),
+    "steps": (MIN_STEPS, MAX_STEPS),
+    "guidance_scale": (0, 50),
+    "guidance_rescale": (0, 1),
+    "eta": (0, 1),
+    "seed": (0, MAX_SEED),
+    "strength": (0, 1),
+    "priority": (-100, 100),
+    "earlier_steps": (0, MAX_STEPS),
+}
+"""Lowest and highest value by field."""
+
+LENGTHS: dict[str, int] = {
+    "prompt": MAX_PROMPT,
+    "negative_prompt": MAX_PROMPT,
+    "model": MAX_NAME,
+    "sampler": MAX_NAME,
+    "schedule": MAX_NAME,
+    "quality": MAX_NAME,
+    "style": MAX_NAME,
+}
+"""Most characters by field."""
