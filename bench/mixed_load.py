@@ -41,9 +41,9 @@ class Latencies(NamedTuple):
     long: float
 
 
-def by_arrival(claims: Iterable[Any], _got: Any, **_: float) -> list[Any]:
+def by_arrival(tasks: Iterable[Any], _served: Any, **_: float) -> list[Any]:
     """Order jobs as they came."""
-    return sorted(claims, key=lambda claim: claim.number)
+    return sorted(tasks, key=lambda task: task.number)
 
 
 ORDERS: dict[str, Callable[..., list[Any]]] = {"here": policy.order, "first come": by_arrival}

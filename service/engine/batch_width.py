@@ -33,7 +33,7 @@ class BatchLimit(NamedTuple):
     """What one unit of denoising may hold at most."""
 
     images: int
-    rows: int
+    model_rows: int
 
 
 class _Trials:
@@ -105,9 +105,9 @@ class BatchWidths:
     def choose(self, batch_key: BatchKey, rows: int) -> int:
         """Return the width for a unit of so many rows: one to try, or the best."""
         if self._images:
-            return self.limit(batch_key).rows
+            return self.limit(batch_key).model_rows
         tried = self._trials[batch_key]
-        within = min(rows, self.limit(batch_key).rows)
+        within = min(rows, self.limit(batch_key).model_rows)
         return next(
             (n for n in WIDTHS if n <= within and not tried[n].enough), self._capped(batch_key, self.best(batch_key))
         )
@@ -122,7 +122,7 @@ class BatchWidths:
             best = width
         return best
 
-    def note(self, batch_key: BatchKey, width: int, rows: int, seconds: float) -> None:
+    def record(self, batch_key: BatchKey, width: int, rows: int, seconds: float) -> None:
         """Take a measurement: `rows` took `seconds` in calls of `width`; calls that were not full say nothing."""
         full, before = rows % width == 0, self._latest
         self._latest = (batch_key, width) if full else None

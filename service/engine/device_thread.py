@@ -59,7 +59,7 @@ class DeviceThread:
                 if isinstance(event, Completed | Failed):
                     return
         finally:
-            self._dismiss(ticket)
+            self._drop(ticket)
 
     async def drain(self, grace: float) -> None:
         """Refuse new jobs; give those there are `grace` seconds to end, then end them with Unavailable."""
@@ -67,12 +67,12 @@ class DeviceThread:
         self._idle.clear()
         self._wake.set()
         if not await asyncio.to_thread(self._idle.wait, grace):
-            self._give_up()
+            self._fail_all()
 
     def close(self) -> None:
         """End what still runs, and the thread with it; waits for the unit of work that is under way."""
         self._engine.drain()
-        self._give_up()
+        self._fail_all()
         self._closed = True
         self._wake.set()
         self._thread.join()
@@ -91,14 +91,14 @@ class DeviceThread:
         self._wake.set()
         return ticket, buffer
 
-    def _dismiss(self, ticket: Ticket) -> None:
+    def _drop(self, ticket: Ticket) -> None:
         with self._lock:
             self._buffers.pop(ticket, None)
         self._engine.cancel(ticket)
         self._wake.set()
 
-    def _give_up(self) -> None:
-        self._engine.abandon(Unavailable("the server is shutting down"))
+    def _fail_all(self) -> None:
+        self._engine.fail_all(Unavailable("the server is shutting down"))
         self._wake.set()
 
     # In the thread.
@@ -108,20 +108,20 @@ class DeviceThread:
             self._wake.clear()
             if self._closed:  # looked at after the flag is cleared, or `close` between the two would go unnoticed
                 break
-            if self._turn():
+            if self._step():
                 continue
             if not self._engine.busy:
                 self._idle.set()
             self._wake.wait(POLL if self._engine.busy else None)
         self._route()
 
-    def _turn(self) -> bool:
+    def _step(self) -> bool:
         try:
             worked = self._engine.step()
             self._route()
         except Exception as error:
             log.exception("the engine failed; what was running is ended, the rest goes on")
-            self._engine.abandon(_internal(error), waiting=False)
+            self._engine.fail_all(_internal(error), waiting=False)
             return False  # with a pause, lest it fails for ever as fast as it can
         return worked
 
@@ -139,7 +139,7 @@ class DeviceThread:
         try:
             buffer.deliver(events)
         except RuntimeError:  # the reader's event loop is closed
-            self._dismiss(ticket)
+            self._drop(ticket)
 
 
 class EventBuffer:

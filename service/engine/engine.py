@@ -91,7 +91,7 @@ class Engine:
                 raise Unavailable("the server is shutting down")
             ticket = Ticket(next(self._numbers), job, made)
             task = Task(ticket, self._clock(), self._estimates.cost(made), self._widths)
-            self._live_tasks.take(task)
+            self._live_tasks.admit(task)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
@@ -99,18 +99,18 @@ class Engine:
         with self._lock:
             if task := self._live_tasks.find(ticket):
                 self._live_tasks.end(task, Failed(Cancelled("the caller left")))
-                self._stop_for_nobody()
+                self._stop_if_unwanted()
 
     def drain(self) -> None:
         """Refuse jobs from now on; those taken in go on."""
         self._draining = True
 
-    def abandon(self, error: TintypeError, *, waiting: bool = True) -> None:
+    def fail_all(self, error: TintypeError, *, waiting: bool = True) -> None:
         """End all tasks with `error`; without `waiting`, those that wait stay, if there are others."""
         with self._lock:
             for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
                 self._live_tasks.end(task, Failed(error))
-            self._stop_for_nobody()
+            self._stop_if_unwanted()
 
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return what has happened since the last time, in order."""
@@ -124,7 +124,7 @@ class Engine:
             order = self._order(now)
             unit = policy.next_unit(order)
             self._begin(unit)
-            self._reporter.places(order, now)
+            self._reporter.report_positions(order, now)
         if unit is None:
             return False
         try:
@@ -136,10 +136,10 @@ class Engine:
 
     def _order(self, now: float) -> list[Task]:
         """Let go of what has ended, look for models, and return the tasks, first who goes first."""
-        self._live_tasks.expire(now)
-        self._live_tasks.take_turns(now)
-        self._live_tasks.let_go()
-        self._live_tasks.look_for_models(now)
+        self._live_tasks.fail_expired(now)
+        self._live_tasks.hold_in_grace(now)
+        self._live_tasks.release_ended()
+        self._live_tasks.assign_models(now)
         return self._queue.ordered(now)
 
     def _begin(self, unit: Unit | None) -> None:
@@ -149,7 +149,7 @@ class Engine:
             if model := unit.rows[0].task.model:
                 model.resume()
 
-    def _stop_for_nobody(self) -> None:
+    def _stop_if_unwanted(self) -> None:
         """End the unit under way, if nobody wants any of its rows any more."""
         unit = self._unit
         if unit and (model := unit.rows[0].task.model) and not any(map(self._live_tasks.has, unit.rows)):
@@ -174,9 +174,9 @@ class Engine:
             task = row.task
             task.encode += outcome.seconds
             task.chunks = outcome.chunks
-            task.encoded(outcome.conditionings, outcome.starts)
+            task.add_conditionings(outcome.conditionings, outcome.starts)
             self._queue.charge(task, task.cost.encode)
-            self._estimates.note_encode(task.plan, outcome.seconds)
+            self._estimates.record_encode(task.plan, outcome.seconds)
 
     def _denoised(self, unit: Unit, outcome: runner.Denoising) -> None:
         first, seconds = unit.rows[0].task, outcome.seconds
@@ -187,13 +187,13 @@ class Engine:
             for row in living:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.cost.call)
-            self._estimates.note_call(first.plan, unit.model_rows, seconds, unit.width, now=outcome.ended)
-            self._widths.note(first.batch_key, unit.width, unit.model_rows, seconds)
+            self._estimates.record_call(first.plan, unit.model_rows, seconds, unit.width, now=outcome.ended)
+            self._widths.record(first.batch_key, unit.width, unit.model_rows, seconds)
             for row in outcome.broken:
                 self._end_broken(row)
             for row, pixels in zip(unit.rows, outcome.previews, strict=True):
                 if self._live_tasks.has(row):
-                    self._reporter.progress(row, pixels)
+                    self._reporter.report_progress(row, pixels)
 
     def _end_broken(self, row: Row) -> None:
         """End the task of a row whose latents are lost; rows of one call don't affect each other."""
@@ -210,18 +210,18 @@ class Engine:
             task.decode += seconds
             self._queue.charge(task, task.cost.decode)
             if task.plan.calls:  # else it was no work
-                self._estimates.note_decode(task.plan, seconds)
+                self._estimates.record_decode(task.plan, seconds)
             row.finish()
-            self._reporter.finished(row, outcome.pixels, outcome.ended)
-            if not task.living:
-                self._live_tasks.end(task, task.completed(outcome.ended))
+            self._reporter.report_image(row, outcome.pixels, outcome.ended)
+            if not task.unfinished:
+                self._live_tasks.end(task, task.completion(outcome.ended))
 
     def _failed(self, unit: Unit, error: TintypeError) -> None:
         """A call failed: its rows are tried one by one; the task of a row that fails alone ends."""
         with self._lock:
             living = [row for row in unit.rows if self._live_tasks.has(row)]
             short = isinstance(error, OutOfMemory) and bool(living)
-            if short and self._asks_for_less(unit):
+            if short and self._reduce_memory(unit):
                 return  # and it is tried again
             relieves = short and not unit.rows[0].task.relieved
             unit.rows[0].task.relieved |= short
@@ -235,7 +235,7 @@ class Engine:
             elif living:
                 self._live_tasks.end(living[0].task, Failed(error))
 
-    def _asks_for_less(self, unit: Unit) -> bool:
+    def _reduce_memory(self, unit: Unit) -> bool:
         """Make calls that need less memory from now on.
 
         Return False if they can't.
@@ -245,5 +245,5 @@ class Engine:
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:
-                row.encode_again()
+                row.reset_noise()
         return False

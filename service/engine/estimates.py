@@ -1,4 +1,4 @@
-"""Estimates: how long work takes here, measured, by model, shape and number of rows.
+"""Estimates: how long key takes here, measured, by model, shape and number of rows.
 
 From the same figures come two things. An estimate, in seconds, follows every measurement and is None before the first.
 A cost, in whole microseconds, orders jobs: it always exists (a guess at first) and moves only when it is off by a
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .plan import BatchKey, Plan
 
 WEIGHT = 0.2  # of the newest measurement
-DOUBT = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
+HALF_LIFE = 60.0  # seconds after which an estimate that nobody has measured again is believed half as much
 TOLERANCE = 1.25  # a published cost is this near to the estimate, either way
 GUESS_PER_LATENT = 1e-5  # seconds of a call for each place in the latents, until something was measured
 
 K = TypeVar("K")
-Work: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance, and an image to start from
+CostKey: TypeAlias = "tuple[BatchKey, bool, bool]"  # and whether there is guidance, and an image to start from
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,22 @@ class Average:
 
 
 class Estimates:
-    """What was measured, and the costs made of it. `edition` counts the changes of costs."""
+    """What was measured, and the costs made of it. `version` counts the changes of costs."""
 
     def __init__(self) -> None:
-        self.edition = 0
+        self.version = 0
         self._encode: dict[str | BatchKey, Average] = {}
         self._calls: dict[BatchKey, dict[int, Average]] = {}
         self._decode: dict[BatchKey, Average] = {}
-        self._costs: dict[Work, Cost] = {}
+        self._costs: dict[CostKey, Cost] = {}
         self._measured: dict[BatchKey, float] = {}
 
-    def note_encode(self, plan: Plan, seconds: float) -> None:
+    def record_encode(self, plan: Plan, seconds: float) -> None:
         """Encoding its prompts took so long, and its image if there is one."""
-        self._encode.setdefault(_encoding(plan.batch_key, plan.source is not None), Average()).add(seconds)
+        self._encode.setdefault(_encode_key(plan.batch_key, plan.source is not None), Average()).add(seconds)
         self._publish(plan.batch_key)
 
-    def note_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
+    def record_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
         """Record that `model_rows` rows took `seconds`, in calls of `width` rows; guidance is two rows.
 
         What was measured with another width counts no more. `now` is a point of the engine's clock.
@@ -79,19 +79,19 @@ class Estimates:
         calls[model_rows].add(seconds)
         self._publish(plan.batch_key)
 
-    def note_decode(self, plan: Plan, seconds: float) -> None:
+    def record_decode(self, plan: Plan, seconds: float) -> None:
         """Decoding one of its images took so long."""
         self._decode.setdefault(plan.batch_key, Average()).add(seconds)
         self._publish(plan.batch_key)
 
     def cost(self, plan: Plan) -> Cost:
-        """Return what its work counts."""
+        """Return what its key counts."""
         key = plan.batch_key, plan.guided, plan.source is not None
         if key not in self._costs:
             self._costs[key] = self._estimate(*key)
         return self._costs[key]
 
-    def call(self, batch_key: BatchKey, model_rows: int) -> float | None:
+    def call_seconds(self, batch_key: BatchKey, model_rows: int) -> float | None:
         """Estimate a call in seconds; from another number of rows, in proportion."""
         known = self._calls.get(batch_key)
         if not known:
@@ -102,40 +102,40 @@ class Estimates:
     def confidence(self, batch_key: BatchKey, now: float) -> float:
         """Return how far an estimate may be relied on to turn somebody away, 0 to 1: the less, the older it is.
 
-        What once took long, as when the machine slept, would else keep out those whose work would show that it is over.
+        What once took long, as when the machine slept, would else keep out those whose key would show that it is over.
         """
-        return float(0.5 ** ((now - self._measured.get(batch_key, now)) / DOUBT))
+        return float(0.5 ** ((now - self._measured.get(batch_key, now)) / HALF_LIFE))
 
-    def encode(self, plan: Plan) -> float:
+    def encode_seconds(self, plan: Plan) -> float:
         """Return the mean seconds of one unit of encoding for `plan`, 0 where nothing was measured."""
-        return _value(self._encode, _encoding(plan.batch_key, plan.source is not None))
+        return _mean(self._encode, _encode_key(plan.batch_key, plan.source is not None))
 
-    def decode(self, batch_key: BatchKey) -> float:
+    def decode_seconds(self, batch_key: BatchKey) -> float:
         """Return the mean seconds of decoding one image, 0 where nothing was measured."""
-        return _value(self._decode, batch_key)
+        return _mean(self._decode, batch_key)
 
     def _publish(self, batch_key: BatchKey) -> None:
-        for work in [work for work in self._costs if work[0] == batch_key]:
-            new = self._estimate(*work)
-            if _differ(self._costs[work], new):
-                self._costs[work] = new
-                self.edition += 1
+        for key in [key for key in self._costs if key[0] == batch_key]:
+            new = self._estimate(*key)
+            if _differ(self._costs[key], new):
+                self._costs[key] = new
+                self.version += 1
 
     def _estimate(self, batch_key: BatchKey, guided: bool, has_image: bool) -> Cost:  # noqa: FBT001 - parts of a key
         shape = batch_key[1]
         model_rows = 2 if guided else 1
-        call = self.call(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
-        encode = _value(self._encode, _encoding(batch_key, has_image)) or call
-        decode = _value(self._decode, batch_key) or 2 * call
+        call = self.call_seconds(batch_key, model_rows) or GUESS_PER_LATENT * shape[1] * shape[2] * model_rows
+        encode = _mean(self._encode, _encode_key(batch_key, has_image)) or call
+        decode = _mean(self._decode, batch_key) or 2 * call
         return Cost(*(max(round(seconds * 1e6), 1) for seconds in (encode, call, decode)))
 
 
-def _encoding(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
+def _encode_key(batch_key: BatchKey, has_image: bool) -> str | BatchKey:  # noqa: FBT001 - part of a key
     """Return what encoding takes the same time for: prompts of a model, or images of a size as well."""
     return batch_key if has_image else batch_key[0]
 
 
-def _value(averages: Mapping[K, Average], key: K) -> float:
+def _mean(averages: Mapping[K, Average], key: K) -> float:
     """Return a mean in seconds, 0 where nothing was measured."""
     return averages[key].value if key in averages else 0.0
 

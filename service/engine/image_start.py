@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from ..images.source import Mask
     from ..models.model import Array
     from ..numerics import Noise, Table
-    from .plan import Plan, Shape
+    from .plan import LatentShape, Plan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageStart:
     """Clean `latents` [c, h, w], None for pure noise, and the `noise` [c, h, w] for every level.
 
-    `keep` [h, w] is True where they stay. `beside` [1 + c, h, w] is what an inpainting model sees beside its latents:
-    1 where it repaints, and the latents of the masked image.
+    `keep` [h, w] is True where they stay. `extra_channels` [1 + c, h, w] are further inputs of an
+    inpainting model: 1 where it repaints, and the latents of the masked image.
     """
 
     latents: Array | None = field(repr=False)
     noise: Array = field(repr=False)
     keep: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
-    beside: Array | None = field(default=None, repr=False)
+    extra_channels: Array | None = field(default=None, repr=False)
 
     def trajectory(self, plan: Plan, stream: Noise) -> Trajectory:
         """Return the way from here; with a mask and full strength what is repainted begins as pure noise."""
@@ -61,7 +61,7 @@ class ImageStart:
         return self.latents
 
 
-def downscaled_mask(mask: Mask, shape: Shape) -> Mask:
+def downscale_mask(mask: Mask, shape: LatentShape) -> Mask:
     """Return a mask [H, W] for latents of `shape` [c, h, w]: of each place the upper left pixel decides, as diffusers'.
 
     What it names of the pixels is put right in the finished image: no pixel that is kept shows anything else.

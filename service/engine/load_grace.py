@@ -17,18 +17,18 @@ class LoadGrace:
         self._until: dict[str, float] = {}
         self._unused: set[str] = set()
 
-    def loading(self, model: str, now: float) -> None:
+    def note_loading(self, model: str, now: float) -> None:
         """It is on its way."""
         self._began.setdefault(model, now)
         self._unused.discard(model)
 
-    def there(self, model: str, now: float) -> None:
+    def note_loaded(self, model: str, now: float) -> None:
         """It is in memory."""
         if model in self._began:
             self._until[model] = now + min(now - self._began.pop(model), self._longest)
             self._unused.add(model)
 
-    def used(self, model: str) -> None:
+    def note_use(self, model: str) -> None:
         """A job on it begins."""
         self._unused.discard(model)
 
@@ -36,6 +36,6 @@ class LoadGrace:
         """Whether it has come, and no job on it has begun since."""
         return model in self._unused
 
-    def lasts(self, model: str, now: float) -> bool:
+    def is_active(self, model: str, now: float) -> bool:
         """Whether it stays for those who wait for it."""
         return now < self._until.get(model, now)

@@ -18,7 +18,7 @@ from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.text import prompt_editing, prompt_weights
 from ..models.text.embeddings import advice
 from ..models.text.prompt_weights import Malformed
-from .sampling import make_sampling, strength_of
+from .sampling import effective_strength, make_sampling
 from .sizes import native_size
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ..models.text.prompt_editing import Items, Texts
     from ..numerics import Table
 
-Shape = tuple[int, int, int]
-BatchKey = tuple[str, Shape]  # the model and the shape of latents: what images that share a call have in common
+LatentShape = tuple[int, int, int]
+BatchKey = tuple[str, LatentShape]  # the model and the shape of latents: what images that share a call have in common
 
 # Fields that take a capability of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
@@ -41,7 +41,7 @@ NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
 class Plan:
     """What will be made: sizes in pixels as the model makes them, latents of `shape` [c, h, w] for each seed.
 
-    `asked` is the size of the answer. `revised_prompt` is what `prompt` is when a preset changed it, else empty.
+    `output_size` is the size of the answer. `revised_prompt` is what `prompt` is when a preset changed it, else empty.
     `texts` are what prompt and negative prompt are at each step: several where they change on the way. Without a
     `source` to start from, `strength` is None. `skipped` of the `steps` are left out at the noisy end. All of them are
     left out only where the strength is 0: then the source itself is the result, and `table` has no meaning.
@@ -52,10 +52,10 @@ class Plan:
     negative_prompt: str
     revised_prompt: str
     texts: tuple[Texts, Texts] = field(repr=False)
-    asked: tuple[int, int]
+    output_size: tuple[int, int]
     width: int
     height: int
-    shape: Shape
+    shape: LatentShape
     seeds: tuple[int, ...]
     steps: int
     skipped: int = 0
@@ -91,17 +91,17 @@ class Plan:
             for text in own.texts
         )
 
-    def places(self, call: int) -> tuple[int, ...]:
+    def prompt_indices(self, call: int) -> tuple[int, ...]:
         """Return the indices into `prompts` for a call of the denoiser.
 
         Calls are counted from 0. There is one index, with guidance two.
         """
         positive, negative = self.texts
-        step = call * self.made_steps // max(self.calls, 1)
+        step = call * self.run_steps // max(self.calls, 1)
         return (positive.at(step), len(positive.texts) + negative.at(step)) if self.guided else (positive.at(step),)
 
     @property
-    def made_steps(self) -> int:
+    def run_steps(self) -> int:
         """The number of steps that are made.
 
         Some samplers call the denoiser twice for one.
@@ -150,7 +150,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         negative_prompt=negative_prompt,
         revised_prompt=prompt if prompt != job.prompt else "",
         texts=_texts(job, prompt, negative_prompt, sampling.steps - sampling.skipped),
-        asked=(job.width or spec.defaults.width, job.height or spec.defaults.height),
+        output_size=(job.width or spec.defaults.width, job.height or spec.defaults.height),
         width=width,
         height=height,
         shape=shape,
@@ -158,7 +158,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         steps=sampling.steps,
         skipped=sampling.skipped,
         source=job.source,
-        strength=strength_of(job),
+        strength=effective_strength(job),
         sampler=sampling.sampler,
         schedule=sampling.schedule,
         table=sampling.table,
@@ -231,7 +231,7 @@ def _both(prompt: str, negative_prompt: str) -> tuple[Items, Items]:
 
 
 def _read(name: str, text: str) -> Items:
-    with refused_as(name):
+    with as_invalid_field(name):
         prompt_weights.parse(text)
         return prompt_editing.read(text)
 
@@ -244,14 +244,14 @@ def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Tex
     if not job.prompt_weighting:
         return prompt_editing.texts((prompt,), steps), prompt_editing.texts((negative_prompt,), steps)
     both = job.prompts or _both(prompt, negative_prompt)
-    with refused_as("prompt"):
+    with as_invalid_field("prompt"):
         positive = prompt_editing.texts(both[0], steps, job.earlier_steps)
-    with refused_as("negative_prompt"):
+    with as_invalid_field("negative_prompt"):
         return positive, prompt_editing.texts(both[1], steps, job.earlier_steps)
 
 
 @contextmanager
-def refused_as(name: str) -> Iterator[None]:
+def as_invalid_field(name: str) -> Iterator[None]:
     """Raise syntax errors of the prompt `name` as InvalidField."""
     try:
         yield

@@ -45,9 +45,9 @@ R_co = TypeVar("R_co", bound=PolicyRow, covariant=True)
 
 
 class PolicyTask(Protocol[R_co]):
-    """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
+    """A task, as far as policy looks. `work` and `served_before` in microseconds, `arrived` in seconds.
 
-    `limit` is what a unit that it leads holds at most, `width` how many of its `model_rows` share a call.
+    `batch_limit` is what a unit that it leads holds at most, `width` how many of its `model_rows` share a call.
     """
 
     @property
@@ -59,11 +59,11 @@ class PolicyTask(Protocol[R_co]):
     @property
     def arrived(self) -> float: ...  # noqa: D102
     @property
-    def entered(self) -> int: ...  # noqa: D102
+    def served_before(self) -> int: ...  # noqa: D102
     @property
     def work(self) -> int: ...  # noqa: D102
     @property
-    def limit(self) -> BatchLimit: ...  # noqa: D102
+    def batch_limit(self) -> BatchLimit: ...  # noqa: D102
     def width(self, model_rows: int, /) -> int: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
@@ -80,7 +80,7 @@ class PolicyTask(Protocol[R_co]):
     @property
     def batched_timestep(self) -> bool: ...  # noqa: D102
     @property
-    def living(self) -> Sequence[R_co]: ...  # noqa: D102
+    def unfinished(self) -> Sequence[R_co]: ...  # noqa: D102
 
 
 C = TypeVar("C", bound=PolicyTask[PolicyRow])
@@ -101,10 +101,10 @@ class Unit(Generic[R]):
 
 
 class FairQueue:
-    """What each caller with a living job has got, so that none lives at the cost of the others.
+    """What each caller with a living job has served, so that none lives at the cost of the others.
 
-    Fair queueing (Demers, Keshav & Shenker, 1989): a job's tag is what its caller has got plus what it needs; the
-    smallest tag goes first. While a job runs, what its caller has got rises by as much as its need falls: tags stand
+    Fair queueing (Demers, Keshav & Shenker, 1989): a job's tag is what its caller has served plus what it needs; the
+    smallest tag goes first. While a job runs, what its caller has served rises by as much as its need falls: tags stand
     still, and a job runs on until one with a smaller tag arrives. Short jobs have smaller tags; a caller with many jobs
     pays for each.
 
@@ -115,35 +115,37 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._virtual = 0
-        self._got: dict[str, int] = {}
-        self._living: Counter[str] = Counter()
+        self._served: dict[str, int] = {}
+        self._live: Counter[str] = Counter()
 
     def __getitem__(self, caller: str) -> int:
-        return self._got[caller]
+        return self._served[caller]
 
-    def enter(self, caller: str) -> int:
-        """Count one job more of `caller`; return what the caller has got."""
-        if caller not in self._living:
-            self._got[caller] = max(self._got.get(caller, 0), self._virtual)
-        self._living[caller] += 1
-        return self._got[caller]
+    def add(self, caller: str) -> int:
+        """Count one job more of `caller`; return what the caller has served."""
+        if caller not in self._live:
+            self._served[caller] = max(self._served.get(caller, 0), self._virtual)
+        self._live[caller] += 1
+        return self._served[caller]
 
-    def leave(self, caller: str) -> None:
+    def remove(self, caller: str) -> None:
         """Count one job less; forget callers from whom nothing can be learnt any more."""
-        self._living[caller] -= 1
-        self._living += Counter()  # drops those at 0
-        if not self._living:
-            self._virtual, self._got = 0, {}
-        self._got = {name: got for name, got in self._got.items() if name in self._living or got > self._virtual}
+        self._live[caller] -= 1
+        self._live += Counter()  # drops those at 0
+        if not self._live:
+            self._virtual, self._served = 0, {}
+        self._served = {
+            name: served for name, served in self._served.items() if name in self._live or served > self._virtual
+        }
 
     def charge(self, caller: str, work: int) -> None:
         """Note that `work` was done for `caller`, who has a living job."""
-        self._got[caller] += work
-        self._virtual += work // len(self._living)
+        self._served[caller] += work
+        self._virtual += work // len(self._live)
 
 
-def order(tasks: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
-    """Return the tasks, first who is served first; `got` is what each caller has got, in microseconds."""
+def order(tasks: Iterable[C], served: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
+    """Return the tasks, first who is served first; `served` is what each caller has served, in microseconds."""
     tasks = list(tasks)
     if len(tasks) < 2:
         return tasks
@@ -153,9 +155,9 @@ def order(tasks: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float,
     ranked = [
         (-level, tag, task.number, task)
         for (level, caller), group in groups.items()
-        for tag, task in _tagged(group, got[caller])
+        for tag, task in _tagged(group, served[caller])
     ]
-    return _served([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
+    return _deferred([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
 
 
 def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: float) -> list[int]:
@@ -164,16 +166,16 @@ def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: floa
     return [min(top, task.priority + int((now - task.arrived) / patience)) for task in tasks]
 
 
-def _served(tasks: list[C]) -> list[C]:
+def _deferred(tasks: list[C]) -> list[C]:
     """Put behind those who hold memory who will wait for them: one that waits for memory, and whom it keeps out."""
     first = next((place for place, task in enumerate(tasks) if task.waiting), len(tasks))
     return tasks[:first] + sorted(tasks[first:], key=lambda task: not _has_memory(task))
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
-    """Return one caller's tasks with their tags: what the caller will have got when each is done."""
+    """Return one caller's tasks with their tags: what the caller will have served when each is done."""
     tagged = []
-    for _, _, need, task in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
+    for _, _, need, task in sorted((c.served_before + c.work, c.number, c.work, c) for c in group):
         tag += need
         tagged.append((tag, task))
     return tagged
@@ -184,7 +186,7 @@ def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
     ready = list(_allowed(ordered))
     if not ready:
         return None
-    lead = ready[0].living[0]
+    lead = ready[0].unfinished[0]
     if lead.phase is not Phase.DENOISE:
         return Unit(lead.phase, (lead,))
     return _sized(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
@@ -195,7 +197,7 @@ def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
     kept_out = False
     for task in ordered:
         kept_out = kept_out or task.waiting
-        if task.ready and task.living and (_has_memory(task) or not kept_out):
+        if task.ready and task.unfinished and (_has_memory(task) or not kept_out):
             yield task
 
 
@@ -210,8 +212,8 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
     for task in ready:
         if task.batch_key != first.batch_key or task.conditioning_key not in (None, first.conditioning_key):
             continue
-        for row in task.living:
-            if not _fits(rows, row, first.limit):
+        for row in task.unfinished:
+            if not _fits(rows, row, first.batch_limit):
                 return _sized(first, rows)
             if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
@@ -234,7 +236,7 @@ def _sized(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
 
 def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:
     """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < limit.images and _model_rows(rows) + row.model_rows <= limit.rows)
+    return not rows or (len(rows) < limit.images and _model_rows(rows) + row.model_rows <= limit.model_rows)
 
 
 def _model_rows(rows: Sequence[PolicyRow]) -> int:

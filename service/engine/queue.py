@@ -46,7 +46,7 @@ class Queue:
     def __init__(self, limits: Limits, estimates: Estimates) -> None:
         self._limits = limits
         self._estimates = estimates
-        self._edition = estimates.edition
+        self._version = estimates.version
         self._fair_queue = policy.FairQueue()
         self._tasks: dict[int, Task] = {}
 
@@ -56,7 +56,7 @@ class Queue:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def enter(self, task: Task, now: float) -> None:
+    def add(self, task: Task, now: float) -> None:
         """Take `task` in.
 
         Raises:
@@ -64,17 +64,17 @@ class Queue:
             DeadlineExceeded: it can't be done by its deadline, however empty the queue.
         """
         self._check_room(now)
-        self._add(task)
+        self._insert(task)
         try:
             self._check_deadline(task, now)
         except BaseException:
-            self.leave(task)
+            self.remove(task)
             raise
 
-    def leave(self, task: Task) -> None:
+    def remove(self, task: Task) -> None:
         """Let `task` go."""
         del self._tasks[task.number]
-        self._fair_queue.leave(task.caller)
+        self._fair_queue.remove(task.caller)
 
     def charge(self, task: Task, work: int) -> None:
         """Note that `work` microseconds, by its cost, were done for `task`."""
@@ -82,8 +82,8 @@ class Queue:
 
     def ordered(self, now: float) -> list[Task]:
         """Return the tasks, first who goes first."""
-        if self._edition != self._estimates.edition:
-            self._edition = self._estimates.edition
+        if self._version != self._estimates.version:
+            self._version = self._estimates.version
             for task in self:
                 task.cost = self._estimates.cost(task.plan)
         return policy.order(self._tasks.values(), self._fair_queue, now=now, patience=self._limits.patience)
@@ -114,9 +114,9 @@ class Queue:
             total = None if total is None or left is None else total + left
             yield total
 
-    def _add(self, task: Task) -> None:
+    def _insert(self, task: Task) -> None:
         self._tasks[task.number] = task
-        task.entered = self._fair_queue.enter(task.caller)
+        task.served_before = self._fair_queue.add(task.caller)
 
     def _check_room(self, now: float) -> None:
         waiting = sum(not task.started for task in self._tasks.values())

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import GenerationFailed, OutOfMemory, TintypeError
 from ..numerics import guide
-from .image_start import ImageStart, downscaled_mask
-from .task import TOGETHER, Phase
+from .image_start import ImageStart, downscale_mask
+from .task import PROMPTS_PER_UNIT, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Conditionings of the next texts, of `chunks` each; after the last text, where the rows start from."""
+    """Conditionings of the next prompt_count, of `chunks` each; after the last text, where the rows start from."""
 
     seconds: float
     chunks: int
@@ -76,8 +76,8 @@ def _run_encode(model: Model, unit: Unit[Row], clock: Callable[[], float]) -> En
     if task.encodes_left > 1 and not chunks:
         chunks = model.chunks(task.plan.prompts)
     conditionings = encode(model, task.plan, len(task.conditionings), chunks)
-    last = len(task.conditionings) + len(conditionings) >= task.texts
-    starts = encode_source(model, task.rows) if last else None
+    last = len(task.conditionings) + len(conditionings) >= task.prompt_count
+    starts = encode_image(model, task.rows) if last else None
     return Encoding(clock() - began, chunks, conditionings, starts)
 
 
@@ -105,18 +105,18 @@ _RUN: dict[Phase, Callable[[Model, Unit[Row], Callable[[], float]], Outcome]] = 
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:
-    """Encode the texts of the prompts after the first `done`.
+    """Encode the prompt_count of the prompts after the first `done`.
 
     The row's other inputs go with them. A prompt and a negative prompt are encoded at once. A prompt that changes on
-    the way has more texts, of which the next two are encoded, so that other tasks have their turns between; all of them
-    have `chunks`.
+    the way has more texts, of which the next two are encoded, so that other tasks have their turns between; all of
+    them have `chunks`.
     """
-    prompts = plan.prompts[done : done + TOGETHER]
+    prompts = plan.prompts[done : done + PROMPTS_PER_UNIT]
     encoded = model.encode(prompts, chunks) if chunks else model.encode(prompts)
     return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in encoded)
 
 
-def encode_source(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
+def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     """Encode the image that the rows of a task start from, once, and the masked image where the model looks at it.
 
     Noise is drawn in diffusers' order: see `image_start`. None where there is no image, or nothing to do with it.
@@ -125,21 +125,24 @@ def encode_source(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     if plan.source is None or not plan.calls:
         return None
     plain = not plan.inpaints or plan.strength != 1  # else nothing of the image is in the first latents
-    latents = _encoded(model, plan.source.pixels, rows) if plain else [None] * len(rows)
+    latents = _encode_pixels(model, plan.source.pixels, rows) if plain else [None] * len(rows)
     noises = [row.noise.normal(plan.shape) for row in rows]
     if plan.source.repaint is None:
         return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
-    repaint = downscaled_mask(plan.source.repaint, plan.shape)
+    repaint = downscale_mask(plan.source.repaint, plan.shape)
     if not plan.inpaints:
         for row in rows:
             row.noise.normal(plan.shape)  # for the masked image's posterior
         return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
-    hidden = _encoded(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
-    beside = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
-    return [ImageStart(own, noise, beside=more) for own, noise, more in zip(latents, noises, beside, strict=True)]
+    hidden = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
+    extra_channels = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
+    return [
+        ImageStart(own, noise, extra_channels=more)
+        for own, noise, more in zip(latents, noises, extra_channels, strict=True)
+    ]
 
 
-def _encoded(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
+def _encode_pixels(model: Model, pixels: Array, rows: Sequence[Row]) -> Array:
     """Return latents [n, c, h, w] of pixels [3, H, W], each with its row's noise."""
     noise = np.stack([row.noise.normal(rows[0].task.plan.shape) for row in rows])
     latents = model.encode_pixels(pixels[np.newaxis], noise)
@@ -194,16 +197,16 @@ def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditionin
     inputs = [row.model_input() for row in rows]
     latents = np.stack([latents for latents, _ in inputs])
     timesteps = np.array([timestep for _, timestep in inputs], np.float32)
-    groups = _alike(conditionings, width)
+    groups = _groups(conditionings, width)
     if len(groups) == 1:  # mostly, and then nothing has to be copied
-        return _checked(model, latents, timesteps, conditionings)
+        return _denoise(model, latents, timesteps, conditionings)
     out = np.empty((len(rows), *rows[0].task.plan.shape), np.float32)
     for places in groups:
-        out[places] = _checked(model, latents[places], timesteps[places], [conditionings[i] for i in places])
+        out[places] = _denoise(model, latents[places], timesteps[places], [conditionings[i] for i in places])
     return out
 
 
-def _alike(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]:
+def _groups(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]:
     """Group places by the shape of their conditioning: a negative prompt's may differ from its prompt's."""
     groups: dict[object, list[int]] = {}
     for place, conditioning in enumerate(conditionings):
@@ -211,7 +214,7 @@ def _alike(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]
     return [group[i : i + width] for group in groups.values() for i in range(0, len(group), width)]
 
 
-def _checked(model: Model, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
+def _denoise(model: Model, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
     out = model.denoise(latents, timesteps, conditionings)
     if out.shape[::2] != latents.shape[::2] or out.shape[3] != latents.shape[3]:
         raise GenerationFailed(f"the denoiser answered {list(out.shape)} to latents {list(latents.shape)}")

@@ -50,16 +50,16 @@ def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
     try:
         sampler, schedule = resolve(spec.diffusion, sampler or spec.defaults.sampler, schedule or None)
-        diffusion, strength = spec.diffusion, strength_of(job)
+        diffusion, strength = spec.diffusion, effective_strength(job)
         if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
-            diffusion = shortened(diffusion.for_sampler(sampler), strength or 1.0)
+            diffusion = shorten(diffusion.for_sampler(sampler), strength or 1.0)
         most = min(max_steps(diffusion, sampler), MAX_STEPS)
         if job.steps is None:
             steps = min(steps, most)
         elif respaced and steps > most:
             left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
             raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
-        steps, skipped = in_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
+        steps, skipped = count_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
         table = _table(
             diffusion,
             steps,
@@ -77,7 +77,7 @@ def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps
     return Sampling(sampler, schedule, steps, skipped, table)
 
 
-def strength_of(job: Job) -> float | None:
+def effective_strength(job: Job) -> float | None:
     """Return the strength of `job`, or the default; None where it starts from no image."""
     assert job.source or not job.image, "`prepared` comes before the engine"  # noqa: S101
     if job.source is None:
@@ -85,7 +85,7 @@ def strength_of(job: Job) -> float | None:
     return STRENGTH if job.strength is None else job.strength
 
 
-def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
+def count_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
     """Return how many steps are laid out, and how many omitted.
 
     Those omitted are at the noisy end. diffusers takes int(steps * strength) steps, for flows rounded up, and refuses
@@ -111,7 +111,7 @@ def _skipped(steps: int, strength: float, *, flow: bool) -> int:
 
 
 @lru_cache(maxsize=64)
-def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
+def shorten(diffusion: Diffusion, strength: float) -> Diffusion:
     """Return what a strength leaves of a distilled process.
 
     diffusers' pipeline takes all steps from that.

@@ -1,6 +1,6 @@
 """A task: a job that was accepted, its rows, and what the engine remembers of it.
 
-A row is one image on its way, and the one place where its arrays live.
+A row is one image on its way, and the one position where its arrays live.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from .image_start import ImageStart
     from .plan import BatchKey, Plan
 
-TOGETHER = 2  # texts that one unit of work encodes
-FEW = 4  # units of encoding that others wait for, so that a task may join their calls
+PROMPTS_PER_UNIT = 2  # prompt_count that one unit of work encodes
+MAX_ENCODES_TO_JOIN = 4  # units of encoding that others wait for, so that a task may join their calls
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,15 +107,15 @@ class Row:
         The prompt's comes first, and with guidance the negative prompt's after it.
         """
         made = self.task.conditionings
-        return tuple(made[place] for place in self.task.plan.places(self.step))
+        return tuple(made[position] for position in self.task.plan.prompt_indices(self.step))
 
     def model_input(self) -> tuple[Array, float]:
-        """Return what the next call sees: latents, what an inpainting model sees beside them, and the timestep."""
+        """Return what the next call sees: latents, with the extra channels of an inpainting model, and the timestep."""
         x, timestep = self.trajectory.model_input()
-        beside = self._start.beside if self._start else None
-        return x if beside is None else np.concatenate([x, beside]), timestep
+        extra_channels = self._start.extra_channels if self._start else None
+        return x if extra_channels is None else np.concatenate([x, extra_channels]), timestep
 
-    def encode_again(self) -> None:
+    def reset_noise(self) -> None:
         """Begin anew after an attempt that failed: with the noise that it may have drawn."""
         self.noise = TorchNoise(self.seed)
 
@@ -123,7 +123,7 @@ class Row:
         """Take the image to start from."""
         self._start = start
 
-    def encoded(self) -> None:
+    def start(self) -> None:
         """All that it needs to begin is there."""
         self.phase = Phase.DENOISE if self.task.plan.calls else Phase.DECODE
 
@@ -149,11 +149,15 @@ class Row:
 class Task:
     """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
 
-    Those of one `cost_class` need one time until they start. `entered` is what its caller had got when it arrived, see
-    `FairQueue`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
-    is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
-    the model of one that is `fresh` has come and was not used since; for one that was `relieved` all that was idle has
-    been dropped.
+    Attributes:
+        cost_class: tasks of one class have equal estimates until they start.
+        served_before: work done for its caller when it arrived, see `FairQueue`.
+        position, wait, percent: what was last reported: place in the queue, seconds to its start, percent loaded.
+        loading: its model was last seen loading.
+        waiting: its model waits for memory that other tasks hold.
+        holds: it keeps its model in memory.
+        fresh: its model has been loaded and not been used since.
+        relieved: idle models have been evicted for it.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: BatchWidths) -> None:
@@ -162,10 +166,10 @@ class Task:
         self.plan: Plan = ticket.plan
         self.arrived = arrived
         self.cost = cost
-        self.entered = 0
+        self.served_before = 0
         self.images, self.calls = len(self.plan.seeds), self.plan.calls
         self.chunks = 0  # of the longest text, where there are many
-        self.texts = len(self.plan.prompts)
+        self.prompt_count = len(self.plan.prompts)
         self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.images
         self.rows = [Row(self, index) for index in range(self.images)]
         self.model: Model | None = None
@@ -176,14 +180,14 @@ class Task:
         self.waiting = False
         self.relieved = False
         self.conditionings: tuple[Conditioning, ...] = ()
-        self.place = -1
+        self.position = -1
         self.wait: float | None = None
         self.percent = -1
         self.encode = self.denoise = self.decode = 0.0
 
     @property
     def number(self) -> int:
-        """Its place in the order of arrival."""
+        """Its position in the order of arrival."""
         return self.ticket.number
 
     @property
@@ -207,7 +211,7 @@ class Task:
         return self.plan.batch_key
 
     @property
-    def limit(self) -> BatchLimit:
+    def batch_limit(self) -> BatchLimit:
         """What a unit that it leads holds at most."""
         return self._widths.limit(self.batch_key)
 
@@ -227,14 +231,14 @@ class Task:
         Rows of one call share it as well. While many units of encoding are left it is like no other, so that no call of
         others waits for all of them.
         """
-        if self.encodes_left > FEW:
+        if self.encodes_left > MAX_ENCODES_TO_JOIN:
             return self
         return self.conditionings[0].key if not self.encodes_left else None
 
     @property
     def encodes_left(self) -> int:
         """How many units of encoding are left."""
-        return -(-(self.texts - len(self.conditionings)) // TOGETHER)
+        return -(-(self.prompt_count - len(self.conditionings)) // PROMPTS_PER_UNIT)
 
     @property
     def ready(self) -> bool:
@@ -247,7 +251,7 @@ class Task:
         return self.loading and not self.ready
 
     @property
-    def living(self) -> list[Row]:
+    def unfinished(self) -> list[Row]:
         """The rows that are not done, the one nearest to its end first."""
         rows = [row for row in self.rows if row.phase is not Phase.DONE]
         return sorted(rows, key=lambda row: (-row.phase, row.calls_left)) if len(rows) > 1 else rows
@@ -266,15 +270,15 @@ class Task:
 
     def seconds_left(self, estimates: Estimates) -> float | None:
         """Estimate the seconds that it still needs, if it need not wait."""
-        rows = [row for row in self.living if row.calls_left]
+        rows = [row for row in self.unfinished if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
-        batch = max(min(self.limit.images, self.limit.rows // model_rows, len(rows)), 1)
-        call = estimates.call(self.batch_key, batch * model_rows)
+        batch = max(min(self.batch_limit.images, self.batch_limit.model_rows // model_rows, len(rows)), 1)
+        call = estimates.call_seconds(self.batch_key, batch * model_rows)
         if call is None:
             return None
         calls = sum(row.calls_left for row in rows) / batch
-        decode = estimates.decode(self.batch_key) * len(self.living)
-        return calls * call + decode + self.encodes_left * estimates.encode(self.plan)
+        decode = estimates.decode_seconds(self.batch_key) * len(self.unfinished)
+        return calls * call + decode + self.encodes_left * estimates.encode_seconds(self.plan)
 
     def timings(self, now: float, row: Row | None = None) -> Timings:
         """Say where the time since its arrival went, for one row or for all; what was no work was waiting."""
@@ -282,8 +286,8 @@ class Task:
         worked = self.encode + spent.denoise + spent.decode
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
-    def encoded(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
-        """Take the conditionings of the next texts.
+    def add_conditionings(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
+        """Take the conditionings of the next prompt_count.
 
         After the last one come the beginnings of rows that start from an image.
         """
@@ -291,15 +295,15 @@ class Task:
         for row in self.rows if not self.encodes_left else ():
             if starts is not None:
                 row.start_from(starts[row.index])
-            row.encoded()
+            row.start()
 
-    def completed(self, now: float) -> Completed:
+    def completion(self, now: float) -> Completed:
         """Sum it up."""
         images = len(self.rows)
         tokens = sum(conditioning.tokens for conditioning in self.conditionings)
         return Completed(self.plan.model, images, self.plan.calls * images, tokens, self.timings(now))
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Drop arrays and model, in the device thread."""
         for row in self.rows:
             row.finish()
