@@ -1,7 +1,7 @@
-"""The roster: who lives, from the door to the end; whose model is there, on its way, or can't be had.
+"""Live tasks from admission to their last event, and whether each one's model is loaded, loading or failed.
 
-A task that is in ends in exactly one Completed or Failed. From its first unit on it keeps its model, whatever becomes
-of the model in the repository; while the model's turn lasts, before that.
+Every admitted task ends with exactly one Completed or Failed. A task holds its model from its first unit on, and before
+that during the model's grace period (see `load_grace`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ModelOrError: TypeAlias = "Model | TintypeError | None"
 
 
 class LiveTasks:
-    """The living tasks by their tickets. Not safe for threads: the engine's lock guards it."""
+    """Live tasks by ticket. Not thread-safe: callers hold the engine's lock."""
 
     def __init__(self, repository: Repository, queue: Queue, reporter: Reporter, grace: LoadGrace) -> None:
         self._repository, self._queue, self._reporter, self._grace = repository, queue, reporter, grace
@@ -37,27 +37,27 @@ class LiveTasks:
         return bool(self._tasks)
 
     def admit(self, task: Task) -> None:
-        """Let `task` in. Raises what the queue's door raises, and what asking for its model does."""
+        """Admit `task` and request its model. Raises the errors of `Queue.add` and of the repository."""
         self._queue.add(task, task.arrived)
         try:
-            self._repository.load(task.plan.model, pinned=False)  # tries again what has failed before
+            self._repository.load(task.plan.model, pinned=False)  # tries a failed model again
             self._update_state(task)
-        except BaseException:  # a disk that fails, too: what is in the queue and in no roster would never end
+        except BaseException:  # also OSError of a disk: a task in the queue alone would never end
             self._queue.remove(task)
             raise
         self._tasks[task.ticket] = task
         self._reporter.report_admitted(task, self._queue.ordered(task.arrived))
 
     def find(self, ticket: Ticket) -> Task | None:
-        """Return the task, unless it has ended."""
+        """Return the task of `ticket`; None if it has ended."""
         return self._tasks.get(ticket)
 
     def has(self, row: Row) -> bool:
-        """Whether somebody still wants `row`."""
+        """Whether the task of `row` has not ended."""
         return row.task.ticket in self._tasks
 
     def start(self, rows: Iterable[Row]) -> None:
-        """Say that the next unit is for `rows`."""
+        """Start the tasks of `rows`, which the next unit runs."""
         for task in {row.task: None for row in rows}:
             self._reporter.changed = self._reporter.changed or not task.started
             task.started = True
@@ -65,28 +65,28 @@ class LiveTasks:
             self._hold(task, hold=True)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
-        """Tell the last of `task`. What it holds is let go between two units: one may be using it right now."""
+        """End `task` with its last event. Its hold is released between two units, since one may be using it now."""
         del self._tasks[task.ticket]
         self._queue.remove(task)
         self._ended.append(task)
         self._reporter.report_end(task, event)
 
     def release_ended(self) -> None:
-        """Free what those held who have ended, in the device thread."""
+        """Release models and arrays of ended tasks (device thread only)."""
         for task in self._ended:
             self._hold(task, hold=False)
             task.release()
         self._ended.clear()
 
     def fail_expired(self, now: float) -> None:
-        """End whose deadline has passed."""
+        """Fail every task whose deadline has passed."""
         for task in self._queue:
             if task.deadline is not None and now >= task.deadline:
                 seconds = now - task.arrived
-                self.end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival")))
+                self.end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of arrival")))
 
     def hold_in_grace(self, now: float) -> None:
-        """Hold models in their turns for those who wait for them, unless somebody more urgent waits for the memory."""
+        """Hold models in their grace period for waiting tasks, unless a more urgent task waits for memory."""
         top = max((task.priority for task in self._queue if task.waiting), default=-inf)
         held = {task.plan.model for task in (*self._queue, *self._ended) if task.holds}
         for task in self._queue:
@@ -100,7 +100,7 @@ class LiveTasks:
             (self._repository.hold if hold else self._repository.release)(task.plan.model)
 
     def assign_models(self, now: float) -> None:
-        """Give those who have not started their models; a model that was dropped meanwhile begins to load again."""
+        """Give tasks that have not started their models; a model that was evicted starts to load again."""
         urgent = self._queue.most_urgent(now)
         self._repository.set_demand(*({task.plan.model for task in tasks} for tasks in (self._queue, urgent)))
         for task, found in self._looked_up():
@@ -122,7 +122,7 @@ class LiveTasks:
             self._grace.note_loading(task.plan.model, now)
 
     def _update_state(self, task: Task) -> ModelStatus:
-        """Note whether its model is on its way, or in line for memory."""
+        """Update whether its model is loading or waits for memory."""
         status = self._repository.status(task.plan.model)
         task.loading, task.waiting = status.state.is_loading, status.state is ModelState.WAITING
         return status

@@ -1,4 +1,4 @@
-"""News: what is told of tasks. Whoever changes something says so here; only what is new is told."""
+"""Events for the readers of tasks. Positions and estimates are reported only when they change."""
 
 from __future__ import annotations
 
@@ -13,32 +13,30 @@ if TYPE_CHECKING:
     from .queue import Queue
     from .task import Row, Task, Ticket
 
-INTERVAL = 0.1  # seconds between two looks at how long the wait is, where nothing else has changed
-MIN_CHANGE, MIN_CHANGE_SHARE = (
-    0.5,
-    0.1,
-)  # an estimate is told again when it changed by so many seconds, and by that share
+INTERVAL = 0.1  # seconds between two checks of waiting times while nothing else changes
+MIN_CHANGE = 0.5  # seconds by which an estimate must change to be reported again
+MIN_CHANGE_SHARE = 0.1  # share of the last estimate by which it must change as well
 
 
 class Reporter:
-    """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
+    """Events that were not collected yet. Not thread-safe: callers hold the engine's lock."""
 
     def __init__(self, queue: Queue, estimates: Estimates) -> None:
         self._queue = queue
         self._estimates = estimates
         self._events: list[tuple[Ticket, Event]] = []
         self._next_check = 0.0
-        self.changed = False  # somebody came, started or left, or a model did
+        self.changed = False  # a task was admitted, started or ended, or a model was loaded or dropped
 
     def collect(self) -> list[tuple[Ticket, Event]]:
-        """Return what was told since the last time, in order."""
+        """Return the events since the last call, in order."""
         events, self._events = self._events, []
         return events
 
     def report_positions(self, order: list[Task], now: float) -> None:
-        """Those who wait have these places. Told when a position changes, or how long the wait will be by a good deal.
+        """Report positions in `order` to waiting tasks, if the position or the estimated wait has changed.
 
-        How long loading takes nobody knows, so no wait is told to who waits for it, or behind such a job.
+        Load times are not estimated: a task that waits for a model to load, or behind one that does, gets no estimate.
         """
         if not self.changed and now < self._next_check:
             return
@@ -49,7 +47,7 @@ class Reporter:
             self._report_position(task, position, wait if known else None)
 
     def report_admitted(self, task: Task, order: list[Task]) -> None:
-        """Tell its position to one who has come; the others hear of it before the next unit."""
+        """Report its position to an admitted task; the others get theirs before the next unit."""
         self.changed = True
         ahead = order[: order.index(task)]
         known = not any(other.awaited for other in (*ahead, task))
@@ -61,14 +59,14 @@ class Reporter:
             self._emit(task, Queued(position, wait))
 
     def report_loading(self, task: Task, status: ModelStatus) -> None:
-        """The model that `task` waits for is so far."""
+        """Report the loading progress of the model that `task` waits for, in whole percent."""
         percent = int(100 * status.fraction)
         if status.state.is_loading and task.percent != percent:
             task.percent = percent
             self._emit(task, Loading(task.plan.model, status.fraction))
 
     def report_progress(self, row: Row, pixels: Array | None) -> None:
-        """A row has done a call; `pixels` [3, h, w] is its preview, where one was due."""
+        """Report a denoiser call of `row`; `pixels` [3, h, w] is its preview, if one was due."""
         task = row.task
         self._emit(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._estimates)))
         if pixels is not None:
@@ -81,7 +79,7 @@ class Reporter:
         self._emit(row.task, Finished(row.index, row.seed, pixels, timings, plan, plan.revised_prompt))
 
     def report_end(self, task: Task, event: Completed | Failed) -> None:
-        """Nothing follows."""
+        """Report the last event of `task`."""
         self.changed = True
         self._emit(task, event)
 
@@ -89,8 +87,8 @@ class Reporter:
         self._events.append((task.ticket, event))
 
 
-def _differ(told: float | None, wait: float | None) -> bool:
-    """Whether an estimate in seconds, None while there is none, is news to who was told another."""
-    if told is None or wait is None:
-        return told is not wait
-    return abs(wait - told) > max(MIN_CHANGE, MIN_CHANGE_SHARE * told)
+def _differ(last: float | None, wait: float | None) -> bool:
+    """Whether an estimate in seconds, or None, differs enough from the last one reported."""
+    if last is None or wait is None:
+        return last is not wait
+    return abs(wait - last) > max(MIN_CHANGE, MIN_CHANGE_SHARE * last)
