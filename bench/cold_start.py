@@ -1,13 +1,13 @@
-"""Cold start, memory and speed of tintype against optimum's pipeline: same graphs, same job, in turns.
+"""Compare cold start, memory and speed of tintype and optimum's pipeline on the same graphs and job.
 
     python bench/cold_start.py FOLDER [FOLDER ...] [--rounds 5] [--images 8] [--steps 20] [--threads 0]
 
-Each round starts a fresh process for either side, which draws one picture, then `--images` more, one at a time. The
-parent takes the time from starting the process to the first picture; the child tells its peak of resident memory and
-the pictures per second that followed. Files are in the page cache: a round that is not counted goes first.
-Medians over the rounds are printed, and the ratios of tintype to optimum, round by round. FOLDER is what
-`tintype export` wrote. Where the machine does other work, `--threads 1` keeps either side from waiting for its own
-threads. Needs the extra `export`, for optimum; tintype's own process imports none of it.
+Each round starts a fresh process for each side, which generates one image, then `--images` more, one at a time. The
+parent measures the time from the start of the process to the first image; the child reports its peak resident memory
+and the images per second after the first. Files are in the page cache: an extra first round is not counted.
+The output has medians over the rounds, and the ratios of tintype to optimum of each round. FOLDER is a folder written
+by `tintype export`. On a busy machine, `--threads 1` keeps each side from waiting for its own threads. Needs the extra
+`export` for optimum; tintype's own process imports none of it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ratios import ratio_and_range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,9 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One process: seconds to its first picture, peak memory in bytes; then pictures per second, and CPU seconds each.
+    """One process: seconds to the first image, peak memory in bytes, images per second, and CPU seconds per image.
 
-    On a machine that does other work the last is the one to trust.
+    On a busy machine only the CPU seconds are reliable.
     """
 
     first: float
@@ -48,7 +49,7 @@ class Run:
 
 
 def start_tintype(folder: Path, steps: int, threads: int) -> Callable[[int], Any]:
-    """Return what draws the picture of a seed with the service's engine; pixels [3, h, w] in 0..1."""
+    """Return a function from a seed to an image of the service's engine: pixels [3, h, w] in 0..1."""
     from tintype.service.engine import Engine  # noqa: PLC0415 - importing is part of the start
     from tintype.service.engine.events import Finished  # noqa: PLC0415
     from tintype.service.job import Job  # noqa: PLC0415
@@ -57,18 +58,18 @@ def start_tintype(folder: Path, steps: int, threads: int) -> Callable[[int], Any
     repository = Repository([folder], providers=["cpu"], threads=threads)
     engine = Engine(repository)
 
-    def draw(seed: int) -> Any:
+    def generate(seed: int) -> Any:
         repository.wait()
         engine.admit(Job(prompt=PROMPT, steps=steps, seed=seed, guidance_scale=GUIDANCE_SCALE))
         while engine.busy:
             engine.step()
         return next(event.pixels for _, event in engine.collect() if isinstance(event, Finished))
 
-    return draw
+    return generate
 
 
 def start_optimum(folder: Path, steps: int, threads: int) -> Callable[[int], Any]:
-    """Return what draws the same picture with optimum's pipeline."""
+    """Return a function from a seed to the same image of optimum's pipeline."""
     import torch  # noqa: PLC0415
     from onnxruntime import SessionOptions  # noqa: PLC0415
     from optimum.onnxruntime import ORTStableDiffusionPipeline  # noqa: PLC0415
@@ -81,84 +82,83 @@ def start_optimum(folder: Path, steps: int, threads: int) -> Callable[[int], Any
     )
     pipeline.set_progress_bar_config(disable=True)
 
-    def draw(seed: int) -> Any:
+    def generate(seed: int) -> Any:
         generator = torch.Generator("cpu").manual_seed(seed)
         options = {"num_inference_steps": steps, "guidance_scale": GUIDANCE_SCALE, "generator": generator}
         return np.moveaxis(pipeline(PROMPT, output_type="np", **options).images[0], -1, 0)
 
-    return draw
+    return generate
 
 
 SIDES = {"tintype": start_tintype, "optimum": start_optimum}
 
 
-def child(side: str, picture: Path, arguments: argparse.Namespace) -> None:
-    """Draw one picture, say so, draw the others, and tell what it took."""
+def child(side: str, image: Path, arguments: argparse.Namespace) -> None:
+    """Generate one image, print "first", generate the others, and print the measurements."""
     images = arguments.images
-    draw = SIDES[side](arguments.folders[0], arguments.steps, arguments.threads)
-    np.save(picture, draw(0))
+    generate = SIDES[side](arguments.folders[0], arguments.steps, arguments.threads)
+    np.save(image, generate(0))
     print("first", flush=True)
     start, cpu = time.perf_counter(), time.process_time()
     for seed in range(1, images + 1):
-        draw(seed)
+        generate(seed)
     speed, cpu = images / (time.perf_counter() - start), (time.process_time() - cpu) / images
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"memory": peak, "speed": speed, "cpu": cpu}))
 
 
-def measure(side: str, folder: Path, arguments: argparse.Namespace, picture: Path) -> Run:
-    """Run one side in a process of its own."""
+def measure(side: str, folder: Path, arguments: argparse.Namespace, image: Path) -> Run:
+    """Run one side in its own process."""
     numbers = (f"--{name}={getattr(arguments, name)}" for name in ("images", "steps", "threads"))
-    command = [sys.executable, __file__, "--child", side, str(picture), *numbers, str(folder)]
+    command = [sys.executable, __file__, "--child", side, str(image), *numbers, str(folder)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        told = process.stdout.readline()
+        line = process.stdout.readline()
         first = time.perf_counter() - start
         rest, errors = process.communicate()
-    if told != "first\n" or process.returncode:
+    if line != "first\n" or process.returncode:
         raise SystemExit(f"{side} failed on {folder}:\n{errors}")
     return Run(first, **json.loads(rest))
 
 
 def compare(folder: Path, arguments: argparse.Namespace) -> None:
-    """Measure both sides in turns, and print medians and ratios."""
+    """Measure both sides in turn, and print medians and ratios."""
     runs: dict[str, list[Run]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as work:
-        pictures = {side: Path(work, f"{side}.npy") for side in SIDES}
+        images = {side: Path(work, f"{side}.npy") for side in SIDES}
         for number in range(arguments.rounds + 1):
             for side in SIDES:
-                run = measure(side, folder, arguments, pictures[side])
+                run = measure(side, folder, arguments, images[side])
                 runs[side] += [run] if number else []
-        apart = np.abs(np.load(pictures["tintype"]) - np.load(pictures["optimum"])).max() * 255
+        difference = np.abs(np.load(images["tintype"]) - np.load(images["optimum"])).max() * 255
     weights = weight_bytes(folder)
     print(f"\n{folder.name}: {arguments.steps} steps, weights {weights / MEGABYTE:.1f} MB as float32")
-    print(f"first pictures of both are {apart:.4f} of 255 apart\n")
-    print("| | tintype | optimum | ratio, and its range |\n|---|---|---|---|")
+    print(f"the first images of both differ by {difference:.4f} of 255\n")
+    print("| | tintype | optimum | ratio (range) |\n|---|---|---|---|")
     for title, value in measures(weights).items():
         report(title, *([value(run) for run in runs[side]] for side in SIDES))
 
 
 def measures(weights: float) -> dict[str, Callable[[Run], float]]:
-    """Return what is compared, by title; `weights` in bytes."""
+    """Return the compared quantities by title; `weights` in bytes."""
     return {
-        "process start to first picture, s": lambda run: run.first,
+        "process start to first image, s": lambda run: run.first,
         "peak memory, MB": lambda run: run.memory / MEGABYTE,
         "peak memory above the weights, MB": lambda run: (run.memory - weights) / MEGABYTE,
-        "pictures per second, warm": lambda run: run.speed,
-        "CPU seconds per picture, warm": lambda run: run.cpu,
+        "images per second, warm": lambda run: run.speed,
+        "CPU seconds per image, warm": lambda run: run.cpu,
     }
 
 
 def report(title: str, ours: list[float], theirs: list[float]) -> None:
     """Print a row of the table."""
-    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
-    spread = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    spread = ratio_and_range(ours, theirs, digits=3)
     print(f"| {title} | {statistics.median(ours):.3g} | {statistics.median(theirs):.3g} | {spread} |")
 
 
 def weight_bytes(folder: Path) -> float:
-    """Return the size of the weights that drawing needs, as float32, which is what they are in memory."""
+    """Return the size in bytes of the weights that an image needs, as float32, their type in memory."""
     import onnx  # noqa: PLC0415 - only the parent needs it
 
     graphs = (folder / part / "model.onnx" for part in ("text_encoder", "unet", "vae_decoder"))
@@ -167,18 +167,18 @@ def weight_bytes(folder: Path) -> float:
 
 
 def main() -> None:
-    """Compare on each folder; `--child` is how it starts itself."""
+    """Compare on each folder; `--child` starts one side."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=8, help="pictures after the first")
+    parser.add_argument("--images", type=int, default=8, help="images after the first")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=0, help="of one model call; 0: as each side suggests")
-    parser.add_argument("--child", nargs=2, metavar=("SIDE", "PICTURE"), help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=0, help="threads per model call (0: the default of each side)")
+    parser.add_argument("--child", nargs=2, metavar=("SIDE", "IMAGE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        side, picture = arguments.child
-        child(side, Path(picture), arguments)
+        side, image = arguments.child
+        child(side, Path(image), arguments)
         return
     for folder in arguments.folders:
         compare(folder.resolve(), arguments)

@@ -1,9 +1,9 @@
-"""What the engine costs between two calls of the denoiser: the share of the time that is not onnxruntime's.
+"""Measure the engine's share of the time between denoiser calls, outside onnxruntime.
 
     python bench/engine_gap.py [MODEL_FOLDER] [--steps 16] [--rounds 5] [--size 256]
 
-The window reaches from the begin of a job's first call of the denoiser to the end of its last. On a busy machine the
-wall's figure holds other programs' time as well; "own work" is the device thread's processor time alone.
+The window is from the start of a job's first denoiser call to the end of its last. On a busy machine the wall time
+includes other programs; "own work" is the CPU time of the device thread alone.
 Goal: below 5 %.
 """
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GOAL = 0.05
-DENOISED = ("out_sample", "out_hidden_states")  # what denoisers' graphs answer
+DENOISED = ("out_sample", "out_hidden_states")  # outputs of denoiser graphs
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point of time in seconds: on the wall, and as the device thread's own processor time."""
+    """A point in time in seconds: wall time, and the device thread's CPU time."""
 
     wall: float
     own: float
 
     @classmethod
     def now(cls) -> Mark:
-        """Return the present."""
+        """Return the current time."""
         return cls(time.perf_counter(), time.thread_time())
 
 
 class Stopwatch:
-    """Notes when each call of onnxruntime began and ended, and what it was asked for."""
+    """Records start, end and output name of each onnxruntime call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Mark, Mark]] = []
@@ -60,16 +60,16 @@ class Stopwatch:
             watch.calls.append((outputs[0], began, Mark.now()))
             return result
 
-        OrtGraph.run = timed  # type: ignore[assignment, method-assign]  # there is no other way to the bare call
+        OrtGraph.run = timed  # type: ignore[assignment, method-assign]  # the only way to the bare call
         return self
 
     def __exit__(self, *_: object) -> None:
         OrtGraph.run = self._run  # type: ignore[method-assign]
 
     def summary(self) -> Summary:
-        """Sum up the calls between the first and the last of the denoiser, and forget them."""
-        places = [i for i, (name, _, _) in enumerate(self.calls) if name in DENOISED]
-        calls, self.calls = self.calls[places[0] : places[-1] + 1], []
+        """Summarise the calls from the first to the last denoiser call, and clear the record."""
+        indices = [i for i, (name, _, _) in enumerate(self.calls) if name in DENOISED]
+        calls, self.calls = self.calls[indices[0] : indices[-1] + 1], []
         inside = sum(ended.wall - began.wall for _, began, ended in calls)
         window = calls[-1][2].wall - calls[0][1].wall
         gaps = [after[1].own - before[2].own for before, after in pairwise(calls)]
@@ -78,7 +78,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Summary:
-    """Seconds a call; shares of the time outside of all calls: by the wall, and by the thread's processor time."""
+    """Seconds per call, and the shares of time outside all calls: by wall time, and by the thread's CPU time."""
 
     call: float
     outside: float
@@ -86,20 +86,20 @@ class Summary:
 
 
 async def run(device: DeviceThread, job: Job) -> None:
-    """Run one job to its end and throw the picture away."""
+    """Run one job to its end and discard the image."""
     async with aclosing(device.events(job)) as events:
         async for _ in events:
             pass
 
 
 def jobs(args: argparse.Namespace) -> dict[str, Job]:
-    """Return what is measured, by name."""
+    """Return the measured jobs by name."""
     common: dict[str, Any] = {"prompt": "a red circle", "steps": args.steps, "width": args.size, "height": args.size}
     return {
-        "one picture": Job(**common, seed=1),
+        "one image": Job(**common, seed=1),
         "no guidance": Job(**common, seed=1, guidance_scale=1.0),
         "previews": Job(**common, seed=1, previews=Previews(every=1)),
-        "four pictures": Job(**common, seed=1, count=4),
+        "four images": Job(**common, seed=1, count=4),
         "euler a": Job(**common, seed=1, sampler="euler_ancestral"),
     }
 
@@ -116,7 +116,7 @@ async def measure(args: argparse.Namespace, repository: Repository, batch: int) 
                 await run(device, job)
                 sums.append(watch.summary())
             call, outside, own = (statistics.median(getattr(s, f) for s in sums) for f in ("call", "outside", "own"))
-            print(f"batch {batch}  {name:14} {1000 * call:8.2f} ms a call {outside:8.2%} outside {own:8.2%} own work")
+            print(f"batch {batch}  {name:14} {1000 * call:8.2f} ms per call {outside:8.2%} outside {own:8.2%} own work")
 
 
 def main() -> None:

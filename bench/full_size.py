@@ -1,11 +1,11 @@
-"""Models as large as the published ones, with random weights: exported, loaded and stepped; memory and time.
+"""Measure memory and time to export, load and run models of the published sizes with random weights.
 
     python bench/full_size.py sd15|sdxl WORK [--precision fp32] [--target cpu] [--size 512] [--steps 4] [--limit 20]
 
-Writes WORK/source and WORK/model (an SD 1.5 takes 9 GB of disk in fp32, an SDXL 28), and keeps what is there: the
-second run only steps. Each stage is a process of its own, whose peak of resident memory is what the system says of it
-when it has ended; pages of weights that are mapped from a file count. `--limit` is how many GB of address space a
-stage may take before it fails, so that nothing else on the machine has to. Needs the extra `export`.
+Writes WORK/source and WORK/model (SD 1.5 takes 9 GB of disk in fp32, SDXL 28), and keeps existing ones: a second run
+measures only the steps. Each stage is its own process; the operating system reports its peak resident memory at its
+end, including weights mapped from a file. `--limit` is the address space in GB at which a stage fails, which protects
+other programs on the machine. Needs the extra `export`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ UNETS: dict[str, dict[str, Any]] = {
 
 def make(kind: str, folder: Path) -> None:
     """Write a pipeline of random weights in diffusers' layout."""
-    import diffusers  # noqa: PLC0415 - it brings torch, which `step` must not
+    import diffusers  # noqa: PLC0415 - imports torch, which `step` must not
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
@@ -97,7 +97,7 @@ def make(kind: str, folder: Path) -> None:
 
 
 def step(folder: Path, size: int, steps: int) -> None:
-    """Load the model into the service's engine, draw one picture, and print what it took."""
+    """Load the model into the service's engine, generate one image, and print the measurements."""
     from tintype.service.engine import Engine  # noqa: PLC0415 - each stage imports what it needs
     from tintype.service.engine.events import Failed  # noqa: PLC0415
     from tintype.service.job import Job  # noqa: PLC0415
@@ -107,7 +107,7 @@ def step(folder: Path, size: int, steps: int) -> None:
     start = time.perf_counter()
     with Repository([folder], providers=["cpu"]) as repository:
         repository.wait(timeout=3600)
-        told = {"load": time.perf_counter() - start, "loaded": peak(resource.RUSAGE_SELF)}
+        result = {"load": time.perf_counter() - start, "loaded": peak(resource.RUSAGE_SELF)}
         engine = Engine(repository)
         job = Job(prompt="a lake", steps=steps, seed=0, guidance_scale=5.0, width=size, height=size)
         engine.admit(prepared(job, repository.spec()))
@@ -119,16 +119,16 @@ def step(folder: Path, size: int, steps: int) -> None:
         errors = [event.error for _, event in engine.collect() if isinstance(event, Failed)]
     if errors:
         raise SystemExit(str(errors[0]))
-    print(json.dumps(told | {"turns": seconds}))
+    print(json.dumps(result | {"turns": seconds}))
 
 
-def peak(who: int) -> float:
-    """Return the peak of resident memory, in GB."""
-    return resource.getrusage(who).ru_maxrss * 1024 / GIGABYTE
+def peak(processes: int) -> float:
+    """Return the peak resident memory in GB."""
+    return resource.getrusage(processes).ru_maxrss * 1024 / GIGABYTE
 
 
 def run(stage: str, arguments: argparse.Namespace, limit: float) -> str:
-    """Run one stage in a process of its own, print what it took, and return what it said."""
+    """Run one stage in its own process, print time and memory, and return its output."""
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (int(limit * GIGABYTE),) * 2)
@@ -143,18 +143,18 @@ def run(stage: str, arguments: argparse.Namespace, limit: float) -> str:
         ) as process
     ):
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        said = process.stdout.read()
+        output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     took, memory = time.perf_counter() - start, usage.ru_maxrss * 1024 / GIGABYTE
     print(f"{stage}: {took:.0f} s, at most {memory:.1f} GB resident, exit code {process.returncode}", flush=True)
     if process.returncode:
         raise SystemExit(f"{stage} of {arguments.kind} failed within {limit} GB")
-    return said
+    return output
 
 
 def child(stage: str, arguments: argparse.Namespace) -> None:
-    """Do one stage, in the process started for it."""
+    """Run one stage in the process started for it."""
     source, model = arguments.work / "source", arguments.work / "model"
     if stage == "make":
         make(arguments.kind, source)
@@ -168,15 +168,15 @@ def child(stage: str, arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Make, export and step; `--child` is how it starts itself."""
+    """Make, export and run the model; `--child` starts one stage."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("kind", choices=UNETS)
     parser.add_argument("work", type=Path)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--target", default="cpu")
-    parser.add_argument("--size", type=int, default=512, help="of the picture, in pixels")
+    parser.add_argument("--size", type=int, default=512, help="side of the image in pixels")
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--limit", type=float, default=20, help="GB of address space that a stage may take")
+    parser.add_argument("--limit", type=float, default=20, help="address space of a stage in GB")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -189,15 +189,15 @@ def main() -> None:
     report(json.loads(run("step", arguments, arguments.limit).splitlines()[-1]), arguments)
 
 
-def report(told: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Print what loading and stepping took."""
+def report(result: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Print time and memory of loading and of the steps."""
     size = sum(path.stat().st_size for path in (arguments.work / "model").rglob("*") if path.is_file())
     print(f"{arguments.kind} {arguments.precision}: {size / GIGABYTE:.2f} GB on disk")
-    print(f"loaded after {told['load']:.1f} s, at most {told['loaded']:.2f} GB resident by then")
-    prompt, *steps, decoding = told["turns"]
+    print(f"loaded after {result['load']:.1f} s, at most {result['loaded']:.2f} GB resident until then")
+    prompt, *steps, decoding = result["turns"]
     each = ", ".join(f"{seconds:.1f}" for seconds in steps)
     print(f"{arguments.size} pixels square: prompt {prompt:.1f} s, steps {each} s, decoding {decoding:.1f} s")
-    print(f"median of a step: {statistics.median(steps):.1f} s")
+    print(f"median step: {statistics.median(steps):.1f} s")
 
 
 if __name__ == "__main__":

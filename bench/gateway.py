@@ -1,10 +1,10 @@
-"""How fast the gateway itself is: one worker before a backend that answers at once, so all that counts is ours.
+"""Measure the gateway alone: one worker in front of a backend that answers at once.
 
     python bench/gateway.py [--seconds 5] [--connections 16]
 
-The gateway runs in a process of its own, with a client in place of the gRPC service; the load comes from this one.
-Both share the machine's cores, so the figures are a lower bound, and only ratios between runs on one machine mean
-anything. Aims: 1,000 small requests per second, and 8 answers of 10 x 1.5 MB in base64 per second.
+The gateway runs in its own process, with a stub in place of the client of the gRPC service; this process sends the
+load. Both share the machine's cores, so the figures are a lower bound; compare only runs on one machine.
+Goals: 1,000 small requests per second, and 8 responses of 10 x 1.5 MB in base64 per second.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tintype.gateway.app import create_app
 from tintype.gateway.config import GatewayConfig
 from tintype.v1 import image_service_pb2 as pb
 
-SMALL, LARGE = 100, 1_500_000  # bytes of one picture
-# name: bytes of a picture, pictures, format
+SMALL, LARGE = 100, 1_500_000  # bytes of one image
+# name: bytes of an image, images, format
 LOADS = {
     "small, b64_json": (SMALL, 1, "b64_json"),
     "small, url": (SMALL, 1, "url"),
@@ -34,13 +34,13 @@ LOADS = {
 
 
 class Instant:
-    """A service that has its pictures ready; the prompt says how many bytes each has."""
+    """A service that answers at once; the prompt is the size of each image in bytes."""
 
     def __init__(self) -> None:
         self.files = {size: os.urandom(size) for size in (SMALL, LARGE)}
 
     async def generate(self, request: pb.GenerateImagesRequest, _: str = "") -> pb.GenerateImagesResponse:
-        """Return as many pictures as asked for."""
+        """Return the requested number of images."""
         data = self.files[int(request.prompt)]
         image = pb.Image(data=data, mime_type="image/png", width=1024, height=1024)
         return pb.GenerateImagesResponse(images=[image] * request.count, model="instant")
@@ -54,12 +54,12 @@ class Instant:
         return pb.Model(name=name)
 
     async def ready(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
 
 def serve(port: int, data: str) -> None:
-    """Serve with the instant backend."""
+    """Run the gateway with the instant backend."""
     import uvicorn  # noqa: PLC0415 - only the served process needs it
 
     client: Any = Instant()
@@ -68,21 +68,21 @@ def serve(port: int, data: str) -> None:
 
 
 def message(size: int, count: int, kind: str) -> bytes:
-    """One HTTP request, as bytes."""
+    """Return one HTTP request as bytes."""
     body = f'{{"prompt":"{size}","n":{count},"response_format":"{kind}"}}'.encode()
     head = "POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 async def caller(port: int, request: bytes, until: float) -> int:
-    """Ask again and again on one connection; return how many answers came."""
+    """Repeat a request on one connection; return the number of responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     done = 0
     while time.perf_counter() < until:
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         if not head.startswith(b"http/1.1 200"):
-            raise SystemExit(f"the gateway said {head[:200]!r}")
+            raise SystemExit(f"expected status 200 from the gateway; got {head[:200]!r}")
         left = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
         while left:
             left -= len(await reader.read(min(left, 2**20)))
@@ -92,14 +92,14 @@ async def caller(port: int, request: bytes, until: float) -> int:
 
 
 async def measure(port: int, request: bytes, seconds: float, connections: int) -> float:
-    """Return answers per second."""
+    """Return responses per second."""
     start = time.perf_counter()
     done = await asyncio.gather(*(caller(port, request, start + seconds) for _ in range(connections)))
     return sum(done) / (time.perf_counter() - start)
 
 
 async def wait_until_up(port: int) -> None:
-    """Return once the gateway takes connections."""
+    """Wait until the gateway accepts connections."""
     for _ in range(100):
         try:
             (await asyncio.open_connection("127.0.0.1", port))[1].close()
@@ -111,10 +111,10 @@ async def wait_until_up(port: int) -> None:
 
 
 async def main(seconds: float, connections: int, port: int) -> None:
-    """Run every load and print what came out."""
+    """Run every load and print its rate."""
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, __file__, "--serve", data, "--port", str(port)]
-        server = subprocess.Popen(command)  # noqa: ASYNC220, S603 - it starts before there is anything to wait for
+        server = subprocess.Popen(command)  # noqa: ASYNC220, S603 - nothing runs on the loop yet
         try:
             await wait_until_up(port)
             for name, (size, count, kind) in LOADS.items():

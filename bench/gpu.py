@@ -1,17 +1,17 @@
-"""What a device makes of a model: pictures per second by batch, time per call, and what each way of calling is worth.
+"""Measure a model on a device: images per second by batch, and time per denoiser call for each way of calling.
 
     python bench/gpu.py [MODEL_FOLDER ...] [--provider cuda] [--quick] [--size 256] [--steps 16] [--rounds 5]
 
-Without folders the built-in model. Ways of calling the denoiser, in turn within each round, on the same arrays:
+Without a folder: the built-in model. Ways of calling the denoiser, alternating in each round, on the same arrays:
 
-    run       everything goes to the device and back at each call
-    bound     buffers that stay on the device; embeddings are sent once (what the service does on CUDA)
-    graph     the same, captured as a CUDA graph            (CUDA only)
-    tensorrt  an engine for the shape, with the same buffers (where onnxruntime finds TensorRT)
-    fixed     run, with the graph's free dimensions fixed to the shape
+    run       all arrays go to the device and back at each call
+    bound     buffers stay on the device; embeddings are sent once (the service's way on CUDA)
+    graph     like bound, captured as a CUDA graph           (CUDA only)
+    tensorrt  like bound, with an engine for the shape       (if onnxruntime finds TensorRT)
+    fixed     like run, with the graph's dynamic dimensions fixed to the shape
 
-Figures are medians; `of run` is the ratio to the first way. Then whole pictures through the engine, by batch.
-A way that does not work here says why and the others go on.
+Figures are medians; `of run` is the ratio to the first way. Then whole images through the engine, by batch.
+For a way that does not work the output gives the reason, and the others continue.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class Tap:
-    """Takes what a model's denoiser is fed, in the graph's own types."""
+    """Records the inputs of a model's denoiser, in the graph's own types."""
 
     def __init__(self, provider: str, folder: Path) -> None:
         self._repository = Repository([folder], providers=[provider])
@@ -56,7 +56,7 @@ class Tap:
         self.spec = self.model.spec
 
     def feeds(self, rows: int, size: int) -> tuple[Path, list[str], Feeds]:
-        """Return the denoiser's graph, its output and what a call of so many rows is fed."""
+        """Return the denoiser's graph, its outputs, and the inputs of a call with `rows` rows."""
         stage = getattr(self.model._stages, "_first", self.model._stages)
         session, taken = stage._denoiser._session, []
 
@@ -75,12 +75,12 @@ class Tap:
         return (session.path, *taken[0])
 
     def close(self) -> None:
-        """Let the model go."""
+        """Release the model."""
         self._repository.close()
 
 
 def machine(provider: str) -> None:
-    """Print what the figures are of."""
+    """Print machine, device and versions."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         device = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
@@ -94,7 +94,7 @@ def machine(provider: str) -> None:
 
 
 def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
-    """Return how each way is made ready; which there are depends on the provider."""
+    """Return a function that prepares each way; the provider determines which ways exist."""
     runtime = Runtime.choose((provider,))
     device = DEVICES.get(provider, "cpu")
     made: dict[str, Callable[[], Way]] = {
@@ -124,7 +124,7 @@ def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
 def _captured(path: Path) -> Way:
     graph = OrtGraph(path, "cuda", 1, options=ProviderOptions(cuda_graphs=True), role=GraphRole.DENOISER)
     if not graph.captures:
-        raise RuntimeError("onnxruntime captures no CUDA graph of it: a node is not on CUDA")
+        raise RuntimeError("onnxruntime cannot capture this graph: a node is not on CUDA")
     return graph.run
 
 
@@ -136,13 +136,13 @@ def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
     waiting: Future[None] = builder().submit(lambda: None)
     waiting.result()
     if not all(engine.result() for engine in graph._engines.values()):
-        raise RuntimeError("no engine could be built; the log says why")
-    print(f"           tensorrt: the engine was there after {time.perf_counter() - began:.1f} s")
+        raise RuntimeError("no engine could be built; see the log")
+    print(f"           tensorrt: the engine was ready after {time.perf_counter() - began:.1f} s")
     return graph.run
 
 
 def calls(args: argparse.Namespace, tap: Tap, rows: int, cache: Path) -> None:
-    """Print the time of one call of the denoiser, by the way it is made."""
+    """Print the time of one denoiser call for each way."""
     path, outputs, feeds = tap.feeds(rows, args.size)
     ready: dict[str, Way] = {}
     for name, make in ways(args.provider, path, feeds, cache).items():
@@ -150,12 +150,12 @@ def calls(args: argparse.Namespace, tap: Tap, rows: int, cache: Path) -> None:
             ready[name] = make()
             first = ready[name](outputs, feeds)[0]
             again = [ready[name](outputs, feeds)[0] for _ in range(3)]
-        except Exception as error:  # noqa: BLE001 - the others go on
+        except Exception as error:  # noqa: BLE001 - the others continue
             print(f"rows {rows:2}    {name:10} does not work here: {error}")
             ready.pop(name, None)
             continue
         if not all(np.array_equal(first, other) for other in again):
-            print(f"rows {rows:2}    {name:10} WARNING: the same call gives other numbers each time")
+            print(f"rows {rows:2}    {name:10} WARNING: repeated calls give different results")
     spent: dict[str, list[float]] = {name: [] for name in ready}
     for turn in range(args.rounds * len(ready)):
         for name in [*ready][turn % len(ready) :] + [*ready][: turn % len(ready)]:
@@ -168,19 +168,19 @@ def calls(args: argparse.Namespace, tap: Tap, rows: int, cache: Path) -> None:
 def report(
     rows: int, ready: Mapping[str, Way], spent: Mapping[str, list[float]], outputs: list[str], feeds: Feeds
 ) -> None:
-    """Print medians, ratios and how far the answers are apart."""
+    """Print medians, ratios and the largest difference between results."""
     answers = {name: way(outputs, feeds)[0].astype(np.float32) for name, way in ready.items()}
     base, scale = statistics.median(spent["run"]), float(np.abs(answers["run"]).max())
     for name, times in spent.items():
         middle, off = statistics.median(times), float(np.abs(answers[name] - answers["run"]).max()) / scale
         print(
-            f"rows {rows:2}    {name:10} {1000 * middle:9.3f} ms a call {middle / base:7.3f} of run"
-            f" {rows / middle:9.2f} rows/s   apart {off:.1e}"
+            f"rows {rows:2}    {name:10} {1000 * middle:9.3f} ms per call {middle / base:7.3f} of run"
+            f" {rows / middle:9.2f} rows/s   difference {off:.1e}"
         )
 
 
-def pictures(args: argparse.Namespace, folder: Path, batch: int) -> None:
-    """Print pictures per second with so many to a call, and what is not spent in calls of the denoiser."""
+def images(args: argparse.Namespace, folder: Path, batch: int) -> None:
+    """Print images per second with `batch` rows per call, and the share of the time in denoiser calls."""
     job = Job(prompt="a red circle", seed=1, count=batch, steps=args.steps, width=args.size, height=args.size)
     options = ProviderOptions(cuda_graphs=args.cuda_graphs)
     with Repository([folder], providers=[args.provider], options=options) as repository:
@@ -204,14 +204,14 @@ def pictures(args: argparse.Namespace, folder: Path, batch: int) -> None:
                 made += sum(isinstance(event, Finished) for _, event in engine.collect())
             made += sum(isinstance(event, Finished) for _, event in engine.collect())
             if made != batch:
-                raise SystemExit(f"{made} of {batch} pictures were made")
+                raise SystemExit(f"{made} of {batch} images were generated")
             if turn:  # the first one warms up
                 walls.append(time.perf_counter() - began)
                 shares.append(sum(inside) / walls[-1])
     wall, share = statistics.median(walls), statistics.median(shares)
     print(
-        f"batch {batch:2}   {batch / wall:9.3f} pictures/s {1000 * wall / args.steps:9.3f} ms a step"
-        f"   {share:.1%} in calls of the denoiser, the rest is prompt, decoder and gaps"
+        f"batch {batch:2}   {batch / wall:9.3f} images/s {1000 * wall / args.steps:9.3f} ms per step"
+        f"   {share:.1%} in denoiser calls; the rest is prompt, decoder and gaps"
     )
 
 
@@ -220,8 +220,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--provider", default="cuda")
-    parser.add_argument("--cuda-graphs", action="store_true", help="for the whole pictures")
-    parser.add_argument("--quick", action="store_true", help="small and short, to see that it works")
+    parser.add_argument("--cuda-graphs", action="store_true", help="use CUDA graphs for the whole images")
+    parser.add_argument("--quick", action="store_true", help="small and short, to test the script")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -238,7 +238,7 @@ def main(arguments: list[str] | None = None) -> None:
                 calls(args, tap, rows, Path(cache))
             tap.close()
             for batch in batches:
-                pictures(args, folder, batch)
+                images(args, folder, batch)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""How long people wait when a long job and eight short ones meet: this engine's order against first come, first served.
+"""Measure latencies of a long job and eight short ones: the engine's order against first come, first served.
 
     python bench/mixed_load.py [MODEL_FOLDER] [--long 100] [--short 4] [--rounds 5] [--threads 0]
 
-The long job comes first; the short ones follow while it runs, one after every 5 % of the time that it takes alone.
-Either everybody is a caller of their own, or all are one caller. "First come, first served" is the same engine with
-jobs ordered by their arrival, and what may share a call still does. Both take turns; figures are medians over the
-rounds, the ratio is of latencies in one round. Goal: at most half the mean latency.
+The long job comes first; the short ones follow while it runs, one after every 5 % of its time without the others.
+Either each job has its own caller, or all have the same. "First come, first served" is the same engine with jobs in
+order of arrival; rows still share calls. Both orders alternate; figures are medians over the rounds, and ratios compare
+latencies of one round. Goal: at most half the mean latency.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+from ratios import ratio_and_range
 
 from tintype.service.engine import DeviceThread, Engine, policy
 from tintype.service.engine.events import Finished
@@ -33,7 +34,7 @@ SHORT_JOBS = 8
 
 
 class Latencies(NamedTuple):
-    """Of one round, in seconds."""
+    """Latencies of one round, in seconds."""
 
     mean: float
     p95: float
@@ -41,25 +42,25 @@ class Latencies(NamedTuple):
     long: float
 
 
-def by_arrival(claims: Iterable[Any], _got: Any, **_: float) -> list[Any]:
-    """Order jobs as they came."""
-    return sorted(claims, key=lambda claim: claim.number)
+def by_arrival(tasks: Iterable[Any], _served: Any, **_: float) -> list[Any]:
+    """Order jobs by arrival."""
+    return sorted(tasks, key=lambda task: task.number)
 
 
-ORDERS: dict[str, Callable[..., list[Any]]] = {"here": policy.order, "first come": by_arrival}
+ORDERS: dict[str, Callable[..., list[Any]]] = {"engine": policy.order, "first come": by_arrival}
 
 
 async def latency(device: DeviceThread, job: Job, after: float) -> float:
-    """Return how long `job` takes, seconds, when it comes after so many."""
+    """Return the latency of `job` in seconds; the job is sent after `after` seconds."""
     await asyncio.sleep(after)
     began = time.perf_counter()
-    drawn = [event async for event in device.events(job) if isinstance(event, Finished)]
-    assert len(drawn) == 1  # noqa: S101 - else there is nothing to compare
+    finished = [event async for event in device.events(job) if isinstance(event, Finished)]
+    assert len(finished) == 1  # noqa: S101 - the comparison needs the image
     return time.perf_counter() - began
 
 
 async def meet(device: DeviceThread, args: argparse.Namespace, alone: float, *, one_caller: bool) -> Latencies:
-    """Let them all come, and tell how long they waited."""
+    """Send all jobs and return their latencies."""
 
     def job(number: int, steps: int) -> Job:
         return Job(prompt="a lake", seed=number, steps=steps, caller="one" if one_caller else str(number))
@@ -81,13 +82,12 @@ async def measure(args: argparse.Namespace, repository: Repository, *, one_calle
                 with patch.object(policy, "order", order):
                     found = await meet(device, args, alone, one_caller=one_caller)
                 rounds[name] += [found] if number else []
-    print(f"\n| {'one caller' if one_caller else 'nine callers'} | here, s | first come, s | ratio, and its range |")
+    print(f"\n| {'one caller' if one_caller else 'nine callers'} | engine, s | first come, s | ratio (range) |")
     print("|---|---|---|---|")
-    for place, title in enumerate(("mean", "95th percentile", "95th percentile of the short", "the long one")):
-        here, first = ([found[place] for found in rounds[name]] for name in ORDERS)
-        ratios = sorted(a / b for a, b in zip(here, first, strict=True))
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        print(f"| {title} | {statistics.median(here):.2f} | {statistics.median(first):.2f} | {spread} |", flush=True)
+    for place, title in enumerate(("mean", "95th percentile", "95th percentile of the short jobs", "the long job")):
+        ours, first = ([found[place] for found in rounds[name]] for name in ORDERS)
+        spread = ratio_and_range(ours, first)
+        print(f"| {title} | {statistics.median(ours):.2f} | {statistics.median(first):.2f} | {spread} |", flush=True)
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--long", type=int, default=100, help="steps of the long job")
-    parser.add_argument("--short", type=int, default=4, help="steps of a short one")
+    parser.add_argument("--short", type=int, default=4, help="steps of a short job")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
@@ -103,7 +103,7 @@ def main() -> None:
         repository.wait(timeout=600)
         for one_caller in (False, True):
             asyncio.run(measure(args, repository, one_caller=one_caller))
-    print(f"\ngoal: at most {GOAL} of the mean")
+    print(f"\ngoal: at most {GOAL} of the mean latency")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Providers beside each other on the same graphs and inputs: the denoiser and the decoder of a model, in turns.
+"""Compare providers on a model's denoiser and decoder, with the same graphs and inputs.
 
     python bench/providers.py [FOLDER] [--providers cpu openvino] [--rows 1 2] [--side 16] [--rounds 5] [--calls 40]
 
-Each provider is warmed up by 34 calls of a shape, after which OpenVINO has compiled the graph for it; then the calls
-alternate, `--calls` of the denoiser and a tenth as many of the decoder a round. Printed are milliseconds, and each
-provider's time as a ratio to the first's, medians over the rounds with their range, and how far its answer is from the
-first's, as a share of the largest value. FOLDER is a model of Stable Diffusion's kind; the built-in one by default.
+Each provider first gets 34 calls of a shape, after which OpenVINO has compiled the graph for it. Then the calls
+alternate: in each round `--calls` of the denoiser, and a tenth of that of the decoder. The output has milliseconds, the
+ratio of each provider's time to the first's (medians over the rounds, with their range), and the difference of its
+result from the first's as a share of the largest value. FOLDER is a model of the Stable Diffusion family; default: the
+built-in model.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ratios import ratio_and_range
 
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
@@ -24,11 +26,11 @@ from tintype.service.models.runtime.runtime import Runtime
 if TYPE_CHECKING:
     from tintype.service.models.runtime.graph import Graph, Port
 
-WARM = 34  # more than OpenVINO waits for before it compiles for a shape
+WARM = 34  # more calls than OpenVINO needs before it compiles for a shape
 
 
 def filled(port: Port, rows: int, side: int, generator: np.random.Generator) -> Any:
-    """Return an input: noise, or a time in the middle."""
+    """Return an input array: noise, or a timestep in the middle."""
     free = {0: rows, 2: side, 3: side} if len(port.shape) == 4 else {0: rows, 1: 77}
     shape = [axis if isinstance(axis, int) else free[place] for place, axis in enumerate(port.shape)]
     if "timestep" in port.name:
@@ -58,11 +60,11 @@ def compare(path: Path, graphs: dict[str, Graph], rows: int, side: int, calls: i
     base = next(iter(taken.values()))
     expected: Any = next(iter(answers.values()))
     for name, times in taken.items():
-        ratios = sorted(a / b for a, b in zip(times, base, strict=True))
-        apart = np.abs(answers[name] - expected).max() / np.abs(expected).max()
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        difference = np.abs(answers[name] - expected).max() / np.abs(expected).max()
+        spread = ratio_and_range(times, base)
         print(
-            f"| {path.parent.name}, {rows} | {name} | {1e3 * statistics.median(times):.1f} | {spread} | {apart:.0e} |"
+            f"| {path.parent.name}, {rows} | {name} | {1e3 * statistics.median(times):.1f} | {spread} "
+            f"| {difference:.0e} |"
         )
 
 
@@ -72,12 +74,12 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=BUILTIN)
     parser.add_argument("--providers", nargs="+", default=["cpu", "openvino"])
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--side", type=int, default=16, help="of the latents")
+    parser.add_argument("--side", type=int, default=16, help="side of the latents in cells")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=40)
     parser.add_argument("--threads", type=int, default=0)
     args = parser.parse_args()
-    print("| graph, rows | provider | ms | ratio, and its range | answers apart |\n|---|---|---|---|---|")
+    print("| graph, rows | provider | ms | ratio (range) | difference |\n|---|---|---|---|---|")
     for part, calls in (("unet", args.calls), ("vae_decoder", max(args.calls // 10, 1))):
         path = args.folder / part / "model.onnx"
         graphs = {name: Runtime.choose((name,), args.threads).open(path) for name in args.providers}

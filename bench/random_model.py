@@ -1,8 +1,8 @@
-"""A random Stable Diffusion 1.x of a chosen width, exported: a larger model to measure with, made without a download.
+"""Make and export a random Stable Diffusion 1.x of a chosen width: a larger model for measurements, without a download.
 
     .venv-export/bin/python bench/random_model.py OUT [--width 128]
 
-The published UNet is 320 wide. Its depths, attention and text width are taken over; what is drawn is noise.
+The published UNet is 320 wide. The model has its depth and its attention; its images are noise.
 Needs the extra `export`.
 """
 
@@ -39,7 +39,7 @@ def make(width: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Make it and export it."""
+    """Make the pipeline and export it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--width", type=int, default=128)

@@ -1,11 +1,11 @@
-"""Memory of the service over many requests of all kinds, a fifth of which are cancelled at a random moment.
+"""Measure the service's memory over many random requests; a fifth are cancelled at a random moment.
 
     python bench/soak.py [--requests 1000] [--workers 6] [--seed 0]
 
-A child serves the built-in model; eight sizes, all samplers, pictures to start from, masks, counts, file
-types, streams with previews and plain calls come at random. After every hundred requests the child's resident memory is
-read from /proc while nothing runs (Linux only). Goal: at the end at most 1.05 of what it was after the first hundred.
-Every request must end in its pictures or, if it was cancelled, in CANCELLED; anything else ends the run.
+A child process serves the built-in model. Requests have random sizes (eight), samplers (all), input images, masks,
+counts and file types, and are streams with previews or plain calls. After every hundred requests, while nothing runs,
+the child's resident memory is read from /proc (Linux only). Goal: at the end at most 1.05 of the memory after the first
+hundred. Every request must end with its images or, if it was cancelled, with CANCELLED; any other end stops the run.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WORDS = ("a red circle", "a lake at sunset", "a green hill under the moon", "a h
 
 @contextmanager
 def service() -> Generator[tuple[int, str]]:
-    """Serve in a child; give its process id and address."""
+    """Run the service in a child process; yield its process id and address."""
     with subprocess.Popen([sys.executable, __file__, "--child"], stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         try:
@@ -55,13 +55,13 @@ def service() -> Generator[tuple[int, str]]:
 
 
 def resident(pid: int) -> float:
-    """Return a process's resident memory in megabytes."""
+    """Return the resident memory of a process in megabytes."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii"))
     assert found is not None  # noqa: S101 - every process has it
     return int(found[1]) / 1000
 
 
-def picture(draw: random.Random, mode: str) -> bytes:
+def random_image(draw: random.Random, mode: str) -> bytes:
     """Return a PNG of random blocks."""
     data = BytesIO()
     small = Image.frombytes(mode, (4, 4), draw.randbytes(16 * len(mode.replace("RGB", "xxx"))))
@@ -69,8 +69,8 @@ def picture(draw: random.Random, mode: str) -> bytes:
     return data.getvalue()
 
 
-def asked(draw: random.Random) -> pb.StreamImagesRequest:
-    """Return a request of a random kind, of a few steps."""
+def random_request(draw: random.Random) -> pb.StreamImagesRequest:
+    """Return a random request with few steps."""
     width, height = draw.choice(SIZES)
     generation = pb.GenerateImagesRequest(
         prompt=" and ".join(draw.sample(WORDS, draw.randint(1, 4))),
@@ -85,35 +85,35 @@ def asked(draw: random.Random) -> pb.StreamImagesRequest:
     )
     generation.output.mime_type = draw.choice(MIME_TYPES)
     if draw.random() < 0.3:
-        generation.image = picture(draw, "RGB")
+        generation.image = random_image(draw, "RGB")
         generation.strength = 0.8
-        generation.mask = picture(draw, "L") if draw.random() < 0.3 else b""
+        generation.mask = random_image(draw, "L") if draw.random() < 0.3 else b""
     return pb.StreamImagesRequest(generation=generation, previews=pb.Previews(every=draw.choice((0, 1, 2))))
 
 
-async def plain(stub: Any, request: pb.StreamImagesRequest, patience: float | None) -> None:
-    """Ask for the pictures at once, and leave after `patience` seconds."""
-    answer = await asyncio.wait_for(stub.GenerateImages(request.generation), patience)
+async def plain(stub: Any, request: pb.StreamImagesRequest, timeout: float | None) -> None:  # noqa: ASYNC109
+    """Send a plain call, and cancel it after `timeout` seconds."""
+    answer = await asyncio.wait_for(stub.GenerateImages(request.generation), timeout)
     if len(answer.images) != request.generation.count:
-        raise SystemExit(f"{len(answer.images)} pictures came for {request}")
+        raise SystemExit(f"got {len(answer.images)} images for {request}")
 
 
 async def streamed(stub: Any, request: pb.StreamImagesRequest, events: int | None) -> None:
-    """Follow the pictures, and leave after so many events."""
-    stream, images, heard = stub.StreamImages(request), 0, 0
+    """Read the stream, and cancel it after `events` events."""
+    stream, images, received = stub.StreamImages(request), 0, 0
     async for event in stream:
         images += event.HasField("image")
-        heard += 1
-        if heard == events:
+        received += 1
+        if received == events:
             stream.cancel()
             raise TimeoutError
     if images != request.generation.count:
-        raise SystemExit(f"{images} pictures came for {request}")
+        raise SystemExit(f"got {images} images for {request}")
 
 
 async def one(stub: Any, draw: random.Random) -> str:
-    """Make one request, and return what came of it."""
-    request, leaves = asked(draw), draw.random() < CANCELLED
+    """Send one request and return its kind, or "cancelled"."""
+    request, leaves = random_request(draw), draw.random() < CANCELLED
     try:
         if draw.random() < 0.5:
             await plain(stub, request, draw.uniform(0, 0.5) if leaves else None)
@@ -125,7 +125,7 @@ async def one(stub: Any, draw: random.Random) -> str:
 
 
 async def block(stub: Any, draw: random.Random, requests: int, workers: int) -> Counter[str]:
-    """Make so many requests, `workers` at a time; after them nothing runs."""
+    """Send `requests` requests, `workers` at a time, and wait until nothing runs."""
     numbers, ends = iter(range(requests)), Counter[str]()
 
     async def worker() -> None:
@@ -133,13 +133,13 @@ async def block(stub: Any, draw: random.Random, requests: int, workers: int) -> 
             ends[await one(stub, draw)] += 1
 
     await asyncio.gather(*(worker() for _ in range(workers)))
-    # With the lowest priority: when it is done, so is all that was cancelled.
+    # It has the lowest priority: when it has ended, all cancelled tasks have ended.
     await stub.GenerateImages(pb.GenerateImagesRequest(prompt="the end", steps=1, priority=-100))
     return ends
 
 
 async def soak(args: argparse.Namespace) -> None:
-    """Print the memory after each block, and the ratio that counts."""
+    """Print the memory after each block, and its final ratio."""
     draw, ends, memory, began = random.Random(args.seed), Counter[str](), [], time.perf_counter()  # noqa: S311
     with service() as (pid, address):
         async with grpc.aio.insecure_channel(address) as channel:
@@ -147,16 +147,16 @@ async def soak(args: argparse.Namespace) -> None:
                 ends += await block(pb_grpc.ImageServiceStub(channel), draw, BLOCK, args.workers)
                 memory.append(resident(pid))
                 print(f"after {number + BLOCK:5}: {memory[-1]:7.1f} MB", flush=True)
-    what = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
-    print(f"{what}; {time.perf_counter() - began:.0f} s")
+    ends_text = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
+    print(f"{ends_text}; {time.perf_counter() - began:.0f} s")
     print(f"memory after {args.requests} requests: {memory[-1] / memory[0]:.3f} of that after {BLOCK}; goal: {GOAL}")
 
 
 def main() -> None:
-    """Soak; `--child` is how it starts the service."""
+    """Run the test; `--child` starts the service."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--workers", type=int, default=6, help="requests at a time")
+    parser.add_argument("--workers", type=int, default=6, help="concurrent requests")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""What it costs to build a table: it happens when a request is admitted. Goal: below 5 ms for 50 steps, every sampler.
+"""Measure the time to build a sampler's table, which admission needs. Goal: below 5 ms for 50 steps, every sampler.
 
     python bench/tables.py [--steps 50] [--rounds 20]
 
-The best of the rounds, on one core; tables that repeat are kept and cost nothing.
+The output is the best of the rounds, on one core. Repeated tables are cached and cost nothing.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SD = {
 
 
 def seconds(diffusion: Diffusion, steps: int, rounds: int, sampler: str, schedule: str) -> float:
-    """Return the least time of one table."""
+    """Return the shortest time to build one table."""
     times = []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -29,7 +29,7 @@ def seconds(diffusion: Diffusion, steps: int, rounds: int, sampler: str, schedul
 
 
 def main() -> None:
-    """Print milliseconds for every sampler and the schedules that cost most."""
+    """Print milliseconds for every sampler with the slowest schedules."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=20)

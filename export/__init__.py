@@ -1,4 +1,4 @@
-"""The only torch in the house: exporting models to ONNX, and the making of the built-in one."""
+"""Export diffusers models to ONNX; apart from training, the only code that imports torch."""
 
 import os
 

@@ -1,9 +1,11 @@
-"""Telling what an export does: one line when a stage begins, and its time when it ends."""
+"""Console output of an export: progress lines, sizes for people, and silence of the libraries."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage that has ended: its title, its seconds, and what was found out in it."""
+    """A finished stage: its title, its duration in seconds, and its notes."""
 
     title: str
     seconds: float
@@ -21,15 +23,15 @@ class Stage:
 
 
 @dataclass(slots=True)
-class Progress:
-    """Writes to `stream` as stages begin and end, and keeps them."""
+class ProgressLog:
+    """Writes a line to `stream` for each stage, and keeps the finished stages."""
 
     stream: TextIO
     stages: list[Stage] = field(default_factory=list)
 
     @contextlib.contextmanager
     def stage(self, title: str) -> Iterator[list[str]]:
-        """Announce a stage; what its body appends to the list given is told when it ends."""
+        """Announce a stage; print the notes that its body appends to the yielded list when it ends."""
         notes: list[str] = []
         start = time.perf_counter()
         self._write(f"{title} ... ")
@@ -47,10 +49,23 @@ class Progress:
         self.stream.flush()
 
 
-def readable(size: float) -> str:
-    """Return bytes for people: 3.4 GB, 15 MB."""
+def format_bytes(size: float) -> str:
+    """Return a number of bytes with a decimal unit: 3.4 GB, 15 MB."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} GB"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings and log records below ERROR: they address the libraries' developers, not the user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

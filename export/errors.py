@@ -1,10 +1,10 @@
-"""What an export ends with when it does not end well.
+"""Errors of an export.
 
 ::
 
-    ExportError                 the root; `exit_code` is what the command ends with
-    ├── Refused                 it can't be done as asked, and OUT is as it was            2
-    └── Unfaithful              it was done, and draws other pictures than the source      1
+    ExportError                 the root; `exit_code` is the exit code of the command
+    ├── ExportRefusal           the export is not possible as requested; OUT is unchanged      2
+    └── VerificationError       the result differs from its source by more than the limit      1
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import ClassVar
 
 
 class ExportError(Exception):
-    """The root; the message is one line for people."""
+    """The root of export errors; the message is one line for the user."""
 
     exit_code: ClassVar[int] = 1
 
 
-class Refused(ExportError):
-    """The export can't be done as asked: a wrong source, something missing, no space. Says what would be right."""
+class ExportRefusal(ExportError):
+    """The export is not possible: a wrong source, a missing file, no disk space. The message names what is valid."""
 
     exit_code = 2
 
 
-class Unfaithful(ExportError):
-    """What was exported differs from its source by more than it may."""
+class VerificationError(ExportError):
+    """The exported model differs from its source by more than the limit."""

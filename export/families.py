@@ -1,7 +1,7 @@
-"""The kinds of pipeline that can be exported, one row each.
+"""The families of pipelines that can be exported, one row each.
 
-A family is a value: what its classes are called in diffusers, which parts become graphs, and what its requests get by
-default. Nothing else in this folder asks what a pipeline is called.
+A row holds a family's class names in diffusers, the parts that become graphs, and the defaults of its requests. No
+other module of this package depends on a pipeline's name.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import Refused
+from .errors import ExportRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What a request gets that leaves them out; `max_tokens` are those of the longest text encoder."""
+class RequestDefaults:
+    """Values for requests that omit them; `max_tokens` is the limit of the longest text encoder."""
 
     steps: int
     guidance_scale: float
@@ -26,19 +26,19 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One row. `name` stands in the manifest; `parts` become graphs, the denoiser last; `optional` ones may be missing.
+    """One family: `name` is the manifest's, `parts` become graphs, the denoiser last; `optional` parts may be missing.
 
-    `pipelines` are the classes that model_index.json may name, and `lacks` the part whose absence tells one family from
-    another of the same classes. `distilled` are the defaults of models that were distilled to few steps.
-    `classes` replaces the reader of a part's class, and `call` is what diffusers' pipeline is called
-    with beside the request's own settings, so that it draws the size that was asked for.
+    `pipelines` are the classes that model_index.json may name. Where two families share classes, the absence of the
+    part `lacks` identifies this one. `distilled` are the defaults of models distilled to few steps.
+    `classes` maps a part's class to another row of `components.registry`. `call` holds arguments that diffusers'
+    pipeline gets besides the job's own settings, so that it generates the requested size.
     """
 
     name: str
     pipelines: tuple[str, ...]
     parts: tuple[str, ...]
-    defaults: Defaults
-    distilled: Defaults | None = None
+    defaults: RequestDefaults
+    distilled: RequestDefaults | None = None
     lacks: str = ""
     optional: frozenset[str] = frozenset()
     classes: Mapping[str, str] = field(default_factory=dict)
@@ -46,88 +46,91 @@ class Family:
 
     @property
     def denoiser(self) -> str:
-        """The component that predicts, and its folder."""
+        """The name of the denoiser, which is also its folder."""
         return self.parts[-1]
 
 
 def _kinds(name: str, *kinds: str) -> tuple[str, ...]:
-    """Return the classes of a pipeline from text, and from pictures."""
+    """Return the class names of a pipeline for text to image and for its other tasks."""
     return tuple(f"{name}{kind}Pipeline" for kind in ("", *kinds))
 
 
 IMG2IMG = ("Img2Img", "Inpaint")
-# Numbers of steps and guidance are those that the published models' cards recommend.
+# Steps and guidance are those that the model cards recommend.
 FAMILIES = (
     Family(
         name="sd",
         pipelines=_kinds("StableDiffusion", *IMG2IMG),
         parts=("text_encoder", "vae", "unet"),
-        defaults=Defaults(steps=50, guidance_scale=7.5),
-        distilled=Defaults(steps=1, guidance_scale=0),
+        defaults=RequestDefaults(steps=50, guidance_scale=7.5),
+        distilled=RequestDefaults(steps=1, guidance_scale=0),
     ),
     Family(
         name="lcm",
         pipelines=_kinds("LatentConsistencyModel", "Img2Img"),
         parts=("text_encoder", "vae", "unet"),
-        defaults=Defaults(steps=4, guidance_scale=8.5),
+        defaults=RequestDefaults(steps=4, guidance_scale=8.5),
     ),
     Family(
         name="sdxl_refiner",
         pipelines=_kinds("StableDiffusionXL", *IMG2IMG),
         lacks="text_encoder",
         parts=("text_encoder_2", "vae", "unet"),
-        defaults=Defaults(steps=50, guidance_scale=5),
+        defaults=RequestDefaults(steps=50, guidance_scale=5),
     ),
     Family(
         name="sdxl",
         pipelines=_kinds("StableDiffusionXL", *IMG2IMG),
         parts=("text_encoder", "text_encoder_2", "vae", "unet"),
-        defaults=Defaults(steps=50, guidance_scale=5),
-        distilled=Defaults(steps=1, guidance_scale=0),
+        defaults=RequestDefaults(steps=50, guidance_scale=5),
+        distilled=RequestDefaults(steps=1, guidance_scale=0),
     ),
     Family(
         name="sd3",
         pipelines=_kinds("StableDiffusion3", *IMG2IMG),
         parts=("text_encoder", "text_encoder_2", "text_encoder_3", "vae", "transformer"),
         optional=frozenset({"text_encoder_3"}),
-        defaults=Defaults(steps=28, guidance_scale=7, max_tokens=256),
+        defaults=RequestDefaults(steps=28, guidance_scale=7, max_tokens=256),
     ),
     Family(
         name="flux",
         pipelines=_kinds("Flux", *IMG2IMG),
         parts=("text_encoder", "text_encoder_2", "vae", "transformer"),
-        defaults=Defaults(steps=28, guidance_scale=3.5, max_tokens=512),
-        distilled=Defaults(steps=4, guidance_scale=0, max_tokens=256),
+        defaults=RequestDefaults(steps=28, guidance_scale=3.5, max_tokens=512),
+        distilled=RequestDefaults(steps=4, guidance_scale=0, max_tokens=256),
     ),
     Family(
         name="pixart_sigma",
         pipelines=_kinds("PixArtSigma"),
         parts=("text_encoder", "vae", "transformer"),
         classes={"T5EncoderModel": "T5EncoderModel with a mask"},
-        defaults=Defaults(steps=20, guidance_scale=4.5, max_tokens=300),
+        defaults=RequestDefaults(steps=20, guidance_scale=4.5, max_tokens=300),
         call={"use_resolution_binning": False},
     ),
     Family(
         name="sana",
         pipelines=_kinds("Sana"),
         parts=("text_encoder", "vae", "transformer"),
-        defaults=Defaults(steps=20, guidance_scale=4.5, max_tokens=300),
+        defaults=RequestDefaults(steps=20, guidance_scale=4.5, max_tokens=300),
         call={"use_resolution_binning": False},
     ),
 )
 
 
 def family_of(index: Mapping[str, Any]) -> Family:
-    """Return the family of a pipeline by its model_index.json. Raises Refused, naming the classes that there are."""
+    """Return the family of the pipeline that a model_index.json describes.
+
+    Raises ExportRefusal, which lists the supported classes.
+    """
     pipeline = str(index.get("_class_name", ""))
     for family in FAMILIES:
-        if pipeline in family.pipelines and not (family.lacks and there(index, family.lacks)):
+        if pipeline in family.pipelines and not (family.lacks and has_part(index, family.lacks)):
             return family
     known = ", ".join(dict.fromkeys(name for family in FAMILIES for name in family.pipelines))
-    raise Refused(f"pipelines of class {pipeline!r} can't be exported; those that can: {known}")
+    raise ExportRefusal(f"pipelines of class {pipeline!r} cannot be exported; supported: {known}")
 
 
-def there(index: Mapping[str, Any], part: str) -> bool:
-    """Whether model_index.json names a part: `[library, class]`, where both may be null."""
+def has_part(index: Mapping[str, Any], part: str) -> bool:
+    """Whether model_index.json names a part: its entry is `[library, class]`, and both are null for an absent one."""
     named = index.get(part)
     return isinstance(named, list) and len(named) == 2 and None not in named

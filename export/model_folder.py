@@ -1,4 +1,4 @@
-"""The folder of an export beside its weights: graphs' configurations, tokenizers, the training noise, the index."""
+"""Files of an exported folder other than graphs: configurations, tokenizers, the scheduler, the index."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from .errors import Refused
-from .quiet import quiet
+from .console import quiet
+from .errors import ExportRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-# What serving reads of a tokenizer: the merges of CLIP, or the model of sentencepiece.
+# Files that the service reads of a tokenizer: the merges of CLIP, or the model of sentencepiece.
 VOCABULARIES = ("merges.txt", "spiece.model", "tokenizer.model")
-# Where the source lay, and what others noted for themselves: no business of who gets the folder.
+# Keys that describe the exporting machine or another tool: they are removed.
 PRIVATE = ("_name_or_path", "export_model_type")
 
 
 def write_companions(pipeline: Any, folder: Path) -> None:
-    """Write what is no graph: model_index.json, the tokenizers and the training noise (diffusers' scheduler/)."""
+    """Write model_index.json, the tokenizers and the training noise (diffusers' scheduler/)."""
     with quiet():
         pipeline.save_config(folder)
         write_noise(pipeline.scheduler, folder / "scheduler")
@@ -33,27 +33,29 @@ def write_companions(pipeline: Any, folder: Path) -> None:
 
 
 def write_noise(scheduler: Any, folder: Path) -> None:
-    """Write scheduler_config.json with what its author has set, and no more.
+    """Write scheduler_config.json with only the settings of its author.
 
-    Which spacing of timesteps holds where none is set depends on the sampler, which each request chooses.
+    Without an explicit timestep spacing, the spacing depends on the sampler, which each request chooses.
     """
     scheduler.save_pretrained(folder)
     _strip(folder / "scheduler_config.json", scheduler.config.get("_use_default_values", ()))
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Save a tokenizer with the file that serving reads, which a fast one may have been read without."""
+    """Save a tokenizer with its vocabulary file, which the service reads; fast tokenizers can lack it."""
     tokenizer.save_pretrained(folder)
     if any((folder / name).exists() for name in VOCABULARIES):
         return
     file = getattr(tokenizer, "vocab_file", None)
     if not file:
-        raise Refused(f"{folder.name} has none of {', '.join(VOCABULARIES)}: serving reads no tokenizer.json")
+        raise ExportRefusal(
+            f"{folder.name} has none of {', '.join(VOCABULARIES)}: the service does not read tokenizer.json"
+        )
     shutil.copy(file, folder)
 
 
 def save_config(module: Any, folder: Path) -> None:
-    """Save a module's config.json as diffusers' modules do, or as those of transformers."""
+    """Save a module's config.json by the method of diffusers or of transformers."""
     if hasattr(module, "save_config"):
         module.save_config(folder)
     else:

@@ -1,8 +1,8 @@
-"""The linear picture of latents: colours in 0..1 that a matrix of [channels, 3] and a bias of 3 make of them.
+"""Fit the linear preview of latents: a matrix [channels, 3] and a bias [3] that map latents to colours in 0..1.
 
-Fitted by least squares on random smooth latents, decoded by the VAE's own graph: rgb = weights.T @ latent + bias,
-where `latent` is scaled as the denoiser knows it and rgb is the mean of the pixels that it becomes. Such a picture
-costs nothing and shows in the middle of the work what will come.
+The fit is by least squares on random smooth latents decoded by the VAE: rgb = weights.T @ latent + bias. `latent` is
+scaled as for the denoiser, and rgb is the mean of the pixels that a cell decodes to. Such a preview costs almost
+nothing at each step.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Decode = Callable[[Array], Array]
 
-# How much of the latents' spread lies at each coarseness: pictures have most of theirs in large shapes.
-WAVES = {8: 0.7, 4: 0.5, 2: 0.4, 1: 0.3}
+# Cell size -> share of the latents' spread: images have most of their variation in large shapes.
+SCALES = {8: 0.7, 4: 0.5, 2: 0.4, 1: 0.3}
 DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """Weights [channels, 3] and bias [3], and how far their picture is from the true one, as RMS in 0..1.
+class PreviewFit:
+    """Weights [channels, 3] and bias [3]; `error` is the RMS difference from the decoded image, in 0..1.
 
-    `spread` is the RMS of the true picture about its mean: a fit that explains nothing has an error as large.
+    `spread` is the RMS of the decoded image about its mean: a fit that explains nothing has this error.
     """
 
     weights: Array
@@ -38,14 +38,14 @@ class Fit:
     spread: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the manifest holds under `preview`."""
+        """Return the manifest's `preview`."""
         return {"latent_to_rgb": _rounded(self.weights), "bias": _rounded(self.bias)}
 
 
-def fit(decode: Decode, channels: int, *, size: int = 32, count: int = 8, seed: int = 0) -> Fit:
+def fit(decode: Decode, channels: int, *, size: int = 32, count: int = 8, seed: int = 0) -> PreviewFit:
     """Fit on `count` random latents [channels, size, size]; the last quarter of them measures the error.
 
-    `decode` takes latents [1, c, h, w], scaled as the denoiser knows them, to pixels [1, 3, H, W] in 0..1.
+    `decode` maps latents [1, c, h, w], scaled as for the denoiser, to pixels [1, 3, H, W] in 0..1.
     """
     latents = smooth_latents(np.random.default_rng(seed), (count, channels, size, size))
     colours = np.concatenate([_shrink(decode(latent[None]), size) for latent in latents])
@@ -54,21 +54,21 @@ def fit(decode: Decode, channels: int, *, size: int = 32, count: int = 8, seed: 
     guess = np.einsum("nchw,ck->nkhw", latents[kept:], weights) + bias[:, None, None]
     truth = colours[kept:]
     spread = truth - truth.mean((0, 2, 3), keepdims=True)
-    return Fit(weights, bias, _rms(np.clip(guess, 0, 1) - truth), _rms(spread))
+    return PreviewFit(weights, bias, _rms(np.clip(guess, 0, 1) - truth), _rms(spread))
 
 
 def smooth_latents(random: np.random.Generator, shape: tuple[int, int, int, int]) -> Array:
-    """Draw latents [n, c, h, w] of unit variance, smooth as those of pictures are."""
+    """Return random latents [n, c, h, w] of unit variance, as smooth as those of images."""
     n, c, h, w = shape
     latents = np.zeros(shape)
-    for wave, share in WAVES.items():
-        coarse = random.standard_normal((n, c, -(-h // wave), -(-w // wave)))
-        latents += share * coarse.repeat(wave, 2).repeat(wave, 3)[:, :, :h, :w]
+    for cell, share in SCALES.items():
+        coarse = random.standard_normal((n, c, -(-h // cell), -(-w // cell)))
+        latents += share * coarse.repeat(cell, 2).repeat(cell, 3)[:, :, :h, :w]
     return (latents / latents.std()).astype(np.float32)
 
 
 def _shrink(pixels: Array, size: int) -> Array:
-    """Average pixels [1, 3, H, W] over the squares that the latents' cells became."""
+    """Average pixels [1, 3, H, W] over the square of each latent cell."""
     _, _, height, width = pixels.shape
     return pixels.reshape(1, 3, size, height // size, size, width // size).mean((3, 5))
 

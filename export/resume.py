@@ -1,7 +1,7 @@
-"""What an export that was interrupted leaves for the next: the components that were written and verified.
+"""Resume an interrupted export: keep the components that were written and verified.
 
-`OUT.partial/export.json` says of which source, with which options and versions they are. Whoever exports the same again
-goes on there; anything else begins anew.
+`OUT.partial/export.json` records their source, options and versions. An export with the same ones continues there; any
+other starts again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .manifest import STATE, hashes
+from .manifest import STATE, file_hashes
 from .verify import Check
 
 if TYPE_CHECKING:
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
     from .source import Source
 
-# Another version of any of these may write other graphs.
+# Packages whose other versions may write different graphs.
 WRITERS = ("tintype", "torch", "diffusers", "transformers", "onnx")
 
 
-def key_of(source: Source, options: dict[str, Any]) -> str:
-    """Return what tells this export from another: source, options and versions, as a SHA-256."""
+def export_key(source: Source, options: dict[str, Any]) -> str:
+    """Return a SHA-256 of source, options and versions, which identifies this export."""
     versions = {name: version(name) for name in WRITERS}
-    said = json.dumps([source.fingerprint(), options, versions], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    text = json.dumps([source.fingerprint(), options, versions], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(slots=True)
-class Remains:
-    """The folder of an export under way, and which of its components are done."""
+class PartialExport:
+    """The folder of an unfinished export, and its finished components."""
 
     folder: Path
     key: str
     done: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path, key: str) -> Remains:
-        """Take what the same export left in `folder`, or empty it."""
+    def open(cls, folder: Path, key: str) -> PartialExport:
+        """Return what the same export left in `folder`; otherwise empty the folder."""
         try:
             left = json.loads((folder / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -54,24 +54,24 @@ class Remains:
         return cls(folder, key)
 
     def has(self, component: str) -> bool:
-        """Whether a component is there as it was when it was right; what is left of any other is removed."""
-        kept = self.done.get(component)
-        if kept and hashes(self.folder / component) == kept["files"]:
+        """Whether a component is present and unchanged since it was verified; remove it otherwise."""
+        finished = self.done.get(component)
+        if finished and file_hashes(self.folder / component) == finished["files"]:
             return True
         shutil.rmtree(self.folder / component, ignore_errors=True)
         return False
 
     def check(self, component: str) -> Check | None:
-        """Return the check that a component passed, if it had to."""
-        said = self.done[component]["check"]
-        return Check(**said) if said else None
+        """Return the check that a component passed, or None if it was not verified."""
+        fields = self.done[component]["check"]
+        return Check(**fields) if fields else None
 
     def add(self, component: str, check: Check | None) -> None:
-        """Note that a component is written, and right if that was checked."""
-        said = check.as_json() if check else None
-        self.done[component] = {"files": hashes(self.folder / component), "check": said}
+        """Record a written component, with the check that it passed."""
+        fields = check.as_json() if check else None
+        self.done[component] = {"files": file_hashes(self.folder / component), "check": fields}
         (self.folder / STATE).write_text(json.dumps({"key": self.key, "done": self.done}), encoding="utf-8")
 
     def close(self) -> None:
-        """Forget: what is in the folder is an export."""
+        """Remove the record: the folder is a complete export."""
         (self.folder / STATE).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""Where a pipeline comes from: a folder in diffusers' layout, or a repository on the Hugging Face hub.
+"""Find and check the source of an export: a folder in diffusers' layout, or a Hugging Face repository.
 
-Everything that can be known before weights are read is judged here.
+All checks that need no weights happen here, so that an export fails before it reads any. Faults of a folder are listed
+by file.
 """
 
 from __future__ import annotations
@@ -9,26 +10,46 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .errors import Refused
-from .families import Family, family_of, there
-from .faults import faults_of
-from .manifest import hashes
-from .quiet import quiet
+from .console import quiet
+from .errors import ExportRefusal
+from .families import Family, family_of, has_part
+from .manifest import file_hashes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 INDEX = "model_index.json"
 # OWNER/NAME, as the hub allows them.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 CHECKPOINT = (".safetensors", ".ckpt", ".pt", ".bin")
 LICENSE = re.compile(r"^license:[ \t]*([^\s#]+)[ \t]*$", re.MULTILINE)
+WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+# Required files by the prefix of a part's folder name: one file of each group must be present.
+REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "tokenizer": (("merges.txt", "spiece.model", "tokenizer.model", "tokenizer.json"),),
+    "scheduler": (("scheduler_config.json",),),
+    "text_encoder": (("config.json",), WEIGHTS),
+    "unet": (("config.json",), WEIGHTS),
+    "transformer": (("config.json",), WEIGHTS),
+    "vae": (("config.json",), WEIGHTS),
+}
+SHARD_INDEX = ".index.json"
+# A safetensors file begins with the length of its header, 8 bytes; the header gives the position of the file's end.
+HEADER_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A pipeline that can be exported: a folder or a hub id, its family, and its licence where its card tells one.
+    """An exportable pipeline: its folder or hub id, its family, and the licence that its model card names.
 
-    `absent` are what it does without: an optional text encoder and its tokenizer.
+    `absent` names the optional parts that it lacks: a text encoder and its tokenizer.
     """
 
     location: str
@@ -38,54 +59,106 @@ class Source:
     absent: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """Return what changes when the source does: the hashes of a folder's files, or the commit of a repository."""
+        """Return a text that changes with the source: the hashes of a folder's files, or a repository's commit."""
         folder = Path(self.location)
-        return json.dumps(hashes(folder)) if folder.is_dir() else _download(self.location, INDEX).parent.name
+        return json.dumps(file_hashes(folder)) if folder.is_dir() else _download(self.location, INDEX).parent.name
 
     @property
     def name(self) -> str:
-        """The last part of the location: what the model is called if nobody says otherwise."""
+        """The last part of the location: the default name of the model."""
         return Path(self.location).resolve().name if Path(self.location).is_dir() else self.location.split("/")[-1]
 
 
-def on_hub(location: str) -> bool:
-    """Whether `location` has the form of a hub id, and no file or folder is there."""
+def is_hub_id(location: str) -> bool:
+    """Whether `location` has the form of a hub id and is not a local file or folder."""
     return bool(HUB_ID.fullmatch(location)) and not Path(location).exists()
 
 
 def find(location: str) -> Source:
-    """Look at `location` and return what is there. Raises Refused, with what would be right."""
+    """Return the source at `location`. Raises ExportRefusal, with a message that names what is valid."""
     path = Path(location).expanduser()
     if location and path.is_dir():
-        return _described(str(path), _local_index(path), _read(path / "README.md"))
+        return _source(str(path), _local_index(path), _read(path / "README.md"))
     if path.is_file():
-        raise Refused(f"{location} is {_kind_of(path)}, not a folder with a {INDEX}; {_advice(path)}")
-    if on_hub(location):
-        return _described(location, _hub_json(location), _hub_card(location))
-    raise Refused(f"{location!r} is neither a folder nor a hub id such as owner/name")
+        raise ExportRefusal(f"{location} is {_file_kind(path)}, not a folder with a {INDEX}; {_advice(path)}")
+    if is_hub_id(location):
+        return _source(location, _hub_index(location), _hub_card(location))
+    raise ExportRefusal(f"{location!r} is neither a folder nor a hub id such as owner/name")
 
 
-def _described(location: str, index: dict[str, Any], card: str) -> Source:
+def _source(location: str, index: dict[str, Any], card: str) -> Source:
     pipeline = str(index.get("_class_name", ""))
     if pipeline.startswith("ORT") or _has_graphs(Path(location)):
-        raise Refused(f"{location} holds ONNX graphs already: tintype serves it as it is")
+        raise ExportRefusal(f"{location} already holds ONNX graphs: tintype serves it as it is")
     found = LICENSE.search(card)
     family = family_of(index)
     _check_parts(location, index, family)
-    missing = sorted(part for part in family.optional if not there(index, part))
+    missing = sorted(part for part in family.optional if not has_part(index, part))
     absent = (*missing, *(part.replace("text_encoder", "tokenizer") for part in missing))
     return Source(location, family, pipeline, found[1].strip("\"'") if found else "", absent)
 
 
 def _check_parts(location: str, index: dict[str, Any], family: Family) -> None:
-    """Refuse what lacks a part that its family needs, or files of a part, and name all of it."""
-    needed = [part for part in family.parts if part not in family.optional]
-    faults = [f"{INDEX} names no {part}" for part in needed if not there(index, part)]
+    """Refuse a source that lacks a required part or a file of one; the message lists all of them."""
+    required = [part for part in family.parts if part not in family.optional]
+    faults = [f"{INDEX} names no {part}" for part in required if not has_part(index, part)]
     if Path(location).is_dir():
-        parts = [part for part in index if not part.startswith("_") and there(index, part)]
-        faults += [fault for part in parts for fault in faults_of(Path(location) / part)]
+        parts = [part for part in index if not part.startswith("_") and has_part(index, part)]
+        faults += [fault for part in parts for fault in find_faults(Path(location) / part)]
     if faults:
-        raise Refused(f"{location} is incomplete: {'; '.join(faults)}")
+        raise ExportRefusal(f"{location} is incomplete: {'; '.join(faults)}")
+
+
+def find_faults(folder: Path) -> list[str]:
+    """Return what is missing or damaged in a part's folder; parts that no export reads are not checked."""
+    groups = next((groups for name, groups in REQUIRED_FILES.items() if folder.name.startswith(name)), None)
+    if groups is None:
+        return []
+    if not folder.is_dir():
+        return [f"{folder.name}/ is missing"]
+    return [fault for group in groups for fault in _missing(folder, group)] + list(_damaged(folder))
+
+
+def _missing(folder: Path, group: tuple[str, ...]) -> Iterator[str]:
+    indices = [folder / (name + SHARD_INDEX) for name in group]
+    if not any((folder / name).is_file() for name in group) and not any(index.is_file() for index in indices):
+        variants = any(folder.glob(f"*{group[0].rpartition('.')[2]}"))
+        yield f"{folder.name}/ has no {' or '.join(group)}" + (" (only a variant of it)" if variants else "")
+
+
+def _damaged(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.glob("*.json")):
+        yield from _json_faults(path)
+    for path in sorted(folder.glob("*.safetensors")):
+        yield from _safetensors_faults(path)
+
+
+def _json_faults(path: Path) -> Iterator[str]:
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        yield f"{name} is not valid JSON: {error}"
+        return
+    if path.name.endswith(SHARD_INDEX):
+        shards = sorted(set(content.get("weight_map", {}).values()))
+        yield from (
+            f"{name} names {shard}, which is missing" for shard in shards if not (path.parent / shard).is_file()
+        )
+
+
+def _safetensors_faults(path: Path) -> Iterator[str]:
+    name, size = f"{path.parent.name}/{path.name}", path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(HEADER_LENGTH), "little")
+            header = json.loads(file.read(length)) if length < size else {}
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, MemoryError):
+        ends = []
+    expected = HEADER_LENGTH + length + max(ends, default=0)
+    if not ends or size < expected:
+        yield f"{name} is truncated or not a safetensors file ({size} bytes)"
 
 
 def _has_graphs(folder: Path) -> bool:
@@ -94,28 +167,28 @@ def _has_graphs(folder: Path) -> bool:
 
 def _local_index(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
-        raise Refused(f"{folder} has no {INDEX}: it is not a pipeline in diffusers' layout")
-    return _parsed(f"{folder / INDEX}", _read(folder / INDEX))
+        raise ExportRefusal(f"{folder} has no {INDEX}: it is not a pipeline in diffusers' layout")
+    return _parse_index(f"{folder / INDEX}", _read(folder / INDEX))
 
 
-def _hub_json(repository: str) -> dict[str, Any]:
-    return _parsed(f"{repository}/{INDEX}", _read(_download(repository, INDEX)))
+def _hub_index(repository: str) -> dict[str, Any]:
+    return _parse_index(f"{repository}/{INDEX}", _read(_download(repository, INDEX)))
 
 
-def _parsed(name: str, text: str) -> dict[str, Any]:
+def _parse_index(name: str, text: str) -> dict[str, Any]:
     try:
         index = json.loads(text)
     except ValueError as error:
-        raise Refused(f"{name} is not JSON: {error}") from None
+        raise ExportRefusal(f"{name} is not valid JSON: {error}") from None
     if not isinstance(index, dict):
-        raise Refused(f"{name} must hold a JSON object")
+        raise ExportRefusal(f"{name} must hold a JSON object")
     return index
 
 
 def _hub_card(repository: str) -> str:
     try:
         return _read(_download(repository, "README.md"))
-    except Refused:
+    except ExportRefusal:
         return ""
 
 
@@ -132,27 +205,27 @@ def _download(repository: str, name: str) -> Path:
         with quiet():
             return Path(hf_hub_download(repository, name))
     except GatedRepoError:
-        problem = "must be asked for: accept its terms on the hub, then run `hf auth login`"
+        problem = "is a gated repository: accept its terms on the hub, then run `hf auth login`"
     except RepositoryNotFoundError:
-        problem = "is no folder here, and does not exist on the hub, or is private (then run `hf auth login`)"
+        problem = "is not a local folder, and does not exist on the hub or is private (then run `hf auth login`)"
     except LocalEntryNotFoundError:
-        problem = "is no folder here, and can't be fetched: the hub does not answer"
+        problem = "is not a local folder, and cannot be downloaded: the hub does not answer"
     except EntryNotFoundError:
         problem = f"has no {name}: it is not a pipeline in diffusers' layout"
     except OSError as error:
-        problem = f"can't be fetched: {error}".splitlines()[0]
-    raise Refused(f"{repository} {problem}")
+        problem = f"cannot be downloaded: {error}".splitlines()[0]
+    raise ExportRefusal(f"{repository} {problem}")
 
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _kind_of(path: Path) -> str:
+def _file_kind(path: Path) -> str:
     return "a single-file checkpoint" if path.suffix in CHECKPOINT else "a file"
 
 
 def _advice(path: Path) -> str:
     if path.suffix not in CHECKPOINT:
-        return "name the folder"
+        return "pass the folder"
     return "convert it first: diffusers' from_single_file(...).save_pretrained(FOLDER)"

@@ -1,9 +1,8 @@
-"""Compare an export with its source in torch and diffusers.
+"""Compare an export with its source in torch and diffusers: tokenizers, each component, and one whole image.
 
-Compared are tokenizers, each component, and one whole image. Tokenizers are compared on texts that hold each of their
-added tokens. Components are compared on random inputs of two sizes: one row, and three of another shape at different
-timesteps. The image is made twice from one prompt and seed, by the service's own engine and by diffusers. The prompt
-holds an added token of each kind.
+Tokenizers are compared on texts that hold each of their added tokens. Components are compared on random inputs of two
+sizes: one row, and three of another shape at different timesteps. The image is generated twice from one prompt and
+seed, by the service's own engine and by diffusers. The prompt holds an added token of each kind.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from tintype.service.models.folder.families import by_pipeline
 from tintype.service.models.spec import TEXT_TO_IMAGE
 from tintype.service.models.text.added_tokens import ROLES
 
-from .components.values import Size
-from .errors import Refused
-from .graph.session import Graph
-from .image_comparison import Studio, by_diffusers
-from .quiet import quiet
+from .components.values import ExampleSize
+from .console import quiet
+from .errors import ExportRefusal
+from .graph.session import GraphSession
+from .image_comparison import LocalService, diffusers_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +36,9 @@ if TYPE_CHECKING:
     from .components.component import Component
     from .families import Family
 
-SIZES = (Size(rows=3, height=16, width=16, tokens=77), Size(rows=1, height=8, width=24, tokens=64))
+SIZES = (ExampleSize(rows=3, height=16, width=16, tokens=77), ExampleSize(rows=1, height=8, width=24, tokens=64))
+IMAGE_CHECK = "picture"
+"""Name of the image's check in the output of `--json`; scripts read it."""
 PROMPT = "A serene mountain lake at sunset"
 STEPS = 4
 GUIDANCE_SCALE = 5.0
@@ -46,7 +47,7 @@ STRENGTH = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was compared, how large the difference was, how large it may be, and in which unit."""
+    """The result of a comparison: its subject, the difference, the limit, and the unit of both."""
 
     name: str
     difference: float
@@ -55,11 +56,11 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """A difference that is not a number is none that may be."""
+        """Whether the difference is within the limit; NaN is not."""
         return bool(self.difference <= self.limit)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields by name."""
+        """Return the fields as a JSON object."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -67,9 +68,9 @@ class Check:
 
 
 def check_tokenizers(pipeline: Any, folder: Path) -> Check:
-    """Compare written tokenizers with the pipeline's, on texts with added tokens.
+    """Compare the written tokenizers with the pipeline's, on texts with added tokens.
 
-    Raises Refused where the service would refuse one.
+    Raises ExportRefusal for a tokenizer that the service would refuse.
     """
     absent = [name for name, part in pipeline.components.items() if part is None]
     family = by_pipeline(type(pipeline).__name__, absent)
@@ -81,15 +82,15 @@ def check_tokenizers(pipeline: Any, folder: Path) -> Check:
         try:
             ours = part.kind.read(folder / part.tokenizer, part.max_tokens, fast=theirs.is_fast, expands=part.expands)
         except Fault as fault:
-            raise Refused(str(fault)) from None
+            raise ExportRefusal(str(fault)) from None
         converted = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
-        for text in _texts(theirs):
+        for text in _test_texts(theirs):
             expected = theirs(converted(text, theirs), add_special_tokens=False, verbose=False).input_ids
             wrong += list(ours.ids(text)) != expected
-    return Check("tokenizers", wrong, 0, "texts read otherwise")
+    return Check("tokenizers", wrong, 0, "texts with other token ids")
 
 
-def _texts(tokenizer: Any) -> Iterator[str]:
+def _test_texts(tokenizer: Any) -> Iterator[str]:
     yield PROMPT
     for token in _added(tokenizer):
         yield f"{PROMPT} {token}"
@@ -108,11 +109,8 @@ def _added(tokenizer: Any) -> dict[str, tuple[bool, ...]]:
     }
 
 
-def prompt_for(pipeline: Any) -> str:
-    """Return a prompt with added tokens of each kind, of all tokenizers.
-
-    One of them has several vectors.
-    """
+def prompt_with_added_tokens(pipeline: Any) -> str:
+    """Return a prompt with added tokens of each kind of all tokenizers, also one with several vectors."""
     found: dict[str, None] = {}
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
         tokens = _added(tokenizer) if (tokenizer := getattr(pipeline, name, None)) is not None else {}
@@ -122,68 +120,68 @@ def prompt_for(pipeline: Any) -> str:
 
 
 def check_component(component: Component, path: Path, limit: float) -> Check:
-    """Compare the graph at `path` with its module on random inputs; the largest difference of all outputs counts."""
-    graph = Graph(path)
+    """Compare the graph at `path` with its module on random inputs; the check has the largest difference."""
+    graph = GraphSession(path)
     with quiet():
-        apart = max(_compare(component, graph, size, seed) for seed, size in enumerate(_sizes(component)))
-    return Check(component.folder, apart, limit, "of the largest value")
+        difference = max(_compare(component, graph, size, seed) for seed, size in enumerate(_sizes(component)))
+    return Check(component.folder, difference, limit, "of the largest value")
 
 
-def _sizes(component: Component) -> list[Size]:
-    """Return the sizes of the examples; one is the longest readable."""
-    full = replace(SIZES[1], tokens=component.longest)
-    return [*SIZES, full] if component.longest > SIZES[0].tokens else [*SIZES]
+def _sizes(component: Component) -> list[ExampleSize]:
+    """Return the sizes of the examples; with a longer text limit, one of them has that length."""
+    full = replace(SIZES[1], tokens=component.max_tokens)
+    return [*SIZES, full] if component.max_tokens > SIZES[0].tokens else [*SIZES]
 
 
-def _compare(component: Component, graph: Graph, size: Size, seed: int) -> float:
-    inputs = component.example(size, seed)
+def _compare(component: Component, graph: GraphSession, size: ExampleSize, seed: int) -> float:
+    inputs = component.example_inputs(size, seed)
     ours = graph(**{name: value.numpy() for name, value in inputs.items()})
     theirs = component(inputs)
-    return max(_apart(ours[name], value.numpy()) for name, value in theirs.items())
+    return max(_difference(ours[name], value.numpy()) for name, value in theirs.items())
 
 
-def can_draw(pipeline: str) -> bool:
-    """Whether the service knows diffusers' class `pipeline`, and so can draw a picture with what is exported."""
+def can_compare_images(pipeline: str) -> bool:
+    """Whether the service supports diffusers' class `pipeline`, so that it can generate an image to compare."""
     return by_pipeline(pipeline) is not None
 
 
-def check_picture(
-    read: Callable[[], Any], kind: type, family: Family, folder: Path, levels: float, prompt: str = PROMPT
+def check_image(
+    read: Callable[[], Any], kind: type, family: Family, folder: Path, limit: float, prompt: str = PROMPT
 ) -> Check:
-    """Draw one image with service and diffusers; compare all values.
+    """Generate one image with the service and with diffusers, and compare all values; `limit` is in levels of 255.
 
-    `read` gives diffusers' pipeline, which is of the class `kind`: it is called when the engine's weights are gone.
+    `read` returns diffusers' pipeline, of the class `kind`. It is called after the engine's weights are released.
     """
-    with Studio([folder]) as studio:
-        spec = studio.spec
+    with LocalService([folder]) as service:
+        spec = service.spec
         job = _job(spec, prompt, mask="mask_image" in signature(kind.__call__).parameters)
-        ours = studio.draw(job)
+        ours = service.generate(job)
     pipeline = read()
-    theirs = by_diffusers(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
-    return Check("picture", float(np.abs(ours - theirs).max() * 255), levels, "levels of 255")
+    theirs = diffusers_images(pipeline, job, **family.call, max_sequence_length=spec.max_tokens)
+    return Check(IMAGE_CHECK, float(np.abs(ours - theirs).max() * 255), limit, "levels of 255")
 
 
 def _job(spec: ModelSpec, prompt: str, *, mask: bool) -> Job:
-    """Return what to draw: from the prompt alone, where the model can, else from a picture, and below a mask."""
+    """Return the job to compare: text to image if the model supports it, otherwise from an image, with its mask."""
     width, height = spec.defaults.width, spec.defaults.height
     job = Job(prompt=prompt, steps=STEPS, seed=0, guidance_scale=GUIDANCE_SCALE, width=width, height=height)
     if TEXT_TO_IMAGE in spec.capabilities:
         return job
     spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
-    picture = Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
+    image = Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
     half = Image.new("L", (width, height))
     half.paste(255, (width // 4, 0, width, height // 2))
-    return replace(job, image=_file(picture), mask=_file(half) if mask else b"", strength=STRENGTH)
+    return replace(job, image=_png(image), mask=_png(half) if mask else b"", strength=STRENGTH)
 
 
-def _file(image: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     data = BytesIO()
     image.save(data, "PNG")
     return data.getvalue()
 
 
-def _apart(ours: Any, expected: Any) -> float:
-    """Return the largest difference, relative to the largest value; infinite where shapes differ or it is no number."""
+def _difference(ours: Any, expected: Any) -> float:
+    """Return the largest difference relative to the largest value; infinite for other shapes and NaN."""
     if ours.shape != expected.shape or not np.isfinite(ours).all():
         return float("inf")
     return float(np.abs(ours - expected).max() / np.abs(expected).max())

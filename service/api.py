@@ -139,7 +139,7 @@ def _finish(job: Job, event: events.Finished) -> dict[str, Any]:
     All of it is the plan's: the model's folder may have changed since.
     """
     parameters = _parameters(event.plan, event) if job.output.metadata else None
-    return {"size": event.plan.asked, "kept": _kept(job, event.plan), "parameters": parameters}
+    return {"size": event.plan.output_size, "kept": _kept(job, event.plan), "parameters": parameters}
 
 
 def _kept(job: Job, made: Plan) -> Upload | None:

@@ -1,9 +1,9 @@
-"""Adapters fused into the weights before tracing: `tintype export --fuse-lora FILE[:WEIGHT]`.
+"""`tintype export --fuse-lora FILE[:WEIGHT]`: add adapters to the weights before tracing.
 
-This serves every kind of `.adapter_file`, DoRA and changes of norms and biases too, for all requests alike.
-Several are fused in the order in which they are named. A DoRA is fused to what the ones before it left, and its weight
-is one of its product, as PEFT counts it: W becomes m (W + weight * B A) / |W + weight * B A|.
-Everything is checked against the outline of the pipeline, before any weights of it are read.
+All requests then use the adapters. Every kind of `adapters.changes` is possible, including DoRA and changes of norms
+and biases. Several adapters are fused in the order of the command line. A DoRA applies to the result of those before
+it; its weight scales the product, as in PEFT: W becomes m (W + weight * B A) / |W + weight * B A|.
+All changes are checked against the outline of the pipeline before any weights are read.
 """
 
 from __future__ import annotations
@@ -17,68 +17,70 @@ import torch
 from tintype.service.models.folder.checks import sha256
 from tintype.service.models.safetensors import shown
 
-from .adapter_file import PEFT_NOTES, fitted, read, scaled
-from .layers import Layers, known
+from .adapter_file import PEFT_NOTES, read
+from .converters import resolve_names
+from .layers import LayerIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from .adapter_file import Array, Change, Published
-    from .layers import Place
+    from .adapter_file import AdapterFile
+    from .changes import Array, LayerChange
+    from .layers import LayerMatch
 
 NORMS = ("lora_magnitude_vector", "dora_scale")
-"""Roles of the norms of DoRA: PEFT's are of the outputs, LyCORIS's of those or of the inputs, as their shape says."""
+"""Roles of DoRA's norms: PEFT's are of the outputs, LyCORIS's of the outputs or the inputs, by their shape."""
 BIASES = ("bias", "diff_b")
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class FusedAdapter:
     """An adapter to fuse, and its weight."""
 
     path: Path
     weight: float
 
     def key(self) -> tuple[str, str, float]:
-        """Return hashes of file, PEFT's notes and weight: they identify the result."""
+        """Return the hashes of the file and of PEFT's notes, and the weight: together they identify the result."""
         notes = self.path.with_name(PEFT_NOTES)
         return sha256(self.path), sha256(notes) if notes.is_file() else "", self.weight
 
 
-class Fusion:
-    """The adapters to fuse, compared with the pipeline's modules `parts`.
+class AdapterFusion:
+    """Adapters to fuse, checked against the pipeline's modules `parts`. Raises ExportRefusal.
 
-    Raises Refused. `folder` is the source's, whose model_index.json says which names there may be.
+    `folder` is the source's folder; its model_index.json selects the converter of layer names.
     """
 
-    def __init__(self, chosen: Sequence[Chosen], parts: Mapping[str, torch.nn.Module], folder: Path) -> None:
-        weighted = {part: dict(_weighted(module)) for part, module in parts.items()}
-        layers = Layers(weighted)
-        self._files = [(known(read(one.path, layers.denoiser), layers, folder), one.weight) for one in chosen]
-        self._places: dict[tuple[Path, str], Place] = {}
+    def __init__(self, adapters: Sequence[FusedAdapter], parts: Mapping[str, torch.nn.Module], folder: Path) -> None:
+        weighted = {part: dict(_weighted_layers(module)) for part, module in parts.items()}
+        layers = LayerIndex(weighted)
+        self._files = [(resolve_names(read(one.path, layers.denoiser), layers, folder), one.weight) for one in adapters]
+        self._matches: dict[tuple[Path, str], LayerMatch] = {}
         for file, _ in self._files:
             for change in file.changes:
-                place = layers.find(change.name)
-                if place is None:
-                    raise file.refuse(f"changes {shown(change.name)}, which this model has not")
-                _check(file, change, place, [weighted[place.part][module] for module in place.modules])
-                self._places[file.path, change.name] = place
+                match = layers.find(change.name)
+                if match is None:
+                    raise file.refuse(f"changes {shown(change.name)}, which this model does not have")
+                _check(file, change, match, [weighted[match.part][module] for module in match.modules])
+                self._matches[file.path, change.name] = match
 
     def fuse(self, part: str, module: torch.nn.Module) -> Iterator[str]:
-        """Change the weights of a part in place; yield lines to report."""
+        """Change the weights of a part in place; yield lines for the progress log."""
         for file, weight in self._files:
-            places = ((change, self._places[file.path, change.name]) for change in file.changes)
-            changes = [(change, place) for change, place in places if place.part == part]
-            for change, place in changes:
-                scale = scaled(file, change, part, place.modules[0])
+            matches = ((change, self._matches[file.path, change.name]) for change in file.changes)
+            changes = [(change, match) for change, match in matches if match.part == part]
+            for change, match in changes:
+                scale = file.scale(change, part, match.modules[0])
                 with torch.no_grad():
-                    _apply(change, place, [module.get_submodule(name) for name in place.modules], scale, weight)
+                    _apply(change, match, [module.get_submodule(name) for name in match.modules], scale, weight)
             if changes:
                 yield f"fused {file.path.name} with weight {weight:g}: {len(changes)} layers"
 
 
-def _weighted(module: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the layers of a module that have weights, by their names."""
+def _weighted_layers(module: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the layers of a module that have weights, with their names."""
     yield from ((name, layer) for name, layer in module.named_modules() if _has(layer, "weight"))
 
 
@@ -86,63 +88,59 @@ def _has(layer: Any, parameter: str) -> bool:
     return isinstance(getattr(layer, parameter, None), torch.nn.Parameter)
 
 
-def _check(file: Published, change: Change, place: Place, modules: Sequence[Any]) -> None:
-    """Compare a change with the layers that it is of. Raises Refused."""
+def _check(file: AdapterFile, change: LayerChange, match: LayerMatch, modules: Sequence[Any]) -> None:
+    """Check that a change fits its layers. Raises ExportRefusal."""
     first, out = modules[0].weight.shape, sum(len(module.weight) for module in modules)
-    fitted(file, change, (out, *first[1:]))
-    scaled(file, change, place.part, place.modules[0])
-    name = shown(place.name)
+    file.check_shape(change, (out, *first[1:]))
+    file.scale(change, match.part, match.modules[0])
+    name = shown(match.name)
     for role in (role for role in BIASES if role in change.fields):
-        there = all(_has(module, "bias") for module in modules)
-        if not there or change.fields[role].size != out:
-            has = f"has {out} numbers" if there else "has none"
-            raise file.refuse(f"changes the bias of {name} by {change.fields[role].size} numbers, which {has} here")
+        has_bias = all(_has(module, "bias") for module in modules)
+        if not has_bias or change.fields[role].size != out:
+            expected = f"has {out} numbers" if has_bias else "does not exist"
+            raise file.refuse(f"changes the bias of {name} by {change.fields[role].size} numbers; that bias {expected}")
     for role in (role for role in NORMS if role in change.fields):
-        axis = _axis(change, role)
-        norms = out if axis == 0 else first[1]
-        if not change.pairs or len(first) < 2 or change.fields[role].size != norms:
-            raise file.refuse(f"tells {change.fields[role].size} norms of {name}, which has {norms}")
+        norms = out if _norm_axis(change, role) == 0 else first[1]
+        if not change.factors or len(first) < 2 or change.fields[role].size != norms:
+            raise file.refuse(f"has {change.fields[role].size} norms for {name}, which needs {norms}")
 
 
-def _axis(change: Change, role: str) -> int:
+def _norm_axis(change: LayerChange, role: str) -> int:
     """Return the axis of the weights along which a DoRA's norms run."""
     shape = change.fields[role].shape
     return int(role == "dora_scale" and len(shape) > 1 and shape[0] == 1)
 
 
-def _apply(change: Change, place: Place, modules: Sequence[Any], scale: float, weight: float) -> None:
-    """Change several layers that the author of the change has as one.
-
-    Their weights and biases lie one below the other.
-    """
+def _apply(change: LayerChange, match: LayerMatch, modules: Sequence[Any], scale: float, weight: float) -> None:
+    """Apply a change to its modules in place; their weights and biases are stacked along the outputs."""
     parameters = [module.weight for module in modules]
-    if change.pairs:
-        weights = _joined(parameters, place)
+    if change.factors:
+        weights = _stack(parameters, match)
         weights = weights + np.float32(scale * weight) * change.matrix().reshape(weights.shape)
         for role in (role for role in NORMS if role in change.fields):
-            weights = _normed(weights, change.fields[role], _axis(change, role))
-        _put(parameters, weights, place)
+            weights = _set_norms(weights, change.fields[role], _norm_axis(change, role))
+        _store(parameters, weights, match)
     for role in (role for role in BIASES if role in change.fields):
         biases = [module.bias for module in modules]
         factor = np.float32(weight if role == "diff_b" else scale * weight)
-        _put(biases, _joined(biases, place) + factor * change.fields[role].ravel(), place)
+        _store(biases, _stack(biases, match) + factor * change.fields[role].ravel(), match)
 
 
-def _normed(weights: Array, norms: Array, axis: int) -> Array:
-    """Return weights whose slices along `axis` have these norms."""
-    others = tuple(place for place in range(weights.ndim) if place != axis)
-    there = np.sqrt(np.square(weights).sum(others, keepdims=True))
-    made: Array = weights * norms.reshape(there.shape) / np.maximum(there, np.finfo(np.float32).tiny)
-    return made
+def _set_norms(weights: Array, norms: Array, axis: int) -> Array:
+    """Return the weights with their slices along `axis` scaled to these norms."""
+    others = tuple(other for other in range(weights.ndim) if other != axis)
+    current = np.sqrt(np.square(weights).sum(others, keepdims=True))
+    scaled: Array = weights * norms.reshape(current.shape) / np.maximum(current, np.finfo(np.float32).tiny)
+    return scaled
 
 
-def _joined(parameters: Sequence[torch.Tensor], place: Place) -> Array:
-    joined: Array = np.concatenate([parameter.detach().numpy() for parameter in parameters])
-    return np.roll(joined, len(joined) // 2, axis=0) if place.swapped else joined
+def _stack(parameters: Sequence[torch.Tensor], match: LayerMatch) -> Array:
+    stacked: Array = np.concatenate([parameter.detach().numpy() for parameter in parameters])
+    return np.roll(stacked, len(stacked) // 2, axis=0) if match.swapped else stacked
 
 
-def _put(parameters: Sequence[torch.Tensor], values: Array, place: Place) -> None:
-    values = np.roll(values, len(values) // 2, axis=0) if place.swapped else values
+def _store(parameters: Sequence[torch.Tensor], values: Array, match: LayerMatch) -> None:
+    values = np.roll(values, len(values) // 2, axis=0) if match.swapped else values
     start = 0
     for parameter in parameters:
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(values[start : start + len(parameter)])))

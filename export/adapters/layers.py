@@ -1,34 +1,22 @@
-"""Layers of a pipeline, found by the names in published adapters.
+"""Find a pipeline's layers by their names in published adapters.
 
-Whatever separates its words, a layer is found by its name with underscores for dots, so that there is no list of names
-here: PEFT's, diffusers', kohya's and LyCORIS's are all found so. UNets and FLUX have other names in the code that they
-were published with, which tables translate. What is left is given to diffusers' own converters.
+Names are compared with underscores in place of dots. So the names of PEFT, diffusers, kohya and LyCORIS need no table.
+UNets and FLUX have other layer names in their authors' code; tables translate those. For any other name
+`adapters.converters` tries diffusers' own converters.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
-import diffusers
-import numpy as np
-import torch
-
-from tintype.service.models.safetensors import shown
-
-from ..quiet import quiet
-from .adapter_file import KINDS, Change, Published, changes, grouped, scaled
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Iterator, Mapping
 
-# How names begin, and of which component they are; "" is the denoiser.
-BEGINNINGS = {
+# Prefixes of names -> their component; "" is the denoiser.
+PREFIXES = {
     "lora_unet_": "",
     "lora_transformer_": "",
     "lycoris_": "",
@@ -46,11 +34,11 @@ BEGINNINGS = {
     "transformer.": "transformer",
 }
 T5 = ("text_encoder_3", "text_encoder_2")
-"""T5 is the third encoder of SD3 and the second of FLUX; kohya calls it the third of both."""
-# What older code calls a layer, without dots, and what it is called.
+"""T5 is the third encoder of SD3 and the second of FLUX; kohya names it the third of both."""
+# Layer names in older code, without dots -> their present names.
 RENAMED = (("_processor", ""), ("to_out", "to_out_0"))
 ENCODER_RENAMED = (("_to_q", "_q_proj"), ("_to_k", "_k_proj"), ("_to_v", "_v_proj"), ("_to_out", "_out_proj"))
-# UNets in the code of their authors.
+# Names of UNet layers in the authors' code.
 UNET_BLOCK = re.compile(r"((?:input_blocks|output_blocks)_\d+_\d+|middle_block_\d+)_(.+)")
 DIFFUSERS_BLOCK = re.compile(r"(?:down|up)_blocks_\d+_[a-z]+_\d+")
 MIDDLE = ("mid_block_resnets_0", "mid_block_attentions_0", "mid_block_resnets_1")
@@ -72,7 +60,7 @@ UNET_LAYER = {
     "skip_connection": "conv_shortcut",
     "op": "conv",
 }
-# FLUX in the code of its authors: several layers of diffusers' may be one there, one below the other.
+# Names of FLUX layers in the authors' code; one layer there may be several in diffusers, stacked along the outputs.
 FLUX_BLOCK = re.compile(r"(double|single)_blocks_(\d+)_(.+)")
 FLUX_BLOCKS = {"double": "transformer_blocks", "single": "single_transformer_blocks"}
 FLUX_LAYER = {
@@ -103,15 +91,12 @@ FLUX_TOP = {
     "final_layer_adaLN_modulation_1": "norm_out_linear",
 }
 SWAPPED = "final_layer_adaLN_modulation_1"
-"""Its halves, shift and scale, are the other way round in diffusers."""
+"""This layer has its halves, shift and scale, in the opposite order in diffusers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The layers that one change covers, their weights one below the other.
-
-    `swapped` exchanges the halves.
-    """
+class LayerMatch:
+    """The layers that one change covers, stacked along the outputs; `swapped` exchanges the two halves."""
 
     part: str
     modules: tuple[str, ...]
@@ -119,12 +104,12 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The component and its first layer."""
+        """The component and the first layer, joined by a dot."""
         return f"{self.part}.{self.modules[0]}"
 
 
-class Layers:
-    """The layers of each component by their names."""
+class LayerIndex:
+    """The layers of each component, by name."""
 
     def __init__(self, parts: Mapping[str, Collection[str]]) -> None:
         self._flat = {part: {name.replace(".", "_"): name for name in names} for part, names in parts.items()}
@@ -132,26 +117,26 @@ class Layers:
         self._blocks = dict(_unet_blocks(self._flat.get("unet", {})))
 
     def component(self, name: str) -> tuple[str, str]:
-        """Return the component that a name belongs to, and the rest."""
-        begin = next((begin for begin in BEGINNINGS if name.startswith(begin)), "")
-        part = BEGINNINGS.get(begin) or self.denoiser
+        """Return the component that a name belongs to, and the name without its prefix."""
+        prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), "")
+        part = PREFIXES.get(prefix) or self.denoiser
         if part == T5[0] and part not in self._flat:
             part = T5[1]
-        return part, name.removeprefix(begin)
+        return part, name.removeprefix(prefix)
 
-    def find(self, name: str) -> Place | None:
-        """Return the layer that a published adapter calls `name`, or None."""
+    def find(self, name: str) -> LayerMatch | None:
+        """Return the layers that a published adapter calls `name`, or None."""
         part, rest = self.component(name)
         layer, names = rest.replace(".", "_"), self._flat.get(part, {})
-        for candidate in (layer, *_renamed(layer), self._original(layer)):
+        for candidate in (layer, *_old_names(layer), self._from_unet_name(layer)):
             if candidate in names:
-                return Place(part, (names[candidate],))
-        several = _flux(layer)
+                return LayerMatch(part, (names[candidate],))
+        several = _from_flux_name(layer)
         if part == "transformer" and all(candidate in names for candidate in several):
-            return Place(part, tuple(names[candidate] for candidate in several), layer == SWAPPED)
+            return LayerMatch(part, tuple(names[candidate] for candidate in several), layer == SWAPPED)
         return None
 
-    def _original(self, layer: str) -> str:
+    def _from_unet_name(self, layer: str) -> str:
         block = UNET_BLOCK.fullmatch(layer)
         if layer in UNET_TOP or not block:
             return UNET_TOP.get(layer, layer)
@@ -159,128 +144,37 @@ class Layers:
 
 
 def _unet_blocks(names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the original names of a UNet's blocks, with diffusers' names.
-
-    The original code numbers the blocks consecutively.
-    """
-    there = {found[0] for found in map(DIFFUSERS_BLOCK.match, names) if found}
+    """Yield each UNet block's name in the authors' code, which numbers blocks consecutively, and in diffusers."""
+    blocks = {found[0] for found in map(DIFFUSERS_BLOCK.match, names) if found}
     yield from zip(("middle_block_0", "middle_block_1", "middle_block_2"), MIDDLE, strict=True)
     for side, kind, start in (("down", "input_blocks", 1), ("up", "output_blocks", 0)):
-        for at, row in enumerate(_unet_rows(side, there), start):
+        for at, row in enumerate(_unet_rows(side, blocks), start):
             yield from ((f"{kind}_{at}_{n}", block) for n, block in enumerate(row))
 
 
-def _unet_rows(side: str, there: Collection[str]) -> Iterator[list[str]]:
-    """Yield a UNet's blocks of one side in order, grouped by number."""
-    sizes = Counter(name.split("_")[2] for name in there if name.startswith(f"{side}_blocks_") and "resnets" in name)
+def _unet_rows(side: str, blocks: Collection[str]) -> Iterator[list[str]]:
+    """Yield the blocks of one side of a UNet in order, grouped by the authors' number."""
+    sizes = Counter(name.split("_")[2] for name in blocks if name.startswith(f"{side}_blocks_") and "resnets" in name)
     for b, count in sorted(sizes.items(), key=lambda size: int(size[0])):
         for n in range(count):
             row = [f"{side}_blocks_{b}_{kind}_{n}" for kind in ("resnets", "attentions")]
             row += [f"{side}_blocks_{b}_upsamplers_0"] if n == count - 1 else []
-            yield [block for block in row if block in there]
-        if f"{side}_blocks_{b}_downsamplers_0" in there:
+            yield [block for block in row if block in blocks]
+        if f"{side}_blocks_{b}_downsamplers_0" in blocks:
             yield [f"{side}_blocks_{b}_downsamplers_0"]
 
 
-def _flux(layer: str) -> tuple[str, ...]:
+def _from_flux_name(layer: str) -> tuple[str, ...]:
     block = FLUX_BLOCK.fullmatch(layer)
     if block:
         return tuple(f"{FLUX_BLOCKS[block[1]]}_{block[2]}_{name}" for name in FLUX_LAYER.get(block[3], (block[3],)))
     return (FLUX_TOP.get(layer, layer),)
 
 
-def _renamed(layer: str) -> tuple[str, ...]:
+def _old_names(layer: str) -> tuple[str, ...]:
     plain = encoder = layer
     for old, new in RENAMED:
         plain = plain.replace(old, new)
     for old, new in ENCODER_RENAMED:
         encoder = encoder.replace(old, new)
     return plain.removesuffix("_lora"), layer.replace("_processor", ""), encoder
-
-
-def known(file: Published, layers: Layers, model: Path) -> Published:
-    """Return a file with the names of all layers known.
-
-    diffusers' converters are used where our own names do not suffice. Raises Refused for a layer that the model has
-    not, and where a converter leaves something out.
-    """
-    strange = next((change for change in file.changes if layers.find(change.name) is None), None)
-    if strange is None:
-        return file
-    converted = _converted(file, layers, model)
-    if all(layers.find(change.name) for change in converted.changes):
-        return converted
-    part, rest = layers.component(strange.name)
-    name = shown(f"{part}.{rest}")
-    raise file.refuse(f"changes {name}, which takes none in this model: the adapter was made for another one")
-
-
-def _converted(file: Published, layers: Layers, model: Path) -> Published:
-    """Return a file renamed by the converters of the model's pipeline.
-
-    A file that they do not know is returned unchanged. They leave out without a word what they do not know. So each
-    layer is numbered first, in place of its values: a number that does not come back was left out, and then nothing is
-    converted.
-    """
-    plain = all(change.kind is KINDS[0] and set(change.fields) <= {"up", "down", "alpha"} for change in file.changes)
-    convert = _converter(model) if plain else None
-    if convert is None:
-        return file
-    try:
-        with quiet():
-            back = convert(_numbered(file.changes)).values()
-            missing = {*range(1, len(file.changes) + 1)}.difference(*(tensor.unique().tolist() for tensor in back))
-            said = {} if missing else convert(_with_scale(file, layers))
-        names = {name: tensor for name, tensor in said.items() if not name.endswith("alpha")}
-        made = changes(grouped(names), lambda name: names[name].float().numpy())
-    except Exception:  # noqa: BLE001 - they fail in as many ways as there are files
-        return file
-    return replace(file, changes=made, notes={})
-
-
-def _converter(model: Path) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None:
-    """Return diffusers' converter of tensor names for a pipeline, or None.
-
-    None means that the pipeline takes no adapters.
-    """
-    index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
-    kind = getattr(diffusers, index["_class_name"])
-    if not hasattr(kind, "lora_state_dict"):
-        return None
-    config = model / "unet" / "config.json"
-    options = {"unet_config": SimpleNamespace(**json.loads(config.read_text("utf-8")))} if config.exists() else {}
-
-    def convert(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        said = kind.lora_state_dict(dict(tensors), **options)
-        made: dict[str, torch.Tensor] = said[0] if isinstance(said, tuple) else said
-        return made
-
-    return convert
-
-
-def _numbered(changes: Sequence[Change]) -> dict[str, torch.Tensor]:
-    """Return tensors of changes, each filled with its change's number."""
-    return _tensors(changes, lambda n, _, array: torch.full((1,) * array.ndim, float(n)).expand(array.shape))
-
-
-def _with_scale(file: Published, layers: Layers) -> dict[str, torch.Tensor]:
-    """Return the tensors of changes with their scale in B."""
-
-    def value(n: int, role: str, array: Any) -> torch.Tensor:
-        change = file.changes[n - 1]
-        scale = scaled(file, change, *layers.component(change.name)) if role == "up" else 1.0
-        return torch.from_numpy(array * np.float32(scale))
-
-    return _tensors(file.changes, value)
-
-
-def _tensors(changes: Sequence[Change], value: Callable[[int, str, Any], torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors by the file's names, with alphas that change nothing.
-
-    An alpha equals its rank.
-    """
-    return {
-        key: torch.tensor(float(change.rank)) if role == "alpha" else value(n, role, change.fields[role])
-        for n, change in enumerate(changes, 1)
-        for role, key in change.keys.items()
-    }

@@ -1,75 +1,77 @@
-"""Autoencoders as components: one that encodes pictures, and one that decodes latents."""
+"""Autoencoders as two components: an encoder of images and a decoder of latents."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..errors import Refused
+from ..errors import ExportRefusal
 from .component import Component
-from .values import Value, pixels
+from .values import TensorSpec, pixels
 
 LATENTS = ("height", "width")
-PICTURE = ("sample_height", "sample_width")
+IMAGE = ("sample_height", "sample_width")
 
 
 def kl(pipeline: Any, _: str) -> tuple[Component, Component]:
-    """AutoencoderKL: a picture is encoded to mean and log-variance of its latents, one after the other.
+    """AutoencoderKL: encodes an image to the mean and the log-variance of its latents, concatenated.
 
-    Raises Refused where latents are normalised channel by channel, as SDXL's pipelines alone do it.
+    Raises ExportRefusal if latents are normalised per channel, which only SDXL's pipelines implement.
     """
     vae = pipeline.vae
     for key in ("latents_mean", "latents_std"):
         if vae.config.get(key) is not None:
-            raise Refused(f"vae/config.json: {key} can't be served; it must be null")
+            raise ExportRefusal(
+                f"vae/config.json: {key} must be null: the service does not normalise latents per channel"
+            )
     return _pair(
         vae,
         downscale=2 ** (len(vae.config.block_out_channels) - 1),
         encode=lambda vae, sample: (vae.encode(sample).latent_dist.parameters,),
         encoded=("latent_parameters", 2 * vae.config.latent_channels),
-        wide=_overflows(vae),
+        float32_only=_overflows(vae),
     )
 
 
 def dc(pipeline: Any, _: str) -> tuple[Component, Component]:
-    """AutoencoderDC: a picture is encoded to its latents, without a distribution."""
+    """AutoencoderDC: encodes an image directly to its latents, without a distribution."""
     vae = pipeline.vae
     return _pair(
         vae,
         downscale=2 ** (len(vae.config.encoder_block_out_channels) - 1),
         encode=lambda vae, sample: vae.encode(sample, return_dict=False)[:1],
         encoded=("latent", vae.config.latent_channels),
-        wide=True,  # its linear attention divides by sums that float16 does not hold
+        float32_only=True,  # its linear attention divides by sums that exceed float16's range
     )
 
 
 def _pair(
-    vae: Any, *, downscale: int, encode: Any, encoded: tuple[str, int], wide: bool
+    vae: Any, *, downscale: int, encode: Any, encoded: tuple[str, int], float32_only: bool
 ) -> tuple[Component, Component]:
     name, channels = encoded
     encoder = Component(
         folder="vae_encoder",
         module=vae,
         call=encode,
-        inputs={"sample": Value(("batch_size", 3, *PICTURE), pixels)},
-        outputs={name: Value(("batch_size", channels, *LATENTS))},
+        inputs={"sample": TensorSpec(("batch_size", 3, *IMAGE), pixels)},
+        outputs={name: TensorSpec(("batch_size", channels, *LATENTS))},
         downscale=downscale,
         body=vae.encoder,
-        wide=wide,
+        float32_only=float32_only,
     )
     decoder = Component(
         folder="vae_decoder",
         module=vae,
         call=lambda vae, latent_sample: vae.decode(latent_sample, return_dict=False)[:1],
-        inputs={"latent_sample": Value(("batch_size", vae.config.latent_channels, *LATENTS))},
-        outputs={"sample": Value(("batch_size", 3, *PICTURE))},
+        inputs={"latent_sample": TensorSpec(("batch_size", vae.config.latent_channels, *LATENTS))},
+        outputs={"sample": TensorSpec(("batch_size", 3, *IMAGE))},
         downscale=downscale,
         body=vae.decoder,
-        wide=wide,
+        float32_only=float32_only,
     )
     return encoder, decoder
 
 
 def _overflows(vae: Any) -> bool:
-    """Whether its author says that float16 is too narrow for it: the key counts only where somebody has written it."""
+    """Whether the author declares float16 too narrow; `force_upcast` counts only if the file sets it explicitly."""
     config = vae.config
     return bool(config.get("force_upcast")) and "force_upcast" not in config.get("_use_default_values", ())

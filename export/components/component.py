@@ -1,4 +1,4 @@
-"""One graph to write: a module, how it is called, what goes in and comes out."""
+"""One graph to export: a module, how it is called, and its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -13,59 +13,62 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-    from .values import Size, Value
+    from .values import ExampleSize, TensorSpec
 
 
-# Classes of modules that attend by torch's own function, and may be told not to by their processors.
+# Module classes that use torch's attention function, unless their processor is a linear one.
 ATTENTION = ("Attention", "FluxAttention")
 LINEAR = "Linear"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """`call(module, **inputs)` returns the outputs in their order; `module.config` is saved beside the graph.
+    """A module and the graph to make of it; `module.config` is saved next to the graph.
 
-    `traced` replaces `call`, and `patch` must hold, while the module is traced. What they are compared with is called
-    without them, as diffusers and transformers would, so that the comparison can fail.
-    `body` is the part of the module that is called, where that is not all of it, and `masked` what those of its
-    attention modules are called that are limited by a mask. `wide` keeps the whole graph in float32.
-    `adaptable` modules are those that published adapters (LoRA) change. `longest` is how many tokens the module can
-    read at most, 0 where it has no limit. `table` is the weight that further embeddings extend.
+    - `call(module, **inputs)` returns the outputs in order.
+    - `traced_call` replaces `call`, and `trace_patch` is active, while the module is traced. The reference in a
+      comparison is computed without both, as diffusers and transformers would, so that the comparison can fail.
+    - `body` is the submodule that is called, if that is not the whole module.
+    - `masked_suffix` is the name ending of the attention modules that use a mask.
+    - `float32_only` keeps the whole graph in float32.
+    - `takes_adapters`: published adapters (LoRA) change this module.
+    - `max_tokens` is the longest input in tokens, 0 for no limit.
+    - `embedding_table` is the weight that textual inversion extends (`graph.embedding_input`).
     """
 
     folder: str
     module: torch.nn.Module
     call: Callable[..., tuple[torch.Tensor, ...]]
-    inputs: Mapping[str, Value]
-    outputs: Mapping[str, Value]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
     downscale: int = 1
     body: torch.nn.Module | None = None
-    masked: str = "none"
-    wide: bool = False
-    adaptable: bool = False
-    longest: int = 0
-    table: str = ""
-    traced: Callable[..., tuple[torch.Tensor, ...]] | None = None
-    patch: Callable[[], AbstractContextManager[Any]] = nullcontext
+    masked_suffix: str = "none"
+    float32_only: bool = False
+    takes_adapters: bool = False
+    max_tokens: int = 0
+    embedding_table: str = ""
+    traced_call: Callable[..., tuple[torch.Tensor, ...]] | None = None
+    trace_patch: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def example(self, size: Size, seed: int = 0) -> dict[str, torch.Tensor]:
-        """Draw inputs of this size; float32, whole numbers int64."""
-        tokens = min(size.tokens, self.longest or size.tokens)
+    def example_inputs(self, size: ExampleSize, seed: int = 0) -> dict[str, torch.Tensor]:
+        """Return random inputs of this size: float32, or int64 for token ids and masks."""
+        tokens = min(size.tokens, self.max_tokens or size.tokens)
         random, lengths = np.random.default_rng(seed), replace(size, tokens=tokens).lengths(self.downscale)
         return {name: value.example(random, lengths) for name, value in self.inputs.items()}
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Call the module itself."""
+        """Call the module in torch and return its outputs by name."""
         with torch.no_grad():
             return dict(zip(self.outputs, self.call(self.module, **inputs), strict=True))
 
     @property
-    def attentions(self) -> int:
-        """How many attentions without a mask the module computes, by its structure: so many must be fused."""
+    def unmasked_attentions(self) -> int:
+        """The number of attentions without a mask, counted in the module: all of them must be fused in the graph."""
         modules = (self.body or self.module).named_modules()
-        return sum(_attends(module) and not name.endswith(self.masked) for name, module in modules)
+        return sum(_uses_attention(module) and not name.endswith(self.masked_suffix) for name, module in modules)
 
 
-def _attends(module: torch.nn.Module) -> bool:
+def _uses_attention(module: torch.nn.Module) -> bool:
     processor = type(getattr(module, "processor", None)).__name__
     return type(module).__name__ in ATTENTION and LINEAR not in processor

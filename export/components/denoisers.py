@@ -12,52 +12,52 @@ from typing import TYPE_CHECKING, Any
 import torch
 from diffusers.models.transformers import transformer_flux
 
-from ..errors import Refused
+from ..errors import ExportRefusal
 from .component import Component
-from .values import Value, counts, falling, mask
+from .values import TensorSpec, descending, mask, whole_floats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROWS = ("batch_size",)
-PICTURE = ("height", "width")
+LATENTS = ("height", "width")
 TEXT = ("batch_size", "sequence_length")
-# Training timesteps; FLUX counts them in thousands.
-THOUSAND = Value(ROWS, falling(1000), wide=True)
-ONE = Value(ROWS, falling(1), wide=True)
-# SDXL's numbers are sizes in pixels; FLUX's places are rows and columns of a grid.
-PIXELS, PLACES = counts(1024), counts(64)
+# Timesteps as in training; FLUX counts them from 1 to 0.
+TIMESTEP_1000 = TensorSpec(ROWS, descending(1000), keep_float32=True)
+TIMESTEP_1 = TensorSpec(ROWS, descending(1), keep_float32=True)
+# SDXL's `time_ids` are sizes in pixels; FLUX's position ids are rows and columns of a grid.
+PIXELS, POSITIONS = whole_floats(1024), whole_floats(64)
 
 
 def unet(pipeline: Any, folder: str) -> Component:
-    """UNets: Stable Diffusion, SDXL (pooled text, sizes), LCM (embedded guidance)."""
+    """UNets of Stable Diffusion, SDXL (pooled text, sizes) and LCM (embedded guidance)."""
     module = getattr(pipeline, folder)
     config = module.config
     _check(config)
     inputs = {
-        "sample": Value((*ROWS, config.in_channels, *PICTURE)),
-        "timestep": THOUSAND,
-        "encoder_hidden_states": Value((*TEXT, config.cross_attention_dim)),
+        "sample": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
+        "timestep": TIMESTEP_1000,
+        "encoder_hidden_states": TensorSpec((*TEXT, config.cross_attention_dim)),
     }
     if config.addition_embed_type == "text_time":
         pooled = pipeline.text_encoder_2.config.projection_dim
         numbers = (config.projection_class_embeddings_input_dim - pooled) // config.addition_time_embed_dim
-        inputs["text_embeds"] = Value((*ROWS, pooled))
-        inputs["time_ids"] = Value((*ROWS, numbers), PIXELS, wide=True)
+        inputs["text_embeds"] = TensorSpec((*ROWS, pooled))
+        inputs["time_ids"] = TensorSpec((*ROWS, numbers), PIXELS, keep_float32=True)
     if config.time_cond_proj_dim is not None:
-        inputs["timestep_cond"] = Value((*ROWS, config.time_cond_proj_dim))
+        inputs["timestep_cond"] = TensorSpec((*ROWS, config.time_cond_proj_dim))
     return Component(
         folder=folder,
         module=module,
-        adaptable=True,
+        takes_adapters=True,
         call=_call_unet,
         inputs=inputs,
-        outputs={"out_sample": Value((*ROWS, config.out_channels, *PICTURE))},
+        outputs={"out_sample": TensorSpec((*ROWS, config.out_channels, *LATENTS))},
     )
 
 
 def _check(config: Any) -> None:
-    """Refuse UNets that want more than text, time, sizes and guidance: what to give them nobody would know."""
+    """Refuse UNets with inputs other than text, time, sizes and guidance: the service could not supply them."""
     known = {
         "in_channels": (4, 9),
         "addition_embed_type": (None, "text_time"),
@@ -66,8 +66,8 @@ def _check(config: Any) -> None:
     }
     for key, values in known.items():
         if getattr(config, key, None) not in values:
-            can = " or ".join(map(str, values))
-            raise Refused(f"unet/config.json: {key} {getattr(config, key)!r} can't be exported; {can} can")
+            valid = " or ".join(map(str, values))
+            raise ExportRefusal(f"unet/config.json: {key} must be {valid}; got {getattr(config, key)!r}")
 
 
 def _call_unet(
@@ -78,10 +78,10 @@ def _call_unet(
     timestep_cond: torch.Tensor | None = None,
     **added: torch.Tensor,
 ) -> tuple[torch.Tensor, ...]:
-    said = module(
+    output = module(
         sample, timestep, encoder_hidden_states, timestep_cond=timestep_cond, added_cond_kwargs=added, return_dict=False
     )
-    return (said[0],)
+    return (output[0],)
 
 
 def sd3(pipeline: Any, folder: str) -> Component:
@@ -91,40 +91,40 @@ def sd3(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
-        adaptable=True,
+        takes_adapters=True,
         call=_call,
         inputs={
-            "hidden_states": Value((*ROWS, config.in_channels, *PICTURE)),
-            "encoder_hidden_states": Value((*TEXT, config.joint_attention_dim)),
-            "pooled_projections": Value((*ROWS, config.pooled_projection_dim)),
-            "timestep": THOUSAND,
+            "hidden_states": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
+            "encoder_hidden_states": TensorSpec((*TEXT, config.joint_attention_dim)),
+            "pooled_projections": TensorSpec((*ROWS, config.pooled_projection_dim)),
+            "timestep": TIMESTEP_1000,
         },
-        outputs={"out_hidden_states": Value((*ROWS, config.out_channels, *PICTURE))},
+        outputs={"out_hidden_states": TensorSpec((*ROWS, config.out_channels, *LATENTS))},
     )
 
 
 def flux(pipeline: Any, folder: str) -> Component:
-    """FLUX.1: latents packed two by two; places of picture and text hold for all rows of a call."""
+    """FLUX.1: latents packed two by two; all rows of a call share the position ids of image and text."""
     module = getattr(pipeline, folder)
     config = module.config
-    guidance = {"guidance": Value(ROWS, falling(0.01), wide=True)} if config.guidance_embeds else {}
+    guidance = {"guidance": TensorSpec(ROWS, descending(0.01), keep_float32=True)} if config.guidance_embeds else {}
     return Component(
         folder=folder,
         module=module,
-        adaptable=True,
+        takes_adapters=True,
         call=_call,
         inputs={
-            "hidden_states": Value((*ROWS, "packed_height_width", config.in_channels)),
-            "encoder_hidden_states": Value((*TEXT, config.joint_attention_dim)),
-            "pooled_projections": Value((*ROWS, config.pooled_projection_dim)),
-            "timestep": ONE,
-            "txt_ids": Value(("sequence_length", 3), counts(1), wide=True),
-            "img_ids": Value(("packed_height_width", 3), PLACES, wide=True),
+            "hidden_states": TensorSpec((*ROWS, "packed_height_width", config.in_channels)),
+            "encoder_hidden_states": TensorSpec((*TEXT, config.joint_attention_dim)),
+            "pooled_projections": TensorSpec((*ROWS, config.pooled_projection_dim)),
+            "timestep": TIMESTEP_1,
+            "txt_ids": TensorSpec(("sequence_length", 3), whole_floats(1), keep_float32=True),
+            "img_ids": TensorSpec(("packed_height_width", 3), POSITIONS, keep_float32=True),
             **guidance,
         },
-        outputs={"out_hidden_states": Value((*ROWS, "packed_height_width", config.in_channels))},
-        traced=_call_flux,
-        patch=_traceable_rotation,
+        outputs={"out_hidden_states": TensorSpec((*ROWS, "packed_height_width", config.in_channels))},
+        traced_call=_call_flux,
+        trace_patch=_traceable_rotation,
     )
 
 
@@ -134,36 +134,36 @@ def pixart(pipeline: Any, folder: str) -> Component:
     return Component(
         folder=folder,
         module=module,
-        adaptable=True,
+        takes_adapters=True,
         call=_call_pixart,
         inputs=_with_mask(module),
-        outputs={"out_hidden_states": Value((*ROWS, module.config.out_channels, *PICTURE))},
-        masked="attn2",
-        patch=lambda: _traceable_places(module),
+        outputs={"out_hidden_states": TensorSpec((*ROWS, module.config.out_channels, *LATENTS))},
+        masked_suffix="attn2",
+        trace_patch=lambda: _traceable_positions(module),
     )
 
 
 def sana(pipeline: Any, folder: str) -> Component:
-    """Sana: linear attention within the picture."""
+    """Sana: linear attention within the image."""
     module = getattr(pipeline, folder)
     return Component(
         folder=folder,
         module=module,
-        adaptable=True,
+        takes_adapters=True,
         call=_call,
         inputs=_with_mask(module),
-        outputs={"out_hidden_states": Value((*ROWS, module.config.out_channels, *PICTURE))},
-        masked="attn2",
+        outputs={"out_hidden_states": TensorSpec((*ROWS, module.config.out_channels, *LATENTS))},
+        masked_suffix="attn2",
     )
 
 
-def _with_mask(module: Any) -> dict[str, Value]:
+def _with_mask(module: Any) -> dict[str, TensorSpec]:
     config = module.config
     return {
-        "hidden_states": Value((*ROWS, config.in_channels, *PICTURE)),
-        "encoder_hidden_states": Value((*TEXT, config.caption_channels)),
-        "timestep": THOUSAND,
-        "encoder_attention_mask": Value(TEXT, mask),
+        "hidden_states": TensorSpec((*ROWS, config.in_channels, *LATENTS)),
+        "encoder_hidden_states": TensorSpec((*TEXT, config.caption_channels)),
+        "timestep": TIMESTEP_1000,
+        "encoder_attention_mask": TensorSpec(TEXT, mask),
     }
 
 
@@ -172,14 +172,13 @@ def _call(module: Any, **inputs: Any) -> tuple[torch.Tensor, ...]:
 
 
 def _call_pixart(module: Any, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    nothing = {"resolution": None, "aspect_ratio": None}
-    return _call(module, **inputs, added_cond_kwargs=nothing)
+    return _call(module, **inputs, added_cond_kwargs={"resolution": None, "aspect_ratio": None})
 
 
 def _call_flux(
     module: Any, timestep: torch.Tensor, guidance: torch.Tensor | None = None, **inputs: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """Embed time and guidance as they come: diffusers rounds them to the latents' type first, 0.9464 to 0.9463."""
+    """Embed time and guidance exactly: diffusers first rounds them to the latents' type, 0.9464 to 0.9463."""
     embed = module.time_text_embed
     exact = [1000 * number for number in (timestep, guidance) if number is not None]
     embed.forward = lambda *given: type(embed).forward(embed, *exact, given[-1])
@@ -192,45 +191,48 @@ def _call_flux(
 @contextlib.contextmanager
 def _traceable_rotation() -> Iterator[None]:
     """Rotate by slices: diffusers pairs neighbours by a reshape, which would be traced with fixed sizes."""
-    kept = transformer_flux.apply_rotary_emb
-    transformer_flux.apply_rotary_emb = _rotated
+    original = transformer_flux.apply_rotary_emb
+    transformer_flux.apply_rotary_emb = _rotate
     try:
         yield
     finally:
-        transformer_flux.apply_rotary_emb = kept
+        transformer_flux.apply_rotary_emb = original
 
 
-def _rotated(x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], sequence_dim: int = 2) -> torch.Tensor:
-    """Rotate neighbours in x [n, tokens, heads, dim] by cos and sin [tokens, dim]; its tokens are at `sequence_dim`."""
+def _rotate(x: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], sequence_dim: int = 2) -> torch.Tensor:
+    """Rotate pairs of neighbours in x [n, tokens, heads, dim] by cos and sin [tokens, dim].
+
+    `sequence_dim` is the axis of the tokens.
+    """
     cos, sin = (part[None, :, None] if sequence_dim == 1 else part[None, None] for part in angles)
-    turned = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(3)
-    return (x.float() * cos + turned.float() * sin).to(x.dtype)
+    rotated = torch.stack([-x[..., 1::2], x[..., 0::2]], dim=-1).flatten(3)
+    return (x.float() * cos + rotated.float() * sin).to(x.dtype)
 
 
 @contextlib.contextmanager
-def _traceable_places(module: Any) -> Iterator[None]:
-    """Compute the places within the graph: diffusers' table of them is made for the size that is traced."""
+def _traceable_positions(module: Any) -> Iterator[None]:
+    """Compute positions within the graph: diffusers' table of them has the traced size."""
     embed = module.pos_embed
-    embed.forward = MethodType(_placed, embed)
+    embed.forward = MethodType(_embed_patches, embed)
     try:
         yield
     finally:
         del embed.forward
 
 
-def _placed(embed: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Embed patches of latents [n, c, h, w], with sine and cosine of their places, as diffusers' PatchEmbed does."""
+def _embed_patches(embed: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Embed patches of latents [n, c, h, w] with sine and cosine of their positions, as diffusers' PatchEmbed."""
     patches = embed.proj(latents).flatten(2).transpose(1, 2)
     width = patches.shape[-1]
-    down, across = (_waves(side // embed.patch_size, width // 2, embed) for side in latents.shape[-2:])
+    down, across = (_position_waves(side // embed.patch_size, width // 2, embed) for side in latents.shape[-2:])
     grid = (down.shape[0], across.shape[0], width // 2)
-    places = torch.cat([across[None].expand(grid), down[:, None].expand(grid)], -1)
-    return patches + places.reshape(1, -1, width).to(patches.dtype)
+    positions = torch.cat([across[None].expand(grid), down[:, None].expand(grid)], -1)
+    return patches + positions.reshape(1, -1, width).to(patches.dtype)
 
 
-def _waves(count: Any, width: int, embed: Any) -> torch.Tensor:
-    """Return sine and cosine [count, width] of places along one side, which spans the side trained on."""
+def _position_waves(count: Any, width: int, embed: Any) -> torch.Tensor:
+    """Return sine and cosine [count, width] of positions along a side, scaled to the side used in training."""
     speeds = 1 / 10000 ** (torch.arange(width // 2, dtype=torch.float64) / (width // 2))
-    places = torch.arange(count, dtype=torch.float64) * embed.base_size / count / embed.interpolation_scale
-    angles = places[:, None] * speeds
+    positions = torch.arange(count, dtype=torch.float64) * embed.base_size / count / embed.interpolation_scale
+    angles = positions[:, None] * speeds
     return torch.cat([angles.sin(), angles.cos()], 1)

@@ -1,10 +1,10 @@
-"""Which component a module becomes, by its class: one row each. A module is one graph, an autoencoder two."""
+"""Component makers by module class, one row each; a module becomes one graph, an autoencoder two."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Refused
+from ..errors import ExportRefusal
 from . import autoencoders, denoisers, text_encoders
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..families import Family
     from .component import Component
 
-KINDS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]] = {
+MAKERS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]] = {
     "CLIPTextModel": text_encoders.clip,
     "CLIPTextModelWithProjection": text_encoders.clip,
     "T5EncoderModel": text_encoders.t5,
@@ -30,13 +30,13 @@ KINDS: dict[str, Callable[[Any, str], Component | tuple[Component, Component]]] 
 
 
 def components(pipeline: Any, family: Family, part: str) -> tuple[Component, ...]:
-    """Return the graphs to write of a part of a diffusers `pipeline`.
+    """Return the components of a part of a diffusers `pipeline`.
 
-    Raises Refused where the part is of a class that can't be exported.
+    Raises ExportRefusal if the part's class cannot be exported.
     """
     kind = type(getattr(pipeline, part)).__name__
     kind = family.classes.get(kind, kind)
-    if kind not in KINDS:
-        raise Refused(f"{part} is a {kind}; those that can be exported: {', '.join(KINDS)}")
-    made = KINDS[kind](pipeline, part)
-    return made if isinstance(made, tuple) else (made,)
+    if kind not in MAKERS:
+        raise ExportRefusal(f"{part} is a {kind}, which cannot be exported; supported: {', '.join(MAKERS)}")
+    found = MAKERS[kind](pipeline, part)
+    return found if isinstance(found, tuple) else (found,)

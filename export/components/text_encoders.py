@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import masking_utils
 
-from ..errors import Refused
+from ..errors import ExportRefusal
 from .component import Component
-from .values import Value, mask, whole
+from .values import TensorSpec, integers, mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,63 +19,66 @@ IDS = ("batch_size", "sequence_length")
 
 
 def clip(pipeline: Any, folder: str) -> Component:
-    """CLIP: the text as a whole, and every layer's view of it, the last one normalised as well.
+    """CLIP: the pooled text, the hidden states of every layer, and the normalised last hidden state.
 
-    Which layer a family reads is its own affair; outputs that nobody asks for cost nothing.
+    Each family reads the layers that it needs; unread outputs cost nothing.
     """
     module = getattr(pipeline, folder)
     config = module.config
     if getattr(config, "use_attention_mask", False):
-        raise Refused(f"{folder}/config.json: use_attention_mask must be false: the pipeline would mask the padding")
+        raise ExportRefusal(f"{folder}/config.json: use_attention_mask must be false: masked padding is not supported")
     projected = hasattr(module, "text_projection")
     pooled = {"text_embeds": ("batch_size", config.projection_dim)}
     plain = {"pooler_output": ("batch_size", config.hidden_size)}
     shapes = {"last_hidden_state": (*IDS, config.hidden_size), **(pooled if projected else plain)}
     shapes |= {f"hidden_states.{n}": (*IDS, config.hidden_size) for n in range(config.num_hidden_layers + 1)}
-    whole_text = "text_embeds" if projected else "pooler_output"
+    pooled_name = "text_embeds" if projected else "pooler_output"
 
     def call(module: Any, input_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        said = module(input_ids, output_hidden_states=True)
-        return said.last_hidden_state, said[whole_text], *said.hidden_states
+        output = module(input_ids, output_hidden_states=True)
+        return output.last_hidden_state, output[pooled_name], *output.hidden_states
 
     return Component(
         folder=folder,
         module=module,
-        adaptable=True,
-        longest=config.max_position_embeddings,
-        table="text_model.embeddings.token_embedding.weight",
+        takes_adapters=True,
+        max_tokens=config.max_position_embeddings,
+        embedding_table="text_model.embeddings.token_embedding.weight",
         call=call,
-        inputs={"input_ids": Value(IDS, whole(config.vocab_size))},
-        outputs={name: Value(axes) for name, axes in shapes.items()},
+        inputs={"input_ids": TensorSpec(IDS, integers(config.vocab_size))},
+        outputs={name: TensorSpec(axes) for name, axes in shapes.items()},
     )
 
 
 def t5(pipeline: Any, folder: str) -> Component:
-    """T5's encoder, as SD3 and FLUX call it: padding is read like words."""
+    """T5's encoder as SD3 and FLUX call it: padding is read like any other token."""
     module = getattr(pipeline, folder)
     return Component(
         folder=folder,
         module=module,
         call=lambda module, input_ids: module(input_ids)[:1],
-        inputs={"input_ids": Value(IDS, whole(module.config.vocab_size))},
-        outputs={"last_hidden_state": Value((*IDS, module.config.d_model))},
+        inputs={"input_ids": TensorSpec(IDS, integers(module.config.vocab_size))},
+        outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
     )
 
 
 def masked_t5(pipeline: Any, folder: str) -> Component:
-    """T5's encoder, as PixArt calls it: padding is masked."""
+    """T5's encoder as PixArt calls it: padding is masked."""
     module = getattr(pipeline, folder)
     return Component(
         folder=folder,
         module=module,
         call=lambda module, input_ids, attention_mask: module(input_ids, attention_mask=attention_mask)[:1],
-        inputs={"input_ids": Value(IDS, whole(module.config.vocab_size)), "attention_mask": Value(IDS, mask)},
-        outputs={"last_hidden_state": Value((*IDS, module.config.d_model))},
+        inputs={
+            "input_ids": TensorSpec(IDS, integers(module.config.vocab_size)),
+            "attention_mask": TensorSpec(IDS, mask),
+        },
+        outputs={"last_hidden_state": TensorSpec((*IDS, module.config.d_model))},
     )
 
 
 def gemma(pipeline: Any, folder: str) -> Component:
-    """Gemma 2, whose decoder reads the prompt as an encoder would: nothing is generated."""
+    """Gemma 2: a decoder used as an encoder of the prompt; it generates no tokens."""
     module = getattr(pipeline, folder)
     return Component(
         folder=folder,
@@ -83,25 +86,28 @@ def gemma(pipeline: Any, folder: str) -> Component:
         call=lambda module, input_ids, attention_mask: (
             module(input_ids, attention_mask=attention_mask, use_cache=False)[0],
         ),
-        inputs={"input_ids": Value(IDS, whole(module.config.vocab_size)), "attention_mask": Value(IDS, mask)},
-        outputs={"last_hidden_state": Value((*IDS, module.config.hidden_size))},
-        patch=_traceable_masks,
+        inputs={
+            "input_ids": TensorSpec(IDS, integers(module.config.vocab_size)),
+            "attention_mask": TensorSpec(IDS, mask),
+        },
+        outputs={"last_hidden_state": TensorSpec((*IDS, module.config.hidden_size))},
+        trace_patch=_traceable_masks,
     )
 
 
 @contextlib.contextmanager
 def _traceable_masks() -> Iterator[None]:
-    """Make masks by broadcasting: transformers maps a function over all places, which can't be traced."""
+    """Make masks by broadcasting: transformers maps a function over all positions, which cannot be traced."""
     functions = masking_utils.ALL_MASK_ATTENTION_FUNCTIONS
-    functions["sdpa"], functions["eager"] = _allowed, _added
+    functions["sdpa"], functions["eager"] = _boolean_mask, _additive_mask
     try:
         yield
     finally:
-        # What is assigned shadows what is registered: left there, it would hide what others register later.
+        # An assigned function shadows the registered one; left in place, it would hide later registrations.
         del functions["sdpa"], functions["eager"]
 
 
-def _allowed(
+def _boolean_mask(
     batch_size: int,
     cache_position: torch.Tensor,
     kv_length: int,
@@ -110,7 +116,7 @@ def _allowed(
     attention_mask: torch.Tensor | None = None,
     **_: Any,
 ) -> torch.Tensor:
-    """Return which keys a query may see, bool [n, 1, queries, keys]."""
+    """Return which keys each query attends to, bool [n, 1, queries, keys]."""
     if attention_mask is not None:
         padding = masking_utils.padding_mask_function(attention_mask.bool())
         mask_function = masking_utils.and_masks(mask_function, padding)
@@ -120,7 +126,7 @@ def _allowed(
     return seen.expand(batch_size, 1, cache_position.shape[0], kv_length)
 
 
-def _added(*places: Any, dtype: torch.dtype = torch.float32, **options: Any) -> torch.Tensor:
-    """Return what is added to the scores, [n, 1, queries, keys]: 0, or the lowest number there is."""
-    seen = _allowed(*places, **options)
+def _additive_mask(*positions: Any, dtype: torch.dtype = torch.float32, **options: Any) -> torch.Tensor:
+    """Return the mask to add to the scores [n, 1, queries, keys]: 0, or the lowest finite number."""
+    seen = _boolean_mask(*positions, **options)
     return torch.where(seen, torch.zeros((), dtype=dtype), torch.full((), torch.finfo(dtype).min, dtype=dtype))

@@ -1,7 +1,7 @@
-"""The input of text encoders for further embeddings (textual inversion).
+"""Add an optional input for textual inversion embeddings to a text encoder's graph.
 
-An id from `FIRST_ID` on is a row of the input `embeddings` [rows, dim], float32, which need not be fed: by default it
-is one row of zeros. The table itself is gathered from as before, and never copied.
+Token ids from `FIRST_ID` on are rows of the input `embeddings` [rows, dim], float32; its default is one row of zeros.
+All other ids read the encoder's own table, which is not copied.
 """
 
 from __future__ import annotations
@@ -13,34 +13,38 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tintype.service.models.text.embeddings import FIRST_ID, INPUT
 
-from ..errors import Unfaithful
+from ..errors import VerificationError
 
 if TYPE_CHECKING:
     import onnx
 
 
-def add(model: onnx.ModelProto, table: str) -> None:
-    """Give a traced graph an input for embeddings beyond its table.
+def add_input(model: onnx.ModelProto, table: str) -> None:
+    """Add the input `embeddings` to a traced graph, whose weights are inputs; `table` is the embedding weight.
 
-    The weights of `model` are its inputs; `table` is the one of the embeddings.
+    Raises VerificationError if the graph does not read `table` exactly once.
     """
     graph = model.graph
-    places = [place for place, node in enumerate(graph.node) if node.op_type == "Gather" and node.input[0] == table]
-    if len(places) != 1:
-        raise Unfaithful(f"the graph reads {table} {len(places)} times, not once: embeddings have no place in it")
+    positions = [
+        position for position, node in enumerate(graph.node) if node.op_type == "Gather" and node.input[0] == table
+    ]
+    if len(positions) != 1:
+        raise VerificationError(
+            f"the graph reads {table} {len(positions)} times; adding embeddings needs exactly one read"
+        )
     (kind,) = (entry.type.tensor_type for entry in graph.input if entry.name == table)
     width = kind.shape.dim[1].dim_value
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ("embeddings_rows", width)))
     graph.initializer.append(numpy_helper.from_array(np.zeros((1, width), np.float32), INPUT))
-    gather = graph.node[places[0]]
+    gather = graph.node[positions[0]]
     nodes = _nodes(gather.input[1], gather.output[0], table, kind.elem_type)
-    kept = [*graph.node[: places[0]], *nodes, *graph.node[places[0] + 1 :]]
+    kept = [*graph.node[: positions[0]], *nodes, *graph.node[positions[0] + 1 :]]
     del graph.node[:]
     graph.node.extend(kept)
 
 
 def _nodes(ids: str, out: str, table: str, kind: int) -> list[onnx.NodeProto]:
-    """Return nodes that read each id from the table or the input."""
+    """Return nodes that look each id up in the table or in the input."""
     name = INPUT + ".{}"
     first, zero, last, further, known, own, more, base, extra, cast, choice = (
         name.format(part)

@@ -1,15 +1,16 @@
-"""What of torch becomes one of onnxruntime's own operators, instead of the dozen nodes that spell it out.
+"""Trace attention and RMS norms as onnxruntime's fused operators instead of a dozen nodes each.
 
-Attention that no mask limits is `MultiHeadAttention`, which never holds the scores of all queries at once: on a CPU a
+Attention without a mask becomes `MultiHeadAttention`, which never holds the scores of all queries at once: on a CPU a
 UNet at 4,096 tokens takes four fifths of the time. Its inputs and its output are [n, tokens, heads * width].
-RMS norms are `SimplifiedLayerNormalization`, which computes in float32 whatever its inputs are.
-Both have kernels for CPUs and for GPUs. They are written while the graph is traced, not found in it afterwards: there
-is no pattern to miss, and how many there must be is known from the module (`export.components.component`).
+RMS norms become `SimplifiedLayerNormalization`, which computes in float32 for any input type.
+Both have CPU and GPU kernels. They are written during tracing, not matched in the finished graph: no pattern can be
+missed, and their expected number is known from the module (`components.component`).
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,16 +20,21 @@ from torch.onnx import symbolic_helper
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.t5.modeling_t5 import T5LayerNorm
 
+from ..errors import VerificationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import onnx
+
+    from ..components.component import Component
 
 OPSET = 18
 ATTENTION = "MultiHeadAttention"
 RMS_NORM = "SimplifiedLayerNormalization"
 attend = functional.scaled_dot_product_attention
 
-
-# How RMS norms are called that are written out, each in its own way, instead of calling torch's: weight, eps, bias.
+# RMS norm classes that do not call torch's own function -> their weight, eps and bias.
 NORMS: dict[type[torch.nn.Module], Callable[[Any], tuple[torch.Tensor | None, float, torch.Tensor | None]]] = {
     RMSNorm: lambda norm: (norm.weight, norm.eps, norm.bias),
     T5LayerNorm: lambda norm: (norm.weight, norm.variance_epsilon, None),
@@ -36,19 +42,30 @@ NORMS: dict[type[torch.nn.Module], Callable[[Any], tuple[torch.Tensor | None, fl
 }
 
 
-def rms_norms(module: torch.nn.Module) -> int:
-    """Count the RMS norms of a module: so many must be fused."""
+def _rms_norms(module: torch.nn.Module) -> int:
+    """Return the number of RMS norms in a module: all of them must be fused."""
     return sum(isinstance(part, (torch.nn.RMSNorm, *NORMS)) for part in module.modules())
+
+
+def check_fused(component: Component, model: onnx.ModelProto) -> None:
+    """Raise VerificationError if the graph has fewer fused operators than the module: it would be correct, but slow."""
+    expected = {ATTENTION: component.unmasked_attentions, RMS_NORM: _rms_norms(component.body or component.module)}
+    counts = Counter(node.op_type for node in model.graph.node)
+    missed = [f"{counts[op]} {op} instead of {count}" for op, count in expected.items() if counts[op] != count]
+    if missed:
+        raise VerificationError(
+            f"{component.folder} has {' and '.join(missed)}: this version of diffusers computes them differently"
+        )
 
 
 @contextlib.contextmanager
 def fused() -> Iterator[None]:
-    """Trace attention and RMS norms as onnxruntime's operators."""
+    """Trace attention and RMS norms as onnxruntime's operators while the context is active."""
     forwards = {norm: norm.forward for norm in NORMS}
     torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)
     functional.scaled_dot_product_attention = _attention
     for norm in NORMS:
-        norm.forward = _normed
+        norm.forward = _torch_rms_norm
     try:
         yield
     finally:
@@ -58,12 +75,12 @@ def fused() -> Iterator[None]:
         torch.onnx.unregister_custom_op_symbolic("aten::rms_norm", OPSET)
 
 
-def _normed(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Call a norm of `NORMS` as torch's own: in the type of x, [..., width], and to the type of its weight."""
+def _torch_rms_norm(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Compute a norm of `NORMS` by torch's function: in the type of x [..., width], returned in the weight's type."""
     weight, eps, bias = NORMS[type(norm)](norm)
-    made = functional.rms_norm(x, (int(x.shape[-1]),), None if weight is None else weight.to(x.dtype), eps)
-    made = made if weight is None else made.to(weight.dtype)
-    return made if bias is None else made + bias
+    result = functional.rms_norm(x, (int(x.shape[-1]),), None if weight is None else weight.to(x.dtype), eps)
+    result = result if weight is None else result.to(weight.dtype)
+    return result if bias is None else result + bias
 
 
 def _attention(
@@ -76,8 +93,8 @@ def _attention(
     scale: float | None = None,
     **grouped: Any,
 ) -> torch.Tensor:
-    """Attention over query, key, value [n, heads, tokens, width]; as torch spells it out where a mask limits it."""
-    if attn_mask is not None and attn_mask.dtype == torch.bool:  # which the tracer would always add in float32
+    """Attend over query, key, value [n, heads, tokens, width]; with a mask as torch's own nodes."""
+    if attn_mask is not None and attn_mask.dtype == torch.bool:  # the tracer would always add it in float32
         lowest = torch.full((), torch.finfo(query.dtype).min, dtype=query.dtype)
         attn_mask = torch.where(attn_mask, torch.zeros((), dtype=query.dtype), lowest)
     if is_causal or attn_mask is not None:
@@ -86,7 +103,7 @@ def _attention(
 
 
 class _Attention(torch.autograd.Function):
-    """Attention that no mask limits, and what it is as nodes of a graph."""
+    """Attention without a mask, with its nodes in a graph."""
 
     @staticmethod
     def forward(_: Any, *values: Any) -> torch.Tensor:
@@ -96,14 +113,14 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def symbolic(g: Any, *values: Any) -> Any:
         *sequences, heads, scale = values
-        flat = [g.op("Reshape", _swapped(g, x), _constant(g, 0, 0, -1)) for x in sequences]
+        flat = [g.op("Reshape", _swap_heads(g, x), _constant(g, 0, 0, -1)) for x in sequences]
         factor = {} if scale is None else {"scale_f": scale}
-        seen = g.op(f"com.microsoft::{ATTENTION}", *flat, num_heads_i=heads, **factor)
-        return _swapped(g, g.op("Reshape", seen, _constant(g, 0, 0, heads, -1)))
+        attended = g.op(f"com.microsoft::{ATTENTION}", *flat, num_heads_i=heads, **factor)
+        return _swap_heads(g, g.op("Reshape", attended, _constant(g, 0, 0, heads, -1)))
 
 
-def _swapped(g: Any, x: Any) -> Any:
-    """Take heads for tokens, and tokens for heads."""
+def _swap_heads(g: Any, x: Any) -> Any:
+    """Exchange the axes of heads and tokens."""
     return g.op("Transpose", x, perm_i=[0, 2, 1, 3])
 
 
@@ -113,7 +130,7 @@ def _constant(g: Any, *numbers: int) -> Any:
 
 @symbolic_helper.parse_args("v", "is", "v", "f")
 def _rms_norm(g: Any, x: Any, shape: Any, weight: Any, eps: float) -> Any:
-    """Norm over the last axes of x, as many as `shape` has."""
-    if symbolic_helper._is_none(weight):  # noqa: SLF001 - torch's own way to tell
+    """Normalise over the last `len(shape)` axes of x."""
+    if symbolic_helper._is_none(weight):  # noqa: SLF001 - torch has no public check
         weight = g.op("Constant", value_t=torch.ones(shape))
     return g.op(RMS_NORM, x, weight, axis_i=-len(shape), epsilon_f=eps).setType(x.type())

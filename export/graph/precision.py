@@ -1,6 +1,6 @@
-"""In which numbers a model is stored, and in which it computes: one row for each precision.
+"""Number formats of stored weights and of arithmetic, one row for each precision.
 
-What computes in float16 is for GPUs alone, where it halves memory and time: CPUs have hardly a kernel for it.
+Only GPUs compute in float16, where it halves memory and time: CPUs have almost no kernels for it.
 """
 
 from __future__ import annotations
@@ -19,45 +19,66 @@ CPU, GPU = TARGETS = ("cpu", "gpu")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """One row: how weights are stored, in how many bytes each, and whether a GPU computes in float16.
+    """One row: storage of the weights, bytes of each, and whether a GPU computes in float16.
 
-    `limits` are the largest differences from torch that a component may have, on a CPU and on a GPU, relative to the
-    largest value that it gives; `apart` by how many of 255 any value of the picture may differ.
+    `component_limits` are the largest allowed differences of a component from torch, for a CPU and a GPU, relative to
+    its largest output. `image_limits` are those of the whole image, in levels of 255.
     """
 
     name: str
     store: Store
-    width: int
-    narrow: bool
-    limits: tuple[float, float]
-    apart: tuple[float, float]
+    bytes_per_weight: int
+    float16_on_gpu: bool
+    component_limits: tuple[float, float]
+    image_limits: tuple[float, float]
 
-    def half(self, target: str, component: Component) -> bool:
+    def computes_float16(self, target: str, component: Component) -> bool:
         """Whether a component computes in float16 on `target`."""
-        return self.narrow and target == GPU and not component.wide
+        return self.float16_on_gpu and target == GPU and not component.float32_only
 
-    def rounds(self, target: str) -> bool:
-        """Whether weights are rounded to float16 before anything else."""
-        return self.store is weights.as_half or (self.narrow and target == GPU)
+    def rounds_weights(self, target: str) -> bool:
+        """Whether weights are rounded to float16 before tracing."""
+        return self.store is weights.as_float16 or (self.float16_on_gpu and target == GPU)
 
-    def stored(self, *, half: bool) -> Store:
-        """Return how the weights of a graph are stored, which are float16 already if it computes so."""
-        return weights.as_it_is if half and self.store is weights.as_half else self.store
+    def store_for(self, *, half: bool) -> Store:
+        """Return the storage of a graph's weights; with `half` they are float16 already."""
+        return weights.unchanged if half and self.store is weights.as_float16 else self.store
 
-    def limit(self, target: str) -> float:
-        """Return the largest difference of a component."""
-        return self.limits[TARGETS.index(target)]
+    def component_limit(self, target: str) -> float:
+        """Return the largest allowed difference of a component."""
+        return self.component_limits[TARGETS.index(target)]
 
-    def levels(self, target: str) -> float:
-        """Return the largest difference of the picture."""
-        return self.apart[TARGETS.index(target)]
+    def image_limit(self, target: str) -> float:
+        """Return the largest allowed difference of the image, in levels of 255."""
+        return self.image_limits[TARGETS.index(target)]
 
 
 PRECISIONS = {
     row.name: row
     for row in (
-        Precision(name="fp32", store=weights.as_it_is, width=4, narrow=False, limits=(1e-3, 1e-3), apart=(2, 2)),
-        Precision(name="fp16", store=weights.as_half, width=2, narrow=True, limits=(1e-3, 1e-2), apart=(2, 16)),
-        Precision(name="int8", store=weights.as_int8, width=1, narrow=True, limits=(0.1, 0.1), apart=(64, 64)),
+        Precision(
+            name="fp32",
+            store=weights.unchanged,
+            bytes_per_weight=4,
+            float16_on_gpu=False,
+            component_limits=(1e-3, 1e-3),
+            image_limits=(2, 2),
+        ),
+        Precision(
+            name="fp16",
+            store=weights.as_float16,
+            bytes_per_weight=2,
+            float16_on_gpu=True,
+            component_limits=(1e-3, 1e-2),
+            image_limits=(2, 16),
+        ),
+        Precision(
+            name="int8",
+            store=weights.as_int8,
+            bytes_per_weight=1,
+            float16_on_gpu=True,
+            component_limits=(0.1, 0.1),
+            image_limits=(64, 64),
+        ),
     )
 }

@@ -1,4 +1,4 @@
-"""Running the written graphs, for measuring them: names in, arrays out. The service has its own way of running them."""
+"""Run exported graphs for verification, and list their inputs and layers. The service has its own runtime."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-# What of the service's settings decides what comes out.
+# Those of the service's session settings that change results.
 ARITHMETIC = ("session.qdq_matmulnbits_accuracy_level",)
-# What weights are called in a graph, in each precision (`export.graph.weights`).
+# Names of weights in a graph, for each precision (`graph.weights`).
 WEIGHT = re.compile(r"(.+)\.weight(?:\.half|\.int8)?")
 TYPES = {
     "tensor(float)": np.float32,
@@ -30,8 +30,8 @@ TYPES = {
 }
 
 
-class Graph:
-    """The graph at `path`, on the CPU; called with its inputs by name, it returns its outputs by name."""
+class GraphSession:
+    """The graph at `path` on the CPU; a call takes inputs by name and returns outputs by name."""
 
     def __init__(self, path: Path) -> None:
         options = ort.SessionOptions()
@@ -44,17 +44,17 @@ class Graph:
 
     @property
     def inputs(self) -> dict[str, list[int | str]]:
-        """The shape of each input; an axis without a fixed length has a name."""
+        """The shape of each input; a dynamic axis is a name."""
         return {i.name: list(i.shape) for i in self._session.get_inputs()}
 
     def __call__(self, **inputs: Array | npt.NDArray[np.int64]) -> dict[str, Array]:
-        """Run the graph; inputs are cast to what it wants."""
+        """Run the graph; inputs are cast to the graph's types."""
         feeds = {name: np.ascontiguousarray(inputs[name], dtype=kind) for name, kind in self._types.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
 
 def optional_inputs(path: Path) -> dict[str, list[int | str]]:
-    """Return the shape of each input of the graph at `path` that has a default. Weights beside it are not read."""
+    """Return the shapes of a graph's inputs that have a default, by name; external weights are not read."""
     graph = onnx.load(path, load_external_data=False).graph
     defaults = {initializer.name for initializer in graph.initializer}
     inputs = (entry for entry in graph.input if entry.name in defaults)
@@ -64,10 +64,10 @@ def optional_inputs(path: Path) -> dict[str, list[int | str]]:
 
 
 def layers_of(path: Path) -> set[str]:
-    """Return a graph's layers by their names in the module.
+    """Return the module's names of a graph's layers.
 
-    Names come from weights and from nodes. Weights do not tell all: the tracer keeps one of several with the same
-    values.
+    Names come from weights and from nodes. Weights alone are incomplete: of several with equal values the tracer keeps
+    one.
     """
     graph = onnx.load(path, load_external_data=False).graph
     found = (WEIGHT.fullmatch(initializer.name) for initializer in graph.initializer)

@@ -1,8 +1,8 @@
-"""A module becomes a graph without weights: torch's tracer writes the nodes, and `export.graph.weights` the numbers.
+"""Trace a module to an ONNX graph without weights; `graph.weights` writes those.
 
-Weights are never copied into the graph by the tracer, which would hold each of them three times: they are its inputs,
-under the parameters' own names, until they are written beside it.
-The tracer is the older of torch's two (opset 18): what it writes is what onnxruntime's own passes know.
+While traced, the weights are graph inputs under the parameters' names: the tracer would otherwise hold three copies of
+each of them in memory.
+The exporter is the older of torch's two (opset 18): onnxruntime's optimizations recognise the nodes that it writes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import torch
 
-from ..components.values import Size
-from ..quiet import quiet
+from ..components.values import ExampleSize
+from ..console import quiet
 from .fused_operators import OPSET, fused
 
 if TYPE_CHECKING:
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
 
     from ..components.component import Component
 
-# Not 1 anywhere, and no two alike: the tracer takes equal lengths for the same one, and 1 for a constant.
-TRACED = Size(rows=2, height=16, width=24, tokens=77)
-# Where the parameters of the traced module begin with: ours holds it under this name.
+# No length is 1 and no two are equal: the tracer takes equal lengths for the same axis, and 1 for a constant.
+TRACED_SIZE = ExampleSize(rows=2, height=16, width=24, tokens=77)
+# Prefix of the parameters' names: TracedModule holds the module under this name.
 PREFIX = "module."
 
 
-class Called(torch.nn.Module):
-    """A component's module under the name `module`, called by position as while it is traced."""
+class TracedModule(torch.nn.Module):
+    """A component's module as the attribute `module`, called with positional inputs for tracing."""
 
     def __init__(self, component: Component) -> None:
         super().__init__()
         self.module = component.module
-        self._call: Callable[..., Any] = component.traced or component.call
+        self._call: Callable[..., Any] = component.traced_call or component.call
         self._names = tuple(component.inputs)
 
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Take the inputs in the component's order and return its outputs."""
+        """Return the component's outputs for its inputs, both in the component's order."""
         return self._call(self.module, **dict(zip(self._names, values, strict=True)))
 
 
 def trace(component: Component, *, half: bool = False) -> onnx.ModelProto:
-    """Return the graph of a component; its weights are the graph's further inputs, named as the module's parameters.
+    """Return the graph of a component; its weights are further inputs, named as the module's parameters.
 
-    With `half` the module must hold float16 weights (`halved`), and the graph computes in float16; inputs that are
-    `wide` stay float32.
+    With `half` the module must hold float16 weights (`float16_weights`), and the graph computes in float16; inputs
+    marked `keep_float32` stay float32.
     """
     values = {**component.inputs, **component.outputs}
-    written = BytesIO()
-    with quiet(), component.patch(), fused(), torch.no_grad():
+    output = BytesIO()
+    with quiet(), component.trace_patch(), fused(), torch.no_grad():
         torch.onnx.export(
-            Called(component).eval(),
+            TracedModule(component).eval(),
             tuple(_example(component, half=half)),
-            written,
+            output,
             input_names=list(component.inputs),
             output_names=list(component.outputs),
             dynamic_axes={name: value.dynamic for name, value in values.items()},
@@ -64,23 +64,23 @@ def trace(component: Component, *, half: bool = False) -> onnx.ModelProto:
             export_params=False,
             do_constant_folding=False,
         )
-    model = onnx.load_from_string(written.getvalue())
+    model = onnx.load_from_string(output.getvalue())
     _name_parameters(model.graph)
-    _count_axes_from_the_front(model.graph)
+    _make_axes_positive(model.graph)
     return model
 
 
 def _example(component: Component, *, half: bool) -> Iterator[torch.Tensor]:
-    for name, value in component.example(TRACED).items():
-        narrow = half and value.is_floating_point() and not component.inputs[name].wide
-        yield value.half() if narrow else value
+    for name, value in component.example_inputs(TRACED_SIZE).items():
+        convert = half and value.is_floating_point() and not component.inputs[name].keep_float32
+        yield value.half() if convert else value
 
 
 @contextlib.contextmanager
-def halved(module: torch.nn.Module) -> Iterator[None]:
-    """Let the module have float16 weights, but for those that its authors keep in float32.
+def float16_weights(module: torch.nn.Module) -> Iterator[None]:
+    """Convert the module's weights to float16 while the context is active.
 
-    Nothing is lost by it where the weights were rounded before.
+    Submodules listed in `_keep_in_fp32_modules` stay float32. Weights that were rounded before lose nothing.
     """
     kept = tuple(getattr(module, "_keep_in_fp32_modules", None) or ())
     module.half()
@@ -94,20 +94,20 @@ def halved(module: torch.nn.Module) -> Iterator[None]:
 
 
 def _name_parameters(graph: onnx.GraphProto) -> None:
-    """Give parameters the names that they have in the module, and pass over nodes that only rename."""
-    stands_for = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    """Give weights the parameters' names in the module, and remove Identity nodes, which only rename."""
+    sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
     kept = [node for node in graph.node if node.op_type != "Identity" or _is_output(graph, node.output[0])]
     del graph.node[:]
     graph.node.extend(kept)
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = _root(stands_for, name).removeprefix(PREFIX)
+        for position, name in enumerate(node.input):
+            node.input[position] = _root(sources, name).removeprefix(PREFIX)
     for entry in graph.input:
         entry.name = entry.name.removeprefix(PREFIX)
 
 
-def _count_axes_from_the_front(graph: onnx.GraphProto) -> None:
-    """A Transpose knows no negative axes, which `movedim(1, -1)` is traced with."""
+def _make_axes_positive(graph: onnx.GraphProto) -> None:
+    """Replace negative axes of Transpose, which ONNX does not allow; `movedim(1, -1)` is traced with them."""
     for node in graph.node:
         if node.op_type == "Transpose":
             (perm,) = (attribute for attribute in node.attribute if attribute.name == "perm")
@@ -118,7 +118,7 @@ def _is_output(graph: onnx.GraphProto, name: str) -> bool:
     return any(output.name == name for output in graph.output)
 
 
-def _root(stands_for: dict[str, str], name: str) -> str:
-    while name in stands_for:
-        name = stands_for[name]
+def _root(sources: dict[str, str], name: str) -> str:
+    while name in sources:
+        name = sources[name]
     return name

@@ -1,11 +1,11 @@
-"""How weights are stored beside a graph: in which precision, and in which file.
+"""Store the weights of a graph: their precision, and the file that holds them.
 
-A graph comes here with its weights as inputs (`.tracing`) and leaves with each of them as an initializer, written
-one after the other, so that no second copy of a model is ever in memory.
+A traced graph has its weights as inputs (`graph.tracing`). Each becomes an initializer, written one after the other, so
+that memory never holds a second copy of the model.
 
-`as_half` stores float16 and casts to float32 before anything else: the file is half as large and the arithmetic is the
-same; only what float16 holds exactly is stored so (`export.pipeline` rounds the weights first).
-`as_int8` stores int8 with a scale for each output, a quarter of the size; what is lost is measured by the verification.
+`as_float16` stores float16 and a cast to float32: half the size and the same arithmetic. Only weights that float16
+holds exactly are stored this way (`pipeline` rounds them first).
+`as_int8` stores int8 with a scale for each output: a quarter of the size. The verification measures the loss.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     Stored = tuple[dict[str, Array], list[NodeProto]]
     Store = Callable[[str, Array, str], Stored]
 
-# Elements: smaller tensors weigh nothing, and scales and biases stay as they are.
+# Elements: smaller tensors, such as scales and biases, are stored unchanged.
 SMALLEST = 512
-# Bytes of weights from which they get a file of their own: such a graph loads in 1.06 times its size, not 1.9.
+# Bytes of weights from which they go to an external file: the graph then loads in 1.06 times its size, not 1.9.
 EXTERNAL_FROM = 100 * 2**20
-# Bytes of a tensor that is worth a place in that file, and to which places are aligned, so that it can be mapped.
-WORTH_A_PLACE, PAGE = 1024, 4096
+# Bytes: smaller tensors stay in the graph; tensors in the file begin at a page, so that they can be mapped.
+SMALLEST_EXTERNAL, PAGE = 1024, 4096
 DATA = "_data"
-# The axis of outputs of a weight, by the operator that reads it; each output gets a scale of its own.
-OUTPUTS = {"MatMul": 1, "Gemm": 0, "Conv": 0, "Gather": 0}
+# Operator -> the axis of the outputs in its weight; each output has its own scale.
+OUTPUT_AXES = {"MatMul": 1, "Gemm": 0, "Conv": 0, "Gather": 0}
 LARGEST = 127
 
 
-def as_it_is(name: str, weight: Array, _: str) -> Stored:
-    """Store a weight as it is."""
+def unchanged(name: str, weight: Array, _: str) -> Stored:
+    """Store a weight unchanged."""
     return {name: weight}, []
 
 
-def as_half(name: str, weight: Array, _: str) -> Stored:
-    """Store a large float32 weight that float16 holds exactly as float16, cast back under its old name."""
+def as_float16(name: str, weight: Array, _: str) -> Stored:
+    """Store a large float32 weight as float16, if that is exact, with a cast that restores its name and type."""
     if weight.dtype != np.float32 or weight.size < SMALLEST:
         return {name: weight}, []
     with np.errstate(over="ignore"):
@@ -58,11 +58,11 @@ def as_half(name: str, weight: Array, _: str) -> Stored:
 
 
 def as_int8(name: str, weight: Array, reader: str) -> Stored:
-    """Store a large matrix or kernel as int8, with a scale for each output; what is no such thing as it is."""
-    if reader not in OUTPUTS or weight.ndim < 2 or weight.size < SMALLEST:
+    """Store a large matrix or kernel as int8 with a scale for each output; other weights unchanged."""
+    if reader not in OUTPUT_AXES or weight.ndim < 2 or weight.size < SMALLEST:
         return {name: weight}, []
-    axis = OUTPUTS[reader]
-    others = tuple(place for place in range(weight.ndim) if place != axis)
+    axis = OUTPUT_AXES[reader]
+    others = tuple(other for other in range(weight.ndim) if other != axis)
     scale = np.abs(weight).max(others, keepdims=True).astype(np.float32) / LARGEST
     scale = np.maximum(scale, np.finfo(np.float32).tiny)
     names, wide = [f"{name}.int8", f"{name}.scale"], name if weight.dtype == np.float32 else f"{name}.wide"
@@ -78,13 +78,13 @@ def write(
     parameters: Mapping[str, torch.Tensor],
     path: Path,
     *,
-    store: Store = as_it_is,
+    store: Store = unchanged,
     external_from: int = EXTERNAL_FROM,
 ) -> int:
     """Write the traced graph `model` with its weights to `path`; return the bytes on disk.
 
-    Weights are those inputs of the graph that `parameters` names. Together `external_from` bytes or more of them get a
-    file of their own beside the graph.
+    The weights are the graph's inputs that `parameters` names. From `external_from` bytes in all they are written to an
+    external file next to the graph.
     """
     weights = list(_weights(model.graph, parameters))
     size = sum(weight.value.nbytes for weight in weights)
@@ -94,49 +94,49 @@ def write(
         _attach(model.graph, weights, store, numpy_helper.from_array)
     else:
         with data.open("wb") as file:
-            _attach(model.graph, weights, store, _Places(file, data.name).tensor)
+            _attach(model.graph, weights, store, _ExternalData(file, data.name).tensor)
     onnx.save(model, path)
     return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Weight:
-    """A parameter, and the operator that reads it; `turned` if all that read it want its transpose."""
+    """A parameter and the operator that reads it; `transposed` if all its readers use its transpose."""
 
     name: str
     value: Array
     reader: str
-    turned: bool
+    transposed: bool
 
     def array(self) -> Array:
-        return np.ascontiguousarray(self.value.T if self.turned else self.value)
+        return np.ascontiguousarray(self.value.T if self.transposed else self.value)
 
 
 def _weights(graph: onnx.GraphProto, parameters: Mapping[str, torch.Tensor]) -> Iterator[_Weight]:
-    """Take the weights from the graph's inputs, and the nodes that do nothing but transpose them."""
+    """Remove the weights from the graph's inputs and yield them; remove the nodes that only transpose them."""
     readers: dict[str, list[NodeProto]] = defaultdict(list)
     for node in graph.node:
         for name in node.input:
             readers[name].append(node)
-    stands_for: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for entry in [entry for entry in graph.input if entry.name in parameters]:
         reading, value = readers[entry.name], parameters[entry.name].detach().numpy()
-        turned = value.ndim == 2 and all(node.op_type == "Transpose" for node in reading)
-        if turned:
-            stands_for |= {node.output[0]: entry.name for node in reading}
+        transposed = value.ndim == 2 and all(node.op_type == "Transpose" for node in reading)
+        if transposed:
+            sources |= {node.output[0]: entry.name for node in reading}
             reading = [reader for node in reading for reader in readers[node.output[0]]]
         graph.input.remove(entry)
-        yield _Weight(entry.name, value, reading[0].op_type if reading else "", turned)
-    _pass_over(graph, stands_for)
+        yield _Weight(entry.name, value, reading[0].op_type if reading else "", transposed)
+    _bypass(graph, sources)
 
 
-def _pass_over(graph: onnx.GraphProto, stands_for: dict[str, str]) -> None:
-    """Drop the nodes that make the keys, and read the values instead."""
-    kept = [node for node in graph.node if node.output[0] not in stands_for]
+def _bypass(graph: onnx.GraphProto, sources: dict[str, str]) -> None:
+    """Remove the nodes that produce the keys of `sources`; their readers read the values instead."""
+    kept = [node for node in graph.node if node.output[0] not in sources]
     del graph.node[:]
     graph.node.extend(kept)
     for node in graph.node:
-        node.input[:] = [stands_for.get(name, name) for name in node.input]
+        node.input[:] = [sources.get(name, name) for name in node.input]
 
 
 def _attach(
@@ -144,34 +144,34 @@ def _attach(
 ) -> None:
     nodes: list[NodeProto] = []
     for weight in weights:
-        stored, made = store(weight.name, weight.array(), weight.reader)
+        stored, added = store(weight.name, weight.array(), weight.reader)
         graph.initializer.extend(tensor(array, name) for name, array in stored.items())
-        nodes += made
+        nodes += added
     nodes += graph.node
     del graph.node[:]
     graph.node.extend(nodes)
 
 
 @dataclass(slots=True)
-class _Places:
-    """Writes tensors one after the other to `file`, which graphs know as `name`."""
+class _ExternalData:
+    """Writes tensors one after the other to `file`, to which graphs refer as `name`."""
 
     file: Any
     name: str
     end: int = field(default=0)
 
     def tensor(self, array: Array, name: str) -> TensorProto:
-        """Write a tensor, and return what the graph says of it; small ones stay in the graph."""
-        if array.nbytes < WORTH_A_PLACE:
+        """Write a tensor and return its entry in the graph; a small tensor is stored in the graph itself."""
+        if array.nbytes < SMALLEST_EXTERNAL:
             return numpy_helper.from_array(array, name)
         self.end += self.file.write(bytes(-self.end % PAGE))
-        place = {"location": self.name, "offset": str(self.end), "length": str(array.nbytes)}
+        location = {"location": self.name, "offset": str(self.end), "length": str(array.nbytes)}
         self.end += self.file.write(array.data.cast("B"))
-        said = TensorProto(
+        entry = TensorProto(
             name=name,
             dims=array.shape,
             data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
             data_location=TensorProto.EXTERNAL,
         )
-        said.external_data.extend(onnx.StringStringEntryProto(key=key, value=value) for key, value in place.items())
-        return said
+        entry.external_data.extend(onnx.StringStringEntryProto(key=key, value=value) for key, value in location.items())
+        return entry

@@ -1,1 +1,1 @@
-"""Random pipelines, made offline in seconds: for tests, benchmarks and a first try of the export. See `pipelines`."""
+"""Small random pipelines for tests, benchmarks and a first try of the export; see `pipelines`."""

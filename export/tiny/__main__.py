@@ -1,4 +1,4 @@
-"""`python -m tintype.export.tiny FOLDER [family ...]` writes FOLDER/<family>/ in diffusers' layout."""
+"""`python -m tintype.export.tiny FOLDER [family ...]`: write FOLDER/<family>/ in diffusers' layout."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ NEEDS = ("torch", "diffusers", "transformers")
 
 
 def main(arguments: list[str]) -> str:
-    """Write the pipelines; return what is wrong, in one line, or nothing."""
+    """Write the pipelines; return an error in one line, or an empty text."""
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
-        return f"{', '.join(missing)} missing; to install what this needs: pip install '.[export]' in the clone"
-    from .pipelines import FAMILIES, make  # noqa: PLC0415 - it brings torch
+        return f"not installed: {', '.join(missing)}; this needs `pip install '.[export]'` in the clone"
+    from .pipelines import FAMILIES, make  # noqa: PLC0415 - imports torch
 
     folder, *names = arguments or [""]
     unknown = [name for name in names if name not in FAMILIES]

@@ -1,6 +1,6 @@
-"""The parts that random pipelines are composed of: text encoders, autoencoders and UNets, a few thousand weights each.
+"""Parts of random pipelines: text encoders, autoencoders and UNets of a few thousand weights each.
 
-Depths and widths are small; whatever decides which code runs, and which graph comes of it, is as in the published ones.
+Depths and widths are small. All settings that select code paths or change the graph equal those of published models.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Any
 import diffusers
 import transformers
 
-# Width of the first text encoder, and of everything that has no reason to be wider.
+# Default width: that of the first text encoder.
 WIDTH = 32
 
 
 def clip_text_encoder(tokens: int, *, width: int = WIDTH, act: str = "quick_gelu", pooled: int = 0) -> Any:
-    """Three layers; with a projection of the pooled text if `pooled`.
+    """CLIP with three layers, and with a projection of the pooled text if `pooled`.
 
-    `eos_token_id=2`, wrong as it is, is what the published models carry.
+    `eos_token_id=2` is wrong, but it is the value in the published models.
     """
     config = transformers.CLIPTextConfig(
         vocab_size=tokens,
@@ -37,7 +37,7 @@ def clip_text_encoder(tokens: int, *, width: int = WIDTH, act: str = "quick_gelu
 
 
 def t5_text_encoder(tokens: int, *, width: int = WIDTH) -> transformers.T5EncoderModel:
-    """T5 1.1: two layers with gated GELU."""
+    """T5 1.1 with two layers and gated GELU."""
     config = transformers.T5Config(
         vocab_size=tokens,
         d_model=width,
@@ -52,7 +52,7 @@ def t5_text_encoder(tokens: int, *, width: int = WIDTH) -> transformers.T5Encode
 
 
 def gemma_text_encoder(tokens: int) -> transformers.Gemma2Model:
-    """Gemma 2: two layers, of which the first looks at a window, two queries to a key."""
+    """Gemma 2 with two layers, the first with a sliding window, and two queries per key."""
     config = transformers.Gemma2Config(
         vocab_size=tokens,
         hidden_size=WIDTH,
@@ -71,7 +71,7 @@ def gemma_text_encoder(tokens: int) -> transformers.Gemma2Model:
 def autoencoder(
     *, scaling: float = 0.18215, shift: float | None = None, channels: int = 4, quant: bool = True
 ) -> diffusers.AutoencoderKL:
-    """Four levels, as the published ones: latents have an eighth of the picture's size."""
+    """AutoencoderKL with four levels, as published: latents have an eighth of the image's size."""
     vae = diffusers.AutoencoderKL(
         block_out_channels=(16, 16, 32, 32),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -89,7 +89,7 @@ def autoencoder(
 
 
 def deep_autoencoder() -> diffusers.AutoencoderDC:
-    """Four levels, the lower two with linear attention; what it encodes to is no distribution."""
+    """AutoencoderDC with four levels, the lower two with linear attention; it encodes without a distribution."""
     levels = {
         "block_types": ("ResBlock", "ResBlock", "EfficientViTBlock", "EfficientViTBlock"),
         "block_out_channels": (8, 8, 16, 16),
@@ -110,7 +110,7 @@ def deep_autoencoder() -> diffusers.AutoencoderDC:
 
 
 def unet(**options: Any) -> diffusers.UNet2DConditionModel:
-    """Two levels, attention on the lower; `options` replace the shape's parts."""
+    """UNet with two levels and attention on the lower one; `options` override the shape."""
     shape = {
         "sample_size": 16,
         "block_out_channels": (32, 64),

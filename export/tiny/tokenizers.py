@@ -1,7 +1,7 @@
-"""The tokenizers of the random pipelines, trained here on a handful of lines: CLIP's, T5's and Gemma's.
+"""Tokenizers of the random pipelines, trained here on a few lines: CLIP's, T5's and Gemma's.
 
-They are as the published ones in all that tokenizing depends on: what is a word, how spaces and bytes are written,
-which tokens begin, end and pad.
+They equal the published ones in word boundaries, the encoding of spaces and bytes, and the tokens for begin, end and
+padding.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ CORPUS = (
     "it's isn't we're they'll i've i'd don't café naïve straße 日本語 привет γειά 1girl 2024",
     "low quality , blurry , bad anatomy , extra fingers , watermark , text , signature , jpeg artifacts",
 )
-# What OpenAI's CLIP takes for a word, before merging: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
+# A word of OpenAI's CLIP, before merging: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
 WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 START, END = "<|startoftext|>", "<|endoftext|>"
-# sentencepiece wants more lines than tokens that it learns.
+# sentencepiece needs more lines than the tokens that it learns.
 REPEATS = 20
 
 
 def learn_merges(corpus: tuple[str, ...], count: int) -> list[tuple[str, str]]:
-    """Learn byte-level BPE merges as CLIP's tokenizer wants them: `</w>` ends a word."""
+    """Learn byte-level BPE merges in the form of CLIP's tokenizer: `</w>` ends a word."""
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -68,7 +68,7 @@ def clip(*, pad: str = END, length: int = 77) -> transformers.CLIPTokenizer:
 def t5(*, length: int = 512) -> transformers.T5TokenizerFast:
     """A small T5 tokenizer: unigrams, pad 0, end 1, unknown 2, and the hundred extra tokens.
 
-    It comes from the slow class: the fast one, given a file alone, leaves out the space before the first word.
+    It is converted from the slow class: the fast one, made from a file alone, omits the space before the first word.
     """
     file = _sentencepiece("spiece.model", model_type="unigram", vocab_size=400, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     fast = convert_slow_tokenizer(transformers.T5Tokenizer(file, extra_ids=100, legacy=True))
@@ -76,7 +76,7 @@ def t5(*, length: int = 512) -> transformers.T5TokenizerFast:
 
 
 def gemma() -> transformers.GemmaTokenizerFast:
-    """A small Gemma tokenizer: BPE that falls back to bytes, pad 0, end 1, begin 2, unknown 3, spaces kept."""
+    """A small Gemma tokenizer: BPE with byte fallback, pad 0, end 1, begin 2, unknown 3, spaces kept."""
     file = _sentencepiece(
         "tokenizer.model",
         model_type="bpe",
@@ -95,7 +95,7 @@ def gemma() -> transformers.GemmaTokenizerFast:
 
 
 def _sentencepiece(name: str, **options: Any) -> str:
-    """Train a model on the corpus and return its file, which tokenizers copy when they are saved."""
+    """Train a model on the corpus and return its file; tokenizers copy it when they are saved."""
     model = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS * REPEATS),
@@ -104,14 +104,14 @@ def _sentencepiece(name: str, **options: Any) -> str:
         minloglevel=2,
         **options,
     )
-    file = _workshop() / name
+    file = _temporary_folder() / name
     file.write_bytes(model.getvalue())
     return str(file)
 
 
 @cache
-def _workshop() -> Path:
-    """A folder that is there until the process ends."""
+def _temporary_folder() -> Path:
+    """Return a folder that is deleted when the process ends."""
     folder = mkdtemp(prefix="tintype-tokenizers-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -1,4 +1,4 @@
-"""Pipelines whose denoiser is a transformer: Stable Diffusion 3, FLUX.1, PixArt-Sigma and Sana."""
+"""Random pipelines with a transformer as the denoiser: Stable Diffusion 3, FLUX.1, PixArt-Sigma and Sana."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sd3() -> diffusers.StableDiffusion3Pipeline:
 
 
 def sd35() -> diffusers.StableDiffusion3Pipeline:
-    """Stable Diffusion 3.5: queries and keys are normalised, and a block attends to the picture twice."""
+    """Stable Diffusion 3.5: queries and keys are normalised, and one block has dual attention to the image."""
     return _sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
 
 
@@ -33,7 +33,7 @@ def flux_schnell() -> diffusers.FluxPipeline:
 
 
 def flux_dev() -> diffusers.FluxPipeline:
-    """FLUX.1 dev: guidance is an input, and noise is shifted by the picture's size."""
+    """FLUX.1 dev: guidance is an input, and the noise shift depends on the image's size."""
     noise = diffusers.FlowMatchEulerDiscreteScheduler(
         shift=3.0,
         use_dynamic_shifting=True,
@@ -46,7 +46,7 @@ def flux_dev() -> diffusers.FluxPipeline:
 
 
 def pixart_sigma() -> diffusers.PixArtSigmaPipeline:
-    """PixArt-Sigma: T5, with a mask over the padding, and a variance that is not used behind the prediction."""
+    """PixArt-Sigma: T5 with masked padding; the denoiser outputs an unused variance after the prediction."""
     tokenizer = tokenizers.t5()
     transformer = diffusers.PixArtTransformer2DModel(
         sample_size=16,
@@ -71,7 +71,7 @@ def pixart_sigma() -> diffusers.PixArtSigmaPipeline:
 
 
 def sana() -> diffusers.SanaPipeline:
-    """Sana: Gemma, linear attention, an autoencoder without a distribution, flows under a solver of diffusion."""
+    """Sana: Gemma, linear attention, an autoencoder without a distribution, flow matching with DPM-Solver."""
     tokenizer = tokenizers.gemma()
     transformer = diffusers.SanaTransformer2DModel(
         patch_size=1,

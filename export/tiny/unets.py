@@ -1,4 +1,4 @@
-"""Pipelines whose denoiser is a UNet: Stable Diffusion, SDXL, and their relatives."""
+"""Random pipelines with a UNet as the denoiser: Stable Diffusion, LCM and SDXL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import diffusers
 from . import tokenizers
 from .parts import WIDTH, autoencoder, clip_text_encoder, unet
 
-# As the published scheduler_config.json have it; each pipeline's scheduler says the rest.
+# As in the published scheduler_config.json; each pipeline's scheduler adds its own settings.
 TRAINING_NOISE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -18,7 +18,7 @@ TRAINING_NOISE = {
     "steps_offset": 1,
 }
 SD_NOISE = TRAINING_NOISE | {"set_alpha_to_one": False}
-# Of SDXL: width of the second text encoder, of its pooled text, of each embedded number of `time_ids`.
+# SDXL: width of the second text encoder, of its pooled text, and of each embedded number in `time_ids`.
 SECOND, POOLED, NUMBER = 64, 32, 8
 
 
@@ -30,7 +30,7 @@ def sd(
     act: str = "quick_gelu",
     kind: Any = diffusers.StableDiffusionPipeline,
 ) -> Any:
-    """Compose a Stable Diffusion pipeline, without the checker that would need pictures to judge."""
+    """Return a Stable Diffusion pipeline without a safety checker."""
     tokenizer = tokenizers.clip(pad=pad)
     return kind(
         vae=autoencoder(),
@@ -56,7 +56,7 @@ def sd21() -> diffusers.StableDiffusionPipeline:
 
 
 def sd_inpaint() -> diffusers.StableDiffusionInpaintPipeline:
-    """Stable Diffusion trained for inpainting: the UNet reads mask and masked picture beside the latents."""
+    """Stable Diffusion trained for inpainting: the UNet also reads the mask and the masked image."""
     noise = diffusers.DDIMScheduler(**SD_NOISE, clip_sample=False)
     return sd(unet(in_channels=9), noise, kind=diffusers.StableDiffusionInpaintPipeline)
 
@@ -69,13 +69,13 @@ def lcm() -> diffusers.LatentConsistencyModelPipeline:
 
 
 def sdxl() -> diffusers.StableDiffusionXLPipeline:
-    """SDXL: two text encoders, pooled text, and the numbers of the size as further conditions."""
+    """SDXL: two text encoders, with pooled text and sizes as further conditions."""
     noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading", interpolation_type="linear")
     return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
 
 
 def sdxl_turbo() -> diffusers.StableDiffusionXLPipeline:
-    """SDXL Turbo: the same, for few steps without guidance."""
+    """SDXL Turbo: SDXL distilled to few steps without guidance."""
     noise = diffusers.EulerAncestralDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="trailing")
     return _sdxl(xl_unet(), noise, force_zeros_for_empty_prompt=True)
 
@@ -87,7 +87,7 @@ def sdxl_inpaint() -> diffusers.StableDiffusionXLInpaintPipeline:
 
 
 def sdxl_refiner() -> diffusers.StableDiffusionXLImg2ImgPipeline:
-    """The second stage of SDXL: one text encoder, the second, and an aesthetic score among five numbers."""
+    """SDXL's refiner: only the second text encoder, and an aesthetic score among five numbers."""
     noise = diffusers.EulerDiscreteScheduler(**TRAINING_NOISE, timestep_spacing="leading")
     pipeline = _sdxl(
         xl_unet(width=SECOND, numbers=5),
@@ -101,7 +101,7 @@ def sdxl_refiner() -> diffusers.StableDiffusionXLImg2ImgPipeline:
 
 
 def xl_unet(*, width: int = WIDTH + SECOND, numbers: int = 6, **options: Any) -> diffusers.UNet2DConditionModel:
-    """SDXL's UNet over prompt_embeds of `width`, with so many `time_ids`."""
+    """SDXL's UNet for prompt_embeds of `width`, with `numbers` entries in `time_ids`."""
     return unet(
         cross_attention_dim=width,
         addition_embed_type="text_time",

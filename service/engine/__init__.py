@@ -1,11 +1,11 @@
-"""The step loop: a bounded queue, rows that share model calls, and events.
+"""The engine: a bounded queue, batches of rows that share model calls, and events.
 
     engine = Engine(repository)
     with DeviceThread(engine) as device:
         async for event in device.events(job): ...
 
-Who goes first is `policy`'s, arrays are `runner`'s, and neither knows of the other; `plan` fills a job in; `estimates`
-measures.
+`plan` resolves a job, `queue` admits it, `policy` chooses the next unit of work, `runner` runs it on arrays, and
+`estimates` measures it. Policy never touches arrays, and the runner never decides.
 """
 
 from .device_thread import DeviceThread

@@ -1,15 +1,15 @@
-"""Batch widths: how many rows one call of the denoiser takes at best, measured by model and shape of latents.
+"""Batch widths: the best number of model rows per denoiser call, measured by model and latent shape.
 
-The model sees two rows of an image with guidance, and one of any other. Wide calls pay where rows share the reading of
-the weights; on a CPU they mostly cost, and guidance takes less time as two calls than as one. So each width is tried
-when enough rows are at hand, the narrowest first, and the next one only if the last one paid.
+An image with guidance is two model rows, any other is one. Wide calls pay where rows share the reading of the weights.
+On a CPU they mostly cost, and guidance is faster as two calls than as one. Each width is therefore tried when enough
+rows are available, the narrowest first, and the next one only if the last one paid.
 
-On a GPU a call of another shape than the last one's may cost more: convolutions are planned again. One row at a time
-has one shape; wider calls change theirs as rows join and leave. So calls after a change are measured apart, and the
-cost of a change counts as often as it comes. Changes of width that are made here are not counted.
+On a GPU a call may cost more if its shape differs from the last one's, because convolutions are planned again. Single
+rows have one shape; the shape of wider calls changes as rows join and leave. Calls after a change are therefore
+measured separately, and the cost of a change is weighted by its frequency. Changes of width made here do not count.
 
-What was learnt is kept as long as the process lives: it takes a few calls to learn, and a file could be about another
-machine, driver or onnxruntime.
+Measurements last as long as the process: they take a few calls, and a file could be from another machine, driver or
+onnxruntime.
 """
 
 from __future__ import annotations
@@ -22,25 +22,22 @@ if TYPE_CHECKING:
     from .plan import BatchKey
 
 WIDTHS = (1, 2, 4, 8)
-TRIES = 3  # before a width is judged; the first holds the warming up
-LATEST = 5  # tries that count, changed or not
-OFTEN = 32  # tries that say how often the shape changes
-REST = 128  # calls of other widths after which a width forgets one change
-GAIN = 1.05  # a wider call pays when it makes so many times the rows per second
+TRIES = 3  # calls before a width is judged; the first includes warm-up
+LATEST = 5  # newest calls that count, separately with and without a change of shape
+OFTEN = 32  # newest calls that give the frequency of changes
+REST = 128  # calls of other widths after which one change of a width is dropped
+GAIN = 1.05  # smallest ratio of rows per second at which a wider call pays
 
 
 class BatchLimit(NamedTuple):
-    """What one unit of denoising may hold at most."""
+    """The largest number of images and model rows in one unit of denoising."""
 
     images: int
-    rows: int
+    model_rows: int
 
 
 class _Trials:
-    """Seconds for each row of calls of one width.
-
-    Those of the last call's shape are kept apart from those after others.
-    """
+    """Seconds per row in calls of one width, separately with the last call's shape and after a change."""
 
     def __init__(self) -> None:
         self._count = self._rests = 0
@@ -49,20 +46,14 @@ class _Trials:
         self._changes: deque[bool] = deque(maxlen=OFTEN)
 
     def add(self, seconds: float, *, changed: bool | None) -> None:
-        """Record a try.
-
-        `changed` is None where only the width changed: it then counts as a try and says nothing of changes.
-        """
+        """Record a call. `changed` is None if only the width changed, which does not count as a change."""
         self._count += 1
         if self._count > 1 and changed is not None:
             (self._changed if changed else self._same).append(seconds)
             self._changes.append(changed)
 
     def rest(self) -> None:
-        """Forget a change after many calls of other widths.
-
-        The rows that caused them may have gone.
-        """
+        """Drop one change after every REST calls of other widths: the rows that caused it may have left."""
         self._rests += 1
         if self._rests % REST == 0 and True in self._changes:
             self._changes.remove(True)
@@ -73,27 +64,27 @@ class _Trials:
 
     @property
     def cost(self) -> float:
-        """The least time changed or not, weighted by frequency.
+        """Seconds per row: the least time without a change, plus the extra time of changes by their frequency.
 
-        Other programs on the machine disturb the least time least.
+        The least time is the one that other programs on the machine disturb least.
         """
         if not (self._same and self._changed):
             return min(self._same or self._changed, default=inf)
-        share = sum(self._changes) / OFTEN  # few tries say little: what is not known is no change
+        share = sum(self._changes) / OFTEN  # unknown calls count as unchanged
         return min(self._same) + share * max(min(self._changed) - min(self._same), 0)
 
 
 class BatchWidths:
-    """The widths of one device; `images` to a call are set by its owner, or 0 for what pays."""
+    """The widths of one device. `images` is the fixed number of images per call; 0 measures what pays."""
 
     def __init__(self, images: int = 0) -> None:
         self._images = images
         self._trials: defaultdict[BatchKey, dict[int, _Trials]] = defaultdict(lambda: {n: _Trials() for n in WIDTHS})
         self._caps: dict[BatchKey, int] = {}
-        self._latest: tuple[BatchKey, int] | None = None  # what the last call was of; None where its calls differed
+        self._latest: tuple[BatchKey, int] | None = None  # of the last call; None if its calls differed
 
     def limit(self, batch_key: BatchKey) -> BatchLimit:
-        """Return what may be worth a call: the best width, or the next one while that was not tried."""
+        """Return the largest useful batch: the best width, or the next one until it is judged."""
         if self._images:
             rows = self._capped(batch_key, 2 * self._images)
             return BatchLimit(min(self._images, rows), rows)
@@ -103,17 +94,17 @@ class BatchWidths:
         return BatchLimit(rows, rows)
 
     def choose(self, batch_key: BatchKey, rows: int) -> int:
-        """Return the width for a unit of so many rows: one to try, or the best."""
+        """Return the width for a unit of `rows` model rows: one to try, or the best."""
         if self._images:
-            return self.limit(batch_key).rows
+            return self.limit(batch_key).model_rows
         tried = self._trials[batch_key]
-        within = min(rows, self.limit(batch_key).rows)
+        within = min(rows, self.limit(batch_key).model_rows)
         return next(
             (n for n in WIDTHS if n <= within and not tried[n].enough), self._capped(batch_key, self.best(batch_key))
         )
 
     def best(self, batch_key: BatchKey) -> int:
-        """Return the width that makes the most rows per second, of those tried; the narrowest before that."""
+        """Return the width with the most rows per second of those judged; 1 before that."""
         best, *wider = WIDTHS
         trials = self._trials[batch_key]
         for width in wider:
@@ -122,8 +113,8 @@ class BatchWidths:
             best = width
         return best
 
-    def note(self, batch_key: BatchKey, width: int, rows: int, seconds: float) -> None:
-        """Take a measurement: `rows` took `seconds` in calls of `width`; calls that were not full say nothing."""
+    def record(self, batch_key: BatchKey, width: int, rows: int, seconds: float) -> None:
+        """Record that `rows` model rows took `seconds` in calls of `width`; partly filled calls are ignored."""
         full, before = rows % width == 0, self._latest
         self._latest = (batch_key, width) if full else None
         if width in WIDTHS and full:

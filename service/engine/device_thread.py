@@ -1,7 +1,7 @@
-"""The thread of one device: it turns the engine's crank, and carries what happens to the event loops that wait for it.
+"""Runs the engine on its own thread and forwards its events to the asyncio loops that wait for them.
 
-All calls of models happen in this one thread. It sleeps when there is nothing to do, and wakes when a job comes or
-leaves; only while a model is loading does it look again from time to time.
+All model calls happen on this thread. It sleeps while there is no work and wakes when a job is admitted or cancelled.
+While tasks wait, for example for a model to load, it polls.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from .events import Event
     from .task import Ticket
 
-LATE = 0.1  # seconds after a deadline: by then the engine has told of it, unless a long unit is under way
-POLL = 0.02  # seconds between two looks at a model that is loading, or at a deadline meanwhile
-PREVIEWS = 4  # of one image, waiting
+LATE = 0.1  # seconds after a deadline by which the engine has reported it, unless a long unit is running
+POLL = 0.02  # seconds between two checks for loaded models and passed deadlines
+PREVIEWS = 4  # buffered previews per image
 
 log = logging.getLogger(__name__)
 
 
 class DeviceThread:
-    """Runs `engine` in a thread of its own, from construction until `close`."""
+    """Runs `engine` on its own thread, from construction until `close`."""
 
     def __init__(self, engine: Engine, *, name: str = "tintype-device") -> None:
         self._engine = engine
@@ -45,9 +45,9 @@ class DeviceThread:
         self._thread.start()
 
     async def events(self, job: Job) -> AsyncGenerator[Event]:
-        """Run `job` and tell what happens; closing the generator cancels what is left of it.
+        """Run `job` and yield its events; closing the generator cancels it.
 
-        Raises what `Engine.admit` raises; a job that fails later tells so with Failed.
+        Raises the errors of `Engine.admit`. A later failure is the event Failed.
         """
         ticket, buffer = self._admit(job)
         left = None if job.deadline is None else job.deadline - self._engine.now
@@ -59,20 +59,20 @@ class DeviceThread:
                 if isinstance(event, Completed | Failed):
                     return
         finally:
-            self._dismiss(ticket)
+            self._drop(ticket)
 
     async def drain(self, grace: float) -> None:
-        """Refuse new jobs; give those there are `grace` seconds to end, then end them with Unavailable."""
+        """Refuse new jobs; fail tasks that have not ended after `grace` seconds with Unavailable."""
         self._engine.drain()
         self._idle.clear()
         self._wake.set()
         if not await asyncio.to_thread(self._idle.wait, grace):
-            self._give_up()
+            self._fail_all()
 
     def close(self) -> None:
-        """End what still runs, and the thread with it; waits for the unit of work that is under way."""
+        """Fail all tasks and stop the thread; waits for the running unit of work."""
         self._engine.drain()
-        self._give_up()
+        self._fail_all()
         self._closed = True
         self._wake.set()
         self._thread.join()
@@ -85,51 +85,51 @@ class DeviceThread:
 
     def _admit(self, job: Job) -> tuple[Ticket, EventBuffer]:
         buffer = EventBuffer()
-        with self._lock:  # nothing may be routed between the two
+        with self._lock:  # no event may be routed before the buffer exists
             ticket = self._engine.admit(job)
             self._buffers[ticket] = buffer
         self._wake.set()
         return ticket, buffer
 
-    def _dismiss(self, ticket: Ticket) -> None:
+    def _drop(self, ticket: Ticket) -> None:
         with self._lock:
             self._buffers.pop(ticket, None)
         self._engine.cancel(ticket)
         self._wake.set()
 
-    def _give_up(self) -> None:
-        self._engine.abandon(Unavailable("the server is shutting down"))
+    def _fail_all(self) -> None:
+        self._engine.fail_all(Unavailable("the server is shutting down"))
         self._wake.set()
 
-    # In the thread.
+    # On the device thread.
 
     def _loop(self) -> None:
         while True:
             self._wake.clear()
-            if self._closed:  # looked at after the flag is cleared, or `close` between the two would go unnoticed
+            if self._closed:  # read after the flag is cleared; otherwise a `close` in between would be missed
                 break
-            if self._turn():
+            if self._step():
                 continue
             if not self._engine.busy:
                 self._idle.set()
             self._wake.wait(POLL if self._engine.busy else None)
         self._route()
 
-    def _turn(self) -> bool:
+    def _step(self) -> bool:
         try:
             worked = self._engine.step()
             self._route()
         except Exception as error:
-            log.exception("the engine failed; what was running is ended, the rest goes on")
-            self._engine.abandon(_internal(error), waiting=False)
-            return False  # with a pause, lest it fails for ever as fast as it can
+            log.exception("the engine failed; running tasks are failed, waiting tasks continue")
+            self._engine.fail_all(_internal(error), waiting=False)
+            return False  # pause before the next attempt
         return worked
 
     def _route(self) -> None:
-        letters: dict[Ticket, list[Event]] = {}
+        batches: dict[Ticket, list[Event]] = {}
         for ticket, event in self._engine.collect():
-            letters.setdefault(ticket, []).append(event)
-        for ticket, events in letters.items():
+            batches.setdefault(ticket, []).append(event)
+        for ticket, events in batches.items():
             with self._lock:
                 buffer = self._buffers.get(ticket)
             if buffer is not None:
@@ -139,15 +139,14 @@ class DeviceThread:
         try:
             buffer.deliver(events)
         except RuntimeError:  # the reader's event loop is closed
-            self._dismiss(ticket)
+            self._drop(ticket)
 
 
 class EventBuffer:
-    """The events of one job on their way to one reader, which may be slow.
+    """Buffers the events of one task for one reader, which may be slow. Its size is bounded.
 
-    Of news that newer news make worthless, only the newest waits: a place in the queue, a share of loading, an image's
-    progress. Of an image's previews the newest few wait. Images, and the end, always do; so what waits is bounded.
-    Used on one event loop only; `deliver` is the one method for other threads.
+    Only the newest queue position, loading progress and progress of each image are kept, and the newest few previews.
+    Images and the last event are always kept. All methods belong to the reader's event loop, except `deliver`.
     """
 
     def __init__(self) -> None:
@@ -156,18 +155,18 @@ class EventBuffer:
         self._filled = asyncio.Event()
 
     def deliver(self, events: Iterable[Event]) -> None:
-        """Put events in, from any thread. Raises RuntimeError when the reader's loop is closed."""
+        """Add events, from any thread. Raises RuntimeError if the reader's loop is closed."""
         self._loop.call_soon_threadsafe(self.put, events)
 
     def put(self, events: Iterable[Event]) -> None:
-        """Put events in, from the reader's loop."""
+        """Add events, on the reader's loop."""
         for event in events:
             self._make_room(event)
             self._events.append(event)
         self._filled.set()
 
     async def get(self) -> Event:
-        """Wait for the next event and take it out."""
+        """Wait for the next event and remove it."""
         while not self._events:
             self._filled.clear()
             await self._filled.wait()
@@ -178,13 +177,13 @@ class EventBuffer:
 
     def _make_room(self, event: Event) -> None:
         topic = _topic(event)
-        alike = [place for place, other in enumerate(self._events) if topic is not None and _topic(other) == topic]
+        alike = [i for i, other in enumerate(self._events) if topic is not None and _topic(other) == topic]
         if len(alike) >= (PREVIEWS if isinstance(event, Preview) else 1):
             del self._events[alike[0]]
 
 
 def _topic(event: Event) -> tuple[type, int] | None:
-    """Return what the event is about, if newer news of the same make it worthless."""
+    """Return the key of events that a newer one replaces; None for events that are always kept."""
     if isinstance(event, Queued | Loading):
         return type(event), 0
     if isinstance(event, Progress | Preview):
@@ -193,12 +192,12 @@ def _topic(event: Event) -> tuple[type, int] | None:
 
 
 async def _within(buffer: EventBuffer, ends: float | None, seconds: float | None) -> Event:
-    """Return the next event; that the deadline has passed, if there is none when the loop's clock is at `ends`."""
+    """Return the next event, or a Failed with DeadlineExceeded at time `ends` of the loop's clock."""
     try:
         async with asyncio.timeout_at(ends):
             return await buffer.get()
     except TimeoutError:
-        return Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of its arrival"))
+        return Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of arrival"))
 
 
 def _internal(error: Exception) -> TintypeError:

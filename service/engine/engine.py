@@ -1,15 +1,13 @@
-"""The engine: three verbs, and no thread of its own.
+"""The engine: three operations and no thread of its own.
 
-    admit(job)    any thread      refuse it at once, or take it and return its ticket
-    step()        device thread   do one unit of work: encode, one call of the denoiser, or decode
-    collect()     device thread   what has happened since
+    admit(job)    any thread      refuse a job at once, or accept it and return its ticket
+    step()        device thread   run one unit of work: encode prompts, denoise a batch, or decode an image
+    collect()     device thread   return the events since the last call
 
-Between two units tasks join and leave: whoever was cancelled, or is past the deadline, is in none from then on. While
-a unit runs the lock is free. A task that was taken in ends in exactly one Completed or Failed, after which nothing is
-told of it.
+Tasks join and leave batches between two units. A cancelled or expired task is in no further unit. The lock is free
+while a unit runs. Every accepted task ends with exactly one Completed or Failed, after which it has no more events.
 
-The lock comes after DeviceThread's and before Repository's (see `models.repository`); no memory of models is freed
-under it.
+Lock order: DeviceThread, then Engine, then Repository. No model memory is freed while the engine's lock is held.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ Unit = policy.Unit[Row]
 
 
 class Engine:
-    """Runs jobs on the models of `repository`. `clock` is in seconds; `draw` gives seeds to jobs without one."""
+    """Runs jobs on the models of `repository`. `clock` returns seconds; `draw` returns seeds for jobs without one."""
 
     def __init__(
         self,
@@ -64,67 +62,67 @@ class Engine:
         self._live_tasks = LiveTasks(repository, self._queue, self._reporter, LoadGrace(self._limits.patience))
         self._numbers = count()
         self._draining = False
-        self._unit: Unit | None = None  # under way
+        self._unit: Unit | None = None  # running
 
     @property
     def now(self) -> float:
-        """The point of its clock, of which deadlines are."""
+        """The current time of the clock that deadlines refer to."""
         return self._clock()
 
     @property
     def busy(self) -> bool:
-        """Whether any task is living."""
+        """Whether any task has not ended."""
         return bool(self._live_tasks)
 
     def admit(self, job: Job) -> Ticket:
-        """Take `job` in.
+        """Accept `job` and return its ticket.
 
         Raises:
-            InvalidField, Unsupported: a field is wrong, or not served.
-            ModelNotFound, ModelBroken, OutOfMemory: its model can't be had.
-            QueueFull, DeadlineExceeded: not now, or never in time.
+            InvalidField, Unsupported: a field is invalid or not supported.
+            ModelNotFound, ModelBroken, OutOfMemory: its model is not available.
+            QueueFull, DeadlineExceeded: the queue is full, or the deadline cannot be met.
             Unavailable: the engine is draining.
         """
-        made = plan(job, self._repository.spec(job.model), draw=self._draw)
+        planned = plan(job, self._repository.spec(job.model), draw=self._draw)
         with self._lock:
             if self._draining:
                 raise Unavailable("the server is shutting down")
-            ticket = Ticket(next(self._numbers), job, made)
-            task = Task(ticket, self._clock(), self._estimates.cost(made), self._widths)
-            self._live_tasks.take(task)
+            ticket = Ticket(next(self._numbers), job, planned)
+            task = Task(ticket, self._clock(), self._estimates.cost(planned), self._widths)
+            self._live_tasks.admit(task)
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """End a task whose caller has left; harmless when it has ended."""
+        """Cancel a task; does nothing if it has ended."""
         with self._lock:
             if task := self._live_tasks.find(ticket):
-                self._live_tasks.end(task, Failed(Cancelled("the caller left")))
-                self._stop_for_nobody()
+                self._live_tasks.end(task, Failed(Cancelled("the caller cancelled the request")))
+                self._stop_if_unwanted()
 
     def drain(self) -> None:
-        """Refuse jobs from now on; those taken in go on."""
+        """Refuse new jobs; accepted tasks continue."""
         self._draining = True
 
-    def abandon(self, error: TintypeError, *, waiting: bool = True) -> None:
-        """End all tasks with `error`; without `waiting`, those that wait stay, if there are others."""
+    def fail_all(self, error: TintypeError, *, waiting: bool = True) -> None:
+        """Fail all tasks with `error`; without `waiting` only started ones, or all if none has started."""
         with self._lock:
             for task in [t for t in self._queue if t.started and not waiting] or list(self._queue):
                 self._live_tasks.end(task, Failed(error))
-            self._stop_for_nobody()
+            self._stop_if_unwanted()
 
     def collect(self) -> list[tuple[Ticket, Event]]:
-        """Return what has happened since the last time, in order."""
+        """Return the events since the last call, in order."""
         with self._lock:
             return self._reporter.collect()
 
     def step(self) -> bool:
-        """Do one unit of work, and return whether there was any."""
+        """Run the next unit of work; return False if there is none."""
         with self._lock:
             now = self._clock()
             order = self._order(now)
             unit = policy.next_unit(order)
             self._begin(unit)
-            self._reporter.places(order, now)
+            self._reporter.report_positions(order, now)
         if unit is None:
             return False
         try:
@@ -135,73 +133,74 @@ class Engine:
         return True
 
     def _order(self, now: float) -> list[Task]:
-        """Let go of what has ended, look for models, and return the tasks, first who goes first."""
-        self._live_tasks.expire(now)
-        self._live_tasks.take_turns(now)
-        self._live_tasks.let_go()
-        self._live_tasks.look_for_models(now)
+        """Update tasks and their models, and return the tasks in scheduling order. The lock is held."""
+        self._live_tasks.fail_expired(now)
+        self._live_tasks.hold_in_grace(now)
+        self._live_tasks.release_ended()
+        self._live_tasks.assign_models(now)
         return self._queue.ordered(now)
 
     def _begin(self, unit: Unit | None) -> None:
+        """Start the tasks of `unit`. The lock is held."""
         self._unit = unit
         if unit is not None:
             self._live_tasks.start(unit.rows)
             if model := unit.rows[0].task.model:
                 model.resume()
 
-    def _stop_for_nobody(self) -> None:
-        """End the unit under way, if nobody wants any of its rows any more."""
+    def _stop_if_unwanted(self) -> None:
+        """Stop the running unit if all of its tasks have ended. The lock is held."""
         unit = self._unit
         if unit and (model := unit.rows[0].task.model) and not any(map(self._live_tasks.has, unit.rows)):
             model.stop()
 
     def _apply(self, unit: Unit, outcome: runner.Outcome) -> None:
-        """Record what a unit has made, and tell it to tasks that have not ended meanwhile."""
+        """Record the outcome of a unit, and report it to tasks that have not ended meanwhile."""
         match outcome:
             case runner.Encoding():
-                self._encoded(unit.rows[0], outcome)
+                self._apply_encoding(unit.rows[0], outcome)
             case runner.Denoising():
-                self._denoised(unit, outcome)
+                self._apply_denoising(unit, outcome)
             case runner.Decoding():
-                self._decoded(unit.rows[0], outcome)
+                self._apply_decoding(unit.rows[0], outcome)
             case runner.Failure():
-                self._failed(unit, outcome.error)
+                self._apply_failure(unit, outcome.error)
 
-    def _encoded(self, row: Row, outcome: runner.Encoding) -> None:
+    def _apply_encoding(self, row: Row, outcome: runner.Encoding) -> None:
         with self._lock:
             if not self._live_tasks.has(row):
                 return
             task = row.task
             task.encode += outcome.seconds
             task.chunks = outcome.chunks
-            task.encoded(outcome.conditionings, outcome.starts)
+            task.add_conditionings(outcome.conditionings, outcome.starts)
             self._queue.charge(task, task.cost.encode)
-            self._estimates.note_encode(task.plan, outcome.seconds)
+            self._estimates.record_encode(task.plan, outcome.seconds)
 
-    def _denoised(self, unit: Unit, outcome: runner.Denoising) -> None:
+    def _apply_denoising(self, unit: Unit, outcome: runner.Denoising) -> None:
         first, seconds = unit.rows[0].task, outcome.seconds
         with self._lock:
-            living = [row for row in unit.rows if self._live_tasks.has(row)]
-            for task in {row.task: None for row in living}:
+            live = [row for row in unit.rows if self._live_tasks.has(row)]
+            for task in {row.task: None for row in live}:
                 task.denoise += seconds
-            for row in living:
+            for row in live:
                 row.denoise += seconds
                 self._queue.charge(row.task, row.task.cost.call)
-            self._estimates.note_call(first.plan, unit.model_rows, seconds, unit.width, now=outcome.ended)
-            self._widths.note(first.batch_key, unit.width, unit.model_rows, seconds)
+            self._estimates.record_call(first.plan, unit.model_rows, seconds, unit.width, now=outcome.ended)
+            self._widths.record(first.batch_key, unit.width, unit.model_rows, seconds)
             for row in outcome.broken:
                 self._end_broken(row)
             for row, pixels in zip(unit.rows, outcome.previews, strict=True):
                 if self._live_tasks.has(row):
-                    self._reporter.progress(row, pixels)
+                    self._reporter.report_progress(row, pixels)
 
     def _end_broken(self, row: Row) -> None:
-        """End the task of a row whose latents are lost; rows of one call don't affect each other."""
+        """Fail the task of a row whose latents are not finite. Rows of one call do not affect each other."""
         if self._live_tasks.has(row):
             where = f"of image {row.index} after step {row.step} of {row.task.plan.calls}"
             self._live_tasks.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
 
-    def _decoded(self, row: Row, outcome: runner.Decoding) -> None:
+    def _apply_decoding(self, row: Row, outcome: runner.Decoding) -> None:
         with self._lock:
             if not self._live_tasks.has(row):
                 return
@@ -209,41 +208,38 @@ class Engine:
             row.decode += seconds
             task.decode += seconds
             self._queue.charge(task, task.cost.decode)
-            if task.plan.calls:  # else it was no work
-                self._estimates.note_decode(task.plan, seconds)
+            if task.plan.calls:  # otherwise nothing was decoded
+                self._estimates.record_decode(task.plan, seconds)
             row.finish()
-            self._reporter.finished(row, outcome.pixels, outcome.ended)
-            if not task.living:
-                self._live_tasks.end(task, task.completed(outcome.ended))
+            self._reporter.report_image(row, outcome.pixels, outcome.ended)
+            if not task.unfinished:
+                self._live_tasks.end(task, task.completion(outcome.ended))
 
-    def _failed(self, unit: Unit, error: TintypeError) -> None:
-        """A call failed: its rows are tried one by one; the task of a row that fails alone ends."""
+    def _apply_failure(self, unit: Unit, error: TintypeError) -> None:
+        """Retry a failed unit with less memory, without idle models, or row by row; otherwise fail its task."""
         with self._lock:
-            living = [row for row in unit.rows if self._live_tasks.has(row)]
-            short = isinstance(error, OutOfMemory) and bool(living)
-            if short and self._asks_for_less(unit):
-                return  # and it is tried again
-            relieves = short and not unit.rows[0].task.relieved
-            unit.rows[0].task.relieved |= short
-        if relieves and self._repository.evict_idle(unit.rows[0].task.plan.model):  # it takes seconds: without the lock
+            live = [row for row in unit.rows if self._live_tasks.has(row)]
+            out_of_memory = isinstance(error, OutOfMemory) and bool(live)
+            if out_of_memory and self._reduce_memory(unit):
+                return  # retried with smaller calls
+            relieves = out_of_memory and not unit.rows[0].task.relieved
+            unit.rows[0].task.relieved |= out_of_memory
+        if relieves and self._repository.evict_idle(unit.rows[0].task.plan.model):  # takes seconds, so without the lock
             return
         with self._lock:
-            living = [row for row in unit.rows if self._live_tasks.has(row)]
+            live = [row for row in unit.rows if self._live_tasks.has(row)]
             if len(unit.rows) > 1:
-                for row in living:
+                for row in live:
                     row.unbatched = True
-            elif living:
-                self._live_tasks.end(living[0].task, Failed(error))
+            elif live:
+                self._live_tasks.end(live[0].task, Failed(error))
 
-    def _asks_for_less(self, unit: Unit) -> bool:
-        """Make calls that need less memory from now on.
-
-        Return False if they can't.
-        """
+    def _reduce_memory(self, unit: Unit) -> bool:
+        """Reduce the width of later calls; return False if the failed unit cannot be retried with less memory."""
         task = unit.rows[0].task
         if unit.phase is Phase.DENOISE and self._widths.shrink(task.batch_key, min(unit.width, unit.model_rows)):
             return True
         if unit.phase is Phase.ENCODE:
             for row in task.rows:
-                row.encode_again()
+                row.reset_noise()
         return False

@@ -1,9 +1,10 @@
-"""What the engine tells of a job, in the order in which it happens.
+"""Events of a task, in the order in which they occur.
 
-    (Queued | Loading)*  (Progress | Preview | Finished)*  Completed      all went well
-    ... Failed                                                            it did not; nothing follows
+    (Queued | Loading)*  (Progress | Preview | Finished)*  Completed      success
+    ... Failed                                                            failure
 
-Every job that was taken in ends in exactly one Completed or Failed; one whose caller has left, in Failed(Cancelled).
+Every task ends with exactly one Completed or Failed, and no event follows. A cancelled task ends with
+Failed(Cancelled).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Pixels: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where time went, in seconds: waiting, encoders, denoising steps, latents to pixels."""
+    """Seconds spent in the queue, in the encoders, in denoiser calls and in the decoder."""
 
     queue: float = 0.0
     encode: float = 0.0
@@ -33,7 +34,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The job waits behind `position` others; `eta` seconds to its start, or None while that is unknown."""
+    """The task waits behind `position` others; `eta` is seconds to its start, None while unknown."""
 
     position: int
     eta: float | None = None
@@ -41,7 +42,7 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The job's model is brought into memory; `fraction` 0 to 1 is done."""
+    """The task's model is loading; `fraction` 0 to 1 is loaded."""
 
     model: str
     fraction: float
@@ -49,7 +50,7 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Image `index` has done `step` of `steps` calls of the denoiser; `eta` seconds to the end of the job."""
+    """Image `index` has finished `step` of `steps` denoiser calls; `eta` is seconds to the end of the task."""
 
     index: int
     step: int
@@ -59,7 +60,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What image `index` looks like after `step` steps: pixels [3, h, w], float32 in 0..1, at latent resolution."""
+    """Preview of image `index` after `step` steps: pixels [3, h, w], float32 in 0..1, at latent resolution."""
 
     index: int
     step: int
@@ -69,10 +70,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Image `index` is done: pixels [3, h, w], float32 in 0..1.
-
-    Their size is the one that the model made by `plan`.
-    """
+    """Image `index` is done: pixels [3, h, w], float32 in 0..1, in the size that `plan` renders."""
 
     index: int
     seed: int
@@ -84,7 +82,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """All images are done: their number, evaluations of the denoiser, and tokens of both prompts."""
+    """All images are done: their number, denoiser calls of all images, and tokens of both prompts."""
 
     model: str
     images: int
@@ -95,7 +93,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job ended without all of its images."""
+    """The task ended before all images were done."""
 
     error: TintypeError
 

@@ -1,15 +1,15 @@
-"""LoadGrace: how long a model that was loaded stays for those who wait for it, when others wait for its memory.
+"""Minimum residency of a freshly loaded model while other models wait for its memory.
 
-As long as its loading took, and at most so many seconds: so at least half of the time goes into images, however the
-models alternate in the queue, and nobody waits longer than that for a model to go. One that was there before anybody
-waited for it has cost nobody anything, and has no turn.
+The grace period is as long as loading took, up to a maximum. So at least half of the time goes into images, however the
+models alternate in the queue, and no task waits longer than the maximum for a model to be evicted. A model that was
+loaded before any task waited for it has no grace period.
 """
 
 from __future__ import annotations
 
 
 class LoadGrace:
-    """Of the models that were seen loading; times are points of the engine's clock, in seconds."""
+    """Grace periods of models that were seen loading. Times are of the engine's clock, in seconds."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
@@ -17,25 +17,25 @@ class LoadGrace:
         self._until: dict[str, float] = {}
         self._unused: set[str] = set()
 
-    def loading(self, model: str, now: float) -> None:
-        """It is on its way."""
+    def note_loading(self, model: str, now: float) -> None:
+        """Record that `model` is loading."""
         self._began.setdefault(model, now)
         self._unused.discard(model)
 
-    def there(self, model: str, now: float) -> None:
-        """It is in memory."""
+    def note_loaded(self, model: str, now: float) -> None:
+        """Record that `model` is in memory; a grace period starts if it was loading."""
         if model in self._began:
             self._until[model] = now + min(now - self._began.pop(model), self._longest)
             self._unused.add(model)
 
-    def used(self, model: str) -> None:
-        """A job on it begins."""
+    def note_use(self, model: str) -> None:
+        """Record that a task starts to use `model`."""
         self._unused.discard(model)
 
     def is_unused(self, model: str) -> bool:
-        """Whether it has come, and no job on it has begun since."""
+        """Whether `model` was loaded and no task has used it since."""
         return model in self._unused
 
-    def lasts(self, model: str, now: float) -> bool:
-        """Whether it stays for those who wait for it."""
+    def is_active(self, model: str, now: float) -> bool:
+        """Whether the grace period of `model` lasts at `now`."""
         return now < self._until.get(model, now)

@@ -1,6 +1,6 @@
-"""A plan: all that is known of a job's work before its first call, its choices filled in from the model's own.
+"""Plan of a job: everything that is known of its work before the first model call.
 
-What counts, from strong to weak: the request's field, the preset of `quality`, the preset of `style`, the model's
+Open fields are filled in this order: the request's field, the preset of `quality`, the preset of `style`, the model's
 default.
 """
 
@@ -18,7 +18,7 @@ from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.text import prompt_editing, prompt_weights
 from ..models.text.embeddings import advice
 from ..models.text.prompt_weights import Malformed
-from .sampling import make_sampling, strength_of
+from .sampling import effective_strength, make_sampling
 from .sizes import native_size
 
 if TYPE_CHECKING:
@@ -30,21 +30,27 @@ if TYPE_CHECKING:
     from ..models.text.prompt_editing import Items, Texts
     from ..numerics import Table
 
-Shape = tuple[int, int, int]
-BatchKey = tuple[str, Shape]  # the model and the shape of latents: what images that share a call have in common
+LatentShape = tuple[int, int, int]
+BatchKey = tuple[str, LatentShape]  # model and latent shape, which images of one batch share
 
-# Fields that take a capability of the model.
+# Fields that need one of these capabilities of the model.
 NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be made: sizes in pixels as the model makes them, latents of `shape` [c, h, w] for each seed.
+    """The resolved parameters of a job.
 
-    `asked` is the size of the answer. `revised_prompt` is what `prompt` is when a preset changed it, else empty.
-    `texts` are what prompt and negative prompt are at each step: several where they change on the way. Without a
-    `source` to start from, `strength` is None. `skipped` of the `steps` are left out at the noisy end. All of them are
-    left out only where the strength is 0: then the source itself is the result, and `table` has no meaning.
+    Attributes:
+        revised_prompt: `prompt` if a preset changed it, otherwise empty.
+        texts: prompt and negative prompt at each step; several texts if they change over the steps.
+        output_size: width and height in pixels of the response.
+        width, height: size in pixels that the model renders.
+        shape: latent shape [c, h, w] of each image.
+        seeds: one per image.
+        skipped: number of `steps` skipped at the noisy end. All are skipped only at strength 0: the result is then
+            `source`, and `table` has no meaning.
+        source: the image to start from, if any; `strength` is None without it.
     """
 
     model: str
@@ -52,10 +58,10 @@ class Plan:
     negative_prompt: str
     revised_prompt: str
     texts: tuple[Texts, Texts] = field(repr=False)
-    asked: tuple[int, int]
+    output_size: tuple[int, int]
     width: int
     height: int
-    shape: Shape
+    shape: LatentShape
     seeds: tuple[int, ...]
     steps: int
     skipped: int = 0
@@ -75,15 +81,12 @@ class Plan:
 
     @property
     def guided(self) -> bool:
-        """Whether each call needs the negative prompt's half too."""
+        """Whether each call also evaluates the negative prompt."""
         return self.guidance is Guidance.CLASSIFIER_FREE and self.guidance_scale > 1
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """All prompts to encode.
-
-        These are the texts of the prompt and, with guidance, those of the negative prompt.
-        """
+        """All prompts to encode: the texts of the prompt and, with guidance, those of the negative prompt."""
         both = self.texts if self.guided else self.texts[:1]
         return tuple(
             Prompt(text, negative, self.prompt_weighting, self.loras, self.embeddings)
@@ -91,45 +94,40 @@ class Plan:
             for text in own.texts
         )
 
-    def places(self, call: int) -> tuple[int, ...]:
-        """Return the indices into `prompts` for a call of the denoiser.
-
-        Calls are counted from 0. There is one index, with guidance two.
-        """
+    def prompt_indices(self, call: int) -> tuple[int, ...]:
+        """Return the indices into `prompts` for denoiser call `call`, counted from 0: one, or two with guidance."""
         positive, negative = self.texts
-        step = call * self.made_steps // max(self.calls, 1)
+        step = call * self.run_steps // max(self.calls, 1)
         return (positive.at(step), len(positive.texts) + negative.at(step)) if self.guided else (positive.at(step),)
 
     @property
-    def made_steps(self) -> int:
-        """The number of steps that are made.
-
-        Some samplers call the denoiser twice for one.
-        """
+    def run_steps(self) -> int:
+        """Number of steps that run. Some samplers call the denoiser twice per step."""
         return self.steps - self.skipped
 
     @property
     def calls(self) -> int:
-        """How often one image calls the denoiser; guidance counts once."""
+        """Number of denoiser calls per image; a call with guidance counts once."""
         return len(self.table) if self.skipped < self.steps else 0
 
     @property
     def batch_key(self) -> BatchKey:
-        """What images must have in common to share a call: model and shape of latents."""
+        """Model and latent shape, which images of one batch share."""
         return self.model, self.shape
 
 
 def random_seed() -> int:
-    """Return a seed of 32 bits, as many as count."""
+    """Return a random seed of 32 bits, the number of bits that the noise uses."""
     return secrets.randbelow(2**32)
 
 
 def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) -> Plan:
-    """Fill in what `job` leaves open; `draw` gives the seed where it has none.
+    """Return the plan of `job` on the model of `spec`. `draw` returns a seed if the job has none.
 
     Raises:
-        InvalidField: a name that does not exist, or a number that this model can't take.
-        Unsupported: a field that is not served, or not by this model.
+        InvalidField: an unknown name, or a number that this model does not take.
+        Unsupported: a field that this model does not support.
+        ModelBroken: the model's scheduler settings are wrong.
     """
     _check_served(job, spec)
     presets = _presets(job, spec)
@@ -150,7 +148,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         negative_prompt=negative_prompt,
         revised_prompt=prompt if prompt != job.prompt else "",
         texts=_texts(job, prompt, negative_prompt, sampling.steps - sampling.skipped),
-        asked=(job.width or spec.defaults.width, job.height or spec.defaults.height),
+        output_size=(job.width or spec.defaults.width, job.height or spec.defaults.height),
         width=width,
         height=height,
         shape=shape,
@@ -158,7 +156,7 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         steps=sampling.steps,
         skipped=sampling.skipped,
         source=job.source,
-        strength=strength_of(job),
+        strength=effective_strength(job),
         sampler=sampling.sampler,
         schedule=sampling.schedule,
         table=sampling.table,
@@ -176,20 +174,20 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
 def _check_served(job: Job, spec: ModelSpec) -> None:
     for lora in job.loras:
         if lora.name not in spec.loras:
-            there = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has none"
-            raise InvalidField("loras", f"{lora.name!r} is no adapter of model {spec.name!r}: {there}")
+            known = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has no adapters"
+            raise InvalidField("loras", f"{lora.name!r} is not an adapter of model {spec.name!r}: {known}")
     for name in job.embeddings:
         if name not in spec.embeddings:
-            there = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has none"
-            reason = advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {there}"
-            raise InvalidField("embeddings", f"{name!r} can't be used: {reason}")
+            known = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has no embeddings"
+            reason = advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
+            raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
     for name, capabilities in NEEDS.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
-            raise Unsupported(name, f"model {spec.name!r} takes none: it has no image encoder (vae_encoder)")
+            raise Unsupported(name, f"model {spec.name!r} does not support it: it has no image encoder (vae_encoder)")
     if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
-        raise InvalidField("image", f"is needed: model {spec.name!r} makes nothing from text alone")
+        raise InvalidField("image", f"is required: model {spec.name!r} does not generate images from text alone")
     if spec.inpaints and not job.mask and (job.source is None or job.source.repaint is None):
-        raise InvalidField("mask", f"is needed: model {spec.name!r} repaints parts of images, and does nothing else")
+        raise InvalidField("mask", f"is required: model {spec.name!r} only repaints parts of images")
 
 
 def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None:
@@ -197,18 +195,16 @@ def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None
         return None
     if value not in known:
         names = ", ".join(map(repr, sorted(known)))
-        right = (
-            f"must be one of {names}, or be left out" if names else "must be left out with this model, which has none"
-        )
-        raise InvalidField(name, f"{right}, not {value!r}")
+        valid = f"must be one of {names}, or omitted" if names else "must be omitted with this model, which has none"
+        raise InvalidField(name, f"{valid}; got {value!r}")
     return known[value]
 
 
 def _templated(prompt: str, presets: list[Preset | None]) -> str:
-    """Return the prompt within the presets' words; where it is empty, these alone, without the comma between."""
+    """Return the prompt in the presets' templates; an empty prompt leaves their words without the comma."""
     for preset in filter(None, presets):
-        said = preset.template.replace("{prompt}", prompt)
-        prompt = said if prompt else said.strip(", ")
+        text = preset.template.replace("{prompt}", prompt)
+        prompt = text if prompt else text.strip(", ")
     return prompt
 
 
@@ -217,10 +213,12 @@ def _negative(job: Job, presets: list[Preset | None]) -> str:
 
 
 def read_prompts(job: Job, spec: ModelSpec) -> tuple[Items, Items]:
-    """Return the parts of a job's two weighted prompts.
+    """Return the parsed prompt and negative prompt of a job with prompt weighting, with the words of its presets.
 
-    They include the words of its presets. Parsing takes a thread's time. Raises InvalidField: brackets nest too deeply,
-    weigh too much, or change too often.
+    Parsing takes processor time, so call it on a worker thread.
+
+    Raises:
+        InvalidField: brackets nest too deeply, weights are too large, or the prompt changes too often.
     """
     presets = _presets(job, spec)
     return _both(_templated(job.prompt, presets), _negative(job, presets))
@@ -231,28 +229,25 @@ def _both(prompt: str, negative_prompt: str) -> tuple[Items, Items]:
 
 
 def _read(name: str, text: str) -> Items:
-    with refused_as(name):
+    with as_invalid_field(name):
         prompt_weights.parse(text)
         return prompt_editing.read(text)
 
 
 def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Texts, Texts]:
-    """Return what both prompts are at each step.
-
-    Raises InvalidField where they change too often.
-    """
+    """Return both prompts at each step. Raises InvalidField if they change too often."""
     if not job.prompt_weighting:
         return prompt_editing.texts((prompt,), steps), prompt_editing.texts((negative_prompt,), steps)
     both = job.prompts or _both(prompt, negative_prompt)
-    with refused_as("prompt"):
+    with as_invalid_field("prompt"):
         positive = prompt_editing.texts(both[0], steps, job.earlier_steps)
-    with refused_as("negative_prompt"):
+    with as_invalid_field("negative_prompt"):
         return positive, prompt_editing.texts(both[1], steps, job.earlier_steps)
 
 
 @contextmanager
-def refused_as(name: str) -> Iterator[None]:
-    """Raise syntax errors of the prompt `name` as InvalidField."""
+def as_invalid_field(name: str) -> Iterator[None]:
+    """Raise syntax errors of the prompt field `name` as InvalidField."""
     try:
         yield
     except Malformed as error:
@@ -264,12 +259,12 @@ def _presets(job: Job, spec: ModelSpec) -> list[Preset | None]:
 
 
 def _choice(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) -> Any:
-    """Return the first that is not None of job, presets and defaults."""
-    given = (getattr(source, name) for source in (job, *presets, spec.defaults) if source is not None)
-    return next(value for value in given if value is not None)
+    """Return the first value of field `name` that is not None: of job, presets, defaults."""
+    values = (getattr(source, name) for source in (job, *presets, spec.defaults) if source is not None)
+    return next(value for value in values if value is not None)
 
 
 def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
-    """Return seed + k for image k, past the largest from 0 again: the 32 bits that count go on as if it had not."""
+    """Return seed + k for image k, modulo 2**63, which keeps the 32 bits that the noise uses in sequence."""
     first = draw() if job.seed is None else job.seed
     return tuple((first + k) % (MAX_SEED + 1) for k in range(job.count))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PolicyRow(Protocol):
-    """A row, as far as policy looks."""
+    """The part of a row that policy reads."""
 
     @property
     def phase(self) -> Phase: ...  # noqa: D102
@@ -45,9 +45,10 @@ R_co = TypeVar("R_co", bound=PolicyRow, covariant=True)
 
 
 class PolicyTask(Protocol[R_co]):
-    """A task, as far as policy looks. `work` and `entered` in microseconds, `arrived` in seconds.
+    """The part of a task that policy reads. `work` and `served_before` are microseconds, `arrived` is seconds.
 
-    `limit` is what a unit that it leads holds at most, `width` how many of its `model_rows` share a call.
+    `batch_limit` is the largest batch that the task may lead; `width` returns how many of `model_rows` rows share a
+    call of the model.
     """
 
     @property
@@ -59,11 +60,11 @@ class PolicyTask(Protocol[R_co]):
     @property
     def arrived(self) -> float: ...  # noqa: D102
     @property
-    def entered(self) -> int: ...  # noqa: D102
+    def served_before(self) -> int: ...  # noqa: D102
     @property
     def work(self) -> int: ...  # noqa: D102
     @property
-    def limit(self) -> BatchLimit: ...  # noqa: D102
+    def batch_limit(self) -> BatchLimit: ...  # noqa: D102
     def width(self, model_rows: int, /) -> int: ...  # noqa: D102
     @property
     def ready(self) -> bool: ...  # noqa: D102
@@ -80,7 +81,7 @@ class PolicyTask(Protocol[R_co]):
     @property
     def batched_timestep(self) -> bool: ...  # noqa: D102
     @property
-    def living(self) -> Sequence[R_co]: ...  # noqa: D102
+    def unfinished(self) -> Sequence[R_co]: ...  # noqa: D102
 
 
 C = TypeVar("C", bound=PolicyTask[PolicyRow])
@@ -88,7 +89,7 @@ C = TypeVar("C", bound=PolicyTask[PolicyRow])
 
 @dataclass(frozen=True, slots=True)
 class Unit(Generic[R]):
-    """What to do next, undivided: encode or decode one row, or denoise some, in calls of `width` rows of the model."""
+    """One indivisible piece of work: encode or decode one row, or denoise rows in calls of `width` model rows."""
 
     phase: Phase
     rows: tuple[R, ...]
@@ -96,54 +97,56 @@ class Unit(Generic[R]):
 
     @property
     def model_rows(self) -> int:
-        """The number of rows that the model computes: two for each row with guidance."""
+        """Number of rows that the model computes: two for each row with guidance."""
         return _model_rows(self.rows)
 
 
 class FairQueue:
-    """What each caller with a living job has got, so that none lives at the cost of the others.
+    """Work done so far for each caller with a live task, in microseconds.
 
-    Fair queueing (Demers, Keshav & Shenker, 1989): a job's tag is what its caller has got plus what it needs; the
-    smallest tag goes first. While a job runs, what its caller has got rises by as much as its need falls: tags stand
-    still, and a job runs on until one with a smaller tag arrives. Short jobs have smaller tags; a caller with many jobs
-    pays for each.
+    Fair queueing (Demers, Keshav & Shenker, 1989): the tag of a task is the work done for its caller plus the work that
+    it needs, and the smallest tag goes first. While a task runs, the first term grows as much as the second shrinks, so
+    tags are constant and a task runs until one with a smaller tag arrives. Short tasks have smaller tags. A caller with
+    many tasks pays for each.
 
-    Virtual time is what a caller who was always there has got by now: it rises by the work done, divided by the number
-    of callers. A caller who arrives starts from it; so absence earns nothing, and everybody's turn comes.
-    Work is in microseconds, whole numbers, for tags to stand still exactly.
+    Virtual time is the work done for a caller that was always present: it grows by the work done divided by the number
+    of callers. A new caller starts from it, so absence earns no credit and no caller starves. Work is in whole
+    microseconds, so that tags are exactly constant.
     """
 
     def __init__(self) -> None:
         self._virtual = 0
-        self._got: dict[str, int] = {}
-        self._living: Counter[str] = Counter()
+        self._served: dict[str, int] = {}
+        self._live: Counter[str] = Counter()
 
     def __getitem__(self, caller: str) -> int:
-        return self._got[caller]
+        return self._served[caller]
 
-    def enter(self, caller: str) -> int:
-        """Count one job more of `caller`; return what the caller has got."""
-        if caller not in self._living:
-            self._got[caller] = max(self._got.get(caller, 0), self._virtual)
-        self._living[caller] += 1
-        return self._got[caller]
+    def add(self, caller: str) -> int:
+        """Add one task of `caller`; return the work done for this caller."""
+        if caller not in self._live:
+            self._served[caller] = max(self._served.get(caller, 0), self._virtual)
+        self._live[caller] += 1
+        return self._served[caller]
 
-    def leave(self, caller: str) -> None:
-        """Count one job less; forget callers from whom nothing can be learnt any more."""
-        self._living[caller] -= 1
-        self._living += Counter()  # drops those at 0
-        if not self._living:
-            self._virtual, self._got = 0, {}
-        self._got = {name: got for name, got in self._got.items() if name in self._living or got > self._virtual}
+    def remove(self, caller: str) -> None:
+        """Remove one task of `caller`; forget absent callers that virtual time has passed."""
+        self._live[caller] -= 1
+        self._live += Counter()  # drops zero counts
+        if not self._live:
+            self._virtual, self._served = 0, {}
+        self._served = {
+            name: served for name, served in self._served.items() if name in self._live or served > self._virtual
+        }
 
     def charge(self, caller: str, work: int) -> None:
-        """Note that `work` was done for `caller`, who has a living job."""
-        self._got[caller] += work
-        self._virtual += work // len(self._living)
+        """Charge `work` to `caller`, which has a live task."""
+        self._served[caller] += work
+        self._virtual += work // len(self._live)
 
 
-def order(tasks: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
-    """Return the tasks, first who is served first; `got` is what each caller has got, in microseconds."""
+def order(tasks: Iterable[C], served: FairQueue | Mapping[str, int], *, now: float, patience: float) -> list[C]:
+    """Return the tasks in scheduling order. `served` is the work done for each caller, in microseconds."""
     tasks = list(tasks)
     if len(tasks) < 2:
         return tasks
@@ -153,65 +156,66 @@ def order(tasks: Iterable[C], got: FairQueue | Mapping[str, int], *, now: float,
     ranked = [
         (-level, tag, task.number, task)
         for (level, caller), group in groups.items()
-        for tag, task in _tagged(group, got[caller])
+        for tag, task in _tagged(group, served[caller])
     ]
-    return _served([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
+    return _deferred([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
 
 
 def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: float) -> list[int]:
-    """Return how high each has climbed by now."""
+    """Return the priority level of each task, raised by its waiting time."""
     top = max((task.priority for task in tasks), default=0)
     return [min(top, task.priority + int((now - task.arrived) / patience)) for task in tasks]
 
 
-def _served(tasks: list[C]) -> list[C]:
-    """Put behind those who hold memory who will wait for them: one that waits for memory, and whom it keeps out."""
-    first = next((place for place, task in enumerate(tasks) if task.waiting), len(tasks))
+def _deferred(tasks: list[C]) -> list[C]:
+    """Move tasks that hold memory before the first task that waits for memory, which is blocked by them."""
+    first = next((i for i, task in enumerate(tasks) if task.waiting), len(tasks))
     return tasks[:first] + sorted(tasks[first:], key=lambda task: not _has_memory(task))
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
-    """Return one caller's tasks with their tags: what the caller will have got when each is done."""
+    """Return one caller's tasks with their tags: the work done for the caller when each is done."""
     tagged = []
-    for _, _, need, task in sorted((c.entered + c.work, c.number, c.work, c) for c in group):
+    for _, _, need, task in sorted((c.served_before + c.work, c.number, c.work, c) for c in group):
         tag += need
         tagged.append((tag, task))
     return tagged
 
 
 def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
-    """Return what to do next; None if nobody is ready."""
+    """Return the next unit of work; None if no task is ready."""
     ready = list(_allowed(ordered))
     if not ready:
         return None
-    lead = ready[0].living[0]
+    lead = ready[0].unfinished[0]
     if lead.phase is not Phase.DENOISE:
         return Unit(lead.phase, (lead,))
     return _sized(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
 
 
 def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
-    """Yield who may run: behind one whose model waits for memory, only those who hold memory already."""
-    kept_out = False
+    """Yield the tasks that may run: after a task that waits for memory, only those with memory."""
+    blocked = False
     for task in ordered:
-        kept_out = kept_out or task.waiting
-        if task.ready and task.living and (_has_memory(task) or not kept_out):
+        blocked = blocked or task.waiting
+        if task.ready and task.unfinished and (_has_memory(task) or not blocked):
             yield task
 
 
 def _has_memory(task: PolicyTask[R]) -> bool:
-    """Whether it holds memory, or may take what has just come: nobody else could use that meanwhile."""
+    """Whether the task holds its model, or its model has just been loaded, which no other model could use."""
     return task.holds or task.fresh
 
 
 def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
+    """Return the unit that `lead` leads, or the encoding of a row that could join it."""
     first = ready[0]
     rows: list[R] = []
     for task in ready:
         if task.batch_key != first.batch_key or task.conditioning_key not in (None, first.conditioning_key):
             continue
-        for row in task.living:
-            if not _fits(rows, row, first.limit):
+        for row in task.unfinished:
+            if not _fits(rows, row, first.batch_limit):
                 return _sized(first, rows)
             if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
                 continue
@@ -222,7 +226,7 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
 
 
 def _sized(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
-    """Return a unit of the rows that fit into one call of the best width, and the best width for them."""
+    """Return a unit of the first rows that fit into the width for all of `rows`, with the width for those kept."""
     limit = BatchLimit(len(rows), first.width(_model_rows(rows)))
     kept: list[R] = []
     for row in rows:
@@ -233,8 +237,8 @@ def _sized(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
 
 
 def _fits(rows: Sequence[R], row: R, limit: BatchLimit) -> bool:
-    """Whether there is room for one row more; for the first there always is."""
-    return not rows or (len(rows) < limit.images and _model_rows(rows) + row.model_rows <= limit.rows)
+    """Whether one more row fits. The first row always fits."""
+    return not rows or (len(rows) < limit.images and _model_rows(rows) + row.model_rows <= limit.model_rows)
 
 
 def _model_rows(rows: Sequence[PolicyRow]) -> int:

@@ -1,7 +1,8 @@
-"""The queue: every task that was accepted and has not ended, and the door through which it came.
+"""The queue of accepted tasks, and admission control.
 
-A task that runs stays in it: between two steps any other may go first. At the door three things are judged: whether
-there is room, whether it can be done by its deadline at all, and whether it can be done behind those who go first.
+A task stays in the queue until it ends, so any other task may run between two of its steps. Admission checks three
+things: free capacity, whether the task can meet its deadline on an idle engine, and whether it can meet it behind the
+tasks that run first.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`queue` jobs may wait; `max_batch` images share a call (0: what pays, see `widths`).
+    """Limits of one engine.
 
-    A job climbs one level of priority after every `patience` seconds of waiting; nor does it wait longer for memory
-    that a model keeps for its turn.
+    Attributes:
+        queue: largest number of waiting tasks.
+        max_batch: images per denoiser call; 0 measures what pays, see `batch_width`.
+        patience: seconds of waiting after which a task gains one priority level, and the longest grace period of a
+            loaded model, see `load_grace`.
     """
 
     queue: int = 64
@@ -41,12 +45,12 @@ class Limits:
 
 
 class Queue:
-    """The living tasks. Not safe for threads: the engine's lock guards it."""
+    """Tasks that were accepted and have not ended. Not thread-safe: callers hold the engine's lock."""
 
     def __init__(self, limits: Limits, estimates: Estimates) -> None:
         self._limits = limits
         self._estimates = estimates
-        self._edition = estimates.edition
+        self._version = estimates.version
         self._fair_queue = policy.FairQueue()
         self._tasks: dict[int, Task] = {}
 
@@ -56,40 +60,40 @@ class Queue:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def enter(self, task: Task, now: float) -> None:
-        """Take `task` in.
+    def add(self, task: Task, now: float) -> None:
+        """Admit `task`.
 
         Raises:
-            QueueFull: too many wait, or too many go first for its deadline; says when to come back.
-            DeadlineExceeded: it can't be done by its deadline, however empty the queue.
+            QueueFull: the queue is full, or earlier tasks leave no time to meet the deadline; carries `retry_after`.
+            DeadlineExceeded: the task cannot meet its deadline even on an idle engine.
         """
         self._check_room(now)
-        self._add(task)
+        self._insert(task)
         try:
             self._check_deadline(task, now)
         except BaseException:
-            self.leave(task)
+            self.remove(task)
             raise
 
-    def leave(self, task: Task) -> None:
-        """Let `task` go."""
+    def remove(self, task: Task) -> None:
+        """Remove an ended task."""
         del self._tasks[task.number]
-        self._fair_queue.leave(task.caller)
+        self._fair_queue.remove(task.caller)
 
     def charge(self, task: Task, work: int) -> None:
-        """Note that `work` microseconds, by its cost, were done for `task`."""
+        """Charge `work`, in microseconds of its cost, to the caller of `task`."""
         self._fair_queue.charge(task.caller, work)
 
     def ordered(self, now: float) -> list[Task]:
-        """Return the tasks, first who goes first."""
-        if self._edition != self._estimates.edition:
-            self._edition = self._estimates.edition
+        """Return all tasks in scheduling order."""
+        if self._version != self._estimates.version:
+            self._version = self._estimates.version
             for task in self:
                 task.cost = self._estimates.cost(task.plan)
         return policy.order(self._tasks.values(), self._fair_queue, now=now, patience=self._limits.patience)
 
     def most_urgent(self, now: float) -> set[Task]:
-        """Return the tasks that nobody who waits for memory goes before: all, where nobody does."""
+        """Return tasks at least as urgent as every task waiting for memory; all tasks if none waits."""
         tasks = list(self._tasks.values())
         if not any(task.waiting for task in tasks):
             return set(tasks)
@@ -98,11 +102,11 @@ class Queue:
         return {task for task, level in zip(tasks, levels, strict=True) if level >= top}
 
     def wait(self, ahead: Sequence[Task]) -> float | None:
-        """Estimate the seconds until all of `ahead` are done; None where one was never measured."""
+        """Estimate seconds until all tasks in `ahead` are done; None if one has no measured estimate."""
         return list(self.waits(ahead))[-1]
 
     def waits(self, order: Sequence[Task]) -> Iterator[float | None]:
-        """Yield `wait` for the tasks before the first, the second, ... and for all of them."""
+        """Yield `wait` for no task, for the first task of `order`, for the first two, and so on."""
         total: float | None = 0.0
         yield total
         known: dict[object, float | None] = {}
@@ -114,30 +118,30 @@ class Queue:
             total = None if total is None or left is None else total + left
             yield total
 
-    def _add(self, task: Task) -> None:
+    def _insert(self, task: Task) -> None:
         self._tasks[task.number] = task
-        task.entered = self._fair_queue.enter(task.caller)
+        task.served_before = self._fair_queue.add(task.caller)
 
     def _check_room(self, now: float) -> None:
         waiting = sum(not task.started for task in self._tasks.values())
         if waiting < self._limits.queue:
             return
         order = self.ordered(now)
-        first = next(place for place, task in enumerate(order) if not task.started)
+        first = next(i for i, task in enumerate(order) if not task.started)
         delay = None if order[first].awaited else self.wait(order[:first])
-        raise QueueFull(f"the queue is full: {waiting} requests wait already", retry_after=delay)
+        raise QueueFull(f"queue full: {waiting} requests are waiting", retry_after=delay)
 
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:
             return
         left, need = task.deadline - now, task.seconds_left(self._estimates) or 0.0
-        sure = need * self._estimates.confidence(task.batch_key, now)
-        if left <= sure:
-            raise DeadlineExceeded(f"it takes about {need:.3g} s, and the deadline is in {max(left, 0):.3g} s")
+        certain = need * self._estimates.confidence(task.batch_key, now)
+        if left <= certain:
+            raise DeadlineExceeded(f"needs about {need:.3g} s, but the deadline is in {max(left, 0):.3g} s")
         order = self.ordered(now)
         wait = self.wait(order[: order.index(task)]) or 0.0
-        if left <= wait + sure:
+        if left <= wait + certain:
             raise QueueFull(
-                f"it would be done in about {wait + need:.3g} s, and the deadline is in {left:.3g} s",
+                f"would finish in about {wait + need:.3g} s, but the deadline is in {left:.3g} s",
                 retry_after=wait + need - left,
             )

@@ -1,4 +1,4 @@
-"""News: what is told of tasks. Whoever changes something says so here; only what is new is told."""
+"""Events for the readers of tasks. Positions and estimates are reported only when they change."""
 
 from __future__ import annotations
 
@@ -13,81 +13,82 @@ if TYPE_CHECKING:
     from .queue import Queue
     from .task import Row, Task, Ticket
 
-LOOK = 0.1  # seconds between two looks at how long the wait is, where nothing else has changed
-NEWS, NEWS_SHARE = 0.5, 0.1  # an estimate is told again when it moved by so many seconds, and by that share
+INTERVAL = 0.1  # seconds between two checks of waiting times while nothing else changes
+MIN_CHANGE = 0.5  # seconds by which an estimate must change to be reported again
+MIN_CHANGE_SHARE = 0.1  # share of the last estimate by which it must change as well
 
 
 class Reporter:
-    """Events that nobody has collected yet. Not safe for threads: the engine's lock guards it."""
+    """Events that were not collected yet. Not thread-safe: callers hold the engine's lock."""
 
     def __init__(self, queue: Queue, estimates: Estimates) -> None:
         self._queue = queue
         self._estimates = estimates
         self._events: list[tuple[Ticket, Event]] = []
-        self._look = 0.0
-        self.moved = False  # somebody came, started or left, or a model did
+        self._next_check = 0.0
+        self.changed = False  # a task was admitted, started or ended, or a model was loaded or dropped
 
     def collect(self) -> list[tuple[Ticket, Event]]:
-        """Return what was told since the last time, in order."""
+        """Return the events since the last call, in order."""
         events, self._events = self._events, []
         return events
 
-    def places(self, order: list[Task], now: float) -> None:
-        """Those who wait have these places. Told when a place changes, or how long the wait will be by a good deal.
+    def report_positions(self, order: list[Task], now: float) -> None:
+        """Report positions in `order` to waiting tasks, if the position or the estimated wait has changed.
 
-        How long loading takes nobody knows, so no wait is told to who waits for it, or behind such a job.
+        Load times are not estimated: a task that waits for a model to load, or behind one that does, gets no estimate.
         """
-        if not self.moved and now < self._look:
+        if not self.changed and now < self._next_check:
             return
-        self.moved, self._look = False, now + LOOK
+        self.changed, self._next_check = False, now + INTERVAL
         known = True
-        for place, (task, wait) in enumerate(zip(order, self._queue.waits(order), strict=False)):
+        for position, (task, wait) in enumerate(zip(order, self._queue.waits(order), strict=False)):
             known = known and not task.awaited
-            self._place(task, place, wait if known else None)
+            self._report_position(task, position, wait if known else None)
 
-    def entered(self, task: Task, order: list[Task]) -> None:
-        """Tell its place to one who has come; the others hear of it before the next unit."""
-        self.moved = True
+    def report_admitted(self, task: Task, order: list[Task]) -> None:
+        """Report its position to an admitted task; the others get theirs before the next unit."""
+        self.changed = True
         ahead = order[: order.index(task)]
         known = not any(other.awaited for other in (*ahead, task))
-        self._place(task, len(ahead), self._queue.wait(ahead) if known else None)
+        self._report_position(task, len(ahead), self._queue.wait(ahead) if known else None)
 
-    def _place(self, task: Task, place: int, wait: float | None) -> None:
-        if not task.started and (task.place != place or _differ(task.wait, wait)):
-            task.place, task.wait = place, wait
-            self._tell(task, Queued(place, wait))
+    def _report_position(self, task: Task, position: int, wait: float | None) -> None:
+        if not task.started and (task.position != position or _differ(task.wait, wait)):
+            task.position, task.wait = position, wait
+            self._emit(task, Queued(position, wait))
 
-    def loading(self, task: Task, status: ModelStatus) -> None:
-        """The model that `task` waits for is so far."""
+    def report_loading(self, task: Task, status: ModelStatus) -> None:
+        """Report the loading progress of the model that `task` waits for, in whole percent."""
         percent = int(100 * status.fraction)
         if status.state.is_loading and task.percent != percent:
             task.percent = percent
-            self._tell(task, Loading(task.plan.model, status.fraction))
+            self._emit(task, Loading(task.plan.model, status.fraction))
 
-    def progress(self, row: Row, pixels: Array | None) -> None:
-        """A row has done a call; `pixels` [3, h, w] is its preview, where one was due."""
+    def report_progress(self, row: Row, pixels: Array | None) -> None:
+        """Report a denoiser call of `row`; `pixels` [3, h, w] is its preview, if one was due."""
         task = row.task
-        self._tell(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._estimates)))
+        self._emit(task, Progress(row.index, row.step, task.plan.calls, task.seconds_left(self._estimates)))
         if pixels is not None:
-            self._tell(task, Preview(row.index, row.step, row.previews, pixels))
+            self._emit(task, Preview(row.index, row.step, row.previews, pixels))
             row.previews += 1
 
-    def finished(self, row: Row, pixels: Array, now: float) -> None:
+    def report_image(self, row: Row, pixels: Array, now: float) -> None:
         """Report a finished image: pixels [3, h, w]."""
         plan, timings = row.task.plan, row.task.timings(now, row)
-        self._tell(row.task, Finished(row.index, row.seed, pixels, timings, plan, plan.revised_prompt))
+        self._emit(row.task, Finished(row.index, row.seed, pixels, timings, plan, plan.revised_prompt))
 
-    def ended(self, task: Task, event: Completed | Failed) -> None:
-        """Nothing follows."""
-        self.moved = True
-        self._tell(task, event)
+    def report_end(self, task: Task, event: Completed | Failed) -> None:
+        """Report the last event of `task`."""
+        self.changed = True
+        self._emit(task, event)
 
-    def _tell(self, task: Task, event: Event) -> None:
+    def _emit(self, task: Task, event: Event) -> None:
         self._events.append((task.ticket, event))
 
 
-def _differ(told: float | None, wait: float | None) -> bool:
-    """Whether an estimate in seconds, None while there is none, is news to who was told another."""
-    if told is None or wait is None:
-        return told is not wait
-    return abs(wait - told) > max(NEWS, NEWS_SHARE * told)
+def _differ(last: float | None, wait: float | None) -> bool:
+    """Whether an estimate in seconds, or None, differs enough from the last one reported."""
+    if last is None or wait is None:
+        return last is not wait
+    return abs(wait - last) > max(MIN_CHANGE, MIN_CHANGE_SHARE * last)

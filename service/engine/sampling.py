@@ -1,6 +1,6 @@
 """Sampling of a plan: sampler, schedule, number of steps and table of coefficients.
 
-With a strength below 1 the first, noisiest steps are skipped, as diffusers does.
+With a strength below 1 the first, noisiest steps are skipped, as in diffusers.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from ..models.spec import ModelSpec
     from ..numerics import Diffusion
 
-STRENGTH = 0.8  # diffusers' own default
+STRENGTH = 0.8  # default of diffusers
 MAX_STEPS = int(RANGES["steps"][1])
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """The sampler and schedule of a plan and their `table`; `skipped` of the `steps` are not in it."""
+    """Sampler, schedule and their `table`, which leaves out the first `skipped` of `steps`."""
 
     sampler: str
     schedule: str
@@ -37,29 +37,29 @@ class Sampling:
 
 
 def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps: int) -> Sampling:
-    """Return the sampling of `job`, with latents of `tokens` patches.
+    """Return the sampling of `job` for latents of `tokens` patches.
 
-    `sampler` is empty where neither job nor presets name one. `steps` are at most what the sampler can take, unless
-    the job names them.
+    `sampler` is empty if neither job nor presets name one. `steps` is reduced to what the sampler allows, unless the
+    job names it.
 
     Raises:
-        InvalidField: sampler, schedule, steps or eta is wrong, or they do not go together.
-        ModelBroken: the model's own settings are wrong.
+        InvalidField: sampler, schedule, steps or eta is invalid, or they cannot be combined.
+        ModelBroken: the model's scheduler settings are wrong.
     """
-    # The default schedule belongs to the default sampler: another one may imply its own, or have none.
+    # The default schedule belongs to the default sampler. Another sampler may imply its own, or have none.
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
     try:
         sampler, schedule = resolve(spec.diffusion, sampler or spec.defaults.sampler, schedule or None)
-        diffusion, strength = spec.diffusion, strength_of(job)
+        diffusion, strength = spec.diffusion, effective_strength(job)
         if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
-            diffusion = shortened(diffusion.for_sampler(sampler), strength or 1.0)
+            diffusion = shorten(diffusion.for_sampler(sampler), strength or 1.0)
         most = min(max_steps(diffusion, sampler), MAX_STEPS)
         if job.steps is None:
             steps = min(steps, most)
         elif respaced and steps > most:
             left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
             raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
-        steps, skipped = in_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
+        steps, skipped = count_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
         table = _table(
             diffusion,
             steps,
@@ -77,20 +77,19 @@ def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps
     return Sampling(sampler, schedule, steps, skipped, table)
 
 
-def strength_of(job: Job) -> float | None:
-    """Return the strength of `job`, or the default; None where it starts from no image."""
-    assert job.source or not job.image, "`prepared` comes before the engine"  # noqa: S101
+def effective_strength(job: Job) -> float | None:
+    """Return the strength of `job`, or the default; None if it does not start from an image."""
+    assert job.source or not job.image, "`prepared` runs before the engine"  # noqa: S101
     if job.source is None:
         return None
     return STRENGTH if job.strength is None else job.strength
 
 
-def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
-    """Return how many steps are laid out, and how many omitted.
+def count_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
+    """Return the number of steps of the table, and how many of them are skipped at the noisy end.
 
-    Those omitted are at the noisy end. diffusers takes int(steps * strength) steps, for flows rounded up, and refuses
-    when that is none. Here one step runs unless the strength is 0: as many steps are laid out as it takes, ceil(1 /
-    strength), at most `most`.
+    diffusers runs int(steps * strength) steps, rounded up for flow models, and raises an error if that is 0. Here one
+    step runs unless the strength is 0: the number of steps is then raised to ceil(1 / strength), at most `most`.
     """
     if strength is None:
         return steps, 0
@@ -103,19 +102,13 @@ def in_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tu
 
 
 def _skipped(steps: int, strength: float, *, flow: bool) -> int:
-    """Return how many steps a strength leaves out.
-
-    diffusers rounds in favour of those of flows.
-    """
+    """Return how many steps a strength skips, rounded as in diffusers."""
     return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
 
 
 @lru_cache(maxsize=64)
-def shortened(diffusion: Diffusion, strength: float) -> Diffusion:
-    """Return what a strength leaves of a distilled process.
-
-    diffusers' pipeline takes all steps from that.
-    """
+def shorten(diffusion: Diffusion, strength: float) -> Diffusion:
+    """Return the part of a distilled process that a strength leaves, from which diffusers takes all steps."""
     left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
     alphas = diffusion.alphas_cumprod[: left * span]
     return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)

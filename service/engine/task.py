@@ -1,6 +1,6 @@
-"""A task: a job that was accepted, its rows, and what the engine remembers of it.
+"""A task, which is one accepted job, and its rows, one per image.
 
-A row is one image on its way, and the one place where its arrays live.
+A row owns the arrays of its image: noise, latents and where they start. Only the device thread touches arrays.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from .image_start import ImageStart
     from .plan import BatchKey, Plan
 
-TOGETHER = 2  # texts that one unit of work encodes
-FEW = 4  # units of encoding that others wait for, so that a task may join their calls
+PROMPTS_PER_UNIT = 2  # prompts that one unit of work encodes
+MAX_ENCODES_TO_JOIN = 4  # units of encoding that a running batch waits for, so that a task can join it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """What an accepted job is known by; `number` counts from 0 in the order of arrival."""
+    """Identifies an accepted job; `number` counts from 0 in order of arrival."""
 
     number: int
     job: Job
@@ -36,7 +36,7 @@ class Ticket:
 
 
 class Phase(IntEnum):
-    """What a row needs next; a row never goes back."""
+    """The next unit of work of a row; phases never go back."""
 
     ENCODE = 0
     DENOISE = 1
@@ -47,7 +47,7 @@ class Phase(IntEnum):
 class Row:
     """Image `index` of a task.
 
-    `unbatched` rows share no call, after one that failed. `denoise` and `decode` are the seconds spent so far.
+    `unbatched` rows share no call, because a shared call failed. `denoise` and `decode` are seconds spent so far.
     """
 
     def __init__(self, task: Task, index: int) -> None:
@@ -65,70 +65,66 @@ class Row:
 
     @property
     def trajectory(self) -> Trajectory:
-        """The way from noise or an image; noise is drawn when it is first needed, so that waiting costs no memory."""
+        """The trajectory from noise or from an image. Noise is drawn on first use, so waiting rows need no memory."""
         if self._trajectory is None:
             plan = self.task.plan
-            self._trajectory = (
-                self._start.trajectory(plan, self.noise)
-                if self._start
-                else Trajectory.from_noise(plan.table, plan.shape, self.noise)
-            )
+            if self._start:
+                self._trajectory = self._start.trajectory(plan, self.noise)
+            else:
+                self._trajectory = Trajectory.from_noise(plan.table, plan.shape, self.noise)
         return self._trajectory
 
     @property
     def step(self) -> int:
-        """How many calls of the denoiser are done."""
+        """Number of finished denoiser calls."""
         return self._trajectory.i if self._trajectory else 0
 
     @property
     def calls_left(self) -> int:
-        """How many calls of the denoiser are to come."""
+        """Number of denoiser calls to come."""
         return self.task.plan.calls - self.step if self.phase < Phase.DECODE else 0
 
     @property
     def timestep(self) -> float:
-        """The model's time at the next call."""
+        """The model's timestep at the next call."""
         return float(self.task.plan.table.timesteps[self.step])
 
     @property
     def model_rows(self) -> int:
-        """How many rows the model sees of it: guidance takes a second one, for the negative prompt."""
+        """Number of rows that the model computes: guidance adds one, for the negative prompt."""
         return 2 if self.task.plan.guided else 1
 
     @property
     def preview_due(self) -> bool:
-        """Whether the job wants to see it after this step."""
+        """Whether the job requests a preview after this step."""
         return self.task.ticket.job.previews.due(self.step, self.task.plan.calls)
 
     @property
     def conditionings(self) -> tuple[Conditioning, ...]:
-        """The conditionings of the next call.
-
-        The prompt's comes first, and with guidance the negative prompt's after it.
-        """
-        made = self.task.conditionings
-        return tuple(made[place] for place in self.task.plan.places(self.step))
+        """The conditionings of the next call: of the prompt and, with guidance, of the negative prompt."""
+        encoded = self.task.conditionings
+        return tuple(encoded[index] for index in self.task.plan.prompt_indices(self.step))
 
     def model_input(self) -> tuple[Array, float]:
-        """Return what the next call sees: latents, what an inpainting model sees beside them, and the timestep."""
+        """Return the inputs of the next call: latents, with an inpainting model's extra channels, and the timestep."""
         x, timestep = self.trajectory.model_input()
-        beside = self._start.beside if self._start else None
-        return x if beside is None else np.concatenate([x, beside]), timestep
+        extra_channels = self._start.extra_channels if self._start else None
+        return x if extra_channels is None else np.concatenate([x, extra_channels]), timestep
 
-    def encode_again(self) -> None:
-        """Begin anew after an attempt that failed: with the noise that it may have drawn."""
+    def reset_noise(self) -> None:
+        """Restart the noise stream after a failed attempt to encode, which may have drawn from it."""
         self.noise = TorchNoise(self.seed)
 
     def start_from(self, start: ImageStart) -> None:
-        """Take the image to start from."""
+        """Set the image to start from."""
         self._start = start
 
-    def encoded(self) -> None:
-        """All that it needs to begin is there."""
+    def start(self) -> None:
+        """Enter the next phase: prompts and image are encoded."""
         self.phase = Phase.DENOISE if self.task.plan.calls else Phase.DECODE
 
     def advance(self, out: Array) -> None:
-        """Take the denoiser's guided output [c, h, w]."""
+        """Apply the guided output [c, h, w] of one denoiser call."""
         self.trajectory.advance(out)
         if self._start:
             self._start.restore(self.trajectory)
@@ -137,23 +133,26 @@ class Row:
 
     @property
     def is_finite(self) -> bool:
-        """Whether its latents are numbers, which nothing that follows could make of them again."""
+        """Whether all latents are finite. Latents that are not finite cannot be repaired by later steps."""
         return bool(np.isfinite(self.trajectory.x).all())
 
     def finish(self) -> None:
-        """Let go of the arrays: the image is made, or nobody wants it."""
+        """Free the arrays: the image is finished or not needed any more."""
         self.phase = Phase.DONE
         self._start = self._trajectory = None
 
 
 class Task:
-    """One accepted job. Times are points of the engine's clock or durations, in seconds; work is in microseconds.
+    """One accepted job. Times are seconds, of the engine's clock or durations; work is in microseconds.
 
-    Those of one `cost_class` need one time until they start. `entered` is what its caller had got when it arrived, see
-    `FairQueue`; `place`, `wait` and `percent` (loaded) are what was last told. One whose model was last seen on its way
-    is `loading`; one that is `waiting` waits for memory that others hold; one that `holds` keeps its model in memory;
-    the model of one that is `fresh` has come and was not used since; for one that was `relieved` all that was idle has
-    been dropped.
+    Attributes:
+        cost_class: tasks of one class have equal estimates until they start.
+        served_before: work done for its caller when it arrived, see `FairQueue`.
+        position, wait, percent: what was last reported: place in the queue, seconds to its start, percent loaded.
+        loading, waiting: its model was last seen loading, or waiting for memory that other tasks hold.
+        holds: it keeps its model in memory.
+        fresh: its model has been loaded and not been used since.
+        relieved: idle models have been evicted for it.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: BatchWidths) -> None:
@@ -162,10 +161,10 @@ class Task:
         self.plan: Plan = ticket.plan
         self.arrived = arrived
         self.cost = cost
-        self.entered = 0
+        self.served_before = 0
         self.images, self.calls = len(self.plan.seeds), self.plan.calls
-        self.chunks = 0  # of the longest text, where there are many
-        self.texts = len(self.plan.prompts)
+        self.chunks = 0  # of the longest prompt, if there are several units of encoding
+        self.prompt_count = len(self.plan.prompts)
         self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.images
         self.rows = [Row(self, index) for index in range(self.images)]
         self.model: Model | None = None
@@ -176,131 +175,125 @@ class Task:
         self.waiting = False
         self.relieved = False
         self.conditionings: tuple[Conditioning, ...] = ()
-        self.place = -1
+        self.position = -1
         self.wait: float | None = None
         self.percent = -1
         self.encode = self.denoise = self.decode = 0.0
 
     @property
     def number(self) -> int:
-        """Its place in the order of arrival."""
+        """Position in the order of arrival."""
         return self.ticket.number
 
     @property
     def caller(self) -> str:
-        """Whom the engine is fair to."""
+        """The caller, to which fair queueing applies."""
         return self.ticket.job.caller
 
     @property
     def priority(self) -> int:
-        """Higher goes first."""
+        """Priority of the job; higher goes first."""
         return self.ticket.job.priority
 
     @property
     def deadline(self) -> float | None:
-        """When it must be done."""
+        """Time by which the job must be done."""
         return self.ticket.job.deadline
 
     @property
     def batch_key(self) -> BatchKey:
-        """What rows must have in common to share a call."""
+        """Model and latent shape, which rows of one call share."""
         return self.plan.batch_key
 
     @property
-    def limit(self) -> BatchLimit:
-        """What a unit that it leads holds at most."""
+    def batch_limit(self) -> BatchLimit:
+        """The largest batch that this task may lead."""
         return self._widths.limit(self.batch_key)
 
     def width(self, model_rows: int) -> int:
-        """Return how many of `model_rows` rows of the model share a call."""
+        """Return how many of `model_rows` rows share one call of the model."""
         return self._widths.choose(self.batch_key, model_rows)
 
     @property
     def batched_timestep(self) -> bool:
-        """Whether rows of one call may be at different timesteps."""
+        """Whether rows of one call may have different timesteps."""
         return self.plan.batched_timestep
 
     @property
     def conditioning_key(self) -> object:
-        """The shape of its conditioning; None before it is encoded.
+        """Shape of the conditioning, which rows of one call share; None before it is encoded.
 
-        Rows of one call share it as well. While many units of encoding are left it is like no other, so that no call of
-        others waits for all of them.
+        While more than MAX_ENCODES_TO_JOIN units of encoding are left, it is a unique object: no batch waits for them.
         """
-        if self.encodes_left > FEW:
+        if self.encodes_left > MAX_ENCODES_TO_JOIN:
             return self
         return self.conditionings[0].key if not self.encodes_left else None
 
     @property
     def encodes_left(self) -> int:
-        """How many units of encoding are left."""
-        return -(-(self.texts - len(self.conditionings)) // TOGETHER)
+        """Number of units of encoding to come."""
+        return -(-(self.prompt_count - len(self.conditionings)) // PROMPTS_PER_UNIT)
 
     @property
     def ready(self) -> bool:
-        """Whether its model is in memory; `started` tasks keep theirs, whatever becomes of it elsewhere."""
+        """Whether its model is in memory. A started task keeps its model even if the repository drops it."""
         return self.model is not None
 
     @property
     def awaited(self) -> bool:
-        """Whether its model has to come first."""
+        """Whether it waits until its model is loaded."""
         return self.loading and not self.ready
 
     @property
-    def living(self) -> list[Row]:
-        """The rows that are not done, the one nearest to its end first."""
+    def unfinished(self) -> list[Row]:
+        """Rows that are not done, in order of remaining work."""
         rows = [row for row in self.rows if row.phase is not Phase.DONE]
         return sorted(rows, key=lambda row: (-row.phase, row.calls_left)) if len(rows) > 1 else rows
 
     @property
     def work(self) -> int:
-        """What is left to do, at its cost."""
+        """Remaining work in microseconds, by its cost."""
         if not self.started:
             each = self.calls * self.cost.call + self.cost.decode
             return self.encodes_left * self.cost.encode + self.images * each
-        left = self.encodes_left * self.cost.encode
-        for row in self.rows:
-            if row.phase is not Phase.DONE:
-                left += row.calls_left * self.cost.call + self.cost.decode
-        return left
+        rows = [row for row in self.rows if row.phase is not Phase.DONE]
+        calls = sum(row.calls_left for row in rows)
+        return self.encodes_left * self.cost.encode + calls * self.cost.call + len(rows) * self.cost.decode
 
     def seconds_left(self, estimates: Estimates) -> float | None:
-        """Estimate the seconds that it still needs, if it need not wait."""
-        rows = [row for row in self.living if row.calls_left]
+        """Estimate the remaining seconds without waiting; None while nothing was measured."""
+        rows = [row for row in self.unfinished if row.calls_left]
         model_rows = 2 if self.plan.guided else 1
-        batch = max(min(self.limit.images, self.limit.rows // model_rows, len(rows)), 1)
-        call = estimates.call(self.batch_key, batch * model_rows)
+        limit = self.batch_limit
+        batch = max(min(limit.images, limit.model_rows // model_rows, len(rows)), 1)
+        call = estimates.call_seconds(self.batch_key, batch * model_rows)
         if call is None:
             return None
         calls = sum(row.calls_left for row in rows) / batch
-        decode = estimates.decode(self.batch_key) * len(self.living)
-        return calls * call + decode + self.encodes_left * estimates.encode(self.plan)
+        decode = estimates.decode_seconds(self.batch_key) * len(self.unfinished)
+        return calls * call + decode + self.encodes_left * estimates.encode_seconds(self.plan)
 
     def timings(self, now: float, row: Row | None = None) -> Timings:
-        """Say where the time since its arrival went, for one row or for all; what was no work was waiting."""
+        """Split the time since arrival, of one row or of all; time without work counts as waiting."""
         spent = row or self
         worked = self.encode + spent.denoise + spent.decode
         return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
 
-    def encoded(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
-        """Take the conditionings of the next texts.
-
-        After the last one come the beginnings of rows that start from an image.
-        """
+    def add_conditionings(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
+        """Add the conditionings of the next prompts; the last ones come with `starts`, if rows start from an image."""
         self.conditionings += conditionings
         for row in self.rows if not self.encodes_left else ():
             if starts is not None:
                 row.start_from(starts[row.index])
-            row.encoded()
+            row.start()
 
-    def completed(self, now: float) -> Completed:
-        """Sum it up."""
-        images = len(self.rows)
+    def completion(self, now: float) -> Completed:
+        """Return the last event of a task without failures."""
         tokens = sum(conditioning.tokens for conditioning in self.conditionings)
-        return Completed(self.plan.model, images, self.plan.calls * images, tokens, self.timings(now))
+        return Completed(self.plan.model, self.images, self.calls * self.images, tokens, self.timings(now))
 
-    def let_go(self) -> None:
-        """Drop arrays and model, in the device thread."""
+    def release(self) -> None:
+        """Release arrays and model (device thread only)."""
         for row in self.rows:
             row.finish()
         self.model, self.conditionings = None, ()

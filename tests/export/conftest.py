@@ -1,4 +1,4 @@
-"""Pipelines made once for all tests, and exported by the command itself. Without torch, what needs it is left out."""
+"""Random pipelines, made and exported once for all tests; without torch the tests that need it are not collected."""
 
 from __future__ import annotations
 
@@ -26,62 +26,64 @@ if find_spec("torch") is None:
 
 @pytest.fixture(scope="session")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
-    """Give the folder of a family's random pipeline, in diffusers' layout, made at the first call."""
+    """Return a function from a family to the folder of its random pipeline, made on the first call."""
     import torch  # noqa: PLC0415
 
     from tintype.export import exporter  # noqa: PLC0415
     from tintype.export.tiny.pipelines import make  # noqa: PLC0415
 
-    torch.set_num_threads(1)  # on a busy machine threads that wait for each other take thirty times as long
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other are thirty times slower
     root = tmp_path_factory.mktemp("pipelines")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "PREVIEW_SIZE", 16)  # what it is fitted on takes a fifth of an export's time
+        patch.setattr(exporter, "PREVIEW_SIZE", 16)  # the fit takes a fifth of an export's time
         yield cache(lambda family: make(family, root))
 
 
-class Export(NamedTuple):
-    """What one call of the command left: the folder, the result that it printed as JSON, and the lines of its way."""
+class ExportOutput(NamedTuple):
+    """The output of one call of the command: the folder, the printed JSON, and the progress lines."""
 
     folder: Path
     result: dict[str, Any]
-    way: str
+    progress: str
 
     @property
     def checks(self) -> dict[str, dict[str, Any]]:
-        """The checks that it passed, by their names."""
+        """The passed checks, by name."""
         return {check["name"]: check for check in self.result["checks"]}
 
 
-# Verifying takes as long as exporting: it is left out where no test looks at what it found.
+# Precision -> families to verify; verifying takes as long as exporting, so only those that a test checks.
 VERIFIED: dict[str, tuple[str, ...] | None] = {
-    "fp32": None,  # all of them
+    "fp32": None,  # all
     "fp16": ("sd15",),
     "int8": ("sdxl_inpaint", "sd3", "flux_schnell", "sana"),
 }
 
 
 @pytest.fixture(scope="session")
-def told(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Export]:
-    """Give what `tintype export` makes of a family's pipeline, and what it says, exported at the first call.
+def export_result(
+    pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., ExportOutput]:
+    """Return a function from family, precision and options to the output of `tintype export`.
 
-    All tests share the folder: who writes to one takes a copy, or links to it.
+    All tests share the folders: a test that writes to one uses a copy or links.
     """
     root = tmp_path_factory.mktemp("exported")
 
     @cache
-    def made(family: str, precision: str, *options: str) -> Export:
+    def made(family: str, precision: str, *options: str) -> ExportOutput:
         out = root / "-".join((family, precision, *options)).replace("--", "")
         verified = VERIFIED[precision] is None or family in (VERIFIED[precision] or ())
         arguments = [str(pipelines(family)), str(out), "--precision", precision, *options, "--json"]
-        with redirect_stdout(StringIO()) as result, redirect_stderr(StringIO()) as way:
+        with redirect_stdout(StringIO()) as result, redirect_stderr(StringIO()) as progress:
             code = export.main(arguments if verified and not options else [*arguments, "--no-verify"])
-        assert code == 0, way.getvalue()
-        return Export(out, json.loads(result.getvalue()), way.getvalue())
+        assert code == 0, progress.getvalue()
+        return ExportOutput(out, json.loads(result.getvalue()), progress.getvalue())
 
     return lambda family, precision="fp32", *options: made(family, precision, *options)
 
 
 @pytest.fixture(scope="session")
-def exported(told: Callable[..., Export]) -> Callable[..., Path]:
-    """Give the folder of `told`."""
-    return lambda family, *options: told(family, *options).folder
+def exported(export_result: Callable[..., ExportOutput]) -> Callable[..., Path]:
+    """Return a function from family, precision and options to the exported folder."""
+    return lambda family, *options: export_result(family, *options).folder

@@ -1,4 +1,4 @@
-"""What the command refuses, and how it says so. Nothing here needs torch: it is refused before."""
+"""Refusals of `tintype export` and their messages; all happen before torch is imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tintype import export
 from tintype.export import command
-from tintype.export.errors import Refused
+from tintype.export.errors import ExportRefusal
 from tintype.export.source import find
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     return error
 
 
-def test_an_unsupported_pipeline_is_told_which_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who brings another pipeline learns its class and those that work."""
+def test_an_unsupported_pipeline_is_named_with_the_supported_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message has the pipeline's class and the supported ones."""
     source = pipeline_of(tmp_path, _class_name="KandinskyPipeline")
     error = refusal(capsys, source, tmp_path / "out")
     assert "'KandinskyPipeline'" in error
@@ -45,41 +47,41 @@ def test_an_unsupported_pipeline_is_told_which_are(tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("source", ["no such thing", "/nowhere/at/all", "a/b/c", ""])
-def test_a_source_that_is_none_is_refused(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is neither a folder nor a hub id is named, and what would be right."""
+def test_an_invalid_source_is_refused(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A source that is neither a folder nor a hub id is named, with the valid forms."""
     assert "neither a folder nor a hub id such as owner/name" in refusal(capsys, source, tmp_path / "out")
 
 
 @pytest.mark.parametrize("missing", ["LocalEntryNotFoundError", "RepositoryNotFoundError"])
-def test_a_path_with_a_slip_is_not_only_asked_of_the_hub(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`models/min` may be either: where the hub doesn't have it, the missing folder is said first."""
+def test_a_mistyped_path_is_reported_as_a_missing_folder(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`models/min` may be a folder or a hub id: if the hub does not have it, the message names the folder first."""
     error = getattr(pytest.importorskip("huggingface_hub.errors"), missing)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", Mock(side_effect=error.__new__(error)))
-    with pytest.raises(Refused, match=r"^models/min is no folder here, and "):
+    with pytest.raises(ExportRefusal, match=r"^models/min is not a local folder, and "):
         find("models/min")
 
 
 @pytest.mark.parametrize("arguments", [[], ["a", "b", "--precision", "x"], ["a", "b", "--none"]])
 def test_wrong_arguments_take_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """As with every other command, and with the way to the help instead of all of it."""
+    """As for every other command, the message refers to --help and does not print it."""
     error = refusal(capsys, *arguments)
     assert error.startswith("tintype export: ")
     assert error.endswith("; see `tintype export --help`\n")
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that holds something else is told what is missing."""
+    """The message names the missing file."""
     assert "has no model_index.json" in refusal(capsys, tmp_path, tmp_path / "out")
 
 
 def test_a_broken_index_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A damaged file is named, with what is wrong in it."""
+    """A damaged file is named, with the error in it."""
     (tmp_path / "model_index.json").write_text("{")
-    assert "model_index.json is not JSON" in refusal(capsys, tmp_path, tmp_path / "out")
+    assert "model_index.json is not valid JSON" in refusal(capsys, tmp_path, tmp_path / "out")
 
 
-def test_a_single_file_checkpoint_is_told_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Checkpoints in one file are common: the message says how to make a folder of one."""
+def test_a_single_file_checkpoint_gets_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Checkpoints in one file are common: the message says how to convert one to a folder."""
     (tmp_path / "model.safetensors").touch()
     assert "from_single_file" in refusal(capsys, tmp_path / "model.safetensors", tmp_path / "out")
 
@@ -92,21 +94,21 @@ def test_onnx_is_not_exported_again(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "serves it as it is" in refusal(capsys, source, tmp_path / "out")
 
 
-def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that holds anything is never written to unless --force says so."""
+def test_an_existing_folder_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is not empty is not changed without --force."""
     (tmp_path / "precious").write_text("1")
     assert "--force" in refusal(capsys, "owner/name", tmp_path)
     assert (tmp_path / "precious").read_text() == "1"
 
 
-def test_a_file_is_no_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_not_a_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """OUT must be a folder, even with --force."""
     (tmp_path / "out").touch()
     assert "is a file" in refusal(capsys, "owner/name", tmp_path / "out", "--force")
 
 
-def test_a_name_that_no_request_could_say_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Names travel in URLs and headers: what they may hold is said."""
+def test_an_invalid_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names are used in URLs and headers: the message lists the valid characters."""
     source = pipeline_of(tmp_path, _class_name="StableDiffusionPipeline")
     assert "letters, digits" in refusal(capsys, source, tmp_path / "out", "--name", "a b")
 
@@ -114,7 +116,7 @@ def test_a_name_that_no_request_could_say_is_refused(tmp_path: Path, capsys: pyt
 def test_missing_extras_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without torch the command says what to install, not how it failed."""
+    """Without torch the command says what to install, without a traceback."""
     monkeypatch.setattr(command, "EXTRAS", ("json", "no_such_package"))
     error = refusal(capsys, "owner/name", tmp_path / "out")
     assert "no_such_package" in error

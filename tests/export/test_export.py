@@ -1,4 +1,4 @@
-"""The whole export, as its users run it: what it leaves behind when it goes well, and when it does not."""
+"""The whole export as users run it: the files that it leaves on success and on failure."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_what_it_writes_is_verified_and_told(precision: str, told: Callable[..., Any]) -> None:
-    """Tokenizers, each component and an image are compared with the source; the result is JSON, the way text."""
-    made = told("sd15", precision)
+def test_an_export_is_verified_and_reported(precision: str, export_result: Callable[..., Any]) -> None:
+    """Tokenizers, each component and an image are compared with the source; the result is JSON, the progress text."""
+    made = export_result("sd15", precision)
     assert (made.result["name"], made.result["precision"]) == ("sd15", precision)
     assert made.checks.keys() == {"tokenizers", "text_encoder", "unet", "vae_encoder", "vae_decoder", "picture"}
     assert all(check["difference"] <= check["limit"] for check in made.checks.values())
-    for stage in ("reading", "exporting unet", "fitting previews", "comparing a picture"):
-        assert stage in made.way
+    for stage in ("reading", "exporting unet", "fitting previews", "comparing an image"):
+        assert stage in made.progress
 
 
 def test_the_service_reads_it(exported: Callable[..., Path]) -> None:
-    """The manifest says what the service's own reader understands, and the hashes are those of the files."""
+    """The service's own reader accepts the manifest, and the hashes are those of the files."""
     from tintype.service.models.folder import manifest  # noqa: PLC0415
 
     folder = exported("sd21")
@@ -45,20 +45,20 @@ def test_the_service_reads_it(exported: Callable[..., Path]) -> None:
     assert (spec.diffusion.prediction.value, spec.diffusion.sampler) == ("v", "ddim")
 
 
-def test_nothing_tells_where_it_was_made(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> None:
+def test_no_file_contains_the_source_path(exported: Callable[..., Path], pipelines: Callable[[str], Path]) -> None:
     """No file of the folder holds the path of the source."""
     place = str(pipelines("sd15").parent).encode()
     assert [f.name for f in exported("sd15").rglob("*") if f.is_file() and place in f.read_bytes()] == []
 
 
-def test_only_what_the_author_set_is_passed_on(exported: Callable[..., Path]) -> None:
-    """The spacing of timesteps, where the source leaves it to the sampler, is left to it still."""
+def test_only_the_authors_settings_are_passed_on(exported: Callable[..., Path]) -> None:
+    """Without a timestep spacing in the source, the export has none either."""
     noise = json.loads((exported("sd15") / "scheduler" / "scheduler_config.json").read_text())
     assert noise["steps_offset"] == 1
     assert "timestep_spacing" not in noise
 
 
-def test_another_model_is_not_taken_for_it(exported: Callable[..., Path]) -> None:
+def test_other_weights_fail_the_comparison(exported: Callable[..., Path]) -> None:
     """The comparison of components notices other weights, in every component."""
     from tintype.export import families, verify  # noqa: PLC0415
     from tintype.export.components import registry  # noqa: PLC0415
@@ -71,13 +71,13 @@ def test_another_model_is_not_taken_for_it(exported: Callable[..., Path]) -> Non
         assert not verify.check_component(component, path, 1e-2).passed
 
 
-def test_what_is_not_faithful_does_not_arrive(
+def test_a_failed_check_leaves_the_target_unchanged(
     pipelines: Callable[[str], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """When a check fails the exit code is 1, OUT is as it was, and the message names the check and the remains."""
+    """The exit code is 1, OUT is unchanged, and the message names the check and the partial folder."""
     from tintype.export import verify  # noqa: PLC0415
 
     check = verify.check_component
@@ -92,7 +92,7 @@ def test_what_is_not_faithful_does_not_arrive(
 
 
 def test_force_replaces(exported: Callable[..., Path], pipelines: Callable[[str], Path], tmp_path: Path) -> None:
-    """With --force nothing of what was there is left, and what arrives is the same from run to run."""
+    """With --force nothing of the old folder is left, and repeated exports are equal."""
     out = tmp_path / "out"
     out.mkdir()
     (out / "stray").touch()
@@ -103,26 +103,26 @@ def test_force_replaces(exported: Callable[..., Path], pipelines: Callable[[str]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_no_space_is_told_before_it_is_used(
+def test_missing_space_is_reported_before_it_is_used(
     pipelines: Callable[[str], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A disk that is too full is refused with both numbers, and nothing is left on it."""
+    """A disk without enough space is refused with both numbers, and nothing is left on it."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000))
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out")]) == 2
-    assert "MB are needed, 2 MB are free" in capsys.readouterr().err.splitlines()[-1]
+    assert "MB needed, 2 MB free" in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_is_told_in_a_line(
+def test_a_disk_that_fills_up_is_reported_in_one_line(
     pipelines: Callable[[str], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Others write to it too: what the system says, and that what is done is kept, and needs no space again."""
+    """The message has the system's error; finished components are kept and need no space again."""
     from tintype.export.graph import weights  # noqa: PLC0415
 
     write = weights.write
@@ -136,21 +136,21 @@ def test_a_disk_that_fills_up_is_told_in_a_line(
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out"), "--no-verify"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "No space left on device" in error
-    assert f"stays in {tmp_path / 'out'}.partial, and the same command goes on there" in error
+    assert f"stay in {tmp_path / 'out'}.partial, and the same command continues there" in error
     assert (tmp_path / "out.partial" / "text_encoder" / "model.onnx").exists()
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))  # enough but for all of it
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5_000_000))  # enough for the rest only
     monkeypatch.setattr(weights, "write", write)
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out"), "--no-verify"]) == 0
 
 
-def test_an_interrupted_export_goes_on(
+def test_an_interrupted_export_continues(
     pipelines: Callable[[str], Path],
     exported: Callable[..., Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was written and verified before an interruption is kept, and what comes of it is the same as in one go."""
+    """Components written and verified before the interruption are kept, and the result equals that of one run."""
     from tintype.export import verify  # noqa: PLC0415
 
     arguments = [str(pipelines("sd15")), str(tmp_path / "out"), "--name", "mine"]
@@ -169,34 +169,34 @@ def test_an_interrupted_export_goes_on(
     (tmp_path / "out.partial" / "vae_encoder" / "model.onnx").write_bytes(b"damaged since")
     capsys.readouterr()
     assert export.main([*arguments, "--json"]) == 0
-    told, way = capsys.readouterr()
-    assert "exporting text_encoder" not in way
-    assert "exporting vae_encoder" in way, "what is not as it was is written again"
-    assert "exporting vae_decoder" in way
-    assert {check["name"] for check in json.loads(told)["checks"]} >= {"text_encoder", "unet", "picture"}
+    output, progress = capsys.readouterr()
+    assert "exporting text_encoder" not in progress
+    assert "exporting vae_encoder" in progress, "a changed component is written again"
+    assert "exporting vae_decoder" in progress
+    assert {check["name"] for check in json.loads(output)["checks"]} >= {"text_encoder", "unet", "picture"}
     resumed, whole = (json.loads((at / "tintype.json").read_text()) for at in (tmp_path / "out", exported("sd15")))
     assert resumed == whole | {"name": "mine"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_other_options_begin_anew(
+def test_other_options_start_again(
     pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Remains of another source, or of other options, are not taken for what is asked."""
+    """Partial exports of another source, or with other options, are not used."""
     from tintype.export import resume, source  # noqa: PLC0415
 
     found = source.find(str(pipelines("sd15")))
-    remains = resume.Remains.open(tmp_path / "out.partial", resume.key_of(found, {"precision": "int8"}))
-    (remains.folder / "text_encoder").mkdir()
-    remains.add("text_encoder", None)
+    partial = resume.PartialExport.open(tmp_path / "out.partial", resume.export_key(found, {"precision": "int8"}))
+    (partial.folder / "text_encoder").mkdir()
+    partial.add("text_encoder", None)
     assert export.main([str(pipelines("sd15")), str(tmp_path / "out"), "--no-verify"]) == 0
     assert "exporting text_encoder" in capsys.readouterr().err
 
 
-def test_what_is_missing_is_told_all_at_once(
+def test_all_faults_are_reported_at_once(
     pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each fault of a source is named by its file, in one line, before anything is read."""
+    """One line names each fault of a source by its file, before any weights are read."""
     source = shutil.copytree(pipelines("sd15"), tmp_path / "source")
     (source / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     (source / "vae" / "config.json").write_text("{")
@@ -208,23 +208,23 @@ def test_what_is_missing_is_told_all_at_once(
     error = capsys.readouterr().err.splitlines()[-1]
     for fault in (
         "unet/ has no diffusion_pytorch_model.safetensors",
-        "vae/config.json is not JSON",
+        "vae/config.json is not valid JSON",
         "scheduler/ is missing",
-        "text_encoder/model.safetensors is cut off",
+        "text_encoder/model.safetensors is truncated",
         "tokenizer/ has no merges.txt",
     ):
         assert fault in error
     assert not (tmp_path / "out").exists()
 
 
-def test_what_diffusers_can_not_read_is_told_in_a_line(
+def test_a_reading_error_of_diffusers_is_one_line(
     pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What only the reading shows is told by diffusers' word, not by its traceback, and nothing is left."""
+    """An error found only by reading has diffusers' message without its traceback, and nothing is left."""
     source = shutil.copytree(pipelines("sd15"), tmp_path / "source")
     (source / "unet" / "config.json").write_text('{"_class_name": "UNet2DConditionModel", "block_out_channels": [7]}')
     assert export.main([str(source), str(tmp_path / "out")]) == 2
-    assert "can't be read by diffusers" in capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be read by diffusers" in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -232,10 +232,10 @@ def test_what_diffusers_can_not_read_is_told_in_a_line(
     ("file", "change", "why"),
     [
         ("scheduler/scheduler_config.json", {"skip_prk_steps": False}, "skip_prk_steps False is not supported"),
-        ("vae/config.json", {"latents_mean": [0.0] * 4}, "vae/config.json: latents_mean can't be served"),
+        ("vae/config.json", {"latents_mean": [0.0] * 4}, "vae/config.json: latents_mean must be null"),
     ],
 )
-def test_what_the_service_would_refuse_is_refused_before_weights_are_read(
+def test_unsupported_settings_are_refused_before_weights_are_read(
     file: str,
     change: dict[str, Any],
     why: str,
@@ -243,11 +243,11 @@ def test_what_the_service_would_refuse_is_refused_before_weights_are_read(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A setting that no sampler here follows, or latents that nobody would put right: in a line."""
+    """A setting that no sampler supports, or latents normalised per channel: one line."""
     source = shutil.copytree(pipelines("sd15"), tmp_path / "source")
     (source / file).write_text(json.dumps(json.loads((source / file).read_text()) | change))
     assert export.main([str(source), str(tmp_path / "out"), "--no-verify"]) == 2
-    way = capsys.readouterr().err.splitlines()
-    assert why in way[-1]
-    assert not any("text_encoder ..." in line for line in way)
+    progress = capsys.readouterr().err.splitlines()
+    assert why in progress[-1]
+    assert not any("text_encoder ..." in line for line in progress)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]

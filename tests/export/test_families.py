@@ -1,4 +1,4 @@
-"""Every family through the whole export: each component against torch, what is fused, and what the service reads."""
+"""Every family through the whole export: components against torch, fused operators, and the manifest."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ INT8 = ("sdxl_inpaint", "sd3", "flux_schnell", "sana")
 
 
 def checked(family: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    """Export with all checks, and return them by their names."""
+    """Export with all checks, and return the checks by name."""
     assert export.main([str(family), str(out), "--json", *options]) == 0
     return {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
 
 
 @pytest.mark.parametrize("family", EXPECTED)
-def test_every_component_gives_what_torch_gives(family: str, told: Callable[..., Any]) -> None:
-    """At two sizes, with one row and with three at different timesteps, each output is torch's."""
+def test_every_component_equals_torch(family: str, export_result: Callable[..., Any]) -> None:
+    """At two sizes, with one row and with three at different timesteps, each output equals torch's."""
     name, components, defaults = EXPECTED[family]
-    checks = told(family).checks
+    checks = export_result(family).checks
     assert checks.pop("tokenizers")["difference"] == 0
     assert checks.pop("picture")["difference"] <= 2
     assert tuple(checks) == components
     assert max(check["difference"] for check in checks.values()) < FLOAT32
-    manifest = json.loads((told(family).folder / "tintype.json").read_text())
-    said = manifest["defaults"]
+    manifest = json.loads((export_result(family).folder / "tintype.json").read_text())
+    found = manifest["defaults"]
     assert (manifest["family"], manifest["native_sizes"][0]) == (name, [1024, 1024] if name == "flux" else [128, 128])
-    assert (said["steps"], said["guidance_scale"], manifest["max_tokens"]) == defaults
+    assert (found["steps"], found["guidance_scale"], manifest["max_tokens"]) == defaults
 
 
 @pytest.mark.parametrize("family", GPU)
 def test_for_gpus_fp16_computes_in_float16(
     family: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Graphs are float16 from end to end but for time, guidance and places, and autoencoders that say they overflow."""
+    """Graphs are float16 except for time, guidance and positions, and for autoencoders that declare an overflow."""
     checks = checked(pipelines(family), tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")
     folder = EXPECTED[family][1][-1]
     assert 1e-5 < checks[folder]["difference"] < 3e-3
@@ -88,7 +88,7 @@ def kinds_of_vae(out: Path) -> set[int]:
 def test_an_autoencoder_that_does_not_overflow_is_float16(
     pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where the author has not written `force_upcast`, as in Stable Diffusion 1.x, the whole picture is float16."""
+    """Without `force_upcast` in the file, as in Stable Diffusion 1.x, the autoencoder is float16."""
     source = shutil.copytree(pipelines("sd15"), tmp_path / "source")
     config = json.loads((source / "vae" / "config.json").read_text())
     del config["force_upcast"]
@@ -100,22 +100,22 @@ def test_an_autoencoder_that_does_not_overflow_is_float16(
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
 @pytest.mark.parametrize("family", INT8)
-def test_int8_takes_a_quarter_and_says_what_is_lost(
+def test_int8_takes_a_quarter_and_reports_the_loss(
     family: str,
     target: str,
-    told: Callable[..., Any],
+    export_result: Callable[..., Any],
     pipelines: Callable[[str], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No matrix is left that is not int8, and each component is as near to the source as eight bits allow."""
+    """Every matrix is int8, and each component is as near to the source as eight bits allow."""
     if target == "cpu":
-        folder, checks = told(family, "int8").folder, told(family, "int8").checks
+        folder, checks = export_result(family, "int8").folder, export_result(family, "int8").checks
     else:
         folder = tmp_path / "out"
         checks = checked(pipelines(family), folder, capsys, "--precision", "int8", "--target", target)
-    picture = checks.pop("picture")
-    assert 1 < picture["difference"] < picture["limit"]
+    image = checks.pop("picture")
+    assert 1 < image["difference"] < image["limit"]
     assert 1e-3 < max(check["difference"] for check in checks.values()) < 0.1
     graph = onnx.load(folder / EXPECTED[family][1][-1] / "model.onnx").graph
     matrices = [weight for weight in graph.initializer if len(weight.dims) == 2 and len(weight.raw_data) > 4096]
@@ -125,8 +125,8 @@ def test_int8_takes_a_quarter_and_says_what_is_lost(
 def test_sd3_works_without_t5(
     pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stable Diffusion 3 is published without its third encoder as well, which is half of its weights."""
-    import diffusers  # noqa: PLC0415 - it brings torch
+    """Stable Diffusion 3 is also published without its third encoder, half of its weights."""
+    import diffusers  # noqa: PLC0415 - imports torch
 
     whole = diffusers.StableDiffusion3Pipeline.from_pretrained(pipelines("sd3"), text_encoder_3=None, tokenizer_3=None)
     whole.save_pretrained(tmp_path / "source")
@@ -136,12 +136,13 @@ def test_sd3_works_without_t5(
 
 
 @pytest.mark.parametrize(
-    ("change", "why"), [({"in_channels": 8}, "in_channels 8"), ({"class_embed_type": "timestep"}, "class_embed_type")]
+    ("change", "why"),
+    [({"in_channels": 8}, "in_channels must be 4 or 9; got 8"), ({"class_embed_type": "timestep"}, "class_embed_type")],
 )
-def test_a_relative_of_the_family_is_refused(
+def test_an_unknown_input_of_the_denoiser_is_refused(
     change: dict[str, Any], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A pipeline of a known class whose denoiser wants more than is given to it is refused, with what it wants."""
+    """A pipeline of a known class is refused if its denoiser needs other inputs; the message names the setting."""
     from tintype.export.tiny import parts, unets  # noqa: PLC0415
 
     unets.sd(parts.unet(**change), unets.sd15().scheduler).save_pretrained(tmp_path / "source")
@@ -150,13 +151,13 @@ def test_a_relative_of_the_family_is_refused(
     assert not (tmp_path / "out.partial").exists()
 
 
-def test_what_is_not_fused_is_told(
+def test_a_missing_fused_operator_is_an_error(
     pipelines: Callable[[str], Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """When attention is no longer recognised the export fails, and says how many of how many are missing."""
+    """If attention is not fused, the export fails with the expected and the actual number."""
     from tintype.export.graph import fused_operators  # noqa: PLC0415
 
     monkeypatch.setattr(fused_operators, "_attention", fused_operators.attend)

@@ -1,4 +1,4 @@
-"""What is exported for GPUs in half precision draws on one what float32 draws on a CPU."""
+"""Half-precision exports on a GPU generate the images of float32 on a CPU."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ MEAN = 3 / 255  # half precision over four steps; an expectation
 FAMILIES = ("sd15", "sdxl", "sd3", "flux_schnell", "sana")
 
 
-def picture(folder: Path, provider: str, options: ProviderOptions = DEFAULTS) -> np.ndarray:
+def image(folder: Path, provider: str, options: ProviderOptions = DEFAULTS) -> np.ndarray:
     with Repository([folder], providers=[provider], options=options) as repository:
         repository.wait(timeout=250)
         engine = Engine(repository)
-        for _ in range(2):  # the second one into buffers that are there
+        for _ in range(2):  # the second one reuses buffers
             engine.admit(Job(prompt="a red circle", seed=1, steps=4, width=128, height=128))
             while engine.step():
                 pass
@@ -37,7 +37,7 @@ def picture(folder: Path, provider: str, options: ProviderOptions = DEFAULTS) ->
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])
-def test_half_precision_draws_the_same(exported: Callable[..., Path], family: str, *, graphs: bool) -> None:
-    """With and without CUDA graphs, which a family may refuse: then it draws without."""
+def test_half_precision_generates_the_same_image(exported: Callable[..., Path], family: str, *, graphs: bool) -> None:
+    """With and without CUDA graphs; a family that cannot be captured runs without them."""
     half, single = exported(family, "fp16", "--target", "gpu"), exported(family)
-    assert np.abs(picture(half, "cuda", ProviderOptions(cuda_graphs=graphs)) - picture(single, "cpu")).mean() <= MEAN
+    assert np.abs(image(half, "cuda", ProviderOptions(cuda_graphs=graphs)) - image(single, "cpu")).mean() <= MEAN

@@ -1,4 +1,4 @@
-"""What the manifest says of a pipeline by its configurations alone."""
+"""The manifest of a pipeline, from its configurations alone."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def described(family: str, scheduler: Any, source: str = "model", denoiser: dict
         ("sd", "EulerDiscrete", {**TRAILING, "prediction_type": "v_prediction"}, "sd-turbo", 50),
     ],
 )
-def test_only_what_is_distilled_counts_so(
+def test_only_distilled_models_get_their_defaults(
     family: str, name: str, settings: dict[str, Any], source: str, steps: int
 ) -> None:
-    """The spacing of timesteps alone says nothing of a distillation: other models are sampled with it too."""
+    """The spacing of timesteps alone does not identify a distillation: other models use it too."""
     scheduler = getattr(diffusers, f"{name}Scheduler")(**settings)
-    said = described(family, scheduler, source)["defaults"]
-    assert said["steps"] == steps
-    assert (said["guidance_scale"] == 0) == (steps == 1)
+    defaults = described(family, scheduler, source)["defaults"]
+    assert defaults["steps"] == steps
+    assert (defaults["guidance_scale"] == 0) == (steps == 1)
 
 
-def test_a_fine_tune_tells_what_it_came_from() -> None:
+def test_a_fine_tune_is_recognised_by_its_base_model() -> None:
     """A UNet's configuration names the repository that it was trained from."""
     scheduler = diffusers.EulerDiscreteScheduler(**TRAILING)
     unet = UNET | {"_name_or_path": "stabilityai/sd-turbo"}
@@ -74,7 +74,7 @@ def test_a_fine_tune_tells_what_it_came_from() -> None:
     [(False, {}, 4), (False, {"use_dynamic_shifting": True}, 28), (True, {"use_dynamic_shifting": True}, 28)],
 )
 def test_flux_is_distilled_without_guidance_and_shift(embeds: bool, settings: dict[str, Any], steps: int) -> None:  # noqa: FBT001
-    """schnell: a FLUX without guidance whose levels depend on the size was freed of its distillation."""
+    """Schnell is distilled; a FLUX without guidance whose levels depend on the size is de-distilled."""
     flux = {"patch_size": 1, "guidance_embeds": embeds}
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**settings)
     assert described("flux", scheduler, "flux", flux)["defaults"]["steps"] == steps
@@ -94,7 +94,7 @@ def test_the_prediction_is_read_as_the_service_reads_it(name: str, settings: dic
     assert described("sd", getattr(diffusers, f"{name}Scheduler")(**settings))["prediction"] == prediction
 
 
-def test_what_no_sampler_can_follow_is_refused() -> None:
-    """The setting is named before anything is written."""
-    with pytest.raises(manifest.Refused, match="clip_sample True is not supported"):
+def test_an_unsupported_scheduler_setting_is_refused() -> None:
+    """The message names the setting, before anything is written."""
+    with pytest.raises(manifest.ExportRefusal, match="clip_sample True is not supported"):
         described("sd", diffusers.DDIMScheduler())

@@ -1,4 +1,4 @@
-"""The linear picture of latents: exact where the decoder is linear, honest about its error where it is not."""
+"""The linear preview of latents is exact for a linear decoder, and reports its error for any other."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ BIAS = np.array([0.5, 0.45, 0.55], np.float32)
 
 
 def linear(latents: Array) -> Array:
-    """Decode as the fit itself would, eight pixels to a cell."""
+    """Decode linearly, with eight pixels per cell."""
     colours = np.einsum("nchw,ck->nkhw", latents, WEIGHTS) + BIAS[:, None, None]
     return colours.repeat(8, 2).repeat(8, 3)
 
 
 def test_a_linear_decoder_is_found_exactly() -> None:
-    """Colours that are linear in the latents give their own weights back, and no error."""
+    """Colours that are linear in the latents give the same weights, without error."""
     found = fit(linear, 4, size=16)
     np.testing.assert_allclose(found.weights, WEIGHTS, atol=1e-6)
     np.testing.assert_allclose(found.bias, BIAS, atol=1e-6)
     assert found.error < 1e-6 < found.spread
 
 
-def test_what_is_not_linear_shows_as_error() -> None:
-    """A decoder that no matrix can follow has an error as large as its colours' spread."""
+def test_a_nonlinear_decoder_has_an_error() -> None:
+    """A decoder that no matrix approximates has an error as large as its colours' spread."""
     found = fit(lambda latents: (0.5 + 0.3 * np.sin(40 * linear(latents))).astype(np.float32), 4, size=16)
     assert found.error == pytest.approx(found.spread, rel=0.2)
 
 
 def test_latents_have_unit_variance_and_are_smooth() -> None:
-    """Neighbours are alike, as in the latents of pictures, and odd sizes are no trouble."""
+    """Neighbouring cells are similar, as in the latents of images, for odd sizes too."""
     latents = smooth_latents(np.random.default_rng(0), (4, 4, 20, 27))
     assert latents.shape == (4, 4, 20, 27)
     assert latents.std() == pytest.approx(1, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Certificates for tests, made by openssl."""
+"""Certificates for tests, created with openssl."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def make_certificates(folder: Path) -> Path:
-    """Make a CA (ca.pem), a certificate for localhost by it (cert.pem, key.pem), and another CA (other.pem)."""
+    """Create a CA (ca.pem), its certificate for localhost (cert.pem, key.pem), and another CA (other.pem)."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("needs openssl to make certificates")

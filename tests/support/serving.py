@@ -20,7 +20,7 @@ PATIENCE = 60  # seconds until the gateway must be ready
 
 @asynccontextmanager
 async def serving(data: Path) -> AsyncGenerator[tuple[Any, str, str]]:
-    """Serve the built-in model; give the server, and the addresses of gRPC and of REST."""
+    """Serve the built-in model; yield the server and the addresses of gRPC and REST."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     async with start(ServiceConfig(grpc="127.0.0.1:0", threads=1)) as server:
         await server.loaded()

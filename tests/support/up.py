@@ -1,4 +1,4 @@
-"""`tintype up` as a process of its own, for tests of what it does as a whole."""
+"""`tintype up` in a separate process, for end-to-end tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Up:
-    """A running `tintype up` and what it said."""
+    """A running `tintype up` and its output so far."""
 
     def __init__(self, process: subprocess.Popen[str], data: Path) -> None:
         self.process = process
@@ -50,7 +50,7 @@ class Up:
 
 @contextmanager
 def up(folder: Path, *arguments: str) -> Iterator[Up]:
-    """Start `tintype up` on free ports, away from the checkout, and leave nothing behind."""
+    """Start `tintype up` on free ports in `folder`, and end it with its children."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
     where = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", str(folder / "data"))
     command = [sys.executable, "-P", "-m", "tintype.cli", "up", *where, *arguments]

@@ -1,8 +1,8 @@
-"""Counts of work, with which a test checks that a parser is linear, without wall time.
+"""Measures work, so that a test can check that a parser is linear without wall time.
 
-`steps` counts what the interpreter does: lines of Python and calls of C functions. It sees nothing of the work inside
-one call of C, such as a match of a regular expression. `check_linear` therefore also compares the CPU time of the
-thread, which other processes do not lengthen.
+`steps` counts lines of Python and calls of C functions. It does not see the work inside one C call, such as a match of
+a regular expression. `check_linear` therefore also compares the CPU time of the thread, which other processes do not
+increase.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Text = TypeVar("Text", str, bytes)
 LONG = 100_000  # characters: more than any field of a request may have
 TRACED = 20_000
 """Characters of the text whose steps are counted: tracing slows Python down fifty times."""
-GROWTH = 2.6  # twice the text may take that many times the work: 2, and room for a logarithm
-CPU_GROWTH = 8.0  # four times the text may take that many times the CPU time, half of what is quadratic
+GROWTH = 2.6  # allowed growth of work for twice the text: 2, plus a margin for a logarithm
+CPU_GROWTH = 8.0  # allowed growth of CPU time for four times the text: half of quadratic growth
 TRIES = 3
-NOISE = 0.25  # seconds of CPU time; what takes less over `LONG` characters is not quadratic
+NOISE = 0.25  # seconds of CPU time; a quadratic reader takes longer than this for `LONG` characters
 
 
 def steps(call: Callable[[], object]) -> int:
-    """Return how many lines of Python and calls of C functions `call` takes in this thread."""
+    """Return the number of Python lines and C calls that `call` executes in this thread."""
     count = 0
 
     def trace(_frame: FrameType, event: str, _arg: Any) -> Callable[..., Any]:
@@ -53,7 +53,7 @@ def steps(call: Callable[[], object]) -> int:
 
 
 def cpu(call: Callable[[], object]) -> float:
-    """Return the CPU time of this thread that `call` takes, in seconds, without collections of garbage."""
+    """Return the CPU time of `call` in this thread, in seconds, without garbage collection."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -68,14 +68,14 @@ def cpu(call: Callable[[], object]) -> float:
 def check_linear(read: Callable[[Text], object], text: Callable[[int], Text], size: int = LONG) -> None:
     """Fail unless the work of `read` on `text(n)` grows in proportion to n.
 
-    `read` may refuse the text with ValueError. `size` is the length of the longer text in characters, up to `TRACED` of
-    which count for the steps.
+    `read` may refuse the text with ValueError. `size` is the length of the longer text in characters;
+    steps are counted for at most `TRACED` of them.
     """
     traced = min(size, TRACED)
     counted = [steps(partial(_refused, read, text(n))) for n in (traced // 2, traced)]
     assert counted[1] <= GROWTH * counted[0] + 100, f"{counted} steps for {[traced // 2, traced]} characters"
     short, long = text(size // 4), text(size)
-    for _ in range(TRIES):  # the first may pay for what is made only once
+    for _ in range(TRIES):  # the first try may include one-time work
         taken = [cpu(partial(_refused, read, given)) for given in (short, long)]
         if taken[1] < NOISE or taken[1] <= CPU_GROWTH * taken[0]:
             return

@@ -1,4 +1,4 @@
-"""Published adapters are read as their papers and PEFT compute them; a file that holds none is refused in one line."""
+"""Published adapters are read as in their papers and in PEFT; other files are refused in one line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch]
 
-from tintype.export.adapters.adapter_file import Published, read, scaled  # noqa: E402
-from tintype.export.errors import Refused  # noqa: E402 - it needs torch
+from tintype.export.adapters.adapter_file import AdapterFile, read  # noqa: E402
+from tintype.export.errors import ExportRefusal  # noqa: E402 - it needs torch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +22,10 @@ OUT, IN, R = 6, 4, 2
 KERNEL = (3, 2)
 
 
-def write(path: Path, tensors: dict[str, Any], **noted: str) -> Path:
+def write(path: Path, tensors: dict[str, Any], **notes: str) -> Path:
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    save_file({name: torch.as_tensor(tensor).contiguous() for name, tensor in tensors.items()}, path, noted or None)
+    save_file({name: torch.as_tensor(tensor).contiguous() for name, tensor in tensors.items()}, path, notes or None)
     return path
 
 
@@ -34,7 +34,7 @@ def drawn(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def whole(**tensors: Any) -> Any:
-    """Return tensors under the name of one layer."""
+    """Return the tensors, named as those of one layer."""
     return {f"unet.x.{role}": tensor for role, tensor in tensors.items()}
 
 
@@ -100,7 +100,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_kinds(case: str, tmp_path: Path) -> None:
-    """The matrix that is fused, and the product that is an input of a graph, are both the formula's."""
+    """The matrix to fuse, and the product for graph inputs, both equal the formula."""
     tensors, expected = CASES[case]
     (change,) = read(write(tmp_path / "a.safetensors", tensors), "unet").changes
     flat = expected.reshape(OUT, -1)
@@ -112,12 +112,12 @@ def test_kinds(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(up @ down, flat, atol=1e-5)
 
 
-def one(tmp_path: Path, tensors: dict[str, Any], **noted: str) -> Published:
-    return read(write(tmp_path / "adapter.safetensors", tensors, **noted), "unet")
+def one(tmp_path: Path, tensors: dict[str, Any], **notes: str) -> AdapterFile:
+    return read(write(tmp_path / "adapter.safetensors", tensors, **notes), "unet")
 
 
 @pytest.mark.parametrize(
-    ("extra", "noted", "beside", "scale"),
+    ("extra", "notes", "peft_config", "scale"),
     [
         ({}, {}, None, 1),
         ({"alpha": 6.0}, {}, None, 3),
@@ -131,34 +131,34 @@ def one(tmp_path: Path, tensors: dict[str, Any], **noted: str) -> Published:
         ({}, {}, {"peft_type": "LOKR", "r": 2, "alpha": 5}, 2.5),
     ],
 )
-def test_scale(extra: Any, noted: Any, beside: Any, scale: float, tmp_path: Path) -> None:
-    """Alpha / rank, by the file's tensors, by diffusers' note in its header, or by PEFT's file next to it."""
-    if beside:
-        (tmp_path / "adapter_config.json").write_text(json.dumps(beside))
-    header = {"lora_adapter_metadata": json.dumps(noted)} if noted else {}
+def test_scale(extra: Any, notes: Any, peft_config: Any, scale: float, tmp_path: Path) -> None:
+    """Alpha / rank from the file's tensors, diffusers' note in its header, or PEFT's file next to it."""
+    if peft_config:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(peft_config))
+    header = {"lora_adapter_metadata": json.dumps(notes)} if notes else {}
     file = one(tmp_path, lora()[0] | whole(**extra), **header)
-    assert scaled(file, file.changes[0], "unet", "x") == pytest.approx(scale)
+    assert file.scale(file.changes[0], "unet", "x") == pytest.approx(scale)
 
 
 @pytest.mark.parametrize("alpha", [None, "many", [1], {"x": 1}, float("inf"), float("nan")])
-def test_a_note_that_is_no_number_is_told(alpha: Any, tmp_path: Path) -> None:
-    """In one line, whatever JSON stands there; null is no note."""
+def test_an_invalid_alpha_in_notes_is_refused(alpha: Any, tmp_path: Path) -> None:
+    """Any JSON value other than a finite number is an error in one line; null means no note."""
     header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": alpha})}
     file = one(tmp_path, lora()[0], **header)
     if alpha is None:
-        assert scaled(file, file.changes[0], "unet", "x") == 1
+        assert file.scale(file.changes[0], "unet", "x") == 1
         return
-    with pytest.raises(Refused, match="the alpha noted for "):
-        scaled(file, file.changes[0], "unet", "x")
+    with pytest.raises(ExportRefusal, match="the alpha in its notes for "):
+        file.scale(file.changes[0], "unet", "x")
 
 
 @pytest.mark.parametrize("patterns", [{"(": 1}, [1], "x", {"x": "y"}])
-def test_patterns_that_are_none_are_told(patterns: Any, tmp_path: Path) -> None:
-    """A pattern that is no regular expression, and what is no table of them."""
+def test_invalid_patterns_are_refused(patterns: Any, tmp_path: Path) -> None:
+    """A pattern that is not a regular expression, and values that are not a table of patterns."""
     header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.alpha_pattern": patterns})}
     file = one(tmp_path, lora()[0], **header)
-    with pytest.raises(Refused, match="the alpha noted for "):
-        scaled(file, file.changes[0], "unet", "x")
+    with pytest.raises(ExportRefusal, match="the alpha in its notes for "):
+        file.scale(file.changes[0], "unet", "x")
 
 
 @pytest.mark.parametrize(
@@ -167,24 +167,24 @@ def test_patterns_that_are_none_are_told(patterns: Any, tmp_path: Path) -> None:
         (b"", "is not a safetensors file"),
         (b"\x80\x04\x95pickle" * 9, "is not a safetensors file"),
         (b"PK\x03\x04" * 9, "is not a safetensors file"),
-        ((2).to_bytes(8, "little") + b"{}", "holds no adapter: empty"),
+        ((2).to_bytes(8, "little") + b"{}", "holds no adapter: it is empty"),
         ((2**62).to_bytes(8, "little") + b"{}", "is not a safetensors file"),
     ],
 )
-def test_a_file_of_another_kind_is_told(data: bytes, problem: str, tmp_path: Path) -> None:
-    """With its name, in one line."""
+def test_a_file_of_another_format_is_refused(data: bytes, problem: str, tmp_path: Path) -> None:
+    """One line names the file."""
     (tmp_path / "a.safetensors").write_bytes(data)
-    with pytest.raises(Refused, match=problem) as refused:
+    with pytest.raises(ExportRefusal, match=problem) as refused:
         read(tmp_path / "a.safetensors", "unet")
     assert str(tmp_path / "a.safetensors") in str(refused.value)
 
 
 @pytest.mark.parametrize("length", [9, 60, -8, -1])
-def test_a_file_that_is_cut_off_is_told(length: int, tmp_path: Path) -> None:
-    """In its header, or in its numbers."""
+def test_a_truncated_file_is_refused(length: int, tmp_path: Path) -> None:
+    """The end is missing in the header, or in the numbers."""
     path = write(tmp_path / "a.safetensors", lora()[0])
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(Refused, match=r"cut off|not a safetensors file"):
+    with pytest.raises(ExportRefusal, match=r"cut off|not a safetensors file"):
         read(path, "unet")
 
 
@@ -199,19 +199,19 @@ def test_a_file_that_is_cut_off_is_told(length: int, tmp_path: Path) -> None:
         {"lokr_w1": drawn(2, 2)},
     ],
 )
-def test_tensors_that_are_no_product_are_told(fields: dict[str, Any], tmp_path: Path) -> None:
-    """With the layer and the shapes that it has in the file."""
+def test_tensors_that_do_not_fit_are_refused(fields: dict[str, Any], tmp_path: Path) -> None:
+    """The message has the layer and its shapes in the file."""
     with pytest.raises(
-        Refused, match=r"no adapter|unet\.x: the tensors of its .* (lack|do not fit together)|no matrices"
+        ExportRefusal, match=r"no adapter|unet\.x: the tensors of its .* (lack|do not fit together)|no matrices"
     ):
         one(tmp_path, whole(**fields))
 
 
 def test_types_of_few_bits_are_read(tmp_path: Path) -> None:
-    """As files hold them that were stored to be small; alphas may be whole numbers."""
+    """Small files use them; alphas may be whole numbers."""
     up, down = torch.ones(OUT, R), torch.full((R, IN), 0.5)
     for kind in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64):
         tensors = {"lora_up.weight": up.to(kind), "lora_down.weight": down.to(kind), "alpha": torch.tensor(4)}
         file = one(tmp_path, whole(**tensors))
         assert file.changes[0].matrix().tolist() == [[1.0] * IN] * OUT
-        assert scaled(file, file.changes[0], "unet", "x") == 2
+        assert file.scale(file.changes[0], "unet", "x") == 2

@@ -1,4 +1,4 @@
-"""Layers are found by the names of PEFT, diffusers and kohya, and by those of the models' authors."""
+"""Layers are found by the names of PEFT, diffusers, kohya, and the models' authors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ diffusers = pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-from tintype.export.adapters.layers import Layers  # noqa: E402 - it needs diffusers
+from tintype.export.adapters.layers import LayerIndex  # noqa: E402 - it needs diffusers
 
 SDXL = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -53,27 +53,27 @@ NAMES = {
 
 
 @cache
-def layers(kind: str) -> Layers:
-    """Return the layers of a UNet with as many blocks as the published ones of its kind."""
+def layers(kind: str) -> LayerIndex:
+    """Return the layers of a UNet with as many blocks as the published ones."""
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel(
             **{"block_out_channels": (32, 64, 64, 64)} | (SDXL if kind == "sdxl" else {}), cross_attention_dim=32
         )
-    return Layers({"unet": [name for name, layer in unet.named_modules() if hasattr(layer, "weight")]})
+    return LayerIndex({"unet": [name for name, layer in unet.named_modules() if hasattr(layer, "weight")]})
 
 
 @pytest.mark.parametrize(("kind", "name", "module"), [(kind, *row) for kind, rows in NAMES.items() for row in rows])
 def test_names_of_a_unet(kind: str, name: str, module: str) -> None:
-    """Counted through as by its authors, or block by block as in diffusers."""
+    """Blocks are numbered consecutively by the authors, and per block in diffusers."""
     place = layers(kind).find(name)
     assert place is not None
     assert (place.part, place.modules) == ("unet", (module,))
 
 
 def test_names_of_flux() -> None:
-    """One layer of its authors may be several of diffusers'; the halves of the last norm are swapped."""
+    """One layer of the authors may be several in diffusers; the halves of the last norm are swapped."""
     names = [f"transformer_blocks.0.attn.to_{side}" for side in "qkv"]
-    found = Layers({"transformer": [*names, "norm_out.linear"], "text_encoder_2": ["layer"]})
+    found = LayerIndex({"transformer": [*names, "norm_out.linear"], "text_encoder_2": ["layer"]})
     place = found.find("diffusion_model.double_blocks.0.img_attn.qkv")
     assert place is not None
     assert (place.modules, place.swapped) == (tuple(names), False)
@@ -86,7 +86,7 @@ def test_names_of_flux() -> None:
     assert t5.part == "text_encoder_2"
 
 
-def test_unknown_names_are_not_guessed() -> None:
-    """A layer that is not there, of a component that is not there, or called half as one."""
+def test_unknown_names_are_not_found() -> None:
+    """A missing layer, a missing component, and incomplete names."""
     for name in ("lora_unet_input_blocks_99_0_op", "lora_te2_fc1", "unet.conv", "lora_unet_", "", "unet.conv_in.x"):
         assert layers("sd").find(name) is None

@@ -1,4 +1,4 @@
-"""Adapters that don't fit are refused with the reason; alphas are folded in, whoever notes them."""
+"""Adapters that do not fit are refused with the reason; alphas from every source are multiplied in."""
 
 from __future__ import annotations
 
@@ -27,23 +27,26 @@ def pair(down: tuple[int, ...] = (2, 64, 1, 1), up: tuple[int, ...] = (64, 2, 1,
 
 @pytest.fixture
 def model(exported: Callable[..., Path], tmp_path: Path) -> Path:
-    """Give a model of this test's own: others put adapters into the one that is exported for all."""
+    """Return a copy of the exported model without the adapters of other tests."""
     nothing = shutil.ignore_patterns("loras")
     return shutil.copytree(exported("sd15", "fp32", "--with-lora"), tmp_path / "model", ignore=nothing)
 
 
-def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **noted: str) -> int:
+def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **notes: str) -> int:
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    save_file(tensors, tmp_path / "ink.safetensors", noted or None)
+    save_file(tensors, tmp_path / "ink.safetensors", notes or None)
     return export.main(["--lora", str(tmp_path / "ink.safetensors"), str(model), *options])
 
 
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
-        (pair(key="unet.mid_block.nowhere.lora"), "changes unet.mid_block.nowhere, which takes none in this model"),
-        (pair(key="transformer.blocks.0.to_q.lora"), "changes transformer.blocks.0.to_q, which takes none"),
+        (pair(key="unet.mid_block.nowhere.lora"), "changes unet.mid_block.nowhere, which this model does not have"),
+        (
+            pair(key="transformer.blocks.0.to_q.lora"),
+            "changes transformer.blocks.0.to_q, which this model does not have",
+        ),
         (pair(down=(2, 32, 1, 1)), "from 32 to 64, which is from 64 to 64 in this model"),
         (
             pair(down=(2, 64, 3, 3)),
@@ -51,26 +54,32 @@ def run(tensors: dict[str, Any], model: Path, tmp_path: Path, *options: str, **n
         ),
         (pair(down=(3, 64, 1, 1)), "the tensors of its LoRA do not fit together: down [3, 64, 1, 1], up [64, 2, 1, 1]"),
         ({f"{KEY}_A.weight": torch.ones(2, 64)}, "the tensors of its LoRA lack 'up': down [2, 64]"),
-        (pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)}, "by a DoRA, which no request can choose: `tintype exp"),
-        (pair() | {f"unet.{LAYER}.diff_b": torch.ones(64)}, "by a change of a bias, which no request can choose"),
+        (
+            pair() | {f"unet.{LAYER}.dora_scale": torch.ones(64)},
+            "by a DoRA, which a request cannot choose: use `tintype exp",
+        ),
+        (pair() | {f"unet.{LAYER}.diff_b": torch.ones(64)}, "by a change of a bias, which a request cannot choose"),
         (pair() | {f"unet.{LAYER}.diff": torch.ones(64)}, "has changes of several kinds: LoRA and full difference"),
         (pair() | {f"unet.{LAYER}.alpha": torch.tensor(float("nan"))}, "its alpha holds numbers that are not finite"),
-        (pair() | {f"unet.{LAYER}.alpha": torch.ones(2)}, "its alpha is 2 numbers, and must be one"),
+        (pair() | {f"unet.{LAYER}.alpha": torch.ones(2)}, "its alpha must be one number; got 2"),
         (pair() | pair(key="lora_unet_mid_block_attentions_0_proj_in.lora"), f"changes unet.{LAYER} twice"),
-        (pair() | pair(key="unet.nowhere.lora"), "changes unet.nowhere, which takes none in this model"),
+        (pair() | pair(key="unet.nowhere.lora"), "changes unet.nowhere, which this model does not have"),
         (pair() | {"unet.x.y": torch.ones(1)}, "holds unet.x.y, which is not part of an adapter"),
-        ({"unet.mid_block.resnets.0.norm1.diff": torch.ones(64)}, "which takes no adapters; `tintype export MODEL OUT"),
-        ({"unet.x.oft_diag": torch.ones(64)}, "is an adapter of the kind OFT; known are LoRA, LoHa"),
-        ({f"unet.{LAYER}.weight": torch.ones(64, 64)}, "holds no adapter: its tensors are called unet.mid_block"),
+        (
+            {"unet.mid_block.resnets.0.norm1.diff": torch.ones(64)},
+            "which takes no adapters; use `tintype export MODEL OUT",
+        ),
+        ({"unet.x.oft_diag": torch.ones(64)}, "is an adapter of the kind OFT; supported: LoRA, LoHa"),
+        ({f"unet.{LAYER}.weight": torch.ones(64, 64)}, "holds no adapter: it has tensors such as unet.mid_block"),
         ({f"unet.{LAYER}.alpha": torch.ones(1)}, "has no matrices, only alpha"),
         ({"unet.a\nb.lora_A.weight": torch.ones(2, 64), "unet.a\nb.lora_B.weight": torch.ones(64, 2)}, r"unet.a\nb, "),
-        ({}, "holds no adapter: empty"),
+        ({}, "holds no adapter: it is empty"),
     ],
 )
-def test_a_wrong_one_is_refused(
+def test_an_invalid_adapter_is_refused(
     tensors: dict[str, Any], reason: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what does not fit, in one line, and nothing is left."""
+    """One line gives the reason, and no file is left."""
     before = sorted(model.rglob("*"))
     capsys.readouterr()
     assert run(tensors, model, tmp_path) == 2
@@ -80,8 +89,8 @@ def test_a_wrong_one_is_refused(
     assert [path for path in sorted(model.rglob("*")) if path.is_file()] == [path for path in before if path.is_file()]
 
 
-def test_a_model_of_another_width_is_told(exported: Callable[..., Path], tmp_path: Path, capsys: Any) -> None:
-    """With the layer, its size in the file and in the model, where several layers are one as well."""
+def test_an_adapter_of_another_width_is_refused(exported: Callable[..., Path], tmp_path: Path, capsys: Any) -> None:
+    """The message has the layer and its sizes in the file and in the model, also if several layers are one."""
     model = exported("flux_dev", "fp32", "--with-lora")
     for key, sizes, reason in (
         ("double_blocks_0_img_mlp_0", (72, 288), "from 72 to 288, which is from 32 to 128 in this model"),
@@ -99,19 +108,20 @@ def test_a_model_of_another_width_is_told(exported: Callable[..., Path], tmp_pat
 
 
 def test_an_older_export_takes_no_convolutions(model: Path, tmp_path: Path, capsys: Any) -> None:
-    """It says how to get one that does; its other layers go on taking adapters."""
+    """The message recommends a new export; other layers still take adapters."""
     layer = "mid_block.resnets.0.conv1"
-    forget_convolutions(model / "unet" / "model.onnx")
+    remove_convolution_inputs(model / "unet" / "model.onnx")
     assert run(pair((2, 64, 3, 3), key=f"unet.{layer}.lora"), model, tmp_path) == 2
     error = capsys.readouterr().err
     assert (
-        f"changes unet.{layer}, where this export takes no adapters: export the model again with --with-lora" in error
+        f"changes unet.{layer}, but this export takes no adapters there: export the model again with --with-lora"
+        in error
     )
     assert run(pair(), model, tmp_path) == 0
 
 
-def forget_convolutions(path: Path) -> None:
-    """Take the inputs of convolutions off a graph, as before there were any."""
+def remove_convolution_inputs(path: Path) -> None:
+    """Remove the inputs of convolutions from a graph, as in older exports."""
     import onnx  # noqa: PLC0415
 
     model = onnx.load(path)
@@ -124,23 +134,23 @@ def forget_convolutions(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_a_loha_that_takes_too_much_space_is_to_be_fused(
+def test_a_loha_that_is_too_large_is_refused(
     model: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told before it is computed, and what serves it instead."""
+    """It is refused before it is computed; the message recommends --fuse-lora."""
     from tintype.export.adapters import lora  # noqa: PLC0415
 
     monkeypatch.setattr(lora, "MOST_NUMBERS", 16 * 128 - 1)
     sides = {"hada_w1_a": (64, 4), "hada_w1_b": (4, 64), "hada_w2_a": (64, 4), "hada_w2_b": (4, 64)}
     tensors = {f"unet.{LAYER}.{side}": torch.ones(shape) for side, shape in sides.items()}
     assert run(tensors, model, tmp_path) == 2
-    assert "--fuse-lora ink.safetensors` takes it" in capsys.readouterr().err
+    assert "use `tintype export MODEL OUT --fuse-lora ink.safetensors`" in capsys.readouterr().err
 
 
-def test_a_converter_that_leaves_layers_out_is_not_followed(
+def test_a_converter_that_drops_layers_is_not_used(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """Diffusers' converters drop what they do not know; the layer is named instead."""
+    """Diffusers' converters drop unknown layers; the error names the layer."""
     import diffusers  # noqa: PLC0415
 
     def convert(_: Any, /, tensors: dict[str, Any], **__: Any) -> dict[str, Any]:
@@ -152,16 +162,18 @@ def test_a_converter_that_leaves_layers_out_is_not_followed(
     assert "changes unet.odd" in (error := capsys.readouterr().err) or "changes unet.lost" in error
 
 
-def test_a_model_that_takes_none_says_how(
+def test_a_model_without_adapter_inputs_is_refused(
     exported: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A model that was exported without ports is to be exported again."""
+    """The message recommends a new export with --with-lora."""
     assert run(pair(), exported("sd15"), tmp_path) == 2
     assert "--with-lora" in capsys.readouterr().err
 
 
-def test_what_is_no_adapter_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing file, a damaged one, and a folder that is no model are named."""
+def test_a_file_that_is_not_an_adapter_is_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing file, a damaged file, and a folder without a model are named."""
     (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
     for file, folder in (
         (tmp_path / "no", model),
@@ -172,12 +184,12 @@ def test_what_is_no_adapter_is_refused(model: Path, tmp_path: Path, capsys: pyte
         assert capsys.readouterr().err.startswith("tintype export: /")
 
 
-def test_alpha_is_folded_in(model: Path, tmp_path: Path) -> None:
-    """Noted beside the layer, or by diffusers in the file's header: B is multiplied; one that is there stays."""
+def test_alpha_is_multiplied_in(model: Path, tmp_path: Path) -> None:
+    """An alpha in diffusers' note in the header multiplies B; an existing adapter is not replaced."""
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    noted = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 8})}
-    assert run(pair(), model, tmp_path, "--name", "folded", **noted) == 0
+    notes = {"lora_adapter_metadata": json.dumps({"unet.r": 2, "unet.lora_alpha": 8})}
+    assert run(pair(), model, tmp_path, "--name", "folded", **notes) == 0
     made = load_file(model / "loras" / "folded.safetensors")
     assert {name: tuple(tensor.shape) for name, tensor in made.items()} == {
         f"unet.{LAYER}.A": (64, 2),
@@ -191,12 +203,12 @@ def test_alpha_is_folded_in(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "alpha"), [("proj_in", 8), ("0.proj_in", 8), (f"^{LAYER}", 8), (LAYER, 8), ("in", 2), ("proj_out", 2)]
 )
-def test_an_alpha_may_be_noted_for_some_layers(pattern: str, alpha: int, model: Path, tmp_path: Path) -> None:
-    """By the end of their names, as PEFT looks for them; other layers have the adapter's own."""
+def test_alpha_patterns_apply_to_some_layers(pattern: str, alpha: int, model: Path, tmp_path: Path) -> None:
+    """A pattern matches the end of a name, as in PEFT; other layers use the adapter's alpha."""
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    noted = json.dumps({"unet.r": 2, "unet.lora_alpha": 2, "unet.alpha_pattern": {pattern: 8}})
-    assert run(pair(), model, tmp_path, "--name", "some", "--force", lora_adapter_metadata=noted) == 0
+    notes = json.dumps({"unet.r": 2, "unet.lora_alpha": 2, "unet.alpha_pattern": {pattern: 8}})
+    assert run(pair(), model, tmp_path, "--name", "some", "--force", lora_adapter_metadata=notes) == 0
     assert float(load_file(model / "loras" / "some.safetensors")[f"unet.{LAYER}.B"].mean()) == alpha / 2
 
 
@@ -229,7 +241,7 @@ def test_an_alpha_may_be_noted_for_some_layers(pattern: str, alpha: int, model: 
 def test_layers_named_as_in_the_original_code(
     family: str, key: str, out: int, layers: list[str], exported: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """As kohya names them: found, split where diffusers has them apart, and alpha counted once."""
+    """Kohya's names are found, split into diffusers' layers, and alpha is applied once."""
     from safetensors.torch import load_file  # noqa: PLC0415
 
     down, up = torch.randn(2, 32 if family == "flux_dev" else 64), torch.randn(out, 2)

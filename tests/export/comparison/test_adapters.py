@@ -1,4 +1,4 @@
-"""Adapters: what `tintype export --lora` wrote draws what diffusers draws with the published file."""
+"""Adapters written by `tintype export --lora` give the images of diffusers with the published file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from tintype import export
-from tintype.export.image_comparison import Studio, by_diffusers
+from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job, Lora
 from tintype.service.prepare import prepared
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-from tests.support.export.linked import linked
+from tests.support.export.link_model import link_model
 from tests.support.export.rounded import PRECISIONS, take_weights
 
 peft = pytest.importorskip("peft")
@@ -43,7 +43,7 @@ CHOICES = {
 
 
 def layers(module: Any) -> dict[str, tuple[int, ...]]:
-    """Return the layers that published adapters change, and the shapes of their weights."""
+    """Return the layers that published adapters change, with the shapes of their weights."""
     linear = ("to_q", "to_v", "to_out.0", "proj_in", "ff.net.2", "q_proj", "out_proj", "fc1", "time_emb_proj")
     convolutions = ("conv_in", "conv1", "conv2", "conv_shortcut", "samplers.0.conv", "conv_out", "pos_embed.proj")
     changed = (*linear, *convolutions, "time_embedding.linear_1")
@@ -52,14 +52,14 @@ def layers(module: Any) -> dict[str, tuple[int, ...]]:
 
 
 def drawn(shape: tuple[int, ...], random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return A [rank, in] and B [out, rank]; of a convolution A has its kernel, and B is 1 by 1."""
+    """Return random A [rank, in] and B [out, rank]; for a convolution A has its kernel, and B is 1x1."""
     out, wide, *kernel = shape
     down = torch.randn(RANK, wide, *kernel, generator=random) / math.prod(shape[1:]) ** 0.5
     return down, torch.randn(out, RANK, *(1 for _ in kernel), generator=random) / RANK**0.5 / 4
 
 
 def peft_file(pipeline: Any, path: Path) -> None:
-    """Write an adapter of the denoiser as PEFT names it."""
+    """Write an adapter of the denoiser with PEFT's names."""
     random = torch.Generator().manual_seed(1)
     part = "unet" if hasattr(pipeline, "unet") else "transformer"
     tensors: dict[str, torch.Tensor] = {}
@@ -70,7 +70,7 @@ def peft_file(pipeline: Any, path: Path) -> None:
 
 
 def kohya_file(pipeline: Any, path: Path) -> None:
-    """Write an adapter of denoiser and text encoder in kohya's layout, with an alpha that is not its rank."""
+    """Write an adapter of denoiser and text encoder in kohya's layout; its alpha differs from its rank."""
     random = torch.Generator().manual_seed(2)
     tensors: dict[str, torch.Tensor] = {}
     for begin, part in (
@@ -89,25 +89,25 @@ def kohya_file(pipeline: Any, path: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """A family's engine with two adapters, and diffusers' pipeline with the files that they were made of.
+class AdapterPair:
+    """A family's engine with two adapters, and diffusers' pipeline with their source files.
 
-    The weights of diffusers' are those of the export, rounded where it rounds.
+    diffusers' weights equal those of the export, including their rounding.
     """
 
-    studio: Studio
+    service: LocalService
     pipeline: Any
 
 
 @pytest.fixture(scope="module")
-def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -> Iterator[Callable[..., Adapted]]:
-    """Give a family with adapters, in a precision."""
-    studios: list[Studio] = []
+def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -> Iterator[Callable[..., AdapterPair]]:
+    """Return a function from family and precision to a model with adapters."""
+    services: list[LocalService] = []
 
     @cache
-    def give(family: str, *options: str) -> Adapted:
+    def give(family: str, *options: str) -> AdapterPair:
         files = tmp_path_factory.mktemp(family)
-        folder = linked(exported(family, *(options or ("fp32",)), "--with-lora"), files / family)
+        folder = link_model(exported(family, *(options or ("fp32",)), "--with-lora"), files / family)
         pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
         take_weights(pipeline, folder)
         peft_file(pipeline, files / "ink.safetensors")
@@ -115,43 +115,43 @@ def made(exported: Callable[..., Path], pipelines: Any, tmp_path_factory: Any) -
         for name in ("ink", "clay"):
             assert export.main(["--lora", str(files / f"{name}.safetensors"), str(folder), "--force"]) == 0
             pipeline.load_lora_weights(files / f"{name}.safetensors", adapter_name=name)
-        studios.append(Studio([folder]))
-        return Adapted(studios[-1], pipeline)
+        services.append(LocalService([folder]))
+        return AdapterPair(services[-1], pipeline)
 
     yield give
-    for studio in studios:
-        studio.__exit__()
+    for service in services:
+        service.__exit__()
 
 
-def theirs(made: Adapted, job: Job) -> Any:
-    """Draw with diffusers, and the adapters that the job names."""
+def theirs(made: AdapterPair, job: Job) -> Any:
+    """Return the images of diffusers with the job's adapters."""
     if job.loras:
         made.pipeline.enable_lora()
         made.pipeline.set_adapters([lora.name for lora in job.loras], [lora.weight for lora in job.loras])
     else:
         made.pipeline.disable_lora()
-    tokens = made.studio.spec.max_tokens
-    return by_diffusers(made.pipeline, job, max_sequence_length=tokens, use_resolution_binning=False)
+    tokens = made.service.spec.max_tokens
+    return diffusers_images(made.pipeline, job, max_sequence_length=tokens, use_resolution_binning=False)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapter(family: str, choice: str, made: Any, compare: Any) -> None:
-    """One, one of kohya's layout that changes the text encoder too, and two with weights."""
+    """One adapter, one in kohya's layout that also changes the text encoder, and two with weights."""
     here, job = made(family), replace(JOB, loras=CHOICES[choice])
-    ours = here.studio.draw(job)
-    assert np.abs(ours - here.studio.draw(JOB)).max() * 255 > 4, "an adapter shows"
+    ours = here.service.generate(job)
+    assert np.abs(ours - here.service.generate(JOB)).max() * 255 > 4, "the adapter must change the image"
     compare(ours, theirs(here, job))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", ROUNDED)
 def test_adapter_on_rounded_weights(family: str, precision: str, made: Any, compare: Any) -> None:
-    """Weights are rounded and adapters are not: the picture is diffusers' with the same rounded weights."""
+    """Weights are rounded and adapters are not: the image equals diffusers' with the same rounded weights."""
     here, job = made(family, precision), replace(JOB, loras=CHOICES["two"])
-    ours = here.studio.draw(job)
-    assert np.abs(ours - here.studio.draw(JOB)).max() * 255 > 4, "an adapter shows"
-    assert np.abs(ours - made(family).studio.draw(job)).max() * 255 > 0.05, "so does the rounding"
+    ours = here.service.generate(job)
+    assert np.abs(ours - here.service.generate(JOB)).max() * 255 > 4, "the adapter must change the image"
+    assert np.abs(ours - made(family).service.generate(job)).max() * 255 > 0.05, "the rounding must change the image"
     compare(ours, theirs(here, job))
 
 
@@ -159,20 +159,20 @@ def test_adapter_on_rounded_weights(family: str, precision: str, made: Any, comp
     "options", [("fp16",), ("int8",), ("fp16", "--target", "gpu")], ids=["fp16", "int8", "fp16 for GPUs"]
 )
 @pytest.mark.parametrize("family", ROUNDED)
-def test_adapter_in_a_precision(family: str, options: tuple[str, ...], made: Any, noted: Any) -> None:
-    """As it is served: with adapters rounding moves a picture by as much as without, and no more."""
+def test_adapter_in_a_precision(family: str, options: tuple[str, ...], made: Any, record_difference: Any) -> None:
+    """With adapters, rounding changes an image as little as without."""
     job = replace(JOB, loras=CHOICES["two"])
-    apart = noted(made(family, *options).studio.draw(job), theirs(made(family), job))
-    assert 0 < np.abs(apart).mean() < PRECISIONS[options[0]]
+    difference = record_difference(made(family, *options).service.generate(job), theirs(made(family), job))
+    assert 0 < np.abs(difference).mean() < PRECISIONS[options[0]]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_with_adapters_of_their_own(family: str, made: Any, compare: Any) -> None:
-    """Rows of one call may have other adapters, or none: each picture is the one that it is alone."""
+def test_rows_with_different_adapters(family: str, made: Any, compare: Any) -> None:
+    """Rows of one call may have different adapters, or none: each image equals the one generated alone."""
     here = made(family)
     jobs = [replace(JOB, loras=loras) for loras in (CHOICES["kohya"], (), CHOICES["two"])]
-    engine = here.studio._engine
-    tasks = [engine.admit(prepared(job, here.studio.spec)) for job in jobs]
+    engine = here.service._engine
+    tasks = [engine.admit(prepared(job, here.service.spec)) for job in jobs]
     pixels = {}
     while engine.busy:
         engine.step()
@@ -183,7 +183,7 @@ def test_rows_with_adapters_of_their_own(family: str, made: Any, compare: Any) -
     compare(ours, np.concatenate([theirs(here, job) for job in jobs]))
 
 
-# Kinds of adapters that are no LoRA, as PEFT makes them, and whether a request can choose them.
+# Kinds other than LoRA -> PEFT's configuration, and whether a request can choose them.
 TARGETS = {"to_q", "to_out.0", "ff.net.2", "proj_in", "conv1", "conv_in", "conv_shortcut", "conv", "time_emb_proj"}
 OTHERS: dict[str, tuple[Any, bool]] = {
     "DoRA": (lambda: LoraConfig(r=4, lora_alpha=6, use_dora=True), False),
@@ -196,7 +196,7 @@ OTHERS: dict[str, tuple[Any, bool]] = {
 
 @pytest.fixture
 def saved(pipelines: Any, tmp_path: Path) -> Callable[[str, str], tuple[Path, Any]]:
-    """Give an adapter of a kind as PEFT saves it, and diffusers' pipeline with it."""
+    """Return a function from family and kind to an adapter file saved by PEFT and diffusers' pipeline with it."""
 
     def give(family: str, kind: str) -> tuple[Path, Any]:
         pipeline = diffusers.DiffusionPipeline.from_pretrained(pipelines(family))
@@ -223,17 +223,17 @@ def saved(pipelines: Any, tmp_path: Path) -> Callable[[str, str], tuple[Path, An
 def test_other_kinds(
     family: str, kind: str, saved: Any, exported: Any, pipelines: Any, tmp_path: Path, compare: Any
 ) -> None:
-    """Fused to the weights, and chosen by a request where the kind is a sum: both times the image of PEFT's."""
+    """Fused, and chosen by a request if the kind is a sum: both give PEFT's image."""
     file, pipeline = saved(family, kind)
-    expected = by_diffusers(pipeline, JOB, max_sequence_length=77)
+    expected = diffusers_images(pipeline, JOB, max_sequence_length=77)
     fused = ["--fuse-lora", str(file), "--no-verify"]
     assert export.main([str(pipelines(family)), str(tmp_path / "fused"), *fused]) == 0
-    with Studio([linked(tmp_path / "fused", tmp_path / "small")]) as studio:
-        compare(studio.draw(JOB), expected)
-    folder = linked(exported(family, "fp32", "--with-lora"), tmp_path / "model")
+    with LocalService([link_model(tmp_path / "fused", tmp_path / "small")]) as service:
+        compare(service.generate(JOB), expected)
+    folder = link_model(exported(family, "fp32", "--with-lora"), tmp_path / "model")
     assert export.main(["--lora", str(file), str(folder), "--name", "ink"]) == (0 if OTHERS[kind][1] else 2)
-    with Studio([folder]) as studio:
-        plain = studio.draw(JOB)
-        assert np.abs(plain - expected).max() * 255 > 4, "an adapter shows"
+    with LocalService([folder]) as service:
+        plain = service.generate(JOB)
+        assert np.abs(plain - expected).max() * 255 > 4, "the adapter must change the image"
         if OTHERS[kind][1]:
-            compare(studio.draw(replace(JOB, loras=(Lora("ink", 1.0),))), expected)
+            compare(service.generate(replace(JOB, loras=(Lora("ink", 1.0),))), expected)

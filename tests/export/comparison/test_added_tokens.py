@@ -1,4 +1,4 @@
-"""Pipelines whose tokenizers know further tokens, as after textual inversion, draw what diffusers draws."""
+"""Pipelines with added tokens, as after textual inversion, give diffusers' images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import transformers
 from diffusers import DiffusionPipeline
 
 from tintype import export
-from tintype.export.image_comparison import Studio, by_diffusers
-from tintype.export.verify import Check, check_tokenizers, prompt_for
+from tintype.export.image_comparison import LocalService, diffusers_images
+from tintype.export.verify import Check, check_tokenizers, prompt_with_added_tokens
 from tintype.service.job import Job
 from tintype.service.models.text.added_tokens import Matcher
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-from tests.support.export.linked import linked
+from tests.support.export.link_model import link_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
@@ -37,7 +37,7 @@ ENCODERS = {"sd15": 1, "sdxl": 2, "flux_schnell": 2}
 
 
 def add_tokens(tokenizer: Any, encoder: Any) -> None:
-    """Add the tokens to a tokenizer, and give them rows that are unlike the others."""
+    """Add the tokens to a tokenizer, with distinctive rows in the encoder's table."""
     tokenizer.add_tokens([transformers.AddedToken(content, **FLAGS.get(content, {})) for content in ADDED])
     rows = encoder.get_input_embeddings().weight.shape[0]
     encoder.resize_token_embeddings(max(rows, len(tokenizer)), mean_resizing=False)
@@ -48,7 +48,7 @@ def add_tokens(tokenizer: Any, encoder: Any) -> None:
 
 @pytest.fixture(scope="module")
 def learned(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give a family's pipeline with the tokens in all of its tokenizers."""
+    """Return a function from a family to its pipeline with the tokens in all tokenizers."""
     root = tmp_path_factory.mktemp("learned")
 
     @cache
@@ -67,25 +67,25 @@ def job(prompt: str, negative: str = "") -> Job:
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-def test_added_tokens_are_drawn(
+def test_added_tokens_change_the_image(
     family: str, learned: Callable[[str], Path], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
-    """Inside words, several in a row, of several vectors and with flags, in both prompts: as diffusers draws them."""
+    """Inside words, repeated, with several vectors and with flags, in both prompts: as in diffusers."""
     assert export.main([str(learned(family)), str(tmp_path / "out"), "--no-verify"]) == 0
     pipeline = DiffusionPipeline.from_pretrained(learned(family))
-    with Studio([linked(tmp_path / "out", tmp_path / "small")]) as studio:
-        drawn = [studio.draw(job(prompt, PROMPTS[0])) for prompt in PROMPTS]
-        settings = {"max_sequence_length": studio.spec.max_tokens}
-    for prompt, ours in zip(PROMPTS, drawn, strict=True):
-        compare(ours, by_diffusers(pipeline, job(prompt, PROMPTS[0]), **settings))
-    assert np.abs(drawn[0] - drawn[1]).max() * 255 > 2
+    with LocalService([link_model(tmp_path / "out", tmp_path / "small")]) as service:
+        generated = [service.generate(job(prompt, PROMPTS[0])) for prompt in PROMPTS]
+        settings = {"max_sequence_length": service.spec.max_tokens}
+    for prompt, ours in zip(PROMPTS, generated, strict=True):
+        compare(ours, diffusers_images(pipeline, job(prompt, PROMPTS[0]), **settings))
+    assert np.abs(generated[0] - generated[1]).max() * 255 > 2
 
 
 def test_an_export_checks_each_kind_of_token(learned: Callable[[str], Path], tmp_path: Path) -> None:
-    """The texts and the prompt that are compared hold each kind: a tokenizer that finds no added token fails."""
+    """The compared texts hold each kind of token: a tokenizer that ignores added tokens fails."""
     pipeline = DiffusionPipeline.from_pretrained(learned("sd15"))
     for name in ("<cat>", "[eats]", "sks"):
-        assert name in prompt_for(pipeline).split()
+        assert name in prompt_with_added_tokens(pipeline).split()
     pipeline.tokenizer.save_pretrained(tmp_path / "tokenizer")
     assert check_tokenizers(pipeline, tmp_path).passed
     with pytest.MonkeyPatch.context() as patch:
@@ -96,10 +96,10 @@ def test_an_export_checks_each_kind_of_token(learned: Callable[[str], Path], tmp
     assert not failed.passed
 
 
-def test_an_export_that_reads_tokens_otherwise_fails(
+def test_other_token_ids_fail_the_export(
     learned: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command ends with an error before a graph is written, and names the tokenizers."""
+    """The command fails before a graph is written, and names the tokenizers."""
     monkeypatch.setattr(Matcher, "find", lambda *_: iter(()))
     assert export.main([str(learned("sd15")), str(tmp_path / "out")]) == 1
-    assert "tokenizers: 10 texts read otherwise" in capsys.readouterr().err
+    assert "tokenizers: 10 texts with other token ids" in capsys.readouterr().err

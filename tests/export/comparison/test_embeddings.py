@@ -1,4 +1,4 @@
-"""Embedding files that a request names draw what diffusers draws after `load_textual_inversion` of the same file."""
+"""Embeddings of a request give the images of diffusers with the same file in `load_textual_inversion`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
-from tintype.export.image_comparison import Studio, by_diffusers
+from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.service.engine.events import Finished
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-from tests.support.export.linked import linked
+from tests.support.export.link_model import link_model
 from tests.support.export.rounded import take_weights
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 FAMILIES = ("sd15", "sdxl")
-# Name, vectors, and the layout of the file; SDXL's are always of two tensors.
+# Name -> number of vectors and key in the file; SDXL's files always have two tensors.
 FILES = {"<cat>": (1, "<cat>"), "style": (3, "emb_params"), "bad-hands-5": (5, "emb_params")}
 PROMPTS = {
     "one vector": ("a <cat> at sunset", "fog"),
     "several vectors": ("a lake in style, style", "fog"),
     "negative": ("a lake", "bad-hands-5, fog"),
     "both": ("x<cat>y in style <CAT>", "bad-hands-5 style!"),
-    "two pieces": ("a serene lake, " * 16 + "<cat> in style", "fog"),
+    "two chunks": ("a serene lake, " * 16 + "<cat> in style", "fog"),
 }
 
 
 @dataclass(frozen=True)
-class Made:
-    """A model's folder with embeddings, its engine, and diffusers with the same files loaded."""
+class EmbeddingPair:
+    """A model's folder with embeddings, its engine, and diffusers' pipeline with the same files."""
 
     folder: Path
-    studio: Studio
+    service: LocalService
     pipeline: Any
 
 
@@ -55,7 +55,7 @@ def vectors(encoder: Any, count: int, seed: int) -> torch.Tensor:
 
 
 def write(pipeline: Any, folder: Path) -> None:
-    """Write the files, and load them into diffusers' pipeline, in this order."""
+    """Write the embedding files, and load them into diffusers' pipeline in the same order."""
     folder.mkdir()
     for seed, (name, (count, key)) in enumerate(FILES.items()):
         one = vectors(pipeline.text_encoder, count, seed)
@@ -74,24 +74,24 @@ def write(pipeline: Any, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def made(
     exported: Callable[..., Path], pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Made]]:
-    """Give a family with embeddings, by the precision of its weights."""
+) -> Iterator[Callable[..., EmbeddingPair]]:
+    """Return a function from family and precision to a model with embeddings."""
     root = tmp_path_factory.mktemp("embeddings")
-    studios: list[Studio] = []
+    services: list[LocalService] = []
 
     @cache
-    def give(family: str, *options: str) -> Made:
+    def give(family: str, *options: str) -> EmbeddingPair:
         pipeline = DiffusionPipeline.from_pretrained(pipelines(family))
-        folder = linked(exported(family, *options), root / "-".join((family, *options)))
+        folder = link_model(exported(family, *options), root / "-".join((family, *options)))
         if options:
             take_weights(pipeline, folder)
         write(pipeline, folder / "embeddings")
-        studios.append(Studio([folder]))
-        return Made(folder, studios[-1], pipeline)
+        services.append(LocalService([folder]))
+        return EmbeddingPair(folder, services[-1], pipeline)
 
     yield give
-    for studio in studios:
-        studio.__exit__()
+    for service in services:
+        service.__exit__()
 
 
 def job(prompt: str, negative: str, embeddings: tuple[str, ...] = tuple(FILES)) -> Job:
@@ -107,66 +107,66 @@ def job(prompt: str, negative: str, embeddings: tuple[str, ...] = tuple(FILES)) 
     )
 
 
-@pytest.mark.parametrize("prompts", [name for name in PROMPTS if name != "two pieces"])
+@pytest.mark.parametrize("prompts", [name for name in PROMPTS if name != "two chunks"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_name_stands_for_its_vectors(
-    family: str, prompts: str, made: Callable[..., Made], compare: Callable[..., None]
+    family: str, prompts: str, made: Callable[..., EmbeddingPair], compare: Callable[..., None]
 ) -> None:
-    """One vector or several, in both prompts and with several encoders: as diffusers draws them."""
+    """One vector or several, in both prompts and with several encoders: as in diffusers."""
     model, asked = made(family), job(*PROMPTS[prompts])
-    assert model.studio.spec.embeddings == tuple(sorted(FILES))
-    ours = model.studio.draw(asked)
-    compare(ours, by_diffusers(model.pipeline, asked))
-    plain = model.studio.draw(replace(asked, embeddings=()))
-    assert np.abs(ours - plain).max() * 255 > 2, "the embedding changes nothing: there is nothing to compare"
+    assert model.service.spec.embeddings == tuple(sorted(FILES))
+    ours = model.service.generate(asked)
+    compare(ours, diffusers_images(model.pipeline, asked))
+    plain = model.service.generate(replace(asked, embeddings=()))
+    assert np.abs(ours - plain).max() * 255 > 2, "the embedding must change the image"
 
 
 @pytest.mark.parametrize("options", [("fp16",), ("int8",)])
 def test_rounded_weights_take_embeddings(
-    options: tuple[str, ...], made: Callable[..., Made], compare: Callable[..., None]
+    options: tuple[str, ...], made: Callable[..., EmbeddingPair], compare: Callable[..., None]
 ) -> None:
-    """A table of embeddings that is stored rounded is extended by vectors that are not."""
+    """A table stored in rounded form is extended by vectors that are not rounded."""
     model, asked = made("sd15", *options), job(*PROMPTS["both"])
-    compare(model.studio.draw(asked), by_diffusers(model.pipeline, asked))
+    compare(model.service.generate(asked), diffusers_images(model.pipeline, asked))
 
 
-def together(studio: Studio, jobs: list[Job]) -> list[Any]:
-    """Draw jobs whose rows share the engine's calls."""
-    engine = studio._engine
-    tasks = [engine.admit(prepared(asked, studio.spec)) for asked in jobs]
+def together(service: LocalService, jobs: list[Job]) -> list[Any]:
+    """Generate the images of jobs whose rows share the engine's calls."""
+    engine = service._engine
+    tasks = [engine.admit(prepared(asked, service.spec)) for asked in jobs]
     while engine.busy:
         engine.step()
     done = {task: event.pixels for task, event in engine.collect() if isinstance(event, Finished)}
     return [done[task] for task in tasks]
 
 
-def test_requests_do_not_influence_each_other(made: Callable[..., Made], compare: Callable[..., None]) -> None:
-    """With an embedding, without, and with another one, in one batch and one after the other: each as alone."""
+def test_requests_do_not_influence_each_other(made: Callable[..., EmbeddingPair], compare: Callable[..., None]) -> None:
+    """With one embedding, without, and with others, in one batch: each image equals the one generated alone."""
     model = made("sd15")
     prompt = "a <cat> in style"
     jobs = [job(prompt, "fog", names) for names in (("<cat>",), (), ("style",), ("style", "<cat>"))]
-    with Studio([model.folder]) as fresh:
+    with LocalService([model.folder]) as fresh:
         shared = together(fresh, jobs)
     for asked, ours in zip(jobs, shared, strict=True):
-        with Studio([model.folder]) as alone:
-            compare(ours[None], alone.draw(asked))
+        with LocalService([model.folder]) as alone:
+            compare(ours[None], alone.generate(asked))
     for one in range(len(jobs)):
         for other in range(one):
             assert np.abs(shared[one] - shared[other]).max() * 255 > 2
 
 
-def test_a_long_prompt_holds_embeddings(made: Callable[..., Made]) -> None:
-    """In the second piece of a prompt, too, a name stands for its vectors."""
-    studio, asked = made("sd15").studio, job(*PROMPTS["two pieces"])
-    assert np.abs(studio.draw(asked) - studio.draw(replace(asked, embeddings=()))).max() * 255 > 2
+def test_a_long_prompt_holds_embeddings(made: Callable[..., EmbeddingPair]) -> None:
+    """A name in the second chunk of a prompt also stands for its vectors."""
+    service, asked = made("sd15").service, job(*PROMPTS["two chunks"])
+    assert np.abs(service.generate(asked) - service.generate(replace(asked, embeddings=()))).max() * 255 > 2
 
 
-def test_a_graph_without_the_input_says_so(made: Callable[..., Made], tmp_path: Path) -> None:
-    """A model that was exported before, or by others, refuses embeddings in one line that says what to do."""
-    import onnx  # noqa: PLC0415 - nothing else here needs it
+def test_a_graph_without_the_input_is_refused(made: Callable[..., EmbeddingPair], tmp_path: Path) -> None:
+    """A model exported earlier, or by other tools, refuses embeddings in one line with advice."""
+    import onnx  # noqa: PLC0415 - only this test needs it
 
     model = made("sd15")
-    folder = linked(model.folder, tmp_path / "old")
+    folder = link_model(model.folder, tmp_path / "old")
     (folder / "text_encoder").unlink()
     (folder / "text_encoder").mkdir()
     for file in (model.folder / "text_encoder").iterdir():
@@ -177,7 +177,7 @@ def test_a_graph_without_the_input_says_so(made: Callable[..., Made], tmp_path: 
     del graph.graph.input[:]
     graph.graph.input.extend(kept)
     onnx.save(graph, path)
-    with Studio([folder]) as studio, pytest.raises(InvalidField, match="export the model again") as caught:
-        studio.draw(job(*PROMPTS["one vector"]))
+    with LocalService([folder]) as service, pytest.raises(InvalidField, match="export the model again") as caught:
+        service.generate(job(*PROMPTS["one vector"]))
     assert caught.value.field == "embeddings"
     assert "\n" not in str(caught.value)

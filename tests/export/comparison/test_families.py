@@ -1,6 +1,6 @@
-"""Every family and every task: what `tintype export` wrote draws what diffusers' own pipeline draws from one seed.
+"""Every family and task: exported models give the images of diffusers' own pipelines for one seed.
 
-The table of largest differences at the end of the run stands in docs/models.md.
+docs/models.md has the table of largest differences from the end of the run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.export.linked import linked
+from tests.support.export.link_model import link_model
 from tests.support.export.photos import disc, file, photo
 from tests.support.export.rounded import PRECISIONS
-from tests.support.export.tasks import by_diffusers
-from tintype.export.image_comparison import Studio
-from tintype.export.quiet import quiet
+from tests.support.export.tasks import diffusers_images
+from tintype.export.console import quiet
+from tintype.export.image_comparison import LocalService
 from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job
 from tintype.service.prepare import prepared
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-ALL, TEXT = ("text", "picture", "mask"), ("text",)
-# Family -> the tasks for which diffusers has a pipeline that draws with it as it is.
+ALL, TEXT = ("text", "image", "mask"), ("text",)
+# Family -> the tasks that diffusers' pipelines support without changes.
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "sd15": TEXT,  # from pictures its own sampler needs help: test_image_to_image
+    "sd15": TEXT,  # image to image with its own sampler needs a workaround: test_image_to_image
     "sd21": ALL,
     "sd_inpaint": ("mask",),
-    "lcm": ("text", "picture"),
+    "lcm": ("text", "image"),
     "sdxl": ALL,
     "sdxl_turbo": ALL,
     "sdxl_inpaint": ("mask",),
-    "sdxl_refiner": ("picture", "mask"),
+    "sdxl_refiner": ("image", "mask"),
     "sd3": ALL,
     "sd35": ALL,
     "flux_schnell": ALL,
@@ -48,19 +48,19 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "sana": TEXT,
 }
 PAIRS = [(family, task) for family, tasks in FAMILIES.items() for task in tasks]
-# Family -> what means nothing to it.
+# Family -> settings without an effect.
 NEGLIGIBLE = {"flux_schnell": ("guidance", "negative"), "flux_dev": ("negative",), "lcm": ("negative",)}
 WIDE = (160, 96)
 
-# What is asked for, beyond the usual.
+# Cases -> settings that differ from the default.
 CASES: dict[str, dict[str, Any]] = {
-    "usual": {},
+    "default": {},
     "wide, no negative prompt": {"size": WIDE, "negative_prompt": ""},
     "two, unguided": {"count": 2, "guidance_scale": 1.0},
     "strength 1": {"strength": 1.0},
     "strength 0.33": {"strength": 0.33, "steps": 8},
 }
-# Family -> diffusers' classes for other samplers of ours, and the settings with which they do the same.
+# Family -> samplers with diffusers' classes and the settings that make them equal.
 FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
 SAMPLERS: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     "sdxl": {
@@ -95,49 +95,49 @@ def job(task: str, *, size: tuple[int, int] = (128, 128), **settings: Any) -> Jo
 
 
 @pytest.fixture(scope="session")
-def studio(exported: Callable[..., Path], tmp_path_factory: Any) -> Iterator[Callable[..., Studio]]:
-    """Give the service's engine with a family's exported pipeline, for pictures as small as the others'."""
+def service(exported: Callable[..., Path], tmp_path_factory: Any) -> Iterator[Callable[..., LocalService]]:
+    """Return a function from a family to the service's engine with its exported pipeline, for small images."""
     root = tmp_path_factory.mktemp("small")
-    studios: list[Studio] = []
+    services: list[LocalService] = []
 
     @cache
-    def made(family: str, precision: str = "fp32") -> Studio:
-        studios.append(Studio([linked(exported(family, precision), root / precision / family)]))
-        return studios[-1]
+    def made(family: str, precision: str = "fp32") -> LocalService:
+        services.append(LocalService([link_model(exported(family, precision), root / precision / family)]))
+        return services[-1]
 
     yield made
-    for studio in studios:
-        studio.__exit__()
+    for service in services:
+        service.__exit__()
 
 
 @pytest.fixture(scope="session")
 def source(pipelines: Callable[[str], Path]) -> Callable[[str], Any]:
-    """Give a family's pipeline in diffusers."""
+    """Return a function from a family to its pipeline in diffusers."""
     return cache(lambda family: diffusers.DiffusionPipeline.from_pretrained(pipelines(family)))
 
 
 @pytest.fixture(scope="session")
-def ours(studio: Callable[..., Studio]) -> Callable[[str, Job], Any]:
-    """Give what draws a job with the service's engine, the same one once."""
+def ours(service: Callable[..., LocalService]) -> Callable[[str, Job], Any]:
+    """Return a cached function that generates a job's images with the service's engine."""
 
     @cache
     def draw(family: str, job: Job) -> Any:
-        here = studio(family)
-        return here.draw(prepared(job, here.spec))
+        here = service(family)
+        return here.generate(prepared(job, here.spec))
 
     return draw
 
 
 @pytest.fixture(scope="session")
-def theirs(studio: Callable[..., Studio], source: Callable[[str], Any]) -> Callable[..., Any]:
-    """Give what draws a job with diffusers, whose pipelines read as many tokens as the manifest says; the same once.
+def theirs(service: Callable[..., LocalService], source: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a cached function that generates a job's images with diffusers, with the manifest's token limit.
 
-    A pipeline with another sampler than its own is another one.
+    The sampler of the pipeline is part of the cache's key.
     """
 
     @cache
     def draw(family: str, job: Job, size: tuple[int, int], sampler: str) -> Any:  # noqa: ARG001 - part of a key
-        return by_diffusers(source(family), job, size, max_sequence_length=studio(family).spec.max_tokens)
+        return diffusers_images(source(family), job, size, max_sequence_length=service(family).spec.max_tokens)
 
     def drawn(family: str, job: Job, size: tuple[int, int] = (128, 128)) -> Any:
         return draw(family, job, size, type(source(family).scheduler).__name__)
@@ -150,17 +150,17 @@ def theirs(studio: Callable[..., Studio], source: Callable[[str], Any]) -> Calla
 def test_family(
     family: str, task: str, case: str, ours: Callable[..., Any], theirs: Callable[..., Any], compare: Any
 ) -> None:
-    """From text, from a picture and with a mask, square and wide, guided and not, one and two at a time."""
+    """From text, from an image and with a mask, square and wide, with and without guidance, one image and two."""
     settings = dict(CASES[case])
     if task == "text" and "strength" in settings:
-        pytest.skip("without a picture there is no strength")
+        pytest.skip("text to image has no strength")
     asked = job(task, **settings)
     compare(ours(family, asked), theirs(family, asked, settings.get("size", (128, 128))))
 
 
 @pytest.mark.parametrize(("family", "sampler"), [(f, name) for f, names in SAMPLERS.items() for name in names])
 def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: Any, compare: Any) -> None:
-    """Other samplers than the model's own, in each world of noise."""
+    """Samplers other than the model's own, for diffusion and for flow matching."""
     name, settings = SAMPLERS[family][sampler]
     pipeline = source(family)
     own = pipeline.scheduler
@@ -173,9 +173,9 @@ def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: A
     compare(ours(family, job("text", sampler=sampler)), expected)
 
 
-@pytest.mark.parametrize(("family", "task"), [("sd21", "text"), ("sdxl", "text"), ("sdxl_refiner", "picture")])
+@pytest.mark.parametrize(("family", "task"), [("sd21", "text"), ("sdxl", "text"), ("sdxl_refiner", "image")])
 def test_rescaled_guidance(family: str, task: str, ours: Callable[..., Any], theirs: Any, compare: Any) -> None:
-    """`guidance_rescale` is diffusers', and it shows."""
+    """`guidance_rescale` equals diffusers' and changes the image."""
     asked = job(task, guidance_rescale=0.7)
     drawn = ours(family, asked)
     assert np.abs(drawn - ours(family, job(task))).max() * 255 > 2
@@ -184,10 +184,12 @@ def test_rescaled_guidance(family: str, task: str, ours: Callable[..., Any], the
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_any_size(family: str, size: tuple[int, int], ours: Callable[..., Any], studio: Callable[..., Studio]) -> None:
-    """A size that the model can't make is made in the nearest one that it can, whatever the family."""
+def test_any_size(
+    family: str, size: tuple[int, int], ours: Callable[..., Any], service: Callable[..., LocalService]
+) -> None:
+    """A size that the model cannot generate is replaced by the nearest one that it can, in every family."""
     pixels = ours(family, job(FAMILIES[family][0], size=size, steps=2))
-    width, height = native_size(*size, studio(family).spec)
+    width, height = native_size(*size, service(family).spec)
     assert pixels.shape == (1, 3, height, width)
     assert np.isfinite(pixels).all()
     assert np.ptp(pixels) > 0
@@ -195,12 +197,12 @@ def test_any_size(family: str, size: tuple[int, int], ours: Callable[..., Any], 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_precision(family: str, precision: str, studio: Any, theirs: Any, noted: Any) -> None:
-    """Half the bytes, or a quarter: the picture moves by as much as the weights were rounded, and no more."""
+def test_precision(family: str, precision: str, service: Any, theirs: Any, record_difference: Any) -> None:
+    """With half the bytes, or a quarter, rounding changes the image only within its limit."""
     asked = job(FAMILIES[family][0])
-    here = studio(family, precision)
-    apart = noted(here.draw(prepared(asked, here.spec)), theirs(family, asked))
-    assert 0 < np.abs(apart).mean() < PRECISIONS[precision]
+    here = service(family, precision)
+    difference = record_difference(here.generate(prepared(asked, here.spec)), theirs(family, asked))
+    assert 0 < np.abs(difference).mean() < PRECISIONS[precision]
 
 
 @pytest.mark.parametrize(
@@ -209,8 +211,10 @@ def test_precision(family: str, precision: str, studio: Any, theirs: Any, noted:
     ids=lambda other: next(iter(other)).split("_")[0],
 )
 @pytest.mark.parametrize(("family", "task"), [(family, tasks[0]) for family, tasks in FAMILIES.items()])
-def test_another_picture_is_another(family: str, task: str, other: dict[str, Any], ours: Callable[..., Any]) -> None:
-    """The comparison can fail: what differs in one setting differs by more than the bound, if it means anything."""
+def test_other_settings_change_the_image(
+    family: str, task: str, other: dict[str, Any], ours: Callable[..., Any]
+) -> None:
+    """The comparison can fail: another value of a setting with an effect exceeds the limit."""
     away = np.abs(ours(family, job(task)) - ours(family, job(task, **other))).max() * 255
     without_effect = next(iter(other)).split("_")[0] in NEGLIGIBLE.get(family, ())
     assert away == 0 if without_effect else away > 2
@@ -219,29 +223,29 @@ def test_another_picture_is_another(family: str, task: str, other: dict[str, Any
 def test_guidance_of_a_distilled_flow(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
-    """A manifest may say that a FLUX is guided by a second call after all: true_cfg_scale in diffusers."""
-    guided = linked(exported("flux_schnell"), tmp_path / "guided", guidance="classifier_free")
+    """A manifest may select classifier-free guidance for FLUX: true_cfg_scale in diffusers."""
+    guided = link_model(exported("flux_schnell"), tmp_path / "guided", guidance="classifier_free")
     asked = job("text", guidance_scale=3.0)
-    with Studio([guided]) as studio:
-        ours = studio.draw(asked)
-        tokens = studio.spec.max_tokens
+    with LocalService([guided]) as service:
+        ours = service.generate(asked)
+        tokens = service.spec.max_tokens
     settings = {"max_sequence_length": tokens, "true_cfg_scale": 3.0}
-    compare(ours, by_diffusers(source("flux_schnell"), asked, (128, 128), **settings))
+    compare(ours, diffusers_images(source("flux_schnell"), asked, (128, 128), **settings))
 
 
 def test_both_stages(
     exported: Callable[..., Path], source: Callable[..., Any], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
-    """SDXL's base, then for the last two fifths its refiner: denoising_end and denoising_start in diffusers."""
+    """SDXL's base, then its refiner for the last two fifths: denoising_end and denoising_start in diffusers."""
     (tmp_path / "refiner").symlink_to(exported("sdxl_refiner"))
-    base = linked(exported("sdxl"), tmp_path / "base", refiner={"folder": "../refiner", "share": 0.4})
-    with Studio([base]) as studio:
-        ours = studio.draw(job("text", steps=10))
+    base = link_model(exported("sdxl"), tmp_path / "base", refiner={"folder": "../refiner", "share": 0.4})
+    with LocalService([base]) as service:
+        ours = service.generate(job("text", steps=10))
     compare(ours, two_stages(source("sdxl"), source("sdxl_refiner"), job("text", steps=10)))
 
 
 def two_stages(base: Any, refiner: Any, asked: Job) -> Any:
-    """Draw with both pipelines, the second with the first's latents and random numbers."""
+    """Return the images of both pipelines in sequence; the second continues the latents and the generator."""
     settings = {
         "prompt": asked.prompt,
         "negative_prompt": asked.negative_prompt,

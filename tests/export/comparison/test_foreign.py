@@ -1,4 +1,4 @@
-"""A folder that plain optimum exported works as it is: no manifest, and no word of ours in it."""
+"""A folder exported by plain optimum is served unchanged, without a manifest."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from diffusers import DiffusionPipeline
 from optimum.exporters.onnx import main_export
 
 from tests.support.export.photos import disc, file, photo
-from tests.support.export.tasks import by_diffusers
-from tintype.export.image_comparison import Studio
+from tests.support.export.tasks import diffusers_images
+from tintype.export.image_comparison import LocalService
 from tintype.service.job import Job
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-# One of each family that optimum-onnx 0.1.0 can export, which PixArt-Sigma is not -> optimum's task, steps, size.
-# A FLUX without a manifest is of 1024 x 1024; half of its area is the least that is drawn as asked.
+# Families that optimum-onnx 0.1.0 can export, all except PixArt-Sigma -> optimum's task, steps, size.
+# A FLUX without a manifest has the native size 1024 x 1024; half that area is the smallest that is not enlarged.
 SMALL = (128, 128)
 FAMILIES: dict[str, tuple[str, int, tuple[int, int]]] = {
     "sd15": ("text-to-image", 6, SMALL),
@@ -40,7 +40,7 @@ FAMILIES: dict[str, tuple[str, int, tuple[int, int]]] = {
 
 @pytest.fixture(scope="module")
 def foreign(pipelines: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give what `optimum-cli export onnx` makes of a family's random pipeline; this is what the command calls."""
+    """Return a function from a family to a folder made by the function behind `optimum-cli export onnx`."""
     root = tmp_path_factory.mktemp("foreign")
 
     @cache
@@ -69,8 +69,8 @@ def job(family: str) -> Job:
     )
 
 
-def test_it_is_what_others_make(foreign: Callable[[str], Path]) -> None:
-    """The folder has no manifest, and its denoiser one timestep for all rows."""
+def test_a_foreign_folder_has_no_manifest(foreign: Callable[[str], Path]) -> None:
+    """The folder has no manifest, and its denoiser takes one timestep for all rows."""
     assert not (foreign("sd15") / "tintype.json").exists()
     unet = onnx.load(foreign("sd15") / "unet" / "model.onnx", load_external_data=False)
     (timestep,) = (i for i in unet.graph.input if i.name == "timestep")
@@ -78,17 +78,17 @@ def test_it_is_what_others_make(foreign: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_draws_what_diffusers_draws(
+def test_a_foreign_folder_equals_diffusers(
     family: str, foreign: Callable[[str], Path], pipelines: Callable[[str], Path], compare: Callable[..., None]
 ) -> None:
-    """Without export of ours: the same pictures, two at a time."""
-    with Studio([foreign(family)]) as studio:
-        ours, tokens = studio.draw(job(family)), studio.spec.max_tokens
+    """Without `tintype export`: the same images, two at a time."""
+    with LocalService([foreign(family)]) as service:
+        ours, tokens = service.generate(job(family)), service.spec.max_tokens
     pipeline = DiffusionPipeline.from_pretrained(pipelines(family))
-    compare(ours, by_diffusers(pipeline, job(family), FAMILIES[family][2], max_sequence_length=tokens))
+    compare(ours, diffusers_images(pipeline, job(family), FAMILIES[family][2], max_sequence_length=tokens))
 
 
-def test_it_draws_what_our_export_draws(foreign: Callable[[str], Path], exported: Callable[..., Path]) -> None:
-    """The patched graph changes nothing but what may share a call."""
-    with Studio([foreign("sd15")]) as plain, Studio([exported("sd15")]) as ours:
-        np.testing.assert_allclose(plain.draw(job("sd15")), ours.draw(job("sd15")), atol=1e-5)
+def test_a_foreign_folder_equals_our_export(foreign: Callable[[str], Path], exported: Callable[..., Path]) -> None:
+    """Our graph gives the same images; it differs in which rows may share a call."""
+    with LocalService([foreign("sd15")]) as plain, LocalService([exported("sd15")]) as ours:
+        np.testing.assert_allclose(plain.generate(job("sd15")), ours.generate(job("sd15")), atol=1e-5)

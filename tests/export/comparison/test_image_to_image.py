@@ -1,8 +1,8 @@
-"""From a picture, with and without a mask: what diffusers' own pipelines for it draw from the same seed.
+"""Image to image and inpainting give the images of diffusers' own pipelines for the same seed.
 
-Of those pipelines' samplers two lose their place when steps are left out at the start, and are helped here to keep it:
-PNDM's list of timesteps names its second level twice, so that a list cut elsewhere calls the network with levels that
-its picture does not have; LMS takes the weights of a long history that it does not have.
+Two of diffusers' samplers are wrong if the first steps are skipped, and are corrected here: PNDM's list of timesteps
+has its second level twice, so a list cut elsewhere calls the network with levels that its latents do not have; LMS uses
+the weights of a longer history than it has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tintype.export.quiet import quiet
+from tintype.export.console import quiet
 from tintype.service.job import Job
 from tintype.service.prepare import prepared
 
@@ -31,8 +31,8 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 MODELS = ("sd15", "sd21")
 
 
-def job(picture: tuple[int, int] = (128, 128), *, mask: bool = False, **settings: Any) -> Job:
-    """Return what to draw from a photo of size `picture`, and where the disc is if `mask`."""
+def job(size: tuple[int, int] = (128, 128), *, mask: bool = False, **settings: Any) -> Job:
+    """Return a job from a photo of `size`, with a disc as the mask if `mask`."""
     usual: dict[str, Any] = {
         "prompt": "A lake",
         "negative_prompt": "fog",
@@ -41,30 +41,30 @@ def job(picture: tuple[int, int] = (128, 128), *, mask: bool = False, **settings
         "guidance_scale": 5.0,
         "strength": 0.6,
     }
-    files = {"image": file(photo(*picture)), "mask": file(disc(*picture)) if mask else b"", "strength": 0.6}
+    files = {"image": file(photo(*size)), "mask": file(disc(*size)) if mask else b"", "strength": 0.6}
     return Job(**usual | files | settings)
 
 
 def pndm_timesteps(pipeline: Any, skipped: int) -> Any:
-    """Return PNDM's timesteps from the level after those skipped: that one, and the next of them twice."""
+    """Return PNDM's timesteps after the skipped levels, with the second of them twice."""
     levels = pipeline.scheduler.timesteps.unique().flip(0)[skipped:]
     return torch.cat([levels[:2], levels[1:]])
 
 
 def lms_timesteps(pipeline: Any, skipped: int) -> Any:
-    """Let LMS begin at the level after those skipped, and return its timesteps."""
+    """Start LMS after the skipped levels, and return its timesteps."""
     pipeline.scheduler.sigmas = pipeline.scheduler.sigmas[skipped:]
     pipeline.scheduler.timesteps = pipeline.scheduler.timesteps[skipped:]
     pipeline.scheduler.set_begin_index(0)
     return pipeline.scheduler.timesteps
 
 
-HELPED = {"PNDMScheduler": pndm_timesteps, "LMSDiscreteScheduler": lms_timesteps}
+CORRECTIONS = {"PNDMScheduler": pndm_timesteps, "LMSDiscreteScheduler": lms_timesteps}
 
 
-def helped(pipeline: Any) -> Any:
-    """Give a pipeline whose sampler would lose its place the timesteps that it means."""
-    timesteps = HELPED.get(type(pipeline.scheduler).__name__)
+def corrected(pipeline: Any) -> Any:
+    """Return the pipeline with corrected timesteps for the samplers of `CORRECTIONS`."""
+    timesteps = CORRECTIONS.get(type(pipeline.scheduler).__name__)
     if timesteps is None:
         return pipeline
 
@@ -76,10 +76,10 @@ def helped(pipeline: Any) -> Any:
     return pipeline
 
 
-def by_diffusers(parts: dict[str, Any], job: Job, size: tuple[int, int]) -> Any:
-    """Draw `job`, whose pictures have `size`, with the pipeline that diffusers has for it."""
+def diffusers_images(parts: dict[str, Any], job: Job, size: tuple[int, int]) -> Any:
+    """Return the images of `job`, which have `size`, from diffusers' pipeline for its task."""
     kind = diffusers.StableDiffusionInpaintPipeline if job.mask else diffusers.StableDiffusionImg2ImgPipeline
-    pipeline = helped(kind(**parts, requires_safety_checker=False))
+    pipeline = corrected(kind(**parts, requires_safety_checker=False))
     pipeline.set_progress_bar_config(disable=True)
     image = Image.open(BytesIO(job.image)).resize(size, Image.Resampling.LANCZOS)
     masked = {"mask_image": Image.open(BytesIO(job.mask)), "width": size[0], "height": size[1]} if job.mask else {}
@@ -101,18 +101,18 @@ def by_diffusers(parts: dict[str, Any], job: Job, size: tuple[int, int]) -> Any:
 
 @pytest.fixture
 def ours(pair: Callable[[str], Any]) -> Callable[[str, Job], Any]:
-    """Give what draws a job with the service's engine."""
+    """Return a function that generates a job's images with the service's engine."""
 
     def draw(model: str, job: Job) -> Any:
-        studio = pair(model).studio
-        return studio.draw(prepared(job, studio._repository.spec()))
+        service = pair(model).service
+        return service.generate(prepared(job, service._repository.spec()))
 
     return draw
 
 
 @pytest.fixture
-def drawn(pair: Callable[[str], Any], ours: Callable[[str, Job], Any]) -> Callable[[str, Job], tuple[Any, Any]]:
-    """Give what draws a job on both sides."""
+def both_sides(pair: Callable[[str], Any], ours: Callable[[str, Job], Any]) -> Callable[[str, Job], tuple[Any, Any]]:
+    """Return a function that generates a job's images on both sides."""
 
     def both(model: str, job: Job) -> tuple[Any, Any]:
         here = pair(model)
@@ -121,57 +121,57 @@ def drawn(pair: Callable[[str], Any], ours: Callable[[str, Job], Any]) -> Callab
         name, settings = SAMPLERS[job.sampler] if job.sampler else (here.training_noise["_class_name"], {})
         noise = getattr(diffusers, name).from_config(here.training_noise, **settings)
         pixels = ours(model, job)
-        return pixels, by_diffusers({**here.pipeline.components, "scheduler": noise}, job, pixels.shape[:1:-1])
+        return pixels, diffusers_images({**here.pipeline.components, "scheduler": noise}, job, pixels.shape[:1:-1])
 
     return both
 
 
-@pytest.mark.parametrize("mask", [False, True], ids=["picture", "mask"])
+@pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_sampler(sampler: str, mask: bool, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
-    """Each sampler begins in the middle as diffusers' does, and keeps what the mask keeps at each level."""
-    compare(*drawn("sd15", job(mask=mask, sampler=sampler)))
+def test_sampler(sampler: str, mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
+    """Each sampler starts at the same level as diffusers', and keeps the masked area at each level."""
+    compare(*both_sides("sd15", job(mask=mask, sampler=sampler)))
 
 
-@pytest.mark.parametrize("mask", [False, True], ids=["picture", "mask"])
+@pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
 @pytest.mark.parametrize("strength", [0.13, 0.5, 0.99, 1.0])
 @pytest.mark.parametrize("model", MODELS)
 def test_strength(
     model: str,
     strength: float,
     mask: bool,  # noqa: FBT001
-    drawn: Callable[..., Any],
+    both_sides: Callable[..., Any],
     compare: Callable[..., None],
 ) -> None:
     """From one step of eight to all of them, with the model's own sampler."""
-    compare(*drawn(model, job(mask=mask, strength=strength)))
+    compare(*both_sides(model, job(mask=mask, strength=strength)))
 
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
-def test_the_built_in_model(strength: float, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
-    """It starts from pictures too; diffusers repaints only with four latent channels, and so has no masks for it."""
-    compare(*drawn("builtin", job((256, 256), strength=strength)))
+def test_the_built_in_model(strength: float, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """It supports image to image; diffusers inpaints only four latent channels, so masks are not compared."""
+    compare(*both_sides("builtin", job((256, 256), strength=strength)))
 
 
-@pytest.mark.parametrize("mask", [False, True], ids=["picture", "mask"])
+@pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
 @pytest.mark.parametrize("size", [(192, 128), (96, 160)], ids=["wide", "tall"])
-def test_shape(size: tuple[int, int], mask: bool, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
-    """Other shapes; the size is the picture's own."""
-    ours, theirs = drawn("sd21", job(size, mask=mask))
+def test_shape(size: tuple[int, int], mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
+    """Other shapes; the size is that of the input image."""
+    ours, theirs = both_sides("sd21", job(size, mask=mask))
     assert ours.shape == (1, 3, *size[::-1])
     compare(ours, theirs)
 
 
-@pytest.mark.parametrize("mask", [False, True], ids=["picture", "mask"])
-def test_a_picture_of_another_size(mask: bool, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
-    """A picture that has to be resampled, and its mask, are as in diffusers."""
-    compare(*drawn("sd15", job((331, 331), mask=mask, width=128, height=128)))
+@pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
+def test_an_image_of_another_size(mask: bool, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:  # noqa: FBT001
+    """An image that must be resampled, and its mask, are treated as in diffusers."""
+    compare(*both_sides("sd15", job((331, 331), mask=mask, width=128, height=128)))
 
 
 @pytest.mark.parametrize("sampler", ["", "euler_ancestral"])
-def test_two_pictures(sampler: str, drawn: Callable[..., Any], compare: Callable[..., None]) -> None:
-    """Picture k is that of seed + k, its encoder's noise included."""
-    ours, theirs = drawn("sd21", job(count=2, sampler=sampler))
+def test_two_images(sampler: str, both_sides: Callable[..., Any], compare: Callable[..., None]) -> None:
+    """Image k has the seed `seed + k`, also for the encoder's noise."""
+    ours, theirs = both_sides("sd21", job(count=2, sampler=sampler))
     assert np.abs(ours[0] - ours[1]).max() > 0.1
     compare(ours, theirs)
 
@@ -180,8 +180,8 @@ def test_two_pictures(sampler: str, drawn: Callable[..., Any], compare: Callable
     "other",
     [{"strength": 0.7}, {"seed": 8}, {"image": file(photo(128, 128).transpose(Image.Transpose.FLIP_LEFT_RIGHT))}],
 )
-@pytest.mark.parametrize("mask", [False, True], ids=["picture", "mask"])
-def test_another_picture_is_another(mask: bool, other: dict[str, Any], ours: Callable[[str, Job], Any]) -> None:  # noqa: FBT001
-    """The comparison can fail: what differs in a single setting differs by more than the bound."""
-    pictures = [ours("sd15", job(mask=mask, **settings)) for settings in ({}, other)]
-    assert np.abs(pictures[0] - pictures[1]).max() * 255 > 2
+@pytest.mark.parametrize("mask", [False, True], ids=["image", "mask"])
+def test_other_settings_change_the_image(mask: bool, other: dict[str, Any], ours: Callable[[str, Job], Any]) -> None:  # noqa: FBT001
+    """The comparison can fail: another value of a single setting exceeds the limit."""
+    images = [ours("sd15", job(mask=mask, **settings)) for settings in ({}, other)]
+    assert np.abs(images[0] - images[1]).max() * 255 > 2

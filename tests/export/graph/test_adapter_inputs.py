@@ -1,4 +1,4 @@
-"""A convolution of a graph adds what adapters make of its inputs, for all rows or for each, whatever its shape."""
+"""A graph's convolution adds the adapters' output, for all rows or for each row, for any shape."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ort = pytest.importorskip("onnxruntime")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
 from tintype.export.components.component import Component  # noqa: E402
-from tintype.export.components.values import Value  # noqa: E402
+from tintype.export.components.values import TensorSpec  # noqa: E402
 from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they need torch
-from tintype.export.graph.tracing import halved, trace  # noqa: E402
+from tintype.export.graph.tracing import float16_weights, trace  # noqa: E402
 from tintype.service.models.pipeline.lora import Adapters  # noqa: E402
 from tintype.service.models.pipeline.lora import ports as ports_of  # noqa: E402
 from tintype.service.models.runtime.runtime import Runtime  # noqa: E402
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 LAYERS: dict[str, dict[str, Any]] = {
     "3 x 3": {"kernel_size": 3, "padding": 1},
-    "that halves": {"kernel_size": 3, "padding": 1, "stride": 2},
-    "that halves without padding": {"kernel_size": 3, "stride": 2},
-    "of patches": {"kernel_size": 2, "stride": 2},
+    "3 x 3, stride 2": {"kernel_size": 3, "padding": 1, "stride": 2},
+    "3 x 3, stride 2, no padding": {"kernel_size": 3, "stride": 2},
+    "patches": {"kernel_size": 2, "stride": 2},
     "5 x 3, dilated": {"kernel_size": (5, 3), "padding": (4, 1), "dilation": (2, 1), "bias": False},
     "1 x 1": {"kernel_size": 1},
-    "1 x 1 that halves": {"kernel_size": 1, "stride": 2},
+    "1 x 1, stride 2": {"kernel_size": 1, "stride": 2},
 }
 WIDE, OUT = 6, 5
 ROWS: list[tuple[Loras, ...]] = [
@@ -54,21 +54,21 @@ class Net(torch.nn.Module):  # type: ignore[name-defined]
         return self.conv(x)
 
 
-def write(net: Net, path: Path, *, half: bool = False, store: Any = weights.as_it_is) -> None:
-    """Write the graph of a net that takes adapters."""
-    axes = {"x": Value(("batch_size", WIDE, "height", "width")), "y": Value(("batch_size", OUT, "h", "w"))}
+def write(net: Net, path: Path, *, half: bool = False, store: Any = weights.unchanged) -> None:
+    """Write the graph of a net, with inputs for adapters."""
+    axes = {"x": TensorSpec(("batch_size", WIDE, "height", "width")), "y": TensorSpec(("batch_size", OUT, "h", "w"))}
     component = Component(
         folder="unet", module=net, call=lambda net, x: (net(x),), inputs={"x": axes["x"]}, outputs={"y": axes["y"]}
     )
     path.parent.mkdir()
-    with halved(net) if half else torch.no_grad(), adapter_inputs.watched(net) as layers:
+    with float16_weights(net) if half else torch.no_grad(), adapter_inputs.record_adaptable_layers(net) as layers:
         model = trace(component, half=half)
-        adapter_inputs.add(model, layers)
+        adapter_inputs.add_inputs(model, layers)
         weights.write(model, net.state_dict(), path, store=store)
 
 
 def adapters(folder: Path, session: Session) -> tuple[Adapters, dict[str, Any]]:
-    """Return two adapters of the convolution, of ranks 2 and 3, and what each adds to its weights."""
+    """Return two adapters of the convolution, of ranks 2 and 3, and the change of its weights by each."""
     from safetensors.torch import save_file  # noqa: PLC0415
 
     torch.manual_seed(1)
@@ -83,7 +83,7 @@ def adapters(folder: Path, session: Session) -> tuple[Adapters, dict[str, Any]]:
 
 
 def expected(net: Net, x: Any, rows: tuple[Loras, ...], added: dict[str, Any]) -> Any:
-    """Return what the net gives for each row with the weights that its adapters make."""
+    """Return the net's output for each row with the weights changed by the row's adapters."""
     made = []
     for row, loras in zip(x, rows, strict=True):
         weight = net.conv.weight.detach().float()
@@ -95,7 +95,7 @@ def expected(net: Net, x: Any, rows: tuple[Loras, ...], added: dict[str, Any]) -
 
 @pytest.mark.parametrize("case", LAYERS)
 def test_a_convolution(case: str, tmp_path: Path) -> None:
-    """With none, one for all rows, and others for each, it is that of the summed weights, at any size."""
+    """Without adapters, with one for all rows, and with different ones, it equals that of the summed weights."""
     net = Net(LAYERS[case])
     write(net, tmp_path / "unet" / "model.onnx")
     session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
@@ -106,9 +106,9 @@ def test_a_convolution(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(ours, expected(net, x, rows, added), atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["half", "as_half", "as_int8"])
+@pytest.mark.parametrize("precision", ["half", "as_float16", "as_int8"])
 def test_a_convolution_of_other_precisions(precision: str, tmp_path: Path) -> None:
-    """Adapters are not rounded with the weights; computing in float16 rounds everything."""
+    """Adapters are not rounded with the weights; computing in float16 rounds all values."""
     torch.manual_seed(2)
     net = Net({"kernel_size": 3, "padding": 1})
     net.conv.weight.data = net.conv.weight.data.half().float()
@@ -117,19 +117,19 @@ def test_a_convolution_of_other_precisions(precision: str, tmp_path: Path) -> No
         net,
         tmp_path / "unet" / "model.onnx",
         half=half,
-        store=weights.as_it_is if half else getattr(weights, precision),
+        store=weights.unchanged if half else getattr(weights, precision),
     )
     session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
     made, added = adapters(tmp_path, session)
     for rows in ROWS:
         x = torch.randn(3, WIDE, 16, 24)
         ours = session.run("y", x=x.numpy(), **made.feeds("unet", rows))
-        limit = {"half": 2e-2, "as_half": 1e-4, "as_int8": 5e-2}[precision]
+        limit = {"half": 2e-2, "as_float16": 1e-4, "as_int8": 5e-2}[precision]
         np.testing.assert_allclose(ours, expected(net, x, rows, added), atol=limit)
 
 
-def test_a_row_is_the_same_in_company(tmp_path: Path) -> None:
-    """What other rows have for adapters, however wild, reaches none: the numbers are those of the row alone."""
+def test_a_row_does_not_depend_on_its_batch(tmp_path: Path) -> None:
+    """Adapters and extreme values of other rows do not change a row's numbers."""
     net = Net({"kernel_size": 3, "padding": 1})
     write(net, tmp_path / "unet" / "model.onnx")
     session = Session(tmp_path / "unet" / "model.onnx", Runtime("cpu", 1))
@@ -143,11 +143,11 @@ def test_a_row_is_the_same_in_company(tmp_path: Path) -> None:
         np.testing.assert_allclose(together[n : n + 1], alone, atol=1e-6)
 
 
-def test_groups_take_none() -> None:
-    """A convolution of groups has no A and B that are one product."""
-    with adapter_inputs.watched(Net({"kernel_size": 3})) as layers:
+def test_grouped_convolutions_take_no_adapters() -> None:
+    """The change of a convolution with groups is not one product of A and B."""
+    with adapter_inputs.record_adaptable_layers(Net({"kernel_size": 3})) as layers:
         assert layers == {}
     net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=2), torch.nn.Conv2d(4, 4, 3, padding_mode="circular"))
-    with adapter_inputs.watched(net) as layers:
+    with adapter_inputs.record_adaptable_layers(net) as layers:
         net(torch.zeros(1, 4, 9, 9))
         assert layers == {}

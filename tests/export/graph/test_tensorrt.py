@@ -1,7 +1,7 @@
-"""What is exported for GPUs can be TensorRT's: no part that onnxruntime cuts a graph into has a free shape.
+"""Exports for GPUs suit TensorRT: no part of a graph cut by onnxruntime has a dynamic shape.
 
-The provider cuts around nodes that TensorRT's parser does not know, and fails where a part has an input with a free
-axis and no profile. It cuts the graph that onnxruntime's first level of optimization leaves, which a CPU makes too.
+The provider cuts around nodes unknown to TensorRT's parser, and fails if a part has an input with a dynamic axis and no
+profile. It cuts the graph after onnxruntime's first optimization level, which a CPU produces too.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ pytestmark = pytest.mark.torch
 
 FAMILIES = ("sd15", "sdxl", "sd3", "flux_schnell", "pixart_sigma", "sana")
 
-# Nodes of our exports that TensorRT's parser has no importer for: it knows standard operators and its own plugins
-# (github.com/onnx/onnx-tensorrt, docs/operators.md), and of onnxruntime's own (microsoft/onnxruntime,
-# docs/ContribOperators.md) none of these. NVIDIA/TensorRT#3558: "No importer registered for op: MultiHeadAttention".
+# Operators of our exports without an importer in TensorRT's parser, which has standard operators and its own plugins
+# (github.com/onnx/onnx-tensorrt, docs/operators.md), but none of these of onnxruntime (microsoft/onnxruntime,
+# docs/ContribOperators.md). NVIDIA/TensorRT#3558: "No importer registered for op: MultiHeadAttention".
 UNKNOWN = frozenset({"MultiHeadAttention", "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"})
-# Standard operators that the same page says it does not support.
+# Standard operators that the same page lists as unsupported.
 UNSUPPORTED = frozenset({"BitShift", "Compress", "Det", "Hardmax", "Mod", "NonZero", "OneHot", "Unique"})
-SHAPES = frozenset({"Shape", "Size"})  # what is computed from shapes is a free input of a part as well
+SHAPES = frozenset({"Shape", "Size"})  # a value computed from shapes is also a dynamic input of a part
 LENGTHS = {"batch_size": 2}  # other axes are 16
 
 
 def axes(session: Any) -> dict[str, int]:
-    """Return what the TensorRT path fixes for a call with two rows."""
+    """Return the axes that the TensorRT path fixes for a call with two rows."""
     ports = session.get_inputs()
     fed = {port.name: tuple(_length(axis) for axis in port.shape) for port in ports}
     return fixed_axes([_port(port) for port in ports], fed)
@@ -49,7 +49,7 @@ def _port(argument: Any) -> Port:
 
 
 def opened(model: Any, fixed: Mapping[str, int], written: Path | None = None) -> Any:
-    """Open a graph at the level of optimization that a provider sees it at."""
+    """Open a graph at the optimization level that a provider sees."""
     ort = onnxruntime()
     asked = options(1, axes=fixed)
     asked.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -59,7 +59,7 @@ def opened(model: Any, fixed: Mapping[str, int], written: Path | None = None) ->
 
 
 def free(model: Any, fixed: Mapping[str, int]) -> list[str]:
-    """Return the values of a graph whose shape onnxruntime does not know when some axes are fixed."""
+    """Return the values of a graph whose shape is unknown to onnxruntime with some axes fixed."""
     import onnx  # noqa: PLC0415
 
     named = {output.name for output in model.graph.output}
@@ -73,8 +73,8 @@ def free(model: Any, fixed: Mapping[str, int]) -> list[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_part_has_a_free_shape(exported: Callable[..., Path], family: str, tmp_path: Path) -> None:
-    """With its axes fixed every value of every graph has one shape, and nothing is left that computes shapes."""
+def test_no_part_has_a_dynamic_shape(exported: Callable[..., Path], family: str, tmp_path: Path) -> None:
+    """With fixed axes every value of every graph has one shape, and no node computes shapes."""
     import onnx  # noqa: PLC0415
 
     paths = sorted(exported(family, "fp16", "--target", "gpu").glob("*/model.onnx"))
@@ -90,8 +90,8 @@ def test_no_part_has_a_free_shape(exported: Callable[..., Path], family: str, tm
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux_schnell"])
-def test_without_it_a_part_would_have_one(exported: Callable[..., Path], family: str) -> None:
-    """The denoiser has nodes that TensorRT does not know: what comes out of them is a free input of the next part."""
+def test_without_fixed_axes_a_part_has_one(exported: Callable[..., Path], family: str) -> None:
+    """Outputs of nodes unknown to TensorRT are inputs of the next part, and some of them are dynamic."""
     import onnx  # noqa: PLC0415
 
     folder = exported(family, "fp16", "--target", "gpu")
@@ -103,8 +103,8 @@ def test_without_it_a_part_would_have_one(exported: Callable[..., Path], family:
     assert cut & set(free(model, {}))
 
 
-def test_adapters_leave_only_their_rank_free(exported: Callable[..., Path]) -> None:
-    """A graph that takes adapters has an optional input whose rank stays free: the provider finds out by running."""
+def test_only_the_rank_of_adapters_is_dynamic(exported: Callable[..., Path]) -> None:
+    """A graph that takes adapters has optional inputs with a dynamic rank; the provider determines it at run time."""
     import onnx  # noqa: PLC0415
 
     path = exported("sd15", "fp16", "--target", "gpu", "--with-lora") / "unet/model.onnx"

@@ -1,4 +1,4 @@
-"""Graphs as they are traced: rows at different timesteps, and fused operators against what they stand for."""
+"""Traced graphs: rows at different timesteps, and fused operators against their separate nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tintype.export.graph.session import Graph
+from tintype.export.graph.session import GraphSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.torch
 
 @pytest.mark.parametrize("family", ["sd15", "sd21"])
 def test_rows_at_different_steps_equal_single_calls_exactly(exported: Callable[..., Path], family: str) -> None:
-    """The promise that batching rests on: company at other steps changes not one bit of a row, at any size."""
-    unet = Graph(exported(family) / "unet" / "model.onnx")
+    """Batching depends on it: other rows at other steps do not change one bit of a row, at any size."""
+    unet = GraphSession(exported(family) / "unet" / "model.onnx")
     random = np.random.default_rng(0)
     for height, width in ((16, 16), (8, 24)):
         rows = {
@@ -33,12 +33,12 @@ def test_rows_at_different_steps_equal_single_calls_exactly(exported: Callable[.
         alone = [unet(**{name: value[[i]] for name, value in rows.items()})["out_sample"] for i in range(3)]
         np.testing.assert_array_equal(together, np.concatenate(alone))
         shuffled = unet(**rows | {"timestep": rows["timestep"][::-1]})["out_sample"]
-        assert np.abs(shuffled - together).max() > 0.01, "the timestep must matter at all"
+        assert np.abs(shuffled - together).max() > 0.01, "the timestep must change the result"
 
 
 @pytest.mark.parametrize("family", ["sd15", "sd3", "flux_schnell"])
-def test_rows_of_int8_weights_are_what_they_are_alone(family: str, exported: Callable[..., Path]) -> None:
-    """To the rounding of float32: who rounds what weights are multiplied with, too, gets other rows in company."""
+def test_rows_of_int8_weights_do_not_depend_on_the_batch(family: str, exported: Callable[..., Path]) -> None:
+    """Up to float32's rounding; rounding the other operand to int8 as well would make rows depend on the batch."""
     from tintype.service.models.runtime.ort import OrtGraph  # noqa: PLC0415
 
     folder = exported(family, "int8") / ("unet" if family == "sd15" else "transformer")
@@ -60,8 +60,8 @@ def test_rows_of_int8_weights_are_what_they_are_alone(family: str, exported: Cal
 
 
 def test_one_timestep_for_all_rows_works(exported: Callable[..., Path]) -> None:
-    """[1] is spread over the batch."""
-    unet = Graph(exported("sd15") / "unet" / "model.onnx")
+    """A timestep [1] is broadcast over the batch."""
+    unet = GraphSession(exported("sd15") / "unet" / "model.onnx")
     rows = {
         "sample": np.ones((2, 4, 8, 8), np.float32),
         "encoder_hidden_states": np.ones((2, 77, 32), np.float32),
@@ -71,29 +71,30 @@ def test_one_timestep_for_all_rows_works(exported: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize("family", ["sdxl", "sd35", "flux_dev", "pixart_sigma", "sana"])
-def test_fused_and_spelled_out_are_the_same(
+def test_fused_operators_equal_separate_nodes(
     family: str, exported: Any, pipelines: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operator of onnxruntime gives what the nodes give that it stands for, at two sizes, with one row and three."""
+    """Onnxruntime's operators equal the separate nodes, at two sizes, with one row and with three."""
     from tintype.export import pipeline, source  # noqa: PLC0415
     from tintype.export.components import registry  # noqa: PLC0415
     from tintype.export.graph import tracing, weights  # noqa: PLC0415
     from tintype.export.verify import SIZES  # noqa: PLC0415
 
+    path = exported(family)  # before the operators are replaced
     found = source.find(str(pipelines(family)))
-    (denoiser,) = registry.components(pipeline.Reader(found).whole(), found.family, found.family.denoiser)
+    (denoiser,) = registry.components(pipeline.PipelineReader(found).whole(), found.family, found.family.denoiser)
 
-    def spelled_out() -> contextlib.AbstractContextManager[None]:
-        _spell_norms_out(monkeypatch)
+    def separate_nodes() -> contextlib.AbstractContextManager[None]:
+        _separate_norm_nodes(monkeypatch)
         return contextlib.nullcontext()
 
-    monkeypatch.setattr(tracing, "fused", spelled_out)
+    monkeypatch.setattr(tracing, "fused", separate_nodes)
     weights.write(tracing.trace(denoiser), denoiser.module.state_dict(), tmp_path / "plain.onnx")
-    paths = [exported(family) / denoiser.folder / "model.onnx", tmp_path / "plain.onnx"]
-    graphs = [Graph(path) for path in paths]
+    paths = [path / denoiser.folder / "model.onnx", tmp_path / "plain.onnx"]
+    graphs = [GraphSession(path) for path in paths]
     assert operators(paths[0]) - operators(paths[1])
     for seed, size in enumerate(SIZES):
-        inputs = {name: value.numpy() for name, value in denoiser.example(size, seed).items()}
+        inputs = {name: value.numpy() for name, value in denoiser.example_inputs(size, seed).items()}
         (fused,), (plain,) = (list(graph(**inputs).values()) for graph in graphs)
         np.testing.assert_allclose(fused, plain, atol=1e-5 * np.abs(plain).max())
 
@@ -102,8 +103,8 @@ def operators(path: Path) -> set[str]:
     return {node.op_type for node in onnx.load(path).graph.node}
 
 
-def _spell_norms_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let torch's norm, for which the tracer knows no nodes, be computed by others."""
+def _separate_norm_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute torch's RMS norm, which the tracer does not support, by other operators."""
     import torch  # noqa: PLC0415
 
     def forward(norm: Any, x: Any) -> Any:

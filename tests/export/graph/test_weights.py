@@ -1,4 +1,4 @@
-"""How weights are stored: half the bytes without a bit of difference, a quarter with little, large ones in a file."""
+"""Stored weights: half the bytes without any difference, a quarter with a small one, large ones in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tintype.export.graph.session import Graph
+from tintype.export.graph.session import GraphSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ SIDE = 64
 
 
 def product() -> onnx.ModelProto:
-    """Make y = x @ w.T, as a linear layer is traced: `w` is an input, and turned by a node."""
+    """Return y = x @ w.T as a linear layer is traced: `w` is an input, transposed by a node."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", SIDE]) for name in ("x", "w", "y")]
     nodes = [
         helper.make_node("Transpose", ["w"], ["turned"], perm=[1, 0]),
@@ -50,60 +50,60 @@ def kinds(path: Path) -> set[int]:
 X = np.random.default_rng(1).standard_normal((3, SIDE), np.float32)
 
 
-def test_a_weight_is_written_turned_once(tmp_path: Path) -> None:
-    """Linear layers store their weights turned: no node is left to turn them at every load."""
+def test_a_weight_is_stored_transposed(tmp_path: Path) -> None:
+    """Weights of linear layers are stored transposed: no node transposes them at every load."""
     path, weight = tmp_path / "model.onnx", half_weights()
-    written(weight, path, "as_it_is")
+    written(weight, path, "unchanged")
     assert [node.op_type for node in onnx.load(path).graph.node] == ["MatMul"]
-    np.testing.assert_allclose(Graph(path)(x=X)["y"], X @ weight.T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(GraphSession(path)(x=X)["y"], X @ weight.T, rtol=1e-4, atol=1e-4)
 
 
 def test_half_weights_compute_the_same_bits(tmp_path: Path) -> None:
-    """Stored as float16, cast back: where float16 holds the weights, the result is the same to the last bit."""
+    """Stored as float16 and cast back: if float16 holds the weights, the result is bit-identical."""
     plain, path = tmp_path / "plain.onnx", tmp_path / "model.onnx"
-    size = written(half_weights(), plain, "as_it_is")
-    assert written(half_weights(), path, "as_half") < 0.6 * size
+    size = written(half_weights(), plain, "unchanged")
+    assert written(half_weights(), path, "as_float16") < 0.6 * size
     assert kinds(path) == {TensorProto.FLOAT16}
-    np.testing.assert_array_equal(Graph(path)(x=X)["y"], Graph(plain)(x=X)["y"])
+    np.testing.assert_array_equal(GraphSession(path)(x=X)["y"], GraphSession(plain)(x=X)["y"])
 
 
 @pytest.mark.parametrize("value", [1 / 3, 1e6, 1e-9], ids=["too fine", "too large", "too small"])
-def test_what_float16_can_not_hold_stays(value: float, tmp_path: Path) -> None:
-    """Not one weight is changed here: a tensor with a single value that would be stays float32."""
+def test_values_beyond_float16_stay_float32(value: float, tmp_path: Path) -> None:
+    """Storing changes no weight: a tensor with one value that float16 cannot hold stays float32."""
     weight = half_weights()
     weight[3, 4] = value
-    written(weight, tmp_path / "model.onnx", "as_half")
+    written(weight, tmp_path / "model.onnx", "as_float16")
     assert kinds(tmp_path / "model.onnx") == {TensorProto.FLOAT}
 
 
 def test_int8_keeps_a_scale_for_each_output(tmp_path: Path) -> None:
-    """No weight is off by more than half a step of its own output, however large the others are."""
+    """The error of a weight is at most half a step of its own output, for any size of the others."""
     weight = half_weights() * np.logspace(-3, 3, SIDE, dtype=np.float32)[:, None]
     path = tmp_path / "model.onnx"
-    size = written(weight, tmp_path / "plain.onnx", "as_it_is")
+    size = written(weight, tmp_path / "plain.onnx", "unchanged")
     assert written(weight, path, "as_int8") < 0.35 * size
-    rows = Graph(path)(x=np.eye(SIDE, dtype=np.float32))["y"].T
+    rows = GraphSession(path)(x=np.eye(SIDE, dtype=np.float32))["y"].T
     steps = np.abs(weight).max(1, keepdims=True) / 127
     assert (np.abs(rows - weight) / steps).max() < 0.51
 
 
-@pytest.mark.parametrize("store", ["as_it_is", "as_half", "as_int8"])
-def test_large_weights_lie_beside_the_graph(tmp_path: Path, store: str) -> None:
-    """From a size on weights get a file of their own, and storing again leaves nothing of the first behind."""
+@pytest.mark.parametrize("store", ["unchanged", "as_float16", "as_int8"])
+def test_large_weights_are_stored_next_to_the_graph(tmp_path: Path, store: str) -> None:
+    """From a size on weights get their own file, and storing again replaces it completely."""
     path = tmp_path / "model.onnx"
     written(half_weights(), path, store)
-    expected = Graph(path)(x=X)["y"]
+    expected = GraphSession(path)(x=X)["y"]
     for _ in range(2):
         size = written(half_weights(), path, store, external_from=1024)
         files = {p.name: p.stat().st_size for p in tmp_path.iterdir()}
         assert files.keys() == {"model.onnx", "model.onnx_data"}
         assert size == sum(files.values())
-        assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1, "who may read the one may read the other"
-        np.testing.assert_array_equal(Graph(path)(x=X)["y"], expected)
+        assert len({p.stat().st_mode for p in tmp_path.iterdir()}) == 1, "both files have the same permissions"
+        np.testing.assert_array_equal(GraphSession(path)(x=X)["y"], expected)
 
 
 def test_an_fp16_export_is_half_as_large(exported: Callable[..., Path]) -> None:
-    """The whole folder's graphs need at most 0.6 of the space; the timestep and all other inputs stay float32."""
+    """The folder's graphs need at most 0.6 of the space; the timestep and all other inputs stay float32."""
     sizes = {p: sum(f.stat().st_size for f in exported("sd15", p).rglob("*.onnx*")) for p in ("fp32", "fp16")}
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
     unet = onnx.load(exported("sd15", "fp16") / "unet" / "model.onnx")

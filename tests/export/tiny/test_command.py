@@ -1,4 +1,4 @@
-"""`python -m tintype.export.tiny`, where it can't do anything."""
+"""`python -m tintype.export.tiny` without torch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is here")
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
 def test_without_torch(tmp_path: Path) -> None:
-    """One line says which extra is missing."""
+    """One line names the missing extra."""
     command = [sys.executable, "-P", "-m", "tintype.export.tiny", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -33,10 +33,10 @@ def busy(widths: BatchWidths, cost: Callable[[int], float], *, rows: int, units:
     """The widths of `units` units, with `rows` rows of the model always at hand."""
     chosen = []
     for _ in range(units):
-        at_hand = min(rows, widths.limit(KEY).rows)
+        at_hand = min(rows, widths.limit(KEY).model_rows)
         width = widths.choose(KEY, at_hand)
         calls = [min(width, at_hand - i) for i in range(0, at_hand, width)]
-        widths.note(KEY, width, at_hand, sum(map(cost, calls)))
+        widths.record(KEY, width, at_hand, sum(map(cost, calls)))
         chosen.append(width)
     return chosen
 
@@ -68,7 +68,7 @@ def test_a_slow_first_try_is_forgiven() -> None:
     times = {1: [9.0, 1.0, 1.0], 2: [50.0, 7.0, 1.0]}
     for width, seconds in times.items():
         for value in seconds:
-            widths.note(KEY, width, width, value)
+            widths.record(KEY, width, width, value)
     assert widths.best(KEY) == 2
 
 
@@ -83,7 +83,7 @@ def settled(widths: BatchWidths, cost: float, *, every: int) -> int:
             call = min(width, rows - spent)
             took += (call if call == 1 else 0.7 * call) + (cost if call != latest else 0)
             spent, latest = spent + call, call
-        widths.note(KEY, width, rows, took)
+        widths.record(KEY, width, rows, took)
     return widths.best(KEY)
 
 
@@ -103,13 +103,13 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
     widths = BatchWidths()
     for width, seconds in {1: 1.0, 2: 1.4}.items():
         for _ in range(TRIES):
-            widths.note(KEY, width, width, seconds)
+            widths.record(KEY, width, width, seconds)
     for _ in range(8):
-        widths.note(KEY, 2, 3, 1.0)
-        widths.note(KEY, 2, 2, 21.4)
+        widths.record(KEY, 2, 3, 1.0)
+        widths.record(KEY, 2, 2, 21.4)
     assert widths.best(KEY) == 1
     for _ in range(9 * REST):
-        widths.note(KEY, 1, 1, 1.0)
+        widths.record(KEY, 1, 1, 1.0)
     assert widths.best(KEY) == 2
 
 
@@ -118,11 +118,11 @@ def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, 
     """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such an order."""
     widths = BatchWidths()
     for _ in range(8):
-        widths.note(other, 1, 1, 1.0)
-        widths.note(KEY, 1, 1, 3.0)
+        widths.record(other, 1, 1, 1.0)
+        widths.record(KEY, 1, 1, 3.0)
     assert widths._trials[KEY][1].cost == 3.0
     for _ in range(64):
-        widths.note(KEY, 1, 1, 1.0)
+        widths.record(KEY, 1, 1, 1.0)
     assert widths._trials[KEY][1].cost == 1.0
 
 
@@ -130,8 +130,8 @@ def test_calls_that_are_not_full_say_nothing() -> None:
     """Three rows in calls of two are no measurement of two rows."""
     widths = BatchWidths()
     for _ in range(5):
-        widths.note(KEY, 2, 3, 1.0)
-        widths.note(KEY, 6, 6, 1.0)
+        widths.record(KEY, 2, 3, 1.0)
+        widths.record(KEY, 6, 6, 1.0)
     assert widths.choose(KEY, 2) == 1
 
 

@@ -88,7 +88,7 @@ def test_shutting_down_stops_the_call_under_way() -> None:
     """All tasks end at once, and the model need not finish what it does for them."""
     bench = Bench(max_batch=4)
     bench.admit(steps=3)
-    bench.model.on_call = lambda _name, _rows: bench.engine.abandon(Cancelled("the end"))
+    bench.model.on_call = lambda _name, _rows: bench.engine.fail_all(Cancelled("the end"))
     bench.run()
     assert bench.model.stops == 1
 

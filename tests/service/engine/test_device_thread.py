@@ -299,8 +299,8 @@ def test_an_idle_device_sleeps() -> None:
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         await all_of(device)
         await asyncio.sleep(0.05)
-        turns, whole = [], device._turn
-        device._turn = lambda: turns.append(1) or whole()  # type: ignore[method-assign, func-returns-value]
+        turns, whole = [], device._step
+        device._step = lambda: turns.append(1) or whole()  # type: ignore[method-assign, func-returns-value]
         await asyncio.sleep(0.1)
         assert not turns
 

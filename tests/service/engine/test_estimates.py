@@ -26,7 +26,7 @@ def test_nothing_is_estimated_before_it_was_measured() -> None:
     """But there is a cost, and more work has the higher one."""
     estimates = Estimates()
     small, large = planned(), planned(width=96, height=96)
-    assert estimates.call(small.batch_key, 2) is None
+    assert estimates.call_seconds(small.batch_key, 2) is None
     assert 0 < estimates.cost(small).call < estimates.cost(large).call
     assert estimates.cost(planned(guidance_scale=1.0)).call < estimates.cost(small).call
 
@@ -34,9 +34,9 @@ def test_nothing_is_estimated_before_it_was_measured() -> None:
 def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
     """From the nearest that was measured."""
     estimates, made = Estimates(), planned()
-    estimates.note_call(made, 2, 1.0, 0, now=0.0)
-    estimates.note_call(made, 8, 3.0, 0, now=0.0)
-    assert [estimates.call(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
+    estimates.record_call(made, 2, 1.0, 0, now=0.0)
+    estimates.record_call(made, 8, 3.0, 0, now=0.0)
+    assert [estimates.call_seconds(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
 def test_images_are_encoded_at_a_cost_of_their_own() -> None:
@@ -44,23 +44,23 @@ def test_images_are_encoded_at_a_cost_of_their_own() -> None:
     estimates, prompt = Estimates(), planned()
     small, large = (planned(source=Source(np.zeros((3, 1, 1), np.uint8)), width=side, height=side) for side in (64, 96))
     for made, seconds in ((prompt, 0.1), (small, 1.0), (large, 3.0)):
-        estimates.note_encode(made, 9.0)
-        estimates.note_encode(made, seconds)
+        estimates.record_encode(made, 9.0)
+        estimates.record_encode(made, seconds)
     assert [estimates.cost(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
 
 
 def test_costs_stand_still_while_measurements_flicker() -> None:
-    """Within a quarter nothing changes; beyond, the cost follows and the edition tells of it."""
+    """Within a quarter nothing changes; beyond, the cost follows and the version tells of it."""
     estimates, made = Estimates(), planned()
     estimates.cost(made)
     for _ in range(3):
-        estimates.note_call(made, 2, 1.0, 0, now=0.0)
-    cost, edition = estimates.cost(made), estimates.edition
+        estimates.record_call(made, 2, 1.0, 0, now=0.0)
+    cost, version = estimates.cost(made), estimates.version
     assert (cost.call, cost.encode, cost.decode) == (1_000_000, 1_000_000, 2_000_000)
     for seconds in (1.2, 0.9, 1.1, 0.8):
-        estimates.note_call(made, 2, seconds, 0, now=0.0)
-    assert (estimates.cost(made), estimates.edition) == (cost, edition)
+        estimates.record_call(made, 2, seconds, 0, now=0.0)
+    assert (estimates.cost(made), estimates.version) == (cost, version)
     for _ in range(20):
-        estimates.note_call(made, 2, 1.0 * TOLERANCE * 1.1, 0, now=0.0)
+        estimates.record_call(made, 2, 1.0 * TOLERANCE * 1.1, 0, now=0.0)
     assert estimates.cost(made).call > 1_250_000
-    assert estimates.edition > edition
+    assert estimates.version > version

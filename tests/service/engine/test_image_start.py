@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
-from tintype.service.engine.image_start import downscaled_mask
+from tintype.service.engine.image_start import downscale_mask
 from tintype.service.errors import Cancelled, GenerationFailed
 from tintype.service.images.source import Source
 from tintype.service.job import Previews
@@ -224,4 +224,4 @@ def test_the_upper_left_pixel_decides() -> None:
     """As in diffusers; 64 pixels are one place in the latents."""
     mask = np.zeros((16, 24), bool)
     mask[8, 16] = mask[7, 7] = True
-    assert downscaled_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]
+    assert downscale_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]

@@ -251,13 +251,13 @@ def test_whatever_comes_everybody_is_served(
 def test_a_turn_lasts_as_long_as_loading_did() -> None:
     """From the moment when the model is there, and at most the longest; what nobody waited for has none."""
     grace = LoadGrace(10)
-    grace.there("ready", 0)
-    assert not grace.lasts("ready", 0)
+    grace.note_loaded("ready", 0)
+    assert not grace.is_active("ready", 0)
     for now in (0, 1, 4):
-        grace.loading("a", now)
-    grace.there("a", 5)
-    grace.there("a", 9)
-    assert (grace.lasts("a", 9.9), grace.lasts("a", 10)) == (True, False)
-    grace.loading("b", 0)
-    grace.there("b", 60)
-    assert (grace.lasts("b", 69.9), grace.lasts("b", 70)) == (True, False)
+        grace.note_loading("a", now)
+    grace.note_loaded("a", 5)
+    grace.note_loaded("a", 9)
+    assert (grace.is_active("a", 9.9), grace.is_active("a", 10)) == (True, False)
+    grace.note_loading("b", 0)
+    grace.note_loaded("b", 60)
+    assert (grace.is_active("b", 69.9), grace.is_active("b", 70)) == (True, False)

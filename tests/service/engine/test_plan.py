@@ -59,7 +59,7 @@ def test_a_style_without_a_prompt_is_all_there_is() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("quality", "ultra", "'draft', 'hd', or be left out"),
+        ("quality", "ultra", "'draft', 'hd', or omitted; got 'ultra'"),
         ("style", "noir", "vivid"),
         ("sampler", "eulr", "did you mean 'euler'"),
         ("schedule", "karas", "did you mean 'karras'"),
@@ -76,7 +76,7 @@ def test_an_unknown_name_is_answered_with_those_that_exist(field: str, value: st
 
 def test_a_preset_of_a_model_without_presets_is_refused_with_the_way_out() -> None:
     """The message says that there are none."""
-    with pytest.raises(InvalidField, match="must be left out with this model, which has none, not 'hd'"):
+    with pytest.raises(InvalidField, match="must be omitted with this model, which has none; got 'hd'"):
         plan(Job(prompt="a", quality="hd"), spec(qualities={}))
 
 
@@ -90,7 +90,7 @@ def test_choices_that_do_not_go_together_are_refused() -> None:
 
 def test_adapters_are_known_by_name() -> None:
     """One that the model has not is refused with those that it has; a weight of 0 is no adapter."""
-    with pytest.raises(InvalidField, match="loras: 'pixel' is no adapter of model 'exact': it has none"):
+    with pytest.raises(InvalidField, match="loras: 'pixel' is not an adapter of model 'exact': it has no adapters"):
         plan(Job(prompt="a", loras=(Lora("pixel"),)), SPEC)
     own = spec(loras=("clay", "ink"))
     with pytest.raises(InvalidField, match="its adapters are clay, ink"):
@@ -101,7 +101,9 @@ def test_adapters_are_known_by_name() -> None:
 
 def test_embeddings_are_known_by_name() -> None:
     """One that the model does not have is refused with those that it has, and a pickled file with what to do."""
-    with pytest.raises(InvalidField, match=r"embeddings: .x. can.t be used: it is not an embedding of .*: it has none"):
+    with pytest.raises(
+        InvalidField, match=r"embeddings: .x. cannot be used: it is not an embedding of .*: it has no embeddings"
+    ):
         plan(Job(prompt="a", embeddings=("x",)), SPEC)
     own = spec(embeddings=("<cat>", "ink"), pickled=("x.pt",))
     with pytest.raises(InvalidField, match="its embeddings are <cat>, ink"):
@@ -114,18 +116,22 @@ def test_embeddings_are_known_by_name() -> None:
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
 def test_an_image_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
     """The component that is missing is named, and the field."""
-    with pytest.raises(Unsupported, match=r"image: model 'exact' takes none: it has no image encoder \(vae_encoder\)"):
+    with pytest.raises(
+        Unsupported, match=r"image: model 'exact' does not support it: it has no image encoder \(vae_encoder\)"
+    ):
         plan(Job(prompt="a", **files, source=SOURCE), spec(capabilities=frozenset({TEXT_TO_IMAGE})))
 
 
 def test_a_model_that_needs_an_image_says_so() -> None:
     """A refiner makes nothing from text alone; an inpainting model needs the mask as well."""
     refiner = spec(capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}))
-    with pytest.raises(InvalidField, match="image: is needed: model 'exact' makes nothing from text alone"):
+    with pytest.raises(
+        InvalidField, match="image: is required: model 'exact' does not generate images from text alone"
+    ):
         plan(Job(prompt="a"), refiner)
     assert plan(Job(prompt="a", source=SOURCE), refiner).source is SOURCE
     painter = spec(capabilities=frozenset({INPAINTING}), inpaints=True)
-    with pytest.raises(InvalidField, match="mask: is needed: model 'exact' repaints parts of images"):
+    with pytest.raises(InvalidField, match="mask: is required: model 'exact' only repaints parts of images"):
         plan(Job(prompt="a", source=SOURCE), painter)
 
 

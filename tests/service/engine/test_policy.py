@@ -29,7 +29,7 @@ class FakeTask:
     caller: str = ""
     priority: int = 0
     arrived: float = 0.0
-    entered: int = 0
+    served_before: int = 0
     ready: bool = True
     waiting: bool = False
     holds: bool = False
@@ -44,18 +44,18 @@ class FakeTask:
         self.rows = self.rows or [FakeRow(self.steps)]
 
     @property
-    def limit(self) -> BatchLimit:
+    def batch_limit(self) -> BatchLimit:
         return BatchLimit(self.batch, 2 * self.batch)
 
     def width(self, _model_rows: int, /) -> int:
-        return self.limit.rows
+        return self.batch_limit.model_rows
 
     @property
     def work(self) -> int:
-        return sum(row.left for row in self.living) * CALL
+        return sum(row.left for row in self.unfinished) * CALL
 
     @property
-    def living(self) -> list[FakeRow]:
+    def unfinished(self) -> list[FakeRow]:
         return [row for row in self.rows if row.left]
 
 
@@ -70,7 +70,7 @@ class Machine:
 
     def arrive(self, steps: int, caller: str = "", priority: int = 0) -> FakeTask:
         number = len(self.claims) + len(self.done)
-        claim = FakeTask(number, steps, caller, priority, self.now, self.fair_queue.enter(caller))
+        claim = FakeTask(number, steps, caller, priority, self.now, self.fair_queue.add(caller))
         self.claims.append(claim)
         return claim
 
@@ -84,10 +84,10 @@ class Machine:
         self.served.append(claim)
         unit.rows[0].left -= 1
         self.fair_queue.charge(claim.caller, CALL)
-        if not claim.living:
+        if not claim.unfinished:
             self.done[claim.number] = self.now
             self.claims.remove(claim)
-            self.fair_queue.leave(claim.caller)
+            self.fair_queue.remove(claim.caller)
         return True
 
     def run(self, calls: int = 10**6) -> None:
@@ -122,7 +122,7 @@ def test_a_stream_of_short_jobs_does_not_starve_a_long_one(steps: int, short: in
     """A long job is overtaken by its own caller's later ones for as much work as it has itself, and no more."""
     machine = Machine()
     long = machine.arrive(steps)
-    while long.living:
+    while long.unfinished:
         machine.arrive(short)
         machine.run(short)
         assert machine.now <= 2 * steps + short
@@ -135,7 +135,7 @@ def test_new_callers_do_not_starve_an_old_one(steps: int, short: int) -> None:
     """Even if each short job comes from a caller never seen before, the long one's turn comes."""
     machine = Machine()
     long = machine.arrive(steps, "old")
-    while long.living:
+    while long.unfinished:
         machine.arrive(short, f"new {machine.now}")
         machine.run(short)
         assert machine.now <= 4 * steps + 4 * short
@@ -160,8 +160,8 @@ def test_callers_with_much_to_do_get_the_same() -> None:
     for _ in range(100):
         machine.arrive(2, "short jobs")
     machine.run(300)
-    got = sum(claim.caller == "long jobs" for claim in machine.served)
-    assert abs(got - 150) <= 10
+    served = sum(claim.caller == "long jobs" for claim in machine.served)
+    assert abs(served - 150) <= 10
 
 
 def test_absence_earns_nothing() -> None:
@@ -192,7 +192,7 @@ def test_low_priority_does_not_starve() -> None:
     """After a patience for each level, it counts as high as those that keep coming."""
     machine = Machine(patience=5)
     low = machine.arrive(4, "low", priority=-10)
-    while low.living:
+    while low.unfinished:
         machine.arrive(2, "high", priority=10)
         machine.run(2)
         assert machine.now <= 5 * 20 + 4 * 4
@@ -217,7 +217,7 @@ claims = st.lists(
         caller=st.sampled_from("abc"),
         priority=st.integers(-2, 2),
         arrived=st.floats(0, 50),
-        entered=st.integers(0, 5 * CALL),
+        served_before=st.integers(0, 5 * CALL),
         ready=st.booleans(),
         batch=st.integers(1, 4),
         batch_key=st.sampled_from(["x", "y"]),
@@ -262,7 +262,7 @@ def test_order_loses_nobody(found: list[FakeTask]) -> None:
 def test_a_unit_is_for_the_first_who_is_ready(found: list[FakeTask]) -> None:
     """There is one whenever somebody is ready, and it serves the first or somebody about to join the first."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
-    ready = [claim for claim in ordered if claim.ready and claim.living]
+    ready = [claim for claim in ordered if claim.ready and claim.unfinished]
     unit = next_unit(ordered)
     assert (unit is None) == (not ready)
     if unit and unit.phase is not Phase.ENCODE:
@@ -322,12 +322,12 @@ def test_who_can_not_share_is_passed_over(stranger: FakeTask) -> None:
 def test_a_fair_queue_forgets_callers() -> None:
     """A million callers who came once leave nothing behind, be there a lull or not."""
     fair_queue = FairQueue()
-    fair_queue.enter("always")
+    fair_queue.add("always")
     for n in range(1000):
-        fair_queue.enter(str(n))
+        fair_queue.add(str(n))
         fair_queue.charge(str(n), 4)
         fair_queue.charge("always", 6)
-        fair_queue.leave(str(n))
-    assert len(fair_queue._got) < 5
-    fair_queue.leave("always")
-    assert not fair_queue._got
+        fair_queue.remove(str(n))
+    assert len(fair_queue._served) < 5
+    fair_queue.remove("always")
+    assert not fair_queue._served

@@ -84,7 +84,7 @@ def test_without_weighting_brackets_are_words() -> None:
 def test_steps_count_and_not_calls(sampler: str) -> None:
     """With a sampler that calls the model twice a step, both calls see the text of the step."""
     made = plan(Job(prompt="[a:b:3]", prompt_weighting=True, steps=6, sampler=sampler, guidance_scale=1), SPEC)
-    places = [made.places(call)[0] for call in range(made.calls)]
+    places = [made.prompt_indices(call)[0] for call in range(made.calls)]
     assert made.calls > 10
     assert places == [0] * 6 + [1] * (made.calls - 6)
 
@@ -92,7 +92,7 @@ def test_steps_count_and_not_calls(sampler: str) -> None:
 def test_steps_that_are_left_out_do_not_count() -> None:
     """From an image the steps that are made count, so that a share of half is half of what is drawn."""
     made = plan(Job(prompt="[a:b:0.5]", prompt_weighting=True, steps=10, guidance_scale=1), SPEC)
-    assert [made.places(call)[0] for call in range(10)] == [0] * 5 + [1] * 5
+    assert [made.prompt_indices(call)[0] for call in range(10)] == [0] * 5 + [1] * 5
 
 
 def test_composition_and_a_second_pass() -> None:
@@ -100,7 +100,7 @@ def test_composition_and_a_second_pass() -> None:
     common = {"prompt_weighting": True, "steps": 10, "negative_prompt": "c AND d"}
     made = plan(Job(prompt="a AND [b:e:12]", earlier_steps=10, **common), SPEC)  # type: ignore[arg-type]
     assert [prompt.text for prompt in made.prompts] == ["a, b", "a, e", "c AND d"]
-    assert [made.places(call) for call in range(4)] == [(0, 2), (0, 2), (1, 2), (1, 2)]
+    assert [made.prompt_indices(call) for call in range(4)] == [(0, 2), (0, 2), (1, 2), (1, 2)]
     assert made.prompt == "a AND [b:e:12]"
 
 

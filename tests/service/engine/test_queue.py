@@ -17,7 +17,7 @@ def test_as_many_wait_as_may() -> None:
     bench.step()  # it runs, and waits no more
     bench.admit(steps=3)
     bench.admit(steps=3)
-    with pytest.raises(QueueFull, match="2 requests wait") as caught:
+    with pytest.raises(QueueFull, match="queue full: 2 requests are waiting") as caught:
         bench.admit(steps=3)
     assert caught.value.retry_after is not None
     assert caught.value.retry_after == pytest.approx(3 * 1.0 + 2.0)
@@ -66,7 +66,7 @@ def test_a_job_that_could_not_be_taken_in_is_not_in_the_queue(monkeypatch: pytes
 def test_what_can_never_be_in_time_is_refused_at_once() -> None:
     """With the time that it takes here, measured, and the time that there is."""
     bench = measured()
-    with pytest.raises(DeadlineExceeded, match=r"takes about 5.5 s, and the deadline is in 5 s"):
+    with pytest.raises(DeadlineExceeded, match=r"needs about 5.5 s, but the deadline is in 5 s"):
         bench.admit(steps=3, deadline=bench.clock.now + 5)
     ticket = bench.admit(steps=3, deadline=bench.clock.now + 6)
     bench.run()
@@ -95,7 +95,7 @@ def test_what_would_be_late_behind_others_may_come_back() -> None:
     """Refused as a matter of the queue, with the delay after which it would be in time."""
     bench = measured()
     bench.admit(steps=3)
-    with pytest.raises(QueueFull, match="would be done in about 11 s, and the deadline is in 8 s") as caught:
+    with pytest.raises(QueueFull, match="would finish in about 11 s, but the deadline is in 8 s") as caught:
         bench.admit(steps=3, deadline=bench.clock.now + 8)
     assert caught.value.retry_after == pytest.approx(3)
     bench.step(4)  # 0.5 + 3 * 1 s later

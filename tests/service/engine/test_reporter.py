@@ -114,7 +114,7 @@ def test_who_waits_for_the_memory_of_others_stands_behind_them() -> None:
     behind = bench.admit(steps=1, caller="late")
     bench.step()
     assert [places(bench, ticket)[-1] for ticket in (short, behind)] == [1, 2]
-    with pytest.raises(QueueFull, match="would be done in about 5"):
+    with pytest.raises(QueueFull, match="would finish in about 5"):
         bench.admit(steps=1, caller="hasty", deadline=bench.clock.now + 20)
     bench.shelf.absent.clear()
     bench.shelf.waiting.clear()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.engine.exact import SPEC, spec
 from tintype.service.engine.plan import plan
-from tintype.service.engine.sampling import in_steps
+from tintype.service.engine.sampling import count_steps
 from tintype.service.errors import InvalidField
 from tintype.service.images.source import Source
 from tintype.service.job import Job
@@ -70,7 +70,7 @@ def test_one_step_runs_unless_the_strength_is_0(steps: int, strength: float, lai
 def test_the_steps_of_a_strength(steps: int, strength: float, most: int, flow: bool) -> None:  # noqa: FBT001
     """As many steps as diffusers takes are taken, and one where it takes none; at most `most` are laid out."""
     steps = min(steps, most)
-    laid_out, skipped = in_steps(steps, strength, most, flow=flow)
+    laid_out, skipped = count_steps(steps, strength, most, flow=flow)
     taken = int(steps * strength) if not flow else steps - int(steps - min(steps * strength, steps))
     assert laid_out - skipped == max(taken, 1)
     assert laid_out == steps if taken else steps <= laid_out <= most

@@ -1,4 +1,4 @@
-"""Images without any engine, to compare with."""
+"""Images computed without the engine, as a reference."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
 
 
 def by_hand(prompt: str, seed: int, *, steps: int = 6, scale: float = 3.0, sampler: str = "ddim") -> np.ndarray:
-    """One image without any engine: numerics and the model."""
+    """Compute one image with numerics and the model only."""
     model = ExactModel()
     cond, uncond = model.encode([Prompt(prompt), Prompt("")])
     row = Trajectory.from_noise(make_table(DIFFUSION, steps, sampler=sampler), (4, 8, 8), TorchNoise(seed))

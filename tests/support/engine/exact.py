@@ -1,4 +1,4 @@
-"""A model whose every answer is known: its data are N(mu, s^2) in each place, so the best denoiser is a formula.
+"""A model with a known exact denoiser: its data are N(mu, s^2) in each place, so the posterior mean is a formula.
 
 For x = alpha x0 + sigma n, the mean of x0 given x is mu + k (x - alpha mu), k = alpha s^2 / (alpha^2 s^2 + sigma^2).
 mu comes from the prompt. All arithmetic is done row by row, in numpy alone: batching can't change a bit.
@@ -64,12 +64,12 @@ SPEC = ModelSpec(
 
 
 def mean_of(prompt: str) -> float:
-    """The mean of the images of a prompt, -1 to 1."""
+    """Return the mean of the images of a prompt, -1 to 1."""
     return zlib.crc32(prompt.encode()) / 2**31 - 1
 
 
 class Clock:
-    """Time that passes when somebody says so, in seconds."""
+    """A clock that tests advance, in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -80,11 +80,11 @@ class Clock:
 
 @dataclass
 class ExactModel:
-    """`calls` notes what was called with how many rows; `cost` is the seconds of each on `clock`.
+    """The exact denoiser as a model, which records its calls.
 
-    `texts` are those of each call that encoded, `means` and `shapes` those of the prompts of
-    each call that denoised.
-    `on_call` sees every call before it is answered, and may raise or cancel; `stops` counts how often it was stopped.
+    `calls` has the name and the rows of each call, `cost` the seconds that a call takes on `clock`. `texts` has the
+    prompts of each encoding call, `means` and `shapes` the conditionings of each denoiser call. `on_call` runs before
+    each call is answered, and may raise or cancel; `stops` counts the calls of `stop`.
     """
 
     spec: ModelSpec = SPEC
@@ -123,7 +123,7 @@ class ExactModel:
         ]
 
     def encode_pixels(self, pixels: Array, noise: Array) -> Array:
-        """Undo `decode`, with a deviation of a tenth."""
+        """Invert `decode`, with a standard deviation of 0.1."""
         self._called("encode_pixels", len(noise))
         small = (pixels[:, :, ::8, ::8] - np.float32(0.5)) * 8
         return np.concatenate([small, small[:, :1]], axis=1) + np.float32(0.1) * noise
@@ -160,7 +160,7 @@ class ExactModel:
 
 
 class Shelf:
-    """The repository's part that the engine needs. `absent` models are loading; `broken` ones can't be had."""
+    """The part of the repository that the engine uses. `absent` models are loading, `broken` ones failed."""
 
     def __init__(self, *models: ExactModel) -> None:
         self.models = {model.spec.name: model for model in models}
@@ -170,7 +170,7 @@ class Shelf:
         self.holds: list[str] = []
         self.loads: list[str] = []
         self.waiting: set[str] = set()
-        self.idle = 0  # models that could go
+        self.idle = 0  # models that can be evicted
 
     def spec(self, name: str = "") -> ModelSpec:
         name = name or next(iter(self.models))
@@ -187,7 +187,7 @@ class Shelf:
         self.loads.append(name)
 
     def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
-        """Keep nothing for who has left."""
+        """Do nothing: this repository keeps all models."""
 
     def get(self, name: str = "") -> ExactModel | None:
         if name in self.broken:
@@ -195,7 +195,7 @@ class Shelf:
         return None if name in self.absent else self.models[name]
 
     def evict_idle(self, _name: str = "") -> bool:
-        """Drop what is idle."""
+        """Evict all idle models; return whether there were any."""
         had, self.idle = self.idle, 0
         return had > 0
 
@@ -207,7 +207,7 @@ class Shelf:
 
 
 class Bench:
-    """An engine on an exact model, stepped by hand, and everything that it told."""
+    """An engine on exact models that tests step manually, and all its events."""
 
     def __init__(self, *models: ExactModel, **limits: float) -> None:
         self.model = models[0] if models else ExactModel()
@@ -276,7 +276,7 @@ def spec(**changes: Any) -> ModelSpec:
 
 
 def measured(**limits: float) -> Bench:
-    """A bench that has made one image: encode 0.5 s, a call 1 s, decode 2 s."""
+    """Return a bench after one image, so costs are known: encode 0.5 s, denoiser call 1 s, decode 2 s."""
     bench = Bench(**{"max_batch": 1, **limits})
     bench.admit(steps=3)
     bench.run()

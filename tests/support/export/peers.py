@@ -1,10 +1,10 @@
-"""The samplers that are compared, and who does the same in diffusers."""
+"""The compared samplers and their counterparts in diffusers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Our name -> diffusers' class, and the settings with which it does the same.
+# Name of the sampler -> diffusers' class and the settings that make it equal.
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),

@@ -1,4 +1,4 @@
-"""A picture to start from, and a mask."""
+"""An input image and a mask."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ BLUR = ImageFilter.GaussianBlur(2)
 
 
 def photo(width: int, height: int) -> Image.Image:
-    """Return soft spots of all colours."""
+    """Return an image of soft spots of many colours."""
     spots = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
     return Image.fromarray(spots).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def disc(width: int, height: int) -> Image.Image:
-    """Return a mask whose edge is soft and follows no grid."""
+    """Return a mask with a soft, curved edge."""
     mask = Image.new("L", (width, height))
     ImageDraw.Draw(mask).ellipse((width // 5, height // 4, width * 4 // 5, height * 3 // 4), fill=255)
     return mask.filter(BLUR)

@@ -1,4 +1,4 @@
-"""Diffusers' own pipeline for each task of a family, called with a job of ours."""
+"""Diffusers' pipeline for each task of a family, called with a job."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tintype.export.quiet import quiet
+from tintype.export.console import quiet
 
 if TYPE_CHECKING:
     from tintype.service.job import Job
 
-TASKS = {"text": "", "picture": "Img2Img", "mask": "Inpaint"}
-# Settings of which a pipeline's own ones are not ours: it would draw another size, or clean prompts with what it finds.
+TASKS = {"text": "", "image": "Img2Img", "mask": "Inpaint"}
+# Settings whose defaults in diffusers differ from the service: they would change the size or clean the prompt.
 OURS = {
     "use_resolution_binning": False,
     "clean_caption": False,
@@ -27,11 +27,11 @@ OURS = {
 
 
 def task_of(job: Job) -> str:
-    return "mask" if job.mask else "picture" if job.image else "text"
+    return "mask" if job.mask else "image" if job.image else "text"
 
 
 def pipeline_for(source: Any, task: str) -> Any:
-    """Return the pipeline of `source`'s family for a task, with its components and its own settings."""
+    """Return the pipeline of `source`'s family for a task, with the components and settings of `source`."""
     stem = type(source).__name__.removesuffix("Pipeline").removesuffix("Img2Img").removesuffix("Inpaint")
     kind = getattr(diffusers, f"{stem}{TASKS[task]}Pipeline")
     known = signature(kind.__init__).parameters
@@ -42,10 +42,10 @@ def pipeline_for(source: Any, task: str) -> Any:
     return pipeline
 
 
-def by_diffusers(source: Any, job: Job, size: tuple[int, int], **settings: Any) -> Any:
-    """Draw `job`, whose pictures have `size`, one by one: picture k is that of seed + k, alone.
+def diffusers_images(source: Any, job: Job, size: tuple[int, int], **settings: Any) -> Any:
+    """Generate the images of `job`, which have `size`, one by one; image k has the seed `seed + k`.
 
-    Given several generators at once, some of diffusers' pipelines draw all pictures' posterior from the first.
+    With several generators at once, some of diffusers' pipelines draw the posterior of all images from the first.
     """
     task = task_of(job)
     pipeline = pipeline_for(source, task)
@@ -58,12 +58,12 @@ def by_diffusers(source: Any, job: Job, size: tuple[int, int], **settings: Any) 
         "width": size[0],
         "height": size[1],
         **OURS,
-        **_pictures(job, size),
+        **_images(job, size),
         **settings,
     }
     if "complex_human_instruction" in known:
         given["negative_prompt"] = job.negative_prompt
-    with quiet(), torch.no_grad(), _decoding(pipeline):
+    with quiet(), torch.no_grad(), _corrected_decoding(pipeline):
         images = [
             pipeline(
                 job.prompt,
@@ -76,7 +76,7 @@ def by_diffusers(source: Any, job: Job, size: tuple[int, int], **settings: Any) 
     return np.moveaxis(np.concatenate(images), -1, 1)
 
 
-def _pictures(job: Job, size: tuple[int, int]) -> dict[str, Any]:
+def _images(job: Job, size: tuple[int, int]) -> dict[str, Any]:
     if not job.image:
         return {}
     image = Image.open(BytesIO(job.image)).resize(size, Image.Resampling.LANCZOS)
@@ -84,8 +84,8 @@ def _pictures(job: Job, size: tuple[int, int]) -> dict[str, Any]:
     return {"image": image, "strength": job.strength, **mask}
 
 
-class _decoding:  # noqa: N801 - used as a function
-    """Put right what diffusers 0.39 forgets: its SD3 pipeline for masks decodes without the VAE's shift."""
+class _corrected_decoding:  # noqa: N801 - used as a function
+    """Work around a fault of diffusers 0.39: its SD3 pipeline for masks decodes without the VAE's shift."""
 
     def __init__(self, pipeline: Any) -> None:
         self._vae = pipeline.vae

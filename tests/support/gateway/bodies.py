@@ -1,4 +1,4 @@
-"""What clients of the web UI send for a picture, as their sources build it; and pictures for them.
+"""Requests of the web UI's clients, as their sources build them, and images for them.
 
 Sources: open-webui `routers/images.py`, SillyTavern `src/endpoints/stable-diffusion.js`, LibreChat
 `tools/structured/StableDiffusion.js`, Dify `builtin/stablediffusion`, lite.koboldai.net `index.html`,
@@ -188,7 +188,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 def png(width: int = 64, height: int = 48, colour: str = "navy", text: str = "") -> bytes:
-    """A picture of one colour, which says `text` of itself."""
+    """Return an image of one colour with `text` as its parameters."""
     return png_of(Image.new("RGB", (width, height), colour), text)
 
 
@@ -205,19 +205,19 @@ def base64_of(data: bytes) -> str:
 
 
 def opened(data: bytes | str) -> Image.Image:
-    """The picture in a file, or in its base64."""
+    """Return the image in a file, or in its base64."""
     image = Image.open(BytesIO(data if isinstance(data, bytes) else base64.b64decode(data, validate=True)))
     image.load()
     return image
 
 
 def said(request: pb.GenerateImagesRequest, seed: int) -> str:
-    """What the service writes into its files, as far as tests look at it."""
+    """Return the text that the service writes into a file, reduced to what tests read."""
     return f"{request.prompt}\nSteps: {request.steps or 20}, Sampler: Euler a, Seed: {seed}, Model: {request.model}"
 
 
 async def drawn(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    """Make pictures as the service does: real files, with their text, in the size asked for."""
+    """Make images like the service: real files, with text, in the requested size."""
     width, height = request.width or 96, request.height or 64
     for index in range(request.count):
         seed = request.seed + index

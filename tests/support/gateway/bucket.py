@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, user: tuple[str, str]) -> None:
-    """Give the gateway the credentials of a user: access key and secret key."""
+    """Set the gateway's credentials: access key and secret key."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", user[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", user[1])
 
 
 def config(server: str, place: str, **changes: Any) -> GatewayConfig:
-    """The configuration of a gateway with its results in `place` of the S3 server."""
+    """Return the configuration of a gateway with its results in `place` of the S3 server."""
     usual: dict[str, Any] = {
         "rest": "127.0.0.1:0",
         "store": f"s3://{place}/some/where",
@@ -29,7 +29,7 @@ def config(server: str, place: str, **changes: Any) -> GatewayConfig:
 
 
 async def kept(server: str, place: str) -> dict[str, bytes]:
-    """Everything in a place but the key of the links, seen by a stranger; names begin at the place."""
+    """Return all objects in a place except the key of the links, read by another client; names are relative."""
     bucket, _, prefix = place.partition("/")
     async with s3(server) as client:
         listing = await client.list_objects_v2(Bucket=bucket, Prefix=prefix)

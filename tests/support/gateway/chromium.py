@@ -1,4 +1,4 @@
-"""A page in headless Chromium, driven over the DevTools protocol through a pair of pipes: no driver is needed.
+"""A page in headless Chromium, controlled by the DevTools protocol over a pair of pipes, without a driver.
 
 Source: https://chromedevtools.github.io/devtools-protocol/; with `--remote-debugging-pipe` Chromium reads commands from
 file descriptor 3 and writes answers and events to 4, each as JSON that ends in a zero byte.
@@ -35,17 +35,17 @@ FLAGS = (
     "--no-proxy-server",
     "--remote-debugging-pipe",
 )
-# Puts the pipes where Chromium looks for them.
+# Moves the pipes to the file descriptors that Chromium uses.
 LAUNCH = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
-PATIENCE = 30.0  # seconds until something must have come about
+PATIENCE = 30.0  # seconds to wait for a condition
 LARGEST = 2**26  # bytes of one message
 CONTROL = 2  # the modifier, in the protocol's bits
 
 
 class Page:
-    """One page; `errors` are the exceptions and complaints that its console has got."""
+    """One page; `errors` lists exceptions and console errors."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: int) -> None:
         self.errors: list[str] = []
@@ -63,7 +63,7 @@ class Page:
             await self.send(f"{domain}.enable")
 
     async def send(self, method: str, **params: Any) -> Any:
-        """Give one command and return its result."""
+        """Send one command and return its result."""
         number = next(self._numbers)
         self._waiting[number] = coming = asyncio.get_running_loop().create_future()
         message = {"id": number, "method": method, "params": params, **self._session}
@@ -74,7 +74,7 @@ class Page:
         return answer["result"]
 
     async def listen(self) -> None:
-        """Hear answers and events, until Chromium ends."""
+        """Receive answers and events until Chromium ends."""
         while True:
             try:
                 message = json.loads((await self._reader.readuntil(b"\0"))[:-1])
@@ -108,12 +108,12 @@ class Page:
             ) from None
 
     async def type(self, where: str, text: str) -> None:
-        """Put the focus on a field and type."""
+        """Focus a field and type into it."""
         await self.run(f"document.querySelector({json.dumps(where)}).focus()")
         await self.send("Input.insertText", text=text)
 
     async def press(self, key: str, modifiers: int = 0) -> None:
-        """Press a key and let it go."""
+        """Press and release a key."""
         code = {"Enter": 13, "Escape": 27}[key]
         for kind in ("rawKeyDown", "keyUp"):
             await self.send(
@@ -121,7 +121,7 @@ class Page:
             )
 
     async def look(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
-        """Be a window of so many pixels, light or dark."""
+        """Set the window's size in pixels, and its colour scheme."""
         await self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
         )
@@ -134,7 +134,7 @@ class Page:
 
 
 def _complaints(message: dict[str, Any]) -> list[str]:
-    """Return what went wrong in the page, as far as an event tells: its own exceptions, and what its policy stopped."""
+    """Return the errors that an event reports: exceptions, and violations of the content policy."""
     if message.get("method") == "Runtime.exceptionThrown":
         return [json.dumps(message["params"]["exceptionDetails"])]
     entry = message.get("params", {}).get("entry", {})
@@ -144,7 +144,7 @@ def _complaints(message: dict[str, Any]) -> list[str]:
 
 @asynccontextmanager
 async def browsing(profile: Path) -> AsyncIterator[Page]:
-    """A page in a Chromium of its own, whose profile is the empty folder `profile`."""
+    """Start Chromium with the empty folder `profile` as its profile; yield a page."""
     theirs_in, ours_out = _pipe()
     ours_in, theirs_out = _pipe()
     command = (sys.executable, "-c", LAUNCH, str(theirs_in), str(theirs_out), str(FOUND), *FLAGS)
@@ -167,14 +167,14 @@ async def browsing(profile: Path) -> AsyncIterator[Page]:
         await page.attach()
         yield page
     finally:
-        os.close(ours_out)  # by this Chromium knows that it is over
+        os.close(ours_out)  # Chromium ends when this pipe closes
         await process.wait()
         await listening
         transport.close()
 
 
 def _pipe() -> tuple[int, int]:
-    """Return a pipe whose ends are not where Chromium wants them, since they are put there later."""
+    """Return a pipe whose descriptors are not 3 and 4, which are assigned later."""
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:

@@ -2,7 +2,7 @@
 
 
 class Clock:
-    """Stands at `now`, in seconds."""
+    """Returns `now`, in seconds."""
 
     def __init__(self, now: float = 50.0) -> None:
         self.now = now

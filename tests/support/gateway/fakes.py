@@ -1,4 +1,4 @@
-"""A gateway on a real socket, and before it a gRPC service that does what a test tells it."""
+"""A gateway on a real socket, connected to a fake gRPC service that tests control."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SMALLEST = (  # a PNG of one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
 )
 QUEUED = pb.StreamImagesResponse(queued=pb.Queued(position=0))
-OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as the service takes them
+OPTIONS = [("grpc.max_receive_message_length", 64 * 2**20)]  # as in the service
 Behaviour = Callable[[pb.GenerateImagesRequest, Any], AsyncIterator[pb.StreamImagesResponse]]
 
 
 def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
-    """An event with a finished picture, whose bytes end in its index."""
+    """Return the event of a finished image, whose bytes end in its index."""
     usual: dict[str, Any] = {
         "seed": 100 + index,
         "data": PNG + bytes([index]),
@@ -47,7 +47,7 @@ def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
 
 
 async def pictures(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    """Answer at once, pictures in the wrong order, as they may finish."""
+    """Answer at once, with the images in reverse order, as they may finish."""
     yield QUEUED
     for index in reversed(range(request.count or 1)):
         yield image(index, mime_type=request.output.mime_type)
@@ -56,7 +56,7 @@ async def pictures(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[p
 
 
 def packed(detail: Any) -> Packed:
-    """A detail as google.rpc.Status holds it."""
+    """Return a detail as google.rpc.Status holds it."""
     holder = Packed()
     holder.Pack(detail)
     return holder
@@ -64,7 +64,7 @@ def packed(detail: Any) -> Packed:
 
 @dataclass
 class Refusal:
-    """An error as the service gives it: with ErrorInfo where `reason` is set, violations and a delay in seconds."""
+    """An error of the service: with ErrorInfo if `reason` is set, violations, and a retry delay in seconds."""
 
     code: grpc.StatusCode
     message: str = "it said so"
@@ -75,7 +75,7 @@ class Refusal:
 
     @property
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
-        """The trailing metadata that carry the details."""
+        """The trailing metadata with the details."""
         details = []
         if self.reason:
             details.append(
@@ -93,20 +93,20 @@ class Refusal:
         return (("grpc-status-details-bin", status.SerializeToString()),) if details else ()
 
     async def __call__(self, _: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-        """Refuse, as a behaviour of the fake service."""
+        """Fail with this error; usable as a behaviour of the fake service."""
         context.set_trailing_metadata(self.trailers)
         await context.abort(self.code, self.message)
         yield pb.StreamImagesResponse()
 
 
 class FakeService(pb_grpc.ImageServiceServicer):
-    """A service that behaves as told and remembers what it was asked."""
+    """A service that runs `behave` for each request and records the requests."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget, and behave well again."""
+        """Clear all records and answer normally again."""
         self.behave: Behaviour = pictures
         self.requests: list[pb.GenerateImagesRequest] = []
         self.previews: list[pb.Previews] = []
@@ -128,7 +128,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
             async with aclosing(events):
                 async for event in events:
                     await context.write(event)
-        except (asyncio.CancelledError, grpc.aio.InternalError):  # the second: it left while something was sent
+        except (asyncio.CancelledError, grpc.aio.InternalError):  # the second: the client left while an event was sent
             self.cancelled.set()
             raise
 
@@ -148,7 +148,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
         model = pb.Model(name=name, defaults=defaults, loras=["ink"], embeddings=["<cat>", "EasyNegative"])
         model.samplers[:] = ["ddim", "dpmpp_2m", "euler", "euler_ancestral"]
         model.schedules[:] = ["karras", "normal"]
-        if "/" in name:  # so that one has presets, and one has none
+        if "/" in name:  # one model has presets, the other has none
             model.qualities.extend(["hd", "low"])
             model.styles.extend(["noir", "vivid"])
         model.created.FromSeconds(1_700_000_000)
@@ -156,7 +156,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
 
 def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
-    """An event with a preview, whose colour tells its number."""
+    """Return the event of a preview, whose colour encodes its number."""
     file = BytesIO()
     Image.new("RGB", (12, 8), (50 * preview_index, 0, 0)).save(file, "PNG")
     preview = pb.Preview(index=index, data=file.getvalue(), mime_type="image/png", preview_index=preview_index)
@@ -164,7 +164,7 @@ def thumbnail(index: int, preview_index: int) -> pb.StreamImagesResponse:
 
 
 def drawing(fake: FakeService) -> Any:
-    """A behaviour with progress and as many previews of each picture as asked for."""
+    """Return a behaviour that sends progress and the requested previews of each image."""
 
     async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         yield QUEUED
@@ -179,7 +179,7 @@ def drawing(fake: FakeService) -> Any:
 
 
 def breaking(refusal: Refusal) -> Any:
-    """A behaviour that begins well."""
+    """Return a behaviour that sends one event, then fails with `refusal`."""
 
     async def behave(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         yield QUEUED
@@ -190,14 +190,14 @@ def breaking(refusal: Refusal) -> Any:
 
 
 async def sleep_long(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    """Begin, and never end."""
+    """Send one event, then do nothing for a minute."""
     yield QUEUED
     await asyncio.sleep(60)
 
 
 @dataclass
 class Service:
-    """A fake service, where it listens, and its health."""
+    """A running fake service: its address, health and gRPC server."""
 
     fake: FakeService
     address: str
@@ -207,7 +207,7 @@ class Service:
 
 @asynccontextmanager
 async def running_service(port: int = 0, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Service]:
-    """A fake service on a real socket; with TLS at `localhost`."""
+    """Run a fake service on a real socket; with TLS on `localhost`."""
     fake = FakeService()  # type: ignore[abstract]  # the gateway calls no other methods
     server, healthy = grpc.aio.server(options=OPTIONS), health.aio.HealthServicer()
     pb_grpc.add_ImageServiceServicer_to_server(fake, server)
@@ -225,14 +225,14 @@ async def running_service(port: int = 0, credentials: grpc.ServerCredentials | N
 
 
 def config(service: Service, data: Path, **changes: Any) -> GatewayConfig:
-    """The configuration of a gateway before `service`, on a free port, with its files in `data`."""
+    """Return the configuration of a gateway for `service`, on a free port, with its files in `data`."""
     usual: dict[str, Any] = {"rest": "127.0.0.1:0", "grpc": service.address, "data": data, "timeout": 20}
     return GatewayConfig(**usual | changes)
 
 
 @asynccontextmanager
 async def running_gateway(config: GatewayConfig) -> AsyncIterator[httpx.AsyncClient]:
-    """The real gateway on a free port, and a client for it."""
+    """Run the real gateway on a free port; yield a client for it."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(config, ready=ready.set_result, stop=stop))
     try:

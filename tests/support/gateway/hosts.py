@@ -1,4 +1,4 @@
-"""A server that pictures are fetched from, well-behaved or not."""
+"""A server for images by URL, which can misbehave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n"
 
 
 def moved(where: str, status: int = 302) -> bytes:
-    """An answer that leads elsewhere."""
+    """Return a redirect to `where`."""
     return f"HTTP/1.1 {status} F\r\nLocation: {where}\r\nContent-Length: 0\r\n\r\n".encode()
 
 
@@ -42,7 +42,7 @@ ANSWERS = {
 
 
 class Host:
-    """A server that answers as ANSWERS says, and remembers what it was asked."""
+    """A server that answers by ANSWERS and records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
@@ -73,7 +73,7 @@ class Host:
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Host]:
-    """A host on a free port of this machine."""
+    """Run a host on a free local port."""
     host = Host()
     server = await asyncio.start_server(host.answer, "127.0.0.1", 0)
     async with server:

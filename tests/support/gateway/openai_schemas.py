@@ -1,7 +1,7 @@
-"""The answers of OpenAI's Images and Models API as its specification allows them, written anew and strict.
+"""Strict types of the answers of OpenAI's Images and Models API, written from its specification.
 
-Names are the specification's. Nothing may be null that it does not call nullable, values are those that it enumerates,
-and a key that it does not have is one of ours: these stand last in each type, and are the only ones.
+Names are the specification's. Only nullable keys may be null, and values are those that it enumerates. Keys that only
+tintype has come last in each type; there are no others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Quality = Literal["low", "medium", "high"]
 
 
 class Strict(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """No key beside those that are named."""
+    """Forbids unknown keys."""
 
 
 class Tokens(Strict, kw_only=True):

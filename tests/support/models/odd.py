@@ -1,4 +1,4 @@
-"""Strings that are made to be difficult for tokenizers, always the same."""
+"""Strings that are difficult for tokenizers; the same in every run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def repeatable(seed: int) -> random.Random:
 
 
 def odd_strings(count: int) -> list[str]:
-    """Return strings that go wrong where anything does; code points that Unicode has not assigned are left out."""
+    """Return strings that provoke differences between tokenizers, without unassigned code points."""
     random_, words = repeatable(0), re.split("[ \n]", ODD)
 
     def one() -> str:

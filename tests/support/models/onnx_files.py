@@ -1,4 +1,4 @@
-"""ONNX files made in code, by protobuf's wire format: no test of what serves needs the package `onnx`."""
+"""Writes ONNX files in protobuf's wire format, so that tests of serving do not need the package `onnx`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRAPH, TENSOR, SPARSE = 5, 4, 11  # types of attributes
 
 
 def varint(number: int) -> bytes:
-    """Return a number as protobuf writes it."""
+    """Encode a number as a protobuf varint."""
     parts = []
     while number > 0x7F:
         parts.append(number & 0x7F | 0x80)
@@ -22,7 +22,7 @@ def varint(number: int) -> bytes:
 
 
 def field(number: int, *values: str | bytes | int) -> bytes:
-    """Return a field, once for each value: a text, the bytes of a message, or a number."""
+    """Encode a field for each value: a string, the bytes of a message, or a number."""
     made = b""
     for value in values:
         if isinstance(value, int):
@@ -34,7 +34,7 @@ def field(number: int, *values: str | bytes | int) -> bytes:
 
 
 def tensor(name: str, kind: int, shape: Iterable[int], raw: bytes) -> bytes:
-    """Return a TensorProto that holds its values."""
+    """Return a TensorProto with raw values."""
     return field(1, *shape) + field(2, kind) + field(8, name) + field(9, raw)
 
 
@@ -56,7 +56,7 @@ def node(operator: str, inputs: Iterable[str], outputs: Iterable[str], *attribut
 
 
 def value(name: str, kind: int, shape: Iterable[int | str]) -> bytes:
-    """Return a ValueInfoProto of a tensor; an axis with a name is free."""
+    """Return a ValueInfoProto of a tensor; an axis given as a string is dynamic."""
     axes = field(1, *(field(1, axis) if isinstance(axis, int) else field(2, axis) for axis in shape))
     return field(1, name) + field(2, field(1, field(1, kind) + field(2, axes)))
 

@@ -1,4 +1,4 @@
-"""What a client gets to see of a call that fails."""
+"""Errors of failed gRPC calls, as a client receives them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service over a real gRPC channel, with an engine that plays a script in place of one that draws."""
+"""A service behind a real gRPC channel, whose engine plays a script instead of making images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tintype.service.server import Server
 
 UNPLANNED: Any = None
-"""The plan of a finished image that a script leaves to `Player`."""
+"""Stands for the plan of a finished image; `Player` replaces it."""
 SPENT = Timings(queue=0.25, encode=0.5, denoise=1.5, decode=0.125)
 
 
@@ -59,13 +59,13 @@ def make_spec(name: str) -> ModelSpec:
 
 
 def planned(job: Job) -> Plan:
-    """Return what an engine would plan with the model of that name, which has the job's adapters."""
+    """Return the plan of a job, for a model that has the job's adapters."""
     spec = make_spec(job.model or "first")
     return plan(job, replace(spec, loras=tuple(lora.name for lora in job.loras)))
 
 
 class Shelf:
-    """A repository of two models whose loading takes as long as a test says."""
+    """A repository of two models; a test sets the state of each."""
 
     def __init__(self) -> None:
         self._specs = {name: make_spec(name) for name in ("first", "second")}
@@ -84,7 +84,7 @@ class Shelf:
         return self._specs[name or self.default]
 
     def forget(self, **changes: Any) -> None:
-        """Let both models be others from now on; without changes they are gone."""
+        """Replace fields of both models; without changes, remove both models."""
         self._specs = {name: replace(spec, **changes) for name, spec in self._specs.items()} if changes else {}
 
     def status(self, name: str = "") -> ModelStatus:
@@ -108,11 +108,11 @@ class Shelf:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """A real one lets go of its models."""
+        """Do nothing; a real repository frees its models."""
 
 
 def drawn(job: Job) -> list[Event]:
-    """Return the events of a job all of whose pictures are grey, 64x64, the last first."""
+    """Return the events of a job whose images are grey, 64x64, the last image first."""
     grey = np.full((3, 64, 64), 0.5, np.float32)
     count = job.count
     return [
@@ -126,9 +126,9 @@ def drawn(job: Job) -> list[Event]:
 
 @dataclass
 class Player:
-    """A device that plays what `script` gives: events, and numbers of seconds to wait; an exception is raised.
+    """A device that plays the items of `script`: sends events, waits for seconds, raises exceptions.
 
-    An image without a plan gets one.
+    Images with the plan UNPLANNED get the plan of the job.
     """
 
     script: Callable[[Job], Iterable[Event | float | Exception]] = drawn
@@ -155,12 +155,12 @@ class Player:
             self.left.set()
 
     def close(self) -> None:
-        """A real one ends its thread."""
+        """Do nothing; a real device ends its thread."""
 
 
 @dataclass
 class Running:
-    """A server, a channel to it, and what is behind it."""
+    """A server, a channel to it, its repository and its device."""
 
     server: Server
     channel: grpc.aio.Channel
@@ -176,7 +176,7 @@ class Running:
 async def running_script(
     player: Player | None = None, shelf: Shelf | None = None, options: Any = (), **settings: Any
 ) -> AsyncGenerator[Running]:
-    """Serve on a free port, with these in the place of the repository and the device."""
+    """Serve `shelf` and `player` on a free port."""
     shelf, player = shelf or Shelf(), player or Player()
     repository: Any = shelf
     config = replace(ServiceConfig(grpc="127.0.0.1:0"), **settings)

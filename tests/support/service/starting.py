@@ -1,4 +1,4 @@
-"""How the servers of these tests are told to start, and why they do not."""
+"""Starts servers that must refuse to start."""
 
 from __future__ import annotations
 

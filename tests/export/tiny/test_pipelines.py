@@ -1,4 +1,4 @@
-"""What conditions a picture shows in it, for the random pipelines too: else comparing their pictures proves little."""
+"""Conditions change the images of the random pipelines visibly; otherwise comparing images would prove little."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tintype.export.quiet import quiet
+from tintype.export.console import quiet
 from tintype.export.tiny.pipelines import FAMILIES, random_pipeline
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 
-# Of 255, in the mean over the picture: what a condition must change at least.
+# Smallest mean change of an image by a condition, of 255.
 LEVELS = 1.0
 TEXT = "a cat holding a sign"
 USUAL: dict[str, Any] = {"guidance_scale": 5.0, "num_inference_steps": 4, "output_type": "np"}
@@ -28,7 +28,7 @@ HALVES = {
     "strength": 1.0,
 }
 UNBINNED = {"use_resolution_binning": False}
-# What a family's call needs beside the prompt.
+# Arguments of a family's call besides the prompt.
 CALLS: dict[str, dict[str, Any]] = {
     "sd_inpaint": SIDE | HALVES,
     "sdxl_inpaint": SIDE | HALVES,
@@ -78,38 +78,38 @@ def pipeline(family: str) -> Any:
 
 @cache
 def usual(family: str) -> Any:
-    return draw(family)
+    return generate(family)
 
 
-def draw(family: str, seed: int = 0, **settings: Any) -> Any:
-    """Draw one picture, [1, h, w, 3] in 0..1."""
+def generate(family: str, seed: int = 0, **settings: Any) -> Any:
+    """Generate one image, [1, h, w, 3] in 0..1."""
     generator = torch.Generator("cpu").manual_seed(seed)
     call = {"prompt": TEXT, **USUAL, **CALLS.get(family, SIDE), **settings}
     with quiet(), torch.no_grad():
         return pipeline(family)(generator=generator, **call).images
 
 
-def apart(family: str, **settings: Any) -> float:
-    return float(np.abs(draw(family, **settings) - usual(family)).mean() * 255)
+def difference(family: str, **settings: Any) -> float:
+    return float(np.abs(generate(family, **settings) - usual(family)).mean() * 255)
 
 
 @pytest.mark.parametrize(("family", "what"), [(f, what) for f in FAMILIES for what in CONDITIONS[f]])
-def test_a_condition_shows(family: str, what: str) -> None:
-    """Whoever leaves a condition out, or mixes up two of them, draws another picture."""
-    assert apart(family, **OTHER[what]) > LEVELS
+def test_a_condition_changes_the_image(family: str, what: str) -> None:
+    """Code that omits a condition, or confuses two, generates another image."""
+    assert difference(family, **OTHER[what]) > LEVELS
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_seed_shows_and_colours_are_spread(family: str) -> None:
-    """Pictures are neither grey nor saturated, and two seeds are two pictures."""
-    picture = usual(family)
-    assert picture.std() > 0.05
-    assert ((picture <= 0) | (picture >= 1)).mean() < 0.1
-    assert apart(family, seed=1) > 5 * LEVELS
+def test_seeds_differ_and_colours_vary(family: str) -> None:
+    """Images are neither grey nor saturated, and two seeds give two images."""
+    image = usual(family)
+    assert image.std() > 0.05
+    assert ((image <= 0) | (image >= 1)).mean() < 0.1
+    assert difference(family, seed=1) > 5 * LEVELS
 
 
-def test_weights_depend_on_the_seed_alone() -> None:
-    """What is made twice is the same, whatever was drawn in between, and another seed is another model."""
+def test_weights_depend_only_on_the_seed() -> None:
+    """Equal seeds give equal weights, independent of other random numbers; another seed gives another model."""
     first = random_pipeline("sd15").unet.conv_out.weight
     torch.rand(7)
     assert torch.equal(random_pipeline("sd15").unet.conv_out.weight, first)

@@ -1,4 +1,4 @@
-"""A model's folder once more, for what a test writes into it: the exported ones are all tests'."""
+"""Link a shared exported model to a folder that a test may change."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def linked(folder: Path, link: Path, **keys: Any) -> Path:
-    """Return `link`, with links to the files of `folder` but adapters, and a manifest for small pictures and `keys`."""
+def link_model(folder: Path, link: Path, **keys: Any) -> Path:
+    """Return `link`, with links to the files of `folder` except adapters; its manifest has small sizes and `keys`."""
     link.mkdir(parents=True)
     for part in (part for part in folder.iterdir() if part.name != "loras"):
         (link / part.name).symlink_to(part.resolve())

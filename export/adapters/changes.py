@@ -1,0 +1,228 @@
+"""Changes of single layers by published adapters: the kinds, and their exact low-rank products.
+
+===== =========================================================================================================
+LoRA  W + B A. For a convolution A has its kernel, and B is 1x1 (LoCon); with `mid` A is 1x1 too, and the
+      kernel is a core between them (Tucker)
+LoHa  W + (B1 A1) * (B2 A2), element by element: Hyeon-Woo et al. 2108.06098
+LoKr  W + the Kronecker product of two matrices, each of which may be B A: Yeh et al. 2309.14859
+full  W + a difference of all weights; the bias may have one as well
+DoRA  any of these, after which each output gets a norm given by the file: Liu et al. 2402.09353
+===== =========================================================================================================
+
+The products of LoRA, LoHa and LoKr are exactly B A of some rank, so they can be graph inputs (`adapters.lora`). All
+kinds can be fused into the weights (`adapters.fuse`). The product's factor is alpha / rank, or 1 without an alpha.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tintype.service.models.files import Fault
+from tintype.service.models.safetensors import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Array = np.ndarray[Any, np.dtype[np.float32]]
+    Factors = tuple[Array, Array]
+    """B [out, r] and A [r, in], where `in` includes the kernel."""
+    Fields = Mapping[str, Array]
+
+
+def flatten(array: Array) -> Array:
+    """Return a weight [out, in, ...] as a matrix [out, in * ...]."""
+    return array.reshape(len(array), -1)
+
+
+def _tucker(core: Array, up: Array, down: Array) -> Factors:
+    """Return B and A of a core [r, s, ...] between up [r, out] and down [s, in]."""
+    return up.T, np.einsum("ij...,jr->ir...", core, down).reshape(len(core), -1)
+
+
+def _with_identity(array: Array) -> Factors:
+    """Return a whole matrix as its product with the smaller identity."""
+    matrix = flatten(array)
+    out, width = matrix.shape
+    return (np.eye(out, dtype=matrix.dtype), matrix) if out <= width else (matrix, np.eye(width, dtype=matrix.dtype))
+
+
+def _lora(fields: Fields) -> list[Factors]:
+    up, down = flatten(fields["up"]), flatten(fields["down"])
+    return [_tucker(fields["mid"], up.T, down) if "mid" in fields else (up, down)]
+
+
+def _loha(fields: Fields) -> list[Factors]:
+    sides = [(fields[f"hada_w{n}_a"], fields[f"hada_w{n}_b"]) for n in (1, 2)]
+    return [
+        _tucker(fields[f"hada_t{n}"], a, b) if f"hada_t{n}" in fields else (a, flatten(b))
+        for n, (a, b) in enumerate(sides, 1)
+    ]
+
+
+def _lokr(fields: Fields) -> list[Factors]:
+    found = []
+    for n in (1, 2):
+        a, b, core = (fields.get(f"lokr_{name}") for name in (f"w{n}_a", f"w{n}_b", f"t{n}"))
+        if f"lokr_w{n}" in fields and not (a is None and b is None and core is None):
+            raise ValueError
+        if a is None or b is None:
+            found.append(_with_identity(fields[f"lokr_w{n}"]))
+        else:
+            found.append((a, flatten(b)) if core is None else _tucker(core, a, b))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterKind:
+    """A kind of adapter, recognised by tensors whose role begins with one of `prefixes`.
+
+    `factors` reads the pairs of B and A. `join` combines the products of two pairs to one matrix, `ups` their Bs and
+    `downs` their As. `ranks` names the tensors whose first axis is the rank that divides alpha.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    factors: Callable[[Fields], list[Factors]]
+    join: Callable[[Array, Array], Any]
+    ups: Callable[[Array, Array], Any]
+    downs: Callable[[Array, Array], Any]
+    ranks: tuple[str, ...] = ()
+
+
+def _column_products(one: Array, other: Array) -> Array:
+    """Return the product of each column of one with each column of the other."""
+    return (one[:, :, None] * other[:, None, :]).reshape(len(one), -1)
+
+
+LORA = AdapterKind("LoRA", ("up", "down"), _lora, np.matmul, np.matmul, np.matmul, ("down",))
+LOHA = AdapterKind(
+    "LoHa",
+    ("hada_",),
+    _loha,
+    np.multiply,
+    _column_products,
+    lambda a, b: _column_products(a.T, b.T).T,
+    ("hada_w1_b",),
+)
+LOKR = AdapterKind("LoKr", ("lokr_",), _lokr, np.kron, np.kron, np.kron, ("lokr_w1_b", "lokr_w2_b"))
+FULL = AdapterKind(
+    "full difference", ("diff",), lambda fields: [_with_identity(fields["diff"])], np.add, np.add, np.add
+)
+KINDS = (LORA, LOHA, LOKR, FULL)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """The change of one layer; its matrix is the product of `factors`.
+
+    `name` is the layer's name in the file. `fields` are its tensors by role, and `keys` the tensors' names in the file.
+    """
+
+    name: str
+    kind: AdapterKind
+    fields: Fields
+    factors: tuple[Factors, ...]
+    keys: Mapping[str, str]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Sides of the matrix: out, and in times the kernel; not defined if only a bias changes."""
+        outs, widths = [len(b) for b, _ in self.factors], [a.shape[1] for _, a in self.factors]
+        return (math.prod(outs), math.prod(widths)) if self.kind is LOKR else (outs[0], widths[0])
+
+    @property
+    def rank(self) -> int:
+        """Rank of the exact product."""
+        return math.prod(len(a) for _, a in self.factors)
+
+    def matrix(self) -> Array:
+        """Return the whole matrix [out, in], without its scale."""
+        if "diff" in self.fields:
+            return flatten(self.fields["diff"])
+        first, *rest = (b @ a for b, a in self.factors)
+        joined: Array = self.kind.join(first, *rest) if rest else first
+        return joined
+
+    def product(self) -> Factors:
+        """Return B [out, r] and A [r, in], without the scale."""
+        if self.rank > min(self.size):
+            return _with_identity(self.matrix())
+        (up, down), *rest = self.factors
+        return (self.kind.ups(up, rest[0][0]), self.kind.downs(down, rest[0][1])) if rest else (up, down)
+
+    def scale(self, notes: Mapping[str, Any], part: str, module: str) -> float:
+        """Return the product's factor, alpha / rank; alpha is in the tensors or in the file's notes."""
+        rank = next((len(self.fields[name]) for name in self.kind.ranks if name in self.fields), None)
+        factor = float(self.fields["scalar"].reshape(())) if "scalar" in self.fields else 1.0
+        if not self.kind.ranks:
+            return factor
+        if "alpha" in self.fields:
+            return factor * float(self.fields["alpha"].reshape(())) / rank if rank else factor
+        return factor * _noted_scale(notes, part, module, rank)
+
+
+def _noted_scale(notes: Mapping[str, Any], part: str, module: str, rank: int | None) -> float:
+    """Return alpha / rank of a module from notes, or 1 without notes.
+
+    Keys of the notes begin with the component's name. A pattern matches the whole name of a layer or its end after a
+    dot, as in PEFT.
+    """
+
+    def noted(key: str, *names: str) -> Any:
+        patterns = notes.get(f"{part}.{key}_pattern") or {}
+        own = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
+        return next(own, next((notes[f"{part}.{name}"] for name in names if f"{part}.{name}" in notes), None))
+
+    alpha, rank = noted("alpha", "lora_alpha", "alpha"), rank or noted("rank", "r")
+    if alpha is None or rank is None:
+        return 1.0
+    return float(alpha) / (rank**0.5 if notes.get(f"{part}.use_rslora") else rank)
+
+
+def read_changes(layers: Mapping[str, Mapping[str, str]], read: Callable[[str], Array]) -> tuple[LayerChange, ...]:
+    """Return the changes of `layers`, a table of tensor names by layer and role, in the order of their names.
+
+    `read` returns a tensor by name. Raises Fault.
+    """
+    return tuple(
+        _read_change(name, {role: read(key) for role, key in sorted(keys.items())}, keys)
+        for name, keys in sorted(layers.items())
+    )
+
+
+def _read_change(name: str, fields: Fields, keys: Mapping[str, str]) -> LayerChange:
+    """Return the change that a layer's tensors describe. Raises Fault."""
+    for role, array in fields.items():
+        if not np.isfinite(array).all():
+            raise Fault(f"{shown(name)}: its {role} holds numbers that are not finite")
+    for role in ("alpha", "scalar"):
+        if role in fields and fields[role].size != 1:
+            raise Fault(f"{shown(name)}: its {role} must be one number; got {fields[role].size}")
+    kinds = [kind for kind in KINDS if any(role.startswith(kind.prefixes) and role != "diff_b" for role in fields)]
+    if len(kinds) > 1:
+        raise Fault(f"{shown(name)} has changes of several kinds: {' and '.join(kind.name for kind in kinds)}")
+    if not kinds:
+        if "diff_b" not in fields:
+            raise Fault(f"{shown(name)} has no matrices, only {', '.join(fields)}")
+        return LayerChange(name, FULL, fields, (), keys)
+    try:
+        return _checked(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields)), keys))
+    except (KeyError, IndexError, ValueError, TypeError) as error:  # TypeError: a number instead of a matrix
+        shapes = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
+        problem = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"
+        raise Fault(f"{shown(name)}: the tensors of its {kinds[0].name} {problem}: {shapes}") from None
+
+
+def _checked(change: LayerChange) -> LayerChange:
+    """Return the change if its factors can be multiplied. Raises ValueError."""
+    for b, a in change.factors:
+        if b.ndim != 2 or a.ndim != 2 or b.shape[1] != len(a) or not a.size:
+            raise ValueError
+    if change.kind is LOHA and len({(len(b), a.shape[1]) for b, a in change.factors}) > 1:
+        raise ValueError
+    return change
