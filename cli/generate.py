@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tintype.service.config import ServiceConfig
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import RANGES
 
 from . import interrupt
 from .errors import UserError
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 STDOUT = Path("-")
 LOCAL = "127.0.0.1:0"  # the address of the service in this process; the system chooses the port
 # The contract's bounds. They are checked here as well, so that the message names the flag and no model is loaded.
-BOUNDS = {"count": (1, 10), "steps": (1, 150), "guidance": (0, 50), "seed": (0, 2**63 - 1), "strength": (0, 1)}
+BOUNDS = {"guidance": RANGES["guidance_scale"]} | {
+    name: RANGES[name] for name in ("count", "steps", "seed", "strength")
+}
 
 
 def run(arguments: Namespace) -> int:

@@ -18,10 +18,9 @@ from tintype.v1 import image_service_pb2 as pb
 
 from .engine import events
 from .errors import InvalidField
-from .images.encode import encode
+from .images.encode import Output, encode
 from .images.metadata import Parameters
-from .images.source import Upload
-from .job import Output
+from .images.upload import Upload
 from .models import ModelState
 from .ordered_pipeline import ahead
 from .prepare import prepared
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from .engine.plan import Plan
-    from .images.encode import Picture
+    from .images.encode import EncodedImage
     from .job import Job
     from .models import Repository
 
@@ -115,7 +114,7 @@ class ImageApi:
         await asyncio.to_thread(self._repository.unload, request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
 
-    def _encode(self, job: Job, event: events.Event) -> asyncio.Future[Picture] | None:
+    def _encode(self, job: Job, event: events.Event) -> asyncio.Future[EncodedImage] | None:
         """Begin to encode what `event` shows, if it shows something."""
         match event:
             case events.Preview():

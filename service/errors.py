@@ -29,6 +29,7 @@ be right; `reason` is for programs and never changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, ClassVar
 
 from tintype.v1.reasons import Reason
@@ -192,3 +193,16 @@ class GenerationFailed(TintypeError):
     """The model gave no usable picture: a call failed, or the latents are not finite."""
 
     reason = Reason.GENERATION_FAILED
+
+
+def check_range(field: str, value: float, low: float, high: float) -> None:
+    """Raise InvalidField unless `value` is a finite number from `low` to `high`."""
+    if not isfinite(value) or not low <= value <= high:
+        shown = value if isinstance(value, int) else format(value, "g")
+        raise InvalidField(field, f"must be {low} to {high}, not {shown}")
+
+
+def check_choice(field: str, value: str, choices: Sequence[str]) -> None:
+    """Raise InvalidField unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InvalidField(field, f"must be one of {', '.join(choices)}, not {value!r}")

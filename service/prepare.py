@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tintype.v1.limits import RANGES
+
 from .engine.plan import read_prompts
 from .engine.sizes import native_size
-from .images.source import Upload, source
-from .job import RANGES
+from .images.upload import Upload, source
 
 if TYPE_CHECKING:
     from .job import Job

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from tintype.v1.limits import MAX_NAME, MAX_PROMPT, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, RANGES
+
 # The image in example requests: a lake of 64 x 64 pixels in three colours, a PNG file in base64.
 EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAgMAAADXB5lNAAAACVBMVEV4tOZablooWpa6FVrxAAAAdUlEQVR42u2RwQ3AIAhFP4YB6KH7sESXbJfs"
@@ -21,7 +23,6 @@ EXAMPLE_IMAGE = (
 )
 EXAMPLE_URL = f"data:image/png;base64,{EXAMPLE_IMAGE}"
 
-MAX_PROMPT = 32_000  # characters
 IMAGE_FILE = "a PNG, JPEG or WebP file as a URL, a data: URL or base64"
 MASK = (
     f"Part of the image to repaint: {IMAGE_FILE}, of the image's size. Transparent parts are repainted, or white parts "
@@ -30,12 +31,12 @@ MASK = (
 _PRESET = "name of a preset, a vendor's or the model's own; it applies if the model has it"
 
 PromptText = Annotated[str, Meta(max_length=MAX_PROMPT)]
-ModelName = Annotated[str, Meta(max_length=256)]
+ModelName = Annotated[str, Meta(max_length=MAX_NAME)]
 PresetName = Annotated[str, Meta(max_length=100)]
 OptionName = Annotated[str, Meta(max_length=100)]  # of a sampler or a schedule
-StepCount = Annotated[int, Meta(ge=1, le=150)]
-Scale = Annotated[float, Meta(ge=0, le=50)]
-Side = Annotated[int, Meta(ge=16, le=4096)]  # pixels
+StepCount = Annotated[int, Meta(ge=MIN_STEPS, le=MAX_STEPS)]
+Scale = Annotated[float, Meta(ge=0, le=RANGES["guidance_scale"][1])]
+Side = Annotated[int, Meta(ge=MIN_SIDE, le=MAX_SIDE)]  # pixels
 SizeText = Annotated[
     str,
     Meta(

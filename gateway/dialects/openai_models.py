@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from tintype.v1.limits import MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, RANGES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tintype.v1 import image_service_pb2 as pb
 
 OWNER = "tintype"
-SIDES = (16, 4096)  # pixels
+SIDES = (MIN_SIDE, MAX_SIDE)  # pixels
+STEPS = (MIN_STEPS, MAX_STEPS)
 EFFORTS = ("low", "medium", "standard", "high", "hd", "xhigh", "max")
-STEPS = (1, 150)
-GUIDANCE = (0, 50)
 SEEDS = (0, 2**53 - 1)  # integers that JavaScript represents exactly; the service accepts up to 2**63 - 1
 
 
@@ -117,12 +118,13 @@ def _parameters(model: pb.Model) -> ModelParameters:
     """Return the parameters of a model; those that the service does not report are left out."""
     defaults = model.defaults
     guidance = round(defaults.guidance_scale, 3)  # the contract has single precision
+    low, high = RANGES["guidance_scale"]
     return ModelParameters(
         prompt=TextParameter(""),
         width=_integer(defaults.width, SIDES, model.size_multiple or 1),
         height=_integer(defaults.height, SIDES, model.size_multiple or 1),
         steps=_integer(defaults.steps, STEPS, 1),
-        cfg=NumberParameter(default=guidance, min=GUIDANCE[0], max=GUIDANCE[1], step=0.5) if defaults.steps else UNSET,
+        cfg=NumberParameter(default=guidance, min=low, max=high, step=0.5) if defaults.steps else UNSET,
         seed=IntegerParameter(min=SEEDS[0], max=SEEDS[1]),
         quality=ChoiceParameter("auto", ["auto", *sorted(model.qualities, key=_effort)]) if model.qualities else UNSET,
         style=ChoiceParameter("", ["", *model.styles]) if model.styles else UNSET,

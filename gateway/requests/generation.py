@@ -9,12 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from tintype.v1.limits import MAX_FILES
+
 from ..errors import BadRequest, InvalidImage, ServiceError, StoreUnavailable, UnknownParameter
 from ..http.body import render_body
 from ..http.disconnect import until_disconnect
 from ..http.forms import is_form, read_form
 from ..http.jsonbody import read_json
-from ..uploads.reading import MAX_TOGETHER, transparency
+from ..uploads.reading import transparency
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -67,8 +69,8 @@ async def _attach(gateway: Gateway, call: Call, base: str) -> Call:
     """
     for field, given in call.uploads.items():
         setattr(call.request, field, await gateway.images.read(given, call.names.get(field, field), base))
-    if len(call.request.image) + len(call.request.mask) > MAX_TOGETHER:
-        raise InvalidImage(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_TOGETHER} bytes")
+    if len(call.request.image) + len(call.request.mask) > MAX_FILES:
+        raise InvalidImage(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_FILES} bytes")
     if call.alpha_strength is None or call.request.mask:
         return call
     return await _self_masked(call, call.alpha_strength)

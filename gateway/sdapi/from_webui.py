@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import MAX_COUNT, MAX_SIDE
 
 from ..errors import InvalidValue
 from .errors import NoSuchScript
@@ -32,9 +33,6 @@ NAMES = {
 }
 # Fields that are dropped if the model does not have them.
 OPTIONAL = ("schedule", "prompt_weighting", "loras", "embeddings")
-MAX_COUNT = 10  # images of one call, the contract's limit
-MAX_SIDE = 4096  # pixels
-MAX_SEED = 2**63 - 1
 # A prompt that contains one of these has the web UI's syntax.
 SYNTAX = ("(", "[", "\\", "BREAK", "AND")
 ETA_SAMPLER = "ddim"  # the only sampler that takes `eta`; for others, 1 is what they do anyway

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import MAX_SEED
 
 from ..access.admission import admitted, foresee, most
 from ..dialects import Call
@@ -23,7 +24,7 @@ from ..http.jsonbody import read_json
 from ..requests.generation import granted, ignored_header
 from ..requests.reply import json_response
 from .errors import NoInitImage
-from .from_webui import MAX_SEED, NAMES, OPTIONAL, BatchedRequest, build_request
+from .from_webui import NAMES, OPTIONAL, BatchedRequest, build_request
 from .init_image import InitImage, MaskedRegion, prepare
 from .request_types import ImageToImage, TextToImage, read
 from .response import add_infotext, render, settings

@@ -20,9 +20,9 @@ from PIL import Image, ImageFilter, ImageOps
 
 from tintype.v1 import image_file
 from tintype.v1.image_header import BadImage
+from tintype.v1.limits import MAX_FILES
 
 from ..errors import InvalidImage
-from ..uploads.reading import MAX_TOGETHER
 from .infotext import KEY, with_infotext
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def prepare(body: ImageToImage, image_bytes: bytes, mask_bytes: bytes) -> InitIm
     if mask and not body.inpainting_fill:
         image = filled(image, mask)
     files = encoded(image), encoded(mask) if mask else b""
-    if sum(map(len, files)) > MAX_TOGETHER:
-        raise InvalidImage("init_images", f"must, with the mask, have at most {MAX_TOGETHER} bytes as PNG")
+    if sum(map(len, files)) > MAX_FILES:
+        raise InvalidImage("init_images", f"must, with the mask, have at most {MAX_FILES} bytes as PNG")
     return InitImage(*files, size, region)
 
 

@@ -6,12 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import MAX_EMBEDDINGS, MAX_LORAS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-MAX_LORAS = 8
-MAX_EMBEDDINGS = 8
 _AND = re.compile(r"\bAND\b")
 # No part extends beyond the next `<`, so that each character is read a bounded number of times.
 _NETWORK = re.compile(r"<(\w+):([^<:>]+)(?::([^<>]*))?>")

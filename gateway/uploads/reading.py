@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ImageSource: TypeAlias = str | bytes
 
 FETCH_TIMEOUT = 15.0  # seconds for one image, redirects included
-MAX_TOGETHER = 64_000_000  # bytes of image and mask, which are sent in one message of at most 64 MiB
 MAX_SCHEME = 64  # most characters of a URL before its first colon
 REPAINTED = 128  # level of transparency, 0..255, from which the service repaints
 _BRACKETS = str.maketrans("", "", "[]")  # removes the brackets of IPv6 addresses

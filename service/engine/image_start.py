@@ -20,7 +20,7 @@ from ..numerics import Trajectory
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..images.source import Mask
+    from ..images.upload import Mask
     from ..models.model import Array
     from ..numerics import Noise, Table
     from .plan import LatentShape, Plan

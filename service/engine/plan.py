@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tintype.v1.limits import MAX_SEED
+
 from ..errors import InvalidField, Unsupported
-from ..job import MAX_SEED
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.text import prompt_editing, prompt_weights
@@ -24,7 +25,7 @@ from .sizes import native_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..images.source import Source
+    from ..images.upload import Source
     from ..job import Job
     from ..models.spec import ModelSpec, Preset
     from ..models.text.prompt_editing import Items, Texts

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tintype.v1.limits import MAX_STEPS
+
 from ..errors import InvalidField, ModelBroken
-from ..job import RANGES
 from ..numerics import SAMPLERS, InvalidChoice, InvalidSetting, Table, make_table, max_steps, resolve
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from ..numerics import Diffusion
 
 STRENGTH = 0.8  # default of diffusers
-MAX_STEPS = int(RANGES["steps"][1])
 
 
 @dataclass(frozen=True, slots=True)

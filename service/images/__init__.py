@@ -1,1 +1,1 @@
-"""Pictures as files: pixels to PNG, JPEG and WebP and back, and what is written into them."""
+"""Image files: encoding of pixels, decoding of uploads, and metadata."""

@@ -1,35 +1,49 @@
-"""Pixels to files: PNG, JPEG and WebP, in the size that was asked for.
+"""Encoding of pixels as PNG, JPEG and WebP files, in the requested size.
 
-Everything here is pure and holds no lock while Pillow works, so it runs well in a thread pool.
+All functions are pure. Pillow releases Python's lock while it encodes, so a thread pool encodes in parallel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps
+from tintype.v1.limits import MIME_TYPES
 
+from ..errors import check_choice, check_range
 from .metadata import exif, png_text
+from .pixels import resample, to_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..job import Output
+    from PIL import Image
+
     from .metadata import Parameters
-    from .source import Upload
+    from .pixels import Pixels
+    from .upload import Upload
 
-Pixels: TypeAlias = npt.NDArray[np.float32]
-
-LOSSLESS = 100  # the quality from which WebP keeps every pixel
+LOSSLESS = 100  # the quality from which on WebP is lossless
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An encoded file and its size in pixels."""
+class Output:
+    """How images are encoded. `quality`, 0 to 100, applies to JPEG and WebP; `metadata` writes the parameters."""
+
+    mime_type: str = "image/png"
+    quality: int = 95
+    metadata: bool = True
+    alpha: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("output.mime_type", self.mime_type, MIME_TYPES)
+        check_range("output.quality", self.quality, 0, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """An encoded file, and its size in pixels."""
 
     data: bytes
     mime_type: str
@@ -44,33 +58,20 @@ def encode(
     size: tuple[int, int] | None = None,
     kept: Upload | None = None,
     parameters: Parameters | None = None,
-) -> Picture:
-    """Encode pixels [3, h, w], float32 in 0..1, as `output` says.
+) -> EncodedImage:
+    """Encode pixels [3, h, w], float32 in 0..1.
 
-    `size` is the width and height asked for (None: the native one); of `kept` is put over it what its mask keeps;
-    `parameters` go into the file's metadata.
+    `size` is the requested width and height (None: that of the pixels). The parts of `kept` that its mask keeps are
+    copied into the result. `parameters` are written into the file's metadata.
     """
     image = resample(to_image(pixels), size)
     if kept is not None:
         image = kept.over(image)
-    if output.alpha and output.mime_type == "image/png":  # WebP leaves out an alpha channel that is opaque throughout
+    if output.alpha and output.mime_type == "image/png":  # WebP drops an alpha channel that is opaque throughout
         image.putalpha(255)
     file = BytesIO()
     ENCODERS[output.mime_type](image, file, output, parameters)
-    return Picture(file.getvalue(), output.mime_type, image.width, image.height)
-
-
-def to_image(pixels: Pixels) -> Image.Image:
-    """Return pixels [3, h, w], float32 in 0..1, as an RGB image of 8 bits, rounded as diffusers does."""
-    levels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
-
-
-def resample(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-    """Return `image` in `size` (width, height): Lanczos; where the aspects differ, centred and cut, never stretched."""
-    if size is None or size == image.size:
-        return image
-    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    return EncodedImage(file.getvalue(), output.mime_type, image.width, image.height)
 
 
 def _png(image: Image.Image, file: BytesIO, _output: Output, parameters: Parameters | None) -> None:

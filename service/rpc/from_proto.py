@@ -9,8 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tintype.v1.limits import MAX_EMBEDDINGS, MAX_LORAS, MAX_NAME
+
 from ..errors import InvalidField, InvalidRequest, Violation
-from ..job import MAX_NAME, Job, Lora, Output, Previews
+from ..images.encode import Output
+from ..job import Job, Lora, Previews
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_LORAS = 8
-MAX_EMBEDDINGS = 8
 MAX_EMBEDDING_NAME = 255  # characters, as file names have
 MAX_CALLER = 256  # characters
 

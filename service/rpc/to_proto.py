@@ -18,7 +18,7 @@ from ..numerics import SAMPLERS, SCHEDULES, samplers_for
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..images.encode import Picture
+    from ..images.encode import EncodedImage
     from ..models import ModelSpec, ModelStatus, Repository
 
 STATES = {
@@ -41,7 +41,7 @@ def duration(seconds: float | None) -> Duration | None:
     return message
 
 
-def response(event: events.Event, picture: Picture | None, total: float) -> pb.StreamImagesResponse:
+def response(event: events.Event, picture: EncodedImage | None, total: float) -> pb.StreamImagesResponse:
     """Return what the caller hears of `event`, `total` seconds after the request came.
 
     `picture` is the file of an event that shows one. Raises the error of a job that failed.
@@ -67,11 +67,11 @@ def _progress(event: events.Progress) -> pb.Progress:
     return pb.Progress(index=event.index, step=event.step, steps=event.steps, eta=duration(event.eta))
 
 
-def _preview(event: events.Preview, picture: Picture) -> pb.Preview:
+def _preview(event: events.Preview, picture: EncodedImage) -> pb.Preview:
     return pb.Preview(index=event.index, step=event.step, preview_index=event.number, **_file(picture))
 
 
-def _image(event: events.Finished, picture: Picture, total: float) -> pb.Image:
+def _image(event: events.Finished, picture: EncodedImage, total: float) -> pb.Image:
     _, native_height, native_width = event.pixels.shape
     return pb.Image(
         index=event.index,
@@ -89,11 +89,11 @@ def _completed(event: events.Completed, total: float) -> pb.Completed:
     return pb.Completed(model=event.model, usage=usage, timings=timings(event.timings, total))
 
 
-def _file(picture: Picture) -> dict[str, Any]:
+def _file(picture: EncodedImage) -> dict[str, Any]:
     return {name: getattr(picture, name) for name in ("data", "mime_type", "width", "height")}
 
 
-def _there(picture: Picture | None) -> Picture:
+def _there(picture: EncodedImage | None) -> EncodedImage:
     assert picture is not None, "an event that shows a picture comes with its file"  # noqa: S101
     return picture
 

@@ -15,8 +15,7 @@ from PIL import Image
 from tests.support.service.refusals import failed
 from tests.support.service.script import UNPLANNED
 from tintype.service.engine.events import Completed, Finished, Timings
-from tintype.service.images.encode import encode
-from tintype.service.job import Output
+from tintype.service.images.encode import Output, encode
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

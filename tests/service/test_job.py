@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tintype.service.errors import InvalidField
-from tintype.service.job import MAX_PROMPT, RANGES, Job, Lora, Output, Previews
+from tintype.service.images.encode import Output
+from tintype.service.job import Job, Lora, Previews
+from tintype.v1.limits import MAX_PROMPT, RANGES
 
 
 def test_a_prompt_is_enough() -> None:
@@ -51,7 +53,7 @@ def test_prompts_have_a_limit(name: str) -> None:
 @pytest.mark.parametrize("fields", [{"mask": b"png"}, {"strength": 0.5}, {"strength": 0.0}])
 def test_mask_and_strength_need_an_image(fields: dict[str, float]) -> None:
     """Without one they mean nothing; a strength of 0 is given too."""
-    with pytest.raises(InvalidField, match="needs image") as caught:
+    with pytest.raises(InvalidField, match="requires image") as caught:
         Job(prompt="a", **fields)  # type: ignore[arg-type]
     assert caught.value.field == next(iter(fields))
 

@@ -15,9 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gateway.bodies import opened, png
 from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, texts, with_infotext
-from tintype.service.images.encode import ENCODERS
+from tintype.service.images.encode import ENCODERS, Output
 from tintype.service.images.metadata import Parameters
-from tintype.service.job import Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable

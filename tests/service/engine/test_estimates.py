@@ -6,7 +6,7 @@ import pytest
 from tests.support.engine.exact import SPEC
 from tintype.service.engine.estimates import TOLERANCE, Average, Estimates
 from tintype.service.engine.plan import Plan, plan
-from tintype.service.images.source import Source
+from tintype.service.images.upload import Source
 from tintype.service.job import Job
 
 

@@ -9,7 +9,7 @@ from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import Bench, ExactModel, broken, mean_of, spec
 from tintype.service.engine.events import Completed, Failed, Progress
 from tintype.service.errors import GenerationFailed, ModelBroken, OutOfMemory
-from tintype.service.images.source import Source
+from tintype.service.images.upload import Source
 
 
 def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:

@@ -11,7 +11,7 @@ from tests.support.engine.exact import DIFFUSION, Bench, ExactModel, spec
 from tintype.service.engine.events import Completed, Failed, Finished, Preview, Progress
 from tintype.service.engine.image_start import downscale_mask
 from tintype.service.errors import Cancelled, GenerationFailed
-from tintype.service.images.source import Source
+from tintype.service.images.upload import Source
 from tintype.service.job import Previews
 from tintype.service.models import Prompt
 from tintype.service.models.spec import INPAINTING

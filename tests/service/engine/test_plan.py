@@ -11,10 +11,11 @@ from tests.support.engine.exact import SPEC, spec
 from tintype.service.engine.plan import plan
 from tintype.service.engine.sizes import MAX_ASPECT, native_size
 from tintype.service.errors import InvalidField, Unsupported
-from tintype.service.images.source import Source
-from tintype.service.job import MAX_SEED, Job, Lora
+from tintype.service.images.upload import Source
+from tintype.service.job import Job, Lora
 from tintype.service.models import Prompt
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
+from tintype.v1.limits import MAX_SEED
 
 SOURCE = Source(np.zeros((3, 64, 64), np.uint8))
 LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)

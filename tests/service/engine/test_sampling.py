@@ -11,7 +11,7 @@ from tests.support.engine.exact import SPEC, spec
 from tintype.service.engine.plan import plan
 from tintype.service.engine.sampling import count_steps
 from tintype.service.errors import InvalidField
-from tintype.service.images.source import Source
+from tintype.service.images.upload import Source
 from tintype.service.job import Job
 from tintype.service.numerics import Diffusion
 

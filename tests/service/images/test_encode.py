@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tintype.service.images.encode import encode, resample, to_image
+from tintype.service.images.encode import Output, encode
 from tintype.service.images.metadata import Parameters
-from tintype.service.job import MIME_TYPES, Output
+from tintype.service.images.pixels import resample, to_image
+from tintype.v1.limits import MIME_TYPES
 
 PARAMETERS = Parameters(
     prompt="a lighthouse, at dusk",

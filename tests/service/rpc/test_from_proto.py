@@ -10,9 +10,11 @@ from google.protobuf.duration_pb2 import Duration
 
 from tintype.service import job as jobs
 from tintype.service.errors import InvalidRequest
+from tintype.service.images.encode import Output
 from tintype.service.rpc import from_proto
 from tintype.service.rpc.from_proto import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
+from tintype.v1.limits import RANGES
 
 
 def request(**fields: Any) -> pb.GenerateImagesRequest:
@@ -93,7 +95,7 @@ def test_all_that_is_said_arrives() -> None:
         strength=0.6,
         loras=(jobs.Lora("a", 0.3), jobs.Lora("b", 1.0)),
         embeddings=("<cat>", "ink"),
-        output=jobs.Output("image/webp", 80, metadata=False, alpha=True),
+        output=Output("image/webp", 80, metadata=False, alpha=True),
         previews=jobs.Previews(every=2, mime_type="image/png"),
         priority=-5,
         caller="me",
@@ -143,8 +145,8 @@ def test_every_fault_is_told_at_once() -> None:
         "guidance_rescale": "must be 0 to 1, not 2",
         "eta": "must be 0 to 1, not -1",
         "seed": "must be 0 to 9223372036854775807, not -1",
-        "mask": "needs image: give the picture that it is for, or leave mask out",
-        "strength": "needs image: give the picture that it is for, or leave strength out",
+        "mask": "requires image: send the image to start from, or omit mask",
+        "strength": "requires image: send the image to start from, or omit strength",
         "loras[1].name": "must not be empty",
         "loras[1].weight": "must be -4 to 4, not 5",
         "output.mime_type": "must be one of image/png, image/jpeg, image/webp, not 'image/gif'",
@@ -157,10 +159,10 @@ def test_every_fault_is_told_at_once() -> None:
     }
 
 
-@pytest.mark.parametrize("name", jobs.RANGES)
+@pytest.mark.parametrize("name", RANGES)
 def test_each_range_is_checked_for_its_own_field(name: str) -> None:
     """A number outside its range is one violation, of its field alone."""
-    low, high = jobs.RANGES[name]
+    low, high = RANGES[name]
     beyond = high * 2 + 1 if high < 2**31 else low - 1
     extra = {"image": b"i"} if name == "strength" else {}
     assert list(faults(request(**{name: type(low)(beyond)}, **extra))) == [name]

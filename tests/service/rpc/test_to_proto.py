@@ -8,7 +8,7 @@ import pytest
 from tests.support.service.script import UNPLANNED
 from tintype.service.engine.events import Failed, Finished, Timings
 from tintype.service.errors import QueueFull
-from tintype.service.images.encode import Picture
+from tintype.service.images.encode import EncodedImage
 from tintype.service.models import ModelState
 from tintype.service.rpc import to_proto
 from tintype.v1 import image_service_pb2 as pb
@@ -40,7 +40,7 @@ def test_every_part_of_the_timings_is_told() -> None:
 def test_a_picture_is_told_in_both_sizes() -> None:
     """What was asked for and what the model made, which way round is no matter of chance."""
     made = Finished(1, 7, np.zeros((3, 128, 256), np.float32), Timings(), UNPLANNED, revised_prompt="a lake, vivid")
-    image = to_proto.response(made, Picture(b"file", "image/webp", 500, 250), 1.5).image
+    image = to_proto.response(made, EncodedImage(b"file", "image/webp", 500, 250), 1.5).image
     assert (image.index, image.seed, image.data, image.mime_type) == (1, 7, b"file", "image/webp")
     assert (image.width, image.height, image.native_width, image.native_height) == (500, 250, 256, 128)
     assert (image.revised_prompt, image.timings.total.ToMicroseconds()) == ("a lake, vivid", 1_500_000)

@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from tintype.service.errors import InvalidField
-from tintype.service.images.encode import encode
-from tintype.service.images.source import Upload, source
-from tintype.service.job import Output
+from tintype.service.images.encode import Output, encode
+from tintype.service.images.upload import Upload, source
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 RIGHT = np.zeros((24, 32), np.uint8)
@@ -89,7 +88,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
 )
 def test_a_mask_that_names_nothing_is_refused(mask: bytes) -> None:
     """It would give back the picture as it is; one pixel is enough to go on."""
-    with pytest.raises(InvalidField, match="mask: names nothing to repaint"):
+    with pytest.raises(InvalidField, match="mask: repaints nothing"):
         source(*Upload(file(LEVELS), mask).read(), (32, 24))
     little = np.zeros_like(RIGHT)
     little[3, 4] = 255
