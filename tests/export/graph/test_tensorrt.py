@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.models.runtime.graph import Port
-from tintype.service.models.runtime.ort import options
+from tintype.service.models.runtime.ort import session_options
 from tintype.service.models.runtime.provider_options import fixed_axes
 from tintype.service.models.runtime.providers import onnxruntime
 
@@ -51,7 +51,7 @@ def _port(argument: Any) -> Port:
 def opened(model: Any, fixed: Mapping[str, int], written: Path | None = None) -> Any:
     """Open a graph at the optimization level that a provider sees."""
     ort = onnxruntime()
-    asked = options(1, axes=fixed)
+    asked = session_options(1, axes=fixed)
     asked.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if written:
         asked.optimized_model_filepath = str(written)
