@@ -39,11 +39,11 @@ class Instant:
     def __init__(self) -> None:
         self.files = {size: os.urandom(size) for size in (SMALL, LARGE)}
 
-    async def generate(self, request: pb.GenerateImagesRequest, _: str = "") -> pb.GenerateImagesResponse:
+    async def generate(self, request: pb.StreamImagesRequest, _: str = "") -> pb.GenerateImagesResponse:
         """Return the requested number of images."""
-        data = self.files[int(request.prompt)]
+        data = self.files[int(request.generation.prompt)]
         image = pb.Image(data=data, mime_type="image/png", width=1024, height=1024)
-        return pb.GenerateImagesResponse(images=[image] * request.count, model="instant")
+        return pb.GenerateImagesResponse(images=[image] * request.generation.count, model="instant")
 
     async def models(self) -> list[pb.Model]:
         """Return no model."""

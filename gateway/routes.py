@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, route
 from litestar.response import Stream
 
-from .access.admission import identified
+from .access.admission import authenticate
 from .config import SHARING
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from .context import Gateway
+    from .context import CallerContext, Gateway
     from .dialects import Dialect
     from .error_handlers import Failures
     from .metrics import Metrics
@@ -117,29 +117,29 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     @route(lists, http_method=READ, opt=described(LISTED, lists))
     async def models(request: AnyRequest) -> Response[bytes]:
-        own = identified(gateway, request)
-        found = await own.client.models()
-        aliases = own.names.standing_for([model.name for model in found]) if own.config.list_aliases else {}
+        context = authenticate(gateway, request)
+        found = await context.client.models()
+        aliases = context.names.aliases_of([model.name for model in found]) if gateway.config.list_aliases else {}
         return _json(render_models(found, aliases))
 
     @route(ones, http_method=READ, opt=described(ONE, ones))
     async def model(request: AnyRequest) -> Response[bytes]:
-        own = identified(gateway, request)
-        asked = str(request.path_params["name"]).lstrip("/")
-        return _json(render_model(await _found(own, own.names.resolve(asked)), asked))
+        context = authenticate(gateway, request)
+        name = str(request.path_params["name"]).lstrip("/")
+        return _json(render_model(await _find(context, context.names.resolve(name)), name))
 
     return [models, model]
 
 
-async def _found(own: Gateway, name: str) -> pb.Model:
+async def _find(context: CallerContext, name: str) -> pb.Model:
     """Return the model of a name, or its fallback. Raises ServiceError."""
     try:
-        return await own.client.model(name)
+        return await context.client.model(name)
     except ServiceError as error:
-        fallback = own.names.fallback(name) if error.status == 404 else None
+        fallback = context.names.fallback(name) if error.status == 404 else None
         if fallback is None:
             raise
-    return await own.client.model(fallback)
+    return await context.client.model(fallback)
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:
@@ -179,7 +179,7 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
     @route("/metrics", http_method=READ, opt=described(COUNTS))
     async def counted(request: AnyRequest) -> Response[bytes]:
-        identified(gateway, request)  # metrics name models, so they need a key like `/v1/models`
+        authenticate(gateway, request)  # metrics name models, so they need a key like `/v1/models`
         return Response(metrics.text(), media_type=PROMETHEUS)
 
     return counted

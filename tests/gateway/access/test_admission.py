@@ -179,7 +179,7 @@ class TestRates:
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "n": 3}, headers=headers)
         told = check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
-        assert told == "Invalid 'n': must be at most 2, the pictures that may be had in a minute, not 3."
+        assert told == "Invalid 'n': must be at most 2, the limit of images per minute, not 3."
 
     async def test_what_came_to_nothing(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
         """Pictures that were not made are not counted, and a replayed answer makes none."""
