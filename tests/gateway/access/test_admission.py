@@ -34,7 +34,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def picture() -> bytes:
+def image_file() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "PNG")
     return file.getvalue()
@@ -159,7 +159,7 @@ class TestRates:
                 assert answer.headers["x-ratelimit-limit-images"] == "8"
                 return answer.headers["x-ratelimit-remaining-images"]
 
-            files = {"image": ("a.png", picture(), "image/png")}
+            files = {"image": ("a.png", image_file(), "image/png")}
             assert await left(PATH, json={"prompt": "x", "n": 3}) == "5"
             assert await left(PATH, json={"prompt": "x", "stream": True}) == "4"
             assert await left(EDITS, data={"prompt": "x", "n": "2"}, files=files) == "2"
