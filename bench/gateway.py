@@ -70,7 +70,7 @@ def serve(port: int, data: str) -> None:
 def message(size: int, count: int, kind: str) -> bytes:
     """Return one HTTP request as bytes."""
     body = f'{{"prompt":"{size}","n":{count},"response_format":"{kind}"}}'.encode()
-    head = "POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = "POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
