@@ -1,6 +1,6 @@
 """The ASGI application: routes and middleware.
 
-`dialects.bound` maps paths to dialects; `routes` has all other routes.
+`dialects_by_path` maps paths to dialects; `routes` has all other routes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .access.keys import KeyRefresh, Keys
 from .access.model_names import ModelNames
 from .access.rejections import TooManyRequests
 from .context import Gateway
-from .dialects import DIALECTS, bound
+from .dialects import DIALECTS, dialects_by_path
 from .error_handlers import Failures
 from .errors import GatewayError
 from .http.browsers import Browsers
@@ -80,7 +80,7 @@ def create_app(
         images,
         readiness or Readiness(client, names),
     )
-    dialects = bound(config.dialect)
+    dialects = dialects_by_path(config.dialect)
     failures = Failures(dialects, DIALECTS[config.dialect])
     handlers = [*_images(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
     app = Litestar(

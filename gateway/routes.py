@@ -15,7 +15,7 @@ from .errors import ServiceError
 from .http.receiving import hold
 from .metrics import PROMETHEUS
 from .openapi.document import document
-from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
+from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
 from .pages import READ, pages
 from .results.store import EXTENSIONS
 
@@ -42,13 +42,13 @@ EMBEDDED = {
 
 _LOOKUP = (401, 500, 501, 503, 504)  # error statuses of requests about models
 LISTED = Operation(
-    summary="List the models", answers={200: Answer("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
+    summary="List the models", responses={200: ResponseDoc("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
 )
 ONE = Operation(
     summary="Get one model",
     text="Names may contain slashes.",
     parameters={"name": TEXT | {"description": "Name of the model, or an alias such as dall-e-3"}},
-    answers={200: Answer("The model", {JSON: Media(ModelObject)})},
+    responses={200: ResponseDoc("The model", {JSON: Media(ModelObject)})},
     errors=(404, *_LOOKUP),
 )
 FILE = Operation(
@@ -58,30 +58,32 @@ FILE = Operation(
         "access": TEXT | {"description": "Expiry and signature of the link"},
         "name": TEXT | {"description": "The file's name, which ends in its type"},
     },
-    answers={
-        200: Answer("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
-        304: Answer("The file has not changed since the version in If-None-Match", headers=("etag",)),
-        307: Answer("The file is in a store that clients can reach", headers=("location",)),
+    responses={
+        200: ResponseDoc("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
+        304: ResponseDoc("The file has not changed since the version in If-None-Match", headers=("etag",)),
+        307: ResponseDoc("The file is in a store that clients can reach", headers=("location",)),
     },
     errors=(404, 500, 503),
     open=True,
 )
 _STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
 ALIVE = Operation(
-    summary="Check that the gateway is running", answers={200: Answer("It is running", _STATE)}, open=True
+    summary="Check that the gateway is running", responses={200: ResponseDoc("It is running", _STATE)}, open=True
 )
 READY = Operation(
     summary="Check whether images can be made now",
-    answers={200: Answer("Ready", _STATE), 503: Answer("Not ready, with the reason", _STATE)},
+    responses={200: ResponseDoc("Ready", _STATE), 503: ResponseDoc("Not ready, with the reason", _STATE)},
     open=True,
 )
 COUNTS = Operation(
     summary="Get metrics for Prometheus",
-    answers={200: Answer("The metrics", {"text/plain": Media(TEXT)})},
+    responses={200: ResponseDoc("The metrics", {"text/plain": Media(TEXT)})},
     errors=(401,),
 )
 DESCRIPTION = Operation(
-    summary="Describe the API", answers={200: Answer("This document", {JSON: Media({"type": "object"})})}, open=True
+    summary="Describe the API",
+    responses={200: ResponseDoc("This document", {JSON: Media({"type": "object"})})},
+    open=True,
 )
 
 

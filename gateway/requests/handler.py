@@ -12,7 +12,7 @@ from ..errors import BadRequest, ServiceError
 from ..http.disconnect import cancel_on_disconnect
 from ..http.receiving import forget, keep, keeping
 from ..openapi import examples
-from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
+from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Media, Operation, ResponseDoc
 from ..openapi.schemas import form
 from . import progress
 from .generation import generate, parse
@@ -59,7 +59,7 @@ def operation(dialect: Dialect) -> Operation:
         tag=dialect.name,
         request=requests,
         headers=headers,
-        answers={200: Answer("The images", responses, _NOTED)},
+        responses={200: ResponseDoc("The images", responses, _NOTED)},
         errors=tuple(sorted({dialect.error(ServiceError("", status=one)).status for one in _FAILURES})),
     )
 

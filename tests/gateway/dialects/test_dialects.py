@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tintype.gateway.access.rejections import WrongContentType
 from tintype.gateway.config import SHARING, GatewayConfig
-from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, bound
+from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, dialects_by_path
 from tintype.gateway.dialects.geometry import of_ratio, of_size
 from tintype.gateway.errors import BadRequest, GatewayError, InvalidValue, StartError
 
@@ -23,7 +23,7 @@ DOCUMENTED = {
     "oxen": {"/api/ai/images/generate"},
 }
 # One vendor may have several actions, each with its own paths.
-EVERYTHING = tuple(dict.fromkeys(bound("openai").values()))
+EVERYTHING = tuple(dict.fromkeys(dialects_by_path("openai").values()))
 
 
 def properties(dialect: Dialect) -> list[str]:
@@ -39,14 +39,14 @@ class TestPaths:
     @pytest.mark.parametrize("shared", SHARING)
     def test_shared(self, shared: str) -> None:
         """The paths that three vendors share have the dialect of the configuration; the others always have the same."""
-        names = {path: dialect.name for path, dialect in bound(shared).items()}
+        names = {path: dialect.name for path, dialect in dialects_by_path(shared).items()}
         assert {names[path] for path in SHARED} == {shared}
         assert names["/v1/action/generate_image"] == "agent.ai"
         assert names["/api/ai/images/generate"] == "oxen"
 
     def test_prefixed(self) -> None:
         """Every vendor is also served below its name, whichever dialect has the shared paths."""
-        names = {path: dialect.name for path, dialect in bound("openai").items()}
+        names = {path: dialect.name for path, dialect in dialects_by_path("openai").items()}
         for name, paths in DOCUMENTED.items():
             assert {names[f"/{name}{path}"] for path in paths} == {name}
 

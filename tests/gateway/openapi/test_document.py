@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.support.gateway.fakes import FakeService, Refusal
 from tintype.gateway.app import create_app
 from tintype.gateway.config import SHARING, GatewayConfig
-from tintype.gateway.dialects import bound
+from tintype.gateway.dialects import dialects_by_path
 from tintype.gateway.openapi.document import document
 from tintype.gateway.openapi.operation import API
 
@@ -58,7 +58,7 @@ async def test_each_route_is_described(gateway: httpx.AsyncClient, tmp_path: Pat
     handlers = [(route.path, handler) for route in served for handler in route.route_handlers]  # type: ignore[union-attr]
     bare = [path for path, handler in handlers if API not in handler.opt and "OPTIONS" not in handler.http_methods]
     assert bare == []
-    assert set(bound("openai")) <= set(paths)
+    assert set(dialects_by_path("openai")) <= set(paths)
     assert {"/v1/models", "/v1/models/{name}", "/files/{access}/{name}", "/livez", "/docs"} <= set(paths)
     assert sum(path.startswith("/sdapi/v1/") for path in paths) > 20
 
@@ -96,7 +96,7 @@ async def test_order_of_paths(gateway: httpx.AsyncClient) -> None:
     paths = list((await described(gateway))["paths"])
     for kind in ("generations", "edits", "variations"):
         served = [path for path in paths if path.endswith(f"/images/{kind}") and "{" not in path]
-        own = [path for path in bound("openai") if path.endswith(f"/images/{kind}")]
+        own = [path for path in dialects_by_path("openai") if path.endswith(f"/images/{kind}")]
         assert [path for path in served if path in own] == own
         azure = f"/openai/deployments/{{deployment}}/images/{kind}"
         assert paths.index(azure) == paths.index(f"/openai/images/{kind}") + 1
@@ -121,11 +121,11 @@ async def test_examples(tmp_path: Path, shared: str) -> None:
     """The examples of each dialect are valid requests and responses."""
     served = app(tmp_path, dialect=shared)
     routes = {path: handler for route in served.routes for path, handler in [(route.path, route.route_handlers[0])]}  # type: ignore[union-attr]
-    for path, dialect in bound(shared).items():
+    for path, dialect in dialects_by_path(shared).items():
         operation = routes[path].opt[API]
         body = operation.request["application/json"].example
         assert dialect.parse(body).request.count <= 1
-        example = operation.answers[200].content["application/json"].example
+        example = operation.responses[200].content["application/json"].example
         msgspec.convert(example, dialect.response_type)
 
 
