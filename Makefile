@@ -66,7 +66,7 @@ types: .venv/stamp ## Check the types
 	@for room in $(filter-out v1,$(ROOMS)); do ln -sfn ../../../$$room build/namespace/tintype/$$room; done
 	@ln -sfn ../../../protos/tintype/v1 build/namespace/tintype/v1
 	MYPYPATH=build/namespace $(BIN)/mypy $(foreach room,$(ROOMS),-p tintype.$(room))
-	MYPYPATH=build/namespace $(BIN)/mypy tests bench
+	MYPYPATH=build/namespace:bench $(BIN)/mypy tests bench
 
 protos: .venv-protos/stamp ## Generate the stubs from the contract
 	$(PROTOS_BIN)/python protos/generate.py

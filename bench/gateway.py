@@ -39,11 +39,11 @@ class Instant:
     def __init__(self) -> None:
         self.files = {size: os.urandom(size) for size in (SMALL, LARGE)}
 
-    async def generate(self, request: pb.GenerateImagesRequest, _: str = "") -> pb.GenerateImagesResponse:
+    async def generate(self, request: pb.StreamImagesRequest, _: str = "") -> pb.GenerateImagesResponse:
         """Return the requested number of images."""
-        data = self.files[int(request.prompt)]
+        data = self.files[int(request.generation.prompt)]
         image = pb.Image(data=data, mime_type="image/png", width=1024, height=1024)
-        return pb.GenerateImagesResponse(images=[image] * request.count, model="instant")
+        return pb.GenerateImagesResponse(images=[image] * request.generation.count, model="instant")
 
     async def models(self) -> list[pb.Model]:
         """Return no model."""
@@ -70,7 +70,7 @@ def serve(port: int, data: str) -> None:
 def message(size: int, count: int, kind: str) -> bytes:
     """Return one HTTP request as bytes."""
     body = f'{{"prompt":"{size}","n":{count},"response_format":"{kind}"}}'.encode()
-    head = "POST /v1/images/generations HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = "POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WARM = 34  # more calls than OpenVINO needs before it compiles for a shape
 
 
-def filled(port: Port, rows: int, side: int, generator: np.random.Generator) -> Any:
+def random_input(port: Port, rows: int, side: int, generator: np.random.Generator) -> Any:
     """Return an input array: noise, or a timestep in the middle."""
     free = {0: rows, 2: side, 3: side} if len(port.shape) == 4 else {0: rows, 1: 77}
     shape = [axis if isinstance(axis, int) else free[place] for place, axis in enumerate(port.shape)]
@@ -42,7 +42,7 @@ def compare(path: Path, graphs: dict[str, Graph], rows: int, side: int, calls: i
     """Print a line for each provider."""
     first = next(iter(graphs.values()))
     generator = np.random.default_rng(0)
-    feeds = {port.name: filled(port, rows, side, generator) for port in first.inputs}
+    feeds = {port.name: random_input(port, rows, side, generator) for port in first.inputs}
     answers = {}
     for name, graph in graphs.items():
         for _ in range(WARM):

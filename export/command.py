@@ -117,10 +117,10 @@ def _add_check_options(parser: argparse.ArgumentParser) -> None:
     less = parser.add_mutually_exclusive_group()
     less.add_argument(
         "--no-image",
-        "--no-picture",
         action="store_true",
         help="skip the comparison of a whole image, which needs the whole pipeline in memory",
     )
+    less.add_argument("--no-picture", dest="no_image", action="store_true", help=argparse.SUPPRESS)  # the former name
     less.add_argument("--no-verify", action="store_true", help="skip all comparisons with torch and diffusers")
 
 

@@ -196,13 +196,13 @@ class _ExportRun:
     def _tokenizers(self) -> verify.Check | None:
         with quiet():
             check = verify.check_tokenizers(self.pipeline, self.folder)
-        return _passed(check, self.folder) if self.options.verify else None
+        return _require_passed(check, self.folder) if self.options.verify else None
 
     def _compare(self, component: Component, path: Path) -> verify.Check | None:
         if not self.options.verify:
             return None
         limit = self.precision.component_limit(self.options.target)
-        return _passed(verify.check_component(component, path, limit), self.folder)
+        return _require_passed(verify.check_component(component, path, limit), self.folder)
 
     def _describe(self) -> dict[str, Any]:
         with self.progress.stage("fitting previews") as notes:
@@ -230,7 +230,7 @@ class _ExportRun:
             kind, prompt = type(self.pipeline), verify.prompt_with_added_tokens(self.pipeline)
             check = verify.check_image(self._whole, kind, self.source.family, self.folder, limit, prompt)
             notes.append(str(check))
-        return _passed(check, self.folder)
+        return _require_passed(check, self.folder)
 
     def _whole(self) -> Any:
         pipeline = self.reader.whole()
@@ -257,7 +257,7 @@ def _check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _passed(check: verify.Check, folder: Path) -> verify.Check:
+def _require_passed(check: verify.Check, folder: Path) -> verify.Check:
     if not check.passed:
         raise VerificationError(f"{check}: differs from its source; the files are in {folder}")
     return check

@@ -39,7 +39,7 @@ class PreviewFit:
 
     def as_json(self) -> dict[str, Any]:
         """Return the manifest's `preview`."""
-        return {"latent_to_rgb": _rounded(self.weights), "bias": _rounded(self.bias)}
+        return {"latent_to_rgb": _round(self.weights), "bias": _round(self.bias)}
 
 
 def fit(decode: Decode, channels: int, *, size: int = 32, count: int = 8, seed: int = 0) -> PreviewFit:
@@ -84,5 +84,5 @@ def _rms(values: Array) -> float:
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
-def _rounded(values: Array) -> Any:
+def _round(values: Array) -> Any:
     return np.round(values.astype(np.float64), DIGITS).tolist()

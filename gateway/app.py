@@ -1,6 +1,6 @@
 """The ASGI application: routes and middleware.
 
-`dialects.bound` maps paths to dialects; `routes` has all other routes.
+`dialects_by_path` maps paths to dialects; `routes` has all other routes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from litestar import Litestar, Request, Response, post
 from tintype.v1.rates import RateLimits
 
 from . import sdapi
-from .access.keys import Keys, Looking
-from .access.model_names import Names
+from .access.keys import KeyRefresh, Keys
+from .access.model_names import ModelNames
 from .access.rejections import TooManyRequests
 from .context import Gateway
-from .dialects import DIALECTS, bound
+from .dialects import DIALECTS, dialects_by_path
 from .error_handlers import Failures
 from .errors import GatewayError
 from .http.browsers import Browsers
@@ -29,8 +29,8 @@ from .http.receiving import Memory, Receiving
 from .http.response_headers import Envelope
 from .metrics import CountedClient, Measured, Metrics
 from .openapi.operation import described
-from .requests.handler import answer, operation
-from .requests.idempotency import Repeats
+from .requests.handler import handle, operation
+from .requests.idempotency import IdempotencyCache
 from .results.stores import local
 from .routes import about, routes
 from .uploads.reading import ImageReader
@@ -62,10 +62,10 @@ def create_app(
     The caller closes `client`. Raises StartError if the data folder can't be used.
     """
     store = store or local(config)
-    names = Names(config.names, config.strict_models)
+    names = ModelNames(config.names, config.strict_models)
     images = ImageReader.configured(config, store)
-    repeats = Repeats(config.url_ttl)
-    limits, image_limits = RateLimits("requests", TooManyRequests), RateLimits("images", TooManyRequests)
+    idempotency = IdempotencyCache(config.url_ttl)
+    request_rates, image_rates = RateLimits("requests", TooManyRequests), RateLimits("images", TooManyRequests)
     metrics = Metrics()
     keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key)
     gateway = Gateway(
@@ -74,13 +74,13 @@ def create_app(
         store,
         names,
         keys,
-        limits,
-        image_limits,
-        repeats,
+        request_rates,
+        image_rates,
+        idempotency,
         images,
         readiness or Readiness(client, names),
     )
-    dialects = bound(config.dialect)
+    dialects = dialects_by_path(config.dialect)
     failures = Failures(dialects, DIALECTS[config.dialect])
     handlers = [*_images(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
     app = Litestar(
@@ -92,7 +92,7 @@ def create_app(
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
     memory = Memory(config.body_memory, config.receive_timeout)
-    receiving = Receiving(Looking(app.asgi_handler, keys), config.receive_timeout, memory)
+    receiving = Receiving(KeyRefresh(app.asgi_handler, keys), config.receive_timeout, memory)
     inner = Browsers(Cors(receiving, config.origins), config, failures.send)
     app.asgi_handler = Measured(Envelope(inner, prompts=config.log_prompts), metrics, dialects)
     return app
@@ -110,7 +110,7 @@ def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHa
 
     @post(paths, name=f"images:{paths[0]}", status_code=200, opt=described(operation(dialect), paths))
     async def images(request: AnyRequest) -> Response[Any]:
-        return await answer(gateway, dialect, request)
+        return await handle(gateway, dialect, request)
 
     return images
 

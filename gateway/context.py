@@ -1,4 +1,4 @@
-"""What request handlers need of the gateway."""
+"""What request handlers need: the resources of all requests, and the gateway as one caller may use it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tintype.v1.rates import RateLimits
 
-    from .access.caller import Caller
+    from .access.caller import Caller, CallerClient
     from .access.keys import Keys
-    from .access.model_names import Names
+    from .access.model_names import ModelNames
     from .config import GatewayConfig
-    from .requests.idempotency import Repeats
+    from .requests.idempotency import IdempotencyCache
     from .results.store import Store
     from .uploads.reading import ImageReader
     from .upstream.client import ImageClient
@@ -26,11 +26,24 @@ class Gateway:
     config: GatewayConfig
     client: ImageClient
     store: Store
-    names: Names
+    names: ModelNames
     keys: Keys
-    limits: RateLimits
-    image_limits: RateLimits
-    repeats: Repeats
+    request_rates: RateLimits
+    image_rates: RateLimits
+    idempotency: IdempotencyCache
     images: ImageReader
     readiness: Readiness
-    caller: Caller | None = None  # set in the copy for one caller's request
+
+
+@dataclass(frozen=True, slots=True)
+class CallerContext:
+    """The gateway as one caller may use it: a client that knows the caller's models and limits, and its model names.
+
+    `key` is the name of the caller's key, empty without one.
+    """
+
+    gateway: Gateway
+    caller: Caller
+    key: str
+    client: CallerClient
+    names: ModelNames

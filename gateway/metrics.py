@@ -108,7 +108,7 @@ class CountedClient:
         self._client = client
         self._metrics = metrics
 
-    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+    async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError."""
         with self._metrics.failing():
             response = await self._client.generate(request, request_id)
@@ -116,12 +116,12 @@ class CountedClient:
         return response
 
     async def stream(
-        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+        self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing the generator cancels the request. Raises ServiceError."""
         made = 0
         with self._metrics.failing():
-            async with aclosing(self._client.stream(request, previews, request_id)) as events:
+            async with aclosing(self._client.stream(request, request_id)) as events:
                 async for event in events:
                     made += event.HasField("image")
                     if event.HasField("completed"):

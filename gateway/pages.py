@@ -19,7 +19,7 @@ from litestar import HttpMethod, Request, Response, route
 from .dialects import DIALECTS
 from .errors import NoSuchPath
 from .openapi.examples import documented
-from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
+from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,21 +48,21 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 
-_KEPT = Answer("The file has not changed since the version in If-None-Match", headers=("etag",))
+_KEPT = ResponseDoc("The file has not changed since the version in If-None-Match", headers=("etag",))
 ROOT = Operation(
     summary="List the endpoints: the playground for browsers, JSON for other clients",
-    answers={200: Answer("The endpoints", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}), 304: _KEPT},
+    responses={200: ResponseDoc("The endpoints", {JSON: Media({"type": "object"}), HTML: Media(TEXT)}), 304: _KEPT},
     open=True,
 )
 DOCS = Operation(
     summary="Show the documentation",
-    answers={200: Answer("The page", {HTML: Media(TEXT)}, ("etag",)), 304: _KEPT},
+    responses={200: ResponseDoc("The page", {HTML: Media(TEXT)}, ("etag",)), 304: _KEPT},
     open=True,
 )
 ASSET = Operation(
     summary="Fetch a file of the pages",
-    answers={
-        200: Answer("The file", {kind: Media({}) for kind in TYPES.values() if kind != HTML}, ("etag",)),
+    responses={
+        200: ResponseDoc("The file", {kind: Media({}) for kind in TYPES.values() if kind != HTML}, ("etag",)),
         304: _KEPT,
     },
     errors=(404, 500),

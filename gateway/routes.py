@@ -8,14 +8,14 @@ import msgspec
 from litestar import Request, Response, route
 from litestar.response import Stream
 
-from .access.admission import identified
+from .access.admission import authenticate
 from .config import SHARING
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
 from .http.receiving import hold
 from .metrics import PROMETHEUS
 from .openapi.document import document
-from .openapi.operation import JSON, TEXT, Answer, Media, Operation, described
+from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
 from .pages import READ, pages
 from .results.store import EXTENSIONS
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tintype.v1 import image_service_pb2 as pb
 
-    from .context import Gateway
+    from .context import CallerContext, Gateway
     from .dialects import Dialect
     from .error_handlers import Failures
     from .metrics import Metrics
@@ -42,13 +42,13 @@ EMBEDDED = {
 
 _LOOKUP = (401, 500, 501, 503, 504)  # error statuses of requests about models
 LISTED = Operation(
-    summary="List the models", answers={200: Answer("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
+    summary="List the models", responses={200: ResponseDoc("The models", {JSON: Media(ModelList)})}, errors=_LOOKUP
 )
 ONE = Operation(
     summary="Get one model",
     text="Names may contain slashes.",
     parameters={"name": TEXT | {"description": "Name of the model, or an alias such as dall-e-3"}},
-    answers={200: Answer("The model", {JSON: Media(ModelObject)})},
+    responses={200: ResponseDoc("The model", {JSON: Media(ModelObject)})},
     errors=(404, *_LOOKUP),
 )
 FILE = Operation(
@@ -58,30 +58,32 @@ FILE = Operation(
         "access": TEXT | {"description": "Expiry and signature of the link"},
         "name": TEXT | {"description": "The file's name, which ends in its type"},
     },
-    answers={
-        200: Answer("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
-        304: Answer("The file has not changed since the version in If-None-Match", headers=("etag",)),
-        307: Answer("The file is in a store that clients can reach", headers=("location",)),
+    responses={
+        200: ResponseDoc("The file", {kind: Media(TEXT | {"format": "binary"}) for kind in EXTENSIONS}, ("etag",)),
+        304: ResponseDoc("The file has not changed since the version in If-None-Match", headers=("etag",)),
+        307: ResponseDoc("The file is in a store that clients can reach", headers=("location",)),
     },
     errors=(404, 500, 503),
     open=True,
 )
 _STATE = {JSON: Media({"type": "object", "properties": {"status": TEXT, "why": TEXT}, "required": ["status"]})}
 ALIVE = Operation(
-    summary="Check that the gateway is running", answers={200: Answer("It is running", _STATE)}, open=True
+    summary="Check that the gateway is running", responses={200: ResponseDoc("It is running", _STATE)}, open=True
 )
 READY = Operation(
     summary="Check whether images can be made now",
-    answers={200: Answer("Ready", _STATE), 503: Answer("Not ready, with the reason", _STATE)},
+    responses={200: ResponseDoc("Ready", _STATE), 503: ResponseDoc("Not ready, with the reason", _STATE)},
     open=True,
 )
 COUNTS = Operation(
     summary="Get metrics for Prometheus",
-    answers={200: Answer("The metrics", {"text/plain": Media(TEXT)})},
+    responses={200: ResponseDoc("The metrics", {"text/plain": Media(TEXT)})},
     errors=(401,),
 )
 DESCRIPTION = Operation(
-    summary="Describe the API", answers={200: Answer("This document", {JSON: Media({"type": "object"})})}, open=True
+    summary="Describe the API",
+    responses={200: ResponseDoc("This document", {JSON: Media({"type": "object"})})},
+    open=True,
 )
 
 
@@ -117,29 +119,29 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     @route(lists, http_method=READ, opt=described(LISTED, lists))
     async def models(request: AnyRequest) -> Response[bytes]:
-        own = identified(gateway, request)
-        found = await own.client.models()
-        aliases = own.names.standing_for([model.name for model in found]) if own.config.list_aliases else {}
+        context = authenticate(gateway, request)
+        found = await context.client.models()
+        aliases = context.names.aliases_of([model.name for model in found]) if gateway.config.list_aliases else {}
         return _json(render_models(found, aliases))
 
     @route(ones, http_method=READ, opt=described(ONE, ones))
     async def model(request: AnyRequest) -> Response[bytes]:
-        own = identified(gateway, request)
-        asked = str(request.path_params["name"]).lstrip("/")
-        return _json(render_model(await _found(own, own.names.resolve(asked)), asked))
+        context = authenticate(gateway, request)
+        name = str(request.path_params["name"]).lstrip("/")
+        return _json(render_model(await _find(context, context.names.resolve(name)), name))
 
     return [models, model]
 
 
-async def _found(own: Gateway, name: str) -> pb.Model:
+async def _find(context: CallerContext, name: str) -> pb.Model:
     """Return the model of a name, or its fallback. Raises ServiceError."""
     try:
-        return await own.client.model(name)
+        return await context.client.model(name)
     except ServiceError as error:
-        fallback = own.names.fallback(name) if error.status == 404 else None
+        fallback = context.names.fallback(name) if error.status == 404 else None
         if fallback is None:
             raise
-    return await own.client.model(fallback)
+    return await context.client.model(fallback)
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:
@@ -179,7 +181,7 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
     @route("/metrics", http_method=READ, opt=described(COUNTS))
     async def counted(request: AnyRequest) -> Response[bytes]:
-        identified(gateway, request)  # metrics name models, so they need a key like `/v1/models`
+        authenticate(gateway, request)  # metrics name models, so they need a key like `/v1/models`
         return Response(metrics.text(), media_type=PROMETHEUS)
 
     return counted

@@ -21,7 +21,7 @@ import uvicorn
 from tintype.v1.signals import handled
 from tintype.v1.threads import Threads
 
-from .access.model_names import Names
+from .access.model_names import ModelNames
 from .app import create_app
 from .errors import StartError
 from .http.connections import bound, protocol
@@ -69,7 +69,7 @@ async def serve(
             open_store(config) as store,
             ServiceClient(Route.configured(config), timeout=config.timeout) as client,
         ):
-            readiness = Readiness(client, Names(config.names, config.strict_models))
+            readiness = Readiness(client, ModelNames(config.names, config.strict_models))
             app = create_app(config, client, store, readiness)
             server = _Server(_uvicorn_config(config, app), listener, ready, Grace(config.grace, client.give_up))
             with _signalled(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():

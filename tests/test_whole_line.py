@@ -38,7 +38,7 @@ SOON = 20.0  # seconds in which things that take one must have happened, on a bu
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("up")
-    with up(folder, "--first-image", PROMPT, "--output", "pictures/lake.png") as found:
+    with up(folder, "--first-image", PROMPT, "--output", "images/lake.png") as found:
         found.read_until("Ctrl-C stops both.")
         yield found
 
@@ -70,10 +70,10 @@ def wait_until_gone(pids: list[int], addresses: tuple[str, ...]) -> None:
         time.sleep(0.05)
 
 
-def test_first_picture(running: Up) -> None:
-    """It says where both are, makes the first picture, names its file, and shows how to go on."""
-    assert f"First image, '{PROMPT}': pictures/lake.png" in running.said
-    pixels((running.data.parent / "pictures" / "lake.png").read_bytes())
+def test_first_image(running: Up) -> None:
+    """It prints the addresses of both, makes the first image, names its file, and shows examples."""
+    assert f"First image, '{PROMPT}': images/lake.png" in running.said
+    pixels((running.data.parent / "images" / "lake.png").read_bytes())
     assert f"curl {running.url}/v1/images/generations" in running.said
     assert f'OpenAI(base_url="{running.url}/v1"' in running.said
 
@@ -274,12 +274,12 @@ def test_terminated(tmp_path: Path, number: signal.Signals) -> None:
         one.process.send_signal(number)
         assert one.process.wait(SOON) == 0
         wait_until_gone(children, addresses)
-    assert "not ready, and the port closes in 0.2 s" in (tmp_path / "log").read_text()
+    assert "not ready; the port closes in 0.2 s" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_check(tmp_path: Path) -> None:
-    """--check starts, makes one picture, stops, and exits with 0; no file that lies where it was started is run."""
+    """--check starts, makes one image, stops, and exits with 0; no file of the current folder is run."""
     for name in ("uvicorn", "numpy", "random"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the folder was run')")
     with up(tmp_path, "--check") as one:

@@ -211,14 +211,14 @@ def _read_change(name: str, fields: Fields, keys: Mapping[str, str]) -> LayerCha
             raise Fault(f"{shown(name)} has no matrices, only {', '.join(fields)}")
         return LayerChange(name, FULL, fields, (), keys)
     try:
-        return _checked(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields)), keys))
+        return _check_factors(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields)), keys))
     except (KeyError, IndexError, ValueError, TypeError) as error:  # TypeError: a number instead of a matrix
         shapes = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
         problem = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"
         raise Fault(f"{shown(name)}: the tensors of its {kinds[0].name} {problem}: {shapes}") from None
 
 
-def _checked(change: LayerChange) -> LayerChange:
+def _check_factors(change: LayerChange) -> LayerChange:
     """Return the change if its factors can be multiplied. Raises ValueError."""
     for b, a in change.factors:
         if b.ndim != 2 or a.ndim != 2 or b.shape[1] != len(a) or not a.size:

@@ -59,7 +59,7 @@ def check_fused(component: Component, model: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def fused() -> Iterator[None]:
+def fuse_operators() -> Iterator[None]:
     """Trace attention and RMS norms as onnxruntime's operators while the context is active."""
     forwards = {norm: norm.forward for norm in NORMS}
     torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, OPSET)

@@ -16,7 +16,7 @@ import torch
 
 from ..components.values import ExampleSize
 from ..console import quiet
-from .fused_operators import OPSET, fused
+from .fused_operators import OPSET, fuse_operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ def trace(component: Component, *, half: bool = False) -> onnx.ModelProto:
     """
     values = {**component.inputs, **component.outputs}
     output = BytesIO()
-    with quiet(), component.trace_patch(), fused(), torch.no_grad():
+    with quiet(), component.trace_patch(), fuse_operators(), torch.no_grad():
         torch.onnx.export(
             TracedModule(component).eval(),
             tuple(_example(component, half=half)),

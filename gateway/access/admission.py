@@ -1,15 +1,15 @@
-"""What a caller may do here: `identified` and `admitted` give a handler the gateway as it is for its request's key.
+"""Admission of requests: each handler gets the gateway as the caller of its request may use it.
 
-Its client knows the key's models only, and counts pictures whoever asks for them; its names have a default that the
-key may use. So no API that makes pictures has to know of keys at all.
+The context's client knows only the models of the caller's key, and counts images in every API; its model names have a
+default that the key allows. So the APIs that generate images contain no access checks.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .caller import Caller, CallersClient
+from ..context import CallerContext
+from .caller import Caller, CallerClient
 from .rejections import AdminOnly
 
 if TYPE_CHECKING:
@@ -22,8 +22,35 @@ if TYPE_CHECKING:
     from ..context import Gateway
 
 
-def caller(key: Key | None, address: str, config: GatewayConfig) -> Caller:
-    """Return who asks; what the key does not say of rates is what everybody gets."""
+def authenticate(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerContext:
+    """Return the gateway as the request's caller may use it. Raises NoKey, WrongKey."""
+    key = gateway.keys.authenticate(request.headers)
+    caller = caller_of(key, request.client.host if request.client else "", gateway.config)
+    record: AccessRecord = request.state.record
+    record.key = key.name if key else ""
+    names = gateway.names.limited_to(caller.models)
+    client = CallerClient(gateway.client, gateway.config, gateway.image_rates, caller, names.default, record)
+    return CallerContext(gateway, caller, record.key, client, names)
+
+
+def admit(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerContext:
+    """Authenticate a request for images, and count it. Raises NoKey, WrongKey, TooManyRequests."""
+    context = authenticate(gateway, request)
+    caller = context.caller
+    request.state.record.headers.update(gateway.request_rates.take(caller.name, caller.requests))
+    return context
+
+
+def require_admin(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerContext:
+    """Authenticate a request that loads or unloads models. Raises NoKey, WrongKey, AdminOnly."""
+    context = authenticate(gateway, request)
+    if not context.caller.admin:
+        raise AdminOnly
+    return context
+
+
+def caller_of(key: Key | None, address: str, config: GatewayConfig) -> Caller:
+    """Return the caller with a key, or at an address; the configured rates apply unless the key has its own."""
     if key is None:
         return Caller(address, config.rate_limit, config.image_limit)
     requests = config.rate_limit if key.requests is None else key.requests
@@ -31,46 +58,13 @@ def caller(key: Key | None, address: str, config: GatewayConfig) -> Caller:
     return Caller(key.name, requests, images, key.models, key.priority, key.admin)
 
 
-def identified(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
-    """Return the gateway as the request's key may use it. Raises NoKey, WrongKey."""
-    return _own(gateway, request)[0]
+def most_images(context: CallerContext, passes: int = 1) -> int | None:
+    """Return the most images of one request, each generated in `passes` passes; None if there is no limit."""
+    per_minute = context.caller.images // passes if context.caller.images else None
+    limits = (context.gateway.config.max_images or None, per_minute)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
-def admitted(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
-    """Return what `identified` does, and count a request for pictures. Raises NoKey, WrongKey, TooManyRequests."""
-    own, who = _own(gateway, request)
-    request.state.record.headers.update(gateway.limits.take(who.name, who.requests))
-    return own
-
-
-def administered(gateway: Gateway, request: Request[Any, Any, Any]) -> Gateway:
-    """Return what `identified` does, for what loads or unloads models.
-
-    Raises NoKey, WrongKey, AdminOnly.
-    """
-    own, who = _own(gateway, request)
-    if not who.admin:
-        raise AdminOnly
-    return own
-
-
-def most(gateway: Gateway, passes: int = 1) -> int | None:
-    """Return how many pictures a caller's request may have, each drawn so many times; None: any number."""
-    each_minute = gateway.caller.images // passes if gateway.caller and gateway.caller.images else None
-    return min((one for one in (gateway.config.max_images or None, each_minute) if one is not None), default=None)
-
-
-def foresee(gateway: Gateway, count: int) -> None:
-    """Say before the first of several calls that the last would fail. Raises TooManyRequests."""
-    if gateway.caller:
-        gateway.image_limits.foresee(gateway.caller.name, gateway.caller.images, count)
-
-
-def _own(gateway: Gateway, request: Request[Any, Any, Any]) -> tuple[Gateway, Caller]:
-    key = gateway.keys.caller(request.headers)
-    who = caller(key, request.client.host if request.client else "", gateway.config)
-    record: AccessRecord = request.state.record
-    record.key = key.name if key else ""
-    names = gateway.names.within(who.models)
-    client = CallersClient(gateway.client, gateway.config, gateway.image_limits, who, names.default, record)
-    return replace(gateway, client=client, names=names, caller=who), who
+def check_image_rate(context: CallerContext, count: int) -> None:
+    """Raise TooManyRequests if the caller may not generate `count` images now; count nothing."""
+    context.gateway.image_rates.foresee(context.caller.name, context.caller.images, count)

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
     from ..access_record import AccessRecord
     from ..config import GatewayConfig
+    from ..requests.draft import Draft
     from ..upstream.client import ImageClient
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the key, where keys are needed, else the address; and what it may. Rates are per minute."""
+    """The key of a request, or its address if no key is required, with its limits. Rates are per minute."""
 
     name: str
     requests: int
@@ -35,46 +36,51 @@ class Caller:
     admin: bool = True
 
 
-class CallersClient:
-    """An ImageClient for one request of one caller. `default` is the model that nameless requests get, or empty."""
+class CallerClient:
+    """The image service for one request of one caller.
+
+    It knows the caller's models only, and counts images towards the caller's rate. `default` is the model of requests
+    that name none; empty for the service's own default.
+    """
 
     def __init__(
         self,
         client: ImageClient,
         config: GatewayConfig,
-        images: RateLimits,
-        who: Caller,
+        image_rates: RateLimits,
+        caller: Caller,
         default: str,
         record: AccessRecord,
     ) -> None:
         self._client = client
         self._config = config
-        self._images = images
-        self._who = who
+        self._rates = image_rates
+        self._caller = caller
         self._default = default
         self._record = record
 
-    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
-        """Return all pictures of a request, ordered by index. Raises ServiceError and what `_begin` raises."""
-        self._begin(request)
+    async def generate(self, draft: Draft, request_id: str = "") -> pb.GenerateImagesResponse:
+        """Return all images of a request, ordered by index. Raises ServiceError and the errors of `_admit`."""
+        message = self._admit(draft)
+        count = message.generation.count or 1
         try:
-            response = await self._client.generate(request, request_id)
+            response = await self._client.generate(message, request_id)
         except BaseException as error:
             self._hide(error)
             self._record.fail(error)
-            self._give_back(request.count or 1)
+            self._give_back(count)
             raise
         self._record.finish(response, len(response.images))
         return response
 
     async def stream(
-        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+        self, draft: Draft, previews: pb.Previews | None = None, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Tell what happens until `completed`. Raises ServiceError and what `_begin` raises."""
-        self._begin(request)
-        missing, done = request.count or 1, False
+        """Yield events, the last one `completed`. Raises ServiceError and the errors of `_admit`."""
+        message = self._admit(draft, previews)
+        missing, done = message.generation.count or 1, False
         try:
-            async with aclosing(self._client.stream(request, previews, request_id)) as events:
+            async with aclosing(self._client.stream(message, request_id)) as events:
                 async for event in events:
                     missing -= event.HasField("image")
                     if event.HasField("completed"):
@@ -92,9 +98,9 @@ class CallersClient:
     async def models(self) -> list[pb.Model]:
         """Return the caller's models, its default first. Raises ServiceError."""
         found = await self._client.models()
-        if not self._who.models:
+        if not self._caller.models:
             return found
-        own = [model for model in found if model.name in self._who.models]
+        own = [model for model in found if model.name in self._caller.models]
         for model in own:
             model.is_default = model.name == self._default
         return sorted(own, key=lambda model: not model.is_default)
@@ -107,37 +113,41 @@ class CallersClient:
             self._hide(error)
             raise
 
-    async def unready(self) -> str:
-        """Return why images can't be made now; empty if they can."""
-        return await self._client.unready()
+    def _admit(self, draft: Draft, previews: pb.Previews | None = None) -> pb.StreamImagesRequest:
+        """Return the message to send, and count its images. Raises ModelNotAllowed, TooManyRequests, ServiceError.
 
-    def _begin(self, request: pb.GenerateImagesRequest) -> None:
-        """Let a request through, with the key's priority. Raises ModelNotAllowed, TooManyRequests, ServiceError.
-
-        The engine is fair between keys, whatever users they name; without keys between users, or addresses.
+        The engine is fair between keys, whatever users their requests name; without keys it is fair between users, or
+        else between addresses.
         """
-        request.model = self._allowed(request.model)
-        request.priority = self._who.priority
-        request.caller = self._record.key or request.caller or self._who.name
-        self._record.start(request)
-        bounds.check(request, self._config)
-        count, most = request.count or 1, self._who.images
+        parsed = draft.parsed
+        message = draft.message(
+            previews,
+            model=self._allowed(draft.model),
+            priority=self._caller.priority,
+            caller=self._record.key or parsed.caller or self._caller.name,
+            timeout=self._config.timeout,
+        )
+        generation = message.generation
+        self._record.start(generation)
+        bounds.check(generation, self._config)
+        count, most = generation.count or 1, self._caller.images
         if 0 < most < count:
-            problem = f"must be at most {most}, the pictures that may be had in a minute, not {count}"
+            problem = f"must be at most {most}, the limit of images per minute, not {count}"
             raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=[("count", problem)])
-        self._record.headers.update(self._images.take(self._who.name, most, count))
+        self._record.headers.update(self._rates.take(self._caller.name, most, count))
+        return message
 
     def _give_back(self, count: int) -> None:
-        self._record.headers.update(self._images.give_back(self._who.name, self._who.images, count))
+        self._record.headers.update(self._rates.give_back(self._caller.name, self._caller.images, count))
 
     def _hide(self, error: BaseException) -> None:
-        """Take out of an error the models that the key may not know of: an unknown one is told the key's own."""
-        if isinstance(error, ServiceError) and error.reason == Reason.MODEL_NOT_FOUND and self._who.models:
+        """Replace the model names in a MODEL_NOT_FOUND error by those that the caller may use."""
+        if isinstance(error, ServiceError) and error.reason == Reason.MODEL_NOT_FOUND and self._caller.models:
             name = error.facts.get("model", "")
-            error.message = f"there is no model {name!r}; this API key is for {', '.join(self._who.models)}"
+            error.message = f"there is no model {name!r}; this API key is for {', '.join(self._caller.models)}"
 
     def _allowed(self, name: str) -> str:
-        models = self._who.models
+        models = self._caller.models
         name = name or (self._default if models else "")
         if models and name not in models:
             raise ModelNotAllowed(name, models)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Keys(keys.Keys):
     """The keys of the gateway's clients."""
 
-    def caller(self, headers: Mapping[str, str]) -> Key | None:
+    def authenticate(self, headers: Mapping[str, str]) -> Key | None:
         """Return the key of a request; None if no key is required. Raises NoKey, WrongKey."""
         if not self.required:
             return None
@@ -35,7 +35,7 @@ class Keys(keys.Keys):
         return found
 
 
-class Looking:
+class KeyRefresh:
     """ASGI middleware that checks the key file for changes before each request that may need a key."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:

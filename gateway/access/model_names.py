@@ -19,7 +19,7 @@ OPENAI = ("gpt-image-", "dall-e-", "chatgpt-image-")
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class ModelNames:
     """The table of model names.
 
     With `strict`, an unknown name is an error. `only` are the models that the caller may use; empty for all.
@@ -35,27 +35,29 @@ class Names:
         name = self.aliases.get(ANY, "")
         return "" if name == ANY else name
 
-    def resolve(self, asked: str) -> str:
+    def resolve(self, name: str) -> str:
         """Return the served model that a client's name means; empty for the service's default model."""
-        name = self.aliases.get(asked, asked) if asked else ANY
-        if asked not in self.aliases and self.only and asked not in self.only and asked.startswith(OPENAI):
-            name = ANY
-        return self.default if name == ANY else name
+        model = self.aliases.get(name, name) if name else ANY
+        if name not in self.aliases and self.only and name not in self.only and name.startswith(OPENAI):
+            model = ANY
+        return self.default if model == ANY else model
 
-    def standing_for(self, models: Sequence[str]) -> dict[str, str]:
+    def aliases_of(self, models: Sequence[str]) -> dict[str, str]:
         """Return the aliases of `models`: client's name to model. The first model is the service's default.
 
         Aliases that are names of models themselves, and aliases of models that are not served, are left out.
         """
-        meant = {name: self.resolve(name) or models[0] for name in self.aliases if name != ANY} if models else {}
-        return {name: model for name, model in meant.items() if model in models and name not in models}
+        models_by_alias = (
+            {name: self.resolve(name) or models[0] for name in self.aliases if name != ANY} if models else {}
+        )
+        return {name: model for name, model in models_by_alias.items() if model in models and name not in models}
 
     def fallback(self, tried: str) -> str | None:
         """Return the model to use after `tried` was not found; None if that is an error."""
         replaced = not self.strict or tried.startswith(OPENAI)
         return self.default if replaced and tried != self.default else None
 
-    def within(self, models: Sequence[str]) -> Names:
+    def limited_to(self, models: Sequence[str]) -> ModelNames:
         """Return the table for a caller limited to these models; its default is one of them."""
         if not models:
             return self

@@ -25,7 +25,7 @@ SHARED = frozenset(path for action in _ACTIONS for path in action["openai"].path
 _EVERYTHING = (*DIALECTS.values(), *(one for action in _ACTIONS[1:] for one in action.values()), oxen.EDIT_DIALECT)
 
 
-def bound(shared: str) -> dict[str, Dialect]:
+def dialects_by_path(shared: str) -> dict[str, Dialect]:
     """Return the dialect of every path: the paths that each vendor documents, and the same paths below `/NAME`.
 
     `shared` names the dialect of the shared paths.
@@ -36,4 +36,4 @@ def bound(shared: str) -> dict[str, Dialect]:
     return common | own | prefixed
 
 
-__all__ = ["DIALECTS", "SHARED", "Call", "Dialect", "Events", "Failure", "bound"]
+__all__ = ["DIALECTS", "SHARED", "Call", "Dialect", "Events", "Failure", "dialects_by_path"]

@@ -22,7 +22,7 @@ PIECE = 3 * 2**16  # bytes of a file encoded at once; a multiple of 3 needs no p
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class JsonBody:
     """JSON text in `parts`, with the base64 of one file between each two of them."""
 
     parts: Sequence[bytes]
@@ -42,7 +42,7 @@ class Body:
             yield part
 
 
-def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb.GenerateImagesResponse) -> Body:
+def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb.GenerateImagesResponse) -> JsonBody:
     """Return the body that `render` makes of a response, with its files left out of the JSON until it is sent.
 
     `render` must give the files as `bytes`, in order, or leave all of them out. Removes the files from `response`.
@@ -54,13 +54,13 @@ def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb
     return _around(render(response), mark, files)
 
 
-def file_body(render: Callable[[bytes], Any], file: bytes) -> Body:
+def file_body(render: Callable[[bytes], Any], file: bytes) -> JsonBody:
     """Return the body that `render` makes of a file, with the file left out of the JSON until it is sent."""
     mark = secrets.token_bytes(24)
     return _around(render(mark), mark, [file])
 
 
-def _around(document: Any, mark: bytes, files: Sequence[bytes]) -> Body:
+def _around(document: Any, mark: bytes, files: Sequence[bytes]) -> JsonBody:
     """Return a document as JSON, with the files in place of the mark."""
     parts = msgspec.json.encode(document).split(b2a_base64(mark, newline=False))
-    return Body(parts, files if len(parts) > 1 else ())
+    return JsonBody(parts, files if len(parts) > 1 else ())

@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-async def until_disconnect(receive: Callable[[], Awaitable[Any]], work: Awaitable[Result]) -> Result:
+async def cancel_on_disconnect(receive: Callable[[], Awaitable[Any]], work: Awaitable[Result]) -> Result:
     """Return the result of `work`; if the client disconnects first, cancel `work` and raise ClientGone.
 
     `receive` is ASGI's; the request's body must have been read from it.
     """
-    return await until(_gone(receive), work, ClientGone)
+    return await cancel_when(_gone(receive), work, ClientGone)
 
 
-async def until(end: Coroutine[Any, Any, Any], work: Awaitable[Result], otherwise: Callable[[], Exception]) -> Result:
-    """Return the result of `work`; if `end` finishes first, cancel `work` and raise what `otherwise` makes."""
+async def cancel_when(end: Coroutine[Any, Any, Any], work: Awaitable[Result], error: Callable[[], Exception]) -> Result:
+    """Return the result of `work`; if `end` finishes first, cancel `work` and raise what `error` makes."""
     task, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
     try:
         await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise otherwise()
+            raise error()
         return task.result()
     finally:
         await _end(task)

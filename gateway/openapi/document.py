@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .operation import API, JSON, PATHS, Answer, Media, Operation
+from .operation import API, JSON, PATHS, Media, Operation, ResponseDoc
 from .schemas import reference, schemas
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str
 
 def _operation(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:
     failures = {
-        status: Answer(ERRORS[status], {JSON: Media(error)}, ERROR_HEADERS.get(status, ()))
+        status: ResponseDoc(ERRORS[status], {JSON: Media(error)}, ERROR_HEADERS.get(status, ()))
         for status in operation.errors
     }
     fields: dict[str, Any] = {
@@ -132,7 +132,7 @@ def _operation(path: str, method: str, operation: Operation, error: type[msgspec
             *_parameters("header", operation.headers),
         ],
         "requestBody": {"required": True, "content": _content(operation.request)} if operation.request else None,
-        "responses": {str(status): _answer(one) for status, one in {**operation.answers, **failures}.items()},
+        "responses": {str(status): _response(one) for status, one in {**operation.responses, **failures}.items()},
         "security": [{}] if operation.open else None,
     }
     return {key: value for key, value in fields.items() if value}
@@ -149,10 +149,10 @@ def _parameters(place: str, schemas: Mapping[str, dict[str, Any]]) -> list[dict[
     return [{"name": name, "in": place, "schema": schema} for name, schema in schemas.items()]
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*ALWAYS, *answer.headers)}
-    content = {"content": _content(answer.content)} if answer.content else {}
-    return {"description": answer.text, "headers": headers, **content}
+def _response(response: ResponseDoc) -> dict[str, Any]:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*ALWAYS, *response.headers)}
+    content = {"content": _content(response.content)} if response.content else {}
+    return {"description": response.text, "headers": headers, **content}
 
 
 def _content(media: Mapping[str, Media]) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _types(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[m
     """Yield the types of the bodies of an operation."""
     media = [
         *operation.request.values(),
-        *(one for answer in operation.answers.values() for one in answer.content.values()),
+        *(one for response in operation.responses.values() for one in response.content.values()),
     ]
     yield from (one.kind for one in media if isinstance(one.kind, type))
     if operation.errors:

@@ -50,8 +50,8 @@ def response(dialect: Dialect, body: Mapping[str, Any]) -> Any:
     """Return the response of a dialect to a body, with one image."""
     call = dialect.parse(body)
     image = pb.Image(seed=7, mime_type="image/png", width=512, height=512, data=base64.b64decode(EXAMPLE_IMAGE))
-    answer = pb.GenerateImagesResponse(images=[image], model="tintype-tiny", usage=pb.Usage(prompt_tokens=7))
-    return msgspec.to_builtins(dialect.render(answer, call, CREATED, [] if call.links is False else [LINK]))
+    generated = pb.GenerateImagesResponse(images=[image], model="tintype-tiny", usage=pb.Usage(prompt_tokens=7))
+    return msgspec.to_builtins(dialect.render(generated, call, CREATED, [] if call.links is False else [LINK]))
 
 
 def error(dialect: Dialect) -> Any:

@@ -30,7 +30,7 @@ class Media(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseDoc:
     """The response of one status: its meaning, its bodies by content type, and the names of its headers."""
 
     text: str
@@ -50,7 +50,7 @@ class Operation:
         headers: schemas of request headers that it reads, by name.
         query: schemas of its query parameters, by name.
         parameters: schemas of its path parameters, by name.
-        answers: responses by status.
+        responses: responses by status.
         errors: statuses whose body is the error of the path's dialect, or `error`.
         error: type of errors, for a route with its own.
         open: whether it needs no key.
@@ -63,7 +63,7 @@ class Operation:
     headers: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     query: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     parameters: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    answers: Mapping[int, Answer] = field(default_factory=dict)
+    responses: Mapping[int, ResponseDoc] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     error: type[msgspec.Struct] | None = None
     open: bool = False

@@ -1,4 +1,4 @@
-"""One request for pictures: counted, read, and answered at once, bit by bit, or as it was before."""
+"""The handler of requests for images: rate limit, parsing, and the response as JSON, as SSE, or from the cache."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..access.admission import admitted
+from ..access.admission import admit
 from ..errors import BadRequest, ServiceError
-from ..http.disconnect import until_disconnect
+from ..http.disconnect import cancel_on_disconnect
 from ..http.receiving import forget, keep, keeping
 from ..openapi import examples
-from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Answer, Media, Operation
+from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Media, Operation, ResponseDoc
 from ..openapi.schemas import form
 from . import progress
-from .generation import generate, prepare
-from .replay_buffer import Recording
+from .generation import generate, parse
+from .replay_buffer import ReplayBuffer
 from .reply import json_response
-from .streaming import heard, record, stream
+from .streaming import record, replay, stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from litestar import Request, Response
 
-    from ..context import Gateway
+    from ..context import CallerContext, Gateway
     from ..dialects import Dialect
+    from .generation import Parsed
     from .reply import Reply
 
 KEY = "idempotency-key"
@@ -37,77 +38,82 @@ _NOTED = ("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idem
 
 
 def operation(dialect: Dialect) -> Operation:
-    """Return the description of a route that makes pictures."""
+    """Return the API description of a dialect's route."""
     body = examples.request(dialect)
-    asked = {JSON: Media(dialect.request_type, body)}
+    requests = {JSON: Media(dialect.request_type, body)}
     if dialect.forms:
-        asked[FORM] = Media(form(dialect.request_type, ("image", "mask")))
-    told = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
-    headers = {KEY: TEXT | {"maxLength": _LONGEST, "description": "A repeat gets the same answer, without previews"}}
+        requests[FORM] = Media(form(dialect.request_type, ("image", "mask")))
+    responses = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
+    headers = {
+        KEY: TEXT
+        | {"maxLength": _LONGEST, "description": "A repeated request gets the same response, without previews"}
+    }
     if dialect.events:
-        told[EVENTS] = Media({"description": "Events, whose data is JSON with the event's name as type"})
+        responses[EVENTS] = Media({"description": "Events, whose data is JSON with the event's name as type"})
         headers[progress.HEADER] = TEXT | {
             "enum": ["true", "false"],
-            "description": "Whether streams tell of each step",
+            "description": "Whether streams report each step",
         }
     return Operation(
         summary=dialect.summary,
         tag=dialect.name,
-        request=asked,
+        request=requests,
         headers=headers,
-        answers={200: Answer("The pictures", told, _NOTED)},
+        responses={200: ResponseDoc("The images", responses, _NOTED)},
         errors=tuple(sorted({dialect.error(ServiceError("", status=one)).status for one in _FAILURES})),
     )
 
 
-async def answer(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:
+async def handle(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer one request in its dialect. Raises GatewayError."""
-    gateway = admitted(gateway, request)
+    context = admit(gateway, request)
     key = request.headers.get(KEY, "")
     if key:
-        return await _once(gateway, dialect, request, key)
-    call = await prepare(gateway, dialect, request)
-    if call.stream:
-        return await stream(gateway, dialect, call, request)
-    made = await until_disconnect(request.receive, generate(gateway, dialect, call, request))
-    return _answered(made, again=False)
+        return await _handle_idempotent(context, dialect, request, key)
+    parsed = await parse(context, dialect, request)
+    if parsed.call.stream:
+        return await stream(parsed)
+    return _response(await cancel_on_disconnect(request.receive, generate(parsed)), repeated=False)
 
 
-async def _once(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any], key: str) -> Response[Any]:
-    """Answer as the first request with this key was answered; a repeat is not even read."""
+async def _handle_idempotent(
+    context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any], key: str
+) -> Response[Any]:
+    """Answer as the first request with this key was answered; a repeated request is not parsed."""
     if len(key) > _LONGEST:
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
-    said = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
-    whose = hashlib.sha256(repr(said).encode()).digest()
+    sender = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
+    entry = hashlib.sha256(repr(sender).encode()).digest()
     fingerprint = await asyncio.to_thread(_fingerprint, await keep(request), request)
-    known = gateway.repeats.known(whose, fingerprint)
+    cache = context.gateway.idempotency
+    known = cache.find(entry, fingerprint)
     if known is not None:
-        return _answered(await until_disconnect(request.receive, asyncio.shield(known)), again=True)
-    call = await prepare(gateway, dialect, request)
+        return _response(await cancel_on_disconnect(request.receive, asyncio.shield(known)), repeated=True)
+    parsed = await parse(context, dialect, request)
     forget(request)
-    make = partial(_kept, record if call.stream else generate, gateway, dialect, call, request)
-    made, again = await until_disconnect(request.receive, gateway.repeats.once(whose, fingerprint, make))
-    return _answered(made, again=again)
+    work = partial(_hold_memory, record if parsed.call.stream else generate, parsed)
+    reply, repeated = await cancel_on_disconnect(request.receive, cache.get_or_run(entry, fingerprint, work))
+    return _response(reply, repeated=repeated)
 
 
-async def _kept(make: Callable[..., Awaitable[Reply]], *of: Any) -> Reply:
-    """Make an answer, and hold its request's resources until it is complete."""
+async def _hold_memory(make: Callable[[Parsed], Awaitable[Reply]], parsed: Parsed) -> Reply:
+    """Make a reply, and count the request's memory until it is complete, even if the client disconnects."""
     with keeping():
-        return await make(*of)
+        return await make(parsed)
 
 
-def _answered(made: Reply, *, again: bool) -> Response[Any]:
-    headers = made.headers | ({"idempotent-replayed": "true"} if again else {})
-    if isinstance(made.body, Recording):
-        return heard(made.body, headers, again=again)
-    return json_response(made.body, headers)
+def _response(reply: Reply, *, repeated: bool) -> Response[Any]:
+    headers = reply.headers | ({"idempotent-replayed": "true"} if repeated else {})
+    if isinstance(reply.body, ReplayBuffer):
+        return replay(reply.body, headers, repeated=repeated)
+    return json_response(reply.body, headers)
 
 
 def _fingerprint(body: bytes | bytearray, request: Request[Any, Any, Any]) -> bytes:
-    """Return the fingerprint of a body, equal for each repeat.
+    """Return the fingerprint of a body, equal for each repeated request.
 
-    The boundaries of a form's parts are left out, since each repeat draws them anew. A large body takes tens
-    of milliseconds: call it in a thread.
+    The boundary of a form is left out, since each request draws a new one. A large body takes tens of milliseconds:
+    call it in a thread.
     """
     boundary = request.content_type[1].get("boundary")
     return hashlib.sha256(body.replace(boundary.encode(), b"") if boundary else body).digest()

@@ -1,10 +1,11 @@
-"""Requests that come twice under one `Idempotency-Key`: the second gets the answer of the first.
+"""Cache of replies by `Idempotency-Key`: a repeated request gets the reply to the first.
 
-- A key stands for one body: another body under it is an error.
-- What is being made is waited for. It goes on when its client leaves: who sends a key means to come back.
-- Of a stream the pictures are kept; a repeat that comes while it runs hears them as they are finished.
-- Errors are not kept, so that a repeat tries again.
-- Answers are kept as long as links work, in bounded memory; the oldest go first.
+- A key belongs to one body; another body under the same key is an error.
+- If the first request still runs, the repeated one waits for it. Work goes on when the client disconnects, because a
+  client that sends a key is expected to repeat its request.
+- Of a stream, the images are kept; a request repeated meanwhile receives them as they are finished.
+- Errors are not kept, so a repeated request tries again.
+- Replies are kept as long as links work, in limited memory; the oldest are dropped first.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..access.rejections import KeyReused
-from .replay_buffer import Recording
+from .replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
     from .reply import Reply
 
-CAPACITY = 64 * 2**20  # bytes of all kept answers
-ENTRY = 4096  # bytes that one takes beside its body: headers, tasks, what is around them
+CAPACITY = 64 * 2**20  # bytes of all kept replies
+ENTRY = 4096  # bytes of an entry in addition to its body: headers, tasks, containers
 
 
 @dataclass(slots=True)
-class _Kept:
-    """An answer; `size` in bytes, with all that is around it, is known when it is complete."""
+class _Entry:
+    """A reply; `size`, in bytes of body and overhead, is set when it is complete."""
 
     fingerprint: bytes
     task: asyncio.Task[Reply]
@@ -37,61 +38,61 @@ class _Kept:
     size: int | None = None
 
 
-class Repeats:
-    """Answers by key. `ttl` is in seconds of `clock`, `capacity` in bytes."""
+class IdempotencyCache:
+    """Replies by key. `ttl` is in seconds of `clock`, `capacity` in bytes."""
 
     def __init__(self, ttl: float, capacity: int = CAPACITY, clock: Callable[[], float] = time.monotonic) -> None:
         self._ttl = ttl
         self._capacity = capacity
         self._clock = clock
-        self._kept: dict[Hashable, _Kept] = {}
+        self._entries: dict[Hashable, _Entry] = {}
 
-    def known(self, key: Hashable, fingerprint: bytes) -> asyncio.Task[Reply] | None:
-        """Return the making of the answer to a key, which is not the caller's to cancel; None where there is none.
+    def find(self, key: Hashable, fingerprint: bytes) -> asyncio.Task[Reply] | None:
+        """Return the task of the reply to a key, which the caller must not cancel; None if there is none.
 
-        Raises KeyReused where the key stands for something else.
+        Raises KeyReused if the key belongs to another body.
         """
-        kept = self._kept.get(key)
-        if kept is None or (kept.size is not None and kept.expires <= self._clock()):
+        entry = self._entries.get(key)
+        if entry is None or (entry.size is not None and entry.expires <= self._clock()):
             return None
-        if kept.fingerprint != fingerprint:
+        if entry.fingerprint != fingerprint:
             raise KeyReused
-        return kept.task
+        return entry.task
 
-    async def once(
+    async def get_or_run(
         self, key: Hashable, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Reply]]
     ) -> tuple[Reply, bool]:
-        """Return the answer to a key, and whether it is a repeated one; `work` makes it where there is none.
+        """Return the reply to a key, and whether it was there before; otherwise `work` makes it.
 
-        Raises KeyReused where the key stands for something else, and what `work` raises.
+        Raises KeyReused if the key belongs to another body, and the errors of `work`.
         """
-        task = self.known(key, fingerprint)
+        task = self.find(key, fingerprint)
         if task is not None:
             return await asyncio.shield(task), True
         task = asyncio.create_task(work())
-        self._kept.pop(key, None)  # what has expired: the newest are at the end
-        self._kept[key] = _Kept(fingerprint, task, self._clock() + self._ttl)
-        task.add_done_callback(partial(self._made, key))
+        self._entries.pop(key, None)  # an expired entry: the new one must be the last
+        self._entries[key] = _Entry(fingerprint, task, self._clock() + self._ttl)
+        task.add_done_callback(partial(self._done, key))
         return await asyncio.shield(task), False
 
-    def _made(self, key: Hashable, task: asyncio.Task[Reply]) -> None:
-        """Settle what is there; of a stream that has begun the rest is waited for."""
-        begun = not task.cancelled() and not task.exception() and task.result().body
-        if isinstance(begun, Recording):
-            begun.rest.add_done_callback(partial(self._settle, key))
+    def _done(self, key: Hashable, task: asyncio.Task[Reply]) -> None:
+        """Settle an entry; that of a stream once the stream has ended."""
+        body = not task.cancelled() and not task.exception() and task.result().body
+        if isinstance(body, ReplayBuffer):
+            body.rest.add_done_callback(partial(self._settle, key))
         else:
             self._settle(key, task)
 
     def _settle(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        """Keep a finished answer, or forget a failed one."""
+        """Keep a finished reply, or drop a failed one; drop old entries beyond the capacity."""
         if task.cancelled() or task.exception():
-            del self._kept[key]
+            del self._entries[key]
             return
-        self._kept[key].size = ENTRY + len(self._kept[key].task.result().body)
-        used = sum(kept.size or 0 for kept in self._kept.values())
-        for name, kept in list(self._kept.items()):
-            if used <= self._capacity and kept.expires > self._clock():
+        self._entries[key].size = ENTRY + len(self._entries[key].task.result().body)
+        used = sum(entry.size or 0 for entry in self._entries.values())
+        for name, entry in list(self._entries.items()):
+            if used <= self._capacity and entry.expires > self._clock():
                 break
-            if kept.size is not None:
-                used -= kept.size
-                del self._kept[name]
+            if entry.size is not None:
+                used -= entry.size
+                del self._entries[name]

@@ -1,7 +1,7 @@
-"""What a stream tells between the pictures, to whoever asks for it with the header `x-tintype-progress: true`.
+"""Progress events of a stream, sent to clients that request them with the header `x-tintype-progress: true`.
 
-OpenAI has no such events. Its SDKs hand unknown ones to programs that know no more than they do, and so nobody gets
-them unasked. Times are in seconds.
+OpenAI has no such events, and its SDKs pass unknown events on to programs that may not expect them, so they are sent on
+request only. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ HEADER = "x-tintype-progress"
 QUEUED, LOADING, PROGRESS = "tintype.queued", "tintype.loading", "tintype.progress"
 
 
-class Queued(msgspec.Struct, kw_only=True):
-    """The request waits: for how many others, and about how long."""
+class QueuedEvent(msgspec.Struct, kw_only=True):
+    """The request waits in the queue; `position` is the number of requests before it, `eta` the time to its start."""
 
     type: str
     position: int
     eta: float | UnsetType = UNSET
 
 
-class Loading(msgspec.Struct, kw_only=True):
-    """The model is brought into memory; `fraction` of it is there."""
+class LoadingEvent(msgspec.Struct, kw_only=True):
+    """The model is being loaded; `fraction` of it is in memory."""
 
     type: str
     model: str
     fraction: float
 
 
-class Progress(msgspec.Struct, kw_only=True):
-    """So many steps of one picture are done; `eta` is the time to the end of the whole request."""
+class StepEvent(msgspec.Struct, kw_only=True):
+    """`step` of the `steps` of one image are done; `eta` is the time to the end of the whole request."""
 
     type: str
     image_index: int
@@ -44,15 +44,15 @@ class Progress(msgspec.Struct, kw_only=True):
     eta: float | UnsetType = UNSET
 
 
-def told(event: pb.StreamImagesResponse) -> Queued | Loading | Progress | None:
-    """Return what an event of the service says of the way to a picture, if it does."""
+def progress_event(event: pb.StreamImagesResponse) -> QueuedEvent | LoadingEvent | StepEvent | None:
+    """Return the progress that an event of the service reports; None if it reports none."""
     if event.HasField("queued"):
-        return Queued(type=QUEUED, position=event.queued.position, eta=_eta(event.queued))
+        return QueuedEvent(type=QUEUED, position=event.queued.position, eta=_eta(event.queued))
     if event.HasField("loading"):
-        return Loading(type=LOADING, model=event.loading.model, fraction=round(event.loading.fraction, 3))
+        return LoadingEvent(type=LOADING, model=event.loading.model, fraction=round(event.loading.fraction, 3))
     if event.HasField("progress"):
         index, step, steps = event.progress.index, event.progress.step, event.progress.steps
-        return Progress(type=PROGRESS, image_index=index, step=step, steps=steps, eta=_eta(event.progress))
+        return StepEvent(type=PROGRESS, image_index=index, step=step, steps=steps, eta=_eta(event.progress))
     return None
 
 

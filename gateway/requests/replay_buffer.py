@@ -1,8 +1,8 @@
-"""A stream that is made once and told to several: to its client as it comes, to repeats of the request from the start.
+"""A stream that runs once and is sent to several clients: to the first as it runs, to repeated requests from the start.
 
-- It goes on to its end, whoever listens.
-- Repeats get the finished pictures; what is of the moment, as previews are, is not kept.
-- Who reads more slowly than events come misses some of the moment, never a picture.
+- The stream runs to its end, whether or not a client reads it.
+- Repeated requests receive the finished images; transient events, such as previews, are not kept.
+- A client that reads more slowly than events arrive misses transient events, but never an image.
 """
 
 from __future__ import annotations
@@ -17,55 +17,55 @@ from ..http.receiving import keeping
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-_BEHIND = 4  # events that wait for a reader before those of the moment are left out
+_BEHIND = 4  # events waiting for a reader from which transient events are dropped
 
 
-class Kind(Enum):
-    """What an event is to those who come later."""
+class EventKind(Enum):
+    """How an event is treated for repeated requests and slow readers."""
 
-    PICTURE = "finished"
-    MOMENT = "of the way there"
-    FAILURE = "the end of it"
+    IMAGE = "a finished image: always delivered"
+    TRANSIENT = "progress or preview: not kept"
+    FAILURE = "the error that ends the stream"
 
 
-class Told(NamedTuple):
+class StreamEvent(NamedTuple):
     """One event as bytes."""
 
     data: bytes
-    kind: Kind = Kind.MOMENT
+    kind: EventKind = EventKind.TRANSIENT
 
 
-class BrokenOff(Exception):
-    """A recording has come to no good end."""
+class StreamFailed(Exception):
+    """A recorded stream has ended with a failure."""
 
 
-class Recording:
-    """What `events` yield. `rest` is the making of it: it raises BrokenOff where one of them is a failure."""
+class ReplayBuffer:
+    """The events that `events` yields. `rest` is the task that reads them; it raises StreamFailed after a failure."""
 
-    def __init__(self, events: AsyncGenerator[Told]) -> None:
+    def __init__(self, events: AsyncGenerator[StreamEvent]) -> None:
         self._kept: list[bytes] = []
-        self._first = self._from_the_start()
-        self._heard = False  # whether the first listens
+        self._first = self._from_start()
+        self._has_reader = False  # whether the first client reads
         self._again: set[asyncio.Queue[bytes | None]] = set()
-        self.rest = asyncio.create_task(self._record(events))
+        self.rest = asyncio.create_task(self._run(events))
 
     def __len__(self) -> int:
-        """Bytes of what is kept."""
+        """Return the bytes of the kept events."""
         return sum(map(len, self._kept))
 
     async def first(self) -> AsyncGenerator[bytes]:
-        """Yield everything, once."""
-        self._heard = True
+        """Yield all events, once."""
+        self._has_reader = True
         try:
             while (data := await self._first.get()) is not None:
                 yield data
         finally:
-            self._heard = False
-            self._first = self._from_the_start()
+            self._has_reader = False
+            self._first = self._from_start()
 
     async def again(self) -> AsyncGenerator[bytes]:
-        """Yield the pictures, from the first on, and the failure, each as soon as it is there."""
-        queue = self._from_the_start()
+        """Yield the images, from the first, and the failure, each as soon as it is there."""
+        queue = self._from_start()
         if self.rest.done():
             queue.put_nowait(None)
         self._again.add(queue)
@@ -75,33 +75,33 @@ class Recording:
         finally:
             self._again.discard(queue)
 
-    def _from_the_start(self) -> asyncio.Queue[bytes | None]:
+    def _from_start(self) -> asyncio.Queue[bytes | None]:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         for data in self._kept:
             queue.put_nowait(data)
         return queue
 
-    async def _record(self, events: AsyncGenerator[Told]) -> None:
-        broken = False
+    async def _run(self, events: AsyncGenerator[StreamEvent]) -> None:
+        failed = False
         try:
             with keeping():
                 async with aclosing(events):
-                    async for told in events:
-                        self._tell(told)
-                        broken |= told.kind is Kind.FAILURE
+                    async for event in events:
+                        self._deliver(event)
+                        failed |= event.kind is EventKind.FAILURE
         finally:
-            if not self._heard:  # a client that left keeps nothing in memory but the pictures
-                self._first = self._from_the_start()
+            if not self._has_reader:  # for a client that has disconnected, only images stay in memory
+                self._first = self._from_start()
             for queue in (self._first, *self._again):
                 queue.put_nowait(None)
-        if broken:
-            raise BrokenOff
+        if failed:
+            raise StreamFailed
 
-    def _tell(self, told: Told) -> None:
-        if told.kind is Kind.MOMENT:
+    def _deliver(self, event: StreamEvent) -> None:
+        if event.kind is EventKind.TRANSIENT:
             if self._first.qsize() < _BEHIND:
-                self._first.put_nowait(told.data)
+                self._first.put_nowait(event.data)
             return
-        self._kept.append(told.data)
+        self._kept.append(event.data)
         for queue in (self._first, *self._again):
-            queue.put_nowait(told.data)
+            queue.put_nowait(event.data)

@@ -13,8 +13,8 @@ from ..openapi.operation import JSON
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ..http.body import Body
-    from .replay_buffer import Recording
+    from ..http.body import JsonBody
+    from .replay_buffer import ReplayBuffer
 
 _SMALL = 2**18  # bytes that are sent in one piece
 
@@ -22,11 +22,11 @@ _SMALL = 2**18  # bytes that are sent in one piece
 class Reply(NamedTuple):
     """Finished images as JSON, or a stream that has begun, with the headers of the response."""
 
-    body: Body | Recording
+    body: JsonBody | ReplayBuffer
     headers: dict[str, str]
 
 
-def json_response(body: Body, headers: dict[str, str]) -> Response[Any]:
+def json_response(body: JsonBody, headers: dict[str, str]) -> Response[Any]:
     """Return the response with a body; a large one is sent in pieces."""
     if len(body) <= _SMALL:
         return Response(b"".join(body), media_type=JSON, headers=headers)
@@ -34,7 +34,7 @@ def json_response(body: Body, headers: dict[str, str]) -> Response[Any]:
     return Stream(_pieces(body), media_type=JSON, headers=headers | {"content-length": str(len(body))})
 
 
-async def _pieces(body: Body) -> AsyncGenerator[bytes]:
+async def _pieces(body: JsonBody) -> AsyncGenerator[bytes]:
     """Yield the pieces, without a thread: encoding a piece takes less time than switching to one."""
     for piece in body:
         yield piece

@@ -1,11 +1,11 @@
-"""One request for pictures that come bit by bit, as server-sent events.
+"""One request for images, answered event by event as server-sent events.
 
-- What goes wrong before the first event of the service is an answer with its status, as without a stream; after it, an
-  event `error`.
-- `data: [DONE]` is the end, whatever came before.
-- Silence is broken by comments, so that no proxy takes the connection for dead.
-- When the client leaves, the generator is closed, and with it the call to the service; unless it is recorded, since
-  then the client means to come back.
+- An error before the service's first event is answered with its status, as without a stream; a later error is an event
+  `error`.
+- `data: [DONE]` is always the end.
+- After a period without events a comment is sent, so that no proxy closes the connection.
+- When the client disconnects, the generator is closed, which cancels the call of the service. A stream with an
+  idempotency key goes on, because its client is expected to repeat the request.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from litestar.response import Stream
@@ -25,35 +25,36 @@ from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.reasons import Reason
 
 from ..errors import Fault, GatewayError, NotServed, ServiceError
-from ..http.disconnect import until_disconnect
-from ..http.keepalive import or_silence
-from ..uploads.previews import MIME_TYPE, enlarged, size_like
+from ..http.disconnect import cancel_on_disconnect
+from ..uploads.previews import MIME_TYPE, enlarge_preview, size_like
 from . import progress
-from .generation import granted, ignored_header, model_header
-from .replay_buffer import Kind, Recording, Told
+from .generation import call_service, ignored_header, model_header
+from .replay_buffer import EventKind, ReplayBuffer, StreamEvent
 from .reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from litestar import Request
-
     from ..access_record import AccessRecord
-    from ..context import Gateway
     from ..dialects import Call, Dialect, Events
+    from .draft import Draft
+    from .generation import Parsed
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE = 10.0  # seconds of silence before a comment
+Item = TypeVar("Item")
+
+KEEP_ALIVE = 10.0  # seconds without events before a comment
 PING, DONE = b": ping\n\n", b"data: [DONE]\n\n"
-HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second tells nginx not to wait for more
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second disables buffering in nginx
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """Events of the service, of which the first is there; `size` is the picture's, where previews are wanted.
+class ServiceStream:
+    """Events of the service, after the first has arrived.
 
-    `model` is the one that draws, where the client's name for it may be another.
+    `size` is the image's, if previews are requested. `model` is the served model, whose name may differ from the one
+    that the client sent.
     """
 
     first: pb.StreamImagesResponse
@@ -62,76 +63,76 @@ class Opened:
     model: str
 
 
-async def stream(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Stream:
+async def stream(parsed: Parsed) -> Stream:
     """Answer one request in its dialect, event by event. Raises GatewayError."""
-    told, headers = await until_disconnect(request.receive, _begin(gateway, dialect, call, request))
-    return _sent(_data(told), headers)
+    events, headers = await cancel_on_disconnect(parsed.http.receive, _start(parsed))
+    return _response(_data(events), headers)
 
 
-async def record(gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]) -> Reply:
-    """Begin a stream that is recorded, and so goes on to its end whoever listens. Raises GatewayError."""
-    told, headers = await _begin(gateway, dialect, call, request)
-    return Reply(Recording(told), headers)
+async def record(parsed: Parsed) -> Reply:
+    """Start a stream that is recorded, and so runs to its end without a client. Raises GatewayError."""
+    events, headers = await _start(parsed)
+    return Reply(ReplayBuffer(events), headers)
 
 
-def heard(recording: Recording, headers: dict[str, str], *, again: bool) -> Stream:
-    """Answer with a recorded stream: with all of it, or `again` with its pictures."""
-    return _sent(_unbroken(recording.again()) if again else recording.first(), headers)
+def replay(buffer: ReplayBuffer, headers: dict[str, str], *, repeated: bool) -> Stream:
+    """Answer with a recorded stream: all events for the first request, the images for a repeated one."""
+    return _response(_with_pings(buffer.again()) if repeated else buffer.first(), headers)
 
 
-def _sent(events: AsyncGenerator[bytes], headers: dict[str, str]) -> Stream:
-    return Stream(_ended(events), media_type="text/event-stream", headers=HEADERS | headers)
+def _response(events: AsyncGenerator[bytes], headers: dict[str, str]) -> Stream:
+    return Stream(_with_done(events), media_type="text/event-stream", headers=HEADERS | headers)
 
 
-async def _begin(
-    gateway: Gateway, dialect: Dialect, call: Call, request: Request[Any, Any, Any]
-) -> tuple[AsyncGenerator[Told], dict[str, str]]:
-    """Return what will be told, and the headers that go before."""
+async def _start(parsed: Parsed) -> tuple[AsyncGenerator[StreamEvent], dict[str, str]]:
+    """Return the events, and the headers that precede them."""
+    dialect, call = parsed.dialect, parsed.call
     if dialect.events is None:
-        raise NotServed("stream", "is not what this vendor has: leave it out, or set it to false")
-    asked = call.request.model
-    opened, dropped = await granted(gateway, call, lambda: _open(gateway, call, asked, request.state.request_id))
-    headers = ignored_header([*call.unused, *dropped]) | model_header(asked, opened.model)
-    wordy = request.headers.get(progress.HEADER) == "true"
-    told = _events(opened, dialect.events, call, wordy=wordy)
-    return _with_failure(told, dialect, call, request.state.record), headers
+        raise NotServed("stream", "is not supported by this vendor's API: leave it out, or set it to false")
+    opened, draft, dropped = await call_service(parsed.context, call, parsed.draft, lambda draft: _open(parsed, draft))
+    headers = ignored_header([*call.unused, *dropped]) | model_header(call.request.model, opened.model)
+    with_progress = parsed.http.headers.get(progress.HEADER) == "true"
+    granted = replace(call, request=draft.granted())
+    mime_type = draft.value("output").mime_type
+    events = _events(opened, dialect.events, granted, mime_type, with_progress=with_progress)
+    return _with_failure(events, dialect, call, parsed.http.state.record), headers
 
 
-async def _open(gateway: Gateway, call: Call, asked: str, request_id: str) -> Opened:
-    """Ask the service and wait for its first event; `asked` is the client's name for the model."""
-    model = call.request.model
-    if asked and not model:  # the headers go before the service says which model that was
-        model = (await gateway.client.model("")).name
-    size = await _size(gateway, call) if call.previews else (0, 0)
-    wanted = pb.Previews(count=call.previews, mime_type=MIME_TYPE) if call.previews else None
-    events = gateway.client.stream(call.request, wanted, request_id)
-    return Opened(await anext(events), events, size, model)
+async def _open(parsed: Parsed, draft: Draft) -> ServiceStream:
+    """Call the service and wait for its first event."""
+    client, call, model = parsed.context.client, parsed.call, draft.model
+    if call.request.model and not model:  # the header with the model is sent before the service names it
+        model = (await client.model("")).name
+    size = await _size(parsed, draft) if call.previews else (0, 0)
+    previews = pb.Previews(count=call.previews, mime_type=MIME_TYPE) if call.previews else None
+    events = client.stream(draft, previews, parsed.id)
+    return ServiceStream(await anext(events), events, size, model)
 
 
-async def _size(gateway: Gateway, call: Call) -> tuple[int, int]:
-    """Return the width and height that the picture will have, where none was asked for that of its origin or model."""
-    asked = call.request
-    if asked.width and asked.height:
-        return asked.width, asked.height
-    if asked.image:
-        return size_like(image_header.check(asked.image).size, asked.width, asked.height)
-    defaults = (await gateway.client.model(asked.model)).defaults
-    return asked.width or defaults.width, asked.height or defaults.height
+async def _size(parsed: Parsed, draft: Draft) -> tuple[int, int]:
+    """Return the image's width and height: those requested, or those of its start image or model."""
+    width, height, image = draft.value("width"), draft.value("height"), draft.value("image")
+    if width and height:
+        return width, height
+    if image:
+        return size_like(image_header.check(image).size, width, height)
+    defaults = (await parsed.context.client.model(draft.model)).defaults
+    return width or defaults.width, height or defaults.height
 
 
-async def _data(told: AsyncGenerator[Told]) -> AsyncGenerator[bytes]:
-    async with aclosing(told):
-        async for event in told:
+async def _data(events: AsyncGenerator[StreamEvent]) -> AsyncGenerator[bytes]:
+    async with aclosing(events):
+        async for event in events:
             yield event.data
 
 
-async def _unbroken(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(or_silence(events, KEEP_ALIVE)) as heard:
-        async for event in heard:
+async def _with_pings(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(with_keepalive(events, KEEP_ALIVE)) as marked:
+        async for event in marked:
             yield PING if event is None else event
 
 
-async def _ended(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+async def _with_done(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     async with aclosing(events):
         async for event in events:
             yield event
@@ -139,58 +140,87 @@ async def _ended(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
 
 
 async def _with_failure(
-    told: AsyncGenerator[Told], dialect: Dialect, call: Call, record: AccessRecord
-) -> AsyncGenerator[Told]:
-    """Yield what is told, then why it broke off, if it did."""
+    events: AsyncGenerator[StreamEvent], dialect: Dialect, call: Call, record: AccessRecord
+) -> AsyncGenerator[StreamEvent]:
+    """Yield the events; if they fail, yield the error as the last event."""
     try:
-        async with aclosing(told):
-            async for event in told:
+        async with aclosing(events):
+            async for event in events:
                 yield event
     except GatewayError as error:
         record.fail(error)
-        yield _failed(dialect, error.named(call.names) if isinstance(error, ServiceError) else error)
+        yield _failure(dialect, error.named(call.names) if isinstance(error, ServiceError) else error)
     except Exception:
-        log.exception("%s: a stream broke off", record.id)
+        log.exception("%s: a stream failed", record.id)
         record.fail(Fault())
-        yield _failed(dialect, Fault())
+        yield _failure(dialect, Fault())
 
 
-async def _events(opened: Opened, telling: Events, call: Call, *, wordy: bool) -> AsyncGenerator[Told]:
+async def _events(
+    opened: ServiceStream, dialect: Events, call: Call, mime_type: str, *, with_progress: bool
+) -> AsyncGenerator[StreamEvent]:
     left = call.request.count or 1
-    held = pb.Image()  # the last picture waits for the usage of all
-    async with aclosing(or_silence(_all(opened), KEEP_ALIVE)) as events:
+    last = pb.Image()  # the last image is held back until the usage of all is known
+    async with aclosing(with_keepalive(_all(opened), KEEP_ALIVE)) as events:
         async for event in events:
             now = int(time.time())
             if event is None:
-                yield Told(PING)
+                yield StreamEvent(PING)
             elif event.HasField("preview"):
-                mime_type = call.request.output.mime_type
-                preview = await asyncio.to_thread(enlarged, event.preview, opened.size, mime_type)
-                yield Told(_framed(telling.partial(preview, call, now)))
+                preview = await asyncio.to_thread(enlarge_preview, event.preview, opened.size, mime_type)
+                yield StreamEvent(_encode(dialect.partial(preview, call, now)))
             elif event.HasField("image"):
-                left, held = left - 1, event.image
+                left, last = left - 1, event.image
                 if left:
-                    yield Told(_framed(telling.completed(held, pb.Usage(), call, now)), Kind.PICTURE)
+                    yield StreamEvent(_encode(dialect.completed(last, pb.Usage(), call, now)), EventKind.IMAGE)
             elif event.HasField("completed"):
                 if left:
                     raise ServiceError(
-                        "The image service has not made all pictures.", status=500, reason=Reason.INTERNAL
+                        "The image service has not generated all images.", status=500, reason=Reason.INTERNAL
                     )
-                yield Told(_framed(telling.completed(held, event.completed.usage, call, now)), Kind.PICTURE)
-            elif wordy and (way := progress.told(event)):
-                yield Told(_framed(way))
+                usage = event.completed.usage
+                yield StreamEvent(_encode(dialect.completed(last, usage, call, now)), EventKind.IMAGE)
+            elif with_progress and (step := progress.progress_event(event)):
+                yield StreamEvent(_encode(step))
 
 
-async def _all(opened: Opened) -> AsyncGenerator[pb.StreamImagesResponse]:
+async def _all(opened: ServiceStream) -> AsyncGenerator[pb.StreamImagesResponse]:
     async with aclosing(opened.rest):
         yield opened.first
         async for event in opened.rest:
             yield event
 
 
-def _framed(event: Any) -> bytes:
+def _encode(event: Any) -> bytes:
     return b"".join((b"event: ", event.type.encode(), b"\ndata: ", msgspec.json.encode(event), b"\n\n"))
 
 
-def _failed(dialect: Dialect, error: GatewayError) -> Told:
-    return Told(b"event: error\ndata: " + msgspec.json.encode(dialect.error(error).body) + b"\n\n", Kind.FAILURE)
+def _failure(dialect: Dialect, error: GatewayError) -> StreamEvent:
+    body = msgspec.json.encode(dialect.error(error).body)
+    return StreamEvent(b"event: error\ndata: " + body + b"\n\n", EventKind.FAILURE)
+
+
+async def with_keepalive(items: AsyncGenerator[Item], interval: float) -> AsyncGenerator[Item | None]:
+    """Yield the items, and None after each `interval` seconds without one.
+
+    Closing this generator, at any time, closes `items` as well.
+    """
+    try:
+        while True:
+            pending = asyncio.create_task(_next(items))
+            try:
+                while not (await asyncio.wait({pending}, timeout=interval))[0]:
+                    yield None
+                found = pending.result()
+            finally:
+                pending.cancel()
+            if found is None:
+                return
+            yield found
+    finally:
+        if pending.done():
+            await items.aclose()
+
+
+async def _next(items: AsyncGenerator[Item]) -> Item | None:
+    return await anext(items, None)

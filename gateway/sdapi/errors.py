@@ -17,7 +17,7 @@ from ..access.rejections import NoKey
 from ..dialects import Failure
 from ..dialects.dialect import retry_headers
 from ..errors import BadRequest, GatewayError, InvalidImage, InvalidValue, NotJson, ServiceError
-from .response_types import Fault, WebUiError
+from .response_types import FieldError, WebUiError
 
 # Errors for which the web UI has another status and detail.
 KNOWN: dict[type[GatewayError], tuple[int, str]] = {
@@ -59,7 +59,7 @@ def error(exc: GatewayError) -> Failure:
     headers = retry_headers(exc)
     if isinstance(exc, UNPROCESSABLE) or (isinstance(exc, ServiceError) and exc.violations):
         loc = ["body", exc.param] if exc.param else ["body"]
-        return Failure(422, headers, WebUiError(detail=[Fault(loc=loc, msg=exc.message)]))
+        return Failure(422, headers, WebUiError(detail=[FieldError(loc=loc, msg=exc.message)]))
     known = next((row for kind, row in KNOWN.items() if isinstance(exc, kind)), None)
     status, detail = known or (exc.status, exc.message)
     if status == 401:

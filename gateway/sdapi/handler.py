@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.limits import MAX_SEED
 
-from ..access.admission import admitted, foresee, most
+from ..access.admission import admit, check_image_rate, most_images
 from ..dialects import Call
 from ..dialects.reading import unknown
 from ..http.body import render_body
-from ..http.disconnect import until, until_disconnect
+from ..http.disconnect import cancel_on_disconnect, cancel_when
 from ..http.jsonbody import read_json
-from ..requests.generation import granted, ignored_header
+from ..requests.draft import Draft
+from ..requests.generation import call_service, ignored_header
 from ..requests.reply import json_response
 from .errors import NoInitImage
 from .from_webui import NAMES, OPTIONAL, BatchedRequest, build_request
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from litestar import Request, Response
 
-    from ..context import Gateway
+    from ..context import CallerContext
     from .from_webui import Hires
     from .state import WebUi
 
@@ -46,9 +47,9 @@ PREVIEWS = pb.Previews(count=8, mime_type="image/png")
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A validated request: its key's name as `owner`, its body, its model, and its unknown keys."""
+    """A validated request: its caller's context, its body, its model, and its unknown keys."""
 
-    owner: str
+    context: CallerContext
     body: GenerationBody
     model: pb.Model
     batched: BatchedRequest
@@ -57,26 +58,29 @@ class ParsedRequest:
 
 async def handle(web: WebUi, kind: type[GenerationBody], request: Request[Any, Any, Any]) -> Response[Any]:
     """Return the response to one request. Raises GatewayError."""
-    own = replace(web, gateway=admitted(web.gateway, request))
-    parsed = await _parsed(own, request.state.record.key, kind, await read_json(request))
-    return await until_disconnect(request.receive, _response(own, parsed, request))
+    context = admit(web.gateway, request)
+    parsed = await _parsed(web, context, kind, await read_json(request))
+    return await cancel_on_disconnect(request.receive, _response(web, parsed, request))
 
 
-async def _parsed(web: WebUi, owner: str, kind: type[GenerationBody], raw: Mapping[str, Any]) -> ParsedRequest:
+async def _parsed(
+    web: WebUi, context: CallerContext, kind: type[GenerationBody], raw: Mapping[str, Any]
+) -> ParsedRequest:
     body = read(kind, raw)
     if isinstance(body, ImageToImage) and not body.init_images:
         raise NoInitImage
-    model, missing = await _model(web, owner, body)
+    model, missing = await _model(web, context, body)
     passes = 2 if isinstance(body, TextToImage) and body.enable_hr else 1
-    batched = build_request(body, model, secrets.randbelow(2**32), most(web.gateway, passes))
-    foresee(web.gateway, batched.images)
+    batched = build_request(body, model, secrets.randbelow(2**32), most_images(context, passes))
+    check_image_rate(context, batched.images)
     batched.ignored.update(missing)
-    return ParsedRequest(owner, body, model, batched, unknown(kind, raw))
+    return ParsedRequest(context, body, model, batched, unknown(kind, raw))
 
 
-async def _model(web: WebUi, owner: str, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
+async def _model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
     """Return the model to use, and the checkpoint that the request names if there is none of that name."""
-    models, named = await web.gateway.client.models(), (body.override_settings or {}).get("sd_model_checkpoint")
+    models, named = await context.client.models(), (body.override_settings or {}).get("sd_model_checkpoint")
+    owner = context.key
     current = web.checkpoints.current(owner, models)
     if not named or not isinstance(named, str):
         return current, {}
@@ -89,11 +93,14 @@ async def _model(web: WebUi, owner: str, body: GenerationBody) -> tuple[pb.Model
 
 
 async def _response(web: WebUi, parsed: ParsedRequest, request: Request[Any, Any, Any]) -> Response[Any]:
-    body, batched, sent_request = parsed.body, parsed.batched, parsed.batched.request
-    region = await _attach(web, sent_request, body, request) if isinstance(body, ImageToImage) else None
-    with web.jobs.running(Job(parsed.owner, batched.parts, _size(parsed))) as job:
-        run = JobRun(web.gateway, batched, job, request.state.request_id)
-        images = await run.images()
+    body, batched, region = parsed.body, parsed.batched, None
+    draft = Draft(batched.request)
+    if isinstance(body, ImageToImage):
+        initial = await _init_image(web, body, request)
+        batched, draft, region = _started_from(initial, batched)
+    with web.jobs.running(Job(parsed.context.key, batched.parts, _size(batched, parsed.model))) as job:
+        run = JobRun(parsed.context, batched, job, request.state.request_id)
+        images = await run.images(draft)
     more = settings(batched, run.ignored)
     infotexts = await asyncio.to_thread(_finished, images, batched, region, more)
     rendered = render_body(
@@ -103,24 +110,29 @@ async def _response(web: WebUi, parsed: ParsedRequest, request: Request[Any, Any
     return json_response(rendered, ignored_header([*parsed.unknown, *batched.ignored, *run.ignored]))
 
 
-def _size(parsed: ParsedRequest) -> tuple[int, int]:
+def _size(batched: BatchedRequest, model: pb.Model) -> tuple[int, int]:
     """Return the size of the finished images, in pixels."""
-    request, hires, defaults = parsed.batched.request, parsed.batched.hires, parsed.model.defaults
+    request, hires, defaults = batched.request, batched.hires, model.defaults
     if hires:
         return hires.width, hires.height
     return request.width or defaults.width, request.height or defaults.height
 
 
-async def _attach(
-    web: WebUi, made: pb.GenerateImagesRequest, body: ImageToImage, request: Request[Any, Any, Any]
-) -> MaskedRegion | None:
-    """Add the initial image to the request; return the region that results belong into, if any."""
+async def _init_image(web: WebUi, body: ImageToImage, request: Request[Any, Any, Any]) -> InitImage:
+    """Return the image and mask that the request starts from. Raises InvalidImage."""
     image = await web.upload(request, (body.init_images or [""])[0], "init_images")
     mask = await web.upload(request, body.mask, "mask") if body.mask else b""
-    initial: InitImage = await asyncio.to_thread(prepare, body, image, mask)
-    made.image, made.mask = initial.image, initial.mask
-    made.width, made.height = initial.size
-    return initial.region
+    return await asyncio.to_thread(prepare, body, image, mask)
+
+
+def _started_from(initial: InitImage, batched: BatchedRequest) -> tuple[BatchedRequest, Draft, MaskedRegion | None]:
+    """Return the request and its draft with an initial image, and the region that results belong into, if any."""
+    width, height = initial.size
+    sized = pb.GenerateImagesRequest()
+    sized.CopyFrom(batched.request)
+    sized.width, sized.height = width, height
+    draft = Draft(sized).changed(image=initial.image, mask=initial.mask)
+    return replace(batched, request=sized), draft, initial.region
 
 
 def _finished(
@@ -137,69 +149,65 @@ def _finished(
 class JobRun:
     """One job that is running; `ignored` are the fields that the model does not have."""
 
-    gateway: Gateway
+    context: CallerContext
     batched: BatchedRequest
     job: Job
     request_id: str
     ignored: dict[str, str] = field(default_factory=dict)
     _next_part: int = 0
 
-    async def images(self) -> list[pb.Image]:
+    async def images(self, draft: Draft) -> list[pb.Image]:
         """Return the images; of a stopped job, those that are finished. Raises ServiceError."""
-        request, hires = pb.GenerateImagesRequest(), self.batched.hires
-        request.CopyFrom(self.batched.request)
-        call = Call(request, names=NAMES, optional=OPTIONAL)
+        hires, seed, mime_type = self.batched.hires, draft.value("seed"), draft.value("output").mime_type
         if hires:  # the second pass must start from a lossless file
-            request.output.mime_type, mime_type = "image/png", request.output.mime_type
+            draft = draft.changed(output=pb.OutputFormat(mime_type="image/png"))
         images: list[pb.Image] = []
         for count in self.batched.batches:
-            request.count = count
-            first = await self._part(call)
-            request.seed = (request.seed + count) % (MAX_SEED + 1)
-            images += (
-                first
-                if hires is None
-                else [image for one in first for image in await self._part(_second(call, one, hires, mime_type))]
-            )
+            first, draft = await self._part(draft.changed(count=count, seed=seed))
+            seed = (seed + count) % (MAX_SEED + 1)
+            if hires is None:
+                images += first
+                continue
+            for image in first:
+                images += (await self._part(_second(draft, image, hires, mime_type)))[0]
         return images
 
-    async def _part(self, call: Call) -> list[pb.Image]:
-        """Return the images of one call to the service; if it is stopped, those that are finished."""
+    async def _part(self, draft: Draft) -> tuple[list[pb.Image], Draft]:
+        """Return the images of one call to the service, and the draft that succeeded.
+
+        If the call is stopped, the images are those that are finished.
+        """
         if self.job.interrupted:
-            return []
-        self.job.begin(self._next_part, call.request.count)
+            return [], draft
+        self.job.begin(self._next_part, draft.value("count"))
         self._next_part += 1
         finished: dict[int, pb.Image] = {}
+        call = Call(draft.parsed, names=NAMES, optional=OPTIONAL)
         with suppress(Stopped):
-            work = granted(self.gateway, call, partial(self._follow, call, finished))
-            _, dropped = await until(self.job.stopped(), work, Stopped)
+            work = call_service(self.context, call, draft, partial(self._follow, finished))
+            _, draft, dropped = await cancel_when(self.job.stopped(), work, Stopped)
             self.ignored |= dict.fromkeys(dropped, "")
-        return [finished[index] for index in sorted(finished)]
+        return [finished[index] for index in sorted(finished)], draft
 
-    async def _follow(self, call: Call, finished: dict[int, pb.Image]) -> None:
+    async def _follow(self, finished: dict[int, pb.Image], draft: Draft) -> None:
         """Update the job from the events of a call, and collect its finished images by index."""
-        async with aclosing(self.gateway.client.stream(call.request, PREVIEWS, self.request_id)) as events:
+        async with aclosing(self.context.client.stream(draft, PREVIEWS, self.request_id)) as events:
             async for event in events:
                 self.job.update(event)
                 if event.HasField("image"):
                     finished[event.image.index] = event.image
 
 
-def _second(call: Call, first: pb.Image, hires: Hires, mime_type: str) -> Call:
-    """Return the call of the second pass, which makes one image again, larger, from that of the first pass."""
-    again = pb.GenerateImagesRequest()
-    again.CopyFrom(call.request)
-    again.MergeFrom(
-        pb.GenerateImagesRequest(
-            count=1,
-            seed=first.seed,
-            image=first.data,
-            width=hires.width,
-            height=hires.height,
-            steps=hires.steps or None,
-            earlier_steps=hires.earlier_steps if call.request.prompt_weighting else 0,
-            strength=hires.strength,
-            output=pb.OutputFormat(mime_type=mime_type),
-        )
+def _second(draft: Draft, first: pb.Image, hires: Hires, mime_type: str) -> Draft:
+    """Return the draft of the second pass, which makes one image again, larger, from that of the first pass."""
+    return draft.changed(
+        count=1,
+        seed=first.seed,
+        image=first.data,
+        width=hires.width,
+        height=hires.height,
+        steps=hires.steps or None,
+        earlier_steps=hires.earlier_steps if draft.value("prompt_weighting") else None,
+        strength=hires.strength,
+        output=pb.OutputFormat(mime_type=mime_type),
     )
-    return replace(call, request=again)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..dialects.fields import EXAMPLE_IMAGE
-from ..openapi.operation import JSON, TEXT, Answer, Media, Operation, described
+from ..openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
 from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest
 from .response_types import GenerationResponse, JobProgress, PngInfoResponse, UpscaleResponse, WebUiError
 
@@ -55,12 +55,12 @@ def _operation(
     **more: Any,
 ) -> Operation:
     request = {JSON: Media(body, example)} if body else {}
-    answers = {200: Answer("Done", {JSON: Media(answer)})}
+    responses = {200: ResponseDoc("Done", {JSON: Media(answer)})}
     return Operation(
         summary=summary,
         tag=TAG,
         request=request,
-        answers=answers,
+        responses=responses,
         errors=tuple(sorted(errors)),
         error=WebUiError,
         **more,

@@ -26,7 +26,7 @@ _NO_EFFECT = Meta(description="No effect")
 NoEffect = Annotated[Any, _NO_EFFECT]
 SideOrZero = Annotated[int, Meta(ge=0, le=4096)]  # pixels; 0 counts as absent
 StepsOrZero = Annotated[int, Meta(ge=0, le=150)]  # 0 counts as absent
-Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0: a random seed
+AnySeed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # below 0: a random seed
 BatchCount = Annotated[int, Meta(ge=1, le=MAX_BATCH)]
 Blur = Annotated[int, Meta(ge=0, le=64)]  # pixels
 Name = Annotated[str, Meta(max_length=256)]  # of a sampler, a schedule, an upscaler, a script
@@ -47,7 +47,7 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     negative_prompt: Annotated[PromptText | None, Meta(description="What the image should not show")] = ""
     styles: NoEffect = None
     seed: Annotated[
-        Seed | None, Meta(description="Seed of the noise: the same seed gives the same image. -1: a random seed")
+        AnySeed | None, Meta(description="Seed of the noise: the same seed gives the same image. -1: a random seed")
     ] = -1
     subseed: NoEffect = -1
     subseed_strength: NoEffect = 0

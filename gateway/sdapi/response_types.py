@@ -92,7 +92,7 @@ class UpscaleResponse(msgspec.Struct, kw_only=True):
     html_info: Annotated[str, Meta(description="What was done, as HTML")]
 
 
-class Fault(msgspec.Struct, kw_only=True):
+class FieldError(msgspec.Struct, kw_only=True):
     """One invalid field."""
 
     loc: Annotated[list[str], Meta(description="Place: body, and the field")]
@@ -104,6 +104,6 @@ class WebUiError(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What went wrong."""
 
     error: Annotated[str | UnsetType, Meta(description="Kind of error")] = UNSET
-    detail: Annotated[str | list[Fault], Meta(description="What went wrong; for invalid fields, a list of faults")]
+    detail: Annotated[str | list[FieldError], Meta(description="What went wrong; for invalid fields, a list of faults")]
     body: Annotated[str | UnsetType, Meta(description="Always empty")] = UNSET
     errors: Annotated[str | UnsetType, Meta(description="What went wrong, and what would be right")] = UNSET

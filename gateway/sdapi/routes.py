@@ -9,12 +9,12 @@ import msgspec
 from litestar import Request, Response, get, post, route
 from msgspec import structs
 
-from ..access.admission import administered
+from ..access.admission import require_admin
 from ..http.body import file_body
 from ..http.jsonbody import read_json
 from ..openapi.operation import JSON
 from ..requests.reply import json_response
-from ..uploads.previews import enlarged
+from ..uploads.previews import enlarge_preview
 from . import samplers
 from .errors import NoSuchCheckpoint
 from .handler import handle
@@ -164,7 +164,7 @@ def _fixed(web: WebUi) -> list[HTTPRouteHandler]:
 def _always(web: WebUi, body: Any, *, admin: bool = False) -> Any:
     async def always(request: AnyRequest) -> Response[bytes]:
         if admin:
-            administered(web.gateway, request)
+            require_admin(web.gateway, request)
         web.owner(request)
         return _json(body)
 
@@ -181,7 +181,7 @@ async def _preview(job: Job) -> bytes | None:
     """Return the newest preview in the size of the image, if there is one."""
     if job.preview is None:
         return None
-    preview = await asyncio.to_thread(enlarged, job.preview, job.size, PREVIEW)
+    preview = await asyncio.to_thread(enlarge_preview, job.preview, job.size, PREVIEW)
     return preview.data
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from tintype.v1.reasons import Reason
 
-from ..access.admission import identified
-from ..access.model_names import OPENAI, Names
+from ..access.admission import authenticate
+from ..access.model_names import OPENAI, ModelNames
 from ..errors import ServiceError
 from ..requests.generation import base_url
 from .response_types import JobProgress, JobState
@@ -138,7 +138,7 @@ class Jobs:
 class Checkpoints:
     """The model that each key selected, and the names by which clients select one."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: ModelNames) -> None:
         self._names = names
         self._selected: dict[str, str] = {}
 
@@ -213,12 +213,12 @@ class WebUi:
 
     def owner(self, request: AnyRequest) -> str:
         """Return the name of a request's key; empty if no keys are needed. Raises NoKey."""
-        identified(self.gateway, request)
+        authenticate(self.gateway, request)
         return str(request.state.record.key)
 
     async def models(self, request: AnyRequest) -> list[pb.Model]:
         """Return the models that the caller may use. Raises NoKey, ServiceError."""
-        return await identified(self.gateway, request).client.models()
+        return await authenticate(self.gateway, request).client.models()
 
     async def model(self, request: AnyRequest) -> pb.Model:
         """Return the selected model. Raises NoKey, ServiceError."""

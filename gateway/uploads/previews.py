@@ -32,7 +32,7 @@ def size_like(own: tuple[int, int], width: int, height: int) -> tuple[int, int]:
     return width or across, height or down
 
 
-def enlarged(preview: pb.Preview, size: tuple[int, int], mime_type: str) -> pb.Preview:
+def enlarge_preview(preview: pb.Preview, size: tuple[int, int], mime_type: str) -> pb.Preview:
     """Return a preview resized to `size` (width, height), encoded as `mime_type`. Takes milliseconds."""
     format_, options = FORMATS[mime_type]
     file = BytesIO()

@@ -76,12 +76,10 @@ OPTIONS = (
 class ImageClient(Protocol):
     """What the gateway needs of an image service. All methods except `unready` raise ServiceError."""
 
-    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+    async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index."""
 
-    def stream(
-        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
-    ) -> AsyncGenerator[pb.StreamImagesResponse]:
+    def stream(self, request: pb.StreamImagesRequest, request_id: str = "") -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing the generator cancels the request."""
 
     async def models(self) -> list[pb.Model]:
@@ -121,19 +119,17 @@ class ServiceClient:
         for call in given_up:
             call.cancel()
 
-    async def generate(self, request: pb.GenerateImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
+    async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index. Raises ServiceError, Stopping."""
-        async with aclosing(self.stream(request, request_id=request_id)) as events:
+        async with aclosing(self.stream(request, request_id)) as events:
             return await _collect(events)
 
     async def stream(
-        self, request: pb.GenerateImagesRequest, previews: pb.Previews | None = None, request_id: str = ""
+        self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, Stopping."""
-        asked = pb.StreamImagesRequest(generation=request, previews=previews)
-        asked.generation.timeout.FromMilliseconds(round(self._timeout * 1000))
         metadata = (("x-request-id", request_id), *self._route.metadata)
-        call = self._images.StreamImages(asked, timeout=self._timeout, metadata=metadata)
+        call = self._images.StreamImages(request, timeout=self._timeout, metadata=metadata)
         self._running.add(call)
         try:
             async for event in call:

@@ -14,7 +14,7 @@ from ..errors import ServiceError, StartError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..access.model_names import Names
+    from ..access.model_names import ModelNames
     from .client import ImageClient
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ FIRST_LOOKS = 0.5  # seconds between two checks until the service has answered
 class Readiness:
     """Readiness, from the service's health and its models. `stopping` ends it before the port closes."""
 
-    def __init__(self, client: ImageClient, names: Names) -> None:
+    def __init__(self, client: ImageClient, names: ModelNames) -> None:
         self._client = client
         self._names = names
         self._logged: str | None = None

@@ -73,7 +73,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("models lod", "invalid action 'lod'; did you mean 'load'?"),
         ("models unload", "unload needs the name of a model"),
         ("models list sdxl", "did you mean `tintype models load sdxl`?"),
-        ("models --tls-ca /nowhere.pem", "can't read --tls-ca /nowhere.pem"),
+        ("models --tls-ca /nowhere.pem", "cannot read --tls-ca /nowhere.pem"),
         (
             "up --rest 0.0.0.0:0 --data /nowhere",
             "create a key with `tintype keys create NAME --keys /nowhere/keys`, or pass --anonymous",

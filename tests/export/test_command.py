@@ -122,3 +122,13 @@ def test_missing_extras_are_named(
     assert "no_such_package" in error
     assert "json" not in error
     assert "pip install '.[export]'" in error
+
+
+@pytest.mark.parametrize("flag", ["--no-image", "--no-picture"])
+def test_no_image(flag: str) -> None:
+    """`--no-picture`, the former name of `--no-image`, still works, and `--help` does not show it."""
+    parser = command.make_parser()
+    assert parser.parse_args([flag, "source", "out"]).no_image
+    assert not parser.parse_args(["source", "out"]).no_image
+    assert "--no-image" in parser.format_help()
+    assert "picture" not in parser.format_help()

@@ -42,7 +42,7 @@ GPU = ("sd21", "sdxl", "sd35", "flux_dev", "pixart_sigma", "sana")
 INT8 = ("sdxl_inpaint", "sd3", "flux_schnell", "sana")
 
 
-def checked(family: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+def export_checks(family: Path, out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
     """Export with all checks, and return the checks by name."""
     assert export.main([str(family), str(out), "--json", *options]) == 0
     return {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
@@ -68,7 +68,7 @@ def test_for_gpus_fp16_computes_in_float16(
     family: str, pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Graphs are float16 except for time, guidance and positions, and for autoencoders that declare an overflow."""
-    checks = checked(pipelines(family), tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")
+    checks = export_checks(pipelines(family), tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")
     folder = EXPECTED[family][1][-1]
     assert 1e-5 < checks[folder]["difference"] < 3e-3
     graph = onnx.load(tmp_path / "out" / folder / "model.onnx").graph
@@ -93,7 +93,7 @@ def test_an_autoencoder_that_does_not_overflow_is_float16(
     config = json.loads((source / "vae" / "config.json").read_text())
     del config["force_upcast"]
     (source / "vae" / "config.json").write_text(json.dumps(config))
-    checks = checked(source, tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")
+    checks = export_checks(source, tmp_path / "out", capsys, "--precision", "fp16", "--target", "gpu")
     assert kinds_of_vae(tmp_path / "out") == {onnx.TensorProto.FLOAT16}
     assert 1e-5 < checks["vae_decoder"]["difference"] < 1e-2
 
@@ -113,7 +113,7 @@ def test_int8_takes_a_quarter_and_reports_the_loss(
         folder, checks = export_result(family, "int8").folder, export_result(family, "int8").checks
     else:
         folder = tmp_path / "out"
-        checks = checked(pipelines(family), folder, capsys, "--precision", "int8", "--target", target)
+        checks = export_checks(pipelines(family), folder, capsys, "--precision", "int8", "--target", target)
     image = checks.pop("picture")
     assert 1 < image["difference"] < image["limit"]
     assert 1e-3 < max(check["difference"] for check in checks.values()) < 0.1
@@ -130,7 +130,7 @@ def test_sd3_works_without_t5(
 
     whole = diffusers.StableDiffusion3Pipeline.from_pretrained(pipelines("sd3"), text_encoder_3=None, tokenizer_3=None)
     whole.save_pretrained(tmp_path / "source")
-    checks = checked(tmp_path / "source", tmp_path / "out", capsys)
+    checks = export_checks(tmp_path / "source", tmp_path / "out", capsys)
     assert "text_encoder_3" not in checks
     assert not (tmp_path / "out" / "text_encoder_3").exists()
 

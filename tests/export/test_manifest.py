@@ -25,7 +25,7 @@ UNET = {"sample_size": 64, "down_block_types": ["a", "b"]}
 TRAILING = {"timestep_spacing": "trailing"}
 
 
-def described(family: str, scheduler: Any, source: str = "model", denoiser: dict[str, Any] | None = None) -> Any:
+def describe(family: str, scheduler: Any, source: str = "model", denoiser: dict[str, Any] | None = None) -> Any:
     """Return the manifest of a pipeline of `family`, from a folder called `source`."""
     row = next(row for row in families.FAMILIES if row.name == family)
     parts = {
@@ -57,7 +57,7 @@ def test_only_distilled_models_get_their_defaults(
 ) -> None:
     """The spacing of timesteps alone does not identify a distillation: other models use it too."""
     scheduler = getattr(diffusers, f"{name}Scheduler")(**settings)
-    defaults = described(family, scheduler, source)["defaults"]
+    defaults = describe(family, scheduler, source)["defaults"]
     assert defaults["steps"] == steps
     assert (defaults["guidance_scale"] == 0) == (steps == 1)
 
@@ -66,7 +66,7 @@ def test_a_fine_tune_is_recognised_by_its_base_model() -> None:
     """A UNet's configuration names the repository that it was trained from."""
     scheduler = diffusers.EulerDiscreteScheduler(**TRAILING)
     unet = UNET | {"_name_or_path": "stabilityai/sd-turbo"}
-    assert described("sd", scheduler, "paintings", unet)["defaults"]["steps"] == 1
+    assert describe("sd", scheduler, "paintings", unet)["defaults"]["steps"] == 1
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_flux_is_distilled_without_guidance_and_shift(embeds: bool, settings: di
     """Schnell is distilled; a FLUX without guidance whose levels depend on the size is de-distilled."""
     flux = {"patch_size": 1, "guidance_embeds": embeds}
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**settings)
-    assert described("flux", scheduler, "flux", flux)["defaults"]["steps"] == steps
+    assert describe("flux", scheduler, "flux", flux)["defaults"]["steps"] == steps
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_flux_is_distilled_without_guidance_and_shift(embeds: bool, settings: di
 )
 def test_the_prediction_is_read_as_the_service_reads_it(name: str, settings: dict[str, Any], prediction: str) -> None:
     """The class and its settings decide, not the class's name."""
-    assert described("sd", getattr(diffusers, f"{name}Scheduler")(**settings))["prediction"] == prediction
+    assert describe("sd", getattr(diffusers, f"{name}Scheduler")(**settings))["prediction"] == prediction
 
 
 def test_an_unsupported_scheduler_setting_is_refused() -> None:
     """The message names the setting, before anything is written."""
     with pytest.raises(manifest.ExportRefusal, match="clip_sample True is not supported"):
-        described("sd", diffusers.DDIMScheduler())
+        describe("sd", diffusers.DDIMScheduler())

@@ -1,4 +1,4 @@
-"""The pages in a real browser: one generation with previews, one that is cancelled, errors, keys."""
+"""The pages in a real browser: a generation with previews, one that is cancelled, errors, keys."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = [
 ]
 
 BLUE, GREEN = (0, 0, 255), (0, 128, 0)
-# The colour in the middle of the tile, or of the finished picture.
+# The colour in the middle of the tile, or of the finished image.
 TILE = "[...document.querySelector('.tile').getContext('2d').getImageData(30, 30, 1, 1).data].slice(0, 3).join()"
 DROP = """{{
     const data = new DataTransfer();
@@ -63,7 +63,7 @@ async def browser(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 async def page(browser: Page, gateway: httpx.AsyncClient) -> AsyncIterator[Page]:
-    """The playground, ready; it must have no complaint in the end."""
+    """The playground, ready; no error may be logged until the end."""
     browser.errors.clear()
     await browser.look(1280, 900)
     await browser.open(str(gateway.base_url))
@@ -78,8 +78,8 @@ def png(colour: tuple[int, int, int]) -> bytes:
     return file.getvalue()
 
 
-class Drawing:
-    """A service that goes on when it is told to."""
+class ControlledService:
+    """A service that continues when the test lets it."""
 
     def __init__(self) -> None:
         self.started, self.finished = asyncio.Event(), asyncio.Event()
@@ -95,17 +95,17 @@ class Drawing:
 
 
 async def test_generation(page: Page, fake: FakeService) -> None:
-    """Ctrl+Enter sends; the queue, a step, a preview and the picture are seen in turn, and it is kept with its seed."""
-    fake.behave = drawing = Drawing()
+    """Ctrl+Enter sends; queue, step, preview and image are shown in turn, and the image is kept with its seed."""
+    fake.behave = controlled = ControlledService()
     await page.type("#prompt", "a lake, by 'nobody' <b>")
     await page.type("#seed", "41")
     await page.press("Enter", CONTROL)
     await page.until(f"{TEXT.format('#step')} === '2 requests before yours'")
-    drawing.started.set()
+    controlled.started.set()
     await page.until(f"{TEXT.format('#step')} === 'Step 3 of 6'")
     await page.until(f"{TILE} === '0,0,255'")
     assert await page.run("document.querySelector('#progress').value") == 0.5
-    drawing.finished.set()
+    controlled.finished.set()
     await page.until(VISIBLE.format("#shown-image"))
     await page.until("document.querySelector('#shown-image').naturalWidth === 64")
     assert not await page.run(VISIBLE.format("#in-progress"))
@@ -118,7 +118,7 @@ async def test_generation(page: Page, fake: FakeService) -> None:
 
 
 async def test_cancel(page: Page, fake: FakeService) -> None:
-    """Escape ends the request, here and at the service; the next one can be sent at once."""
+    """Escape cancels the request, in the page and at the service; the next one can be sent at once."""
     fake.behave = sleep_long
     await page.type("#prompt", "a lake")
     await page.run("document.querySelector('#generate').click()")
@@ -134,7 +134,7 @@ async def test_cancel(page: Page, fake: FakeService) -> None:
 
 
 async def test_error(page: Page, fake: FakeService) -> None:
-    """What is wrong is told in words, and the focus is on the field that it is about."""
+    """An error is shown as text, and the field at fault gets the focus."""
     faults = [("steps", "must be 1 to 150, not 149")]
     fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", violations=faults)
     await page.type("#prompt", "a lake")
@@ -144,7 +144,7 @@ async def test_error(page: Page, fake: FakeService) -> None:
 
 
 async def test_problems(page: Page, fake: FakeService) -> None:
-    """A field that is wrong says so below itself, in the page's own words, wherever it is hidden; mended, no more."""
+    """An invalid field has a message of the page's own below it, also in closed settings; a valid one has none."""
     await page.run("document.querySelector('#settings').open = false")
     await page.run("document.querySelector('#steps').value = 900")
     await page.press("Enter", CONTROL)
@@ -161,7 +161,7 @@ async def test_problems(page: Page, fake: FakeService) -> None:
 
 
 async def test_samplers(page: Page, fake: FakeService) -> None:
-    """Sampler and schedule can be chosen among the model's; what is not chosen is not sent."""
+    """Sampler and schedule can be chosen among the model's; without a choice they are not sent."""
     options = "[...document.querySelector('#sampler').options].map((one) => one.value).join()"
     assert await page.run(options) == ",ddim,dpmpp_2m,euler,euler_ancestral"
     await page.type("#prompt", "a lake")
@@ -175,7 +175,7 @@ async def test_samplers(page: Page, fake: FakeService) -> None:
 
 
 async def test_several(page: Page, fake: FakeService) -> None:
-    """Each of several pictures is kept with the seed that makes it alone, and the example says so."""
+    """Each of several images is kept with the seed that makes it alone, and the copied request has that seed."""
 
     async def behave(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         for index in range(request.count):
@@ -190,7 +190,7 @@ async def test_several(page: Page, fake: FakeService) -> None:
     await page.until("document.querySelectorAll('#images li').length === 3")
     await page.run("document.querySelector('#images button').click()")  # the newest is first
     assert "seed7" in await page.run(TEXT.format("#shown-settings"))
-    await page.run("navigator.clipboard.writeText = () => Promise.reject()")  # as where there is no https
+    await page.run("navigator.clipboard.writeText = () => Promise.reject()")  # as in a page without https
     await page.run("document.querySelector('#curl').click()")
     await page.until("document.querySelector('#snippet').open")
     command = await page.run("document.querySelector('#snippet-text').value")
@@ -199,10 +199,10 @@ async def test_several(page: Page, fake: FakeService) -> None:
 
 
 async def test_presets(page: Page, fake: FakeService) -> None:
-    """Qualities and styles can be chosen where the model has some, are sent, and stay with the picture."""
-    fake.behave = drawing = Drawing()
-    drawing.started.set()
-    drawing.finished.set()
+    """Qualities and styles can be chosen if the model has some, are sent, and are kept with the image."""
+    fake.behave = controlled = ControlledService()
+    controlled.started.set()
+    controlled.finished.set()
     assert not await page.run(VISIBLE.format("#quality"))
     for name, value in (("model", "org/large"), ("quality", "hd"), ("style", "noir")):
         await page.run(f"document.querySelector('#{name}').value = {value!r}")
@@ -220,10 +220,10 @@ async def test_presets(page: Page, fake: FakeService) -> None:
 
 
 async def test_ideas(page: Page, fake: FakeService) -> None:
-    """Somebody without an idea gets a picture by one click."""
-    fake.behave = drawing = Drawing()
-    drawing.started.set()
-    drawing.finished.set()
+    """An example prompt makes an image with one click."""
+    fake.behave = controlled = ControlledService()
+    controlled.started.set()
+    controlled.finished.set()
     await page.run("document.querySelector('#ideas button').click()")
     await page.until(VISIBLE.format("#shown-image"))
     assert fake.requests[0].prompt == await page.run("document.querySelector('#prompt').value") != ""
@@ -231,7 +231,7 @@ async def test_ideas(page: Page, fake: FakeService) -> None:
 
 
 async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
-    """The field for a key is there only where the server wants one, and with it all works."""
+    """The field for a key is shown only if the server requires one, and with a key everything works."""
     path = tmp_path / "keys"
     key = create(path, "somebody")
     async with running_gateway(config(service, tmp_path, keys=path)) as client:
@@ -244,7 +244,7 @@ async def test_key(browser: Page, service: Service, tmp_path: Path) -> None:
 
 
 async def test_a_service_that_starts(browser: Page, tmp_path: Path) -> None:
-    """A page that is opened before the service is there says so, and has the models once it is."""
+    """A page that is opened before the service runs says so, and loads the models once it runs."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with running_gateway(GatewayConfig(rest="127.0.0.1:0", grpc=f"127.0.0.1:{port}", data=tmp_path)) as client:
@@ -270,7 +270,7 @@ async def test_docs(page: Page, gateway: httpx.AsyncClient) -> None:
 
 
 async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:
-    """A file that is dropped on the page is what the next picture begins with; removed, it is no more."""
+    """A file that is dropped on the page is the next initial image; after its removal there is none."""
     await page.until(VISIBLE.format("#drop"))
     await page.run(DROP.format(base64.b64encode(png(BLUE)).decode()))
     await page.until(VISIBLE.format("#strength"))
@@ -282,15 +282,15 @@ async def test_begin_with_a_picture(page: Page, fake: FakeService) -> None:
         assert len(fake.requests) == asked
         await page.run("document.querySelector('#initial-image-remove').click()")
     assert (fake.requests[0].image, round(fake.requests[0].strength, 2)) == (png(BLUE), 0.7)
-    assert fake.requests[0].width == 0  # it becomes as large as that
+    assert fake.requests[0].width == 0  # the size is that of the initial image
     assert (fake.requests[1].image, fake.requests[1].strength) == (b"", 0)
 
 
 async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
-    """What "Copy as Python" gives is a program that asks for the same picture again, whatever is in the prompt."""
-    fake.behave = drawing = Drawing()
-    drawing.started.set()
-    drawing.finished.set()
+    """Copy as Python gives a program that requests the same image again, whatever is in the prompt."""
+    fake.behave = controlled = ControlledService()
+    controlled.started.set()
+    controlled.finished.set()
     await page.type("#prompt", "a \"lake\" \\ 'é' 🌅")
     await page.press("Enter", CONTROL)
     await page.until(VISIBLE.format("#python"))
@@ -300,15 +300,15 @@ async def test_program(page: Page, fake: FakeService, tmp_path: Path) -> None:
     await run(program, tmp_path)
     assert (tmp_path / "image.png").read_bytes() == png(GREEN)
     first, again = fake.requests
-    first.ClearField("count")  # it says that it is one
+    first.ClearField("count")  # the program sends 1
     assert again == first
 
 
 async def test_program_beside_a_vendor(browser: Page, service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """It asks for the same picture where the shared paths have a vendor's defaults, too."""
-    fake.behave = drawing = Drawing()
-    drawing.started.set()
-    drawing.finished.set()
+    """It requests the same image also if the shared paths have a vendor's defaults."""
+    fake.behave = controlled = ControlledService()
+    controlled.started.set()
+    controlled.finished.set()
     config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, dialect="apipie")
     async with running_gateway(config) as client:
         await browser.open(str(client.base_url))
@@ -322,6 +322,6 @@ async def test_program_beside_a_vendor(browser: Page, service: Service, fake: Fa
 
 
 async def run(program: str, folder: Path) -> None:
-    """Run a program in a folder; it ends well."""
+    """Run a program in a folder; it must succeed."""
     running = await asyncio.create_subprocess_exec(sys.executable, "-c", program, cwd=folder, env={"NO_PROXY": "*"})
     assert await running.wait() == 0

@@ -1,7 +1,7 @@
-"""What people's applications send, as their sources have it, and what they read of the answer.
+"""Requests of applications, as in their sources, and the parts of the response that they read.
 
-One row for each application: its request as it comes, and the keys that it can't do without. A client that reads base64
-must get the file, one that reads links a link that ends in the file's type and opens without a key.
+One row for each application: its request, and the keys that it requires. A client that reads base64 must get the file.
+A client that reads links must get a link that ends in the file's type and opens without a key.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.anyio
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 B64, URL = "b64_json", "url"
-PICTURE = base64.b64decode(SMALLEST)
+IMAGE = base64.b64decode(SMALLEST)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """A request, and what must be in its answer: `reads` one of the two; `asked` are fields of the request made of it.
+    """A request, the key that its client `reads`, and fields of the request to the service (`expected`).
 
     A body is JSON, or with `files` a form, whose fields are all text.
     """
@@ -40,7 +40,7 @@ class Client:
     reads: str
     files: tuple[str, ...] = ()
     headers: dict[str, str] = field(default_factory=lambda: {"authorization": "Bearer sk-any"})
-    asked: dict[str, Any] = field(default_factory=dict)
+    expected: dict[str, Any] = field(default_factory=dict)
     count: int = 1
 
 
@@ -49,20 +49,20 @@ CLIENTS = {
         body={"model": "dall-e-2", "prompt": "x", "n": 1, "size": "512x512", "response_format": "b64_json"},
         headers={"authorization": "Bearer"},
         reads=B64,
-        asked={"width": 512, "height": 512},
+        expected={"width": 512, "height": 512},
     ),
     "Open WebUI, gpt-image": Client(
         path=f"{GENERATIONS}?api-version=2025-04-01-preview",
         body={"model": "gpt-image-1.5", "prompt": "x", "n": 1, "size": "auto", "quality": "low"},
         reads=B64,
-        asked={"quality": "low"},
+        expected={"quality": "low"},
     ),
     "Open WebUI, edit": Client(
         path=EDITS,
         body={"model": "gpt-image-1", "prompt": "x", "n": "1", "size": "512x512", "background": "auto"},
         files=("image[]", "image[]"),
         reads=B64,
-        asked={"image": PICTURE, "width": 512},
+        expected={"image": IMAGE, "width": 512},
     ),
     "LibreChat, gpt-image": Client(
         body={
@@ -77,7 +77,7 @@ CLIENTS = {
         },
         reads=B64,
         count=2,
-        asked={"quality": ""},
+        expected={"quality": ""},
     ),
     "LibreChat, edit at Azure": Client(
         path="/openai/deployments/gpt-image-1/images/edits?api-version=2025-04-01-preview",
@@ -85,25 +85,25 @@ CLIENTS = {
         files=("image[]",),
         headers={"api-key": "any"},
         reads=B64,
-        asked={"quality": "high", "image": PICTURE},
+        expected={"quality": "high", "image": IMAGE},
     ),
     "LibreChat, DALL-E 3": Client(
         body={"model": "dall-e-3", "prompt": "x", "quality": "hd", "style": "natural", "size": "1792x1024", "n": 1},
         reads=URL,
-        asked={"quality": "hd", "style": "natural", "width": 1792},
+        expected={"quality": "hd", "style": "natural", "width": 1792},
     ),
     "AnythingLLM": Client(
         body={"model": "tiny", "prompt": "x", "size": "768x512", "n": 1},
         headers={"authorization": "Bearer null"},
         reads=URL,
-        asked={"model": "tiny", "width": 768},
+        expected={"model": "tiny", "width": 768},
     ),
     "AnythingLLM, edit": Client(
         path=EDITS,
         body={"model": "tiny", "prompt": "x", "size": "1024x1024", "n": "1"},
         files=("image", "image", "image"),
         reads=B64,
-        asked={"image": PICTURE},
+        expected={"image": IMAGE},
     ),
     "LobeChat": Client(
         body={
@@ -118,19 +118,19 @@ CLIENTS = {
             "imageUrls": [],
         },
         reads=URL,
-        asked={"width": 96, "height": 64, "guidance_scale": 4.5, "steps": 12},
+        expected={"width": 96, "height": 64, "guidance_scale": 4.5, "steps": 12},
     ),
     "LobeChat, edit": Client(
         path=EDITS,
         body={"model": "gpt-image-1", "prompt": "x", "n": "1", "input_fidelity": "high"},
         files=("image",),
         reads=B64,
-        asked={"image": PICTURE},
+        expected={"image": IMAGE},
     ),
     "Vercel AI SDK": Client(
         body={"model": "tiny", "prompt": "x", "n": 1, "size": "1024x1024", "response_format": "b64_json", "seed": 5},
         reads=B64,
-        asked={"seed": 5},
+        expected={"seed": 5},
     ),
     "Vercel AI SDK, edit": Client(
         path=EDITS, body={"model": "tiny", "prompt": "x", "n": "1"}, files=("image", "mask"), reads=B64
@@ -143,7 +143,7 @@ CLIENTS = {
         body={"prompt": "x", "model": "gpt-image-1-mini", "quality": "medium", "size": "1024x1024"},
         headers={"authorization": "Bearer sk-any", "openai-organization": ""},
         reads=B64,
-        asked={"quality": "medium"},
+        expected={"quality": "medium"},
     ),
     "n8n, a link": Client(
         body={"prompt": "x", "model": "dall-e-3", "response_format": "url", "quality": "standard", "style": "vivid"},
@@ -165,7 +165,7 @@ CLIENTS = {
         },
         files=("image[]", "mask"),
         reads=B64,
-        asked={"caller": "me", "mask": PICTURE},
+        expected={"caller": "me", "mask": IMAGE},
     ),
     "Home Assistant": Client(
         body={
@@ -178,12 +178,12 @@ CLIENTS = {
             "n": 1,
         },
         reads=URL,
-        asked={"height": 1792},
+        expected={"height": 1792},
     ),
     "LiteLLM": Client(
         body={"model": "tiny", "prompt": "x", "n": 1, "size": "512x512", "seed": 3, "guidance_scale": 2},
         reads=URL,
-        asked={"seed": 3, "guidance_scale": 2.0},
+        expected={"seed": 3, "guidance_scale": 2.0},
     ),
     "LangChain": Client(
         body={"prompt": "x", "model": "dall-e-2", "n": 1, "size": "1024x1024", "quality": "standard"}, reads=URL
@@ -219,7 +219,7 @@ CLIENTS = {
     "Semantic Kernel": Client(
         body={"prompt": "x", "model": "dall-e-2", "response_format": "url", "size": "640x480"},
         reads=URL,
-        asked={"width": 640},
+        expected={"width": 640},
     ),
     "Microsoft.Extensions.AI": Client(
         body={"prompt": "x", "model": "gpt-image-1", "n": 1, "output_format": "jpeg"}, reads=B64
@@ -239,16 +239,16 @@ CLIENTS = {
     "Aqueduct": Client(
         body={"model": "dall-e-2", "prompt": "x", "n": 1, "size": "256x256", "response_format": "b64_json"},
         reads=B64,
-        asked={"width": 256},
+        expected={"width": 256},
     ),
 }
 
 
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_what_a_client_reads_is_there(service: Service, tmp_path: Path, name: str) -> None:
-    """What it sends is taken without a warning that it would show, and every image is where it looks for it.
+    """Its request is accepted without a warning that it would show, and every image is where it reads it.
 
-    A client that is a web page has its origin allowed, as the documents say.
+    The origin of a client that is a web page is allowed, as the documentation says.
     """
     client = CLIENTS[name]
     origin = client.headers.get("origin")
@@ -257,7 +257,7 @@ async def test_what_a_client_reads_is_there(service: Service, tmp_path: Path, na
 
 
 async def check_client(gateway: httpx.AsyncClient, fake: FakeService, client: Client) -> None:
-    """Send a client's request, and look where the client looks."""
+    """Send a client's request, and read the response as the client does."""
     answer = await sent(gateway, client)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -269,22 +269,22 @@ async def check_client(gateway: httpx.AsyncClient, fake: FakeService, client: Cl
         assert (B64 in one) == (client.reads == B64)
         assert await file(one) == PNG + bytes([index])
     made = fake.requests[0]
-    assert {key: getattr(made, key) for key in client.asked} == client.asked
+    assert {key: getattr(made, key) for key in client.expected} == client.expected
     if "origin" in client.headers:
         assert answer.headers["access-control-allow-origin"] == client.headers["origin"]
 
 
 async def sent(gateway: httpx.AsyncClient, client: Client) -> httpx.Response:
-    """Send a client's request to the very URL that it would make."""
+    """Send a client's request to the exact URL that it would use."""
     url = f"{str(gateway.base_url).rstrip('/')}{client.path}"
     if not client.files:
         return await gateway.post(url, json=client.body, headers=client.headers)
-    files = [(name, ("blob", PICTURE, "application/octet-stream")) for name in client.files]
+    files = [(name, ("blob", IMAGE, "application/octet-stream")) for name in client.files]
     return await gateway.post(url, data=client.body, files=files, headers=client.headers)
 
 
 def check(answer: dict[str, Any]) -> None:
-    """Find what strict clients stumble over: a null, a time that is no integer, half a `usage`."""
+    """Find values that strict clients reject: a null, a time that is not an integer, an incomplete `usage`."""
     assert type(answer["created"]) is int
     assert None not in [*answer.values(), *(value for one in answer["data"] for value in one.values())]
     usage = answer["usage"]
@@ -293,7 +293,7 @@ def check(answer: dict[str, Any]) -> None:
 
 
 async def file(one: dict[str, Any]) -> bytes:
-    """Return the picture, as strict clients decode base64, and as they fetch a link: without a key."""
+    """Return the image, as strict clients decode base64, and as they fetch a link: without a key."""
     if B64 in one:
         return base64.b64decode(one[B64], validate=True)
     link = urlsplit(one[URL])
@@ -320,7 +320,7 @@ async def test_bases(gateway: httpx.AsyncClient, base: str, action: str, end: st
 
 @pytest.mark.parametrize("path", [GENERATIONS, EDITS, "/v1/models", "/v1/models/x", "/", "/docs", "/openapi.json"])
 async def test_bare_options(gateway: httpx.AsyncClient, path: str) -> None:
-    """SillyTavern asks whether anybody is there by OPTIONS without an origin."""
+    """SillyTavern pings by OPTIONS without an origin."""
     assert (await gateway.options(path)).status_code == 204
 
 
@@ -331,16 +331,16 @@ async def test_bare_options(gateway: httpx.AsyncClient, path: str) -> None:
 async def test_up_to_16_files(
     gateway: httpx.AsyncClient, fake: FakeService, files: tuple[str, ...], ignored: list[str]
 ) -> None:
-    """As many files as OpenAI takes are taken; those without effect are named."""
+    """As many files as OpenAI accepts are accepted; those without effect are named."""
     answer = await sent(gateway, Client(path=EDITS, body={"prompt": "x"}, files=files, reads=B64))
     assert answer.status_code == 200
     assert answer.headers["x-tintype-ignored"].split(", ") == ignored
     requests: list[pb.GenerateImagesRequest] = fake.requests
-    assert requests[0].image == PICTURE
+    assert requests[0].image == IMAGE
 
 
 async def test_models_for_lobechat(gateway: httpx.AsyncClient) -> None:
-    """LobeChat keeps a fetched model of which it knows nothing only with a type and parameters."""
+    """LobeChat keeps a fetched model that it does not know only with a type and parameters."""
     for one in (await gateway.get("/v1/models")).json()["data"]:
         assert one["type"] == "image"
         assert {"prompt", "width", "height", "steps", "cfg", "seed"} <= set(one["parameters"])

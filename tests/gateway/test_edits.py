@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.gateway.fakes import PNG, FakeService, image
 from tests.support.gateway.openai_errors import check_error
-from tests.support.gateway.samples import B64, LAKE, picture
+from tests.support.gateway.samples import B64, LAKE, image_file
 from tintype.gateway.dialects.openai_edits import STRENGTHS, parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
 from tintype.v1 import image_service_pb2 as pb
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 EDITS, VARIATIONS = "/v1/images/edits", "/v1/images/variations"
-MASK = picture(mode="RGBA")
-OTHER = picture("JPEG")
+MASK = image_file(mode="RGBA")
+OTHER = image_file("JPEG")
 REQUEST = "invalid_request_error"
 
 
 class TestSdk:
     async def test_edit(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-        """A picture, a mask and a prompt; the answer is base64, as editing models answer."""
+        """An edit with an image, a mask and a prompt returns base64, as editing models do."""
         answer = await sdk.images.edit(
             image=("lake.png", LAKE), mask=("mask.png", MASK), prompt="a boat", n=2, size="512x512", model="dall-e-2"
         )
         assert answer.data is not None
         assert [base64.b64decode(one.b64_json or "") for one in answer.data] == [PNG + b"\0", PNG + b"\1"]
-        asked = fake.requests[0]
-        assert (asked.image, asked.mask, asked.prompt) == (LAKE, MASK, "a boat")
-        assert (asked.count, asked.width, asked.height, asked.strength) == (2, 512, 512, STRENGTHS["masked"])
+        sent = fake.requests[0]
+        assert (sent.image, sent.mask, sent.prompt) == (LAKE, MASK, "a boat")
+        assert (sent.count, sent.width, sent.height, sent.strength) == (2, 512, 512, STRENGTHS["masked"])
 
     async def test_several(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-        """Of several pictures the first is edited, and a header names the others."""
+        """Of several images the first is edited, and a header names the others."""
         raw = await sdk.images.with_raw_response.edit(image=[LAKE, OTHER, MASK], prompt="x")
         assert raw.headers["x-tintype-ignored"] == "image[1], image[2]"
         assert fake.requests[0].image == LAKE
 
     async def test_link(self, sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
-        """A link is given to those that ask for it."""
+        """Links are returned on request."""
         answer = await sdk.images.edit(image=LAKE, prompt="x", response_format="url")
         assert answer.data is not None
         assert (await gateway.get(str(answer.data[0].url))).content == PNG + b"\0"
@@ -57,7 +57,7 @@ class TestSdk:
         """A stream has the events of edits, as the SDK types them."""
 
         async def with_preview(*_: Any) -> Any:
-            yield pb.StreamImagesResponse(preview=pb.Preview(data=picture(), mime_type="image/png"))
+            yield pb.StreamImagesResponse(preview=pb.Preview(data=image_file(), mime_type="image/png"))
             yield image(0)
             yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
@@ -69,17 +69,17 @@ class TestSdk:
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     async def test_variation(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-        """A picture alone is enough."""
+        """An image alone is sufficient."""
         answer = await sdk.images.create_variation(image=LAKE, n=2, response_format="b64_json", size="256x256")
         assert answer.data is not None
         assert [base64.b64decode(one.b64_json or "") for one in answer.data] == [PNG + b"\0", PNG + b"\1"]
-        asked = fake.requests[0]
-        assert (asked.image, asked.width, asked.guidance_scale) == (LAKE, 256, 1)
-        assert asked.strength == pytest.approx(STRENGTHS["variation"])
-        assert asked.prompt
+        sent = fake.requests[0]
+        assert (sent.image, sent.width, sent.guidance_scale) == (LAKE, 256, 1)
+        assert sent.strength == pytest.approx(STRENGTHS["variation"])
+        assert sent.prompt
 
     async def test_no_picture(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-        """A file that is no picture is the SDK's error, with OpenAI's code."""
+        """A file that is not an image is the SDK's error, with OpenAI's code."""
         with pytest.raises(openai.BadRequestError) as caught:
             await sdk.images.edit(image=("notes.png", b"to buy: milk, bread"), prompt="x")
         assert (caught.value.code, caught.value.param) == ("invalid_image_file", "image")
@@ -101,7 +101,7 @@ class TestTransparency:
     async def test_an_image_is_its_own_mask(
         self, gateway: httpx.AsyncClient, fake: FakeService, path: str, kind: str
     ) -> None:
-        """Without a mask, what is transparent is repainted, as far as below a mask."""
+        """Without a mask, transparent parts are repainted, with the strength of a mask."""
         data = f"data:image/x;base64,{base64.b64encode(half_transparent(kind=kind)).decode()}"
         answer = await gateway.post(path, json={"model": "tiny", "prompt": "x", "image": data})
         assert answer.status_code == 200, answer.text
@@ -115,14 +115,14 @@ class TestTransparency:
     async def test_an_image_that_hides_nothing(
         self, gateway: httpx.AsyncClient, fake: FakeService, data: bytes
     ) -> None:
-        """An opaque image, or one that is transparent nowhere by half, has no mask."""
+        """An opaque image, or one that is nowhere more than half transparent, has no mask."""
         answer = await gateway.post(EDITS, files={"image": ("a.png", data), "prompt": (None, "x")})
         assert answer.status_code == 200, answer.text
         assert fake.requests[0].mask == b""
         assert fake.requests[0].strength == pytest.approx(STRENGTHS["low"])
 
     async def test_the_clients_mask_and_strength_win(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A mask that is sent counts alone, and so does a strength."""
+        """A mask in the request replaces that of the image, and a strength in the request is used."""
         data = base64.b64encode(half_transparent()).decode()
         await gateway.post(EDITS, json={"prompt": "x", "image": data, "mask": B64})
         await gateway.post(EDITS, json={"prompt": "x", "image": data, "strength": 0.5})
@@ -131,7 +131,7 @@ class TestTransparency:
 
     @pytest.mark.parametrize("path", [VARIATIONS, "/v1/images/generations"])
     async def test_elsewhere_it_is_no_mask(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
-        """A variation, or a generation from an image, changes all of the image."""
+        """A variation, or a generation from an image, changes the whole image."""
         body = {"prompt": "x", "image": base64.b64encode(half_transparent()).decode()}
         assert (await gateway.post(path, json=body)).status_code == 200
         assert fake.requests[0].mask == b""
@@ -139,7 +139,7 @@ class TestTransparency:
 
 class TestJson:
     async def test_images(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """OpenAI's form of it: pictures by URL, and the mask, too."""
+        """OpenAI's JSON format: images by URL, and the mask, too."""
         url = {"image_url": f"data:image/png;base64,{B64}"}
         answer = await gateway.post(EDITS, json={"prompt": "x", "images": [url, url], "mask": url})
         assert answer.status_code == 200, answer.text
@@ -147,7 +147,7 @@ class TestJson:
         assert answer.headers["x-tintype-ignored"] == "images[1]"
 
     @pytest.mark.parametrize(
-        ("body", "code", "param", "told"),
+        ("body", "code", "param", "expected"),
         [
             ({"images": [{"file_id": "f"}]}, "invalid_value", "images", "image_url"),
             ({"images": []}, "invalid_value", "images", "1 to 16"),
@@ -161,14 +161,14 @@ class TestJson:
         ids=str,
     )
     async def test_bad(
-        self, gateway: httpx.AsyncClient, body: dict[str, Any], code: str, param: str, told: str
+        self, gateway: httpx.AsyncClient, body: dict[str, Any], code: str, param: str, expected: str
     ) -> None:
-        """What is wrong is named in the client's own word."""
+        """An error names the client's own key."""
         answer = await gateway.post(EDITS, json={"prompt": "x"} | body)
-        assert told in check_error(answer, 400, REQUEST, code, param)
+        assert expected in check_error(answer, 400, REQUEST, code, param)
 
     async def test_variation(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A variation answers as the configuration says, and does not stream."""
+        """A variation responds as configured, and does not stream."""
         answer = await gateway.post(VARIATIONS, json={"image": B64})
         assert "url" in answer.json()["data"][0]
         assert fake.requests[0].image == LAKE
@@ -176,12 +176,12 @@ class TestJson:
         check_error(answer, 400, REQUEST, "unsupported_parameter", "stream")
 
     async def test_oxen(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Oxen's editing has its words and its shape of answers."""
+        """Oxen's edit has its own keys and its own format of responses."""
         path, body = "/api/ai/images/edit", {"model": "tiny", "prompt": "x", "image": B64, "mask": B64, "size": "64x32"}
         answer = await gateway.post(path, json=body | {"response_format": "b64_json"})
         assert set(answer.json()) == {"model", "created", "images"}
-        asked = fake.requests[0]
-        assert (asked.image, asked.mask, asked.width, asked.strength) == (LAKE, LAKE, 64, STRENGTHS["masked"])
+        sent = fake.requests[0]
+        assert (sent.image, sent.mask, sent.width, sent.strength) == (LAKE, LAKE, 64, STRENGTHS["masked"])
         assert "x-tintype-ignored" not in answer.headers
         for bad in ({"prompt": "x"}, {"prompt": "x", "image": "aGVsbG8="}):
             answer = await gateway.post(path, json=bad)
@@ -199,7 +199,7 @@ class TestJson:
     ],
 )
 def test_strength(body: dict[str, Any], strength: str) -> None:
-    """Without a strength there is one that suits; a strength that is asked for counts, also 0."""
+    """Without a strength the default of the case is used; a given strength is used, also 0."""
     call = parse_edit({"prompt": "x", "image": b"i"} | body)
     assert call.request.strength == pytest.approx(STRENGTHS[strength])
     assert parse_edit({"prompt": "x", "image": b"i", "strength": "0"} | body).request.strength == 0
@@ -207,7 +207,7 @@ def test_strength(body: dict[str, Any], strength: str) -> None:
 
 
 def test_variation_with_prompt() -> None:
-    """A prompt of one's own guides as usual."""
+    """A prompt in the request guides as usual."""
     call = parse_variation({"image": b"i", "prompt": "a boat"})
     assert call.request.prompt == "a boat"
     assert not call.request.HasField("guidance_scale")
@@ -216,14 +216,14 @@ def test_variation_with_prompt() -> None:
 @pytest.mark.parametrize("parse", [parse_edit, parse_variation])
 @pytest.mark.parametrize("value", [None, "", b"", [], [None], [""], [[b"x"]], {}, {"image_url": 7}, 7, True])
 def test_no_picture(parse: Any, value: Any) -> None:
-    """What is no picture is a bad request that names the field."""
+    """A value that is not an image is a bad request that names the field."""
     with pytest.raises(BadRequest) as caught:
         parse({"prompt": "x", "image": value})
     assert caught.value.param == "image"
 
 
 async def test_described(gateway: httpx.AsyncClient) -> None:
-    """The description says that they take forms and JSON."""
+    """The document says that they accept forms and JSON."""
     described = msgspec.json.decode((await gateway.get("/openapi.json")).content)
     for path in (EDITS, VARIATIONS):
         content = described["paths"][path]["post"]["requestBody"]["content"]

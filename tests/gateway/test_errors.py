@@ -266,7 +266,7 @@ async def test_our_own_mistake(
     def broken(*_: object) -> None:
         raise RuntimeError("the inside")
 
-    monkeypatch.setattr("tintype.gateway.access.model_names.Names.resolve", broken)
+    monkeypatch.setattr("tintype.gateway.access.model_names.ModelNames.resolve", broken)
     with caplog.at_level(logging.ERROR):
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x"})

@@ -22,7 +22,7 @@ from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size
 from tintype.gateway import access_record
 from tintype.gateway.access import rejections
-from tintype.gateway.access.model_names import Names
+from tintype.gateway.access.model_names import ModelNames
 from tintype.gateway.dialects import DIALECTS
 from tintype.gateway.dialects.apipie import error as apipie_error
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
@@ -168,7 +168,7 @@ def form(text: str) -> object:
 
 
 def checkpoint(name: str) -> object:
-    return Checkpoints(Names({"a": "*"})).find(name, [MODEL])
+    return Checkpoints(ModelNames({"a": "*"})).find(name, [MODEL])
 
 
 def of_sdapi(text: str) -> object:
@@ -231,7 +231,7 @@ READERS: dict[str, Read] = {
     "sdapi": of_sdapi,
     "checkpoint": checkpoint,
     "sampler": lambda text: choose(MODEL, text, text),
-    "name": Names({"a": "*"}, only=("tiny",)).resolve,
+    "name": ModelNames({"a": "*"}, only=("tiny",)).resolve,
     **{name: dialect(name) for name in DIALECTS},
     "edit": fields(parse_edit),
     "variation": fields(parse_variation),

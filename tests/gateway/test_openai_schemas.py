@@ -1,4 +1,4 @@
-"""Whatever the gateway answers on OpenAI's paths is what OpenAI's specification allows."""
+"""Every response of the gateway on OpenAI's paths is valid according to OpenAI's specification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.gateway.openai_schemas import (
     Model,
     Size,
 )
-from tests.support.gateway.samples import B64, picture
+from tests.support.gateway.samples import B64, image_file
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ ACTIONS = {"generations": GENERATIONS, "edits": EDITS, "variations": VARIATIONS}
 
 
 def conforms(data: bytes | str, kind: Any) -> Any:
-    """Return JSON as a type, which it has to be to the last key."""
+    """Return JSON as a type, which it must match to the last key."""
     return msgspec.json.decode(data, type=kind)
 
 
-async def drawn(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    """Make pictures in the size that was asked for, with a preview before each, and a prompt that was changed."""
+async def make_images(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+    """Make images in the requested size, each with a preview before it and a revised prompt."""
     size = {"width": request.width or 64, "height": request.height or 64}
     for index in range(request.count or 1):
-        preview = pb.Preview(index=index, data=picture(), mime_type="image/png", preview_index=0)
+        preview = pb.Preview(index=index, data=image_file(), mime_type="image/png", preview_index=0)
         yield pb.StreamImagesResponse(preview=preview)
         yield image(index, mime_type=request.output.mime_type, revised_prompt=request.prompt + "!", **size)
     usage = pb.Usage(images=request.count or 1, prompt_tokens=7)
@@ -64,8 +64,8 @@ BODIES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("body", BODIES, ids=str)
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_answers(gateway: httpx.AsyncClient, fake: FakeService, action: str, body: dict[str, Any]) -> None:
-    """Answers have the keys and values of the specification, and each picture is there exactly once."""
-    fake.behave = drawn
+    """Responses have the keys and values of the specification, and each image is there exactly once."""
+    fake.behave = make_images
     answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _origin(action) | body)
     assert answer.status_code == 200, answer.text
     made = conforms(answer.content, ImagesResponse)
@@ -80,16 +80,16 @@ async def test_answers(gateway: httpx.AsyncClient, fake: FakeService, action: st
 async def test_events(
     gateway: httpx.AsyncClient, fake: FakeService, action: str, kind: Any, body: dict[str, Any]
 ) -> None:
-    """So have events, each of which is named as its `type`."""
-    fake.behave = drawn
+    """So do events, each of which is named as its `type`."""
+    fake.behave = make_images
     asked = {"prompt": "x", "stream": True, "partial_images": 1} | _origin(action) | body | {"response_format": None}
     answer = await gateway.post(ACTIONS[action], json=asked)
     *blocks, end, rest = answer.text.split("\n\n")
     assert (end, rest) == ("data: [DONE]", "")
-    told = [block.split("\ndata: ") for block in blocks]
-    for name, data in told:
+    pairs = [block.split("\ndata: ") for block in blocks]
+    for name, data in pairs:
         assert name == f"event: {conforms(data, kind).__struct_config__.tag}"
-    assert len(told) == 2 * body.get("n", 1)
+    assert len(pairs) == 2 * body.get("n", 1)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_events(
     ],
 )
 async def test_bad_requests(gateway: httpx.AsyncClient, action: str, body: dict[str, Any]) -> None:
-    """What is refused here has the four keys, and names the field."""
+    """Errors of the gateway have the four keys, and name the field."""
     answer = await gateway.post(ACTIONS[action], json={"prompt": "x"} | _origin(action) | body)
     assert answer.status_code == 400
     assert conforms(answer.content, ErrorResponse).error.param in body
@@ -116,7 +116,7 @@ async def test_bad_requests(gateway: httpx.AsyncClient, action: str, body: dict[
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK], ids=lambda code: code.name)
 @pytest.mark.parametrize("begun", [False, True])
 async def test_errors(gateway: httpx.AsyncClient, fake: FakeService, code: grpc.StatusCode, *, begun: bool) -> None:
-    """So has what the service refuses, at once or in a stream that has begun."""
+    """So do errors of the service, at once or in a stream that has begun."""
     refusal = Refusal(code, "no", "REASON")
 
     async def breaks(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -146,14 +146,14 @@ async def test_errors(gateway: httpx.AsyncClient, fake: FakeService, code: grpc.
     ],
 )
 async def test_other_errors(gateway: httpx.AsyncClient, method: str, path: str, status: int) -> None:
-    """So has what no handler has seen."""
+    """So do errors outside of handlers."""
     answer = await gateway.request(method, path)
     assert answer.status_code == status
     conforms(answer.content, ErrorResponse)
 
 
 async def test_models(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Models have OpenAI's keys, and two of ours."""
+    """Models have OpenAI's keys, and two of tintype's."""
     listed = conforms((await gateway.get("/v1/models")).content, ListModelsResponse)
     assert [model.id for model in listed.data] == fake.models
     for model in listed.data:
@@ -161,5 +161,5 @@ async def test_models(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 def _origin(action: str) -> dict[str, Any]:
-    """What an action starts from."""
+    """The initial image of an action."""
     return {} if action == "generations" else {"image": B64}

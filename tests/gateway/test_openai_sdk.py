@@ -1,4 +1,4 @@
-"""OpenAI's own Python SDK against the running gateway."""
+"""OpenAI's own Python SDK against a running gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Code = grpc.StatusCode
 
 
 async def test_url(sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
-    """The SDK's plainest call gives links that can be fetched."""
+    """The SDK's simplest call returns links that can be fetched."""
     answer = await sdk.images.generate(prompt="a lake", n=2)
     assert answer.data is not None
     assert [(await gateway.get(str(one.url))).content for one in answer.data] == [PNG + b"\0", PNG + b"\1"]
@@ -29,7 +29,7 @@ async def test_url(sdk: openai.AsyncOpenAI, gateway: httpx.AsyncClient) -> None:
 
 
 async def test_base64(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-    """All of the SDK's own arguments are taken, and base64 is the file."""
+    """All of the SDK's own arguments are accepted, and base64 is the file."""
     answer = await sdk.images.generate(
         prompt="a lake",
         model="gpt-image-1",
@@ -54,7 +54,7 @@ async def test_base64(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
 
 
 async def test_extensions(sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-    """Our own fields go through `extra_body`; the answer names the seed."""
+    """Fields of tintype's own go through `extra_body`; the response has the seed."""
     extra = {"seed": 0, "steps": 4, "negative_prompt": "fog"}
     answer = await sdk.images.generate(prompt="x", response_format="b64_json", extra_body=extra)
     asked = fake.requests[0]
@@ -116,7 +116,7 @@ async def test_errors(
 
 
 async def test_bad_value(sdk: openai.AsyncOpenAI) -> None:
-    """A field at fault is the error's `param`."""
+    """The field at fault is the error's `param`."""
     with pytest.raises(openai.BadRequestError) as caught:
         await sdk.images.generate(prompt="x", n=11)
     assert (caught.value.param, caught.value.code) == ("n", "invalid_value")
@@ -133,7 +133,7 @@ async def test_bad_value(sdk: openai.AsyncOpenAI) -> None:
     ids=lambda value: value.reason if isinstance(value, Refusal) else str(value),
 )
 async def test_retries(sdk: openai.AsyncOpenAI, fake: FakeService, refusal: Refusal, calls: int) -> None:
-    """The SDK tries again where that helps, and does not have a picture made three times where it can't."""
+    """The SDK retries if that helps, and does not have an image made three times if it can't."""
     fake.behave = refusal
     with pytest.raises(openai.APIStatusError):
         await sdk.with_options(max_retries=2).images.generate(prompt="x")

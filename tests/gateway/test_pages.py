@@ -1,4 +1,4 @@
-"""The pages for people, without a browser: what is served, and that nothing of it leads elsewhere."""
+"""The HTML pages without a browser: which files are served, and that they reference no other server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASSETS = load()
 SCRIPTS = sorted(name for name in ASSETS if name.endswith(".js"))
 TEXTS = sorted(name for name in ASSETS if name.endswith((".html", ".css", ".js", ".svg")))
 EXAMPLES = json.loads(ASSETS["examples.json"].data)
-# A name space is an address that nobody calls.
+# A name space is a URL that is never requested.
 NAMESPACES = ("http://www.w3.org/2000/svg",)
 
 
@@ -39,7 +39,7 @@ class TestServed:
 
     @pytest.mark.parametrize("path", PAGES)
     async def test_pages(self, gateway: httpx.AsyncClient, path: str) -> None:
-        """A page is HTML under a policy that allows nothing inline and nothing from elsewhere."""
+        """A page is HTML with a policy that allows nothing inline and nothing from other servers."""
         answer = await gateway.get(path, headers=HTML)
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -50,7 +50,7 @@ class TestServed:
         assert (await gateway.head(path, headers=HTML)).headers["content-length"] == str(len(answer.content))
 
     async def test_one_address_for_two(self, gateway: httpx.AsyncClient) -> None:
-        """Whoever does not ask for HTML gets JSON at the root, and caches are told."""
+        """A client that does not accept HTML gets JSON at the root, and `vary` tells caches so."""
         for headers in ({}, {"accept": "application/json"}):
             answer = await gateway.get("/", headers=headers)
             assert answer.json()["endpoints"]["documentation"] == "/docs"
@@ -58,12 +58,12 @@ class TestServed:
         assert "accept" in (await gateway.get("/", headers=HTML)).headers["vary"].split(", ")
 
     async def test_favicon(self, gateway: httpx.AsyncClient) -> None:
-        """What browsers ask for by themselves is there."""
+        """The icon that browsers request on their own is there."""
         answer = await gateway.get("/favicon.ico")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
 
     async def test_assets(self, gateway: httpx.AsyncClient) -> None:
-        """Whatever a page or a script loads is there, with the type that browsers insist on."""
+        """Every file that a page or a script loads is there, with the type that browsers require."""
         kinds = {"js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
         wanted = {
             found for page in PAGES.values() for found in re.findall(r'(?:src|href)="playground/([^"]+)"', text(page))
@@ -76,7 +76,7 @@ class TestServed:
             assert answer.headers["content-type"] == kinds[name.rpartition(".")[2]]
 
     async def test_caching(self, gateway: httpx.AsyncClient) -> None:
-        """Browsers ask each time, and get the bytes only where theirs are old."""
+        """Browsers ask each time, and get the bytes only if theirs are outdated."""
         first = await gateway.get("/playground/app.js")
         assert first.headers["cache-control"] == "no-cache"
         again = await gateway.get("/playground/app.js", headers={"if-none-match": first.headers["etag"]})
@@ -92,7 +92,7 @@ class TestServed:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_nothing_leads_elsewhere(name: str) -> None:
-    """No file names another server: pages work without the internet, and tell nobody of their use."""
+    """No file names another server: pages work without internet access, and report their use to no server."""
     found = re.findall(
         r"(?:https?:|wss?:)?//[a-z0-9.-]+\.[a-z]{2,}[^\s\"'`)]*", re.sub(r"(?m)^\s*//.*$", "", text(name))
     )
@@ -101,19 +101,19 @@ def test_nothing_leads_elsewhere(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES.values())
 def test_nothing_inline(page: str) -> None:
-    """Pages have neither scripts nor styles nor handlers of events in them: the policy would stop them."""
+    """Pages contain no scripts, styles or event handlers: the policy would block them."""
     assert re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\ssrc=)", text(page)) == []
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_markup_from_text(name: str) -> None:
-    """Scripts build elements, never markup: what a prompt or a model says can't become part of a page."""
+    """Scripts build elements, never markup: a prompt or a model's name can't become part of a page."""
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text(name)) == []
 
 
 @pytest.mark.parametrize("page", PAGES.values())
 def test_labels(page: str) -> None:
-    """Each control has a name that is read aloud, and each id is there once."""
+    """Each control has an accessible name, and ids are unique."""
     html = text(page)
     ids = re.findall(r'\sid="([^"]+)"', html)
     assert len(ids) == len(set(ids))
@@ -125,7 +125,7 @@ def test_labels(page: str) -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_elements_are_there(name: str) -> None:
-    """What a script looks up by id, its page has."""
+    """The page has every element that a script looks up by id."""
     ids = {found for page in PAGES.values() for found in re.findall(r'\sid="([^"]+)"', text(page))}
     assert set(re.findall(r'\$\("([^"]+)"\)', text(name))) <= ids
 
@@ -133,29 +133,29 @@ def test_elements_are_there(name: str) -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_syntax(name: str) -> None:
-    """Each script is JavaScript."""
+    """Each script is valid JavaScript."""
     subprocess.run(["node", "--input-type=module", "--check"], input=ASSETS[name].data, check=True)
 
 
 class TestExamples:
-    """Each dialect's example in the documentation does what it says."""
+    """The example of each dialect in the documentation works."""
 
     pytestmark = pytest.mark.anyio
 
     def test_all_dialects(self) -> None:
-        """No dialect lacks its example, and no example its dialect."""
+        """Every dialect has an example, and every example a dialect."""
         assert set(EXAMPLES) == set(DIALECTS)
 
     @pytest.mark.parametrize("name", DIALECTS)
     async def test_request(self, gateway: httpx.AsyncClient, name: str) -> None:
-        """The command gets a picture, and none of its fields is passed over."""
+        """The command gets an image, and none of its fields is ignored."""
         answer = await gateway.post(EXAMPLES[name]["path"], json=EXAMPLES[name]["body"])
         assert answer.status_code == 200
         assert "x-tintype-ignored" not in answer.headers
 
     @pytest.mark.parametrize("name", DIALECTS)
     async def test_program(self, gateway: httpx.AsyncClient, name: str, tmp_path: Path) -> None:
-        """The program runs as it stands, and leaves a picture or prints a link."""
+        """The program runs unchanged, and writes an image or prints a link."""
         program = "\n".join(EXAMPLES[name]["python"]).replace("{base}", str(gateway.base_url).rstrip("/"))
         running = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, env={"NO_PROXY": "*"}

@@ -1,6 +1,6 @@
-"""The vendors' documents over HTTP: what they show is sent as it stands there, and answered with their keys.
+"""The examples of the vendors' documents over HTTP: requests are sent unchanged, responses have the documented keys.
 
-Only links, times and pictures differ from one answer to the next; the rest is compared to the byte.
+Only links, times and images differ from one response to the next; the rest is compared to the byte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 JSON = {"content-type": "application/json", "authorization": "Bearer YOUR_TOKEN"}
-PICTURE = base64.b64encode(PNG + b"\0").decode()
+IMAGE_B64 = base64.b64encode(PNG + b"\0").decode()
 USAGE = (
     '"usage":{"total_tokens":7,"input_tokens":7,"output_tokens":0,'
     '"input_tokens_details":{"text_tokens":7,"image_tokens":0}}'
@@ -34,13 +34,13 @@ OTTER = "A cute baby sea otter"
 
 
 def request(**fields: Any) -> pb.GenerateImagesRequest:
-    """What the service is asked, beside the time that it has."""
+    """A request to the service, without its timeout."""
     usual: dict[str, Any] = {"output": pb.OutputFormat(mime_type="image/png"), "caller": "127.0.0.1"}
     return pb.GenerateImagesRequest(**(usual | fields))
 
 
 def only(fake: FakeService) -> pb.GenerateImagesRequest:
-    """The one request that the service has got, without the time that it has."""
+    """The one request that the service received, without its timeout."""
     (made,) = fake.requests
     assert made.timeout.seconds == 20
     made.ClearField("timeout")
@@ -48,7 +48,7 @@ def only(fake: FakeService) -> pb.GenerateImagesRequest:
 
 
 class Example(NamedTuple):
-    """A request as a document has it, what the service is asked, and the answer; `%` marks what is never the same."""
+    """A documented request, the request to the service, and the response; `%` marks parts that always differ."""
 
     path: str
     body: str
@@ -71,7 +71,7 @@ EXAMPLES = {
         '"response":"<img src=\\"%url\\" alt=\\"A serene mountain lake at sunset\\" /><br />","status":200}',
         {"mime_type": "image/jpeg"},
     ),
-    # It has no example, but all of its fields.
+    # Its reference has no example; this one has all of its fields.
     "Oxen": Example(
         "/api/ai/images/generate",
         '{"model": "flux-dev", "n": 1, "prompt": "a cat", "seed": 42, "size": "512x512"}',
@@ -131,15 +131,15 @@ EXAMPLES = {
     "size": "1024x1024"
   }""",
         request(prompt=OTTER, count=1, width=1024, height=1024),
-        f'{{"created":%created,"data":[{{"b64_json":"{PICTURE}","seed":100}}],"output_format":"png",'
+        f'{{"created":%created,"data":[{{"b64_json":"{IMAGE_B64}","seed":100}}],"output_format":"png",'
         f'"size":"1024x1024",{USAGE}}}',
         {"width": 1024, "height": 1024},
     ),
 }
 
 
-def drawing(**fields: Any) -> Any:
-    """A behaviour that makes one picture with these fields."""
+def making(**fields: Any) -> Any:
+    """A behaviour that makes one image with these fields."""
 
     async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
         yield image(**fields)
@@ -150,8 +150,8 @@ def drawing(**fields: Any) -> Any:
 
 @pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
 async def test_examples(gateway: httpx.AsyncClient, fake: FakeService, example: Example) -> None:
-    """A document's request becomes exactly what it means, and its answer has that document's keys in their order."""
-    fake.behave = drawing(**example.made)
+    """A documented request becomes exactly what it means, and its response has the documented keys in their order."""
+    fake.behave = making(**example.made)
     answer = await gateway.post(example.path, content=example.body, headers=JSON)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -165,18 +165,18 @@ async def test_examples(gateway: httpx.AsyncClient, fake: FakeService, example: 
 
 
 def link(answer: Any) -> str:
-    """The link of the first picture, wherever a vendor has it."""
-    pictures = answer.get("data") or answer.get("images") or answer["metadata"]["images"]
-    return str(pictures[0].get("url", ""))
+    """The link of the first image, under the key of any vendor."""
+    images = answer.get("data") or answer.get("images") or answer["metadata"]["images"]
+    return str(images[0].get("url", ""))
 
 
 def filled(text: str, answer: Any) -> str:
-    """The text of an answer with its own time and link."""
+    """The text of a response with its own time and link."""
     assert type(answer.get("created", 0)) is int
     return text.replace("%created", str(answer.get("created"))).replace("%url", link(answer))
 
 
-# What the documents enumerate, by path: each value is taken by itself.
+# Values that the documents list, by path: each value is tested by itself.
 LISTED: dict[str, dict[str, list[Any]]] = {
     "/v1/action/generate_image": {
         "model": ["DALL-E 3", "Playground v3", "FLUX.1 [schnell]", "Ideogram"],
@@ -209,17 +209,17 @@ LISTED: dict[str, dict[str, list[Any]]] = {
     [(path, field, value) for path, fields in LISTED.items() for field, values in fields.items() for value in values],
 )
 async def test_listed_values(gateway: httpx.AsyncClient, path: str, field: str, value: Any) -> None:
-    """Each value that a document lists is taken, in OpenAI's documents null as well, and none is named as unknown."""
+    """Each value that a document lists is accepted, as is null in OpenAI's, and none is reported as unknown."""
     body = {"prompt": "x"} | ({"image": base64.b64encode(LAKE).decode()} if path.endswith("edits") else {})
-    for said in (value, None):
-        answer = await gateway.post(path, json=body | {field: said})
+    for sent_value in (value, None):
+        answer = await gateway.post(path, json=body | {field: sent_value})
         assert answer.status_code == 200, answer.text
         assert "x-tintype-ignored" not in answer.headers
 
 
 async def test_stream(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """OpenAI's example of a stream: its events, each with its name twice, and the end."""
-    fake.behave = drawing(width=1024, height=1024)
+    fake.behave = making(width=1024, height=1024)
     body = """{
     "model": "gpt-image-1.5",
     "prompt": "A cute baby sea otter",
@@ -234,13 +234,13 @@ async def test_stream(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     assert name == "event: image_generation.completed"
     created = msgspec.json.decode(data.removeprefix("data: "))["created_at"]
     assert data == (
-        f'data: {{"type":"image_generation.completed","b64_json":"{PICTURE}","created_at":{created},'
+        f'data: {{"type":"image_generation.completed","b64_json":"{IMAGE_B64}","created_at":{created},'
         f'"size":"1024x1024","quality":"auto","background":"opaque","output_format":"png",{USAGE}}}'
     )
     assert end == ["", "data: [DONE]", "", ""]
 
 
-ANSWER = f'{{"created":%created,"data":[{{"b64_json":"{PICTURE}","seed":100}}],"output_format":"png",{USAGE}}}'
+ANSWER = f'{{"created":%created,"data":[{{"b64_json":"{IMAGE_B64}","seed":100}}],"output_format":"png",{USAGE}}}'
 WATERCOLOR = "Add a watercolor effect to this image"
 
 
@@ -259,7 +259,7 @@ async def test_edit_as_a_form(gateway: httpx.AsyncClient, fake: FakeService) -> 
 
 
 async def test_edit_as_json(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """OpenAI's example of an edit by reference, with a `data:` URL in the place of one that has to be fetched."""
+    """OpenAI's example of an edit by reference, with a `data:` URL in place of one that must be fetched."""
     url = f"data:image/png;base64,{base64.b64encode(LAKE).decode()}"
     body = {
         "model": "gpt-image-1.5",
@@ -274,7 +274,7 @@ async def test_edit_as_json(gateway: httpx.AsyncClient, fake: FakeService) -> No
 
 
 async def test_edit_of_a_kept_file(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """OpenAI's example with a `file_id` is told that no files are kept here, and nothing is made."""
+    """OpenAI's example with a `file_id` is an error that says that no files are kept, and nothing is made."""
     body = {"model": "gpt-image-1.5", "prompt": "x", "images": [{"file_id": "file-abc123"}], "output_format": "png"}
     answer = await gateway.post("/v1/images/edits", json=body)
     assert answer.status_code == 400
@@ -284,7 +284,7 @@ async def test_edit_of_a_kept_file(gateway: httpx.AsyncClient, fake: FakeService
 
 
 async def test_variation(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """OpenAI's example of a variation: two pictures from one file alone."""
+    """OpenAI's example of a variation: two images from a file alone."""
     answer = await gateway.post(
         "/v1/images/variations", data={"n": "2", "size": "1024x1024"}, files={"image": ("otter.png", LAKE)}
     )
@@ -297,7 +297,7 @@ async def test_variation(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 async def test_oxen_edit(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """All fields of Oxen's edit, and the answer of its generation."""
+    """All fields of Oxen's edit, and the response of its generation."""
     url = f"data:image/png;base64,{base64.b64encode(LAKE).decode()}"
     body = {"model": "flux-kontext", "prompt": "a boat", "image": url, "mask": url, "n": 1, "size": "512x512"}
     answer = await gateway.post("/api/ai/images/edit", json=body)

@@ -1,6 +1,6 @@
-"""The table of errors over HTTP, each row in each vendor's own shape, to the byte.
+"""The table of errors over HTTP, each row in the format of each vendor, to the byte.
 
-The first columns are OpenAI's: status, type, code, parameter. What a vendor has in their place stands in its column.
+The first columns are OpenAI's: status, type, code, parameter. A vendor's own values stand in its column.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PATHS = {
 }
 MAX_BODY = 5000
 REQUEST, SERVER = "invalid_request_error", "server_error"
-# Retries: OpenAI's SDKs come back by themselves after 429 and 5xx, unless they are told not to.
+# OpenAI's SDKs retry after 429 and 5xx unless a header forbids it.
 LATER = {"retry-after": "3", "retry-after-ms": "2500"}
 NEVER = {"x-should-retry": "false"}
 NO_HEADERS: dict[str, str] = {}
@@ -40,7 +40,7 @@ INVALID, UNKNOWN, NO_KEY, NOT_FOUND = "invalid_params", "unknown_error", "unauth
 
 
 class Row(NamedTuple):
-    """A request that goes wrong, and how: `told` is in the message; `refusal` is what the service says."""
+    """A request that fails, and how: `message` is part of the message; `refusal` is the error of the service."""
 
     status: int
     kind: str
@@ -48,14 +48,14 @@ class Row(NamedTuple):
     param: str | None
     oxen: str
     aqueduct: str
-    told: str
+    message: str
     content: str = '{"prompt": "x"}'
     refusal: Refusal | None = None
     headers: dict[str, str] = NO_HEADERS
     key: str = "good"
     method: str = "POST"
     content_type: str = "application/json"
-    apipie: str | None = None  # its code, where that is not OpenAI's
+    apipie: str | None = None  # its code, if it is not OpenAI's
 
 
 ROWS = {
@@ -183,12 +183,12 @@ ROWS = {
         headers=NEVER,
     ),
 }
-# A row of which agent.ai has another field, and so another text.
+# Rows in which agent.ai has another field, and therefore another text.
 OF_AGENT_AI = {
     "bad range": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not 'wide'.",
     "bad enum": "Invalid 'model_aspect_ratio': must be WIDTH:HEIGHT, for example 16:9, not '0:1'.",
 }
-# Texts that a vendor has of its own.
+# Texts that only this vendor has.
 OF_OXEN = {
     "empty prompt": "Prompt cannot be empty",
     "no prompt": "Prompt cannot be empty",
@@ -202,7 +202,7 @@ OF_APIPIE = {
 
 
 class Locked(NamedTuple):
-    """A gateway that wants keys, and its keys by name."""
+    """A gateway that requires keys, and its keys by name."""
 
     client: httpx.AsyncClient
     keys: dict[str, str]
@@ -218,7 +218,7 @@ async def locked(shared_service: Service, tmp_path_factory: pytest.TempPathFacto
 
 
 async def failed(locked: Locked, fake: FakeService, path: str, row: Row) -> httpx.Response:
-    """Send what a row says, and check what all vendors have in common."""
+    """Send the request of a row, and check what all vendors have in common."""
     if row.refusal:
         fake.behave = row.refusal
     headers = {"content-type": row.content_type}
@@ -228,8 +228,8 @@ async def failed(locked: Locked, fake: FakeService, path: str, row: Row) -> http
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
     assert int(answer.headers["openai-processing-ms"]) >= 0
-    told = {name: answer.headers[name] for name in (*LATER, *NEVER) if name in answer.headers}
-    assert told == row.headers
+    retry_headers = {name: answer.headers[name] for name in (*LATER, *NEVER) if name in answer.headers}
+    assert retry_headers == row.headers
     allowed = set(answer.headers.get("allow", "").split(", "))
     assert allowed == ({"OPTIONS", "POST"} if answer.status_code == 405 else {""})
     assert bool(fake.requests) == bool(row.refusal)
@@ -249,7 +249,7 @@ class TestRows:
         message = answer.json()["error"]["message"]
         error = {"message": message, "type": row.kind, "param": row.param, "code": row.code}
         assert (answer.status_code, answer.content) == (row.status, encoded({"error": error}))
-        assert row.told in message
+        assert row.message in message
 
     async def test_apipie(self, locked: Locked, service: Service, name: str) -> None:
         """OpenAI's four keys, with APIpie's codes and wording."""
@@ -259,7 +259,7 @@ class TestRows:
         error = {"message": message, "type": row.kind, "param": row.param, "code": row.apipie or row.code}
         assert (answer.status_code, answer.content) == (row.status, encoded({"error": error}))
         assert OF_APIPIE.get(name, message) == message
-        assert row.told in message
+        assert row.message in message
 
     async def test_aqueduct(self, locked: Locked, service: Service, name: str) -> None:
         """A type that follows from the status, and no key that is null."""
@@ -269,19 +269,19 @@ class TestRows:
         error = {"message": message, "type": row.aqueduct, "param": row.param, "code": row.code}
         known = {key: value for key, value in error.items() if value is not None}
         assert (answer.status_code, answer.content) == (row.status, encoded({"error": known}))
-        assert message == "Authentication Required" if row.status == 401 else row.told in message
+        assert message == "Authentication Required" if row.status == 401 else row.message in message
 
     async def test_agent_ai(self, locked: Locked, service: Service, name: str) -> None:
-        """A text and the status; a key that is missing or bad is 403."""
+        """A text and the status; a missing or invalid key is 403."""
         row = ROWS[name]
         answer = await failed(locked, service.fake, PATHS["agent.ai"], row)
         status = 403 if row.status == 401 else row.status
         text = answer.json()["error"]
         assert (answer.status_code, answer.content) == (status, encoded({"error": text, "status": status}))
-        assert text == OF_AGENT_AI[name] if name in OF_AGENT_AI else row.told in text
+        assert text == OF_AGENT_AI[name] if name in OF_AGENT_AI else row.message in text
 
     async def test_oxen(self, locked: Locked, service: Service, name: str) -> None:
-        """Both documented shapes at once."""
+        """The keys of both documented formats."""
         row = ROWS[name]
         answer = await failed(locked, service.fake, PATHS["oxen"], row)
         detail = answer.json()["error"]["detail"]
@@ -294,7 +294,7 @@ class TestRows:
         error = {"type": row.oxen, "title": titles[row.oxen], "detail": detail, "message": detail}
         body = {"error": error, "status": "error", "status_message": row.oxen}
         assert (answer.status_code, answer.content) == (row.status, encoded(body))
-        assert detail == OF_OXEN[name] if name in OF_OXEN else row.told in detail
+        assert detail == OF_OXEN[name] if name in OF_OXEN else row.message in detail
 
 
 LIMITED: dict[str, Any] = {
@@ -306,7 +306,7 @@ LIMITED: dict[str, Any] = {
 
 @pytest.mark.parametrize("vendor", PATHS)
 async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None:
-    """Who asks too often is told when to come back and how the limit stands, in the vendor's shape."""
+    """A client over its rate limit learns when to retry and the state of the limit, in the vendor's format."""
     headers = {"authorization": f"Bearer {locked.keys[vendor]}"}
     first, answer = [await locked.client.post(PATHS[vendor], json={"prompt": "x"}, headers=headers) for _ in range(2)]
     assert (first.status_code, first.headers["x-ratelimit-remaining-requests"]) == (200, "0")
@@ -315,8 +315,8 @@ async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"
     assert answer.headers["x-ratelimit-reset-requests"]
     assert 0 < int(answer.headers["retry-after-ms"]) <= 1000 * int(answer.headers["retry-after"]) <= 60_000
-    told = answer.json()["error"]
-    text = told if isinstance(told, str) else told["message"]
+    problem = answer.json()["error"]
+    text = problem if isinstance(problem, str) else problem["message"]
     assert text.startswith("The limit is 1 requests per minute.")
     bodies = {
         "agent.ai": {"error": text, "status": 429},
@@ -340,7 +340,7 @@ async def test_rate_limit(locked: Locked, service: Service, vendor: str) -> None
     ],
 )
 async def test_models(gateway: httpx.AsyncClient, prefix: str, error: dict[str, str]) -> None:
-    """Below a vendor's name a question about models fails in its shape, too."""
+    """Below a vendor's name, errors of requests for models are in its format, too."""
     answer = await gateway.get(f"{prefix}/v1/models/nope")
     assert (answer.status_code, answer.content) == (404, encoded({"error": {"message": "no nope"} | error}))
 
@@ -354,7 +354,7 @@ async def test_models(gateway: httpx.AsyncClient, prefix: str, error: dict[str, 
     ],
 )
 async def test_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str, error: dict[str, Any]) -> None:
-    """What goes wrong in a stream that has begun is an event in the vendor's shape, and then the end."""
+    """An error in a stream that has begun is an event in the vendor's format, followed by the end."""
     refusal = Refusal(Code.DEADLINE_EXCEEDED, "It was not in time.", "DEADLINE_EXCEEDED")
 
     async def breaks(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -365,13 +365,13 @@ async def test_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: st
     fake.behave = breaks
     answer = await gateway.post(PATHS[vendor], json={"prompt": "x", "stream": True})
     assert answer.status_code == 200
-    told = encoded({"error": {"message": "It was not in time."} | error}).decode()
-    assert answer.text == f"event: error\ndata: {told}\n\ndata: [DONE]\n\n"
+    expected = encoded({"error": {"message": "It was not in time."} | error}).decode()
+    assert answer.text == f"event: error\ndata: {expected}\n\ndata: [DONE]\n\n"
 
 
 @pytest.mark.parametrize("vendor", ["agent.ai", "oxen"])
 async def test_vendors_without_streams(gateway: httpx.AsyncClient, fake: FakeService, vendor: str) -> None:
-    """Where a vendor has no streams, asking for one is a key that nobody knows, and the answer is the usual one."""
+    """For a vendor without streams, `stream` is an unknown key, and the response is the usual one."""
     answer = await gateway.post(PATHS[vendor], json={"prompt": "x", "stream": True})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"

@@ -1,4 +1,4 @@
-"""The vendors' clients before the running gateway: their paths, answers and errors over HTTP."""
+"""The vendors' clients against a running gateway: their paths, responses and errors over HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_MODEL = Refusal(grpc.StatusCode.NOT_FOUND, "no nope", "MODEL_NOT_FOUND", {"mo
 
 
 async def test_agent_ai(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """What the SDK sends by itself is served; what it reads is there, and the picture can be fetched without a key."""
+    """The SDK's default request works; the response has the keys that it reads, and the link needs no key."""
     body = {"prompt": 'a "lake"', "model": "DALL-E 3", "model_style": "digital art", "model_aspect_ratio": "3:4"}
     answer = await gateway.post(PATHS["agent.ai"], json=body, headers={"authorization": "Bearer any"})
     assert answer.status_code == 200
@@ -50,7 +50,7 @@ async def test_agent_ai_elsewhere(gateway: httpx.AsyncClient, path: str) -> None
 
 
 async def test_oxen(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Pictures are under `images`, the model is the name that was asked for, and odd keys are no fault."""
+    """Images are under `images`, the model is the name in the request, and unknown keys are not an error."""
     body = {"prompt": "x", "model": "dall-e-3", "n": 2, "safety_tolerance": "5"}
     answer = await gateway.post(PATHS["oxen"], json=body)
     assert answer.json()["model"] == "dall-e-3"
@@ -100,7 +100,7 @@ async def test_oxen(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     ],
 )
 async def test_unknown_model(gateway: httpx.AsyncClient, fake: FakeService, name: str, body: Any) -> None:
-    """What the service says comes in the vendor's shape."""
+    """An error of the service is in the vendor's format."""
     fake.behave = NO_MODEL
     answer = await gateway.post(PATHS[name], json={"prompt": "x", "model": "nope"})
     assert (answer.status_code, answer.json()) == (404, body)
@@ -116,7 +116,7 @@ async def test_unknown_model(gateway: httpx.AsyncClient, fake: FakeService, name
     ],
 )
 async def test_errors_of_the_router(gateway: httpx.AsyncClient, path: str, shape: set[str]) -> None:
-    """Answers that no handler has seen have the vendor's shape, too."""
+    """Errors outside of handlers are in the vendor's format, too."""
     answer = await gateway.get(path)
     assert answer.status_code in (404, 405)
     assert set(answer.json()) == shape
@@ -126,7 +126,7 @@ async def test_errors_of_the_router(gateway: httpx.AsyncClient, path: str, shape
 
 @pytest.mark.parametrize("name", ["agent.ai", "apipie"])
 async def test_styles_nobody_has(gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
-    """A style that the model doesn't have is left out; it is told only where the client asked for it."""
+    """A style that the model doesn't have is dropped, and reported only if the client sent it."""
     behave = fake.behave
 
     async def without(request: Any, context: Any) -> Any:
@@ -142,7 +142,7 @@ async def test_styles_nobody_has(gateway: httpx.AsyncClient, fake: FakeService, 
 
 
 async def test_shared_path(service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """The configuration says whose JSON the shared paths speak; the others keep their prefixes."""
+    """The configuration chooses the dialect of the shared paths; the others keep their prefixes."""
     async with running_gateway(config(service, tmp_path, dialect="apipie")) as client:
         answer = await client.post(PATH, json={"prompt": "x"})
         assert set(answer.json()["data"][0]) == {"url"}

@@ -29,61 +29,61 @@ def write(path: Path, tensors: dict[str, Any], **notes: str) -> Path:
     return path
 
 
-def drawn(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def noise(*shape: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     return RANDOM.standard_normal(shape, np.float32)
 
 
-def whole(**tensors: Any) -> Any:
+def layer(**tensors: Any) -> Any:
     """Return the tensors, named as those of one layer."""
     return {f"unet.x.{role}": tensor for role, tensor in tensors.items()}
 
 
 def lora() -> tuple[dict[str, Any], Any]:
-    up, down = drawn(OUT, R, 1, 1), drawn(R, IN, *KERNEL)
+    up, down = noise(OUT, R, 1, 1), noise(R, IN, *KERNEL)
     fields = {"unet.x.lora_up.weight": up, "unet.x.lora_down.weight": down}
     return fields, np.einsum("orhw,rijk->oijk", up, down)
 
 
 def tucker() -> tuple[dict[str, Any], Any]:
-    up, mid, down = drawn(OUT, R, 1, 1), drawn(R, 3, *KERNEL), drawn(3, IN, 1, 1)
+    up, mid, down = noise(OUT, R, 1, 1), noise(R, 3, *KERNEL), noise(3, IN, 1, 1)
     fields = {"lora_up.weight": up, "lora_mid.weight": mid, "lora_down.weight": down}
-    return whole(**fields), np.einsum("or,rsjk,si->oijk", up[..., 0, 0], mid, down[..., 0, 0])
+    return layer(**fields), np.einsum("or,rsjk,si->oijk", up[..., 0, 0], mid, down[..., 0, 0])
 
 
 def loha() -> tuple[dict[str, Any], Any]:
-    sides = [(drawn(OUT, R), drawn(R, IN * 6)) for _ in range(2)]
+    sides = [(noise(OUT, R), noise(R, IN * 6)) for _ in range(2)]
     fields = {
         f"hada_w{n}_{side}": value for n, pair in enumerate(sides, 1) for side, value in zip("ab", pair, strict=True)
     }
-    return whole(**fields), (sides[0][0] @ sides[0][1]) * (sides[1][0] @ sides[1][1])
+    return layer(**fields), (sides[0][0] @ sides[0][1]) * (sides[1][0] @ sides[1][1])
 
 
 def loha_tucker() -> tuple[dict[str, Any], Any]:
-    sides = [(drawn(R, R, *KERNEL), drawn(R, OUT), drawn(R, IN)) for _ in range(2)]
-    one, other = (np.einsum("rsjk,ro,si->oijk", *side) for side in sides)
+    sides = [(noise(R, R, *KERNEL), noise(R, OUT), noise(R, IN)) for _ in range(2)]
+    first, second = (np.einsum("rsjk,ro,si->oijk", *side) for side in sides)
     fields = {
         f"hada_{x.format(n)}": v
         for n, side in enumerate(sides, 1)
         for x, v in zip(("t{}", "w{}_a", "w{}_b"), side, strict=True)
     }
-    return whole(**fields), one * other
+    return layer(**fields), first * second
 
 
 def lokr(*, low: bool) -> tuple[dict[str, Any], Any]:
-    w1, a, b = drawn(2, 2), drawn(3, R), drawn(R, 2 * 6)
+    w1, a, b = noise(2, 2), noise(3, R), noise(R, 2 * 6)
     second = {"lokr_w2_a": a, "lokr_w2_b": b} if low else {"lokr_w2": (a @ b).reshape(3, 2, *KERNEL)}
-    return whole(lokr_w1=w1, **second), np.kron(w1[..., None, None], (a @ b).reshape(3, 2, *KERNEL))
+    return layer(lokr_w1=w1, **second), np.kron(w1[..., None, None], (a @ b).reshape(3, 2, *KERNEL))
 
 
 def lokr_tucker() -> tuple[dict[str, Any], Any]:
-    w1_a, w1_b, core, a, b = drawn(2, R), drawn(R, 2), drawn(R, R, *KERNEL), drawn(R, 3), drawn(R, 2)
+    w1_a, w1_b, core, a, b = noise(2, R), noise(R, 2), noise(R, R, *KERNEL), noise(R, 3), noise(R, 2)
     fields = {"lokr_w1_a": w1_a, "lokr_w1_b": w1_b, "lokr_t2": core, "lokr_w2_a": a, "lokr_w2_b": b}
-    return whole(**fields), np.kron((w1_a @ w1_b)[..., None, None], np.einsum("rsjk,ro,si->oijk", core, a, b))
+    return layer(**fields), np.kron((w1_a @ w1_b)[..., None, None], np.einsum("rsjk,ro,si->oijk", core, a, b))
 
 
 def difference() -> tuple[dict[str, Any], Any]:
-    diff = drawn(OUT, IN, *KERNEL)
-    return whole(diff=diff), diff
+    diff = noise(OUT, IN, *KERNEL)
+    return layer(diff=diff), diff
 
 
 CASES = {
@@ -112,7 +112,7 @@ def test_kinds(case: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(up @ down, flat, atol=1e-5)
 
 
-def one(tmp_path: Path, tensors: dict[str, Any], **notes: str) -> AdapterFile:
+def write_and_read(tmp_path: Path, tensors: dict[str, Any], **notes: str) -> AdapterFile:
     return read(write(tmp_path / "adapter.safetensors", tensors, **notes), "unet")
 
 
@@ -136,7 +136,7 @@ def test_scale(extra: Any, notes: Any, peft_config: Any, scale: float, tmp_path:
     if peft_config:
         (tmp_path / "adapter_config.json").write_text(json.dumps(peft_config))
     header = {"lora_adapter_metadata": json.dumps(notes)} if notes else {}
-    file = one(tmp_path, lora()[0] | whole(**extra), **header)
+    file = write_and_read(tmp_path, lora()[0] | layer(**extra), **header)
     assert file.scale(file.changes[0], "unet", "x") == pytest.approx(scale)
 
 
@@ -144,7 +144,7 @@ def test_scale(extra: Any, notes: Any, peft_config: Any, scale: float, tmp_path:
 def test_an_invalid_alpha_in_notes_is_refused(alpha: Any, tmp_path: Path) -> None:
     """Any JSON value other than a finite number is an error in one line; null means no note."""
     header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": alpha})}
-    file = one(tmp_path, lora()[0], **header)
+    file = write_and_read(tmp_path, lora()[0], **header)
     if alpha is None:
         assert file.scale(file.changes[0], "unet", "x") == 1
         return
@@ -156,7 +156,7 @@ def test_an_invalid_alpha_in_notes_is_refused(alpha: Any, tmp_path: Path) -> Non
 def test_invalid_patterns_are_refused(patterns: Any, tmp_path: Path) -> None:
     """A pattern that is not a regular expression, and values that are not a table of patterns."""
     header = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.alpha_pattern": patterns})}
-    file = one(tmp_path, lora()[0], **header)
+    file = write_and_read(tmp_path, lora()[0], **header)
     with pytest.raises(ExportRefusal, match="the alpha in its notes for "):
         file.scale(file.changes[0], "unet", "x")
 
@@ -191,12 +191,12 @@ def test_a_truncated_file_is_refused(length: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"lora_down.weight": drawn(R, IN), "lora_up.weight": drawn(1)[0]},
-        {"lora_down.weight": drawn(0, IN), "lora_up.weight": drawn(OUT, 0)},
-        {"lora_mid.weight": drawn(R, R, 3, 3)},
-        {"hada_w1_a": drawn(OUT, R), "hada_w1_b": drawn(R, IN), "hada_w2_a": drawn(OUT, R), "hada_w2_b": drawn(R, 9)},
-        {"lokr_w1": drawn(2, 2), "lokr_w2": drawn(3, 2), "lokr_w2_a": drawn(3, R), "lokr_w2_b": drawn(R, 2)},
-        {"lokr_w1": drawn(2, 2)},
+        {"lora_down.weight": noise(R, IN), "lora_up.weight": noise(1)[0]},
+        {"lora_down.weight": noise(0, IN), "lora_up.weight": noise(OUT, 0)},
+        {"lora_mid.weight": noise(R, R, 3, 3)},
+        {"hada_w1_a": noise(OUT, R), "hada_w1_b": noise(R, IN), "hada_w2_a": noise(OUT, R), "hada_w2_b": noise(R, 9)},
+        {"lokr_w1": noise(2, 2), "lokr_w2": noise(3, 2), "lokr_w2_a": noise(3, R), "lokr_w2_b": noise(R, 2)},
+        {"lokr_w1": noise(2, 2)},
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(fields: dict[str, Any], tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_tensors_that_do_not_fit_are_refused(fields: dict[str, Any], tmp_path: P
     with pytest.raises(
         ExportRefusal, match=r"no adapter|unet\.x: the tensors of its .* (lack|do not fit together)|no matrices"
     ):
-        one(tmp_path, whole(**fields))
+        write_and_read(tmp_path, layer(**fields))
 
 
 def test_types_of_few_bits_are_read(tmp_path: Path) -> None:
@@ -212,6 +212,6 @@ def test_types_of_few_bits_are_read(tmp_path: Path) -> None:
     up, down = torch.ones(OUT, R), torch.full((R, IN), 0.5)
     for kind in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64):
         tensors = {"lora_up.weight": up.to(kind), "lora_down.weight": down.to(kind), "alpha": torch.tensor(4)}
-        file = one(tmp_path, whole(**tensors))
+        file = write_and_read(tmp_path, layer(**tensors))
         assert file.changes[0].matrix().tolist() == [[1.0] * IN] * OUT
         assert file.scale(file.changes[0], "unet", "x") == 2

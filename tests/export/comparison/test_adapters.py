@@ -51,7 +51,7 @@ def layers(module: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(layer.weight.shape) for name, layer in named if name.endswith(changed)}
 
 
-def drawn(shape: tuple[int, ...], random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def random_factors(shape: tuple[int, ...], random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Return random A [rank, in] and B [out, rank]; for a convolution A has its kernel, and B is 1x1."""
     out, wide, *kernel = shape
     down = torch.randn(RANK, wide, *kernel, generator=random) / math.prod(shape[1:]) ** 0.5
@@ -64,7 +64,7 @@ def peft_file(pipeline: Any, path: Path) -> None:
     part = "unet" if hasattr(pipeline, "unet") else "transformer"
     tensors: dict[str, torch.Tensor] = {}
     for name, shape in layers(getattr(pipeline, part)).items():
-        down, up = drawn(shape, random)
+        down, up = random_factors(shape, random)
         tensors |= {f"{part}.{name}.lora_A.weight": down, f"{part}.{name}.lora_B.weight": up}
     save_file(tensors, path)
 
@@ -78,7 +78,7 @@ def kohya_file(pipeline: Any, path: Path) -> None:
         ("lora_te1" if hasattr(pipeline, "text_encoder_2") else "lora_te", "text_encoder"),
     ):
         for name, shape in layers(getattr(pipeline, part)).items():
-            down, up = drawn(shape, random)
+            down, up = random_factors(shape, random)
             key = f"{begin}_{name.replace('.', '_')}"
             tensors |= {
                 f"{key}.lora_down.weight": down,
@@ -207,9 +207,9 @@ def saved(pipelines: Any, tmp_path: Path) -> Callable[[str, str], tuple[Path, An
         random = torch.Generator().manual_seed(3)
         tensors = {}
         for name, tensor in get_peft_model_state_dict(pipeline.unet).items():
-            drawn = torch.randn(tensor.shape, generator=random)
+            values = torch.randn(tensor.shape, generator=random)
             magnitude = "magnitude" in name
-            tensor.copy_(tensor * (1 + drawn / 8) if magnitude else drawn / max(4.0, tensor[0].numel() ** 0.5))
+            tensor.copy_(tensor * (1 + values / 8) if magnitude else values / max(4.0, tensor[0].numel() ** 0.5))
             tensors[name] = tensor.contiguous()
         save_file(tensors, tmp_path / "adapter_model.safetensors")
         config.save_pretrained(tmp_path)

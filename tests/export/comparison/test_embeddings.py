@@ -50,8 +50,8 @@ class EmbeddingPair:
 
 def vectors(encoder: Any, count: int, seed: int) -> torch.Tensor:
     table = encoder.get_input_embeddings().weight
-    drawn = torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed))
-    return drawn * float(table.std()) * 3
+    generated = torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed))
+    return generated * float(table.std()) * 3
 
 
 def write(pipeline: Any, folder: Path) -> None:
@@ -113,11 +113,11 @@ def test_a_name_stands_for_its_vectors(
     family: str, prompts: str, made: Callable[..., EmbeddingPair], compare: Callable[..., None]
 ) -> None:
     """One vector or several, in both prompts and with several encoders: as in diffusers."""
-    model, asked = made(family), job(*PROMPTS[prompts])
+    model, example = made(family), job(*PROMPTS[prompts])
     assert model.service.spec.embeddings == tuple(sorted(FILES))
-    ours = model.service.generate(asked)
-    compare(ours, diffusers_images(model.pipeline, asked))
-    plain = model.service.generate(replace(asked, embeddings=()))
+    ours = model.service.generate(example)
+    compare(ours, diffusers_images(model.pipeline, example))
+    plain = model.service.generate(replace(example, embeddings=()))
     assert np.abs(ours - plain).max() * 255 > 2, "the embedding must change the image"
 
 
@@ -126,14 +126,14 @@ def test_rounded_weights_take_embeddings(
     options: tuple[str, ...], made: Callable[..., EmbeddingPair], compare: Callable[..., None]
 ) -> None:
     """A table stored in rounded form is extended by vectors that are not rounded."""
-    model, asked = made("sd15", *options), job(*PROMPTS["both"])
-    compare(model.service.generate(asked), diffusers_images(model.pipeline, asked))
+    model, example = made("sd15", *options), job(*PROMPTS["both"])
+    compare(model.service.generate(example), diffusers_images(model.pipeline, example))
 
 
 def together(service: LocalService, jobs: list[Job]) -> list[Any]:
     """Generate the images of jobs whose rows share the engine's calls."""
     engine = service._engine
-    tasks = [engine.admit(prepared(asked, service.spec)) for asked in jobs]
+    tasks = [engine.admit(prepared(example, service.spec)) for example in jobs]
     while engine.busy:
         engine.step()
     done = {task: event.pixels for task, event in engine.collect() if isinstance(event, Finished)}
@@ -147,9 +147,9 @@ def test_requests_do_not_influence_each_other(made: Callable[..., EmbeddingPair]
     jobs = [job(prompt, "fog", names) for names in (("<cat>",), (), ("style",), ("style", "<cat>"))]
     with LocalService([model.folder]) as fresh:
         shared = together(fresh, jobs)
-    for asked, ours in zip(jobs, shared, strict=True):
+    for example, ours in zip(jobs, shared, strict=True):
         with LocalService([model.folder]) as alone:
-            compare(ours[None], alone.generate(asked))
+            compare(ours[None], alone.generate(example))
     for one in range(len(jobs)):
         for other in range(one):
             assert np.abs(shared[one] - shared[other]).max() * 255 > 2
@@ -157,8 +157,8 @@ def test_requests_do_not_influence_each_other(made: Callable[..., EmbeddingPair]
 
 def test_a_long_prompt_holds_embeddings(made: Callable[..., EmbeddingPair]) -> None:
     """A name in the second chunk of a prompt also stands for its vectors."""
-    service, asked = made("sd15").service, job(*PROMPTS["two chunks"])
-    assert np.abs(service.generate(asked) - service.generate(replace(asked, embeddings=()))).max() * 255 > 2
+    service, example = made("sd15").service, job(*PROMPTS["two chunks"])
+    assert np.abs(service.generate(example) - service.generate(replace(example, embeddings=()))).max() * 255 > 2
 
 
 def test_a_graph_without_the_input_is_refused(made: Callable[..., EmbeddingPair], tmp_path: Path) -> None:

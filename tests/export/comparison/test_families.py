@@ -139,10 +139,10 @@ def theirs(service: Callable[..., LocalService], source: Callable[[str], Any]) -
     def draw(family: str, job: Job, size: tuple[int, int], sampler: str) -> Any:  # noqa: ARG001 - part of a key
         return diffusers_images(source(family), job, size, max_sequence_length=service(family).spec.max_tokens)
 
-    def drawn(family: str, job: Job, size: tuple[int, int] = (128, 128)) -> Any:
+    def generated(family: str, job: Job, size: tuple[int, int] = (128, 128)) -> Any:
         return draw(family, job, size, type(source(family).scheduler).__name__)
 
-    return drawn
+    return generated
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -154,8 +154,8 @@ def test_family(
     settings = dict(CASES[case])
     if task == "text" and "strength" in settings:
         pytest.skip("text to image has no strength")
-    asked = job(task, **settings)
-    compare(ours(family, asked), theirs(family, asked, settings.get("size", (128, 128))))
+    example = job(task, **settings)
+    compare(ours(family, example), theirs(family, example, settings.get("size", (128, 128))))
 
 
 @pytest.mark.parametrize(("family", "sampler"), [(f, name) for f, names in SAMPLERS.items() for name in names])
@@ -176,10 +176,10 @@ def test_sampler_of(family: str, sampler: str, ours: Any, theirs: Any, source: A
 @pytest.mark.parametrize(("family", "task"), [("sd21", "text"), ("sdxl", "text"), ("sdxl_refiner", "image")])
 def test_rescaled_guidance(family: str, task: str, ours: Callable[..., Any], theirs: Any, compare: Any) -> None:
     """`guidance_rescale` equals diffusers' and changes the image."""
-    asked = job(task, guidance_rescale=0.7)
-    drawn = ours(family, asked)
-    assert np.abs(drawn - ours(family, job(task))).max() * 255 > 2
-    compare(drawn, theirs(family, asked))
+    example = job(task, guidance_rescale=0.7)
+    generated = ours(family, example)
+    assert np.abs(generated - ours(family, job(task))).max() * 255 > 2
+    compare(generated, theirs(family, example))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131)])
@@ -199,9 +199,9 @@ def test_any_size(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_precision(family: str, precision: str, service: Any, theirs: Any, record_difference: Any) -> None:
     """With half the bytes, or a quarter, rounding changes the image only within its limit."""
-    asked = job(FAMILIES[family][0])
+    example = job(FAMILIES[family][0])
     here = service(family, precision)
-    difference = record_difference(here.generate(prepared(asked, here.spec)), theirs(family, asked))
+    difference = record_difference(here.generate(prepared(example, here.spec)), theirs(family, example))
     assert 0 < np.abs(difference).mean() < PRECISIONS[precision]
 
 
@@ -225,12 +225,12 @@ def test_guidance_of_a_distilled_flow(
 ) -> None:
     """A manifest may select classifier-free guidance for FLUX: true_cfg_scale in diffusers."""
     guided = link_model(exported("flux_schnell"), tmp_path / "guided", guidance="classifier_free")
-    asked = job("text", guidance_scale=3.0)
+    example = job("text", guidance_scale=3.0)
     with LocalService([guided]) as service:
-        ours = service.generate(asked)
+        ours = service.generate(example)
         tokens = service.spec.max_tokens
     settings = {"max_sequence_length": tokens, "true_cfg_scale": 3.0}
-    compare(ours, diffusers_images(source("flux_schnell"), asked, (128, 128), **settings))
+    compare(ours, diffusers_images(source("flux_schnell"), example, (128, 128), **settings))
 
 
 def test_both_stages(
@@ -244,20 +244,20 @@ def test_both_stages(
     compare(ours, two_stages(source("sdxl"), source("sdxl_refiner"), job("text", steps=10)))
 
 
-def two_stages(base: Any, refiner: Any, asked: Job) -> Any:
+def two_stages(base: Any, refiner: Any, example: Job) -> Any:
     """Return the images of both pipelines in sequence; the second continues the latents and the generator."""
     settings = {
-        "prompt": asked.prompt,
-        "negative_prompt": asked.negative_prompt,
-        "num_inference_steps": asked.steps,
-        "guidance_scale": asked.guidance_scale,
-        "generator": torch.Generator("cpu").manual_seed(asked.seed or 0),
+        "prompt": example.prompt,
+        "negative_prompt": example.negative_prompt,
+        "num_inference_steps": example.steps,
+        "guidance_scale": example.guidance_scale,
+        "generator": torch.Generator("cpu").manual_seed(example.seed or 0),
     }
     for pipeline in (base, refiner):
         pipeline.set_progress_bar_config(disable=True)
     with quiet(), torch.no_grad():
         latents = base(
-            **settings, width=asked.width, height=asked.height, denoising_end=0.6, output_type="latent"
+            **settings, width=example.width, height=example.height, denoising_end=0.6, output_type="latent"
         ).images
         vae, refiner.vae = refiner.vae, base.vae
         try:

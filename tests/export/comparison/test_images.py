@@ -110,7 +110,7 @@ def test_prompt(model: str, prompts: str, both_sides: Callable[..., Any], compar
     compare(*both_sides(model, job(**texts[prompts])))
 
 
-def embedded(pipeline: Any, chunks: list[str]) -> Any:
+def encode_chunks(pipeline: Any, chunks: list[str]) -> Any:
     """Return torch's embeddings of chunks that fit the encoder, concatenated."""
     length = pipeline.tokenizer.model_max_length
     ids = [pipeline.tokenizer(text, padding="max_length", max_length=length).input_ids for text in chunks]
@@ -127,7 +127,10 @@ def test_long_prompts(model: str, pair: Callable[[str], Any], compare: Callable[
     tokens = len(here.pipeline.tokenizer(stop).input_ids) - 2
     chunk = stop * (room // tokens)  # ends with the last comma that fits
     ours = here.service.generate(job(prompt=chunk * 2 + "a red house", negative_prompt="mist"))
-    embeds, against = embedded(here.pipeline, [chunk, chunk, "a red house"]), embedded(here.pipeline, ["mist", "", ""])
+    embeds, against = (
+        encode_chunks(here.pipeline, [chunk, chunk, "a red house"]),
+        encode_chunks(here.pipeline, ["mist", "", ""]),
+    )
     here.pipeline.scheduler = theirs("", here.training_noise)
     with torch.no_grad():
         images = here.pipeline(
@@ -141,7 +144,7 @@ def test_long_prompts(model: str, pair: Callable[[str], Any], compare: Callable[
     compare(ours, np.moveaxis(images, -1, 1))
 
 
-def embedded_by_two(pipeline: Any, chunks: list[str]) -> tuple[Any, Any]:
+def encode_chunks_of_both(pipeline: Any, chunks: list[str]) -> tuple[Any, Any]:
     """Return the embeddings of both SDXL encoders, concatenated over chunks, and the first chunk's pooled text."""
     sides, pooled = [], None
     for tokenizer, encoder in ("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"):
@@ -160,8 +163,8 @@ def test_long_prompts_of_two_encoders(pair: Callable[[str], Any], compare: Calla
     room = here.pipeline.tokenizer.model_max_length - 2
     chunk = stop * (room // (len(here.pipeline.tokenizer(stop).input_ids) - 2))
     ours = here.service.generate(job(prompt=chunk + "a red house", negative_prompt="mist"))
-    embeds, pooled = embedded_by_two(here.pipeline, [chunk, "a red house"])
-    against, pooled_against = embedded_by_two(here.pipeline, ["mist", ""])
+    embeds, pooled = encode_chunks_of_both(here.pipeline, [chunk, "a red house"])
+    against, pooled_against = encode_chunks_of_both(here.pipeline, ["mist", ""])
     with torch.no_grad():
         images = here.pipeline(
             prompt_embeds=embeds,

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 LONG = "a serene mountain lake at sunset, watercolor, " * 12
 
 
-def changed(source: Path, out: Path, positions: int, tokens: int) -> Path:
+def make_pipeline(source: Path, out: Path, positions: int, tokens: int) -> Path:
     """Write a pipeline whose encoder has `positions` positions, and whose tokenizer has a limit of `tokens`."""
     pipeline = DiffusionPipeline.from_pretrained(source)
     config = transformers.CLIPTextConfig(
@@ -45,7 +45,7 @@ def job(prompt: str) -> Job:
     return Job(prompt=prompt, negative_prompt="fog", steps=3, seed=3, guidance_scale=5.0, width=128, height=128)
 
 
-def embedded(pipeline: Any, chunks: list[str]) -> Any:
+def encode_chunks(pipeline: Any, chunks: list[str]) -> Any:
     """Return torch's embeddings of chunks that fit the encoder, concatenated."""
     length = pipeline.tokenizer.model_max_length
     ids = [pipeline.tokenizer(text, padding="max_length", max_length=length).input_ids for text in chunks]
@@ -59,7 +59,7 @@ def test_lengths(
     positions: int, tokens: int, pipelines: Callable[[str], Path], tmp_path: Path, compare: Callable[..., None]
 ) -> None:
     """A prompt that fits is encoded at once, as in diffusers; a longer one in chunks of that length."""
-    source = changed(pipelines("sd15"), tmp_path / "source", positions, tokens)
+    source = make_pipeline(pipelines("sd15"), tmp_path / "source", positions, tokens)
     assert export.main([str(source), str(tmp_path / "out")]) == 0
     assert read(tmp_path / "out").spec.max_tokens == tokens
     pipeline = DiffusionPipeline.from_pretrained(source)
@@ -71,8 +71,8 @@ def test_lengths(
     compare(ours, diffusers_images(pipeline, job(fits)))
     with torch.no_grad():
         images = pipeline(
-            prompt_embeds=embedded(pipeline, [chunk, "a red house"]),
-            negative_prompt_embeds=embedded(pipeline, ["fog", ""]),
+            prompt_embeds=encode_chunks(pipeline, [chunk, "a red house"]),
+            negative_prompt_embeds=encode_chunks(pipeline, ["fog", ""]),
             num_inference_steps=3,
             guidance_scale=5.0,
             height=128,
@@ -87,6 +87,6 @@ def test_a_tokenizer_longer_than_its_encoder_is_refused(
     pipelines: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Diffusers cannot use such a pipeline; it is refused before weights are read, with both numbers."""
-    source = changed(pipelines("sd15"), tmp_path / "source", 77, 248)
+    source = make_pipeline(pipelines("sd15"), tmp_path / "source", 77, 248)
     assert export.main([str(source), str(tmp_path / "out")]) == 2
     assert "tokenizer: model_max_length 248 exceeds the 77 positions of text_encoder" in capsys.readouterr().err

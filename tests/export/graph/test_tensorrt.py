@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.service.models.runtime.graph import Port
-from tintype.service.models.runtime.ort import options
+from tintype.service.models.runtime.ort import session_options
 from tintype.service.models.runtime.provider_options import fixed_axes
 from tintype.service.models.runtime.providers import onnxruntime
 
@@ -48,17 +48,17 @@ def _port(argument: Any) -> Port:
     return Port(argument.name, argument.type, tuple(argument.shape))
 
 
-def opened(model: Any, fixed: Mapping[str, int], written: Path | None = None) -> Any:
+def open_session(model: Any, fixed: Mapping[str, int], written: Path | None = None) -> Any:
     """Open a graph at the optimization level that a provider sees."""
     ort = onnxruntime()
-    asked = options(1, axes=fixed)
+    asked = session_options(1, axes=fixed)
     asked.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if written:
         asked.optimized_model_filepath = str(written)
     return ort.InferenceSession(model, asked, providers=["CPUExecutionProvider"])
 
 
-def free(model: Any, fixed: Mapping[str, int]) -> list[str]:
+def dynamic_values(model: Any, fixed: Mapping[str, int]) -> list[str]:
     """Return the values of a graph whose shape is unknown to onnxruntime with some axes fixed."""
     import onnx  # noqa: PLC0415
 
@@ -67,7 +67,7 @@ def free(model: Any, fixed: Mapping[str, int]) -> list[str]:
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in values)
-    session = opened(shown.SerializeToString(), fixed)
+    session = open_session(shown.SerializeToString(), fixed)
     there = [*session.get_outputs(), *session.get_inputs()]
     return [value.name for value in there if not all(isinstance(axis, int) for axis in value.shape)]
 
@@ -80,9 +80,9 @@ def test_no_part_has_a_dynamic_shape(exported: Callable[..., Path], family: str,
     paths = sorted(exported(family, "fp16", "--target", "gpu").glob("*/model.onnx"))
     assert paths
     for path in paths:
-        fixed, model = axes(opened(path, {})), onnx.load(path)
-        assert free(model, fixed) == [], path
-        opened(path, fixed, tmp_path / "seen.onnx")
+        fixed, model = axes(open_session(path, {})), onnx.load(path)
+        assert dynamic_values(model, fixed) == [], path
+        open_session(path, fixed, tmp_path / "seen.onnx")
         seen = {node.op_type for node in onnx.load(tmp_path / "seen.onnx").graph.node}
         assert not seen & (SHAPES | UNSUPPORTED), path
         foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
@@ -100,7 +100,7 @@ def test_without_fixed_axes_a_part_has_one(exported: Callable[..., Path], family
     )
     cut = {name for node in model.graph.node if node.op_type in UNKNOWN for name in node.output}
     assert cut
-    assert cut & set(free(model, {}))
+    assert cut & set(dynamic_values(model, {}))
 
 
 def test_only_the_rank_of_adapters_is_dynamic(exported: Callable[..., Path]) -> None:
@@ -108,7 +108,7 @@ def test_only_the_rank_of_adapters_is_dynamic(exported: Callable[..., Path]) -> 
     import onnx  # noqa: PLC0415
 
     path = exported("sd15", "fp16", "--target", "gpu", "--with-lora") / "unet/model.onnx"
-    fixed, model = axes(opened(path, {})), onnx.load(path)
-    session = opened(path, {})
+    fixed, model = axes(open_session(path, {})), onnx.load(path)
+    session = open_session(path, {})
     assert {axis for port in session.get_overridable_initializers() for axis in port.shape if isinstance(axis, str)}
-    assert all(".lora." in name for name in free(model, fixed))
+    assert all(".lora." in name for name in dynamic_values(model, fixed))

@@ -88,7 +88,7 @@ def test_fused_operators_equal_separate_nodes(
         _separate_norm_nodes(monkeypatch)
         return contextlib.nullcontext()
 
-    monkeypatch.setattr(tracing, "fused", separate_nodes)
+    monkeypatch.setattr(tracing, "fuse_operators", separate_nodes)
     weights.write(tracing.trace(denoiser), denoiser.module.state_dict(), tmp_path / "plain.onnx")
     paths = [path / denoiser.folder / "model.onnx", tmp_path / "plain.onnx"]
     graphs = [GraphSession(path) for path in paths]

@@ -34,7 +34,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def picture() -> bytes:
+def image_file() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "PNG")
     return file.getvalue()
@@ -159,7 +159,7 @@ class TestRates:
                 assert answer.headers["x-ratelimit-limit-images"] == "8"
                 return answer.headers["x-ratelimit-remaining-images"]
 
-            files = {"image": ("a.png", picture(), "image/png")}
+            files = {"image": ("a.png", image_file(), "image/png")}
             assert await left(PATH, json={"prompt": "x", "n": 3}) == "5"
             assert await left(PATH, json={"prompt": "x", "stream": True}) == "4"
             assert await left(EDITS, data={"prompt": "x", "n": "2"}, files=files) == "2"
@@ -179,7 +179,7 @@ class TestRates:
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "n": 3}, headers=headers)
         told = check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
-        assert told == "Invalid 'n': must be at most 2, the pictures that may be had in a minute, not 3."
+        assert told == "Invalid 'n': must be at most 2, the limit of images per minute, not 3."
 
     async def test_what_came_to_nothing(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
         """Pictures that were not made are not counted, and a replayed answer makes none."""

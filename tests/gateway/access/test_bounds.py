@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
-from tests.support.gateway.samples import picture
+from tests.support.gateway.samples import image_file
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-LARGE = base64.b64encode(picture(sides=(600, 600))).decode()
+LARGE = base64.b64encode(image_file(sides=(600, 600))).decode()
 BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt": 5}
 
 

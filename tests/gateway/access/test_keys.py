@@ -31,7 +31,7 @@ def basic(password: str) -> str:
 
 def name(keys: Keys, **headers: str) -> str | None:
     """Whose key it is."""
-    found = keys.caller({key.replace("_", "-"): value for key, value in headers.items()})
+    found = keys.authenticate({key.replace("_", "-"): value for key, value in headers.items()})
     return found.name if found else None
 
 
@@ -49,7 +49,7 @@ class TestFile:
         assert name(keys, api_key=first) == "me"
         create(file, "you")
         with pytest.raises(WrongKey):
-            keys.caller({"api-key": first})
+            keys.authenticate({"api-key": first})
 
     def test_revoked(self, file: Path) -> None:
         """A revoked key opens nothing any more, and where it was the last one nobody is let in."""
@@ -57,15 +57,15 @@ class TestFile:
         keys = Keys(file, optional=True)
         revoke(file, "me")
         with pytest.raises(WrongKey):
-            keys.caller({"api-key": key})
+            keys.authenticate({"api-key": key})
 
     def test_first_key(self, file: Path) -> None:
         """An optional file need not be there; from its first key on one is needed."""
         keys = Keys(file, optional=True)
-        assert keys.caller({}) is None
+        assert keys.authenticate({}) is None
         key = create(file, "me")
         with pytest.raises(NoKey):
-            keys.caller({})
+            keys.authenticate({})
         assert name(keys, api_key=key) == "me"
 
     def test_named_file(self, file: Path) -> None:
@@ -77,7 +77,7 @@ class TestFile:
         """The key that is a setting is good with a file and without one, and nobody comes in without a key."""
         keys = Keys(file, optional=True, api_key="sesame")
         with pytest.raises(NoKey):
-            keys.caller({})
+            keys.authenticate({})
         other = create(file, "me")
         assert [name(keys, api_key=key) for key in ("sesame", other)] == ["api_key", "me"]
 
@@ -95,7 +95,7 @@ class TestRequests:
         """What has no key in it is told that one is needed."""
         create(file, "me")
         with pytest.raises(NoKey) as caught:
-            Keys(file).caller({"authorization": header})
+            Keys(file).authenticate({"authorization": header})
         assert not isinstance(caught.value, WrongKey)
 
     @pytest.mark.parametrize("header", ["Bearer x", "Bearer \udcff", basic("x")])
@@ -103,12 +103,12 @@ class TestRequests:
         """A key that is not ours opens nothing."""
         create(file, "me")
         with pytest.raises(WrongKey):
-            Keys(file).caller({"authorization": header})
+            Keys(file).authenticate({"authorization": header})
 
     @pytest.mark.parametrize("header", ["Bearer ", "Basic ", "Basic dW5kZWZpbmVk", "", "Bearer tt-x"])
     def test_not_needed(self, file: Path, header: str) -> None:
         """Without a file anything is let in, whatever it sends."""
-        assert Keys(file, optional=True).caller({"authorization": header}) is None
+        assert Keys(file, optional=True).authenticate({"authorization": header}) is None
 
 
 class TestOverHttp:

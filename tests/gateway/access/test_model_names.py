@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.gateway.access.model_names import Names
+from tintype.gateway.access.model_names import ModelNames
 from tintype.gateway.config import GatewayConfig
 
 TABLE = {"dall-e-3": "*", "fast": "turbo"}
@@ -26,7 +26,7 @@ TABLE = {"dall-e-3": "*", "fast": "turbo"}
 )
 def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
     """Names in the table are replaced, `*` is the default model, others are passed on."""
-    assert Names(aliases).resolve(asked) == name
+    assert ModelNames(aliases).resolve(asked) == name
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
 )
 def test_later_names_of_openai(only: tuple[str, ...], asked: str, name: str) -> None:
     """A caller that may use some models only gets its default one; otherwise the service is asked first."""
-    assert Names(TABLE).within(only).resolve(asked) == name
+    assert ModelNames(TABLE).limited_to(only).resolve(asked) == name
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_later_names_of_openai(only: tuple[str, ...], asked: str, name: str) -> 
 )
 def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: str | None) -> None:  # noqa: FBT001
     """An unknown name is replaced once, and only where that is allowed."""
-    assert Names(aliases, strict).fallback(tried) == fallback
+    assert ModelNames(aliases, strict).fallback(tried) == fallback
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: s
 )
 def test_standing_for(aliases: dict[str, str], models: list[str], expected: dict[str, str]) -> None:
     """Clients' names stand for models that are there; nothing is named twice."""
-    assert Names(aliases).standing_for(models) == expected
+    assert ModelNames(aliases).aliases_of(models) == expected
 
 
 def test_own_names_come_on_top() -> None:
     """A name in the configuration adds to the usual ones; one that stands for itself is out of the table."""
-    names = Names(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).names)
+    names = ModelNames(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).names)
     assert [names.resolve(name) for name in ("big", "dall-e-3", "dall-e-2")] == ["org/large", "", "dall-e-2"]
 
 
 def test_usual_names() -> None:
     """Out of the box, the names that clients send by themselves mean the default model."""
-    assert Names(GatewayConfig().names).resolve("dall-e-3") == ""
+    assert ModelNames(GatewayConfig().names).resolve("dall-e-3") == ""

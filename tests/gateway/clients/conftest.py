@@ -1,4 +1,4 @@
-"""The real thing for real clients: `tintype up` with the built-in model, in processes of its own."""
+"""Fixtures for real clients: `tintype up` with the built-in model, in separate processes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def opened() -> Callable[[bytes], ImageSummary]:
-    """Opens a file that must be a picture with something in it."""
+    """Open a file that must be an image with visible content."""
 
     def open_picture(data: bytes) -> ImageSummary:
-        picture = Image.open(BytesIO(data))
-        assert np.ptp(np.asarray(picture.convert("RGB")), axis=(0, 1)).max() > 50
-        return str(picture.format), picture.size, picture.mode
+        image = Image.open(BytesIO(data))
+        assert np.ptp(np.asarray(image.convert("RGB")), axis=(0, 1)).max() > 50
+        return str(image.format), image.size, image.mode
 
     return open_picture
 
 
 @pytest.fixture(scope="session")
 def lake() -> bytes:
-    """A picture to start from, 128 x 64 pixels."""
+    """An initial image, 128 x 64 pixels."""
     file = BytesIO()
     Image.radial_gradient("L").resize((128, 64)).convert("RGB").save(file, "PNG")
     return file.getvalue()
@@ -47,9 +47,9 @@ def lake() -> bytes:
 
 @pytest.fixture(scope="session")
 def mask() -> bytes:
-    """The mask that leaves the left half of it to be repainted: there it is transparent."""
+    """A mask that repaints the left half of the image: it is transparent there."""
     file = BytesIO()
-    picture = Image.new("RGBA", (128, 64), (0, 0, 0, 255))
-    picture.paste((0, 0, 0, 0), (0, 0, 64, 64))
-    picture.save(file, "PNG")
+    image = Image.new("RGBA", (128, 64), (0, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 64, 64))
+    image.save(file, "PNG")
     return file.getvalue()

@@ -28,7 +28,7 @@ def sdk(real: str) -> agentai.AgentAiClient:
 def test_image(
     sdk: agentai.AgentAiClient, opened: Callable[[bytes], ImageSummary], ratio: str, size: tuple[int, int]
 ) -> None:
-    """The SDK's model, style and ratios are served; its `results` show the picture whose link is in `metadata`."""
+    """The SDK's model, style and ratios are served; its `results` show the image whose link is in `metadata`."""
     answer = sdk.generate_image('a "lake"', aspect_ratio=ratio)
     assert (answer["status"], answer["error"]) == (200, None)
     (shown,) = answer["metadata"]["images"]

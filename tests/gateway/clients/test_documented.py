@@ -1,4 +1,4 @@
-"""The examples of `docs/clients.md`, run as they stand there."""
+"""The examples of `docs/clients.md`, run unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def examples(language: str) -> list[str]:
 
 
 def first(text: str) -> str:
-    """Return a name for an example: what it imports last, or where it goes."""
+    """Return a name for an example: its last import, or its URL."""
     return (IMPORTED.findall(text) or re.findall(rf"{ADDRESS}(\S+)", text))[-1]
 
 
@@ -43,7 +43,7 @@ def run(command: list[str], folder: Path) -> str:
 
 @pytest.mark.parametrize("text", examples("python"), ids=first)
 def test_python(real: str, tmp_path: Path, text: str) -> None:
-    """Each program runs to its end and prints what it got."""
+    """Each program succeeds and prints its result."""
     for name in IMPORTED.findall(text):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"needs {name}")
@@ -61,17 +61,17 @@ def test_javascript(real: str, text: str) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("text", examples("sh"), ids=first)
 def test_shell(real: str, tmp_path: Path, text: str) -> None:
-    """Each call of curl answers with a picture."""
+    """Each curl command returns an image."""
     assert re.search(r'"url":"http', run(["sh", "-c", text.replace(ADDRESS, real)], tmp_path))
 
 
 def test_there_are_examples() -> None:
-    """The page has not lost them, or the way in which they are found."""
+    """The page still has its examples, and they are still found."""
     assert [len(examples(language)) for language in ("python", "js", "sh")] == [7, 2, 5]
 
 
 def test_links() -> None:
-    """What the page lists at its top is there."""
+    """Every section in the page's table of contents exists."""
     headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]*)\)", PAGE)) <= anchors

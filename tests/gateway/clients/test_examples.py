@@ -1,4 +1,4 @@
-"""The examples of `/openapi.json`, as they stand there, with a model that really draws."""
+"""The examples of `/openapi.json`, unchanged, with a real model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 180  # seconds for one answer, on a machine that has much else to do
+PATIENCE = 180  # seconds for one response, on a busy machine
 
 
 def shown(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, Any]]:
-    """Method, path and body of each request that has an example; the same under further paths is there once."""
+    """Method, path and body of each request that has an example; the same request under several paths is there once."""
     found: dict[tuple[str, str], tuple[str, str, Any]] = {}
     for path, methods in description["paths"].items():
         for method, operation in methods.items():
@@ -31,7 +31,7 @@ def shown(description: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str, 
 
 
 def files(answer: Any) -> list[bytes]:
-    """The images in an answer of any dialect."""
+    """The images in a response of any dialect."""
     images = answer.get("data") or answer.get("images") or answer.get("metadata", {}).get("images") or []
     own = [one if isinstance(one, str) else one.get("b64_json") for one in images]
     links = [one["url"] for one in images if isinstance(one, dict) and one.get("url")]

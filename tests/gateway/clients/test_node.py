@@ -1,6 +1,6 @@
 """Clients written in JavaScript: OpenAI's SDK, and Vercel's AI SDK with both of its providers.
 
-`make test` installs them where there is npm; without them these tests are skipped.
+`make test` installs them if npm is available; without them these tests are skipped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="session")
-def picture(lake: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_path(lake: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("node") / "lake.png"
     path.write_bytes(lake)
     return path
@@ -54,17 +54,17 @@ def hole(mask: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def run(script: str, url: str, scenario: str, *files: Path) -> Any:
-    """Run one scenario of a script against the gateway at `url`, and return what it got."""
+    """Run one scenario of a script against the gateway at `url`, and return its result."""
     process = await asyncio.create_subprocess_exec(
         str(NODE), script, url, scenario, *map(str, files), cwd=FOLDER, stdout=asyncio.subprocess.PIPE
     )
     try:
-        told, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+        output, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return json.loads(told)
+    return json.loads(output)
 
 
 def file(text: str) -> bytes:
@@ -73,20 +73,20 @@ def file(text: str) -> bytes:
 
 class TestOpenAI:
     async def test_links(self, real: str) -> None:
-        """Two pictures by link, each with its seed."""
+        """Two images by link, each with its seed."""
         answer = await run("openai.mjs", real, "links")
         assert [set(one) for one in answer["data"]] == [{"url", "seed"}] * 2
         assert [one["seed"] for one in answer["data"]] == [7, 8]
 
     async def test_base64(self, real: str, opened: Open) -> None:
-        """A gpt-image model answers base64, in the type that was asked for."""
+        """A gpt-image model returns base64, in the requested file type."""
         answer = await run("openai.mjs", real, "base64")
         assert [opened(file(one["b64_json"])) for one in answer["data"]] == [("WEBP", (64, 64), "RGB")]
         assert (answer["output_format"], answer["quality"]) == ("webp", "low")
         assert answer["usage"]["total_tokens"] > 0
 
     async def test_stream(self, real: str, opened: Open) -> None:
-        """Its parser of events gives two previews and the picture."""
+        """Its parser of events returns two previews and the image."""
         events = await run("openai.mjs", real, "stream")
         assert [event["type"] for event in events] == [
             "image_generation.partial_image",
@@ -96,27 +96,27 @@ class TestOpenAI:
         assert {opened(file(event["b64_json"])) for event in events} == {("PNG", (64, 64), "RGB")}
 
     @pytest.mark.parametrize("scenario", ["edit", "variation"])
-    async def test_edit(self, real: str, opened: Open, picture: Path, scenario: str) -> None:
-        """A file that is streamed up comes back as a picture of its size."""
-        answer = await run("openai.mjs", real, scenario, picture)
+    async def test_edit(self, real: str, opened: Open, image_path: Path, scenario: str) -> None:
+        """A streamed upload comes back as an image of its size."""
+        answer = await run("openai.mjs", real, scenario, image_path)
         assert [opened(file(one["b64_json"])) for one in answer["data"]] == [("PNG", (128, 64), "RGB")]
 
-    async def test_edit_stream(self, real: str, picture: Path) -> None:
+    async def test_edit_stream(self, real: str, image_path: Path) -> None:
         """Edits stream, too."""
-        events = await run("openai.mjs", real, "editStream", picture)
+        events = await run("openai.mjs", real, "editStream", image_path)
         assert events[-1]["type"] == "image_edit.completed"
 
-    async def test_every_call(self, real: str, opened: Open, picture: Path, hole: Path) -> None:
-        """Each call with every parameter, in each way in which the SDK gives its answer, streamed or not."""
-        told = await run("openai.mjs", real, "calls", picture, hole)
-        assert "error" not in told, told
+    async def test_every_call(self, real: str, opened: Open, image_path: Path, hole: Path) -> None:
+        """Each call with every parameter, and each way in which the SDK returns its response, streamed or not."""
+        result = await run("openai.mjs", real, "calls", image_path, hole)
+        assert "error" not in result, result
         for name in ("generate", "edit", "createVariation"):
-            assert (told[name]["status"], told[name]["same"]) == (200, True)
-            (one,) = told[name]["answer"]["data"]
+            assert (result[name]["status"], result[name]["same"]) == (200, True)
+            (one,) = result[name]["answer"]["data"]
             assert one["url"].endswith(".png")
         for name, kind in (("generate streamed", "image_generation"), ("edit streamed", "image_edit")):
-            assert [event["type"] for event in told[name]] == [f"{kind}.partial_image", f"{kind}.completed"]
-            assert opened(file(told[name][-1]["b64_json"]))[0] == "PNG"
+            assert [event["type"] for event in result[name]] == [f"{kind}.partial_image", f"{kind}.completed"]
+            assert opened(file(result[name][-1]["b64_json"]))[0] == "PNG"
 
     async def test_models(self, real: str) -> None:
         """Models are listed, and found by a name of OpenAI's."""
@@ -124,16 +124,16 @@ class TestOpenAI:
         assert [one["object"] for one in answer["listed"]] == ["model"]
         assert answer["one"]["id"] == "gpt-image-1"
 
-    async def test_unknown_model(self, real: str, picture: Path) -> None:
-        """Several files are `image[]`; the model that is not there is the error's parameter."""
-        told = await run("openai.mjs", real, "edits", picture)
-        assert (told["error"], told["status"], told["code"], told["param"]) == (
+    async def test_unknown_model(self, real: str, image_path: Path) -> None:
+        """Several files are `image[]`; an unknown model is the error's parameter."""
+        result = await run("openai.mjs", real, "edits", image_path)
+        assert (result["error"], result["status"], result["code"], result["param"]) == (
             "NotFoundError",
             404,
             "model_not_found",
             "model",
         )
-        assert told["requestID"]
+        assert result["requestID"]
 
     @pytest.mark.parametrize(
         ("refusal", "error", "status", "code", "calls"),
@@ -162,27 +162,27 @@ class TestOpenAI:
         code: str | None,
         calls: int,
     ) -> None:
-        """Errors are its own classes, and it has a picture made once, unless trying again helps."""
+        """Errors are its own classes, and it has an image made once, unless a retry helps."""
         fake.behave = refusal
-        told = await run("openai.mjs", str(gateway.base_url), "links")
-        assert (told["error"], told["status"], told["code"]) == (error, status, code)
+        result = await run("openai.mjs", str(gateway.base_url), "links")
+        assert (result["error"], result["status"], result["code"]) == (error, status, code)
         assert len(fake.requests) == calls
 
 
 class TestVercel:
     @pytest.mark.parametrize(("scenario", "count"), [("compatible", 2), ("openai", 1), ("dalle", 1)])
     async def test_image(self, real: str, opened: Open, scenario: str, count: int) -> None:
-        """Both providers pass their strict schemas of the answer, whatever the model is called."""
+        """Both providers accept the response by their strict schemas, whatever the model's name."""
         answer = await run("vercel.mjs", real, scenario)
         assert [opened(file(one)) for one in answer["images"]] == [("PNG", (64, 64), "RGB")] * count
 
-    async def test_edit(self, real: str, opened: Open, picture: Path) -> None:
-        """Without a response_format an edit answers base64."""
-        answer = await run("vercel.mjs", real, "edit", picture)
+    async def test_edit(self, real: str, opened: Open, image_path: Path) -> None:
+        """Without a response_format an edit returns base64."""
+        answer = await run("vercel.mjs", real, "edit", image_path)
         assert [opened(file(one)) for one in answer["images"]] == [("PNG", (128, 64), "RGB")]
 
     async def test_error(self, real: str) -> None:
-        """An error passes its schema, too: the message is ours."""
-        told = await run("vercel.mjs", real, "unknown")
-        assert (told["error"], told["status"]) == ("AI_APICallError", 404)
-        assert "nope" in told["message"]
+        """An error matches its schema, too: the message is tintype's."""
+        result = await run("vercel.mjs", real, "unknown")
+        assert (result["error"], result["status"]) == ("AI_APICallError", 404)
+        assert "nope" in result["message"]

@@ -1,6 +1,6 @@
 """Every way in which OpenAI's Python SDK can make each of its calls for images, with every parameter that it has.
 
-Answers are validated as strictly as the SDK can: a key of the wrong type, or a value that it lacks, is an error.
+Responses are validated as strictly as the SDK can: a key of the wrong type, or an unknown value, is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 QUICK: dict[str, Any] = {"extra_body": {"steps": 2}}
-# Of each call: what it must have, and whatever else it can have.
+# The required parameters of each call, and all others.
 LEAST: dict[str, dict[str, Any]] = {
     "generate": {"prompt": "a sailing boat"},
     "edit": {"prompt": "a sailing boat", "image": ...},
@@ -67,7 +67,7 @@ def client(real: str) -> Iterator[openai.OpenAI]:
 
 @pytest.fixture
 def arguments(lake: bytes, mask: bytes) -> Callable[[str, str, str], dict[str, Any]]:
-    """What a call is made with."""
+    """The arguments of one call."""
     files = {"image": ("lake.png", lake, "image/png"), "mask": ("mask.png", mask, "image/png")}
 
     def give(call: str, amount: str, stream: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def arguments(lake: bytes, mask: bytes) -> Callable[[str, str, str], dict[str, A
 
 
 def check(answer: Any, amount: str, opened: Open) -> None:
-    """Hold that an answer is whole, and has its image in the way that was asked for."""
+    """Check that a response is complete, and has its image in the requested form."""
     assert isinstance(answer, ImagesResponse)
     assert answer.data
     for one in answer.data:
@@ -89,7 +89,7 @@ def check(answer: Any, amount: str, opened: Open) -> None:
 
 
 def check_events(events: list[Any], call: str, amount: str, opened: Open) -> None:
-    """Hold that a stream ends with the image, and has the previews that were asked for before it."""
+    """Check that a stream ends with the image, after the requested previews."""
     name = {"generate": "image_generation", "edit": "image_edit"}[call]
     previews = [] if amount == "least" else [f"{name}.partial_image"]
     assert [event.type for event in events] == [*previews, f"{name}.completed"]
@@ -99,7 +99,7 @@ def check_events(events: list[Any], call: str, amount: str, opened: Open) -> Non
 
 @pytest.mark.parametrize(("call", "amount", "stream"), WAYS)
 def test_call(client: openai.OpenAI, opened: Open, arguments: Any, call: str, amount: str, stream: str) -> None:
-    """Each call is served with what it must have, and with all that it can have."""
+    """Each call succeeds with its required parameters, and with all parameters."""
     answer = getattr(client.images, call)(**arguments(call, amount, stream))
     if stream == "streamed":
         with answer:
@@ -110,7 +110,7 @@ def test_call(client: openai.OpenAI, opened: Open, arguments: Any, call: str, am
 
 @pytest.mark.parametrize(("call", "amount", "stream"), [way for way in WAYS if way[1] != "base64"])
 def test_raw(client: openai.OpenAI, opened: Open, arguments: Any, call: str, amount: str, stream: str) -> None:
-    """With its headers, too; what has no effect in a stream is named there."""
+    """So it does with response headers, which name the parameters without effect in a stream."""
     raw = getattr(client.images.with_raw_response, call)(**arguments(call, amount, stream))
     assert raw.headers["x-request-id"]
     if stream == "streamed":
@@ -125,7 +125,7 @@ def test_raw(client: openai.OpenAI, opened: Open, arguments: Any, call: str, amo
 def test_streaming_response(
     client: openai.OpenAI, opened: Open, arguments: Any, call: str, amount: str, stream: str
 ) -> None:
-    """An answer that is read when the caller likes is the same one."""
+    """A response that the caller reads later is the same one."""
     with getattr(client.images.with_streaming_response, call)(**arguments(call, amount, stream)) as raw:
         assert not raw.is_closed
         if stream == "streamed":
@@ -168,7 +168,7 @@ def test_leaving_a_stream(client: openai.OpenAI, arguments: Any, call: str) -> N
 @pytest.mark.parametrize("quality", ["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"])
 @pytest.mark.parametrize("model", ["gpt-image-2.5-sunburst", "gpt-image-2.6-flare-2026-11-01"])
 def test_live_values(client: openai.OpenAI, opened: Open, model: str, quality: Any) -> None:
-    """Models and qualities that OpenAI serves are served, newer ones than the SDK's types as well."""
+    """Models and qualities of OpenAI's are accepted, also those newer than the SDK's types."""
     more: dict[str, Any] = {"extra_body": {"steps": 2, "safety_identifier": "user-7"}}
     answer = client.images.generate(prompt="x", model=model, quality=quality, size="256x256", **more)
     check(answer, "base64", opened)

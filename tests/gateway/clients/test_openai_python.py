@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK, as people use it, with pictures that a model has really made."""
+"""OpenAI's Python SDK in typical use, with images that a model has really made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files(answer: openai.types.ImagesResponse) -> list[bytes]:
 
 
 def test_links(sdk: openai.OpenAI, opened: Open) -> None:
-    """The plainest call answers a link, which needs no key, ends in the file's type and opens as a picture."""
+    """The simplest call returns a link, which needs no key, ends in the file's type and opens as an image."""
     answer = sdk.images.generate(prompt="a lake", size=SMALL, n=2, **QUICK)
     assert [one.b64_json for one in answer.data or ()] == [None, None]
     for one in answer.data or ():
@@ -42,7 +42,7 @@ def test_links(sdk: openai.OpenAI, opened: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("received", "expected"),
     [
         ({}, ("PNG", (64, 64), "RGB")),
         ({"output_format": "jpeg", "output_compression": 60}, ("JPEG", (64, 64), "RGB")),
@@ -54,9 +54,9 @@ def test_links(sdk: openai.OpenAI, opened: Open) -> None:
     ],
     ids=str,
 )
-def test_base64(sdk: openai.OpenAI, opened: Open, asked: dict[str, Any], expected: ImageSummary) -> None:
-    """A gpt-image model answers base64 without being told, in the type, size and mode that were asked for."""
-    answer = sdk.images.generate(**({"prompt": "a lake", "model": "gpt-image-1", "size": SMALL} | QUICK | asked))
+def test_base64(sdk: openai.OpenAI, opened: Open, received: dict[str, Any], expected: ImageSummary) -> None:
+    """A gpt-image model returns base64 by default, in the requested file type, size and mode."""
+    answer = sdk.images.generate(**({"prompt": "a lake", "model": "gpt-image-1", "size": SMALL} | QUICK | received))
     assert [opened(file) for file in files(answer)] == [expected]
     assert answer.output_format == expected[0].lower()
     assert answer.usage is not None
@@ -64,7 +64,7 @@ def test_base64(sdk: openai.OpenAI, opened: Open, asked: dict[str, Any], expecte
 
 
 def test_seed(sdk: openai.OpenAI) -> None:
-    """The same seed is the same picture; the second of two is the seed after it."""
+    """The same seed makes the same image; the second of two has the next seed."""
     two, again, next_one = (
         files(sdk.images.generate(prompt="a lake", model="gpt-image-1", size=SMALL, n=n, extra_body=extra))
         for n, extra in ((2, {"steps": 2, "seed": 7}), (1, {"steps": 2, "seed": 7}), (1, {"steps": 2, "seed": 8}))
@@ -75,24 +75,24 @@ def test_seed(sdk: openai.OpenAI) -> None:
 
 
 def test_stream(sdk: openai.OpenAI, opened: Open) -> None:
-    """Previews come in order and as large as the picture, then the picture with its usage."""
+    """Previews come in order and in the size of the image, followed by the image with its usage."""
     with sdk.images.generate(
         prompt="a lake", size=SMALL, stream=True, partial_images=2, extra_body={"steps": 6}
-    ) as told:
-        *partial, completed = list(told)
+    ) as stream:
+        *partial, completed = list(stream)
     assert [(event.type, event.partial_image_index) for event in partial] == [  # type: ignore[union-attr]
         ("image_generation.partial_image", 0),
         ("image_generation.partial_image", 1),
     ]
     assert completed.type == "image_generation.completed"
     assert completed.usage.total_tokens > 0
-    pictures = [opened(base64.b64decode(event.b64_json, validate=True)) for event in (*partial, completed)]
-    assert pictures == [("PNG", (64, 64), "RGB")] * 3
+    images = [opened(base64.b64decode(event.b64_json, validate=True)) for event in (*partial, completed)]
+    assert images == [("PNG", (64, 64), "RGB")] * 3
 
 
 @pytest.mark.parametrize("several", [False, True])
 def test_edit(sdk: openai.OpenAI, opened: Open, lake: bytes, mask: bytes, several: bool) -> None:  # noqa: FBT001
-    """A file, or a list of them (`image[]`), and a mask: the answer is base64, as large as the picture."""
+    """A file, or a list of them (`image[]`), and a mask: the response is base64, in the size of the image."""
     file = ("lake.png", lake, "image/png")
     answer = sdk.images.edit(
         image=[file, file] if several else file, mask=("mask.png", mask, "image/png"), prompt="a boat", **QUICK
@@ -101,9 +101,9 @@ def test_edit(sdk: openai.OpenAI, opened: Open, lake: bytes, mask: bytes, severa
 
 
 def test_edit_stream(sdk: openai.OpenAI, lake: bytes) -> None:
-    """Edits stream under names of their own."""
-    with sdk.images.edit(image=("a.png", lake), prompt="a boat", stream=True, partial_images=1) as told:
-        assert {event.type for event in told} == {"image_edit.partial_image", "image_edit.completed"}
+    """Edits stream with their own event names."""
+    with sdk.images.edit(image=("a.png", lake), prompt="a boat", stream=True, partial_images=1) as stream:
+        assert {event.type for event in stream} == {"image_edit.partial_image", "image_edit.completed"}
 
 
 @pytest.mark.filterwarnings("ignore:The 'dall-e-2' model is deprecated", "ignore::DeprecationWarning")
@@ -114,7 +114,7 @@ def test_variation(sdk: openai.OpenAI, opened: Open, lake: bytes) -> None:
 
 
 def test_models(sdk: openai.OpenAI) -> None:
-    """The models are listed, and each can be asked for by its id, or by a name that stands for it."""
+    """The models are listed, and each can be requested by its id or by an alias."""
     (model,) = sdk.models.list()
     assert sdk.models.retrieve(model.id) == model
     assert sdk.models.retrieve("dall-e-3").id == "dall-e-3"
@@ -122,7 +122,7 @@ def test_models(sdk: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "raised", "code", "param"),
+    ("received", "raised", "code", "param"),
     [
         ({"model": "nope"}, openai.NotFoundError, "model_not_found", "model"),
         ({"n": 11}, openai.BadRequestError, "invalid_value", "n"),
@@ -136,11 +136,11 @@ def test_models(sdk: openai.OpenAI) -> None:
     ids=str,
 )
 def test_errors(
-    sdk: openai.OpenAI, asked: dict[str, Any], raised: type[openai.APIStatusError], code: str | None, param: str
+    sdk: openai.OpenAI, received: dict[str, Any], raised: type[openai.APIStatusError], code: str | None, param: str
 ) -> None:
-    """What is wrong comes as the SDK's own class, with code and parameter."""
+    """Errors are the SDK's own class, with code and parameter."""
     with pytest.raises(raised) as caught:
-        sdk.images.generate(**({"prompt": "x"} | asked))
+        sdk.images.generate(**({"prompt": "x"} | received))
     assert (caught.value.code, caught.value.param) == (code, param)
 
 
@@ -153,7 +153,7 @@ def test_azure(real: str, opened: Open) -> None:
 
 @pytest.mark.parametrize("size", ["256x256", "1024x1024"])
 def test_aqueduct(real: str, opened: Open, size: Any) -> None:
-    """What Aqueduct does with a server behind it: this SDK, dall-e-2, two sizes, base64, no more than 60 seconds."""
+    """Aqueduct's calls to a server behind it: this SDK, dall-e-2, two sizes, base64, at most 60 seconds."""
     with openai.OpenAI(base_url=f"{real}/v1", api_key="none", timeout=60) as client:
         answer = client.images.generate(
             model="dall-e-2", prompt="a lake", n=1, size=size, response_format="b64_json", **QUICK

@@ -38,14 +38,14 @@ class TestAgentAi:
         ids=str,
     )
     def test_fields(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
-        """What is left out has its documented default, and what the SDK sends beyond the document is taken."""
+        """An absent field has its documented default, and values that only the SDK sends are accepted."""
         call = AGENT.parse({"prompt": "x"} | body)
         assert call.request == expected
         assert call.links
         assert call.optional == ("style",)
 
     def test_html(self) -> None:
-        """One tag for each picture; prompt and link can't leave their attributes."""
+        """One tag for each image; prompt and link are escaped in their attributes."""
         made = AGENT.render(
             response(), AGENT.parse({"prompt": "\"<b>' & co"}), 0, ["http://h/1.png?a=1&b", "http://h/2.png"]
         )
@@ -73,19 +73,19 @@ class TestAgentAi:
         ],
     )
     def test_errors(self, problem: GatewayError, expected: str) -> None:
-        """Errors are a text and a status, and a bad key is 403, as the SDK expects."""
+        """Errors are a text and a status, and an invalid key is 403, as the SDK expects."""
         assert msgspec.json.encode(AGENT.error(problem)).decode() == expected
 
     @pytest.mark.parametrize("ratio", ["wide", "16/9", "0:1", "1:0", "17:1"])
     def test_bad_ratio(self, ratio: str) -> None:
-        """What is no ratio is named, with what would be right."""
+        """An invalid ratio is an error that says what would be right."""
         with pytest.raises(InvalidValue, match="'model_aspect_ratio': must be") as caught:
             AGENT.parse({"prompt": "x", "model_aspect_ratio": ratio})
         assert AGENT.error(caught.value).status == 400
 
     @pytest.mark.parametrize("style", ["noir", "vivid", "photography", "photo ,", " ", "x" * 10_000])
     def test_bad_style(self, style: str) -> None:
-        """A style that the vendor's document does not list is refused, in its shape, with those that it lists."""
+        """A style that the reference does not list is an error in the vendor's format, with the valid styles."""
         right = "must be one of 'default', 'photo', 'digital art', 'illustration', 'drawing', not "
         with pytest.raises(InvalidValue, match="'model_style': ") as caught:
             AGENT.parse({"prompt": "x", "model_style": style})

@@ -18,7 +18,7 @@ OPENAI = DIALECTS["openai"]
 
 class TestApipie:
     def test_style(self) -> None:
-        """Without a style it is natural, and nobody is told where the model has no such thing."""
+        """Without a style it is natural, and it is dropped silently if the model does not have it."""
         call = APIPIE.parse({"prompt": "x", "steps": 3})
         assert call.request == request(style="natural", steps=3)
         assert (call.optional, call.implicit) == (("style",), ("style",))
@@ -34,7 +34,7 @@ class TestApipie:
         ids=str,
     )
     def test_fields(self, body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
-        """Its further fields have their place, on the bare path as well."""
+        """Its additional fields are accepted, on the bare path as well."""
         call = APIPIE.parse({"prompt": "x"} | body)
         assert (call.request, call.ignored) == (expected, ())
         assert OPENAI.parse({"prompt": "x", "style": "natural"} | body).request == expected

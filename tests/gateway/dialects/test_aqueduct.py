@@ -1,4 +1,4 @@
-"""Aqueduct's errors; all else is OpenAI's."""
+"""Aqueduct's errors; the rest is OpenAI's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every dialect: who has which path, and that any JSON is a call or a bad request."""
+"""Rules for every dialect: which paths it has, and that any JSON is a call or a bad request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tintype.gateway.access.rejections import WrongContentType
 from tintype.gateway.config import SHARING, GatewayConfig
-from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, bound
+from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, dialects_by_path
 from tintype.gateway.dialects.geometry import of_ratio, of_size
 from tintype.gateway.errors import BadRequest, GatewayError, InvalidValue, StartError
 
@@ -22,8 +22,8 @@ DOCUMENTED = {
     "agent.ai": {"/v1/action/generate_image", "/action/generate_image"},
     "oxen": {"/api/ai/images/generate"},
 }
-# One vendor may do several things, each on paths of its own.
-EVERYTHING = tuple(dict.fromkeys(bound("openai").values()))
+# One vendor may have several actions, each with its own paths.
+EVERYTHING = tuple(dict.fromkeys(dialects_by_path("openai").values()))
 
 
 def properties(dialect: Dialect) -> list[str]:
@@ -38,15 +38,15 @@ class TestPaths:
 
     @pytest.mark.parametrize("shared", SHARING)
     def test_shared(self, shared: str) -> None:
-        """The paths that three vendors share have the dialect of the configuration; the others have one anyway."""
-        names = {path: dialect.name for path, dialect in bound(shared).items()}
+        """The paths that three vendors share have the dialect of the configuration; the others always have the same."""
+        names = {path: dialect.name for path, dialect in dialects_by_path(shared).items()}
         assert {names[path] for path in SHARED} == {shared}
         assert names["/v1/action/generate_image"] == "agent.ai"
         assert names["/api/ai/images/generate"] == "oxen"
 
     def test_prefixed(self) -> None:
-        """Every vendor is served below its name, too, whatever has the shared paths."""
-        names = {path: dialect.name for path, dialect in bound("openai").items()}
+        """Every vendor is also served below its name, whichever dialect has the shared paths."""
+        names = {path: dialect.name for path, dialect in dialects_by_path("openai").items()}
         for name, paths in DOCUMENTED.items():
             assert {names[f"/{name}{path}"] for path in paths} == {name}
 
@@ -60,20 +60,20 @@ class TestPaths:
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 class TestEveryDialect:
     def test_null_is_absent(self, dialect: Dialect) -> None:
-        """A field that is null counts as one that is not there."""
+        """A field that is null counts as absent."""
         body = dict.fromkeys(properties(dialect)) | {"prompt": "x"}
         assert dialect.parse(body) == dialect.parse({"prompt": "x"})
 
     @pytest.mark.parametrize("prompt", [{}, {"prompt": None}, {"prompt": ""}, {"prompt": " \n"}])
     def test_no_prompt(self, dialect: Dialect, prompt: dict[str, Any]) -> None:
-        """Without a prompt there is nothing to draw, and the prompt is named."""
+        """A request without a prompt is an error that names the prompt."""
         with pytest.raises(BadRequest) as caught:
             dialect.parse(prompt | {"model": "x"})
         assert dialect.error(caught.value).status == 400
         assert caught.value.param == "prompt"
 
     def test_unknown_keys(self, dialect: Dialect) -> None:
-        """Keys that nobody knows are kept in order, and those that are null are not there."""
+        """Unknown keys are listed in order; those that are null are not."""
         assert dialect.parse({"prompt": "x", "zz": 1, "odd": [], "none": None}).ignored == ("zz", "odd")
 
     @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 429, 500, 503, 504, 507])
@@ -88,14 +88,14 @@ class TestEveryDialect:
         assert dialect.error(problem).headers == {"retry-after": "1", "retry-after-ms": "250"}
 
     def test_wrong_content_type(self, dialect: Dialect) -> None:
-        """A status without a row of its own stays what it is."""
+        """A status without a row is unchanged."""
         assert dialect.error(WrongContentType("no")).status == 415
 
 
 @pytest.mark.parametrize("dialect", EVERYTHING, ids=lambda dialect: f"{dialect.name}{dialect.paths[0]}")
 @given(data=st.data())
 def test_any_json(dialect: Dialect, data: st.DataObject) -> None:
-    """Whatever JSON comes, it is a call or a bad request, and that can be rendered."""
+    """Any JSON is a call or a bad request, and the error can be rendered."""
     leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     values = st.recursive(
         leaves | st.text(max_size=9),
@@ -130,12 +130,12 @@ class TestGeometry:
         ],
     )
     def test_ratios(self, ratio: str, sides: tuple[int, int]) -> None:
-        """A ratio becomes about a megapixel, exact in shape where multiples of 16 have it."""
+        """A ratio becomes about a megapixel, with the exact ratio if multiples of 16 have it."""
         assert of_ratio(ratio, "r") == sides
 
     @given(st.integers(1, 9999), st.integers(1, 9999))
     def test_any_ratio(self, width: int, height: int) -> None:
-        """Every ratio within 16:1 gives sides that the contract takes, close to the shape; others name the field."""
+        """Every ratio within 16:1 gives sides that the contract accepts, close to the ratio; others name the field."""
         if max(width, height) > 16 * min(width, height):
             with pytest.raises(InvalidValue, match="'shape': must be between 1:16 and 16:1"):
                 of_ratio(f"{width}:{height}", "shape")
@@ -148,5 +148,5 @@ class TestGeometry:
 
     @pytest.mark.parametrize(("size", "sides"), [(None, None), ("auto", None), ("512x768", (512, 768))])
     def test_sizes(self, size: str | None, sides: tuple[int, int] | None) -> None:
-        """A size is its two sides; none, and `auto`, are the model's business."""
+        """A size is its two sides; without one, or with `auto`, the model chooses."""
         assert of_size(size) == sides

@@ -80,7 +80,7 @@ def test_documented_requests(
     expected: pb.GenerateImagesRequest,
     links: bool | None,  # noqa: FBT001
 ) -> None:
-    """Each document's example becomes the request that it means."""
+    """The example of each document becomes the request that it means."""
     call = dialect.parse(msgspec.json.decode(body))
     assert call.request == expected
     assert call.links is links
@@ -146,5 +146,5 @@ def test_documented_requests(
 def test_documented_responses(
     dialect: Dialect, body: dict[str, Any], made: pb.GenerateImagesResponse, links: tuple[str, ...], expected: str
 ) -> None:
-    """Pictures become each document's example, to the byte."""
+    """Images are rendered as the example of each document, to the byte."""
     assert msgspec.json.encode(dialect.render(made, dialect.parse(body), 1677858242, links)).decode() == expected

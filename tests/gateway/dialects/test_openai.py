@@ -1,4 +1,4 @@
-"""OpenAI's JSON to the contract and back, as pairs: no socket, no file, no clock."""
+"""OpenAI's JSON to the contract and back, as pairs, without sockets, files or clocks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ from tintype.v1 import image_service_pb2 as pb
     ids=str,
 )
 def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None:
-    """Every field has its place in the contract; what is left out, or is zero, stays what it is."""
+    """Every field has its place in the contract; absent fields and zeros are preserved."""
     assert parse({"prompt": "x"} | body).request == expected
 
 
@@ -86,7 +86,7 @@ def test_parse(body: dict[str, Any], expected: pb.GenerateImagesRequest) -> None
     ],
 )
 def test_links_or_base64(body: dict[str, Any], links: bool | None) -> None:  # noqa: FBT001
-    """The format asked for is given; without one, it is open but for models whose clients read base64 alone."""
+    """The requested format is used; without one it is open, except for models whose clients read only base64."""
     assert parse({"prompt": "x"} | body).links is links
 
 
@@ -139,7 +139,7 @@ B64 = {"response_format": "b64_json"}
 def test_render(
     body: dict[str, Any], response: pb.GenerateImagesResponse, links: tuple[str, ...], expected: bytes
 ) -> None:
-    """The answer to the byte: no null, and size and quality only as OpenAI's own schema knows them."""
+    """The response to the byte: no null, and only sizes and qualities that OpenAI's own schema lists."""
     assert msgspec.json.encode(render(response, parse({"prompt": "x"} | body), 5, links)) == expected
 
 
@@ -167,7 +167,7 @@ def test_render(
     ],
 )
 def test_error(problem: Any, expected: bytes) -> None:
-    """An error to the byte: four keys, always."""
+    """An error to the byte, always with four keys."""
     assert msgspec.json.encode(error(problem)) == expected
 
 
@@ -196,7 +196,7 @@ EVENT: dict[str, Any] = {"mime_type": "image/png", "data": b"abc", "width": 1024
     ],
 )
 def test_partial(body: dict[str, Any], index: int, expected: str) -> None:
-    """A preview's event to the byte; with several pictures it says which one it is about."""
+    """The event of a preview to the byte; with several images it has the index of its image."""
     preview = pb.Preview(preview_index=2, index=index, **EVENT)
     assert msgspec.json.encode(partial(preview, parse({"prompt": "x", "stream": True} | body), 5)).decode() == expected
 
@@ -225,7 +225,7 @@ def test_partial(body: dict[str, Any], index: int, expected: str) -> None:
     ],
 )
 def test_completed(body: dict[str, Any], image: pb.Image, expected: str) -> None:
-    """A picture's event to the byte; a size or quality that OpenAI's schema does not know is `auto`."""
+    """The event of an image to the byte; a size or quality that OpenAI's schema does not list is `auto`."""
     call = parse({"prompt": "x", "stream": True} | body)
     assert msgspec.json.encode(completed(image, pb.Usage(prompt_tokens=3), call, 5)).decode() == expected
 
@@ -240,7 +240,7 @@ def test_completed(body: dict[str, Any], image: pb.Image, expected: str) -> None
     ],
 )
 def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # noqa: FBT001
-    """Previews come in a stream only; without one the field is taken and has no effect."""
+    """Only streams have previews; otherwise the field is accepted and has no effect."""
     call = parse({"prompt": "x"} | body)
     assert (call.stream, call.previews) == (stream, previews)
 
@@ -255,12 +255,12 @@ def test_stream(body: dict[str, Any], stream: bool, previews: int) -> None:  # n
     ],
 )
 def test_optional_presets(body: dict[str, Any], optional: tuple[str, ...]) -> None:
-    """A preset of OpenAI's may be lacking; another one was asked for by somebody who knows the model."""
+    """OpenAI's presets are dropped if the model does not have them; other presets are required."""
     assert parse({"prompt": "x"} | body).optional == optional
 
 
 def test_parameters_are_keys() -> None:
-    """What a model's parameters name can be sent as they name it, with their defaults and at their limits."""
+    """The parameters that a model lists can be sent by these names, with their defaults and at their limits."""
     model = pb.Model(name="a", defaults=pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.5))
     parameters = msgspec.to_builtins(render_model(model).parameters)
     for value in ("default", "min", "max"):

@@ -1,4 +1,4 @@
-"""Models as OpenAI lists them, with what is ours."""
+"""Models in OpenAI's format, with tintype's additional keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 
 def test_models() -> None:
-    """Models as OpenAI's SDKs read them, and as LobeChat does; nothing is null."""
+    """Models as OpenAI's SDKs and LobeChat read them; nothing is null."""
     defaults = pb.ModelDefaults(width=96, height=64, steps=20, guidance_scale=7.1)
     model = pb.Model(name="a/b", defaults=defaults, size_multiple=8)
     model.created.FromSeconds(9)
@@ -26,16 +26,16 @@ def test_models() -> None:
 
 
 def test_samplers() -> None:
-    """Samplers and schedules are those of the model, with the one that requests get that name none."""
+    """Samplers and schedules are those of the model, with the default that requests without a name get."""
     defaults = pb.ModelDefaults(sampler="ddim", schedule="trailing")
     model = pb.Model(name="a", defaults=defaults, samplers=["ddim", "euler"], schedules=["karras", "trailing"])
-    told = msgspec.to_builtins(render_model(model).parameters)
-    assert told["sampler"] == {"default": "ddim", "enum": ["ddim", "euler"]}
-    assert told["schedule"] == {"default": "trailing", "enum": ["karras", "trailing"]}
+    parameters = msgspec.to_builtins(render_model(model).parameters)
+    assert parameters["sampler"] == {"default": "ddim", "enum": ["ddim", "euler"]}
+    assert parameters["schedule"] == {"default": "trailing", "enum": ["karras", "trailing"]}
 
 
 def test_model_without_defaults() -> None:
-    """What a service does not tell of its model is left out."""
+    """Facts that the service does not report are left out."""
     assert msgspec.json.encode(render_model(pb.Model(name="a"))) == (
         b'{"id":"a","created":0,"owned_by":"tintype","object":"model","type":"image",'
         b'"parameters":{"prompt":{"default":""},"seed":{"min":0,"max":9007199254740991}}}'
@@ -43,7 +43,7 @@ def test_model_without_defaults() -> None:
 
 
 def test_presets_are_parameters() -> None:
-    """A model's presets can be chosen by name, in the order of their effort, or left alone."""
+    """A model's presets can be chosen by name, in the order of their effort, or left open."""
     model = pb.Model(name="a", qualities=["draft", "hd", "low", "medium"], styles=["noir", "vivid"])
     parameters = render_model(model).parameters
     assert msgspec.to_builtins(parameters.quality) == {

@@ -47,7 +47,7 @@ class TestOxen:
         ],
     )
     def test_names(self, body: dict[str, Any], param: str) -> None:
-        """A side at fault is named as the client said it."""
+        """An invalid side is named by the key that the client used."""
         assert OXEN.parse({"prompt": "x"} | body).names["height"] == param
 
     @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ class TestOxen:
 
     @pytest.mark.parametrize("image_size", ["huge", {"width": 5}, {"width": 5, "height": 64}, 7])
     def test_bad_image_size(self, image_size: Any) -> None:
-        """What is no size is told what would be one."""
+        """An invalid size is an error that says what would be right."""
         expected = "'image_size': must be one of 'landscape_16_9', .*'square_hd' or {width, height} of 16"
         with pytest.raises(InvalidValue, match=expected):
             OXEN.parse({"prompt": "x", "image_size": image_size})
@@ -90,7 +90,7 @@ class TestOxen:
         ],
     )
     def test_errors(self, problem: GatewayError, status: int, kind: str, title: str, detail: str) -> None:
-        """Errors have both documented shapes at once."""
+        """Errors have the keys of both documented formats."""
         failure = OXEN.error(problem)
         assert failure.status == status
         assert msgspec.json.encode(failure.body).decode() == (

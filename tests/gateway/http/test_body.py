@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.gateway.fakes import PATH, FakeService, image
 from tintype.gateway.dialects import DIALECTS
-from tintype.gateway.http.body import PIECE, Body, render_body
+from tintype.gateway.http.body import PIECE, JsonBody, render_body
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_same_bytes(name: str, files: list[bytes], prompt: str) -> None:
 def test_pieces(size: int) -> None:
     """A file of any length comes out as base64 without a seam, and no piece is long."""
     file = os.urandom(size)
-    body = Body([b"<", b">"], [file])
+    body = JsonBody([b"<", b">"], [file])
     pieces = list(body)
     assert b"".join(pieces) == b"<" + base64.b64encode(file) + b">"
     assert len(body) == sum(map(len, pieces))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tintype.gateway.errors import ClientGone
-from tintype.gateway.http.disconnect import until_disconnect
+from tintype.gateway.http.disconnect import cancel_on_disconnect
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def test_result() -> None:
         return 7
 
     before = asyncio.all_tasks()
-    assert await until_disconnect(stays, work()) == 7
+    assert await cancel_on_disconnect(stays, work()) == 7
     assert asyncio.all_tasks() <= before
 
 
@@ -40,7 +40,7 @@ async def test_error() -> None:
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        await until_disconnect(stays, work())
+        await cancel_on_disconnect(stays, work())
 
 
 async def test_gone() -> None:
@@ -55,7 +55,7 @@ async def test_gone() -> None:
             events.append("cleaned")
 
     with pytest.raises(ClientGone):
-        await until_disconnect(leaves, work())
+        await cancel_on_disconnect(leaves, work())
     assert events == ["cleaned"]
 
 
@@ -67,7 +67,7 @@ async def test_more_body() -> None:
         return messages.pop(0)
 
     with pytest.raises(ClientGone):
-        await until_disconnect(receive, asyncio.sleep(60))
+        await cancel_on_disconnect(receive, asyncio.sleep(60))
     assert messages == []
 
 
@@ -81,7 +81,7 @@ async def test_cancelled() -> None:
         finally:
             ended.set()
 
-    task = asyncio.create_task(until_disconnect(stays, work()))
+    task = asyncio.create_task(cancel_on_disconnect(stays, work()))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

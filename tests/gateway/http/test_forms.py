@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.gateway.fakes import FakeService, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
-from tests.support.gateway.samples import B64, LAKE, file, picture
+from tests.support.gateway.samples import B64, LAKE, file, image_file
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
 from tintype.gateway.http.forms import gathered
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 EDITS, VARIATIONS = "/v1/images/edits", "/v1/images/variations"
-OTHER = picture("JPEG")
-MASK = picture(mode="RGBA")
+OTHER = image_file("JPEG")
+MASK = image_file(mode="RGBA")
 REQUEST = "invalid_request_error"
 
 

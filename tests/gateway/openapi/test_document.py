@@ -1,4 +1,4 @@
-"""The description at `/openapi.json`: valid, complete, and true of what is served."""
+"""The document at `/openapi.json`: valid, complete, and in agreement with the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from tests.support.gateway.fakes import FakeService, Refusal
 from tintype.gateway.app import create_app
 from tintype.gateway.config import SHARING, GatewayConfig
-from tintype.gateway.dialects import bound
+from tintype.gateway.dialects import dialects_by_path
 from tintype.gateway.openapi.document import document
 from tintype.gateway.openapi.operation import API
 
@@ -30,7 +30,7 @@ EVERYWHERE = {"x-content-type-options"}
 
 
 def app(data: Path, **fields: Any) -> Litestar:
-    """A gateway that is only asked what it serves."""
+    """A gateway that is used only for its description."""
     client: Any = None
     return create_app(GatewayConfig(data=data, **fields), client)
 
@@ -46,25 +46,25 @@ def operations(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
 
 
 async def test_valid(gateway: httpx.AsyncClient) -> None:
-    """It is OpenAPI 3.1, as a validator that is not ours reads that standard."""
+    """It is OpenAPI 3.1 according to an independent validator."""
     problems = OpenAPIV31SpecValidator(await described(gateway)).iter_errors()
     assert [str(problem) for problem in problems] == []
 
 
 async def test_each_route_is_described(gateway: httpx.AsyncClient, tmp_path: Path) -> None:
-    """Whatever is served is in the document: no handler goes without a description of its own."""
+    """Every route is in the document: no handler lacks a description."""
     paths = (await described(gateway))["paths"]
     served = app(tmp_path).routes
     handlers = [(route.path, handler) for route in served for handler in route.route_handlers]  # type: ignore[union-attr]
     bare = [path for path, handler in handlers if API not in handler.opt and "OPTIONS" not in handler.http_methods]
     assert bare == []
-    assert set(bound("openai")) <= set(paths)
+    assert set(dialects_by_path("openai")) <= set(paths)
     assert {"/v1/models", "/v1/models/{name}", "/files/{access}/{name}", "/livez", "/docs"} <= set(paths)
     assert sum(path.startswith("/sdapi/v1/") for path in paths) > 20
 
 
 async def test_each_field_is_described(gateway: httpx.AsyncClient) -> None:
-    """A field says what it means."""
+    """Every field has a description."""
     kinds = (await described(gateway))["components"]["schemas"]
     bare = [
         f"{kind}.{name}"
@@ -77,7 +77,7 @@ async def test_each_field_is_described(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_ranges_and_defaults(gateway: httpx.AsyncClient) -> None:
-    """Where a number has limits the document says them, and what counts where a field is absent."""
+    """The document has the limits of each number, and the value that an absent field stands for."""
     fields = (await described(gateway))["components"]["schemas"]["ImagesRequest"]["properties"]
     number = fields["n"]["anyOf"][0]
     assert (number["minimum"], number["maximum"], fields["n"]["default"]) == (1, 10, 1)
@@ -96,7 +96,7 @@ async def test_order_of_paths(gateway: httpx.AsyncClient) -> None:
     paths = list((await described(gateway))["paths"])
     for kind in ("generations", "edits", "variations"):
         served = [path for path in paths if path.endswith(f"/images/{kind}") and "{" not in path]
-        own = [path for path in bound("openai") if path.endswith(f"/images/{kind}")]
+        own = [path for path in dialects_by_path("openai") if path.endswith(f"/images/{kind}")]
         assert [path for path in served if path in own] == own
         azure = f"/openai/deployments/{{deployment}}/images/{kind}"
         assert paths.index(azure) == paths.index(f"/openai/images/{kind}") + 1
@@ -105,7 +105,7 @@ async def test_order_of_paths(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_operations(gateway: httpx.AsyncClient) -> None:
-    """Each has a summary and a name of its own, and tells each answer."""
+    """Each has a summary and a unique name, and describes each response."""
     all_of_them = list(operations(await described(gateway)))
     names = [operation["operationId"] for _, _, operation in all_of_them]
     assert len(set(names)) == len(names)
@@ -118,19 +118,19 @@ async def test_operations(gateway: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("shared", SHARING)
 async def test_examples(tmp_path: Path, shared: str) -> None:
-    """Each dialect's examples are what it reads, and what it answers."""
+    """The examples of each dialect are valid requests and responses."""
     served = app(tmp_path, dialect=shared)
     routes = {path: handler for route in served.routes for path, handler in [(route.path, route.route_handlers[0])]}  # type: ignore[union-attr]
-    for path, dialect in bound(shared).items():
+    for path, dialect in dialects_by_path(shared).items():
         operation = routes[path].opt[API]
         body = operation.request["application/json"].example
         assert dialect.parse(body).request.count <= 1
-        told = operation.answers[200].content["application/json"].example
-        msgspec.convert(told, dialect.response_type)
+        example = operation.responses[200].content["application/json"].example
+        msgspec.convert(example, dialect.response_type)
 
 
 def requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any], dict[str, Any]]]:
-    """Yield path, method, example and schema of each request with a body of JSON."""
+    """Yield path, method, example and schema of each request with a JSON body."""
     for path, method, operation in operations(description):
         media = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if media is not None:
@@ -140,7 +140,7 @@ def requests(description: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 
 
 async def test_each_example_is_served(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Each request that the document shows is answered with 2xx as it stands, on each path."""
+    """Each example request of the document is answered with 2xx, on each path."""
     del fake
     shown = list(requests(await described(gateway)))
     assert len(shown) > 35
@@ -153,14 +153,14 @@ async def test_each_example_is_served(gateway: httpx.AsyncClient, fake: FakeServ
 
 
 async def test_each_example_of_a_field_is_served(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """So are the values that the schemas of these requests show, each in the place of the example's own."""
+    """So are the examples of single fields, each in place of the example's own value."""
     del fake
-    told = {
+    distinct = {
         repr(schema): (path, method, body, schema) for path, method, body, schema in requests(await described(gateway))
     }
     asked = [
         (path, body | {name: value})
-        for path, _, body, schema in told.values()
+        for path, _, body, schema in distinct.values()
         for name, field in schema["properties"].items()
         for value in field.get("examples", ())
     ]
@@ -170,7 +170,7 @@ async def test_each_example_of_a_field_is_served(gateway: httpx.AsyncClient, fak
 
 
 async def test_what_is_required(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Without a field that the document requires a request fails, and it does not with nothing else."""
+    """A request without a required field fails, and one with only the required fields succeeds."""
     for path, method, body, schema in requests(await described(gateway)):
         alternatives = [one["required"] for one in schema.get("anyOf", ())]
         required = {*schema.get("required", ()), *(alternatives[0] if alternatives else ())}
@@ -185,7 +185,7 @@ async def test_what_is_required(gateway: httpx.AsyncClient, fake: FakeService) -
 
 
 async def test_forms_are_described(gateway: httpx.AsyncClient) -> None:
-    """A form needs its image, and tells of a mask, in edits as in variations."""
+    """A form requires its image, and describes a mask, in edits as in variations."""
     paths = (await described(gateway))["paths"]
     for path, required in {"/v1/images/edits": ["image", "prompt"], "/v1/images/variations": ["image"]}.items():
         schema = paths[path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
@@ -194,7 +194,7 @@ async def test_forms_are_described(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_limits_are_exact(gateway: httpx.AsyncClient) -> None:
-    """Limits beyond what a float keeps are in the document to the last digit."""
+    """Limits that a float cannot represent are in the document to the last digit."""
     document = (await gateway.get("/openapi.json")).text
     long = set(re.findall(r'"m(?:in|ax)imum":(-?\d{16,})', document))
     assert long == {str(2**63 - 1), str(-(2**63))}
@@ -209,7 +209,7 @@ async def test_options_name_every_method(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_errors_are_the_dialects(gateway: httpx.AsyncClient) -> None:
-    """An error's schema is the one of the vendor whose path it is."""
+    """The schema of an error is that of the vendor of its path."""
     paths = (await described(gateway))["paths"]
     kinds = {
         "/v1/images/generations": "ErrorResponse",
@@ -240,16 +240,16 @@ async def test_errors_are_the_dialects(gateway: httpx.AsyncClient) -> None:
 async def test_headers_of_errors(
     gateway: httpx.AsyncClient, fake: FakeService, path: str, code: grpc.StatusCode, delay: float | None
 ) -> None:
-    """What an error says in headers is described: when to try again, or that it is of no use."""
+    """Headers of errors are described: when to retry, or that a retry does not help."""
     fake.behave = Refusal(code, "x", "REASON", delay=delay)
     answer = await gateway.post(path, json={"prompt": "x"})
-    told = (await described(gateway))["paths"][path]["post"]["responses"][str(answer.status_code)]["headers"]
-    assert {name for name in answer.headers if name.startswith(("retry", "x-"))} - EVERYWHERE <= set(told)
+    documented = (await described(gateway))["paths"][path]["post"]["responses"][str(answer.status_code)]["headers"]
+    assert {name for name in answer.headers if name.startswith(("retry", "x-"))} - EVERYWHERE <= set(documented)
     assert {"retry-after-ms", "x-should-retry"} & set(answer.headers)
 
 
 def test_keys() -> None:
-    """Where keys are needed the document says so."""
+    """If keys are required, the document says so."""
     speaks: Any = None
     assert document([], speaks, keys=False)["security"] == [{}]
     assert {"bearer": []} in document([], speaks, keys=True)["security"]

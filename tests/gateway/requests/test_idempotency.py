@@ -18,9 +18,9 @@ from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
 from tintype.gateway.access.rejections import KeyReused
 from tintype.gateway.errors import ImageNotFetched
-from tintype.gateway.http.body import Body
+from tintype.gateway.http.body import JsonBody
 from tintype.gateway.requests import handler
-from tintype.gateway.requests.idempotency import ENTRY, Repeats
+from tintype.gateway.requests.idempotency import ENTRY, IdempotencyCache
 from tintype.gateway.requests.reply import Reply
 from tintype.v1 import image_service_pb2 as pb
 
@@ -37,7 +37,7 @@ def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, R
     async def work() -> Reply:
         done.append(1)
         await asyncio.sleep(0)
-        return Reply(Body([bytes(size)]), {})
+        return Reply(JsonBody([bytes(size)]), {})
 
     return done, work
 
@@ -45,67 +45,67 @@ def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, R
 class TestKept:
     async def test_again(self) -> None:
         """The second gets the first's answer, at once or while it is being made."""
-        repeats, (done, work) = Repeats(100), making()
-        first, second = await asyncio.gather(repeats.once("k", b"a", work), repeats.once("k", b"a", work))
-        third = await repeats.once("k", b"a", work)
+        cache, (done, work) = IdempotencyCache(100), making()
+        first, second = await asyncio.gather(cache.get_or_run("k", b"a", work), cache.get_or_run("k", b"a", work))
+        third = await cache.get_or_run("k", b"a", work)
         assert first[0] is second[0] is third[0]
         assert [first[1], second[1], third[1]] == [False, True, True]
         assert len(done) == 1
 
     async def test_other_body(self) -> None:
         """A key stands for one body."""
-        repeats, (_, work) = Repeats(100), making()
-        await repeats.once("k", b"a", work)
+        cache, (_, work) = IdempotencyCache(100), making()
+        await cache.get_or_run("k", b"a", work)
         with pytest.raises(KeyReused):
-            await repeats.once("k", b"b", work)
+            await cache.get_or_run("k", b"b", work)
 
     async def test_error(self) -> None:
         """An error is told, and the next one tries again."""
-        repeats, (done, work) = Repeats(100), making()
+        cache, (done, work) = IdempotencyCache(100), making()
 
         async def fails() -> Reply:
             raise ValueError("mine")
 
         with pytest.raises(ValueError, match="mine"):
-            await repeats.once("k", b"a", fails)
-        assert (await repeats.once("k", b"b", work))[1] is False
+            await cache.get_or_run("k", b"a", fails)
+        assert (await cache.get_or_run("k", b"b", work))[1] is False
         assert len(done) == 1
 
     async def test_expiry(self) -> None:
         """After its time a key is as good as new."""
         clock = Clock()
-        repeats, (done, work) = Repeats(10, clock=clock), making()
-        await repeats.once("k", b"a", work)
+        cache, (done, work) = IdempotencyCache(10, clock=clock), making()
+        await cache.get_or_run("k", b"a", work)
         clock.now += 11
-        await repeats.once("k", b"b", work)
+        await cache.get_or_run("k", b"b", work)
         assert len(done) == 2
 
     async def test_room(self) -> None:
         """The oldest answers make room, and one that is too large is not kept at all."""
-        repeats, (done, work) = Repeats(100, capacity=2 * ENTRY + 10), making(4)
+        cache, (done, work) = IdempotencyCache(100, capacity=2 * ENTRY + 10), making(4)
         for key in "abc":
-            await repeats.once(key, b"", work)
-        assert [(await repeats.once(key, b"", work))[1] for key in "bc"] == [True, True]
-        await repeats.once("large", b"", making(ENTRY + 11)[1])
+            await cache.get_or_run(key, b"", work)
+        assert [(await cache.get_or_run(key, b"", work))[1] for key in "bc"] == [True, True]
+        await cache.get_or_run("large", b"", making(ENTRY + 11)[1])
         await asyncio.sleep(0)
-        assert not repeats._kept
+        assert not cache._entries
         assert len(done) == 3
 
     async def test_first_leaves(self) -> None:
         """What was begun goes on without its client, for the one who comes back."""
-        repeats, go = Repeats(100), asyncio.Event()
+        cache, go = IdempotencyCache(100), asyncio.Event()
 
         async def work() -> Reply:
             await go.wait()
-            return Reply(Body([b"x"]), {})
+            return Reply(JsonBody([b"x"]), {})
 
-        first = asyncio.create_task(repeats.once("k", b"a", work))
+        first = asyncio.create_task(cache.get_or_run("k", b"a", work))
         await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
         go.set()
-        assert (await repeats.once("k", b"a", work))[1] is True
+        assert (await cache.get_or_run("k", b"a", work))[1] is True
 
 
 class TestOverHttp:

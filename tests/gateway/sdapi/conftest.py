@@ -1,4 +1,4 @@
-"""A service whose pictures are real ones: the web UI's clients read what is written in them."""
+"""A service that makes real image files: the web UI's clients read the text in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway.bodies import drawn
+from tests.support.gateway.bodies import make_images
 
 if TYPE_CHECKING:
     from tests.support.gateway.fakes import FakeService
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def fake(fake: FakeService) -> FakeService:
-    """What the service does and hears."""
-    fake.behave = drawn
+    """The service: its behaviour and the requests that it received."""
+    fake.behave = make_images
     return fake

@@ -1,4 +1,4 @@
-"""Clients of the web UI, each with the calls it makes, before the running gateway."""
+"""Clients of the web UI, each with the calls that it makes, against a running gateway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.gateway.bodies import (
     OPEN_WEBUI,
     SILLY_TAVERN,
     base64_of,
-    drawn,
+    make_images,
     opened,
     png,
 )
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 async def fake(fake: FakeService) -> FakeService:
-    """A service whose pictures are real ones."""
-    fake.behave = drawn
+    """A service that makes real image files."""
+    fake.behave = make_images
     return fake
 
 
@@ -53,7 +53,7 @@ async def get(gateway: httpx.AsyncClient, path: str, **more: Any) -> Any:
 
 @pytest.mark.parametrize("client", BODIES)
 async def test_bodies(gateway: httpx.AsyncClient, fake: FakeService, client: str) -> None:
-    """Each client's own body makes its pictures, and no more: PNG files, and for each a seed and a text in `info`."""
+    """The body of each client makes exactly its images: PNG files, each with a seed and an infotext in `info`."""
     body = BODIES[client]
     answer = await post(gateway, "txt2img", body)
     assert set(answer) == {"images", "parameters", "info"}
@@ -71,7 +71,7 @@ async def test_bodies(gateway: httpx.AsyncClient, fake: FakeService, client: str
 
 
 async def test_open_webui(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Its header is passed over; it lists models, sends all options back with another model, and gets that one."""
+    """Its header is ignored; it lists models, sends all options back with another model, and gets that model."""
     headers = {"authorization": "Basic"}
     before = await get(gateway, "options", headers=headers)
     models = await get(gateway, "sd-models", headers=headers)
@@ -86,7 +86,7 @@ async def test_open_webui(gateway: httpx.AsyncClient, fake: FakeService) -> None
 
 
 async def test_silly_tavern(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Its lists have names; after a change of the model it sees the server idle; its picture is as it asked."""
+    """Its lists have names; after a change of the model it sees an idle server; its image is as requested."""
     headers = {"authorization": "Basic dW5kZWZpbmVk"}
     assert "forge_preset" not in await get(gateway, "options", headers=headers)
     assert "Euler a" in [one["name"] for one in await get(gateway, "samplers")]
@@ -98,8 +98,8 @@ async def test_silly_tavern(gateway: httpx.AsyncClient, fake: FakeService) -> No
     idle = await get(gateway, "progress")
     assert (idle["progress"], idle["state"]["job_count"]) == (0, 0)
     await post(gateway, "txt2img", SILLY_TAVERN, headers=headers)
-    asked = fake.requests[0]
-    assert (asked.sampler, asked.schedule, asked.seed) == ("euler_ancestral", "karras", 7)
+    received = fake.requests[0]
+    assert (received.sampler, received.schedule, received.seed) == ("euler_ancestral", "karras", 7)
 
 
 async def test_stable_diffusion_cpp(gateway: httpx.AsyncClient) -> None:
@@ -108,21 +108,21 @@ async def test_stable_diffusion_cpp(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_dify(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """JSON without a content type is read; an unknown sampler is no error, and the text says that it was not used."""
+    """JSON without a content type is parsed; an unknown sampler is not an error, and the infotext names it."""
     assert (await gateway.post(f"{BASE}/options", content=b'{"sd_model_checkpoint": "tiny"}')).status_code == 200
     answer = await gateway.post(f"{BASE}/txt2img", content=json.dumps(DIFY).encode())
     assert answer.status_code == 200
     assert answer.headers["x-tintype-ignored"] == "sampler_name"
     assert json.loads(answer.json()["info"])["infotexts"][0].endswith("Ignored: sampler_name DPM++ SDE Karras")
-    asked = fake.requests[0]
-    assert (asked.sampler, asked.schedule, asked.HasField("eta")) == ("", "", False)
+    received = fake.requests[0]
+    assert (received.sampler, received.schedule, received.HasField("eta")) == ("", "", False)
     body = {"init_images": [base64_of(png())], "denoising_strength": 0.9, "prompt": "x", "sampler_name": "Euler a"}
     await post(gateway, "img2img", body | {"script_args": ["outpainting mk2"]})
     assert fake.requests[1].strength == pytest.approx(0.9)
 
 
 async def test_kobold(service: Service, tmp_path: Path) -> None:
-    """A page of an origin that is allowed may ask and post JSON, and finds what it looks for."""
+    """A page of an allowed origin may request and post JSON, and finds what it looks for."""
     page = {"origin": "https://lite.koboldai.net", "sec-fetch-site": "cross-site"}
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
     async with running_gateway(config(service, tmp_path, cors=(page["origin"],))) as gateway:
@@ -138,14 +138,14 @@ async def test_kobold(service: Service, tmp_path: Path) -> None:
 
 
 async def test_photoshop(gateway: httpx.AsyncClient) -> None:
-    """Answers to what it posts with an empty body are JSON, and it reads its picture's text back."""
+    """Responses to posts with an empty body are JSON, and it reads the infotext of its image back."""
     headers = {"content-type": "application/json"}
     assert (await gateway.post(f"{BASE}/interrupt", headers=headers)).json() == {}
     made = await post(gateway, "txt2img", BODIES["photoshop"])
-    told = await post(gateway, "png-info", {"image": f"data:image/png;base64,{made['images'][0]}"})
-    assert told["info"] == json.loads(made["info"])["infotexts"][0]
-    assert set(told) == {"info", "items", "parameters"}
-    assert told["parameters"]["Sampler"] == "Euler a"
+    result = await post(gateway, "png-info", {"image": f"data:image/png;base64,{made['images'][0]}"})
+    assert result["info"] == json.loads(made["info"])["infotexts"][0]
+    assert set(result) == {"info", "items", "parameters"}
+    assert result["parameters"]["Sampler"] == "Euler a"
 
 
 async def test_gimp(gateway: httpx.AsyncClient, fake: FakeService) -> None:

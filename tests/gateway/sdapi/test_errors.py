@@ -1,4 +1,4 @@
-"""What goes wrong with requests for pictures, as the web UI's clients know it."""
+"""Errors of requests for images, in the format of the web UI."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TestErrors:
     async def test_fields(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], field: str, says: str
     ) -> None:
-        """A wrong field is FastAPI's 422, with its place and what would be right, before anything is drawn."""
+        """An invalid field is FastAPI's 422, with its place and what would be right, before any image is made."""
         answer = await gateway.post(TEXT, json=body)
         assert answer.status_code == 422
         (detail,) = answer.json()["detail"]
@@ -52,20 +52,20 @@ class TestErrors:
 
     @pytest.mark.parametrize(("kind", "path"), [(TextToImage, TEXT), (ImageToImage, IMAGE)])
     async def test_numbers(self, gateway: httpx.AsyncClient, kind: Any, path: str) -> None:
-        """No number of any field, however large, is a fault of ours."""
+        """No number in any field, however large, is an internal error."""
         usual = {"enable_hr": True, "init_images": [base64_of(png())], "width": 16, "height": 16}
         for field in kind.__struct_fields__:
             answer = await gateway.post(path, json=usual | {field: 1e39})
             assert answer.status_code in (200, 422), f"{field}: {answer.text}"
 
     async def test_no_json(self, gateway: httpx.AsyncClient) -> None:
-        """A body that is no JSON is FastAPI's 422 as well."""
+        """A body that is not JSON is FastAPI's 422 as well."""
         answer = await gateway.post(TEXT, content=b"{", headers={"content-type": "application/json"})
         assert answer.status_code == 422
         assert answer.json()["detail"][0]["loc"] == ["body"]
 
     async def test_service(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """What the service finds wrong is told by the client's own key; what else goes wrong, with its status."""
+        """An invalid field that the service reports has the client's own key; other errors have their status."""
         fake.behave = Refusal(
             grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("guidance_scale", "must be 0 to 50")]
         )
@@ -78,7 +78,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("body", [{"script_name": "x/y plot"}, {"alwayson_scripts": {"ControlNet": {"args": []}}}])
     async def test_scripts(self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]) -> None:
-        """A script that is not here is an error: the picture without it would be another one."""
+        """A script or extension is an error: without it, the image would be a different one."""
         answer = await gateway.post(TEXT, json={"prompt": "x"} | body)
         assert answer.status_code == 422
         assert "not found" in answer.json()["detail"]
@@ -97,7 +97,7 @@ class TestErrors:
     async def test_limits(
         self, service: Service, fake: FakeService, tmp_path: Path, body: Any, limits: Any, says: str
     ) -> None:
-        """What one request may have holds for all its pictures together, and is judged before the first is drawn."""
+        """Limits of one request apply to all its images together, and are checked before the first is made."""
         async with running_gateway(config(service, tmp_path, **limits)) as client:
             answer = await client.post(TEXT, json=body)
         assert answer.status_code == 422
@@ -105,18 +105,18 @@ class TestErrors:
         assert not fake.requests
 
     async def test_image_limit(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """Pictures that can't all be had now are not begun; each that is drawn counts, twice drawn twice."""
+        """Images that exceed the limit are not begun; each image counts, with two passes twice."""
         async with running_gateway(config(service, tmp_path, image_limit=4)) as client:
             first = await client.post(TEXT, json={"enable_hr": True})
             assert first.headers["x-ratelimit-remaining-images"] == "2"
-            drawn = len(fake.requests)
+            before = len(fake.requests)
             second = await client.post(TEXT, json={"n_iter": 3})
-            assert (second.status_code, len(fake.requests)) == (429, drawn)
+            assert (second.status_code, len(fake.requests)) == (429, before)
             assert int(second.headers["retry-after"]) > 10
             assert (await client.post(TEXT, json={"n_iter": 2})).status_code == 200
 
     async def test_keys(self, service: Service, tmp_path: Path) -> None:
-        """Where keys are needed, each path wants one, asks for it as Basic, and takes it as a password; limits hold."""
+        """If keys are required, each path requires one, asks for Basic, and accepts it as a password; limits apply."""
         key = create(tmp_path / "keys", "me")
         async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys", rate_limit=1)) as client:
             for method, path in (("GET", "options"), ("POST", "txt2img"), ("POST", "interrupt"), ("GET", "loras")):

@@ -1,4 +1,4 @@
-"""Requests for pictures: what the service is asked, what is answered, and how errors are told."""
+"""Requests for images: the request to the service, the response, and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import grpc
 import pytest
 from PIL import Image
 
-from tests.support.gateway.bodies import BASE, base64_of, drawn, opened, png, png_of
+from tests.support.gateway.bodies import BASE, base64_of, make_images, opened, png, png_of
 from tests.support.gateway.fakes import FakeService, Refusal
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ def info(answer: httpx.Response) -> dict[str, Any]:
 
 class TestText:
     async def test_answer(self, gateway: httpx.AsyncClient) -> None:
-        """The answer repeats the request, and `info` has all the keys of the web UI's."""
+        """The response repeats the request, and `info` has all keys of the web UI's."""
         body = {"prompt": "a lake", "negative_prompt": "blurry", "seed": 5, "batch_size": 2, "n_iter": 2, "odd": 1}
         answer = await gateway.post(TEXT, json=body)
         assert answer.json()["parameters"].items() >= {k: v for k, v in body.items() if k != "odd"}.items()
-        told = info(answer)
-        assert told["all_seeds"] == [5, 6, 7, 8]
-        assert told["all_prompts"] == ["a lake"] * 4
-        assert told["all_negative_prompts"] == ["blurry"] * 4
-        assert (told["steps"], told["cfg_scale"], told["sampler_name"], told["sd_model_name"]) == (
+        details = info(answer)
+        assert details["all_seeds"] == [5, 6, 7, 8]
+        assert details["all_prompts"] == ["a lake"] * 4
+        assert details["all_negative_prompts"] == ["blurry"] * 4
+        assert (details["steps"], details["cfg_scale"], details["sampler_name"], details["sd_model_name"]) == (
             20,
             7.5,
             "DDIM",
@@ -49,30 +49,30 @@ class TestText:
         )
         usual = {"subseed", "all_subseeds", "subseed_strength", "index_of_first_image", "job_timestamp", "clip_skip"}
         usual |= {"styles", "batch_size", "version", "extra_generation_params", "restore_faces", "sd_vae_name"}
-        assert usual <= set(told)
+        assert usual <= set(details)
 
     async def test_defaults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """What is left out, null or zero is the model's own; the seed is drawn."""
+        """A field that is absent, null or zero is the model's own; the seed is random."""
         zeros = dict.fromkeys(["eta", "width", "height", "steps", "hr_scale", "s_churn"], 0)
         nulls = dict.fromkeys(
             ["sampler_name", "scheduler", "cfg_scale", "override_settings", "styles", "negative_prompt"]
         )
-        told = info(await gateway.post(TEXT, json={"prompt": "x", "seed": -1} | zeros | nulls))
-        asked = fake.requests[0]
-        assert (asked.width, asked.height, asked.sampler, asked.schedule) == (0, 0, "", "")
-        assert not any(asked.HasField(name) for name in ("steps", "guidance_scale", "eta", "strength"))
-        assert told["seed"] == asked.seed
-        assert (told["width"], told["height"]) == (96, 64)
+        details = info(await gateway.post(TEXT, json={"prompt": "x", "seed": -1} | zeros | nulls))
+        received = fake.requests[0]
+        assert (received.width, received.height, received.sampler, received.schedule) == (0, 0, "", "")
+        assert not any(received.HasField(name) for name in ("steps", "guidance_scale", "eta", "strength"))
+        assert details["seed"] == received.seed
+        assert (details["width"], details["height"]) == (96, 64)
 
     async def test_whole_numbers(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Plug-ins reckon with fractions: the web UI cuts them off."""
-        told = info(await gateway.post(TEXT, json={"width": 512.0, "height": 511.5, "steps": 4.2, "seed": 7.0}))
-        asked = fake.requests[0]
-        assert (asked.width, asked.height, asked.steps, asked.seed) == (512, 511, 4, 7)
-        assert told["seed"] == 7
+        """Plug-ins send fractions: they are cut off, as in the web UI."""
+        details = info(await gateway.post(TEXT, json={"width": 512.0, "height": 511.5, "steps": 4.2, "seed": 7.0}))
+        received = fake.requests[0]
+        assert (received.width, received.height, received.steps, received.seed) == (512, 511, 4, 7)
+        assert details["seed"] == 7
 
     async def test_ignored(self, gateway: httpx.AsyncClient) -> None:
-        """What had no effect is named in a header, in `info`, and in the picture's own text."""
+        """Fields without effect are named in a header, in `info`, and in the image's own infotext."""
         body = {"prompt": "x <lora:ink:0.5> <lora:none:1>", "restore_faces": True, "styles": ["a"], "clip_skip": 2}
         body |= {
             "override_settings": {"sd_vae": "v", "sd_model_checkpoint": "nope"},
@@ -89,23 +89,23 @@ class TestText:
             "override_settings.sd_vae",
             "override_settings.sd_model_checkpoint",
         }
-        said = info(answer)["extra_generation_params"]["Ignored"]
-        assert "prompt lora:none" in said
-        assert "override_settings.sd_model_checkpoint nope" in said
+        ignored_note = info(answer)["extra_generation_params"]["Ignored"]
+        assert "prompt lora:none" in ignored_note
+        assert "override_settings.sd_model_checkpoint nope" in ignored_note
         text = opened(answer.json()["images"][0]).info["parameters"]
         assert text == info(answer)["infotexts"][0]
-        assert said in text
+        assert ignored_note in text
 
     @pytest.mark.parametrize("prompt", [{}, {"prompt": None}, {"prompt": ""}, {"prompt": "<lora:ink:0.5>"}])
     async def test_no_prompt(self, gateway: httpx.AsyncClient, fake: FakeService, prompt: dict[str, Any]) -> None:
-        """As in the web UI, nobody has to say what the picture shall show."""
+        """As in the web UI, the prompt may be absent."""
         for path, body in ((TEXT, prompt), (IMAGE, prompt | {"init_images": [base64_of(png())]})):
-            told = info(await gateway.post(path, json=body))
-            assert told["prompt"] == (prompt.get("prompt") or "")
+            details = info(await gateway.post(path, json=body))
+            assert details["prompt"] == (prompt.get("prompt") or "")
             assert (fake.requests[-1].prompt, fake.requests[-1].allow_empty_prompt) == ("", True)
 
     async def test_loras(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Adapters in the prompt reach the service as such; the prompt that is encoded has none of it."""
+        """Adapters in the prompt reach the service as such; the prompt to encode does not contain them."""
         await gateway.post(TEXT, json={"prompt": "a lake <lora:INK:0.5> at dusk <lora:ink>"})
         assert [(lora.name, lora.weight) for lora in fake.requests[0].loras] == [("ink", 0.5), ("ink", 1.0)]
         assert fake.requests[0].prompt == "a lake  at dusk"
@@ -129,12 +129,12 @@ class TestText:
         body: dict[str, str],
         syntax: bool,  # noqa: FBT001
     ) -> None:
-        """The service reads the web UI's syntax: it gets the prompts as they were sent, and the answer repeats them."""
-        told = info(await gateway.post(TEXT, json=body))
-        asked = fake.requests[0]
-        assert (asked.prompt, asked.negative_prompt) == (body["prompt"], body.get("negative_prompt", ""))
-        assert asked.prompt_weighting is syntax
-        assert (told["prompt"], told["negative_prompt"]) == (asked.prompt, asked.negative_prompt)
+        """The service parses the web UI's syntax: it gets the prompts unchanged, and the response repeats them."""
+        details = info(await gateway.post(TEXT, json=body))
+        received = fake.requests[0]
+        assert (received.prompt, received.negative_prompt) == (body["prompt"], body.get("negative_prompt", ""))
+        assert received.prompt_weighting is syntax
+        assert (details["prompt"], details["negative_prompt"]) == (received.prompt, received.negative_prompt)
 
     @pytest.mark.parametrize(
         ("prompt", "ignored"),
@@ -147,22 +147,22 @@ class TestText:
         ],
     )
     async def test_composition_is_named(self, gateway: httpx.AsyncClient, prompt: str, ignored: str | None) -> None:
-        """AND composes prompts in the web UI, which is not served, and not passed over in silence."""
-        told = info(await gateway.post(TEXT, json={"prompt": prompt}))["extra_generation_params"]
-        assert told.get("Ignored") == ignored
+        """AND, which composes prompts in the web UI, is not supported, and is named as ignored."""
+        details = info(await gateway.post(TEXT, json={"prompt": prompt}))["extra_generation_params"]
+        assert details.get("Ignored") == ignored
 
     @pytest.mark.parametrize(("steps", "earlier"), [({"steps": 20}, 20), ({}, None)])
     async def test_a_second_pass_goes_on_counting(
         self, gateway: httpx.AsyncClient, fake: FakeService, steps: dict[str, int], earlier: int | None
     ) -> None:
-        """The service learns how many steps the first pass made, where the prompt may change at one of them."""
+        """The service learns the number of steps of the first pass if the prompt may change at one of them."""
         body = {"enable_hr": True, "denoising_strength": 0.5} | steps
         await gateway.post(TEXT, json={"prompt": "[a:b:0.5]"} | body)
-        told = info(await gateway.post(TEXT, json={"prompt": "a"} | body))
-        assert [request.earlier_steps for request in fake.requests] == [0, earlier or told["steps"], 0, 0]
+        details = info(await gateway.post(TEXT, json={"prompt": "a"} | body))
+        assert [request.earlier_steps for request in fake.requests] == [0, earlier or details["steps"], 0, 0]
 
     async def test_embeddings(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Names that occur as words are chosen, in any case and in both prompts, and stand as the model spells them."""
+        """Names that occur as words are chosen, in any case and both prompts, and written as the model spells them."""
         await gateway.post(TEXT, json={"prompt": "x<CAT>y (<cat>:1.2)", "negative_prompt": "easynegative, fog"})
         await gateway.post(TEXT, json={"prompt": "uneasynegatives", "negative_prompt": "easy negative"})
         first, second = fake.requests
@@ -171,12 +171,12 @@ class TestText:
         assert (list(second.embeddings), second.prompt) == ([], "uneasynegatives")
 
     async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """What the model turns out not to have is asked without, and told."""
+        """Fields that the model does not have are dropped, and named as ignored."""
 
         async def plain(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[Any]:
             unserved = Refusal(grpc.StatusCode.UNIMPLEMENTED, "x", "UNSUPPORTED", {"field": "prompt_weighting"})
             unfit = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("schedule", "no")])
-            refusal = unserved if request.prompt_weighting else unfit if request.schedule else drawn
+            refusal = unserved if request.prompt_weighting else unfit if request.schedule else make_images
             async for event in refusal(request, context):
                 yield event
 
@@ -188,20 +188,20 @@ class TestText:
         assert answer.headers["x-tintype-ignored"] == "prompt_weighting, scheduler"
 
     async def test_eta(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """`eta` is DDIM's; 1 is what other samplers do anyway, and anything else is told."""
+        """`eta` applies to DDIM; 1 is what other samplers do anyway, and any other value is named as ignored."""
         for body in ({"eta": 0.5}, {"eta": 1, "sampler_name": "Euler a"}, {"eta": 0.5, "sampler_name": "Euler a"}):
             answer = await gateway.post(TEXT, json={"prompt": "x"} | body)
             assert ("x-tintype-ignored" in answer.headers) is (body == {"eta": 0.5, "sampler_name": "Euler a"})
         assert [request.HasField("eta") for request in fake.requests] == [True, False, False]
 
     async def test_send_images(self, gateway: httpx.AsyncClient) -> None:
-        """Whoever wants no pictures still learns their seeds."""
+        """A request without images in the response still gets their seeds."""
         answer = await gateway.post(TEXT, json={"prompt": "x", "send_images": False})
         assert answer.json()["images"] == []
         assert len(info(answer)["all_seeds"]) == 1
 
     async def test_format(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Pictures are PNG unless this request's settings say otherwise."""
+        """Images are PNG unless the settings of the request name another type."""
         for given, wanted in (
             (None, "image/png"),
             ("jpg", "image/jpeg"),
@@ -214,7 +214,7 @@ class TestText:
             assert fake.requests[-1].output.mime_type == wanted
 
     async def test_second_pass(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """`enable_hr` makes each picture again from the first one, with its seed, in the size that it asks for."""
+        """`enable_hr` makes each image again from the first one, with its seed, in the requested size."""
         body = {"prompt": "x", "enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9, "denoising_strength": 0.5}
         answer = await gateway.post(TEXT, json=body | {"batch_size": 2, "seed": 3, "hr_upscaler": "Latent"})
         first, *second = fake.requests
@@ -226,28 +226,28 @@ class TestText:
         assert all(opened(one.image).size == (96, 64) for one in second)
         assert second[0].strength == pytest.approx(0.5)
         assert [opened(image).size for image in answer.json()["images"]] == [(144, 96)] * 2
-        told = info(answer)
-        assert told["extra_generation_params"]["Hires resize"] == "144x96"
-        assert told["extra_generation_params"]["Ignored"] == "hr_upscaler Latent"
-        assert told["all_seeds"] == [3, 4]
+        details = info(answer)
+        assert details["extra_generation_params"]["Hires resize"] == "144x96"
+        assert details["extra_generation_params"]["Ignored"] == "hr_upscaler Latent"
+        assert details["all_seeds"] == [3, 4]
 
     @pytest.mark.parametrize(("x", "y", "size"), [(192, 0, (192, 128)), (0, 128, (192, 128)), (100, 90, (100, 90))])
     async def test_second_size(
         self, gateway: httpx.AsyncClient, fake: FakeService, x: int, y: int, size: tuple[int, int]
     ) -> None:
-        """The size can be given by one side, whose other follows, or by both."""
+        """The size can be given by one side, which determines the other, or by both."""
         await gateway.post(TEXT, json={"prompt": "x", "enable_hr": True, "hr_resize_x": x, "hr_resize_y": y})
         assert (fake.requests[1].width, fake.requests[1].height) == size
 
 
 class TestImage:
     async def test_whole(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The picture is sent in the size asked for, and the answer does not repeat it unless that is asked for."""
+        """The image is sent in the requested size, and the response repeats it only on request."""
         body = {"prompt": "x", "init_images": [base64_of(png(64, 48))], "width": 96, "height": 96}
         answer = await gateway.post(IMAGE, json=body)
-        asked = fake.requests[0]
-        assert opened(asked.image).size == (asked.width, asked.height) == (96, 96)
-        assert (asked.mask, asked.strength) == (b"", 0.75)
+        received = fake.requests[0]
+        assert opened(received.image).size == (received.width, received.height) == (96, 96)
+        assert (received.mask, received.strength) == (b"", 0.75)
         assert answer.json()["parameters"]["init_images"] is None
         assert info(answer)["denoising_strength"] == 0.75
         again = await gateway.post(IMAGE, json=body | {"include_init_images": True, "denoising_strength": 0})
@@ -255,14 +255,14 @@ class TestImage:
         assert fake.requests[1].strength == 0
 
     async def test_own_size(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Without a size the picture's own is made."""
+        """Without a size, the image's own is used."""
         await gateway.post(
             IMAGE, json={"prompt": "x", "init_images": ["data:image/png;base64," + base64_of(png(64, 48))]}
         )
         assert (fake.requests[0].width, fake.requests[0].height) == (64, 48)
 
     async def test_mask(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """White is repainted, wherever the service is asked for it."""
+        """White is repainted: the mask is sent to the service."""
         mask = Image.new("L", (64, 48))
         mask.paste(255, (0, 0, 32, 48))
         body = {"prompt": "x", "init_images": [base64_of(png())], "mask": base64_of(png_of(mask)), "mask_blur": 0}
@@ -272,7 +272,7 @@ class TestImage:
         assert [(mask.getpixel((8, 8)), mask.getpixel((56, 8))) for mask in masks] == [(255, 0), (0, 255)]
 
     async def test_only_masked(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The masked part is made at full size, and comes back inside the whole picture, whose rest is untouched."""
+        """The masked part is made at full size, and pasted into the whole image, whose rest is unchanged."""
         mask = Image.new("L", (64, 48))
         mask.paste(255, (8, 8, 24, 24))
         body = {"prompt": "x", "init_images": [base64_of(png(64, 48, "red"))], "mask": base64_of(png_of(mask))}
@@ -288,13 +288,13 @@ class TestImage:
 
     @pytest.mark.parametrize("images", [None, []])
     async def test_missing(self, gateway: httpx.AsyncClient, images: list[str] | None) -> None:
-        """Nothing to start from is the web UI's 404."""
+        """A request without an initial image is the web UI's 404."""
         answer = await gateway.post(IMAGE, json={"prompt": "x", "init_images": images})
         assert answer.status_code == 404
         assert answer.json()["detail"] == "Init image not found"
 
     async def test_no_picture(self, gateway: httpx.AsyncClient) -> None:
-        """What is no picture is the web UI's 500, and says what was wrong."""
+        """A file that is not an image is the web UI's 500, and `errors` says what is wrong."""
         answer = await gateway.post(IMAGE, json={"prompt": "x", "init_images": ["bm8="]})
         assert answer.status_code == 500
         body = answer.json()

@@ -1,4 +1,4 @@
-"""The text that tells how an image was made: taken apart, and extended."""
+"""The text about how an image was made: parsed and extended."""
 
 from __future__ import annotations
 
@@ -56,23 +56,23 @@ def test_taken_apart() -> None:
     ids=range(6),
 )
 def test_less(text: str, prompt: str, found: dict[str, str]) -> None:
-    """Texts that lack something, or are broken, give what there is."""
+    """Incomplete or damaged texts give what they contain."""
     assert parse(text) == {"Prompt": prompt, "Negative prompt": ""} | found
 
 
 def test_nothing() -> None:
-    """An empty text says nothing at all."""
+    """An empty text has no settings."""
     assert parse(" \n") == {}
 
 
 @given(st.dictionaries(st.sampled_from(["A", "B c", "D-1"]), st.text(st.characters(codec="utf-8"), min_size=1)))
 def test_round_trip(settings: dict[str, str]) -> None:
-    """Any value that is added is read again, but for spaces at its ends."""
+    """Every value that is added is parsed again, except for spaces at its ends."""
     found = parse(with_settings("x\nSteps: 1", settings))
     assert {name: found[name].strip() for name in settings} == {name: value.strip() for name, value in settings.items()}
 
 
 @given(st.text())
 def test_any_text(text: str) -> None:
-    """Nothing that strangers write there breaks the reader."""
+    """No text breaks the parser."""
     assert isinstance(parse(text), dict)

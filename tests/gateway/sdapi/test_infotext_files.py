@@ -1,4 +1,4 @@
-"""The texts inside image files: what programs write, and what is damaged."""
+"""The texts inside image files: those that programs write, and damaged ones."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def jpeg(*segments: tuple[int, bytes]) -> bytes:
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_read(kind: str) -> None:
-    """What the service writes into files of any type is read as it was written."""
+    """Texts that the service writes into files of any type are read unchanged."""
     file = BytesIO()
     ENCODERS[kind](Image.new("RGB", (16, 16)), file, Output(kind), PARAMETERS)
     assert texts(file.getvalue())[KEY] == str(PARAMETERS)
 
 
 def test_kinds_of_texts() -> None:
-    """All three chunks of PNG are read, before and after the pixels; of one key twice the last counts."""
+    """All three text chunks of PNG are read, before and after the pixels; of two with the same key, the last."""
     info = PngInfo()
     info.add(b"tEXt", KEY.encode() + b"\0late", after_idat=True)
     info.add_text("Old", "x")
@@ -97,7 +97,7 @@ def test_kinds_of_texts() -> None:
     ],
 )
 def test_comments(comment: bytes, text: str, order: str, entries: int) -> None:
-    """A UserComment is read from all three types of files, in both byte orders and all of its codes."""
+    """A UserComment is read from all three types of files, in both byte orders and all of its encodings."""
     field = exif(comment, order, entries=entries)
     xmp = b"http://ns.adobe.com/xap/1.0/\0<x/>"
     for file in (
@@ -111,14 +111,14 @@ def test_comments(comment: bytes, text: str, order: str, entries: int) -> None:
 
 
 def test_profile_of_imagemagick() -> None:
-    """EXIF that ImageMagick keeps as text in a PNG is read, too."""
+    """EXIF that ImageMagick stores as text in a PNG is read, too."""
     info = PngInfo()
     info.add_text("Raw profile type exif", f"\nexif\n{len(exif()):8}\n{(b'Exif' + bytes(2) + exif()).hex()}\n")
     assert texts(saved("PNG", pnginfo=info))[KEY] == "Steps: 3"
 
 
 def test_text_beyond_a_mebibyte() -> None:
-    """A text is cut where the bound is, and what comes after it is empty, compressed or not."""
+    """Texts are cut off at the limit, compressed or not, and the texts after it are empty."""
     info = PngInfo()
     info.add_text("Long", "a" * (MAX_TEXT + 7), zip=True)
     info.add_text("Late", "b")
@@ -145,7 +145,7 @@ def test_text_beyond_a_mebibyte() -> None:
     ],
 )
 def test_damaged(chunk: bytes) -> None:
-    """A damaged text leaves the others to be read."""
+    """A damaged text does not affect the others."""
     file = png(16, 16, "teal", "a lake")
     ihdr = 8 + 25
     damaged = file[:ihdr] + struct.pack(">I", len(chunk) - 4) + chunk + bytes(4) + file[ihdr:]
@@ -155,19 +155,19 @@ def test_damaged(chunk: bytes) -> None:
 @given(st.binary(max_size=200), st.sampled_from([saved("PNG", exif=exif()), saved("JPEG"), saved("WEBP"), exif()]))
 @pytest.mark.parametrize("cut", [lambda file, data: file[: len(data)] + data, lambda file, data: data + file])
 def test_any_file(cut: Callable[[bytes, bytes], bytes], data: bytes, file: bytes) -> None:
-    """Whatever a file holds, reading it ends, and gives texts."""
+    """Reading ends for any file, and returns texts."""
     assert isinstance(texts(cut(file, data)), dict)
 
 
 @pytest.mark.parametrize("before", ["", "an older text"])
 @pytest.mark.parametrize("text", ["a lake", "ein See mit Ü", "湖 dusk"])
 def test_written(before: str, text: str) -> None:
-    """A new text takes the old one's place, the pixels stay, and every checksum is right."""
+    """A new text replaces the old one, the pixels are unchanged, and every checksum is correct."""
     file = with_infotext(png(16, 16, "teal", before), text)
     assert texts(file) == {KEY: text}
     assert opened(file).tobytes() == opened(png(16, 16, "teal")).tobytes()
 
 
 def test_not_written() -> None:
-    """Other files stay as they are."""
+    """Files of other types are unchanged."""
     assert with_infotext(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"

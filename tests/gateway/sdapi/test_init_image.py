@@ -1,4 +1,4 @@
-"""The picture to start from, and its mask, as the web UI understands them."""
+"""The initial image and its mask, prepared as the web UI does."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def halves(width: int = 40, height: int = 20) -> Image.Image:
 
 class TestSize:
     def test_stretched(self) -> None:
-        """Mode 0 keeps all of the picture, and not its shape."""
+        """Mode 0 keeps the whole image, but not its aspect ratio."""
         image = resized(halves(), (20, 20), 0)
         assert (image.size, image.getpixel((1, 10)), image.getpixel((18, 10))) == ((20, 20), (255, 0, 0), (0, 0, 255))
 
     def test_cut(self) -> None:
-        """Mode 1 keeps the shape, and cuts what is too much on both sides."""
+        """Mode 1 keeps the aspect ratio, and crops both sides equally."""
         striped = halves(40, 20)
         striped.paste("lime", (0, 0, 8, 20))
         striped.paste("lime", (32, 0, 40, 20))
@@ -51,7 +51,7 @@ class TestSize:
 
     @pytest.mark.parametrize("size", [(40, 60), (120, 20), (41, 61)])
     def test_continued(self, size: tuple[int, int]) -> None:
-        """Mode 2 keeps the shape and all of the picture; beyond its edges their colours go on."""
+        """Mode 2 keeps the aspect ratio and the whole image; the colours of its edges are extended."""
         image = resized(halves(), size, 2)
         assert image.size == size
         for y in (0, size[1] // 2, size[1] - 1):
@@ -59,7 +59,7 @@ class TestSize:
             assert image.getpixel((size[0] - 1, y)) == (0, 0, 255)
 
     def test_default(self) -> None:
-        """A side that is not asked for is the picture's own."""
+        """An absent side is the image's own."""
         initial = prepare(asked(width=32), png(64, 48), b"")
         assert initial.size == opened(initial.image).size == (32, 48)
 
@@ -73,14 +73,14 @@ class TestMask:
         assert (sent.mode, sent.getpixel((5, 5)), sent.getpixel((15, 5))) == ("L", 255, 0)
 
     def test_alpha(self) -> None:
-        """With one, opaque is repainted, whatever the colour."""
+        """With an alpha channel, opaque is repainted, whatever the colour."""
         mask = Image.new("RGBA", (20, 20), (255, 255, 255, 0))
         mask.paste((0, 0, 0, 255), (0, 0, 10, 20))
         sent = opened(prepare(asked(), png(20, 20), png_of(mask)).mask)
         assert (sent.getpixel((5, 5)), sent.getpixel((15, 5))) == (255, 0)
 
     def test_blur(self) -> None:
-        """The edge is blurred, by 4 pixels where nothing is said, and by direction where that is said."""
+        """The edge is blurred, by 4 pixels by default, and separately by direction if requested."""
         mask = masked((60, 60), (0, 0, 30, 30))
         usual = opened(prepare(asked(mask_blur=None), png(60, 60), mask).mask)
         assert 0 < usual.getpixel((28, 10)) < 255  # type: ignore[operator]
@@ -89,7 +89,7 @@ class TestMask:
         assert (across.getpixel((10, 29)), across.getpixel((10, 31))) == (255, 0)
 
     def test_other_size(self) -> None:
-        """A mask of another size is brought to the picture's."""
+        """A mask of another size is resized to the image's."""
         initial = prepare(asked(), png(64, 48), masked((32, 24), (0, 0, 16, 24)))
         assert opened(initial.mask).size == (64, 48)
         assert opened(initial.mask).getpixel((10, 10)) == 255
@@ -97,7 +97,7 @@ class TestMask:
 
 class TestFill:
     def test_colours_from_around(self) -> None:
-        """What is masked gets the colours next to it; what is not stays to the bit."""
+        """The masked part gets the colours next to it; the rest is bit-identical."""
         image = halves(64, 32)
         image.paste("lime", (28, 8, 36, 24))
         mask = opened(masked((64, 32), (24, 4, 40, 28)))
@@ -111,14 +111,14 @@ class TestFill:
 
     @pytest.mark.parametrize(("fill", "kept"), [(0, False), (1, True), (2, True), (3, True)])
     def test_choice(self, fill: int, *, kept: bool) -> None:
-        """Only 0 fills; the others start from the picture."""
+        """Only mode 0 fills; the others start from the image."""
         image = halves()
         image.paste("lime", (10, 5, 20, 15))
         sent = prepare(asked(inpainting_fill=fill), png_of(image), masked((40, 20), (10, 5, 20, 15))).image
         assert (opened(sent).tobytes() == image.tobytes()) is kept
 
     def test_everything_masked(self) -> None:
-        """Where nothing is known, there is still a picture."""
+        """If no pixel is known, the result is still an image."""
         assert filled(halves(), Image.new("L", (40, 20), 255)).size == (40, 20)
 
 
@@ -137,7 +137,7 @@ class TestOnlyMasked:
         ],
     )
     def test_part(self, box: Box, padding: int, size: tuple[int, int], part: Box) -> None:
-        """The part has the mask, the padding and the asked shape, as far as the picture goes."""
+        """The part has the mask, the padding and the requested aspect ratio, within the bounds of the image."""
         request = asked(inpaint_full_res=True, inpaint_full_res_padding=padding, width=size[0], height=size[1])
         initial = prepare(request, png(100, 100), masked((100, 100), box))
         assert initial.region is not None
@@ -145,7 +145,7 @@ class TestOnlyMasked:
         assert opened(initial.image).size == opened(initial.mask).size == initial.size == size
 
     def test_nothing_masked(self) -> None:
-        """An empty mask is no part: the picture is treated as a whole."""
+        """An empty mask has no region: the whole image is made."""
         assert prepare(asked(inpaint_full_res=True), png(), masked((64, 48), (0, 0, 0, 0))).region is None
 
     @pytest.mark.parametrize(("kind", "exact"), [("PNG", True), ("JPEG", False), ("WEBP", False)])
@@ -167,7 +167,7 @@ class TestOnlyMasked:
 
 
 def test_transparent() -> None:
-    """What is transparent in the picture is white."""
+    """Transparent parts of the image are white."""
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     assert opened(prepare(asked(), png_of(image), b"").image).getextrema() == ((255, 255),) * 3
 
@@ -175,12 +175,12 @@ def test_transparent() -> None:
 @pytest.mark.parametrize("mode", [0, 1, 2])
 @pytest.mark.parametrize("sides", [(8192, 1), (1, 8192), (3, 1)])
 def test_thin(sides: tuple[int, int], mode: int) -> None:
-    """An image of one pixel a side can be brought to any size, by each of the modes."""
+    """An image with a side of one pixel can be resized to any size, in each mode."""
     assert resized(Image.new("RGB", sides), (512, 512), mode).size == (512, 512)
     assert prepare(asked(resize_mode=mode, width=64, height=64), png_of(Image.new("RGB", sides)), b"").size == (64, 64)
 
 
 def test_damaged() -> None:
-    """A file that breaks off is told by the client's key."""
+    """A truncated file is an error that names the client's key."""
     with pytest.raises(InvalidImage, match="'mask': is damaged"):
         prepare(asked(), png(), png()[:60])

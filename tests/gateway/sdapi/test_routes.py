@@ -1,4 +1,4 @@
-"""What is served below `/sdapi/v1`, in the shapes that clients read."""
+"""The paths below `/sdapi/v1`, in the formats that clients read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def get(gateway: httpx.AsyncClient, path: str) -> Any:
 
 
 async def test_models(gateway: httpx.AsyncClient) -> None:
-    """A model has one name for everything that clients may send back, and null where the web UI may have null."""
+    """A model has the same name in every field that clients may send back, and null where the web UI may have null."""
     assert (await get(gateway, "sd-models"))[1] == {
         "title": "org/large",
         "model_name": "org/large",
@@ -91,12 +91,12 @@ async def test_embeddings(gateway: httpx.AsyncClient) -> None:
     ],
 )
 async def test_nothing(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
-    """What is not here is an empty list or object, as the web UI without extensions has it."""
+    """Features that tintype does not have are empty lists or objects, as in the web UI without extensions."""
     assert await get(gateway, path) == body
 
 
 async def test_memory(gateway: httpx.AsyncClient) -> None:
-    """What the gateway can't know it says so, as the web UI does; flags are an object."""
+    """Facts that the gateway cannot know are reported as errors, as in the web UI; flags are an object."""
     memory = await get(gateway, "memory")
     assert set(memory) == {"ram", "cuda"}
     assert all("error" in part for part in memory.values())
@@ -116,7 +116,7 @@ async def test_memory(gateway: httpx.AsyncClient) -> None:
     ],
 )
 async def test_empty_posts(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
-    """A post without a body is taken, with or without a content type, and answered with JSON."""
+    """A post without a body is accepted, with or without a content type, and answered with JSON."""
     for headers in ({}, {"content-type": "application/json"}):
         answer = await gateway.post(f"{BASE}/{path}", headers=headers)
         assert (answer.status_code, answer.json()) == (200, body)
@@ -134,7 +134,7 @@ async def test_names(gateway: httpx.AsyncClient, name: str) -> None:
 
 
 async def test_options_sent_back(gateway: httpx.AsyncClient) -> None:
-    """All options may be sent back, with null or another value anywhere: but for the model nothing changes."""
+    """All options may be sent back, with null or any other value: only the model changes."""
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "org/large"})
     before = await get(gateway, "options")
     for changed in (before, dict.fromkeys(before), before | {"samples_format": "webp", "forge_preset": "sd"}):
@@ -148,13 +148,13 @@ async def test_unknown_model(gateway: httpx.AsyncClient) -> None:
     """An unknown model is the web UI's RuntimeError, and changes nothing."""
     answer = await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "nope"})
     assert answer.status_code == 500
-    said = "model 'nope' not found"
-    assert answer.json() == {"error": "RuntimeError", "detail": said, "body": "", "errors": said}
+    message = "model 'nope' not found"
+    assert answer.json() == {"error": "RuntimeError", "detail": message, "body": "", "errors": message}
     assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
 
 
 async def test_vanished_model(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """When the chosen model is no longer there, the default one is."""
+    """If the selected model no longer exists, the default model is used."""
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "org/large"})
     fake.models = ["tiny"]
     assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
@@ -164,11 +164,11 @@ async def test_vanished_model(gateway: httpx.AsyncClient, fake: FakeService) -> 
 
 
 async def test_png_info(gateway: httpx.AsyncClient) -> None:
-    """A picture's text is told and taken apart; one without a text is none, not an error."""
+    """An image's infotext is returned and parsed; an image without one is not an error."""
     text = "a lake\nNegative prompt: x\nSteps: 3, Size: 8x9"
-    told = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png(text=text))})).json()
-    assert told["info"] == text
-    assert told["parameters"]["Size-2"] == "9"
+    result = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png(text=text))})).json()
+    assert result["info"] == text
+    assert result["parameters"]["Size-2"] == "9"
     plain = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png())})).json()
     assert plain == {"info": "", "items": {}, "parameters": {}}
     assert (await gateway.post(f"{BASE}/png-info", json={"image": "bm8="})).status_code == 500
@@ -193,7 +193,7 @@ async def test_png_info(gateway: httpx.AsyncClient) -> None:
     ],
 )
 async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tuple[int, int]) -> None:
-    """A picture is enlarged by a factor or to a size; what was really used is told."""
+    """An image is enlarged by a factor or to a size; the response names the upscaler that was used."""
     answer = await gateway.post(f"{BASE}/extra-single-image", json={"image": base64_of(png(64, 48))} | body)
     assert opened(answer.json()["image"]).size == size
     used = body["upscaler_1"] if body["upscaler_1"] in ("Nearest", "Lanczos") else "Lanczos"
@@ -201,7 +201,7 @@ async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tup
 
 
 async def test_extra_is_sent_in_pieces(gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large answer is counted like any other, and its base64 comes into being as it is sent."""
+    """A large response is counted like any other, and its base64 is encoded while it is sent."""
     counted: list[int] = []
     monkeypatch.setattr(reply, "hold", lambda size, **_: counted.append(size))
     body = {"image": base64_of(png_of(Image.effect_noise((128, 128), 100))), "upscaler_1": "Lanczos"}
@@ -211,7 +211,7 @@ async def test_extra_is_sent_in_pieces(gateway: httpx.AsyncClient, monkeypatch: 
 
 
 async def test_extra_too_large(gateway: httpx.AsyncClient) -> None:
-    """No factor makes more pixels than a picture may have."""
+    """No factor makes more pixels than an image may have."""
     large = base64_of(png_of(Image.new("1", (4000, 2000))))
     body = {"image": large, "upscaler_1": "Lanczos", "upscaling_resize": 8}
     answer = await gateway.post(f"{BASE}/extra-single-image", json=body)
@@ -220,7 +220,7 @@ async def test_extra_too_large(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_not_here(gateway: httpx.AsyncClient) -> None:
-    """Paths of the web UI that are not served, and wrong methods, are errors in its shape."""
+    """Unknown paths of the web UI, and wrong methods, are errors in its format."""
     for method, path, status in (("GET", "sd-modules", 404), ("POST", "interrogate", 404), ("GET", "txt2img", 405)):
         answer = await gateway.request(method, f"{BASE}/{path}")
         assert answer.status_code == status
@@ -244,7 +244,7 @@ async def test_root(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_description(gateway: httpx.AsyncClient) -> None:
-    """The API's description has these paths and their types."""
+    """The API's document has these paths and their types."""
     description = (await gateway.get("/openapi.json")).json()
     assert description["paths"][f"{BASE}/txt2img"]["post"]["requestBody"]["required"]
     assert description["components"]["schemas"]["ImageToImage"]["properties"]["denoising_strength"]

@@ -1,4 +1,4 @@
-"""Progress, previews, interruption: what clients hear of a request that another one of theirs waits for."""
+"""Progress, previews and interruption of a running request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.gateway.bodies import BASE, drawn, opened, png
+from tests.support.gateway.bodies import BASE, make_images, opened, png
 from tests.support.gateway.fakes import FakeService, Service, config, running_gateway
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keyfile import create
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-LONG = 30  # seconds in which things that take none must have happened, on a busy machine
+LONG = 30  # seconds until something immediate must have happened, on a busy machine
 
 
 class Slow:
-    """A service that shows one picture of each call half way, and goes on when it is told."""
+    """A service that sends a preview of each call half way, and continues when the test lets it."""
 
     def __init__(self) -> None:
         self.half_way = asyncio.Semaphore(0)
         self.go = asyncio.Event()
 
     async def __call__(self, request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-        events = [event async for event in drawn(request, context)]
+        events = [event async for event in make_images(request, context)]
         progress = pb.Progress(index=0, step=5, steps=10)
         progress.eta.FromMilliseconds(60_000)
         yield pb.StreamImagesResponse(progress=progress)
@@ -55,11 +55,11 @@ def slow(fake: FakeService) -> Slow:
 
 @asynccontextmanager
 async def making(client: httpx.AsyncClient, slow: Slow, **body: Any) -> AsyncIterator[asyncio.Task[httpx.Response]]:
-    """A request that is half way."""
+    """A request that is half finished."""
     task = asyncio.create_task(client.post(f"{BASE}/txt2img", json={"prompt": "x", "seed": 1} | body))
     try:
         await asyncio.wait_for(slow.half_way.acquire(), LONG)
-        await until(client, lambda told: told["current_image"])
+        await until(client, lambda body: body["current_image"])
         yield task
     finally:
         slow.go.set()
@@ -67,22 +67,22 @@ async def making(client: httpx.AsyncClient, slow: Slow, **body: Any) -> AsyncIte
 
 
 async def until(client: httpx.AsyncClient, condition: Any) -> dict[str, Any]:
-    """The first progress that meets a condition: what the service has sent is on its way."""
+    """Return the first progress that meets a condition: events of the service need a moment to arrive."""
     async with asyncio.timeout(LONG):
         while True:
-            told: dict[str, Any] = (await client.get(f"{BASE}/progress")).json()
-            if condition(told):
-                return told
+            body: dict[str, Any] = (await client.get(f"{BASE}/progress")).json()
+            if condition(body):
+                return body
             await asyncio.sleep(0.01)
 
 
 async def idle(client: httpx.AsyncClient) -> bool:
-    told = (await client.get(f"{BASE}/progress")).json()
-    return bool(told["progress"] == told["state"]["job_count"] == 0)
+    body = (await client.get(f"{BASE}/progress")).json()
+    return bool(body["progress"] == body["state"]["job_count"] == 0)
 
 
 async def test_idle(gateway: httpx.AsyncClient) -> None:
-    """When nothing runs, all numbers are 0, none is null, and there is no picture."""
+    """If nothing runs, all numbers are 0, none is null, and there is no image."""
     assert (await gateway.get(f"{BASE}/progress")).json() == {
         "progress": 0.0,
         "eta_relative": 0.0,
@@ -103,27 +103,27 @@ async def test_idle(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_progress(gateway: httpx.AsyncClient, slow: Slow) -> None:
-    """Half of the first of two batches is a quarter; the picture so far is as large as it will be."""
+    """Half of the first of two batches is a quarter; the preview has the size of the image."""
     async with making(gateway, slow, n_iter=2):
-        told = (await gateway.get(f"{BASE}/progress?skip_current_image=false")).json()
-        assert told["progress"] == pytest.approx(0.01 + 0.5 / 2)
-        assert told["eta_relative"] > 0
-        state = told["state"]
+        body = (await gateway.get(f"{BASE}/progress?skip_current_image=false")).json()
+        assert body["progress"] == pytest.approx(0.01 + 0.5 / 2)
+        assert body["eta_relative"] > 0
+        state = body["state"]
         assert (state["job_count"], state["job_no"], state["sampling_step"], state["sampling_steps"]) == (2, 0, 5, 10)
-        assert opened(told["current_image"]).size == (96, 64)
+        assert opened(body["current_image"]).size == (96, 64)
         skipped = (await gateway.get(f"{BASE}/progress?skip_current_image=true")).json()
         assert skipped["current_image"] is None
     assert await idle(gateway)
 
 
 async def test_eta(gateway: httpx.AsyncClient, slow: Slow) -> None:
-    """For a single batch the time left is what the service has told."""
+    """For a single batch the time left is the service's estimate."""
     async with making(gateway, slow):
         assert 60 - LONG < (await gateway.get(f"{BASE}/progress")).json()["eta_relative"] <= 60
 
 
 async def test_interrupt(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
-    """An interrupted request is answered at once with what is ready, and the service is told to stop."""
+    """An interrupted request is answered at once with its finished images, and the service is told to stop."""
     async with making(gateway, slow, batch_size=2, n_iter=3) as task:
         assert (await gateway.post(f"{BASE}/interrupt")).json() == {}
         answer = await asyncio.wait_for(task, LONG)
@@ -136,7 +136,7 @@ async def test_interrupt(gateway: httpx.AsyncClient, fake: FakeService, slow: Sl
 
 
 async def test_interrupt_before_a_picture(gateway: httpx.AsyncClient, slow: Slow) -> None:
-    """Where no picture is ready, the list is empty and all else is there."""
+    """If no image is finished, the list is empty and all other keys are there."""
     async with making(gateway, slow) as task:
         await gateway.post(f"{BASE}/interrupt")
         answer = (await asyncio.wait_for(task, LONG)).json()
@@ -157,23 +157,23 @@ async def test_skip(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -
 
 
 async def test_client_gone(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
-    """When the client hangs up, the service is told, and nothing runs any more."""
+    """If the client disconnects, the service's call is cancelled, and no job is running."""
     task = asyncio.create_task(gateway.post(f"{BASE}/txt2img", json={"prompt": "x"}))
     await asyncio.wait_for(slow.half_way.acquire(), LONG)
     task.cancel()
     await asyncio.wait_for(fake.cancelled.wait(), LONG)
-    await until(gateway, lambda told: told["state"]["job_count"] == 0)
+    await until(gateway, lambda body: body["state"]["job_count"] == 0)
 
 
 async def test_owners(service: Service, slow: Slow, tmp_path: Path) -> None:
-    """Where keys are needed, nobody sees, stops or redirects what belongs to another key."""
+    """If keys are required, a key cannot see, stop or redirect the job of another key."""
     mine, other = (create(tmp_path / "keys", name) for name in ("me", "other"))
     stranger = {"authorization": "Basic " + base64.b64encode(f":{other}".encode()).decode()}
     async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys")) as client:
         client.headers["authorization"] = f"Bearer {mine}"
         async with making(client, slow) as task:
-            told = (await client.get(f"{BASE}/progress", headers=stranger)).json()
-            assert (told["state"]["job_count"], told["current_image"]) == (0, None)
+            body = (await client.get(f"{BASE}/progress", headers=stranger)).json()
+            assert (body["state"]["job_count"], body["current_image"]) == (0, None)
             await client.post(f"{BASE}/interrupt", headers=stranger)
             await client.post(f"{BASE}/options", headers=stranger, json={"sd_model_checkpoint": "org/large"})
             assert (await client.get(f"{BASE}/options")).json()["sd_model_checkpoint"] == "tiny"

@@ -1,4 +1,4 @@
-"""Names of samplers and schedules, the web UI's and ours."""
+"""The names of samplers and schedules, the web UI's and tintype's."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MODEL = pb.Model(samplers=sorted(OURS), schedules=sorted(SCHEDULES))
 
 
 def test_labels_agree() -> None:
-    """A sampler has the name in lists that the service writes into pictures."""
+    """A sampler has the same label in lists and in the infotexts that the service writes."""
     assert {name: label(name) for name in OURS} == {name: SAMPLER_LABELS.get(name, name) for name in OURS}
     assert set(SAMPLER_LABELS) <= set(SAMPLERS)
 
 
 @pytest.mark.parametrize("sampler", sorted(OURS))
 def test_what_is_listed_is_taken(sampler: str) -> None:
-    """Every name and alias that is listed means the sampler that it is listed for; so with schedules."""
+    """Every listed name and alias means the sampler that it is listed for; so with schedules."""
     (row,) = listed_samplers(pb.Model(samplers=[sampler]))
     assert {choose(MODEL, name, "").sampler for name in (row["name"], *row["aliases"])} == {sampler}
     for row in listed_schedules(MODEL)[1:]:
@@ -47,11 +47,11 @@ def test_what_is_listed_is_taken(sampler: str) -> None:
     ],
 )
 def test_choose(sampler: str, schedule: str, chosen: tuple[str, str, dict[str, str]]) -> None:
-    """Names are taken in any case, with a schedule at their end; what is unknown is left to the model, and told."""
+    """Names are accepted in any case, with a schedule at their end; unknown names are reported and not used."""
     found = choose(MODEL, sampler, schedule)
     assert (found.sampler, found.schedule, dict(found.ignored)) == chosen
 
 
 def test_models_differ() -> None:
-    """What another model has is unknown here."""
+    """A sampler that only another model has is unknown."""
     assert choose(pb.Model(samplers=["euler"]), "DPM++ 2M", "").ignored == {"sampler_name": "DPM++ 2M"}

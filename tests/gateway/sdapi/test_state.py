@@ -1,4 +1,4 @@
-"""How far a job is, by itself."""
+"""The progress of a job by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def heard(job: Job, index: int, step: int, steps: int = 10) -> None:
 
 
 def test_share() -> None:
-    """The share is the web UI's: batches done, and steps of the one under way, over all its pictures."""
+    """The share is the web UI's: finished batches, and steps of the current one, over all its images."""
     job = Job("", 4, (64, 64))
     assert job.progress().progress == pytest.approx(0.01)
     job.begin(2, 2)
@@ -27,7 +27,7 @@ def test_share() -> None:
 
 
 def test_eta() -> None:
-    """While nothing is known, the time left is that of the share done; waiting counts as what the service says."""
+    """Without an estimate, the time left follows from the finished share; a queued job has the service's."""
     job = Job("", 1, (64, 64))
     job.began -= 10
     assert job.progress().eta_relative == pytest.approx(10 * 99, rel=0.1)
@@ -38,7 +38,7 @@ def test_eta() -> None:
 
 
 def test_current() -> None:
-    """The oldest job of an owner is the current one; an interrupted one no longer is."""
+    """The oldest job of an owner is the current one, until it is interrupted."""
     jobs = Jobs()
     mine, later, other = Job("me", 1, (64, 64)), Job("me", 1, (64, 64)), Job("you", 1, (64, 64))
     with jobs.running(other), jobs.running(mine), jobs.running(later):

@@ -1,4 +1,4 @@
-"""A client that is not ours, `webuiapi`, with the built-in model over real sockets."""
+"""A foreign client, `webuiapi`, with the built-in model over real sockets."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-LONG = 60.0  # seconds in which things that take few must have happened, on a busy machine
-STEPS = 4  # enough to tell pictures apart
+LONG = 60.0  # seconds until something quick must have happened, on a busy machine
+STEPS = 4  # enough to tell images apart
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def levels(image: Image.Image) -> np.ndarray[tuple[int, ...], Any]:
 
 
 def test_lists(api: Any) -> None:
-    """All its lists are read, and its helpers find the model."""
+    """All its lists are parsed, and its helpers find the model."""
     name = api.util_get_current_model()
     assert api.util_get_model_names() == [name]
     assert "Euler a" in api.util_get_sampler_names()
@@ -69,7 +69,7 @@ def test_lists(api: Any) -> None:
 
 
 def test_text(api: Any) -> None:
-    """Pictures of one request differ, the seed makes one again, and their text says how, in `info` and file alike."""
+    """Images of one request differ, the seed makes one again, and `info` and file have the same infotext."""
     body = {"prompt": "a lake at sunset", "steps": STEPS, "width": 256, "height": 256, "sampler_name": "Euler a"}
     made = api.txt2img(**body, scheduler="Karras", seed=7, batch_size=2)
     assert made.info["all_seeds"] == [7, 8]
@@ -86,7 +86,7 @@ def test_text(api: Any) -> None:
 
 
 def test_image(api: Any) -> None:
-    """A low strength stays near the picture; what the mask keeps is kept to the bit, and what is white changes."""
+    """A low strength stays close to the image; parts that the mask keeps are bit-identical, and white parts change."""
     made = api.txt2img(prompt="a lake at sunset", steps=STEPS, seed=7, width=256, height=256)
     body = {"images": [made.image], "prompt": "a red house", "seed": 3, "width": 256, "height": 256, "steps": 8}
     near, far = (api.img2img(**body, denoising_strength=strength).image for strength in (0.2, 1.0))
@@ -102,7 +102,7 @@ def test_image(api: Any) -> None:
 
 
 def test_second_pass(api: Any) -> None:
-    """`enable_hr` gives a larger picture that shows the same."""
+    """`enable_hr` gives a larger image of the same content."""
     body = {"prompt": "a lake at sunset", "steps": 8, "seed": 7, "width": 256, "height": 256}
     small = api.txt2img(**body)
     large = api.txt2img(**body, enable_hr=True, hr_scale=1.5, denoising_strength=0.3)
@@ -113,12 +113,12 @@ def test_second_pass(api: Any) -> None:
 
 
 def test_extra(api: Any) -> None:
-    """A picture is enlarged."""
+    """An image is enlarged."""
     assert api.extra_single_image(Image.new("RGB", (64, 48), "teal"), upscaler_1="Lanczos").image.size == (128, 96)
 
 
 def test_interrupt(running: Up, api: Any) -> None:
-    """While one thread waits for pictures, another sees steps and a preview, and stops it; then all is idle."""
+    """While one thread waits for images, another sees steps and a preview, and interrupts it; then nothing runs."""
     answers: list[Any] = []
 
     def wait_for_it() -> None:
@@ -127,7 +127,7 @@ def test_interrupt(running: Up, api: Any) -> None:
 
     thread = threading.Thread(target=wait_for_it)
     thread.start()
-    seen = until(api, lambda told: told["current_image"])
+    seen = until(api, lambda progress: progress["current_image"])
     assert 0 < seen["progress"] <= 1
     assert (seen["state"]["job_count"], seen["state"]["sampling_steps"]) == (50, 150)
     assert Image.open(BytesIO(base64.b64decode(seen["current_image"]))).size == (256, 256)
@@ -135,19 +135,19 @@ def test_interrupt(running: Up, api: Any) -> None:
     thread.join(LONG)
     assert len(answers[0].images) < 50
     assert len(answers[0].images) == len(answers[0].info["all_seeds"])
-    until(api, lambda told: told["state"]["job_count"] == 0 == told["progress"])
+    until(api, lambda progress: progress["state"]["job_count"] == 0 == progress["progress"])
 
 
 def until(api: Any, condition: Any) -> dict[str, Any]:
     end = time.monotonic() + LONG
-    while not condition(told := dict(api.get_progress())):
-        assert time.monotonic() < end, told
+    while not condition(progress := dict(api.get_progress())):
+        assert time.monotonic() < end, progress
         time.sleep(0.02)
-    return told
+    return progress
 
 
 def test_errors(api: Any) -> None:
-    """It raises what went wrong, with status and text."""
+    """It raises the error, with status and text."""
     with pytest.raises(RuntimeError) as caught:
         api.txt2img(prompt="x", steps=900)
     assert caught.value.args[0] == 422

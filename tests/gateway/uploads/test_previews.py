@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.support.pixels import colour
-from tintype.gateway.uploads.previews import enlarged, size_like
+from tintype.gateway.uploads.previews import enlarge_preview, size_like
 from tintype.v1 import image_service_pb2 as pb
 
 
@@ -25,7 +25,7 @@ def encoded(mode: str = "RGB") -> bytes:
 def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
     """The file has the size and type asked for, the same colour, and keeps its place among the previews."""
     small = pb.Preview(index=1, step=5, preview_index=2, data=encoded(mode), mime_type="image/png", width=8, height=4)
-    large = enlarged(small, (96, 64), mime_type)
+    large = enlarge_preview(small, (96, 64), mime_type)
     with Image.open(BytesIO(large.data)) as image, Image.open(BytesIO(small.data)) as before:
         assert (image.size, image.format) == ((96, 64), format_)
         pairs = zip(colour(image, (50, 30)), colour(before, (4, 2)), strict=True)

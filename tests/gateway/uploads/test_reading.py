@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, image, running_gateway
 from tests.support.gateway.hosts import ANSWERS, Host, serving
-from tests.support.gateway.samples import B64, LAKE, picture
+from tests.support.gateway.samples import B64, LAKE, image_file
 from tintype.gateway.errors import InvalidImage
 from tintype.gateway.uploads.reading import check, of_base64, of_data_url
 from tintype.v1 import image_header
@@ -75,7 +75,7 @@ async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Previews of what starts from a picture have that picture's size, not the model's."""
 
     async def with_preview(*_: Any) -> Any:
-        yield pb.StreamImagesResponse(preview=pb.Preview(data=picture(sides=(3, 2)), mime_type="image/png"))
+        yield pb.StreamImagesResponse(preview=pb.Preview(data=image_file(sides=(3, 2)), mime_type="image/png"))
         yield image(0)
         yield pb.StreamImagesResponse(completed=pb.Completed(model="tiny"))
 
@@ -119,8 +119,8 @@ async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host)
         (b"RIFF\0\0\0\0WAVE" + bytes(20), "PNG, JPEG or WebP"),
         (LAKE[:20], "is damaged"),
         (b"\xff\xd8\xff" + bytes(30), "is damaged"),
-        (picture(sides=(8193, 1), mode="1"), "not 8193x1"),
-        (picture(sides=(4097, 4096), mode="1"), "not 4097x4096"),
+        (image_file(sides=(8193, 1), mode="1"), "not 8193x1"),
+        (image_file(sides=(4097, 4096), mode="1"), "not 4097x4096"),
         (LAKE[:16] + (60_000).to_bytes(4, "big") * 2 + LAKE[24:], "at most 16777216 pixels|is damaged"),
         (LAKE + bytes(50_000_000), "at most 50000000 bytes"),
     ],

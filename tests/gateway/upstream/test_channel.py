@@ -51,7 +51,7 @@ async def trouble(route: Route) -> str:
 async def test_a_key_goes_with_each_call(service: Service, fake: FakeService) -> None:
     """The key is in the metadata of requests for images."""
     async with ServiceClient(Route(service.address, key="sesame")) as client:
-        await client.generate(pb.GenerateImagesRequest(prompt="x"))
+        await client.generate(pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="x")))
         await client.models()
     assert fake.metadata[0]["authorization"] == "Bearer sesame"
 
@@ -121,4 +121,4 @@ async def test_a_gateway_that_is_locked_out(service: Service, fake: FakeService,
     assert answer.headers["x-should-retry"] == "false"
     with pytest.raises(ServiceError):
         async with ServiceClient(Route(service.address)) as direct:
-            await direct.generate(pb.GenerateImagesRequest(prompt="x"))
+            await direct.generate(pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="x")))

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-ASKED = pb.GenerateImagesRequest(prompt="x", count=3, output=pb.OutputFormat(mime_type="image/png"))
+ASKED = pb.StreamImagesRequest(
+    generation=pb.GenerateImagesRequest(prompt="x", count=3, output=pb.OutputFormat(mime_type="image/png"))
+)
 
 
 async def test_generate(service: Service) -> None:
@@ -28,7 +30,7 @@ async def test_generate(service: Service) -> None:
         answer = await client.generate(ASKED, "id")
     assert [one.data for one in answer.images] == [PNG + bytes([index]) for index in range(3)]
     assert (answer.model, answer.usage.prompt_tokens, answer.HasField("timings")) == ("tiny", 7, False)
-    assert not ASKED.HasField("timeout")
+    assert not ASKED.generation.HasField("timeout")
 
 
 async def test_large(service: Service, fake: FakeService) -> None:

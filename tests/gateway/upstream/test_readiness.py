@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from tests.support.gateway.fakes import Service, config, running_gateway, running_service
-from tintype.gateway.access.model_names import Names
+from tintype.gateway.access.model_names import ModelNames
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.gateway.server import serve
 from tintype.gateway.upstream.readiness import Readiness
@@ -39,7 +39,7 @@ class FakeClient:
 
 
 def readiness(client: Any, **aliases: str) -> Readiness:
-    return Readiness(client, Names({name.replace("_", "*"): model for name, model in aliases.items()}))
+    return Readiness(client, ModelNames({name.replace("_", "*"): model for name, model in aliases.items()}))
 
 
 LOADED, FAILED = (

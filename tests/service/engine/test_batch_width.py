@@ -1,4 +1,4 @@
-"""How many rows a call takes is found out, not guessed."""
+"""Batch widths are measured, not guessed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 KEY = ("model", (4, 8, 8))
 
-# Seconds of a call of n rows: of a CPU where guidance goes faster as two calls; of one where rows don't matter; of a
-# device that is full at four rows; of one that two rows do not help, however much eight would.
+# Seconds of a call of n rows: on a CPU where guidance is faster as two calls; where the width does not matter; on
+# a device that is saturated at four rows; on one where only eight rows pay.
 COSTS: dict[str, tuple[Callable[[int], float], int]] = {
     "worse": (lambda n: n**1.1, 1),
     "even": (float, 1),
@@ -30,7 +30,7 @@ COSTS: dict[str, tuple[Callable[[int], float], int]] = {
 
 
 def busy(widths: BatchWidths, cost: Callable[[int], float], *, rows: int, units: int = 40) -> list[int]:
-    """The widths of `units` units, with `rows` rows of the model always at hand."""
+    """Return the widths of `units` units, with `rows` model rows always available."""
     chosen = []
     for _ in range(units):
         at_hand = min(rows, widths.limit(KEY).model_rows)
@@ -42,8 +42,8 @@ def busy(widths: BatchWidths, cost: Callable[[int], float], *, rows: int, units:
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_the_knee_is_found(name: str) -> None:
-    """With work enough each width is tried three times until one does not pay; from then on the best is used."""
+def test_the_best_width_is_found(name: str) -> None:
+    """Each width is tried three times until one does not pay; from then on the best is used."""
     cost, knee = COSTS[name]
     widths = BatchWidths()
     chosen = busy(widths, cost, rows=8)
@@ -54,16 +54,16 @@ def test_the_knee_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COSTS)
-def test_what_is_not_at_hand_is_not_tried(name: str) -> None:
-    """Two rows, which is one image with guidance, find out whether they go as one call or as two, and no more."""
+def test_a_width_without_enough_rows_is_not_tried(name: str) -> None:
+    """With two rows, one guided image, only widths 1 and 2 are tried."""
     cost, knee = COSTS[name]
     widths = BatchWidths()
     assert busy(widths, cost, rows=2)[-1] == min(knee, 2)
     assert busy(widths, cost, rows=8)[-1] == knee
 
 
-def test_a_slow_first_try_is_forgiven() -> None:
-    """The first call of a shape holds the warming up; one of the others may be disturbed by another program."""
+def test_a_slow_first_call_is_ignored() -> None:
+    """The first call of a shape includes warm-up, and other programs may slow one of the others."""
     widths = BatchWidths()
     times = {1: [9.0, 1.0, 1.0], 2: [50.0, 7.0, 1.0]}
     for width, seconds in times.items():
@@ -72,8 +72,8 @@ def test_a_slow_first_try_is_forgiven() -> None:
     assert widths.best(KEY) == 2
 
 
-def settled(widths: BatchWidths, cost: float, *, every: int) -> int:
-    """Return the best width after many units whose rows change at each `every`th; a wide call saves 30 %."""
+def best_after_changes(widths: BatchWidths, cost: float, *, every: int) -> int:
+    """Return the best width after units whose rows change at each `every`th; a wide call saves 30 %."""
     latest = None
     for unit in range(200):
         rows = 4 if unit % every else 3
@@ -88,18 +88,18 @@ def settled(widths: BatchWidths, cost: float, *, every: int) -> int:
 
 
 def test_the_cost_of_a_change_counts() -> None:
-    """Where another shape costs as much as many rows, and comes at every second unit, one row at a time is best."""
-    assert settled(BatchWidths(), 0, every=2) > 1
-    assert settled(BatchWidths(), 20, every=2) == 1
+    """If a change of shape costs as much as many rows at every second unit, single rows are best."""
+    assert best_after_changes(BatchWidths(), 0, every=2) > 1
+    assert best_after_changes(BatchWidths(), 20, every=2) == 1
 
 
 def test_a_rare_change_counts_little() -> None:
-    """The same cost once in a hundred units does not outweigh what wide calls save."""
-    assert settled(BatchWidths(), 20, every=100) > 1
+    """The same cost once in a hundred units is less than wide calls save."""
+    assert best_after_changes(BatchWidths(), 20, every=100) > 1
 
 
 def test_a_width_is_tried_again_after_the_changes_end() -> None:
-    """Changes of an hour ago don't keep calls narrow for ever."""
+    """Old changes of shape do not keep calls narrow forever."""
     widths = BatchWidths()
     for width, seconds in {1: 1.0, 2: 1.4}.items():
         for _ in range(TRIES):
@@ -115,7 +115,7 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
 
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
 def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, int, int]]) -> None:
-    """Two jobs of two sizes in turn pay for each call; what a width costs is what it costs in such an order."""
+    """Calls of two sizes in turn each include the cost of a change."""
     widths = BatchWidths()
     for _ in range(8):
         widths.record(other, 1, 1, 1.0)
@@ -126,7 +126,7 @@ def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, 
     assert widths._trials[KEY][1].cost == 1.0
 
 
-def test_calls_that_are_not_full_say_nothing() -> None:
+def test_partly_filled_calls_are_ignored() -> None:
     """Three rows in calls of two are no measurement of two rows."""
     widths = BatchWidths()
     for _ in range(5):
@@ -135,24 +135,24 @@ def test_calls_that_are_not_full_say_nothing() -> None:
     assert widths.choose(KEY, 2) == 1
 
 
-def test_batch_keys_are_measured_apart() -> None:
-    """Another model, or another size, has its own best width."""
+def test_batch_keys_are_measured_separately() -> None:
+    """Another model or another size has its own best width."""
     widths = BatchWidths()
     busy(widths, COSTS["free"][0], rows=8)
     assert widths.best(KEY) == 8
     assert widths.best(("model", (4, 16, 16))) == 1
 
 
-def test_a_number_that_is_set_is_the_number() -> None:
-    """With `max_batch` nothing is tried: guidance goes along in the same call."""
+def test_max_batch_fixes_the_width() -> None:
+    """With `max_batch` nothing is tried, and guidance shares the call."""
     widths = BatchWidths(3)
     assert set(busy(widths, COSTS["worse"][0], rows=6)) == {6}
     assert widths.limit(KEY) == (3, 6)
 
 
 @pytest.mark.parametrize("images", [0, 4])
-def test_too_little_memory_halves_what_a_call_holds(images: int) -> None:
-    """Down to one row, and not below; it holds for all calls of the batch key that follow."""
+def test_out_of_memory_halves_the_width(images: int) -> None:
+    """The width falls to one row and not below, for all later calls of the batch key."""
     widths = BatchWidths(images)
     busy(widths, COSTS["free"][0], rows=8)
     for rows in (8, 4, 2):
@@ -163,7 +163,7 @@ def test_too_little_memory_halves_what_a_call_holds(images: int) -> None:
 
 
 class Timed(ExactModel):
-    """An exact model whose calls take as long as one of COSTS says."""
+    """An exact model whose calls take the time given in COSTS."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -175,8 +175,8 @@ class Timed(ExactModel):
 
 
 @pytest.mark.parametrize(("name", "ones", "twos"), [("worse", 2 * 9, 3), ("free", 2 * 3, 9)])
-def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) -> None:
-    """Whichever takes less time, once both were tried for three steps; the image is the same, to the last bit."""
+def test_guidance_is_one_call_or_two(name: str, ones: int, twos: int) -> None:
+    """The faster one is used after both were tried for three steps; the image is bit-identical."""
     model = Timed(name)
     bench = Bench(model)
     ticket = bench.admit(steps=12, seed=1)
@@ -190,7 +190,7 @@ def test_guidance_goes_as_one_call_or_as_two(name: str, ones: int, twos: int) ->
 
 
 def test_where_batching_does_not_pay_the_shortest_job_goes_first() -> None:
-    """A short job that comes after a long one ends first, and no call of the long one comes between."""
+    """A short job that arrives after a long one ends first, with no call of the long one in between."""
     model = Timed("even")
     bench = Bench(model)
     bench.admit(steps=30, guidance_scale=1.0, seed=1)
@@ -202,4 +202,4 @@ def test_where_batching_does_not_pay_the_shortest_job_goes_first() -> None:
     ends = [ticket for ticket, event in bench.log if isinstance(event, Completed)]
     assert ends[1:] == [short, long]
     rows = [n for name, n in model.calls if name == "denoise"]
-    assert rows.count(2) == 3  # the width was tried, and left
+    assert rows.count(2) == 3  # the width was tried and dropped

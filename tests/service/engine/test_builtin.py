@@ -1,4 +1,4 @@
-"""The engine on the model that is inside: real graphs, onnxruntime, real rounding."""
+"""The engine with the built-in model: real graphs, onnxruntime, real rounding."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def repository() -> Iterator[Repository]:
         yield repository
 
 
-def told(repository: Repository, jobs: list[Job], max_batch: int) -> dict[Ticket, list[Event]]:
+def run_all(repository: Repository, jobs: list[Job], max_batch: int) -> dict[Ticket, list[Event]]:
     engine = Engine(repository, limits=Limits(max_batch=max_batch))
     events: dict[Ticket, list[Event]] = {engine.admit(job): [] for job in jobs}
     while engine.step():
@@ -42,44 +42,44 @@ def images(events: list[Event]) -> list[np.ndarray]:
     return [e.pixels for e in sorted((e for e in events if isinstance(e, Finished)), key=lambda e: e.index)]
 
 
-def test_batching_changes_less_than_can_be_seen(repository: Repository) -> None:
-    """Alone or beside others with other samplers, steps and guidance: the same images, to two levels of 255."""
-    together = list(told(repository, JOBS, 4).values())
+def test_batching_changes_at_most_two_levels(repository: Repository) -> None:
+    """An image alone and in a batch with other samplers, steps and guidance differs by at most 2 of 255 levels."""
+    together = list(run_all(repository, JOBS, 4).values())
     for job, events in zip(JOBS, together, strict=True):
-        (alone,) = told(repository, [job], 1).values()
+        (alone,) = run_all(repository, [job], 1).values()
         assert isinstance(alone[-1], Completed)
         assert len(images(alone)) == job.count
         for mine, other in zip(images(events), images(alone), strict=True):
             assert np.abs(mine - other).max() <= TOLERANCE
 
 
-def test_a_batch_of_all_samplers_changes_less_than_can_be_seen(repository: Repository) -> None:
-    """One image of every sampler in one batch: each is the image that the sampler makes alone."""
+def test_a_batch_of_all_samplers_changes_at_most_two_levels(repository: Repository) -> None:
+    """In one batch of all samplers each image is the one that the sampler makes alone."""
     jobs = [
         Job(prompt="a red circle", seed=seed, steps=5, sampler=name, width=128, height=128)
         for seed, name in enumerate(SAMPLERS)
     ]
-    for job, events in zip(jobs, told(repository, jobs, 8).values(), strict=True):
-        (alone,) = told(repository, [job], 1).values()
+    for job, events in zip(jobs, run_all(repository, jobs, 8).values(), strict=True):
+        (alone,) = run_all(repository, [job], 1).values()
         apart = np.abs(images(events)[0] - images(alone)[0]).max()
         assert apart <= TOLERANCE, f"{job.sampler}: {apart * 255:.2f} of 255"
 
 
 def test_the_same_request_makes_the_same_image(repository: Repository) -> None:
-    """Bit for bit, when nothing differs; another seed makes another image."""
+    """The same request is bit-identical; another seed makes another image."""
     first, again, other = (
         images(events)[0]
         for seed in (1, 1, 2)
-        for events in told(repository, [Job(prompt="a red circle", seed=seed, steps=2)], 1).values()
+        for events in run_all(repository, [Job(prompt="a red circle", seed=seed, steps=2)], 1).values()
     )
     assert np.array_equal(first, again)
     assert np.abs(first - other).max() > 0.05
 
 
-def test_previews_come_near_the_image(repository: Repository) -> None:
+def test_the_last_preview_resembles_the_image(repository: Repository) -> None:
     """The last preview resembles the image, at latent resolution."""
     job = Job(prompt="a red circle", seed=1, steps=6, previews=Previews(every=1))
-    (events,) = told(repository, [job], 1).values()
+    (events,) = run_all(repository, [job], 1).values()
     last = [event for event in events if isinstance(event, Preview)][-1].pixels
     (image,) = images(events)
     scale = image.shape[1] // last.shape[1]

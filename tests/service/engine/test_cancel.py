@@ -1,4 +1,4 @@
-"""Leaving: at any time, without a trace, and without anybody noticing."""
+"""Cancellation at any time, without effect on other tasks."""
 
 from typing import Any
 
@@ -20,19 +20,19 @@ def images(bench: Bench, ticket: Ticket) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("after", range(11))
 @pytest.mark.parametrize("max_batch", [1, 4])
-def test_a_job_can_leave_after_any_unit(after: int, max_batch: int) -> None:
-    """Queued, encoded, stepping or decoded: it is gone before the next unit, and its mate's image is the same."""
+def test_a_task_can_be_cancelled_after_any_unit(after: int, max_batch: int) -> None:
+    """Queued, encoded, denoised or decoded: it is in no further unit, and the other task's image is the same."""
     bench = Bench(max_batch=max_batch)
     leaving = bench.admit("a lake", steps=3, seed=1, priority=1)
     staying = bench.admit("a hill", steps=3, seed=2)
     bench.step(after)
     ended = bench.of(leaving, Completed, Failed)
     bench.engine.cancel(leaving)
-    told = len(bench.told[leaving])
+    reported = len(bench.events[leaving])
     bench.run()
     if not ended:
         assert isinstance(bench.error(leaving), Cancelled)
-        assert len(bench.told[leaving]) == told + 1
+        assert len(bench.events[leaving]) == reported + 1
     alone = Bench(max_batch=1)
     only = alone.admit("a hill", steps=3, seed=2)
     alone.run()
@@ -41,8 +41,8 @@ def test_a_job_can_leave_after_any_unit(after: int, max_batch: int) -> None:
 
 
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
-def test_a_job_can_leave_during_a_unit(phase: str) -> None:
-    """Cancelled from another thread while the model works for it: the unit ends, and its result is thrown away."""
+def test_a_task_can_be_cancelled_during_a_unit(phase: str) -> None:
+    """Cancelled by another thread during its unit: the result is dropped."""
     bench = Bench(max_batch=4)
     leaving = bench.admit("a lake", steps=3, seed=1)
     staying = bench.admit("a lake", steps=3, seed=2)
@@ -61,8 +61,8 @@ def test_a_job_can_leave_during_a_unit(phase: str) -> None:
 
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
 @pytest.mark.parametrize("others", [0, 1])
-def test_a_call_that_nobody_wants_is_stopped(phase: str, others: int) -> None:
-    """When its last row leaves the model is told to stop, and never before; who comes later is served by it."""
+def test_a_call_without_tasks_is_stopped(phase: str, others: int) -> None:
+    """The model is stopped once all tasks of the call are cancelled, never before, and serves later tasks."""
     bench = Bench(max_batch=4)
     leaving = bench.admit(steps=3, seed=1, priority=1)
     staying = [bench.admit(steps=3, seed=2) for _ in range(others)]
@@ -84,8 +84,8 @@ def test_a_call_that_nobody_wants_is_stopped(phase: str, others: int) -> None:
         assert np.array_equal(images(bench, ticket)[0], by_hand("a lake", 2, steps=3))
 
 
-def test_shutting_down_stops_the_call_under_way() -> None:
-    """All tasks end at once, and the model need not finish what it does for them."""
+def test_shutting_down_stops_the_running_call() -> None:
+    """All tasks end at once, and the model does not finish its call."""
     bench = Bench(max_batch=4)
     bench.admit(steps=3)
     bench.model.on_call = lambda _name, _rows: bench.engine.fail_all(Cancelled("the end"))
@@ -93,8 +93,8 @@ def test_shutting_down_stops_the_call_under_way() -> None:
     assert bench.model.stops == 1
 
 
-def test_no_work_is_done_for_nobody() -> None:
-    """After the last job has left, the model is not called again."""
+def test_no_work_is_done_without_tasks() -> None:
+    """After the last task is cancelled, the model is not called again."""
     bench = Bench()
     ticket = bench.admit(steps=50, count=4)
     bench.step(3)
@@ -105,19 +105,19 @@ def test_no_work_is_done_for_nobody() -> None:
 
 
 def test_cancelling_twice_or_late_is_harmless() -> None:
-    """Whatever has ended stays ended."""
+    """Cancelling an ended task does nothing."""
     bench = Bench()
     ticket = bench.admit(steps=2)
     bench.run()
-    told = list(bench.told[ticket])
+    reported = list(bench.events[ticket])
     bench.engine.cancel(ticket)
     bench.engine.cancel(ticket)
     bench.step()
-    assert bench.told[ticket] == told
+    assert bench.events[ticket] == reported
 
 
-def test_who_has_left_holds_nothing() -> None:
-    """Arrays and model are let go by the next step, though somebody may still keep the ticket."""
+def test_a_cancelled_task_holds_nothing() -> None:
+    """Arrays and model are released by the next step, even while a ticket is referenced."""
     bench = Bench()
     ticket = bench.admit(steps=9)
     bench.step(4)
@@ -155,7 +155,7 @@ _alone: dict[str, list[np.ndarray]] = {}
 
 
 def alone(job: dict[str, Any]) -> list[np.ndarray]:
-    """The images of a job that has the engine for itself."""
+    """Return the images of a job that has the engine to itself."""
     key = repr(sorted(job.items()))
     if key not in _alone:
         bench = Bench(max_batch=1)
@@ -166,7 +166,7 @@ def alone(job: dict[str, Any]) -> list[np.ndarray]:
 
 
 def fail_once(model: ExactModel) -> None:
-    """Let the next call of the denoiser fail."""
+    """Make the next denoiser call fail."""
 
     def fail(name: str, _rows: int) -> None:
         if name == "denoise":
@@ -179,9 +179,9 @@ def fail_once(model: ExactModel) -> None:
 @given(st.lists(action, max_size=25), st.integers(1, 5))
 @settings(max_examples=80, deadline=None)
 def test_nothing_is_lost_or_done_twice(actions: list[tuple[str, Any]], max_batch: int) -> None:
-    """Whatever comes, leaves and fails in whatever order: every job ends once, and who completes has its images.
+    """In any order of arrivals, cancellations and faults, every job ends once.
 
-    Each step is told once and in order, each image once, and each is bit for bit that of the job alone.
+    Each step and image is reported once and in order, and each image is bit-identical to that of the job alone.
     """
     bench = Bench(max_batch=max_batch, queue=5)
     jobs: dict[Ticket, dict[str, Any]] = {}
@@ -206,7 +206,7 @@ def test_nothing_is_lost_or_done_twice(actions: list[tuple[str, Any]], max_batch
 
 def _check(bench: Bench, ticket: Ticket, job: dict[str, Any]) -> None:
     assert len(bench.of(ticket, Completed, Failed)) == 1
-    assert isinstance(bench.told[ticket][-1], Completed | Failed)
+    assert isinstance(bench.events[ticket][-1], Completed | Failed)
     made = {event.index: event.pixels for event in bench.of(ticket, Finished)}
     assert len(made) == len(bench.of(ticket, Finished))
     for index, pixels in made.items():

@@ -1,4 +1,4 @@
-"""The thread of the device, and event loops around it: real time, but little of it."""
+"""The device thread and asyncio event loops, in real time."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ Test = Callable[[DeviceThread, ExactModel], Coroutine[Any, Any, None]]
 
 
 def on_device(test: Test, **limits: int) -> None:
-    """Run `test` against a device whose calls take no time of their own."""
+    """Run `test` on a device thread whose model calls take no time."""
     model = ExactModel()
     engine = Engine(Shelf(model), limits=Limits(**limits))  # type: ignore[arg-type]
 
@@ -39,14 +39,14 @@ async def all_of(device: DeviceThread, prompt: str = "a lake", **job: Any) -> li
         return [event async for event in events]
 
 
-async def gone(device: DeviceThread) -> None:
-    """Wait until the engine has let go of everything."""
+async def until_idle(device: DeviceThread) -> None:
+    """Wait until the engine has no live task."""
     while device._engine.busy:  # noqa: ASYNC110 - a test
         await asyncio.sleep(0.005)
 
 
 class Gate:
-    """Holds the denoiser's calls until it is opened."""
+    """Blocks denoiser calls until it is opened."""
 
     def __init__(self, model: ExactModel) -> None:
         self.entered, self._open = threading.Event(), threading.Event()
@@ -64,8 +64,8 @@ class Gate:
         self._open.set()
 
 
-def test_a_job_is_told_to_its_event_loop() -> None:
-    """From admission to Completed, in order, and the generator ends."""
+def test_events_reach_the_event_loop() -> None:
+    """Events arrive in order, from admission to Completed, and then the generator ends."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         events = await all_of(device, steps=3)
@@ -75,30 +75,30 @@ def test_a_job_is_told_to_its_event_loop() -> None:
     on_device(test)
 
 
-def test_a_deadline_ends_a_job_in_the_midst_of_a_unit() -> None:
-    """Whether its own call is under way, which is stopped then, or somebody else's, it hears of it at once."""
+def test_a_deadline_ends_a_task_during_a_unit() -> None:
+    """Tasks learn of a passed deadline at once, during their own call, which is stopped, or another one."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
         running = asyncio.create_task(all_of(device, steps=2, deadline=time.monotonic() + 0.5))
         await gate.reached()
         waiting = await all_of(device, steps=2, seed=2, deadline=time.monotonic() + 0.1)
-        for told in (waiting, await running):
-            assert isinstance(told[-1], Failed)
-            assert isinstance(told[-1].error, DeadlineExceeded)
+        for reported in (waiting, await running):
+            assert isinstance(reported[-1], Failed)
+            assert isinstance(reported[-1].error, DeadlineExceeded)
         assert model.stops == 1
         gate.open()
-        await gone(device)
+        await until_idle(device)
 
     on_device(test)
 
 
-def test_many_at_once_each_hear_of_their_own() -> None:
-    """Twenty jobs at a time: everybody gets the images of their own seeds."""
+def test_concurrent_tasks_get_their_own_events() -> None:
+    """Each of twenty concurrent jobs gets the images of its own seeds."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
-        told = await asyncio.gather(*(all_of(device, seed=n, count=1 + n % 3, steps=2) for n in range(20)))
-        for n, events in enumerate(told):
+        reported = await asyncio.gather(*(all_of(device, seed=n, count=1 + n % 3, steps=2) for n in range(20)))
+        for n, events in enumerate(reported):
             seeds = sorted(event.seed for event in events if isinstance(event, Finished))
             assert seeds == [n + k for k in range(1 + n % 3)]
 
@@ -106,7 +106,7 @@ def test_many_at_once_each_hear_of_their_own() -> None:
 
 
 def test_refusals_are_raised_at_once() -> None:
-    """Before any event, and nothing stays behind."""
+    """A refused job raises before any event and leaves nothing behind."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         with pytest.raises(InvalidField):
@@ -117,7 +117,7 @@ def test_refusals_are_raised_at_once() -> None:
 
 
 def test_closing_the_generator_cancels() -> None:
-    """Whoever stops listening frees what they held before the next step."""
+    """A closed generator releases everything before the next step."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -125,15 +125,15 @@ def test_closing_the_generator_cancels() -> None:
             await anext(events)
             await gate.reached()
         gate.open()
-        await gone(device)
+        await until_idle(device)
         assert len(model.timesteps) == 1
         assert not device._buffers
 
     on_device(test)
 
 
-def test_a_cancelled_task_cancels_its_job() -> None:
-    """The way an RPC ends when its caller leaves."""
+def test_cancelling_the_asyncio_task_cancels_the_job() -> None:
+    """This is how an RPC ends when its client disconnects."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -143,13 +143,13 @@ def test_a_cancelled_task_cancels_its_job() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         gate.open()
-        await gone(device)
+        await until_idle(device)
         assert len(model.timesteps) == 1
 
     on_device(test)
 
 
-def test_a_failed_job_is_told_so() -> None:
+def test_a_failed_job_ends_with_its_error() -> None:
     """The last event carries the error, and the next job is served."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
@@ -167,7 +167,7 @@ def test_a_failed_job_is_told_so() -> None:
 
 
 def test_the_thread_survives_a_fault_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:
-    """What was running is ended with an error, what waits goes on, and it is logged."""
+    """Running tasks end with an error, waiting tasks continue, and the exception is logged."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -192,13 +192,13 @@ def test_the_thread_survives_a_fault_of_the_engine(caplog: pytest.LogCaptureFixt
     assert "a mistake in the engine" in caplog.text
 
 
-def test_a_slow_reader_misses_no_image_and_costs_no_memory() -> None:
-    """Somebody who reads nothing for a while gets the newest progress, every image and the end."""
+def test_a_slow_reader_gets_every_image() -> None:
+    """A reader that pauses gets the newest progress, every image and the last event, in a bounded buffer."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         async with aclosing(device.events(Job(prompt="a lake", steps=50, count=4, seed=1))) as events:
             await anext(events)
-            await gone(device)
+            await until_idle(device)
             await asyncio.sleep(0.05)
             rest = [event async for event in events]
         assert len(rest) <= 4 + 4 + 2
@@ -212,7 +212,7 @@ def test_a_slow_reader_misses_no_image_and_costs_no_memory() -> None:
 
 
 def test_draining_lets_running_jobs_end() -> None:
-    """New ones are refused, those there get their images, and drain returns when the last is done."""
+    """New jobs are refused, running ones finish, and drain returns after the last."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -230,8 +230,8 @@ def test_draining_lets_running_jobs_end() -> None:
     on_device(test)
 
 
-def test_draining_ends_what_takes_longer_than_its_grace() -> None:
-    """They are told to come again elsewhere."""
+def test_draining_fails_tasks_after_the_grace_period() -> None:
+    """Tasks that take longer end with Unavailable."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -249,7 +249,7 @@ def test_draining_ends_what_takes_longer_than_its_grace() -> None:
 
 
 def test_an_idle_device_drains_at_once() -> None:
-    """Nothing to wait for."""
+    """Draining an idle device does not wait."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         began = time.monotonic()
@@ -259,8 +259,8 @@ def test_an_idle_device_drains_at_once() -> None:
     on_device(test)
 
 
-def test_closing_ends_everything() -> None:
-    """Also with jobs inside: they hear of it, and the thread is gone (on_device checks it)."""
+def test_closing_fails_all_tasks() -> None:
+    """Tasks end with Unavailable, and the thread ends (checked by on_device)."""
     model = ExactModel()
 
     async def main() -> None:
@@ -278,7 +278,7 @@ def test_closing_ends_everything() -> None:
 
 
 def test_a_model_that_loads_is_noticed() -> None:
-    """An idle thread looks again while somebody waits for a model."""
+    """The thread polls while a task waits for a model."""
     model = ExactModel(spec())
     shelf = Shelf(model)
     shelf.absent.add("exact")
@@ -294,21 +294,21 @@ def test_a_model_that_loads_is_noticed() -> None:
 
 
 def test_an_idle_device_sleeps() -> None:
-    """Without jobs the thread takes no turns at all."""
+    """Without tasks the thread takes no steps."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
         await all_of(device)
         await asyncio.sleep(0.05)
-        turns, whole = [], device._step
-        device._step = lambda: turns.append(1) or whole()  # type: ignore[method-assign, func-returns-value]
+        steps, whole = [], device._step
+        device._step = lambda: steps.append(1) or whole()  # type: ignore[method-assign, func-returns-value]
         await asyncio.sleep(0.1)
-        assert not turns
+        assert not steps
 
     on_device(test)
 
 
 def test_errors_of_the_queue_reach_the_caller() -> None:
-    """QueueFull is raised where the job was brought."""
+    """QueueFull is raised to the caller of `events`."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
         gate = Gate(model)
@@ -325,7 +325,7 @@ def test_errors_of_the_queue_reach_the_caller() -> None:
 
 
 def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that is closed just before its thread clears the flag that wakes it ends all the same."""
+    """A device closed just before its thread clears the wake flag still ends."""
     device = DeviceThread(Bench().engine)
     clear, closing = device._wake.clear, threading.Thread(target=device.close, daemon=True)
 
@@ -347,7 +347,7 @@ def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_buffers_keep_the_newest_previews() -> None:
-    """What waits of previews is bounded for each image; order stays."""
+    """The number of buffered previews per image is bounded, and their order is kept."""
 
     async def main() -> None:
         box, pixels = EventBuffer(), np.zeros((3, 1, 1), np.float32)

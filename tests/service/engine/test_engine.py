@@ -1,4 +1,4 @@
-"""The engine stepped by hand, on a model whose answers are known: what one job gets, alone and in a batch."""
+"""The engine stepped by hand on a model with known outputs, with one job and with batches."""
 
 from typing import Any
 
@@ -20,19 +20,19 @@ JOBS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_job_is_told_from_beginning_to_end() -> None:
-    """Its place, each step, the image, the summary; in this order, and nothing else."""
+def test_a_job_has_all_events_in_order() -> None:
+    """Position, each step, the image and the summary, in this order, and no other event."""
     bench = Bench()
     ticket = bench.admit(steps=3)
     bench.run()
-    kinds = [type(event) for event in bench.told[ticket]]
+    kinds = [type(event) for event in bench.events[ticket]]
     assert kinds == [Queued, Progress, Progress, Progress, Finished, Completed]
     assert [(e.step, e.steps) for e in bench.of(ticket, Progress)] == [(1, 3), (2, 3), (3, 3)]
     assert not bench.engine.busy
 
 
-def test_the_image_is_the_one_that_mathematics_says() -> None:
-    """The engine adds nothing: bit for bit what the sampler and the model make by hand."""
+def test_the_image_is_that_of_numerics_alone() -> None:
+    """Bit-identical to what sampler and model make without an engine."""
     bench = Bench()
     ticket = bench.admit("a lake", seed=11)
     bench.run()
@@ -40,7 +40,7 @@ def test_the_image_is_the_one_that_mathematics_says() -> None:
 
 
 def test_the_image_has_the_mean_of_its_prompt() -> None:
-    """Without guidance the images are drawn from the model's data: their mean is the prompt's."""
+    """Without guidance, images are drawn from the model's data, whose mean the prompt sets."""
     bench = Bench()
     ticket = bench.admit("a lake", steps=40, guidance_scale=1.0, count=10, seed=3)
     bench.run()
@@ -48,8 +48,8 @@ def test_the_image_has_the_mean_of_its_prompt() -> None:
     assert abs(latents - mean_of("a lake")) < 0.1
 
 
-def test_count_makes_the_images_of_the_seeds_that_follow() -> None:
-    """Image k is image 0 of a request with seed + k, and tells that seed."""
+def test_count_makes_images_of_successive_seeds() -> None:
+    """Image k is image 0 of a request with seed + k, and reports that seed."""
     bench = Bench()
     many = bench.admit("a lake", seed=20, count=3)
     bench.run()
@@ -61,7 +61,7 @@ def test_count_makes_the_images_of_the_seeds_that_follow() -> None:
 
 @pytest.mark.parametrize("max_batch", [1, 3, 16])
 def test_batching_does_not_change_a_bit(max_batch: int) -> None:
-    """Different samplers, steps, guidance and seeds in one call give exactly the images that each has alone."""
+    """Images in a batch of different samplers, steps, guidance and seeds are bit-identical to those made alone."""
     together = Bench(max_batch=max_batch)
     tickets = [together.admit(**job) for job in JOBS]
     together.run()
@@ -75,7 +75,7 @@ def test_batching_does_not_change_a_bit(max_batch: int) -> None:
 
 
 def test_rows_join_between_two_steps() -> None:
-    """A job that comes while another runs shares its next call; each still has all of its own steps."""
+    """A job that arrives while another runs shares its next call; each takes all of its own steps."""
     bench = Bench(max_batch=4)
     first = bench.admit(seed=1, steps=6)
     bench.step(3)  # encoded, two steps
@@ -87,7 +87,7 @@ def test_rows_join_between_two_steps() -> None:
 
 
 def test_guided_and_unguided_rows_share_a_call() -> None:
-    """One call holds two rows for guidance and one without, and the model is called once a step."""
+    """One call holds two rows with guidance and one without."""
     bench = Bench(max_batch=4)
     bench.admit(steps=2)
     bench.admit("a hill", steps=2, guidance_scale=1.0)
@@ -96,7 +96,7 @@ def test_guided_and_unguided_rows_share_a_call() -> None:
 
 
 def test_rows_of_different_shapes_do_not_share() -> None:
-    """Latents of different sizes can't be in one call; both jobs are served."""
+    """Latents of different sizes are not in one call; both jobs are served."""
     bench = Bench(max_batch=4)
     tickets = [bench.admit(width=w, height=64, steps=2) for w in (64, 96)]
     bench.run()
@@ -105,7 +105,7 @@ def test_rows_of_different_shapes_do_not_share() -> None:
 
 
 def test_a_graph_with_one_timestep_gets_rows_of_equal_timestep_only() -> None:
-    """Where the timestep has no batch axis, only rows at the same time share (the exact model checks it)."""
+    """If the timestep has no batch axis, only rows at the same timestep share a call."""
     bench = Bench(ExactModel(spec(batched_timestep=False)), max_batch=4)
     jobs = [bench.admit(seed=1, steps=4), bench.admit(seed=2, steps=4), bench.admit(seed=3, steps=3)]
     bench.run()
@@ -114,8 +114,8 @@ def test_a_graph_with_one_timestep_gets_rows_of_equal_timestep_only() -> None:
     assert all(bench.of(ticket, Completed) for ticket in jobs)
 
 
-def test_two_models_are_served_side_by_side() -> None:
-    """A row never gets into another model's call."""
+def test_models_do_not_share_calls() -> None:
+    """Rows of two models are in calls of their own model only."""
     other = ExactModel(spec(name="other"))
     bench = Bench(ExactModel(clock=other.clock), other, max_batch=4)
     tickets = [bench.admit(model=name, steps=2) for name in ("exact", "other")]
@@ -124,7 +124,7 @@ def test_two_models_are_served_side_by_side() -> None:
     assert [bench.of(t, Completed)[0].model for t in tickets] == ["exact", "other"]
 
 
-def test_a_model_that_is_not_there_is_refused_at_once() -> None:
+def test_invalid_jobs_are_refused_at_once() -> None:
     """Errors of fields and models are raised by admit, and nothing is queued."""
     bench = Bench()
     with pytest.raises(ModelNotFound):
@@ -135,7 +135,7 @@ def test_a_model_that_is_not_there_is_refused_at_once() -> None:
 
 
 def test_jobs_wait_for_their_model_without_blocking_others() -> None:
-    """While a model is loading its jobs hear how far it is, and jobs of other models run."""
+    """While a model loads, its jobs get loading progress and jobs of other models run."""
     other = ExactModel(spec(name="other"))
     bench = Bench(ExactModel(clock=other.clock), other)
     bench.shelf.absent.add("exact")
@@ -152,7 +152,7 @@ def test_jobs_wait_for_their_model_without_blocking_others() -> None:
 
 
 def test_a_running_job_keeps_its_model() -> None:
-    """A model that is dropped meanwhile serves those who have started, and is held exactly as long."""
+    """A model that is evicted meanwhile serves started tasks, and is held exactly as long."""
     bench = Bench()
     running = bench.admit(steps=3)
     bench.step(2)
@@ -166,7 +166,7 @@ def test_a_running_job_keeps_its_model() -> None:
 
 
 def test_previews_come_when_they_are_due() -> None:
-    """Three previews of a job of eight steps, spread evenly, numbered from 0; none after the last step."""
+    """Three previews of a job of eight steps are spread evenly, numbered from 0, with none after the last step."""
     bench = Bench()
     ticket = bench.admit(steps=8, count=2, previews=Previews(count=3))
     bench.run()
@@ -176,8 +176,8 @@ def test_previews_come_when_they_are_due() -> None:
     assert all(e.pixels.shape == (3, 8, 8) for e in bench.of(ticket, Preview))
 
 
-def test_previews_show_where_the_image_goes() -> None:
-    """A late preview is near the image, which early noise is not."""
+def test_previews_approach_the_image() -> None:
+    """A late preview is near the image; early noise is not."""
     bench = Bench()
     ticket = bench.admit(steps=10, seed=1, guidance_scale=1.0, previews=Previews(every=1))
     bench.run()
@@ -188,7 +188,7 @@ def test_previews_show_where_the_image_goes() -> None:
 
 
 def test_time_is_accounted_for() -> None:
-    """What encoders, steps and decoder took, per image and in all; the rest of the time was waiting."""
+    """Timings of encoders, steps and decoder, per image and in total; the rest is waiting."""
     bench = Bench(max_batch=1)
     ticket = bench.admit(steps=3, count=2, seed=1)
     bench.clock.now += 10
@@ -202,7 +202,7 @@ def test_time_is_accounted_for() -> None:
 
 
 def test_a_shared_call_counts_once_for_each_job_in_it() -> None:
-    """In a batch a step lasts as long for everybody in it; a job's sum counts each call once."""
+    """A call counts fully for each image in it, and once in the sum of a job."""
     bench = Bench(max_batch=4)
     ticket = bench.admit(steps=3, count=2)
     bench.run()
@@ -211,19 +211,19 @@ def test_a_shared_call_counts_once_for_each_job_in_it() -> None:
 
 
 def test_the_end_is_estimated_once_steps_were_measured() -> None:
-    """The second job of a kind hears from its first step on when it will be done, and it is true."""
+    """The second job of a batch key gets a correct estimate from its first step on."""
     bench = Bench()
     bench.admit(steps=4, seed=1)
     bench.run()
     ticket = bench.admit(steps=4, seed=2)
     bench.step(2)
-    told, at = bench.of(ticket, Progress)[0].eta, bench.clock.now
+    eta, at = bench.of(ticket, Progress)[0].eta, bench.clock.now
     bench.run()
-    assert told == pytest.approx(bench.clock.now - at) == 3 * 1.0 + 2.0
+    assert eta == pytest.approx(bench.clock.now - at) == 3 * 1.0 + 2.0
 
 
 def test_the_negative_prompt_is_encoded_only_with_guidance() -> None:
-    """Tokens count both prompts where both are used."""
+    """Tokens count both prompts if both are used."""
     bench = Bench()
     guided = bench.admit("a lake", negative_prompt="fog and rain")
     plain = bench.admit("a lake", negative_prompt="fog and rain", guidance_scale=1.0)
@@ -231,8 +231,8 @@ def test_the_negative_prompt_is_encoded_only_with_guidance() -> None:
     assert [bench.of(t, Completed)[0].prompt_tokens for t in (guided, plain)] == [5, 2]
 
 
-def test_the_revised_prompt_is_told() -> None:
-    """A style changes the prompt, and the image says to what."""
+def test_the_revised_prompt_is_reported() -> None:
+    """A style changes the prompt, and the image reports the changed one."""
     bench = Bench()
     ticket = bench.admit("a lake", style="vivid")
     bench.run()

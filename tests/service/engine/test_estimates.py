@@ -1,4 +1,4 @@
-"""What is measured, and the costs made of it."""
+"""Measurements, and the costs derived from them."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def planned(**job: object) -> Plan:
 
 
 def test_the_first_measurement_is_forgotten() -> None:
-    """It holds the warming up; from then on the newest weighs a fifth."""
+    """The first value includes warm-up; later the newest weighs a fifth."""
     average = Average()
     for value in (100.0, 1.0, 2.0):
         average.add(value)
@@ -23,7 +23,7 @@ def test_the_first_measurement_is_forgotten() -> None:
 
 
 def test_nothing_is_estimated_before_it_was_measured() -> None:
-    """But there is a cost, and more work has the higher one."""
+    """There is no estimate, but a cost, which is higher for more work."""
     estimates = Estimates()
     small, large = planned(), planned(width=96, height=96)
     assert estimates.call_seconds(small.batch_key, 2) is None
@@ -32,15 +32,15 @@ def test_nothing_is_estimated_before_it_was_measured() -> None:
 
 
 def test_other_numbers_of_rows_are_estimated_in_proportion() -> None:
-    """From the nearest that was measured."""
+    """Estimates scale from the nearest measured number of rows."""
     estimates, made = Estimates(), planned()
     estimates.record_call(made, 2, 1.0, 0, now=0.0)
     estimates.record_call(made, 8, 3.0, 0, now=0.0)
     assert [estimates.call_seconds(made.batch_key, n) for n in (1, 2, 3, 8, 16)] == [0.5, 1.0, 1.5, 3.0, 6.0]
 
 
-def test_images_are_encoded_at_a_cost_of_their_own() -> None:
-    """What encoding an image takes is told apart from prompts, and by its size."""
+def test_encoding_images_has_its_own_cost() -> None:
+    """Encoding with an image is measured separately from prompts, and by size."""
     estimates, prompt = Estimates(), planned()
     small, large = (planned(source=Source(np.zeros((3, 1, 1), np.uint8)), width=side, height=side) for side in (64, 96))
     for made, seconds in ((prompt, 0.1), (small, 1.0), (large, 3.0)):
@@ -49,8 +49,8 @@ def test_images_are_encoded_at_a_cost_of_their_own() -> None:
     assert [estimates.cost(made).encode for made in (prompt, small, large)] == [100_000, 1_000_000, 3_000_000]
 
 
-def test_costs_stand_still_while_measurements_flicker() -> None:
-    """Within a quarter nothing changes; beyond, the cost follows and the version tells of it."""
+def test_costs_ignore_small_changes() -> None:
+    """Within a quarter the cost stays; beyond it the cost follows and the version grows."""
     estimates, made = Estimates(), planned()
     estimates.cost(made)
     for _ in range(3):

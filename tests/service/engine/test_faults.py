@@ -1,4 +1,4 @@
-"""What fails, fails for itself: calls, models and memory."""
+"""Faults of calls, models and memory affect their own tasks only."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tintype.service.errors import GenerationFailed, ModelBroken, OutOfMemory
 from tintype.service.images.upload import Source
 
 
-def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:
-    """They hear what is wrong with it."""
+def test_a_model_that_fails_to_load_fails_its_tasks_only() -> None:
+    """They end with the error of the model; other tasks complete."""
     other = ExactModel(spec(name="other"))
     bench = Bench(ExactModel(clock=other.clock), other)
     bench.shelf.absent.add("exact")
@@ -24,8 +24,8 @@ def test_a_model_that_fails_to_load_ends_its_jobs_only() -> None:
     assert bench.of(fine, Completed)
 
 
-def test_a_failing_call_fails_its_rows_alone() -> None:
-    """When a call for many fails they go on one by one; who fails alone is told why, the others get their images."""
+def test_a_failing_call_is_retried_row_by_row() -> None:
+    """After a failed batch, rows run one by one; only the row that fails alone ends with an error."""
     bench = Bench(max_batch=4)
     tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
     whole = bench.model.denoise
@@ -40,14 +40,14 @@ def test_a_failing_call_fails_its_rows_alone() -> None:
     (failed,) = bench.of(tickets[1], Failed)
     assert isinstance(failed.error, GenerationFailed)
     assert "the graph stumbled" in str(failed.error)
-    assert bench.of(tickets[1], Progress)  # it had begun
+    assert bench.of(tickets[1], Progress)  # it had started
     assert np.array_equal(images(bench, tickets[0])[0], by_hand("a lake", 0, steps=5))
     assert np.array_equal(images(bench, tickets[2])[0], by_hand("a hill", 2, steps=5))
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3, 4])
-def test_too_little_memory_means_smaller_calls(fits: int) -> None:
-    """Calls that don't fit are made again with half the rows, guidance's two last; nobody fails, and no bit differs."""
+def test_out_of_memory_makes_calls_smaller(fits: int) -> None:
+    """Calls are retried with half the rows, guidance last; no task fails, and images are bit-identical."""
     bench = Bench(max_batch=4)
 
     def full(name: str, rows: int) -> None:
@@ -64,8 +64,8 @@ def test_too_little_memory_means_smaller_calls(fits: int) -> None:
 
 
 @pytest.mark.parametrize("phase", ["encode", "encode_pixels", "denoise", "decode"])
-def test_idle_models_go_before_a_request_is_refused(phase: str) -> None:
-    """What there is no memory for is tried again once all that is idle has gone: the image is the same."""
+def test_idle_models_are_evicted_before_a_request_fails(phase: str) -> None:
+    """Work that ran out of memory is retried after idle models are evicted; the image is the same."""
     levels = np.random.default_rng(1).integers(0, 256, (3, 64, 64), np.uint8)
     job: dict[str, Any] = {"seed": 1, "source": Source(levels), "strength": 0.5, "guidance_scale": 1.0}
     bench, roomy = Bench(max_batch=1), Bench(max_batch=1)
@@ -83,8 +83,8 @@ def test_idle_models_go_before_a_request_is_refused(phase: str) -> None:
     assert np.array_equal(images(bench, tickets[0])[0], images(roomy, tickets[1])[0])
 
 
-def test_who_waits_for_memory_lets_nobody_start_before_it() -> None:
-    """Those who run go on and give their memory back; later ones of another model wait behind."""
+def test_no_task_starts_before_one_that_waits_for_memory() -> None:
+    """Running tasks finish and release memory; later tasks of another model wait."""
     other = ExactModel(spec(name="other"))
     bench = Bench(ExactModel(clock=other.clock), other, max_batch=1)
     bench.shelf.absent.add("other")
@@ -95,7 +95,7 @@ def test_who_waits_for_memory_lets_nobody_start_before_it() -> None:
     bench.run()
     assert bench.of(running, Completed)
     assert not bench.of(late, Progress)
-    assert bench.shelf.holds == []  # so that the repository can load the other now
+    assert bench.shelf.holds == []  # the repository can now load the other
     bench.shelf.absent.clear()
     bench.shelf.waiting.clear()
     bench.run()
@@ -103,8 +103,8 @@ def test_who_waits_for_memory_lets_nobody_start_before_it() -> None:
     assert bench.of(late, Completed)
 
 
-def test_what_does_not_fit_alone_is_refused_alone() -> None:
-    """One row that there is no memory for ends its own job; smaller ones go on."""
+def test_a_row_that_does_not_fit_fails_its_task_only() -> None:
+    """A single row without enough memory fails its own task; smaller ones complete."""
     bench = Bench(max_batch=4)
     small, large = bench.admit(seed=1), bench.admit(width=96, height=96)
     whole = bench.model.denoise
@@ -121,12 +121,12 @@ def test_what_does_not_fit_alone_is_refused_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "reported"),
     [(MemoryError(), OutOfMemory), (ValueError("no"), GenerationFailed), (broken(), ModelBroken)],
 )
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
-def test_whatever_a_model_raises_ends_in_one_error_of_the_tree(phase: str, raised: Exception, told: type) -> None:
-    """In every phase, and the next job is served as if nothing had been."""
+def test_exceptions_of_a_model_become_one_tintype_error(phase: str, raised: Exception, reported: type) -> None:
+    """In every phase, and the next job is served normally."""
     bench = Bench()
     ticket = bench.admit(seed=1)
 
@@ -136,8 +136,8 @@ def test_whatever_a_model_raises_ends_in_one_error_of_the_tree(phase: str, raise
 
     bench.model.on_call = fail
     bench.run()
-    assert [type(e.error) for e in bench.of(ticket, Failed)] == [told]
-    assert isinstance(bench.told[ticket][-1], Failed)
+    assert [type(e.error) for e in bench.of(ticket, Failed)] == [reported]
+    assert isinstance(bench.events[ticket][-1], Failed)
     bench.model.on_call = lambda _name, _rows: None
     again = bench.admit(seed=1)
     bench.run()
@@ -145,7 +145,7 @@ def test_whatever_a_model_raises_ends_in_one_error_of_the_tree(phase: str, raise
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_no_black_or_broken_image_passes_for_one(value: float) -> None:
+def test_a_black_or_broken_image_is_an_error(value: float) -> None:
     """A decoder that overflows gives an error, never an image."""
     bench = Bench()
     bench.model.decode = lambda latents: np.full((len(latents), 3, 64, 64), value, np.float32)  # type: ignore[method-assign]
@@ -156,8 +156,8 @@ def test_no_black_or_broken_image_passes_for_one(value: float) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("max_batch", [1, 4])
-def test_latents_that_are_not_finite_end_their_own_job_at_once(value: float, max_batch: int) -> None:
-    """At the step where they arise, with its number; no more work is done; other rows are as alone."""
+def test_latents_that_are_not_finite_fail_their_task_at_once(value: float, max_batch: int) -> None:
+    """The error names the step at which they occur; no more work is done, and other rows are not affected."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(prompt, seed=k, steps=5) for k, prompt in enumerate(("a lake", "poison", "a hill"))]
     whole = bench.model.denoise

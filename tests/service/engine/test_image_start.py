@@ -1,4 +1,4 @@
-"""Rows that begin at an image: how far they leave it, what a mask keeps, and that batching changes nothing."""
+"""Rows that start from an image: strength, masks, and batches."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ JOBS: list[dict[str, Any]] = [
 
 
 def run(job: dict[str, Any], **limits: float) -> list[np.ndarray]:
-    """Return the images of a job that has an engine for itself."""
+    """Return the images of a job that has an engine to itself."""
     bench = Bench(**limits)
     ticket = bench.admit(**job)
     bench.run()
     return [event.pixels for event in sorted(bench.of(ticket, Finished), key=lambda event: event.index)]
 
 
-def began(seed: int) -> tuple[np.ndarray, TorchNoise]:
-    """Return the clean latents of the image for a seed, and the noise that comes next."""
+def encoded(seed: int) -> tuple[np.ndarray, TorchNoise]:
+    """Return the clean latents of the image for a seed, and the noise stream after them."""
     stream = TorchNoise(seed)
     return ExactModel().encode_pixels(image().pixels[np.newaxis], stream.normal((1, 4, 8, 8)))[0], stream
 
 
-def test_the_image_is_the_one_that_mathematics_says() -> None:
-    """Bit for bit what numerics make by hand of the last 4 of 6 steps, drawing for the encoder first."""
-    latents, stream = began(11)
+def test_the_image_is_that_of_numerics_alone() -> None:
+    """Bit-identical to the last 4 of 6 steps made without an engine, with the encoder's noise drawn first."""
+    latents, stream = encoded(11)
     table = make_table(DIFFUSION, 6, sampler="ddim", start=2)
     alpha, sigma = np.float32(table.alphas[0]), np.float32(table.sigmas[0])
     row = Trajectory(table, alpha * latents + sigma * stream.normal(latents.shape), stream)
@@ -67,8 +67,8 @@ def test_the_image_is_the_one_that_mathematics_says() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m", "unipc"])
-def test_more_strength_leads_farther_away(sampler: str) -> None:
-    """From the image itself to one that shows nothing of it, and never back."""
+def test_more_strength_changes_more(sampler: str) -> None:
+    """The distance from the source grows with strength."""
     job = {"prompt": "a lake", "seed": 5, "steps": 10, "sampler": sampler, "source": image()}
     pixels = image().pixels
     away = [np.abs(run({**job, "strength": strength})[0] - pixels).mean() for strength in (0, 0.2, 0.4, 0.6, 0.8, 1)]
@@ -77,8 +77,8 @@ def test_more_strength_leads_farther_away(sampler: str) -> None:
     assert away[-1] > 1.5 * away[1] > 0
 
 
-def test_at_strength_0_the_image_is_untouched() -> None:
-    """Even a black one: neither coded nor decoded, and no call of the denoiser is counted."""
+def test_at_strength_0_the_image_is_unchanged() -> None:
+    """Even an all-black image: it is neither encoded nor decoded, and no denoiser call is counted."""
     black = Source(np.zeros((3, 64, 64), np.uint8))
     bench = Bench()
     ticket = bench.admit(source=black, strength=0.0, steps=9)
@@ -89,8 +89,8 @@ def test_at_strength_0_the_image_is_untouched() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_at_strength_0_a_prompt_may_change(scale: float) -> None:
-    """There is no step at which it could, with guidance or without."""
+def test_at_strength_0_a_prompt_may_have_changes(scale: float) -> None:
+    """No step reaches the change, with guidance or without."""
     bench = Bench()
     ticket = bench.admit("a [lake:city:0.5]", source=image(), strength=0.0, guidance_scale=scale, prompt_weighting=True)
     bench.run()
@@ -100,44 +100,44 @@ def test_at_strength_0_a_prompt_may_change(scale: float) -> None:
 
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_the_mask_keeps_is_kept(sampler: str, strength: float) -> None:
-    """The right half ends bit for bit as the encoder made it, the left half does not."""
+def test_the_kept_part_is_unchanged(sampler: str, strength: float) -> None:
+    """The right half is bit-identical to the encoder's latents, the left half is not."""
     job = {"prompt": "a lake", "seed": 3, "sampler": sampler, "strength": strength, "source": image(masked=True)}
     (ours,) = run(job)
-    clean = ExactModel().decode(began(3)[0][np.newaxis])[0]
+    clean = ExactModel().decode(encoded(3)[0][np.newaxis])[0]
     assert np.array_equal(ours[:, :, 32:], clean[:, :, 32:])
     assert np.abs(ours[:, :, :32] - clean[:, :, :32]).mean() > 0.01
 
 
 class Painter(ExactModel):
-    """An inpainting model: it sees a mask and the masked image's latents, and keeps what it saw."""
+    """An inpainting model, which records its mask and the latents of the masked image."""
 
     def denoise(self, latents: np.ndarray, timesteps: np.ndarray, conditionings: Any) -> np.ndarray:
-        self.beside = latents[:, 4:]
+        self.extra_channels = latents[:, 4:]
         return super().denoise(latents[:, :4], timesteps, conditionings)
 
 
 @pytest.mark.parametrize(("strength", "encodings"), [(1.0, 1), (0.5, 2)])
-def test_an_inpainting_model_sees_the_mask_and_what_is_kept(strength: float, encodings: int) -> None:
-    """1 where it repaints, the latents of an image that is grey there; noise is drawn as diffusers draws it."""
+def test_an_inpainting_model_gets_mask_and_masked_image(strength: float, encodings: int) -> None:
+    """1 where it repaints, and latents of an image that is grey there; noise is drawn in the order of diffusers."""
     model = Painter(spec=spec(inpaints=True, capabilities=frozenset({INPAINTING})))
     bench = Bench(model)
     bench.admit(source=image(masked=True), seed=3, steps=4, strength=strength)
     bench.run()
     assert [name for name, _ in model.calls].count("encode_pixels") == encodings
     stream, shape = TorchNoise(3), (1, 4, 8, 8)
-    for _ in range(encodings):  # the first level's, and before it the image's own posterior
+    for _ in range(encodings):  # for the first level and, before it, the posterior of the image
         stream.normal(shape)
     grey = image().pixels[np.newaxis].copy()
     grey[..., :32] = 0.5
     hidden = ExactModel().encode_pixels(grey, stream.normal(shape))[0]
     left = np.arange(8)[np.newaxis, np.newaxis] < np.array([[[4]]])
-    for beside in model.beside:  # both rows of guidance
-        assert np.array_equal(beside, np.concatenate([np.broadcast_to(left, (1, 8, 8)), hidden]))
+    for extra in model.extra_channels:  # of both guidance rows
+        assert np.array_equal(extra, np.concatenate([np.broadcast_to(left, (1, 8, 8)), hidden]))
 
 
-def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
-    """The denoiser sees the image under the same noise at each level, and never a clean part beside a noisy one."""
+def test_the_kept_part_has_the_noise_level_of_the_rest() -> None:
+    """At each call the kept part has the same noise at the level of that call."""
     bench = Bench()
     seen: list[np.ndarray] = []
     answer = bench.model.denoise
@@ -149,7 +149,7 @@ def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
     bench.model.denoise = denoise  # type: ignore[assignment, method-assign]
     bench.admit(source=image(masked=True), seed=3, steps=6, strength=0.5, guidance_scale=1.0)
     bench.run()
-    latents, stream = began(3)
+    latents, stream = encoded(3)
     noise, table = stream.normal((4, 8, 8)), make_table(DIFFUSION, 6, sampler="ddim", start=3)
     for x, alpha, sigma in zip(seen, table.alphas, table.sigmas, strict=False):
         np.testing.assert_allclose(x[:, :, 4:], (alpha * latents + sigma * noise)[:, :, 4:], atol=1e-6)
@@ -157,7 +157,7 @@ def test_what_is_kept_is_as_noisy_as_the_rest_at_every_call() -> None:
 
 @pytest.mark.parametrize("max_batch", [1, 2, 8])
 def test_batching_changes_nothing(max_batch: int) -> None:
-    """Rows from noise, from images and with masks share calls, and each gets bit for bit what it gets alone."""
+    """Rows from noise, from images and with masks share calls; each image is bit-identical to that made alone."""
     bench = Bench(max_batch=max_batch)
     tickets = [bench.admit(**job) for job in JOBS]
     bench.run()
@@ -180,8 +180,8 @@ def test_image_k_is_that_of_its_seed() -> None:
     assert np.array_equal(second, run({**job, "seed": 4})[0])
 
 
-def test_encoding_is_timed_and_told() -> None:
-    """The encoder's time counts as encoding, and progress counts the steps that are done."""
+def test_encoding_is_timed() -> None:
+    """The image encoder counts as encoding, and progress counts the steps that run."""
     bench = Bench()
     ticket = bench.admit(source=image(), strength=0.5, steps=6, previews=Previews(every=1))
     bench.run()
@@ -190,8 +190,8 @@ def test_encoding_is_timed_and_told() -> None:
     assert len(bench.of(ticket, Preview)) == 2
 
 
-def test_a_job_can_leave_while_its_image_is_encoded() -> None:
-    """What the encoder answers is thrown away, and the next job goes on."""
+def test_a_task_can_be_cancelled_while_its_image_is_encoded() -> None:
+    """The encoder's output is dropped, and the next job continues."""
     bench = Bench()
     leaving, staying = bench.admit(source=image(), seed=1), bench.admit(source=image(), seed=2)
     task = bench.task(leaving)
@@ -204,8 +204,8 @@ def test_a_job_can_leave_while_its_image_is_encoded() -> None:
 
 
 @pytest.mark.parametrize("answer", [np.zeros((1, 4, 9, 8), np.float32), GenerationFailed("no latents")])
-def test_an_encoder_that_fails_ends_its_job_alone(answer: Any) -> None:
-    """The error says what was wrong; others go on."""
+def test_an_encoder_that_fails_fails_its_task_only(answer: Any) -> None:
+    """The task ends with an error; others complete."""
 
     def encode(*_: object) -> np.ndarray:
         if isinstance(answer, Exception):
@@ -221,7 +221,7 @@ def test_an_encoder_that_fails_ends_its_job_alone(answer: Any) -> None:
 
 
 def test_the_upper_left_pixel_decides() -> None:
-    """As in diffusers; 64 pixels are one place in the latents."""
+    """As in diffusers; 64 pixels are one latent."""
     mask = np.zeros((16, 24), bool)
     mask[8, 16] = mask[7, 7] = True
     assert downscale_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]

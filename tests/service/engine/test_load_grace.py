@@ -1,4 +1,4 @@
-"""Models that don't fit together: loads are few, and nobody waits for ever."""
+"""Models that do not fit into memory together: few loads, and no task starves."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 NAMES = ("a", "b", "c")
 
 
-class OnePlace(Shelf):
-    """A repository with memory for one model, which `takes` seconds to load; next comes who has waited longest.
+class SingleModelShelf(Shelf):
+    """A repository with memory for one model, which takes `takes` seconds to load, in FIFO order.
 
-    As in the real one, a model that has come stays `fresh` until somebody holds it, or nobody does for a while.
+    As in the real repository, a loaded model stays `fresh` until a task holds it, or none has for a while.
     """
 
     def __init__(self, takes: float, *models: ExactModel) -> None:
@@ -57,7 +57,7 @@ class OnePlace(Shelf):
         self._move()
 
     def hold(self, name: str) -> None:
-        assert name == self.there, "what is held is in memory"
+        assert name == self.there, "a held model is in memory"
         super().hold(name)
         self.fresh = False
 
@@ -75,16 +75,16 @@ class OnePlace(Shelf):
             self.loaded.append(self.there)
 
 
-def bench(takes: float, **limits: float) -> tuple[Bench, OnePlace]:
+def bench(takes: float, **limits: float) -> tuple[Bench, SingleModelShelf]:
     clock = Clock()
     made = Bench(*(ExactModel(spec(name=name), clock) for name in NAMES), **limits)
-    shelf = OnePlace(takes, *made.shelf.models.values())
+    shelf = SingleModelShelf(takes, *made.shelf.models.values())
     made.place(shelf)
     return made, shelf
 
 
 def run(made: Bench) -> None:
-    """Step until all is done; where there is nothing to do, time passes."""
+    """Step until all tasks have ended; time passes while there is no work."""
     for _ in range(10_000):
         if not made.step():
             if not made.engine.busy:
@@ -97,8 +97,8 @@ def ends(made: Bench) -> list[Ticket]:
     return [ticket for ticket, event in made.log if isinstance(event, Completed)]
 
 
-def test_jobs_of_two_models_in_turn_load_each_once() -> None:
-    """While loading takes longer than the jobs, all of the model that is there go before the other is loaded."""
+def test_two_models_in_turn_are_loaded_once_each() -> None:
+    """While loading takes longer than the jobs, all jobs of the loaded model run before the other is loaded."""
     made, shelf = bench(takes=60, patience=60)
     tickets = [made.admit(model=name, seed=7, steps=2) for name in ("a", "b", "a", "b", "a")]
     run(made)
@@ -107,8 +107,8 @@ def test_jobs_of_two_models_in_turn_load_each_once() -> None:
     assert shelf.holds == []
 
 
-def test_where_loading_is_quick_the_order_is_kept() -> None:
-    """A model's turn ends with as much time as it took to load: then it goes as soon as its running jobs are done."""
+def test_fast_loading_keeps_the_order() -> None:
+    """The grace period is as long as loading: then the model is evicted as soon as its running jobs are done."""
     made, shelf = bench(takes=0.1, max_batch=1)
     tickets = [made.admit(model=name, seed=7, steps=4) for name in ("a", "b", "a", "b")]
     run(made)
@@ -116,8 +116,8 @@ def test_where_loading_is_quick_the_order_is_kept() -> None:
     assert shelf.loaded == ["a", "b", "a", "b"]
 
 
-def test_a_turn_is_not_endless() -> None:
-    """However long loading takes and however many jobs of one model come, another's waits for `patience`, and a job."""
+def test_the_grace_period_is_bounded() -> None:
+    """However long loading takes and however many jobs arrive, another model waits for `patience` and one job."""
     made, shelf = bench(takes=600, patience=20, max_batch=1)
     made.admit(model="a", steps=4)
     other = made.admit(model="b", steps=4)
@@ -131,8 +131,8 @@ def test_a_turn_is_not_endless() -> None:
     assert shelf.loaded == ["a", "b"]
 
 
-def test_who_is_more_urgent_does_not_wait_for_a_turn() -> None:
-    """A job of higher priority gets the memory when the one that runs is done."""
+def test_a_more_urgent_task_ends_the_grace_period() -> None:
+    """A job of higher priority gets the memory when the running one is done."""
     made, shelf = bench(takes=60, max_batch=1)
     first, second = (made.admit(model="a", seed=7, steps=2) for _ in range(2))
     while not shelf.holds:
@@ -144,8 +144,8 @@ def test_who_is_more_urgent_does_not_wait_for_a_turn() -> None:
     assert shelf.loaded == ["a", "b", "a"]
 
 
-def test_a_model_that_has_come_is_used_though_others_would_go_first() -> None:
-    """A shorter job of another model, which waits for the same memory, does not keep both from being served."""
+def test_a_fresh_model_is_used_before_shorter_jobs() -> None:
+    """A shorter job of another model that waits for the same memory does not block both."""
     made, shelf = bench(takes=2, max_batch=1)
     made.admit(model="a", steps=9, caller="x")
     made.step()
@@ -153,12 +153,12 @@ def test_a_model_that_has_come_is_used_though_others_would_go_first() -> None:
     began = made.clock.now
     run(made)
     assert shelf.loaded == ["a", "b"]
-    job = 0.5 + 2  # beside the calls
+    job = 0.5 + 2  # encoding and decoding
     assert made.clock.now - began == pytest.approx(2 + job + 9 + 2 + job + 1, abs=0.5)
 
 
-def test_what_came_for_a_less_urgent_job_makes_room() -> None:
-    """It is not used before the urgent one, nor does it keep the memory from it."""
+def test_a_fresh_model_is_evicted_for_a_more_urgent_task() -> None:
+    """It is not used before the urgent job, nor does it keep the memory from it."""
     made, shelf = bench(takes=2, max_batch=1)
     low = made.admit(model="a", steps=3)
     made.step()
@@ -170,8 +170,8 @@ def test_what_came_for_a_less_urgent_job_makes_room() -> None:
     assert made.clock.now - began < 3 * 2 + 2 * (0.5 + 3 + 2) + 1
 
 
-def test_nothing_is_loaded_for_who_has_left() -> None:
-    """Who leaves last of those who wait for memory takes its model out of line: the one that is there stays."""
+def test_nothing_is_loaded_for_cancelled_tasks() -> None:
+    """When the last task that waits for a model is cancelled, its queued load is cancelled as well."""
     made, shelf = bench(takes=2)
     made.admit(model="a", steps=3)
     while not shelf.holds:
@@ -184,8 +184,8 @@ def test_nothing_is_loaded_for_who_has_left() -> None:
     assert (shelf.loaded, [*shelf.line]) == (["a"], [])
 
 
-def test_what_was_used_is_new_no_longer() -> None:
-    """Jobs that come while others of their model run, so that it is never idle, don't keep the memory for ever."""
+def test_a_used_model_is_not_fresh() -> None:
+    """A model with constantly arriving jobs, which is never idle, does not keep the memory forever."""
     made, shelf = bench(takes=2, max_batch=4)
     steps = cycle((3, 7))
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_what_was_used_is_new_no_longer() -> None:
         made.step()
         made.clock.now += 0.1
     made.step(3)
-    other = made.admit(model="b", steps=4, caller="somebody else")
+    other = made.admit(model="b", steps=4, caller="another")
     began = made.clock.now
     while not made.of(other, Completed):
         assert made.clock.now - began < 60
@@ -205,8 +205,8 @@ def test_what_was_used_is_new_no_longer() -> None:
     assert shelf.loaded == ["a", "b"]
 
 
-def test_who_has_climbed_gets_memory_from_jobs_of_higher_priority() -> None:
-    """What came for it is used, and not given back to those whose level it has reached: they never end."""
+def test_a_raised_task_gets_memory_from_higher_priorities() -> None:
+    """Its model is used, and not evicted for jobs whose level the task has reached, which never end."""
     made, _ = bench(takes=2, patience=10, max_batch=1)
     made.admit(model="a", steps=4, priority=1)
     low = made.admit(model="b", steps=4)
@@ -228,10 +228,10 @@ JOB = st.tuples(st.sampled_from(NAMES), st.integers(1, 4), st.integers(0, 1), st
     st.sampled_from([0, 1]),
 )
 @settings(max_examples=60, deadline=None)
-def test_whatever_comes_everybody_is_served(
+def test_every_task_is_served(
     arrivals: list[tuple[tuple[str, int, int, str], int, bool]], takes: float, max_batch: int
 ) -> None:
-    """Three models for one place, some jobs cancelled: the others have the images of a job alone, nothing is held."""
+    """Three models with memory for one, some jobs cancelled: images are those of a job alone, nothing is held."""
     made, shelf = bench(takes, max_batch=max_batch)
     staying: dict[Ticket, int] = {}
     for (name, steps, priority, caller), units, leaves in arrivals:
@@ -248,8 +248,8 @@ def test_whatever_comes_everybody_is_served(
         assert np.array_equal(images(made, ticket)[0], by_hand("a lake", 7, steps=steps))
 
 
-def test_a_turn_lasts_as_long_as_loading_did() -> None:
-    """From the moment when the model is there, and at most the longest; what nobody waited for has none."""
+def test_the_grace_period_is_as_long_as_loading() -> None:
+    """It starts when the model is loaded and is bounded; a model that no task waited for has none."""
     grace = LoadGrace(10)
     grace.note_loaded("ready", 0)
     assert not grace.is_active("ready", 0)

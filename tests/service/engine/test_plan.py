@@ -1,4 +1,4 @@
-"""What a job's open fields become."""
+"""Resolution of a job's open fields."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ SOURCE = Source(np.zeros((3, 64, 64), np.uint8))
 LARGE = spec(native_sizes=((1024, 1024),), size_multiple=64)
 
 
-def test_what_is_left_out_is_the_models_own() -> None:
+def test_open_fields_get_the_models_defaults() -> None:
     """A prompt alone makes one image of the model's size, steps, guidance and sampler."""
     made = plan(Job(prompt="a lake"), SPEC, draw=lambda: 42)
     assert (made.width, made.height, made.shape) == (64, 64, (4, 8, 8))
@@ -29,15 +29,15 @@ def test_what_is_left_out_is_the_models_own() -> None:
     assert (made.prompt, made.negative_prompt, made.revised_prompt) == ("a lake", "", "")
 
 
-def test_what_is_given_counts() -> None:
-    """A request's fields win over everything, and zero is a value."""
+def test_fields_of_the_request_win() -> None:
+    """A request's fields win over all defaults, and zero is a value."""
     made = plan(Job(prompt="a", steps=3, guidance_scale=0.0, seed=0, count=2, width=88, height=72), SPEC)
     assert (made.calls, made.guided, made.seeds, (made.width, made.height)) == (3, False, (0, 1), (88, 72))
 
 
 @pytest.mark.parametrize(("scale", "guided"), [(0.0, False), (1.0, False), (1.01, True)])
-def test_guidance_of_at_most_one_skips_the_negative_half(scale: float, guided: bool) -> None:  # noqa: FBT001
-    """The unconditional half is computed only where it changes anything."""
+def test_guidance_of_at_most_one_skips_the_negative_prompt(scale: float, guided: bool) -> None:  # noqa: FBT001
+    """The negative prompt is evaluated only where it changes anything."""
     assert plan(Job(prompt="a", guidance_scale=scale), SPEC).guided is guided
 
 
@@ -51,8 +51,8 @@ def test_presets_fill_in_below_the_request_and_above_the_model() -> None:
     assert plan(Job(prompt="a", quality="hd"), SPEC).calls == 9
 
 
-def test_a_style_without_a_prompt_is_all_there_is() -> None:
-    """No comma is left of where the prompt would have stood."""
+def test_a_style_without_a_prompt_has_no_comma() -> None:
+    """The comma between prompt and style is removed."""
     made = plan(Job(prompt="", style="vivid", allow_empty_prompt=True), SPEC)
     assert made.prompt == made.revised_prompt == "vivid"
 
@@ -66,8 +66,8 @@ def test_a_style_without_a_prompt_is_all_there_is() -> None:
         ("schedule", "karas", "did you mean 'karras'"),
     ],
 )
-def test_an_unknown_name_is_answered_with_those_that_exist(field: str, value: str, says: str) -> None:
-    """Nobody has to look up the names in the documentation."""
+def test_an_unknown_name_is_refused_with_the_valid_ones(field: str, value: str, says: str) -> None:
+    """The error lists or suggests valid names."""
     fields: dict[str, Any] = {"prompt": "a", field: value}
     with pytest.raises(InvalidField, match=says) as caught:
         plan(Job(**fields), SPEC)
@@ -75,22 +75,22 @@ def test_an_unknown_name_is_answered_with_those_that_exist(field: str, value: st
     assert repr(value) in str(caught.value)
 
 
-def test_a_preset_of_a_model_without_presets_is_refused_with_the_way_out() -> None:
+def test_a_preset_of_a_model_without_presets_is_refused() -> None:
     """The message says that there are none."""
     with pytest.raises(InvalidField, match="must be omitted with this model, which has none; got 'hd'"):
         plan(Job(prompt="a", quality="hd"), spec(qualities={}))
 
 
-def test_choices_that_do_not_go_together_are_refused() -> None:
-    """DDIM has its own spacing, and eta is DDIM's alone."""
+def test_incompatible_choices_are_refused() -> None:
+    """DDIM has its own spacing, and only DDIM has eta."""
     with pytest.raises(InvalidField, match="schedule"):
         plan(Job(prompt="a", schedule="karras"), SPEC)
     with pytest.raises(InvalidField, match="eta"):
         plan(Job(prompt="a", sampler="euler", eta=0.5), SPEC)
 
 
-def test_adapters_are_known_by_name() -> None:
-    """One that the model has not is refused with those that it has; a weight of 0 is no adapter."""
+def test_unknown_adapters_are_refused() -> None:
+    """The error lists the adapters of the model; a weight of 0 is no adapter."""
     with pytest.raises(InvalidField, match="loras: 'pixel' is not an adapter of model 'exact': it has no adapters"):
         plan(Job(prompt="a", loras=(Lora("pixel"),)), SPEC)
     own = spec(loras=("clay", "ink"))
@@ -100,8 +100,8 @@ def test_adapters_are_known_by_name() -> None:
     assert [prompt.loras for prompt in made.prompts] == [(("ink", 0.5),)] * 2
 
 
-def test_embeddings_are_known_by_name() -> None:
-    """One that the model does not have is refused with those that it has, and a pickled file with what to do."""
+def test_unknown_embeddings_are_refused() -> None:
+    """The error lists the embeddings of the model, and says what to do with a pickled file."""
     with pytest.raises(
         InvalidField, match=r"embeddings: .x. cannot be used: it is not an embedding of .*: it has no embeddings"
     ):
@@ -116,15 +116,15 @@ def test_embeddings_are_known_by_name() -> None:
 
 @pytest.mark.parametrize("files", [{"image": b"png"}, {"image": b"png", "mask": b"png"}])
 def test_an_image_needs_a_model_with_an_encoder(files: dict[str, Any]) -> None:
-    """The component that is missing is named, and the field."""
+    """The error names the field and the missing component."""
     with pytest.raises(
         Unsupported, match=r"image: model 'exact' does not support it: it has no image encoder \(vae_encoder\)"
     ):
         plan(Job(prompt="a", **files, source=SOURCE), spec(capabilities=frozenset({TEXT_TO_IMAGE})))
 
 
-def test_a_model_that_needs_an_image_says_so() -> None:
-    """A refiner makes nothing from text alone; an inpainting model needs the mask as well."""
+def test_a_model_that_needs_an_image_refuses_jobs_without() -> None:
+    """A refiner needs an image; an inpainting model needs a mask as well."""
     refiner = spec(capabilities=frozenset({IMAGE_TO_IMAGE, INPAINTING}))
     with pytest.raises(
         InvalidField, match="image: is required: model 'exact' does not generate images from text alone"
@@ -141,7 +141,7 @@ def test_a_model_that_needs_an_image_says_so() -> None:
     [("classifier_free", 4.0, True), ("classifier_free", 1.0, False), ("embedded", 4.0, False), ("none", 4.0, False)],
 )
 def test_only_classifier_free_guidance_needs_the_negative_prompt(guidance: str, scale: float, guided: bool) -> None:  # noqa: FBT001
-    """Other models are called once a step, whatever the scale."""
+    """Other models are called once per step, whatever the scale."""
     made = plan(Job(prompt="a", negative_prompt="b", guidance_scale=scale), spec(guidance=Guidance(guidance)))
     assert made.guided is guided
     assert made.prompts == (Prompt("a"), Prompt("b", negative=True))[: 1 + guided]
@@ -150,19 +150,19 @@ def test_only_classifier_free_guidance_needs_the_negative_prompt(guidance: str, 
 
 
 def test_without_an_image_there_is_no_strength() -> None:
-    """Nothing is left out."""
+    """No steps are skipped."""
     made = plan(Job(prompt="a"), SPEC)
     assert (made.strength, made.skipped, made.source) == (None, 0, None)
 
 
-def test_seeds_go_on_past_the_largest() -> None:
+def test_seeds_wrap_past_the_largest() -> None:
     """Image k has the low 32 bits of seed + k, and every seed fits the contract's int64."""
     seeds = plan(Job(prompt="a", seed=MAX_SEED, count=3), SPEC).seeds
     assert seeds == (MAX_SEED, 0, 1)
     assert [seed % 2**32 for seed in seeds] == [(MAX_SEED + k) % 2**32 for k in range(3)]
 
 
-def test_seeds_are_drawn_where_none_is_given() -> None:
+def test_seeds_are_drawn_if_none_is_given() -> None:
     """Two requests without a seed differ; a seed of 0 is a seed."""
     assert len({plan(Job(prompt="a"), SPEC).seeds for _ in range(5)}) == 5
     assert plan(Job(prompt="a", seed=0), SPEC, draw=lambda: 9).seeds == (0,)
@@ -172,9 +172,9 @@ def test_seeds_are_drawn_where_none_is_given() -> None:
     ("asked", "made"),
     [
         ((1024, 1024), (1024, 1024)),
-        ((1792, 1024), (1792, 1024)),  # 1.75 of the native area: as asked
+        ((1792, 1024), (1792, 1024)),  # 1.75 of the native area: as requested
         ((1024, 1792), (1024, 1792)),
-        ((512, 512), (1024, 1024)),  # too small: made large, answered small
+        ((512, 512), (1024, 1024)),  # too small: rendered large, returned small
         ((256, 256), (1024, 1024)),
         ((4096, 4096), (1024, 1024)),
         ((1000, 1000), (1024, 1024)),  # not a multiple
@@ -182,18 +182,18 @@ def test_seeds_are_drawn_where_none_is_given() -> None:
     ],
 )
 def test_sizes_of_a_large_model(asked: tuple[int, int], made: tuple[int, int]) -> None:
-    """The five documented sizes and the odd ones, each made at what the model knows."""
+    """The five documented sizes and unusual ones, each rendered in a size that the model knows."""
     assert native_size(*asked, LARGE) == made
 
 
-def test_a_shape_that_multiples_can_keep_is_kept() -> None:
+def test_an_aspect_ratio_that_multiples_allow_is_kept() -> None:
     """1792 x 1024 is 7:4; at the native area of 512 x 512 that is 672 x 384, not the nearer 680 x 384."""
     assert native_size(1792, 1024, spec(native_sizes=((512, 512),))) == (672, 384)
 
 
 @given(st.integers(16, 4096), st.integers(16, 4096), st.sampled_from([(64, 8), (512, 8), (1024, 64)]))
-def test_every_size_is_answered(width: int, height: int, model: tuple[int, int]) -> None:
-    """Whatever is asked: multiples that the model takes, about its area, and the shape as near as multiples go."""
+def test_every_size_has_a_native_size(width: int, height: int, model: tuple[int, int]) -> None:
+    """Multiples that the model takes, about its area, with the nearest aspect ratio that multiples allow."""
     side, multiple = model
     made = native_size(width, height, spec(native_sizes=((side, side),), size_multiple=multiple))
     assert all(n % multiple == 0 and n >= multiple for n in made)

@@ -1,4 +1,4 @@
-"""Who goes first and who goes along: promises of order and fairness, on numbers alone."""
+"""Scheduling order, fairness and batches, on numbers alone."""
 
 from dataclasses import dataclass, field
 
@@ -60,34 +60,34 @@ class FakeTask:
 
 
 class Machine:
-    """Serves claims as the engine would, a call a second, and notes who was served when."""
+    """Serves tasks as the engine would, one call per second, and records the order of service."""
 
     def __init__(self, patience: float = 1e9) -> None:
         self.fair_queue, self.patience = FairQueue(), patience
-        self.claims: list[FakeTask] = []
+        self.tasks: list[FakeTask] = []
         self.now, self.served = 0, list[FakeTask]()
         self.done: dict[int, int] = {}
 
     def arrive(self, steps: int, caller: str = "", priority: int = 0) -> FakeTask:
-        number = len(self.claims) + len(self.done)
-        claim = FakeTask(number, steps, caller, priority, self.now, self.fair_queue.add(caller))
-        self.claims.append(claim)
-        return claim
+        number = len(self.tasks) + len(self.done)
+        task = FakeTask(number, steps, caller, priority, self.now, self.fair_queue.add(caller))
+        self.tasks.append(task)
+        return task
 
     def serve(self) -> bool:
-        ordered = order(self.claims, self.fair_queue, now=self.now, patience=self.patience)
+        ordered = order(self.tasks, self.fair_queue, now=self.now, patience=self.patience)
         unit = next_unit(ordered)
         if unit is None:
             return False
         self.now += 1
-        claim = next(c for c in self.claims if unit.rows[0] in c.rows)
-        self.served.append(claim)
+        task = next(c for c in self.tasks if unit.rows[0] in c.rows)
+        self.served.append(task)
         unit.rows[0].left -= 1
-        self.fair_queue.charge(claim.caller, CALL)
-        if not claim.unfinished:
-            self.done[claim.number] = self.now
-            self.claims.remove(claim)
-            self.fair_queue.remove(claim.caller)
+        self.fair_queue.charge(task.caller, CALL)
+        if not task.unfinished:
+            self.done[task.number] = self.now
+            self.tasks.remove(task)
+            self.fair_queue.remove(task.caller)
         return True
 
     def run(self, calls: int = 10**6) -> None:
@@ -98,7 +98,7 @@ class Machine:
 
 @pytest.mark.parametrize("callers", [["a"] * 9, list("abcdefghi")])
 def test_short_jobs_overtake_a_long_one(callers: list[str]) -> None:
-    """Eight jobs of 4 steps that come behind one of 50 are all done before it, and one after the other."""
+    """Eight jobs of 4 steps that arrive after one of 50 are all done before it, one after the other."""
     machine = Machine()
     long = machine.arrive(50, callers[0])
     machine.run(3)
@@ -108,8 +108,8 @@ def test_short_jobs_overtake_a_long_one(callers: list[str]) -> None:
     assert machine.done[long.number] == 82
 
 
-def test_a_job_runs_on_until_a_smaller_one_comes() -> None:
-    """Equal jobs are not served in turns, which would end all of them late."""
+def test_a_job_runs_until_a_smaller_one_arrives() -> None:
+    """Equal jobs are not interleaved, which would delay all of them."""
     machine = Machine()
     jobs = [machine.arrive(10, caller) for caller in "abab"]
     machine.run()
@@ -119,7 +119,7 @@ def test_a_job_runs_on_until_a_smaller_one_comes() -> None:
 
 @given(st.integers(2, 60), st.integers(1, 8))
 def test_a_stream_of_short_jobs_does_not_starve_a_long_one(steps: int, short: int) -> None:
-    """A long job is overtaken by its own caller's later ones for as much work as it has itself, and no more."""
+    """Later jobs of its caller overtake a long job for as much work as it has itself."""
     machine = Machine()
     long = machine.arrive(steps)
     while long.unfinished:
@@ -132,7 +132,7 @@ def test_a_stream_of_short_jobs_does_not_starve_a_long_one(steps: int, short: in
 @given(st.integers(2, 40), st.integers(1, 8))
 @settings(deadline=None)
 def test_new_callers_do_not_starve_an_old_one(steps: int, short: int) -> None:
-    """Even if each short job comes from a caller never seen before, the long one's turn comes."""
+    """Even if each short job comes from a new caller, the long one is served."""
     machine = Machine()
     long = machine.arrive(steps, "old")
     while long.unfinished:
@@ -142,7 +142,7 @@ def test_new_callers_do_not_starve_an_old_one(steps: int, short: int) -> None:
 
 
 def test_a_flood_of_one_caller_costs_the_others_little() -> None:
-    """Somebody who comes behind thirty jobs of somebody else waits for one job, not for thirty."""
+    """A job behind thirty of another caller waits for one job, not for thirty."""
     machine = Machine()
     for _ in range(30):
         machine.arrive(4, "flood")
@@ -152,20 +152,20 @@ def test_a_flood_of_one_caller_costs_the_others_little() -> None:
     assert machine.done[late.number] <= 10 + 2 + 4 + 4
 
 
-def test_callers_with_much_to_do_get_the_same() -> None:
-    """Over any stretch in which both have work, two callers get the same, to within the largest job."""
+def test_busy_callers_get_equal_service() -> None:
+    """While both have work, two callers get equal service, to within the largest job."""
     machine = Machine()
     for _ in range(20):
         machine.arrive(10, "long jobs")
     for _ in range(100):
         machine.arrive(2, "short jobs")
     machine.run(300)
-    served = sum(claim.caller == "long jobs" for claim in machine.served)
+    served = sum(task.caller == "long jobs" for task in machine.served)
     assert abs(served - 150) <= 10
 
 
-def test_absence_earns_nothing() -> None:
-    """Who comes late gets an equal share from then on, not what was missed."""
+def test_absence_earns_no_credit() -> None:
+    """A caller that arrives late gets an equal share from then on."""
     machine = Machine()
     for _ in range(30):
         machine.arrive(10, "early")
@@ -174,7 +174,7 @@ def test_absence_earns_nothing() -> None:
         machine.arrive(10, "late")
     machine.served.clear()
     machine.run(100)
-    assert abs(sum(claim.caller == "late" for claim in machine.served) - 50) <= 10
+    assert abs(sum(task.caller == "late" for task in machine.served) - 50) <= 10
 
 
 def test_higher_priority_goes_first() -> None:
@@ -189,7 +189,7 @@ def test_higher_priority_goes_first() -> None:
 
 
 def test_low_priority_does_not_starve() -> None:
-    """After a patience for each level, it counts as high as those that keep coming."""
+    """After one patience per level it has the level of those that keep arriving."""
     machine = Machine(patience=5)
     low = machine.arrive(4, "low", priority=-10)
     while low.unfinished:
@@ -199,8 +199,8 @@ def test_low_priority_does_not_starve() -> None:
     assert machine.now > 5 * 20
 
 
-def test_waiting_does_not_disturb_those_of_equal_priority() -> None:
-    """Patience is about levels: among equals, short jobs overtake long ones however long those wait."""
+def test_waiting_does_not_change_the_order_of_equals() -> None:
+    """At equal priority short jobs overtake long ones, however long those wait."""
     machine = Machine(patience=1)
     long = machine.arrive(50)
     machine.run(20)
@@ -210,7 +210,7 @@ def test_waiting_does_not_disturb_those_of_equal_priority() -> None:
     assert machine.done[long.number] == 54
 
 
-claims = st.lists(
+tasks = st.lists(
     st.builds(
         FakeTask,
         number=st.just(0),
@@ -236,42 +236,42 @@ claims = st.lists(
         ),
     ),
     max_size=8,
-).map(lambda found: [_numbered(claim, n) for n, claim in enumerate(found)])
+).map(lambda found: [_numbered(task, n) for n, task in enumerate(found)])
 
 
-def _numbered(claim: FakeTask, number: int) -> FakeTask:
-    claim.number = number
-    if claim.conditioning_key is None:
-        for row in claim.rows:
+def _numbered(task: FakeTask, number: int) -> FakeTask:
+    task.number = number
+    if task.conditioning_key is None:
+        for row in task.rows:
             row.phase = Phase.ENCODE
-    return claim
+    return task
 
 
 GOT = dict.fromkeys("abc", 3 * CALL)
 
 
-@given(claims)
-def test_order_loses_nobody(found: list[FakeTask]) -> None:
-    """The order has everybody once, and is the same however they stand before."""
+@given(tasks)
+def test_order_has_every_task_once(found: list[FakeTask]) -> None:
+    """The order has every task once and does not depend on the input order."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
     assert sorted(c.number for c in ordered) == list(range(len(found)))
     assert order(found[::-1], GOT, now=60.0, patience=10.0) == ordered
 
 
-@given(claims)
-def test_a_unit_is_for_the_first_who_is_ready(found: list[FakeTask]) -> None:
-    """There is one whenever somebody is ready, and it serves the first or somebody about to join the first."""
+@given(tasks)
+def test_a_unit_is_for_the_first_ready_task(found: list[FakeTask]) -> None:
+    """There is a unit if any task is ready, for the first one or for one about to join it."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
-    ready = [claim for claim in ordered if claim.ready and claim.unfinished]
+    ready = [task for task in ordered if task.ready and task.unfinished]
     unit = next_unit(ordered)
     assert (unit is None) == (not ready)
     if unit and unit.phase is not Phase.ENCODE:
         assert unit.rows[0] in ready[0].rows
 
 
-@given(claims)
+@given(tasks)
 def test_rows_share_a_call_only_if_they_can(found: list[FakeTask]) -> None:
-    """Same model and shape, same shape of text, all ready, at most as many as fit, nobody twice."""
+    """Rows of a unit have equal model, shape and conditioning shape, are ready, fit the limit and are distinct."""
     unit = next_unit(order(found, GOT, now=60.0, patience=10.0))
     if unit is None:
         return
@@ -285,8 +285,8 @@ def test_rows_share_a_call_only_if_they_can(found: list[FakeTask]) -> None:
         assert owners[0].batched_timestep or len({row.timestep for row in unit.rows}) == 1
 
 
-def test_the_call_is_as_full_as_it_can_be() -> None:
-    """Rows further back join as long as there is room, and those whose prompts are missing are encoded first."""
+def test_a_batch_is_as_full_as_possible() -> None:
+    """Later rows join while there is room, and rows without encoded prompts are encoded first."""
     jobs = [FakeTask(n, batch=3) for n in range(2)] + [
         FakeTask(2, batch=3, conditioning_key=None, rows=[FakeRow(4, Phase.ENCODE)])
     ]
@@ -311,8 +311,8 @@ def test_the_call_is_as_full_as_it_can_be() -> None:
     ],
     ids=["conditioning", "model or shape", "not ready", "unbatched", "decoding", "done"],
 )
-def test_who_can_not_share_is_passed_over(stranger: FakeTask) -> None:
-    """And those behind still join."""
+def test_rows_that_cannot_join_are_skipped(stranger: FakeTask) -> None:
+    """Rows after them still join."""
     first, last = FakeTask(0, batch=3), FakeTask(2)
     unit = next_unit([first, stranger, last])
     assert unit is not None
@@ -320,7 +320,7 @@ def test_who_can_not_share_is_passed_over(stranger: FakeTask) -> None:
 
 
 def test_a_fair_queue_forgets_callers() -> None:
-    """A million callers who came once leave nothing behind, be there a lull or not."""
+    """Callers that came once leave nothing behind, with or without an idle time."""
     fair_queue = FairQueue()
     fair_queue.add("always")
     for n in range(1000):

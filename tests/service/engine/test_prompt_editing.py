@@ -1,4 +1,4 @@
-"""Prompts that change on the way: at which step, in which batches, at which cost."""
+"""Prompts that change over the steps: at which step, in batches, and their cost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def edited_by_hand(texts: list[str], *, scale: float = 3.0, negative: str = "") 
 
 
 def prompts_of(bench: Bench) -> list[float]:
-    """Return the mean of the first row's prompt in each call of the denoiser."""
+    """Return the mean of the first row's prompt in each denoiser call."""
     return [means[0] for means in bench.model.means]
 
 
@@ -47,7 +47,7 @@ def prompts_of(bench: Bench) -> list[float]:
     ],
 )
 def test_the_prompt_changes_at_its_step(prompt: str, texts: list[str]) -> None:
-    """Each step sees its own text: the image is that of a loop by hand, to the bit."""
+    """Each step uses its own text; the image is bit-identical to that of a plain loop."""
     bench = Bench(max_batch=2)
     ticket = bench.admit(prompt, steps=5, **EDITED)
     bench.run()
@@ -56,18 +56,18 @@ def test_the_prompt_changes_at_its_step(prompt: str, texts: list[str]) -> None:
 
 
 def test_the_negative_prompt_changes_too() -> None:
-    """Both prompts have steps of their own."""
+    """Both prompts change at their own steps."""
     bench = Bench(max_batch=2)
     bench.admit("[a:b:1]", negative_prompt="[c:d:3]", steps=4, **EDITED)
     bench.run()
     made = [tuple(means) for means in bench.model.means]
-    told = [("a", "c"), ("b", "c"), ("b", "c"), ("b", "d")]
-    assert made == [tuple(np.float32(mean_of(text)) for text in pair) for pair in told]
+    expected = [("a", "c"), ("b", "c"), ("b", "c"), ("b", "d")]
+    assert made == [tuple(np.float32(mean_of(text)) for text in pair) for pair in expected]
 
 
 @pytest.mark.parametrize("prompt", ["a lake", "a (lake:1.2) [at] dusk"])
 def test_a_prompt_without_changes_is_as_before(prompt: str) -> None:
-    """Weights alone encode one text, once, and give the image that they gave."""
+    """Weights alone encode one text once, and the image is the same."""
     bench = Bench(max_batch=2)
     ticket = bench.admit(prompt, steps=6, **EDITED)
     bench.run()
@@ -75,28 +75,28 @@ def test_a_prompt_without_changes_is_as_before(prompt: str) -> None:
     np.testing.assert_array_equal(images(bench, ticket)[0], by_hand(prompt, 3))
 
 
-def test_without_weighting_brackets_are_words() -> None:
-    """A request that does not ask for the syntax gets none of it."""
+def test_without_weighting_brackets_are_text() -> None:
+    """A request without prompt weighting gets no syntax."""
     assert plan(Job(prompt="[a:b:0.5] BREAK"), SPEC).prompts[0] == Prompt("[a:b:0.5] BREAK")
 
 
 @pytest.mark.parametrize("sampler", ["heun", "dpm2"])
-def test_steps_count_and_not_calls(sampler: str) -> None:
-    """With a sampler that calls the model twice a step, both calls see the text of the step."""
+def test_changes_count_steps_not_calls(sampler: str) -> None:
+    """With a sampler of two calls per step, both calls use the text of the step."""
     made = plan(Job(prompt="[a:b:3]", prompt_weighting=True, steps=6, sampler=sampler, guidance_scale=1), SPEC)
     places = [made.prompt_indices(call)[0] for call in range(made.calls)]
     assert made.calls > 10
     assert places == [0] * 6 + [1] * (made.calls - 6)
 
 
-def test_steps_that_are_left_out_do_not_count() -> None:
-    """From an image the steps that are made count, so that a share of half is half of what is drawn."""
+def test_skipped_steps_do_not_count() -> None:
+    """From an image only the steps that run count, so 0.5 is half of them."""
     made = plan(Job(prompt="[a:b:0.5]", prompt_weighting=True, steps=10, guidance_scale=1), SPEC)
     assert [made.prompt_indices(call)[0] for call in range(10)] == [0] * 5 + [1] * 5
 
 
 def test_composition_and_a_second_pass() -> None:
-    """AND is no word of the prompt, but stays one of the negative prompt; `earlier_steps` move the changes."""
+    """AND is removed from the prompt but kept in the negative prompt; `earlier_steps` shift the changes."""
     common = {"prompt_weighting": True, "steps": 10, "negative_prompt": "c AND d"}
     made = plan(Job(prompt="a AND [b:e:12]", earlier_steps=10, **common), SPEC)  # type: ignore[arg-type]
     assert [prompt.text for prompt in made.prompts] == ["a, b", "a, e", "c AND d"]
@@ -105,7 +105,7 @@ def test_composition_and_a_second_pass() -> None:
 
 
 def test_batching_changes_nothing() -> None:
-    """Rows that change at other steps share calls, and each is what it is alone."""
+    """Rows that change at different steps share calls, and each image is the one made alone."""
     jobs: list[dict[str, Any]] = [
         {"prompt": "[a:b:1] x", **EDITED},
         {"prompt": "[c|d|e]", **EDITED},
@@ -123,7 +123,7 @@ def test_batching_changes_nothing() -> None:
 
 
 def test_many_texts_are_encoded_two_at_a_time() -> None:
-    """All texts have the same number of chunks, so rows keep their batch, and each unit of work is short."""
+    """All texts have the same number of chunks, so rows can share calls, and units stay short."""
     long = " ".join("abcdefghijklm")
     bench = Bench(max_batch=2)
     bench.admit(f"[a|b|c|{long}|e]", steps=5, **EDITED)
@@ -132,8 +132,8 @@ def test_many_texts_are_encoded_two_at_a_time() -> None:
     assert len(set(bench.model.shapes)) == 1
 
 
-def test_no_call_waits_for_many_texts() -> None:
-    """An image under way is finished before a later job's many texts are encoded, though these could join its calls."""
+def test_no_batch_waits_for_many_texts() -> None:
+    """A running image finishes before many texts of a later job are encoded."""
     bench = Bench(max_batch=2)
     first = bench.admit("plain", steps=3, seed=1)
     bench.step(2)
@@ -145,7 +145,7 @@ def test_no_call_waits_for_many_texts() -> None:
 
 
 def test_few_texts_are_encoded_to_join() -> None:
-    """A prompt that changes once joins the calls of an image under way, as one that does not change would."""
+    """A prompt with one change joins running calls, as one without changes does."""
     bench = Bench(max_batch=2)
     bench.admit("plain", steps=3, seed=1)
     bench.step(2)
@@ -155,8 +155,8 @@ def test_few_texts_are_encoded_to_join() -> None:
     assert ("denoise", 4) in bench.model.calls
 
 
-def test_a_job_that_leaves_encodes_no_further() -> None:
-    """Whoever leaves between two texts costs no more of them."""
+def test_a_cancelled_task_encodes_no_further() -> None:
+    """A task cancelled between two texts encodes no more of them."""
     bench = Bench(max_batch=2)
     ticket = bench.admit("[a|b|c|d]", steps=4, **EDITED)
     bench.step()
@@ -178,8 +178,8 @@ def test_a_job_that_leaves_encodes_no_further() -> None:
         ("[" + "|".join(map(str, range(65))) + "]", "must change to at most 64 texts over the steps, not 65"),
     ],
 )
-def test_what_costs_too_much_is_refused_at_once(field: str, text: str, problem: str) -> None:
-    """The field is named before anything is queued; in the thread that prepares jobs already, if the text shows it."""
+def test_prompts_that_cost_too_much_are_refused_at_once(field: str, text: str, problem: str) -> None:
+    """The error names the field before anything is queued, in the preparing thread if the text alone shows it."""
     job = Job(**{"prompt": "a", field: text, "prompt_weighting": True, "steps": 100})  # type: ignore[arg-type]
     with pytest.raises(InvalidField, match=f"^{field}: {problem}"):
         plan(prepared(job, SPEC), SPEC)
@@ -187,8 +187,8 @@ def test_what_costs_too_much_is_refused_at_once(field: str, text: str, problem: 
         plan(job, SPEC)
 
 
-def test_words_of_a_preset_are_read_along() -> None:
-    """A change may stand in brackets that a style brings; what is told of the prompt is as it was sent."""
+def test_words_of_a_preset_are_parsed() -> None:
+    """A style's brackets may contain a change; the reported prompt is unparsed."""
     job = Job(prompt="[a:b:1]", prompt_weighting=True, style="vivid", steps=2, guidance_scale=1)
     for made in (plan(job, SPEC), plan(prepared(job, SPEC), SPEC)):
         assert [prompt.text for prompt in made.prompts] == ["a, vivid", "b, vivid"]

@@ -1,4 +1,4 @@
-"""The door of the engine: room, deadlines, and whose turn it is behind it."""
+"""Admission: capacity, deadlines and order."""
 
 from pathlib import Path
 
@@ -10,18 +10,18 @@ from tintype.service.engine.events import Completed, Failed
 from tintype.service.errors import DeadlineExceeded, InvalidField, QueueFull, Unavailable
 
 
-def test_as_many_wait_as_may() -> None:
-    """The next is refused at once, with the time until a place is free; when it is, the next is taken."""
+def test_the_queue_is_bounded() -> None:
+    """The next job is refused with the time until a place is free; after that time one is accepted."""
     bench = measured(queue=2)
     bench.admit(steps=3)
-    bench.step()  # it runs, and waits no more
+    bench.step()  # it runs and does not wait
     bench.admit(steps=3)
     bench.admit(steps=3)
     with pytest.raises(QueueFull, match="queue full: 2 requests are waiting") as caught:
         bench.admit(steps=3)
     assert caught.value.retry_after is not None
     assert caught.value.retry_after == pytest.approx(3 * 1.0 + 2.0)
-    bench.clock.now -= caught.value.retry_after  # what it takes is what was said
+    bench.clock.now -= caught.value.retry_after  # the reported delay is the time it takes
     before = bench.clock.now
     bench.step(4)
     assert bench.clock.now - before == caught.value.retry_after
@@ -29,8 +29,8 @@ def test_as_many_wait_as_may() -> None:
     assert bench.admit(steps=3)
 
 
-def test_nobody_guesses_a_delay() -> None:
-    """Before anything was measured, no time is named."""
+def test_no_delay_is_named_before_a_measurement() -> None:
+    """Without measurements `retry_after` is None."""
     bench = Bench(queue=1, max_batch=1)
     bench.admit()
     bench.step()
@@ -41,7 +41,7 @@ def test_nobody_guesses_a_delay() -> None:
 
 
 def test_a_refused_job_leaves_no_trace() -> None:
-    """After a refusal the queue is as before, and the refused job's caller has no share."""
+    """After a refusal the queue is unchanged."""
     bench = measured()
     with pytest.raises(DeadlineExceeded):
         bench.admit(steps=3, deadline=bench.clock.now + 1, caller="hasty")
@@ -49,8 +49,8 @@ def test_a_refused_job_leaves_no_trace() -> None:
     assert not bench.step()
 
 
-def test_a_job_that_could_not_be_taken_in_is_not_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever asking for its model raises, as a disk that fails, its deadline passes without harm to others."""
+def test_a_job_that_cannot_be_admitted_is_not_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If requesting the model raises, as on a disk error, its deadline passes without effect on others."""
     bench = measured()
     with monkeypatch.context() as patched:
         patched.setattr(bench.shelf, "load", lambda *_, **__: Path("/dev/null/unet").stat())
@@ -63,8 +63,8 @@ def test_a_job_that_could_not_be_taken_in_is_not_in_the_queue(monkeypatch: pytes
     assert not bench.engine.busy
 
 
-def test_what_can_never_be_in_time_is_refused_at_once() -> None:
-    """With the time that it takes here, measured, and the time that there is."""
+def test_an_impossible_deadline_is_refused_at_once() -> None:
+    """The error names the needed and the available time."""
     bench = measured()
     with pytest.raises(DeadlineExceeded, match=r"needs about 5.5 s, but the deadline is in 5 s"):
         bench.admit(steps=3, deadline=bench.clock.now + 5)
@@ -73,8 +73,8 @@ def test_what_can_never_be_in_time_is_refused_at_once() -> None:
     assert bench.of(ticket, Completed)
 
 
-def test_what_once_took_long_keeps_nobody_out_for_ever() -> None:
-    """When a machine slept in the midst of a call every job seems late: after a while one is let in, and shows more."""
+def test_an_old_slow_measurement_does_not_refuse_forever() -> None:
+    """After one call across a suspend every job seems late; later one is admitted and corrects the estimate."""
     bench = measured()
     bench.model.cost["denoise"] = 600.0
     bench.admit(steps=1)
@@ -91,8 +91,8 @@ def test_what_once_took_long_keeps_nobody_out_for_ever() -> None:
         bench.admit(steps=150, deadline=bench.clock.now + 10)
 
 
-def test_what_would_be_late_behind_others_may_come_back() -> None:
-    """Refused as a matter of the queue, with the delay after which it would be in time."""
+def test_a_deadline_missed_by_the_queue_may_be_retried() -> None:
+    """The refusal carries the delay after which the deadline can be met."""
     bench = measured()
     bench.admit(steps=3)
     with pytest.raises(QueueFull, match="would finish in about 11 s, but the deadline is in 8 s") as caught:
@@ -103,7 +103,7 @@ def test_what_would_be_late_behind_others_may_come_back() -> None:
 
 
 def test_a_short_job_is_not_refused_for_the_long_one_that_it_overtakes() -> None:
-    """Only those who really go first count against a deadline."""
+    """Only tasks that run first count against a deadline."""
     bench = measured()
     bench.admit(steps=50)
     ticket = bench.admit(steps=1, deadline=bench.clock.now + 4)
@@ -111,16 +111,16 @@ def test_a_short_job_is_not_refused_for_the_long_one_that_it_overtakes() -> None
     assert bench.of(ticket, Completed)
 
 
-def test_nobody_is_refused_on_a_guess() -> None:
-    """Before anything was measured a deadline is not judged; but one that has passed is."""
+def test_no_job_is_refused_without_a_measurement() -> None:
+    """Before a measurement only a passed deadline is refused."""
     bench = Bench()
     assert bench.admit(deadline=bench.clock.now + 0.001)
     with pytest.raises(DeadlineExceeded):
         bench.admit(deadline=bench.clock.now)
 
 
-def test_a_job_past_its_deadline_leaves_before_the_next_step() -> None:
-    """It is told so, no more work is done for it, and others go on."""
+def test_a_task_past_its_deadline_fails_before_the_next_step() -> None:
+    """It ends with an error, no more work is done for it, and others continue."""
     bench = Bench(max_batch=1)
     late = bench.admit(steps=9, deadline=bench.clock.now + 3)
     other = bench.admit(steps=9, seed=3)
@@ -133,7 +133,7 @@ def test_a_job_past_its_deadline_leaves_before_the_next_step() -> None:
 
 
 def test_a_measured_long_job_does_not_keep_its_guessed_cost() -> None:
-    """Order follows measurements even for jobs that came before the first: a short one still overtakes."""
+    """Measurements also reorder tasks that arrived before them: a short one still overtakes."""
     bench = Bench(max_batch=1)
     long = bench.admit(steps=50)
     bench.step(4)
@@ -143,8 +143,8 @@ def test_a_measured_long_job_does_not_keep_its_guessed_cost() -> None:
     assert done == [short, long]
 
 
-def test_draining_refuses_new_jobs_and_ends_the_old() -> None:
-    """Those that were taken in are made."""
+def test_draining_refuses_new_jobs_and_finishes_the_old() -> None:
+    """Accepted jobs complete."""
     bench = Bench()
     ticket = bench.admit()
     bench.engine.drain()
@@ -156,21 +156,21 @@ def test_draining_refuses_new_jobs_and_ends_the_old() -> None:
 
 @pytest.mark.parametrize("wrong", [{"queue": 0}, {"max_batch": -1}, {"patience": 0}])
 def test_limits_are_checked(wrong: dict[str, int]) -> None:
-    """A limit that can't be meant is refused, by name."""
+    """An impossible limit is refused by name."""
     with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
         Limits(**wrong)
 
 
-def test_a_wrong_field_is_told_before_the_queue_is_full() -> None:
-    """Who made a mistake is not sent away to make it again later."""
+def test_an_invalid_field_is_reported_before_a_full_queue() -> None:
+    """An invalid request is not told to retry later."""
     bench = Bench(queue=1)
     bench.admit()
     with pytest.raises(InvalidField):
         bench.admit(sampler="nothing")
 
 
-def test_a_caller_pays_exactly_for_what_was_done() -> None:
-    """Encoding, every call, decoding, each at its cost: so a job's tag stands still while it runs."""
+def test_a_caller_is_charged_exactly_for_the_work_done() -> None:
+    """Encoding, every call and decoding are charged at their cost, so tags are constant while a task runs."""
     bench = measured()
     bench.admit(steps=3, count=2, caller="a")
     bench.admit(steps=50, caller="a")
@@ -181,7 +181,7 @@ def test_a_caller_pays_exactly_for_what_was_done() -> None:
 
 
 def test_a_flood_does_not_hold_up_another_caller() -> None:
-    """Somebody with one longer job is served between the many short ones of somebody else."""
+    """A longer job is served between many short ones of another caller."""
     bench = measured(queue=30)
     flood = [bench.admit(steps=1, caller="flood", seed=n) for n in range(20)]
     late = bench.admit(steps=6, caller="late")

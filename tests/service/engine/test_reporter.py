@@ -1,4 +1,4 @@
-"""What those who wait are told: their place, and how long it will be."""
+"""Reported queue positions and estimated waits."""
 
 from itertools import groupby
 from typing import cast
@@ -10,56 +10,56 @@ from tintype.service.engine.events import Completed, Failed, Queued
 from tintype.service.errors import QueueFull
 
 
-def places(bench: Bench, ticket: object) -> list[int]:
+def positions(bench: Bench, ticket: object) -> list[int]:
     return [event.position for event in bench.of(ticket, Queued)]  # type: ignore[arg-type]
 
 
-def test_places_are_told_when_they_change() -> None:
-    """While it waits: the number of jobs that go first, once for each change; then its steps tell."""
+def test_positions_are_reported_when_they_change() -> None:
+    """The number of tasks that run first, once per change, until the task starts."""
     bench = Bench(max_batch=1)
     tickets = [bench.admit(steps=2, seed=n) for n in range(3)]
-    assert [places(bench, t) for t in tickets] == [[0], [1], [2]]
+    assert [positions(bench, t) for t in tickets] == [[0], [1], [2]]
     bench.run()
-    assert [[place for place, _ in groupby(places(bench, t))] for t in tickets] == [[0], [1], [2, 1]]
+    assert [[position for position, _ in groupby(positions(bench, t))] for t in tickets] == [[0], [1], [2, 1]]
 
 
 def test_a_job_that_overtakes_moves_the_others_back() -> None:
-    """Places are true: a job of higher priority goes in front, and who is behind hears of it before the next step."""
+    """A job of higher priority moves those behind it, which is reported before the next step."""
     bench = Bench(max_batch=1)
     bench.admit(steps=5)
     bench.step(2)
     waiting = bench.admit(steps=5)
     bench.admit(steps=5, priority=1)
     bench.step()
-    assert places(bench, waiting) == [1, 2]
+    assert positions(bench, waiting) == [1, 2]
 
 
-def test_who_comes_costs_those_who_wait_nothing() -> None:
-    """At the door one alone is told, however many stand behind: a burst must not hold up everybody's events."""
+def test_admission_reports_to_the_new_task_only() -> None:
+    """Admission reports one position, however many tasks wait: a burst must not delay other events."""
     bench = Bench(queue=200, max_batch=1)
     for n in range(100):
         bench.admit(steps=5, seed=n)
     bench.step()
-    told = len(bench.log)
+    reported = len(bench.log)
     bench.admit(steps=5, priority=1)
-    assert len(bench.log) == told + 1
+    assert len(bench.log) == reported + 1
     bench.step()
-    assert len([event for _, event in bench.log[told + 1 :] if isinstance(event, Queued)]) == 99
+    assert len([event for _, event in bench.log[reported + 1 :] if isinstance(event, Queued)]) == 99
 
 
 def test_a_cancelled_job_moves_the_others_up() -> None:
-    """Places count living jobs only."""
+    """Positions count live tasks only."""
     bench = Bench(max_batch=1)
     first, second, third = (bench.admit(steps=5, seed=n) for n in range(3))
     bench.engine.cancel(second)
     bench.step()
-    assert places(bench, third) == [2, 1]
-    assert bench.told[second][-1] == bench.of(second, Failed)[0]
+    assert positions(bench, third) == [2, 1]
+    assert bench.events[second][-1] == bench.of(second, Failed)[0]
     assert bench.engine._live_tasks.find(first)
 
 
-def test_the_wait_is_estimated_and_true() -> None:
-    """The second in line starts when it was told that it would."""
+def test_the_estimated_wait_is_correct() -> None:
+    """The second task starts when its estimate says."""
     bench = measured()
     bench.admit(steps=4)
     ticket = bench.admit(steps=4)
@@ -67,24 +67,24 @@ def test_the_wait_is_estimated_and_true() -> None:
     assert queued.eta == pytest.approx(0.5 + 4 + 2)
 
 
-def test_the_wait_is_told_again_as_it_falls() -> None:
-    """Who stands behind a long job at one and the same place hears that time passes, and each answer is true."""
+def test_the_wait_is_reported_again_as_it_falls() -> None:
+    """A task at a constant position behind a long one gets new estimates, each of them correct."""
     bench = measured()
     long = bench.admit(steps=40)
     bench.step(4)
     ticket = bench.admit(steps=60)
-    told = [(bench.clock.now, queued.position, queued.eta) for queued in bench.of(ticket, Queued)]
+    reported = [(bench.clock.now, queued.position, queued.eta) for queued in bench.of(ticket, Queued)]
     while not bench.of(long, Completed):
-        now = bench.clock.now  # a turn begins with what is told of places
+        now = bench.clock.now  # a step begins with the report of positions
         bench.step()
-        told += [(now, queued.position, queued.eta) for queued in bench.of(ticket, Queued)[len(told) :]]
-    assert {place for _, place, _ in told} == {1}
-    assert 10 <= len(told) <= 30  # each a tenth less than the one before it
-    assert [now + (eta or 0) for now, _, eta in told] == pytest.approx([bench.clock.now] * len(told))
+        reported += [(now, queued.position, queued.eta) for queued in bench.of(ticket, Queued)[len(reported) :]]
+    assert {position for _, position, _ in reported} == {1}
+    assert 10 <= len(reported) <= 30  # each a tenth below the last
+    assert [now + (eta or 0) for now, _, eta in reported] == pytest.approx([bench.clock.now] * len(reported))
 
 
-def test_nobody_guesses_how_long_loading_takes() -> None:
-    """Who waits for a model to load, and who stands behind, are told a place and no time; nor is who is refused."""
+def test_load_times_are_not_estimated() -> None:
+    """A task that waits for a model, or behind one that does, gets a position without an estimate."""
     bench = measured(queue=2)
     bench.shelf.absent.add("exact")
     tickets = [bench.admit(steps=3, seed=n) for n in range(2)]
@@ -98,8 +98,8 @@ def test_nobody_guesses_how_long_loading_takes() -> None:
     assert bench.of(tickets[1], Queued)[-1] == Queued(1, cast("float", pytest.approx(5.5)))
 
 
-def test_who_waits_for_the_memory_of_others_stands_behind_them() -> None:
-    """Those who hold it go on whoever comes, so they count among those before; and so it is with a deadline."""
+def test_a_task_that_waits_for_memory_is_behind_those_that_hold_it() -> None:
+    """Holders run first, so they count in its position and against deadlines."""
     model = ExactModel(clock=Clock())
     other = ExactModel(spec=spec(name="other"), clock=model.clock)
     bench = Bench(model, other, max_batch=1)
@@ -113,18 +113,18 @@ def test_who_waits_for_the_memory_of_others_stands_behind_them() -> None:
     short = bench.admit(steps=1, model="other", caller="short")
     behind = bench.admit(steps=1, caller="late")
     bench.step()
-    assert [places(bench, ticket)[-1] for ticket in (short, behind)] == [1, 2]
+    assert [positions(bench, ticket)[-1] for ticket in (short, behind)] == [1, 2]
     with pytest.raises(QueueFull, match="would finish in about 5"):
         bench.admit(steps=1, caller="hasty", deadline=bench.clock.now + 20)
     bench.shelf.absent.clear()
     bench.shelf.waiting.clear()
     bench.run()
     done = [ticket for ticket, event in bench.log if isinstance(event, Completed)][-3:]
-    assert done.index(short) < done.index(behind), "places are of now: once it is there, it goes first again"
+    assert done.index(short) < done.index(behind), "once its model is loaded, it goes first again"
 
 
-def test_estimates_follow_what_is_measured() -> None:
-    """When the machine gets slower, so do the answers."""
+def test_estimates_follow_measurements() -> None:
+    """When the machine gets slower, estimates grow."""
     bench = measured()
     bench.model.cost["denoise"] = 10.0
     bench.admit(steps=20)
@@ -134,12 +134,12 @@ def test_estimates_follow_what_is_measured() -> None:
     assert bench.of(ticket, Queued)[0].eta == pytest.approx(10 + 0.5 + 2, rel=0.1)
 
 
-def test_who_moves_up_hears_of_it_before_the_next_unit() -> None:
-    """However short the units are, and though how long a wait is is looked at but now and then."""
+def test_a_new_position_is_reported_before_the_next_unit() -> None:
+    """However short units are, and though waits are checked only at intervals."""
     bench = measured()
     bench.model.cost = dict.fromkeys(bench.model.cost, 0.0)
     _, second, third = (bench.admit(steps=9) for _ in range(3))
     bench.step()
     bench.engine.cancel(second)
     bench.step()
-    assert places(bench, third) == [2, 1]
+    assert positions(bench, third) == [2, 1]

@@ -29,8 +29,8 @@ SOURCE = Source(np.zeros((3, 64, 64), np.uint8))
         (50, 0.58, 28),
     ],
 )
-def test_strength_is_the_share_of_steps_that_are_done(steps: int, strength: float | None, calls: int) -> None:
-    """As diffusers counts: rounded down, in the arithmetic of Python's floats; 0.58 of 50 are 28."""
+def test_strength_is_the_share_of_steps_that_run(steps: int, strength: float | None, calls: int) -> None:
+    """Rounded down as in diffusers, in the arithmetic of Python's floats; 0.58 of 50 are 28."""
     made = plan(Job(prompt="a", steps=steps, strength=strength, source=SOURCE), SPEC)
     assert (made.calls, made.steps, made.skipped) == (calls, steps, steps - calls)
     assert made.strength == (0.8 if strength is None else strength)
@@ -40,7 +40,7 @@ def test_strength_is_the_share_of_steps_that_are_done(steps: int, strength: floa
 
 @pytest.mark.parametrize(("steps", "strength", "calls"), [(10, 1.0, 10), (10, 0.75, 8), (50, 0.58, 29), (8, 0.6, 5)])
 def test_strength_of_a_flow_rounds_up(steps: int, strength: float, calls: int) -> None:
-    """As diffusers counts there, in the arithmetic of Python's floats: 50 * 0.58 is a little less than 29."""
+    """As in diffusers, in the arithmetic of Python's floats: 50 * 0.58 is a little less than 29."""
     flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0})
     defaults = replace(SPEC.defaults, sampler="euler")
     made = plan(Job(prompt="a", steps=steps, strength=strength, source=SOURCE), spec(diffusion=flow, defaults=defaults))
@@ -52,7 +52,7 @@ def test_strength_of_a_flow_rounds_up(steps: int, strength: float, calls: int) -
     [(1, 0.9, 2), (1, 0.5, 2), (1, 0.3333333, 4), (3, 0.3, 4), (10, 0.09, 12), (1, 1 / 49, 50), (1, 1e-30, 150)],
 )
 def test_one_step_runs_unless_the_strength_is_0(steps: int, strength: float, laid_out: int) -> None:
-    """Fewer than one step of a strength is one, at its level: the source is never the answer by rounding."""
+    """A strength of less than one step runs one, at its level: rounding never returns the source."""
     for named in (Job(prompt="a", steps=steps, strength=strength, source=SOURCE), None):
         job = named or Job(prompt="a", strength=strength, source=SOURCE)
         made = plan(job, spec(defaults=replace(SPEC.defaults, steps=steps)))
@@ -68,7 +68,7 @@ def test_one_step_runs_unless_the_strength_is_0(steps: int, strength: float, lai
     st.booleans(),
 )
 def test_the_steps_of_a_strength(steps: int, strength: float, most: int, flow: bool) -> None:  # noqa: FBT001
-    """As many steps as diffusers takes are taken, and one where it takes none; at most `most` are laid out."""
+    """As many steps run as in diffusers, and one where diffusers runs none; the table has at most `most`."""
     steps = min(steps, most)
     laid_out, skipped = count_steps(steps, strength, most, flow=flow)
     taken = int(steps * strength) if not flow else steps - int(steps - min(steps * strength, steps))
@@ -76,8 +76,8 @@ def test_the_steps_of_a_strength(steps: int, strength: float, most: int, flow: b
     assert laid_out == steps if taken else steps <= laid_out <= most
 
 
-def test_a_small_training_bounds_what_is_laid_out() -> None:
-    """No more steps are laid out than the model was trained or distilled on, and still one of them runs."""
+def test_the_training_steps_bound_the_table() -> None:
+    """The table has at most the steps of training or distillation, and one of them runs."""
     few = Diffusion.from_config({"_class_name": "DDIMScheduler", "clip_sample": False, "num_train_timesteps": 10})
     own = spec(diffusion=few, defaults=replace(SPEC.defaults, steps=50, sampler="ddim"))
     assert plan(Job(prompt="a"), own).steps == 10
@@ -86,7 +86,7 @@ def test_a_small_training_bounds_what_is_laid_out() -> None:
 
 
 def test_a_distilled_model_may_take_all_steps_below_the_strength() -> None:
-    """LCM's pipeline spaces the distilled levels anew over what is left; other samplers leave steps out as ever."""
+    """LCM's pipeline spaces the distilled levels anew over the rest; other samplers skip steps."""
     distilled = Diffusion.from_config({"_class_name": "LCMScheduler", "original_inference_steps": 50})
     own = spec(diffusion=distilled, defaults=replace(SPEC.defaults, sampler="lcm", steps=4), respaced=True)
     made = plan(Job(prompt="a", steps=4, strength=0.5, source=SOURCE), own)
@@ -100,8 +100,8 @@ def test_a_distilled_model_may_take_all_steps_below_the_strength() -> None:
         plan(Job(prompt="a", steps=30, strength=0.5, source=SOURCE), own)
 
 
-def test_levels_of_a_flow_may_be_the_pipelines() -> None:
-    """FLUX's pipeline spaces them evenly, 1 to 1/steps, where the sampler alone would end at the last trained one."""
+def test_levels_of_a_flow_may_be_those_of_the_pipeline() -> None:
+    """FLUX's pipeline spaces them evenly, 1 to 1/steps; the sampler alone would end at the last trained one."""
     flow = Diffusion.from_config({"_class_name": "FlowMatchEulerDiscreteScheduler"})
     own = spec(diffusion=flow, defaults=replace(SPEC.defaults, sampler="euler"), even_levels=True)
     assert plan(Job(prompt="a", steps=4), own).table.sigmas.tolist() == [1, 0.75, 0.5, 0.25, 0]

@@ -1,6 +1,6 @@
-"""Random schedules: arrivals, departures, deadlines, faults and models that come and go, stepped on a clock by hand.
+"""Random schedules of arrivals, cancellations, deadlines, faults and evicted models, on a manual clock.
 
-Whatever happens in whatever order, no row is lost, made twice or starved, and nobody's image depends on it.
+In any order of events no row is lost, made twice or starved, and no image depends on the order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tintype.service.engine import Ticket
 
 QUEUE = 6
-UNITS = 400  # more than any schedule here needs for what is left at its end
+UNITS = 400  # more than any schedule needs for its remaining work
 
 JOB = st.fixed_dictionaries(
     {
@@ -44,7 +44,7 @@ _alone: dict[str, list[np.ndarray]] = {}
 
 
 def alone(job: dict[str, Any]) -> list[np.ndarray]:
-    """The images of a job that has the engine for itself."""
+    """Return the images of a job that has the engine to itself."""
     key = repr(sorted((name, value) for name, value in job.items() if name != "deadline"))
     if key not in _alone:
         bench = two_models(max_batch=1)
@@ -60,7 +60,7 @@ def two_models(**limits: float) -> Bench:
 
 
 class Schedule(RuleBasedStateMachine):
-    """An engine with two models, and what happens to it."""
+    """An engine with two models, and the events that affect it."""
 
     @initialize(max_batch=st.sampled_from([0, 0, 1, 3]))
     def begin(self, max_batch: int) -> None:
@@ -92,7 +92,7 @@ class Schedule(RuleBasedStateMachine):
 
     @rule(phase=PHASE, error=st.sampled_from([RuntimeError("once"), MemoryError()]))
     def fail_once(self, phase: str, error: Exception) -> None:
-        """The next call of that kind fails."""
+        """Make the next call of a phase fail."""
         self.faults += 1
 
         def fail(name: str, _rows: int) -> None:
@@ -103,8 +103,8 @@ class Schedule(RuleBasedStateMachine):
         self._on_call(fail)
 
     @rule(phase=PHASE)
-    def leave_during_a_call(self, phase: str) -> None:
-        """The job that was taken in last is cancelled while a call of that kind runs."""
+    def cancel_during_a_call(self, phase: str) -> None:
+        """Cancel the newest job during a call of a phase."""
 
         def leave(name: str, _rows: int) -> None:
             if name == phase and self.jobs:
@@ -114,13 +114,13 @@ class Schedule(RuleBasedStateMachine):
         self._on_call(leave)
 
     @rule(name=st.sampled_from(["exact", "other"]), there=st.booleans())
-    def come_and_go(self, name: str, there: bool) -> None:  # noqa: FBT001 - a drawn value
-        """A model is dropped from memory, or is back."""
+    def evict_or_load(self, name: str, there: bool) -> None:  # noqa: FBT001 - a drawn value
+        """Evict a model from memory, or load it."""
         (self.bench.shelf.absent.discard if there else self.bench.shelf.absent.add)(name)
 
     @rule(name=st.sampled_from(["exact", "other"]))
-    def break_for_a_moment(self, name: str) -> None:
-        """Loading a model fails, which those who wait for it hear; then it is whole again."""
+    def fail_to_load_once(self, name: str) -> None:
+        """Fail to load a model once, which its waiting tasks get as an error."""
         if name in self.bench.shelf.absent:
             self.bench.shelf.broken[name] = broken(name)
             self.bench.step()
@@ -131,12 +131,12 @@ class Schedule(RuleBasedStateMachine):
         self.bench.clock.now += seconds
 
     @invariant()
-    def nobody_is_told_anything_after_the_end(self) -> None:
-        for told in self.bench.told.values():
-            assert not any(isinstance(event, Completed | Failed) for event in told[:-1])
+    def no_event_follows_the_last(self) -> None:
+        for events in self.bench.events.values():
+            assert not any(isinstance(event, Completed | Failed) for event in events[:-1])
 
     def teardown(self) -> None:
-        """Let everything come to its end, and look at what came of each job."""
+        """Run until all tasks have ended, and check the outcome of each job."""
         self._calm()
         self.bench.shelf.absent.clear()
         self.bench.run(UNITS)
@@ -179,11 +179,11 @@ TestSchedules = Schedule.TestCase
 @given(steps=st.integers(1, 12), short=st.integers(1, 4))
 @example(steps=12, short=2)
 @settings(max_examples=8, deadline=None)
-def test_nobody_starves(steps: int, short: int, max_batch: int, callers: str) -> None:
-    """While three shorter jobs are always there, a long one is done within a bounded number of units.
+def test_no_task_starves(steps: int, short: int, max_batch: int, callers: str) -> None:
+    """A long job is done within a bounded number of units while three shorter jobs are always present.
 
-    Whether they come from its own caller, from one other, or each from a new one. The bound: it gets its share among
-    four, twice, for who arrives may begin before it; and the two dozen units that find the width.
+    These come from its own caller, from one other caller, or each from a new one. The bound is its share among four
+    callers, twice, since new callers may start before it, plus the two dozen units that find the width.
     """
     bench = Bench(max_batch=max_batch)
     long = bench.admit(steps=steps, seed=1)

@@ -216,7 +216,7 @@ class Bench:
         repository: Any = self.shelf
         settings: dict[str, Any] = {**limits}
         self.engine = Engine(repository, limits=Limits(**settings), clock=self.clock, draw=lambda: 7)
-        self.told: dict[Ticket, list[Event]] = {}
+        self.events: dict[Ticket, list[Event]] = {}
         self.log: list[tuple[Ticket, Event]] = []
 
     def place(self, shelf: Any) -> None:
@@ -226,7 +226,7 @@ class Bench:
     def admit(self, prompt: str = "a lake", **job: Any) -> Ticket:
         """Admit a job with these fields."""
         ticket = self.engine.admit(Job(prompt=prompt, **job))
-        self.told[ticket] = []
+        self.events[ticket] = []
         self.collect()
         return ticket
 
@@ -246,16 +246,16 @@ class Bench:
 
     def collect(self) -> None:
         for ticket, event in self.engine.collect():
-            self.told[ticket].append(event)
+            self.events[ticket].append(event)
             self.log.append((ticket, event))
 
     def of(self, ticket: Ticket, *kinds: type) -> list[Any]:
         """Return a ticket's events of some types, in order."""
-        return [event for event in self.told[ticket] if isinstance(event, kinds)]
+        return [event for event in self.events[ticket] if isinstance(event, kinds)]
 
     def error(self, ticket: Ticket) -> TintypeError:
         """Return the error that a ticket's last event carries."""
-        last = self.told[ticket][-1]
+        last = self.events[ticket][-1]
         assert isinstance(last, Failed)
         return last.error
 

@@ -211,17 +211,17 @@ def opened(data: bytes | str) -> Image.Image:
     return image
 
 
-def said(request: pb.GenerateImagesRequest, seed: int) -> str:
+def infotext(request: pb.GenerateImagesRequest, seed: int) -> str:
     """Return the text that the service writes into a file, reduced to what tests read."""
     return f"{request.prompt}\nSteps: {request.steps or 20}, Sampler: Euler a, Seed: {seed}, Model: {request.model}"
 
 
-async def drawn(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+async def make_images(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
     """Make images like the service: real files, with text, in the requested size."""
     width, height = request.width or 96, request.height or 64
     for index in range(request.count):
         seed = request.seed + index
-        data = png(width, height, text=said(request, seed))
+        data = png(width, height, text=infotext(request, seed))
         made = pb.Image(index=index, seed=seed, data=data, mime_type="image/png", width=width, height=height)
         yield pb.StreamImagesResponse(image=made)
     yield pb.StreamImagesResponse(completed=pb.Completed(model=request.model))

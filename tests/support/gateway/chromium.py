@@ -1,7 +1,7 @@
 """A page in headless Chromium, controlled by the DevTools protocol over a pair of pipes, without a driver.
 
 Source: https://chromedevtools.github.io/devtools-protocol/; with `--remote-debugging-pipe` Chromium reads commands from
-file descriptor 3 and writes answers and events to 4, each as JSON that ends in a zero byte.
+file descriptor 3 and writes responses and events to 4, each as JSON that ends in a zero byte.
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ class Page:
 
     async def run(self, script: str) -> Any:
         """Return the value of an expression, awaited."""
-        told = await self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        if "exceptionDetails" in told:
-            raise RuntimeError(f"{script}: {told['exceptionDetails']}")
-        return told["result"].get("value")
+        result = await self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{script}: {result['exceptionDetails']}")
+        return result["result"].get("value")
 
     async def until(self, script: str) -> None:
         """Wait until an expression is true."""
@@ -128,7 +128,7 @@ class Page:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.send("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self) -> bytes:
+    async def screenshot(self) -> bytes:
         """Return the window as a PNG file."""
         return base64.b64decode((await self.send("Page.captureScreenshot", format="png"))["data"])
 

@@ -1,4 +1,4 @@
-"""The shape of OpenAI's errors."""
+"""The format of OpenAI's errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def check_error(answer: httpx.Response, status: int, kind: str, code: str | None, param: str | None) -> str:
-    """Check the whole answer against OpenAI's shape, and return its message."""
+    """Check the whole response against OpenAI's format, and return its message."""
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()

@@ -36,7 +36,7 @@ class Image(Strict, kw_only=True):
     b64_json: bytes | UnsetType = UNSET
     url: str | UnsetType = UNSET
     revised_prompt: str | UnsetType = UNSET
-    seed: int | UnsetType = UNSET  # ours
+    seed: int | UnsetType = UNSET  # tintype's own
 
 
 class ImagesResponse(Strict, kw_only=True):
@@ -56,7 +56,7 @@ class Event(Strict, kw_only=True):
     quality: Quality | Literal["auto"]
     background: Literal["transparent", "opaque", "auto"]
     output_format: Format
-    image_index: int | UnsetType = UNSET  # ours
+    image_index: int | UnsetType = UNSET  # tintype's own
 
 
 class ImageGenPartialImageEvent(Event, kw_only=True, tag="image_generation.partial_image"):
@@ -95,8 +95,8 @@ class Model(Strict, kw_only=True):
     created: int
     object: Literal["model"]
     owned_by: str
-    type: Literal["image"]  # ours
-    parameters: dict[str, Any]  # ours
+    type: Literal["image"]  # tintype's own
+    parameters: dict[str, Any]  # tintype's own
 
 
 class ListModelsResponse(Strict, kw_only=True):

@@ -11,14 +11,14 @@ from PIL import Image
 from tintype.v1 import image_service_pb2 as pb
 
 
-def picture(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
+def image_file(kind: str = "PNG", sides: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> bytes:
     """Return an image file in Pillow's format `kind`."""
     file = io.BytesIO()
     Image.new(mode, sides).save(file, kind, **options)
     return file.getvalue()
 
 
-LAKE = picture()
+LAKE = image_file()
 FILES = [(b"one", "image/png"), (b"two!", "image/jpeg"), (b"three", "image/webp")]
 B64 = base64.b64encode(LAKE).decode()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.http.keepalive import or_silence
+from tintype.gateway.requests.streaming import with_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,7 +23,7 @@ async def test_quick() -> None:
         yield 1
         yield 2
 
-    assert [item async for item in or_silence(items(), 5)] == [1, 2]
+    assert [item async for item in with_keepalive(items(), 5)] == [1, 2]
 
 
 async def test_silent() -> None:
@@ -35,7 +35,7 @@ async def test_silent() -> None:
         yield 1
 
     found = []
-    async for item in or_silence(items(), 0.01):
+    async for item in with_keepalive(items(), 0.01):
         found.append(item)
         if len(found) == 3:
             go.set()
@@ -51,7 +51,7 @@ async def test_error() -> None:
         raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        assert [item async for item in or_silence(items(), 5)] == [1]
+        assert [item async for item in with_keepalive(items(), 5)] == [1]
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -67,6 +67,6 @@ async def test_closing(waits: bool) -> None:  # noqa: FBT001
         finally:
             ended.set()
 
-    async with aclosing(or_silence(items(), 0.01)) as heard:
+    async with aclosing(with_keepalive(items(), 0.01)) as heard:
         assert await anext(heard) == (None if waits else 1)
     await asyncio.wait_for(ended.wait(), 30)

@@ -1,0 +1,69 @@
+"""A request to the image service, in immutable parts; `Draft.message` is the only place that joins them.
+
+- The parts are the message that a dialect parsed, changes to its fields (uploads, model, priority, …), and the fields
+  that are left out. No part is ever modified: each step of a request returns a new draft.
+- `message` makes the one message that is sent, so uploads are copied into a message once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+
+from tintype.v1 import image_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The parts of one request; `changes` and `left_out` name fields of the contract."""
+
+    parsed: pb.GenerateImagesRequest
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+
+    @property
+    def model(self) -> str:
+        """The name of the model; empty for the default model."""
+        return str(self.value("model"))
+
+    def value(self, name: str) -> Any:
+        """Return the value of a field; the contract's zero value if it is not set or left out."""
+        if name in self.left_out:
+            return getattr(pb.GenerateImagesRequest(), name)
+        return self.changes.get(name, getattr(self.parsed, name))
+
+    def changed(self, **fields: Any) -> Draft:
+        """Return a draft with other values; None keeps a field as it is."""
+        values = {name: value for name, value in fields.items() if value is not None}
+        return replace(self, changes={**self.changes, **values})
+
+    def without(self, fields: Iterable[str]) -> Draft:
+        """Return a draft that leaves these fields out."""
+        return replace(self, left_out=self.left_out.union(fields))
+
+    def granted(self) -> pb.GenerateImagesRequest:
+        """Return what was parsed, without the fields that are left out: a new message, for the response."""
+        granted = pb.GenerateImagesRequest()
+        granted.CopyFrom(self.parsed)
+        for name in self.left_out:
+            granted.ClearField(name)
+        return granted
+
+    def message(self, previews: pb.Previews | None, *, timeout: float, **fields: Any) -> pb.StreamImagesRequest:
+        """Return the message to send, with `fields` set in addition; `timeout` is in seconds."""
+        message = pb.StreamImagesRequest(generation=self.granted(), previews=previews)
+        generation = message.generation
+        for name, value in {**self.changes, **fields}.items():
+            if name in self.left_out:
+                continue
+            if isinstance(value, Message):
+                getattr(generation, name).CopyFrom(value)
+            else:
+                setattr(generation, name, value)
+        generation.timeout.FromMilliseconds(round(timeout * 1000))
+        return message
