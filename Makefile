@@ -15,7 +15,7 @@ PROTOS_BIN := .venv-protos/bin
 # With COVERAGE=1, tests record the lines that they reach; `make coverage` prints the report.
 PYTEST = $(if $(COVERAGE),-m coverage run --parallel-mode) -m pytest
 # Tests that do not depend on the checkout: they run against the installed wheel as well.
-WHEEL_TESTS := tests/conftest.py tests/support tests/test_whole_line.py tests/test_rust_free.py tests/cli
+WHEEL_TESTS := tests/conftest.py tests/support tests/test_end_to_end.py tests/test_rust_free.py tests/cli
 # Clients in JavaScript for tests of the gateway. Without npm or its registry these tests are skipped.
 NODE := tests/gateway/clients/node
 ROOMS := v1 service gateway cli export training

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from tintype.service.job import Job
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.families import by_pipeline
 from tintype.service.models.spec import TEXT_TO_IMAGE
 from tintype.service.models.text.added_tokens import ROLES
@@ -81,8 +81,8 @@ def check_tokenizers(pipeline: Any, folder: Path) -> Check:
             continue
         try:
             ours = part.kind.read(folder / part.tokenizer, part.max_tokens, fast=theirs.is_fast, expands=part.expands)
-        except Fault as fault:
-            raise ExportRefusal(str(fault)) from None
+        except ModelFileError as error:
+            raise ExportRefusal(str(error)) from None
         converted = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)
         for text in _test_texts(theirs):
             expected = theirs(converted(text, theirs), add_special_tokens=False, verbose=False).input_ids

@@ -1,4 +1,4 @@
-"""Keys and certificates between the command, the gateway and the service, as processes."""
+"""Keys and certificates between command, gateway and service in separate processes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def models(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
     return subprocess.run(words, env=environ | variables, capture_output=True, text=True, timeout=SOON, check=False)
 
 
-def test_keys_close_both_doors(tmp_path: Path) -> None:
-    """A first key closes a running gateway and its service; the gateway goes on, and admin calls need an admin key."""
+def test_a_first_key_protects_both_servers(tmp_path: Path) -> None:
+    """After the first key, REST and gRPC require keys, the gateway keeps working, and admin calls need an admin key."""
     with up(tmp_path, "--no-fetch") as one:
         one.read_until("Ctrl-C stops both.")
         where = ("--grpc", one.address("gRPC"))
@@ -55,7 +55,7 @@ def test_keys_close_both_doors(tmp_path: Path) -> None:
 
 
 def test_mutual_tls(tmp_path: Path) -> None:
-    """Gateway and command reach a service that wants certificates of its clients; a stranger without one does not."""
+    """Gateway and command reach a service that requires client certificates; a client without one does not."""
     pems = make_certificates(tmp_path)
     server = ("--tls-cert", pems / "cert.pem", "--tls-key", pems / "key.pem", "--tls-client-ca", pems / "ca.pem")
     ours = ("--tls-ca", pems / "ca.pem", "--service-cert", pems / "cert.pem", "--service-cert-key", pems / "key.pem")

@@ -1,4 +1,4 @@
-"""What is installed is what the checkout holds."""
+"""The installed package has the contents of the checkout, and the right requirements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 FOLDERS = {package: ROOT / folder for package, folder in SETUPTOOLS["package-dir"].items()}
 
-# Files that no installation needs.
+# Files that are not installed.
 KEPT_OUT = ("export/constraints.txt",)
 
 
@@ -31,7 +31,7 @@ def folder_of(package: str) -> Path:
 
 
 def test_every_package_is_listed() -> None:
-    """The list in pyproject.toml has each folder of code, and no other."""
+    """pyproject.toml lists every package, and no other folder."""
     there = {
         ".".join((top, *init.parent.relative_to(folder).parts))
         for top, folder in FOLDERS.items()
@@ -41,18 +41,18 @@ def test_every_package_is_listed() -> None:
 
 
 def test_every_module_is_in_a_package() -> None:
-    """No folder of modules lacks its `__init__.py`, without which it would not be installed."""
+    """Every folder with modules has `__init__.py`, without which it would not be installed."""
     modules = [path for folder in FOLDERS.values() for path in folder.rglob("*.py")]
     assert [str(path.relative_to(ROOT)) for path in modules if not (path.parent / "__init__.py").is_file()] == []
 
 
 def test_packages_are_typed() -> None:
-    """Type checkers use the annotations of each top package."""
+    """Every top-level package has `py.typed`, so type checkers use its annotations."""
     assert [package for package, folder in FOLDERS.items() if not (folder / "py.typed").is_file()] == []
 
 
 def test_data_is_listed() -> None:
-    """Every file that is no module is named by a pattern of package-data, and so gets into the wheel."""
+    """A pattern of package-data matches every file that is not a module, so the wheel contains it."""
     data = SETUPTOOLS["package-data"]
     listed = {path for package, patterns in data.items() for each in patterns for path in folder_of(package).glob(each)}
     there = {
@@ -66,7 +66,7 @@ def test_data_is_listed() -> None:
 
 
 def git(*arguments: str) -> list[str]:
-    """Return the lines that git says; none outside a repository."""
+    """Return the lines that git prints; none outside a repository."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stdout.splitlines()
 
@@ -79,7 +79,7 @@ def test_version_has_an_entry_in_the_changelog() -> None:
 
 
 def test_metadata() -> None:
-    """The package says what it is, under which licence, and on which Pythons it runs."""
+    """The metadata has the licence and the Python versions."""
     said = metadata("tintype")
     assert said["License-Expression"] == "Apache-2.0"
     assert said["Requires-Python"] == ">=3.11"
@@ -100,7 +100,7 @@ GROUPS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
 
 
 def needs(texts: list[str], platform: str, machine: str) -> list[Requirement]:
-    """Return what is installed on a platform, extras of our own followed."""
+    """Return the requirements on a platform, including those of tintype's own extras."""
     here = {"sys_platform": platform, "platform_machine": machine, "extra": ""}
     found = [need for need in map(Requirement, texts) if need.marker is None or need.marker.evaluate(here)]
     own = [text for need in found if need.name == "tintype" for extra in need.extras for text in GROUPS[extra]]
@@ -110,7 +110,7 @@ def needs(texts: list[str], platform: str, machine: str) -> list[Requirement]:
 @pytest.mark.parametrize("extra", ["", *GROUPS])
 @pytest.mark.parametrize(("platform", "machine", "runtime"), PLATFORMS)
 def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str, extra: str) -> None:
-    """Any installation has the build with CUDA where there is one, the plain one elsewhere, and never both."""
+    """Every installation has the CUDA build where it exists, otherwise the plain build, and never both."""
     texts = PYPROJECT["project"]["dependencies"] + GROUPS.get(extra, [])
     taken = {need.name for need in needs(texts, platform, machine) if need.name.startswith("onnxruntime")}
     assert taken == {runtime}
@@ -118,7 +118,7 @@ def test_one_onnxruntime_everywhere(platform: str, machine: str, runtime: str, e
 
 @pytest.mark.parametrize(("platform", "machine", "runtime"), PLATFORMS)
 def test_onnxruntime_is_new_enough(platform: str, machine: str, runtime: str) -> None:
-    """Onnxruntime is 1.31 or later, but on Intel Macs, where 1.23.2 was the last one."""
+    """Onnxruntime is 1.31 or later, except on Intel Macs, where 1.23.2 was the last version."""
     found = [need for need in needs(PYPROJECT["project"]["dependencies"], platform, machine) if need.name == runtime]
     oldest = "1.23.2" if (platform, machine) == ("darwin", "x86_64") else "1.31.0"
     assert len(found) == 1
@@ -127,7 +127,7 @@ def test_onnxruntime_is_new_enough(platform: str, machine: str, runtime: str) ->
 
 
 def test_constraints_for_gpus_fit_the_extras() -> None:
-    """Each pin of the constraints for GPUs is exact, allowed by the extras, and pins what the extras ask for."""
+    """The GPU constraints pin every requirement of the extras, exactly and to an allowed version."""
     lines = (ROOT / "constraints-gpu.txt").read_text("utf-8").splitlines()
     pins = {need.name: need for need in map(Requirement, filter(None, (line.partition("#")[0] for line in lines)))}
     assert all([each.operator for each in need.specifier] == ["=="] for need in pins.values())
@@ -143,24 +143,24 @@ def test_constraints_for_gpus_fit_the_extras() -> None:
 
 
 def test_extras() -> None:
-    """What a default installation leaves out is asked for by these names."""
+    """The extras have these names."""
     extras = metadata("tintype").get_all("Provides-Extra") or ()
     assert {"cuda", "tensorrt", "export", "s3", "cluster", "dev"} <= set(extras)
 
 
 def test_the_command_is_installed() -> None:
-    """`tintype` is a script of the package, and what it names is there."""
+    """The script `tintype` is installed, and its target exists."""
     (script,) = entry_points(group="console_scripts", name="tintype")
     assert callable(script.load())
 
 
 def test_contract_is_installed() -> None:
-    """The .proto file comes with the stubs, for clients in other languages."""
+    """The .proto file is installed with the stubs, for clients in other languages."""
     assert "service ImageService" in (files("tintype.v1") / "image_service.proto").read_text("utf-8")
 
 
 def imported_by(code: str, names: set[str]) -> str:
-    """Run code in a process of its own, and return those of `names` that it has imported; its errors raise."""
+    """Run code in a separate process, and return those of `names` that it imports. Raises if the code fails."""
     code += f"\nimport sys; print(*({names!r} & {{name.partition('.')[0] for name in sys.modules}}))"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -169,11 +169,11 @@ def imported_by(code: str, names: set[str]) -> str:
     "module", ["service.server", "gateway.server", "cli.servers.up", "cli.generate", "cli.models", "cli.commands"]
 )
 def test_serving_imports_no_torch(module: str) -> None:
-    """Nothing that serves imports anything of torch's world, even where it is installed."""
+    """Servers and commands do not import torch or its relatives, even if they are installed."""
     assert imported_by(f"import tintype.{module}", {"torch", "diffusers", "transformers", "optimum", "onnx"}) == ""
 
 
-def test_help_is_there_at_once() -> None:
+def test_help_imports_little() -> None:
     """`tintype up --help` imports neither models nor servers."""
     code = """
 from contextlib import redirect_stdout, suppress

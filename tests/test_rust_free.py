@@ -1,4 +1,4 @@
-"""What serving needs has no torch, and nothing in it was built with Rust."""
+"""A default installation has no torch and nothing built with Rust."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.slow
 
-# What rustc and its libraries leave in a binary, stripped or not.
+# Strings that rustc and its libraries leave in a binary, stripped or not.
 RUST = re.compile(rb"rust_eh_personality|rust_begin_unwind|/rustc/|/\.cargo/registry/|core::panicking|PyO3")
 BINARY = re.compile(r"\.(so|pyd|dll|dylib|exe)(\.[\d.]+)?$")
 MAGIC = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
@@ -20,7 +20,7 @@ CHUNK = 1 << 24
 
 
 def closure(name: str) -> dict[str, Distribution]:
-    """Return `name` and all that it requires here, extras only where they are asked for, by canonical name."""
+    """Return `name` and all its requirements on this platform, by canonical name, with requested extras only."""
     found: dict[str, Distribution] = {}
     asked: set[tuple[str, str]] = set()
     waiting = [(name, "")]
@@ -38,7 +38,7 @@ def closure(name: str) -> dict[str, Distribution]:
 
 
 def binaries(package: Distribution) -> list[Path]:
-    """Return the machine code that a distribution brings: libraries by name, programs by their first bytes."""
+    """Return the binaries of a distribution: libraries by name, programs by their first bytes."""
     files = [Path(str(package.locate_file(file))) for file in package.files or []]
     return [file for file in files if file.is_file() and (BINARY.search(file.name) or starts_as_program(file))]
 
@@ -51,7 +51,7 @@ def starts_as_program(file: Path) -> bool:
 
 
 def has_rust(file: Path) -> bool:
-    """Tell whether a binary bears the marks of Rust; those that lie across two chunks are found, too."""
+    """Return whether a binary has marks of Rust, also across the border of two chunks."""
     with file.open("rb") as stream:
         rest = b""
         while chunk := stream.read(CHUNK):
@@ -67,14 +67,14 @@ def installed() -> dict[str, Distribution]:
 
 
 def test_closure_is_complete(installed: dict[str, Distribution]) -> None:
-    """The walk reaches what is known to be needed, directly and through others."""
+    """The closure has known direct and indirect requirements."""
     assert {"tintype", "grpcio", "numpy", "litestar", "msgspec", "anyio"} <= set(installed)
     assert any(name.startswith("onnxruntime") for name in installed)
     assert "pytest" not in installed
 
 
 def test_no_torch(installed: dict[str, Distribution]) -> None:
-    """A default installation has nothing of torch's world."""
+    """A default installation has neither torch nor its relatives."""
     assert not {"torch", "diffusers", "transformers", "optimum", "tokenizers", "safetensors"} & set(installed)
 
 
@@ -87,14 +87,14 @@ def test_no_rust(installed: dict[str, Distribution]) -> None:
 
 
 def test_binaries_are_seen(installed: dict[str, Distribution]) -> None:
-    """Compiled parts that are known to be there are among those that are searched."""
+    """The search includes binaries that are known to exist."""
     for name in ("grpcio", "numpy", "msgspec"):
         assert binaries(installed[name]), name
 
 
 @pytest.mark.parametrize(("name", "file"), [("pydantic_core", "_pydantic_core"), ("ruff", "ruff")])
 def test_rust_is_recognised(name: str, file: str) -> None:
-    """The search can fail: packages built with Rust, from the development environment, are recognised."""
+    """Packages of the development environment that are built with Rust are recognised."""
     try:
         package = distribution(name)
     except PackageNotFoundError:
@@ -106,7 +106,7 @@ def test_rust_is_recognised(name: str, file: str) -> None:
 
 @pytest.mark.parametrize("name", ["openvino"])
 def test_engines_by_extras_have_no_rust(name: str) -> None:
-    """Other engines for graphs, which an extra brings, are as free of it."""
+    """Runtimes that an extra installs have nothing built with Rust either."""
     try:
         package = distribution(name)
     except PackageNotFoundError:

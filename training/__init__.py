@@ -17,6 +17,6 @@ if TYPE_CHECKING:
 
 def torch_pipeline(folder: Path) -> StableDiffusionPipeline:
     """Diffusers' `StableDiffusionPipeline`, float32 on the CPU, with the weights of the packed model in `folder`."""
-    from .rebuild import rebuilt  # noqa: PLC0415 - the rest of this package needs no torch
+    from .model.rebuild import rebuilt  # noqa: PLC0415 - the rest of this package needs no torch
 
     return rebuilt(folder)

@@ -45,7 +45,7 @@ class Plan:
 
     def compute(self) -> Any:
         """Device and manner of computing; torch is imported only now."""
-        from .training import Compute
+        from .training_loop import Compute
 
         return Compute.of(self.device)
 
@@ -54,8 +54,8 @@ def render(plan: Plan) -> None:
     """Fit the components on the first pictures, then render and encode them all."""
     import numpy as np
 
-    from .dataset import pixels_of, write_set
-    from .latents import Components
+    from .model.latents import Components
+    from .scenes.dataset import pixels_of, write_set
 
     first = np.stack([pixels_of(seed) for seed in range(min(plan.pictures, 1200))])
     components = Components.fit(first)
@@ -73,7 +73,7 @@ def tokenizer(plan: Plan) -> None:
     """Train the tokenizer on all captions."""
     import json
 
-    from .tokenizer import train_tokenizer
+    from .model.tokenizer import train_tokenizer
 
     said = json.loads((plan.data / "captions.json").read_text())
     train_tokenizer((line for group in said for line in group), plan.work / "tokenizer")
@@ -90,7 +90,7 @@ def unet(plan: Plan) -> None:
     """Train the denoiser and the text encoder."""
     from transformers import CLIPTokenizer
 
-    from .unet_training import train_unet
+    from .denoiser_training import train_unet
 
     tokens = CLIPTokenizer.from_pretrained(plan.work / "tokenizer")
     train_unet(plan.data, tokens, plan.work, plan.minutes * SHARES["unet"], plan.compute(), BATCHES[plan.device][0])
@@ -111,21 +111,21 @@ def forgive(plan: Plan) -> None:
 
 def pack(plan: Plan) -> None:
     """Write the model folder."""
-    from . import pack as packing
+    from .model import pack as packing
 
     packing.pack(plan.work, plan.out)
 
 
 def verify(plan: Plan) -> None:
     """Compare the model folder with diffusers."""
-    from . import verify as verifying
+    from .evaluation import verify as verifying
 
     print(verifying.verify(plan.out))
 
 
 def score(plan: Plan) -> None:
     """Ask for unseen combinations and times of day; print the fraction that came out right."""
-    from . import score as scoring
+    from .evaluation import score as scoring
 
     result = scoring.score(plan.out, plan.work / "score.png")
     print(result.report())
@@ -135,8 +135,8 @@ def score(plan: Plan) -> None:
 
 def grid(plan: Plan) -> None:
     """Sixteen pictures and a sheet of what the renderer draws."""
-    from .grid import grid as painted
-    from .render import sheet
+    from .evaluation.grid import grid as painted
+    from .scenes.render import sheet
 
     folder = plan.docs or plan.work
     folder.mkdir(parents=True, exist_ok=True)

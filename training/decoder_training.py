@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .autoencoder import PatchAutoencoder
-from .latents import GRID, PATCH, SHRINK, Components
+from .model.autoencoder import PatchAutoencoder
+from .model.latents import GRID, PATCH, SHRINK, Components
 from .muon import Muon
-from .training import Budget, Compute, Course, averaged_weights, run
+from .training_loop import Budget, Compute, Course, averaged_weights, run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,13 +13,13 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from .networks import noise_schedule
-from .unet_training import Batches
+from .denoiser_training import Batches
+from .model.networks import noise_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .training import Compute
+    from .training_loop import Compute
 
 # Timesteps (of 1000) from which one step is taken: late ones, where only details are still open.
 LATE = (40, 320)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tintype.service.models.files import Fault, label
+from tintype.service.models.files import ModelFileError, label
 from tintype.service.models.pipeline.lora import sized
 from tintype.service.models.safetensors import TensorFile, shown
 
@@ -78,13 +78,13 @@ def read(path: Path, denoiser: str) -> AdapterFile:
         file = TensorFile(path)  # again with the size limit: the contents of a wrong file are reported before its size
         notes = _parse_notes(file.metadata.get(NOTES, "{}"), "") | _peft_notes(path, denoiser)
         return AdapterFile(path, read_changes(group_by_layer(file.entries), file.read), notes)
-    except Fault as fault:
-        problem = str(fault).removeprefix(label(path)).lstrip(": ")
+    except ModelFileError as error:
+        problem = str(error).removeprefix(label(path)).lstrip(": ")
         raise ExportRefusal(f"{path}: {problem}") from None
 
 
 def group_by_layer(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the names of tensors by layer and role. Raises Fault for a tensor that belongs to no adapter."""
+    """Return the names of tensors by layer and role. Raises ModelFileError for a tensor that belongs to no adapter."""
     layers: dict[str, dict[str, str]] = {}
     strange = []
     for name in names:
@@ -97,12 +97,12 @@ def group_by_layer(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     foreign = [kind for part, kind in FOREIGN.items() if any(part in name for name in strange)]
     if foreign:
         known = ", ".join(kind.name for kind in KINDS)
-        raise Fault(f"is an adapter of the kind {foreign[0]}; supported: {known}, DoRA")
+        raise ModelFileError(f"is an adapter of the kind {foreign[0]}; supported: {known}, DoRA")
     if not layers:
         problem = f"it has tensors such as {shown(strange[0])}, like a model's weights" if strange else "it is empty"
-        raise Fault(f"holds no adapter: {problem}")
+        raise ModelFileError(f"holds no adapter: {problem}")
     if strange:
-        raise Fault(f"holds {shown(strange[0])}, which is not part of an adapter")
+        raise ModelFileError(f"holds {shown(strange[0])}, which is not part of an adapter")
     return layers
 
 
@@ -110,9 +110,9 @@ def _parse_notes(text: str, component: str) -> dict[str, Any]:
     try:
         notes = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise Fault(f"its notes of alphas are not valid JSON: {error}") from None
+        raise ModelFileError(f"its notes of alphas are not valid JSON: {error}") from None
     if not isinstance(notes, dict):
-        raise Fault("its notes of alphas must be a JSON object")
+        raise ModelFileError("its notes of alphas must be a JSON object")
     return {f"{component}.{key}" if component else key: value for key, value in notes.items()}
 
 

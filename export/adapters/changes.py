@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.safetensors import shown
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _noted_scale(notes: Mapping[str, Any], part: str, module: str, rank: int | N
 def read_changes(layers: Mapping[str, Mapping[str, str]], read: Callable[[str], Array]) -> tuple[LayerChange, ...]:
     """Return the changes of `layers`, a table of tensor names by layer and role, in the order of their names.
 
-    `read` returns a tensor by name. Raises Fault.
+    `read` returns a tensor by name. Raises ModelFileError.
     """
     return tuple(
         _read_change(name, {role: read(key) for role, key in sorted(keys.items())}, keys)
@@ -196,26 +196,26 @@ def read_changes(layers: Mapping[str, Mapping[str, str]], read: Callable[[str], 
 
 
 def _read_change(name: str, fields: Fields, keys: Mapping[str, str]) -> LayerChange:
-    """Return the change that a layer's tensors describe. Raises Fault."""
+    """Return the change that a layer's tensors describe. Raises ModelFileError."""
     for role, array in fields.items():
         if not np.isfinite(array).all():
-            raise Fault(f"{shown(name)}: its {role} holds numbers that are not finite")
+            raise ModelFileError(f"{shown(name)}: its {role} holds numbers that are not finite")
     for role in ("alpha", "scalar"):
         if role in fields and fields[role].size != 1:
-            raise Fault(f"{shown(name)}: its {role} must be one number; got {fields[role].size}")
+            raise ModelFileError(f"{shown(name)}: its {role} must be one number; got {fields[role].size}")
     kinds = [kind for kind in KINDS if any(role.startswith(kind.prefixes) and role != "diff_b" for role in fields)]
     if len(kinds) > 1:
-        raise Fault(f"{shown(name)} has changes of several kinds: {' and '.join(kind.name for kind in kinds)}")
+        raise ModelFileError(f"{shown(name)} has changes of several kinds: {' and '.join(kind.name for kind in kinds)}")
     if not kinds:
         if "diff_b" not in fields:
-            raise Fault(f"{shown(name)} has no matrices, only {', '.join(fields)}")
+            raise ModelFileError(f"{shown(name)} has no matrices, only {', '.join(fields)}")
         return LayerChange(name, FULL, fields, (), keys)
     try:
         return _check_factors(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields)), keys))
     except (KeyError, IndexError, ValueError, TypeError) as error:  # TypeError: a number instead of a matrix
         shapes = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
         problem = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"
-        raise Fault(f"{shown(name)}: the tensors of its {kinds[0].name} {problem}: {shapes}") from None
+        raise ModelFileError(f"{shown(name)}: the tensors of its {kinds[0].name} {problem}: {shapes}") from None
 
 
 def _check_factors(change: LayerChange) -> LayerChange:

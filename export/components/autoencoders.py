@@ -40,7 +40,7 @@ def dc(pipeline: Any, _: str) -> tuple[Component, Component]:
         downscale=2 ** (len(vae.config.encoder_block_out_channels) - 1),
         encode=lambda vae, sample: vae.encode(sample, return_dict=False)[:1],
         encoded=("latent", vae.config.latent_channels),
-        float32_only=True,  # its linear attention divides by sums that exceed float16's range
+        float32_only=True,  # its linear attention divides by sums that float16 cannot hold
     )
 
 

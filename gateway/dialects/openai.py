@@ -97,7 +97,7 @@ def parse(body: Mapping[str, Any]) -> Call:
 
 def call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
     """Return the call of a validated request; `ignored` are its unknown keys. Raises InvalidValue."""
-    _refuse(fields)
+    _check_consistent(fields)
     request = _request(fields)
     return Call(
         request=request,
@@ -139,7 +139,7 @@ def error(exc: GatewayError) -> Failure:
     return Failure(exc.status, retry_headers(exc), body)
 
 
-def _refuse(fields: ImagesRequest) -> None:
+def _check_consistent(fields: ImagesRequest) -> None:
     """Raise InvalidValue if fields contradict each other."""
     if fields.background == "transparent" and fields.output_format == "jpeg":
         raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")

@@ -9,30 +9,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Fault(ValueError):
-    """One thing that is wrong with a model's folder, in words for its owner."""
+class ModelFileError(ValueError):
+    """A file of a model's folder that cannot be used; the message is for the folder's owner."""
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text. Raises Fault."""
+    """Return a UTF-8 file's text. Raises ModelFileError."""
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:
-        raise Fault(f"{label(path)} is missing") from None
+        raise ModelFileError(f"{label(path)} is missing") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise Fault(f"{label(path)} can't be read: {error}") from error
+        raise ModelFileError(f"{label(path)} can't be read: {error}") from error
 
 
 def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
-    """Return a file's JSON object; {} for a file that is optional and not there. Raises Fault."""
+    """Return a file's JSON object; {} for a file that is optional and not there. Raises ModelFileError."""
     if optional and not path.exists():
         return {}
     try:
         value = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise Fault(f"{label(path)} is not JSON: {error}") from error
+        raise ModelFileError(f"{label(path)} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise Fault(f"{label(path)} must hold a JSON object, not {type(value).__name__}")
+        raise ModelFileError(f"{label(path)} must hold a JSON object, not {type(value).__name__}")
     return value
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import Fault, label
+from .files import ModelFileError, label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ class Entry:
 class TensorFile:
     """A safetensors file: `entries` by name, and `metadata`.
 
-    Raises Fault.
+    Raises ModelFileError.
     """
 
     def __init__(self, path: Path, *, most: int = MOST_BYTES) -> None:
@@ -60,16 +60,16 @@ class TensorFile:
             self._data, size, header = _opened(path, most)
             self.metadata = _texts(header.pop(METADATA, {}))
             self.entries = {name: _entry(name, said) for name, said in header.items()}
-        except Fault:
+        except ModelFileError:
             raise
         except OSError as error:
-            raise Fault(f"{label(path)} can't be read: {error.strerror or error}") from error
+            raise ModelFileError(f"{label(path)} can't be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-            raise Fault(f"{label(path)} is not a safetensors file: {shown(str(error))}") from error
+            raise ModelFileError(f"{label(path)} is not a safetensors file: {shown(str(error))}") from error
         self._check_places(size - self._data)
 
     def read(self, name: str) -> Array:
-        """Return a tensor, float32. Raises Fault."""
+        """Return a tensor, float32. Raises ModelFileError."""
         entry = self.entries[name]
         kind = KINDS[entry.dtype]
         try:
@@ -78,21 +78,23 @@ class TensorFile:
                 numbers = np.fromfile(file, kind, math.prod(entry.shape))
             return _widened(entry.dtype, numbers).reshape(entry.shape)
         except (OSError, ValueError, MemoryError) as error:
-            raise Fault(f"{label(self.path)}: {shown(name)} can't be read: {error}") from error
+            raise ModelFileError(f"{label(self.path)}: {shown(name)} can't be read: {error}") from error
 
     def _check_places(self, size: int) -> None:
         """Check that the tensors fill `size` bytes without gap or overlap."""
         at = 0
         for name, entry in sorted(self.entries.items(), key=lambda item: (item[1].begin, item[1].end)):
             if entry.begin != at:
-                raise Fault(f"{label(self.path)}: {shown(name)} must begin at byte {at}, not {entry.begin}")
+                raise ModelFileError(f"{label(self.path)}: {shown(name)} must begin at byte {at}, not {entry.begin}")
             at = entry.end
         if at != size:
-            raise Fault(f"{label(self.path)} is cut off or damaged: its header needs {at} bytes, and {size} are there")
+            raise ModelFileError(
+                f"{label(self.path)} is cut off or damaged: its header needs {at} bytes, and {size} are there"
+            )
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
-    """Return a file's tensors by name, float32. Raises Fault."""
+    """Return a file's tensors by name, float32. Raises ModelFileError."""
     file = TensorFile(path)
     return {name: file.read(name) for name in file.entries}
 
@@ -106,15 +108,15 @@ def shown(name: str) -> str:
 def _opened(path: Path, most: int) -> tuple[int, int, dict[str, Any]]:
     """Return a file's data offset, data length and header.
 
-    Raises Fault, or the errors that a malformed header causes.
+    Raises ModelFileError, or the errors that a malformed header causes.
     """
     size = path.stat().st_size
     if size > most:
-        raise Fault(f"{label(path)} takes {size} bytes; an adapter may take {most}")
+        raise ModelFileError(f"{label(path)} takes {size} bytes; an adapter may take {most}")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 0 < length <= min(size - 8, MOST_HEADER):
-            raise Fault(f"{label(path)} is not a safetensors file, or is cut off")
+            raise ModelFileError(f"{label(path)} is not a safetensors file, or is cut off")
         return 8 + length, size, json.loads(file.read(length))
 
 
@@ -125,15 +127,17 @@ def _texts(said: Mapping[str, Any]) -> dict[str, str]:
 def _entry(name: str, said: Mapping[str, Any]) -> Entry:
     """Return what a header says of a tensor.
 
-    Raises Fault, or the errors that a malformed header causes.
+    Raises ModelFileError, or the errors that a malformed header causes.
     """
     dtype, shape, (begin, end) = said["dtype"], tuple(said["shape"]), said["data_offsets"]
     if dtype not in KINDS:
-        raise Fault(f"{shown(name)} holds {shown(str(dtype))}; known are {', '.join(KINDS)}")
+        raise ModelFileError(f"{shown(name)} holds {shown(str(dtype))}; known are {', '.join(KINDS)}")
     if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
-        raise Fault(f"{shown(name)} has a shape or an offset that is not a whole number from 0 on")
+        raise ModelFileError(f"{shown(name)} has a shape or an offset that is not a whole number from 0 on")
     if end - begin != math.prod(shape) * KINDS[dtype].itemsize:
-        raise Fault(f"{shown(name)} takes {end - begin} bytes, which is not its shape {list(shape[:8])} in {dtype}")
+        raise ModelFileError(
+            f"{shown(name)} takes {end - begin} bytes, which is not its shape {list(shape[:8])} in {dtype}"
+        )
     return Entry(dtype, shape, begin, end)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..files import Fault
+from ..files import ModelFileError
 from ..spec import Guidance
 from .tintype_json import count, flag, number
 
@@ -62,12 +62,16 @@ class Configs:
         return self.own.get("latent_channels") or self.vae.get("latent_channels") or family.latent_channels
 
     def inpaints(self, family: Family) -> bool:
-        """Whether the denoiser takes a mask and a masked picture beside latents. Raises Fault for other channels."""
+        """Return whether the denoiser takes a mask and a masked image with the latents.
+
+        Raises:
+            ModelFileError: it takes another number of channels.
+        """
         channels = self.latent_channels(family)
         plain = channels * family.denoiser.patch**2 if family.denoiser.packed else channels
         taken = self.denoiser.get("in_channels", plain)
         if taken not in (plain, 2 * channels + 1):
-            raise Fault(f"takes {taken} channels; served are {plain}, or {2 * channels + 1} with a mask")
+            raise ModelFileError(f"takes {taken} channels; served are {plain}, or {2 * channels + 1} with a mask")
         return bool(taken == 2 * channels + 1)
 
     def downscale(self, family: Family) -> int:
@@ -164,17 +168,17 @@ def _halvings(blocks: int | None) -> int:
 
 def _blocks(value: Any) -> int:
     if not isinstance(value, list) or not value:
-        raise Fault(f"must be a list, at least one long, not {value!r}")
+        raise ModelFileError(f"must be a list, at least one long, not {value!r}")
     return len(value)
 
 
 def _unmasked(value: Any) -> None:
     if value:
-        raise Fault(f"must be false, not {value!r}: CLIP's graphs take no mask")
+        raise ModelFileError(f"must be false, not {value!r}: CLIP's graphs take no mask")
 
 
 def _null(value: Any) -> None:
-    raise Fault(f"must be null, not {value!r}: only SDXL's pipelines follow it, and none here")
+    raise ModelFileError(f"must be null, not {value!r}: only SDXL's pipelines follow it, and none here")
 
 
 # What counts of diffusers' and transformers' configurations; each key means the same wherever it stands.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelBroken
 from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
-from ..files import Fault, read_json, weight
+from ..files import ModelFileError, read_json, weight
 from ..pipeline import lora
 from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
 from ..text import embeddings
@@ -258,8 +258,8 @@ class _Reader:
     def _inpaints(self, family: Family, configs: Configs) -> bool:
         try:
             inpaints = configs.inpaints(family)
-        except Fault as fault:
-            raise ModelBroken(self.name, [f"{family.denoiser.folder}/config.json: in_channels {fault}"]) from fault
+        except ModelFileError as error:
+            raise ModelBroken(self.name, [f"{family.denoiser.folder}/config.json: in_channels {error}"]) from error
         if inpaints and not self._encodes(family):
             problem = f"{family.vae.encoder}/{GRAPH} is missing, without which nothing is repainted"
             raise ModelBroken(self.name, [problem])
@@ -277,6 +277,6 @@ class _Reader:
     def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
         try:
             return read_json(self.folder / path, optional=optional)
-        except Fault as fault:
-            self.faults.append(str(fault))
+        except ModelFileError as error:
+            self.faults.append(str(error))
             return {}

@@ -10,7 +10,7 @@ from dataclasses import fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ..files import Fault, read_json
+from ..files import ModelFileError, read_json
 from ..spec import Guidance, LatentToRgb, Preset, Size
 from .presets import MOST_STEPS
 
@@ -33,8 +33,8 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the values of a folder's manifest by key, and what is wrong with it; ({}, []) without one."""
     try:
         content = read_json(folder / MANIFEST, optional=True)
-    except Fault as fault:
-        return {}, [str(fault)]
+    except ModelFileError as error:
+        return {}, [str(error)]
     if content and content.get("tintype") != VERSION:
         return {}, [f"{MANIFEST}: tintype must be {VERSION}, not {content.get('tintype')!r}; is this server too old?"]
     return read_table(content, READERS, MANIFEST)
@@ -48,22 +48,22 @@ def read_table(
     for key in content.keys() & readers.keys():
         try:
             values[key] = readers[key](content[key])
-        except Fault as fault:
-            faults.append(f"{where}: {key} {fault}")
+        except ModelFileError as error:
+            faults.append(f"{where}: {key} {error}")
     return values, sorted(faults)
 
 
 def count(value: Any) -> int:
     """Read a whole number, at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Fault(f"must be a whole number, at least 1, not {value!r}")
+        raise ModelFileError(f"must be a whole number, at least 1, not {value!r}")
     return value
 
 
 def number(value: Any) -> float:
     """Read a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        raise Fault(f"must be a number, not {value!r}")
+        raise ModelFileError(f"must be a number, not {value!r}")
     return float(value)
 
 
@@ -73,7 +73,7 @@ def within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any
     def bounded(value: Any) -> Any:
         known = read(value)
         if not low <= known <= high:
-            raise Fault(f"must be {low} to {high}, not {value!r}")
+            raise ModelFileError(f"must be {low} to {high}, not {value!r}")
         return known
 
     return bounded
@@ -81,51 +81,51 @@ def within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any
 
 def _factor(value: Any) -> float:
     if not number(value):
-        raise Fault("must not be 0: latents are divided by it")
+        raise ModelFileError("must not be 0: latents are divided by it")
     return number(value)
 
 
 def text(value: Any) -> str:
     """Read a text."""
     if not isinstance(value, str):
-        raise Fault(f"must be a text, not {value!r}")
+        raise ModelFileError(f"must be a text, not {value!r}")
     return value
 
 
 def _name(value: Any) -> str:
     if not text(value).strip():
-        raise Fault("must not be empty")
+        raise ModelFileError("must not be empty")
     return cast("str", value)
 
 
 def flag(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        raise Fault(f"must be true or false, not {value!r}")
+        raise ModelFileError(f"must be true or false, not {value!r}")
     return value
 
 
 def _prediction(value: Any) -> str:
     if not isinstance(value, str) or value not in PREDICTIONS:
-        raise Fault(f"must be one of {', '.join(PREDICTIONS)}, not {value!r}")
+        raise ModelFileError(f"must be one of {', '.join(PREDICTIONS)}, not {value!r}")
     return PREDICTIONS[value]
 
 
 def _guidance(value: Any) -> Guidance:
     if value not in list(Guidance):
-        raise Fault(f"must be one of {', '.join(Guidance)}, not {value!r}")
+        raise ModelFileError(f"must be one of {', '.join(Guidance)}, not {value!r}")
     return Guidance(value)
 
 
 def _sizes(value: Any) -> tuple[Size, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, list) and len(v) == 2 for v in value):
-        raise Fault(f"must be a list of [width, height], at least one, not {value!r}")
+        raise ModelFileError(f"must be a list of [width, height], at least one, not {value!r}")
     return tuple((SIDE(width), SIDE(height)) for width, height in value)
 
 
 def _triple(value: Any) -> tuple[float, float, float]:
     if not isinstance(value, list) or len(value) != 3:
-        raise Fault(f"must hold three numbers (red, green, blue), not {value!r}")
+        raise ModelFileError(f"must hold three numbers (red, green, blue), not {value!r}")
     red, green, blue = map(number, value)
     return red, green, blue
 
@@ -133,7 +133,7 @@ def _triple(value: Any) -> tuple[float, float, float]:
 def _preview(value: Any) -> LatentToRgb:
     rows = _object(value).get("latent_to_rgb")
     if not isinstance(rows, list) or not rows:
-        raise Fault("must hold latent_to_rgb, one row of three numbers for each latent channel")
+        raise ModelFileError("must hold latent_to_rgb, one row of three numbers for each latent channel")
     return LatentToRgb(tuple(map(_triple, rows)), _triple(value.get("bias")))
 
 
@@ -151,17 +151,17 @@ def _presets(value: Any) -> dict[str, Preset | None] | None:
 def _preset(value: Any) -> Preset:
     unknown = _object(value).keys() - {f.name for f in fields(Preset)}
     if unknown:
-        raise Fault(f"has the unknown setting {min(unknown)!r}; known are {', '.join(PRESET)}")
+        raise ModelFileError(f"has the unknown setting {min(unknown)!r}; known are {', '.join(PRESET)}")
     preset = Preset(**_all_or_fault(value, PRESET))
     if preset.template.count("{prompt}") != 1:
-        raise Fault("template must hold {prompt} once")
+        raise ModelFileError("template must hold {prompt} once")
     return preset
 
 
 def _refiner(value: Any) -> Second:
     settings = _all_or_fault(value, {"folder": text, "share": number})
     if not settings.get("folder") or not 0 < settings.get("share", 0) < 1:
-        raise Fault(f"must hold folder, and share between 0 and 1, not {value!r}")
+        raise ModelFileError(f"must hold folder, and share between 0 and 1, not {value!r}")
     return Second(settings["folder"], settings["share"])
 
 
@@ -171,14 +171,14 @@ def _files(value: Any) -> dict[str, str]:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Fault(f"must be an object, not {value!r}")
+        raise ModelFileError(f"must be an object, not {value!r}")
     return value
 
 
 def _all_or_fault(value: Any, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
     values, faults = read_table(_object(value), readers, "")
     if faults:
-        raise Fault(faults[0].removeprefix(": "))
+        raise ModelFileError(faults[0].removeprefix(": "))
     return values
 
 

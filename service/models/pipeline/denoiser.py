@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..files import Fault, label
+from ..files import ModelFileError, label
 from ..runtime.array_cache import ArrayCache, stack
 from .graph_inputs import FEEDS, Call, unpack
 
@@ -24,7 +24,7 @@ TEXT = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled_projections": 
 
 
 class Denoiser:
-    """The graph, and what the family and the model say of it. Raises Fault where they don't fit together."""
+    """The graph, and what the family and the model say of it. Raises ModelFileError where they don't fit together."""
 
     def __init__(
         self, session: Session, part: DenoiserPart, traits: Traits, spec: ModelSpec, adapters: Adapters
@@ -40,15 +40,19 @@ class Denoiser:
         return self._session.inputs[TIMESTEP][1] > 0
 
     def check(self, conditioning: Conditioning) -> None:
-        """See whether the text encoders give what the graph wants. Raises Fault: they are of different models."""
+        """Check that the text encoders give what the graph needs.
+
+        Raises:
+            ModelFileError: they are of different models.
+        """
         graph, wants = label(self._session.path), self._session.inputs
         for name, array in TEXT.items():
             given = getattr(conditioning, array)
             if name in wants and given is None:
-                raise Fault(f"{graph} wants {name}, which the text encoders of this family do not give")
+                raise ModelFileError(f"{graph} wants {name}, which the text encoders of this family do not give")
             if name in self._session.widths and given.shape[-1] != self._session.widths[name]:
                 widths = f"{self._session.widths[name]} numbers wide, and the text encoders give {given.shape[-1]}"
-                raise Fault(f"{graph} wants {name} {widths}: they are of different models")
+                raise ModelFileError(f"{graph} wants {name} {widths}: they are of different models")
 
     @property
     def provider(self) -> str:

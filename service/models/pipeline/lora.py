@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from ...errors import InvalidField
-from ..files import Fault
+from ..files import ModelFileError
 from ..runtime.array_cache import frozen
 from ..safetensors import TensorFile, shown
 
@@ -82,13 +82,13 @@ class Adapters:
     def _checked(self, name: str) -> Adapter:
         try:
             return self._load(name)
-        except Fault as fault:
-            raise InvalidField("loras", f"adapter {name!r} {fault}") from fault
+        except ModelFileError as error:
+            raise InvalidField("loras", f"adapter {name!r} {error}") from error
 
     def _load(self, name: str) -> Adapter:
         """Return an adapter that is held or recent, or read it.
 
-        Raises Fault.
+        Raises ModelFileError.
         """
         if (adapter := self._held.get(name)) is None:
             self._held[name] = adapter = self._latest(name)
@@ -125,50 +125,52 @@ class Adapters:
     def _read(self, name: str) -> dict[str, dict[str, Pair]]:
         """Read an adapter as pairs by component and module.
 
-        Raises Fault. All of its shapes are compared with the model's before any number is read.
+        Raises ModelFileError. All of its shapes are compared with the model's before any number is read.
         """
         file = TensorFile(self._folder / FOLDER / f"{name}{SUFFIX}")
         keys = sorted({name.rpartition(".")[0] for name in file.entries})
         if not keys:
-            raise Fault("changes nothing")
+            raise ModelFileError("changes nothing")
         for key in keys:
             component, _, module = key.partition(".")
             self._fit(component, module, _size(file, key))
         stray = next((name for name in file.entries if name.rpartition(".")[2] not in SIDES), None)
         if stray:
-            raise Fault(f"holds {shown(stray)}, which is neither A nor B")
+            raise ModelFileError(f"holds {shown(stray)}, which is neither A nor B")
         parts: dict[str, dict[str, Pair]] = {}
         for key in keys:
             component, _, module = key.partition(".")
             a, b = (file.read(f"{key}.{side}") for side in SIDES)
             if not (np.isfinite(a).all() and np.isfinite(b).all()):
-                raise Fault(f"changes {shown(key)} by numbers that are not finite")
+                raise ModelFileError(f"changes {shown(key)} by numbers that are not finite")
             parts.setdefault(component, {})[module] = a, b
         return parts
 
     def _fit(self, component: str, module: str, size: tuple[int, ...]) -> None:
         there, key = self._ports.get(component, {}), shown(f"{component}.{module}")
         if not there:
-            raise Fault(
+            raise ModelFileError(
                 f"changes the {shown(component)}, which takes no adapters in this model: export it with --with-lora "
                 "(OpenVINO's own runtime takes none)"
             )
         if module not in there and len(size) > 2 and all(len(port) == 2 for port in there.values()):
-            raise Fault(f"changes {key}, and no convolution of this model takes adapters: export it with --with-lora")
+            raise ModelFileError(
+                f"changes {key}, and no convolution of this model takes adapters: export it with --with-lora"
+            )
         if module not in there:
-            raise Fault(f"changes {key}, which this model has not: it was made for another one")
+            raise ModelFileError(f"changes {key}, which this model has not: it was made for another one")
         if there[module] != size:
-            raise Fault(f"changes {key} {sized(size)}, which is {sized(there[module])} in this model")
+            raise ModelFileError(f"changes {key} {sized(size)}, which is {sized(there[module])} in this model")
 
 
 def _size(file: TensorFile, key: str) -> tuple[int, ...]:
     """Return the size of the module that a pair changes.
 
-    Raises Fault.
+    Raises ModelFileError.
     """
     a, b = (file.entries[name].shape if name in file.entries else () for name in (f"{key}.A", f"{key}.B"))
     if len(a) not in (2, 4) or len(b) != 2 or a[-1] != b[0] or "." not in key:
-        raise Fault(f"has no two matrices {shown(key)}.A [in, rank] and {shown(key)}.B [rank, out]")
+        raise ModelFileError(f"has no two matrices {shown(key)}.A [in, rank] and {shown(key)}.B [rank, out]")
     return *a[:-1], b[1]
 
 

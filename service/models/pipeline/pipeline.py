@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ...errors import GenerationFailed, ModelBroken
-from ..files import Fault, weight
+from ..files import ModelFileError, weight
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
@@ -40,7 +40,7 @@ class DiffusionModel:
 
     def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae, stop_flag: StopFlag) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
-            raise Fault("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
+            raise ModelFileError("batched_timestep is true, but the denoiser's graph takes one timestep for all rows")
         self.spec = replace(spec, provider=stages.provider, batched_timestep=stages.batched_timestep)
         self._stages, self._vae, self._stop_flag = stages, vae, stop_flag
 
@@ -87,8 +87,8 @@ class DiffusionModel:
         """
         try:
             return self._vae.encode(pixels, noise)
-        except Fault as fault:
-            raise ModelBroken(self.spec.name, [str(fault)]) from fault
+        except ModelFileError as error:
+            raise ModelBroken(self.spec.name, [str(error)]) from error
 
     def preview(self, latents: Array) -> Array:
         """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""
@@ -117,8 +117,8 @@ def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]
     """
     try:
         return _assemble(manifest, runtime, _open_all(manifest, runtime, progress))
-    except (Fault, GenerationFailed) as fault:
-        raise ModelBroken(manifest.spec.name, [str(fault)]) from fault
+    except (ModelFileError, GenerationFailed) as error:
+        raise ModelBroken(manifest.spec.name, [str(error)]) from error
 
 
 def _graphs(manifest: Manifest) -> list[Path]:
@@ -212,7 +212,7 @@ def _text_encoder(
     rows = traits.vocabularies[place]
     for token in tokenizer.added:
         if rows and token.id >= rows:
-            raise Fault(
+            raise ModelFileError(
                 f"{part.tokenizer}: the id {token.id} of {token.content!r} is beyond {part.encoder}'s {rows} rows"
             )
     return TextEncoder(tokenizer, session, part, adapters, embeddings)

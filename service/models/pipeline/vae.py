@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import GenerationFailed, OutOfMemory, Unsupported
-from ..files import Fault, label
+from ..files import ModelFileError, label
 from .tiles import blended
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Vae:
 
         Raises:
             Unsupported: the model's folder has no encoder.
-            Fault: the encoder is of another model.
+            ModelFileError: the encoder is of another model.
             GenerationFailed: the latents are not finite.
             OutOfMemory: there is not enough memory for a tile.
         """
@@ -112,7 +112,7 @@ class Vae:
         parameters = self._encoded(self._encoder, pixels * np.float32(2) - np.float32(1))
         if parameters.shape[1] not in (noise.shape[1], 2 * noise.shape[1]) or parameters.shape[2:] != noise.shape[2:]:
             there = f"{label(self._encoder.path)} gives {parameters.shape[1:]} for latents of {noise.shape[1:]}"
-            raise Fault(f"{there}: it is of another model")
+            raise ModelFileError(f"{there}: it is of another model")
         latents = (_posterior(parameters, noise) - self._shift) * self._scaling
         _require_finite(latents, "latents")
         return latents

@@ -18,7 +18,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from ..files import Fault
+from ..files import ModelFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,18 +48,22 @@ def check(path: Path) -> None:
     """Check that the weights of the graph at `path` are in its folder.
 
     Raises:
-        Fault: they are elsewhere, or the file is not an ONNX graph.
+        ModelFileError: they are elsewhere, or the file is not an ONNX graph.
         OSError: the file is missing.
     """
     folders = (path.parent.resolve(), path.resolve().parent)
     for location in sorted(locations(path)):
         problem = _problem(path.parent, folders, location)
         if problem:
-            raise Fault(f"its weights are in {location!r}, {problem}")
+            raise ModelFileError(f"its weights are in {location!r}, {problem}")
 
 
 def locations(path: Path) -> set[str]:
-    """Return the names of all files that hold tensors of a graph. Raises Fault if the file is not an ONNX graph."""
+    """Return the names of all files that hold tensors of a graph.
+
+    Raises:
+        ModelFileError: the file is not an ONNX graph.
+    """
     if not path.stat().st_size:
         return set()
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -91,13 +95,17 @@ def _locations(data: mmap) -> Iterator[str]:
             elif first < last and number in MESSAGES[kind]:
                 waiting.append((MESSAGES[kind][number], first, last))
         if left < 0:
-            raise Fault(f"it has more than {FIELDS} fields")
+            raise ModelFileError(f"it has more than {FIELDS} fields")
         if LOCATION in entry.get(KEY, ()):
             yield from (value.decode("utf-8", "surrogateescape") for value in entry.get(VALUE, [b""]))
 
 
 def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
-    """Yield number, start and end of each field of a message; fields of numbers have no bytes. Raises Fault."""
+    """Yield number, start and end of each field of a message; fields of numbers have no bytes.
+
+    Raises:
+        ModelFileError: the message is damaged.
+    """
     at = start
     while at < end:
         tag, at = _varint(data, at)
@@ -115,11 +123,11 @@ def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
         else:
             break
     if at != end:
-        raise Fault("it is not an ONNX graph, or was cut off")
+        raise ModelFileError("it is not an ONNX graph, or was cut off")
 
 
 def _varint(data: mmap, at: int) -> Span:
-    """Return a number and where it ends. Raises Fault."""
+    """Return a number and where it ends. Raises ModelFileError."""
     number = 0
     for place in range(10):
         if at + place >= len(data):
@@ -128,4 +136,4 @@ def _varint(data: mmap, at: int) -> Span:
         number |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return number, at + place + 1
-    raise Fault("it is not an ONNX graph, or was cut off")
+    raise ModelFileError("it is not an ONNX graph, or was cut off")

@@ -61,7 +61,7 @@ class Runtime:
         """Load the graph at `path`.
 
         Raises:
-            Fault: its weights are outside of its folder.
+            ModelFileError: its weights are outside of its folder.
             Exception: whatever the provider raises.
         """
         return self.memory.open(path, lambda: self._load(path)) if self.memory else self._load(path)

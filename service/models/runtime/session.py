@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import GenerationFailed, OutOfMemory
-from ..files import Fault, label
+from ..files import ModelFileError, label
 from .array_cache import ArrayCache, frozen
 from .graph import is_out_of_memory
 
@@ -40,7 +40,7 @@ class Session:
     the length of their last axis where it is fixed; `outputs` are names; `provider` is the provider's short name.
 
     Raises:
-        Fault: the file is not a graph, is damaged, or needs an operator that this onnxruntime lacks.
+        ModelFileError: the file is not a graph, is damaged, or needs an operator that this onnxruntime lacks.
         OutOfMemory: the graph does not fit into memory.
     """
 
@@ -52,7 +52,7 @@ class Session:
         except Exception as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"{label(path)} does not fit into memory: {error}") from error
-            raise Fault(f"{label(path)} can't be loaded: {error}") from error
+            raise ModelFileError(f"{label(path)} can't be loaded: {error}") from error
         self.path, self._stop_flag = path, runtime.stop_flag
         self.inputs = {port.name: (_dtype(path, port), len(port.shape)) for port in self._session.inputs}
         self.widths = {p.name: p.shape[-1] for p in self._session.inputs if p.shape and isinstance(p.shape[-1], int)}
@@ -63,13 +63,17 @@ class Session:
         self._casts = {name: ArrayCache(partial(_frozen_cast, dtype)) for name, dtype in self.types.items()}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str] = ()) -> None:
-        """Check that the graph has these inputs, no others except `optional` ones, and this output. Raises Fault."""
+        """Check that the graph has these inputs, no others except `optional` ones, and this output.
+
+        Raises:
+            ModelFileError: it has other inputs, or lacks the output.
+        """
         if not set(inputs) <= set(self.inputs) <= {*inputs, *optional}:
             there, fed = ", ".join(self.inputs), ", ".join(inputs)
             more = f", optionally {', '.join(optional)}" if optional else ""
-            raise Fault(f"{label(self.path)} has the inputs {there}; this family requires {fed}{more}")
+            raise ModelFileError(f"{label(self.path)} has the inputs {there}; this family requires {fed}{more}")
         if output not in self.outputs:
-            raise Fault(f"{label(self.path)} has no output {output!r}; it has {', '.join(self.outputs)}")
+            raise ModelFileError(f"{label(self.path)} has no output {output!r}; it has {', '.join(self.outputs)}")
 
     def run(self, output: str, **feeds: npt.NDArray[np.generic]) -> Array:
         """Compute one output, float32. Raises as `compute`."""
@@ -115,5 +119,7 @@ def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArra
 
 def _dtype(path: Path, port: Port) -> type[np.generic]:
     if port.kind not in DTYPES:
-        raise Fault(f"{label(path)} requires {port.name!r} as {port.kind}; supported types are {', '.join(DTYPES)}")
+        raise ModelFileError(
+            f"{label(path)} requires {port.name!r} as {port.kind}; supported types are {', '.join(DTYPES)}"
+        )
     return DTYPES[port.kind]

@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..files import Fault, read_json
+from ..files import ModelFileError, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -104,7 +104,7 @@ def read(
     """Read the tokens that were added to the tokenizer in `folder`.
 
     `known` gives the id of a token of the base vocabulary, which has `size`; `implied` are the tokens that the slow
-    class adds by itself. Raises Fault where a file is not as transformers writes it.
+    class adds by itself. Raises ModelFileError where a file is not as transformers writes it.
     """
     config = read_json(folder / CONFIG, optional=True)
     _check_sides(folder, config)
@@ -128,7 +128,9 @@ def read(
 
 def _check_sides(folder: Path, config: Mapping[str, Any]) -> None:
     if config.get("truncation_side", "right") != "right":
-        raise Fault(f"{folder.name}/{CONFIG}: truncation_side must be right, not {config['truncation_side']!r}")
+        raise ModelFileError(
+            f"{folder.name}/{CONFIG}: truncation_side must be right, not {config['truncation_side']!r}"
+        )
 
 
 def _special(folder: Path) -> dict[str, Any]:
@@ -138,7 +140,7 @@ def _special(folder: Path) -> dict[str, Any]:
 def _of_decoder(folder: Path, entries: Any) -> dict[int, AddedToken]:
     where = f"{folder.name}/{CONFIG}: {ADDED}"
     if not isinstance(entries, dict):
-        raise Fault(f"{where} must be an object of tokens by id, not {entries!r}")
+        raise ModelFileError(f"{where} must be an object of tokens by id, not {entries!r}")
     return {_id(where, key): _token(where, _id(where, key), entry) for key, entry in entries.items()}
 
 
@@ -146,7 +148,7 @@ def _of_fast(folder: Path) -> dict[int, AddedToken]:
     where = f"{folder.name}/{FAST}: added_tokens"
     entries = read_json(folder / FAST, optional=True).get("added_tokens") or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise Fault(f"{where} must be a list of tokens")
+        raise ModelFileError(f"{where} must be a list of tokens")
     found = [_token(where, _id(where, entry.get("id")), entry) for entry in entries]
     return {token.id: token for token in found}
 
@@ -172,7 +174,7 @@ def _roles(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, AddedTo
     roles = {role: _token(f"{where}: {role}", -1, settings[role]) for role in ROLES if settings.get(role)}
     more = settings.get(ADDITIONAL) or []
     if not isinstance(more, list):
-        raise Fault(f"{where}: {ADDITIONAL} must be a list of tokens, not {more!r}")
+        raise ModelFileError(f"{where}: {ADDITIONAL} must be a list of tokens, not {more!r}")
     return roles, [_token(f"{where}: {ADDITIONAL}", -1, entry) for entry in more]
 
 
@@ -180,10 +182,10 @@ def _token(where: str, number: int, entry: Any) -> AddedToken:
     if isinstance(entry, str):
         return AddedToken(entry, number, normalized=False, special=True)
     if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
-        raise Fault(f"{where} must hold tokens with their content, not {entry!r}")
+        raise ModelFileError(f"{where} must hold tokens with their content, not {entry!r}")
     flags = {flag: entry[flag] for flag in FLAGS if entry.get(flag) is not None}
     if not all(isinstance(flag, bool) for flag in flags.values()):
-        raise Fault(f"{where}: the flags of {entry['content']!r} must be true or false")
+        raise ModelFileError(f"{where}: the flags of {entry['content']!r} must be true or false")
     return AddedToken(entry["content"], number, **{"normalized": not flags.get("special", False)} | flags)
 
 
@@ -193,7 +195,7 @@ def _id(where: str, value: Any) -> int:
     except (TypeError, ValueError):
         number = -1
     if number < 0:
-        raise Fault(f"{where}: an id must be a whole number, at least 0, not {value!r}")
+        raise ModelFileError(f"{where}: an id must be a whole number, at least 0, not {value!r}")
     return number
 
 

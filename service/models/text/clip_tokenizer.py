@@ -23,7 +23,7 @@ from functools import cache, lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
-from ..files import Fault, read_json, read_text
+from ..files import ModelFileError, read_json, read_text
 from . import added_tokens
 from .added_tokens import Splitter
 from .repair import repaired, stream_safe
@@ -86,7 +86,7 @@ class ClipTokenizer:
     ) -> Self:
         """Read `vocab.json` and `merges.txt`, or `tokenizer.json`; `max_tokens` None is the tokenizer's own.
 
-        `fast` is the class of transformers, `expands` as in `Splitter`. Raises Fault where a file is missing or wrong.
+        `fast` is the class of transformers, `expands` as in `Splitter`. Raises ModelFileError.
         """
         vocab, merges = _tables(folder)
         found = added_tokens.read(folder, vocab.get, len(vocab), fast=fast)
@@ -95,7 +95,7 @@ class ClipTokenizer:
         names = (bos, eos, found.roles.get("pad_token", EOS), found.roles.get("unk_token", EOS))
         ids = [found.tokens[name].id if name in found.tokens else vocab.get(name) for name in names]
         if None in ids:
-            raise Fault(f"{folder.name}: the vocabulary has no {names[ids.index(None)]!r}")
+            raise ModelFileError(f"{folder.name}: the vocabulary has no {names[ids.index(None)]!r}")
         length = max_tokens or min(int(found.config.get("model_max_length", 77)), 10**6)
         splitter = Splitter(found.matched(bos, eos), normalize=clean_fast if fast else None, expands=expands)
         return cls(vocab, merges, max_tokens=length, splitter=splitter, controls=tuple(ids), fast=fast)  # type: ignore[arg-type]
@@ -229,17 +229,19 @@ def _tables(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
     if not (folder / "vocab.json").exists() and (folder / "tokenizer.json").exists():
         model = read_json(folder / "tokenizer.json").get("model", {})
         if not isinstance(model.get("vocab"), dict) or not isinstance(model.get("merges"), list):
-            raise Fault(f"{folder.name}/tokenizer.json holds no BPE with vocab and merges")
+            raise ModelFileError(f"{folder.name}/tokenizer.json holds no BPE with vocab and merges")
         pairs = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
         return model["vocab"], pairs
     vocab = read_json(folder / "vocab.json")
     lines = read_text(folder / "merges.txt").strip().split("\n")[1 : 1 + _MOST_MERGES]
     pairs = [tuple(line.split()) for line in lines]
     if any(len(pair) != 2 for pair in pairs):
-        raise Fault(f"{folder.name}/merges.txt must hold two tokens on each line")
+        raise ModelFileError(f"{folder.name}/merges.txt must hold two tokens on each line")
     return vocab, pairs
 
 
 def _check_padding(folder: Path, config: Mapping[str, Any]) -> None:
     if config.get("padding_side", "right") != "right":
-        raise Fault(f"{folder.name}/tokenizer_config.json: padding_side must be right, not {config['padding_side']!r}")
+        raise ModelFileError(
+            f"{folder.name}/tokenizer_config.json: padding_side must be right, not {config['padding_side']!r}"
+        )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ..files import Fault
+from ..files import ModelFileError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,13 +49,13 @@ def features(parts: Sequence[Encoded]) -> Encoded:
 def clip_and_t5(parts: Sequence[Encoded]) -> Encoded:
     """Two CLIPs side by side, widened with zeros, then T5's tokens; both pooled ones: Stable Diffusion 3.
 
-    Raises Fault where T5's are narrower.
+    Raises ModelFileError where T5's are narrower.
     """
     *clips, t5 = parts
     wide = np.concatenate([clip.embeds for clip in clips], axis=-1)
     if wide.shape[-1] > t5.embeds.shape[-1]:
         widths = f"{t5.embeds.shape[-1]} numbers wide, below the {wide.shape[-1]} of both CLIPs"
-        raise Fault(f"text_encoder_3 gives embeddings {widths}: it is of another model")
+        raise ModelFileError(f"text_encoder_3 gives embeddings {widths}: it is of another model")
     wide = np.pad(wide, ((0, 0), (0, t5.embeds.shape[-1] - wide.shape[-1])))
     pooled = [clip.pooled for clip in clips if clip.pooled is not None]
     return Encoded(np.concatenate([wide, t5.embeds]), np.concatenate(pooled))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import InvalidField
-from ..files import Fault
+from ..files import ModelFileError
 from ..runtime.array_cache import frozen
 from ..safetensors import read_tensors
 from .added_tokens import AddedToken
@@ -100,30 +100,34 @@ class Embeddings:
     def _vectors(self, name: str) -> dict[str, Array]:
         try:
             return self._load(name)
-        except Fault as fault:
-            raise InvalidField("embeddings", f"embedding {name!r} {fault}") from fault
+        except ModelFileError as error:
+            raise InvalidField("embeddings", f"embedding {name!r} {error}") from error
 
     def _read(self, name: str) -> dict[str, Array]:
         """Return the vectors of a file by encoder.
 
-        Raises Fault.
+        Raises ModelFileError.
         """
         path = self._folder / FOLDER / f"{name}{SUFFIX}"
         if path.is_file() and path.stat().st_size > MOST_BYTES:
-            raise Fault(f"has {path.stat().st_size} bytes, and may have {MOST_BYTES}")
+            raise ModelFileError(f"has {path.stat().st_size} bytes, and may have {MOST_BYTES}")
         tensors = {key: np.atleast_2d(tensor) for key, tensor in read_tensors(path).items()}
         for key, tensor in tensors.items():
             if tensor.ndim != 2 or not 1 <= len(tensor) <= MOST_VECTORS or not np.isfinite(tensor).all():
                 shape = list(tensor.shape)
-                raise Fault(f"holds {key!r} of shape {shape}; it must be 1 to {MOST_VECTORS} vectors of finite numbers")
+                raise ModelFileError(
+                    f"holds {key!r} of shape {shape}; it must be 1 to {MOST_VECTORS} vectors of finite numbers"
+                )
         if len(tensors) == 1 and not tensors.keys() & ENCODERS.keys():
             (tensor,) = tensors.values()
             return {self._of_width(tensor.shape[1]): tensor}
         if not tensors or not tensors.keys() <= ENCODERS.keys():
-            raise Fault(f"holds {', '.join(sorted(tensors)[:5])}; it must hold one tensor, or clip_l and clip_g")
+            raise ModelFileError(
+                f"holds {', '.join(sorted(tensors)[:5])}; it must hold one tensor, or clip_l and clip_g"
+            )
         parts = {ENCODERS[key]: tensor for key, tensor in tensors.items()}
         if len(parts) < len(tensors):
-            raise Fault(f"holds {', '.join(sorted(tensors))}: two tensors for one encoder")
+            raise ModelFileError(f"holds {', '.join(sorted(tensors))}: two tensors for one encoder")
         for encoder, tensor in parts.items():
             self._check(encoder, tensor.shape[1])
         return parts
@@ -139,11 +143,11 @@ class Embeddings:
 
     def _check(self, encoder: str, width: int) -> None:
         if encoder not in self._widths:
-            raise Fault(f"is for {encoder}, which this model does not have: it was made for another one")
+            raise ModelFileError(f"is for {encoder}, which this model does not have: it was made for another one")
         if (own := self._widths[encoder]) is None:
-            raise Fault(
+            raise ModelFileError(
                 f"needs the {encoder}, whose graph takes none: export the model again with `tintype export` "
                 "(OpenVINO's own runtime takes none)"
             )
         if own != width:
-            raise Fault(f"has vectors of {width} numbers, and the {encoder} of this model takes {own}")
+            raise ModelFileError(f"has vectors of {width} numbers, and the {encoder} of this model takes {own}")

@@ -74,7 +74,7 @@ class Encoder(Protocol):
 
 
 class TextEncoder:
-    """A tokenizer and a graph. Raises Fault where the graph is not what the family says."""
+    """A tokenizer and a graph. Raises ModelFileError where the graph is not what the family says."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
 
-from ..files import Fault, label, read_json
+from ..files import ModelFileError, label, read_json
 from . import added_tokens
 from .added_tokens import WHITE, AddedToken, Normal, Splitter
 from .tokens import Tokens
@@ -84,7 +84,7 @@ class PieceTokenizer:
 
 
 def t5(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> PieceTokenizer:
-    """Read T5's `spiece.model`; `</s>` ends a text. Raises Fault."""
+    """Read T5's `spiece.model`; `</s>` ends a text. Raises ModelFileError."""
     model = _model(folder / "spiece.model")
     found = _added(folder, model, fast=fast, implied=lambda: _extra_ids(folder, model.get_piece_size()))
     _check_t5(folder, found, fast=fast)
@@ -95,11 +95,11 @@ def t5(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = Fal
 
 
 def gemma(folder: Path, max_tokens: int, *, fast: bool = False, expands: bool = False) -> PieceTokenizer:
-    """Read Gemma's `tokenizer.model`; `<bos>` begins a text. Raises Fault."""
+    """Read Gemma's `tokenizer.model`; `<bos>` begins a text. Raises ModelFileError."""
     model = _model(folder / "tokenizer.model")
     found = _added(folder, model, fast=fast)
     if found.config.get("sp_model_kwargs"):
-        raise Fault(f"{folder.name}/{added_tokens.CONFIG}: sp_model_kwargs must be empty")
+        raise ModelFileError(f"{folder.name}/{added_tokens.CONFIG}: sp_model_kwargs must be empty")
     splitter = _splitter(found, USUAL_GEMMA, (lambda text: text.replace(" ", SPACE)) if fast else None, expands=expands)
     bos, eos = _role(found, "bos_token", model.bos_id()), _role(found, "eos_token", model.eos_id())
     before = (bos,) if found.config.get("add_bos_token", True) else ()
@@ -114,7 +114,7 @@ def _model(path: Path) -> Any:
     try:
         return SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:
-        raise Fault(f"{label(path)} can't be read: {error}") from error
+        raise ModelFileError(f"{label(path)} can't be read: {error}") from error
 
 
 def _added(folder: Path, model: Any, *, fast: bool, implied: Callable[[], Iterable[AddedToken]] = tuple) -> Additions:
@@ -133,7 +133,7 @@ def _extra_ids(folder: Path, size: int) -> list[AddedToken]:
     config = read_json(folder / added_tokens.CONFIG, optional=True)
     count = config.get("extra_ids", 100) if config else 0
     if not isinstance(count, int) or not 0 <= count <= 10_000:
-        raise Fault(f"{folder.name}/{added_tokens.CONFIG}: extra_ids must be a whole number, not {count!r}")
+        raise ModelFileError(f"{folder.name}/{added_tokens.CONFIG}: extra_ids must be a whole number, not {count!r}")
     ids = range(size - 1 + count, size - 1, -1)
     return [
         AddedToken(f"<extra_id_{n}>", number, lstrip=True, rstrip=True, normalized=False, special=True)
@@ -183,7 +183,9 @@ def _check_t5(folder: Path, found: Additions, *, fast: bool) -> None:
         usual["legacy"] = True
     for key, only in usual.items():
         if found.config.get(key, only) not in (only, None):
-            raise Fault(f"{folder.name}/{added_tokens.CONFIG}: {key} must be {only!r}, not {found.config[key]!r}")
+            raise ModelFileError(
+                f"{folder.name}/{added_tokens.CONFIG}: {key} must be {only!r}, not {found.config[key]!r}"
+            )
 
 
 def _splitter(

@@ -39,7 +39,7 @@ class Tokenizer(Protocol):
 class Reader(Protocol):
     """Reads a folder's tokenizer as transformers' slow or `fast` class does.
 
-    Raises Fault. Where it `expands`, an added token of several vectors stands for all of them.
+    Raises ModelFileError. Where it `expands`, an added token of several vectors stands for all of them.
     """
 
     def __call__(  # noqa: D102

@@ -1,4 +1,4 @@
-"""`tintype up`: its plan, and that it works with keys. test_whole_line tests the running servers."""
+"""`tintype up`: its plan, and that it works with keys. test_end_to_end tests the running servers."""
 
 from __future__ import annotations
 

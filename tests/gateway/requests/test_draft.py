@@ -58,7 +58,7 @@ def test_left_out() -> None:
 def test_messages_are_built_here_only() -> None:
     """Outside of the builders, no module of the gateway assigns to a field of a request or merges messages."""
     found = {
-        f"{path.relative_to(GATEWAY).as_posix()}:{node.lineno}"
+        f"{path.relative_to(GATEWAY).as_posix()}:{getattr(node, 'lineno', 0)}"
         for path in GATEWAY.rglob("*.py")
         if path.relative_to(GATEWAY).as_posix() not in BUILDERS
         for node in ast.walk(ast.parse(path.read_text("utf-8")))

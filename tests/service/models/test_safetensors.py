@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.models.adapter_files import write_tensors
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.safetensors import MOST_BYTES, TensorFile, read_tensors
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_a_damaged_file_is_told(tmp_path: Path, said: object) -> None:
     """Whatever does not belong together is a fault of the file, never a wrong number."""
     header = json.dumps({"x": said}).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    with pytest.raises(Fault):
+    with pytest.raises(ModelFileError):
         read_tensors(tmp_path / "a.safetensors")
 
 
@@ -67,7 +67,7 @@ def test_tensors_that_overlap_are_told(tmp_path: Path) -> None:
     said = {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"}
     header = json.dumps(said).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    with pytest.raises(Fault, match="b must begin at byte 8, not 0"):
+    with pytest.raises(ModelFileError, match="b must begin at byte 8, not 0"):
         read_tensors(tmp_path / "a.safetensors")
 
 
@@ -75,7 +75,7 @@ def test_tensors_that_overlap_are_told(tmp_path: Path) -> None:
 def test_a_header_of_something_else_is_told(tmp_path: Path, header: bytes) -> None:
     """Whatever JSON it is, or is not, however deep."""
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(Fault, match=r"a\.safetensors is not a safetensors file"):
+    with pytest.raises(ModelFileError, match=r"a\.safetensors is not a safetensors file"):
         read_tensors(tmp_path / "a.safetensors")
 
 
@@ -83,7 +83,7 @@ def test_a_file_larger_than_an_adapter_is_not_read(tmp_path: Path) -> None:
     """However little of it takes space on the disk."""
     with (tmp_path / "a.safetensors").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
-    with pytest.raises(Fault, match="an adapter may take"):
+    with pytest.raises(ModelFileError, match="an adapter may take"):
         TensorFile(tmp_path / "a.safetensors")
 
 
@@ -103,5 +103,5 @@ def test_types_of_eight_bits_are_what_torch_reads(tmp_path: Path, kind: str, nam
 def test_another_file_is_told(tmp_path: Path, data: bytes) -> None:
     """A file of another kind is named, and nothing as long as it claims is read."""
     (tmp_path / "a.safetensors").write_bytes(data)
-    with pytest.raises(Fault, match=r"a\.safetensors"):
+    with pytest.raises(ModelFileError, match=r"a\.safetensors"):
         read_tensors(tmp_path / "a.safetensors")

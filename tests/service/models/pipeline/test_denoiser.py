@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.models.graphs import NONE, as_session
 from tintype.service.models.family import DenoiserPart
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.folder.configs import Traits
 from tintype.service.models.folder.manifest import read
 from tintype.service.models.model import Conditioning
@@ -76,7 +76,7 @@ def test_encoders_of_another_model_are_told(widths: dict[str, int], problem: str
     graph.widths = widths
     denoiser = Denoiser(as_session(graph), DenoiserPart(), Traits(), SPEC, NONE)
     conditioning = Conditioning(np.zeros((2, 3), np.float32), np.zeros(2, np.float32) if pooled else None)
-    with pytest.raises(Fault, match=rf"unet/model\.onnx {problem}") if problem else nullcontext():
+    with pytest.raises(ModelFileError, match=rf"unet/model\.onnx {problem}") if problem else nullcontext():
         denoiser.check(conditioning)
 
 
@@ -162,7 +162,7 @@ def test_what_nobody_knows_is_refused() -> None:
         def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
             assert output == "out_sample"
             if not set(self.inputs) <= {*inputs, *optional}:
-                raise Fault("has other inputs")
+                raise ModelFileError("has other inputs")
 
-    with pytest.raises(Fault, match="other inputs"):
+    with pytest.raises(ModelFileError, match="other inputs"):
         Denoiser(as_session(Graph("sample", "controlnet_cond")), DenoiserPart(), Traits(), SPEC, NONE)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.models.graphs import as_session
 from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
 from tintype.service.models.family import VaePart
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.pipeline.vae import FORGET, Vae
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_an_encoder_that_gives_latents_needs_no_drawing() -> None:
 def test_an_encoder_of_another_model_is_told(shape: tuple[int, ...]) -> None:
     """One whose latents have other channels, or another size."""
     vae = make(encode=lambda _: np.zeros(shape))
-    with pytest.raises(Fault, match=r"vae_encoder/model\.onnx gives \(.*\) for latents of \(4, 2, 2\): it is"):
+    with pytest.raises(ModelFileError, match=r"vae_encoder/model\.onnx gives \(.*\) for latents of \(4, 2, 2\): it is"):
         vae.encode(np.zeros((1, 3, 16, 16), np.float32), np.zeros((1, 4, 2, 2), np.float32))
 
 

@@ -26,7 +26,7 @@ from tests.support.models.onnx_files import (
     value,
 )
 from tests.support.work import steps
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import external_data
 from tintype.service.models.runtime.external_data import check, locations
@@ -191,7 +191,7 @@ def test_weights_outside_of_the_folder_are_refused(
     location = WAYS[way](folder)
     path = write(folder, place(location))
     monkeypatch.setattr("tintype.service.models.runtime.runtime.OrtGraph", lambda *_: pytest.fail("it was opened"))
-    with pytest.raises(Fault, match=r"unet/model\.onnx can't be loaded: its weights are in "):
+    with pytest.raises(ModelFileError, match=r"unet/model\.onnx can't be loaded: its weights are in "):
         Session(path, Runtime("cpu", 1))
 
 
@@ -252,7 +252,7 @@ def test_all_weights_are_seen_however_they_are_written(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"\x3c?xml", b"\x3a\xff\xff\x03short", b"\xff" * 30, b"\x3a", b"\x08"])
 def test_what_is_no_graph_is_refused(folder: Path, content: bytes) -> None:
     """A file that protobuf can't read is not handed on to a runtime that may read it as something else."""
-    with pytest.raises(Fault, match="is not an ONNX graph, or was cut off"):
+    with pytest.raises(ModelFileError, match="is not an ONNX graph, or was cut off"):
         check(write(folder, content))
 
 
@@ -282,7 +282,7 @@ def test_the_check_reads_each_field_once(folder: Path) -> None:
 def test_a_file_of_endless_fields_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of fields has a bound, so that no file keeps the loader busy for minutes."""
     monkeypatch.setattr(external_data, "FIELDS", 100)
-    with pytest.raises(Fault, match="more than 100 fields"):
+    with pytest.raises(ModelFileError, match="more than 100 fields"):
         check(write(folder, model(graph("main", [ADD] * 50, [X], [Y]))))
 
 
@@ -290,5 +290,5 @@ def test_a_file_of_endless_fields_is_refused(folder: Path, monkeypatch: pytest.M
 def test_a_pipe_is_no_file(folder: Path) -> None:
     """What would be waited for without end is not opened."""
     os.mkfifo(folder / "w.bin")
-    with pytest.raises(Fault, match="not a file in the graph's folder"):
+    with pytest.raises(ModelFileError, match="not a file in the graph's folder"):
         check(write(folder, initializer("w.bin")))

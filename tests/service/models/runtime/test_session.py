@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import GenerationFailed, OutOfMemory
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, providers
 from tintype.service.models.runtime import runtime as runtime_module
@@ -95,11 +95,11 @@ def test_a_lack_of_memory_is_told_from_other_failures(
 def test_a_graph_of_another_kind_is_named(text: Session, tmp_path: Path) -> None:
     """Inputs or outputs that a family does not know, and files that are no graphs, are told by name."""
     text.require(inputs=("input_ids",), output="last_hidden_state")
-    with pytest.raises(Fault, match="has the inputs input_ids; this family requires input_ids, mask"):
+    with pytest.raises(ModelFileError, match="has the inputs input_ids; this family requires input_ids, mask"):
         text.require(inputs=("input_ids", "mask"), output="last_hidden_state")
-    with pytest.raises(Fault, match="has no output 'hidden'; it has last_hidden_state"):
+    with pytest.raises(ModelFileError, match="has no output 'hidden'; it has last_hidden_state"):
         text.require(inputs=("input_ids",), output="hidden")
-    with pytest.raises(Fault, match=r"model\.onnx can't be loaded"):
+    with pytest.raises(ModelFileError, match=r"model\.onnx can't be loaded"):
         Session(tmp_path / "model.onnx", RUNTIME)
 
 

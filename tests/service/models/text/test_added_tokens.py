@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.added_tokens import AddedToken, Matcher, Splitter, read
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
 from tintype.service.models.text.sentencepiece_tokenizer import gemma, t5
@@ -157,7 +157,7 @@ def config(folder: Path, **values: Any) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, values: dict[str, Any], problem: str) -> None:
     """A file that does not hold what transformers writes is refused, with its name."""
     config(tmp_path, **values)
-    with pytest.raises(Fault, match=problem):
+    with pytest.raises(ModelFileError, match=problem):
         read(tmp_path, lambda _: None, 10)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer, clean, join_pairs, split
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_a_broken_folder_is_named(
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_text(content)
-    with pytest.raises(Fault, match=problem.replace("|", r"\|")) as caught:
+    with pytest.raises(ModelFileError, match=problem.replace("|", r"\|")) as caught:
         ClipTokenizer.from_folder(tmp_path)
     assert str(caught.value).startswith(tmp_path.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.combine import Encoded, clip_and_t5, features, masked, pooled_and_embeds, single
 
 
@@ -43,7 +43,9 @@ def test_three_encoders_follow_each_other() -> None:
 
 def test_an_encoder_that_is_too_narrow_is_told() -> None:
     """A T5 of another model: it can't be laid beside what both CLIPs give."""
-    with pytest.raises(Fault, match="text_encoder_3 gives embeddings 2 numbers wide, below the 6 of both CLIPs"):
+    with pytest.raises(
+        ModelFileError, match="text_encoder_3 gives embeddings 2 numbers wide, below the 6 of both CLIPs"
+    ):
         clip_and_t5([ONE, TWO, encoded(5, 2, 3)])
 
 

@@ -10,7 +10,7 @@ from sentencepiece import SentencePieceTrainer
 
 from tests.support.models.odd import odd_strings
 from tests.support.work import check_linear
-from tintype.service.models.files import Fault
+from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.sentencepiece_tokenizer import gemma, t5
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_named(folder: Path) -> None:
     """Whose tokenizer is no SentencePiece model hears which file it is."""
     (folder / "broken").mkdir()
     (folder / "broken" / "spiece.model").write_bytes(b"not a model")
-    with pytest.raises(Fault, match=r"broken/spiece\.model can't be read"):
+    with pytest.raises(ModelFileError, match=r"broken/spiece\.model can't be read"):
         t5(folder / "broken", 8)
 
 

@@ -8,10 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from tintype.training.autoencoder import PatchAutoencoder  # noqa: E402
-from tintype.training.latents import Components, patches  # noqa: E402
-from tintype.training.render import render  # noqa: E402
-from tintype.training.spec import spec  # noqa: E402
+from tintype.training.model.autoencoder import PatchAutoencoder  # noqa: E402
+from tintype.training.model.latents import Components, patches  # noqa: E402
+from tintype.training.scenes.render import render  # noqa: E402
+from tintype.training.scenes.spec import spec  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .canvas import SIDE, Canvas
-from .palette import COLORS
-from .shapes import draw_shape
-from .spec import SHAPES
+from ..scenes.canvas import SIDE, Canvas
+from ..scenes.palette import COLORS
+from ..scenes.shapes import draw_shape
+from ..scenes.spec import SHAPES
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

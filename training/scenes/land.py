@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from .stage import Stage
+    from .drawing import Stage
 
 
 def grass(stage: Stage) -> tuple[Color, Color]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .manifest import MANIFEST, hashes
-from .painter import Painter
-from .rebuild import rebuilt
+from ..model.manifest import MANIFEST, hashes
+from ..model.rebuild import rebuilt
+from .pipeline import Painter
 
 if TYPE_CHECKING:
     from pathlib import Path

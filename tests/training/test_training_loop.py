@@ -7,11 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from tintype.training.latents import CHANNELS  # noqa: E402
+from tintype.training.denoiser_training import Conditioned, v_loss  # noqa: E402
+from tintype.training.model.latents import CHANNELS  # noqa: E402
+from tintype.training.model.networks import noise_schedule  # noqa: E402
 from tintype.training.muon import Muon  # noqa: E402
-from tintype.training.networks import noise_schedule  # noqa: E402
-from tintype.training.training import Averaged, Budget, Compute, Course, averaged_weights, rate, run  # noqa: E402
-from tintype.training.unet_training import Conditioned, v_loss  # noqa: E402
+from tintype.training.training_loop import Averaged, Budget, Compute, Course, averaged_weights, rate, run  # noqa: E402
 
 
 def test_the_rate_rises_holds_and_falls_to_nothing() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tintype.training.manifest import MANIFEST, hashes
+from tintype.training.model.manifest import MANIFEST, hashes
 
-BUILTIN = Path(__file__).parents[2] / "service" / "models" / "builtin"
+BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
 
 
 def test_the_manifest_knows_every_file() -> None:
@@ -26,7 +26,7 @@ def test_it_is_small() -> None:
 def test_onnx_and_torch_paint_the_same_picture() -> None:
     """Same prompt, same seed: diffusers' pipeline with the graphs' weights differs by at most 2 of 255."""
     pytest.importorskip("torch")
-    from tintype.training.verify import TOLERANCE, difference
+    from tintype.training.evaluation.verify import TOLERANCE, difference
 
     assert difference(BUILTIN, "a red circle on a blue background", 0) <= TOLERANCE
 
@@ -46,9 +46,9 @@ def test_torch_pipeline_has_every_weight() -> None:
 def test_it_draws_what_it_is_asked_for() -> None:
     """Of 24 combinations that training held out, nine in ten come out right: both colours, and the shape."""
     pytest.importorskip("torch")
-    from tintype.training.judges import judge
-    from tintype.training.painter import Painter
-    from tintype.training.score import WANTED, asked_for, prompt_of
+    from tintype.training.evaluation.judges import judge
+    from tintype.training.evaluation.pipeline import Painter
+    from tintype.training.evaluation.score import WANTED, asked_for, prompt_of
 
     asked = asked_for(24)
     pictures = Painter(BUILTIN).paint([prompt_of(triple) for triple in asked], list(range(24)))

@@ -1,4 +1,4 @@
-"""Many streams at once, and half of their clients leave: who stays gets everything, and nothing is left behind."""
+"""Many streams at once, and half of the clients disconnect: the others get everything, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tintype.service import server as servers
 from tintype.service.engine import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
 
@@ -30,8 +30,8 @@ LEAVING = range(1, CLIENTS, 2)
 PATH = "/v1/images/generations"
 
 
-async def events(client: httpx.AsyncClient, number: int, steps: int) -> AsyncIterator[dict[str, Any]]:
-    """Ask for a stream and give its events, as they come."""
+async def events(client: httpx.AsyncClient, number: int, steps: int) -> AsyncGenerator[dict[str, Any]]:
+    """Request a stream, and yield its events."""
     asked = {"prompt": f"lake {number}", "n": COUNT, "steps": steps, "seed": number, "size": "64x64", "stream": True}
     async with client.stream("POST", PATH, json=asked | {"partial_images": 1}) as answer:
         assert answer.status_code == httpx.codes.OK, await answer.aread()
@@ -41,11 +41,12 @@ async def events(client: httpx.AsyncClient, number: int, steps: int) -> AsyncIte
 
 
 async def stay(client: httpx.AsyncClient, number: int) -> list[dict[str, Any]]:
+    """Return all events of a stream."""
     return [event async for event in events(client, number, STEPS)]
 
 
 async def leave(client: httpx.AsyncClient, number: int, after: int) -> None:
-    """Leave after so many events; with none, as soon as the request is sent."""
+    """Disconnect after `after` events; with 0, as soon as the request is sent."""
     stream = events(client, number, 150)
     reading = asyncio.ensure_future(anext(stream))
     for _ in range(after):
@@ -54,11 +55,11 @@ async def leave(client: httpx.AsyncClient, number: int, after: int) -> None:
     await asyncio.sleep(0)  # let the request begin
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
 
 def check(got: list[dict[str, Any]]) -> None:
-    """The client has all of its pictures, the last event among them."""
+    """Check that a client got all images, and that the last event is an image."""
     finals = [event for event in got if event["type"] == "image_generation.completed"]
     assert len(finals) == COUNT
     assert got[-1] is finals[-1]
@@ -67,14 +68,16 @@ def check(got: list[dict[str, Any]]) -> None:
 
 
 async def settled(done: Callable[[], bool]) -> None:
-    """Wait until it is so."""
+    """Wait until `done` is true."""
     async with asyncio.timeout(PATIENCE):
         while not done():  # noqa: ASYNC110 - what it waits for sets no event
             await asyncio.sleep(0.01)
 
 
-def test_half_of_them_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Who stays gets all pictures and the last event; who leaves is cancelled; then all is idle, and it serves on."""
+def test_half_of_the_clients_disconnect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Remaining clients get all images, tasks of the others are cancelled, and the server is idle and serves on."""
     caplog.set_level(logging.INFO, "tintype.service.rpc.servicer")
     engines: list[Engine] = []
 
@@ -105,5 +108,5 @@ def test_half_of_them_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
     asyncio.run(scenario())
     assert len(engines) == 1
     cancelled = sum("CANCELLED" in record.getMessage() for record in caplog.records)
-    seen = sum(number % 3 > 0 for number in LEAVING)  # the others may leave before the service has heard of them
+    seen = sum(number % 3 > 0 for number in LEAVING)  # the others may disconnect before the service gets their request
     assert seen <= cancelled <= len(LEAVING)

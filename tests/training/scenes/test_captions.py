@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tintype.training.captions import caption, captions
-from tintype.training.spec import Item, SceneSpec, ShapesSpec, spec
+from tintype.training.scenes.captions import caption, captions
+from tintype.training.scenes.spec import Item, SceneSpec, ShapesSpec, spec
 
-BUILTIN = Path(__file__).parents[2] / "service" / "models" / "builtin"
+BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
 
 
 def test_same_content_same_captions() -> None:

@@ -9,7 +9,7 @@ from .canvas import SIDE
 from .palette import Color, dim, mix
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from .drawing import Stage
 
 # How far below the horizon a lake begins.
 SHORES = {"mountains": 0, "hills": 16, "forest": 30, "city": 0}

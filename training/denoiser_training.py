@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .model.networks import NOISE, noise_schedule, text_encoder, unet
+from .model.tokenizer import token_ids
 from .muon import Muon
-from .networks import NOISE, noise_schedule, text_encoder, unet
-from .tokenizer import token_ids
-from .training import Budget, Compute, Course, averaged_weights, join, run
+from .training_loop import Budget, Compute, Course, averaged_weights, join, run
 
 if TYPE_CHECKING:
     from pathlib import Path

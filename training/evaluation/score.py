@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .captions import with_article
+from ..scenes.captions import with_article
+from ..scenes.spec import Triple, held_out_triples
 from .judges import Picture, Verdict, brightness, judge, judge_halves, warmth
-from .painter import Painter
-from .spec import Triple, held_out_triples
+from .pipeline import Painter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPTokenizer
 
-from .manifest import MANIFEST
-from .networks import noise_schedule
-from .tokenizer import token_ids
+from ..model.manifest import MANIFEST
+from ..model.networks import noise_schedule
+from ..model.tokenizer import token_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

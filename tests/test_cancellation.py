@@ -1,4 +1,4 @@
-"""Who leaves stops the device, from whatever door: HTTP and gRPC clients, at once or streamed, in every phase."""
+"""A client that disconnects stops the device: over HTTP and gRPC, streamed or not, in every phase."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STEPS, COUNT = 10, 10
 
 
 class Gate:
-    """Stops the device in a phase until the test has seen it there and lets it go; counts what it does."""
+    """Blocks the device in a phase until `left` is set, and counts the calls of each phase."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
         self.loop = asyncio.get_running_loop()
@@ -46,7 +46,7 @@ class Gate:
 
 
 async def rest(address: str, gate: asyncio.Event, *, streamed: bool) -> None:
-    """Ask for pictures, and hang up once `gate` is open."""
+    """Request images over HTTP, and disconnect once `gate` is set."""
     host, port = address.removeprefix("http://").rsplit(":", 1)
     asked = {"prompt": "a lake", "n": COUNT, "steps": STEPS, "stream": streamed}
     body = json.dumps(asked).encode()
@@ -59,7 +59,7 @@ async def rest(address: str, gate: asyncio.Event, *, streamed: bool) -> None:
 
 
 async def rpc(address: str, gate: asyncio.Event, *, streamed: bool) -> None:
-    """The same over gRPC."""
+    """Request images over gRPC, and cancel once `gate` is set."""
     generation = pb.GenerateImagesRequest(prompt="a lake", count=COUNT, steps=STEPS)
     async with grpc.aio.insecure_channel(address) as channel:
         stub = pb_grpc.ImageServiceStub(channel)
@@ -76,20 +76,22 @@ async def rpc(address: str, gate: asyncio.Event, *, streamed: bool) -> None:
 @pytest.mark.parametrize("streamed", [False, True], ids=["unary", "streamed"])
 @pytest.mark.parametrize("client", [rest, rpc])
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
-def test_who_leaves_stops_the_device(
+def test_disconnecting_stops_the_device(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     phase: str,
     client: Any,
     streamed: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """The unit that is under way is the last one: what follows it is never done, and nothing of the job is kept."""
+    """The running unit is the last one of the cancelled task; later units never run."""
 
     async def scenario() -> dict[str, int]:
         gate = Gate(monkeypatch, phase)
         async with serving(tmp_path) as (server, address, url):
             await client(url if client is rest else address, gate.reached, streamed=streamed)
-            await asyncio.wait_for(server.servicer.idle.wait(), PATIENCE)  # the service knows, while the device works
+            await asyncio.wait_for(
+                server.servicer.idle.wait(), PATIENCE
+            )  # the service has cancelled it while the device is busy
             gate.left.set()
             async with grpc.aio.insecure_channel(address) as channel:
                 quick = pb.GenerateImagesRequest(prompt="the next", steps=1, guidance_scale=1)
@@ -98,7 +100,7 @@ def test_who_leaves_stops_the_device(
 
     calls = asyncio.run(scenario())
     phases = ("encode", "denoise", "decode")
-    own = {name: calls[name] - 1 for name in phases}  # of the job that was left; the next took one of each
+    own = {name: calls[name] - 1 for name in phases}  # of the cancelled task; the next one took one call of each
     later = phases[phases.index(phase) + 1 :]
     assert own[phase] == 1
     assert [own[name] for name in later] == [0] * len(later)

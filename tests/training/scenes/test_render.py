@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 
-from tintype.training.palette import COLORS
-from tintype.training.render import render
-from tintype.training.spec import SHAPES, TERRAINS, TIMES, SceneSpec, ShapesSpec, held_out, held_out_triples, spec
+from tintype.training.scenes.palette import COLORS
+from tintype.training.scenes.render import render
+from tintype.training.scenes.spec import (
+    SHAPES,
+    TERRAINS,
+    TIMES,
+    SceneSpec,
+    ShapesSpec,
+    held_out,
+    held_out_triples,
+    spec,
+)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 17, 400])

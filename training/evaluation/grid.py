@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .painter import Painter
+from .pipeline import Painter
 from .score import tiled
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The whole line: `tintype up` with the built-in model, real sockets, real clients, and a clean end."""
+"""End to end: `tintype up` with the built-in model, real sockets, real clients, and a clean shutdown."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PROMPT = "A serene mountain lake at sunset"
-STEPS = 4  # enough to tell pictures apart
-SOON = 20.0  # seconds in which things that take one must have happened, on a busy machine
+STEPS = 4  # enough to distinguish images
+SOON = 20.0  # seconds that an action of about one second may take on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def pixels(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return the pixels of an encoded picture, and find that it is no blank one."""
+    """Return the pixels of an encoded image, and check that it is not blank."""
     image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert image.std() > 5
     return image
@@ -71,7 +71,7 @@ def wait_until_gone(pids: list[int], addresses: tuple[str, ...]) -> None:
 
 
 def test_first_image(running: Up) -> None:
-    """It prints the addresses of both, makes the first image, names its file, and shows examples."""
+    """`up` prints both addresses, makes the first image, names its file, and prints examples."""
     assert f"First image, '{PROMPT}': images/lake.png" in running.said
     pixels((running.data.parent / "images" / "lake.png").read_bytes())
     assert f"curl {running.url}/v1/images/generations" in running.said
@@ -79,7 +79,7 @@ def test_first_image(running: Up) -> None:
 
 
 def test_rest_link(running: Up) -> None:
-    """A picture as a link, that anybody can open."""
+    """The image is a link that works without a key."""
     answer = httpx.post(
         f"{running.url}/v1/images/generations", json={"prompt": PROMPT, "steps": STEPS}, timeout=SOON, trust_env=False
     )
@@ -90,7 +90,7 @@ def test_rest_link(running: Up) -> None:
 
 
 def test_openai_sdk_link(running: Up) -> None:
-    """OpenAI's own SDK gets a link, asked for or not, and the picture is behind it."""
+    """OpenAI's SDK gets a link, requested or by default, and the link leads to the image."""
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
         for wanted in ({}, {"response_format": "url"}):
             answer = client.images.generate(prompt=PROMPT, extra_body={"steps": STEPS} | wanted)
@@ -100,7 +100,7 @@ def test_openai_sdk_link(running: Up) -> None:
 
 
 def test_openai_sdk(running: Up) -> None:
-    """OpenAI's own SDK; several pictures of one request differ."""
+    """OpenAI's SDK gets several images of one request, and they differ."""
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
         answer = client.images.generate(
             prompt=PROMPT, n=2, response_format="b64_json", extra_body={"steps": STEPS, "seed": 7}
@@ -112,7 +112,7 @@ def test_openai_sdk(running: Up) -> None:
 
 
 def test_openai_sdk_edit(running: Up) -> None:
-    """OpenAI's own SDK edits a picture: what the mask keeps is kept to the bit, what is transparent changes."""
+    """OpenAI's SDK edits an image: the kept part is bit-identical, the transparent part changes."""
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
         made = client.images.generate(prompt=PROMPT, response_format="b64_json", extra_body={"steps": STEPS})
         assert made.data is not None
@@ -133,7 +133,7 @@ def test_openai_sdk_edit(running: Up) -> None:
 
 
 def test_openai_sdk_variation(running: Up) -> None:
-    """A variation is a picture of the same size, near the one it comes from."""
+    """A variation has the size of its image, and is close to it."""
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", timeout=SOON) as client:
         made = client.images.generate(prompt=PROMPT, response_format="b64_json", extra_body={"steps": STEPS})
         assert made.data is not None
@@ -149,7 +149,7 @@ def test_openai_sdk_variation(running: Up) -> None:
 
 
 def test_unprompted(running: Up) -> None:
-    """The web UI's API draws without a prompt: guidance has nothing to lead to then, unless something is unwanted."""
+    """The web UI's API accepts an empty prompt; guidance then changes the image only with a negative prompt."""
     path, body = f"{running.url}/sdapi/v1/txt2img", {"steps": STEPS, "seed": 7}
     more: list[dict[str, Any]] = [{"cfg_scale": 1}, {"cfg_scale": 7}, {"cfg_scale": 7, "negative_prompt": PROMPT}]
     answers = [httpx.post(path, json=body | one, timeout=SOON, trust_env=False) for one in more]
@@ -163,7 +163,7 @@ def distance(one: np.ndarray[tuple[int, ...], Any], other: np.ndarray[tuple[int,
 
 
 def test_grpc_stream(running: Up) -> None:
-    """A plain gRPC client sees every step, its previews, and the picture; the summary comes last."""
+    """A gRPC client gets every step, the previews and the image; the summary comes last."""
     request = pb.GenerateImagesRequest(prompt=PROMPT, steps=STEPS, seed=7)
     asked = pb.StreamImagesRequest(generation=request, previews=pb.Previews(count=2))
     with grpc.insecure_channel(running.address("gRPC")) as channel:
@@ -179,7 +179,7 @@ def test_grpc_stream(running: Up) -> None:
 
 
 def test_rest_equals_grpc(running: Up) -> None:
-    """The same seed makes the same picture, whichever way it is asked for."""
+    """The same seed makes the same image over REST and gRPC."""
     body = {"prompt": PROMPT, "steps": STEPS, "seed": 7, "response_format": "b64_json"}
     answer = httpx.post(f"{running.url}/v1/images/generations", json=body, timeout=SOON, trust_env=False).json()
     request = pb.GenerateImagesRequest(prompt=PROMPT, steps=STEPS, seed=7)
@@ -191,7 +191,7 @@ def test_rest_equals_grpc(running: Up) -> None:
 
 
 def command(running: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run another `tintype` against the running one."""
+    """Run a `tintype` command against the running servers."""
     words = [sys.executable, "-P", "-m", "tintype.cli", *arguments, "--grpc", running.address("gRPC")]
     done = subprocess.run(words, cwd=running.data.parent, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
@@ -199,7 +199,7 @@ def command(running: Up, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_generate(running: Up) -> None:
-    """`tintype generate` saves numbered files of the type that their ending names."""
+    """`tintype generate` saves numbered files in the format of their suffix."""
     done = command(running, "generate", PROMPT, "--steps", "4", "--seed", "7", "--count", "2", "-o", "lake.webp")
     for number in (1, 2):
         assert re.search(rf"^lake-{number}\.webp: \d+x\d+, seed {6 + number}, [\d.]+ s$", done.stdout, re.MULTILINE)
@@ -208,7 +208,7 @@ def test_generate(running: Up) -> None:
 
 
 def test_models(running: Up) -> None:
-    """`tintype models` shows what is there; a model can be dropped and loaded again."""
+    """`tintype models` lists the models, and unloads and loads one."""
     name = command(running, "models").stdout.splitlines()[1].split()[0]
     assert "on disk" in command(running, "models", "unload", name).stdout
     assert "loaded" in command(running, "models", "load", name).stdout
@@ -216,9 +216,9 @@ def test_models(running: Up) -> None:
 
 @pytest.mark.parametrize("interrupt", [os.kill, os.killpg], ids=["kill", "terminal"])
 def test_ctrl_c(tmp_path: Path, interrupt: Callable[[int, int], None]) -> None:
-    """Ctrl-C ends both within seconds, with exit code 0; nothing is left, and the ports are free.
+    """Ctrl-C ends both servers within seconds with exit code 0, and frees the ports.
 
-    A terminal sends it to the whole group of processes, `kill` to one.
+    A terminal sends it to the whole process group, `kill` to one process.
     """
     with up(tmp_path) as one:
         one.read_until("Ctrl-C stops both.")
@@ -232,7 +232,7 @@ def test_ctrl_c(tmp_path: Path, interrupt: Callable[[int, int], None]) -> None:
 
 
 def test_killed_parent(tmp_path: Path) -> None:
-    """When `tintype up` itself is killed, its servers end, too."""
+    """If `tintype up` is killed, its servers end too."""
     with up(tmp_path) as one:
         one.read_until("Ctrl-C stops both.")
         children, addresses = one.children(), one.addresses
@@ -242,7 +242,7 @@ def test_killed_parent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("index", "name"), [(0, "service"), (1, "gateway")])
 def test_killed_child(tmp_path: Path, index: int, name: str) -> None:
-    """A server that dies is started again at its address, and images can be made again."""
+    """A server that dies is restarted at its address, and images can be made again."""
     with up(tmp_path) as one:
         one.read_until("Ctrl-C stops both.")
         os.kill(sorted(one.children())[index], signal.SIGKILL)
@@ -258,7 +258,7 @@ def test_killed_child(tmp_path: Path, index: int, name: str) -> None:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the gateway answers, and says that images can be made."""
+    """Return whether the gateway answers and is ready."""
     try:
         return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
     except httpx.TransportError:
@@ -267,7 +267,7 @@ def is_ready(url: str) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_terminated(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM, and the end of a terminal, drain both servers; the exit code is 0."""
+    """SIGTERM and SIGHUP drain both servers; the exit code is 0."""
     with up(tmp_path, "--lame-duck", "0.2") as one:
         one.read_until("Ctrl-C stops both.")
         children, addresses = one.children(), one.addresses
@@ -279,7 +279,7 @@ def test_terminated(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_check(tmp_path: Path) -> None:
-    """--check starts, makes one image, stops, and exits with 0; no file of the current folder is run."""
+    """--check starts, makes one image, stops and exits with 0; files of the current folder are not executed."""
     for name in ("uvicorn", "numpy", "random"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the folder was run')")
     with up(tmp_path, "--check") as one:
@@ -288,9 +288,9 @@ def test_check(tmp_path: Path) -> None:
         assert f"First image, '{PROMPT}': not kept (" in one.process.stdout.read()
 
 
-def test_nobody_is_told(tmp_path: Path) -> None:
-    """What draws reports to nobody: onnxruntime would, and keeps for it an id of the machine and what it will send."""
-    quiet = ("ORT_", "CI", "GITHUB_", "XDG_", "PYTEST")  # onnxruntime is silent where it finds a test
+def test_no_telemetry(tmp_path: Path) -> None:
+    """Onnxruntime's telemetry is off: it would store an id of the machine and the data to send."""
+    quiet = ("ORT_", "CI", "GITHUB_", "XDG_", "PYTEST")  # onnxruntime sends nothing if it detects a test
     environ = {name: value for name, value in os.environ.items() if not name.startswith(quiet)}
     words = [sys.executable, "-P", "-m", "tintype.cli", "generate", PROMPT, "--steps", "1", "-o", "a.png"]
     subprocess.run(words, cwd=tmp_path, env=environ | {"HOME": str(tmp_path)}, check=True, timeout=60)
@@ -298,7 +298,7 @@ def test_nobody_is_told(tmp_path: Path) -> None:
 
 
 def test_generate_alone(tmp_path: Path) -> None:
-    """`tintype generate` needs no server: the model runs in its own process; the seed decides."""
+    """`tintype generate` needs no server: it runs the model itself, and the same seed makes the same image."""
     words = [
         sys.executable,
         "-P",

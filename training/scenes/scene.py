@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .canvas import SIDE
+from .drawing import Stage
 from .land import draw_land, grass
 from .objects import draw_balloon, draw_birds, draw_car, draw_house, draw_lighthouse, draw_sailboat
 from .palette import WHITE, mix
 from .plants import draw_cactus, draw_flowers, draw_palm, draw_pine, draw_tree
 from .sky import draw_sky
-from .stage import Stage
 from .water import draw_water, shore_of
 
 if TYPE_CHECKING:

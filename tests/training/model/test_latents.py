@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tintype.training.latents import Components, patches
-from tintype.training.manifest import preview
-from tintype.training.render import render
-from tintype.training.spec import spec
+from tintype.training.model.latents import Components, patches
+from tintype.training.model.manifest import preview
+from tintype.training.scenes.render import render
+from tintype.training.scenes.spec import spec
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from .canvas import SIDE
 from .palette import Color, mix
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from .drawing import Stage
 
 TIERS = ((10, 22, 5), (8.5, 31, 12), (6.5, 40, 20))
 FRONDS = (-2.9, -2.3, -1.4, -0.7, -0.15, 0.35, 2.8)

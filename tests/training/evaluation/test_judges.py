@@ -6,10 +6,10 @@ import pytest
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch  # the score draws with the torch networks
 
-from tintype.training.judges import brightness, judge, judge_halves, nearest_shape, warmth  # noqa: E402
-from tintype.training.render import render  # noqa: E402
-from tintype.training.score import asked_for, pairs_asked_for, prompt_of  # noqa: E402
-from tintype.training.spec import SHAPES, Item, SceneSpec, ShapesSpec, held_out  # noqa: E402
+from tintype.training.evaluation.judges import brightness, judge, judge_halves, nearest_shape, warmth  # noqa: E402
+from tintype.training.evaluation.score import asked_for, pairs_asked_for, prompt_of  # noqa: E402
+from tintype.training.scenes.render import render  # noqa: E402
+from tintype.training.scenes.spec import SHAPES, Item, SceneSpec, ShapesSpec, held_out  # noqa: E402
 
 
 def picture(color: str, shape: str, background: str, seed: int = 3) -> np.ndarray:

@@ -8,7 +8,7 @@ from .canvas import SIDE
 from .palette import COLORS, WHITE, Color, mix
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from .drawing import Stage
 
 BIRDS = ((-44, 4), (-18, -14), (8, 2), (34, -18), (50, 8))
 LAMP: Color = (255, 214, 110)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .palette import WHITE, Color, dim, mix
 
 if TYPE_CHECKING:
-    from .stage import Stage
+    from .drawing import Stage
 
 LOW_SUN = ("sunrise", "sunset")
 CLOUDS = {"cloudy": 5, "rainy": 6, "snowy": 3}

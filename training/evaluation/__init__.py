@@ -1,0 +1,1 @@
+"""Image generation with a packed model, its score, and its comparison with diffusers."""
