@@ -1,6 +1,6 @@
-"""The service itself, free of any transport: messages of `tintype.v1` in, messages out, errors of the tree raised.
+"""The service without its transport: messages of `tintype.v1` in, messages out; errors are raised.
 
-Anything that can call an async method can carry it; `servicer` carries it over gRPC.
+Any caller of async methods can serve it; `rpc.servicer` serves it over gRPC.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .images.encode import Output, encode
 from .images.metadata import Parameters
 from .images.upload import Upload
 from .models import ModelState
-from .ordered_pipeline import ahead
+from .ordered_pipeline import run_ahead
 from .prepare import prepared
 from .rpc import to_proto
 from .rpc.from_proto import job_from_pb
@@ -41,14 +41,14 @@ T = TypeVar("T")
 
 
 class Device(Protocol):
-    """What runs jobs: the engine on its thread."""
+    """The runner of jobs: the engine on its thread."""
 
     def events(self, job: Job) -> AsyncGenerator[events.Event]:
-        """Run `job` and tell what happens; closing the generator cancels it."""
+        """Run `job` and yield its events; closing the generator cancels it."""
 
 
 class ImageApi:
-    """The six calls of ImageService over one device; `close` it when the last call has ended."""
+    """The six calls of ImageService on one device. `close` it after the last call."""
 
     def __init__(self, repository: Repository, device: Device) -> None:
         self._repository = repository
@@ -57,65 +57,65 @@ class ImageApi:
 
     @property
     def default(self) -> str:
-        """Name of the model that requests without one use."""
+        """Name of the model for requests that name none."""
         return self._repository.default
 
     def close(self) -> None:
-        """Let go of the threads that encode."""
+        """Stop the threads that encode images."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def stream(
         self, request: pb.StreamImagesRequest, *, caller: str = "", deadline: float | None = None
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
-        """Make the pictures and tell of it as it happens; closing the generator cancels what is left.
+        """Generate images and yield each event; closing the generator cancels the rest.
 
-        `caller` is who asks, unless the request says so; `deadline` is a point of `time.monotonic`.
-        Raises TintypeError, all wrong fields in one InvalidRequest.
+        `caller` applies if the request names none; `deadline` is a time of `time.monotonic`, in seconds.
+        Raises TintypeError; InvalidRequest lists all wrong fields.
         """
         arrived = time.monotonic()
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
         if job.image or job.prompt_weighting:
             job = await self._in_pool(partial(prepared, job, self._repository.spec(job.model)))
         async with aclosing(self._device.events(job)) as happened:
-            pictured = ahead(happened, partial(self._encode, job))
-            async with aclosing(pictured):
-                async for event, picture in pictured:
-                    yield to_proto.response(event, picture, time.monotonic() - arrived)
+            encoded = run_ahead(happened, partial(self._encode, job))
+            async with aclosing(encoded):
+                async for event, image in encoded:
+                    yield to_proto.response(event, image, time.monotonic() - arrived)
 
     async def generate(
         self, request: pb.GenerateImagesRequest, *, caller: str = "", deadline: float | None = None
     ) -> pb.GenerateImagesResponse:
-        """Make the pictures and answer once. Arguments and errors as in `stream`."""
+        """Generate images and return one response. Arguments and errors as in `stream`."""
         whole = pb.StreamImagesRequest(generation=request)
         async with aclosing(self.stream(whole, caller=caller, deadline=deadline)) as responses:
             return to_proto.collected([response async for response in responses])
 
     def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
-        """List the models that can be served, the default first."""
+        """List the models that this server serves, the default first."""
         models = [to_proto.model(self._repository, spec) for spec in self._repository.specs()]
         return pb.ListModelsResponse(models=models)
 
     def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
-        """Tell what a model is. Raises ModelNotFound, ModelBroken."""
+        """Describe a model. Raises ModelNotFound, ModelBroken."""
         return pb.GetModelResponse(model=self._model(request.model))
 
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
-        """Bring a model into memory. Raises ModelNotFound, ModelBroken, OutOfMemory."""
-        await asyncio.to_thread(self._repository.load, request.model)  # it lists adapters, and a disk may be slow
+        """Load a model. Raises ModelNotFound, ModelBroken, OutOfMemory."""
+        await asyncio.to_thread(self._repository.load, request.model)  # lists adapters, on a disk that may be slow
         if not request.no_wait and (await settled(self._repository, request.model)).state is ModelState.FAILED:
-            self._repository.get(request.model)  # raises what went wrong
+            self._repository.get(request.model)  # raises the error
         return pb.LoadModelResponse(model=self._model(request.model))
 
     async def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
-        """Drop a model from memory. Raises ModelNotFound, InvalidField."""
+        """Evict a model from memory. Raises ModelNotFound, InvalidField."""
         if not request.model:
             raise InvalidField("model", "must not be empty")
-        # Giving back gigabytes takes a while.
+        # Freeing gigabytes takes a while.
         await asyncio.to_thread(self._repository.unload, request.model)
         return pb.UnloadModelResponse(model=self._model(request.model))
 
     def _encode(self, job: Job, event: events.Event) -> asyncio.Future[EncodedImage] | None:
-        """Begin to encode what `event` shows, if it shows something."""
+        """Start to encode the image of `event`; return None if it has no image."""
         match event:
             case events.Preview():
                 work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type))
@@ -133,22 +133,22 @@ class ImageApi:
 
 
 def _finish(job: Job, event: events.Finished) -> dict[str, Any]:
-    """Return the size, the upload's remaining part, and the written metadata.
+    """Return the arguments of `encode`: size, kept parts of the upload, and metadata.
 
-    All of it is the plan's: the model's folder may have changed since.
+    They come from the plan, since the model's folder may have changed after it was made.
     """
     parameters = _parameters(event.plan, event) if job.output.metadata else None
     return {"size": event.plan.output_size, "kept": _kept(job, event.plan), "parameters": parameters}
 
 
 def _kept(job: Job, made: Plan) -> Upload | None:
-    """Return the upload whose parts, or all of which, are the result as they are."""
+    """Return the upload whose kept parts, or all of it, go into the result unchanged."""
     if job.image and not made.calls:
         return Upload(job.image)
     return Upload(job.image, job.mask) if job.mask else None
 
 
 def _parameters(made: Plan, event: events.Finished) -> Parameters:
-    """Return what made the picture of `event`."""
+    """Return the parameters that generated the image of `event`."""
     names = {part.name for part in fields(Parameters)} - {"seed"}
     return Parameters(seed=event.seed, **{name: getattr(made, name) for name in names})

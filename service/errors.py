@@ -1,29 +1,29 @@
-"""Everything that can go wrong with a request, drawn once.
+"""All errors of the service, as one tree, with their gRPC codes.
 
 ::
 
     TintypeError
     ├── InvalidRequest              one or more fields are wrong        INVALID_ARGUMENT
-    │   └── InvalidField            exactly one
-    ├── Unauthenticated             no key                              UNAUTHENTICATED
-    │   └── WrongKey                a key that is not ours
+    │   └── InvalidField            exactly one field is wrong
+    ├── Unauthenticated             the call has no key                 UNAUTHENTICATED
+    │   └── WrongKey                the key is unknown
     ├── PermissionDenied            the key may not do this             PERMISSION_DENIED
-    │   ├── AdminOnly               load and unload models
-    │   └── ModelNotAllowed         use other models
-    ├── ModelNotFound               no model of that name               NOT_FOUND
-    ├── ModelBroken                 its folder can't be served          FAILED_PRECONDITION
-    ├── Unsupported                 known, but not served here          UNIMPLEMENTED
-    ├── RetryLater                  says when to come back
-    │   ├── QueueFull               too many wait                       RESOURCE_EXHAUSTED
-    │   ├── RateLimited             more than the key may have          RESOURCE_EXHAUSTED
+    │   ├── AdminOnly               loading and unloading models
+    │   └── ModelNotAllowed         using other models
+    ├── ModelNotFound               no model has this name              NOT_FOUND
+    ├── ModelBroken                 the model's folder is unusable      FAILED_PRECONDITION
+    ├── Unsupported                 in the contract, not served here    UNIMPLEMENTED
+    ├── RetryLater                  carries the delay of a retry
+    │   ├── QueueFull               too many requests wait              RESOURCE_EXHAUSTED
+    │   ├── RateLimited             the key exceeds its rate            RESOURCE_EXHAUSTED
     │   └── Unavailable             draining, or not ready yet          UNAVAILABLE
     ├── OutOfMemory                 too large for this device           RESOURCE_EXHAUSTED
     ├── DeadlineExceeded            not done in time                    DEADLINE_EXCEEDED
-    ├── Cancelled                   the caller left                     CANCELLED
-    └── GenerationFailed            the model gave no usable picture    INTERNAL
+    ├── Cancelled                   the client disconnected             CANCELLED
+    └── GenerationFailed            the model gave no usable image      INTERNAL
 
-`service.rpc.status` maps this tree to gRPC, once. Messages are for people and say what was wrong, where, and what would
-be right; `reason` is for programs and never changes.
+`service.rpc.status` maps this tree to gRPC. Messages are for people: they name the field, the value and what would be
+right. `reason` is for programs and never changes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class TintypeError(Exception):
-    """The root. `reason` is the stable name that programs see; `metadata` are facts for them, all strings."""
+    """Base class of all errors. `reason` is a stable name for programs, `metadata` are facts for them, as strings."""
 
     reason: ClassVar[Reason] = Reason.INTERNAL
 
@@ -51,7 +51,7 @@ class TintypeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What is wrong with one field of a request: its name as in the contract, and what would be right."""
+    """One wrong field of a request: its name in the contract, and what would be right."""
 
     field: str
     problem: str
@@ -85,7 +85,7 @@ class Unauthenticated(TintypeError):
 
 
 class WrongKey(Unauthenticated):
-    """The call has a key that this server does not know."""
+    """The call has an unknown key."""
 
     reason = Reason.WRONG_KEY
 
@@ -116,17 +116,16 @@ class ModelNotAllowed(PermissionDenied):
 
 
 class ModelNotFound(TintypeError):
-    """There is no model of that name; says which there are."""
+    """No model has this name; the message lists the existing ones."""
 
     reason = Reason.MODEL_NOT_FOUND
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        there = ", ".join(known) or "none"
-        super().__init__(f"there is no model {name!r}; there are: {there}", model=name)
+        super().__init__(f"there is no model {name!r}; there are: {', '.join(known) or 'none'}", model=name)
 
 
 class ModelBroken(TintypeError):
-    """A model's folder is incomplete or damaged; each fault is named."""
+    """The folder of a model is incomplete or damaged; the message lists every fault."""
 
     reason = Reason.MODEL_BROKEN
 
@@ -136,7 +135,7 @@ class ModelBroken(TintypeError):
 
 
 class Unsupported(TintypeError):
-    """The contract knows the field, but this server or this model does not serve it."""
+    """The contract has the field, but this server or this model does not serve it."""
 
     reason = Reason.UNSUPPORTED
 
@@ -146,7 +145,7 @@ class Unsupported(TintypeError):
 
 
 class RetryLater(TintypeError):
-    """Parent of those that say when to come back: `retry_after` in seconds, or None where nobody knows."""
+    """Base class of errors after which a retry may help, in `retry_after` seconds (None: unknown)."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, **metadata: str) -> None:
         super().__init__(message, **metadata)
@@ -154,13 +153,13 @@ class RetryLater(TintypeError):
 
 
 class QueueFull(RetryLater):
-    """As many requests wait as may wait."""
+    """The queue is full."""
 
     reason = Reason.QUEUE_FULL
 
 
 class RateLimited(RetryLater):
-    """The key has used its rate for now."""
+    """The key has used up its rate."""
 
     reason = Reason.RATE_LIMIT_EXCEEDED
 
@@ -172,25 +171,25 @@ class OutOfMemory(TintypeError):
 
 
 class DeadlineExceeded(TintypeError):
-    """It was not done, or can't be done, in the time that the caller gave."""
+    """The request was not or can't be done before its deadline."""
 
     reason = Reason.DEADLINE_EXCEEDED
 
 
 class Cancelled(TintypeError):
-    """The caller left."""
+    """The client disconnected or cancelled the call."""
 
     reason = Reason.CANCELLED
 
 
 class Unavailable(RetryLater):
-    """The server drains, or is not ready yet."""
+    """The server is shutting down, or not ready yet."""
 
     reason = Reason.UNAVAILABLE
 
 
 class GenerationFailed(TintypeError):
-    """The model gave no usable picture: a call failed, or the latents are not finite."""
+    """The model gave no usable image: a call failed, or the latents are not finite."""
 
     reason = Reason.GENERATION_FAILED
 

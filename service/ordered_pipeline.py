@@ -1,4 +1,4 @@
-"""Work that runs ahead of the one who waits for it, and is handed over in order."""
+"""Work that runs ahead of its reader, with results in order."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 16  # items that may wait, finished or not, for a slow reader
+AHEAD = 16  # items, finished or not, that wait for a slow reader
 
 
-async def ahead(
+async def run_ahead(
     source: AsyncIterator[T], work: Callable[[T], asyncio.Future[R] | None]
 ) -> AsyncGenerator[tuple[T, R | None]]:
-    """Yield every item of `source` with the result of its work, in the order of `source`.
+    """Yield every item of `source` with the result of `work(item)`, in the order of `source`.
 
-    `work` starts as soon as its item is there, however long those before it take. Closing the generator cancels
-    all that runs. What `source` or a work raises is raised when its turn comes.
+    Work starts as soon as its item arrives, however long the work of earlier items takes. Closing the generator cancels
+    all running work. An exception of `source` or of work is raised in its place of the order.
     """
-    begun: asyncio.Queue[tuple[T, asyncio.Future[R] | None] | Exception | None] = asyncio.Queue(AHEAD)
+    started: asyncio.Queue[tuple[T, asyncio.Future[R] | None] | Exception | None] = asyncio.Queue(AHEAD)
 
-    async def begin() -> None:
+    async def start() -> None:
         try:
             async for item in source:
-                await begun.put((item, work(item)))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the reader gets it
-            await begun.put(error)
+                await started.put((item, work(item)))
+        except Exception as error:  # noqa: BLE001  # the reader gets any exception
+            await started.put(error)
         else:
-            await begun.put(None)
+            await started.put(None)
 
-    beginner = asyncio.create_task(begin())
+    starter = asyncio.create_task(start())
     try:
-        while (entry := await begun.get()) is not None:
+        while (entry := await started.get()) is not None:
             if isinstance(entry, Exception):
                 raise entry
             item, result = entry
             yield item, None if result is None else await result
     finally:
-        beginner.cancel()
-        await asyncio.gather(beginner, return_exceptions=True)
-        while not begun.empty():
-            _drop(begun.get_nowait())
+        starter.cancel()
+        await asyncio.gather(starter, return_exceptions=True)
+        while not started.empty():
+            _cancel(started.get_nowait())
 
 
-def _drop(entry: tuple[object, asyncio.Future[R] | None] | Exception | None) -> None:
+def _cancel(entry: tuple[object, asyncio.Future[R] | None] | Exception | None) -> None:
     if isinstance(entry, tuple) and entry[1] is not None:
         entry[1].cancel()

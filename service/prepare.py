@@ -1,7 +1,6 @@
-"""Preparation of a job: uploads decoded and resized, prompts parsed.
+"""Preparation of a job: decoding and resizing of uploads, parsing of weighted prompts.
 
-It happens before the engine takes the job. Both take CPU time in proportion to what the client sent, so they run in a
-thread pool.
+It runs before the engine admits the job, in a thread pool, since it takes CPU time in proportion to the input.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 def prepared(job: Job, spec: ModelSpec) -> Job:
     """Return `job` with its `source` and `prompts`.
 
-    A size that was left out is the image's own, or keeps its shape.
+    An absent size becomes the image's; an absent side keeps the image's aspect ratio.
 
     Raises:
-        InvalidField: `image` or `mask` can't be read, they do not go together, or the mask names nothing; the brackets
-            of a weighted prompt can't be served.
+        InvalidField: `image` or `mask` is unreadable, their sizes differ, or the mask repaints nothing; or the brackets
+            of a weighted prompt are not supported.
     """
     if job.prompt_weighting:
         job = replace(job, prompts=read_prompts(job, spec))
@@ -39,7 +38,7 @@ def prepared(job: Job, spec: ModelSpec) -> Job:
 
 
 def _size(job: Job, own: Size) -> Size:
-    """Return the size to answer: what is asked, and of what is not, as much as keeps the picture's shape."""
+    """Return the size of the result: the requested sides; absent ones keep the image's aspect ratio."""
     if job.width and job.height:
         return job.width, job.height
     scale = job.width / own[0] if job.width else job.height / own[1] if job.height else _scale(own)
@@ -48,7 +47,7 @@ def _size(job: Job, own: Size) -> Size:
 
 
 def _scale(own: Size) -> float:
-    """Return by how much a picture must grow or shrink until both sides may be asked for, 1 if they may."""
+    """Return the factor that brings both sides of an image into the allowed range, 1 if they are in it."""
     low, high = RANGES["width"]
     return min(max(1.0, low / min(own)), high / max(own))
 

@@ -1,11 +1,11 @@
-"""The server: one port with ImageService, health and reflection, from start to the end of the last request.
+"""The server: one port with ImageService, health and reflection, from start to shutdown.
 
-    run(config)                                 until SIGTERM or SIGINT: what `tintype serve` does
+    run(config)                                 until SIGTERM or SIGINT; used by `tintype serve`
     await serve(config)                         the same, inside an event loop
-    async with running(config) as address:      for tests and one-off commands; leaving the block ends what still runs
+    async with running(config) as address:      for tests and one-off commands; leaving the block ends running requests
 
-It drains in this order: health says NOT_SERVING while requests are still accepted, for `lame_duck` seconds (not after
-SIGINT); the port closes; running requests end, or `grace` does; models are freed. A second signal skips the wait.
+Shutdown: health says NOT_SERVING while requests are still accepted, for `lame_duck` seconds (not after SIGINT); the
+port closes; running requests finish within `grace` seconds; models are freed. A second signal skips the wait.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ log = logging.getLogger(__name__)
 FOREVER = 1e6  # seconds
 OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.http2.bdp_probe", 0),  # or a stream whose message nobody reads yet may hold megabytes
+    ("grpc.http2.bdp_probe", 0),  # otherwise a stream may buffer megabytes of a message that is not read yet
     ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.so_reuseport", 0),  # a second server on the port shall be an error and not a lottery
+    ("grpc.so_reuseport", 0),  # a second server on the port is an error; otherwise calls would go to either
     # Clients may send keepalive pings every 5 s, also without calls; gRPC's default is 5 minutes, and a client that
     # pings more often loses its connection ("too_many_pings") and the calls on it. 4 s leaves room for jitter.
     ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
@@ -63,7 +63,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that listens at `address`; everything in it belongs to one event loop."""
+    """A server that listens at `address`. All of it belongs to one event loop."""
 
     address: str
     repository: Repository
@@ -72,26 +72,25 @@ class Server:
     servicer: ImageServicer
 
     async def drain(self, grace: float, lame_duck: float = 0.0) -> None:
-        """Accept no more requests, and wait for the running ones.
+        """Stop accepting requests, and wait for the running ones, which are cancelled after `grace` seconds.
 
-        They are cancelled after `grace` seconds. Health says NOT_SERVING first; the port closes `lame_duck` seconds
-        later.
+        Health says NOT_SERVING first; the port closes `lame_duck` seconds later.
         """
         await self.health.enter_graceful_shutdown()
         await asyncio.sleep(lame_duck)
-        # The port closes now. A grace of gRPC's own must not run out beside another stop(): that one frees the server
-        # and this one would touch it again, which kills the process (grpcio 1.85).
+        # The port closes now. gRPC's own grace must not expire during another stop(): that call frees the server, and
+        # the first one would access it again, which kills the process (grpcio 1.85).
         stopped = asyncio.ensure_future(self.grpc.stop(FOREVER))
         with suppress(TimeoutError):
             await asyncio.wait_for(self.servicer.idle.wait(), grace)
         if not stopped.done():
-            await self.grpc.stop(None)  # also ends those who watch the health, and would watch for ever
+            await self.grpc.stop(None)  # also ends Watch calls of health, which never end by themselves
         await stopped
 
     async def loaded(self) -> None:
-        """Return when the default model is loaded, and say so in the log.
+        """Wait until the default model is loaded, and log it.
 
-        Raises ServeError: it can't be loaded, so requests that name no model would fail.
+        Raises ServeError if it can't be loaded, since requests that name no model would fail.
         """
         status = await settled(self.repository)
         if status.state is ModelState.FAILED:
@@ -105,7 +104,7 @@ class Server:
 async def start(
     config: ServiceConfig, *, repository: Repository | None = None, device: Device | None = None
 ) -> AsyncGenerator[Server]:
-    """Listen as `config` says and begin to load the default model; leaving the block ends all that still runs.
+    """Listen and start to load the default model; leaving the block cancels running requests.
 
     `repository` and `device` are made from `config` unless given. Raises ServeError.
     """
@@ -116,7 +115,7 @@ async def start(
     ):
         server = _server(config, models, api)
         await server.grpc.start()
-        with suppress(TintypeError):  # told by `loaded`, and by every request
+        with suppress(TintypeError):  # reported by `loaded`, and by every request
             models.load()
         following = asyncio.create_task(server.health.follow(models))
         try:
@@ -128,7 +127,7 @@ async def start(
 
 @asynccontextmanager
 async def running(config: ServiceConfig, *, repository: Repository | None = None) -> AsyncGenerator[str]:
-    """Serve while inside the block, which gets the address (with port 0 the one that the system chose)."""
+    """Serve inside the block and yield the address; for port 0 the system chooses the port."""
     async with start(config, repository=repository) as server:
         await server.loaded()
         yield server.address
@@ -137,17 +136,17 @@ async def running(config: ServiceConfig, *, repository: Repository | None = None
 async def serve(
     config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None, stop: asyncio.Event | None = None
 ) -> None:
-    """Serve until a signal, or until `stop` is set, which leaves the signals to the caller; then drain.
+    """Serve until a signal, then drain. With `stop`, serve until it is set, and handle no signals.
 
-    `on_ready` gets the address once the default model is loaded. Raises ServeError.
+    `on_ready` is called with the address once the default model is loaded. Raises ServeError.
     """
-    stopping = _Stop(stop or asyncio.Event())
+    stopping = _StopRequest(stop or asyncio.Event())
     async with start(config) as server:
         with nullcontext() if stop else handled(stopping.caught):
-            await _first(server.loaded(), stopping.asked.wait())
-            if on_ready and not stopping.asked.is_set():
+            await _first(server.loaded(), stopping.requested.wait())
+            if on_ready and not stopping.requested.is_set():
                 on_ready(server.address)
-            await stopping.asked.wait()
+            await stopping.requested.wait()
             lame_duck = config.lame_duck if stopping.gently else 0.0
             if lame_duck or not server.servicer.idle.is_set():
                 log.info("draining: the port closes in %g s, running requests have %g s", lame_duck, config.grace)
@@ -155,7 +154,7 @@ async def serve(
 
 
 def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until a signal, on uvloop where there is one. Raises ServeError."""
+    """Serve until a signal, on uvloop if it is installed. Raises ServeError."""
     try:
         import uvloop  # noqa: PLC0415  # not on Windows
     except ImportError:
@@ -181,7 +180,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
         return
     for name in ("threads", "grace", "memory", "arena", "lame_duck"):
         if getattr(config, name) < 0:
-            raise ServeError(f"--{name.replace('_', '-')} must be at least 0, not {getattr(config, name):g}")
+            raise ServeError(f"--{name.replace('_', '-')} must be at least 0; got {getattr(config, name):g}")
     try:
         made = Repository(
             config.models,
@@ -198,10 +197,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
 
 
 def _check_models(repository: Repository) -> None:
-    """Raise ServeError if the folder of any model can't be served.
-
-    Requests for it would fail.
-    """
+    """Raise ServeError if the folder of any model can't be served: requests for it would fail."""
     served = {spec.name for spec in repository.specs()}
     broken = [repository.status(name).error for name in repository.names() if name not in served]
     if broken:
@@ -222,28 +218,25 @@ def _device(config: ServiceConfig, repository: Repository, given: Device | None)
         yield thread
 
 
-class _Stop:
-    """The requests of signals to stop.
+class _StopRequest:
+    """A request to shut down: `requested` by the first signal, `at_once` by the next one.
 
-    `asked` is set to stop, after the lame-duck time if `gently`; `at_once` by a further signal.
+    `gently` is True if the lame-duck time applies.
     """
 
-    def __init__(self, asked: asyncio.Event) -> None:
-        self.asked = asked
+    def __init__(self, requested: asyncio.Event) -> None:
+        self.requested = requested
         self.at_once = asyncio.Event()
         self.gently = False
 
     def caught(self, number: signal.Signals) -> None:
-        """Handle a signal; Ctrl-C leaves out the lame duck.
-
-        A person who presses it does not wait for load balancers.
-        """
+        """Handle a signal. SIGINT skips the lame-duck time: after Ctrl-C no load balancer needs it."""
         self.gently = number != signal.SIGINT
-        (self.at_once if self.asked.is_set() else self.asked).set()
+        (self.at_once if self.requested.is_set() else self.requested).set()
 
 
 async def _first(*awaitables: Coroutine[Any, Any, object]) -> None:
-    """Return when the first is done, or raise what it raised; the others are cancelled."""
+    """Wait for the first to finish, and cancel the others. Raises its exception."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
-"""How a picture was made, written into its file.
+"""Generation parameters in the metadata of image files.
 
-The text is the one that AUTOMATIC1111's web UI introduced and that picture viewers and prompt readers know::
+The text has the format that AUTOMATIC1111's web UI introduced and that image viewers and prompt readers parse::
 
     a lighthouse at dusk
     Negative prompt: blurry
@@ -19,9 +19,9 @@ from PIL import Image, PngImagePlugin
 PNG_KEY = "parameters"
 EXIF_IFD = 0x8769
 USER_COMMENT = 0x9286
-UNICODE = b"UNICODE\0"  # the character code that EXIF wants in front of the comment
+UNICODE = b"UNICODE\0"  # the character code that EXIF requires before the comment
 
-# Our names to the ones that readers of this text look for; a name that is not here is written as it is.
+# Names of samplers that readers of this text expect; other names are written unchanged.
 SAMPLER_LABELS = {
     "ddim": "DDIM",
     "deis": "DEIS",
@@ -50,7 +50,7 @@ SAMPLER_LABELS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What made one picture; `width` and `height` are what the model made, in pixels. What is empty is left out."""
+    """The parameters of one image; `width` and `height` are its native size in pixels. Empty ones are omitted."""
 
     prompt: str
     negative_prompt: str = ""
@@ -66,7 +66,7 @@ class Parameters:
     strength: float | None = None
 
     def __str__(self) -> str:
-        """Return the text that goes into the file."""
+        """Return the text of the file's metadata."""
         negative = [f"Negative prompt: {self.negative_prompt}"] if self.negative_prompt else []
         settings = ", ".join(f"{label}: {_quoted(value)}" for label, value in self._settings().items() if value)
         prompt = [self.prompt] if self.prompt else []
@@ -88,14 +88,14 @@ class Parameters:
 
 
 def png_text(parameters: Parameters) -> PngImagePlugin.PngInfo:
-    """Return the PNG chunks for `parameters`: tEXt where Latin-1 holds them, else iTXt."""
+    """Return the PNG chunks of `parameters`: tEXt if Latin-1 can encode them, otherwise iTXt."""
     info = PngImagePlugin.PngInfo()
     info.add_text(PNG_KEY, str(parameters))
     return info
 
 
 def exif(parameters: Parameters, limit: int | None = None) -> bytes:
-    """Return an EXIF block with `parameters` as its UserComment; prompts are cut until it fits in `limit` bytes."""
+    """Return an EXIF block with `parameters` as UserComment; prompts are cut until it fits into `limit` bytes."""
     block = _exif_block(str(parameters))
     while limit and len(block) > limit:
         half = max(len(parameters.prompt), len(parameters.negative_prompt)) // 2
@@ -108,12 +108,12 @@ def exif(parameters: Parameters, limit: int | None = None) -> bytes:
 
 def _exif_block(comment: str) -> bytes:
     block = Image.Exif()
-    # Readers disagree on the byte order of the comment; all take it right where the whole block is big-endian.
+    # Readers disagree on the byte order of the comment; all read it correctly if the whole block is big-endian.
     block.endian = ">"
     block.get_ifd(EXIF_IFD)[USER_COMMENT] = UNICODE + comment.encode("utf-16-be", errors="replace")
     return block.tobytes()
 
 
 def _quoted(value: str) -> str:
-    """Return `value` as it may stand between commas: quoted as JSON where it holds what separates settings."""
+    """Return `value`, quoted as JSON if it contains a separator of settings."""
     return json.dumps(value, ensure_ascii=False) if set(value) & set(',:\n"') else value

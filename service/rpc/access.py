@@ -1,10 +1,10 @@
-"""Keys over gRPC, checked before the message of a call is read.
+"""API keys over gRPC, checked before the message of a call is read.
 
-- Health is open. Every other method needs a key while keys are required; LoadModel and UnloadModel an admin key.
-- A key's models, rates and priority hold as they do over REST. The engine is fair between keys.
-- An admin key acts for others: `caller` and `priority` of its requests count, as a gateway sends them.
-- A message that can't be parsed is INVALID_ARGUMENT. gRPC itself would answer UNKNOWN, and log a traceback.
-- Nothing of a refused call's message is read. Others arrive a few at a time (see `inbox`).
+- Health is open. While keys are required, every other method needs a key; LoadModel and UnloadModel need an admin key.
+- A key's models, rates and priority apply as over REST. The engine is fair between keys.
+- An admin key may act for others: `caller` and `priority` of its requests apply, as a gateway sends them.
+- A message that can't be parsed is INVALID_ARGUMENT. gRPC itself would send UNKNOWN and log a traceback.
+- The message of a rejected call is not read. Other messages arrive a few at a time (see `inbox`).
 """
 
 from __future__ import annotations
@@ -57,10 +57,7 @@ def _rate(per_minute: int, what: str, wait: float, _: object) -> RateLimited:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """The use that keys have made of their rates.
-
-    It is shared by all calls of a server.
-    """
+    """The used rates of all keys. All calls of a server share it."""
 
     requests: RateLimits = field(default_factory=lambda: RateLimits("requests", _rate))
     images: RateLimits = field(default_factory=lambda: RateLimits("images", _rate))
@@ -68,10 +65,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The key of one call and its rights.
-
-    `key` is None if no key is required.
-    """
+    """The key of one call and its rights; `key` is None if no key is required."""
 
     key: Key | None = None
 
@@ -81,7 +75,7 @@ class Caller:
         return self.key.name if self.key else ""
 
     def model(self, name: str, default: str) -> str:
-        """Return the model that `name` means to this caller. Raises ModelNotAllowed."""
+        """Return the model of this name for this caller, the default if it is empty. Raises ModelNotAllowed."""
         models = self.key.models if self.key else ()
         if not models:
             return name
@@ -90,13 +84,13 @@ class Caller:
             raise ModelNotAllowed(name, models)
         return name
 
-    def knows(self, name: str) -> bool:
-        """Whether this caller may use a model."""
+    def may_use(self, name: str) -> bool:
+        """Return whether this caller may use a model."""
         return not self.key or not self.key.models or name in self.key.models
 
     @contextmanager
-    def hiding(self) -> Iterator[None]:
-        """Limit an error about an unknown model to the key's models."""
+    def hiding_other_models(self) -> Iterator[None]:
+        """List only the key's models in an error about an unknown model."""
         try:
             yield
         except ModelNotFound as error:
@@ -105,7 +99,7 @@ class Caller:
             raise
 
     def sign(self, request: pb.GenerateImagesRequest, default: str) -> None:
-        """Put the key's model, priority and name into a request. Raises ModelNotAllowed."""
+        """Set the key's model, priority and name in a request. Raises ModelNotAllowed."""
         request.model = self.model(request.model, default)
         if self.key and not (self.key.admin and request.caller):
             request.caller = self.key.name
@@ -113,12 +107,12 @@ class Caller:
             request.priority = self.key.priority
 
     @contextmanager
-    def counted(self, rates: Rates, count: int) -> Iterator[Made]:
-        """Count a request for `count` images.
+    def counted(self, rates: Rates, count: int) -> Iterator[ImageCount]:
+        """Count a request for `count` images; the block sets how many it generated, and the rest is given back.
 
-        Images that are not made inside the block are given back. Raises RateLimited.
+        Raises RateLimited, InvalidField.
         """
-        made = Made()
+        made = ImageCount()
         requests, images = (self.key.requests or 0, self.key.images or 0) if self.key else (0, 0)
         if 0 < images < count:
             raise InvalidField("count", f"must be at most {images}, this key's images per minute, not {count}")
@@ -131,8 +125,8 @@ class Caller:
 
 
 @dataclass(slots=True)
-class Made:
-    """Images of a request that are done."""
+class ImageCount:
+    """The number of images that a request has generated."""
 
     images: int = 0
 
@@ -141,12 +135,12 @@ _CALLER: ContextVar[Caller] = ContextVar("tintype-caller", default=Caller())  # 
 
 
 def caller() -> Caller:
-    """Return who makes the call that runs in this context."""
+    """Return the caller of the call that runs in this context."""
     return _CALLER.get()
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Lets a call through if its key may make it."""
+    """Rejects calls that their key does not allow, before their messages are read."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
@@ -157,14 +151,14 @@ class Guard(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Return the handler of a call, or one that refuses it."""
+        """Return the handler of a call, or one that rejects it."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
         try:
             _CALLER.set(await self._admit(handler_call_details))
         except (Unauthenticated, PermissionDenied) as error:
-            return _refusing(handler, error, handler_call_details.method)
+            return _rejecting(handler, error, handler_call_details.method)
         return _Decoding(handler, handler_call_details.method, self._inbox).guarded()
 
     async def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
@@ -193,9 +187,9 @@ def _behaviour(handler: Any) -> Callable[..., Any]:
 
 
 def _handler(like: Any, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler that answers as `like` does, and gets an iterator of its messages as bytes.
+    """Return a handler that responds as `like` does, and receives an iterator of messages as bytes.
 
-    On the wire a single message is a stream of one. With an iterator, gRPC reads it only when asked.
+    On the wire a single message is a stream of one. gRPC reads an iterator's message only when it is requested.
     """
     make = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
     handler: grpc.RpcMethodHandler[Any, Any] = make(behaviour, None, like.response_serializer)
@@ -208,23 +202,23 @@ async def _abort(context: Any, method: str, error: Exception) -> None:
     await context.abort(status.code, status.message, status.trailing)
 
 
-def _refusing(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHandler[Any, Any]:
-    async def refuse(_: object, context: Any) -> None:
+def _rejecting(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    async def reject(_: object, context: Any) -> None:
         await _abort(context, method, error)
 
-    return _handler(handler, refuse)
+    return _handler(handler, reject)
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoding:
-    """One handler, whose messages are received through an inbox and parsed here."""
+    """A handler whose messages arrive through an inbox and are parsed here."""
 
     handler: Any
     method: str
     inbox: Inbox
 
     def guarded(self) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return the handler that takes bytes."""
+        """Return the handler of messages as bytes."""
         return _handler(self.handler, self._stream if self.handler.response_streaming else self._unary)
 
     async def _unary(self, messages: AsyncIterator[bytes], context: Any) -> Any:

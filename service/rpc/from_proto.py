@@ -1,7 +1,7 @@
-"""From a request of `tintype.v1` to a Job: what the contract says of fields that are left out, and of wrong ones.
+"""Conversion of a request of `tintype.v1` into a Job, with the contract's defaults.
 
-All that is wrong with a request is told at once. Fields are named as in GenerateImagesRequest, whichever call they
-came by: `steps`, `output.quality`, `loras[1].weight`, `previews.count`.
+All faults of a request are reported together. Fields are named as in GenerateImagesRequest, whichever call they came
+by: `steps`, `output.quality`, `loras[1].weight`, `previews.count`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_EMBEDDING_NAME = 255  # characters, as file names have
+MAX_EMBEDDING_NAME = 255  # characters, as of file names
 MAX_CALLER = 256  # characters
 
-# By what zero, or the empty text, means: take the default; exactly itself; take the default, and zero is a value.
+# Fields by the meaning of zero or an empty text: the default; the value itself; optional, where zero is a value.
 DEFAULT_WHEN_ZERO = ("model", "count", "width", "height", "sampler", "schedule", "quality", "style")
 AS_IT_IS = (
     *("prompt", "negative_prompt", "image", "mask", "priority"),
@@ -41,10 +41,10 @@ def job_from_pb(
     caller: str = "",
     deadline: float | None = None,
 ) -> Job:
-    """Return the job that `request` asks for.
+    """Return the job of `request`.
 
-    `caller` is who asks unless the request says so; `deadline` is the call's, a point of `time.monotonic`: the
-    earlier of it and the request's `timeout` counts. Raises InvalidRequest with every field that is wrong.
+    `caller` applies if the request names none. `deadline` is the call's, a time of `time.monotonic` in seconds; the
+    request's `timeout` counts if it ends earlier. Raises InvalidRequest with all wrong fields.
     """
     faults: list[Violation] = []
     job = _build(
@@ -132,7 +132,7 @@ def _deadline(request: pb.GenerateImagesRequest, deadline: float | None, faults:
 
 
 def _build(make: Callable[..., T], values: dict[str, Any], faults: list[Violation], prefix: str = "") -> T:
-    """Return `make(**values)`; what it refuses is noted and left at its default, so that later faults show as well."""
+    """Return `make(**values)`, with defaults for wrong fields, so that all of them are added to `faults`."""
     while True:
         try:
             return make(**values)
@@ -145,5 +145,5 @@ def _build(make: Callable[..., T], values: dict[str, Any], faults: list[Violatio
 
 
 def _decimal(value: float) -> float:
-    """Return the number that somebody typed: 0.7 travels as the float 0.69999999, and 10 steps of it would be 6."""
+    """Return the number as typed: 0.7 arrives as the float 0.69999999, and 10 steps of it would be 6."""
     return value if isinstance(value, int) else float(f"{value:.7g}")

@@ -1,6 +1,6 @@
-"""Whether requests are welcome, as `grpc.health.v1` says it, for ImageService and for the server as a whole.
+"""Health by `grpc.health.v1`, of ImageService and of the whole server.
 
-NOT_SERVING until the default model has been loaded (or has failed to), while no model can serve, and while draining.
+NOT_SERVING until the default model has been loaded or has failed, while no model can be served, and while draining.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..models import ModelStatus, Repository
 
-POLL = 0.05  # seconds between two looks at the models
+POLL = 0.05  # seconds between two checks of the models
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -30,32 +30,32 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
         self._server_status = dict.fromkeys(services, NOT_SERVING)
 
     async def List(self, _request: object, _context: object) -> Any:  # noqa: N802  # gRPC's name
-        """Tell the health of every service."""
+        """Return the health of every service."""
         check = health_pb2.HealthCheckResponse
         statuses = {service: check(status=status) for service, status in self._server_status.items()}
         return health_pb2.HealthListResponse(statuses=statuses)
 
-    async def tell(self, *, serving: bool) -> None:
-        """Set the health of all services; without effect once draining has begun."""
+    async def set_all(self, *, serving: bool) -> None:
+        """Set the health of all services; without effect once draining has started."""
         for service in tuple(self._server_status):
             await self.set(service, SERVING if serving else NOT_SERVING)
 
     async def follow(self, repository: Repository) -> None:
-        """Go on telling whether a model can serve, until cancelled."""
+        """Update the health from the states of the models, until cancelled."""
         await settled(repository)
         while True:
-            await self.tell(serving=can_serve(repository))
+            await self.set_all(serving=can_serve(repository))
             await asyncio.sleep(POLL)
 
 
 async def settled(repository: Repository, name: str = "") -> ModelStatus:
     """Return the status of a model once it is no longer loading."""
-    # Models load in threads, which know nothing of event loops.
+    # Models load in threads without an event loop.
     while (status := repository.status(name)).state.is_loading:  # noqa: ASYNC110
         await asyncio.sleep(POLL)
     return status
 
 
 def can_serve(repository: Repository) -> bool:
-    """Return whether there is a model that is loaded or could be."""
+    """Return whether at least one model is loaded or can be loaded."""
     return any(repository.status(spec.name).state is not ModelState.FAILED for spec in repository.specs())

@@ -1,10 +1,10 @@
 """Receiving the messages of calls, a few at a time, since each may have 64 MiB.
 
-- At most `MOST` messages arrive at once. Other calls wait, and gRPC's flow control holds their clients back; beyond
-  `WAITING` of them a call is refused.
+- At most `MOST` messages arrive at once. Other calls wait, and gRPC's flow control slows their clients down; beyond
+  `WAITING` waiting calls, a call is rejected.
 - A message must have arrived after `LONGEST` seconds.
-- While calls wait, the one that has been receiving for the longest time gives up its place after `LEAST` seconds. So
-  clients that begin a message and stop can't keep others out.
+- While calls wait, the call that has been receiving longest loses its place after `LEAST` seconds, so that clients that
+  start a message and stop can't block others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAST, LONGEST = 10.0, 60.0  # seconds
 
 
 class Inbox:
-    """The places of one server for messages that arrive. Belongs to one event loop."""
+    """The places of one server for arriving messages. Belongs to one event loop."""
 
     def __init__(self, *, most: int = MOST, least: float = LEAST, longest: float = LONGEST) -> None:
         self._most, self._least, self._longest = most, least, longest
@@ -34,7 +34,7 @@ class Inbox:
 
     @property
     def receiving(self) -> int:
-        """Number of messages that arrive now."""
+        """Number of messages that are arriving."""
         return len(self._places)
 
     async def message(self, messages: AsyncIterator[bytes]) -> bytes:
@@ -42,7 +42,7 @@ class Inbox:
 
         Raises:
             QueueFull: it took too long to arrive, or too many calls wait.
-            InvalidField: the client has sent none.
+            InvalidField: the client sent no message.
         """
         try:
             async with self._place(), aclosing(_iterated(messages)) as received:
@@ -50,7 +50,7 @@ class Inbox:
                     return data
         except TimeoutError:
             raise QueueFull("the message did not arrive in time: send it again", retry_after=1.0) from None
-        raise InvalidField("request", "must be one message of the contract, not none")
+        raise InvalidField("request", "must be one message of the contract; got none")
 
     @asynccontextmanager
     async def _place(self) -> AsyncGenerator[None]:
@@ -64,7 +64,7 @@ class Inbox:
             self._left.set()
 
     async def _taken(self) -> asyncio.Timeout:
-        """Return a place, which must be entered at once. Raises QueueFull."""
+        """Return a place, to be entered at once. Raises QueueFull."""
         if self._waiting >= WAITING:
             raise QueueFull("too many messages arrive at once", retry_after=1.0)
         self._waiting += 1

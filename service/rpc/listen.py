@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class ServeError(Exception):
-    """The server can't start; the message is one line for the one who started it. `exit_code` is the command's."""
+    """The server can't start; the message is one line, `exit_code` the exit code of the command."""
 
     exit_code = 2
 
 
 def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
-    """Give `server` its port and return the address: with port 0 the one that the system chose.
+    """Open the port of `server` and return its address; for port 0 the system chooses the port.
 
     Raises:
-        ServeError: the address is wrong or taken, or certificates are missing or don't fit.
-        KeysError: the keys can't be used, or a public address would be open to all.
+        ServeError: the address is invalid or in use, or certificates are missing or don't match.
+        KeysError: the key file is unusable, or other machines could connect without a key.
     """
     credentials = _credentials(config)
     host = _probe(config.grpc)
@@ -39,17 +39,17 @@ def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
         else:
             port = server.add_secure_port(config.grpc, credentials)
     except RuntimeError as error:
-        raise ServeError(f"can't serve on {config.grpc}: {error}") from error
+        raise ServeError(f"can't listen on {config.grpc}: {error}") from error
     return config.grpc if host is None else f"{host}:{port}"
 
 
 def _probe(address: str) -> str | None:
-    """Return the host of `address`, or None for a Unix socket, after a try to bind it: gRPC won't say what is wrong."""
+    """Bind `address` once, since gRPC reports no cause; return its host, None for a Unix socket."""
     if address.startswith("unix"):
         return None
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ServeError(f"--grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}")
+        raise ServeError(f"--grpc must be HOST:PORT, for example 127.0.0.1:50051; got {address!r}")
     try:
         family, *_, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:
@@ -57,14 +57,16 @@ def _probe(address: str) -> str | None:
             probe.bind(place)
             probe.listen(1)
     except OSError as error:
-        raise ServeError(f"can't serve on {address}: {error.strerror or error}; choose another with --grpc") from error
+        raise ServeError(
+            f"can't listen on {address}: {error.strerror or error}; choose another address with --grpc"
+        ) from error
     return host
 
 
 def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
     if config.tls_cert is None or config.tls_key is None:
         if config.tls_cert or config.tls_key or config.tls_client_ca:
-            raise ServeError("TLS needs both --tls-cert and --tls-key")
+            raise ServeError("TLS requires both --tls-cert and --tls-key")
         return None
     pair = _read(config.tls_key, "--tls-key"), _read(config.tls_cert, "--tls-cert")
     _check_pair(config.tls_cert, config.tls_key)
@@ -76,11 +78,11 @@ def _credentials(config: ServiceConfig) -> grpc.ServerCredentials | None:
 
 
 def _check_pair(cert: Path, key: Path) -> None:
-    """Raise ServeError where the two are no pair: gRPC would only say that it could not bind."""
+    """Raise ServeError if certificate and key don't match: gRPC would report only a failed bind."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
     except ssl.SSLError as error:
-        problem = f"are not a usable pair: {error.reason or error}"
+        problem = f"are not a matching pair: {error.reason or error}"
         raise ServeError(f"--tls-cert {cert} and --tls-key {key} {problem}") from error
 
 

@@ -1,12 +1,13 @@
-"""From the error tree to gRPC, in one table.
+"""Conversion of the error tree to gRPC, in one table.
 
-Every answer carries `google.rpc.Status` in the trailer `grpc-status-details-bin` (see google/rpc/error_details.proto):
+Every failed call carries a `google.rpc.Status` in the trailer `grpc-status-details-bin`
+(see google/rpc/error_details.proto):
 
-- ErrorInfo always: the reason, the domain `tintype` and facts for programs;
-- BadRequest for invalid fields: one violation for each;
-- RetryInfo where somebody knows when to come back.
+- ErrorInfo: the reason, the domain `tintype`, and facts for programs;
+- BadRequest for invalid fields: one violation per field;
+- RetryInfo if the delay of a retry is known.
 
-Clients cut a call whose trailers are too long and lose the error, so all of it stays below `MAX_TRAILERS`.
+Clients abort a call whose trailers are too long and lose the error, so all of them stay below `MAX_TRAILERS`.
 """
 
 from __future__ import annotations
@@ -60,12 +61,12 @@ STATUS: dict[type[TintypeError], grpc.StatusCode] = {
     TintypeError: grpc.StatusCode.INTERNAL,
 }
 
-# Longest text in bytes of UTF-8, tried one after the other until the whole fits.
+# Lengths to which texts are cut, in bytes of UTF-8, tried in order until all of it fits.
 _LENGTHS = (1200, 600, 300, 150, 75, 30)
 
 
 class Status(NamedTuple):
-    """What a call ends with: code, message, and the trailing metadata that carry the details."""
+    """The end of a call: code, message, and trailing metadata with the details."""
 
     code: grpc.StatusCode
     message: str
@@ -73,20 +74,19 @@ class Status(NamedTuple):
 
 
 def to_status(error: Exception) -> Status:
-    """Return what the call that failed with `error` ends with.
+    """Return the status of a call that failed with `error`.
 
-    An error from outside the tree is a fault of ours: it is logged with its traceback, and the caller learns only
-    that it happened.
+    An exception outside of the tree is a bug: it is logged with its traceback, and the client gets no details.
     """
     if not isinstance(error, TintypeError):
         log.error("unexpected %s", type(error).__name__, exc_info=error)
-        error = TintypeError("something went wrong inside the server; its log says what")
+        error = TintypeError("internal error; the log of the server has the details")
     statuses = (_status(error, length) for length in _LENGTHS)
     return next((status for status in statuses if size(status) < MAX_TRAILERS), _status(error, _LENGTHS[-1]))
 
 
 def size(status: Status) -> int:
-    """Return how many bytes of a trailer `status` takes at most: percent-encoding triples, base64 adds a third."""
+    """Return the most bytes that `status` takes in trailers: percent-encoding triples, base64 adds a third."""
     percent_encoded = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in status.message.encode())
     return percent_encoded + sum(-(-len(value) // 3) * 4 + len(key) for key, value in status.trailing)
 
@@ -127,6 +127,6 @@ def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest |
 
 
 def _cut(text: str, length: int) -> str:
-    """Return `text` within `length` bytes of UTF-8, with an ellipsis where something is missing."""
+    """Return `text` cut to `length` bytes of UTF-8, with an ellipsis if it was cut."""
     data = text.encode(errors="replace")
     return text if len(data) <= length else data[: length - 3].decode(errors="ignore") + "…"

@@ -1,4 +1,4 @@
-"""What the engine and the models say, as messages of `tintype.v1`: pure, one short function for each."""
+"""Conversion of events and models into messages of `tintype.v1`: pure functions, one per message."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STATES = {
 
 
 def duration(seconds: float | None) -> Duration | None:
-    """Return `seconds` as a message; None stays None, and what would be negative is 0."""
+    """Return `seconds` as a message; None stays None, and negative values become 0."""
     if seconds is None:
         return None
     message = Duration()
@@ -41,10 +41,10 @@ def duration(seconds: float | None) -> Duration | None:
     return message
 
 
-def response(event: events.Event, picture: EncodedImage | None, total: float) -> pb.StreamImagesResponse:
-    """Return what the caller hears of `event`, `total` seconds after the request came.
+def response(event: events.Event, image: EncodedImage | None, total: float) -> pb.StreamImagesResponse:
+    """Return the response for `event`, `total` seconds after the request arrived.
 
-    `picture` is the file of an event that shows one. Raises the error of a job that failed.
+    `image` is the encoded image of a preview or a finished image. Raises the error of a failed job.
     """
     match event:
         case events.Queued():
@@ -54,9 +54,9 @@ def response(event: events.Event, picture: EncodedImage | None, total: float) ->
         case events.Progress():
             return pb.StreamImagesResponse(progress=_progress(event))
         case events.Preview():
-            return pb.StreamImagesResponse(preview=_preview(event, _there(picture)))
+            return pb.StreamImagesResponse(preview=_preview(event, _required(image)))
         case events.Finished():
-            return pb.StreamImagesResponse(image=_image(event, _there(picture), total))
+            return pb.StreamImagesResponse(image=_image(event, _required(image), total))
         case events.Completed():
             return pb.StreamImagesResponse(completed=_completed(event, total))
         case events.Failed():
@@ -67,11 +67,11 @@ def _progress(event: events.Progress) -> pb.Progress:
     return pb.Progress(index=event.index, step=event.step, steps=event.steps, eta=duration(event.eta))
 
 
-def _preview(event: events.Preview, picture: EncodedImage) -> pb.Preview:
-    return pb.Preview(index=event.index, step=event.step, preview_index=event.number, **_file(picture))
+def _preview(event: events.Preview, image: EncodedImage) -> pb.Preview:
+    return pb.Preview(index=event.index, step=event.step, preview_index=event.number, **_file(image))
 
 
-def _image(event: events.Finished, picture: EncodedImage, total: float) -> pb.Image:
+def _image(event: events.Finished, image: EncodedImage, total: float) -> pb.Image:
     _, native_height, native_width = event.pixels.shape
     return pb.Image(
         index=event.index,
@@ -80,7 +80,7 @@ def _image(event: events.Finished, picture: EncodedImage, total: float) -> pb.Im
         native_height=native_height,
         revised_prompt=event.revised_prompt,
         timings=timings(event.timings, total),
-        **_file(picture),
+        **_file(image),
     )
 
 
@@ -89,23 +89,23 @@ def _completed(event: events.Completed, total: float) -> pb.Completed:
     return pb.Completed(model=event.model, usage=usage, timings=timings(event.timings, total))
 
 
-def _file(picture: EncodedImage) -> dict[str, Any]:
-    return {name: getattr(picture, name) for name in ("data", "mime_type", "width", "height")}
+def _file(image: EncodedImage) -> dict[str, Any]:
+    return {name: getattr(image, name) for name in ("data", "mime_type", "width", "height")}
 
 
-def _there(picture: EncodedImage | None) -> EncodedImage:
-    assert picture is not None, "an event that shows a picture comes with its file"  # noqa: S101
-    return picture
+def _required(image: EncodedImage | None) -> EncodedImage:
+    assert image is not None, "an event with pixels comes with its encoded image"  # noqa: S101
+    return image
 
 
 def timings(spent: events.Timings, total: float) -> pb.Timings:
-    """Return where time went; `total` is seconds."""
+    """Return the times that the parts of a request took; `total` is seconds."""
     parts = {part.name: duration(getattr(spent, part.name)) for part in fields(spent)}
     return pb.Timings(**parts, total=duration(total))
 
 
 def collected(responses: Iterable[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
-    """Return the one answer to a request that was answered with `responses`."""
+    """Return the response of GenerateImages from those of StreamImages."""
     answer = pb.GenerateImagesResponse()
     images = []
     for response in responses:
@@ -119,7 +119,7 @@ def collected(responses: Iterable[pb.StreamImagesResponse]) -> pb.GenerateImages
 
 
 def model(repository: Repository, spec: ModelSpec) -> pb.Model:
-    """Return what `spec`'s model is, can do, and where it is on its way into memory."""
+    """Return the description of a model, with its capabilities and its state in memory."""
     return pb.Model(
         name=spec.name,
         is_default=spec.name == repository.default,
@@ -160,7 +160,7 @@ def _defaults(spec: ModelSpec) -> pb.ModelDefaults:
 
 
 def _schedules(spec: ModelSpec) -> list[str]:
-    """Return every schedule that at least one sampler of the model takes."""
+    """Return the schedules that at least one sampler of the model accepts."""
     choosy = any(SAMPLERS[name].takes_schedule for name in samplers_for(spec.diffusion))
     return sorted(SCHEDULES) if choosy else []
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from tintype.service.ordered_pipeline import AHEAD, ahead
+from tintype.service.ordered_pipeline import AHEAD, run_ahead
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,7 +34,7 @@ def test_results_come_in_the_order_of_their_items() -> None:
 
     async def scenario() -> Any:
         began = asyncio.get_running_loop().time()
-        pairs = [pair async for pair in ahead(numbers(10), later)]
+        pairs = [pair async for pair in run_ahead(numbers(10), later)]
         return pairs, asyncio.get_running_loop().time() - began
 
     pairs, took = asyncio.run(scenario())
@@ -46,7 +46,7 @@ def test_items_without_work_pass() -> None:
     """No work is no result."""
 
     async def scenario() -> Any:
-        return [pair async for pair in ahead(numbers(3), lambda n: later(n) if n == 1 else None)]
+        return [pair async for pair in run_ahead(numbers(3), lambda n: later(n) if n == 1 else None)]
 
     assert asyncio.run(scenario()) == [(0, None), (1, 1), (2, None)]
 
@@ -64,7 +64,7 @@ def test_errors_come_when_it_is_their_turn() -> None:
     async def scenario(items: Any, work: Any) -> Any:
         got = []
         try:
-            async for pair in ahead(items, work):
+            async for pair in run_ahead(items, work):
                 got.append(pair)  # noqa: PERF401  # what came before the error counts
         except ValueError as error:
             return got, str(error)
@@ -80,7 +80,7 @@ def test_a_slow_reader_holds_the_source_back() -> None:
     seen: list[int] = []
 
     async def scenario() -> Any:
-        async with aclosing(ahead(numbers(1000, seen), lambda _: None)) as pairs:
+        async with aclosing(run_ahead(numbers(1000, seen), lambda _: None)) as pairs:
             await anext(pairs)
             await asyncio.sleep(0.05)
             return len(seen)
@@ -97,7 +97,7 @@ def test_closing_cancels_what_runs() -> None:
         return begun[-1]
 
     async def scenario() -> Any:
-        async with aclosing(ahead(numbers(5), work)) as pairs:
+        async with aclosing(run_ahead(numbers(5), work)) as pairs:
             await anext(pairs)
             await asyncio.sleep(0)
         await asyncio.sleep(0)

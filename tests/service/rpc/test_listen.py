@@ -58,7 +58,7 @@ def test_a_taken_port_is_told() -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert (
             refused(free(grpc=address))
-            == f"can't serve on {address}: Address already in use; choose another with --grpc"
+            == f"can't listen on {address}: Address already in use; choose another address with --grpc"
         )
 
 
@@ -66,19 +66,19 @@ def test_a_taken_port_is_told() -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_wrong_address_is_told(address: str) -> None:
     """An address is HOST:PORT."""
-    assert refused(free(grpc=address)) == f"--grpc must be HOST:PORT, such as 127.0.0.1:50051, not {address!r}"
+    assert refused(free(grpc=address)) == f"--grpc must be HOST:PORT, for example 127.0.0.1:50051; got {address!r}"
 
 
 @pytest.mark.usefixtures("installed")
 def test_an_unknown_host_is_told() -> None:
     """A name that is no address of this machine can't be served on."""
-    assert refused(free(grpc="nowhere.invalid:50051")).startswith("can't serve on nowhere.invalid:50051: ")
+    assert refused(free(grpc="nowhere.invalid:50051")).startswith("can't listen on nowhere.invalid:50051: ")
 
 
 @pytest.mark.usefixtures("installed")
 def test_missing_certificates_are_told(tmp_path: Path) -> None:
     """TLS needs a certificate and a key, and they must be there."""
-    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS needs both --tls-cert and --tls-key"
+    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS requires both --tls-cert and --tls-key"
     both = free(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
     assert refused(both) == f"--tls-key {tmp_path}/k.pem can't be read: No such file or directory"
 
@@ -93,10 +93,10 @@ def certificates(tmp_path: Path) -> Path:
 def test_a_wrong_certificate_is_told(certificates: Path) -> None:
     """A key of another certificate, or no PEM at all, is named."""
     other = free(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
-    assert "are not a usable pair: KEY_VALUES_MISMATCH" in refused(other)
+    assert "are not a matching pair: KEY_VALUES_MISMATCH" in refused(other)
     (certificates / "cert.pem").write_text("garbage")
     damaged = free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem")
-    assert "are not a usable pair" in refused(damaged)
+    assert "are not a matching pair" in refused(damaged)
 
 
 @pytest.mark.parametrize("mutual", [False, True])
