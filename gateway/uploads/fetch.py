@@ -24,7 +24,7 @@ import httpx
 from tintype.v1.image_header import HEAD, mime_type
 from tintype.v1.threads import Stuck, Threads
 
-from ..http.receiving import hold
+from ..http.body_limits import hold
 from .addresses import is_public
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.http.browsers import Browsers, Origins, is_loopback
+from tintype.gateway.http.browsers import BrowserGuard, Origins, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ async def asked(
     path: str = "/x",
 ) -> int:
     """Return the status that a gateway with these settings answers."""
-    browsers: Any = Browsers(app, GatewayConfig(**settings), refuse)  # Litestar's types of ASGI and httpx's differ
+    browsers: Any = BrowserGuard(app, GatewayConfig(**settings), refuse)  # Litestar's types of ASGI and httpx's differ
     transport = httpx.ASGITransport(browsers)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", trust_env=False) as client:
         return (await client.request(method, path, headers=headers)).status_code

@@ -21,7 +21,7 @@ from tests.support.gateway.starting import SCRIPT
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.gateway.http import connections
-from tintype.gateway.http.connections import bound
+from tintype.gateway.http.connections import connection_limit
 from tintype.gateway.server import backlog
 
 if TYPE_CHECKING:
@@ -128,30 +128,30 @@ class TestMany:
         """The oldest idle connection goes first, and one that became idle later goes later."""
         known = connections.Connections(2)
         one, two, three, four = fakes()
-        assert all(known.enter(each) for each in (one, two))
-        known.busy(one)
-        known.idle(one)  # now the second is idle for the longest
-        assert known.enter(three)
+        assert all(known.add(each) for each in (one, two))
+        known.mark_busy(one)
+        known.mark_idle(one)  # now the second is idle for the longest
+        assert known.add(three)
         assert [each.aborted for each in (one, two, three)] == [False, True, False]
-        known.busy(one)
-        known.busy(three)
-        assert not known.enter(four)
-        known.leave(three)
-        known.idle(three)  # it has gone
-        assert known.enter(two)
+        known.mark_busy(one)
+        known.mark_busy(three)
+        assert not known.add(four)
+        known.remove(three)
+        known.mark_idle(three)  # it has gone
+        assert known.add(two)
 
     def test_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What the system allows bounds the connections, with room for all else and those that are not taken yet."""
         for files, most in ((0, 4096), (2**20, 4096), (4096, 3040), (1024, 736), (64, 16)):
             monkeypatch.setattr(connections, "open_files", lambda files=files: files)
-            assert bound(GatewayConfig()) == most
+            assert connection_limit(GatewayConfig()) == most
             assert most + backlog(most) < (files or 10**9) or files < 100
 
     def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """More connections than the system allows are refused at start."""
         monkeypatch.setattr(connections, "open_files", lambda: 1024)
-        with pytest.raises(StartError, match=r"--max-connections must be at most 736, .* 1024 files, not 1000: raise"):
-            bound(GatewayConfig(max_connections=1000))
+        with pytest.raises(StartError, match=r"must be at most 736 where .* 1024 files, not 1000: raise"):
+            connection_limit(GatewayConfig(max_connections=1000))
 
 
 def fakes() -> list[Any]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
+from tintype.gateway.http.body_limits import RATE
 from tintype.gateway.http.receive_timeout import Transport
-from tintype.gateway.http.receiving import RATE
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
@@ -148,5 +148,5 @@ async def test_the_rest_of_an_answer(rest: int, delays: list[float]) -> None:
     later: list[float] = []
     inner = SimpleNamespace(is_closing=bool, get_write_buffer_size=lambda: rest, close=bool, abort=bool)
     loop = SimpleNamespace(call_later=lambda seconds, _: later.append(seconds))
-    Transport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, sends_still=bool)).close()  # type: ignore[arg-type]
+    Transport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, is_sending_unread=bool)).close()  # type: ignore[arg-type]
     assert later == delays

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH
-from tintype.gateway.http.heads import MAX_HEAD
+from tintype.gateway.http.uvicorn_protocol import MAX_HEAD
 
 if TYPE_CHECKING:
     import httpx

@@ -20,7 +20,7 @@ from tests.support.gateway.samples import LAKE
 from tintype.gateway.access.rejections import BodyTooSlow, TooManyUploads
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.http.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping
+from tintype.gateway.http.body_limits import FREE, RATE, RATIO, BodyLimits, BodyMemory, HeldMemory, hold, keeping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -45,7 +45,7 @@ async def read(receive: Callable[[], Awaitable[Any]]) -> int:
 
 
 async def received(
-    memory: Memory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
+    memory: BodyMemory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> int:
     """Return how many bytes an application gets, which is sent these pieces and then the end."""
     sizes = []
@@ -57,7 +57,7 @@ async def received(
     async def app(_: Any, receive: Any, __: Any) -> None:
         sizes.append(await read(receive))
 
-    await Receiving(app, seconds, memory)({"type": "http", "headers": list(headers)}, receive, receive)  # type: ignore[arg-type]
+    await BodyLimits(app, seconds, memory)({"type": "http", "headers": list(headers)}, receive, receive)  # type: ignore[arg-type]
     return sizes[0]
 
 
@@ -70,7 +70,7 @@ async def stopping(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
 class TestRate:
     async def test_no_credit(self) -> None:
         """What came early buys no time: a body that stops is given up after the same time, however large it is."""
-        memory, gate = Memory(100 * MIB, 0.1), asyncio.Event()
+        memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
         for size in (1, RATE, 50 * MIB):
             with pytest.raises(BodyTooSlow):
                 await received(memory, 0.1, stopping(size, gate))
@@ -86,7 +86,7 @@ class TestRate:
                 yield b"x" * RATE
                 await asyncio.sleep(seconds / 8)
 
-        assert await received(Memory(100 * MIB, 1), seconds, steadily()) > RATE
+        assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > RATE
 
     async def test_drops(self) -> None:
         """A body that comes drop by drop is given up, too."""
@@ -97,14 +97,14 @@ class TestRate:
                 await asyncio.sleep(0.01)
 
         with pytest.raises(BodyTooSlow):
-            await received(Memory(MIB, 1), 0.1, drops())
+            await received(BodyMemory(MIB, 1), 0.1, drops())
 
 
 class TestMemory:
     def test_bound(self) -> None:
         """All requests together hold so much and no more, and what one gives back another may have."""
-        memory = Memory(MIB, 60)
-        one, two, small = Held(memory), Held(memory), Held(memory)
+        memory = BodyMemory(MIB, 60)
+        one, two, small = HeldMemory(memory), HeldMemory(memory), HeldMemory(memory)
         with one.kept(), two.kept(), small.kept():
             one.take(MIB)
             with pytest.raises(TooManyUploads):
@@ -119,8 +119,8 @@ class TestMemory:
 
     def test_answers(self) -> None:
         """What is there already is counted where there is no room for it."""
-        memory = Memory(MIB, 60)
-        one, two = Held(memory), Held(memory)
+        memory = BodyMemory(MIB, 60)
+        one, two = HeldMemory(memory), HeldMemory(memory)
         with one.kept():
             one.take(3 * MIB, always=True)
             with two.kept(), pytest.raises(TooManyUploads):
@@ -128,7 +128,7 @@ class TestMemory:
 
     async def test_beyond_the_request(self) -> None:
         """What goes on after its request is counted as long as it does."""
-        memory, gate = Memory(MIB, 60), asyncio.Event()
+        memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         tasks = []
 
         async def going_on() -> None:
@@ -140,7 +140,7 @@ class TestMemory:
             tasks.append(asyncio.create_task(going_on()))
             await asyncio.sleep(0)
 
-        await Receiving(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
+        await BodyLimits(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
         assert memory.used == MIB // 2 - FREE
         gate.set()
         await tasks[0]
@@ -151,11 +151,11 @@ class TestMemory:
 
     async def test_slow_ones_make_room(self) -> None:
         """Bodies that take longer than the limit make room for others, the oldest first; quick ones do not."""
-        memory, gate = Memory(4 * MIB, 0.0), asyncio.Event()
+        memory, gate = BodyMemory(4 * MIB, 0.0), asyncio.Event()
         slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
         while memory.used < 4 * (MIB - FREE):  # noqa: ASYNC110 - nothing calls when it is counted
             await asyncio.sleep(0)
-        fast = Held(memory)
+        fast = HeldMemory(memory)
         with fast.kept():
             fast.take(MIB + 5 * FREE)
             with pytest.raises(TooManyUploads):
@@ -172,8 +172,8 @@ class TestMemory:
     @pytest.mark.parametrize("times", [1, 2])
     async def test_ended_while_it_ends(self, times: int) -> None:
         """A body that makes room may be at its end anyway, or be asked again, before its task goes on."""
-        memory, gate = Memory(MIB, 60), asyncio.Event()
-        held = Held(memory)
+        memory, gate = BodyMemory(MIB, 60), asyncio.Event()
+        held = HeldMemory(memory)
         with held.kept():
             held.take(MIB // 2)
             task = asyncio.create_task(_waiting(held, gate))
@@ -191,9 +191,9 @@ class TestMemory:
 
     async def test_hammered(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """However requests end, nothing of them stays counted."""
-        seen: list[Memory] = []
+        seen: list[BodyMemory] = []
 
-        class Seen(Memory):
+        class Seen(BodyMemory):
             def __init__(self, capacity: int, patience: float) -> None:
                 super().__init__(capacity, patience)
                 seen.append(self)
@@ -223,7 +223,7 @@ class TestMemory:
             writer.close()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tintype.gateway.app.Memory", Seen)
+            patch.setattr("tintype.gateway.app.BodyMemory", Seen)
             settings = {"max_body": MIB, "body_memory": 2 * MIB, "receive_timeout": 0.5}
             async with running_gateway(config(service, tmp_path, **settings)) as client:
                 for _ in range(4):
@@ -271,7 +271,7 @@ class TestMemory:
         fake.reset()
 
 
-async def _waiting(held: Held, gate: asyncio.Event) -> None:
+async def _waiting(held: HeldMemory, gate: asyncio.Event) -> None:
     async with asyncio.timeout(60) as held.waiting:
         await gate.wait()
 
@@ -344,7 +344,7 @@ class TestInflating:
 
     async def test_bound(self) -> None:
         """A body inflates piece by piece, and ends as soon as it is too much: nothing of the rest is made."""
-        memory = Memory(100 * MIB, 60)
+        memory = BodyMemory(100 * MIB, 60)
 
         async def bomb() -> AsyncIterator[bytes]:
             squeezed = gzip.compress(bytes(64 * MIB))
