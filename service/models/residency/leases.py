@@ -23,8 +23,8 @@
 Every state but ENDED and RELEASED also goes to RELEASED, or to ENDED if it holds, when the task ends. `TRANSITIONS` is
 the same table as data. "Looked up" happens before every unit (`Leases.update`), between the units of other tasks.
 
-A hold here is one hold of the model's slot (see `slot`). A running task keeps its reference to the model, whatever
-becomes of the slot.
+A hold here is one hold of the model's slot (see `slot`). A running task keeps its reference to the model even if the
+slot is unloaded.
 """
 
 from __future__ import annotations

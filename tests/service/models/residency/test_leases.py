@@ -1,4 +1,4 @@
-"""Leases by hand: who waits, who may run and who holds its model, on a repository that a test commands."""
+"""Leases, updated by hand: states and holds of tasks, on a fake repository."""
 
 from __future__ import annotations
 
