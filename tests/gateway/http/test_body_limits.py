@@ -1,4 +1,4 @@
-"""Bodies: how slowly they may come, how much memory they take together, how far they may inflate."""
+"""Limits on bodies: pace, total memory, decompression."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def read(receive: Callable[[], Awaitable[Any]]) -> int:
 async def received(
     memory: BodyMemory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> int:
-    """Return how many bytes an application gets, which is sent these pieces and then the end."""
+    """Return how many bytes an application receives when these pieces and then the end are sent."""
     sizes = []
 
     async def receive() -> dict[str, Any]:
@@ -62,14 +62,14 @@ async def received(
 
 
 async def stopping(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
-    """Send so many bytes, and no more until the gate opens."""
+    """Yield `size` bytes, and stop until the gate opens."""
     yield b"x" * size
     await gate.wait()
 
 
 class TestRate:
     async def test_no_credit(self) -> None:
-        """What came early buys no time: a body that stops is given up after the same time, however large it is."""
+        """Early bytes do not extend the time: a body that stops is failed after the same time, whatever its size."""
         memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
         for size in (1, RATE, 50 * MIB):
             with pytest.raises(BodyTooSlow):
@@ -77,7 +77,7 @@ class TestRate:
         assert memory.used == 0
 
     async def test_large_bodies_have_more_time(self) -> None:
-        """A body that goes on coming may take longer than the time for one."""
+        """A body that keeps arriving may take longer than the time limit."""
         loop, seconds = asyncio.get_running_loop(), 0.4
 
         async def steadily() -> AsyncIterator[bytes]:
@@ -89,7 +89,7 @@ class TestRate:
         assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > RATE
 
     async def test_drops(self) -> None:
-        """A body that comes drop by drop is given up, too."""
+        """A body that arrives too slowly is failed."""
 
         async def drops() -> AsyncIterator[bytes]:
             while True:
@@ -102,7 +102,7 @@ class TestRate:
 
 class TestMemory:
     def test_bound(self) -> None:
-        """All requests together hold so much and no more, and what one gives back another may have."""
+        """All requests together hold at most the capacity; memory released by one is available to others."""
         memory = BodyMemory(MIB, 60)
         one, two, small = HeldMemory(memory), HeldMemory(memory), HeldMemory(memory)
         with one.kept(), two.kept(), small.kept():
@@ -118,7 +118,7 @@ class TestMemory:
         assert not memory.holding
 
     def test_answers(self) -> None:
-        """What is there already is counted where there is no room for it."""
+        """Bytes that are in memory already are counted even if they do not fit."""
         memory = BodyMemory(MIB, 60)
         one, two = HeldMemory(memory), HeldMemory(memory)
         with one.kept():
@@ -127,7 +127,7 @@ class TestMemory:
                 two.take(2 * FREE)
 
     async def test_beyond_the_request(self) -> None:
-        """What goes on after its request is counted as long as it does."""
+        """Work that continues after its request stays counted."""
         memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         tasks = []
 
@@ -150,7 +150,7 @@ class TestMemory:
             assert memory.used == 0
 
     async def test_slow_ones_make_room(self) -> None:
-        """Bodies that take longer than the limit make room for others, the oldest first; quick ones do not."""
+        """Bodies slower than the limit are failed for others, oldest first; fast ones are not."""
         memory, gate = BodyMemory(4 * MIB, 0.0), asyncio.Event()
         slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
         while memory.used < 4 * (MIB - FREE):  # noqa: ASYNC110 - nothing calls when it is counted
@@ -171,7 +171,7 @@ class TestMemory:
 
     @pytest.mark.parametrize("times", [1, 2])
     async def test_ended_while_it_ends(self, times: int) -> None:
-        """A body that makes room may be at its end anyway, or be asked again, before its task goes on."""
+        """A body that is failed for others may have timed out already, or be failed twice, before its task runs."""
         memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         held = HeldMemory(memory)
         with held.kept():
@@ -190,7 +190,7 @@ class TestMemory:
         assert memory.used == 0
 
     async def test_hammered(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """However requests end, nothing of them stays counted."""
+        """However requests end, none of their memory stays counted."""
         seen: list[BodyMemory] = []
 
         class Seen(BodyMemory):
@@ -235,7 +235,7 @@ class TestMemory:
         assert fake.requests
 
     async def test_uploads_that_stop(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """Uploads that stop take the memory that is set and no more; requests without uploads go on meanwhile."""
+        """Stalled uploads use at most the configured memory; requests without uploads are served meanwhile."""
         settings = {"max_body": 4 * MIB, "body_memory": 8 * MIB, "receive_timeout": 5.0}
         async with running_gateway(config(service, tmp_path, **settings)) as client:
             answers = [asyncio.create_task(upload(client, 4 * MIB, 3 * MIB)) for _ in range(8)]
@@ -251,7 +251,7 @@ class TestMemory:
         assert done
 
     async def test_results(self, service: Service, tmp_path: Path) -> None:
-        """Results that slow clients read are counted, and files are not read where there is no room for them."""
+        """Results read by slow clients are counted; files are not read if they do not fit."""
         fake = service.fake
 
         async def large(*_: Any) -> AsyncIterator[Any]:
@@ -277,7 +277,7 @@ async def _waiting(held: HeldMemory, gate: asyncio.Event) -> None:
 
 
 async def upload(client: httpx.AsyncClient, size: int, sent: int) -> bytes:
-    """Begin to send a body, stop, and return what is answered."""
+    """Begin to send a body, stop, and return the response."""
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
@@ -304,13 +304,13 @@ class TestInflating:
     async def test_json(
         self, gateway: httpx.AsyncClient, fake: FakeService, encoding: str, squeeze: Callable[[bytes], bytes]
     ) -> None:
-        """A compressed body is read as if it were not."""
+        """A compressed body is read like a plain one."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await gateway.post(PATH, content=squeeze(json.dumps(BODY).encode()), headers=headers)
         assert (answer.status_code, fake.requests[0].prompt) == (200, "a lake")
 
     async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Forms may be compressed, too, and come again under a key."""
+        """Forms may be compressed, and repeated under a key."""
         form = httpx.Request("POST", "http://x", data={"prompt": "x"}, files={"image": LAKE})
         headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip", "idempotency-key": "z"}
         body = gzip.compress(form.read())
@@ -336,14 +336,14 @@ class TestInflating:
     async def test_refused(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, told: str
     ) -> None:
-        """A body that can't be read, or would become too large, is refused with the reason."""
+        """A body that can't be decompressed, or expands too much, is refused with the reason."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await gateway.post(PATH, content=body, headers=headers)
         assert told in check_error(answer, status, REQUEST, None, None)
         assert not fake.requests
 
     async def test_bound(self) -> None:
-        """A body inflates piece by piece, and ends as soon as it is too much: nothing of the rest is made."""
+        """A body is decompressed in pieces, and refused as soon as it is too large, without decompressing the rest."""
         memory = BodyMemory(100 * MIB, 60)
 
         async def bomb() -> AsyncIterator[bytes]:
@@ -357,6 +357,6 @@ class TestInflating:
 
 @pytest.mark.parametrize("setting", [{"body_memory": 10}, {"max_body": 2**40}, {"max_body": 0}])
 def test_bad_setting(setting: dict[str, Any]) -> None:
-    """One body must fit into the memory for all."""
+    """One body must fit into the memory for all bodies."""
     with pytest.raises(StartError, match="--max-body must be above 0 and at most --body-memory"):
         GatewayConfig(**setting)
