@@ -21,17 +21,17 @@ from .access.model_names import ModelNames
 from .access.rejections import TooManyRequests
 from .context import Gateway
 from .dialects import DIALECTS, dialects_by_path
-from .error_handlers import Failures
+from .error_handlers import ErrorHandlers
 from .errors import GatewayError
-from .http.browsers import Browsers
+from .http.body_limits import BodyLimits, BodyMemory
+from .http.browsers import BrowserGuard
 from .http.cors import Cors
-from .http.receiving import Memory, Receiving
-from .http.response_headers import Envelope
-from .metrics import CountedClient, Measured, Metrics
+from .http.response_headers import ResponseHeaders
+from .metrics import CountedClient, Metrics, RequestMetrics
 from .openapi.operation import described
 from .requests.handler import handle, operation
 from .requests.idempotency import IdempotencyCache
-from .results.stores import local
+from .results.stores import local_store
 from .routes import about, routes
 from .uploads.reading import ImageReader
 from .upstream.readiness import Readiness
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from litestar.handlers import HTTPRouteHandler
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
     from .config import GatewayConfig
     from .dialects import Dialect
@@ -54,58 +55,75 @@ AZURE = ("/openai/images/", "/openai/deployments/{deployment:str}/images/")
 SWEEP_EVERY = 60.0  # seconds between two sweeps; less if links expire sooner
 
 
+class Application:
+    """The routes, in Litestar, inside the gateway's middleware. Middleware wraps Litestar as plain ASGI."""
+
+    def __init__(self, litestar: Litestar, asgi: ASGIApp) -> None:
+        self.litestar = litestar
+        self._asgi = asgi
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        await self._asgi(scope, receive, send)
+
+
 def create_app(
     config: GatewayConfig, client: ImageClient, store: Store | None = None, readiness: Readiness | None = None
-) -> Litestar:
+) -> Application:
     """Return the application; `store` keeps results by link, by default in the data folder.
 
     The caller closes `client`. Raises StartError if the data folder can't be used.
     """
-    store = store or local(config)
+    store = store or local_store(config)
     names = ModelNames(config.names, config.strict_models)
-    images = ImageReader.configured(config, store)
-    idempotency = IdempotencyCache(config.url_ttl)
-    request_rates, image_rates = RateLimits("requests", TooManyRequests), RateLimits("images", TooManyRequests)
     metrics = Metrics()
-    keys = Keys(config.key_file, optional=config.keys is None, api_key=config.api_key)
     gateway = Gateway(
-        config,
-        CountedClient(client, metrics),
-        store,
-        names,
-        keys,
-        request_rates,
-        image_rates,
-        idempotency,
-        images,
-        readiness or Readiness(client, names),
+        config=config,
+        client=CountedClient(client, metrics),
+        store=store,
+        names=names,
+        keys=Keys(config.key_file, optional=config.keys is None, api_key=config.api_key),
+        request_rates=RateLimits("requests", TooManyRequests),
+        image_rates=RateLimits("images", TooManyRequests),
+        idempotency=IdempotencyCache(config.url_ttl),
+        images=ImageReader.configured(config, store),
+        readiness=readiness or Readiness(client, names),
     )
     dialects = dialects_by_path(config.dialect)
-    failures = Failures(dialects, DIALECTS[config.dialect])
-    handlers = [*_images(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
-    app = Litestar(
-        about(gateway, dialects, failures, handlers),
-        exception_handlers=failures.handlers(),
+    errors = ErrorHandlers(dialects, DIALECTS[config.dialect])
+    handlers = [*_image_handlers(gateway, dialects), *routes(gateway, metrics), *sdapi.routes(gateway)]
+    litestar = Litestar(
+        about(gateway, dialects, errors, handlers),
+        exception_handlers=errors.handlers(),
         request_max_body_size=config.max_body,
         openapi_config=None,
         logging_config=None,
         lifespan=[_sweeping(store, min(SWEEP_EVERY, max(1.0, config.url_ttl / 4)))],
     )
-    memory = Memory(config.body_memory, config.receive_timeout)
-    receiving = Receiving(KeyRefresh(app.asgi_handler, keys), config.receive_timeout, memory)
-    inner = Browsers(Cors(receiving, config.origins), config, failures.send)
-    app.asgi_handler = Measured(Envelope(inner, prompts=config.log_prompts), metrics, dialects)
-    return app
+    return Application(litestar, _with_middleware(litestar, gateway, metrics, dialects, errors))
 
 
-def _images(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
+def _with_middleware(
+    litestar: Litestar, gateway: Gateway, metrics: Metrics, dialects: Mapping[str, Dialect], errors: ErrorHandlers
+) -> ASGIApp:
+    """Return the application inside its middleware, from the innermost to the outermost."""
+    config = gateway.config
+    app: Any = KeyRefresh(litestar, gateway.keys)
+    app = BodyLimits(app, config.receive_timeout, BodyMemory(config.body_memory, config.receive_timeout))
+    app = Cors(app, config.origins)
+    app = BrowserGuard(app, config, errors.send)
+    app = ResponseHeaders(app, prompts=config.log_prompts)
+    return RequestMetrics(app, metrics, dialects)
+
+
+def _image_handlers(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[HTTPRouteHandler]:
     return [
-        _spoken(gateway, dialect, [path for path, has in dialects.items() if has is dialect])
+        _image_handler(gateway, dialect, [path for path, has in dialects.items() if has is dialect])
         for dialect in dict.fromkeys(dialects.values())
     ]
 
 
-def _spoken(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
+def _image_handler(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
     paths = [*paths, *(path.replace(*AZURE) for path in paths if path.startswith(AZURE[0]))]
 
     @post(paths, name=f"images:{paths[0]}", status_code=200, opt=described(operation(dialect), paths))

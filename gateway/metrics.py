@@ -34,7 +34,7 @@ BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
 NOWHERE = "other"  # the route of paths that are not served
 GONE = 499  # the status of requests whose client disconnected before the response began
 
-__all__ = ["BUCKETS", "GONE", "NOWHERE", "PROMETHEUS", "CountedClient", "Measured", "Metrics"]
+__all__ = ["BUCKETS", "GONE", "NOWHERE", "PROMETHEUS", "CountedClient", "Metrics", "RequestMetrics"]
 
 
 class Metrics:
@@ -68,7 +68,7 @@ class Metrics:
             raise
 
 
-class Measured:
+class RequestMetrics:
     """ASGI middleware that counts the responses of `app`; `dialects` are by path."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, dialects: Mapping[str, Dialect]) -> None:
@@ -83,7 +83,7 @@ class Measured:
             return
         started, status = perf_counter(), GONE
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -91,7 +91,7 @@ class Measured:
 
         try:
             with self._metrics.in_flight.track_inprogress():
-                await self.app(scope, receive, noted)
+                await self.app(scope, receive, send_and_note)
         finally:
             # The router stores the matched route's path there.
             self._count(str(scope.get("path_template") or NOWHERE), status, perf_counter() - started)

@@ -12,7 +12,7 @@ from .access.admission import authenticate
 from .config import SHARING
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
-from .http.receiving import hold
+from .http.body_limits import hold
 from .metrics import PROMETHEUS
 from .openapi.document import document
 from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .context import CallerContext, Gateway
     from .dialects import Dialect
-    from .error_handlers import Failures
+    from .error_handlers import ErrorHandlers
     from .metrics import Metrics
     from .results.store import FileContent
 
@@ -93,7 +93,7 @@ def routes(gateway: Gateway, metrics: Metrics) -> list[HTTPRouteHandler]:
 
 
 def about(
-    gateway: Gateway, dialects: Mapping[str, Dialect], failures: Failures, others: Sequence[HTTPRouteHandler]
+    gateway: Gateway, dialects: Mapping[str, Dialect], errors: ErrorHandlers, others: Sequence[HTTPRouteHandler]
 ) -> list[HTTPRouteHandler]:
     """Return all routes: `others`, the pages, and the API description of all of them."""
     endpoints = {
@@ -109,7 +109,7 @@ def about(
         return Response(description, media_type=JSON)
 
     handlers = [*others, *pages(_encoded({"name": "tintype", "endpoints": endpoints})), openapi]
-    description = _encoded(document(handlers, failures.dialect, keys=gateway.config.keys is not None))
+    description = _encoded(document(handlers, errors.dialect_of, keys=gateway.config.keys is not None))
     return handlers
 
 

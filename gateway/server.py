@@ -14,7 +14,7 @@ import math
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,9 +24,10 @@ from tintype.v1.threads import Threads
 from .access.model_names import ModelNames
 from .app import create_app
 from .errors import StartError
-from .http.connections import bound, protocol
+from .http.connections import connection_class, connection_limit
 from .http.process import keep_large_apart, raise_open_files
-from .http.trusted_proxies import believing
+from .http.trusted_proxies import trust_proxies
+from .http.uvicorn_protocol import Server
 from .results.stores import open_store
 from .upstream.channel import Route
 from .upstream.client import ServiceClient
@@ -35,7 +36,7 @@ from .upstream.readiness import Readiness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from litestar import Litestar
+    from litestar.types import ASGIApp
 
     from .config import GatewayConfig
 
@@ -71,7 +72,14 @@ async def serve(
         ):
             readiness = Readiness(client, ModelNames(config.names, config.strict_models))
             app = create_app(config, client, store, readiness)
-            server = _Server(_uvicorn_config(config, app), listener, ready, Grace(config.grace, client.give_up))
+
+            def started() -> None:
+                url = _url(listener)
+                log.info("serving REST on %s", url)
+                if ready:
+                    ready(url)
+
+            server = Server(_uvicorn_config(config, app), listener, started, config.grace, client.give_up)
             with _signalled(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():
                 await _until(server, stop, readiness)
 
@@ -91,59 +99,16 @@ def listen(address: str) -> socket.socket:
         raise StartError(f"cannot listen on {address}: {why}; choose another with --rest") from error
 
 
-class Grace(NamedTuple):
-    """The grace period of running requests in seconds, and the function that ends those still running after it."""
-
-    seconds: float
-    end: Callable[[], None]
-
-
-class _Server(uvicorn.Server):
-    """uvicorn on a given socket, which reports when it is ready and leaves signals to the gateway."""
-
-    def __init__(
-        self, config: uvicorn.Config, listener: socket.socket, ready: Callable[[str], None] | None, grace: Grace
-    ) -> None:
-        super().__init__(config)
-        self.listener = listener
-        self.ready = ready
-        self.grace = grace
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        url = _url(self.listener)
-        log.info("serving REST on %s", url)
-        if self.ready:
-            self.ready(url)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Shut down; also when forced, where uvicorn skips the application's shutdown and logs a traceback."""
-        ending = asyncio.get_running_loop().call_later(*self.grace)
-        await super().shutdown(sockets=sockets)
-        ending.cancel()
-        if self.force_exit:
-            await self.lifespan.shutdown()
-
-    def stop(self, *, at_once: bool = False) -> None:
-        """Stop gracefully, or `at_once`."""
-        self.force_exit = self.force_exit or at_once
-        self.should_exit = True
-
-
 def backlog(most: int) -> int:
     """Return how many connections may wait to be accepted: all of them, accepted at once, must fit the limit."""
     return min(BACKLOG, max(64, most // 5))
 
 
-def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
-    most = bound(config)
+def _uvicorn_config(config: GatewayConfig, app: ASGIApp) -> uvicorn.Config:
+    most = connection_limit(config)
     return uvicorn.Config(
-        believing(app, config.trusted),
-        http=protocol(config, most),
+        trust_proxies(app, config.trusted),
+        http=connection_class(config, most),
         backlog=backlog(most),
         timeout_keep_alive=config.keep_alive,  # type: ignore[arg-type] # passed to call_later, which takes floats
         ws="none",
@@ -157,7 +122,7 @@ def _uvicorn_config(config: GatewayConfig, app: Litestar) -> uvicorn.Config:
     )
 
 
-async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
+async def _until(server: Server, stop: asyncio.Event | None, readiness: Readiness) -> None:
     """Serve until the server is stopped, `stop` is set, or the first check of the service raises StartError."""
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     waiting = asyncio.create_task((stop or asyncio.Event()).wait())
@@ -175,7 +140,7 @@ async def _until(server: _Server, stop: asyncio.Event | None, readiness: Readine
 
 
 @contextlib.contextmanager
-def _signalled(server: _Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
+def _signalled(server: Server, readiness: Readiness, lame_duck: float) -> Iterator[None]:
     """Stop the server on a signal: on SIGINT (Ctrl-C) immediately, on others after `lame_duck` seconds."""
 
     def caught(number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ from litestar.enums import ScopeType
 
 from tintype.v1 import keys
 
-from ..http.browsers import is_open
+from ..http.browsers import is_open_path
 from .rejections import NoKey, WrongKey
 
 if TYPE_CHECKING:
@@ -44,6 +44,6 @@ class KeyRefresh:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the key file, then call `app`."""
-        if scope["type"] == ScopeType.HTTP and not is_open(scope["path"]):
+        if scope["type"] == ScopeType.HTTP and not is_open_path(scope["path"]):
             await self._keys.look()
         await self.app(scope, receive, send)

@@ -58,7 +58,7 @@ class Origins:
         return self.everywhere or origin in self._allowed or (self._loopback and _is_loopback_origin(origin))
 
 
-class Browsers:
+class BrowserGuard:
     """ASGI middleware that refuses foreign host names and pages; `answer` sends the error."""
 
     def __init__(self, app: ASGIApp, config: GatewayConfig, answer: Answer) -> None:
@@ -105,7 +105,7 @@ class Browsers:
         return not own and origin not in self._origins
 
 
-def is_open(path: str) -> bool:
+def is_open_path(path: str) -> bool:
     """Return whether a path needs no key and is open to other pages."""
     return path in OPEN or path.startswith(OPEN_BELOW)
 
@@ -136,7 +136,7 @@ def _may_be_foreign(scope: Any, headers: Mapping[str, str]) -> bool:
     """Return whether any page may cause this request: it follows a link, or loads an open path."""
     path, method = scope["path"], scope["method"]
     navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-    return method == "OPTIONS" or (method in SAFE and (is_open(path) or navigates))
+    return method == "OPTIONS" or (method in SAFE and (is_open_path(path) or navigates))
 
 
 def _host(scope: Any) -> str | None:

@@ -20,7 +20,7 @@ from ..dialects.openai import SERVER
 from ..dialects.openai_types import ErrorBody, ErrorResponse
 from ..errors import StartError
 from .process import open_files
-from .receive_timeout import Patient
+from .receive_timeout import TimedConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,7 +55,7 @@ class Connections:
         self._idle: dict[Connection, None] = {}  # without a request, longest idle first
         self._warned = -_OFTEN
 
-    def enter(self, one: Connection) -> bool:
+    def add(self, one: Connection) -> bool:
         """Add a new connection; return False if there are too many and no other one is idle."""
         self._all.add(one)
         self._idle[one] = None
@@ -65,26 +65,26 @@ class Connections:
         self._warn()
         if oldest is one:
             return False
-        self.leave(oldest)
+        self.remove(oldest)
         oldest.transport.abort()
         return True
 
-    def leave(self, one: Connection) -> None:
+    def remove(self, one: Connection) -> None:
         """Remove a connection."""
         self._all.discard(one)
         self._idle.pop(one, None)
 
-    def busy(self, one: Connection) -> None:
+    def mark_busy(self, one: Connection) -> None:
         """Note that a request has arrived."""
         self._idle.pop(one, None)
 
-    def idle(self, one: Connection) -> None:
+    def mark_idle(self, one: Connection) -> None:
         """Note that all requests are answered."""
         if one in self._all:
             self._idle[one] = None
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether there are too many connections even for health probes."""
         return len(self._all) > self.most + SPARE
 
@@ -94,79 +94,79 @@ class Connections:
             log.warning("more than %d connections: closing idle ones (--max-connections)", self.most)
 
 
-class Connection(Patient):
+class Connection(TimedConnection):
     """One connection, counted in `known`."""
 
     known: Connections
-    letters: asyncio.TimerHandle | None = None  # writes the next letter
+    letter_timer: asyncio.TimerHandle | None = None  # writes the next letter
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Add the connection; if there are too many, serve probes only, or abort it."""
         super().connection_made(transport)
-        if not self.known.enter(self):
-            self.app = _probed(self.app)
-            if self.known.full:
-                self.known.leave(self)
+        if not self.known.add(self):
+            self.app = _only_probes(self.app)
+            if self.known.is_full:
+                self.known.remove(self)
                 self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection and stop its timer."""
-        self.known.leave(self)
-        if self.letters:
-            self.letters.cancel()
+        self.known.remove(self)
+        if self.letter_timer:
+            self.letter_timer.cancel()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         """Note the beginning of a request."""
-        self.known.busy(self)
+        self.known.mark_busy(self)
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         """Note the end of a response; the connection is idle if no request is left."""
         super().on_response_complete()
-        if self.cycle.response_complete:
-            self.known.idle(self)
+        if not self.is_answering:
+            self.known.mark_idle(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether the connection stays open after the client has closed its half.
 
         It does while the last request is complete and its response is not.
         """
-        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+        if not self.is_answering or self.is_body_incomplete:
             return False
-        self.cycle.keep_alive = False
-        self.done_waiting()
-        if self.letters is None:
-            self._begin(0)
+        self.close_after_response()
+        self.stop_head_timer()
+        if self.letter_timer is None:
+            self._write_letters(0)
         return True
 
-    def _begin(self, turn: int) -> None:
+    def _write_letters(self, turn: int) -> None:
         """Write the next byte of the response early, then again later, until the response is complete."""
-        if self.cycle.response_complete or self.transport.is_closing():
+        if not self.is_answering or self.transport.is_closing():
             return
-        if not self.pipeline:  # otherwise the response to an earlier request comes first
-            self._write_bit(turn)
-        self.letters = self.loop.call_later(FIRST * LATER**turn, self._begin, turn + 1)
+        if not self.is_pipelining:  # otherwise the response to an earlier request comes first
+            self._write_letter(turn)
+        self.letter_timer = self.loop.call_later(FIRST * LATER**turn, self._write_letters, turn + 1)
 
-    def _write_bit(self, turn: int) -> None:
-        ahead = self.transport.ahead  # 0 again behind `100 Continue`
-        if not self.cycle.response_started:
+    def _write_letter(self, turn: int) -> None:
+        ahead = self.transport.ahead  # 0 again after `100 Continue`
+        if not self.is_response_started:
             self.transport.write_ahead(LETTERS[ahead : ahead + 1])
-        elif self.cycle.chunked_encoding and turn < ZEROS:
+        elif self.is_chunked and turn < ZEROS:
             self.transport.write(b"0")
 
 
-def protocol(config: GatewayConfig, most: int) -> type[Connection]:
+def connection_class(config: GatewayConfig, most: int) -> type[Connection]:
     """Return the protocol class for the connections of one gateway, at most `most`."""
 
-    class Ours(Connection):
+    class GatewayConnection(Connection):
         seconds = config.receive_timeout
         known = Connections(most)
 
-    return Ours
+    return GatewayConnection
 
 
-def bound(config: GatewayConfig) -> int:
+def connection_limit(config: GatewayConfig) -> int:
     """Return the limit of connections. Raises StartError if the configured one exceeds what the system allows."""
     files = open_files()
     most = files * 3 // 4 - 2 * SPARE if files else MOST
@@ -179,14 +179,14 @@ def bound(config: GatewayConfig) -> int:
     return config.max_connections or max(SPARE, min(MOST, most))
 
 
-def _probed(app: Any) -> Any:
+def _only_probes(app: Any) -> Any:
     """Return an application that serves health probes and answers other requests with 503."""
 
-    async def crowded(scope: Any, receive: Any, send: Any) -> None:
+    async def probes(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in PROBES:
             await app(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 503, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": _BODY})
 
-    return crowded
+    return probes

@@ -51,13 +51,13 @@ class Cors:
             return
         allowed = self._allowed(headers.get(b"origin"))
 
-        async def permitting(message: Message) -> None:
+        async def send_with_cors(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exposed = [(b"access-control-expose-headers", EXPOSED)] if allowed else []
                 message["headers"] = [*message["headers"], *allowed, *exposed, *self._vary()]
             await send(message)
 
-        await self.app(scope, receive, permitting)
+        await self.app(scope, receive, send_with_cors)
 
     def _allowed(self, origin: bytes | None) -> Headers:
         """Return the header that lets pages of `origin` read the response; empty if they may not."""

@@ -21,7 +21,7 @@ from multipart import (
 
 from ..errors import BadRequest, InvalidValue
 from ..openapi.operation import FORM
-from .receiving import pieces
+from .body_limits import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

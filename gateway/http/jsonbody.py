@@ -14,7 +14,7 @@ import msgspec
 from ..access.rejections import WrongContentType
 from ..errors import NotJson
 from ..openapi.operation import FORM, JSON
-from .receiving import whole
+from .body_limits import whole
 
 if TYPE_CHECKING:
     from litestar import Request

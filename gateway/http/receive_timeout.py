@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .heads import Bounded
-from .receiving import RATE
+from .body_limits import RATE
+from .uvicorn_protocol import HttpConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +25,7 @@ class Transport:
     discarded first.
     """
 
-    def __init__(self, inner: asyncio.Transport, connection: Patient) -> None:
+    def __init__(self, inner: asyncio.Transport, connection: TimedConnection) -> None:
         self.lingering = False
         self._inner = inner
         self._connection = connection
@@ -37,7 +37,7 @@ class Transport:
 
     @property
     def taken(self) -> int:
-        """Bytes that have left the write buffer: received by the client or in the system's buffers."""
+        """Bytes that have left the write buffer: received by the client, or in the system's buffers."""
         return self._written - self._inner.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
@@ -63,30 +63,29 @@ class Transport:
         """
         if self._inner.is_closing():
             return
-        lingers = self._connection.sends_still() and not self.lingering
+        lingers = self._connection.is_sending_unread() and not self.lingering
         rest = self._inner.get_write_buffer_size()
         if lingers or rest:
             self._connection.loop.call_later(self._connection.seconds + rest / RATE, self._inner.abort)
         if lingers:
             self.lingering = True
-            self._connection.flow.resume_reading()
+            self._connection.read_rest()
             self._inner.write_eof()
         else:
             self._inner.close()
 
 
-class Patient(Bounded):
+class TimedConnection(HttpConnection):
     """A connection that is closed when its client is too slow."""
 
     seconds = 30.0
-    transport: Any
-    waiting: asyncio.TimerHandle | None = None  # limits the time until a head is complete
-    reading: asyncio.TimerHandle | None = None  # checks that the client reads its response
+    head_timer: asyncio.TimerHandle | None = None  # limits the time until a head is complete
+    read_timer: asyncio.TimerHandle | None = None  # checks that the client reads its response
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer of the first request."""
+        """Start the timer of the first head."""
         super().connection_made(Transport(transport, self))  # type: ignore[arg-type]
-        self._wait()
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
         """Receive bytes; start the timer of the next head, unless a request is being answered.
@@ -95,60 +94,57 @@ class Patient(Bounded):
         """
         if self.transport.lingering:
             return
-        if self.waiting is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait()
+        if self.head_timer is None and not self.is_answering:
+            self._start_head_timer()
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Stop the timer of the head."""
-        self.done_waiting()
+        self.stop_head_timer()
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Note that the body is complete, even if the response was complete before."""
-        super().on_message_complete()
-        if not self.parser.should_upgrade():
-            self.cycle.more_body = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
-        self.done_waiting()
-        self._done_reading()
+        self.stop_head_timer()
+        self._stop_read_timer()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Start to check that the client reads its response."""
         super().pause_writing()
-        if self.reading is None:
-            self.reading = self.loop.call_later(self.seconds, self._judge, self.transport.taken)
+        if self.read_timer is None:
+            self._start_read_timer()
 
     def resume_writing(self) -> None:
-        """Stop the check: the client has read most of the buffered response."""
-        self._done_reading()
+        """Stop the check: the client has read most of what was buffered."""
+        self._stop_read_timer()
         super().resume_writing()
 
-    def sends_still(self) -> bool:
+    def is_sending_unread(self) -> bool:
         """Return whether the client still sends the body of an answered request."""
-        return self.cycle is not None and self.cycle.response_complete and self.cycle.more_body
+        return self.is_body_incomplete and not self.is_answering
 
-    def done_waiting(self) -> None:
+    def stop_head_timer(self) -> None:
         """Stop the timer of the head."""
-        if self.waiting:
-            self.waiting.cancel()
-            self.waiting = None
+        if self.head_timer:
+            self.head_timer.cancel()
+            self.head_timer = None
 
-    def _wait(self) -> None:
-        self.waiting = self.loop.call_later(self.seconds, self.transport.close)
+    def _start_head_timer(self) -> None:
+        self.head_timer = self.loop.call_later(self.seconds, self.transport.close)
 
-    def _judge(self, before: int) -> None:
+    def _start_read_timer(self) -> None:
+        self.read_timer = self.loop.call_later(self.seconds, self._check_reading, self.transport.taken)
+
+    def _check_reading(self, before: int) -> None:
         """Abort the connection if the client has read too little; otherwise start the next check."""
-        self.reading = None
+        self.read_timer = None
         if self.transport.taken - before < RATE * self.seconds:
             self.transport.abort()
         else:
-            self.reading = self.loop.call_later(self.seconds, self._judge, self.transport.taken)
+            self._start_read_timer()
 
-    def _done_reading(self) -> None:
-        if self.reading:
-            self.reading.cancel()
-            self.reading = None
+    def _stop_read_timer(self) -> None:
+        if self.read_timer:
+            self.read_timer.cancel()
+            self.read_timer = None

@@ -40,7 +40,7 @@ _SLASHES = re.compile(r"/{2,}")
 _SIGNED = re.compile(r"/files/[^/]*/")
 
 
-class Envelope:
+class ResponseHeaders:
     """ASGI middleware that adds the headers and logs each request; with `prompts`, the log includes prompts."""
 
     def __init__(self, app: ASGIApp, *, prompts: bool = False) -> None:
@@ -58,15 +58,15 @@ class Envelope:
         scope["state"]["request_id"] = record.id
         status = GONE
 
-        async def stamped(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _enveloped(message["headers"], record, perf_counter() - started)
+                message["headers"] = _with_headers(message["headers"], record, perf_counter() - started)
             await send(message)
 
         try:
-            await self.app(scope, receive, stamped)
+            await self.app(scope, receive, send_with_headers)
         finally:
             self._log(scope, record, status, perf_counter() - started)
 
@@ -98,12 +98,12 @@ def _request_id(scope: Any) -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _enveloped(
+def _with_headers(
     headers: Iterable[tuple[bytes, bytes]], record: AccessRecord, seconds: float
 ) -> list[tuple[bytes, bytes]]:
     """Return the response's headers and the added ones; a header that the response sets itself takes precedence."""
     own = list(headers)
-    said = {name for name, _ in own}
-    stamps = [(b"x-request-id", record.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
-    learned = [(name.encode(), value.encode()) for name, value in record.headers.items()]
-    return [*own, *(item for item in (*SECURITY, *learned) if item[0] not in said), *stamps]
+    names = {name for name, _ in own}
+    always = [(b"x-request-id", record.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
+    added = [(name.encode(), value.encode()) for name, value in record.headers.items()]
+    return [*own, *(item for item in (*SECURITY, *added) if item[0] not in names), *always]

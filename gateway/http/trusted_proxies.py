@@ -19,7 +19,7 @@ _HOST = re.compile(rb"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _FORWARDED = b"x-forwarded-host"
 
 
-def believing(app: Any, proxies: Sequence[str]) -> Any:
+def trust_proxies(app: Any, proxies: Sequence[str]) -> Any:
     """Return `app` behind a middleware that accepts forwarded headers from these addresses and networks only."""
     networks = [ip_network(proxy) for proxy in proxies]
     # uvicorn's middleware must be the inner one: it replaces the proxy's address by the client's.

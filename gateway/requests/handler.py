@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..access.admission import admit
 from ..errors import BadRequest, ServiceError
+from ..http.body_limits import forget, keep, keeping
 from ..http.disconnect import cancel_on_disconnect
-from ..http.receiving import forget, keep, keeping
 from ..openapi import examples
 from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Media, Operation, ResponseDoc
 from ..openapi.schemas import form

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..http.receiving import keeping
+from ..http.body_limits import keeping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

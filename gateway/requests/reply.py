@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from litestar import Response
 from litestar.response import Stream
 
-from ..http.receiving import hold
+from ..http.body_limits import hold
 from ..openapi.operation import JSON
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-def local(config: GatewayConfig) -> LocalStore:
+def local_store(config: GatewayConfig) -> LocalStore:
     """Return the store in the data folder. Raises StartError."""
     return LocalStore(config.data, ttl=config.url_ttl, capacity=config.store_bytes, timeout=config.store_timeout)
 
@@ -24,7 +24,7 @@ def local(config: GatewayConfig) -> LocalStore:
 async def open_store(config: GatewayConfig) -> AsyncIterator[Store]:
     """Open the configured store: a bucket, or the data folder if none is configured. Raises StartError."""
     if not config.store:
-        yield local(config)
+        yield local_store(config)
         return
     try:
         from . import s3store  # noqa: PLC0415 - an optional dependency, slow to import

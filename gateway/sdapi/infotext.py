@@ -7,7 +7,7 @@
     Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 7, Size: 512x512, Model: "a, b"
 
 PNG has text chunks (PNG, section 11.3.3), and PNG, JPEG and WebP may have EXIF, whose field UserComment is a text (EXIF
-2.32, section 4.6.5). Only the structure of a file is read, never its pixels. `image_header` bounds the number of its
+2.32, section 4.6.5). Only the structure of a file is read, never its pixels. `image_parts` bounds the number of its
 parts, compressed text is expanded up to MAX_TEXT, and damaged text is skipped.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from PIL.PngImagePlugin import PngInfo
 
 from tintype.v1 import image_header
-from tintype.v1.image_header import PNG_SIGNATURE, BadImage, png_chunks
+from tintype.v1.image_parts import PNG_SIGNATURE, BadImage, png_chunks
 
 from .response_types import PngInfoResponse
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageFilter, ImageOps
 
 from tintype.v1 import image_file
-from tintype.v1.image_header import BadImage
+from tintype.v1.image_parts import BadImage
 from tintype.v1.limits import MAX_FILES
 
 from ..errors import InvalidImage

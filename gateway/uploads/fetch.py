@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING
 import httpcore
 import httpx
 
-from tintype.v1.image_header import HEAD, mime_type
+from tintype.v1.image_header import mime_type
+from tintype.v1.image_parts import HEAD
 from tintype.v1.threads import Stuck, Threads
 
-from ..http.receiving import hold
+from ..http.body_limits import hold
 from .addresses import is_public
 
 if TYPE_CHECKING:

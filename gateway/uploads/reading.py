@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 from PIL import ImageChops
 
 from tintype.v1 import image_file, image_header
-from tintype.v1.image_header import BadImage
+from tintype.v1.image_parts import BadImage
 
 from ..errors import ImageNotFetched, InvalidImage, NoSuchFile
-from ..http.receiving import hold
+from ..http.body_limits import hold
 from .fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:

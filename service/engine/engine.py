@@ -23,7 +23,6 @@ from .batch_width import BatchWidths
 from .estimates import Estimates
 from .events import Failed
 from .live_tasks import LiveTasks
-from .load_grace import LoadGrace
 from .plan import plan, random_seed
 from .queue import Limits, Queue
 from .reporter import Reporter
@@ -59,7 +58,7 @@ class Engine:
         self._widths = BatchWidths(self._limits.max_batch)
         self._queue = Queue(self._limits, self._estimates)
         self._reporter = Reporter(self._queue, self._estimates)
-        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, LoadGrace(self._limits.patience))
+        self._live_tasks = LiveTasks(repository, self._queue, self._reporter, self._limits.patience)
         self._numbers = count()
         self._draining = False
         self._unit: Unit | None = None  # running
@@ -135,9 +134,7 @@ class Engine:
     def _order(self, now: float) -> list[Task]:
         """Update tasks and their models, and return the tasks in scheduling order. The lock is held."""
         self._live_tasks.fail_expired(now)
-        self._live_tasks.hold_in_grace(now)
-        self._live_tasks.release_ended()
-        self._live_tasks.assign_models(now)
+        self._live_tasks.update_models(now)
         return self._queue.ordered(now)
 
     def _begin(self, unit: Unit | None) -> None:
@@ -222,9 +219,9 @@ class Engine:
             out_of_memory = isinstance(error, OutOfMemory) and bool(live)
             if out_of_memory and self._reduce_memory(unit):
                 return  # retried with smaller calls
-            relieves = out_of_memory and not unit.rows[0].task.relieved
-            unit.rows[0].task.relieved |= out_of_memory
-        if relieves and self._repository.evict_idle(unit.rows[0].task.plan.model):  # takes seconds, so without the lock
+            evicts = out_of_memory and not unit.rows[0].task.evicted_idle
+            unit.rows[0].task.evicted_idle |= out_of_memory
+        if evicts and self._repository.evict_idle(unit.rows[0].task.plan.model):  # takes seconds, so without the lock
             return
         with self._lock:
             live = [row for row in unit.rows if self._live_tasks.has(row)]

@@ -20,6 +20,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from ..models.residency.leases import LeaseState
 from .batch_width import BatchLimit
 from .task import Phase
 
@@ -67,13 +68,7 @@ class PolicyTask(Protocol[R_co]):
     def batch_limit(self) -> BatchLimit: ...  # noqa: D102
     def width(self, model_rows: int, /) -> int: ...  # noqa: D102
     @property
-    def ready(self) -> bool: ...  # noqa: D102
-    @property
-    def waiting(self) -> bool: ...  # noqa: D102
-    @property
-    def holds(self) -> bool: ...  # noqa: D102
-    @property
-    def fresh(self) -> bool: ...  # noqa: D102
+    def state(self) -> LeaseState: ...  # noqa: D102
     @property
     def batch_key(self) -> object: ...  # noqa: D102
     @property
@@ -169,8 +164,8 @@ def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: floa
 
 def _deferred(tasks: list[C]) -> list[C]:
     """Move tasks that hold memory before the first task that waits for memory, which is blocked by them."""
-    first = next((i for i, task in enumerate(tasks) if task.waiting), len(tasks))
-    return tasks[:first] + sorted(tasks[first:], key=lambda task: not _has_memory(task))
+    first = next((i for i, task in enumerate(tasks) if task.state is LeaseState.WAITING), len(tasks))
+    return tasks[:first] + sorted(tasks[first:], key=lambda task: not task.state.has_memory)
 
 
 def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
@@ -197,14 +192,9 @@ def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
     """Yield the tasks that may run: after a task that waits for memory, only those with memory."""
     blocked = False
     for task in ordered:
-        blocked = blocked or task.waiting
-        if task.ready and task.unfinished and (_has_memory(task) or not blocked):
+        blocked = blocked or task.state is LeaseState.WAITING
+        if task.state.may_run and task.unfinished and (task.state.has_memory or not blocked):
             yield task
-
-
-def _has_memory(task: PolicyTask[R]) -> bool:
-    """Whether the task holds its model, or its model has just been loaded, which no other model could use."""
-    return task.holds or task.fresh
 
 
 def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:

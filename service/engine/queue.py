@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, QueueFull
+from ..models.residency.leases import LeaseState
 from . import policy
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Limits:
         queue: largest number of waiting tasks.
         max_batch: images per denoiser call; 0 measures what pays, see `batch_width`.
         patience: seconds of waiting after which a task gains one priority level, and the longest grace period of a
-            loaded model, see `load_grace`.
+            loaded model, see `models.residency.load_grace`.
     """
 
     queue: int = 64
@@ -95,10 +96,10 @@ class Queue:
     def most_urgent(self, now: float) -> set[Task]:
         """Return tasks at least as urgent as every task waiting for memory; all tasks if none waits."""
         tasks = list(self._tasks.values())
-        if not any(task.waiting for task in tasks):
+        if not any(task.state is LeaseState.WAITING for task in tasks):
             return set(tasks)
         levels = policy.levels(tasks, now=now, patience=self._limits.patience)
-        top = max(level for task, level in zip(tasks, levels, strict=True) if task.waiting)
+        top = max(level for task, level in zip(tasks, levels, strict=True) if task.state is LeaseState.WAITING)
         return {task for task, level in zip(tasks, levels, strict=True) if level >= top}
 
     def wait(self, ahead: Sequence[Task]) -> float | None:
@@ -128,7 +129,7 @@ class Queue:
             return
         order = self.ordered(now)
         first = next(i for i, task in enumerate(order) if not task.started)
-        delay = None if order[first].awaited else self.wait(order[:first])
+        delay = None if order[first].state.awaits_model else self.wait(order[:first])
         raise QueueFull(f"queue full: {waiting} requests are waiting", retry_after=delay)
 
     def _check_deadline(self, task: Task, now: float) -> None:

@@ -43,14 +43,14 @@ class Reporter:
         self.changed, self._next_check = False, now + INTERVAL
         known = True
         for position, (task, wait) in enumerate(zip(order, self._queue.waits(order), strict=False)):
-            known = known and not task.awaited
+            known = known and not task.state.awaits_model
             self._report_position(task, position, wait if known else None)
 
     def report_admitted(self, task: Task, order: list[Task]) -> None:
         """Report its position to an admitted task; the others get theirs before the next unit."""
         self.changed = True
         ahead = order[: order.index(task)]
-        known = not any(other.awaited for other in (*ahead, task))
+        known = not any(other.state.awaits_model for other in (*ahead, task))
         self._report_position(task, len(ahead), self._queue.wait(ahead) if known else None)
 
     def _report_position(self, task: Task, position: int, wait: float | None) -> None:

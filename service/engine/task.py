@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..models.residency.leases import Lease, LeaseState
 from ..numerics import TorchNoise, Trajectory
 from .events import Completed, Timings
 
@@ -149,10 +150,8 @@ class Task:
         cost_class: tasks of one class have equal estimates until they start.
         served_before: work done for its caller when it arrived, see `FairQueue`.
         position, wait, percent: what was last reported: place in the queue, seconds to its start, percent loaded.
-        loading, waiting: its model was last seen loading, or waiting for memory that other tasks hold.
-        holds: it keeps its model in memory.
-        fresh: its model has been loaded and not been used since.
-        relieved: idle models have been evicted for it.
+        lease: its right to its model, see `models.residency.leases`.
+        evicted_idle: idle models have been evicted for a unit of it that ran out of memory.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: BatchWidths) -> None:
@@ -167,13 +166,8 @@ class Task:
         self.prompt_count = len(self.plan.prompts)
         self.cost_class = self.batch_key, self.plan.guided, self.plan.source is not None, self.calls, self.images
         self.rows = [Row(self, index) for index in range(self.images)]
-        self.model: Model | None = None
-        self.started = False
-        self.holds = False
-        self.fresh = False
-        self.loading = False
-        self.waiting = False
-        self.relieved = False
+        self.lease = Lease(self.plan.model, ticket.job.priority)
+        self.evicted_idle = False
         self.conditionings: tuple[Conditioning, ...] = ()
         self.position = -1
         self.wait: float | None = None
@@ -235,14 +229,19 @@ class Task:
         return -(-(self.prompt_count - len(self.conditionings)) // PROMPTS_PER_UNIT)
 
     @property
-    def ready(self) -> bool:
-        """Whether its model is in memory. A started task keeps its model even if the repository drops it."""
-        return self.model is not None
+    def state(self) -> LeaseState:
+        """State of its lease, from admission to the release of its hold."""
+        return self.lease.state
 
     @property
-    def awaited(self) -> bool:
-        """Whether it waits until its model is loaded."""
-        return self.loading and not self.ready
+    def started(self) -> bool:
+        """Whether a unit of it has started."""
+        return self.lease.state is LeaseState.RUNNING
+
+    @property
+    def model(self) -> Model | None:
+        """Its model, if it was in memory at the last lookup. A started task keeps its model."""
+        return self.lease.model
 
     @property
     def unfinished(self) -> list[Row]:
@@ -292,8 +291,8 @@ class Task:
         tokens = sum(conditioning.tokens for conditioning in self.conditionings)
         return Completed(self.plan.model, self.images, self.calls * self.images, tokens, self.timings(now))
 
-    def release(self) -> None:
-        """Release arrays and model (device thread only)."""
+    def drop_arrays(self) -> None:
+        """Drop latents and conditionings (device thread only)."""
         for row in self.rows:
             row.finish()
-        self.model, self.conditionings = None, ()
+        self.conditionings = ()

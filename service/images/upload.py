@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops
 
 from tintype.v1 import image_file
-from tintype.v1.image_header import BadImage
+from tintype.v1.image_parts import BadImage
 
 from ..errors import InvalidField
 from .pixels import resample

@@ -1,4 +1,4 @@
-"""All of these tests share one event loop: grpc.aio wants no second one."""
+"""Let all of these tests share one event loop: grpc.aio allows no second one."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ async def shared_gateway(
 
 @pytest.fixture
 async def service(shared_service: Service) -> Service:
-    """A service that behaves well and has not been asked anything."""
+    """Return a fake service in its initial state."""
     shared_service.fake.reset()
     return shared_service
 
 
 @pytest.fixture
 async def fake(service: Service) -> FakeService:
-    """What that service does and hears."""
+    """Return the fake, which controls and records the service's calls."""
     return service.fake
 
 
 @pytest.fixture
 async def gateway(shared_gateway: httpx.AsyncClient, service: Service) -> httpx.AsyncClient:  # noqa: ARG001
-    """A client of the gateway before that service."""
+    """Return an HTTP client of a gateway for that service."""
     return shared_gateway
 
 
 @pytest.fixture
 async def sdk(gateway: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
-    """OpenAI's own client of that gateway, which tries nothing twice."""
+    """Return OpenAI's own client of that gateway, without retries."""
     async with openai.AsyncOpenAI(base_url=f"{gateway.base_url}/v1", api_key="any", max_retries=0) as client:
         yield client

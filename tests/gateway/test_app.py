@@ -1,4 +1,4 @@
-"""What holds for every request and every answer over HTTP, before a real gRPC service."""
+"""Rules for every request and response over HTTP, with a real gRPC server."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_not_found(gateway: httpx.AsyncClient) -> None:
-    """A path that is not served is answered in OpenAI's shape."""
+    """An unknown path is answered in OpenAI's format."""
     assert "/v2/x" in check_error(await gateway.get("/v2/x"), 404, "invalid_request_error", None, None)
 
 
 async def test_method(gateway: httpx.AsyncClient) -> None:
-    """A wrong method is told the right ones."""
+    """A wrong method gets the allowed ones."""
     answer = await gateway.get(PATH)
     assert "POST" in answer.headers["allow"]
     check_error(answer, 405, "invalid_request_error", None, None)
 
 
 async def test_bare_options(gateway: httpx.AsyncClient) -> None:
-    """OPTIONS without anything else succeeds: some clients probe with it."""
+    """A plain OPTIONS succeeds: some clients probe with it."""
     for path in (PATH, "/v1/models", "/v1/action/generate_image", "/"):
         assert (await gateway.options(path)).status_code == 204
 
 
 async def test_security_headers(gateway: httpx.AsyncClient) -> None:
-    """No answer is taken for a page or a script; a result may be shown by any page, and runs nothing."""
+    """No response can act as a page or script; any page may show a result, which runs nothing."""
     for path in ("/", "/v1/models", "/nothing"):
         headers = (await gateway.get(path)).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -53,13 +53,13 @@ async def test_security_headers(gateway: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("path", ["//v1//images/generations", "/v1/images/generations/", "/v1/images/generations?"])
 async def test_sloppy_paths(gateway: httpx.AsyncClient, path: str) -> None:
-    """Slashes too many, and a bare question mark, change nothing, and nothing is redirected."""
+    """Repeated slashes and a bare question mark have no effect and cause no redirect."""
     url = f"{gateway.base_url}".rstrip("/") + path
     assert (await gateway.post(url, json={"prompt": "x"})).status_code == 200
 
 
 async def test_too_large(gateway: httpx.AsyncClient) -> None:
-    """A body over the limit is refused, whether it says its length or not."""
+    """A body above the limit is refused, with and without Content-Length."""
     body = b'{"prompt": "' + b"x" * 200_000 + b'"}'
 
     async def chunks() -> Any:
@@ -89,27 +89,27 @@ async def test_too_large(gateway: httpx.AsyncClient) -> None:
     ],
 )
 async def test_not_json(gateway: httpx.AsyncClient, body: bytes) -> None:
-    """What is no JSON object is a bad request, never a fault of ours, and said without Python's own words."""
+    """A body that is not a JSON object gives 400, never 500, without Python's own messages."""
     answer = await gateway.post(PATH, content=body, headers={"content-type": "application/json"})
     assert "recursion" not in check_error(answer, 400, "invalid_request_error", None, None)
 
 
 async def test_host(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """A host that can't be is the client's mistake, and known before a picture is made for a link to it."""
+    """An invalid host gives 400, before an image is generated for a link to it."""
     answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": "localhost:99999"})
     assert "'host'" in check_error(answer, 400, "invalid_request_error", None, None)
     assert not fake.requests
 
 
 async def test_content_type(gateway: httpx.AsyncClient) -> None:
-    """Another content type is refused, none at all is taken for JSON."""
+    """Another content type is refused; a missing one means JSON."""
     answer = await gateway.post(PATH, data={"prompt": "x"})
     assert "application/json" in check_error(answer, 415, "invalid_request_error", None, None)
     assert (await gateway.post(PATH, content=b'{"prompt": "x"}')).status_code == 200
 
 
 async def test_description(gateway: httpx.AsyncClient) -> None:
-    """The description's references all lead somewhere, and the prompt is the one required field."""
+    """All references of the API description resolve, and the prompt is the only required field."""
     answer = await gateway.get("/openapi.json")
     description = answer.json()
     schemas = description["components"]["schemas"]
@@ -120,13 +120,13 @@ async def test_description(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_hostile_request_id(gateway: httpx.AsyncClient) -> None:
-    """An id that could do harm in a log or a header is replaced."""
+    """An id that could be harmful in a log or header is replaced."""
     answer = await gateway.get("/livez", headers={"x-request-id": "a b\tc"})
     assert answer.headers["x-request-id"].startswith("req_")
 
 
 async def test_log(gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """A request leaves one line, without its prompt and without a link's signature."""
+    """A request is logged in one line, without its prompt and without a link's signature."""
     caplog.set_level(logging.INFO)
     answer = await gateway.post(PATH, json={"prompt": "a secret lake"})
     link = answer.json()["data"][0]["url"]

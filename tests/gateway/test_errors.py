@@ -1,4 +1,4 @@
-"""Every row of the table of errors, as a client of OpenAI's API meets it over HTTP."""
+"""Every row of the table of errors, as a client of OpenAI's API receives it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ REQUEST, SERVER = "invalid_request_error", "server_error"
 async def test_bad_requests(
     gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], code: str | None, param: str, told: str
 ) -> None:
-    """A bad field is named, with its value and what would be right, and nothing reaches the service."""
+    """An invalid field is named with its value and what is right, and no request reaches the service."""
     answer = await gateway.post(PATH, json=body)
     assert told in check_error(answer, 400, REQUEST, code, param)
     assert not fake.requests
@@ -143,7 +143,7 @@ async def test_refusals(
     code: str | None,
     param: str | None,
 ) -> None:
-    """Every code of the service has its status, type and code; retries are asked for or forbidden."""
+    """Every code of the service has its status, type and code; headers request or forbid retries."""
     fake.behave = refusal
     answer = await gateway.post(PATH, json={"prompt": "x", "model": "m"})
     message = check_error(answer, status, kind, code, param)
@@ -160,7 +160,7 @@ async def test_refusals(
 
 
 def test_every_code_has_a_status() -> None:
-    """No code of gRPC's but OK is without a row."""
+    """Every gRPC code except OK has a row."""
     assert set(STATUS) == set(Code) - {Code.OK}
 
 
@@ -187,7 +187,7 @@ def test_every_code_has_a_status() -> None:
 async def test_names_of_the_client(
     gateway: httpx.AsyncClient, fake: FakeService, field: str, body: dict[str, Any], param: str
 ) -> None:
-    """The service's word for a field comes back as the key that this client used."""
+    """A field of the contract is named by the key that the client used."""
     fake.behave = Refusal(Code.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[(field, "must be right")])
     answer = await gateway.post(PATH, json={"prompt": "x"} | body)
     message = check_error(answer, 400, REQUEST, "invalid_value", param)
@@ -197,7 +197,7 @@ async def test_names_of_the_client(
 
 
 async def test_several_violations(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """All faults are told; the first is the parameter."""
+    """All faulty fields are named; the first is the parameter."""
     faults = [("count", "must be 1"), ("width", "must be 16 to 4096, not 5000")]
     fake.behave = Refusal(Code.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=faults)
     message = check_error(await gateway.post(PATH, json={"prompt": "x"}), 400, REQUEST, "invalid_value", "n")
@@ -209,7 +209,7 @@ async def test_several_violations(gateway: httpx.AsyncClient, fake: FakeService)
 async def test_retry_delay(
     gateway: httpx.AsyncClient, fake: FakeService, code: Code, delay: float, headers: tuple[str, str]
 ) -> None:
-    """The service's word on when to come back is passed on."""
+    """The service's retry delay is passed on."""
     fake.behave = Refusal(
         code, "later", "QUEUE_FULL" if code is Code.RESOURCE_EXHAUSTED else "UNAVAILABLE", delay=delay
     )
@@ -218,7 +218,7 @@ async def test_retry_delay(
 
 
 async def test_details_that_are_none(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Garbage in the trailer does not hide the error."""
+    """An invalid trailer does not hide the error."""
 
     class Garbage(Refusal):
         @property
@@ -230,7 +230,7 @@ async def test_details_that_are_none(gateway: httpx.AsyncClient, fake: FakeServi
 
 
 async def test_service_down(tmp_path: Path) -> None:
-    """Without a service the answer is a quick 503 that names no address, and it is found again when it is back."""
+    """Without a service the answer is a quick 503 without addresses; a service that is back is found again."""
     async with running_service() as service:
         port = int(service.address.rpartition(":")[2])
     async with running_gateway(config(service, tmp_path)) as client:
@@ -247,7 +247,7 @@ async def test_service_down(tmp_path: Path) -> None:
 
 
 async def test_too_slow(service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """What takes longer than the gateway waits is 504, not to be tried again, and the service is told."""
+    """A request beyond the gateway's timeout gives 504 without retries, and the call is cancelled."""
     fake.behave = sleep_long
     async with running_gateway(config(service, tmp_path, timeout=0.4)) as client:
         answer = await client.post(PATH, json={"prompt": "x"})
@@ -261,7 +261,7 @@ async def test_our_own_mistake(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A bug is 500, not to be tried again; the log has the traceback and the answer has not."""
+    """A bug gives 500 without retries; the traceback is in the log, not in the response."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("the inside")
@@ -276,7 +276,7 @@ async def test_our_own_mistake(
 
 
 async def test_stream_without_end(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """A service that stops before it is done has failed, and no half answer is given."""
+    """A service that ends its stream early has failed, and no partial response is sent."""
 
     async def half(*_: Any) -> Any:
         yield image()

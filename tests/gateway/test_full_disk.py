@@ -1,4 +1,4 @@
-"""A disk that is full: not a patched one, but a file system with no room left."""
+"""A full disk: a real file system without free space."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SIZE = 256 * 1024  # bytes of the file system
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own in memory, with little room."""
+    """Return a small file system in memory."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount, umount = shutil.which("mount"), shutil.which("umount")
@@ -56,7 +56,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, *, leave: int) -> None:
-    """Take all room of a file system but `leave` bytes."""
+    """Fill a file system except for `leave` bytes."""
     room = os.statvfs(folder)
     (folder / "others").write_bytes(bytes(room.f_bavail * room.f_frsize - leave))
 
@@ -75,7 +75,7 @@ async def large(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterato
 
 @pytest.mark.parametrize("name", PATHS)
 async def test_full_disk(service: Service, fake: FakeService, small: Path, name: str) -> None:
-    """It is 507 in the vendor's shape; nothing half-written stays, base64 goes on, and links do once there is room."""
+    """It gives 507 in the vendor's format; no partial file stays, base64 works, and links work once there is space."""
     fake.behave = large
     fill(small, leave=len(LARGE) // 2)
     body = {"prompt": "x", "response_format": "url"}
@@ -94,7 +94,7 @@ async def test_full_disk(service: Service, fake: FakeService, small: Path, name:
 
 
 async def test_all_or_none(service: Service, fake: FakeService, small: Path) -> None:
-    """Where one of two pictures fits, neither is kept, and what others have stays."""
+    """If one of two images fits, neither is stored, and other files stay."""
     async with running_gateway(config(service, small)) as client:
         body = {"prompt": "x", "n": 2, "response_format": "url"}
         link = (await client.post(PATHS["openai"], json=body | {"n": 1})).json()["data"][0]["url"]

@@ -1,4 +1,4 @@
-"""What `/openapi.json` allows is asked, and what it does not: each answer is one that it tells of."""
+"""Requests that `/openapi.json` allows or forbids: each response is described there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS = {"allowed": GenerationMode.POSITIVE, "forbidden": GenerationMode.NEGATIV
 
 
 def blameless(_: Any, response: Any, case: Any) -> None:
-    """Hold that the server is not at fault; the web UI says 500 where a picture or a model is not one, and so do we."""
+    """Assert that there is no server error, except the web UI's 500 for an invalid image or model."""
     assert Fault().message not in response.text
     assert response.status_code < 500 or case.path.startswith(BASE)
 
@@ -41,7 +41,7 @@ CHECKS: list[Any] = [blameless, status_code_conformance, content_type_conformanc
 
 
 def different(schema: Any) -> Iterator[Any]:
-    """Yield operations of which each is another: the same under further paths is asked once."""
+    """Yield distinct operations; the same operation on other paths is left out."""
     seen = set()
     for found in schema.get_all_operations():
         operation = found.ok()
@@ -53,7 +53,7 @@ def different(schema: Any) -> Iterator[Any]:
 
 
 def asked(address: str, operation: Any, mode: GenerationMode, statuses: Counter[int]) -> Iterator[str]:
-    """Yield what was wrong about the answers of one operation, and count the statuses."""
+    """Yield what was wrong with the responses of one operation, and count the statuses."""
 
     @settings(
         max_examples=EXAMPLES[mode],
@@ -78,7 +78,7 @@ def asked(address: str, operation: Any, mode: GenerationMode, statuses: Counter[
 
 
 def fuzzed(address: str, description: dict[str, Any], mode: GenerationMode) -> tuple[list[str], Counter[int]]:
-    """Ask each operation; return what was answered otherwise than described, and the statuses."""
+    """Call each operation; return the responses that were not as described, and the statuses."""
     schema = schemathesis.openapi.from_dict(description)
     statuses: Counter[int] = Counter()
     return [problem for one in different(schema) for problem in asked(address, one, mode, statuses)], statuses
@@ -86,7 +86,7 @@ def fuzzed(address: str, description: dict[str, Any], mode: GenerationMode) -> t
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_answers_are_described(service: Service, tmp_path: Path, kind: str) -> None:
-    """No request brings about a fault, a status, a type or a body that the document does not tell of."""
+    """No request causes an error, status, type or body that the document does not describe."""
     async with running_gateway(config(service, tmp_path, fetch=False)) as client:
         description = (await client.get("/openapi.json")).json()
         address = str(client.base_url).rstrip("/")

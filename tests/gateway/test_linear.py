@@ -1,7 +1,7 @@
-"""Every reader of the gateway, with the worst text of a client: twice the text is twice the work.
+"""Every parser of the gateway, with the worst texts of a client: twice the text takes twice the work.
 
-What is read on the event loop holds up every other request, and what is read in a thread still holds the interpreter's
-lock while a regular expression runs.
+Parsing on the event loop delays every other request, and parsing in a thread still holds the interpreter's lock while a
+regular expression runs.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ REPEATED = [
 
 
 def png(*chunks: tuple[bytes, bytes]) -> str:
-    """A PNG file of these chunks, as text of Latin-1."""
+    """Return a PNG file of these chunks, as text in Latin-1."""
     parts = [struct.pack(">I", len(data)) + kind + data + b"\0\0\0\0" for kind, data in chunks]
     return (b"\x89PNG\r\n\x1a\n" + b"".join(parts)).decode("latin-1")
 
@@ -157,7 +157,7 @@ def of_file(text: str) -> object:
 
 
 def form(text: str) -> object:
-    """Read a form with such a field, and such a name, and such a head of a part."""
+    """Parse a form with this text as a value, as a name and as a part's header."""
 
     async def body() -> Any:
         head = 'Content-Disposition: form-data; name="{}"\r\n{}\r\n\r\n{}\r\n'
@@ -172,14 +172,14 @@ def checkpoint(name: str) -> object:
 
 
 def of_sdapi(text: str) -> object:
-    """Read a request whose text is judged, and one whose text goes on."""
+    """Read requests of the web UI's API with this text in their fields."""
     build_request(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
     read(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
     return None
 
 
 def dialect(name: str) -> Read:
-    """A reader of a body in a dialect, in which each field is such a text by turns."""
+    """Return a parser of a dialect's body, in which each field in turn is this text."""
 
     def parse_fields(text: str) -> None:
         kind = DIALECTS[name].request_type
@@ -191,7 +191,7 @@ def dialect(name: str) -> Read:
 
 
 def fields(reader: Callable[[dict[str, Any]], object]) -> Read:
-    """Return a reader that puts the text into three fields in turn."""
+    """Return a parser that puts the text into three fields in turn."""
 
     def read_fields(text: str) -> None:
         for key in ("loras", "n", "mask"):
@@ -213,7 +213,7 @@ def log_line(text: str) -> object:
 
 
 def service(text: str) -> object:
-    """Read what gRPC brings, in each text of a request by turns."""
+    """Read a gRPC request with this text in each text field in turn."""
     for key in ("prompt", "negative_prompt", "model", "sampler", "schedule", "quality", "style", "caller"):
         with suppress(InvalidRequest):
             fields: dict[str, Any] = {"prompt": "x", key: text}
@@ -260,7 +260,7 @@ READERS: dict[str, Read] = {
 
 
 def patient(reader: Read) -> Read:
-    """A reader that may refuse a text in its own way."""
+    """Return a parser that ignores the errors of another one."""
 
     def read_it(text: str) -> None:
         with suppress(*REFUSALS):
@@ -270,7 +270,7 @@ def patient(reader: Read) -> Read:
 
 
 def check(reader: Read, text: Callable[[int], str], size: int = LONG) -> None:
-    """Fail where a reader's work grows faster than the text; what takes no time at all over `size` is not counted."""
+    """Fail if a parser's work grows faster than the text; work below a minimum for `size` is not measured."""
     if cpu(lambda: reader(text(size))) > NOISE:
         check_linear(reader, text, size)
 
@@ -281,7 +281,7 @@ def repeated(part: str) -> Callable[[int], str]:
 
 @pytest.mark.parametrize("name", READERS)
 def test_linear(name: str) -> None:
-    """No text makes a reader slow, whatever is repeated in it, and whatever it begins with."""
+    """No text makes a parser slow, whatever it repeats and begins with."""
     reader = patient(READERS[name])
     for part in REPEATED:
         check(reader, repeated(part))
@@ -292,13 +292,13 @@ def test_linear(name: str) -> None:
 
 @pytest.mark.parametrize("part", REPEATED)
 def test_settings(part: str) -> None:
-    """A line of settings as long as it may be is read in one pass, after a name and after an open quotation mark."""
+    """A line of settings of the maximum length is read in one pass, after a name and after an open quotation mark."""
     for start in ("Steps: ", "Steps: a", "Steps: a:", 'Steps: a:"', "Steps: 1, a: "):
         check(parse, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
 
 
 def entries(size: int) -> bytes:
-    """EXIF whose directory has as many entries as fit, each of which is as long as all of it."""
+    """EXIF with as many entries as fit, each as long as the whole, is read in linear time."""
     count = min(size // 12, 65_535)
     row = struct.pack("<HHII", 0x1000, 7, size, 8)
     return b"II*\0\x08\0\0\0" + struct.pack("<H", count) + row * count
@@ -321,18 +321,18 @@ FILES: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_files(name: str) -> None:
-    """The texts in a file cost what the file is long, however it is put together."""
+    """Reading the texts of a file takes time linear in its length, whatever its structure."""
     check(lambda text: png_info(text.encode("latin-1")), FILES[name])
 
 
 @pytest.mark.parametrize("name", ["a", "a[]", "a[0]"])
 def test_lists(name: str) -> None:
-    """A form in which one name comes again and again is gathered in one pass."""
+    """A form with one repeated name is grouped in one pass."""
     check(lambda text: gathered([(name, one) for one in text]), repeated("a"))
 
 
 def test_expanded_text_is_bounded() -> None:
-    """A kilobyte that expands to a gigabyte is expanded up to the bound."""
+    """A kilobyte that expands to a gigabyte is expanded up to the limit only."""
     packed = zlib.compressobj(9)
     bomb = b"".join(packed.compress(bytes(2**20)) for _ in range(64)) + packed.flush()
     found = texts(png((b"zTXt", b"a\0\0" + bomb), (b"zTXt", b"b\0\0" + bomb), (b"tEXt", b"c\0d")).encode("latin-1"))

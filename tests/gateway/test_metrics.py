@@ -1,4 +1,4 @@
-"""What `/metrics` tells, and what it never tells."""
+"""Metrics, and what they never reveal."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PRIVATE = "prompt-that-nobody-may-read"
 
 @pytest.fixture
 async def fresh(service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A gateway that has counted nothing yet."""
+    """Return a gateway whose counters are zero."""
     async with running_gateway(config(service, tmp_path)) as client:
         yield client
 
 
 async def sample(client: httpx.AsyncClient, name: str, **labels: Any) -> float | None:
-    """The value of one line."""
+    """Return the value of one line."""
     text = (await client.get("/metrics")).text
     wanted = {key: str(value) for key, value in labels.items()}
     found = [
@@ -44,7 +44,7 @@ async def sample(client: httpx.AsyncClient, name: str, **labels: Any) -> float |
 
 
 async def test_requests(fresh: httpx.AsyncClient) -> None:
-    """Answers are counted by route, dialect and status, pictures by the model that made them."""
+    """Responses are counted by route, dialect and status, images by model."""
     for path in (PATH, PATH, "/oxen/api/ai/images/generate"):
         assert (await fresh.post(path, json={"prompt": PRIVATE, "n": 2})).status_code == 200
     await fresh.post(PATH, json={"prompt": ""})
@@ -56,13 +56,13 @@ async def test_requests(fresh: httpx.AsyncClient) -> None:
 
 
 async def test_stream(fresh: httpx.AsyncClient) -> None:
-    """Pictures that come bit by bit count as well."""
+    """Streamed images are counted as well."""
     await fresh.post(PATH, json={"prompt": PRIVATE, "n": 3, "stream": True})
     assert await sample(fresh, "images_total", model="tiny") == 3
 
 
 async def test_labels_are_few(fresh: httpx.AsyncClient, fake: FakeService) -> None:
-    """Neither paths nor prompts, models' unknown names, keys or methods become labels."""
+    """Paths, prompts, unknown model names, keys and methods never become labels."""
     fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, reason="MODEL_NOT_FOUND")
     for number in range(20):
         await fresh.get(f"/{PRIVATE}/{number}")
@@ -79,14 +79,14 @@ async def test_labels_are_few(fresh: httpx.AsyncClient, fake: FakeService) -> No
 
 
 async def test_failures(fresh: httpx.AsyncClient, fake: FakeService) -> None:
-    """Errors of the service are counted by its own reasons."""
+    """Errors of the service are counted by its reasons."""
     fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUEUE_FULL")
     await fresh.post(PATH, json={"prompt": "x"})
     assert await sample(fresh, "service_errors_total", reason="QUEUE_FULL", status=429) == 1
 
 
 async def test_in_flight(fresh: httpx.AsyncClient, fake: FakeService) -> None:
-    """What is being answered is seen, and once the client has left it is counted as such."""
+    """Running requests are counted, and those of clients that disconnect get their own status."""
     fake.behave = sleep_long
     waiting = asyncio.create_task(fresh.post(PATH, json={"prompt": "x"}))
     await fake.started.wait()
@@ -100,7 +100,7 @@ async def test_in_flight(fresh: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 async def test_type(fresh: httpx.AsyncClient) -> None:
-    """It is in the format that Prometheus asks for, and tells of the process, too."""
+    """The response is in Prometheus' format, and includes metrics of the process."""
     answer = await fresh.get("/metrics")
     assert answer.headers["content-type"] == CONTENT_TYPE_LATEST
     assert "process_resident_memory_bytes" in answer.text

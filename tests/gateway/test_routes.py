@@ -1,4 +1,4 @@
-"""Models, result files and probes over HTTP, before a real gRPC service."""
+"""Models, result files and health probes over HTTP, with a real gRPC server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 class TestModels:
     async def test_list(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The list has OpenAI's shape, the default model first."""
+        """The list has OpenAI's format, the default model first."""
         answer = (await gateway.get("/v1/models")).json()
         assert answer["object"] == "list"
         assert [one["id"] for one in answer["data"]] == fake.models
@@ -36,20 +36,20 @@ class TestModels:
         assert (await gateway.get(f"/v1/models/{path}")).json()["id"] == "org/large"
 
     async def test_none(self, gateway: httpx.AsyncClient) -> None:
-        """An unknown model is 404 with OpenAI's code."""
+        """An unknown model gives 404 with OpenAI's code."""
         answer = await gateway.get("/v1/models/nope")
         assert "nope" in check_error(answer, 404, "invalid_request_error", "model_not_found", "model")
 
     @pytest.mark.parametrize("name", ["dall-e-3", "gpt-image-1", "DALL-E 3", "FLUX.1 [schnell]"])
     async def test_vendor_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
-        """The names that OpenAI's clients send by themselves mean the default model, and the answer says which."""
+        """The default names of OpenAI's clients mean the default model, which a header names."""
         answer = await gateway.post(PATH, json={"prompt": "x", "model": name})
         assert fake.requests[0].model == ""
         assert answer.headers["x-tintype-model"] == "tiny"
         assert ("url" in answer.json()["data"][0]) == (not name.startswith("gpt"))
 
     async def test_aliases(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """The table's names are replaced; `*` names the default model."""
+        """Aliases are replaced; `*` names the default model."""
         fake.models = ["tiny", "org/large", "own"]
         async with running_gateway(config(service, tmp_path, aliases={"big": "org/large", "*": "own"})) as client:
             await client.post(PATH, json={"prompt": "x", "model": "big"})
@@ -57,7 +57,7 @@ class TestModels:
         assert [request.model for request in fake.requests] == ["org/large", "own"]
 
     async def test_aliases_are_listed(self, service: Service, tmp_path: Path) -> None:
-        """Where the configuration says so, clients' names stand in the list, too, and each can be asked for."""
+        """If configured, aliases are in the list, and each can be requested."""
         aliases = {"big": "org/large", "gone": "nowhere"}
         service.fake.models.append("nowhere")
         async with running_gateway(config(service, tmp_path, aliases=aliases, list_aliases=True)) as client:
@@ -72,7 +72,7 @@ class TestModels:
 
     @pytest.mark.parametrize("action", ["generations", "edits", "variations"])
     async def test_azure(self, gateway: httpx.AsyncClient, fake: FakeService, action: str) -> None:
-        """Below Azure's path a deployment is a model, unless the body names one; its version is passed over."""
+        """In Azure's path the deployment is the model, unless the body names one; the API version is ignored."""
         path = f"/openai/deployments/org-large/images/{action}?api-version=2025-04-01-preview"
         body = {"prompt": "x", "image": SMALLEST}
         for more in ({}, {"model": None}, {"model": "tiny"}):
@@ -83,7 +83,7 @@ class TestModels:
         check_error(answer, 400, "invalid_request_error", "invalid_value", "n")
 
     async def test_unknown_model_is_replaced(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """With strict_models off an unknown name gets the default model, and a header says so."""
+        """Without strict_models, an unknown name gets the default model, and a header names it."""
         behave = fake.behave
         missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "nope"})
         fake.behave = lambda request, context: (missing if request.model else behave)(request, context)
@@ -96,7 +96,7 @@ class TestModels:
         "name", ["gpt-image-2.5-sunburst", "gpt-image-2.6-flare-2026-11-01", "dall-e-4", "chatgpt-image-2031"]
     )
     async def test_names_of_openai(self, gateway: httpx.AsyncClient, fake: FakeService, name: str) -> None:
-        """Whatever OpenAI calls its next model, that name means the default model, in each API."""
+        """Names of future OpenAI models mean the default model, in each API."""
         behave = fake.behave
         missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": name})
         fake.behave = lambda request, context: (missing if request.model not in ("", "tiny") else behave)(
@@ -112,7 +112,7 @@ class TestModels:
         assert answer.status_code == 200, answer.text
 
     async def test_models_with_such_names(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A model of the service that has such a name is found by it."""
+        """A served model with such a name is found by it."""
         fake.models = ["tiny", "gpt-image-mine"]
         answer = await gateway.post(PATH, json={"prompt": "x", "model": "gpt-image-mine"})
         assert (answer.status_code, fake.requests[-1].model) == (200, "gpt-image-mine")
@@ -129,7 +129,7 @@ class TestFiles:
         return str((await gateway.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"])
 
     async def test_head_and_etag(self, gateway: httpx.AsyncClient) -> None:
-        """HEAD tells without the bytes; who has them already gets 304."""
+        """HEAD returns the headers without the file; an unchanged file gives 304."""
         link = await self.link(gateway)
         head = await gateway.head(link)
         assert head.status_code == 200
@@ -140,7 +140,7 @@ class TestFiles:
         assert same.content == b""
 
     async def test_foreign_authorization(self, gateway: httpx.AsyncClient) -> None:
-        """Clients that send their key along are served all the same."""
+        """Requests for results may contain a key."""
         link = await self.link(gateway)
         assert (await gateway.get(link, headers={"authorization": "Bearer x"})).status_code == 200
 
@@ -160,18 +160,18 @@ class TestFiles:
         ],
     )
     async def test_nothing_else_is_opened(self, gateway: httpx.AsyncClient, path: str) -> None:
-        """Whatever is no name of a kept file is not there."""
+        """A name that is not a result's gives 404."""
         answer = await gateway.get(path.replace("ACCESS", f"9999999999-{'0' * 32}"))
         check_error(answer, 404, "invalid_request_error", None, None)
 
     async def test_no_signature(self, gateway: httpx.AsyncClient) -> None:
-        """A name alone opens nothing."""
+        """A name without a signature gives 404."""
         name = (await self.link(gateway)).rpartition("/")[2]
         for path in (f"/files/{name}", f"/files/-/{name}"):
             check_error(await gateway.get(path), 404, "invalid_request_error", None, None)
 
     async def test_expiry(self, service: Service, tmp_path: Path) -> None:
-        """After its time a link is dead, and the file is gone from the disk without anybody asking."""
+        """After its expiry a link fails, and the file is deleted without a request."""
         async with running_gateway(config(service, tmp_path, url_ttl=0.5)) as client:
             link = await self.link(client)
             assert list((tmp_path / "files").iterdir())
@@ -183,7 +183,7 @@ class TestFiles:
 
 class TestProbes:
     async def test_probes(self, gateway: httpx.AsyncClient, service: Service) -> None:
-        """The gateway lives without the service, and is ready only with it."""
+        """The gateway is alive without the service, and ready only with it."""
         name = "tintype.v1.ImageService"
         assert (await gateway.get("/readyz")).json() == {"status": "ready"}
         await service.health.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -197,7 +197,7 @@ class TestProbes:
                 await asyncio.sleep(0.05)
 
     async def test_landing(self, gateway: httpx.AsyncClient) -> None:
-        """The root names what is served, and HEAD works there."""
+        """The root lists the endpoints, and supports HEAD."""
         images = (await gateway.get("/")).json()["endpoints"]["images"]
         assert images[PATH] == "openai"
         assert images["/v1/action/generate_image"] == "agent.ai"
@@ -207,7 +207,7 @@ class TestProbes:
         "path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/v1/models", "/v1/models/tiny"]
     )
     async def test_head(self, gateway: httpx.AsyncClient, path: str) -> None:
-        """Monitors that ask for the head of what can be read get it, without the rest."""
+        """HEAD works on all readable paths, without a body."""
         head, whole = await gateway.head(path), await gateway.get(path)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"] == whole.headers["content-type"]

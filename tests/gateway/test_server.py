@@ -1,4 +1,4 @@
-"""The gateway as a process: ready, busy, told to stop."""
+"""The gateway as a process: start, shutdown, invalid settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals(tmp_path: Path, number: signal.Signals) -> None:
-    """It says where it is once it answers, and a signal ends it in good order."""
+    """It reports its URL once it answers, and a signal stops it gracefully."""
     with started(tmp_path) as (process, url):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         with urllib.request.urlopen(f"{url}/livez", timeout=5) as answer:  # noqa: S310
@@ -39,7 +39,7 @@ def test_signals(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_running_requests_end(tmp_path: Path) -> None:
-    """A request that is on its way when the signal comes still gets its answer."""
+    """A running request still gets its response after the signal."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with started(tmp_path, address) as (process, url):
@@ -55,7 +55,7 @@ def test_running_requests_end(tmp_path: Path) -> None:
 
 
 def test_grace(tmp_path: Path) -> None:
-    """How long running requests get is the configuration's to say; in whole seconds, and one more to tell them so."""
+    """The grace period is configured; uvicorn gets it in whole seconds, plus one for the errors."""
     config = GatewayConfig(data=tmp_path, grace=7.5)
     uvicorn = _uvicorn_config(config, Litestar([], openapi_config=None))
     assert uvicorn.timeout_graceful_shutdown == 9
@@ -65,7 +65,7 @@ def test_grace(tmp_path: Path) -> None:
 async def test_the_grace_is_over(
     service: Service, fake: FakeService, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who waits in vain is told so in the dialect, in a stream as its last event; the log is calm."""
+    """A request that is not done in time gets an error in its dialect, in a stream as an event; nothing is logged."""
     fake.behave = sleep_long
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     config = GatewayConfig(rest="127.0.0.1:0", grpc=service.address, data=tmp_path, grace=0.2)
@@ -89,7 +89,7 @@ async def test_the_grace_is_over(
 
 
 def test_port_taken(tmp_path: Path) -> None:
-    """A port that is taken is one line, not a traceback, and the command's exit code."""
+    """A port in use gives one line and an exit code, not a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(
@@ -101,14 +101,14 @@ def test_port_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["", "8080", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1"])
 def test_bad_address(address: str) -> None:
-    """An address that is none is repeated, with an example of one."""
+    """The error for an invalid address repeats it, with an example."""
     with pytest.raises(StartError, match=r"--rest must be HOST:PORT, for example 127\.0\.0\.1:8080, not '.*'"):
         listen(address)
 
 
 @pytest.mark.parametrize(("address", "family"), [("localhost:0", socket.AF_INET), (":0", socket.AF_INET)])
 def test_addresses(address: str, family: int) -> None:
-    """Names are resolved, and nothing means every address of IPv4."""
+    """Names are resolved, and an empty host means all IPv4 addresses."""
     with listen(address) as listener:
         assert listener.family == family
         assert listener.getsockname()[0] == ("0.0.0.0" if address.startswith(":") else "127.0.0.1")  # noqa: S104
@@ -128,12 +128,12 @@ def test_addresses(address: str, family: int) -> None:
     ],
 )
 def test_bad_setting(setting: dict[str, Any], message: str) -> None:
-    """A setting that can't be is named at once, with its value and what would be right."""
+    """An invalid setting is named at start, with its value and what is right."""
     with pytest.raises(StartError, match=re.escape(message)):
         GatewayConfig(**setting)
 
 
 @pytest.mark.parametrize("host", ["minio", "minio:9000", "10.0.0.2", "10.0.0.2:80", "::1", "[::1]", "[fd00::1]:9000"])
 def test_hosts(host: str) -> None:
-    """Hosts that may be fetched from are names and addresses, with a port or without."""
+    """Hosts for fetching are names and addresses, with or without a port."""
     assert GatewayConfig(fetch_hosts=(host,)).fetch_hosts == (host,)

@@ -1,4 +1,4 @@
-"""A disk that does not answer: a network folder whose server is gone."""
+"""A disk that does not answer, like a network folder whose server is gone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOON = 0.2  # seconds that a call may take here
 
 
 async def links(data: Path, count: int) -> list[str]:
-    """Links to results whose files never answer: reading from a pipe waits for a writer."""
+    """Replace results by pipes, which never answer a read without a writer."""
     store = LocalStore(data)
     kept = await store.put(STORED * count)
     for one in kept:
@@ -46,7 +46,7 @@ async def links(data: Path, count: int) -> list[str]:
 
 
 def answer(data: Path) -> None:
-    """Have the disk answer again."""
+    """Let the disk answer again."""
     for path in (data / "files").iterdir():
         if path.is_fifo():
             os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
@@ -59,7 +59,7 @@ def info() -> dict[str, str]:
 
 
 async def test_reads(service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """Reads that are stuck are 503 after a while, `/readyz` says why, and all that needs no disk goes on."""
+    """Stuck reads give 503 after a time limit, `/readyz` says why, and requests without the disk are served."""
     stuck = await links(tmp_path, 15)
     async with running_gateway(config(service, tmp_path, store_timeout=SOON)) as client:
         answers = await asyncio.gather(*(client.get(link) for link in stuck))
@@ -79,7 +79,7 @@ async def test_reads(service: Service, fake: FakeService, tmp_path: Path) -> Non
 
 
 async def recovered(client: httpx.AsyncClient, data: Path) -> None:
-    """Wait until the gateway has found that the disk is back."""
+    """Wait until the gateway has noticed that the disk answers again."""
     async with asyncio.timeout(30):
         while (await client.get("/readyz")).status_code != 200:
             answer(data)
@@ -87,7 +87,7 @@ async def recovered(client: httpx.AsyncClient, data: Path) -> None:
 
 
 async def test_writes(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results that can't be written in time are 503, and so is what waits for the same lock."""
+    """Results that can't be written in time give 503, and so do requests waiting for the same lock."""
     gate = threading.Event()
     write = LocalStore._write
 
@@ -106,7 +106,7 @@ async def test_writes(service: Service, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def test_the_end(tmp_path: Path) -> None:
-    """A gateway with more stuck reads than it has threads ends when it is told to."""
+    """A gateway with more stuck reads than threads still shuts down."""
     stuck = await links(tmp_path, 20)
     with started(tmp_path, grace=0.2) as (process, url):
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
@@ -119,7 +119,7 @@ async def test_the_end(tmp_path: Path) -> None:
 
 
 async def test_keys(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of keys that can't be read any more stops nothing: the keys from before hold, and new ones come later."""
+    """A key file that can't be read any more has no effect: previous keys stay valid, new ones are read later."""
     monkeypatch.setattr(keys, "LOOK", SOON)
     secret, file = create(tmp_path / "keys", "me"), tmp_path / "keys"
     headers = {"authorization": f"Bearer {secret}"}

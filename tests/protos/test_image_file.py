@@ -18,7 +18,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from tests.support.pixels import colour
 from tintype.v1.image_file import decode
-from tintype.v1.image_header import BadImage, check
+from tintype.v1.image_header import check
+from tintype.v1.image_parts import BadImage
 
 LEVELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 ORIENTATION = 0x0112

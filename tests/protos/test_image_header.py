@@ -13,7 +13,8 @@ from PIL.PngImagePlugin import PngImageFile
 
 from tests.support.work import check_linear
 from tintype.v1 import image_header
-from tintype.v1.image_header import BadImage, check, pixels, profile
+from tintype.v1.image_header import check, pixels, profile
+from tintype.v1.image_parts import BadImage, png_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +176,7 @@ def test_work_grows_with_the_file(make: Callable[[int], bytes]) -> None:
 def test_a_long_png_may_have_more_chunks() -> None:
     """Encoders write pixels in chunks of 8 KiB; a file of 40 MB has thousands."""
     parts = [chunk(b"IDAT", bytes(8192))] * 5000
-    assert len(list(image_header.png_chunks(png_with(*parts)))) == 5003
+    assert len(list(png_chunks(png_with(*parts)))) == 5003
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])

@@ -20,7 +20,8 @@ from itertools import product
 from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
 
 from . import image_header
-from .image_header import JPEG, JPEG_END, BadImage, Header
+from .image_header import JPEG, JPEG_END, Header
+from .image_parts import BadImage
 
 # What Pillow raises for files that are cut, damaged or hostile.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, ZeroDivisionError, MemoryError)

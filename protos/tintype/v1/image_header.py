@@ -1,14 +1,12 @@
 """Headers of uploaded PNG, JPEG and WebP files, read without decoding.
 
-Gateway and service judge every upload by this module before a decoder sees it.
+Gateway and service check every upload with this module before a decoder sees it.
 Rules:
 
-- The type comes from the first bytes, the size from the header. Nothing is inflated but an embedded colour profile,
+- The type comes from the first bytes, the size from the header. Nothing is inflated except an embedded colour profile,
   up to MAX_PROFILE bytes.
-- Every walk over a file is linear and takes at most a few thousand steps: a PNG may have MAX_PARTS chunks and one more
-  for each 4 KiB of file, a JPEG MAX_PARTS segments before its first scan and as many after it, a WebP MAX_PARTS chunks.
-  A JPEG may have as many scans as MAX_SCANNED allows for its size.
-- Only what changes pixels counts. Text, unknown chunks and their checksums are skipped; the orientation is the one
+- A JPEG may have as many scans as MAX_SCANNED allows for its size; `image_parts` bounds the walks over a file.
+- Only what changes pixels counts. Text, unknown chunks and their checksums are skipped; the orientation is the only
   field of EXIF that is read. `pixels` returns what is left for the decoder.
 
 Sources: PNG 3rd edition; ITU-T T.81 annex B; RFC 9649 (WebP); EXIF 2.32 section 4.6.
@@ -16,48 +14,46 @@ Sources: PNG 3rd edition; ITU-T T.81 annex B; RFC 9649 (WebP); EXIF 2.32 section
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from .image_parts import (
+    HEAD,
+    MAX_PARTS,
+    PNG_SIGNATURE,
+    BadImage,
+    count_scans,
+    first_scan,
+    jpeg_segments,
+    png_chunks,
+    webp_chunks,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 MAX_BYTES = 50_000_000  # of one file, as OpenAI has it
 MAX_SIDE = 8192  # pixels
 MAX_PIXELS = 4096 * 4096  # 64 MiB as RGBA
-MAX_PARTS = 4096  # chunks or segments
 MAX_SCANNED = 24 * MAX_PIXELS  # pixels times scans of a JPEG; progressive encoders write about ten scans
 MAX_PROFILE = 4 * 2**20  # bytes of a colour profile, inflated
 
 PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
-HEAD = 12  # bytes from which the type can be told
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_BYTES_A_PART = 4096  # of a PNG, beyond MAX_PARTS
 _ON_ITS_SIDE = range(5, 9)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
 _FORMATS = {1: "B", 3: "H", 4: "I"}  # EXIF's integer types
 _INDEXED = 3  # colour type of a PNG whose pixels are indices into a palette, PLTE, before them
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
-# JPEG markers: starts of frame, scan and image, the segments that decoding needs (0xEE is Adobe's colour transform).
+# JPEG markers: starts of frame, and the segments that decoding needs (0xEE is Adobe's colour transform).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN, _EXIF_SEGMENT, _PROFILE_SEGMENT = 0xDA, 0xE1, 0xE2
+_EXIF_SEGMENT, _PROFILE_SEGMENT = 0xE1, 0xE2
 _PIXEL_SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
-JPEG_END, _END = b"\xff\xd9", 0xD9
-# A marker that has a segment. Within a scan 0xFF is followed by a zero or by a restart marker.
-_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
-
-
-class BadImage(ValueError):
-    """A file that is not an image that tintype reads.
-
-    The message continues the name of a field: "must be …", "is …".
-    """
+JPEG_END = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,23 +117,6 @@ def _reading(kind: str, data: bytes) -> Header:
         raise BadImage("is damaged: its header can't be read") from error
 
 
-def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the contents of each PNG chunk.
-
-    A last one that is cut short is left out. Raises BadImage if the file has more chunks than its length explains.
-    """
-    at, left = len(PNG_SIGNATURE), MAX_PARTS + len(data) // _BYTES_A_PART
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        start, at = at + 8, at + 12 + length
-        if not left:
-            raise BadImage("is damaged: it has more chunks than a PNG of its length needs")
-        left -= 1
-        yield kind, start, min(start + length, len(data))
-        if kind == b"IEND":
-            return
-
-
 def pixels(data: bytes) -> bytes:
     """Return a file without chunks or segments that don't change its pixels.
 
@@ -149,9 +128,9 @@ def pixels(data: bytes) -> bytes:
         kept = [view[start - 8 : end + 4] for name, start, end in png_chunks(data) if name in _PIXEL_CHUNKS]
         return b"".join([PNG_SIGNATURE, *kept, struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))])
     if kind == JPEG:
-        parts = list(_segments(data))
+        parts = list(jpeg_segments(data))
         kept = [view[start - 4 : end] for marker, start, end in parts if marker in _PIXEL_SEGMENTS]
-        return b"".join([data[:2], *kept, view[_first_scan(data, parts) :]])
+        return b"".join([data[:2], *kept, view[first_scan(data, parts) :]])
     return data
 
 
@@ -177,12 +156,12 @@ def _png_exif(data: bytes) -> bytes:
 
 
 def _jpeg_exif(data: bytes) -> bytes:
-    parts = ((start, end) for marker, start, end in _segments(data) if marker == _EXIF_SEGMENT)
+    parts = ((start, end) for marker, start, end in jpeg_segments(data) if marker == _EXIF_SEGMENT)
     return next((data[start:end] for start, end in parts if data.startswith(_EXIF, start)), b"")
 
 
 def _webp_exif(data: bytes) -> bytes:
-    start, end = _webp_chunks(data).get(b"EXIF", (0, 0))
+    start, end = webp_chunks(data).get(b"EXIF", (0, 0))
     return data[start:end]
 
 
@@ -210,7 +189,7 @@ def _jpeg_profile(data: bytes) -> bytes:
     """
     parts = [
         data[start + len(_PROFILE) : end]
-        for marker, start, end in _segments(data)
+        for marker, start, end in jpeg_segments(data)
         if marker == _PROFILE_SEGMENT and data.startswith(_PROFILE, start)
     ]
     joined = b"".join(part[2:] for part in sorted(parts, key=lambda part: part[:1]))
@@ -218,7 +197,7 @@ def _jpeg_profile(data: bytes) -> bytes:
 
 
 def _webp_profile(data: bytes) -> bytes:
-    start, end = _webp_chunks(data).get(b"ICCP", (0, 0))
+    start, end = webp_chunks(data).get(b"ICCP", (0, 0))
     return data[start:end] if end - start <= MAX_PROFILE else b""
 
 
@@ -232,7 +211,7 @@ def _png(data: bytes) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    parts = list(_segments(data))
+    parts = list(jpeg_segments(data))
     frame = next((start for marker, start, _ in parts if marker in _FRAMES), len(data))
     height, width = struct.unpack_from(">HH", data, frame + 1)
     return Header(JPEG, width, height, _orientation(exif(data)))
@@ -241,56 +220,13 @@ def _jpeg(data: bytes) -> Header:
 def _check_scans(data: bytes, header: Header) -> None:
     """Raise BadImage if a JPEG of this size has more scans than MAX_SCANNED allows."""
     most = MAX_SCANNED // (header.width * header.height)
-    scans = _scans(data, _first_scan(data, list(_segments(data))))
+    scans = count_scans(data, first_scan(data, list(jpeg_segments(data))))
     if scans > most:
         raise BadImage(f"must have at most {most} scans at its size, not {scans}")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of segments before a JPEG's first scan.
-
-    Bytes between segments are skipped.
-    """
-    at = 2
-    for _ in range(MAX_PARTS):
-        at = data.find(b"\xff", at)
-        marker = data[at + 1] if at >= 0 else _SCAN
-        if marker == _SCAN:
-            return
-        if marker in (0, 0xFF):
-            at += 1
-            continue
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        yield marker, at + 4, at + 2 + length
-        at += 2 + max(length, 2)
-    raise BadImage(f"is damaged: it has more than {MAX_PARTS} segments before its pixels")
-
-
-def _first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
-    """Return where the first scan begins; the file's end without one."""
-    at = data.find(b"\xff\xda", parts[-1][2] if parts else 2)
-    return at if at >= 0 else len(data)
-
-
-def _scans(data: bytes, at: int) -> int:
-    """Count the scans from the first one on, as decoders do.
-
-    The count goes up to the end marker, past the contents of segments. What follows the image, such as the video of a
-    motion photo, is not looked at.
-    """
-    scans = 0
-    for _ in range(MAX_PARTS):
-        found = _MARKER.search(data, at)
-        if found is None or found[1][0] == _END or found.end() + 2 > len(data):
-            return scans
-        scans += found[1][0] == _SCAN
-        (length,) = struct.unpack_from(">H", data, found.end())
-        at = found.end() + max(length, 2)
-    raise BadImage(f"is damaged: it has more than {MAX_PARTS} segments in its pixels")
-
-
 def _webp(data: bytes) -> Header:
-    chunks, orientation = _webp_chunks(data), _orientation(exif(data))
+    chunks, orientation = webp_chunks(data), _orientation(exif(data))
     if b"VP8X" in chunks:
         start, _ = chunks[b"VP8X"]
         width, height = (int.from_bytes(data[start + at : start + at + 3], "little") + 1 for at in (4, 7))
@@ -302,22 +238,6 @@ def _webp(data: bytes) -> Header:
         width, height = struct.unpack_from("<HH", data, chunks[b"VP8 "][0] + 6)
         return Header(WEBP, width & 0x3FFF, height & 0x3FFF, orientation)
     raise BadImage("is damaged: its header can't be read")
-
-
-def _webp_chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
-    """Return type, start and end of a WebP file's chunks.
-
-    Of each type the first counts.
-    """
-    found: dict[bytes, tuple[int, int]] = {}
-    at = HEAD
-    for _ in range(MAX_PARTS):
-        if at + 8 > len(data):
-            return found
-        kind, length = struct.unpack_from("<4sI", data, at)
-        found.setdefault(kind, (at + 8, min(at + 8 + length, len(data))))
-        at += 8 + length + length % 2
-    raise BadImage(f"is damaged: it has more than {MAX_PARTS} chunks")
 
 
 def _orientation(block: bytes) -> int:

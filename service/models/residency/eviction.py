@@ -3,7 +3,7 @@
 Memory is shared at two levels. The repository decides which models may load: a model is evicted by dropping its object,
 while its components stay until their bytes are needed. `component_memory` decides which weights are freed.
 
-At both levels the least recently used goes first, and no more than has to. What is protected:
+At both levels the least recently used goes first, and no more than necessary. What is protected:
 
     rule                      may not be evicted
     `models_to_evict`         a model that a task holds, that is being loaded, or is in its first-use grace period
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from .slot import Slot
 
 
-class Recent(Protocol):
-    """Something that was used; `last_use` is larger the later that was."""
+class Evictable(Protocol):
+    """A model or component in memory; `last_use` grows with each use of any."""
 
     @property
     def last_use(self) -> int: ...  # noqa: D102
 
 
-class Part(Recent, Protocol):
+class EvictableComponent(Evictable, Protocol):
     """A component of `model` that takes `weight` bytes."""
 
     @property
@@ -41,8 +41,8 @@ class Part(Recent, Protocol):
     def weight(self) -> int: ...  # noqa: D102
 
 
-R = TypeVar("R", bound=Recent)
-P = TypeVar("P", bound=Part)
+R = TypeVar("R", bound=Evictable)
+P = TypeVar("P", bound=EvictableComponent)
 
 
 def models_to_evict(slots: Iterable[Slot], coming: Slot, budget: int, grace: Container[Slot]) -> list[Slot] | None:

@@ -1,4 +1,4 @@
-"""Freeing of weights on a thread of its own, never under a lock.
+"""Frees weights on a separate thread, never under a lock.
 
 To free a model's weights takes seconds, and may wait for the capture of a CUDA graph. So what is released under the
 repository's lock is only noted there, and freed by this thread once the lock is free.

@@ -7,7 +7,7 @@ It owns every model's state. Which module decides what:
     `eviction`          what is evicted to make room
     `load_grace`        how long a freshly loaded model is protected from eviction
     `component_memory`  which components are in memory, so that weights never exceed the budget
-    `leases`            which live task holds its model, and since when
+    `leases`            which task waits for its model, may use it, or holds it
 
 All methods may be called from any thread. `wait`, `unload`, `evict_idle` and `close` block until the work is done and
 must not be called on an event loop; the others take microseconds, since released weights are freed by `freeing`.

@@ -3,7 +3,7 @@
     state      in memory     next state, and what causes it
     UNLOADED   no            WAITING: a request, LoadModel or the server's start wants the model
     WAITING    no            LOADING: the load queue has made room
-                             UNLOADED: UnloadModel, or no live request wants it
+                             UNLOADED: UnloadModel, or no pending request wants it
     LOADING    being loaded  RESIDENT: loaded
                              FAILED: loading failed
                              CANCELLED: UnloadModel

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..files import ModelFileError, read_json, read_text
 from . import added_tokens
-from .added_tokens import Splitter
 from .repair import repaired, stream_safe
+from .token_splitter import Splitter
 from .tokens import Tokens
 
 if TYPE_CHECKING:

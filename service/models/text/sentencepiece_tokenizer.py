@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..files import ModelFileError, label, read_json
 from . import added_tokens
-from .added_tokens import WHITE, AddedToken, Normal, Splitter
+from .added_tokens import AddedToken
+from .token_splitter import WHITE, Normal, Splitter
 from .tokens import Tokens
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tintype import export
 from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.export.verify import Check, check_tokenizers, prompt_with_added_tokens
 from tintype.service.job import Job
-from tintype.service.models.text.added_tokens import Matcher
+from tintype.service.models.text.token_splitter import Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

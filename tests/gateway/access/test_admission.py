@@ -1,4 +1,4 @@
-"""What a key may do, over HTTP, on every path that makes pictures."""
+"""Access limits of a key over HTTP, on every path that generates images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def image_file() -> bytes:
 
 class TestModels:
     async def test_dialects(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """A model that the key is not for is 403 in each vendor's own shape, and nothing is made."""
+        """A model that the key does not allow gives 403 in each vendor's format, and no image is generated."""
         headers = bearer(create(file, "me", models=("tiny",)))
         body = {"prompt": "x", "model": "org/large"}
         said = "This API key is for tiny, not for org/large."
@@ -61,7 +61,7 @@ class TestModels:
         assert not fake.requests
 
     async def test_names(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """Clients' names are resolved first, and what means the default is the key's own default."""
+        """Clients' names are resolved first; names that mean the default give the key's own default."""
         headers = bearer(create(file, "me", models=("org/large",)))
         aliases = {"dall-e-3": "*", "big": "org/large", "small": "tiny"}
         async with running_gateway(config(service, tmp_path, aliases=aliases)) as client:
@@ -73,14 +73,14 @@ class TestModels:
         assert [request.model for request in fake.requests] == ["org/large"] * 4
 
     async def test_configured_default(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """The gateway's default stays the key's where the key is for it."""
+        """The gateway's default model is the key's default if the key allows it."""
         headers = bearer(create(file, "me", models=("org/large", "tiny")))
         async with running_gateway(config(service, tmp_path, aliases={"*": "tiny"})) as client:
             await client.post(PATH, json={"prompt": "x"}, headers=headers)
         assert [request.model for request in fake.requests] == ["tiny"]
 
     async def test_lenient_names(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """A model of the key's that is gone is replaced by its default where names are no errors."""
+        """A missing model of the key is replaced by the key's default if unknown names are not errors."""
         headers = bearer(create(file, "me", models=("tiny", "gone")))
         normal = fake.behave
 
@@ -96,7 +96,7 @@ class TestModels:
 
     @pytest.mark.parametrize("stream", [False, True])
     async def test_gone(self, service: Service, fake: FakeService, file: Path, tmp_path: Path, *, stream: bool) -> None:
-        """Of a model of the key's that is gone, the error names the key's models, and none that are not its own."""
+        """The error for a missing model of the key names the key's models and no others."""
         headers = bearer(create(file, "me", models=("gone", "tiny")))
         known = "there is no model 'gone'; there are: tiny, org/large"
         fake.behave = Refusal(grpc.StatusCode.NOT_FOUND, known, "MODEL_NOT_FOUND", {"model": "gone"})
@@ -112,7 +112,7 @@ class TestModels:
         assert "org/large" in anybody.text
 
     async def test_lists(self, service: Service, file: Path, tmp_path: Path) -> None:
-        """Lists of models have what the key may use, its default first; the rest is not told."""
+        """Lists of models contain only the key's models, its default first."""
         large, all_ = create(file, "me", models=("org/large",)), create(file, "you")
         both = create(file, "us", models=("org/large", "tiny"))
         async with running_gateway(config(service, tmp_path)) as client:
@@ -126,7 +126,7 @@ class TestModels:
             check_error(answer, 403, "invalid_request_error", "permission_denied", "model")
 
     async def test_sdk(self, service: Service, file: Path, tmp_path: Path) -> None:
-        """OpenAI's SDK raises what its programs catch."""
+        """OpenAI's SDK raises its own exception classes."""
         key = create(file, "me", models=("tiny",))
         async with (
             running_gateway(config(service, tmp_path)) as client,
@@ -139,7 +139,7 @@ class TestModels:
 
 class TestRates:
     async def test_requests(self, service: Service, file: Path, tmp_path: Path) -> None:
-        """Each key has its own rate, or the gateway's, and one does not use up what another may."""
+        """Each key has its own rate, or the gateway's; keys do not share a rate."""
         keys = [create(file, "me", requests=2), create(file, "you"), create(file, "all", requests=0)]
         async with running_gateway(config(service, tmp_path, rate_limit=1)) as client:
             statuses = [
@@ -149,7 +149,7 @@ class TestRates:
         assert statuses == [[200, 200, 429], [200, 429, 429], [200, 200, 200]]
 
     async def test_images(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """Pictures are counted by `n`, on every path, and the answer tells what is left."""
+        """Images are counted by `n` on every path, and the response headers contain what is left."""
         headers = bearer(create(file, "me", images=8))
         async with running_gateway(config(service, tmp_path)) as client:
 
@@ -174,7 +174,7 @@ class TestRates:
         assert len(fake.requests) == 5
 
     async def test_more_than_a_minute_has(self, service: Service, file: Path, tmp_path: Path) -> None:
-        """More pictures than can ever be had is the request's fault: no SDK shall try it again."""
+        """More images than the rate ever allows is a client error, which SDKs do not retry."""
         headers = bearer(create(file, "me", images=2))
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "n": 3}, headers=headers)
@@ -182,7 +182,7 @@ class TestRates:
         assert told == "Invalid 'n': must be at most 2, the limit of images per minute, not 3."
 
     async def test_what_came_to_nothing(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """Pictures that were not made are not counted, and a replayed answer makes none."""
+        """Images that were not generated are not counted; neither is a replayed response."""
         headers = bearer(create(file, "me", images=2))
 
         async def half(*_: Any) -> Any:
@@ -202,14 +202,14 @@ class TestRates:
         assert len(fake.requests) == 1
 
     async def test_no_keys(self, service: Service, tmp_path: Path) -> None:
-        """Without keys addresses have the gateway's limits."""
+        """Without keys, the gateway's limits apply to addresses."""
         async with running_gateway(config(service, tmp_path, image_limit=3)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "n": 2})
             assert answer.headers["x-ratelimit-remaining-images"] == "1"
             assert (await client.post(PATH, json={"prompt": "x", "n": 2})).status_code == 429
 
     async def test_headers_of_errors(self, service: Service, file: Path, tmp_path: Path) -> None:
-        """Answers that are errors tell how the limits stand as well."""
+        """Error responses contain the rate limit headers, too."""
         headers = bearer(create(file, "me", requests=9))
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(PATH, json={}, headers=headers)
@@ -217,7 +217,7 @@ class TestRates:
 
 
 async def test_priority(service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-    """The engine hears how urgent a key's requests are."""
+    """A key's priority is sent to the engine."""
     keys = [create(file, "me", priority=7), create(file, "you", priority=-100), create(file, "us")]
     async with running_gateway(config(service, tmp_path)) as client:
         for key in keys:
@@ -227,7 +227,7 @@ async def test_priority(service: Service, fake: FakeService, file: Path, tmp_pat
 
 
 async def test_user(service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-    """A key gets no larger share by naming many users; without keys users are told apart."""
+    """A key gets no larger share by naming many users; without keys, users have separate shares."""
     body = {"prompt": "x", "user": "someone"}
     async with running_gateway(config(service, tmp_path)) as client:
         await client.post(PATH, json=body)
@@ -236,6 +236,6 @@ async def test_user(service: Service, fake: FakeService, file: Path, tmp_path: P
 
 
 async def test_without_keys(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Without keys nothing is limited, and the engine is fair between addresses."""
+    """Without keys there are no limits, and the engine is fair between addresses."""
     assert (await gateway.post(PATH, json={"prompt": "x", "n": 10})).status_code == 200
     assert (fake.requests[0].priority, fake.requests[0].caller) == (0, "127.0.0.1")

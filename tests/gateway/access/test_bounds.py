@@ -1,4 +1,4 @@
-"""What one request may ask for, where the gateway's owner wants less than the contract allows."""
+"""Configured limits of one request, below those of the contract."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BOUNDS = {"max_images": 2, "max_pixels": 512 * 512, "max_steps": 30, "max_prompt
 async def test_beyond(
     service: Service, fake: FakeService, tmp_path: Path, body: dict[str, Any], param: str, told: str
 ) -> None:
-    """What is too much is named in the client's words, with what would be right, and nothing is made."""
+    """A value above a limit is named with the client's key and the limit, and no image is generated."""
     async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
         answer = await client.post(PATH, json={"prompt": "x"} | body)
     assert told in check_error(answer, 400, "invalid_request_error", "invalid_value", param)
@@ -58,7 +58,7 @@ async def test_beyond(
 
 
 async def test_within(service: Service, tmp_path: Path) -> None:
-    """What is just not too much is made."""
+    """A request at the limits is served."""
     small = {"prompt": "lakes", "image": LARGE, "size": "512x512"}
     body = {"prompt": "lakes", "n": 2, "size": "512x512", "steps": 30, "negative_prompt": "water"}
     async with running_gateway(config(service, tmp_path, **BOUNDS)) as client:
@@ -68,6 +68,6 @@ async def test_within(service: Service, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_negative(name: str) -> None:
-    """A bound that can't be is named."""
+    """An invalid limit is named."""
     with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
         GatewayConfig(**{name: -1})  # type: ignore[arg-type]

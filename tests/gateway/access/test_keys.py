@@ -1,4 +1,4 @@
-"""Who may ask."""
+"""API keys over HTTP."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def basic(password: str) -> str:
 
 
 def name(keys: Keys, **headers: str) -> str | None:
-    """Whose key it is."""
+    """Return the name of the key in these headers."""
     found = keys.authenticate({key.replace("_", "-"): value for key, value in headers.items()})
     return found.name if found else None
 
 
 class TestFile:
     def test_changes(self, file: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Keys come and go without a restart; a file that breaks or vanishes changes nothing, and is told once."""
+        """Keys change without a restart; a file that breaks or vanishes has no effect and is logged once."""
         first = create(file, "me")
         keys = Keys(file)
         second = create(file, "you")
@@ -52,7 +52,7 @@ class TestFile:
             keys.authenticate({"api-key": first})
 
     def test_revoked(self, file: Path) -> None:
-        """A revoked key opens nothing any more, and where it was the last one nobody is let in."""
+        """A revoked key is rejected; after the last key is revoked, every request is rejected."""
         key = create(file, "me")
         keys = Keys(file, optional=True)
         revoke(file, "me")
@@ -60,7 +60,7 @@ class TestFile:
             keys.authenticate({"api-key": key})
 
     def test_first_key(self, file: Path) -> None:
-        """An optional file need not be there; from its first key on one is needed."""
+        """An optional key file may be missing; once it has a key, a key is required."""
         keys = Keys(file, optional=True)
         assert keys.authenticate({}) is None
         key = create(file, "me")
@@ -69,12 +69,12 @@ class TestFile:
         assert name(keys, api_key=key) == "me"
 
     def test_named_file(self, file: Path) -> None:
-        """A file that was named must be there."""
+        """A configured key file must exist."""
         with pytest.raises(KeysError, match=r"there is no such file; `tintype keys create NAME --keys .*keys` makes"):
             Keys(file)
 
     def test_setting(self, file: Path) -> None:
-        """The key that is a setting is good with a file and without one, and nobody comes in without a key."""
+        """The key from the settings is valid with and without a file, and a key is then always required."""
         keys = Keys(file, optional=True, api_key="sesame")
         with pytest.raises(NoKey):
             keys.authenticate({})
@@ -84,7 +84,7 @@ class TestFile:
 
 class TestRequests:
     def test_ways(self, file: Path) -> None:
-        """A key comes as clients send it."""
+        """A key is accepted in every header that clients use."""
         key = create(file, "me")
         ways = [f"Bearer {key}", f"bearer  {key} ", basic(key)]
         assert {name(Keys(file), authorization=way) for way in ways} == {"me"}
@@ -92,7 +92,7 @@ class TestRequests:
 
     @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic ", "Basic !!", basic(""), "Digest x"])
     def test_none(self, file: Path, header: str) -> None:
-        """What has no key in it is told that one is needed."""
+        """Headers without a key raise NoKey."""
         create(file, "me")
         with pytest.raises(NoKey) as caught:
             Keys(file).authenticate({"authorization": header})
@@ -100,20 +100,20 @@ class TestRequests:
 
     @pytest.mark.parametrize("header", ["Bearer x", "Bearer \udcff", basic("x")])
     def test_wrong(self, file: Path, header: str) -> None:
-        """A key that is not ours opens nothing."""
+        """An unknown key raises WrongKey."""
         create(file, "me")
         with pytest.raises(WrongKey):
             Keys(file).authenticate({"authorization": header})
 
     @pytest.mark.parametrize("header", ["Bearer ", "Basic ", "Basic dW5kZWZpbmVk", "", "Bearer tt-x"])
     def test_not_needed(self, file: Path, header: str) -> None:
-        """Without a file anything is let in, whatever it sends."""
+        """Without a file every request is accepted, whatever credentials it sends."""
         assert Keys(file, optional=True).authenticate({"authorization": header}) is None
 
 
 class TestOverHttp:
     async def test_dialects(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """Every vendor says in its own way that there is no key, or a wrong one, and nothing is made."""
+        """A missing or wrong key is answered in each vendor's format, and no image is generated."""
         create(file, "me")
         wrong = {"authorization": "Bearer wrong"}
         async with running_gateway(config(service, tmp_path, keys=file)) as client:
@@ -136,7 +136,7 @@ class TestOverHttp:
         assert not fake.requests
 
     async def test_with_a_key(self, service: Service, fake: FakeService, file: Path, tmp_path: Path) -> None:
-        """With its key the SDK works, links need none, and the engine knows whom to be fair to."""
+        """With its key the SDK works, links need no key, and the engine gets the key's name for fairness."""
         key = create(file, "me")
         async with running_gateway(config(service, tmp_path, keys=file, rate_limit=9)) as client:
             async with openai.AsyncOpenAI(base_url=f"{client.base_url}/v1", api_key=key, max_retries=0) as sdk:

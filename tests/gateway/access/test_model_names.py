@@ -1,4 +1,4 @@
-"""Which model a client's word means."""
+"""Resolution of clients' model names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLE = {"dall-e-3": "*", "fast": "turbo"}
     ],
 )
 def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
-    """Names in the table are replaced, `*` is the default model, others are passed on."""
+    """Names in the table are replaced, `*` is the default model, other names are kept."""
     assert ModelNames(aliases).resolve(asked) == name
 
 
@@ -40,7 +40,7 @@ def test_resolve(aliases: dict[str, str], asked: str, name: str) -> None:
     ],
 )
 def test_later_names_of_openai(only: tuple[str, ...], asked: str, name: str) -> None:
-    """A caller that may use some models only gets its default one; otherwise the service is asked first."""
+    """A caller limited to some models gets its own default; otherwise the service decides."""
     assert ModelNames(TABLE).limited_to(only).resolve(asked) == name
 
 
@@ -61,7 +61,7 @@ def test_later_names_of_openai(only: tuple[str, ...], asked: str, name: str) -> 
     ],
 )
 def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: str | None) -> None:  # noqa: FBT001
-    """An unknown name is replaced once, and only where that is allowed."""
+    """An unknown name is replaced once, and only if that is configured."""
     assert ModelNames(aliases, strict).fallback(tried) == fallback
 
 
@@ -76,16 +76,16 @@ def test_fallback(strict: bool, aliases: dict[str, str], tried: str, fallback: s
     ],
 )
 def test_standing_for(aliases: dict[str, str], models: list[str], expected: dict[str, str]) -> None:
-    """Clients' names stand for models that are there; nothing is named twice."""
+    """Aliases refer to served models, and no name occurs twice."""
     assert ModelNames(aliases).aliases_of(models) == expected
 
 
 def test_own_names_come_on_top() -> None:
-    """A name in the configuration adds to the usual ones; one that stands for itself is out of the table."""
+    """A configured name is added to the built-in ones; a name mapped to itself is not an alias."""
     names = ModelNames(GatewayConfig(aliases={"big": "org/large", "dall-e-2": "dall-e-2"}).names)
     assert [names.resolve(name) for name in ("big", "dall-e-3", "dall-e-2")] == ["org/large", "", "dall-e-2"]
 
 
 def test_usual_names() -> None:
-    """Out of the box, the names that clients send by themselves mean the default model."""
+    """By default, the names that clients send by themselves mean the default model."""
     assert ModelNames(GatewayConfig().names).resolve("dall-e-3") == ""

@@ -1,4 +1,4 @@
-"""How often one caller may ask."""
+"""Rate limits of one caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 def test_bucket() -> None:
-    """A minute's worth may come at once, then as much as time brings; the headers tell how it stands."""
+    """A full minute's rate is available at once, then it refills with time; the headers contain the state."""
     clock = Clock()
     limits = RateLimits("requests", TooManyRequests, clock)
     assert [limits.take("me", 3)["x-ratelimit-remaining-requests"] for _ in range(3)] == ["2", "1", "0"]
@@ -42,7 +42,7 @@ def test_bucket() -> None:
 
 
 def test_several_at_once() -> None:
-    """Pictures count one by one; those that there is no room for are not begun, and what came to nothing comes back."""
+    """Images are counted one by one; requests above the limit do not start, and images that fail are given back."""
     clock = Clock()
     limits = RateLimits("images", TooManyRequests, clock)
     assert limits.take("me", 6, 4)["x-ratelimit-remaining-images"] == "2"
@@ -55,7 +55,7 @@ def test_several_at_once() -> None:
 
 
 def test_callers() -> None:
-    """One caller does not use up another's, and each has its own limit."""
+    """Callers have separate buckets and limits."""
     limits = RateLimits("requests", TooManyRequests, Clock())
     limits.take("me", 1)
     assert limits.take("you", 2)["x-ratelimit-limit-requests"] == "2"
@@ -64,7 +64,7 @@ def test_callers() -> None:
 
 
 def test_a_changed_limit() -> None:
-    """A limit that is changed while it runs counts from then on."""
+    """A changed limit applies immediately."""
     clock = Clock()
     limits = RateLimits("requests", TooManyRequests, clock)
     limits.take("me", 100)
@@ -74,7 +74,7 @@ def test_a_changed_limit() -> None:
 
 
 def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory is bounded: who was silent the longest is forgotten, who goes on asking is not."""
+    """Memory is bounded: the caller that was idle the longest is forgotten, active ones are not."""
     monkeypatch.setattr("tintype.v1.rates._MANY", 10)
     limits = RateLimits("requests", TooManyRequests, Clock())
     for caller in range(100):
@@ -85,7 +85,7 @@ def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_limit() -> None:
-    """Where there is none, nothing is told of one."""
+    """Without a limit there are no headers."""
     assert RateLimits("requests", TooManyRequests).take("me", 0) == {}
     for name in ("rate_limit", "image_limit"):
         with pytest.raises(StartError, match=f"--{name.replace('_', '-')} must be 0 or more; got -1"):
@@ -93,7 +93,7 @@ def test_no_limit() -> None:
 
 
 async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """Pictures are counted, whether they are made or not; what is over is 429 with when to come back."""
+    """Requests are counted whether they succeed or not; above the limit the answer is 429 with a delay."""
     async with running_gateway(config(service, tmp_path, rate_limit=3)) as client:
         first = await client.post(PATH, json={"prompt": "x"})
         assert first.headers["x-ratelimit-remaining-requests"] == "2"
@@ -109,6 +109,6 @@ async def test_over_http(service: Service, fake: FakeService, tmp_path: Path) ->
 
 
 async def test_no_headers(gateway: httpx.AsyncClient) -> None:
-    """Without a limit no header tells of one."""
+    """Without a limit no response has rate limit headers."""
     answer = await gateway.post(PATH, json={"prompt": "x"})
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a gateway before a service, without `/v1`."""
+    """Return the URL of a running gateway, without `/v1`."""
     with up(tmp_path_factory.mktemp("real")) as found:
         found.read_until("Ctrl-C stops both.")
         yield found.url

@@ -38,7 +38,7 @@ def test_image(
 
 
 def test_errors(sdk: agentai.AgentAiClient) -> None:
-    """Its `error` is a text that says what is wrong."""
+    """Its `error` is a text that describes the problem."""
     answer = sdk.generate_image("a lake", aspect_ratio="wide")
     assert answer["status"] == 400
     assert "'model_aspect_ratio'" in answer["error"]

@@ -53,7 +53,7 @@ def test_python(real: str, tmp_path: Path, text: str) -> None:
 @pytest.mark.skipif(not (NODE / "node_modules/stamp").exists(), reason="needs npm, and `make test`")
 @pytest.mark.parametrize("text", examples("js"), ids=lambda text: re.findall(r'from "(.*)"', text)[-1])
 def test_javascript(real: str, text: str) -> None:
-    """So does each program in JavaScript."""
+    """Each JavaScript program runs to its end and prints its result."""
     command = ["node", "--input-type=module", "--eval", text.replace(ADDRESS, real)]
     assert run(command, NODE).strip()
 

@@ -40,7 +40,7 @@ def files(answer: Any) -> list[bytes]:
 
 
 def test_examples(real: str, opened: Callable[[bytes], ImageSummary]) -> None:
-    """Each is answered with 2xx, and those for images with images."""
+    """Each example is answered with 2xx, and requests for images with images."""
     with httpx.Client(base_url=real, timeout=PATIENCE, trust_env=False) as client:
         requests = list(shown(client.get("/openapi.json").json()).values())
         made = 0

@@ -102,7 +102,7 @@ class TestOpenAI:
         assert [opened(file(one["b64_json"])) for one in answer["data"]] == [("PNG", (128, 64), "RGB")]
 
     async def test_edit_stream(self, real: str, image_path: Path) -> None:
-        """Edits stream, too."""
+        """Edits can be streamed."""
         events = await run("openai.mjs", real, "editStream", image_path)
         assert events[-1]["type"] == "image_edit.completed"
 
@@ -119,7 +119,7 @@ class TestOpenAI:
             assert opened(file(result[name][-1]["b64_json"]))[0] == "PNG"
 
     async def test_models(self, real: str) -> None:
-        """Models are listed, and found by a name of OpenAI's."""
+        """Models are listed, and found by one of OpenAI's names."""
         answer = await run("openai.mjs", real, "models")
         assert [one["object"] for one in answer["listed"]] == ["model"]
         assert answer["one"]["id"] == "gpt-image-1"

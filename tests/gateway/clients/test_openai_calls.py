@@ -137,7 +137,7 @@ def test_streaming_response(
 
 @pytest.mark.parametrize(("call", "amount", "stream"), [way for way in WAYS if way[1] != "base64"])
 async def test_async(real: str, opened: Open, arguments: Any, call: str, amount: str, stream: str) -> None:
-    """So it is with the client for asyncio, plain, raw and streaming."""
+    """The asyncio client works as well: plain, raw and streaming."""
     given = arguments(call, amount, stream)
     async with openai.AsyncOpenAI(
         base_url=f"{real}/v1", api_key="none", max_retries=0, timeout=120, _strict_response_validation=True
@@ -160,7 +160,7 @@ async def test_async(real: str, opened: Open, arguments: Any, call: str, amount:
 
 @pytest.mark.parametrize("call", ["generate", "edit"])
 def test_leaving_a_stream(client: openai.OpenAI, arguments: Any, call: str) -> None:
-    """A stream that is closed unread leaves the server ready for the next call."""
+    """After a stream is closed unread, the server serves the next call."""
     getattr(client.images, call)(**arguments(call, "links", "streamed")).close()
     assert client.images.generate(prompt="x", size="256x256", **QUICK).data
 

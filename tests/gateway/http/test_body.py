@@ -1,4 +1,4 @@
-"""JSON whose base64 is written as it is sent: the same bytes as if it were written at once."""
+"""JSON whose base64 is encoded while it is sent: the same bytes as if encoded at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def response(*files: bytes) -> pb.GenerateImagesResponse:
 @pytest.mark.parametrize("name", ["openai", "apipie", "aqueduct", "oxen"])
 @given(files=st.lists(st.binary(max_size=9), max_size=3), prompt=st.text())
 def test_same_bytes(name: str, files: list[bytes], prompt: str) -> None:
-    """Whatever the files and the dialect, the body is its JSON and as long as it says."""
+    """For any files and dialect, the body is the JSON, of the stated length."""
     dialect = DIALECTS[name]
     call = dialect.parse({"prompt": f"x{prompt}", "response_format": "b64_json"})
     body = render_body(lambda made: dialect.render(made, call, 5, ()), response(*files))
@@ -41,7 +41,7 @@ def test_same_bytes(name: str, files: list[bytes], prompt: str) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 2])
 def test_pieces(size: int) -> None:
-    """A file of any length comes out as base64 without a seam, and no piece is long."""
+    """A file of any length is encoded without gaps, in short pieces."""
     file = os.urandom(size)
     body = JsonBody([b"<", b">"], [file])
     pieces = list(body)
@@ -58,7 +58,7 @@ def test_links() -> None:
 
 
 async def test_large_over_http(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Large pictures come whole, with their length said before."""
+    """Large images arrive complete, with a Content-Length."""
     files = [os.urandom(1_000_001) for _ in range(3)]
 
     async def large(*_: Any) -> Any:

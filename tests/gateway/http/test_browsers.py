@@ -1,4 +1,4 @@
-"""Which names and which web pages may use the gateway."""
+"""Protection against foreign host names and web pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.http.browsers import Browsers, Origins, is_loopback
+from tintype.gateway.http.browsers import BrowserGuard, Origins, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -64,8 +64,8 @@ async def asked(
     method: str = "POST",
     path: str = "/x",
 ) -> int:
-    """Return the status that a gateway with these settings answers."""
-    browsers: Any = Browsers(app, GatewayConfig(**settings), refuse)  # Litestar's types of ASGI and httpx's differ
+    """Return the status of a gateway with these settings."""
+    browsers: Any = BrowserGuard(app, GatewayConfig(**settings), refuse)  # Litestar's types of ASGI and httpx's differ
     transport = httpx.ASGITransport(browsers)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}", trust_env=False) as client:
         return (await client.request(method, path, headers=headers)).status_code
@@ -74,14 +74,14 @@ async def asked(
 class TestPages:
     @pytest.mark.parametrize(("method", "path", "shape"), PRIVATE)
     async def test_strangers(self, gateway: httpx.AsyncClient, method: str, path: str, shape: set[str]) -> None:
-        """A page of another site can cause nothing and read nothing, and is told so in the shape of the path."""
+        """Requests from a page of another site are refused, in the format of the path's dialect."""
         for headers in EVIL_HEADERS:
             answer = await gateway.request(method, path, headers=headers)
             assert (answer.status_code, set(answer.json())) == (403, shape), headers
             assert "access-control-allow-origin" not in answer.headers
 
     async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A form, which browsers send without asking first, makes no image."""
+        """A form, which browsers send without a preflight, generates no image."""
         answer = await gateway.post(
             "/v1/images/edits", data={"prompt": "x"}, files={"image": b"x"}, headers={"origin": EVIL}
         )
@@ -89,13 +89,13 @@ class TestPages:
         assert not fake.requests
 
     async def test_the_playground(self, gateway: httpx.AsyncClient) -> None:
-        """The gateway's own pages may call it, as browsers with and without Sec-Fetch-Site tell it."""
+        """The gateway's own pages may call it, in browsers with and without Sec-Fetch-Site."""
         own = str(gateway.base_url).rstrip("/")
         for headers in ({"origin": own, "sec-fetch-site": "same-origin"}, {"origin": own}):
             assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
 
     async def test_programs(self, gateway: httpx.AsyncClient) -> None:
-        """Programs that are no browsers are not asked where they come from."""
+        """Programs other than browsers are not checked."""
         for headers in ({}, {"sec-fetch-mode": "cors"}, {"sec-fetch-site": "none"}):  # the second: Node
             assert (await gateway.post(PATH, json={"prompt": "x"}, headers=headers)).status_code == 200
 
@@ -103,7 +103,7 @@ class TestPages:
         "path", ["/", "/docs", "/playground/icon.svg", "/openapi.json", "/livez", "/files/a/b.png"]
     )
     async def test_open(self, gateway: httpx.AsyncClient, path: str) -> None:
-        """Any page may link to the pages, and show results."""
+        """Any page may link to the gateway's pages and show results."""
         for headers in EVIL_HEADERS:
             assert (await gateway.get(path, headers=headers)).status_code in (200, 404)
 
@@ -116,7 +116,7 @@ class TestPages:
         ],
     )
     async def test_links(self, more: dict[str, str], status: int) -> None:
-        """A reader may follow a link to anything; a page can't load it, nor send a form by such a link."""
+        """A user may follow a link to any path; a page can't load it or send a form to it."""
         headers = {"sec-fetch-site": "cross-site"} | more
         assert await asked({}, headers, method="GET") == status
         assert await asked({}, headers, method="POST") == 403
@@ -153,12 +153,12 @@ class TestPages:
         ids=str,
     )
     async def test_origins(self, settings: dict[str, Any], origin: str, host: str, status: int) -> None:
-        """At a loopback address pages of this machine may call, elsewhere its own; `cors` names others."""
+        """Pages of this machine may call at a loopback address, elsewhere its own pages; `cors` allows others."""
         assert await asked(settings, {"origin": origin}, host) == status
 
     @pytest.mark.parametrize("rest", ["127.0.0.1:8080", "0.0.0.0:8080"])
     async def test_basic_credentials(self, rest: str) -> None:
-        """What a browser adds by itself, as a password that it keeps, opens nothing to a foreign page."""
+        """Credentials that a browser adds by itself do not help a foreign page."""
         headers = {"origin": EVIL, "authorization": "Basic dTpw"}
         assert await asked({"rest": rest}, headers) == 403
 
@@ -169,7 +169,7 @@ class TestHosts:
         ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "93.184.216.34", "localhost.evil.example"],
     )
     async def test_rebinding(self, gateway: httpx.AsyncClient, fake: FakeService, host: str) -> None:
-        """A page whose own name leads to this machine gets nothing, whatever else it says."""
+        """A page whose own name resolves to this machine is refused, whatever headers it sends."""
         own = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
         for headers in (own, own | {"x-forwarded-host": "127.0.0.1"}, own | {"x-forwarded-host": host}):
             for method, path, shape in PRIVATE:
@@ -203,7 +203,7 @@ class TestHosts:
         ids=str,
     )
     async def test_names(self, settings: dict[str, Any], host: str, status: int) -> None:
-        """At a loopback address only names of this machine and configured ones are served, elsewhere any."""
+        """At a loopback address only names of this machine and configured names are served, elsewhere any name."""
         assert await asked(settings, {"host": host}) == status
 
     @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ class TestHosts:
         ],
     )
     async def test_one_host(self, gateway: httpx.AsyncClient, head: bytes, status: int) -> None:
-        """A request names one host, as RFC 9112 has it, and anything else is 400 in the shape of the path."""
+        """A request names one host (RFC 9112); otherwise the answer is 400 in the format of the path's dialect."""
         reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
         writer.write(b"GET /v1/models " + head + b"connection: close\r\n\r\n")
         said = await asyncio.wait_for(reader.read(), 30)
@@ -234,7 +234,7 @@ class TestHosts:
         assert status == 200 or b'{"error":{"message":"The' in said
 
     async def test_proxy(self, service: Service, tmp_path: Path) -> None:
-        """Pages behind a proxy may call, where it tells their host, and where it passes it on as `Host`."""
+        """Pages behind a proxy may call, if it forwards the host in its header or as `Host`."""
         forwarded = {"x-forwarded-host": "images.example", "origin": "https://images.example"}
         passed = {"host": "images.example", "origin": "https://images.example"}
         async with running_gateway(config(service, tmp_path, hosts=("images.example",))) as client:
@@ -249,25 +249,25 @@ class TestHosts:
     [("localhost", True), ("::1", True), ("127.0.0.1", True), ("127.1", False), ("xlocalhost", False)],
 )
 def test_is_loopback(host: str, local: bool) -> None:  # noqa: FBT001
-    """Only names that can be no other machine are of this one."""
+    """Only names that certainly are this machine are loopback names."""
     assert is_loopback(host) is local
 
 
 def test_no_origins() -> None:
-    """Where no page may call, none may."""
+    """With no allowed origins, no page may call."""
     assert "null" not in Origins(())
     assert None not in Origins(("*",))
 
 
 @pytest.mark.parametrize("host", ["https://images.example", "images.example:80", "a/b", ""])
 def test_bad_setting(host: str) -> None:
-    """What is no host name would never match one, and is told at once."""
+    """An invalid host name is refused at start, because it could never match."""
     with pytest.raises(StartError, match=r"--hosts must be names such as images\.example, without ports, or \*; got"):
         GatewayConfig(hosts=(host,))
 
 
 @pytest.mark.parametrize("url", ["https://", "http://[::1", "https://:443/a", "https://images.example:x"])
 def test_bad_public_url(url: str) -> None:
-    """A base of links that names no host is told at once, in one line."""
+    """A public URL without a host is refused at start, in one line."""
     with pytest.raises(StartError, match=r"--public-url must name a host, for example https://images\.example; got"):
         GatewayConfig(public_url=url)

@@ -1,4 +1,4 @@
-"""How many connections there are, how long they stay, and what one half of them may do alone."""
+"""Connections: their number, their lifetime, and half-closed ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.gateway.starting import SCRIPT
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
 from tintype.gateway.http import connections
-from tintype.gateway.http.connections import bound
+from tintype.gateway.http.connections import connection_limit
 from tintype.gateway.server import backlog
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @contextlib.asynccontextmanager
 async def opened(client: httpx.AsyncClient, count: int) -> AsyncIterator[list[Streams]]:
-    """Connections without a request."""
+    """Open connections without a request."""
     where = client.base_url.host, client.base_url.port
     streams = [await asyncio.open_connection(*where) for _ in range(count)]
     try:
@@ -62,7 +62,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 class TestKeepAlive:
     async def test_setting(self, service: Service, tmp_path: Path) -> None:
-        """An idle connection is closed after the time that is set, and serves until then."""
+        """An idle connection is closed after the configured time, and serves until then."""
         async with running_gateway(config(service, tmp_path, keep_alive=0.5)) as client, opened(client, 1) as streams:
             reader, writer = streams[0]
             for _ in range(2):
@@ -71,13 +71,13 @@ class TestKeepAlive:
             assert await rest(reader) == b""
 
     def test_default(self) -> None:
-        """Connections stay open for longer than proxies keep theirs, which is a minute in most of them."""
+        """By default, connections stay open longer than those of most proxies, which is a minute."""
         assert GatewayConfig().keep_alive == 75
 
     async def test_longer_than_uvicorns(
         self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The time is the configuration's, and no other's."""
+        """The time is the configured one."""
         waits: list[float] = []
         async with running_gateway(config(service, tmp_path)) as client:
             loop = asyncio.get_running_loop()
@@ -96,7 +96,7 @@ class TestKeepAlive:
 
 class TestMany:
     async def test_idle_ones_go(self, service: Service, tmp_path: Path) -> None:
-        """Beyond the bound the connections that were idle for the longest are closed; all others are served."""
+        """Above the limit the connections that have been idle the longest are closed; all others are served."""
         async with running_gateway(config(service, tmp_path, max_connections=20)) as client:
             async with opened(client, 60) as streams:
                 assert (await client.get("/livez")).status_code == 200
@@ -108,7 +108,7 @@ class TestMany:
             assert (await client.get("/livez")).status_code == 200
 
     async def test_busy_ones_stay(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """When all connections have a request, a new one is 503, and the probes are answered all the same."""
+        """If all connections have a request, a new one gets 503; health probes are still answered."""
         fake.behave = sleep_long
         async with running_gateway(config(service, tmp_path, max_connections=4, grace=0.0)) as client:
             async with opened(client, 4) as streams:
@@ -125,42 +125,42 @@ class TestMany:
             fake.reset()
 
     def test_known(self) -> None:
-        """The oldest idle connection goes first, and one that became idle later goes later."""
+        """The connection that has been idle the longest is closed first."""
         known = connections.Connections(2)
         one, two, three, four = fakes()
-        assert all(known.enter(each) for each in (one, two))
-        known.busy(one)
-        known.idle(one)  # now the second is idle for the longest
-        assert known.enter(three)
+        assert all(known.add(each) for each in (one, two))
+        known.mark_busy(one)
+        known.mark_idle(one)  # now the second is idle for the longest
+        assert known.add(three)
         assert [each.aborted for each in (one, two, three)] == [False, True, False]
-        known.busy(one)
-        known.busy(three)
-        assert not known.enter(four)
-        known.leave(three)
-        known.idle(three)  # it has gone
-        assert known.enter(two)
+        known.mark_busy(one)
+        known.mark_busy(three)
+        assert not known.add(four)
+        known.remove(three)
+        known.mark_idle(three)  # it has gone
+        assert known.add(two)
 
     def test_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What the system allows bounds the connections, with room for all else and those that are not taken yet."""
+        """The limit leaves files for other uses and for connections that are not accepted yet."""
         for files, most in ((0, 4096), (2**20, 4096), (4096, 3040), (1024, 736), (64, 16)):
             monkeypatch.setattr(connections, "open_files", lambda files=files: files)
-            assert bound(GatewayConfig()) == most
+            assert connection_limit(GatewayConfig()) == most
             assert most + backlog(most) < (files or 10**9) or files < 100
 
     def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """More connections than the system allows are refused at start."""
+        """A configured limit above the system's is refused at start."""
         monkeypatch.setattr(connections, "open_files", lambda: 1024)
-        with pytest.raises(StartError, match=r"--max-connections must be at most 736, .* 1024 files, not 1000: raise"):
-            bound(GatewayConfig(max_connections=1000))
+        with pytest.raises(StartError, match=r"must be at most 736 where .* 1024 files, not 1000: raise"):
+            connection_limit(GatewayConfig(max_connections=1000))
 
 
 def fakes() -> list[Any]:
-    """Return four connections, as far as `Connections` knows them."""
+    """Return four stand-ins of connections, as `Connections` uses them."""
     return [Fake() for _ in range(4)]
 
 
 class Fake:
-    """A connection, as far as the count of them knows it."""
+    """A stand-in of a connection, as `Connections` uses it."""
 
     def __init__(self) -> None:
         self.transport = self
@@ -175,7 +175,7 @@ class Fake:
 
 @contextlib.contextmanager
 def limited(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A gateway in a process that may open so many files, and its URL."""
+    """Yield a gateway in a process that may open `files` files, and its URL."""
     limits = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
     command = [sys.executable, "-c", limits + SCRIPT, str(data), "127.0.0.1:1", "{}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -189,7 +189,7 @@ def limited(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 class TestOpenFiles:
     def test_raised(self, tmp_path: Path) -> None:
-        """The soft limit is raised to the hard one at start."""
+        """The soft limit of open files is raised to the hard one at start."""
         if not Path("/proc/self/limits").exists():
             pytest.skip("there is no /proc")
         with limited(tmp_path, 256, 512) as (process, _):
@@ -197,7 +197,7 @@ class TestOpenFiles:
         assert re.search(r"Max open files\s+512\s+512", limits)
 
     def test_more_than_the_limit(self, tmp_path: Path) -> None:
-        """More idle connections than files leave the gateway well: it answers while they are open, and after them."""
+        """With more idle connections than files the gateway still answers, during and after them."""
         with limited(tmp_path, 256, 256) as (_, url), contextlib.ExitStack() as stack:
             where = url.removeprefix("http://").split(":")
             for _ in range(400):
@@ -222,7 +222,7 @@ class TestHalf:
     async def test_answered(
         self, gateway: httpx.AsyncClient, fake: FakeService, request_: bytes, last: bytes, wait: float
     ) -> None:
-        """A client that closes its half behind the request gets the whole answer, early or late, and then the end."""
+        """A client that closes its half after the request gets the whole response, early or late, then the end."""
         behave = fake.behave
 
         async def late(request: Any, context: Any) -> Any:
@@ -239,14 +239,14 @@ class TestHalf:
         assert int(re.search(rb"content-length: (\d+)", head)[1]) == len(body)  # type: ignore[index]
 
     async def test_streams(self, gateway: httpx.AsyncClient) -> None:
-        """A stream comes to its end, too."""
+        """A half-closed client gets a stream to its end."""
         body = b'{"prompt": "x", "stream": true}'
         said = await half_closed(gateway, HEAD + b"content-length: %d\r\n\r\n" % len(body) + body)
         assert b"data: [DONE]" in said
         assert said.endswith(b"0\r\n\r\n")
 
     async def test_letter_by_letter(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """While an answer is made, only its first letters go ahead, one after the other, and the rest follows them."""
+        """While a response is prepared, only its first letters are sent early, one by one; the rest follows."""
         going_on = asyncio.Event()
 
         async def waits(request: Any, context: Any) -> Any:
@@ -264,20 +264,20 @@ class TestHalf:
             assert (await rest(reader)).startswith(b"P/1.1 200 OK\r\n")
 
     async def test_several(self, gateway: httpx.AsyncClient) -> None:
-        """All requests that came whole are answered, in their order."""
+        """All complete requests are answered, in order."""
         said = await half_closed(gateway, GET + POST + GET)
         assert re.findall(rb"HTTP/1\.1 (\d+)", said) == [b"200"] * 3
         assert said.index(b"b64_json") < said.rindex(b"alive")
 
     @pytest.mark.parametrize("part", [b"", GET[:20], POST[:-5], HEAD], ids=["nothing", "line", "body", "head"])
     async def test_not_whole(self, gateway: httpx.AsyncClient, fake: FakeService, part: bytes) -> None:
-        """What is no whole request gets no answer, and keeps no connection."""
+        """An incomplete request gets no response, and its connection is closed."""
         assert await half_closed(gateway, part) == b""
         assert not fake.requests
 
     @pytest.mark.parametrize("stream", [False, True])
     async def test_gone(self, gateway: httpx.AsyncClient, fake: FakeService, stream: bool) -> None:  # noqa: FBT001
-        """A client that has left altogether is noticed before its time is over, and its work ends."""
+        """A client that has disconnected completely is detected before the timeout, and its work is cancelled."""
         fake.behave = sleep_long
         body = b'{"prompt": "x", "stream": true}' if stream else BODY
         async with opened(gateway, 1) as [(reader, writer)]:
@@ -288,7 +288,7 @@ class TestHalf:
         await asyncio.wait_for(fake.cancelled.wait(), 8)  # less than the silence before a comment
 
     async def test_late_streams(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """What goes ahead within a stream changes nothing of it, as another reader of HTTP finds."""
+        """Bytes sent early within a stream do not change it, as an independent HTTP parser confirms."""
 
         async def late(request: Any, context: Any) -> Any:
             async for event in behave(request, context):
@@ -312,7 +312,7 @@ class TestHalf:
 
 
 async def half_closed(client: httpx.AsyncClient, sent: bytes) -> bytes:
-    """Return what a client gets that closes its half at once."""
+    """Return the response to a client that closes its half at once."""
     async with opened(client, 1) as [(reader, writer)]:
         writer.write(sent)
         writer.write_eof()
@@ -324,7 +324,7 @@ class TestSlowReaders:
 
     @pytest.fixture
     async def client(self, service: Service, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-        """A gateway with little patience, whose service makes large images."""
+        """Return a gateway with a short time limit, whose service returns large images."""
 
         async def large(request: Any, context: Any) -> AsyncIterator[Any]:
             async for event in behave(request, context):
@@ -340,7 +340,7 @@ class TestSlowReaders:
 
     @pytest.mark.parametrize("stream", [False, True])
     async def test_nothing_is_read(self, client: httpx.AsyncClient, stream: bool) -> None:  # noqa: FBT001
-        """A client that reads nothing of a large answer is cut off."""
+        """A client that reads nothing of a large response is disconnected."""
         asked = {"prompt": "x", "n": self.COUNT, "response_format": "b64_json"} | ({"stream": True} if stream else {})
         body = json.dumps(asked).encode()
         async with opened(client, 1) as [(reader, writer)]:
@@ -353,7 +353,7 @@ class TestSlowReaders:
             assert len(await rest(reader)) < self.COUNT * self.SIZE
 
     async def test_slowly(self, client: httpx.AsyncClient) -> None:
-        """A client that reads slowly, and goes on reading, gets everything."""
+        """A client that keeps reading slowly gets everything."""
         body = json.dumps({"prompt": "x", "n": 4, "response_format": "b64_json"}).encode()
         async with opened(client, 1) as [(reader, writer)]:
             writer.write(HEAD + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
@@ -366,14 +366,14 @@ class TestSlowReaders:
 
 
 async def until_not(client: httpx.AsyncClient, text: str) -> None:
-    """Wait until the counters say so no longer."""
+    """Wait until the counters change."""
     while text in (await client.get("/metrics")).text:  # noqa: ASYNC110 - counters give no event
         await asyncio.sleep(0.05)
 
 
 class TestLingering:
     async def test_refused_uploads(self, gateway: httpx.AsyncClient) -> None:
-        """A client that sends all of a body before it reads sees why the body was refused, not a reset."""
+        """A client that sends the whole body before it reads gets the error response, not a reset."""
         size = 20_000_000  # more than the buffers between the two hold, and than the gateway takes
         async with opened(gateway, 1) as [(reader, writer)]:
             writer.write(HEAD + b"content-length: %d\r\n\r\n" % size)
@@ -383,7 +383,7 @@ class TestLingering:
             assert (await rest(reader)).startswith(b"HTTP/1.1 413")
 
     async def test_bounded(self, service: Service, tmp_path: Path) -> None:
-        """A client that never ends to send keeps the connection for a bounded time only."""
+        """A client that never stops sending keeps the connection for a limited time only."""
         settings = config(service, tmp_path, receive_timeout=0.5)
         async with running_gateway(settings) as client, opened(client, 1) as [(reader, writer)]:
             writer.write(HEAD + b"content-length: 1000\r\n\r\n")
@@ -415,7 +415,7 @@ class TestLingering:
     ],
 )
 async def test_two_lengths(gateway: httpx.AsyncClient, fake: FakeService, head: bytes) -> None:
-    """A body whose end could be seen in two ways is refused, and nothing behind it is taken for a request."""
+    """A body with an ambiguous end is refused, and the bytes after it are not taken for a request."""
     async with opened(gateway, 1) as [(reader, writer)]:
         writer.write(HEAD + head + BODY + GET)
         assert re.findall(rb"HTTP/1\.1 (\d+)", await rest(reader)) == [b"400"]

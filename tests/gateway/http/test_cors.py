@@ -1,4 +1,4 @@
-"""Web pages of other origins, as browsers let them call."""
+"""CORS headers for web pages of other origins."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def caller(origins: Collection[str]) -> httpx.AsyncClient:
 
 class TestPages:
     async def test_all(self) -> None:
-        """Where all may call, every page may read the answer and our headers, and no cookie is asked for."""
+        """If every origin is allowed, every page may read the response and the gateway's headers, without cookies."""
         async with caller(["*"]) as client:
             headers = (await client.get("/", headers={"origin": PAGE})).headers
         assert headers["access-control-allow-origin"] == "*"
@@ -57,7 +57,7 @@ class TestPages:
         ],
     )
     async def test_some(self, origins: list[str], origin: str, allowed: bool) -> None:  # noqa: FBT001
-        """Where some may, they are told by name, the others nothing, and caches tell them apart."""
+        """If some origins are allowed, they are named, others get no header, and caches distinguish them."""
         async with caller(origins) as client:
             headers = (await client.get("/", headers={"origin": origin})).headers
             preflight = await client.options("/", headers=ASKED | {"origin": origin})
@@ -66,14 +66,14 @@ class TestPages:
         assert headers.get("vary") == ("origin" if origins else None)
 
     async def test_no_page(self) -> None:
-        """Who is no page gets no such header."""
+        """A client that is not a page gets no CORS header."""
         async with caller(["*"]) as client:
             assert "access-control-allow-origin" not in (await client.get("/")).headers
 
 
 class TestPreflight:
     async def test_repeated(self) -> None:
-        """A preflight is answered at once, with what it asked for."""
+        """A preflight is answered at once, with the requested headers and methods."""
         async with caller(["*"]) as client:
             answer = await client.options("/", headers=ASKED | {"access-control-request-private-network": "true"})
         assert (answer.status_code, answer.content) == (204, b"")
@@ -82,7 +82,7 @@ class TestPreflight:
         assert answer.headers["access-control-allow-private-network"] == "true"
 
     async def test_every_path(self, gateway: httpx.AsyncClient) -> None:
-        """A gateway at a loopback address answers pages of this machine, errors included, and lets no others in."""
+        """A gateway at a loopback address answers pages of this machine, errors included, and no others."""
         for path in (PATH, "/v1/models", "/files/a/b.png", "/nothing"):
             answer = await gateway.options(path, headers=ASKED | {"origin": LOCAL})
             assert answer.status_code == 204
@@ -109,12 +109,12 @@ class TestPreflight:
     ids=str,
 )
 def test_setting(settings: dict[str, Any], origins: tuple[str, ...]) -> None:
-    """Without a setting, pages of this machine may call a gateway that only it reaches, and none any other."""
+    """By default, pages of this machine may call a gateway at a loopback address, and no others."""
     assert GatewayConfig(**settings).origins == origins
 
 
 @pytest.mark.parametrize("origin", ["ui.example", "https://ui.example/", "https://*.example", ""])
 def test_bad_setting(origin: str) -> None:
-    """What is no origin would never match one, and is told at once."""
+    """An invalid origin is refused at start, because it could never match."""
     with pytest.raises(StartError, match=r"--cors must be origins such as https://ui\.example"):
         GatewayConfig(cors=(origin,))

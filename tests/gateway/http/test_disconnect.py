@@ -1,4 +1,4 @@
-"""Work ends with its client."""
+"""Work is cancelled when its client disconnects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def leaves() -> dict[str, str]:
 
 
 async def test_result() -> None:
-    """While the client waits, it gets what comes out, and nothing goes on behind."""
+    """A client that waits gets the result, and no task is left."""
 
     async def work() -> int:
         return 7
@@ -34,7 +34,7 @@ async def test_result() -> None:
 
 
 async def test_error() -> None:
-    """An error of the work is the caller's."""
+    """An error of the work is raised to the caller."""
 
     async def work() -> None:
         raise ValueError("mine")
@@ -44,7 +44,7 @@ async def test_error() -> None:
 
 
 async def test_gone() -> None:
-    """When the client leaves, the work is cancelled and has cleaned up before the caller hears of it."""
+    """When the client disconnects, the work is cancelled and has cleaned up before ClientGone is raised."""
     events: list[str] = []
 
     async def work() -> None:
@@ -60,7 +60,7 @@ async def test_gone() -> None:
 
 
 async def test_more_body() -> None:
-    """Other messages are no reason to stop."""
+    """Other messages do not cancel the work."""
     messages: list[Any] = [{"type": "http.request"}, {"type": "http.disconnect"}]
 
     async def receive() -> Any:
@@ -72,7 +72,7 @@ async def test_more_body() -> None:
 
 
 async def test_cancelled() -> None:
-    """A server that ends the handler ends the work."""
+    """Cancelling the handler cancels the work."""
     ended = asyncio.Event()
 
     async def work() -> None:

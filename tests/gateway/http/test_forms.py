@@ -1,4 +1,4 @@
-"""Forms with files in them: what is read of them, and what can't be."""
+"""Forms with files: valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class TestForms:
     @pytest.mark.parametrize("name", ["image", "image[]", "image[0]"])
     @pytest.mark.parametrize("path", [EDITS, "/images/edits", "/aqueduct/v1/images/edits", "/apipie/v1/images/edits"])
     async def test_names(self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str) -> None:
-        """A picture arrives under every name that clients give it, on every path; the file's own name says nothing."""
+        """An image arrives under every field name that clients use, on every path; its file name has no effect."""
         answer = await gateway.post(path, data={"prompt": "x"}, files=[(name, file())])
         assert answer.status_code == 200, answer.text
         assert "b64_json" in answer.json()["data"][0]
         assert fake.requests[0].image == LAKE
 
     async def test_repeated(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """One name several times is a list, too."""
+        """A repeated name is a list."""
         answer = await gateway.post(EDITS, data={"prompt": "x"}, files=[("image", file()), ("image", file(OTHER))])
         assert answer.headers["x-tintype-ignored"] == "image[1]"
         assert fake.requests[0].image == LAKE
@@ -46,14 +46,14 @@ class TestForms:
     @pytest.mark.parametrize("name", ["mask", "mask[]", "mask[0]"])
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS, "/images/variations", "/apipie/v1/images/variations"])
     async def test_mask(self, gateway: httpx.AsyncClient, fake: FakeService, name: str, path: str) -> None:
-        """A mask is one, in brackets or not, and variations take it as edits do, and as they take it in JSON."""
+        """A mask is a single file, with or without brackets, for edits and variations, in forms and JSON."""
         answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), (name, file(MASK))])
         assert answer.status_code == 200, answer.text
         assert (fake.requests[0].image, fake.requests[0].mask) == (LAKE, MASK)
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
     async def test_several_masks(self, gateway: httpx.AsyncClient, path: str) -> None:
-        """Several masks are refused, since none of them is the first in any sense."""
+        """Several masks are refused, because their order has no meaning."""
         masks = [("mask[]", file(MASK)), ("mask[]", file(MASK))]
         answer = await gateway.post(path, data={"prompt": "x"}, files=[("image", file()), *masks])
         assert "one image, not 2" in check_error(answer, 400, REQUEST, "invalid_value", "mask")
@@ -61,7 +61,7 @@ class TestForms:
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
     @pytest.mark.parametrize("name", ["n", "size", "quality", "stream", "loras", "user", "n[]"])
     async def test_files_in_the_place_of_text(self, gateway: httpx.AsyncClient, path: str, name: str) -> None:
-        """A file where a text belongs is named by its length; its bytes are not repeated."""
+        """The error for a file in a text field names its length, not its bytes."""
         parts = [("image", file()), *[(name, file(b"\0secret" * 9))] * (2 if name == "n[]" else 1)]
         answer = await gateway.post(path, data={"prompt": "x"}, files=parts)
         said = check_error(answer, 400, REQUEST, "invalid_value", name.removesuffix("[]"))
@@ -69,7 +69,7 @@ class TestForms:
 
     @pytest.mark.parametrize("path", [EDITS, VARIATIONS])
     async def test_numbers(self, gateway: httpx.AsyncClient, fake: FakeService, path: str) -> None:
-        """Numbers and truths are text, in the spellings of several languages; any seed is `-1`."""
+        """Numbers and booleans are text, in the spellings of several languages; a random seed is `-1`."""
         fields = {"prompt": "x", "n": "2.0", "steps": "3", "seed": "-1", "stream": "False", "strength": "0.5"}
         answer = await gateway.post(path, data=fields | {"size": "", "response_format": ""}, files=[("image", file())])
         assert answer.status_code == 200, answer.text
@@ -77,7 +77,7 @@ class TestForms:
         assert (asked.count, asked.steps, asked.HasField("seed"), asked.strength) == (2, 3, False, 0.5)
 
     async def test_text(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Numbers and truths come as text, pictures may, and what is empty is absent."""
+        """Numbers and booleans are text, images may be, and empty fields are absent."""
         fields = {"prompt": "x", "n": "2", "seed": "7", "strength": "0.25", "guidance_scale": "5", "stream": "false"}
         rest = {"image": B64, "mask": "", "user": "", "quality": "", "background": "auto", "odd": "1"}
         answer = await gateway.post(EDITS, data=fields | rest, files=[("mask", ("", b""))])
@@ -118,7 +118,7 @@ class TestForms:
         param: str,
         told: str,
     ) -> None:
-        """What is wrong is named, and nothing reaches the service."""
+        """Errors name the field, and no request reaches the service."""
         answer = await gateway.post(EDITS, data=fields, files=files)
         assert told in check_error(answer, 400, REQUEST, code, param)
         assert fake.requests == []
@@ -141,28 +141,28 @@ class TestForms:
         ids=["no boundary", "no form", "no name", "no text", "long", "urlencoded", "list"],
     )
     async def test_no_form(self, gateway: httpx.AsyncClient, kind: str, body: bytes, status: int) -> None:
-        """What is no form is a bad request, and never a fault."""
+        """An invalid form gives 400, never 500."""
         answer = await gateway.post(EDITS, content=body, headers={"content-type": kind})
         check_error(answer, status, REQUEST, None, None)
 
     async def test_too_many_parts(self, gateway: httpx.AsyncClient) -> None:
-        """A form of more parts than are read is told so."""
+        """The error for too many parts names the limit."""
         answer = await gateway.post(EDITS, data={f"x{i}": "" for i in range(1001)}, files=[("image", file())])
         assert "at most 1000 parts" in check_error(answer, 400, REQUEST, None, None)
 
     async def test_what_an_edit_may_be(self, gateway: httpx.AsyncClient) -> None:
-        """Whoever sends another type hears of both that would be right."""
+        """The error for another content type names both supported ones."""
         answer = await gateway.post(EDITS, data={"prompt": "x"})
         said = check_error(answer, 415, REQUEST, None, None)
         assert "'application/json' or 'multipart/form-data', not 'application/x-www-form-urlencoded'" in said
 
     async def test_not_for_generations(self, gateway: httpx.AsyncClient) -> None:
-        """Pictures without an origin are asked for in JSON alone."""
+        """Paths without a start image accept JSON only."""
         answer = await gateway.post("/v1/images/generations", data={"prompt": "x"}, files=[("image", file())])
         check_error(answer, 415, REQUEST, None, None)
 
     async def test_repeats(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A form that comes again is the same, though its boundary is another."""
+        """A repeated form is the same request, although its boundary differs."""
         headers = {"idempotency-key": "edit"}
         first, again = [
             await gateway.post(EDITS, data={"prompt": "x"}, files=[("image", file())], headers=headers) for _ in "12"
@@ -173,7 +173,7 @@ class TestForms:
         assert other.status_code == 422
 
     async def test_large(self, service: Service, tmp_path: Path) -> None:
-        """A file of several megabytes comes whole."""
+        """A file of several megabytes arrives complete."""
         large = LAKE + bytes(5_000_000)
         async with running_gateway(config(service, tmp_path)) as client:
             answer = await client.post(EDITS, data={"prompt": "x"}, files=[("image", file(large))])
@@ -187,7 +187,7 @@ class TestForms:
 
 
 def test_gathered() -> None:
-    """Lists come in several spellings; text that looks like one inside stays as it is."""
+    """Lists have several spellings; similar text inside a name is kept."""
     parts: list[tuple[str, str | bytes]] = [
         ("a", "1"),
         ("b[]", "2"),
@@ -211,13 +211,13 @@ def test_gathered() -> None:
     ],
 )
 def test_adapters_in_a_form(names: tuple[str, ...]) -> None:
-    """A list of objects comes field by field, and each gets its own."""
+    """A list of objects arrives field by field, and each object gets its own fields."""
     body = gathered([("prompt", "x"), ("image", b"i"), *zip(names, ("ink", "pen", "0.5", "1"), strict=True)])
     assert list(parse_edit(body).request.loras) == [pb.Lora(name="ink", weight=0.5), pb.Lora(name="pen", weight=1.0)]
 
 
 def test_embeddings_in_a_form() -> None:
-    """A list of names comes as fields of one name, or as JSON text."""
+    """A list of names arrives as fields of one name, or as JSON text."""
     body = gathered([("prompt", "x"), ("image", b"i"), ("embeddings[]", "<cat>"), ("embeddings[]", "ink")])
     assert list(parse_edit(body).request.embeddings) == ["<cat>", "ink"]
     form = {"prompt": "x", "image": b"i", "embeddings": '["<cat>"]', "loras": '[{"name": "ink"}]'}
@@ -226,7 +226,7 @@ def test_embeddings_in_a_form() -> None:
 
 
 def test_adapters_in_a_form_as_json() -> None:
-    """As JSON text, too, as it is typed for curl; other text is told what it should be."""
+    """A list of objects may be JSON text, as typed for curl; for other text the error says what is right."""
     form = {"prompt": "x", "image": b"i"}
     assert parse_edit({**form, "loras": '[{"name": "ink"}]'}).request.loras[0].name == "ink"
     assert parse_variation({**form, "loras": '[{"name": "ink", "weight": 2}]'}).request.loras[0].weight == 2
@@ -237,7 +237,7 @@ def test_adapters_in_a_form_as_json() -> None:
 
 
 def test_adapters_in_a_form_that_can_not_be_told_apart() -> None:
-    """Whose the only weight is nobody can know: the message says how to tell."""
+    """A single weight for several names is ambiguous; the message says how to number them."""
     with pytest.raises(BadRequest, match=r"'loras\[0\]\[name\]'") as caught:
         gathered([("loras[][name]", "ink"), ("loras[][name]", "pen"), ("loras[][weight]", "1")])
     assert caught.value.param == "loras"

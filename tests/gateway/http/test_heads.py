@@ -1,4 +1,4 @@
-"""Heads of requests that are too large, or never end: the connection ends, and nobody else notices."""
+"""Heads of requests that are too large or never end: their connection is closed, others are not affected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH
-from tintype.gateway.http.heads import MAX_HEAD
+from tintype.gateway.http.uvicorn_protocol import MAX_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 
 
 async def told(gateway: httpx.AsyncClient, pieces: Iterable[bytes]) -> tuple[bytes, int]:
-    """What is answered to these pieces, and how many bytes of them somebody took."""
+    """Return the response to these pieces, and the number of bytes that were accepted."""
     reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
     reading, taken = asyncio.create_task(reader.read()), 0
     try:
@@ -48,7 +48,7 @@ async def told(gateway: httpx.AsyncClient, pieces: Iterable[bytes]) -> tuple[byt
 
 
 def endless(begin: bytes, more: bytes) -> Iterable[bytes]:
-    """Several times as much as a head may have."""
+    """Yield several times the limit of a head."""
     yield begin
     for _ in range(ENDLESS // PIECE):
         yield more * (PIECE // len(more))
@@ -70,13 +70,13 @@ def endless(begin: bytes, more: bytes) -> Iterable[bytes]:
     ids=["url", "value", "many", "name", "nothing", "second", "trailers", "trailer", "extension"],
 )
 async def test_endless(gateway: httpx.AsyncClient, fake: FakeService, begin: bytes, more: bytes) -> None:
-    """The connection ends after little more than a head may have, be it before a body, behind it, or between."""
+    """The connection is closed soon after the limit, whether before, after or within a body."""
     assert (await told(gateway, endless(begin, more)))[1] < ENDLESS // 2
     assert not fake.requests
 
 
 async def test_too_large(gateway: httpx.AsyncClient) -> None:
-    """Who listens, too, is told so: with 431, in JSON."""
+    """A client that reads meanwhile gets 431, in JSON."""
     said, _ = await told(gateway, [b"GET / HTTP/1.1\r\nx: ", *[b"y" * PIECE] * (MAX_HEAD // PIECE + 1)])
     head, _, body = said.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 ")
@@ -86,7 +86,7 @@ async def test_too_large(gateway: httpx.AsyncClient) -> None:
 
 
 async def test_large_enough(gateway: httpx.AsyncClient) -> None:
-    """Half of the bound is room for any cookie and key, and bodies may come in the smallest pieces."""
+    """Half of the limit is enough for any cookies and key; bodies may arrive in the smallest pieces."""
     longer = await gateway.get("/livez", headers={"cookie": "x" * (MAX_HEAD // 2)})
     assert longer.status_code == 200
     padded = BODY + b" " * 30_000

@@ -1,4 +1,4 @@
-"""JSON bodies: what is read, and what is refused before it costs anything."""
+"""JSON bodies: what is read, and what is refused before it uses memory or time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ BODY = {"prompt": "a lake, ünlit", "n": 1}
 
 
 def nested(depth: int) -> bytes:
-    """A value of `depth` lists within each other."""
+    """Return a value of `depth` nested lists."""
     return b"[" * depth + b"]" * depth
 
 
 def test_mark() -> None:
-    """UTF-8 may begin with a byte order mark, as some editors and shells write it."""
+    """UTF-8 may begin with a byte order mark, which some editors and shells write."""
     assert decoded(codecs.BOM_UTF8 + json.dumps(BODY).encode()) == BODY
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 def test_other_codings(coding: str) -> None:
-    """Text in another coding is refused by its name, with or without a mark."""
+    """Text in another encoding is refused with its name, with or without a mark."""
     with pytest.raises(NotJson, match="in UTF-8, not in UTF-16 or UTF-32"):
         decoded(json.dumps(BODY).encode(coding))
 
@@ -51,7 +51,7 @@ def test_other_codings(coding: str) -> None:
     ],
 )
 def test_not_json(data: bytes) -> None:
-    """What is no JSON is refused as such."""
+    """Invalid JSON is refused."""
     with pytest.raises(NotJson):
         decoded(data)
 
@@ -59,7 +59,7 @@ def test_not_json(data: bytes) -> None:
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 500, 900, 990, 1_000, 100_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":', b"[0,"])
 def test_depth(opening: bytes, depth: int) -> None:
-    """Nesting is bounded well before the interpreter's own limit, whatever is nested, closed or not."""
+    """Nesting is limited well below the interpreter's own limit, whatever is nested, closed or not."""
     closing = b"".join({b"[": b"]", b"{": b"}"}[bytes([one])] for one in reversed(opening) if one in b"[{")
     for text in (opening * depth + b"0" + closing * depth, opening * depth):
         with pytest.raises(NotJson):
@@ -67,7 +67,7 @@ def test_depth(opening: bytes, depth: int) -> None:
 
 
 def test_least_depth() -> None:
-    """What is allowed is read, and brackets in a text are no nesting."""
+    """Nesting up to the limit is read; brackets within strings do not count."""
     assert decoded(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     text = {"prompt": "[{" * 10_000}
     assert decoded(json.dumps(text).encode()) == text
@@ -75,13 +75,13 @@ def test_least_depth() -> None:
 
 @pytest.mark.parametrize("value", [b"[],", b"{},", b"0,", b'"",', b'{"a":0},'])
 def test_values(value: bytes) -> None:
-    """A body of many small values, which would take forty times its size in memory, is not built."""
+    """A body of many small values, which would use forty times its size in memory, is not built."""
     with pytest.raises(NotJson, match=f"at most {MAX_VALUES} values"):
         decoded(b"[" + value * MAX_VALUES + b"0]")
 
 
 def test_prompts_of_commas() -> None:
-    """The bound leaves room for the longest prompts, whatever they are made of."""
+    """The longest prompts stay below the limit, whatever characters they have."""
     body = {"prompt": "," * 32_000, "negative_prompt": "[{" * 16_000}
     assert decoded(json.dumps(body).encode()) == body
 
@@ -105,7 +105,7 @@ def test_prompts_of_commas() -> None:
 async def test_no_depth_is_a_fault(
     gateway: httpx.AsyncClient, fake: FakeService, path: str, key: str, depth: int
 ) -> None:
-    """However deep a field is, known or not, the answer is no fault of the server."""
+    """A deeply nested field, known or not, never gives a server error."""
     del fake
     body = b'{"prompt":"x","image":"aGk=","%b":%b}' % (key.encode(), nested(depth))
     answer = await gateway.post(path, content=body, headers={"content-type": "application/json"})
@@ -115,7 +115,7 @@ async def test_no_depth_is_a_fault(
 
 @pytest.mark.anyio
 async def test_mark_over_http(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """A body with a byte order mark makes an image."""
+    """A body with a byte order mark is served."""
     answer = await gateway.post(
         PATH, content=codecs.BOM_UTF8 + json.dumps(BODY).encode(), headers={"content-type": "application/json"}
     )

@@ -1,4 +1,4 @@
-"""Requests that never come: heads that do not end, bodies that do not begin, and what is read by nobody."""
+"""Requests that never arrive: endless heads, missing bodies, and bodies that no handler reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
+from tintype.gateway.http.body_limits import RATE
 from tintype.gateway.http.receive_timeout import Transport
-from tintype.gateway.http.receiving import RATE
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ HEAD = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/js
 
 @pytest.fixture
 async def address(service: Service, tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
-    """A gateway that has little patience."""
+    """Return a gateway with a short time limit."""
     async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
         yield where(client)
 
@@ -41,7 +41,7 @@ def where(client: httpx.AsyncClient) -> tuple[str, int]:
 
 
 async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
-    """What the server answers to one who begins, and then sends a byte now and then, until it has enough."""
+    """Return the response to a client that begins and then sends single bytes slowly."""
     reader, writer = await asyncio.open_connection(*address)
 
     async def drips() -> None:
@@ -75,13 +75,13 @@ async def dripping(address: tuple[str, int], begin: str, drip: str) -> bytes:
     ],
 )
 async def test_head(address: tuple[str, int], begin: str, drip: str) -> None:
-    """A connection whose head does not end is closed, whether nothing comes or a byte now and then."""
+    """A connection whose head does not end is closed, whether nothing or single bytes arrive."""
     assert await dripping(address, begin, drip) == b""
 
 
 @pytest.mark.parametrize("drip", ["", " "])
 async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> None:
-    """A body that does not come is 408 in the vendor's shape, and the end of the connection."""
+    """A body that does not arrive gives 408 in the vendor's format, and the connection is closed."""
     answer = await dripping(address, HEAD, drip)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408")
@@ -96,7 +96,7 @@ async def test_body(address: tuple[str, int], fake: FakeService, drip: str) -> N
 async def test_body_that_breaks_off(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
-    """A client that leaves while it sends is no fault of ours, neither in the log nor in the counts."""
+    """A client that disconnects while it sends is not counted or logged as a server error."""
     caplog.set_level(logging.INFO)
     async with running_gateway(config(service, tmp_path)) as client:
         _, writer = await asyncio.open_connection(*where(client))
@@ -110,7 +110,7 @@ async def test_body_that_breaks_off(
 
 
 async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
-    """Who is refused before the body was read can't keep the connection with it."""
+    """A client that is refused before its body was read can't keep the connection open."""
     create(tmp_path / "keys", "me")
     async with running_gateway(config(service, tmp_path, receive_timeout=PATIENCE)) as client:
         answer = await dripping(where(client), HEAD, " ")
@@ -118,13 +118,13 @@ async def test_body_that_nobody_reads(service: Service, tmp_path: Path) -> None:
 
 
 async def test_second_request(address: tuple[str, int]) -> None:
-    """A connection that has served well has no more patience with its next request."""
+    """The limit also applies to the second request of a connection."""
     answer = await dripping(address, "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\nGET /liv", "x")
     assert answer.startswith(b"HTTP/1.1 200")
 
 
 async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) -> None:
-    """Patience is about what has to come, not about pictures: these take as long as they take."""
+    """The limit does not apply to the time of generating images."""
     going_on = asyncio.Event()
     normal = fake.behave
 
@@ -144,9 +144,9 @@ async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * RATE, [PATIENCE + 10])])
 async def test_the_rest_of_an_answer(rest: int, delays: list[float]) -> None:
-    """A connection that closes has the time for the rest of its answer that it would have had without closing."""
+    """A closing connection has as much time for the rest of its response as an open one."""
     later: list[float] = []
     inner = SimpleNamespace(is_closing=bool, get_write_buffer_size=lambda: rest, close=bool, abort=bool)
     loop = SimpleNamespace(call_later=lambda seconds, _: later.append(seconds))
-    Transport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, sends_still=bool)).close()  # type: ignore[arg-type]
+    Transport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, is_sending_unread=bool)).close()  # type: ignore[arg-type]
     assert later == delays

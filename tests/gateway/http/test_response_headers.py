@@ -1,4 +1,4 @@
-"""The line that each request leaves in the log."""
+"""The access log: one line for each request."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ FIELDS = ["id", "key", "method", "path", "status", "error", "model", "images", "
 
 
 def read(line: str) -> dict[str, str]:
-    """Read a line as its documentation says that it can be read."""
+    """Parse a line as documented."""
     found = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)
     return {key: json.loads(value) if value.startswith('"') else value for key, value in found}
 
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Any:
-    """What the log has by now."""
+    """Return a function that returns the lines logged so far."""
     caplog.set_level(logging.DEBUG, "tintype.gateway.access")
     return lambda: [read(record.getMessage()) for record in caplog.records if record.name == "tintype.gateway.access"]
 
 
 async def test_watchers(gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Looks at the gateway's health fill no log; what is asked for is told."""
+    """Health probes are not logged at level info; other requests are."""
     caplog.set_level(logging.INFO, "tintype.gateway.access")
     for path in ("/livez", "/readyz", "/metrics", "/v1/models"):
         await gateway.get(path)
@@ -49,7 +49,7 @@ async def test_watchers(gateway: httpx.AsyncClient, caplog: pytest.LogCaptureFix
 
 
 async def timed(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    """Make pictures that waited 1.5 s and were done after 4 s in all, so they say."""
+    """Return images with timings: 1.5 s in the queue, 4 s in total."""
     for index in range(request.count or 1):
         yield image(index)
     done = pb.Completed(model="org/large", usage=pb.Usage(images=request.count or 1))
@@ -59,7 +59,7 @@ async def timed(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.S
 
 
 async def test_pictures(service: Service, fake: FakeService, lines: Any, tmp_path: Path) -> None:
-    """Who asked, which model answered with how many pictures, how long they waited and ran; alike for streams."""
+    """A line has the key, the model, the number of images, queue and run time; also for streams."""
     headers = {"authorization": f"Bearer {create(tmp_path / 'keys', 'me')}"}
     fake.behave = timed
     async with running_gateway(config(service, tmp_path)) as client:
@@ -75,7 +75,7 @@ async def test_pictures(service: Service, fake: FakeService, lines: Any, tmp_pat
 
 
 async def test_prompts(service: Service, lines: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    """Prompts are logged on demand only, and can't forge a line or a field."""
+    """Prompts are logged only if configured, and can't forge a line or a field."""
     prompt = 'a "secret" lake\nid=forged status=200'
     async with running_gateway(config(service, tmp_path)) as client:
         await client.post(PATH, json={"prompt": prompt})
@@ -88,7 +88,7 @@ async def test_prompts(service: Service, lines: Any, caplog: pytest.LogCaptureFi
 
 
 async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path: Path) -> None:
-    """A line names why there are no pictures, in a stream that has begun, too; without keys it has none."""
+    """A line has the reason of a failure, also within a stream; without keys it has no key."""
 
     async def breaks(_: Any, context: Any) -> Any:
         yield image()
@@ -121,7 +121,7 @@ async def test_errors(service: Service, fake: FakeService, lines: Any, tmp_path:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_client_gone(service: Service, fake: FakeService, lines: Any, tmp_path: Path, *, stream: bool) -> None:
-    """Who leaves before the pictures are there is seen to have left."""
+    """A client that disconnects early is logged as gone."""
 
     async def waits(*_: Any) -> Any:
         yield pb.StreamImagesResponse(queued=pb.Queued())
@@ -136,7 +136,7 @@ async def test_client_gone(service: Service, fake: FakeService, lines: Any, tmp_
 
 
 async def test_several_requests_of_one_client(service: Service, lines: Any, tmp_path: Path) -> None:
-    """A client's own id is kept where it is plain; one that could forge a line is not."""
+    """A client's own id is kept if it is plain; one that could forge a line is replaced."""
     async with running_gateway(config(service, tmp_path)) as client:
         await client.get("/livez", headers={"x-request-id": "mine-1"})
         await client.get("/livez", headers={"x-request-id": 'mine status="500"'})
@@ -146,7 +146,7 @@ async def test_several_requests_of_one_client(service: Service, lines: Any, tmp_
 
 
 def test_pairs() -> None:
-    """What is not plain is in quotes; what is not there is a dash."""
+    """Text that is not plain is quoted; a missing value is a dash."""
     assert pairs({"a": "x", "b": "", "c": None, "d": 0, "e": 1.23456, "f": 'a "b"', "g": "é="}) == (
         r'a=x b=- c=- d=0 e=1.235 f="a \"b\"" g="\u00e9="'
     )
@@ -154,7 +154,7 @@ def test_pairs() -> None:
 
 @pytest.mark.parametrize("sign", ["\0", "\x1b[2J", "\x7f", "\x9b2J", "\u202e", "é"])
 def test_pairs_of_control_characters(sign: str) -> None:
-    """Nothing that a client sends controls the terminal that shows the log."""
+    """Nothing that a client sends can control the terminal that shows the log."""
     line = pairs({"model": sign})
     assert line.isascii()
     assert line.isprintable()

@@ -1,4 +1,4 @@
-"""What a proxy says is believed where it is configured, and of nobody else."""
+"""Forwarded headers are accepted from configured proxies only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUBLIC = "https://pics.example/files/"
 
 
 async def link(service: Service, data: Path, headers: dict[str, str], **settings: Any) -> str:
-    """Return the link of a picture that was asked for with these headers."""
+    """Return the link of an image requested with these headers."""
     async with running_gateway(config(service, data, **settings)) as client:
         answer = await client.post(PATH, json={"prompt": "x", "response_format": "url"}, headers=headers)
     return str(answer.json()["data"][0]["url"])
@@ -27,18 +27,18 @@ async def link(service: Service, data: Path, headers: dict[str, str], **settings
 
 @pytest.mark.parametrize("settings", [{}, {"proxies": ("10.0.0.1", "127.0.0.0/8")}, {"proxies": ("127.0.0.1",)}])
 async def test_believed(service: Service, tmp_path: Path, settings: dict[str, Any]) -> None:
-    """Links begin with what a configured proxy says; one on this machine is by default."""
+    """Links begin with the host forwarded by a configured proxy; by default, by one on this machine."""
     assert (await link(service, tmp_path, FORWARDED, **settings)).startswith(PUBLIC)
 
 
 @pytest.mark.parametrize("proxies", [("none",), ("10.0.0.0/8", "::1")])
 async def test_strangers(service: Service, tmp_path: Path, proxies: tuple[str, ...]) -> None:
-    """What anybody else says counts for nothing."""
+    """Headers from other addresses are ignored."""
     assert (await link(service, tmp_path, FORWARDED, proxies=proxies)).startswith("http://127.0.0.1:")
 
 
 async def test_public_url_wins(service: Service, tmp_path: Path) -> None:
-    """The configured base is the base, whatever a proxy says."""
+    """A configured public URL takes precedence over forwarded headers."""
     found = await link(service, tmp_path, FORWARDED, public_url="https://other.example/x")
     assert found.startswith("https://other.example/x/files/")
 
@@ -55,11 +55,11 @@ async def test_public_url_wins(service: Service, tmp_path: Path) -> None:
     ],
 )
 async def test_hosts(service: Service, tmp_path: Path, said: str, base: str) -> None:
-    """The nearest proxy's word counts, and what is no host does not."""
+    """The nearest proxy's value counts; an invalid host is ignored."""
     assert (await link(service, tmp_path, {"X-Forwarded-Host": said})).startswith(base)
 
 
 def test_bad_setting(tmp_path: Path) -> None:
-    """What is no address is told at start."""
+    """An invalid address is refused at start."""
     with pytest.raises(StartError, match=r"proxies must be addresses or networks .*; got 'proxy\.example'"):
         GatewayConfig(data=tmp_path, proxies=("proxy.example",))

@@ -1,4 +1,4 @@
-"""Requests that offer to go on in another protocol are answered as if they did not."""
+"""Requests that offer another protocol are answered as if they did not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH
-from tintype.gateway.http.heads import MAX_HEAD
+from tintype.gateway.http.uvicorn_protocol import MAX_HEAD
 
 if TYPE_CHECKING:
     import httpx
@@ -29,7 +29,7 @@ LAST = GET + b"connection: close\r\n\r\n"
 
 
 async def answered(gateway: httpx.AsyncClient, *pieces: bytes) -> list[int]:
-    """The status of each answer to these pieces."""
+    """Return the status of each response to these pieces."""
     reader, writer = await asyncio.open_connection(gateway.base_url.host, gateway.base_url.port)
     said = b""
     try:
@@ -56,18 +56,18 @@ async def answered(gateway: httpx.AsyncClient, *pieces: bytes) -> list[int]:
     ids=["at once", "in two", "in three", "chunked", "chunks"],
 )
 async def test_body(gateway: httpx.AsyncClient, fake: FakeService, pieces: tuple[bytes, ...]) -> None:
-    """The body is read, however it comes, and the connection goes on, as Java's own client wants it."""
+    """The body is read, however it arrives, and the connection stays open, as Java's own client expects."""
     assert await answered(gateway, *pieces, LAST) == [200, 200]
     assert [asked.prompt for asked in fake.requests] == ["x"]
 
 
 async def test_many(gateway: httpx.AsyncClient) -> None:
-    """Also in requests without a body, and in many that come at once."""
+    """Offers are ignored in requests without a body, and in many pipelined ones."""
     assert await answered(gateway, (GET + OFFER + b"\r\n") * 2000 + LAST) == [200] * 2001
 
 
 async def test_bounds(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """What follows is bounded as elsewhere."""
+    """The limit of the head also applies after an offer."""
     assert 200 not in await answered(gateway, CHUNKED + b"0\r\n", *[b"x: y\r\n" * 1000] * (MAX_HEAD // 3000))
     assert not fake.requests
 

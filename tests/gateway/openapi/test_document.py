@@ -32,7 +32,7 @@ EVERYWHERE = {"x-content-type-options"}
 def app(data: Path, **fields: Any) -> Litestar:
     """A gateway that is used only for its description."""
     client: Any = None
-    return create_app(GatewayConfig(data=data, **fields), client)
+    return create_app(GatewayConfig(data=data, **fields), client).litestar
 
 
 async def described(gateway: httpx.AsyncClient) -> dict[str, Any]:

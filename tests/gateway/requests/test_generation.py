@@ -1,4 +1,4 @@
-"""Pictures over HTTP, before a real gRPC service: asked for, waited for, and left."""
+"""Image generation over HTTP with a real gRPC server: requests, results, disconnects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 class TestPictures:
     async def test_base64(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """`b64_json` holds the file's bytes, in the order of their index, each with its seed and no null key."""
+        """`b64_json` is the file's bytes, ordered by index, each with its seed and no null key."""
         answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 3, "response_format": "b64_json"})
         assert answer.status_code == 200
         assert [base64.b64decode(one["b64_json"], validate=True) for one in answer.json()["data"]] == [
@@ -45,7 +45,7 @@ class TestPictures:
         assert fake.requests[0].prompt == "a lake"
 
     async def test_links(self, gateway: httpx.AsyncClient) -> None:
-        """Without a format the answer has links, that work without any credential and end in the type's extension."""
+        """By default the response has links, which need no credential and end in the type's extension."""
         answer = await gateway.post(PATH, json={"prompt": "a lake", "n": 2, "output_format": "jpeg"})
         links = [one["url"] for one in answer.json()["data"]]
         assert [set(one) for one in answer.json()["data"]] == [{"url", "seed"}] * 2
@@ -61,11 +61,11 @@ class TestPictures:
             assert file.headers["cache-control"].startswith("private, max-age=3")
 
     async def test_bare_path(self, gateway: httpx.AsyncClient) -> None:
-        """Clients whose base URL has no `/v1` are served, too."""
+        """Clients whose base URL has no `/v1` are served."""
         assert (await gateway.post("/images/generations", json={"prompt": "x"})).status_code == 200
 
     async def test_what_the_service_hears(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The service learns the deadline twice, the caller, and the request's id."""
+        """The service gets the deadline (in gRPC and in the request), the caller and the request's id."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"x-request-id": "mine-1"})
         assert answer.headers["x-request-id"] == "mine-1"
         assert fake.metadata[0]["x-request-id"] == "mine-1"
@@ -74,13 +74,13 @@ class TestPictures:
         assert 10 < fake.remaining[0] < 21
 
     async def test_hostile_host(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A host that can't be in a link is refused before anything is drawn."""
+        """An invalid host is refused before an image is generated."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"host": '"><script>'})
         assert "host" in check_error(answer, 400, "invalid_request_error", None, None)
         assert not fake.requests
 
     async def test_ignored_keys(self, gateway: httpx.AsyncClient) -> None:
-        """Unknown keys are accepted and named, without a way to write headers; null ones are absent."""
+        """Unknown keys are accepted and named in a header, which they can't break; null counts as absent."""
         body = {"prompt": "x", "odd": 1, "a\r\nset-cookie: b": 1, "ü": 2, "none": None}
         answer = await gateway.post(PATH, json=body)
         assert answer.status_code == 200
@@ -89,7 +89,7 @@ class TestPictures:
         assert "x-tintype-ignored" not in (await gateway.post(PATH, json={"prompt": "x"})).headers
 
     async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A documented quality or style is no error with a model that has none: it is left out, and that is said."""
+        """A documented quality or style is dropped for a model that has none, and the header names it."""
         behave = fake.behave
 
         async def without_presets(request: pb.GenerateImagesRequest, context: Any) -> Any:
@@ -107,7 +107,7 @@ class TestPictures:
         assert [(asked.quality, asked.style) for asked in fake.requests] == [("high", "vivid"), ("", "vivid"), ("", "")]
 
     async def test_wishes_and_faults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A wish does not hide another fault, and a field that was not sent can't be left out."""
+        """An optional field does not hide another error, and a field that was not sent can't be dropped."""
         both = [("quality", "none"), ("steps", "bad")]
         fake.behave = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=both)
         answer = await gateway.post(PATH, json={"prompt": "x", "quality": "hd"})
@@ -118,20 +118,20 @@ class TestPictures:
         assert len(fake.requests) == 2
 
     async def test_strict_parameters(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """Where the configuration says so, an unknown key is an error, and nothing is made."""
+        """If configured, an unknown key is an error, and no image is generated."""
         async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "odd": 1})
         assert "odd" in check_error(answer, 400, "invalid_request_error", "unknown_parameter", "odd")
         assert not fake.requests
 
     async def test_strict_parameters_are_the_unknown_ones(self, service: Service, tmp_path: Path) -> None:
-        """A key that is known is no error, though it has no effect: it is named, as ever."""
+        """A known key without effect is not an error; the header names it."""
         async with running_gateway(config(service, tmp_path, strict_parameters=True)) as client:
             answer = await client.post(PATH, json={"prompt": "x", "size": "64x64", "width": 32})
         assert (answer.status_code, answer.headers["x-tintype-ignored"]) == (200, "width")
 
     async def test_response_format(self, service: Service, tmp_path: Path) -> None:
-        """What is answered to those who don't say it is a setting; those who do get what they ask for."""
+        """The default response format is a setting; a format in the request takes precedence."""
         async with running_gateway(config(service, tmp_path, response_format="b64_json")) as client:
             for path in (PATH, "/aqueduct/v1/images/generations", "/api/ai/images/generate"):
                 answer = (await client.post(path, json={"prompt": "x"})).json()
@@ -140,13 +140,13 @@ class TestPictures:
                 assert "b64_json" not in answer.get("data", answer.get("images"))[0]
 
     async def test_public_url(self, service: Service, tmp_path: Path) -> None:
-        """Links have the configured base."""
+        """Links begin with the configured public URL."""
         async with running_gateway(config(service, tmp_path, public_url="https://pics.example/x/")) as client:
             answer = await client.post(PATH, json={"prompt": "x"})
         assert answer.json()["data"][0]["url"].startswith("https://pics.example/x/files/")
 
     async def test_restart_keeps_links(self, service: Service, tmp_path: Path) -> None:
-        """A link outlives the gateway that made it."""
+        """A link works after a restart of the gateway."""
         async with running_gateway(config(service, tmp_path)) as client:
             link = urlsplit((await client.post(PATH, json={"prompt": "x"})).json()["data"][0]["url"]).path
         async with running_gateway(config(service, tmp_path)) as client:
@@ -156,7 +156,7 @@ class TestPictures:
     async def test_native_size(
         self, gateway: httpx.AsyncClient, fake: FakeService, made: tuple[int, int], told: str | None
     ) -> None:
-        """A picture that the model made in another size says so in a header."""
+        """A header names the size that the model generated, if it differs from the image's."""
 
         async def resampled(*_: Any) -> AsyncGenerator[pb.StreamImagesResponse]:
             yield image(0, native_width=made[0], native_height=made[1])
@@ -169,14 +169,14 @@ class TestPictures:
 
 class TestLeaving:
     async def test_client_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """When the client hangs up, the service hears of it at once."""
+        """When the client disconnects, the call of the service is cancelled at once."""
         fake.behave = sleep_long
         with pytest.raises(httpx.ReadTimeout):
             await gateway.post(PATH, json={"prompt": "x"}, timeout=0.5)
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
     async def test_others_do_not_notice(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Another request on its way is not touched."""
+        """Other running requests are not affected."""
         go = asyncio.Event()
         normal = fake.behave
 

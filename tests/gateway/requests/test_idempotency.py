@@ -1,4 +1,4 @@
-"""Requests that come twice under one key."""
+"""Repeated requests with an idempotency key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 
 def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, Reply]]]:
-    """Some work, and how often it was done."""
+    """Return some work, and a list with an entry for each time it ran."""
     done: list[int] = []
 
     async def work() -> Reply:
@@ -44,7 +44,7 @@ def making(size: int = 1) -> tuple[list[int], Callable[[], Coroutine[Any, Any, R
 
 class TestKept:
     async def test_again(self) -> None:
-        """The second gets the first's answer, at once or while it is being made."""
+        """A repeated request gets the first reply, after or during the first request."""
         cache, (done, work) = IdempotencyCache(100), making()
         first, second = await asyncio.gather(cache.get_or_run("k", b"a", work), cache.get_or_run("k", b"a", work))
         third = await cache.get_or_run("k", b"a", work)
@@ -53,14 +53,14 @@ class TestKept:
         assert len(done) == 1
 
     async def test_other_body(self) -> None:
-        """A key stands for one body."""
+        """A key belongs to one body."""
         cache, (_, work) = IdempotencyCache(100), making()
         await cache.get_or_run("k", b"a", work)
         with pytest.raises(KeyReused):
             await cache.get_or_run("k", b"b", work)
 
     async def test_error(self) -> None:
-        """An error is told, and the next one tries again."""
+        """An error is raised, and the next request tries again."""
         cache, (done, work) = IdempotencyCache(100), making()
 
         async def fails() -> Reply:
@@ -72,7 +72,7 @@ class TestKept:
         assert len(done) == 1
 
     async def test_expiry(self) -> None:
-        """After its time a key is as good as new."""
+        """After its lifetime a key can be used again."""
         clock = Clock()
         cache, (done, work) = IdempotencyCache(10, clock=clock), making()
         await cache.get_or_run("k", b"a", work)
@@ -81,7 +81,7 @@ class TestKept:
         assert len(done) == 2
 
     async def test_room(self) -> None:
-        """The oldest answers make room, and one that is too large is not kept at all."""
+        """The oldest replies are dropped first, and a reply that is too large is not kept."""
         cache, (done, work) = IdempotencyCache(100, capacity=2 * ENTRY + 10), making(4)
         for key in "abc":
             await cache.get_or_run(key, b"", work)
@@ -92,7 +92,7 @@ class TestKept:
         assert len(done) == 3
 
     async def test_first_leaves(self) -> None:
-        """What was begun goes on without its client, for the one who comes back."""
+        """Work goes on after its client has disconnected."""
         cache, go = IdempotencyCache(100), asyncio.Event()
 
         async def work() -> Reply:
@@ -110,7 +110,7 @@ class TestKept:
 
 class TestOverHttp:
     async def test_again(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The repeat has the same body and says that it is one; nothing is made twice."""
+        """A repeated request gets the same body and a header that says so; no image is generated twice."""
         body, key = {"prompt": "x", "model": "dall-e-3", "odd": 1}, {"idempotency-key": "again"}
         first = await gateway.post(PATH, json=body, headers=key)
         second = await gateway.post(PATH, json=body, headers=key)
@@ -121,7 +121,7 @@ class TestOverHttp:
         assert len(fake.requests) == 1
 
     async def test_others(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The same key of somebody else, or elsewhere, is another one."""
+        """The same key from another caller, or on another path, is independent."""
         for path, who in ((PATH, "Bearer a"), (PATH, "Bearer b"), ("/images/generations", "Bearer a")):
             answer = await gateway.post(
                 path, json={"prompt": "x"}, headers={"idempotency-key": "o", "authorization": who}
@@ -130,13 +130,13 @@ class TestOverHttp:
         assert len(fake.requests) == 3
 
     async def test_other_body(self, gateway: httpx.AsyncClient) -> None:
-        """Another body under a key is an error that no client repeats."""
+        """Another body under a key is an error that clients do not retry."""
         await gateway.post(PATH, json={"prompt": "x"}, headers={"idempotency-key": "one"})
         answer = await gateway.post(PATH, json={"prompt": "y"}, headers={"idempotency-key": "one"})
         check_error(answer, 422, "invalid_request_error", "idempotency_key_reused", None)
 
     async def test_client_gone(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Who was cut off and comes back gets what was being made."""
+        """A client that reconnects gets the result of the running request."""
         behave, go = fake.behave, asyncio.Event()
 
         async def waits(request: Any, context: Any) -> Any:
@@ -157,7 +157,7 @@ class TestOverHttp:
     async def test_picture_gone(
         self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A repeat needs nothing but its key: the picture that the first began with may be gone."""
+        """A repeated request needs only its key: the start image may no longer exist."""
         body, key = {"prompt": "x", "image": B64}, {"idempotency-key": "gone"}
         first = await gateway.post(PATH, json=body, headers=key)
 
@@ -169,7 +169,7 @@ class TestOverHttp:
         assert len(fake.requests) == 1
 
     async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A failure is not kept: the same key succeeds later."""
+        """A failure is not kept: the same key can succeed later."""
         behave, key = fake.behave, {"idempotency-key": "later"}
         fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
         assert (await gateway.post(PATH, json={"prompt": "x"}, headers=key)).status_code == 429
@@ -177,7 +177,7 @@ class TestOverHttp:
         assert (await gateway.post(PATH, json={"prompt": "x"}, headers=key)).status_code == 200
 
     async def test_large_bodies(self, gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A large body is hashed in a thread, and holds up no other request."""
+        """A large body is hashed in a thread, and delays no other request."""
         hashed: list[tuple[int, bool]] = []
 
         def noted(data: bytes) -> Any:
@@ -192,7 +192,7 @@ class TestOverHttp:
         assert all(size < 1000 for size, on_the_loop in hashed if on_the_loop)
 
     async def test_long_key(self, gateway: httpx.AsyncClient) -> None:
-        """A key that is none is refused."""
+        """An invalid key is refused."""
         answer = await gateway.post(PATH, json={"prompt": "x"}, headers={"idempotency-key": "k" * 256})
         assert "at most 255" in check_error(answer, 400, "invalid_request_error", None, None)
 
@@ -202,7 +202,7 @@ STREAM = {"prompt": "x", "stream": True}
 
 class TestStreams:
     async def test_again(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """The repeat of a stream is its finished pictures, to the byte, and nothing is made twice."""
+        """A repeated stream has the finished images, byte for byte, and no image is generated twice."""
         fake.behave = drawing(fake)
         body, key = STREAM | {"n": 2, "partial_images": 2, "model": "dall-e-3", "odd": 1}, {"idempotency-key": "stream"}
         progress = {"x-tintype-progress": "true"}
@@ -220,7 +220,7 @@ class TestStreams:
         assert len(fake.requests) == 1
 
     async def test_during(self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Who was cut off hears, while the rest is made, what is there and that the connection lives."""
+        """A client that reconnects to a running stream gets the finished images and keep-alive comments."""
         monkeypatch.setattr("tintype.gateway.requests.streaming.KEEP_ALIVE", 0.05)
         go = asyncio.Event()
 
@@ -251,7 +251,7 @@ class TestStreams:
         assert not fake.cancelled.is_set()
 
     async def test_errors(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A failure is not kept, be it before the first event or after it."""
+        """A failure before or after the first event is not kept."""
         behave = fake.behave
         asked: dict[str, Any] = {"json": STREAM, "headers": {"idempotency-key": "stream later"}}
         full = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL")
@@ -265,7 +265,7 @@ class TestStreams:
         assert answer.text.startswith("event: image_generation.completed\n")
 
     async def test_not_streamed(self, gateway: httpx.AsyncClient) -> None:
-        """The same without a stream is another request."""
+        """The same request without `stream` is another request."""
         key = {"idempotency-key": "stream or not"}
         await gateway.post(PATH, json=STREAM, headers=key)
         answer = await gateway.post(PATH, json=STREAM | {"stream": False}, headers=key)

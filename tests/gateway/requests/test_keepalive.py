@@ -1,4 +1,4 @@
-"""Silence is noticed, and nothing is lost by it."""
+"""Marks for periods without items; no item is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_quick() -> None:
-    """What comes in time comes as it is, and the end is the end."""
+    """Items that arrive in time are yielded unchanged, then the generator ends."""
 
     async def items() -> AsyncGenerator[int]:
         yield 1
@@ -27,7 +27,7 @@ async def test_quick() -> None:
 
 
 async def test_silent() -> None:
-    """Silence is told as often as it lasts, and what comes after it is not lost."""
+    """Each period without an item yields None, and later items are not lost."""
     go = asyncio.Event()
 
     async def items() -> AsyncGenerator[int]:
@@ -44,7 +44,7 @@ async def test_silent() -> None:
 
 
 async def test_error() -> None:
-    """An error comes through."""
+    """An error is raised to the reader."""
 
     async def items() -> AsyncGenerator[int]:
         yield 1
@@ -56,7 +56,7 @@ async def test_error() -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_closing(waits: bool) -> None:  # noqa: FBT001
-    """Whoever leaves, while something comes or while nothing does, ends what was listened to."""
+    """Closing the generator, between items or during a wait, closes the inner one."""
     ended = asyncio.Event()
 
     async def items() -> AsyncGenerator[int]:

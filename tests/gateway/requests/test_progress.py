@@ -1,4 +1,4 @@
-"""What a stream tells of the way to a picture, and that nobody hears of it unasked."""
+"""Progress events of a stream, sent on request only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def on_the_way(_: pb.GenerateImagesRequest, __: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    """Wait, load, go on, and finish."""
+    """Report queue position, loading and steps, then finish."""
     queued = pb.Queued(position=2)
     queued.eta.FromMilliseconds(1500)
     yield pb.StreamImagesResponse(queued=queued)
@@ -38,7 +38,7 @@ async def told(gateway: httpx.AsyncClient, **headers: str) -> list[dict[str, Any
 
 
 async def test_asked(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Place in the queue, loading and steps come as events of their own; what is not known is left out."""
+    """Queue position, loading and steps are separate events; unknown values are left out."""
     fake.behave = on_the_way
     assert (await told(gateway, **{"x-tintype-progress": "true"}))[:3] == [
         {"type": "tintype.queued", "position": 2, "eta": 1.5},
@@ -49,6 +49,6 @@ async def test_asked(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"x-tintype-progress": "false"}])
 async def test_unasked(gateway: httpx.AsyncClient, fake: FakeService, headers: dict[str, str]) -> None:
-    """Without the header there are OpenAI's events, and no others."""
+    """Without the header there are only OpenAI's events."""
     fake.behave = on_the_way
     assert [event["type"] for event in await told(gateway, **headers)] == ["image_generation.completed"]

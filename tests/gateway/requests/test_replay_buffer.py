@@ -1,4 +1,4 @@
-"""A stream that is told to several: at once, later, slowly, or to nobody."""
+"""A stream with several readers: immediate, late, slow, or none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 def recording(*told: StreamEvent, until: asyncio.Event | None = None) -> ReplayBuffer:
-    """What is told, and then waited for."""
+    """Return a buffer of these events, which then waits for `until`."""
 
     async def events() -> AsyncGenerator[StreamEvent]:
         for one in told:
@@ -37,7 +37,7 @@ IMAGE, TRANSIENT, FAILURE = (
 
 class TestRecording:
     async def test_listeners(self) -> None:
-        """The first hears all of it; who comes later, before the end or after it, the pictures."""
+        """The first reader gets all events; later readers, before or after the end, get the images."""
         go = asyncio.Event()
         whole = recording(TRANSIENT, IMAGE, TRANSIENT, IMAGE, until=go)
         first, during = whole.first(), whole.again()
@@ -49,7 +49,7 @@ class TestRecording:
         assert len(whole) == 2 * len(b"IMAGE")
 
     async def test_slow(self) -> None:
-        """Who doesn't read misses what is of the moment, so that no memory fills with it."""
+        """A slow reader misses transient events, so they do not fill the memory."""
         go = asyncio.Event()
         whole = recording(IMAGE, *[TRANSIENT] * 100, IMAGE, until=go)
         heard = whole.first()
@@ -61,13 +61,13 @@ class TestRecording:
         assert last == b"IMAGE"
 
     async def test_nobody(self) -> None:
-        """Of what nobody heard only the pictures are kept."""
+        """Without a reader only the images are kept."""
         whole = recording(TRANSIENT, IMAGE)
         await whole.rest
         assert [data async for data in whole.first()] == [b"IMAGE"]
 
     async def test_failure(self) -> None:
-        """All hear of a failure, also who comes before it is forgotten."""
+        """All readers get a failure, including one that comes before it is dropped."""
         whole = recording(IMAGE, FAILURE)
         with pytest.raises(StreamFailed):
             await whole.rest
@@ -75,7 +75,7 @@ class TestRecording:
         assert [data async for data in whole.again()] == [b"IMAGE", b"FAILURE"]
 
     async def test_leaving(self) -> None:
-        """Who stops listening is forgotten."""
+        """A reader that stops is dropped."""
         go = asyncio.Event()
         whole = recording(IMAGE, until=go)
         leaving = whole.again()
@@ -86,7 +86,7 @@ class TestRecording:
         await whole.rest
 
     async def test_room(self) -> None:
-        """A stream counts when it has ended, with what is kept of it, and makes room as others do."""
+        """An ended stream counts with its kept bytes, and is dropped like other entries."""
         cache, go = IdempotencyCache(100, capacity=2 * ENTRY + 10), asyncio.Event()
 
         async def begin() -> Reply:

@@ -1,4 +1,4 @@
-"""Pictures bit by bit, over HTTP, to the byte and to OpenAI's own SDK."""
+"""Streams over HTTP, compared byte for byte, and read by OpenAI's own SDK."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ USAGE = {
 
 @asynccontextmanager
 async def hearing(gateway: httpx.AsyncClient) -> AsyncIterator[AsyncIterator[str]]:
-    """The lines of a stream, as they come."""
+    """Yield the lines of a stream as they arrive."""
     async with gateway.stream("POST", PATH, json={"prompt": "x", "stream": True}) as answer:
         assert answer.status_code == 200
         yield answer.aiter_lines()
 
 
 async def events(gateway: httpx.AsyncClient, **body: Any) -> list[tuple[str, Any]]:
-    """All events, each with its name and data, up to the end."""
+    """Return all events, each with its name and data."""
     answer = await gateway.post(PATH, json={"prompt": "x", "stream": True} | body)
     assert answer.status_code == 200
     *blocks, end, rest = answer.text.split("\n\n")
@@ -72,7 +72,7 @@ async def events(gateway: httpx.AsyncClient, **body: Any) -> list[tuple[str, Any
 
 class TestEvents:
     async def test_bytes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """One picture, to the byte: its event, and the end."""
+        """One image, byte for byte: its event, and the end."""
         fake.behave = drawing(fake)
         answer = await gateway.post(PATH, json={"prompt": "x", "stream": True})
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -90,7 +90,7 @@ class TestEvents:
         assert fake.previews[0].count == 0
 
     async def test_several(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Each picture has its previews and its end; the usage of all is told once, so that the sum is right."""
+        """Each image has its previews and its completed event; the usage is sent once, so the sum is right."""
         fake.behave = drawing(fake)
         told = await events(gateway, n=2, partial_images=2)
         kinds = ["partial_image", "partial_image", "completed"] * 2
@@ -112,7 +112,7 @@ class TestEvents:
     async def test_previews(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: Any, size: tuple[int, int], format_: str
     ) -> None:
-        """A preview has the size and type of the picture, be they asked for or the model's own."""
+        """A preview has the size and type of the image, whether requested or the model's default."""
         fake.behave = drawing(fake)
         told = await events(gateway, partial_images=1, **body)
         with Image.open(BytesIO(base64.b64decode(told[0][1]["b64_json"], validate=True))) as preview:
@@ -121,7 +121,7 @@ class TestEvents:
         assert fake.previews[0] == pb.Previews(count=1, mime_type="image/png")
 
     async def test_first_comes_first(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A picture is there before the next one is made."""
+        """An image is sent before the next one is generated."""
         go = asyncio.Event()
 
         async def behave(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
@@ -141,7 +141,7 @@ class TestEvents:
     async def test_keep_alive(
         self, gateway: httpx.AsyncClient, fake: FakeService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """While nothing happens, comments say that the connection lives."""
+        """During a period without events, comments are sent."""
         monkeypatch.setattr("tintype.gateway.requests.streaming.KEEP_ALIVE", 0.02)
         fake.behave = sleep_long
         async with hearing(gateway) as lines:
@@ -149,7 +149,7 @@ class TestEvents:
 
     @pytest.mark.parametrize("path", ["/apipie/v1/images/generations", "/aqueduct/images/generations"])
     async def test_other_vendors(self, gateway: httpx.AsyncClient, path: str) -> None:
-        """Vendors that follow OpenAI stream as OpenAI does."""
+        """Vendors compatible with OpenAI stream as OpenAI does."""
         answer = await gateway.post(path, json={"prompt": "x", "stream": True})
         assert answer.text.endswith("data: [DONE]\n\n")
 
@@ -157,7 +157,7 @@ class TestEvents:
         ("path", "more"), [("/v1/images/generations", {}), ("/v1/images/edits", {"image": SMALLEST})]
     )
     async def test_links(self, gateway: httpx.AsyncClient, path: str, more: dict[str, str]) -> None:
-        """Events have base64; links that are asked for besides are named as ignored."""
+        """Events have base64; requested links are named as ignored."""
         answer = await gateway.post(path, json={"prompt": "x", "stream": True, "response_format": "url"} | more)
         assert answer.status_code == 200, answer.text
         assert answer.headers["x-tintype-ignored"] == "response_format"
@@ -165,7 +165,7 @@ class TestEvents:
         assert '"url":' not in answer.text
 
     async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A style that the model doesn't have is left out of a stream, too."""
+        """A style that the model does not have is dropped in a stream, too."""
         behave = fake.behave
         refusal = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("style", "none")])
         fake.behave = lambda request, context: (refusal if request.style else behave)(request, context)
@@ -175,7 +175,7 @@ class TestEvents:
 
     @pytest.mark.parametrize(("model", "told"), [("dall-e-3", "tiny"), ("big", "org/large"), ("nope", "tiny")])
     async def test_models(self, service: Service, fake: FakeService, tmp_path: Path, model: str, told: str) -> None:
-        """A stream, too, says which model it is, where that is not the name that the client had."""
+        """A stream names the model, if it differs from the client's name."""
         behave = fake.behave
         missing = Refusal(grpc.StatusCode.NOT_FOUND, "no", "MODEL_NOT_FOUND", {"model": "nope"})
         fake.behave = lambda request, context: (missing if request.model == "nope" else behave)(request, context)
@@ -190,14 +190,14 @@ class TestEvents:
 
 class TestErrors:
     async def test_before(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """What goes wrong before anything is told has its status, as without a stream."""
+        """An error before the first event has its status, as without a stream."""
         fake.behave = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", "QUEUE_FULL", delay=2)
         answer = await gateway.post(PATH, json={"prompt": "x", "stream": True})
         assert check_error(answer, 429, "requests", "rate_limit_exceeded", None) == "full"
         assert answer.headers["retry-after"] == "2"
 
     async def test_after(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """What goes wrong later is an event, in the client's words, and the end comes all the same."""
+        """A later error is an event with the client's field names, followed by the end."""
         violations = [("width", "must be less")]
         fake.behave = breaking(Refusal(grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=violations))
         expected = {
@@ -209,7 +209,7 @@ class TestErrors:
         assert await events(gateway, size="64x64") == [("error", {"error": expected})]
 
     async def test_early_end(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A service that stops before it is done has failed."""
+        """A service that ends its stream early has failed."""
 
         async def half(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
             yield QUEUED
@@ -220,7 +220,7 @@ class TestErrors:
         assert told[0][1]["error"]["type"] == "server_error"
 
     async def test_too_few(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A service that is done before all pictures are there has failed, and no empty picture is told."""
+        """A service that completes without all images has failed, and no empty image is sent."""
 
         async def one(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
             yield image(0)
@@ -232,7 +232,7 @@ class TestErrors:
     async def test_our_own_mistake(
         self, gateway: httpx.AsyncClient, fake: FakeService, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A preview that is no picture is told as a fault, without its inside, which the log has."""
+        """An unreadable preview gives an error without internals, which are in the log."""
 
         async def garbage(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
             yield pb.StreamImagesResponse(preview=pb.Preview(data=b"garbage"))
@@ -247,14 +247,14 @@ class TestErrors:
 
 class TestLeaving:
     async def test_silent(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """A client that leaves a silent stream frees what its request held."""
+        """A client that disconnects from an idle stream releases its request."""
         fake.behave = sleep_long
         async with hearing(gateway):
             pass
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
     async def test_before_the_first_event(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """So does one that leaves before anything was told."""
+        """So does a client that disconnects before the first event."""
 
         async def mute(*_: Any) -> AsyncIterator[pb.StreamImagesResponse]:
             await asyncio.sleep(60)
@@ -267,7 +267,7 @@ class TestLeaving:
         await asyncio.wait_for(fake.cancelled.wait(), 30)
 
     async def test_busy(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """So does one that leaves while more is sent than it reads."""
+        """So does a client that disconnects while it reads too slowly."""
 
         async def busy(*_: Any) -> AsyncGenerator[pb.StreamImagesResponse]:
             while True:
@@ -281,7 +281,7 @@ class TestLeaving:
 
 class TestSdk:
     async def test_events(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-        """The SDK reads its own event classes, previews first, and ends by itself."""
+        """The SDK parses its own event classes, previews first, and ends by itself."""
         fake.behave = drawing(fake)
         stream = await sdk.images.generate(
             prompt="a lake", model="gpt-image-1", size="1024x1024", quality="high", stream=True, partial_images=3
@@ -301,7 +301,7 @@ class TestSdk:
         assert last.created_at > 1_700_000_000
 
     async def test_error(self, sdk: openai.AsyncOpenAI, fake: FakeService) -> None:
-        """The SDK raises what goes wrong in the middle, with its text and code."""
+        """The SDK raises an error within a stream, with its message and code."""
         fake.behave = breaking(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED, "too slow", "DEADLINE_EXCEEDED"))
         stream = await sdk.images.generate(prompt="x", stream=True)
         with pytest.raises(openai.APIError, match="too slow") as caught:

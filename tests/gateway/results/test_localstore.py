@@ -1,4 +1,4 @@
-"""Results by link: random names, signed and expiring links, a bounded folder."""
+"""Results by link: random names, signed links with expiry, a bounded folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def kept(folder: Path) -> list[bytes]:
 
 
 async def test_put_and_open(store: LocalStore) -> None:
-    """What is put comes back, with its type, under a name of 128 random bits."""
+    """A stored file is returned with its type, under a name of 128 random bits."""
     stored = await store.put(FILES)
     for (data, mime_type), one, extension in zip(FILES, stored, ("png", "jpg", "webp"), strict=True):
         assert re.fullmatch(rf"[0-9a-f]{{32}}\.{extension}", one.name)
@@ -57,7 +57,7 @@ def modes(folder: Path) -> dict[Path, int]:
 
 
 async def test_private(store: LocalStore, tmp_path: Path) -> None:
-    """Files, their folder and the key are their owner's alone."""
+    """Only the owner can read the files, their folder and the key."""
     await store.put(FILES)
     found = modes(tmp_path)
     assert found.pop(tmp_path / "files") == 0o700
@@ -65,7 +65,7 @@ async def test_private(store: LocalStore, tmp_path: Path) -> None:
 
 
 async def test_restart(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
-    """A new store on the same folder honours the links of the old one, and counts its files."""
+    """A new store on the same folder accepts the links of the old one, and counts its files."""
     link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
     again = LocalStore(tmp_path, ttl=100, capacity=20, clock=clock)
     assert (await follow(again, link)).data == b"x" * 15
@@ -74,14 +74,14 @@ async def test_restart(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
 
 
 async def test_other_folder(store: LocalStore, tmp_path: Path) -> None:
-    """Another store's links are not ours."""
+    """Links of another store are refused."""
     stored = (await store.put(FILES))[0]
     with pytest.raises(NoSuchFile):
         await follow(store, LocalStore(tmp_path / "other").url(stored, "http://h"))
 
 
 async def test_expiry(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
-    """A link works to its last second; after it the file is deleted by whoever comes first."""
+    """A link works until its last second; then the next access deletes the file."""
     first, second, _ = [store.url(one, "http://h") for one in await store.put(FILES)]
     clock.now += 99
     assert (await follow(store, first)).remaining == 1
@@ -94,7 +94,7 @@ async def test_expiry(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
 
 
 async def test_later_is_no_longer(store: LocalStore) -> None:
-    """Who changes the expiry in a link has no signature for it."""
+    """A link with a changed expiry has no valid signature."""
     stored = (await store.put(FILES))[0]
     signature = store.url(stored, "").split("/")[-2].partition("-")[2]
     for expires in (stored.expires + 1, stored.expires - 1):
@@ -104,7 +104,7 @@ async def test_later_is_no_longer(store: LocalStore) -> None:
 
 @pytest.mark.parametrize("signature", ["", "0" * 32, "ü" * 32, "\ud800"])
 async def test_bad_signature(store: LocalStore, signature: str) -> None:
-    """A wrong signature opens nothing, whatever it is made of."""
+    """A wrong signature is refused, whatever characters it has."""
     stored = (await store.put(FILES))[0]
     with pytest.raises(NoSuchFile):
         await store.open(stored.name, f"{stored.expires}-{signature}")
@@ -114,7 +114,7 @@ async def test_bad_signature(store: LocalStore, signature: str) -> None:
     "name", ["../links.key", "/etc/passwd", "", ".", "a.png", "A" * 32 + ".png", "0" * 32 + ".png\n", "0" * 32 + ".exe"]
 )
 async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
-    """Anything but a name of ours is never opened, even with the right signature."""
+    """A name of another form is never opened, even with the right signature."""
     signature = store._links.sign(StoredFile(name, 2_000_000))
     with pytest.raises(NoSuchFile):
         await store.open(name, f"2000000-{signature}")
@@ -122,14 +122,14 @@ async def test_only_names_of_ours(store: LocalStore, name: str) -> None:
 
 @pytest.mark.parametrize("expires", ["", "-1", "x", "1e9", "9" * 40, "٣"])
 async def test_odd_expiry(store: LocalStore, expires: str) -> None:
-    """An expiry that is no plain number opens nothing."""
+    """An expiry that is not a plain number is refused."""
     stored = (await store.put(FILES))[0]
     with pytest.raises(NoSuchFile):
         await store.open(stored.name, f"{expires}-{'0' * 32}")
 
 
 async def test_capacity(store: LocalStore, tmp_path: Path, clock: Clock) -> None:
-    """When the space is used up the oldest go, and only as many as need to."""
+    """When the space is used up, the oldest files are deleted, and no more than necessary."""
     for letter in (b"a", b"b", b"c"):
         await store.put([(letter * 8, "image/png")])
         clock.now += 1
@@ -139,7 +139,7 @@ async def test_capacity(store: LocalStore, tmp_path: Path, clock: Clock) -> None
 
 
 async def test_larger_than_all(store: LocalStore, tmp_path: Path) -> None:
-    """What never fits is refused, and costs nobody his files."""
+    """Files that can never fit are refused, and no other file is deleted."""
     await store.put(FILES)
     with pytest.raises(StoreFull, match="21 bytes"):
         await store.put([(b"x" * 21, "image/png")])
@@ -147,7 +147,7 @@ async def test_larger_than_all(store: LocalStore, tmp_path: Path) -> None:
 
 
 def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
-    """Let the disk be full after so many files, in the middle of the next."""
+    """Let the disk be full after `files` files, in the middle of the next."""
     write = os.write
     written = 0
 
@@ -164,7 +164,7 @@ def out_of_space_after(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
 
 
 async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the disk is full in the middle of a request, nothing of it is left behind, and older files stay."""
+    """If the disk is full in the middle of a request, none of its files stay, and older files stay."""
     await store.put([(b"old", "image/png")])
     out_of_space_after(monkeypatch, 2)
     with pytest.raises(StoreFull, match="no space"):
@@ -175,7 +175,7 @@ async def test_disk_full(store: LocalStore, tmp_path: Path, monkeypatch: pytest.
 
 
 async def test_disk_full_over_http(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is 507 for that request and for nobody else: base64 needs no disk."""
+    """A full disk gives 507 for that request only: base64 needs no disk."""
     async with running_gateway(config(service, tmp_path)) as client:
         out_of_space_after(monkeypatch, 1)
         answer = await client.post(PATH, json={"prompt": "x", "n": 3})
@@ -187,7 +187,7 @@ async def test_disk_full_over_http(service: Service, tmp_path: Path, monkeypatch
 
 
 async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
-    """What a crash left half-written goes when it is old, and is never served; other people's files stay."""
+    """Partial files of a crash are deleted when they are old, and never served; foreign files stay."""
     half = tmp_path / "files" / ".00000000000000000000000000000000.png.part"
     half.write_bytes(b"half")
     (tmp_path / "files" / "README").write_text("mine")
@@ -204,14 +204,14 @@ async def test_leftovers(store: LocalStore, tmp_path: Path) -> None:
 
 
 def test_bad_key(tmp_path: Path) -> None:
-    """A key that was cut short is not used; the message says what to do."""
+    """A truncated key is not used; the message says what to do."""
     (tmp_path / "links.key").write_bytes(b"short")
     with pytest.raises(StartError, match=r"links\.key must have 32 bytes, not 5: delete it to create a new one"):
         LocalStore(tmp_path)
 
 
 def test_bad_folder(tmp_path: Path) -> None:
-    """A data folder that can't be made is named."""
+    """The error for a data folder that can't be created names it."""
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StartError, match=r"cannot use the data folder .* choose another with --data"):
         LocalStore(tmp_path / "data")

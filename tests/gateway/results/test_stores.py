@@ -19,13 +19,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_folder(tmp_path: Path) -> None:
-    """Without a setting results lie in the data folder."""
+    """By default, results are in the data folder."""
     async with open_store(GatewayConfig(data=tmp_path)) as store:
         assert isinstance(store, LocalStore)
 
 
 async def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the extra is not installed, the message says how to get it."""
+    """If the extra is not installed, the message says how to install it."""
     monkeypatch.delattr("tintype.gateway.results.s3store", raising=False)
     monkeypatch.setitem(sys.modules, "tintype.gateway.results.s3store", None)
     with pytest.raises(StartError, match=r"s3://bucket needs an extra: pip install '\.\[s3\]' in the clone"):
@@ -37,14 +37,14 @@ async def test_extra_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     "store", ["bucket", "s3:/bucket", "s3://", "s3://Bucket", "s3://b", "gs://bucket", "s3://ab c"]
 )
 def test_bad_store(store: str) -> None:
-    """What is no bucket is refused at start."""
+    """An invalid bucket is refused at start."""
     with pytest.raises(StartError, match="store must be s3://BUCKET or s3://BUCKET/PREFIX"):
         GatewayConfig(store=store)
 
 
 @pytest.mark.parametrize("name", ["public_url", "store_endpoint", "store_public"])
 def test_bad_url(name: str) -> None:
-    """A base that is no URL is refused at start."""
+    """An invalid URL is refused at start."""
     with pytest.raises(
         StartError, match=f"--{name.replace('_', '-')} must begin with http:// or https://; got 'minio:9000'"
     ):

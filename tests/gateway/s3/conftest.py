@@ -1,4 +1,4 @@
-"""One server of S3 for all of these tests, and in it a place for each."""
+"""One S3 server for all of these tests, and a place in it for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:  # noqa: ARG001
-    """The URL of an S3 server."""
+    """Return the URL of an S3 server."""
     with serving(tmp_path_factory.mktemp("weed")) as url:
         await ready(url)
         yield url
@@ -25,13 +25,13 @@ async def server(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def place() -> str:
-    """A bucket, and a place in it of its own for each test."""
+    """Return a bucket, with a separate place for each test."""
     return f"{BUCKET}/{secrets.token_hex(8)}"
 
 
 @pytest.fixture(autouse=True)
 def owner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The gateway's credentials are the owner's, and nothing of this machine's counts."""
+    """Use the owner's credentials for the gateway, and none of this machine."""
     as_user(monkeypatch, OWNER)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -1,4 +1,4 @@
-"""Links to results in a bucket, over HTTP: through the gateway, and to S3 itself."""
+"""Links to results in a bucket, over HTTP: through the gateway, and redirected to S3."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def link_of(client: httpx.AsyncClient, **body: Any) -> str:
 
 
 def drawing_lakes(fake: FakeService) -> None:
-    """Let the service draw a real picture."""
+    """Let the service return a real image."""
     behave = fake.behave
 
     async def lake(request: Any, context: Any) -> Any:
@@ -51,7 +51,7 @@ def drawing_lakes(fake: FakeService) -> None:
 
 class TestGateway:
     async def test_links(self, service: Service, server: str, place: str) -> None:
-        """Links are as those to a folder: they end in the type, work for GET, HEAD and whoever sends a key along."""
+        """Links work as for a folder: they end in the type, and work for GET, HEAD and requests with a key."""
         async with gateway(service, server, place) as client:
             link = await link_of(client, output_format="jpeg")
             assert link.startswith(f"{client.base_url}".rstrip("/") + "/files/")
@@ -63,21 +63,21 @@ class TestGateway:
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
 
     async def test_restart(self, service: Service, server: str, place: str) -> None:
-        """A link outlives the gateway that made it, and works at another one."""
+        """A link works after a restart, and at another gateway."""
         async with gateway(service, server, place) as client:
             path = httpx.URL(await link_of(client)).path
         async with gateway(service, server, place) as client:
             assert (await client.get(path)).content == PNG + b"\0"
 
     async def test_own_link(self, service: Service, fake: FakeService, server: str, place: str) -> None:
-        """What was answered as a link can be started from by that link."""
+        """A result can be a start image by its link."""
         drawing_lakes(fake)
         async with gateway(service, server, place) as client:
             await link_of(client, image=await link_of(client))
         assert fake.requests[1].image == LAKE
 
     async def test_expiry(self, service: Service, server: str, place: str) -> None:
-        """After its time a link is dead, and the object is gone without anybody asking."""
+        """After its expiry a link fails, and the object is deleted without a request."""
         async with gateway(service, server, place, url_ttl=0.5) as client:
             link = await link_of(client)
             async with asyncio.timeout(SOON):
@@ -86,7 +86,7 @@ class TestGateway:
             assert (await client.get(link)).status_code == 404
 
     async def test_out_of_order(self, service: Service, server: str, place: str) -> None:
-        """While S3 is away, requests with links fail, and say so to clients that would repeat; others are served."""
+        """While S3 is unavailable, requests with links fail without retries; others are served."""
         relay = Relay(server)
         await relay.lay()
         try:
@@ -106,7 +106,7 @@ class TestGateway:
             await relay.cut()
 
     async def test_quota(self, service: Service, server: str, place: str) -> None:
-        """A bucket that is full is 507 for that request."""
+        """A full bucket gives 507 for that request."""
         relay = Relay(server)
         await relay.lay()
         try:
@@ -121,10 +121,10 @@ class TestGateway:
 
 
 class TestPublic:
-    """Where clients reach S3, links send them there."""
+    """If clients can reach S3, links redirect there."""
 
     async def test_sent_on(self, service: Service, server: str, place: str) -> None:
-        """GET and HEAD are each sent to a URL made for them; it ends in the type before its query."""
+        """GET and HEAD are each redirected to a URL signed for them, which ends in the type before its query."""
         async with gateway(service, server, place, store_public=server) as client:
             link = await link_of(client)
             sent = await client.get(link)
@@ -140,7 +140,7 @@ class TestPublic:
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(PNG) + 1))
 
     async def test_guarded(self, service: Service, server: str, place: str) -> None:
-        """S3 lets nobody in whose URL was changed, and nobody after its time."""
+        """S3 refuses a changed URL, and any URL after its expiry."""
         async with gateway(service, server, place, store_public=server, url_ttl=2) as client:
             links = [await link_of(client) for _ in range(2)]
             one, other = [(await client.get(link)).headers["location"] for link in links]
@@ -153,7 +153,7 @@ class TestPublic:
             assert (await client.get(links[0])).status_code == 404
 
     async def test_own_links(self, service: Service, fake: FakeService, server: str, place: str) -> None:
-        """A picture can be started from by its link, and by the URL that the link leads to."""
+        """A result can be a start image by its link, and by the URL that the link redirects to."""
         drawing_lakes(fake)
         async with gateway(service, server, place, store_public=server) as client:
             link = await link_of(client)

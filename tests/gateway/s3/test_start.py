@@ -1,4 +1,4 @@
-"""What keeps a gateway from starting with a bucket, and how that is told."""
+"""Errors of a bucket at the gateway's start."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class TestStart:
     async def test_credentials(
         self, server: str, place: str, monkeypatch: pytest.MonkeyPatch, user: tuple[str, str], why: str
     ) -> None:
-        """Credentials that are missing, wrong, or may not do all that will be done, are told of at start."""
+        """Missing, wrong or insufficient credentials are reported at start."""
         as_user(monkeypatch, user)
         with pytest.raises(StartError, match=f"^cannot use the store s3://{place}/some/where: .*{why}"):
             await self.start(config(server, place))
 
     async def test_no_bucket(self, server: str) -> None:
-        """A bucket that is not there is not made by us."""
+        """A missing bucket is not created."""
         with pytest.raises(StartError, match=r"there is no such bucket: create it first$"):
             await self.start(config(server, "missing"))
 
     async def test_nobody_there(self) -> None:
-        """An endpoint where nobody listens is told of."""
+        """An endpoint where nothing listens is reported."""
         with pytest.raises(StartError, match="nothing answers at the endpoint"):
             await self.start(config(f"http://127.0.0.1:{free_ports(1)[0]}", "bucket"))
 
     async def test_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An endpoint that never answers is not waited for long."""
+        """An endpoint that never answers is given up after a time limit."""
         monkeypatch.setattr(s3store, "SILENCE", 0.2)
 
         async def ignore(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ class TestStart:
                 await self.start(config(url, "bucket"))
 
     async def test_drip(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nor one that always has one byte more to say."""
+        """An endpoint that sends single bytes forever is given up, too."""
         monkeypatch.setattr(s3store, "PATIENCE", 0.5)
 
         async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +76,7 @@ class TestStart:
                 await self.start(config(url, "bucket"))
 
     async def test_bad_key(self, server: str, place: str) -> None:
-        """A key of the links that was cut short is not used; the message says what to do."""
+        """A truncated key of the links is not used; the message says what to do."""
         bucket, _, prefix = place.partition("/")
         async with s3(server) as client:
             await client.put_object(Bucket=bucket, Key=f"{prefix}/some/where/links.key", Body=b"short")
@@ -84,16 +84,16 @@ class TestStart:
             await self.start(config(server, place))
 
     async def test_gateways_start_together(self, server: str, place: str) -> None:
-        """Of several gateways that start on a new bucket, one makes the key."""
+        """If several gateways start on a new bucket, one creates the key."""
         links = await asyncio.gather(*(self.start(config(server, place)) for _ in range(5)))
         assert len(set(links)) == 1
 
     async def test_longest(self, server: str, place: str) -> None:
-        """Links that S3 itself guards live a week at most."""
+        """Presigned links live at most a week."""
         with pytest.raises(StartError, match="--url-ttl must be at most 604800 with --store-public"):
             await self.start(config(server, place, store_public=server, url_ttl=700_000))
 
     async def start(self, settings: GatewayConfig) -> str:
-        """Open the store and return what it makes of a file's name."""
+        """Open the store and return its link for a file."""
         async with open_store(settings) as store:
             return store.url(s3store.NO_FILE, "")

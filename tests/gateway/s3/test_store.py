@@ -1,4 +1,4 @@
-"""Results in a bucket, before a server of S3 that checks signatures: what is kept, counted and deleted."""
+"""Results in a bucket of an S3 server that checks signatures: storing, counting, deleting."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def follow(store: S3Store, link: str) -> FileContent:
 
 
 async def test_put_and_open(store: S3Store, server: str, place: str) -> None:
-    """What is put comes back, with its type; in the bucket it lies below the prefix, under its expiry and name."""
+    """A stored file is returned with its type; its object is named by prefix, expiry and name."""
     stored = await store.put(FILES)
     for (data, mime_type), one in zip(FILES, stored, strict=True):
         content = await follow(store, store.url(one, "http://h"))
@@ -53,7 +53,7 @@ async def test_put_and_open(store: S3Store, server: str, place: str) -> None:
 
 
 async def test_objects(store: S3Store, server: str, place: str) -> None:
-    """S3 itself knows the type, that it is to be shown and under which name, and that no cache may share it."""
+    """The object has its type, an inline disposition with its name, and a private cache control."""
     stored = (await store.put(FILES[1:2]))[0]
     bucket, _, prefix = place.partition("/")
     async with s3(server) as client:
@@ -64,7 +64,7 @@ async def test_objects(store: S3Store, server: str, place: str) -> None:
 
 
 async def test_no_prefix(server: str) -> None:
-    """A bucket may be all ours."""
+    """The prefix may be empty."""
     for store in (f"s3://{BUCKET}", f"s3://{BUCKET}/"):
         async with open_store(config(server, "", store=store)) as whole:
             await whole.put(FILES[:1])
@@ -72,7 +72,7 @@ async def test_no_prefix(server: str) -> None:
 
 
 async def test_restart(store: S3Store, server: str, place: str, clock: Clock) -> None:
-    """Another gateway on the same bucket honours the links of this one, and counts its files."""
+    """Another gateway on the same bucket accepts the links of this one, and counts its files."""
     link = store.url((await store.put([(b"x" * 15, "image/png")]))[0], "http://h")
     async with s3store.open_store(config(server, place), clock) as again:
         assert (await follow(again, link)).data == b"x" * 15
@@ -81,7 +81,7 @@ async def test_restart(store: S3Store, server: str, place: str, clock: Clock) ->
 
 
 async def test_other_prefix(store: S3Store, server: str, place: str) -> None:
-    """What lies elsewhere in the bucket is not counted, not served, not deleted, and has links of its own."""
+    """Objects elsewhere in the bucket are not counted, served or deleted, and links there have another key."""
     async with open_store(config(server, place, store=f"s3://{place}/some")) as other:
         theirs = (await other.put([(b"x" * 20, "image/png")]))[0]
         with pytest.raises(NoSuchFile):
@@ -91,7 +91,7 @@ async def test_other_prefix(store: S3Store, server: str, place: str) -> None:
 
 
 async def test_expiry(store: S3Store, server: str, place: str, clock: Clock) -> None:
-    """After its time a link is dead, and sweeping really deletes, whoever put it there."""
+    """After its expiry a link fails, and a sweep deletes the file, even one of another gateway."""
     link = store.url((await store.put(FILES))[0], "http://h")
     clock.now += 50
     await store.put([(b"new", "image/png")])
@@ -105,7 +105,7 @@ async def test_expiry(store: S3Store, server: str, place: str, clock: Clock) -> 
 
 
 async def test_capacity(store: S3Store, server: str, place: str, clock: Clock) -> None:
-    """When the space is used up the oldest go; what never fits is refused, and costs nobody his files."""
+    """When the space is used up, the oldest files are deleted; files that can never fit delete nothing."""
     for letter in (b"a", b"b", b"c"):
         await store.put([(letter * 8, "image/png")])
         clock.now += 1
@@ -116,7 +116,7 @@ async def test_capacity(store: S3Store, server: str, place: str, clock: Clock) -
 
 
 async def test_all_or_none(store: S3Store, server: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When one picture of a request can't be written, none of it stays; the next request is served."""
+    """If one image of a request can't be written, none stays; the next request is served."""
     write = store._write
 
     async def failing(stored: Any, data: bytes) -> None:
@@ -133,7 +133,7 @@ async def test_all_or_none(store: S3Store, server: str, place: str, monkeypatch:
 
 @pytest.mark.parametrize("name", ["../links.key", "links.key", "", "0" * 32 + ".exe"])
 async def test_only_names_of_ours(store: S3Store, name: str) -> None:
-    """Anything but a signed name of ours is never asked for."""
+    """Only a signed name of the right form is requested from S3."""
     for access in ("", f"9999999999-{'0' * 32}"):
         with pytest.raises(NoSuchFile):
             await store.open(name, access)
@@ -142,7 +142,7 @@ async def test_only_names_of_ours(store: S3Store, name: str) -> None:
 
 
 async def test_failures_are_told_apart(store: S3Store, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What S3 refuses is no empty answer: sweeping, too, says that the store is out of order."""
+    """A refusal by S3 is not an empty listing: a sweep reports that the store does not work."""
     monkeypatch.setattr(store, "_bucket", "missing")
     assert server
     with pytest.raises(StoreUnavailable):

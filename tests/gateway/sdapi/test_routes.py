@@ -230,7 +230,7 @@ async def test_not_here(gateway: httpx.AsyncClient) -> None:
 async def test_options_everywhere(gateway: httpx.AsyncClient, tmp_path: Path) -> None:
     """A bare OPTIONS, without an origin, is answered with 2xx on every route of the gateway."""
     app = create_app(GatewayConfig(data=tmp_path), client=None)  # type: ignore[arg-type]  # the client is not called
-    paths = {route.path for route in app.routes}
+    paths = {route.path for route in app.litestar.routes}
     assert {"/v1/images/generations", f"{BASE}/txt2img", "/"} <= paths
     for path in paths:
         plain = path.replace("{", "").replace("}", "").replace(":str", "").replace(":path", "")

@@ -1,4 +1,4 @@
-"""Which addresses are of the public internet."""
+"""Public and special-purpose addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEIGHBOURS = """
 
 @pytest.mark.parametrize("row", REGISTRY.split())
 def test_special_purposes(row: str) -> None:
-    """No row of the registries is public, from its first address to its last."""
+    """No row of the registries is public, from its first to its last address."""
     network = ip_network(row)
     assert [is_public(str(end)) for end in (network[0], network[-1])] == [False, False]
 
@@ -37,14 +37,14 @@ def test_special_purposes(row: str) -> None:
 @pytest.mark.parametrize("row", [row for row in REGISTRY.split() if isinstance(ip_network(row), IPv4Network)])
 @pytest.mark.parametrize("shape", ["::ffff:{:x}:{:x}", "2002:{:x}:{:x}::1", "64:ff9b::{:x}:{:x}", "2001::{:x}:{:x}"])
 def test_special_purposes_inside(row: str, shape: str) -> None:
-    """An IPv6 address is no way around these rows."""
+    """An IPv6 address can't circumvent these rows."""
     for end in (ip_network(row)[0], ip_network(row)[-1]):
         assert not is_public(shape.format(int(end) >> 16, int(end) & 0xFFFF))
 
 
 @pytest.mark.parametrize("address", NEIGHBOURS.split())
 def test_neighbours(address: str) -> None:
-    """The lists reach no further than the registries."""
+    """Addresses next to the rows are public."""
     assert is_public(address)
 
 
@@ -69,5 +69,5 @@ def test_neighbours(address: str) -> None:
     ],
 )
 def test_is_public(address: str, public: bool) -> None:  # noqa: FBT001
-    """Only addresses of the public internet, also where one holds another."""
+    """Only public addresses pass, also if one contains another."""
     assert is_public(address) is public

@@ -1,4 +1,4 @@
-"""Pictures by URL: nothing inside is reached, whatever a stranger's URL, name server or server says."""
+"""Images by URL: no foreign URL, name server or server gives access to the internal network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fetcher(host: Host | None = None, **changes: Any) -> Fetcher:
 
 
 def answering(*answers: list[str]) -> Any:
-    """A name server that gives one answer after the other, and the last for ever."""
+    """Return a resolver that gives one answer after another, and the last one forever."""
     left = list(answers)
 
     async def resolve(_: str, __: int) -> list[str]:
@@ -45,7 +45,7 @@ def answering(*answers: list[str]) -> Any:
 
 @pytest.mark.parametrize("path", ["/ok", "/unsized", "/moved", "/moved3"])
 async def test_fetched(host: Host, path: str) -> None:
-    """A picture comes whole, over three redirects at most; its server is asked for plain bytes, by its own name."""
+    """An image is fetched over at most three redirects; the request asks for plain bytes, by the host's name."""
     assert await fetcher(host).fetch(f"http://127.0.0.1:{host.port}{path}") == PNG
     asked = host.asked[-1].lower()
     assert b"host: 127.0.0.1:%d\r\n" % host.port in asked
@@ -71,14 +71,14 @@ async def test_fetched(host: Host, path: str) -> None:
     ],
 )
 async def test_refused(host: Host, path: str, why: str) -> None:
-    """What is no picture, too much of one, or leads elsewhere, is refused, and the error repeats nothing of it."""
+    """Other files, too large ones and too many redirects are refused, and the error repeats nothing of them."""
     with pytest.raises(FetchError, match=why) as caught:
         await fetcher(host).fetch(f"http://127.0.0.1:{host.port}{path}")
     assert "inside" not in str(caught.value)
 
 
 async def test_drip(host: Host) -> None:
-    """A server that sends byte after byte holds nobody longer than the time that there is."""
+    """A server that sends single bytes is given up after the time limit."""
     with pytest.raises(FetchError, match=r"longer than 0\.3 s"):
         await fetcher(host, timeout=0.3).fetch(f"http://127.0.0.1:{host.port}/drip")
 
@@ -121,7 +121,7 @@ async def test_drip(host: Host) -> None:
     ],
 )
 async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """No spelling of an inner address gets as far as a connection."""
+    """No spelling of an internal address leads to a connection."""
     dialled: list[Any] = []
 
     async def dial(*where: Any, **_: Any) -> None:
@@ -136,13 +136,13 @@ async def test_hostile(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 @pytest.mark.parametrize("addresses", [["10.0.0.1"], [PUBLIC, "10.0.0.1"], ["::1", PUBLIC], [], ["nonsense"]])
 async def test_inner_names(addresses: list[str]) -> None:
-    """One inner address among public ones is enough to refuse a name; and no name is told from an inner one."""
+    """One internal address among public ones refuses a name, with the same error as for an unknown name."""
     with pytest.raises(FetchError, match="its host is unknown or has no public address"):
         await fetcher(resolve=answering(addresses)).fetch("http://name.example/")
 
 
 async def test_rebinding(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
-    """The address that was judged is the one that is dialled: a second answer is never asked for."""
+    """The checked address is the one that is connected to: the name is never resolved again."""
     dialled: list[tuple[str, int]] = []
     real = asyncio.open_connection
 
@@ -186,13 +186,13 @@ async def test_next_address(host: Host) -> None:
 
 
 async def test_port_of_public_host() -> None:
-    """Other ports than those of the scheme are not knocked at, not even outside."""
+    """Other ports than the scheme's are not connected to, even on public hosts."""
     with pytest.raises(FetchError, match="port must be 80 or 443, not 6379"):
         await fetcher(resolve=answering([PUBLIC])).fetch("http://name.example:6379/")
 
 
 async def test_unreachable() -> None:
-    """A server that is not there is an answer, not a fault."""
+    """An unreachable server gives a client error, not a server error."""
     async with serving() as gone:
         pass
     with pytest.raises(FetchError, match="can't be reached"):
@@ -200,14 +200,14 @@ async def test_unreachable() -> None:
 
 
 async def test_proxies(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
-    """Proxies in the environment count for nothing."""
+    """Proxy settings of the environment are ignored."""
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert await fetcher(host).fetch(f"http://127.0.0.1:{host.port}/ok") == PNG
 
 
 async def _stream(opened: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> Any:
-    """Return a connection as httpcore has it."""
+    """Return a connection of httpcore."""
     reader, writer = opened
 
     class Stream(httpcore.AsyncNetworkStream):

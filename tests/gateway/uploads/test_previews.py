@@ -1,4 +1,4 @@
-"""Previews of the service become as large as the picture."""
+"""Previews are enlarged to the size of the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def encoded(mode: str = "RGB") -> bytes:
 )
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
-    """The file has the size and type asked for, the same colour, and keeps its place among the previews."""
+    """The file has the requested size and type and the same colour; the preview keeps its indexes."""
     small = pb.Preview(index=1, step=5, preview_index=2, data=encoded(mode), mime_type="image/png", width=8, height=4)
     large = enlarge_preview(small, (96, 64), mime_type)
     with Image.open(BytesIO(large.data)) as image, Image.open(BytesIO(small.data)) as before:
@@ -48,5 +48,5 @@ def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
     ],
 )
 def test_size_like(own: tuple[int, int], asked: tuple[int, int], expected: tuple[int, int]) -> None:
-    """What starts from a picture keeps its shape, in sides that may be asked for; so the service makes it, too."""
+    """The size keeps the start image's aspect ratio within the contract's limits, as in the service."""
     assert size_like(own, *asked) == expected

@@ -1,4 +1,4 @@
-"""Pictures to start from over HTTP: as base64, `data:` URL, URL, or link of the gateway's own."""
+"""Start images over HTTP: base64, `data:` URL, URL, or a result link of the gateway."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def host(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
     "given", [B64, f"data:image/png;base64,{B64}", f"DATA:;BASE64,{B64}\n"], ids=["b64", "url", "odd"]
 )
 async def test_inline(gateway: httpx.AsyncClient, fake: FakeService, given: str) -> None:
-    """Pictures in the JSON itself arrive as files, with the strength that was asked for."""
+    """Images in the JSON arrive as files, with the requested strength."""
     answer = await gateway.post(PATH, json={"prompt": "x", "image": given, "mask": given, "strength": 0.5})
     assert answer.status_code == 200, answer.text
     assert (fake.requests[0].image, fake.requests[0].mask, fake.requests[0].strength) == (LAKE, LAKE, 0.5)
@@ -45,7 +45,7 @@ async def test_inline(gateway: httpx.AsyncClient, fake: FakeService, given: str)
 
 @pytest.mark.parametrize("path", [PATH, "/images/generations", "/apipie/v1/images/generations"])
 async def test_fetched(service: Service, tmp_path: Path, host: Host, path: str) -> None:
-    """A URL is fetched where the configuration allows the host, however written; the service gets the file."""
+    """A URL is fetched if its host is configured, in any spelling; the service gets the file."""
     settings = config(service, tmp_path, fetch_hosts=(f"LocalHost:{host.port}",))
     async with running_gateway(settings) as client:
         answer = await client.post(path, json={"prompt": "x", "image": f"http://localhost:{host.port}/lake"})
@@ -54,7 +54,7 @@ async def test_fetched(service: Service, tmp_path: Path, host: Host, path: str) 
 
 
 async def test_own_link(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """What was answered as a link can be started from by that link, though its host is an inner one."""
+    """A result can be a start image by its link, although the gateway's host is internal."""
     behave = fake.behave
 
     async def lake(request: Any, context: Any) -> Any:
@@ -72,7 +72,7 @@ async def test_own_link(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
-    """Previews of what starts from a picture have that picture's size, not the model's."""
+    """With a start image, previews have its size, not the model's."""
 
     async def with_preview(*_: Any) -> Any:
         yield pb.StreamImagesResponse(preview=pb.Preview(data=image_file(sides=(3, 2)), mime_type="image/png"))
@@ -87,7 +87,7 @@ async def test_previews(gateway: httpx.AsyncClient, fake: FakeService) -> None:
 
 
 async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None:
-    """Where fetching is off, nobody is asked."""
+    """If fetching is disabled, no request is sent."""
     settings = config(service, tmp_path, fetch=False, fetch_hosts=("127.0.0.1",))
     async with running_gateway(settings) as client:
         answer = await client.post(PATH, json={"prompt": "x", "image": f"http://127.0.0.1:{host.port}/lake"})
@@ -97,7 +97,7 @@ async def test_not_fetched(service: Service, tmp_path: Path, host: Host) -> None
 
 
 async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host) -> None:
-    """A client that leaves takes the fetching with it."""
+    """A disconnect of the client cancels the fetch."""
     settings = config(service, tmp_path, fetch_hosts=(f"127.0.0.1:{host.port}",))
     async with running_gateway(settings) as client:
         body = {"prompt": "x", "image": f"http://127.0.0.1:{host.port}/drip"}
@@ -127,7 +127,7 @@ async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host)
     ids=["empty", "gif", "wave", "cut", "jpeg", "wide", "large", "bomb", "long"],
 )
 def test_bad_files(data: bytes, why: str) -> None:
-    """What is no picture, or unpacks to too much, is refused before anything of it is unpacked."""
+    """A file that is not an image, or decodes to too many pixels, is refused before it is decoded."""
     with pytest.raises(InvalidImage, match=why) as caught:
         check(data, "mask")
     assert caught.value.param == "mask"
@@ -135,7 +135,7 @@ def test_bad_files(data: bytes, why: str) -> None:
 
 @pytest.mark.parametrize("text", ["YQ==", "YQ", "YQ=", " Y Q\n=="])
 def test_base64(text: str) -> None:
-    """Base64 is read with line breaks and without padding."""
+    """Base64 may have line breaks and lack padding."""
     assert of_base64(text, "image") == b"a"
     assert of_data_url(f"data:image/png;base64,{text}", "image") == b"a"
     assert of_base64("-_-_", "image") == of_base64("+/+/", "image")
@@ -145,6 +145,6 @@ def test_base64(text: str) -> None:
     "url", ["data:image/png,abc", "data:image/png;base64", "data:", "data:;base64,%", "data:;base64,Y"]
 )
 def test_bad_data_url(url: str) -> None:
-    """What is no base64 is said to be none."""
+    """Invalid base64 is refused as such."""
     with pytest.raises(InvalidImage, match="must be"):
         of_data_url(url, "image")

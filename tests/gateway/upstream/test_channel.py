@@ -1,4 +1,4 @@
-"""The connection to the service: what goes with each call, and what is said of one that does not come about."""
+"""The connection to the service: credentials of each call, and the reasons of failed connections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def guarded(pems: Path, *, mutual: bool) -> AsyncIterator[str]:
-    """A fake service with TLS at `localhost`, and its port."""
+    """Yield a fake service with TLS at `localhost`, and its port."""
     pair = ((pems / "key.pem").read_bytes(), (pems / "cert.pem").read_bytes())
     ca = (pems / "ca.pem").read_bytes() if mutual else None
     async with running_service(credentials=grpc.ssl_server_credentials([pair], ca, mutual)) as service:
@@ -38,7 +38,7 @@ async def guarded(pems: Path, *, mutual: bool) -> AsyncIterator[str]:
 
 
 async def trouble(route: Route) -> str:
-    """Return why the service is not reached; a busy machine may run out of time before it knows."""
+    """Return why the service is not reached; retries, as a busy machine may time out first."""
     reason = ""
     for _ in range(10):
         async with ServiceClient(route) as client:
@@ -57,20 +57,20 @@ async def test_a_key_goes_with_each_call(service: Service, fake: FakeService) ->
 
 
 async def test_mutual_tls(pems: Path) -> None:
-    """With a client certificate the gateway reaches a service that wants one."""
+    """With a client certificate the gateway reaches a service that requires one."""
     async with guarded(pems, mutual=True) as port:
         assert not await trouble(Route(f"localhost:{port}", pems / "ca.pem", pems / "cert.pem", pems / "key.pem"))
 
 
 @pytest.mark.parametrize("mutual", [False, True])
 async def test_plaintext_to_tls(pems: Path, mutual: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """A gateway without --tls-ca before a service with TLS says that."""
+    """A gateway without --tls-ca reports a service with TLS."""
     async with guarded(pems, mutual=mutual) as port:
         assert "it may expect TLS: set --tls-ca" in await trouble(Route(f"localhost:{port}"))
 
 
 async def test_tls_to_plaintext(service: Service, pems: Path) -> None:
-    """A gateway with --tls-ca before a service without TLS says that."""
+    """A gateway with --tls-ca reports a service without TLS."""
     port = service.address.rpartition(":")[2]
     assert "TLS handshake with the image service failed: it does not speak TLS" in await trouble(
         Route(f"127.0.0.1:{port}", pems / "ca.pem")
@@ -78,7 +78,7 @@ async def test_tls_to_plaintext(service: Service, pems: Path) -> None:
 
 
 async def test_certificates_that_do_not_fit(pems: Path) -> None:
-    """Another CA, another name, a missing and a strange client certificate: each is named."""
+    """Another CA, another host name, a missing and an unknown client certificate are each reported."""
     ca, other, key = pems / "ca.pem", pems / "other.pem", pems / "other.key"
     async with guarded(pems, mutual=True) as port:
         here = f"localhost:{port}"
@@ -89,7 +89,7 @@ async def test_certificates_that_do_not_fit(pems: Path) -> None:
 
 
 async def test_nobody_there() -> None:
-    """A port without a server, and a name without an address."""
+    """A port without a server and an unknown host name are reported."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert await trouble(Route(f"127.0.0.1:{port}")) == "nothing listens at the address of the image service"
@@ -105,14 +105,14 @@ async def test_half_a_certificate(pems: Path, given: dict[str, str]) -> None:
 
 
 async def test_a_missing_certificate(pems: Path) -> None:
-    """A file that is not there is named with its flag."""
+    """The error for a missing file names its flag."""
     with pytest.raises(StartError, match=r"cannot read --service-cert .*gone\.pem: No such file"):
         ServiceClient(Route("localhost:1", None, pems / "gone.pem", pems / "key.pem"))
 
 
 @pytest.mark.parametrize("reason", ["NO_KEY", "WRONG_KEY", ""])
 async def test_a_gateway_that_is_locked_out(service: Service, fake: FakeService, tmp_path: Path, reason: str) -> None:
-    """A service that refuses the gateway's key is the server's fault: 503, and not the client's 401."""
+    """If the service refuses the gateway's key, the answer is 503, not 401."""
     fake.behave = Refusal(grpc.StatusCode.UNAUTHENTICATED, "send one as metadata", reason)
     async with running_gateway(config(service, tmp_path)) as client:
         answer = await client.post("/v1/images/generations", json={"prompt": "x"})

@@ -1,4 +1,4 @@
-"""The way to the gRPC service."""
+"""The client of the gRPC service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASKED = pb.StreamImagesRequest(
 
 
 async def test_generate(service: Service) -> None:
-    """Pictures are in the order of their index, with the summary of the last event."""
+    """Images are ordered by index, with the summary of the last event."""
     async with ServiceClient(Route(service.address)) as client:
         answer = await client.generate(ASKED, "id")
     assert [one.data for one in answer.images] == [PNG + bytes([index]) for index in range(3)]
@@ -34,7 +34,7 @@ async def test_generate(service: Service) -> None:
 
 
 async def test_large(service: Service, fake: FakeService) -> None:
-    """Pictures far beyond gRPC's usual 4 MiB come through."""
+    """Images far above gRPC's default limit of 4 MiB are received."""
 
     async def large(*_: Any) -> Any:
         for index in range(3):
@@ -49,7 +49,7 @@ async def test_large(service: Service, fake: FakeService) -> None:
 
 
 async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -> None:
-    """A replica that can't just now costs the caller nothing."""
+    """A replica that is unavailable causes no error."""
     refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "UNAVAILABLE")
 
     async def third_time(request: pb.GenerateImagesRequest, context: Any) -> Any:
@@ -63,7 +63,7 @@ async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -
 
 
 async def test_no_retry_after_the_first_event(service: Service, fake: FakeService) -> None:
-    """What has begun is not begun again."""
+    """A request that has started is not retried."""
 
     async def broken(_: Any, context: Any) -> Any:
         yield image()
@@ -78,7 +78,7 @@ async def test_no_retry_after_the_first_event(service: Service, fake: FakeServic
 
 
 async def test_cancel(service: Service, fake: FakeService) -> None:
-    """A task that is cancelled cancels its call."""
+    """Cancelling a task cancels its call."""
     fake.behave = sleep_long
     async with ServiceClient(Route(service.address)) as client:
         task = asyncio.create_task(client.generate(ASKED))
@@ -90,7 +90,7 @@ async def test_cancel(service: Service, fake: FakeService) -> None:
 
 
 async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy in the environment does not stand between the gateway and its service."""
+    """Proxy settings of the environment are ignored."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with ServiceClient(Route(service.address)) as client:
         assert len((await client.generate(ASKED)).images) == 3
@@ -106,11 +106,11 @@ async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_target(text: str, target: str) -> None:
-    """One address, several, or any name that gRPC knows."""
+    """A target is one address, several, or any name that gRPC resolves."""
     assert _name(text) == target
 
 
 async def test_no_ca(tmp_path: Path) -> None:
-    """A CA file that is not there is named."""
+    """The error for a missing CA file names it."""
     with pytest.raises(StartError, match=r"cannot read --tls-ca .*ca\.pem: No such file"):
         ServiceClient(Route("127.0.0.1:1", tls_ca=tmp_path / "ca.pem"))

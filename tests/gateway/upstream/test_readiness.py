@@ -1,4 +1,4 @@
-"""Whether the gateway can have images made, and why not."""
+"""Readiness: whether images can be made now, and why not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 class FakeClient:
-    """A service that is in the way that a test says."""
+    """A service in the state that a test sets."""
 
     def __init__(self, *models: pb.Model, trouble: str = "") -> None:
         self.known = list(models)
@@ -60,12 +60,12 @@ LOADED, FAILED = (
     ],
 )
 async def test_the_default_model_decides(models: Any, aliases: Any, why: str) -> None:
-    """Requests that name no model must be served: the service's default model, or the gateway's own."""
+    """Requests without a model must be served: the service's default model, or the gateway's."""
     assert await readiness(FakeClient(*models), **aliases).why_not() == why
 
 
 async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """The log has a line when the reason changes, and not for each look."""
+    """A change of the reason is logged, not each check."""
     caplog.set_level(logging.INFO, "tintype")
     client = FakeClient(LOADED, trouble="it loads")
     ready = readiness(client)
@@ -77,7 +77,7 @@ async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_the_reason_is_answered(tmp_path: Path) -> None:
-    """`/readyz` says why: a service that drains, and one that is gone."""
+    """`/readyz` reports the reason: a service that drains, or is gone."""
     async with running_service() as own, running_gateway(config(own, tmp_path)) as client:
         assert (await client.get("/readyz")).json() == {"status": "ready"}
         await own.health.set("tintype.v1.ImageService", health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -89,7 +89,7 @@ async def test_the_reason_is_answered(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_without_a_key_is_not_ready() -> None:
-    """A service that is well but refuses this gateway's key makes it not ready."""
+    """A healthy service that refuses the gateway's key makes the gateway not ready."""
     client = FakeClient(LOADED)
 
     async def refuse() -> list[pb.Model]:
@@ -101,7 +101,7 @@ async def test_a_gateway_without_a_key_is_not_ready() -> None:
 
 @pytest.mark.parametrize("aliases", [{"mine": "nowhere"}, {"*": "nowhere"}, {"a": "tiny", "b": "Tiny"}])
 async def test_an_alias_to_an_unknown_model(service: Service, tmp_path: Path, aliases: dict[str, str]) -> None:
-    """An alias that leads nowhere ends the start with one line that names the models there are."""
+    """An alias of an unknown model fails the start, with one line that names the served models."""
     alias, model = list(aliases.items())[-1]
     settings = config(service, tmp_path, aliases=aliases)
     with pytest.raises(StartError) as caught:
@@ -112,7 +112,7 @@ async def test_an_alias_to_an_unknown_model(service: Service, tmp_path: Path, al
 
 
 async def test_an_alias_is_checked_when_the_service_comes() -> None:
-    """A gateway that is there first waits, and checks when the service answers."""
+    """A gateway that starts before the service waits, and checks once the service answers."""
     client = FakeClient(LOADED, trouble="nothing listens there")
     looking = asyncio.create_task(readiness(client, mine="gone").first())
     await asyncio.sleep(0)
@@ -124,7 +124,7 @@ async def test_an_alias_is_checked_when_the_service_comes() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_lame_duck(service: Service, tmp_path: Path, number: signal.Signals) -> None:
-    """After SIGTERM and SIGHUP it is not ready and goes on to take requests, until the port closes."""
+    """After SIGTERM and SIGHUP it is not ready, and serves requests until the port closes."""
     ready = asyncio.get_running_loop().create_future()
     settings = config(service, tmp_path, lame_duck=2.0)
     serving = asyncio.create_task(serve(settings, ready=ready.set_result))
@@ -143,7 +143,7 @@ async def test_lame_duck(service: Service, tmp_path: Path, number: signal.Signal
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGHUP, signal.SIGINT]])
 async def test_no_lame_duck(service: Service, tmp_path: Path, numbers: list[signal.Signals]) -> None:
-    """Ctrl-C, and a second signal, do not wait for load balancers."""
+    """Ctrl-C, and a second signal, skip the wait for load balancers."""
     ready = asyncio.get_running_loop().create_future()
     settings = config(service, tmp_path, lame_duck=3600.0)
     serving = asyncio.create_task(serve(settings, ready=ready.set_result))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tintype.service.engine.batch_width import BatchLimit
 from tintype.service.engine.policy import FairQueue, next_unit, order
 from tintype.service.engine.task import Phase
+from tintype.service.models.residency.leases import LeaseState
 
 CALL = 1000  # microseconds
 
@@ -30,10 +31,7 @@ class FakeTask:
     priority: int = 0
     arrived: float = 0.0
     served_before: int = 0
-    ready: bool = True
-    waiting: bool = False
-    holds: bool = False
-    fresh: bool = False
+    state: LeaseState = LeaseState.READY
     batch: int = 1  # images to a call
     batch_key: str = "model"
     conditioning_key: str | None = "77"
@@ -218,7 +216,7 @@ tasks = st.lists(
         priority=st.integers(-2, 2),
         arrived=st.floats(0, 50),
         served_before=st.integers(0, 5 * CALL),
-        ready=st.booleans(),
+        state=st.sampled_from([LeaseState.READY, LeaseState.LOADING]),
         batch=st.integers(1, 4),
         batch_key=st.sampled_from(["x", "y"]),
         conditioning_key=st.sampled_from([None, "77", "154"]),
@@ -262,7 +260,7 @@ def test_order_has_every_task_once(found: list[FakeTask]) -> None:
 def test_a_unit_is_for_the_first_ready_task(found: list[FakeTask]) -> None:
     """There is a unit if any task is ready, for the first one or for one about to join it."""
     ordered = order(found, GOT, now=60.0, patience=10.0)
-    ready = [task for task in ordered if task.ready and task.unfinished]
+    ready = [task for task in ordered if task.state.may_run and task.unfinished]
     unit = next_unit(ordered)
     assert (unit is None) == (not ready)
     if unit and unit.phase is not Phase.ENCODE:
@@ -278,7 +276,7 @@ def test_rows_share_a_call_only_if_they_can(found: list[FakeTask]) -> None:
     owners = [next(c for c in found if row in c.rows) for row in unit.rows]
     assert len(unit.rows) == len(set(map(id, unit.rows))) <= (owners[0].batch if unit.phase is Phase.DENOISE else 1)
     assert len({(c.batch_key, c.conditioning_key) for c in owners}) == 1
-    assert all(c.ready for c in owners)
+    assert all(c.state.may_run for c in owners)
     assert all(row.phase is unit.phase and row.left for row in unit.rows)
     if len(unit.rows) > 1:
         assert not any(row.unbatched for row in unit.rows)
@@ -304,7 +302,7 @@ def test_a_batch_is_as_full_as_possible() -> None:
     [
         FakeTask(1, conditioning_key="154"),
         FakeTask(1, batch_key="other"),
-        FakeTask(1, ready=False),
+        FakeTask(1, state=LeaseState.LOADING),
         FakeTask(1, rows=[FakeRow(4, unbatched=True)]),
         FakeTask(1, rows=[FakeRow(1, Phase.DECODE)]),
         FakeTask(1, rows=[FakeRow(0, Phase.DONE)]),

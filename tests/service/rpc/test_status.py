@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tintype.service import errors
-from tintype.service.rpc.status import DETAILS, DOMAIN, MAX_TRAILERS, STATUS, size, to_status
+from tintype.service.rpc.status import MAX_TRAILERS, STATUS, size, to_status
+from tintype.v1.reasons import DETAILS, DOMAIN
 
 if TYPE_CHECKING:
     from tintype.service.rpc.status import Status

@@ -221,7 +221,7 @@ class Bench:
 
     def place(self, shelf: Any) -> None:
         """Replace the repository."""
-        self.shelf = self.engine._repository = self.engine._live_tasks._repository = shelf
+        self.shelf = self.engine._repository = self.engine._live_tasks._leases._repository = shelf
 
     def admit(self, prompt: str = "a lake", **job: Any) -> Ticket:
         """Admit a job with these fields."""

@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.text.added_tokens import AddedToken, Matcher, Splitter, read
+from tintype.service.models.text.added_tokens import AddedToken, read
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
 from tintype.service.models.text.sentencepiece_tokenizer import gemma, t5
+from tintype.service.models.text.token_splitter import Matcher, Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.support.engine.by_hand import by_hand, images
 from tests.support.engine.exact import Bench, Clock, ExactModel, Shelf, spec
 from tintype.service.engine.events import Completed
-from tintype.service.engine.load_grace import LoadGrace
 from tintype.service.models import ModelState, ModelStatus
 
 if TYPE_CHECKING:
@@ -246,18 +245,3 @@ def test_every_task_is_served(
     assert shelf.holds == []
     for ticket, steps in staying.items():
         assert np.array_equal(images(made, ticket)[0], by_hand("a lake", 7, steps=steps))
-
-
-def test_the_grace_period_is_as_long_as_loading() -> None:
-    """It starts when the model is loaded and is bounded; a model that no task waited for has none."""
-    grace = LoadGrace(10)
-    grace.note_loaded("ready", 0)
-    assert not grace.is_active("ready", 0)
-    for now in (0, 1, 4):
-        grace.note_loading("a", now)
-    grace.note_loaded("a", 5)
-    grace.note_loaded("a", 9)
-    assert (grace.is_active("a", 9.9), grace.is_active("a", 10)) == (True, False)
-    grace.note_loading("b", 0)
-    grace.note_loaded("b", 60)
-    assert (grace.is_active("b", 69.9), grace.is_active("b", 70)) == (True, False)

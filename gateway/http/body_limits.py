@@ -38,10 +38,10 @@ RATIO = 100  # bytes that one compressed byte may expand to, beyond the first Mi
 ENCODINGS = ("gzip", "x-gzip", "deflate")
 PLAIN = ("", "identity")
 
-_HELD: ContextVar[Held | None] = ContextVar("held", default=None)
+_HELD: ContextVar[HeldMemory | None] = ContextVar("held", default=None)
 
 
-class Memory:
+class BodyMemory:
     """The bytes that all requests hold together, at most `capacity`.
 
     A body may be failed to free memory after it has been arriving for `patience` seconds.
@@ -49,11 +49,11 @@ class Memory:
 
     def __init__(self, capacity: int, patience: float) -> None:
         self.used = 0
-        self.holding: dict[Held, None] = {}  # the oldest first
+        self.holding: dict[HeldMemory, None] = {}  # the oldest first
         self._capacity = capacity
         self._patience = patience
 
-    def make_room(self, count: int) -> None:
+    def free(self, count: int) -> None:
         """Fail slow bodies, oldest first, until `count` more bytes fit. Raises TooManyUploads if they never do."""
         for held in list(self.holding):
             if self.used + count <= self._capacity:
@@ -64,10 +64,10 @@ class Memory:
             raise TooManyUploads
 
 
-class Held:
+class HeldMemory:
     """The memory that one request holds; it counts while a `kept` context is open."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: BodyMemory) -> None:
         self.began = monotonic()
         self.ended = False
         self.waiting: asyncio.Timeout | None = None  # while more of the body is awaited
@@ -85,7 +85,7 @@ class Held:
         before = self.counted
         more = max(0, self._bytes + count - FREE) - before
         if more and not always:
-            self._memory.make_room(more)
+            self._memory.free(more)
         self._bytes += count
         if self._keepers:
             self._memory.used += self.counted - before
@@ -126,10 +126,10 @@ def keeping() -> AbstractContextManager[None]:
     return held.kept() if held else nullcontext()
 
 
-class Receiving:
+class BodyLimits:
     """ASGI middleware that applies the limits to the bodies that `app` reads, and decompresses them."""
 
-    def __init__(self, app: ASGIApp, seconds: float, memory: Memory) -> None:
+    def __init__(self, app: ASGIApp, seconds: float, memory: BodyMemory) -> None:
         self.app = app
         self._seconds = seconds
         self._memory = memory
@@ -139,41 +139,41 @@ class Receiving:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        held = Held(self._memory)
+        held = HeldMemory(self._memory)
         token = _HELD.set(held)
         try:
             with held.kept():
-                await self.app(scope, _Body(scope, receive, held, self._seconds).receive, send)
+                await self.app(scope, _BoundedReceive(scope, receive, held, self._seconds).receive, send)
         finally:
             _HELD.reset(token)
 
 
-class _Body:
+class _BoundedReceive:
     """ASGI's `receive` for one request."""
 
-    def __init__(self, scope: Any, receive: Receive, held: Held, seconds: float) -> None:
+    def __init__(self, scope: Any, receive: Receive, held: HeldMemory, seconds: float) -> None:
         self._encoding = _encoding(scope)
         self._receive = receive
         self._held = held
         self._seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
         self._since = 0  # bytes since `_until` was set
-        self._inflated = _Inflated() if self._encoding in ENCODINGS else None
-        self._came = False
+        self._decompressor = _Decompressor() if self._encoding in ENCODINGS else None
+        self._is_complete = False
 
     async def receive(self) -> Any:
         """Return the next message, with its body decompressed."""
-        if self._came:  # from now on, only the client's disconnect is awaited
+        if self._is_complete:  # from now on, only the client's disconnect is awaited
             return await self._receive()
         if self._encoding not in (*ENCODINGS, *PLAIN):
             raise WrongContentType(f"Content-Encoding must be gzip, deflate or identity, not {self._encoding!r}.")
         message = await self._next()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        body, self._came = message.get("body", b""), not message.get("more_body", False)
+        body, self._is_complete = message.get("body", b""), not message.get("more_body", False)
         self._arrived(len(body))
-        if self._inflated:
-            body = self._inflated.more(body, last=self._came)
+        if self._decompressor:
+            body = self._decompressor.decompress(body, last=self._is_complete)
         self._held.take(len(body))
         return message | {"body": body}
 
@@ -193,14 +193,14 @@ class _Body:
             self._since, self._until = 0, asyncio.get_running_loop().time() + self._seconds
 
 
-class _Inflated:
+class _Decompressor:
     """Decompression of a gzip or zlib body that arrives in pieces."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(wbits=47)  # detects gzip or zlib by the first bytes
         self._in = self._out = 0
 
-    def more(self, data: bytes, *, last: bool) -> bytes:
+    def decompress(self, data: bytes, *, last: bool) -> bytes:
         """Return the next piece decompressed. Raises BadRequest."""
         self._in += len(data)
         most = 2**20 + RATIO * self._in - self._out
@@ -219,8 +219,8 @@ class _Inflated:
 
 
 def _encoding(scope: Any) -> str:
-    said = [str(value, "latin-1").strip().lower() for name, value in scope["headers"] if name == b"content-encoding"]
-    return ", ".join(said)[:100]
+    values = [str(value, "latin-1").strip().lower() for name, value in scope["headers"] if name == b"content-encoding"]
+    return ", ".join(values)[:100]
 
 
 async def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Bodies: how slowly they may come, how much memory they take together, how far they may inflate."""
+"""Limits on bodies: pace, total memory, decompression."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.gateway.samples import LAKE
 from tintype.gateway.access.rejections import BodyTooSlow, TooManyUploads
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.http.receiving import FREE, RATE, RATIO, Held, Memory, Receiving, hold, keeping
+from tintype.gateway.http.body_limits import FREE, RATE, RATIO, BodyLimits, BodyMemory, HeldMemory, hold, keeping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -45,9 +45,9 @@ async def read(receive: Callable[[], Awaitable[Any]]) -> int:
 
 
 async def received(
-    memory: Memory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
+    memory: BodyMemory, seconds: float, messages: AsyncIterator[bytes], headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> int:
-    """Return how many bytes an application gets, which is sent these pieces and then the end."""
+    """Return how many bytes an application receives when these pieces and then the end are sent."""
     sizes = []
 
     async def receive() -> dict[str, Any]:
@@ -57,27 +57,27 @@ async def received(
     async def app(_: Any, receive: Any, __: Any) -> None:
         sizes.append(await read(receive))
 
-    await Receiving(app, seconds, memory)({"type": "http", "headers": list(headers)}, receive, receive)  # type: ignore[arg-type]
+    await BodyLimits(app, seconds, memory)({"type": "http", "headers": list(headers)}, receive, receive)  # type: ignore[arg-type]
     return sizes[0]
 
 
 async def stopping(size: int, gate: asyncio.Event) -> AsyncIterator[bytes]:
-    """Send so many bytes, and no more until the gate opens."""
+    """Yield `size` bytes, and stop until the gate opens."""
     yield b"x" * size
     await gate.wait()
 
 
 class TestRate:
     async def test_no_credit(self) -> None:
-        """What came early buys no time: a body that stops is given up after the same time, however large it is."""
-        memory, gate = Memory(100 * MIB, 0.1), asyncio.Event()
+        """Early bytes do not extend the time: a body that stops is failed after the same time, whatever its size."""
+        memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
         for size in (1, RATE, 50 * MIB):
             with pytest.raises(BodyTooSlow):
                 await received(memory, 0.1, stopping(size, gate))
         assert memory.used == 0
 
     async def test_large_bodies_have_more_time(self) -> None:
-        """A body that goes on coming may take longer than the time for one."""
+        """A body that keeps arriving may take longer than the time limit."""
         loop, seconds = asyncio.get_running_loop(), 0.4
 
         async def steadily() -> AsyncIterator[bytes]:
@@ -86,10 +86,10 @@ class TestRate:
                 yield b"x" * RATE
                 await asyncio.sleep(seconds / 8)
 
-        assert await received(Memory(100 * MIB, 1), seconds, steadily()) > RATE
+        assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > RATE
 
     async def test_drops(self) -> None:
-        """A body that comes drop by drop is given up, too."""
+        """A body that arrives too slowly is failed."""
 
         async def drops() -> AsyncIterator[bytes]:
             while True:
@@ -97,14 +97,14 @@ class TestRate:
                 await asyncio.sleep(0.01)
 
         with pytest.raises(BodyTooSlow):
-            await received(Memory(MIB, 1), 0.1, drops())
+            await received(BodyMemory(MIB, 1), 0.1, drops())
 
 
 class TestMemory:
     def test_bound(self) -> None:
-        """All requests together hold so much and no more, and what one gives back another may have."""
-        memory = Memory(MIB, 60)
-        one, two, small = Held(memory), Held(memory), Held(memory)
+        """All requests together hold at most the capacity; memory released by one is available to others."""
+        memory = BodyMemory(MIB, 60)
+        one, two, small = HeldMemory(memory), HeldMemory(memory), HeldMemory(memory)
         with one.kept(), two.kept(), small.kept():
             one.take(MIB)
             with pytest.raises(TooManyUploads):
@@ -118,17 +118,17 @@ class TestMemory:
         assert not memory.holding
 
     def test_answers(self) -> None:
-        """What is there already is counted where there is no room for it."""
-        memory = Memory(MIB, 60)
-        one, two = Held(memory), Held(memory)
+        """Bytes that are in memory already are counted even if they do not fit."""
+        memory = BodyMemory(MIB, 60)
+        one, two = HeldMemory(memory), HeldMemory(memory)
         with one.kept():
             one.take(3 * MIB, always=True)
             with two.kept(), pytest.raises(TooManyUploads):
                 two.take(2 * FREE)
 
     async def test_beyond_the_request(self) -> None:
-        """What goes on after its request is counted as long as it does."""
-        memory, gate = Memory(MIB, 60), asyncio.Event()
+        """Work that continues after its request stays counted."""
+        memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         tasks = []
 
         async def going_on() -> None:
@@ -140,7 +140,7 @@ class TestMemory:
             tasks.append(asyncio.create_task(going_on()))
             await asyncio.sleep(0)
 
-        await Receiving(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
+        await BodyLimits(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
         assert memory.used == MIB // 2 - FREE
         gate.set()
         await tasks[0]
@@ -150,12 +150,12 @@ class TestMemory:
             assert memory.used == 0
 
     async def test_slow_ones_make_room(self) -> None:
-        """Bodies that take longer than the limit make room for others, the oldest first; quick ones do not."""
-        memory, gate = Memory(4 * MIB, 0.0), asyncio.Event()
+        """Bodies slower than the limit are failed for others, oldest first; fast ones are not."""
+        memory, gate = BodyMemory(4 * MIB, 0.0), asyncio.Event()
         slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
         while memory.used < 4 * (MIB - FREE):  # noqa: ASYNC110 - nothing calls when it is counted
             await asyncio.sleep(0)
-        fast = Held(memory)
+        fast = HeldMemory(memory)
         with fast.kept():
             fast.take(MIB + 5 * FREE)
             with pytest.raises(TooManyUploads):
@@ -171,9 +171,9 @@ class TestMemory:
 
     @pytest.mark.parametrize("times", [1, 2])
     async def test_ended_while_it_ends(self, times: int) -> None:
-        """A body that makes room may be at its end anyway, or be asked again, before its task goes on."""
-        memory, gate = Memory(MIB, 60), asyncio.Event()
-        held = Held(memory)
+        """A body that is failed for others may have timed out already, or be failed twice, before its task runs."""
+        memory, gate = BodyMemory(MIB, 60), asyncio.Event()
+        held = HeldMemory(memory)
         with held.kept():
             held.take(MIB // 2)
             task = asyncio.create_task(_waiting(held, gate))
@@ -190,10 +190,10 @@ class TestMemory:
         assert memory.used == 0
 
     async def test_hammered(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """However requests end, nothing of them stays counted."""
-        seen: list[Memory] = []
+        """However requests end, none of their memory stays counted."""
+        seen: list[BodyMemory] = []
 
-        class Seen(Memory):
+        class Seen(BodyMemory):
             def __init__(self, capacity: int, patience: float) -> None:
                 super().__init__(capacity, patience)
                 seen.append(self)
@@ -223,7 +223,7 @@ class TestMemory:
             writer.close()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("tintype.gateway.app.Memory", Seen)
+            patch.setattr("tintype.gateway.app.BodyMemory", Seen)
             settings = {"max_body": MIB, "body_memory": 2 * MIB, "receive_timeout": 0.5}
             async with running_gateway(config(service, tmp_path, **settings)) as client:
                 for _ in range(4):
@@ -235,7 +235,7 @@ class TestMemory:
         assert fake.requests
 
     async def test_uploads_that_stop(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
-        """Uploads that stop take the memory that is set and no more; requests without uploads go on meanwhile."""
+        """Stalled uploads use at most the configured memory; requests without uploads are served meanwhile."""
         settings = {"max_body": 4 * MIB, "body_memory": 8 * MIB, "receive_timeout": 5.0}
         async with running_gateway(config(service, tmp_path, **settings)) as client:
             answers = [asyncio.create_task(upload(client, 4 * MIB, 3 * MIB)) for _ in range(8)]
@@ -251,7 +251,7 @@ class TestMemory:
         assert done
 
     async def test_results(self, service: Service, tmp_path: Path) -> None:
-        """Results that slow clients read are counted, and files are not read where there is no room for them."""
+        """Results read by slow clients are counted; files are not read if they do not fit."""
         fake = service.fake
 
         async def large(*_: Any) -> AsyncIterator[Any]:
@@ -271,13 +271,13 @@ class TestMemory:
         fake.reset()
 
 
-async def _waiting(held: Held, gate: asyncio.Event) -> None:
+async def _waiting(held: HeldMemory, gate: asyncio.Event) -> None:
     async with asyncio.timeout(60) as held.waiting:
         await gate.wait()
 
 
 async def upload(client: httpx.AsyncClient, size: int, sent: int) -> bytes:
-    """Begin to send a body, stop, and return what is answered."""
+    """Begin to send a body, stop, and return the response."""
     reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {size}\r\n\r\n"
@@ -304,13 +304,13 @@ class TestInflating:
     async def test_json(
         self, gateway: httpx.AsyncClient, fake: FakeService, encoding: str, squeeze: Callable[[bytes], bytes]
     ) -> None:
-        """A compressed body is read as if it were not."""
+        """A compressed body is read like a plain one."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await gateway.post(PATH, content=squeeze(json.dumps(BODY).encode()), headers=headers)
         assert (answer.status_code, fake.requests[0].prompt) == (200, "a lake")
 
     async def test_forms(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
-        """Forms may be compressed, too, and come again under a key."""
+        """Forms may be compressed, and repeated under a key."""
         form = httpx.Request("POST", "http://x", data={"prompt": "x"}, files={"image": LAKE})
         headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip", "idempotency-key": "z"}
         body = gzip.compress(form.read())
@@ -336,15 +336,15 @@ class TestInflating:
     async def test_refused(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: bytes, encoding: str, status: int, told: str
     ) -> None:
-        """A body that can't be read, or would become too large, is refused with the reason."""
+        """A body that can't be decompressed, or expands too much, is refused with the reason."""
         headers = {"content-type": "application/json", "content-encoding": encoding}
         answer = await gateway.post(PATH, content=body, headers=headers)
         assert told in check_error(answer, status, REQUEST, None, None)
         assert not fake.requests
 
     async def test_bound(self) -> None:
-        """A body inflates piece by piece, and ends as soon as it is too much: nothing of the rest is made."""
-        memory = Memory(100 * MIB, 60)
+        """A body is decompressed in pieces, and refused as soon as it is too large, without decompressing the rest."""
+        memory = BodyMemory(100 * MIB, 60)
 
         async def bomb() -> AsyncIterator[bytes]:
             squeezed = gzip.compress(bytes(64 * MIB))
@@ -357,6 +357,6 @@ class TestInflating:
 
 @pytest.mark.parametrize("setting", [{"body_memory": 10}, {"max_body": 2**40}, {"max_body": 0}])
 def test_bad_setting(setting: dict[str, Any]) -> None:
-    """One body must fit into the memory for all."""
+    """One body must fit into the memory for all bodies."""
     with pytest.raises(StartError, match="--max-body must be above 0 and at most --body-memory"):
         GatewayConfig(**setting)

@@ -1,0 +1,243 @@
+"""Leases: which live task waits for its model, may use it, or holds it in memory.
+
+    state      holds  meaning                                    next state, and what causes it
+    QUEUED     no     admitted; not looked up since              WAITING LOADING READY FIRST_USE: looked up
+                                                                 RESERVED: another task holds the model
+    WAITING    no     the model waits for memory                 LOADING READY FIRST_USE: looked up
+    LOADING    no     the model is being loaded                  WAITING READY FIRST_USE: looked up
+    READY      no     the model is resident                      RUNNING: a unit starts
+                                                                 RESERVED: another task holds the model
+                                                                 FIRST_USE WAITING LOADING: looked up
+    FIRST_USE  no     the model is resident, and no task has     RUNNING RESERVED READY WAITING LOADING: as above
+                      used it since it was loaded; no more
+                      urgent task waits for memory
+    RESERVED   yes    the model is kept for this task, in its    RUNNING: a unit starts
+                      minimum residency                          READY: that ended, or a more urgent task waits
+                                                                 WAITING LOADING: unloaded by the repository
+    RUNNING    yes    a unit has started; the model is held      ENDED: last event
+                      until the task ends
+    ENDED      yes    the task has ended; a unit may still use   RELEASED: between two units
+                      the model
+    RELEASED   no     the task has ended                         -
+
+Every state but ENDED and RELEASED also goes to RELEASED, or to ENDED if it holds, when the task ends. `TRANSITIONS` is
+the same table as data. "Looked up" happens before every unit (`Leases.update`), between the units of other tasks.
+
+A hold here is one hold of the model's slot (see `slot`). A running task keeps its reference to the model even if the
+slot is unloaded.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from math import inf
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+from ...errors import TintypeError
+from .load_grace import MinimumResidency
+from .slot import ModelState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from ..model import Model
+    from .repository import Repository
+    from .slot import ModelStatus
+
+Found: TypeAlias = "Model | TintypeError | None"
+
+
+class LeaseState(Enum):
+    """The state of a task's lease; the table is at the head of this module."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    LOADING = "loading"
+    READY = "ready"
+    FIRST_USE = "first use"
+    RESERVED = "reserved"
+    RUNNING = "running"
+    ENDED = "ended"
+    RELEASED = "released"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the task keeps its model in memory."""
+        return self in _HOLDING
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the task may run although others wait for memory: its model's memory is not theirs to take."""
+        return self in _HOLDING or self is LeaseState.FIRST_USE
+
+    @property
+    def may_run(self) -> bool:
+        """Whether the model is there for a unit of the task."""
+        return self in {LeaseState.READY, LeaseState.FIRST_USE, LeaseState.RESERVED, LeaseState.RUNNING}
+
+    @property
+    def awaits_model(self) -> bool:
+        """Whether the model must be loaded first."""
+        return self in {LeaseState.WAITING, LeaseState.LOADING}
+
+
+_HOLDING = frozenset({LeaseState.RESERVED, LeaseState.RUNNING, LeaseState.ENDED})
+_LOOKED_UP = frozenset({LeaseState.WAITING, LeaseState.LOADING, LeaseState.READY, LeaseState.FIRST_USE})
+_RESERVABLE = frozenset({LeaseState.QUEUED, LeaseState.READY, LeaseState.FIRST_USE})
+_USABLE = _LOOKED_UP | {LeaseState.RESERVED, LeaseState.RUNNING, LeaseState.RELEASED}
+
+TRANSITIONS: Mapping[LeaseState, frozenset[LeaseState]] = MappingProxyType(
+    {
+        LeaseState.QUEUED: _LOOKED_UP | {LeaseState.RESERVED, LeaseState.RELEASED},
+        LeaseState.WAITING: _LOOKED_UP | {LeaseState.RELEASED},
+        LeaseState.LOADING: _LOOKED_UP | {LeaseState.RELEASED},
+        LeaseState.READY: _USABLE,
+        LeaseState.FIRST_USE: _USABLE,
+        LeaseState.RESERVED: frozenset(
+            {LeaseState.RUNNING, LeaseState.READY, LeaseState.WAITING, LeaseState.LOADING, LeaseState.ENDED}
+        ),
+        LeaseState.RUNNING: frozenset({LeaseState.ENDED}),
+        LeaseState.ENDED: frozenset({LeaseState.RELEASED}),
+        LeaseState.RELEASED: frozenset(),
+    }
+)
+
+
+class Lease:
+    """One task's lease of the model `name`. Only `Leases` changes it.
+
+    `model` is None until the model is resident. `status` is that of the model, if the last lookup did not find it in
+    memory; `error` is why it cannot be loaded.
+    """
+
+    __slots__ = ("error", "model", "name", "priority", "state", "status")
+
+    def __init__(self, name: str, priority: int = 0) -> None:
+        self.name, self.priority = name, priority
+        self.state = LeaseState.QUEUED
+        self.model: Model | None = None
+        self.status: ModelStatus | None = None
+        self.error: TintypeError | None = None
+
+    def enter(self, state: LeaseState) -> None:
+        """Change the state, as the table allows."""
+        if state is not self.state:
+            assert state in TRANSITIONS[self.state], f"{self.state} to {state}"  # noqa: S101
+            self.state = state
+
+
+class Leases:
+    """The leases of all live tasks. Not thread-safe: the engine's lock guards it.
+
+    `longest` is the longest minimum residency in seconds; `now` is a point of the same clock.
+    """
+
+    def __init__(self, repository: Repository, longest: float) -> None:
+        self._repository = repository
+        self._residency = MinimumResidency(longest)
+        self._live: dict[Lease, None] = {}  # in order of admission
+        self._ended: list[Lease] = []
+
+    def open(self, lease: Lease) -> None:
+        """Ask for the model of a task that is being admitted; a load that failed is tried again.
+
+        Raises what `Repository.load` raises.
+        """
+        self._repository.load(lease.name, pinned=False)
+        status = self._repository.status(lease.name)
+        if status.state.is_loading:
+            self._await(lease, status)
+        self._live[lease] = None
+
+    def update(self, urgent: Collection[Lease], now: float) -> bool:
+        """Look up the models of tasks that have not started, between two units; return whether one came or went.
+
+        `urgent` are the leases of tasks that may start before every task that waits for memory. Calls on the device's
+        thread only, for it releases what ended tasks held.
+        """
+        self._reserve(now)
+        self._release_ended()
+        self._repository.set_demand({lease.name for lease in self._live}, {lease.name for lease in urgent})
+        found: dict[str, Found] = {}
+        moved = False
+        for lease in self._live:
+            if lease.state is not LeaseState.RUNNING:
+                if lease.name not in found:
+                    found[lease.name] = self._find(lease.name)
+                before = lease.model
+                self._note(lease, found[lease.name], now, urgent=lease in urgent)
+                moved = moved or (before is None) is not (lease.model is None)
+        return moved
+
+    def use(self, lease: Lease) -> None:
+        """Hold the model until the task ends: the next unit is for it."""
+        self._residency.note_used(lease.name)
+        if not lease.state.holds:
+            self._repository.hold(lease.name)
+        lease.enter(LeaseState.RUNNING)
+
+    def end(self, lease: Lease) -> None:
+        """End the lease of a task; a hold is released by the next `update`, since a unit may use the model now."""
+        del self._live[lease]
+        self._ended.append(lease)
+        lease.enter(LeaseState.ENDED if lease.state.holds else LeaseState.RELEASED)
+
+    def _release_ended(self) -> None:
+        for lease in self._ended:
+            if lease.state.holds:
+                self._repository.release(lease.name)
+                lease.enter(LeaseState.RELEASED)
+            lease.model = None
+        self._ended.clear()
+
+    def _reserve(self, now: float) -> None:
+        """Hold models in their minimum residency for the tasks that wait for them, unless a more urgent task waits.
+
+        New holds are taken before old ones are released, lest the model is evicted in between.
+        """
+        top = max((lease.priority for lease in self._live if lease.state is LeaseState.WAITING), default=-inf)
+        held = {lease.name for lease in (*self._live, *self._ended) if lease.state.holds}
+        keeping = {
+            lease
+            for lease in self._live
+            if lease.name in held and lease.priority >= top and self._residency.lasts(lease.name, now)
+        }
+        for lease in self._live:
+            if lease in keeping and lease.state in _RESERVABLE:
+                self._repository.hold(lease.name)
+                lease.enter(LeaseState.RESERVED)
+        for lease in self._live:
+            if lease not in keeping and lease.state is LeaseState.RESERVED:
+                self._repository.release(lease.name)
+                lease.enter(LeaseState.READY)
+
+    def _find(self, name: str) -> Found:
+        try:
+            return self._repository.get(name)
+        except TintypeError as error:
+            return error
+
+    def _note(self, lease: Lease, found: Found, now: float, *, urgent: bool) -> None:
+        """Note what looking up a model has found."""
+        lease.status = lease.error = None
+        if isinstance(found, TintypeError):
+            lease.error = found
+            return
+        lease.model = found
+        if found is None:
+            self._await(lease, self._repository.status(lease.name))
+            if lease.state is LeaseState.LOADING:
+                self._residency.note_loading(lease.name, now)
+            return
+        self._residency.note_resident(lease.name, now)
+        if lease.state is not LeaseState.RESERVED:
+            first = urgent and self._residency.is_unused(lease.name)
+            lease.enter(LeaseState.FIRST_USE if first else LeaseState.READY)
+
+    def _await(self, lease: Lease, status: ModelStatus) -> None:
+        """Wait for a model that is not in memory."""
+        if lease.state is LeaseState.RESERVED:  # it was unloaded before the hold was taken
+            self._repository.release(lease.name)
+        lease.status = status
+        lease.enter(LeaseState.WAITING if status.state is ModelState.WAITING else LeaseState.LOADING)
