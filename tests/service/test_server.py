@@ -324,5 +324,5 @@ def test_keepalive_pings_are_permitted() -> None:
 def test_wrong_settings_are_told() -> None:
     """A number that makes no sense is refused by its name."""
     assert refused(free(queue=0)) == "--queue must be at least 1, not 0"
-    assert refused(free(threads=-1)) == "--threads must be at least 0, not -1"
-    assert refused(free(grace=-0.5)) == "--grace must be at least 0, not -0.5"
+    assert refused(free(threads=-1)) == "--threads must be at least 0; got -1"
+    assert refused(free(grace=-0.5)) == "--grace must be at least 0; got -0.5"
