@@ -184,7 +184,7 @@ def test_export_without_torch(tmp_path: Path) -> None:
     """Without torch, export says how to install it."""
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     said = line(tintype("export", str(tmp_path), str(tmp_path / "out")))
-    assert "pip install '.[export]' in the clone" in said
+    assert "`pip install '.[export]'` in the clone" in said
 
 
 def test_help() -> None:
