@@ -1,11 +1,15 @@
-"""Links between the project's own pages lead to existing files and headings."""
+"""Relative links in the project's pages lead to existing files and headings."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).parents[1]
+from tests.support.source import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PAGES = sorted(
     path
     for path in ROOT.rglob("*.md")
@@ -23,8 +27,8 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in words}
 
 
-def lost(page: Path, text: str) -> list[str]:
-    """Return the relative links of a page whose file or heading does not exist."""
+def broken_links(page: Path, text: str) -> list[str]:
+    """Return the relative links in a page's text that lead to no existing file or heading."""
     found = []
     for link in _LINK.findall(_CODE.sub("", text)):
         file, _, anchor = link.partition("#")
@@ -36,15 +40,15 @@ def lost(page: Path, text: str) -> list[str]:
     return found
 
 
-def test_links_lead_somewhere() -> None:
+def test_relative_links_exist() -> None:
     """Every relative link leads to an existing file, and to an existing heading in it."""
-    found = {str(page.relative_to(ROOT)): lost(page, page.read_text("utf-8")) for page in PAGES}
+    found = {str(page.relative_to(ROOT)): broken_links(page, page.read_text("utf-8")) for page in PAGES}
     assert {page: links for page, links in found.items() if links} == {}
 
 
-def test_lost_links_are_seen(tmp_path: Path) -> None:
-    """A missing file is seen, and so is a missing heading; links in code and to other sites are not checked."""
+def test_broken_links_are_found(tmp_path: Path) -> None:
+    """A missing file and a missing heading are found; links in code and to other sites are not checked."""
     page = tmp_path / "a.md"
     page.write_text("# Where it *is*, 2\n```\n# no heading\n```\n", "utf-8")
     text = "[x](#where-it-is-2) [x](a.md) `[x](y.md)` [x](https://z/) [x](b.md) [x](a.md#no-heading)"
-    assert lost(page, text) == ["b.md", "a.md#no-heading"]
+    assert broken_links(page, text) == ["b.md", "a.md#no-heading"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
-from pathlib import Path
 
 import pytest
 
+from tests.support.source import ROOT
 from tintype.service.models.family import DenoiserPart, Family, TextPart
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding-a-family.md").read_text("utf-8")
 QUESTIONS = re.findall(r"^\| .*\? \| (.*) \|$", PAGE, re.MULTILINE)
 FIELDS = {field.name for part in (Family, TextPart, DenoiserPart) for field in dataclasses.fields(part)}
@@ -37,6 +36,6 @@ def test_paths_exist(path: str) -> None:
 
 
 def test_example_is_the_row() -> None:
-    """The example is the row as it stands in the table."""
+    """The example is a row of the table."""
     (example,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert textwrap.indent(example.rstrip(), " " * 8) in (ROOT / "service/models/folder/families.py").read_text("utf-8")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import doctest
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support.numerics.gaussian import posterior_mean, run
+from tests.support.source import ROOT
 from tintype.service.numerics import SAMPLERS, SCHEDULES, Diffusion, Prediction, make_table
 
-PAGE = (Path(__file__).parents[2] / "docs" / "samplers.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "samplers.md").read_text("utf-8")
 DERIVATION = PAGE.partition("## From the loop to the table\n")[2].partition("\n## ")[0]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", DERIVATION, re.MULTILINE | re.DOTALL)
 ONE = np.ones(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.support.source import ROOT
 from tintype.cli.settings.definitions import SECTIONS, SHARED, Setting, settings_of
 from tintype.cli.settings.file import read_file
 from tintype.cli.settings.sources import Sources
@@ -15,7 +16,7 @@ from tintype.cli.settings.values import SIZE, format_size
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
-PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+PAGE = ROOT / "docs" / "settings.md"
 TABLE = "<!-- {} -->\n{}<!-- end -->"
 HEAD = "| in the file | flag | variable | what it is | default |\n|---|---|---|---|---|\n"
 
