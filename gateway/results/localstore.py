@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tintype.v1.threads import Stuck, Threads
+from tintype.v1.threads import CallTimeout, Threads
 
 from ..errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
 from .store import KEY_BYTES, FileContent, Ledger, Links, StoredFile, content, is_name
@@ -99,7 +99,7 @@ class LocalStore:
     async def _in_time(self, function: Callable[..., Result], *args: Any) -> Result:
         try:
             return await self._threads.call(function, *args)
-        except Stuck as error:
+        except CallTimeout as error:
             log.warning("cannot store or read results: %s", _STUCK)
             raise StoreUnavailable from error
 

@@ -23,7 +23,7 @@ import httpx
 
 from tintype.v1.image_header import mime_type
 from tintype.v1.image_parts import HEAD
-from tintype.v1.threads import Stuck, Threads
+from tintype.v1.threads import CallTimeout, Threads
 
 from ..http.body_limits import hold
 from .addresses import is_public
@@ -55,7 +55,7 @@ async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host name; empty if it has none."""
     try:
         found = await _RESOLVERS.call(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
-    except (OSError, UnicodeError, Stuck):
+    except (OSError, UnicodeError, CallTimeout):
         return []
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 

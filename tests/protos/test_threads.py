@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tintype.v1 import threads
-from tintype.v1.threads import Stuck, Threads
+from tintype.v1.threads import CallTimeout, Threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,11 +49,11 @@ async def test_stuck(gate: threading.Event) -> None:
     """A call that takes too long is given up, counted while it lasts, and not waited for when all threads are stuck."""
     pool = Threads("test", 2, SOON)
     for _ in range(2):
-        with pytest.raises(Stuck):
+        with pytest.raises(CallTimeout):
             await pool.call(gate.wait)
     assert pool.stuck == 2
     begun: list[int] = []
-    with pytest.raises(Stuck):
+    with pytest.raises(CallTimeout):
         await pool.call(begun.append, 1)
     gate.set()
     while pool.stuck:  # noqa: ASYNC110 - a thread can't call us
@@ -66,7 +66,7 @@ async def test_begun_late(gate: threading.Event, monkeypatch: pytest.MonkeyPatch
     """A call that was given up is stuck, also if it began later than its caller to wait."""
     pool = Threads("test", 1, SOON)
     monkeypatch.setattr(threads, "monotonic", lambda: 0.0)  # all of it at one time
-    with pytest.raises(Stuck):
+    with pytest.raises(CallTimeout):
         await pool.call(gate.wait)
     assert pool.stuck == 1
 
@@ -76,7 +76,7 @@ async def test_given_up_before_it_began(gate: threading.Event) -> None:
     begun: list[int] = []
     pool = Threads("test", 1, SOON)
     results = await asyncio.gather(pool.call(gate.wait), pool.call(begun.append, 1), return_exceptions=True)
-    assert [type(result) for result in results] == [Stuck, Stuck]
+    assert [type(result) for result in results] == [CallTimeout, CallTimeout]
     gate.set()
     while pool.stuck:  # noqa: ASYNC110 - a thread can't call us
         await asyncio.sleep(0.01)

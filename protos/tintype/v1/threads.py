@@ -1,9 +1,9 @@
-"""Threads for calls that may never return: network disks, resolvers.
+"""Threads for calls that may never return, such as reads from network disks and DNS look-ups.
 
-- Each kind of call has threads of its own, so that one that is stuck delays no other kind.
-- A caller waits a bounded time. The thread stays behind until the system answers it.
-- The threads are daemons: the process ends without them. Python joins the threads of its own pools when it exits, so
-  that one stuck read would keep the process for ever.
+- Each kind of call has its own threads, so that a stuck call delays only calls of the same kind.
+- A caller waits for a limited time. The thread keeps waiting until the operating system returns.
+- The threads are daemons, so the process can exit without them. Python joins the threads of its own pools at exit, so
+  one stuck read would block the exit forever.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ Result = TypeVar("Result")
 IDLE = 10.0  # seconds after which a thread without work ends
 
 
-class Stuck(Exception):
+class CallTimeout(Exception):
     """A call has not returned in time."""
 
 
 class Threads(ThreadPoolExecutor):
-    """An executor of at most `most` daemon threads.
+    """An executor of at most `most` daemon threads; `call` waits at most `seconds`.
 
-    `seconds` bound what `call` waits. It is a ThreadPoolExecutor because event loops take nothing else as their default
-    executor.
+    It is a ThreadPoolExecutor because event loops accept only that class as their default executor.
     """
 
     def __init__(self, name: str, most: int, seconds: float = math.inf) -> None:
@@ -42,7 +41,7 @@ class Threads(ThreadPoolExecutor):
         self._work: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
         self._guard = Lock()
         self._alive = self._unfinished = 0  # threads, calls
-        self._running: dict[Future[Any], float] = {}  # since when
+        self._running: dict[Future[Any], float] = {}  # start time, seconds of `monotonic`
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Run a function in one of the threads."""
@@ -56,35 +55,33 @@ class Threads(ThreadPoolExecutor):
         return future
 
     async def call(self, function: Callable[..., Result], *args: Any) -> Result:
-        """Return what a function returns in a thread.
+        """Run a function in a thread and return its result.
 
-        Raises Stuck: it takes too long, or all threads are stuck.
+        Raises:
+            CallTimeout: the function takes too long, or all threads are stuck.
         """
         if self.stuck >= self._most:
-            raise Stuck
+            raise CallTimeout
         future = self.submit(function, *args)
         waiting = asyncio.wrap_future(future)
         try:
             seconds = None if math.isinf(self._seconds) else self._seconds
             if not (await asyncio.wait({waiting}, timeout=seconds))[0]:
                 self._give_up(future)
-                raise Stuck
+                raise CallTimeout
             return waiting.result()
         finally:
-            waiting.cancel()  # what has not begun never will
+            waiting.cancel()  # a call that has not begun never runs
 
     @property
     def stuck(self) -> int:
-        """How many calls run for longer than a caller waits."""
+        """Number of calls that have run for longer than a caller waits."""
         now = monotonic()
         with self._guard:
             return sum(now - began > self._seconds for began in self._running.values())
 
     def _give_up(self, future: Future[Any]) -> None:
-        """Count a running call as stuck.
-
-        It may have begun later than its caller began to wait.
-        """
+        """Count a running call as stuck, even if it began later than its caller began to wait."""
         with self._guard:
             if future in self._running:
                 self._running[future] = -math.inf
@@ -92,7 +89,7 @@ class Threads(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as there
         """Return without waiting for any thread.
 
-        Threads without work end by themselves, and stuck ones with the process.
+        Idle threads end after IDLE seconds, stuck threads with the process.
         """
 
     def _loop(self) -> None:
@@ -100,10 +97,7 @@ class Threads(ThreadPoolExecutor):
             pass
 
     def _one(self) -> bool:
-        """Run one call.
-
-        Return False if none came for a while, so that the thread ends.
-        """
+        """Run one call; return False if none came for IDLE seconds, so that the thread ends."""
         try:
             future, work = self._work.get(timeout=IDLE)
         except Empty:
@@ -126,7 +120,7 @@ class Threads(ThreadPoolExecutor):
 def _fill(future: Future[Any], work: Callable[[], Any]) -> None:
     try:
         result = work()
-    except BaseException as error:  # noqa: BLE001 - it is the caller's
+    except BaseException as error:  # noqa: BLE001 - the caller handles it
         future.set_exception(error)
     else:
         future.set_result(result)
