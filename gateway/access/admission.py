@@ -67,4 +67,4 @@ def most_images(context: CallerContext, passes: int = 1) -> int | None:
 
 def check_image_rate(context: CallerContext, count: int) -> None:
     """Raise TooManyRequests if the caller may not generate `count` images now; count nothing."""
-    context.gateway.image_rates.foresee(context.caller.name, context.caller.images, count)
+    context.gateway.image_rates.check(context.caller.name, context.caller.images, count)

@@ -1,7 +1,4 @@
-"""Rates of one caller, as token buckets.
-
-They fill evenly and hold a minute's worth.
-"""
+"""Rate limits per caller, as token buckets that refill evenly and hold one minute's quota."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    # Makes the error of a server from: rate per minute, what is counted, seconds to wait, headers that tell the rate.
+    # Makes a server's error from: rate per minute, what is counted, seconds to wait, headers with the rate.
     Exceeded: TypeAlias = Callable[[int, str, float, Mapping[str, str]], Exception]
 
 MINUTE = 60.0
-_MANY = 10_000  # callers after which the one that was silent the longest is forgotten
+_MAX_CALLERS = 10_000  # above this number, the caller that was idle for the longest time is forgotten
 
 
 @dataclass(slots=True)
@@ -26,9 +23,9 @@ class _Bucket:
 
 
 class RateLimits:
-    """A rate of `what` (`requests`, `images`) for each caller.
+    """Rate limits of `what` (`requests` or `images`), one bucket per caller.
 
-    `exceeded` makes the error, `clock` gives seconds.
+    `exceeded` makes the error, `clock` returns seconds.
     """
 
     def __init__(self, what: str, exceeded: Exceeded, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,43 +35,40 @@ class RateLimits:
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
-        """Count `count` and return the headers that tell what is left.
+        """Take `count` from the caller's quota and return headers with the remaining quota.
 
-        0 per minute is unlimited. Raises what `exceeded` makes.
+        0 per minute means unlimited. Raises the error that `exceeded` makes if too little is left.
         """
         if not per_minute:
             return {}
-        bucket = self._enough(caller, per_minute, count)
+        bucket = self._require(caller, per_minute, count)
         bucket.left -= count
         return self._headers(bucket, per_minute)
 
-    def foresee(self, caller: str, per_minute: int, count: int) -> None:
-        """Raise what `exceeded` makes if `count` can't be taken now; count nothing."""
+    def check(self, caller: str, per_minute: int, count: int) -> None:
+        """Raise the error that `exceeded` makes if `take` would fail now; take nothing."""
         if per_minute:
-            self._enough(caller, per_minute, count)
+            self._require(caller, per_minute, count)
 
     def give_back(self, caller: str, per_minute: int, count: int = 1) -> dict[str, str]:
-        """Undo `take` for images that were not made.
-
-        Return the headers again.
-        """
+        """Return `count` to the caller's quota, for images that were not made, and return the new headers."""
         if not per_minute or caller not in self._buckets:
             return {}
-        bucket = self._filled(caller, per_minute)
+        bucket = self._refill(caller, per_minute)
         bucket.left = min(per_minute, bucket.left + count)
         return self._headers(bucket, per_minute)
 
-    def _enough(self, caller: str, per_minute: int, count: int) -> _Bucket:
-        bucket = self._filled(caller, per_minute)
+    def _require(self, caller: str, per_minute: int, count: int) -> _Bucket:
+        bucket = self._refill(caller, per_minute)
         if bucket.left < count:
             wait = (count - bucket.left) * MINUTE / per_minute
             raise self._exceeded(per_minute, self._what, wait, self._headers(bucket, per_minute))
         return bucket
 
-    def _filled(self, caller: str, per_minute: int) -> _Bucket:
+    def _refill(self, caller: str, per_minute: int) -> _Bucket:
         now = self._clock()
         bucket = self._buckets.pop(caller, None) or _Bucket(per_minute, now)
-        if len(self._buckets) >= _MANY:
+        if len(self._buckets) >= _MAX_CALLERS:
             del self._buckets[next(iter(self._buckets))]
         self._buckets[caller] = bucket
         bucket.left = min(per_minute, bucket.left + (now - bucket.at) * per_minute / MINUTE)

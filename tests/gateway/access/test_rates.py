@@ -75,7 +75,7 @@ def test_a_changed_limit() -> None:
 
 def test_many_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded: the caller that was idle the longest is forgotten, active ones are not."""
-    monkeypatch.setattr("tintype.v1.rates._MANY", 10)
+    monkeypatch.setattr("tintype.v1.rates._MAX_CALLERS", 10)
     limits = RateLimits("requests", TooManyRequests, Clock())
     for caller in range(100):
         limits.take("busy", 200)
