@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from tintype.v1.signals import handled
+from tintype.v1.signals import on_stop_signal
 from tintype.v1.threads import Threads
 
 from .access.model_names import ModelNames
@@ -151,7 +151,7 @@ def _signalled(server: Server, readiness: Readiness, lame_duck: float) -> Iterat
             asyncio.get_running_loop().call_later(lame_duck, server.stop)
         readiness.stopping = True
 
-    with handled(caught):
+    with on_stop_signal(caught):
         yield
 
 

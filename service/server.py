@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import Keys
-from tintype.v1.signals import handled
+from tintype.v1.signals import on_stop_signal
 
 from .api import ImageApi
 from .engine.device_thread import DeviceThread
@@ -142,7 +142,7 @@ async def serve(
     """
     stopping = _StopRequest(stop or asyncio.Event())
     async with start(config) as server:
-        with nullcontext() if stop else handled(stopping.caught):
+        with nullcontext() if stop else on_stop_signal(stopping.caught):
             await _first(server.loaded(), stopping.requested.wait())
             if on_ready and not stopping.requested.is_set():
                 on_ready(server.address)

@@ -13,7 +13,7 @@ from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from tintype.v1.signals import handled
+from tintype.v1.signals import on_stop_signal
 
 from ..errors import USER_ERROR, UserError
 from .child import dump
@@ -67,7 +67,7 @@ class StopRequest:
 def stop_signals() -> Iterator[StopRequest]:
     """Record SIGINT, SIGTERM and SIGHUP in a StopRequest while inside the block."""
     stop = StopRequest()
-    with handled(stop.add):
+    with on_stop_signal(stop.add):
         yield stop
 
 

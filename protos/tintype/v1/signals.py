@@ -1,4 +1,4 @@
-"""The signals that stop service and gateway."""
+"""Signals that stop service and gateway."""
 
 from __future__ import annotations
 
@@ -15,22 +15,19 @@ if TYPE_CHECKING:
 def stop_signals() -> list[signal.Signals]:
     """Return the signals that stop a server.
 
-    SIGHUP is left out if it is ignored, as under `nohup`.
+    SIGHUP is left out if the process ignores it, as under `nohup`.
     """
     hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
     return [signal.SIGINT, signal.SIGTERM, *(one for one in hangup if signal.getsignal(one) is not signal.SIG_IGN)]
 
 
 @contextmanager
-def handled(caught: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `caught` with each stop signal while inside the block.
-
-    It is called in the running loop.
-    """
+def on_stop_signal(callback: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Call `callback` in the running event loop for each stop signal received inside the block."""
     loop, numbers = asyncio.get_running_loop(), stop_signals()
-    with suppress(NotImplementedError):  # Windows: there Ctrl-C ends the process
+    with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends the process
         for number in numbers:
-            loop.add_signal_handler(number, partial(caught, number))
+            loop.add_signal_handler(number, partial(callback, number))
     try:
         yield
     finally:
