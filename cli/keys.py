@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tintype.gateway.config import GatewayConfig
 from tintype.v1 import keyfile
-from tintype.v1.keys import KEYS, mark, remember
+from tintype.v1.keys import KEYS, marker, write_marker
 
 from .errors import UserError
 from .settings.sources import Sources, warn_of_unknown_variables
@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> int:
         raise UserError(f"{arguments.action} needs the name of a key: tintype keys {arguments.action} NAME")
     ACTIONS[arguments.action](path, arguments)
     if path.exists() and not named:
-        remember(path)
+        write_marker(path)
     return 0
 
 
@@ -71,7 +71,7 @@ def _revoke(path: Path, arguments: Namespace) -> None:
     print(f"The key of {arguments.name} is revoked.")
     if not keyfile.read(path):
         print("It was the last one: every request is refused now. `tintype keys create NAME` makes another; to allow")
-        print(f"requests without a key, delete {path} and {mark(path)}, and restart.")
+        print(f"requests without a key, delete {path} and {marker(path)}, and restart.")
 
 
 ACTIONS: dict[str, Callable[[Path, Namespace], None]] = {"create": _create, "list": _list, "revoke": _revoke}

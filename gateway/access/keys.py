@@ -26,7 +26,7 @@ class Keys(keys.Keys):
         """Return the key of a request; None if no key is required. Raises NoKey, WrongKey."""
         if not self.required:
             return None
-        secret = keys.sent(headers)
+        secret = keys.request_key(headers)
         if not secret:
             raise NoKey
         found = self.find(secret)
@@ -45,5 +45,5 @@ class KeyRefresh:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the key file, then call `app`."""
         if scope["type"] == ScopeType.HTTP and not is_open_path(scope["path"]):
-            await self._keys.look()
+            await self._keys.reload()
         await self.app(scope, receive, send)

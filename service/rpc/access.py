@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1.keys import sent
+from tintype.v1.keys import request_key
 from tintype.v1.rates import RateLimits
 
 from ..errors import (
@@ -164,10 +164,10 @@ class Guard(grpc.aio.ServerInterceptor):
     async def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
         if details.method.rpartition("/")[0].lstrip("/") in OPEN:
             return Caller()
-        await self._keys.look()
+        await self._keys.reload()
         if not self._keys.required:
             return Caller()
-        secret = sent(_texts(details.invocation_metadata or ()))
+        secret = request_key(_texts(details.invocation_metadata or ()))
         key = self._keys.find(secret) if secret else None
         if key is None:
             raise WrongKey if secret else Unauthenticated

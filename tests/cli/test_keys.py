@@ -88,13 +88,13 @@ def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("keys create", "create needs the name of a key: tintype keys create NAME"),
         ("keys revoke", "revoke needs the name of a key"),
         ("keys list bob", "did you mean `tintype keys create bob`?"),
-        ("keys revoke bob", "has no key of that name: bob; `tintype keys list` names those that it has"),
+        ("keys revoke bob", "has no key named bob; `tintype keys list` lists its keys"),
         ("keys crate bob", "invalid action 'crate'; did you mean 'create'?"),
         ("keys create a/b", "the name of a key must be 1 to 64 letters, digits or any of . _ @ -, not 'a/b'"),
         ("keys create bob --images many", "--images must be an integer; got 'many'"),
         ("keys create bob --requests -1", "requests of a key must be 0 or more, not -1"),
         ("keys create bob --priority 101", "priority of a key must be -100 to 100, not 101"),
-        ("keys create bob --keys /proc/none/keys", "can't write the keys to /proc/none/keys: No such file"),
+        ("keys create bob --keys /proc/none/keys", "cannot write the key file /proc/none/keys: No such file"),
     ],
 )
 def test_wrong(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ from tintype.service.errors import InvalidRequest
 from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.rpc.from_proto import job_from_pb
 from tintype.v1 import image_service_pb2 as pb
-from tintype.v1.keys import sent
+from tintype.v1.keys import request_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,7 +246,7 @@ READERS: dict[str, Read] = {
     "url": parsed,
     "authority": lambda text: parsed(f"http://{text}/"),
     "link": lambda text: (is_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
-    "credentials": lambda text: sent({"authorization": f"Basic {text}", "api-key": text}),
+    "credentials": lambda text: request_key({"authorization": f"Basic {text}", "api-key": text}),
     "host": host,
     "log": log_line,
     "ignored": lambda text: ignored_header([text] * 40),

@@ -120,7 +120,7 @@ async def test_the_end(tmp_path: Path) -> None:
 
 async def test_keys(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key file that can't be read any more has no effect: previous keys stay valid, new ones are read later."""
-    monkeypatch.setattr(keys, "LOOK", SOON)
+    monkeypatch.setattr(keys, "RELOAD_TIMEOUT", SOON)
     secret, file = create(tmp_path / "keys", "me"), tmp_path / "keys"
     headers = {"authorization": f"Bearer {secret}"}
     async with running_gateway(config(service, tmp_path)) as client:

@@ -63,11 +63,11 @@ def test_the_file_of_before(file: Path) -> None:
 def test_names(file: Path) -> None:
     """A name has one key."""
     create(file, "me")
-    with pytest.raises(KeysError, match="has a key of that name: me; `tintype keys revoke me` ends it"):
+    with pytest.raises(KeysError, match="already has a key named me; remove it with `tintype keys revoke me`"):
         create(file, "me")
     revoke(file, "me")
     assert read(file) == []
-    with pytest.raises(KeysError, match="has no key of that name: me; `tintype keys list`"):
+    with pytest.raises(KeysError, match="has no key named me; `tintype keys list` lists its keys"):
         revoke(file, "me")
 
 
@@ -100,7 +100,7 @@ def test_bad_limits(file: Path, limits: dict[str, Any], said: str) -> None:
         ("tt-secret", "line 3 must be a name and a SHA-256"),
         (
             f"me {digest('x')} tt-secret",
-            "line 3 may have, after the SHA-256, no more than created=, requests=, images=",
+            "line 3: fields after the SHA-256 must be some of created=, requests=, images=",
         ),
         (f"me {digest('x')} images=many", "line 3: images must be a whole number"),
         (f"me {digest('x')} priority=500", "line 3: priority of a key must be -100 to 100, not 500"),
@@ -140,7 +140,7 @@ def test_failed_write(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(KeysError, match=r"can't write the keys to .*keys: No space left on device"):
+    with pytest.raises(KeysError, match=r"cannot write the key file .*keys: No space left on device"):
         create(file, "you")
     assert file.read_text() == before
     assert list(file.parent.iterdir()) == [file]
@@ -160,6 +160,6 @@ def test_no_device_is_replaced(tmp_path: Path) -> None:
     """A path such as /dev/null is refused: the file of keys would take the place of the device."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(KeysError, match=r"can't write the keys to .*pipe: it is not a regular file"):
+    with pytest.raises(KeysError, match=r"cannot write the key file .*pipe: it is not a regular file"):
         create(path, "me")
     assert path.is_fifo()

@@ -10,7 +10,7 @@ import pytest
 from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 from tintype.v1.keyfile import KeysError, create, digest
-from tintype.v1.keys import Keys, mark, remember
+from tintype.v1.keys import Keys, marker, write_marker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,9 @@ def test_a_file_that_all_can_change_is_refused(file: Path, mode: int, caplog: py
     secret = create(file, "me")
     running = Keys(file)
     file.chmod(mode)
-    with pytest.raises(KeysError, match=r"refusing the key file .*keys, which every user can change: run `chmod 600"):
+    with pytest.raises(
+        KeysError, match=r"refusing the key file .*keys, because every user can write it: run `chmod 600"
+    ):
         Keys(file)
     file.write_text(f"eve {digest('x')}\n")
     assert running.required
@@ -112,19 +114,21 @@ def test_a_lost_file_does_not_open_the_server(tmp_path: Path, config: Any) -> No
     create(settings.key_file, "me")
     settings.check_access()
     settings.key_file.unlink()
-    with pytest.raises(KeysError, match=r"existed and is missing; restore it, .* or delete .*keys\.required to go on"):
+    with pytest.raises(
+        KeysError, match=r"existed and is missing; restore it, .* or delete .*keys\.required to start without keys"
+    ):
         settings.check_access()
     with pytest.raises(KeysError, match="existed and is missing"):
         config(data=tmp_path, anonymous=True).check_access()
     config(data=tmp_path, api_key="x").check_access()
-    mark(settings.key_file).unlink()
+    marker(settings.key_file).unlink()
     settings.check_access()
 
 
 def test_a_mark_that_cannot_be_left_is_no_error(tmp_path: Path) -> None:
     """A folder that can't be written to has no mark."""
-    remember(tmp_path / "nowhere" / "keys")
-    assert not mark(tmp_path / "nowhere" / "keys").exists()
+    write_marker(tmp_path / "nowhere" / "keys")
+    assert not marker(tmp_path / "nowhere" / "keys").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
-"""The key file of service and gateway, readable and editable.
+"""The key file of service and gateway, a text file that people can read and edit.
 
-It has one key a line: `NAME SHA256 field=value ...`.
+Each line is one key: `NAME SHA256 field=value ...`.
 
     alice 9f86d0…  created=2026-01-31T12:00:00Z requests=60 images=100 models=tiny,org/sdxl priority=10
     ops   60303a…  created=2026-01-31T12:00:00Z admin=yes
 
-- A key is 256 random bits, so one round of a hash protects it: the file does not reveal it.
+- A key is 256 random bits, so one round of a hash is enough: the file does not reveal the key.
 - Fields are optional; blank lines and lines that begin with `#` are ignored and kept.
-- Writers hold a lock and replace the file at once: readers never see half a file, and two writers lose no key.
+- Writers hold a lock and replace the file atomically: readers never see half a file, and concurrent writers lose no
+  key.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from .limits import RANGES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PREFIX = "tt-"  # so that a key is known as one where it has got lost
-PRIORITIES = (-100, 100)  # as the contract has them
+PREFIX = "tt-"  # lets secret scanners recognise a leaked key
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -36,7 +38,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class KeysError(Exception):
     """An error in the keys.
 
-    The message is one line for the operator; `exit_code` is the command's.
+    The message is one line for the operator; `exit_code` is the exit status of the command.
     """
 
     exit_code = 2
@@ -46,10 +48,10 @@ class KeysError(Exception):
 class Key:
     """One key: its holder's name and permissions. Raises KeysError for invalid values.
 
-    `requests` and `images` are per minute; 0 is unlimited, None the server's own limit. `models` are the only models
-    that the key may use, the first being its default; empty means every model. `priority` is that of
-    `GenerateImagesRequest`. An `admin` key may load and unload models, and name the `caller` and `priority` of its
-    requests, as a gateway does for its own clients.
+    `requests` and `images` are limits per minute; 0 is unlimited, None the server's own limit. `models` are the only
+    models that the key may use, the first is its default; empty means all models. `priority` is that of
+    `GenerateImagesRequest`. An `admin` key may load and unload models, and set the `caller` and `priority` of its
+    requests, as a gateway does for its clients.
     """
 
     name: str
@@ -67,14 +69,15 @@ class Key:
         for field in ("requests", "images"):
             if (getattr(self, field) or 0) < 0:
                 raise KeysError(f"{field} of a key must be 0 or more, not {getattr(self, field)}")
-        if not PRIORITIES[0] <= self.priority <= PRIORITIES[1]:
-            raise KeysError(f"priority of a key must be {PRIORITIES[0]} to {PRIORITIES[1]}, not {self.priority}")
+        lowest, highest = RANGES["priority"]
+        if not lowest <= self.priority <= highest:
+            raise KeysError(f"priority of a key must be {lowest} to {highest}, not {self.priority}")
 
 
-_PLAIN = Key(name="x")
+_DEFAULTS = Key(name="x")
 _TRUTH = {"yes": True, "no": False}
 
-# How each field is read; `_line` writes it.
+# Parser of each field; `_line` writes them.
 _FIELDS: dict[str, Callable[[str], Any]] = {
     "created": str,
     "requests": int,
@@ -83,38 +86,35 @@ _FIELDS: dict[str, Callable[[str], Any]] = {
     "priority": int,
     "admin": lambda text: _TRUTH[text],
 }
-_WANTED = {"admin": "yes or no"}  # of the others: a whole number
+_EXPECTED = {"admin": "yes or no"}  # all other fields: a whole number
 
 
 def digest(key: str) -> str:
-    """Return what the file has of a key."""
+    """Return the SHA-256 of a key, in hexadecimal digits, as the file has it."""
     return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
 def create(path: Path, name: str, **limits: Any) -> str:
-    """Add a new key to the file, which is made where it is missing, and return it: it can't be read back later.
+    """Add a new key to the file and return it; it cannot be read back later.
 
-    `limits` are fields of Key. Raises KeysError for what can't be, or a name that is there already.
+    A missing file is created. `limits` are fields of Key. Raises KeysError for invalid limits, or if the name exists.
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     key = Key(name=name, digest=digest(secret), created=created, **limits)
-    with _changing(path) as lines:
+    with _editing(path) as lines:
         if name in (known.name for known in _parse(path, lines)):
-            raise KeysError(f"{path} has a key of that name: {name}; `tintype keys revoke {name}` ends it")
+            raise KeysError(f"{path} already has a key named {name}; remove it with `tintype keys revoke {name}`")
         lines.append(_line(key))
     return secret
 
 
 def revoke(path: Path, name: str) -> None:
-    """Take a key out of the file.
-
-    Raises KeysError where there is none of that name.
-    """
-    with _changing(path) as lines:
+    """Remove a key from the file. Raises KeysError if it has no key of this name."""
+    with _editing(path) as lines:
         kept = [line for line in lines if name not in (key.name for key in _parse(path, [line]))]
         if len(kept) == len(lines):
-            raise KeysError(f"{path} has no key of that name: {name}; `tintype keys list` names those that it has")
+            raise KeysError(f"{path} has no key named {name}; `tintype keys list` lists its keys")
         lines[:] = kept
 
 
@@ -130,10 +130,10 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        remedy = f"`tintype keys create NAME --keys {path}` makes it"
-        raise KeysError(f"the keys in {path} can't be read: there is no such file; {remedy}") from error
+        remedy = f"create it with `tintype keys create NAME --keys {path}`"
+        raise KeysError(f"cannot read the key file {path}: it does not exist; {remedy}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise KeysError(f"the keys in {path} can't be read: {error}") from error
+        raise KeysError(f"cannot read the key file {path}: {error}") from error
 
 
 def _parse(path: Path, lines: Sequence[str]) -> list[Key]:
@@ -142,7 +142,7 @@ def _parse(path: Path, lines: Sequence[str]) -> list[Key]:
 
 
 def _key(words: list[str], where: str) -> Key:
-    """Return the key of one line; what is at fault is not repeated, as it may be a key."""
+    """Return the key of one line. Errors do not repeat the line, because it may contain a secret."""
     if len(words) < 2 or not _DIGEST.fullmatch(words[1].lower()):
         raise KeysError(f"{where} must be a name and a SHA-256 in hexadecimal digits")
     fields = dict(_field(word, where) for word in words[2:])
@@ -156,29 +156,26 @@ def _field(word: str, where: str) -> tuple[str, Any]:
     name, _, value = word.partition("=")
     if name not in _FIELDS:
         known = ", ".join(f"{name}=" for name in _FIELDS)
-        raise KeysError(f"{where} may have, after the SHA-256, no more than {known}")
+        raise KeysError(f"{where}: fields after the SHA-256 must be some of {known}")
     try:
         return name, _FIELDS[name](value)
     except (ValueError, KeyError) as error:
-        raise KeysError(f"{where}: {name} must be {_WANTED.get(name, 'a whole number')}") from error
+        raise KeysError(f"{where}: {name} must be {_EXPECTED.get(name, 'a whole number')}") from error
 
 
 def _line(key: Key) -> str:
     models = ",".join(quote(model, safe="/:@+") for model in key.models)
     values = asdict(key) | {"models": models, "admin": "yes"}
-    said = [name for name in _FIELDS if getattr(key, name) != getattr(_PLAIN, name)]
-    return " ".join([key.name, key.digest, *(f"{name}={values[name]}" for name in said)])
+    changed = [name for name in _FIELDS if getattr(key, name) != getattr(_DEFAULTS, name)]
+    return " ".join([key.name, key.digest, *(f"{name}={values[name]}" for name in changed)])
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[list[str]]:
-    """Yield the lines of a file for a change, under a lock.
-
-    Raises KeysError.
-    """
+def _editing(path: Path) -> Iterator[list[str]]:
+    """Yield the lines of a file under a lock, and write them back at the end of the block. Raises KeysError."""
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
-        raise KeysError(f"can't write the keys to {path}: it is not a regular file")
+        raise KeysError(f"cannot write the key file {path}: it is not a regular file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent):
@@ -186,14 +183,14 @@ def _changing(path: Path) -> Iterator[list[str]]:
             yield lines
             _replace(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
-        raise KeysError(f"can't write the keys to {path}: {error.strerror}") from error
+        raise KeysError(f"cannot write the key file {path}: {error.strerror}") from error
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder: the file itself is another one after each change."""
+    """Lock the folder of the key file; a lock on the file would not work, because each change replaces it."""
     try:
-        import fcntl  # noqa: PLC0415 - not on Windows; there two writers at once are on their own
+        import fcntl  # noqa: PLC0415 - Windows has none; concurrent writers are not locked there
     except ImportError:
         yield
         return
@@ -206,9 +203,12 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Put a file in place at once, readable by its owner alone: by the old one's, or the folder's, if root writes."""
+    """Replace a file atomically. Only its owner can read the new file.
+
+    If root writes, the owner is that of the old file, or of the folder.
+    """
     owner = (path if path.exists() else path.parent).stat()
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # its mode is 0600
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # with mode 0600
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -1,15 +1,15 @@
-"""The keys of a running server: which one a request carries.
+"""Keys of a running gateway or service: find the key of a request, and whether one is required.
 
-They also say whether a key is required. The server is a gateway or a service.
-
-- The key file is read again when it changes, so keys come and go without a restart. If it becomes unreadable or
-  disappears, the previous keys stay valid, and the log says so. If it is unreadable when it appears, no key is valid.
-- The file may be on a disk that does not answer. A running server has a thread look at it before each call that may
-  need a key (`look`); if that takes too long, the keys stay as they are.
-- A key is sent as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`; over gRPC these are
-  metadata.
-- Without a key file no key is required, and credentials that clients send are ignored. A mark next to the file says
-  that it existed: a server that finds the mark without the file does not start, because it would be open.
+- The key file is read again when it changes, so keys can be added and removed without a restart. If it becomes
+  unreadable or disappears, the previous keys stay valid, and a warning is logged. If a new file is unreadable, no key
+  is valid.
+- The file may be on a disk that does not respond. A running server reads it in a thread before each call that may need
+  a key (`reload`); if that takes too long, the previous keys stay valid.
+- A key is sent as `Authorization: Bearer KEY`, as the password of `Basic`, or as `api-key: KEY`; in gRPC these headers
+  are metadata.
+- Without a key file no key is required, and credentials that clients send are ignored. A marker next to the file says
+  that the file has existed: a server that finds the marker without the file does not start, because it would accept
+  requests without a key.
 """
 
 from __future__ import annotations
@@ -35,22 +35,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEYS = "keys"  # the file's name in the data folder
-API_KEY = "api_key"  # name of the key that is a setting
-LOOK = 5.0  # seconds for a look at the file
-COMPANION = "gateway"  # name of the key that `tintype up` makes for its own gateway
+API_KEY = "api_key"  # name of the key from the setting `api_key`
+COMPANION = "gateway"  # name of the key that `tintype up` creates for its gateway
+RELOAD_TIMEOUT = 5.0  # seconds
 _Stamp: TypeAlias = tuple[int, int, int, int]
-_MARK = """\
+_MARKER_TEXT = """\
 There has been a key file in this folder. Without the key file, tintype refuses to start, because it would accept
-requests without a key. Delete this mark to allow that.
+requests without a key. Delete this file to allow that.
 """
 
 
 class Keys:
     """The keys in a file.
 
-    Raises KeysError if the file is missing, unreadable or writable by others. An `optional` file may be missing: no key
-    is required until it appears. `api_key` is one more key; if it is set, a key is always required. `companion` is a
-    key that is accepted, but does not make keys required. Both are admin keys.
+    An `optional` file may be missing: no key is required until it appears. `api_key` is an additional key; if it is
+    set, a key is always required. `companion` is a key that is accepted, but does not make keys required. Both are
+    admin keys.
+
+    Raises:
+        KeysError: the file is missing, unreadable or writable by every user.
     """
 
     _thread: Threads | None = None
@@ -62,34 +65,34 @@ class Keys:
         self._settings = _admins({API_KEY: api_key})
         self._companion = _admins({COMPANION: companion})
         self._stamp = _stamp(path)
-        if optional and not self._stamp and not api_key and mark(path).exists():
-            raise KeysError(_lost(path))
+        if optional and not self._stamp and not api_key and marker(path).exists():
+            raise KeysError(_missing(path))
         self._keys = self._read() if self._stamp or not optional else None
 
     @property
     def required(self) -> bool:
-        """Whether requests need a key, as things are now."""
+        """Whether requests need a key now."""
         self._refresh()
         return self._keys is not None or bool(self._settings)
 
     def find(self, secret: str) -> Key | None:
         """Return the key whose secret is `secret`, or None."""
-        mine = digest(secret)
+        wanted = digest(secret)
         known = (*self._settings, *self._companion, *(self._keys or ()))
-        found = [key for key in known if hmac.compare_digest(key.digest, mine)]
+        found = [key for key in known if hmac.compare_digest(key.digest, wanted)]
         return found[0] if found else None
 
-    async def look(self) -> None:
+    async def reload(self) -> None:
         """Read the file again in a thread if it has changed.
 
-        From then on only this method reads it.
+        After the first call only this method reads the file.
         """
-        from .threads import Stuck, Threads  # noqa: PLC0415  # settings need keys, and no asyncio
+        from .threads import CallTimeout, Threads  # noqa: PLC0415  # settings import this module, without asyncio
 
-        self._thread = self._thread or Threads("tintype-keys", 1, LOOK)
+        self._thread = self._thread or Threads("tintype-keys", 1, RELOAD_TIMEOUT)
         try:
-            await self._thread.call(self._reread)
-        except Stuck:
+            await self._thread.call(self._read_if_changed)
+        except CallTimeout:
             if not self._warned:
                 log.warning("keeping the previous keys: the disk of %s does not answer", self._path)
             self._warned = True
@@ -97,11 +100,11 @@ class Keys:
             self._warned = False
 
     def _refresh(self) -> None:
-        """Read the file again if it has changed, unless `look` does."""
+        """Read the file again if it has changed, unless `reload` does."""
         if self._thread is None:
-            self._reread()
+            self._read_if_changed()
 
-    def _reread(self) -> None:
+    def _read_if_changed(self) -> None:
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
@@ -117,15 +120,17 @@ class Keys:
             _check_mode(self._path, self._stamp[-1])
         keys = read(self._path)
         if self._optional:
-            remember(self._path)
+            write_marker(self._path)
         return keys
 
 
-def sent(headers: Mapping[str, str]) -> str:
-    """Return the key in a request's headers or metadata.
+def authorization(key: str) -> tuple[str, str]:
+    """Return name and value of the header, or the metadata, that sends `key`."""
+    return "authorization", f"Bearer {key}"
 
-    Their names are in lower case. It is empty if there is none.
-    """
+
+def request_key(headers: Mapping[str, str]) -> str:
+    """Return the key in a request's headers or metadata, by lower-case name; empty if there is none."""
     scheme, _, value = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
@@ -134,25 +139,22 @@ def sent(headers: Mapping[str, str]) -> str:
     return headers.get("api-key", "").strip()
 
 
-def mark(path: Path) -> Path:
-    """Return the mark: the file saying that `path` has existed."""
+def marker(path: Path) -> Path:
+    """Return the path of the marker: the file that says that the key file `path` has existed."""
     return path.with_name(f"{path.name}.required")
 
 
-def remember(path: Path) -> None:
-    """Leave the mark of a key file.
-
-    A folder that can't be written to gets none.
-    """
-    if not mark(path).exists():
+def write_marker(path: Path) -> None:
+    """Write the marker of a key file, unless the folder is not writable."""
+    if not marker(path).exists():
         with suppress(OSError):
-            mark(path).write_text(_MARK, encoding="utf-8")
+            marker(path).write_text(_MARKER_TEXT, encoding="utf-8")
 
 
 def check_access(keys: Keys, path: Path, address: str, *, is_open: bool) -> None:
-    """Raise KeysError if an open address would be served without any key.
+    """Raise KeysError if the address is open and no key is required.
 
-    `path` is the key file; `is_open` says that other machines reach the address.
+    `path` is the key file; `is_open` says that other machines can connect to the address.
     """
     if is_open and not keys.required:
         remedy = f"create a key with `tintype keys create NAME --keys {path}`, or pass --anonymous to allow it"
@@ -160,7 +162,7 @@ def check_access(keys: Keys, path: Path, address: str, *, is_open: bool) -> None
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach HOST:PORT, or a Unix socket."""
+    """Whether only this machine can connect to HOST:PORT, or to a Unix socket."""
     if address.startswith("unix"):
         return True
     host = address.rpartition(":")[0].strip("[]")
@@ -174,27 +176,24 @@ def _admins(secrets: Mapping[str, str]) -> list[Key]:
     return [Key(name=name, digest=digest(secret), admin=True) for name, secret in secrets.items() if secret]
 
 
-def _lost(path: Path) -> str:
-    remedy = f"restore it, create a key with `tintype keys create NAME --keys {path}`, or delete {mark(path)}"
-    return f"refusing to start without authentication: the key file {path} existed and is missing; {remedy} to go on"
+def _missing(path: Path) -> str:
+    remedy = (
+        f"restore it, create a key with `tintype keys create NAME --keys {path}`, "
+        f"or delete {marker(path)} to start without keys"
+    )
+    return f"refusing to start without authentication: the key file {path} existed and is missing; {remedy}"
 
 
 def _check_mode(path: Path, mode: int) -> None:
-    """Raise KeysError if any user may add a key.
-
-    Warn if others may read the hashes, or a group may add a key.
-    """
+    """Raise KeysError if every user can write the file; warn if others can read it, or a group can write it."""
     if mode & stat.S_IWOTH:
-        raise KeysError(f"refusing the key file {path}, which every user can change: run `chmod 600 {path}`")
+        raise KeysError(f"refusing the key file {path}, because every user can write it: run `chmod 600 {path}`")
     if mode & (stat.S_IROTH | stat.S_IWGRP):
         log.warning("the key file %s is open to other users (mode %03o): run `chmod 600 %s`", path, mode & 0o777, path)
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """Return values that differ after each change of a file.
-
-    The mode comes last. It is None if there is none.
-    """
+    """Return values that change with each change of a file, the mode last; None if there is no file."""
     try:
         now = path.stat()
     except OSError:

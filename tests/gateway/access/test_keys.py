@@ -70,7 +70,8 @@ class TestFile:
 
     def test_named_file(self, file: Path) -> None:
         """A configured key file must exist."""
-        with pytest.raises(KeysError, match=r"there is no such file; `tintype keys create NAME --keys .*keys` makes"):
+        remedy = r"it does not exist; create it with `tintype keys create NAME --keys .*keys`"
+        with pytest.raises(KeysError, match=remedy):
             Keys(file)
 
     def test_setting(self, file: Path) -> None:

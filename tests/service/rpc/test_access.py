@@ -117,7 +117,7 @@ def test_revoked(running: Any, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands for the disk")
 def test_a_disk_that_does_not_answer(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key file that can't be read any more stops nothing: the keys from before hold."""
-    monkeypatch.setattr(keys, "LOOK", 0.2)
+    monkeypatch.setattr(keys, "RELOAD_TIMEOUT", 0.2)
     key, file = create(tmp_path / "keys", "alice"), tmp_path / "keys"
 
     async def scenario() -> Any:
