@@ -26,7 +26,7 @@ from ..errors import InvalidImage
 from .infotext import KEY, with_infotext
 
 if TYPE_CHECKING:
-    from tintype.v1.image_file import Decoded
+    from tintype.v1.image_file import DecodedImage
 
     from .request_types import ImageToImage
 
@@ -159,7 +159,7 @@ def _span(low: int, high: int, limit: int) -> tuple[int, int]:
     return max(0, low + shift), min(limit, high + shift)
 
 
-def _mask(mask: Decoded, body: ImageToImage) -> Pixels:
+def _mask(mask: DecodedImage, body: ImageToImage) -> Pixels:
     """Return the mask in 8 bits of grey: 255 is repainted entirely."""
     grey = mask.image.convert("L") if mask.alpha is None or mask.alpha.getextrema() == OPAQUE else mask.alpha
     if body.inpainting_mask_invert:
@@ -169,7 +169,7 @@ def _mask(mask: Decoded, body: ImageToImage) -> Pixels:
     return grey.filter(ImageFilter.GaussianBlur((blur[0], blur[1]))) if any(blur) else grey
 
 
-def decoded(file: bytes, param: str) -> Decoded:
+def decoded(file: bytes, param: str) -> DecodedImage:
     """Return the image of a file, upright and, unless `param` is `mask`, in sRGB. Raises InvalidImage."""
     try:
         return image_file.decode(file, mask=param == "mask")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageOps
 
-from tintype.v1.image_header import MAX_PIXELS, MAX_SIDE
+from tintype.v1.limits import MAX_UPLOAD_PIXELS, MAX_UPLOAD_SIDE
 
 from ..errors import InvalidValue
 from .init_image import decoded, encoded
@@ -35,8 +35,8 @@ def enlarge(body: UpscaleRequest, file: bytes) -> UpscaleResponse:
     if (body.upscaler_1 or NONE) == NONE:
         return UpscaleResponse(image=encoded(image), html_info="")
     size, crop = _size(body, image)
-    if max(size) > MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
-        raise InvalidValue("upscaling_resize", f"must give at most {MAX_PIXELS} pixels, not {size[0]}x{size[1]}")
+    if max(size) > MAX_UPLOAD_SIDE or size[0] * size[1] > MAX_UPLOAD_PIXELS:
+        raise InvalidValue("upscaling_resize", f"must give at most {MAX_UPLOAD_PIXELS} pixels, not {size[0]}x{size[1]}")
     large = ImageOps.fit(image, size, method) if crop else image.resize(size, method)
     return UpscaleResponse(image=encoded(large), html_info=f"<p>{_summary(body, size)}</p>")
 

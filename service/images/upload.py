@@ -25,7 +25,7 @@ from ..errors import InvalidField
 from .pixels import resample
 
 if TYPE_CHECKING:
-    from tintype.v1.image_file import Decoded
+    from tintype.v1.image_file import DecodedImage
 
     from .pixels import Pixels
 
@@ -90,7 +90,7 @@ def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) 
     return Source(levels, np.asarray(resample(mask, size)) >= REPAINTED if mask else None)
 
 
-def _decoded(data: bytes, field: str) -> Decoded:
+def _decoded(data: bytes, field: str) -> DecodedImage:
     """Return an upload's image, upright, and in sRGB unless it is a mask. Raises InvalidField."""
     try:
         return image_file.decode(data, mask=field == "mask")
@@ -98,7 +98,7 @@ def _decoded(data: bytes, field: str) -> Decoded:
         raise InvalidField(field, str(error)) from error
 
 
-def _repainted(mask: Decoded) -> Image.Image:
+def _repainted(mask: DecodedImage) -> Image.Image:
     if mask.alpha is not None and mask.alpha.getextrema() != (255, 255):
         return ImageChops.invert(mask.alpha)
     return mask.image.convert("L")

@@ -1,13 +1,13 @@
-"""Headers of uploaded PNG, JPEG and WebP files, read without decoding.
+"""Type, size, orientation and colour profile of uploaded PNG, JPEG and WebP files, without decoding.
 
-Gateway and service check every upload with this module before a decoder sees it.
+Gateway and service check every upload with this module before they decode it.
 Rules:
 
-- The type comes from the first bytes, the size from the header. Nothing is inflated except an embedded colour profile,
-  up to MAX_PROFILE bytes.
-- A JPEG may have as many scans as MAX_SCANNED allows for its size; `image_parts` bounds the walks over a file.
-- Only what changes pixels counts. Text, unknown chunks and their checksums are skipped; the orientation is the only
-  field of EXIF that is read. `pixels` returns what is left for the decoder.
+- The type is read from the first bytes, the size from the header. Nothing is inflated except an embedded colour
+  profile, up to MAX_PROFILE bytes.
+- MAX_SCANNED limits the number of scans of a JPEG by its size; `image_parts` limits the number of chunks and segments.
+- Parts that do not change pixels are ignored, such as text, unknown chunks and their checksums; the orientation is the
+  only EXIF field that is read. `strip_metadata` returns the parts that the decoder needs.
 
 Sources: PNG 3rd edition; ITU-T T.81 annex B; RFC 9649 (WebP); EXIF 2.32 section 4.6.
 """
@@ -31,22 +31,20 @@ from .image_parts import (
     png_chunks,
     webp_chunks,
 )
+from .limits import MAX_UPLOAD_BYTES, MAX_UPLOAD_PIXELS, MAX_UPLOAD_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_BYTES = 50_000_000  # of one file, as OpenAI has it
-MAX_SIDE = 8192  # pixels
-MAX_PIXELS = 4096 * 4096  # 64 MiB as RGBA
-MAX_SCANNED = 24 * MAX_PIXELS  # pixels times scans of a JPEG; progressive encoders write about ten scans
-MAX_PROFILE = 4 * 2**20  # bytes of a colour profile, inflated
+MAX_SCANNED = 24 * MAX_UPLOAD_PIXELS  # pixels times scans of a JPEG; progressive encoders write about ten scans
+MAX_PROFILE = 4 * 2**20  # bytes of a colour profile after inflating
 
 PNG, JPEG, WEBP = "image/png", "image/jpeg", "image/webp"
 
 _ON_ITS_SIDE = range(5, 9)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
 _FORMATS = {1: "B", 3: "H", 4: "I"}  # EXIF's integer types
-_INDEXED = 3  # colour type of a PNG whose pixels are indices into a palette, PLTE, before them
+_INDEXED = 3  # PNG colour type of pixels that are indices into a palette, the chunk PLTE before the pixels
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 # JPEG markers: starts of frame, and the segments that decoding needs (0xEE is Adobe's colour transform).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -60,7 +58,7 @@ JPEG_END = b"\xff\xd9"
 class Header:
     """Type and stored size of an image file.
 
-    `orientation` is EXIF's, 1 to 8; `alpha` is whether there may be transparency.
+    `orientation` is EXIF's, 1 to 8; `alpha` says whether pixels may be transparent.
     """
 
     mime_type: str
@@ -77,10 +75,7 @@ class Header:
 
 
 def mime_type(head: bytes) -> str | None:
-    """Return the type of a file that begins with `head`, or None.
-
-    None means that tintype does not read the type.
-    """
+    """Return the MIME type of a file that begins with `head`, or None if tintype does not read the type."""
     if head.startswith(PNG_SIGNATURE):
         return PNG
     if head.startswith(b"\xff\xd8\xff"):
@@ -89,39 +84,38 @@ def mime_type(head: bytes) -> str | None:
 
 
 def check(data: bytes) -> Header:
-    """Return the header of an upload.
+    """Check an upload and return its header.
 
-    Raises BadImage if its type, length, size or structure is not accepted.
+    Raises:
+        BadImage: the type, length, size or structure is not accepted.
     """
     kind = mime_type(data[:HEAD])
     if kind is None:
         raise BadImage("must be a PNG, JPEG or WebP file")
-    if len(data) > MAX_BYTES:
-        raise BadImage(f"must have at most {MAX_BYTES} bytes, not {len(data)}")
-    header = _reading(kind, data)
+    if len(data) > MAX_UPLOAD_BYTES:
+        raise BadImage(f"must have at most {MAX_UPLOAD_BYTES} bytes, not {len(data)}")
+    header = _read(kind, data)
     if not (header.width and header.height):
         raise BadImage(f"is damaged: its header says {header.width}x{header.height} pixels")
-    if max(header.width, header.height) > MAX_SIDE or header.width * header.height > MAX_PIXELS:
-        raise BadImage(
-            f"must have at most {MAX_PIXELS} pixels and {MAX_SIDE} a side, not {header.width}x{header.height}"
-        )
+    if max(header.width, header.height) > MAX_UPLOAD_SIDE or header.width * header.height > MAX_UPLOAD_PIXELS:
+        most = f"{MAX_UPLOAD_PIXELS} pixels and {MAX_UPLOAD_SIDE} a side"
+        raise BadImage(f"must have at most {most}, not {header.width}x{header.height}")
     if kind == JPEG:
         _check_scans(data, header)
     return header
 
 
-def _reading(kind: str, data: bytes) -> Header:
+def _read(kind: str, data: bytes) -> Header:
     try:
         return _READERS[kind](data)
     except (struct.error, IndexError) as error:
         raise BadImage("is damaged: its header can't be read") from error
 
 
-def pixels(data: bytes) -> bytes:
-    """Return a file without chunks or segments that don't change its pixels.
+def strip_metadata(data: bytes) -> bytes:
+    """Return a file without the chunks or segments that do not change its pixels.
 
-    A decoder then reads nothing else. Takes a file that `check` accepted. A last part that is cut short stays, for the
-    decoder to judge.
+    Takes a file that `check` accepted. A truncated last part is kept, so that the decoder can report it.
     """
     view, kind = memoryview(data), mime_type(data[:HEAD])
     if kind == PNG:
@@ -134,19 +128,13 @@ def pixels(data: bytes) -> bytes:
     return data
 
 
-def profile(data: bytes) -> bytes:
-    """Return a file's ICC profile.
-
-    It is empty if it has none, a damaged one, or one above MAX_PROFILE bytes.
-    """
+def icc_profile(data: bytes) -> bytes:
+    """Return a file's ICC profile; empty if it is missing, damaged, or longer than MAX_PROFILE bytes."""
     return _PROFILES[mime_type(data[:HEAD]) or WEBP](data)
 
 
 def exif(data: bytes) -> bytes:
-    """Return a file's EXIF block, from its byte order on.
-
-    It is empty if it has none.
-    """
+    """Return a file's EXIF block, beginning with its byte order; empty if the file has none."""
     block = _EXIFS[mime_type(data[:HEAD]) or WEBP](data)
     return block.removeprefix(_EXIF)
 
@@ -169,11 +157,11 @@ def _png_profile(data: bytes) -> bytes:
     for kind, start, end in png_chunks(data):
         if kind == b"iCCP":
             name = data.find(b"\0", start, min(start + 80, end))
-            return _inflated(data[name + 2 : end]) if name >= 0 else b""
+            return _inflate(data[name + 2 : end]) if name >= 0 else b""
     return b""
 
 
-def _inflated(packed: bytes) -> bytes:
+def _inflate(packed: bytes) -> bytes:
     inflater = zlib.decompressobj()
     try:
         inflated = inflater.decompress(packed, MAX_PROFILE)
@@ -185,7 +173,7 @@ def _inflated(packed: bytes) -> bytes:
 def _jpeg_profile(data: bytes) -> bytes:
     """Join the numbered parts of an ICC profile.
 
-    Each has its number, from 1, behind the name (ICC.1:2022, annex B.4).
+    The part number, from 1, follows the segment's name (ICC.1:2022, annex B.4).
     """
     parts = [
         data[start + len(_PROFILE) : end]
@@ -241,10 +229,7 @@ def _webp(data: bytes) -> Header:
 
 
 def _orientation(block: bytes) -> int:
-    """Return the orientation in an EXIF block's first directory, 1 to 8.
-
-    It is 1 if none can be read.
-    """
+    """Return the orientation in an EXIF block's first directory, 1 to 8; 1 if none can be read."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     try:
         (first,) = struct.unpack_from(f"{order}I", block, 4) if order else (len(block),)

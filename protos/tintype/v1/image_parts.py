@@ -1,7 +1,8 @@
-"""Chunks of PNG and WebP files and segments of JPEG files, found without reading their contents.
+"""Find chunks of PNG and WebP files and segments of JPEG files without reading their contents.
 
-Every walk over a file is linear and takes at most a few thousand steps: a PNG may have MAX_PARTS chunks and one more
-for each 4 KiB of file, a JPEG MAX_PARTS segments before its first scan and as many after it, a WebP MAX_PARTS chunks.
+Time is linear in the length of the file, and the number of parts is limited: a PNG may have MAX_PARTS chunks and one
+more for each 4 KiB of file, a JPEG MAX_PARTS segments before its first scan and MAX_PARTS after it, a WebP MAX_PARTS
+chunks.
 
 Sources: PNG 3rd edition; ITU-T T.81 annex B; RFC 9649 (WebP).
 """
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PARTS = 4096  # chunks or segments
-HEAD = 12  # bytes from which the type can be told
+HEAD = 12  # bytes that suffice to recognise the type
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_BYTES_A_PART = 4096  # of a PNG, beyond MAX_PARTS
+_BYTES_PER_PART = 4096  # of a PNG, beyond MAX_PARTS
 _SCAN, _END = 0xDA, 0xD9  # JPEG markers
-# A marker that has a segment. Within a scan 0xFF is followed by a zero or by a restart marker.
+# A marker with a segment. Within a scan, 0xFF is followed by zero or by the code of a restart marker.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 
 
 class BadImage(ValueError):
-    """A file that is not an image that tintype reads.
+    """An uploaded file that is not an acceptable image.
 
     The message continues the name of a field: "must be …", "is …".
     """
@@ -35,9 +36,9 @@ class BadImage(ValueError):
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start and end of the contents of each PNG chunk.
 
-    A last one that is cut short is left out. Raises BadImage if the file has more chunks than its length explains.
+    A truncated last chunk is left out. Raises BadImage if the file has too many chunks for its length.
     """
-    at, left = len(PNG_SIGNATURE), MAX_PARTS + len(data) // _BYTES_A_PART
+    at, left = len(PNG_SIGNATURE), MAX_PARTS + len(data) // _BYTES_PER_PART
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         start, at = at + 8, at + 12 + length
@@ -50,9 +51,9 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of segments before a JPEG's first scan.
+    """Yield marker, start and end of each segment before a JPEG's first scan.
 
-    Bytes between segments are skipped.
+    Bytes between segments are skipped. Raises BadImage if there are more than MAX_PARTS segments.
     """
     at = 2
     for _ in range(MAX_PARTS):
@@ -70,16 +71,19 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def first_scan(data: bytes, parts: list[tuple[int, int, int]]) -> int:
-    """Return where the first scan begins; the file's end without one."""
+    """Return the offset of the first scan, or of the file's end if there is none.
+
+    `parts` are the file's `jpeg_segments`.
+    """
     at = data.find(b"\xff\xda", parts[-1][2] if parts else 2)
     return at if at >= 0 else len(data)
 
 
 def count_scans(data: bytes, at: int) -> int:
-    """Count the scans from the first one on, as decoders do.
+    """Count a JPEG's scans from offset `at` to the end marker, as decoders do.
 
-    The count goes up to the end marker, past the contents of segments. What follows the image, such as the video of a
-    motion photo, is not looked at.
+    The contents of segments are skipped, and bytes after the end marker, such as the video of a motion photo, are
+    ignored. Raises BadImage if there are more than MAX_PARTS segments.
     """
     scans = 0
     for _ in range(MAX_PARTS):
@@ -93,9 +97,9 @@ def count_scans(data: bytes, at: int) -> int:
 
 
 def webp_chunks(data: bytes) -> dict[bytes, tuple[int, int]]:
-    """Return type, start and end of a WebP file's chunks.
+    """Return start and end of the contents of a WebP file's chunks by type; of each type the first chunk.
 
-    Of each type the first counts.
+    Raises BadImage if there are more than MAX_PARTS chunks.
     """
     found: dict[bytes, tuple[int, int]] = {}
     at = HEAD

@@ -1,6 +1,7 @@
-"""Limits of the contract: ranges and lengths of its fields, which the service enforces and the gateway documents.
+"""Limits of the contract: ranges and lengths of fields, and sizes of uploaded files.
 
-Fields are named as in `GenerateImagesRequest`. All limits are inclusive.
+The service enforces them, and the gateway documents them. Fields are named as in `GenerateImagesRequest`. All limits
+are inclusive.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ MAX_SEED = 2**63 - 1
 MAX_LORAS = 8  # adapters of one request
 MAX_EMBEDDINGS = 8  # embedding files of one request
 MAX_FILES = 64_000_000  # bytes of image and mask together: a message has at most 64 MiB
+
+MAX_UPLOAD_BYTES = 50_000_000  # of one file, OpenAI's limit
+MAX_UPLOAD_SIDE = 8192  # pixels
+MAX_UPLOAD_PIXELS = 4096 * 4096  # 64 MiB as RGBA
 
 MIN_SIDE, MAX_SIDE = 16, 4096  # pixels of width and height
 MIN_STEPS, MAX_STEPS = 1, 150
@@ -31,7 +36,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "priority": (-100, 100),
     "earlier_steps": (0, MAX_STEPS),
 }
-"""Lowest and highest value by field."""
+"""Minimum and maximum by field."""
 
 LENGTHS: dict[str, int] = {
     "prompt": MAX_PROMPT,
@@ -42,4 +47,4 @@ LENGTHS: dict[str, int] = {
     "quality": MAX_NAME,
     "style": MAX_NAME,
 }
-"""Most characters by field."""
+"""Maximum number of characters by field."""
