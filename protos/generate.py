@@ -1,15 +1,15 @@
-"""Generate the Python stubs of the contract: `make protos`. With `--check`, tell whether those here are up to date.
+"""Generate the Python stubs of the contract (`make protos`). With `--check`, check that they are up to date.
 
-The versions in requirements.txt are part of the contract: what they generate runs on protobuf 6 and 7.
+The versions in requirements.txt are part of the contract: stubs that they generate run on protobuf 6 and 7.
 
-`image_service.binpb` is the contract as last released. Clients of a release must go on working, so `make protos-check`
-and the tests compare with it; a release refreshes it. Until the first release it is the contract as last agreed, so a
-deliberate incompatible change refreshes it too:
+`image_service.binpb` is the contract as last released. `make protos-check` and the tests compare the contract with it,
+so that clients of a release keep working; each release updates it. Until the first release it is the contract as last
+agreed, so a deliberate incompatible change updates it too:
 
     buf build --exclude-source-info --output protos/image_service.binpb
 """
 
-# ruff: noqa: INP001  # a script beside the contract, no package
+# ruff: noqa: INP001  # a script, not a module of a package
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STUBS = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
 def generate(folder: Path) -> list[Path]:
-    """Generate the stubs into `folder` and return their paths in it."""
+    """Generate the stubs into `folder`; return their paths relative to it."""
     kinds = ("python", "pyi", "grpc_python", "mypy_grpc")
     plugin = Path(sys.executable).parent / "protoc-gen-mypy_grpc"
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--plugin={plugin.name}={plugin}"]
@@ -35,20 +35,20 @@ def generate(folder: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the stubs, or with `--check` name those that differ and return 1."""
+    """Write the stubs; with `--check`, print the stubs that differ and return 1 if there are any."""
     with TemporaryDirectory() as folder:
         fresh = generate(Path(folder))
-        stale = [path for path in fresh if not _same(PROTOS / path, Path(folder, path))]
+        stale = [path for path in fresh if not _equal(PROTOS / path, Path(folder, path))]
         if arguments != ["--check"]:
             for path in stale:
                 shutil.copyfile(Path(folder, path), PROTOS / path)
             return 0
     for path in stale:
-        sys.stderr.write(f"protos/{path} is not what the contract generates: run `make protos`\n")
+        sys.stderr.write(f"protos/{path} does not match the contract: run `make protos`\n")
     return 1 if stale else 0
 
 
-def _same(one: Path, other: Path) -> bool:
+def _equal(one: Path, other: Path) -> bool:
     return one.is_file() and filecmp.cmp(one, other, shallow=False)
 
 

@@ -1,4 +1,4 @@
-"""Reasons of errors: the stable names that clients and programs compare.
+"""Reasons of errors: stable names that clients and programs compare.
 
 The service sends a reason in `google.rpc.ErrorInfo.reason`, with the domain `tintype`; the gateway uses the same names
 for errors of its own. A released name never changes its meaning.
@@ -19,7 +19,7 @@ DETAILS = "grpc-status-details-bin"
 class Reason(StrEnum):
     """Why a request failed."""
 
-    # Of the service, and of the gateway if it finds the same before asking the service.
+    # Of the service, and of the gateway if it detects the same error before calling the service.
     INVALID_FIELD = "INVALID_FIELD"
     NO_KEY = "NO_KEY"
     WRONG_KEY = "WRONG_KEY"
@@ -65,7 +65,7 @@ class Reason(StrEnum):
 
     @classmethod
     def named(cls, name: str) -> Reason | str:
-        """Return the reason of this name, or the name itself: a newer service may have reasons unknown here."""
+        """Return the reason of this name, or the name itself, because a newer service may send unknown reasons."""
         return cls(name) if name in cls.__members__ else name
 
 

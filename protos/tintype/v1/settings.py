@@ -13,9 +13,9 @@ LOG_FORMATS = ("text", "json")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """Settings of both servers; a subclass adds those of one server.
+    """Settings that both servers have; a subclass adds those of one server.
 
-    Times are seconds. A field without `help` in its metadata is not a setting.
+    Times are in seconds. A field without `help` in its metadata is not a setting.
     """
 
     data: Path = field(default=Path(), metadata={"help": "folder for results and keys"})
@@ -38,12 +38,12 @@ class Common:
 
     @property
     def address(self) -> str:
-        """The address that the server listens on, HOST:PORT."""
+        """The address on which the server listens, HOST:PORT."""
         raise NotImplementedError
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Whether only this machine can connect to the server."""
         return is_loopback(self.address)
 
     @property
@@ -58,7 +58,7 @@ class Common:
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests need a key at the moment."""
+        """Whether requests need a key now."""
         return bool(self.api_key) or self.key_file.exists()
 
     def check_access(self) -> None:
@@ -68,5 +68,5 @@ class Common:
 
 
 def flag(name: str) -> str:
-    """Return the flag of a setting: messages name a setting by it, also if the value came from elsewhere."""
+    """Return the flag of a setting; messages name settings by their flags, even if the value has another source."""
     return "--" + name.replace("_", "-")
