@@ -244,7 +244,7 @@ class ServiceError(GatewayError):
     def named(self, names: Mapping[str, str]) -> ServiceError:
         """Return this error with the client's field names; `names` maps fields of the contract to its keys."""
         faults = [(names.get(field, field), field, problem) for field, problem in self.violations]
-        message = " ".join(f"Invalid '{key}': {_told(key, field, problem)}." for key, field, problem in faults)
+        message = " ".join(f"Invalid '{key}': {_described(key, field, problem)}." for key, field, problem in faults)
         field = faults[0][1] if faults else self._field()
         return ServiceError(
             message or self.message,
@@ -261,6 +261,6 @@ class ServiceError(GatewayError):
         return self.facts.get("field") or ("model" if "model" in self.facts or self.status == 404 else None)
 
 
-def _told(key: str, field: str, problem: str) -> str:
+def _described(key: str, field: str, problem: str) -> str:
     """Return the problem, prefixed with the field if the key stands for two (`size` for width and height)."""
     return f"{field} {problem}" if field in ("width", "height") and key != field else problem

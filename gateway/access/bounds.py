@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..config import GatewayConfig
 
-    Counted: TypeAlias = Callable[[pb.GenerateImagesRequest], int]
+    Count: TypeAlias = Callable[[pb.GenerateImagesRequest], int]
 
 _LENGTH = "must have at most {most} characters here, not {count}"
 
@@ -31,7 +31,7 @@ def _pixels(request: pb.GenerateImagesRequest) -> int:
 
 
 # Setting, field of the contract, the counted quantity, the message.
-_BOUNDS: tuple[tuple[str, str, Counted, str], ...] = (
+_BOUNDS: tuple[tuple[str, str, Count, str], ...] = (
     ("max_images", "count", lambda request: request.count, "must be at most {most} here, not {count}"),
     ("max_pixels", "width", _pixels, "must, with the height, make at most {most} pixels here, not {count}"),
     ("max_steps", "steps", lambda request: request.steps, "must be at most {most} here, not {count}"),
@@ -43,9 +43,9 @@ _BOUNDS: tuple[tuple[str, str, Counted, str], ...] = (
 def check(request: pb.GenerateImagesRequest, config: GatewayConfig) -> None:
     """Raise ServiceError, as the service does for invalid fields, naming every field above its limit."""
     faults = []
-    for setting, field, counted, told in _BOUNDS:
-        most, count = getattr(config, setting), counted(request)
+    for setting, field, count_of, message in _BOUNDS:
+        most, count = getattr(config, setting), count_of(request)
         if 0 < most < count:
-            faults.append((field, told.format(most=most, count=count)))
+            faults.append((field, message.format(most=most, count=count)))
     if faults:
         raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=faults)

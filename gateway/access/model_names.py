@@ -52,10 +52,10 @@ class ModelNames:
         )
         return {name: model for name, model in models_by_alias.items() if model in models and name not in models}
 
-    def fallback(self, tried: str) -> str | None:
-        """Return the model to use after `tried` was not found; None if that is an error."""
-        replaced = not self.strict or tried.startswith(OPENAI)
-        return self.default if replaced and tried != self.default else None
+    def fallback(self, missing: str) -> str | None:
+        """Return the model to use if there is no model `missing`; None if that is an error."""
+        replaced = not self.strict or missing.startswith(OPENAI)
+        return self.default if replaced and missing != self.default else None
 
     def limited_to(self, models: Sequence[str]) -> ModelNames:
         """Return the table for a caller limited to these models; its default is one of them."""

@@ -44,21 +44,21 @@ _HELD: ContextVar[HeldMemory | None] = ContextVar("held", default=None)
 class BodyMemory:
     """The bytes that all requests hold together, at most `capacity`.
 
-    A body may be failed to free memory after it has been arriving for `patience` seconds.
+    To free memory, a body is failed once it has been arriving for `timeout` seconds.
     """
 
-    def __init__(self, capacity: int, patience: float) -> None:
+    def __init__(self, capacity: int, timeout: float) -> None:
         self.used = 0
         self.holding: dict[HeldMemory, None] = {}  # the oldest first
         self._capacity = capacity
-        self._patience = patience
+        self._timeout = timeout
 
     def free(self, count: int) -> None:
         """Fail slow bodies, oldest first, until `count` more bytes fit. Raises TooManyUploads if they never do."""
         for held in list(self.holding):
             if self.used + count <= self._capacity:
                 return
-            if held.waiting and monotonic() - held.began > self._patience:
+            if held.waiting and monotonic() - held.began > self._timeout:
                 held.end()
         if self.used + count > self._capacity:
             raise TooManyUploads

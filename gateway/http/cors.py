@@ -70,7 +70,7 @@ class Cors:
         allowed = self._allowed(headers[b"origin"])
         if not allowed:
             return self._vary()
-        repeated = [(answer, headers[asked]) for asked, answer in REPEATED.items() if asked in headers]
+        repeated = [(answer, headers[name]) for name, answer in REPEATED.items() if name in headers]
         return [*allowed, *repeated, (b"access-control-max-age", MAX_AGE), *self._vary()]
 
     def _vary(self) -> Headers:

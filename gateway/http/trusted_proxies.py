@@ -47,13 +47,13 @@ class _ForwardedHost:
 
         Of several values only the last is the proxy's; the client may have sent those before it.
         """
-        said = [value for name, value in scope["headers"] if name == _FORWARDED]
-        if not said or not self._believed(scope.get("client")):
+        values = [value for name, value in scope["headers"] if name == _FORWARDED]
+        if not values or not self._is_trusted(scope.get("client")):
             return b""
-        host: bytes = said[-1].rpartition(b",")[2].strip()
+        host: bytes = values[-1].rpartition(b",")[2].strip()
         return host if _HOST.fullmatch(host) else b""
 
-    def _believed(self, client: tuple[str, int] | None) -> bool:
+    def _is_trusted(self, client: tuple[str, int] | None) -> bool:
         try:
             return bool(client) and any(ip_address(client[0]) in network for network in self.networks)  # type: ignore[index]
         except ValueError:

@@ -51,12 +51,12 @@ class ImageReader:
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)
 
-    async def read(self, given: ImageSource, param: str, base: str) -> bytes:
+    async def read(self, source: ImageSource, param: str, base: str) -> bytes:
         """Return the file of an image; `base` is the gateway's own URL.
 
         Raises InvalidImage for `param` if it is not a readable image, ImageNotFetched if its URL does not lead to one.
         """
-        data = given if isinstance(given, bytes) else await self._file(given, param, base)
+        data = source if isinstance(source, bytes) else await self._file(source, param, base)
         await asyncio.to_thread(check, data, param)
         return data
 

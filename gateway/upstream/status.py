@@ -68,7 +68,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     if info is None and http >= 500:
         log.warning("the image service failed with %s: %s", error.code().name, text)
         text = LOCKED_OUT if code is grpc.StatusCode.UNAUTHENTICATED else PLAIN.get(http, text)
-    told = ServiceError(
+    translated = ServiceError(
         text or code.name,
         status=http,
         reason=reason,
@@ -76,7 +76,7 @@ def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
         facts=dict(info.metadata) if info else None,
         retry_after=_retry_after(status, http, reason),
     )
-    return told.named({})
+    return translated.named({})
 
 
 def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:

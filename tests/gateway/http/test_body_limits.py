@@ -162,7 +162,7 @@ class TestMemory:
                 await slow[0]
             with pytest.raises(TooManyUploads):
                 await slow[1]
-            memory._patience = 60
+            memory._timeout = 60
             with pytest.raises(TooManyUploads):
                 fast.take(3 * MIB)
         gate.set()
