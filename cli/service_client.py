@@ -10,6 +10,8 @@ import grpc
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.upstream.channel import REFUSED, Route
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.reasons import DETAILS
+from tintype.v1.transport import MAX_MESSAGE
 
 from .errors import UserError
 
@@ -21,11 +23,10 @@ if TYPE_CHECKING:
     from .settings.sources import Sources
 
 OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 2**20),  # bytes, as much as the service sends
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.min_reconnect_backoff_ms", 5_000),  # bounds the first attempt to connect as well
     ("grpc.enable_http_proxy", 0),  # the service is not behind the proxy to the internet
 )
-DETAILS = "grpc-status-details-bin"  # trailer that tintype's service sends with errors; infrastructure does not
 
 
 class ServiceConnection(NamedTuple):
@@ -53,6 +54,7 @@ async def connect(sources: Sources) -> AsyncIterator[ServiceConnection]:
 
 def explain(error: grpc.aio.AioRpcError, route: Route) -> str:
     """Return one line about a failed call: the service's message, or why the service could not be reached."""
+    # The service sends this trailer with errors; proxies and other servers do not.
     from_service = any(key == DETAILS for key, _ in error.trailing_metadata() or ())
     if error.code() is grpc.StatusCode.UNAVAILABLE and not from_service:
         return f"cannot connect to the image service at {route.target}: {_connection_problem(error, route)}"

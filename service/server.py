@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.keys import Keys
 from tintype.v1.signals import on_stop_signal
+from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, SERVICE
 
 from .api import ImageApi
 from .engine.device_thread import DeviceThread
@@ -32,10 +33,10 @@ from .engine.queue import Limits
 from .errors import TintypeError
 from .models import ModelState, Repository
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions
-from .rpc.access import HEALTH, SERVICE, Guard
+from .rpc.access import HEALTH, Guard
 from .rpc.health import Health, settled
 from .rpc.listen import ServeError, listen
-from .rpc.servicer import MAX_MESSAGE, ImageServicer
+from .rpc.servicer import ImageServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -48,16 +49,14 @@ log = logging.getLogger(__name__)
 
 FOREVER = 1e6  # seconds
 OPTIONS = (
-    ("grpc.max_send_message_length", MAX_MESSAGE),
+    *MESSAGE_OPTIONS,
+    *KEEPALIVE_OPTIONS,
     ("grpc.http2.bdp_probe", 0),  # otherwise a stream may buffer megabytes of a message that is not read yet
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 0),  # a second server on the port is an error; otherwise calls would go to either
     # Clients may send keepalive pings every 5 s, also without calls; gRPC's default is 5 minutes, and a client that
     # pings more often loses its connection ("too_many_pings") and the calls on it. 4 s leaves room for jitter.
     ("grpc.http2.min_ping_interval_without_data_ms", 4_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
 )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from tintype.v1.keys import authorization
+
 from ..errors import UserError
 
 POLL_INTERVAL = 0.05  # seconds between two readiness checks
@@ -61,7 +63,7 @@ async def generate(url: str, prompt: str, key: str = "", *, seed: int) -> Genera
     """Make one PNG with the default model. Raises UserError with the gateway's message."""
     began = time.monotonic()
     async with _client(url) as client:
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers = dict([authorization(key)]) if key else {}
         body = {"prompt": prompt, "n": 1, "seed": seed, "response_format": "b64_json"}
         try:
             answer = await client.post("/v1/images/generations", json=body, headers=headers)

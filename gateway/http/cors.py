@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from litestar.enums import ScopeType
 
+from tintype.v1.rates import COUNTED, header_names
+
 from .browsers import Origins
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     Headers = list[tuple[bytes, bytes]]
 
 MAX_AGE = b"7200"  # seconds that browsers cache a preflight response; no browser caches it longer
-EXPOSED = (
-    b"x-request-id, openai-processing-ms, retry-after, retry-after-ms, x-should-retry, x-tintype-ignored, "
-    b"x-tintype-model, x-tintype-native-size, idempotent-replayed, "
-    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
-    b"x-ratelimit-limit-images, x-ratelimit-remaining-images, x-ratelimit-reset-images"
-)
+EXPOSED = ", ".join(
+    (
+        *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry"),
+        *("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idempotent-replayed"),
+        *(name for what in COUNTED for name in header_names(what)),
+    )
+).encode()
 REPEATED = {
     b"access-control-request-method": b"access-control-allow-methods",
     b"access-control-request-headers": b"access-control-allow-headers",

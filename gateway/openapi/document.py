@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tintype.v1.rates import COUNTED, header_names
+
 from .operation import API, JSON, PATHS, Media, Operation, ResponseDoc
 from .schemas import reference, schemas
 
@@ -49,12 +51,12 @@ HEADERS = {
     "x-should-retry": "false if a retry does not help; OpenAI's SDKs obey it",
     "www-authenticate": "How to send keys",
     **{
-        f"x-ratelimit-{what}-{of}": f"{text} of {of}, if there is one"
-        for of in ("requests", "images")
-        for what, text in (
-            ("limit", "The limit"),
-            ("remaining", "The remainder of the limit"),
-            ("reset", "Time until the limit is full again"),
+        name: f"{text} of {what}, if there is one"
+        for what in COUNTED
+        for name, text in zip(
+            header_names(what),
+            ("The limit", "The remainder of the limit", "Time until the limit is full again"),
+            strict=True,
         )
     },
     "etag": "Identifies these bytes; send it as If-None-Match",

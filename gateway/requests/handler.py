@@ -7,6 +7,8 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tintype.v1.rates import COUNTED, header_names
+
 from ..access.admission import admit
 from ..errors import BadRequest, ServiceError
 from ..http.body_limits import forget, keep, keeping
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 KEY = "idempotency-key"
 _LONGEST = 255  # characters of a key
 _FAILURES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
-_LIMITS = tuple(f"x-ratelimit-{what}-{of}" for of in ("requests", "images") for what in ("limit", "remaining", "reset"))
+_LIMITS = tuple(name for what in COUNTED for name in header_names(what))
 _NOTED = ("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idempotent-replayed", *_LIMITS)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tintype.v1.keys import authorization
+
 from ..errors import StartError
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Route:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata of each call."""
-        return (("authorization", f"Bearer {self.key}"),) if self.key else ()
+        return (authorization(self.key),) if self.key else ()
 
     @property
     def is_tls(self) -> bool:

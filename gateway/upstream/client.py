@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.reasons import Reason
+from tintype.v1.transport import KEEPALIVE_OPTIONS, MESSAGE_OPTIONS, REQUEST_ID, SERVICE
 
 from ..errors import ServiceError, Stopping
 from .channel import NOT_SERVING
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
-MAX_MESSAGE = 64 * 2**20
+
 LOOKUP_TIMEOUT = 10.0  # seconds for calls that need no loaded model
 HEALTH_TIMEOUT = 2.0
 
@@ -58,11 +58,9 @@ _SERVICE_CONFIG = {
     ],
 }
 OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.max_send_message_length", MAX_MESSAGE),
+    *MESSAGE_OPTIONS,
     # The service allows a ping every 5 seconds; other servers disconnect clients that ping more than every 5 minutes.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    *KEEPALIVE_OPTIONS,
     ("grpc.http2.max_pings_without_data", 0),
     # The minimum also limits the time of a connection attempt; the default of the maximum is 2 minutes.
     ("grpc.initial_reconnect_backoff_ms", 500),
@@ -128,7 +126,7 @@ class ServiceClient:
         self, request: pb.StreamImagesRequest, request_id: str = ""
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`; closing cancels the request. Raises ServiceError, Stopping."""
-        metadata = (("x-request-id", request_id), *self._route.metadata)
+        metadata = ((REQUEST_ID, request_id), *self._route.metadata)
         call = self._images.StreamImages(request, timeout=self._timeout, metadata=metadata)
         self._running.add(call)
         try:

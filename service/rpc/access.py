@@ -19,9 +19,9 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.keys import request_key
 from tintype.v1.rates import RateLimits
+from tintype.v1.transport import SERVICE
 
 from ..errors import (
     AdminOnly,
@@ -40,12 +40,12 @@ from .status import to_status
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
+    from tintype.v1 import image_service_pb2 as pb
     from tintype.v1.keyfile import Key
     from tintype.v1.keys import Keys
 
 log = logging.getLogger(__name__)
 
-SERVICE = pb.DESCRIPTOR.services_by_name["ImageService"].full_name
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OPEN = (HEALTH,)
 ADMIN = (f"/{SERVICE}/LoadModel", f"/{SERVICE}/UnloadModel")

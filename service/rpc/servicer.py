@@ -18,6 +18,7 @@ import grpc
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.transport import MAX_MESSAGE, REQUEST_ID
 
 from ..errors import InvalidField
 from .access import Rates, caller
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE = 64 * 2**20  # bytes, in both directions: ten PNGs of 1024x1024 take 20 MB
-REQUEST_ID = "x-request-id"
 QUIET = ("ListModels", "GetModel")  # calls that are logged at level debug if they succeed
 _PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 

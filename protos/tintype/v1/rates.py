@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     Exceeded: TypeAlias = Callable[[int, str, float, Mapping[str, str]], Exception]
 
 MINUTE = 60.0
+COUNTED = ("requests", "images")
 _MAX_CALLERS = 10_000  # above this number, the caller that was idle for the longest time is forgotten
+
+
+def header_names(what: str) -> tuple[str, str, str]:
+    """Return the names of the headers with limit, remaining quota and time to refill of `what`."""
+    return f"x-ratelimit-limit-{what}", f"x-ratelimit-remaining-{what}", f"x-ratelimit-reset-{what}"
 
 
 @dataclass(slots=True)
@@ -77,8 +83,5 @@ class RateLimits:
 
     def _headers(self, bucket: _Bucket, per_minute: int) -> dict[str, str]:
         full_in = (per_minute - bucket.left) * MINUTE / per_minute
-        return {
-            f"x-ratelimit-limit-{self._what}": str(per_minute),
-            f"x-ratelimit-remaining-{self._what}": str(max(0, int(bucket.left))),
-            f"x-ratelimit-reset-{self._what}": f"{full_in:.2f}s",
-        }
+        values = str(per_minute), str(max(0, int(bucket.left))), f"{full_in:.2f}s"
+        return dict(zip(header_names(self._what), values, strict=True))
