@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ImageServiceStub(object):
-    """Makes pictures with the diffusion models that the server holds.
+    """Generates images with the diffusion models of this server.
     """
 
     def __init__(self, channel):
@@ -68,57 +68,58 @@ class ImageServiceStub(object):
 
 
 class ImageServiceServicer(object):
-    """Makes pictures with the diffusion models that the server holds.
+    """Generates images with the diffusion models of this server.
     """
 
     def GenerateImages(self, request, context):
-        """Makes all pictures of one request and answers once, when the last is done.
+        """Generates all images of a request, and responds when the last image is done.
 
-        Errors: INVALID_ARGUMENT (a field is wrong), NOT_FOUND (no such model), FAILED_PRECONDITION (the model is there
-        but broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo says when to come back, where that is
-        known), DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not serve yet), UNAVAILABLE (draining),
-        INTERNAL (the model gave no usable picture).
+        Errors: INVALID_ARGUMENT (a field is invalid), NOT_FOUND (no such model), FAILED_PRECONDITION (the model exists
+        but is broken), RESOURCE_EXHAUSTED (queue full or out of memory; RetryInfo has the time to wait, if it is known),
+        DEADLINE_EXCEEDED, UNIMPLEMENTED (a field that this server does not support), UNAVAILABLE (shutting down),
+        INTERNAL (the model produced no usable image).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamImages(self, request, context):
-        """The same, told as it happens: place in the queue, steps, previews, each picture when it is done, the summary.
+        """Generates the images of a request and streams events: queue position, steps, previews, each image when it is done,
+        and a summary.
 
-        The order of events is: any number of `queued` and `loading`, then `progress` and `preview` mixed, one `image`
-        for each picture in the order in which they finish, and `completed` as the last. Cancelling the call frees
-        what it held before the next step. Errors as in GenerateImages.
+        Order of events: any number of `queued` and `loading`, then any number of `progress` and `preview`, one `image` for
+        each image in the order in which they finish, and `completed` last. A cancelled call releases its resources before
+        the next step. Errors: as in GenerateImages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that this server can serve, loaded or not, the default model first.
+        """Lists the models of this server, loaded or not, the default model first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Tells what one model is and can do. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
+        """Returns one model and its capabilities. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Brings a model into memory ahead of its first request. Doing it again is harmless, and lists its adapters anew.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it does not fit), UNAVAILABLE
-        (draining).
+        """Loads a model into memory before its first request. If it is loaded, only its lists of adapters and
+        embeddings are read again. Errors: NOT_FOUND, FAILED_PRECONDITION (its folder is broken), RESOURCE_EXHAUSTED (it
+        does not fit into memory), UNAVAILABLE (shutting down).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Drops a model from memory once the requests that use it have ended. Doing it again is harmless.
+        """Unloads a model from memory when the requests that use it have ended. Does nothing if it is not loaded.
         Errors: INVALID_ARGUMENT (no name), NOT_FOUND, FAILED_PRECONDITION (its folder is broken).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -167,7 +168,7 @@ def add_ImageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImageService(object):
-    """Makes pictures with the diffusion models that the server holds.
+    """Generates images with the diffusion models of this server.
     """
 
     @staticmethod
