@@ -113,6 +113,7 @@ async def start(
         closing(ImageApi(models, engine)) as api,
     ):
         server = _server(config, models, api)
+        await server.health.set_all(serving=False)
         await server.grpc.start()
         with suppress(TintypeError):  # reported by `loaded`, and by every request
             models.load()

@@ -27,17 +27,17 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
 
     def __init__(self, services: Sequence[str]) -> None:
         super().__init__()
-        self._server_status = dict.fromkeys(services, NOT_SERVING)
+        self._services = tuple(services)
 
-    async def List(self, _request: object, _context: object) -> Any:  # noqa: N802  # gRPC's name
+    async def List(self, _request: object, context: object) -> Any:  # noqa: N802  # gRPC's name
         """Return the health of every service."""
-        check = health_pb2.HealthCheckResponse
-        statuses = {service: check(status=status) for service, status in self._server_status.items()}
+        request = health_pb2.HealthCheckRequest
+        statuses = {name: await self.Check(request(service=name), context) for name in self._services}
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def set_all(self, *, serving: bool) -> None:
         """Set the health of all services; without effect once draining has started."""
-        for service in tuple(self._server_status):
+        for service in self._services:
             await self.set(service, SERVING if serving else NOT_SERVING)
 
     async def follow(self, repository: Repository) -> None:
