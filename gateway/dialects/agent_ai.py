@@ -19,8 +19,8 @@ from tintype.v1 import image_service_pb2 as pb
 from ..errors import InvalidValue
 from .dialect import Call, Dialect, Example, Failure, retry_headers
 from .fields import Model, Prompt, RatioText  # noqa: TC001 - msgspec reads them
-from .geometry import of_ratio
-from .reading import check_prompt, listed, read, shown, unknown
+from .geometry import size_of_ratio
+from .reading import check_prompt, convert, format_value, quote_choices, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,27 +91,27 @@ class AgentAiError(msgspec.Struct):
 def parse(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    fields = read(AgentAiRequest, body)
-    width, height = of_ratio(fields.model_aspect_ratio or RATIO, "model_aspect_ratio") or (None, None)
+    fields = convert(AgentAiRequest, body)
+    width, height = size_of_ratio(fields.model_aspect_ratio or RATIO, "model_aspect_ratio") or (None, None)
     request = pb.GenerateImagesRequest(
         model=fields.model,
         prompt=fields.prompt,
         width=width,
         height=height,
-        style=_style(fields.model_style),
+        style=_parse_style(fields.model_style),
         output=pb.OutputFormat(mime_type="image/png"),
     )
-    return Call(request, links=True, names=NAMES, ignored=unknown(AgentAiRequest, body), optional=("style",))
+    return Call(request, links=True, names=NAMES, ignored=unknown_keys(AgentAiRequest, body), optional=("style",))
 
 
-def _style(name: str | None) -> str | None:
+def _parse_style(name: str | None) -> str | None:
     """Return the preset of a style in any spelling: "Digital Art" and "digital_art" are "digital art".
 
     Raises InvalidValue.
     """
     style = (name or NO_STYLE).replace("_", " ").strip().lower()
     if style not in STYLES:
-        raise InvalidValue("model_style", f"must be one of {listed(STYLES)}, not {shown(name)}")
+        raise InvalidValue("model_style", f"must be one of {quote_choices(STYLES)}, not {format_value(name)}")
     return style if style != NO_STYLE else None
 
 

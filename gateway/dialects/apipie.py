@@ -74,10 +74,10 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
 def error(exc: GatewayError) -> Failure:
     """Return an error with OpenAI's four keys, and APIpie's codes and wording."""
     failure = openai.error(exc)
-    found: ErrorBody = failure.body.error
-    code = INVALID_PARAMETER if found.code == "invalid_value" or exc.reason == Reason.EMPTY_PROMPT else found.code
-    message = _INVALID.sub(r"The '\1' parameter ", found.message)
-    body = ErrorResponse(ErrorBody(message=message, type=found.type, param=found.param, code=code))
+    original: ErrorBody = failure.body.error
+    code = INVALID_PARAMETER if original.code == "invalid_value" or exc.reason == Reason.EMPTY_PROMPT else original.code
+    message = _INVALID.sub(r"The '\1' parameter ", original.message)
+    body = ErrorResponse(ErrorBody(message=message, type=original.type, param=original.param, code=code))
     return Failure(failure.status, failure.headers, body)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..errors import GatewayError
 
 NO_KEY = "Authentication Required"
-# Type of error by status. Without a row, statuses from 500 on are server errors, the rest request errors.
+# Type of error by status. Without a row, 5xx are server errors, and the others request errors.
 TYPES = {403: "permission_denied_error", 404: "not_found_error", 429: "rate_limit_error", 504: "timeout_error"}
 
 
@@ -41,10 +41,10 @@ class AqueductError(msgspec.Struct):
 def error(exc: GatewayError) -> Failure:
     """Return an error in Aqueduct's format; its type follows from the status."""
     failure = openai.error(exc)
-    found: ErrorBody = failure.body.error
-    kind = TYPES.get(exc.status, openai.SERVER if exc.status >= 500 else openai.INVALID)
-    message = NO_KEY if exc.status == 401 else found.message
-    body = AqueductErrorBody(message=message, type=kind, param=found.param or UNSET, code=found.code or UNSET)
+    original: ErrorBody = failure.body.error
+    kind = TYPES.get(exc.status, openai.SERVER_ERROR if exc.status >= 500 else openai.INVALID_REQUEST)
+    message = NO_KEY if exc.status == 401 else original.message
+    body = AqueductErrorBody(message=message, type=kind, param=original.param or UNSET, code=original.code or UNSET)
     return Failure(failure.status, failure.headers, AqueductError(body))
 
 

@@ -1,4 +1,4 @@
-"""What a dialect is: one vendor's JSON as two inverse pure functions and an error renderer, without I/O.
+"""The interface of a dialect: one vendor's JSON as two inverse pure functions and an error renderer, without I/O.
 
     parse:   JSON object -> Call               the request to the service, and what the response depends on
     render:  the service's response, Call, … -> JSON
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from ..errors import GatewayError
 
-# OpenAI's SDKs retry every 5xx and 429 twice, which would make each image three times. Retries after these statuses
-# help only if the error says when.
+# OpenAI's SDKs retry every 5xx and 429 twice, which would make each image three times. A retry after one of these
+# statuses helps only if the error says when.
 NO_RETRY = {429, 500, 501, 503, 504, 507}
 
 
@@ -42,18 +42,18 @@ class Call:
 
     Attributes:
         request: the request to the service.
-        links: whether images are returned as URLs; False is base64, None is what the configuration says.
-        names: JSON keys that this client used, by field of the contract; other fields have the same name in both.
-        ignored: unknown keys.
+        links: True returns images as URLs, False as base64, None as configured.
+        names: keys that the client used, by field of the contract; other fields have the same name in both.
+        ignored: unknown keys of the request.
         overridden: known keys that other keys of the same request override.
         optional: fields of the contract that are dropped if the model does not have them.
         implicit: those of `optional` that are the vendor's default; dropping them is not reported.
         stream: whether events are returned instead of one response.
         previews: number of previews of each image in a stream.
         echo: values that the response repeats.
-        uploads: `image` and `mask` as the client gave them, by field of the contract: a file, base64, or a URL.
-        alpha_strength: if an image comes without a mask, its transparent parts are the mask, and this is the strength;
-            None if transparency is not a mask.
+        uploads: `image` and `mask` as the client sent them, by field of the contract: a file, base64, or a URL.
+        alpha_strength: strength if the image has no mask, and its transparent parts are repainted instead; None if
+            transparency is not a mask.
     """
 
     request: pb.GenerateImagesRequest
@@ -77,7 +77,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """How a vendor streams; the returned event has its name as `type`. Times are in Unix seconds."""
+    """Renderers of a vendor's events; the `type` of an event is its name. Times are in Unix seconds."""
 
     partial: Callable[[pb.Preview, Call, int], Any]
     completed: Callable[[pb.Image, pb.Usage, Call, int], Any]
@@ -85,7 +85,7 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The section of a vendor in the documentation page.
+    """A vendor's section of the documentation page.
 
     `title` is the vendor's name, `body` a valid request. `program` is a Python program that sends it; `{base}` stands
     for the gateway's URL.

@@ -1,10 +1,10 @@
 """Request fields that several vendors share, each with its bounds and its text in `openapi.json`.
 
 - Every field but `Prompt` may be absent or null.
-- The description of a field says what it means. A description inside of it, as in `Size`, says which values are valid:
-  error messages repeat it.
-- `extra_json_schema` holds what the type does not check, such as the value that an absent field stands for. It is named
-  only if it is the same for every model and configuration.
+- The description of a field says what it means. A description inside the union, as in `Size`, says which values are
+  valid; error messages repeat it.
+- `extra_json_schema` holds what the type does not check, such as the default. A default is stated only if it is the
+  same for every model and configuration.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ Strength = Annotated[
 ]
 Mask = Annotated[ImageText | None, Meta(description=MASK)]
 
-# Images that JSON bodies also give as `{"image_url": …}`, one or several.
+# In edits and variations, JSON bodies may also give an image as `{"image_url": …}`.
 _URL_OBJECT: dict[str, Any] = {
     "type": "object",
     "properties": {"image_url": {"type": "string"}},

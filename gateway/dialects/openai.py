@@ -17,7 +17,7 @@ from tintype.v1.reasons import Reason
 from ..errors import GatewayError, InvalidValue
 from . import openai_events
 from .dialect import Call, Dialect, Events, Example, Failure, retry_headers
-from .geometry import has_ratio, of_ratio, of_size
+from .geometry import has_ratio, parse_size, size_of_ratio
 from .openai_types import (
     QUALITIES,
     SIZES,
@@ -26,10 +26,10 @@ from .openai_types import (
     ImagesRequest,
     ImagesResponse,
     OpenAiImage,
+    parse_seed,
     render_usage,
-    wanted_seed,
 )
-from .reading import check_prompt, read, unknown
+from .reading import check_prompt, convert, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ NAMES = {
     "output.alpha": "background",
     "caller": "user",
 }
-# Two keys of one meaning: the second is the name that other servers and clients use.
+# Pairs of keys with one meaning; the second is a name that other servers and clients use.
 NUMBERS = (("steps", "num_inference_steps"), ("guidance_scale", "cfg_scale"), ("guidance_scale", "cfg"))
 SYNONYMS = (*NUMBERS, ("user", "safety_identifier"))
 # Presets that OpenAI accepts for every model: they are dropped if the model has no such preset. Any other name must be
@@ -60,45 +60,48 @@ BASE64_MODELS = ("gpt-image", "chatgpt-image")
 
 BEST_COMPRESSION = 100  # OpenAI's default of `output_compression`
 
-INVALID = "invalid_request_error"
-SERVER = "server_error"
-# Reason, or name of a gRPC code where the service gives no reason: type, code
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+# Reason, or name of a gRPC code if the service gives no reason: type, code.
 BY_REASON: dict[str, tuple[str, str | None]] = {
-    Reason.EMPTY_PROMPT: (INVALID, None),
-    Reason.INVALID_VALUE: (INVALID, "invalid_value"),
-    Reason.INVALID_FIELD: (INVALID, "invalid_value"),
-    "INVALID_ARGUMENT": (INVALID, "invalid_value"),
-    "OUT_OF_RANGE": (INVALID, "invalid_value"),
-    Reason.UNKNOWN_PARAMETER: (INVALID, "unknown_parameter"),
-    Reason.NOT_SERVED: (INVALID, "unsupported_parameter"),
-    Reason.UNSUPPORTED: (INVALID, "unsupported_parameter"),
-    Reason.INVALID_IMAGE_FILE: (INVALID, "invalid_image_file"),
-    Reason.IMAGE_NOT_FETCHED: (INVALID, "invalid_image_url"),
-    Reason.MODEL_NOT_FOUND: (INVALID, "model_not_found"),
-    "NOT_FOUND": (INVALID, "model_not_found"),
-    Reason.MODEL_BROKEN: (SERVER, "model_broken"),
-    Reason.OUT_OF_MEMORY: (SERVER, "out_of_memory"),
-    Reason.STORE_FULL: (SERVER, "insufficient_storage"),
-    Reason.STORE_UNAVAILABLE: (SERVER, "storage_unavailable"),
-    Reason.WRONG_KEY: (INVALID, "invalid_api_key"),
-    Reason.MODEL_NOT_ALLOWED: (INVALID, "permission_denied"),
-    Reason.KEY_REUSED: (INVALID, "idempotency_key_reused"),
-    "CONTENT_POLICY_VIOLATION": (INVALID, "content_policy_violation"),
+    Reason.EMPTY_PROMPT: (INVALID_REQUEST, None),
+    Reason.INVALID_VALUE: (INVALID_REQUEST, "invalid_value"),
+    Reason.INVALID_FIELD: (INVALID_REQUEST, "invalid_value"),
+    "INVALID_ARGUMENT": (INVALID_REQUEST, "invalid_value"),
+    "OUT_OF_RANGE": (INVALID_REQUEST, "invalid_value"),
+    Reason.UNKNOWN_PARAMETER: (INVALID_REQUEST, "unknown_parameter"),
+    Reason.NOT_SERVED: (INVALID_REQUEST, "unsupported_parameter"),
+    Reason.UNSUPPORTED: (INVALID_REQUEST, "unsupported_parameter"),
+    Reason.INVALID_IMAGE_FILE: (INVALID_REQUEST, "invalid_image_file"),
+    Reason.IMAGE_NOT_FETCHED: (INVALID_REQUEST, "invalid_image_url"),
+    Reason.MODEL_NOT_FOUND: (INVALID_REQUEST, "model_not_found"),
+    "NOT_FOUND": (INVALID_REQUEST, "model_not_found"),
+    Reason.MODEL_BROKEN: (SERVER_ERROR, "model_broken"),
+    Reason.OUT_OF_MEMORY: (SERVER_ERROR, "out_of_memory"),
+    Reason.STORE_FULL: (SERVER_ERROR, "insufficient_storage"),
+    Reason.STORE_UNAVAILABLE: (SERVER_ERROR, "storage_unavailable"),
+    Reason.WRONG_KEY: (INVALID_REQUEST, "invalid_api_key"),
+    Reason.MODEL_NOT_ALLOWED: (INVALID_REQUEST, "permission_denied"),
+    Reason.KEY_REUSED: (INVALID_REQUEST, "idempotency_key_reused"),
+    "CONTENT_POLICY_VIOLATION": (INVALID_REQUEST, "content_policy_violation"),
 }
-# status: type, code; without a row, 5xx are server errors and the rest request errors
-BY_STATUS: dict[int, tuple[str, str | None]] = {429: ("requests", "rate_limit_exceeded"), 504: (SERVER, "timeout")}
+# Status: type, code. Without a row, 5xx are server errors, and the others request errors.
+BY_STATUS: dict[int, tuple[str, str | None]] = {
+    429: ("requests", "rate_limit_exceeded"),
+    504: (SERVER_ERROR, "timeout"),
+}
 
 
 def parse(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    return call(read(ImagesRequest, body), unknown(ImagesRequest, body))
+    return build_call(convert(ImagesRequest, body), unknown_keys(ImagesRequest, body))
 
 
-def call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
+def build_call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
     """Return the call of a validated request; `ignored` are its unknown keys. Raises InvalidValue."""
     _check_consistent(fields)
-    request = _request(fields)
+    request = _build_request(fields)
     return Call(
         request=request,
         links=_wants_links(fields),
@@ -109,14 +112,14 @@ def call(fields: ImagesRequest, ignored: tuple[str, ...]) -> Call:
         stream=bool(fields.stream),
         previews=fields.partial_images or 0 if fields.stream else 0,
         echo=_echo(fields),
-        uploads=uploads(image=fields.image, mask=fields.mask),
+        uploads=collect_uploads(image=fields.image, mask=fields.mask),
     )
 
 
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> ImagesResponse:
     """Return the JSON of finished images; `created` is in Unix seconds, `links` are their URLs, if any."""
     urls = links or (None,) * len(response.images)
-    images = [_image(image, url) for image, url in zip(response.images, urls, strict=True)]
+    images = [_render_image(image, url) for image, url in zip(response.images, urls, strict=True)]
     body = ImagesResponse(created=created, data=images)
     body.quality = call.request.quality if call.request.quality in QUALITIES else UNSET
     body.background = call.echo.get("background", UNSET)
@@ -133,7 +136,7 @@ def render(response: pb.GenerateImagesResponse, call: Call, created: int, links:
 
 def error(exc: GatewayError) -> Failure:
     """Return an error in OpenAI's format, always with all four keys."""
-    fallback = BY_STATUS.get(exc.status, (SERVER if exc.status >= 500 else INVALID, None))
+    fallback = BY_STATUS.get(exc.status, (SERVER_ERROR if exc.status >= 500 else INVALID_REQUEST, None))
     kind, code = BY_REASON.get(exc.reason, fallback)
     body = ErrorResponse(ErrorBody(message=exc.message, type=kind, param=exc.param, code=code))
     return Failure(exc.status, retry_headers(exc), body)
@@ -144,12 +147,12 @@ def _check_consistent(fields: ImagesRequest) -> None:
     if fields.background == "transparent" and fields.output_format == "jpeg":
         raise InvalidValue("background", "must be 'opaque' or 'auto' with output_format 'jpeg', not 'transparent'")
     for key, synonym in NUMBERS:
-        one, other = getattr(fields, key), getattr(fields, synonym)
-        if None not in (one, other) and one != other:
-            raise InvalidValue(synonym, f"contradicts '{key}', which is {one}: give one of them")
+        value, other = getattr(fields, key), getattr(fields, synonym)
+        if None not in (value, other) and value != other:
+            raise InvalidValue(synonym, f"contradicts '{key}', which is {value}: give one of them")
 
 
-def _request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
+def _build_request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
     width, height = _sides(fields)
     return pb.GenerateImagesRequest(
         model=fields.model,
@@ -158,11 +161,11 @@ def _request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
         count=fields.n,
         width=width,
         height=height,
-        steps=_first(fields.steps, fields.num_inference_steps),
-        guidance_scale=_first(fields.guidance_scale, fields.cfg_scale, fields.cfg),
+        steps=_first_set(fields.steps, fields.num_inference_steps),
+        guidance_scale=_first_set(fields.guidance_scale, fields.cfg_scale, fields.cfg),
         sampler=fields.sampler,
         schedule=fields.schedule,
-        seed=wanted_seed(fields.seed),
+        seed=parse_seed(fields.seed),
         strength=fields.strength,
         loras=[pb.Lora(name=lora.name, weight=lora.weight) for lora in fields.loras or ()],
         embeddings=fields.embeddings,
@@ -173,24 +176,24 @@ def _request(fields: ImagesRequest) -> pb.GenerateImagesRequest:
     )
 
 
-def uploads(**images: str | bytes | None) -> dict[str, str | bytes]:
-    """Return the images that are given; an empty one counts as absent."""
+def collect_uploads(**images: str | bytes | None) -> dict[str, str | bytes]:
+    """Return the images that are present; an empty one counts as absent."""
     return {name: image for name, image in images.items() if image}
 
 
-def _first(*values: Number | None) -> Number | None:
+def _first_set(*values: Number | None) -> Number | None:
     return next((value for value in values if value is not None), None)
 
 
 def _sides(fields: ImagesRequest) -> tuple[int | None, int | None]:
     """Return width and height: `size` overrides `width` and `height`, and those override `aspect_ratio`."""
-    given = (fields.width, fields.height)
-    sides = given if any(given) else of_ratio(fields.aspect_ratio, "aspect_ratio")
-    return of_size(fields.size) or sides or (None, None)
+    explicit = (fields.width, fields.height)
+    sides = explicit if any(explicit) else size_of_ratio(fields.aspect_ratio, "aspect_ratio")
+    return parse_size(fields.size) or sides or (None, None)
 
 
 def _overridden(fields: ImagesRequest, width: int, height: int) -> tuple[str, ...]:
-    """Return the keys that other keys override: sizes other than the one to make, and links in a stream."""
+    """Return the keys that other keys override: sizes that differ from the requested one, and links in a stream."""
     ratio = fields.aspect_ratio
     others = {
         "response_format": bool(fields.stream) and fields.response_format == "url",
@@ -205,7 +208,7 @@ def _output(fields: ImagesRequest) -> pb.OutputFormat:
     default = BEST_COMPRESSION if fields.output_format in ("jpeg", "webp") else None
     return pb.OutputFormat(
         mime_type=f"image/{fields.output_format or 'png'}",
-        quality=_first(fields.output_compression, default),
+        quality=_first_set(fields.output_compression, default),
         alpha=fields.background == "transparent",
     )
 
@@ -218,7 +221,7 @@ def _wants_links(fields: ImagesRequest) -> bool | None:
 
 
 def _names(fields: ImagesRequest) -> dict[str, str]:
-    """Return NAMES, with the key that the client used if there are synonyms."""
+    """Return NAMES, with the synonym that the client used, if any."""
     used = {
         key: synonym for key, synonym in SYNONYMS if not getattr(fields, key) and getattr(fields, synonym) is not None
     }
@@ -228,9 +231,9 @@ def _names(fields: ImagesRequest) -> dict[str, str]:
 
 
 def _side_names(fields: ImagesRequest) -> dict[str, str]:
-    if of_size(fields.size) is None and (fields.width or fields.height):
+    if parse_size(fields.size) is None and (fields.width or fields.height):
         return {}
-    ratio = fields.aspect_ratio and not of_size(fields.size)
+    ratio = fields.aspect_ratio and not parse_size(fields.size)
     return dict.fromkeys(("width", "height"), "aspect_ratio" if ratio else "size")
 
 
@@ -240,7 +243,7 @@ def _echo(fields: ImagesRequest) -> dict[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
-def _image(image: pb.Image, url: str | None) -> OpenAiImage:
+def _render_image(image: pb.Image, url: str | None) -> OpenAiImage:
     return OpenAiImage(
         url=url or UNSET,
         b64_json=UNSET if url else image.data,

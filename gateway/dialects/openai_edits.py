@@ -24,7 +24,7 @@ from . import openai, openai_events
 from .dialect import Call, Dialect, Events
 from .fields import EXAMPLE_URL, IMAGE_FILE, IMAGE_SCHEMA, MASK, PromptText
 from .openai_types import ImagesRequest
-from .reading import check_prompt, read, unknown
+from .reading import check_prompt, convert, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 EDIT_PATHS = ("/v1/images/edits", "/images/edits")
 VARIATION_PATHS = ("/v1/images/variations", "/images/variations")
 MAX_IMAGES = 16
-# With a mask, the masked part is made anew. Without one the composition stays, and more of the image with
-# `input_fidelity: high`.
+# With a mask, the masked part is made anew. Without one the composition is kept; `input_fidelity: high` keeps more of
+# the image.
 STRENGTHS = {"masked": 1.0, "low": 0.8, "high": 0.6, "variation": 0.7}
 # A variation has no prompt, but the service requires one; without guidance it has little effect.
 VARIATION_PROMPT, NO_GUIDANCE = "a picture", 1.0
@@ -97,33 +97,33 @@ class VariationRequest(ImagesRequest, kw_only=True):
 def parse_edit(body: Mapping[str, Any]) -> Call:
     """Return the call of a form or a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    fields = read(EditRequest, _unpacked(body), strict=False)
+    fields = convert(EditRequest, _decode_lists(body), strict=False)
     key = "image" if fields.images is None else "images"
-    fields.image, *others = _images(fields.image if fields.images is None else fields.images, key)
-    fields.mask = _mask(fields.mask)
+    fields.image, *others = _parse_images(fields.image if fields.images is None else fields.images, key)
+    fields.mask = _parse_mask(fields.mask)
     masked = STRENGTHS["masked"] if fields.strength is None else fields.strength
     if fields.strength is None:
         fields.strength = STRENGTHS["masked" if fields.mask else fields.input_fidelity or "low"]
-    call = _without(openai.call(fields, unknown(EditRequest, body)), key, len(others))
+    call = _report_unused(openai.build_call(fields, unknown_keys(EditRequest, body)), key, len(others))
     return replace(call, links=bool(call.links), names={**call.names, "image": key}, alpha_strength=masked)
 
 
 def parse_variation(body: Mapping[str, Any]) -> Call:
     """Return the call of a form or a JSON object. Raises BadRequest, with the key at fault."""
-    fields = read(VariationRequest, _unpacked(body), strict=False)
-    fields.image, *others = _images(fields.image, "image")
-    fields.mask = _mask(fields.mask)
+    fields = convert(VariationRequest, _decode_lists(body), strict=False)
+    fields.image, *others = _parse_images(fields.image, "image")
+    fields.mask = _parse_mask(fields.mask)
     if fields.strength is None:
         fields.strength = STRENGTHS["variation"]
     if not fields.prompt:
         fields.prompt = VARIATION_PROMPT
         if (fields.guidance_scale, fields.cfg_scale, fields.cfg) == (None, None, None):
             fields.guidance_scale = NO_GUIDANCE
-    return _without(openai.call(fields, unknown(VariationRequest, body)), "image", len(others))
+    return _report_unused(openai.build_call(fields, unknown_keys(VariationRequest, body)), "image", len(others))
 
 
-def edits(dialect: Dialect) -> Dialect:
-    """Return the dialect of a vendor's edits, given that of its generations."""
+def edit_dialect(dialect: Dialect) -> Dialect:
+    """Return the dialect of a vendor's edits, from that of its generations."""
     return replace(
         dialect,
         paths=EDIT_PATHS,
@@ -135,8 +135,8 @@ def edits(dialect: Dialect) -> Dialect:
     )
 
 
-def variations(dialect: Dialect) -> Dialect:
-    """Return the dialect of a vendor's variations, given that of its generations."""
+def variation_dialect(dialect: Dialect) -> Dialect:
+    """Return the dialect of a vendor's variations, from that of its generations."""
     return replace(
         dialect,
         paths=VARIATION_PATHS,
@@ -148,10 +148,10 @@ def variations(dialect: Dialect) -> Dialect:
     )
 
 
-def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def _decode_lists(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the body with the JSON lists of a form decoded.
 
-    Text that is not JSON stays, and fails validation later.
+    Text that is not JSON is kept, and fails validation later.
     """
     unpacked = dict(body)
     for key in ("loras", "embeddings"):
@@ -161,29 +161,29 @@ def _unpacked(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return unpacked
 
 
-def _without(call: Call, key: str, others: int) -> Call:
-    """Return the call with the images of `key` after the first named as having no effect."""
-    return replace(call, overridden=(*(f"{key}[{index}]" for index in range(1, others + 1)), *call.overridden))
+def _report_unused(call: Call, key: str, count: int) -> Call:
+    """Return the call with the images of `key` after the first reported as having no effect."""
+    return replace(call, overridden=(*(f"{key}[{index}]" for index in range(1, count + 1)), *call.overridden))
 
 
-def _images(value: Any, param: str) -> list[str | bytes]:
+def _parse_images(value: Any, param: str) -> list[str | bytes]:
     """Return the images of a field, at least one. Raises InvalidValue."""
     values = value if isinstance(value, list) else [value]
     if not values or len(values) > MAX_IMAGES:
         raise InvalidValue(param, f"must be 1 to {MAX_IMAGES} images, not {len(values)}")
-    return [_image(one, param) for one in values]
+    return [_parse_image(one, param) for one in values]
 
 
-def _mask(value: Any) -> str | bytes | None:
+def _parse_mask(value: Any) -> str | bytes | None:
     """Return the mask; a form may send it as `mask[]`, a list of one item. Raises InvalidValue."""
     if isinstance(value, list) and len(value) > 1:
         raise InvalidValue("mask", f"must be one image, not {len(value)}")
     one = value[0] if isinstance(value, list) and value else value
-    return _image(one, "mask") if one else None
+    return _parse_image(one, "mask") if one else None
 
 
-def _image(value: Any, param: str) -> str | bytes:
-    """Return an image as the client gave it. Raises InvalidValue."""
+def _parse_image(value: Any, param: str) -> str | bytes:
+    """Return an image as the client sent it. Raises InvalidValue."""
     if isinstance(value, dict):
         value = value.get("image_url")
         if value is None:

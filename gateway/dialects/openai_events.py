@@ -2,8 +2,8 @@
 
 Source: OpenAI's specification, `image_generation.partial_image` and `image_generation.completed`; the events of edits
 have other names and the same keys. All keys are required, and `size` and `quality` are enumerations: other values are
-sent as `auto`. If the request has several images, `image_index` says which one an event belongs to; OpenAI has no key
-for that.
+sent as `auto`. If the request is for several images, `image_index`, a key of tintype's own, says which one an event
+belongs to.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ def partial(preview: pb.Preview, call: Call, created: int, *, name: str = PARTIA
     """Return the event of a preview, which has the size and file type of the image."""
     index = preview.preview_index
     return PartialImage(
-        type=name, partial_image_index=index, **_common(preview, call, created), **_which(preview, call)
+        type=name, partial_image_index=index, **_common_fields(preview, call, created), **_image_index(preview, call)
     )
 
 
 def completed(image: pb.Image, usage: pb.Usage, call: Call, created: int, *, name: str = COMPLETED) -> CompletedImage:
     """Return the event of a finished image."""
     used = render_usage(usage)
-    return CompletedImage(type=name, usage=used, **_common(image, call, created), **_which(image, call))
+    return CompletedImage(type=name, usage=used, **_common_fields(image, call, created), **_image_index(image, call))
 
 
 edit_partial = functools.partial(partial, name="image_edit.partial_image")
 edit_completed = functools.partial(completed, name="image_edit.completed")
 
 
-def _common(image: pb.Image | pb.Preview, call: Call, created: int) -> dict[str, Any]:
+def _common_fields(image: pb.Image | pb.Preview, call: Call, created: int) -> dict[str, Any]:
     size, quality = f"{image.width}x{image.height}", call.request.quality
     return {
         "b64_json": image.data,
@@ -81,5 +81,5 @@ def _common(image: pb.Image | pb.Preview, call: Call, created: int) -> dict[str,
     }
 
 
-def _which(image: pb.Image | pb.Preview, call: Call) -> dict[str, Any]:
+def _image_index(image: pb.Image | pb.Preview, call: Call) -> dict[str, Any]:
     return {"image_index": image.index} if call.request.count > 1 else {}

@@ -25,7 +25,6 @@ STEPS = (MIN_STEPS, MAX_STEPS)
 EFFORTS = ("low", "medium", "standard", "high", "hd", "xhigh", "max")
 SEEDS = (0, 2**53 - 1)  # integers that JavaScript represents exactly; the service accepts up to 2**63 - 1
 
-
 _MINIMUM = Meta(description="Smallest value")
 _MAXIMUM = Meta(description="Largest value")
 _STEP = Meta(description="Distance between two values")
@@ -63,23 +62,23 @@ class ChoiceParameter(msgspec.Struct):
     enum: Annotated[list[str], Meta(description="Names to choose from")]
 
 
-def _field(name: str) -> Meta:
+def _field_text(name: str) -> Meta:
     return Meta(description=f"The field {name} of a request")
 
 
 class ModelParameters(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Parameters of a request, their defaults and limits. Sides are in pixels."""
 
-    prompt: Annotated[TextParameter, _field("prompt")]
-    width: Annotated[IntegerParameter | UnsetType, _field("width")] = UNSET
-    height: Annotated[IntegerParameter | UnsetType, _field("height")] = UNSET
-    steps: Annotated[IntegerParameter | UnsetType, _field("steps")] = UNSET
-    cfg: Annotated[NumberParameter | UnsetType, _field("guidance_scale")] = UNSET
-    seed: Annotated[IntegerParameter, _field("seed")]
-    quality: Annotated[ChoiceParameter | UnsetType, _field("quality")] = UNSET
-    style: Annotated[ChoiceParameter | UnsetType, _field("style")] = UNSET
-    sampler: Annotated[ChoiceParameter | UnsetType, _field("sampler")] = UNSET
-    schedule: Annotated[ChoiceParameter | UnsetType, _field("schedule")] = UNSET
+    prompt: Annotated[TextParameter, _field_text("prompt")]
+    width: Annotated[IntegerParameter | UnsetType, _field_text("width")] = UNSET
+    height: Annotated[IntegerParameter | UnsetType, _field_text("height")] = UNSET
+    steps: Annotated[IntegerParameter | UnsetType, _field_text("steps")] = UNSET
+    cfg: Annotated[NumberParameter | UnsetType, _field_text("guidance_scale")] = UNSET
+    seed: Annotated[IntegerParameter, _field_text("seed")]
+    quality: Annotated[ChoiceParameter | UnsetType, _field_text("quality")] = UNSET
+    style: Annotated[ChoiceParameter | UnsetType, _field_text("style")] = UNSET
+    sampler: Annotated[ChoiceParameter | UnsetType, _field_text("sampler")] = UNSET
+    schedule: Annotated[ChoiceParameter | UnsetType, _field_text("schedule")] = UNSET
 
 
 class ModelObject(msgspec.Struct, kw_only=True):
@@ -101,7 +100,7 @@ class ModelList(msgspec.Struct, kw_only=True):
 
 
 def render_model(model: pb.Model, name: str = "") -> ModelObject:
-    """Return one model; `name` is the name that the client used."""
+    """Return one model, under the `name` that the client used, if any."""
     return ModelObject(
         id=name or model.name, created=model.created.seconds, owned_by=OWNER, parameters=_parameters(model)
     )
@@ -121,22 +120,24 @@ def _parameters(model: pb.Model) -> ModelParameters:
     low, high = RANGES["guidance_scale"]
     return ModelParameters(
         prompt=TextParameter(""),
-        width=_integer(defaults.width, SIDES, model.size_multiple or 1),
-        height=_integer(defaults.height, SIDES, model.size_multiple or 1),
-        steps=_integer(defaults.steps, STEPS, 1),
+        width=_integer_parameter(defaults.width, SIDES, model.size_multiple or 1),
+        height=_integer_parameter(defaults.height, SIDES, model.size_multiple or 1),
+        steps=_integer_parameter(defaults.steps, STEPS, 1),
         cfg=NumberParameter(default=guidance, min=low, max=high, step=0.5) if defaults.steps else UNSET,
         seed=IntegerParameter(min=SEEDS[0], max=SEEDS[1]),
-        quality=ChoiceParameter("auto", ["auto", *sorted(model.qualities, key=_effort)]) if model.qualities else UNSET,
+        quality=ChoiceParameter("auto", ["auto", *sorted(model.qualities, key=_effort_rank)])
+        if model.qualities
+        else UNSET,
         style=ChoiceParameter("", ["", *model.styles]) if model.styles else UNSET,
         sampler=ChoiceParameter(defaults.sampler, list(model.samplers)) if model.samplers else UNSET,
         schedule=ChoiceParameter(defaults.schedule, list(model.schedules)) if model.schedules else UNSET,
     )
 
 
-def _effort(quality: str) -> int:
+def _effort_rank(quality: str) -> int:
     """Return the rank of a quality in OpenAI's order; a model's own names come last, in their order."""
     return EFFORTS.index(quality) if quality in EFFORTS else len(EFFORTS)
 
 
-def _integer(default: int, limits: tuple[int, int], step: int) -> IntegerParameter | UnsetType:
+def _integer_parameter(default: int, limits: tuple[int, int], step: int) -> IntegerParameter | UnsetType:
     return IntegerParameter(default=default, min=limits[0], max=limits[1], step=step) if default else UNSET

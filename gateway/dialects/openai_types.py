@@ -202,7 +202,7 @@ class ErrorResponse(msgspec.Struct):
     error: Annotated[ErrorBody, Meta(description="What went wrong")]
 
 
-def wanted_seed(seed: int | None) -> int | None:
+def parse_seed(seed: int | None) -> int | None:
     """Return the seed of a request; None for a random one."""
     return None if seed == -1 else seed
 

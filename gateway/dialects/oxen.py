@@ -37,11 +37,11 @@ from .fields import (
     StepsSynonym,
     Strength,
 )
-from .geometry import has_ratio, of_ratio, of_size
-from .openai import uploads
+from .geometry import has_ratio, parse_size, size_of_ratio
+from .openai import collect_uploads
 from .openai_edits import STRENGTHS
-from .openai_types import Base64File, Created, RevisedPrompt, Url, wanted_seed
-from .reading import check_prompt, read, unknown
+from .openai_types import Base64File, Created, RevisedPrompt, Url, parse_seed
+from .reading import check_prompt, convert, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,19 +148,19 @@ class OxenError(msgspec.Struct, kw_only=True):
 def parse(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    return _call(read(OxenRequest, body), unknown(OxenRequest, body))
+    return _build_call(convert(OxenRequest, body), unknown_keys(OxenRequest, body))
 
 
 def parse_edit(body: Mapping[str, Any]) -> Call:
     """Return the call of a JSON object. Raises BadRequest, with the key at fault."""
     check_prompt(body)
-    fields = read(OxenEditRequest, body)
+    fields = convert(OxenEditRequest, body)
     if not fields.image:
         raise InvalidValue("image", "must be the URL of the image to edit")
     masked, unmasked = (STRENGTHS[name] if fields.strength is None else fields.strength for name in ("masked", "low"))
     return replace(
-        _call(fields, unknown(OxenEditRequest, body), masked if fields.mask else unmasked),
-        uploads=uploads(image=fields.image, mask=fields.mask),
+        _build_call(fields, unknown_keys(OxenEditRequest, body), masked if fields.mask else unmasked),
+        uploads=collect_uploads(image=fields.image, mask=fields.mask),
         alpha_strength=masked,
     )
 
@@ -168,7 +168,7 @@ def parse_edit(body: Mapping[str, Any]) -> Call:
 def render(response: pb.GenerateImagesResponse, call: Call, created: int, links: Sequence[str] = ()) -> OxenResponse:
     """Return the JSON of finished images; `created` is in Unix seconds, `links` are their URLs, if any."""
     urls = links or (None,) * len(response.images)
-    images = [_image(image, url) for image, url in zip(response.images, urls, strict=True)]
+    images = [_render_image(image, url) for image, url in zip(response.images, urls, strict=True)]
     return OxenResponse(model=call.echo.get("model", response.model), created=created, images=images)
 
 
@@ -180,9 +180,9 @@ def error(exc: GatewayError) -> Failure:
     return Failure(exc.status, retry_headers(exc), OxenError(error=body, status_message=kind))
 
 
-def _call(fields: OxenRequest, ignored: tuple[str, ...], strength: float | None = None) -> Call:
+def _build_call(fields: OxenRequest, ignored: tuple[str, ...], strength: float | None = None) -> Call:
     return Call(
-        request=_request(fields, strength),
+        request=_build_request(fields, strength),
         links=fields.response_format == "url" if fields.response_format else None,
         names=_names(fields),
         ignored=ignored,
@@ -191,7 +191,7 @@ def _call(fields: OxenRequest, ignored: tuple[str, ...], strength: float | None 
     )
 
 
-def _request(fields: OxenRequest, strength: float | None) -> pb.GenerateImagesRequest:
+def _build_request(fields: OxenRequest, strength: float | None) -> pb.GenerateImagesRequest:
     width, height = _sides(fields) or (None, None)
     return pb.GenerateImagesRequest(
         model=fields.model,
@@ -202,7 +202,7 @@ def _request(fields: OxenRequest, strength: float | None) -> pb.GenerateImagesRe
         height=height,
         steps=fields.num_inference_steps,
         guidance_scale=fields.guidance_scale,
-        seed=wanted_seed(fields.seed),
+        seed=parse_seed(fields.seed),
         strength=strength,
         output=pb.OutputFormat(mime_type="image/png"),
     )
@@ -210,31 +210,31 @@ def _request(fields: OxenRequest, strength: float | None) -> pb.GenerateImagesRe
 
 def _sides(fields: OxenRequest) -> tuple[int, int] | None:
     """Return width and height: `size` overrides `image_size`, and that overrides `aspect_ratio`."""
-    return of_size(fields.size) or _named(fields) or of_ratio(fields.aspect_ratio, "aspect_ratio")
+    return parse_size(fields.size) or _image_size(fields) or size_of_ratio(fields.aspect_ratio, "aspect_ratio")
 
 
-def _named(fields: OxenRequest) -> tuple[int, int] | None:
+def _image_size(fields: OxenRequest) -> tuple[int, int] | None:
     if isinstance(fields.image_size, ImageSize):
         return fields.image_size.width, fields.image_size.height
     return PRESETS[fields.image_size] if fields.image_size else None
 
 
 def _overridden(fields: OxenRequest) -> tuple[str, ...]:
-    """Return the keys that give another size than the one to make."""
+    """Return the keys whose size differs from the requested one."""
     sides, ratio = _sides(fields) or (None, None), fields.aspect_ratio
     others = {
-        "image_size": _named(fields) not in (None, sides),
+        "image_size": _image_size(fields) not in (None, sides),
         "aspect_ratio": ratio is not None and not has_ratio(sides, ratio, "aspect_ratio"),
     }
     return tuple(key for key, differs in others.items() if differs)
 
 
 def _names(fields: OxenRequest) -> dict[str, str]:
-    sides = "size" if of_size(fields.size) else "image_size" if fields.image_size else "aspect_ratio"
+    sides = "size" if parse_size(fields.size) else "image_size" if fields.image_size else "aspect_ratio"
     return {"count": "n", "width": sides, "height": sides, "steps": "num_inference_steps"}
 
 
-def _image(image: pb.Image, url: str | None) -> OxenImage:
+def _render_image(image: pb.Image, url: str | None) -> OxenImage:
     data = UNSET if url else image.data
     return OxenImage(url=url or UNSET, b64_json=data, revised_prompt=image.revised_prompt or UNSET)
 

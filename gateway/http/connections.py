@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..dialects.openai import SERVER
+from ..dialects.openai import SERVER_ERROR
 from ..dialects.openai_types import ErrorBody, ErrorResponse
 from ..errors import StartError
 from .process import open_files
@@ -37,7 +37,7 @@ ZEROS = 6  # most zeros before one chunk length: clients read 16 digits
 FIRST, LATER = 0.1, 3  # seconds between the first two letters; each later interval is three times the one before
 _OFTEN = 60.0  # seconds between two warnings
 _MESSAGE = "The gateway has reached its connection limit. Try again in a moment."
-_BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=SERVER, param=None, code=None)))
+_BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=SERVER_ERROR, param=None, code=None)))
 _HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", b"%d" % len(_BODY)),

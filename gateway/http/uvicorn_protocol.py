@@ -22,7 +22,7 @@ import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..dialects.openai import INVALID
+from ..dialects.openai import INVALID_REQUEST
 from ..dialects.openai_types import ErrorBody, ErrorResponse
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 2**16  # bytes
 _MESSAGE = f"The head of the request must have at most {MAX_HEAD} bytes."
-_BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=INVALID, param=None, code=None)))
+_BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=INVALID_REQUEST, param=None, code=None)))
 TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)

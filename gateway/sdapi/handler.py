@@ -17,7 +17,7 @@ from tintype.v1.limits import MAX_SEED
 
 from ..access.admission import admit, check_image_rate, most_images
 from ..dialects import Call
-from ..dialects.reading import unknown
+from ..dialects.reading import unknown_keys
 from ..http.body import render_body
 from ..http.disconnect import cancel_on_disconnect, cancel_when
 from ..http.jsonbody import read_json
@@ -53,7 +53,7 @@ class ParsedRequest:
     body: GenerationBody
     model: pb.Model
     batched: BatchedRequest
-    unknown: tuple[str, ...]
+    unknown_keys: tuple[str, ...]
 
 
 async def handle(web: WebUi, kind: type[GenerationBody], request: Request[Any, Any, Any]) -> Response[Any]:
@@ -74,7 +74,7 @@ async def _parsed(
     batched = build_request(body, model, secrets.randbelow(2**32), most_images(context, passes))
     check_image_rate(context, batched.images)
     batched.ignored.update(missing)
-    return ParsedRequest(context, body, model, batched, unknown(kind, raw))
+    return ParsedRequest(context, body, model, batched, unknown_keys(kind, raw))
 
 
 async def _model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
@@ -107,7 +107,7 @@ async def _response(web: WebUi, parsed: ParsedRequest, request: Request[Any, Any
         lambda response: render(body, batched, parsed.model, response.images, infotexts, more, job.stamp),
         pb.GenerateImagesResponse(images=images),
     )
-    return json_response(rendered, ignored_header([*parsed.unknown, *batched.ignored, *run.ignored]))
+    return json_response(rendered, ignored_header([*parsed.unknown_keys, *batched.ignored, *run.ignored]))
 
 
 def _size(batched: BatchedRequest, model: pb.Model) -> tuple[int, int]:

@@ -34,7 +34,7 @@ Name = Annotated[str, Meta(max_length=256)]  # of a sampler, a schedule, an upsc
 
 def read(kind: type[reading.Body], body: Mapping[str, Any]) -> reading.Body:
     """Return `body` as a `kind`. Raises InvalidValue."""
-    return reading.read(kind, body, strict=False, truncate=True)
+    return reading.convert(kind, body, strict=False, truncate=True)
 
 
 class GenerationRequest(msgspec.Struct, kw_only=True):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tintype.gateway.access.rejections import WrongContentType
 from tintype.gateway.config import SHARING, GatewayConfig
-from tintype.gateway.dialects import DIALECTS, SHARED, Dialect, dialects_by_path
-from tintype.gateway.dialects.geometry import of_ratio, of_size
+from tintype.gateway.dialects import DIALECTS, SHARED_PATHS, Dialect, dialects_by_path
+from tintype.gateway.dialects.geometry import parse_size, size_of_ratio
 from tintype.gateway.errors import BadRequest, GatewayError, InvalidValue, StartError
 
 DOCUMENTED = {
@@ -40,7 +40,7 @@ class TestPaths:
     def test_shared(self, shared: str) -> None:
         """The paths that three vendors share have the dialect of the configuration; the others always have the same."""
         names = {path: dialect.name for path, dialect in dialects_by_path(shared).items()}
-        assert {names[path] for path in SHARED} == {shared}
+        assert {names[path] for path in SHARED_PATHS} == {shared}
         assert names["/v1/action/generate_image"] == "agent.ai"
         assert names["/api/ai/images/generate"] == "oxen"
 
@@ -52,7 +52,7 @@ class TestPaths:
 
     def test_sharing(self) -> None:
         """The configuration offers exactly the dialects that document a shared path, and names them."""
-        assert set(SHARING) == {name for name, dialect in DIALECTS.items() if SHARED & set(dialect.paths)}
+        assert set(SHARING) == {name for name, dialect in DIALECTS.items() if SHARED_PATHS & set(dialect.paths)}
         with pytest.raises(StartError, match="dialect must be one of openai, apipie, aqueduct; got 'oxen'"):
             GatewayConfig(dialect="oxen")
 
@@ -131,16 +131,16 @@ class TestGeometry:
     )
     def test_ratios(self, ratio: str, sides: tuple[int, int]) -> None:
         """A ratio becomes about a megapixel, with the exact ratio if multiples of 16 have it."""
-        assert of_ratio(ratio, "r") == sides
+        assert size_of_ratio(ratio, "r") == sides
 
     @given(st.integers(1, 9999), st.integers(1, 9999))
     def test_any_ratio(self, width: int, height: int) -> None:
         """Every ratio within 16:1 gives sides that the contract accepts, close to the ratio; others name the field."""
         if max(width, height) > 16 * min(width, height):
             with pytest.raises(InvalidValue, match="'shape': must be between 1:16 and 16:1"):
-                of_ratio(f"{width}:{height}", "shape")
+                size_of_ratio(f"{width}:{height}", "shape")
             return
-        sides = of_ratio(f"{width}:{height}", "shape")
+        sides = size_of_ratio(f"{width}:{height}", "shape")
         assert sides is not None
         assert all(16 <= side <= 4096 and side % 16 == 0 for side in sides)
         assert sides[0] / sides[1] == pytest.approx(width / height, rel=0.05)
@@ -149,4 +149,4 @@ class TestGeometry:
     @pytest.mark.parametrize(("size", "sides"), [(None, None), ("auto", None), ("512x768", (512, 768))])
     def test_sizes(self, size: str | None, sides: tuple[int, int] | None) -> None:
         """A size is its two sides; without one, or with `auto`, the model chooses."""
-        assert of_size(size) == sides
+        assert parse_size(size) == sides
