@@ -16,7 +16,7 @@ import pytest
 from litestar._multipart import parse_content_header, parse_multipart_form
 from litestar.exceptions import HTTPException
 
-from tests.support.work import LONG, NOISE, check_linear, cpu
+from tests.support.complexity import LONG, NOISE, check_linear, cpu
 from tintype.cli import generate as cli_generate
 from tintype.cli.errors import UserError
 from tintype.cli.settings.values import parse_address, parse_size

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from tests.support.work import check_linear
+from tests.support.complexity import check_linear
 from tintype.v1 import image_header
 from tintype.v1.image_header import check, icc_profile, strip_metadata
 from tintype.v1.image_parts import BadImage, png_chunks

@@ -1,4 +1,4 @@
-"""Fixtures of a service over a real gRPC channel, whose engine plays a script (tests/support/service/script.py)."""
+"""Fixtures of a service over a real gRPC channel, with fakes for repository and device."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.service.script import Player, Shelf, running_script
+from tests.support.service.fakes import FakeDevice, FakeRepository, serve_fakes
 from tintype.service import server as servers
 from tintype.v1 import image_service_pb2 as pb
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def running() -> Any:
-    """Return the context manager that serves on a free port."""
-    return running_script
+    """Return the context manager that serves fakes on a free port."""
+    return serve_fakes
 
 
 @pytest.fixture
-def player() -> type[Player]:
-    return Player
+def fake_device() -> type[FakeDevice]:
+    return FakeDevice
 
 
 @pytest.fixture
-def shelf() -> type[Shelf]:
-    return Shelf
+def fake_repository() -> type[FakeRepository]:
+    return FakeRepository
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> tuple[Shelf, Player]:
-    """Put shelf and player where the server makes its repository and its device."""
-    models, device = Shelf(), Player()
+def installed_fakes(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeRepository, FakeDevice]:
+    """Replace the repository and the device that the server creates."""
+    models, device = FakeRepository(), FakeDevice()
     monkeypatch.setattr(servers, "Repository", lambda *_, **__: models)
     monkeypatch.setattr(servers, "DeviceThread", lambda _: device)
     return models, device
 
 
 @pytest.fixture
-def ask() -> Callable[..., pb.StreamImagesRequest]:
-    """Return what makes a request for one picture from its fields."""
+def make_request() -> Callable[..., pb.StreamImagesRequest]:
+    """Return a function that makes a request for one image from its fields."""
 
     def make(**fields: Any) -> pb.StreamImagesRequest:
         return pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(**{"prompt": "a lake", **fields}))

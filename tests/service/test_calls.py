@@ -12,8 +12,8 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from tests.support.service.refusals import failed
-from tests.support.service.script import UNPLANNED
+from tests.support.service.fakes import UNPLANNED
+from tests.support.service.rpc_errors import rpc_error
 from tintype.service.engine.events import Completed, Finished, Timings
 from tintype.service.images.encode import Output, encode
 from tintype.v1 import image_service_pb2 as pb
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
 
 
-def test_stream_tells_all_events_in_order(running: Any, ask: Any) -> None:
+def test_stream_tells_all_events_in_order(running: Any, make_request: Any) -> None:
     """A stream gives what the engine tells, pictures encoded, in its order, and the summary last."""
 
     async def scenario() -> Any:
         async with running() as here:
-            request = ask(seed=5, count=2, width=32, height=48)
+            request = make_request(seed=5, count=2, width=32, height=48)
             request.previews.count = 1
             return [response async for response in here.stub.StreamImages(request)]
 
@@ -59,14 +59,16 @@ def test_stream_tells_all_events_in_order(running: Any, ask: Any) -> None:
     assert (completed.completed.usage.steps, completed.completed.usage.prompt_tokens) == (8, 7)
 
 
-def test_pictures_say_how_they_were_made(running: Any, ask: Any) -> None:
+def test_pictures_say_how_they_were_made(running: Any, make_request: Any) -> None:
     """The file names what was really used: the request's choices, the model's own, presets applied."""
 
     async def scenario() -> Any:
         async with running() as here:
-            plain = await here.stub.GenerateImages(ask(seed=5).generation)
-            chosen = ask(seed=5, steps=9, sampler="euler_a", guidance_scale=2, model="second", style="vivid").generation
-            bare = ask(seed=5, output=pb.OutputFormat(omit_metadata=True)).generation
+            plain = await here.stub.GenerateImages(make_request(seed=5).generation)
+            chosen = make_request(
+                seed=5, steps=9, sampler="euler_a", guidance_scale=2, model="second", style="vivid"
+            ).generation
+            bare = make_request(seed=5, output=pb.OutputFormat(omit_metadata=True)).generation
             return plain, await here.stub.GenerateImages(chosen), await here.stub.GenerateImages(bare)
 
     texts = [Image.open(BytesIO(answer.images[0].data)).info.get("parameters") for answer in asyncio.run(scenario())]
@@ -92,42 +94,44 @@ def test_generate_answers_once_ordered_by_index(running: Any) -> None:
     assert answer.timings.queue.ToMilliseconds() == 250
 
 
-def test_large_pictures_pass(running: Any, player: Any, ask: Any) -> None:
+def test_large_pictures_pass(running: Any, fake_device: Any, make_request: Any) -> None:
     """A message above gRPC's default limit of 4 MiB arrives."""
-    device = player(lambda _: [Finished(0, 0, NOISE, Timings(), UNPLANNED), Completed("first", 1, 1, 1, Timings())])
+    device = fake_device(
+        lambda _: [Finished(0, 0, NOISE, Timings(), UNPLANNED), Completed("first", 1, 1, 1, Timings())]
+    )
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
-            return await here.stub.GenerateImages(ask(width=1280, height=1280).generation)
+            return await here.stub.GenerateImages(make_request(width=1280, height=1280).generation)
 
     answer = asyncio.run(scenario())
     assert len(answer.images[0].data) > 4 * 2**20
 
 
-def test_large_uploads_pass(running: Any, player: Any, ask: Any) -> None:
+def test_large_uploads_pass(running: Any, fake_device: Any, make_request: Any) -> None:
     """A request of more than 4 MiB is read and not refused by its size."""
-    device = player(lambda _: [Completed("first", 1, 1, 1, Timings())])
+    device = fake_device(lambda _: [Completed("first", 1, 1, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            async for _ in here.stub.StreamImages(ask(image=picture + bytes(8 * 2**20))):
+            async for _ in here.stub.StreamImages(make_request(image=picture + bytes(8 * 2**20))):
                 pass
-            return here.player.jobs[0]
+            return here.device.jobs[0]
 
     picture = encode(NOISE, Output()).data
     assert len(asyncio.run(scenario()).image) == len(picture) + 8 * 2**20
 
 
-def test_uploads_are_made_ready_before_they_wait(running: Any, player: Any, ask: Any) -> None:
+def test_uploads_are_made_ready_before_they_wait(running: Any, fake_device: Any, make_request: Any) -> None:
     """The engine gets no files to decode; a size that was left out is the picture's own."""
-    device = player(lambda _: [Completed("first", 1, 1, 1, Timings())])
+    device = fake_device(lambda _: [Completed("first", 1, 1, 1, Timings())])
     picture = encode(NOISE[:, :48, :80], Output()).data
 
     async def scenario() -> Any:
         async with running(device) as here:
-            await here.stub.GenerateImages(ask(image=picture, mask=picture).generation)
-            error = await failed(here.stub.GenerateImages(ask(image=b"GIF89a").generation))
-            return here.player.jobs, error
+            await here.stub.GenerateImages(make_request(image=picture, mask=picture).generation)
+            error = await rpc_error(here.stub.GenerateImages(make_request(image=b"GIF89a").generation))
+            return here.device.jobs, error
 
     (job,), error = asyncio.run(scenario())
     assert (job.width, job.height) == (80, 48)
@@ -151,13 +155,13 @@ def test_unknown_fields_are_ignored(running: Any) -> None:
     assert len(asyncio.run(scenario()).images) == 1
 
 
-def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, player: Any, ask: Any) -> None:
+def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, fake_device: Any, make_request: Any) -> None:
     """The event loop answers other calls while many pictures are encoded."""
-    device = player(lambda _: [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(8)])
+    device = fake_device(lambda _: [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(8)])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", -1)]) as here:
-            call = here.stub.StreamImages(ask(count=8, width=1280, height=1280))
+            call = here.stub.StreamImages(make_request(count=8, width=1280, height=1280))
             await call.read()
             began = time.monotonic()
             await here.stub.ListModels(pb.ListModelsRequest())
@@ -168,13 +172,17 @@ def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, player: Any, as
     assert asyncio.run(scenario()) < 2  # it takes a few ms, and seconds where encoding blocks the loop
 
 
-def test_each_call_leaves_one_line_without_the_prompt(running: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_call_leaves_one_line_without_the_prompt(
+    running: Any, make_request: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """The log has id, model, count, end and times of a call, and never what it was about."""
     caplog.set_level(logging.INFO, "tintype")
 
     async def scenario() -> Any:
         async with running() as here:
-            call = here.stub.StreamImages(ask(prompt="my secret", count=2), metadata=(("x-request-id", "abc-1"),))
+            call = here.stub.StreamImages(
+                make_request(prompt="my secret", count=2), metadata=(("x-request-id", "abc-1"),)
+            )
             async for _ in call:
                 pass
             return dict(await call.trailing_metadata())
@@ -199,9 +207,11 @@ def test_a_hostile_request_id_is_replaced(running: Any) -> None:
     assert " " not in asyncio.run(scenario())["x-request-id"]
 
 
-def test_a_finished_image_arrives_whatever_became_of_its_model(running: Any, player: Any, shelf: Any, ask: Any) -> None:
+def test_a_finished_image_arrives_whatever_became_of_its_model(
+    running: Any, fake_device: Any, fake_repository: Any, make_request: Any
+) -> None:
     """An adapter that is removed, or a model that is, after the job was accepted takes no image that was made."""
-    models = shelf()
+    models = fake_repository()
 
     changes: list[dict[str, Any]] = [{"loras": ()}, {"styles": {}}, {}]
 
@@ -214,8 +224,8 @@ def test_a_finished_image_arrives_whatever_became_of_its_model(running: Any, pla
     models.forget(loras=("ink",))
 
     async def scenario() -> Any:
-        async with running(player(script), models, options=[("grpc.max_receive_message_length", -1)]) as here:
-            asked = ask(count=3, loras=[pb.Lora(name="ink")], style="vivid", width=64, height=64)
+        async with running(fake_device(script), models, options=[("grpc.max_receive_message_length", -1)]) as here:
+            asked = make_request(count=3, loras=[pb.Lora(name="ink")], style="vivid", width=64, height=64)
             return await here.stub.GenerateImages(asked.generation)
 
     images = asyncio.run(scenario()).images
@@ -225,17 +235,19 @@ def test_a_finished_image_arrives_whatever_became_of_its_model(running: Any, pla
     assert all(text.startswith("a lake, vivid") for text in texts)
 
 
-def test_prompts_are_parsed_before_the_device_gets_the_job(running: Any, ask: Any) -> None:
+def test_prompts_are_parsed_before_the_device_gets_the_job(running: Any, make_request: Any) -> None:
     """Brackets that can't be served are refused by field while the device knows nothing of the request."""
 
     async def scenario() -> Any:
         async with running() as here:
             errors = [
-                await failed(here.stub.GenerateImages(ask(prompt_weighting=True, **{name: text}).generation))
+                await rpc_error(
+                    here.stub.GenerateImages(make_request(prompt_weighting=True, **{name: text}).generation)
+                )
                 for name in ("prompt", "negative_prompt")
                 for text in ("(a" * 16_000, "[a" * 16_000, "(a:1" * 4000)
             ]
-            return errors, here.player.jobs
+            return errors, here.device.jobs
 
     errors, jobs = asyncio.run(scenario())
     assert {error.code() for error in errors} == {grpc.StatusCode.INVALID_ARGUMENT}

@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.support.service.refusals import failed, status_of
-from tests.support.service.script import UNPLANNED
+from tests.support.service.fakes import UNPLANNED
+from tests.support.service.rpc_errors import rpc_error, status_of
 from tintype.service.engine.events import Completed, Failed, Finished, Progress, Timings
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, QueueFull, TintypeError
 from tintype.service.rpc import servicer
@@ -34,7 +34,7 @@ def test_errors_carry_their_reason(running: Any, method: Any, request_: Any, cod
 
     async def scenario() -> Any:
         async with running() as here:
-            return await failed(getattr(here.stub, method)(request_))
+            return await rpc_error(getattr(here.stub, method)(request_))
 
     error = asyncio.run(scenario())
     status, details = status_of(error)
@@ -43,12 +43,12 @@ def test_errors_carry_their_reason(running: Any, method: Any, request_: Any, cod
     assert (details["ErrorInfo"].reason, details["ErrorInfo"].domain) == (reason, "tintype")
 
 
-def test_all_violations_arrive(running: Any, ask: Any) -> None:
+def test_all_violations_arrive(running: Any, make_request: Any) -> None:
     """A stream with several faults ends with one violation for each."""
 
     async def scenario() -> Any:
         async with running() as here:
-            return await failed(here.stub.StreamImages(ask(prompt="", steps=900, width=-1)).read())
+            return await rpc_error(here.stub.StreamImages(make_request(prompt="", steps=900, width=-1)).read())
 
     _, details = status_of(asyncio.run(scenario()))
     violations = {v.field: v.description for v in details["BadRequest"].field_violations}
@@ -59,14 +59,14 @@ def test_all_violations_arrive(running: Any, ask: Any) -> None:
     }
 
 
-def test_engine_errors_end_the_stream_after_what_went_before(running: Any, player: Any, ask: Any) -> None:
+def test_engine_errors_end_the_stream_after_what_went_before(running: Any, fake_device: Any, make_request: Any) -> None:
     """What the engine told before it failed arrives, then its error with the time to come back."""
-    device = player(lambda _: [Progress(0, 1, 4), Failed(QueueFull("too many wait", retry_after=2.5))])
+    device = fake_device(lambda _: [Progress(0, 1, 4), Failed(QueueFull("too many wait", retry_after=2.5))])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            call = here.stub.StreamImages(ask())
-            return await call.read(), await failed(call.read())
+            call = here.stub.StreamImages(make_request())
+            return await call.read(), await rpc_error(call.read())
 
     first, error = asyncio.run(scenario())
     _, details = status_of(error)
@@ -75,13 +75,15 @@ def test_engine_errors_end_the_stream_after_what_went_before(running: Any, playe
     assert details["RetryInfo"].retry_delay.ToMilliseconds() == 2500
 
 
-def test_faults_of_ours_stay_ours(running: Any, player: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_of_ours_stay_ours(
+    running: Any, fake_device: Any, make_request: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """An unexpected exception is INTERNAL without a word of its own; the log has its traceback."""
-    device = player(lambda _: [ValueError("secret /home/me")])
+    device = fake_device(lambda _: [ValueError("secret /home/me")])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            return await failed(here.stub.StreamImages(ask()).read())
+            return await rpc_error(here.stub.StreamImages(make_request()).read())
 
     error = asyncio.run(scenario())
     assert error.code() is grpc.StatusCode.INTERNAL
@@ -90,12 +92,12 @@ def test_faults_of_ours_stay_ours(running: Any, player: Any, ask: Any, caplog: p
 
 
 @pytest.mark.parametrize("error", [GenerationFailed("black"), DeadlineExceeded("late"), TintypeError("odd")])
-def test_the_unary_call_fails_like_the_stream(running: Any, player: Any, error: Any) -> None:
+def test_the_unary_call_fails_like_the_stream(running: Any, fake_device: Any, error: Any) -> None:
     """GenerateImages ends with the same status as StreamImages."""
 
     async def scenario() -> Any:
-        async with running(player(lambda _: [Failed(error)])) as here:
-            return await failed(here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x")))
+        async with running(fake_device(lambda _: [Failed(error)])) as here:
+            return await rpc_error(here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x")))
 
     status, details = status_of(asyncio.run(scenario()))
     assert status.message == error.message
@@ -103,17 +105,17 @@ def test_the_unary_call_fails_like_the_stream(running: Any, player: Any, error: 
 
 
 def test_answers_too_large_for_a_message_say_so(
-    running: Any, player: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+    running: Any, fake_device: Any, make_request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The unary call names the way out; the stream has no such limit."""
     monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
     pictures = [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(2)]
-    device = player(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
+    device = fake_device(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:
-            request = ask(width=1280, height=1280, count=2)
-            error = await failed(here.stub.GenerateImages(request.generation))
+            request = make_request(width=1280, height=1280, count=2)
+            error = await rpc_error(here.stub.GenerateImages(request.generation))
             return error, [len(r.image.data) async for r in here.stub.StreamImages(request)]
 
     error, sizes = asyncio.run(scenario())

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from tests.support.service.refusals import failed
+from tests.support.service.rpc_errors import rpc_error
 from tintype.service.models import ModelState, ModelStatus
 from tintype.v1 import image_service_pb2 as pb
 
@@ -41,13 +41,13 @@ def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
     assert "karras" in got.schedules
 
 
-def test_others_are_answered_while_a_model_is_unloaded(running: Any, shelf: Any) -> None:
+def test_others_are_answered_while_a_model_is_unloaded(running: Any, fake_repository: Any) -> None:
     """Giving back the memory of a large model takes a while, and holds nobody up."""
-    slow, freed = shelf(), threading.Event()
+    slow, freed = fake_repository(), threading.Event()
     slow.unload = lambda _name: freed.wait(10)
 
     async def scenario() -> bool:
-        async with running(shelf=slow) as here:
+        async with running(repository=slow) as here:
             unloading = asyncio.ensure_future(here.stub.UnloadModel(pb.UnloadModelRequest(model="second")))
             await asyncio.sleep(0.05)
             await here.stub.ListModels(pb.ListModelsRequest(), timeout=5)
@@ -59,13 +59,13 @@ def test_others_are_answered_while_a_model_is_unloaded(running: Any, shelf: Any)
     assert not asyncio.run(scenario())
 
 
-def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:
+def test_load_waits_until_loaded(running: Any, fake_repository: Any) -> None:
     """LoadModel answers when the model is there, or at once with `no_wait`."""
-    slow = shelf()
+    slow = fake_repository()
     slow.after_load = ModelStatus(ModelState.LOADING, 0.5)
 
     async def scenario() -> Any:
-        async with running(shelf=slow) as here:
+        async with running(repository=slow) as here:
             at_once = await here.stub.LoadModel(pb.LoadModelRequest(model="second", no_wait=True))
             waiting = asyncio.ensure_future(here.stub.LoadModel(pb.LoadModelRequest(model="second")))
             await asyncio.sleep(0.15)
@@ -79,14 +79,14 @@ def test_load_waits_until_loaded(running: Any, shelf: Any) -> None:
     assert waited.state == pb.MODEL_STATE_LOADED
 
 
-def test_load_tells_why_a_model_failed(running: Any, shelf: Any) -> None:
+def test_load_tells_why_a_model_failed(running: Any, fake_repository: Any) -> None:
     """A model that can't be loaded is FAILED_PRECONDITION with its fault."""
-    broken = shelf()
+    broken = fake_repository()
     broken.after_load = ModelStatus(ModelState.FAILED, error="unet/model.onnx is missing")
 
     async def scenario() -> Any:
-        async with running(shelf=broken) as here:
-            return await failed(here.stub.LoadModel(pb.LoadModelRequest(model="second")))
+        async with running(repository=broken) as here:
+            return await rpc_error(here.stub.LoadModel(pb.LoadModelRequest(model="second")))
 
     error = asyncio.run(scenario())
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION

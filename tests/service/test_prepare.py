@@ -27,9 +27,9 @@ def file(width: int, height: int, colour: tuple[int, int, int] = (200, 100, 50))
 
 
 @pytest.fixture
-def spec(shelf: type) -> ModelSpec:
+def spec(fake_repository: type) -> ModelSpec:
     """Return a model of 64x64 and 96x64 pixels, in multiples of 8."""
-    return shelf().spec()
+    return fake_repository().spec()
 
 
 def test_without_a_picture_nothing_happens(spec: ModelSpec) -> None:

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.support.service.starting import free, refused
+from tests.support.service.startup import make_config, start_error
 from tintype.service import server as servers
 from tintype.service.engine.events import Progress
 from tintype.service.models import ModelState, ModelStatus
@@ -50,13 +50,13 @@ async def remaining(call: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("service", ["", SERVICE])
-def test_health_follows_the_models(running: Any, shelf: Any, service: str) -> None:
+def test_health_follows_the_models(running: Any, fake_repository: Any, service: str) -> None:
     """NOT_SERVING while the first model loads and when none is left, SERVING in between."""
-    models = shelf()
+    models = fake_repository()
     models.after_load = ModelStatus(ModelState.LOADING, 0.1)
 
     async def scenario() -> Any:
-        async with running(shelf=models) as here:
+        async with running(repository=models) as here:
             request = health_pb2.HealthCheckRequest(service=service)
             loading = (await health(here.channel).Check(request)).status
             models.states["first"] = ModelStatus(ModelState.RESIDENT, 1.0)
@@ -108,13 +108,13 @@ def test_reflection_tells_the_contract(running: Any) -> None:
     assert pb.DESCRIPTOR.serialized_pb in file.file_descriptor_response.file_descriptor_proto
 
 
-def test_draining_lets_running_requests_end(running: Any, player: Any, ask: Any) -> None:
+def test_draining_lets_running_requests_end(running: Any, fake_device: Any, make_request: Any) -> None:
     """Health turns first, new calls are refused, what runs ends well; who watches the health holds up nobody."""
-    device = player(lambda _: [Progress(0, 1, 2), 0.7, Progress(0, 2, 2)])
+    device = fake_device(lambda _: [Progress(0, 1, 2), 0.7, Progress(0, 2, 2)])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            call = here.stub.StreamImages(ask())
+            call = here.stub.StreamImages(make_request())
             await call.read()
             watch = health(here.channel).Watch(health_pb2.HealthCheckRequest())
             await watch.read()
@@ -135,16 +135,18 @@ def test_draining_lets_running_requests_end(running: Any, player: Any, ask: Any)
     assert took < 10
 
 
-def test_draining_ends_with_its_grace(running: Any, player: Any, ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_draining_ends_with_its_grace(
+    running: Any, fake_device: Any, make_request: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """What does not end in time is cancelled, and its job with it."""
-    device = player(lambda _: [Progress(0, 1, 2), 60.0])
+    device = fake_device(lambda _: [Progress(0, 1, 2), 60.0])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            call = here.stub.StreamImages(ask())
+            call = here.stub.StreamImages(make_request())
             await call.read()
             await here.server.drain(0.2)
-            await asyncio.wait_for(device.left.wait(), 30)
+            await asyncio.wait_for(device.stopped.wait(), 30)
             with pytest.raises(grpc.RpcError) as caught:
                 await call.read()
             return caught.value.code()
@@ -153,42 +155,42 @@ def test_draining_ends_with_its_grace(running: Any, player: Any, ask: Any, caplo
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_leaving_the_block_ends_what_runs(running: Any, player: Any, ask: Any) -> None:
+def test_leaving_the_block_ends_what_runs(running: Any, fake_device: Any, make_request: Any) -> None:
     """The in-process server does not wait for requests that nobody needs."""
-    device = player(lambda _: [Progress(0, 1, 2), 60.0])
+    device = fake_device(lambda _: [Progress(0, 1, 2), 60.0])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            await here.stub.StreamImages(ask()).read()
+            await here.stub.StreamImages(make_request()).read()
             began = time.monotonic()
         return time.monotonic() - began
 
     assert asyncio.run(scenario()) < 5
-    assert device.left.is_set()
+    assert device.stopped.is_set()
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_running_gives_the_address() -> None:
     """With port 0 the system chooses, and the block gets to know what."""
 
     async def scenario() -> Any:
-        async with servers.running(free()) as address, grpc.aio.insecure_channel(address) as channel:
+        async with servers.running(make_config()) as address, grpc.aio.insecure_channel(address) as channel:
             return await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
 
     assert len(asyncio.run(scenario()).models) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_and_ends(installed: Any, number: signal.Signals, ask: Any) -> None:
+def test_a_signal_drains_and_ends(installed_fakes: Any, number: signal.Signals, make_request: Any) -> None:
     """The first signal lets what runs end; serve() then returns."""
-    _, device = installed
+    _, device = installed_fakes
     device.script = lambda _: [Progress(0, 1, 2), 0.3, Progress(0, 2, 2)]
 
     async def scenario() -> Any:
         ready: asyncio.Queue[str] = asyncio.Queue()
-        serving = asyncio.create_task(servers.serve(free(), on_ready=ready.put_nowait))
+        serving = asyncio.create_task(servers.serve(make_config(), on_ready=ready.put_nowait))
         async with grpc.aio.insecure_channel(await ready.get()) as channel:
-            call = pb_grpc.ImageServiceStub(channel).StreamImages(ask())
+            call = pb_grpc.ImageServiceStub(channel).StreamImages(make_request())
             await call.read()
             os.kill(os.getpid(), number)
             rest = await remaining(call)
@@ -198,14 +200,14 @@ def test_a_signal_drains_and_ends(installed: Any, number: signal.Signals, ask: A
     assert len(asyncio.run(scenario())) == 1
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_lame_duck(number: signal.Signals) -> None:
     """After SIGTERM and SIGHUP health says NOT_SERVING while calls are still accepted; then the port closes."""
 
     async def scenario() -> Any:
         ready: asyncio.Queue[str] = asyncio.Queue()
-        serving = asyncio.create_task(servers.serve(free(lame_duck=1.0), on_ready=ready.put_nowait))
+        serving = asyncio.create_task(servers.serve(make_config(lame_duck=1.0), on_ready=ready.put_nowait))
         async with grpc.aio.insecure_channel(await ready.get()) as channel:
             await becomes(channel, SERVING)
             os.kill(os.getpid(), number)
@@ -220,14 +222,14 @@ def test_lame_duck(number: signal.Signals) -> None:
     assert asyncio.run(scenario()) == 2
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 def test_no_lame_duck(numbers: list[signal.Signals]) -> None:
     """Ctrl-C, and a second signal, do not wait for load balancers."""
 
     async def scenario() -> None:
         ready: asyncio.Queue[str] = asyncio.Queue()
-        serving = asyncio.create_task(servers.serve(free(lame_duck=3600.0), on_ready=ready.put_nowait))
+        serving = asyncio.create_task(servers.serve(make_config(lame_duck=3600.0), on_ready=ready.put_nowait))
         await ready.get()
         for number in numbers:
             os.kill(os.getpid(), number)
@@ -237,16 +239,16 @@ def test_no_lame_duck(numbers: list[signal.Signals]) -> None:
     asyncio.run(scenario())
 
 
-def test_a_second_signal_ends_at_once(installed: Any, ask: Any) -> None:
+def test_a_second_signal_ends_at_once(installed_fakes: Any, make_request: Any) -> None:
     """Who asks twice does not wait for the grace."""
-    _, device = installed
+    _, device = installed_fakes
     device.script = lambda _: [Progress(0, 1, 2), 60.0]
 
     async def scenario() -> Any:
         ready: asyncio.Queue[str] = asyncio.Queue()
-        serving = asyncio.create_task(servers.serve(free(grace=60), on_ready=ready.put_nowait))
+        serving = asyncio.create_task(servers.serve(make_config(grace=60), on_ready=ready.put_nowait))
         async with grpc.aio.insecure_channel(await ready.get()) as channel:
-            await pb_grpc.ImageServiceStub(channel).StreamImages(ask()).read()
+            await pb_grpc.ImageServiceStub(channel).StreamImages(make_request()).read()
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0.2)
             assert not serving.done()
@@ -256,7 +258,7 @@ def test_a_second_signal_ends_at_once(installed: Any, ask: Any) -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_serve_ends_when_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """With an event of the caller's, signals are left alone; where nothing runs, nothing is said of its grace."""
     caplog.set_level(logging.INFO)
@@ -264,7 +266,7 @@ def test_serve_ends_when_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> Any:
         stop = asyncio.Event()
         before = signal.getsignal(signal.SIGTERM)
-        serving = asyncio.create_task(servers.serve(free(), on_ready=lambda _: stop.set(), stop=stop))
+        serving = asyncio.create_task(servers.serve(make_config(), on_ready=lambda _: stop.set(), stop=stop))
         await asyncio.wait_for(serving, 10)
         return before is signal.getsignal(signal.SIGTERM)
 
@@ -272,7 +274,7 @@ def test_serve_ends_when_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "draining" not in caplog.text
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_run_serves_on_uvloop() -> None:
     """run() brings its own loop; SIGTERM from the ready callback ends it."""
     addresses = []
@@ -281,36 +283,36 @@ def test_run_serves_on_uvloop() -> None:
         addresses.append(address)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    servers.run(free(), on_ready=ready)
+    servers.run(make_config(), on_ready=ready)
     assert addresses[0].startswith("127.0.0.1:")
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """One line says where, which models, and on what they run."""
     caplog.set_level("INFO", "tintype")
 
     async def scenario() -> Any:
-        async with servers.running(free()) as address:
+        async with servers.running(make_config()) as address:
             return address
 
     address = asyncio.run(scenario())
     assert f"serving gRPC on {address}: models first, second; provider cpu" in caplog.messages
 
 
-def test_a_broken_default_model_is_told(installed: Any) -> None:
+def test_a_broken_default_model_is_told(installed_fakes: Any) -> None:
     """A server whose default model can't be loaded does not start, whatever other models it has."""
-    models, _ = installed
+    models, _ = installed_fakes
     models.after_load = ModelStatus(ModelState.FAILED, error="model 'first' can't be served: unet is damaged")
-    assert refused(free()) == "model 'first' can't be served: unet is damaged"
+    assert start_error(make_config()) == "model 'first' can't be served: unet is damaged"
 
 
-def test_a_lonely_broken_model_is_told(installed: Any) -> None:
+def test_a_lonely_broken_model_is_told(installed_fakes: Any) -> None:
     """A server that can serve nothing at all does not pretend."""
-    models, _ = installed
+    models, _ = installed_fakes
     models._specs = {"first": models._specs["first"]}
     models.after_load = ModelStatus(ModelState.FAILED, error="model 'first' can't be served: unet is missing")
-    assert refused(free()) == "model 'first' can't be served: unet is missing"
+    assert start_error(make_config()) == "model 'first' can't be served: unet is missing"
 
 
 def test_keepalive_pings_are_permitted() -> None:
@@ -320,9 +322,9 @@ def test_keepalive_pings_are_permitted() -> None:
     assert options["grpc.keepalive_permit_without_calls"] == 1
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_wrong_settings_are_told() -> None:
     """A number that makes no sense is refused by its name."""
-    assert refused(free(queue=0)) == "--queue must be at least 1, not 0"
-    assert refused(free(threads=-1)) == "--threads must be at least 0; got -1"
-    assert refused(free(grace=-0.5)) == "--grace must be at least 0; got -0.5"
+    assert start_error(make_config(queue=0)) == "--queue must be at least 1, not 0"
+    assert start_error(make_config(threads=-1)) == "--threads must be at least 0; got -1"
+    assert start_error(make_config(grace=-0.5)) == "--grace must be at least 0; got -0.5"

@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from tests.support.service.refusals import failed, status_of
+from tests.support.service.rpc_errors import rpc_error, status_of
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import keys
 from tintype.v1.keyfile import create, revoke
@@ -62,7 +62,7 @@ def test_every_call_needs_a_key(running: Any, tmp_path: Path, name: str) -> None
     async def scenario() -> Any:
         async with running(data=tmp_path) as here:
             keys = ((), bearer("tt-wrong"), (("authorization", "Basic !!"),), bearer(user), bearer(admin))
-            return [await code(here, name, key) for key in keys], len(here.player.jobs)
+            return [await code(here, name, key) for key in keys], len(here.device.jobs)
 
     found, jobs = run(scenario())
     allowed = (Code.OK, "")
@@ -169,7 +169,7 @@ def test_a_key_decides_for_its_request(running: Any, tmp_path: Path) -> None:
             for key in (user, admin):
                 await here.stub.GenerateImages(asked, metadata=bearer(key))
             await here.stub.GenerateImages(ASKED, metadata=bearer(admin))
-            return [(job.caller, job.priority) for job in here.player.jobs]
+            return [(job.caller, job.priority) for job in here.device.jobs]
 
     assert run(scenario()) == [("alice", -5), ("mallory", 100), ("gateway", 3)]
 
@@ -184,9 +184,11 @@ def test_models_of_a_key(running: Any, tmp_path: Path) -> None:
             made = await here.stub.GenerateImages(ASKED, **mine)
             listed = (await here.stub.ListModels(pb.ListModelsRequest(), **mine)).models
             own = (await here.stub.GetModel(pb.GetModelRequest(), **mine)).model.name
-            other = await failed(here.stub.GetModel(pb.GetModelRequest(model="first"), **mine))
-            drawn = await failed(here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x", model="first"), **mine))
-            gone = await failed(here.stub.GetModel(pb.GetModelRequest(model="gone"), **mine))
+            other = await rpc_error(here.stub.GetModel(pb.GetModelRequest(model="first"), **mine))
+            drawn = await rpc_error(
+                here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x", model="first"), **mine)
+            )
+            gone = await rpc_error(here.stub.GetModel(pb.GetModelRequest(model="gone"), **mine))
             return made.model, [(one.name, one.is_default) for one in listed], own, other, drawn, gone
 
     made, listed, own, other, drawn, gone = run(scenario())
@@ -261,8 +263,8 @@ def test_what_is_no_message(
         async with running() as here:
             if streams:
                 call = here.channel.unary_stream(method)(data)
-                return await failed(call.read())
-            return await failed(here.channel.unary_unary(method)(data))
+                return await rpc_error(call.read())
+            return await rpc_error(here.channel.unary_unary(method)(data))
 
     error = run(scenario())
     assert error.code() is Code.INVALID_ARGUMENT
@@ -284,10 +286,10 @@ def test_other_services_refuse_it_too(running: Any, caplog: pytest.LogCaptureFix
     async def scenario() -> Any:
         async with running() as here:
             if method.endswith("Info"):
-                return await failed(here.channel.stream_stream(method)(iter([data])).read())
+                return await rpc_error(here.channel.stream_stream(method)(iter([data])).read())
             if method.endswith("Watch"):
-                return await failed(here.channel.unary_stream(method)(data).read())
-            return await failed(here.channel.unary_unary(method)(data))
+                return await rpc_error(here.channel.unary_stream(method)(data).read())
+            return await rpc_error(here.channel.unary_unary(method)(data))
 
     assert run(scenario()).code() is Code.INVALID_ARGUMENT
     assert not [record for record in caplog.records if record.exc_info]
@@ -299,6 +301,6 @@ def test_unknown_methods(running: Any, tmp_path: Path) -> None:
 
     async def scenario() -> Any:
         async with running(data=tmp_path) as here:
-            return (await failed(here.channel.unary_unary("/tintype.v1.ImageService/Nope")(b""))).code()
+            return (await rpc_error(here.channel.unary_unary("/tintype.v1.ImageService/Nope")(b""))).code()
 
     assert run(scenario()) is Code.UNIMPLEMENTED

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from tests.support.service.refusals import status_of
+from tests.support.service.rpc_errors import status_of
 from tintype.service.errors import InvalidField, QueueFull
 from tintype.service.rpc.inbox import WAITING, Inbox
 from tintype.v1.keyfile import create

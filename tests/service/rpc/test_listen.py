@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from tests.support.certificates import make_certificates
-from tests.support.service.starting import free, refused
+from tests.support.service.startup import make_config, start_error
 from tintype.service import server as servers
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_a_unix_socket_will_do(tmp_path: Path) -> None:
     """An address may be a socket in the file system."""
     socket_ = f"unix:{tmp_path}/tintype.sock"
 
     async def scenario() -> Any:
-        async with servers.running(free(grpc=socket_)) as address, grpc.aio.insecure_channel(address) as channel:
+        async with servers.running(make_config(grpc=socket_)) as address, grpc.aio.insecure_channel(address) as channel:
             await pb_grpc.ImageServiceStub(channel).ListModels(pb.ListModelsRequest())
             return address
 
     assert asyncio.run(scenario()) == socket_
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_a_public_address_needs_authentication(tmp_path: Path) -> None:
     """Where other machines reach the service, it wants keys, certificates of clients, or --anonymous."""
     public: dict[str, Any] = {"grpc": "0.0.0.0:0", "data": tmp_path}
 
     async def serves(**settings: Any) -> None:
-        async with servers.running(free(**public, **settings)):
+        async with servers.running(make_config(**public, **settings)):
             pass
 
     with pytest.raises(
@@ -51,36 +51,39 @@ def test_a_public_address_needs_authentication(tmp_path: Path) -> None:
     asyncio.run(serves(api_key="sesame"))
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_a_taken_port_is_told() -> None:
     """Two servers never share a port."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert (
-            refused(free(grpc=address))
+            start_error(make_config(grpc=address))
             == f"can't listen on {address}: Address already in use; choose another address with --grpc"
         )
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ":50051", "127.0.0.1:http", "127.0.0.1:70000", "127.0.0.1:-1"])
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_a_wrong_address_is_told(address: str) -> None:
     """An address is HOST:PORT."""
-    assert refused(free(grpc=address)) == f"--grpc must be HOST:PORT, for example 127.0.0.1:50051; got {address!r}"
+    assert (
+        start_error(make_config(grpc=address))
+        == f"--grpc must be HOST:PORT, for example 127.0.0.1:50051; got {address!r}"
+    )
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_an_unknown_host_is_told() -> None:
     """A name that is no address of this machine can't be served on."""
-    assert refused(free(grpc="nowhere.invalid:50051")).startswith("can't listen on nowhere.invalid:50051: ")
+    assert start_error(make_config(grpc="nowhere.invalid:50051")).startswith("can't listen on nowhere.invalid:50051: ")
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_missing_certificates_are_told(tmp_path: Path) -> None:
     """TLS needs a certificate and a key, and they must be there."""
-    assert refused(free(tls_cert=tmp_path / "c.pem")) == "TLS requires both --tls-cert and --tls-key"
-    both = free(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
-    assert refused(both) == f"--tls-key {tmp_path}/k.pem can't be read: No such file or directory"
+    assert start_error(make_config(tls_cert=tmp_path / "c.pem")) == "TLS requires both --tls-cert and --tls-key"
+    both = make_config(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
+    assert start_error(both) == f"--tls-key {tmp_path}/k.pem can't be read: No such file or directory"
 
 
 @pytest.fixture
@@ -89,22 +92,22 @@ def certificates(tmp_path: Path) -> Path:
     return make_certificates(tmp_path)
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_a_wrong_certificate_is_told(certificates: Path) -> None:
     """A key of another certificate, or no PEM at all, is named."""
-    other = free(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
-    assert "are not a matching pair: KEY_VALUES_MISMATCH" in refused(other)
+    other = make_config(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
+    assert "are not a matching pair: KEY_VALUES_MISMATCH" in start_error(other)
     (certificates / "cert.pem").write_text("garbage")
-    damaged = free(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem")
-    assert "are not a matching pair" in refused(damaged)
+    damaged = make_config(tls_cert=certificates / "cert.pem", tls_key=certificates / "key.pem")
+    assert "are not a matching pair" in start_error(damaged)
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-@pytest.mark.usefixtures("installed")
+@pytest.mark.usefixtures("installed_fakes")
 def test_tls(certificates: Path, mutual: Any) -> None:
     """With a certificate the channel is encrypted; with a client CA, strangers are turned away."""
     ca, cert, key = ((certificates / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
-    config = free(
+    config = make_config(
         grpc="localhost:0",
         tls_cert=certificates / "cert.pem",
         tls_key=certificates / "key.pem",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.service.script import UNPLANNED
+from tests.support.service.fakes import UNPLANNED
 from tintype.service.engine.events import Failed, Finished, Timings
 from tintype.service.errors import QueueFull
 from tintype.service.images.encode import EncodedImage

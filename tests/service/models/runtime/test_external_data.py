@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from tests.support.complexity import steps
 from tests.support.models.onnx_files import (
     BOOL,
     FLOAT,
@@ -25,7 +26,6 @@ from tests.support.models.onnx_files import (
     tensor,
     value,
 )
-from tests.support.work import steps
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import external_data

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.support.complexity import check_linear
 from tests.support.models.graphs import NONE, TextGraph, as_session
-from tests.support.work import check_linear
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
 from tintype.service.models.family import PENULTIMATE, TextPart

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.work import check_linear
+from tests.support.complexity import check_linear
 from tintype.service.models.text.prompt_editing import (
     MAX_CHANGES,
     MAX_CHARACTERS,

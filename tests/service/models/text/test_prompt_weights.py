@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.work import check_linear
+from tests.support.complexity import check_linear
 from tintype.service.models.text.prompt_weights import MAX_NESTING, Malformed, parse
 
 if TYPE_CHECKING:

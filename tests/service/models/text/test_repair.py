@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import ftfy
 import pytest
 
-from tests.support.work import check_linear
+from tests.support.complexity import check_linear
 from tintype.service.models.text.repair import LONGEST, MAX_MARKS, SHORT, repaired, stream_safe
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sentencepiece import SentencePieceTrainer
 
+from tests.support.complexity import check_linear
 from tests.support.models.odd import odd_strings
-from tests.support.work import check_linear
 from tintype.service.models.files import ModelFileError
 from tintype.service.models.text.sentencepiece_tokenizer import gemma, t5
 

@@ -20,7 +20,7 @@ def status_of(error: Any) -> Any:
     return status, details
 
 
-async def failed(call: Any) -> Any:
+async def rpc_error(call: Any) -> Any:
     """Return the error that ends `call`."""
     with pytest.raises(grpc.RpcError) as caught:
         await call

@@ -12,12 +12,12 @@ from tintype.service.config import ServiceConfig
 from tintype.service.rpc.listen import ServeError
 
 
-def free(grace: float = 5.0, **settings: Any) -> ServiceConfig:
+def make_config(grace: float = 5.0, **settings: Any) -> ServiceConfig:
     """Return the configuration of a server on a free port."""
     return ServiceConfig(**{"grpc": "127.0.0.1:0", "grace": grace, **settings})
 
 
-def refused(config: ServiceConfig) -> str:
+def start_error(config: ServiceConfig) -> str:
     """Return why the server does not start: one line."""
 
     async def scenario() -> None:

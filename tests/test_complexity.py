@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.work import check_linear, steps
+from tests.support.complexity import check_linear, steps
 
 
 def test_steps_follow_the_length() -> None:

@@ -1,4 +1,4 @@
-"""A service behind a real gRPC channel, whose engine plays a script instead of making images."""
+"""A service behind a real gRPC channel, with a fake repository and a fake device that plays a script."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tintype.service.server import Server
 
 UNPLANNED: Any = None
-"""Stands for the plan of a finished image; `Player` replaces it."""
+"""Stands for the plan of a finished image; `FakeDevice` replaces it."""
 SPENT = Timings(queue=0.25, encode=0.5, denoise=1.5, decode=0.125)
 
 
@@ -64,7 +64,7 @@ def planned(job: Job) -> Plan:
     return plan(job, replace(spec, loras=tuple(lora.name for lora in job.loras)))
 
 
-class Shelf:
+class FakeRepository:
     """A repository of two models; a test sets the state of each."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Shelf:
         """Do nothing; a real repository frees its models."""
 
 
-def drawn(job: Job) -> list[Event]:
+def default_events(job: Job) -> list[Event]:
     """Return the events of a job whose images are grey, 64x64, the last image first."""
     grey = np.full((3, 64, 64), 0.5, np.float32)
     count = job.count
@@ -125,21 +125,21 @@ def drawn(job: Job) -> list[Event]:
 
 
 @dataclass
-class Player:
+class FakeDevice:
     """A device that plays the items of `script`: sends events, waits for seconds, raises exceptions.
 
     Images with the plan UNPLANNED get the plan of the job.
     """
 
-    script: Callable[[Job], Iterable[Event | float | Exception]] = drawn
+    script: Callable[[Job], Iterable[Event | float | Exception]] = default_events
     jobs: list[Job] = field(default_factory=list)
-    began: asyncio.Event = field(default_factory=asyncio.Event)
-    left: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: int = 0
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    completed: int = 0
 
     async def events(self, job: Job) -> AsyncGenerator[Event]:
         self.jobs.append(job)
-        self.began.set()
+        self.started.set()
         try:
             for item in self.script(job):
                 if isinstance(item, Exception):
@@ -150,9 +150,9 @@ class Player:
                     yield replace(item, plan=planned(job))
                 else:
                     yield item
-            self.ended += 1
+            self.completed += 1
         finally:
-            self.left.set()
+            self.stopped.set()
 
     def close(self) -> None:
         """Do nothing; a real device ends its thread."""
@@ -164,8 +164,8 @@ class Running:
 
     server: Server
     channel: grpc.aio.Channel
-    shelf: Shelf
-    player: Player
+    repository: FakeRepository
+    device: FakeDevice
 
     @property
     def stub(self) -> Any:
@@ -173,15 +173,15 @@ class Running:
 
 
 @asynccontextmanager
-async def running_script(
-    player: Player | None = None, shelf: Shelf | None = None, options: Any = (), **settings: Any
+async def serve_fakes(
+    device: FakeDevice | None = None, repository: FakeRepository | None = None, options: Any = (), **settings: Any
 ) -> AsyncGenerator[Running]:
-    """Serve `shelf` and `player` on a free port."""
-    shelf, player = shelf or Shelf(), player or Player()
-    repository: Any = shelf
+    """Serve `repository` and `device` on a free port; `options` are those of the channel."""
+    device, repository = device or FakeDevice(), repository or FakeRepository()
+    models: Any = repository
     config = replace(ServiceConfig(grpc="127.0.0.1:0"), **settings)
     async with (
-        start(config, repository=repository, device=player) as server,
+        start(config, repository=models, device=device) as server,
         grpc.aio.insecure_channel(server.address, options=options) as channel,
     ):
-        yield Running(server, channel, shelf, player)
+        yield Running(server, channel, repository, device)

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
-from tests.support.service.script import UNPLANNED
+from tests.support.service.fakes import UNPLANNED
 from tintype.service.engine.events import Finished, Progress, Timings
 
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
@@ -20,48 +20,52 @@ NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
 
 @pytest.mark.parametrize("unary", [False, True])
 def test_cancelling_a_call_frees_its_job(
-    running: Any, player: Any, ask: Any, unary: Any, caplog: pytest.LogCaptureFixture
+    running: Any, fake_device: Any, make_request: Any, unary: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The device is let go at once when the client cancels, in the middle of whatever it does."""
-    device = player(lambda _: [Progress(0, 1, 4), 60.0])
+    device = fake_device(lambda _: [Progress(0, 1, 4), 60.0])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            call = here.stub.GenerateImages(ask().generation) if unary else here.stub.StreamImages(ask())
-            await asyncio.wait_for(device.began.wait(), 30)
+            call = (
+                here.stub.GenerateImages(make_request().generation) if unary else here.stub.StreamImages(make_request())
+            )
+            await asyncio.wait_for(device.started.wait(), 30)
             call.cancel()
-            await asyncio.wait_for(device.left.wait(), 30)
+            await asyncio.wait_for(device.stopped.wait(), 30)
             await asyncio.wait_for(here.server.servicer.idle.wait(), 30)
 
     caplog.set_level(logging.INFO)
     asyncio.run(scenario())
-    assert device.ended == 0
+    assert device.completed == 0
     assert sum("status=CANCELLED" in message for message in caplog.messages) == 1
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_cancelling_while_the_client_does_not_read_frees_the_job(running: Any, player: Any, ask: Any) -> None:
+def test_cancelling_while_the_client_does_not_read_frees_the_job(
+    running: Any, fake_device: Any, make_request: Any
+) -> None:
     """A client that stops reading and then leaves does not keep its job."""
     picture = Finished(0, 0, NOISE, Timings(), UNPLANNED)
-    device = player(lambda _: [picture] * 50)
+    device = fake_device(lambda _: [picture] * 50)
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", -1)]) as here:
-            call = here.stub.StreamImages(ask(width=1280, height=1280))
+            call = here.stub.StreamImages(make_request(width=1280, height=1280))
             await call.read()
             await asyncio.sleep(0.3)  # the flow control window fills
             call.cancel()
-            await asyncio.wait_for(device.left.wait(), 30)
+            await asyncio.wait_for(device.stopped.wait(), 30)
             await asyncio.wait_for(here.server.servicer.idle.wait(), 30)
 
     asyncio.run(scenario())
 
 
 def test_a_write_that_fails_is_no_fault_of_ours(
-    running: Any, player: Any, ask: Any, caplog: pytest.LogCaptureFixture
+    running: Any, fake_device: Any, make_request: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A caller that leaves while something is sent to it has cancelled: its job is freed, the log has no traceback."""
-    device = player(lambda _: [Progress(0, 1, 4), 60.0])
+    device = fake_device(lambda _: [Progress(0, 1, 4), 60.0])
 
     async def lost(*_: object) -> None:
         raise grpc.aio.InternalError("the connection is gone")
@@ -78,8 +82,8 @@ def test_a_write_that_fails_is_no_fault_of_ours(
                 write=lost,
             )
             with pytest.raises(asyncio.CancelledError):
-                await servicer.StreamImages(ask(), context)
-            await asyncio.wait_for(device.left.wait(), 30)
+                await servicer.StreamImages(make_request(), context)
+            await asyncio.wait_for(device.stopped.wait(), 30)
 
     caplog.set_level(logging.INFO)
     asyncio.run(scenario())
@@ -89,30 +93,30 @@ def test_a_write_that_fails_is_no_fault_of_ours(
 
 @pytest.mark.parametrize(("timeout", "field", "earlier"), [(60, 5, 5), (5, 60, 5), (None, 7, 7), (9, None, 9)])
 def test_the_earlier_of_deadline_and_timeout_counts(
-    running: Any, ask: Any, timeout: Any, field: Any, earlier: Any
+    running: Any, make_request: Any, timeout: Any, field: Any, earlier: Any
 ) -> None:
     """The job's deadline is the call's or the field's, whichever comes first."""
 
     async def scenario() -> Any:
         async with running() as here:
-            request = ask()
+            request = make_request()
             if field:
                 request.generation.timeout.seconds = field
             async for _ in here.stub.StreamImages(request, timeout=timeout):
                 pass
-            return here.player.jobs[0].deadline - time.monotonic()
+            return here.device.jobs[0].deadline - time.monotonic()
 
     assert asyncio.run(scenario()) == pytest.approx(earlier, abs=1)  # and far from the other
 
 
-def test_a_call_without_deadline_has_none(running: Any, ask: Any) -> None:
+def test_a_call_without_deadline_has_none(running: Any, make_request: Any) -> None:
     """No deadline and no timeout: the job has all the time there is."""
 
     async def scenario() -> Any:
         async with running() as here:
-            async for _ in here.stub.StreamImages(ask()):
+            async for _ in here.stub.StreamImages(make_request()):
                 pass
-            return here.player.jobs[0]
+            return here.device.jobs[0]
 
     job = asyncio.run(scenario())
     assert job.deadline is None
