@@ -1,4 +1,4 @@
-"""The contract: documented to the last field, in step with its stubs, and compatible with what was released."""
+"""The contract: every field is documented, and stubs and released clients match it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(*command: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_everything_has_a_comment() -> None:
-    """Each message, field, call, enum and value is explained by the line above it."""
+    """Each message, field, call, enum and value has a comment in the line above it."""
     lines = PROTO.read_text().splitlines()
     bare = [line for above, line in pairwise(lines) if DECLARATION.match(line) and "//" not in above]
     assert not bare
@@ -42,7 +42,7 @@ def test_everything_has_a_comment() -> None:
 
 
 def test_numbers_are_signed_and_images_are_bytes() -> None:
-    """No unsigned integers, which half of the languages lack; files are never base64 text."""
+    """Integers are signed, because many languages have no unsigned ones; files are bytes, never base64 text."""
     fields = [field for message in pb.DESCRIPTOR.message_types_by_name.values() for field in message.fields]
     unsigned = {field.TYPE_UINT32 for field in fields} | {field.TYPE_UINT64 for field in fields}
     assert not [field.full_name for field in fields if field.type in unsigned]
@@ -50,45 +50,45 @@ def test_numbers_are_signed_and_images_are_bytes() -> None:
     assert all(field.type in {field.TYPE_BYTES, field.TYPE_MESSAGE} for field in fields if field.name in files)
 
 
-def test_other_languages_need_no_options_of_their_own() -> None:
-    """The contract names its package for Go, Java and C#, so that their stubs are generated from it as it is."""
+def test_options_for_other_languages() -> None:
+    """The contract names its package for Go, Java and C#, so that their stubs can be generated without changes."""
     options = pb.DESCRIPTOR.GetOptions()
     assert options.go_package == "tintype/v1;tintypev1"
     assert (options.java_package, options.java_multiple_files) == ("tintype.v1", True)
     assert options.csharp_namespace == "Tintype.V1"
 
 
-def test_the_contract_is_linted(buf: str) -> None:
+def test_contract_passes_buf_lint(buf: str) -> None:
     """`buf lint` finds nothing."""
     linted = run(buf, "lint")
     assert linted.returncode == 0, linted.stdout.decode()
 
 
-def test_released_clients_go_on_working(buf: str) -> None:
+def test_contract_is_compatible_with_the_release(buf: str) -> None:
     """`buf breaking` against the released contract finds nothing."""
     compared = run(buf, "breaking", "--against", str(RELEASED))
     assert compared.returncode == 0, compared.stdout.decode()
 
 
-def test_stubs_are_those_of_the_contract(buf: str) -> None:
-    """The committed stubs describe what the contract says."""
+def test_stubs_match_the_contract(buf: str) -> None:
+    """The committed stubs have the same descriptor as the contract."""
     built = run(buf, "build", "--exclude-source-info", "--output", "-#format=binpb")
     files = {file.name: file for file in FileDescriptorSet.FromString(built.stdout).file}
     assert plain(files[pb.DESCRIPTOR.name]) == plain(FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb))
 
 
 def plain(file: FileDescriptorProto) -> FileDescriptorProto:
-    """Return `file` without the JSON names, which protoc leaves out where they follow from the others."""
+    """Return `file` without JSON names, which protoc omits if they are the default."""
     for message in file.message_type:
-        for part in (message, *message.nested_type):  # a map's pairs are nested
+        for part in (message, *message.nested_type):  # entries of maps are nested messages
             for field in part.field:
                 field.ClearField("json_name")
-    file.DiscardUnknownFields()  # buf's own notes
+    file.DiscardUnknownFields()  # extensions of buf
     return file
 
 
 def test_stubs_load_without_a_warning() -> None:
-    """Neither protobuf nor grpc complains about the versions that generated them."""
+    """Protobuf and grpc do not warn about the versions that generated the stubs."""
     code = "import tintype.v1.image_service_pb2, tintype.v1.image_service_pb2_grpc"
     loaded = run(sys.executable, "-W", "error", "-c", code)
     assert loaded.returncode == 0, loaded.stderr.decode()

@@ -1,4 +1,4 @@
-"""Headers of uploads: judged without decoding, in time that grows with the file and no faster."""
+"""Headers of uploads are checked without decoding, in time linear in the length of the file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def webp_with(more: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*"}, {"progressive": True}])
 def test_type_and_size(kind: str, options: dict[str, Any]) -> None:
-    """They are Pillow's, for each way in which a type stores them."""
+    """Type and size equal Pillow's, for each way in which a format stores them."""
     header = check(file(kind, (600, 401), **options))
     assert (header.mime_type, header.size) == (f"image/{kind.lower()}", (600, 401))
 
@@ -66,14 +66,14 @@ def test_type_and_size(kind: str, options: dict[str, Any]) -> None:
     [("RGB", "PNG", False), ("RGBA", "PNG", True), ("LA", "PNG", True), ("RGB", "WEBP", False), ("RGBA", "WEBP", True)],
 )
 def test_alpha(mode: str, kind: str, alpha: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """The header tells whether there may be transparency."""
+    """`Header.alpha` says whether pixels may be transparent."""
     data = BytesIO()
     Image.new(mode, (5, 3)).save(data, kind)
     assert check(data.getvalue()).alpha is alpha
 
 
-def test_a_transparent_colour_is_alpha() -> None:
-    """A PNG may name one colour that is transparent."""
+def test_transparent_colour_counts_as_alpha() -> None:
+    """A PNG with one transparent colour may have transparent pixels."""
     assert check(file(transparency=(0, 0, 0))).alpha
 
 
@@ -95,21 +95,21 @@ def test_a_transparent_colour_is_alpha() -> None:
     ],
     ids=[
         *("png", "jpeg", "no length", "fill", "webp"),
-        *("scans", "scans behind a comment", "scans behind lone markers", "segments between scans"),
+        *("scans", "scans after a comment", "scans after lone markers", "segments between scans"),
         *("cut webp", "cut jpeg", "empty webp"),
     ],
 )
-def test_files_of_many_parts_are_refused(data: bytes, why: str) -> None:
-    """Walking through them would take as long as there are parts."""
+def test_too_many_parts_are_refused(data: bytes, why: str) -> None:
+    """The number of chunks, segments and scans is limited, because reading them takes time."""
     with pytest.raises(BadImage, match=why):
         check(data)
 
 
 @pytest.mark.parametrize(
-    "chunks", [[b"IDAT"], [b"IDAT", b"PLTE"], [b"tRNS", b"IDAT"]], ids=["none", "behind the pixels", "alpha alone"]
+    "chunks", [[b"IDAT"], [b"IDAT", b"PLTE"], [b"tRNS", b"IDAT"]], ids=["none", "after the pixels", "alpha alone"]
 )
 def test_indexed_pixels_need_a_palette(chunks: list[bytes]) -> None:
-    """Without one before them they have no colours (PNG, section 11.2.2)."""
+    """A PNG of indexed pixels without a palette before them is damaged (PNG, section 11.2.2)."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 3, 0, 0, 0))
     parts = {b"IDAT": zlib.compress(b"\0\0"), b"PLTE": bytes(3), b"tRNS": b"\0"}
     data = b"".join([file()[:8], head, *(chunk(kind, parts[kind]) for kind in chunks), chunk(b"IEND")])
@@ -117,23 +117,23 @@ def test_indexed_pixels_need_a_palette(chunks: list[bytes]) -> None:
         check(data)
 
 
-def test_the_size_of_a_jpeg_is_judged_before_its_scans() -> None:
-    """At a size that is refused, no number of scans is right."""
+def test_jpeg_size_is_checked_before_its_scans() -> None:
+    """A JPEG that is too large is refused because of its size, however many scans it has."""
     data = file("JPEG", (64, 64))
     frame = data.index(b"\xff\xc0")
     with pytest.raises(BadImage, match="8192 a side, not 65500x65500"):
         check(data[: frame + 5] + struct.pack(">HH", 65500, 65500) + data[frame + 9 :])
 
 
-def test_what_follows_a_jpeg_is_no_scan() -> None:
-    """Motion photos carry a video behind the end marker, in which any bytes may come."""
+def test_bytes_after_a_jpeg_are_ignored() -> None:
+    """Bytes after the end marker, such as the video of a motion photo, are not counted as scans."""
     data = file("JPEG", (4096, 4096)) + b"\xff\xda\0\2" * 100
     assert check(data).size == (4096, 4096)
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_rows": 1}])
 def test_scans_are_counted(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A progressive JPEG has ten scans of three colours; restart markers begin none."""
+    """A progressive JPEG of three colours has ten scans; restart markers do not count."""
     scans, size = 10 if "progressive" in options else 1, (64, 48)
     monkeypatch.setattr(image_header, "MAX_SCANNED", scans * size[0] * size[1])
     assert check(file("JPEG", size, **options)).size == size
@@ -162,8 +162,8 @@ def test_scans_are_counted(options: dict[str, Any], monkeypatch: pytest.MonkeyPa
         *("fill between", "stuffing between", "scans", "webp"),
     ],
 )
-def test_work_grows_with_the_file(make: Callable[[int], bytes]) -> None:
-    """Whether the file is accepted or refused."""
+def test_time_is_linear(make: Callable[[int], bytes]) -> None:
+    """Time is linear in the length of the file, whether it is accepted or refused."""
 
     def judge(data: bytes) -> None:
         check(data)
@@ -173,22 +173,22 @@ def test_work_grows_with_the_file(make: Callable[[int], bytes]) -> None:
     check_linear(judge, make)
 
 
-def test_a_long_png_may_have_more_chunks() -> None:
-    """Encoders write pixels in chunks of 8 KiB; a file of 40 MB has thousands."""
+def test_long_png_may_have_more_chunks() -> None:
+    """Encoders write chunks of 8 KiB, so a PNG of 40 MB may have thousands of them."""
     parts = [chunk(b"IDAT", bytes(8192))] * 5000
     assert len(list(png_chunks(png_with(*parts)))) == 5003
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_nothing_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file of many pixels costs nothing: it is judged by its header."""
+    """A small file with many pixels is checked by its header alone."""
     data = file(kind, (4096, 4096))
     monkeypatch.setattr(PngImageFile, "load", None)
     monkeypatch.setattr(Image, "open", None)
     assert check(data).size == (4096, 4096)
 
 
-def test_a_profile_is_inflated_to_a_bound() -> None:
-    """A small chunk that inflates to gigabytes is no profile."""
+def test_profile_size_is_limited() -> None:
+    """A profile that inflates to more than the limit is ignored."""
     assert icc_profile(png_with(chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(20_000_000))))) == b""
     assert icc_profile(png_with(chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(3000))))) == bytes(3000)

@@ -1,4 +1,4 @@
-"""The file of keys."""
+"""The key file: keys are written, read and removed without loss, and errors name the line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_create(file: Path) -> None:
-    """A key is told once; the file, which only its owner can read, has what does not betray it."""
+    """The key is returned once; the file has only its hash, and only its owner can read it."""
     secret = create(file, "me")
     assert len(secret) > 40
     assert secret not in file.read_text()
@@ -31,8 +31,8 @@ def test_create(file: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", key.created)
 
 
-def test_what_a_key_may(file: Path) -> None:
-    """What is written is read again, in words that a person can read and change; what was not said is not written."""
+def test_fields_are_written_and_read(file: Path) -> None:
+    """Fields are read as they were written; fields with their default are not written."""
     create(file, "plain")
     create(file, "me", requests=60, images=0, models=("tiny", "org/a, b"), priority=-5)
     plain, mine = read(file)
@@ -46,8 +46,8 @@ def test_what_a_key_may(file: Path) -> None:
     ]
 
 
-def test_the_file_of_before(file: Path) -> None:
-    """Lines with no more than a name and a hash are keys, and stay as they are, like all that people write."""
+def test_other_lines_are_kept(file: Path) -> None:
+    """Lines with only a name and a hash are keys; comments and blank lines stay unchanged."""
     file.parent.mkdir()
     written = f"# ours\n\nme   {digest('x')}\n"
     file.write_text(written)
@@ -60,8 +60,8 @@ def test_the_file_of_before(file: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_names(file: Path) -> None:
-    """A name has one key."""
+def test_names_are_unique(file: Path) -> None:
+    """Creating a second key of one name, or revoking an unknown name, is an error."""
     create(file, "me")
     with pytest.raises(KeysError, match="already has a key named me; remove it with `tintype keys revoke me`"):
         create(file, "me")
@@ -72,8 +72,8 @@ def test_names(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "x" * 65, "ü", "#a"])
-def test_bad_name(file: Path, name: str) -> None:
-    """A name that would break the file is none."""
+def test_invalid_name(file: Path, name: str) -> None:
+    """A name that would break the format of the file is refused."""
     with pytest.raises(KeysError, match="the name of a key must be"):
         create(file, name)
     assert not file.exists()
@@ -87,8 +87,8 @@ def test_bad_name(file: Path, name: str) -> None:
         ({"priority": 101}, "priority of a key must be -100 to 100, not 101"),
     ],
 )
-def test_bad_limits(file: Path, limits: dict[str, Any], said: str) -> None:
-    """A limit that can't be is named."""
+def test_invalid_limits(file: Path, limits: dict[str, Any], said: str) -> None:
+    """An invalid limit is refused, and the error names it."""
     with pytest.raises(KeysError, match=said):
         create(file, "me", **limits)
 
@@ -106,8 +106,8 @@ def test_bad_limits(file: Path, limits: dict[str, Any], said: str) -> None:
         (f"me {digest('x')} priority=500", "line 3: priority of a key must be -100 to 100, not 500"),
     ],
 )
-def test_unreadable(file: Path, line: str, said: str) -> None:
-    """A line that is none is named, without repeating what may be a key."""
+def test_invalid_line(file: Path, line: str, said: str) -> None:
+    """The error names the number of an invalid line and does not repeat its text, which may be a key."""
     file.parent.mkdir()
     file.write_text(f"# ours\n\n{line}\n")
     with pytest.raises(KeysError, match=said) as caught:
@@ -115,15 +115,15 @@ def test_unreadable(file: Path, line: str, said: str) -> None:
     assert "tt-secret" not in str(caught.value)
 
 
-def test_large_letters(file: Path) -> None:
-    """Programs that write digits of SHA-256 in capitals mean the same."""
+def test_upper_case_digest(file: Path) -> None:
+    """A SHA-256 in upper case is accepted."""
     file.parent.mkdir()
     file.write_text(f"me {digest('x').upper()}\n")
     assert read(file)[0].digest == digest("x")
 
 
-def test_all_at_once(file: Path) -> None:
-    """Writers at the same moment lose no key of each other, and leave nothing beside the file."""
+def test_concurrent_writers(file: Path) -> None:
+    """Concurrent writers lose no keys, and leave no other files."""
     names = {f"key-{number}" for number in range(40)}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: create(file, name), names))
@@ -132,7 +132,7 @@ def test_all_at_once(file: Path) -> None:
 
 
 def test_failed_write(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the disk is full, the file stays as it was, and nothing is left beside it."""
+    """If the disk is full, the file stays unchanged, and no other file is left."""
     create(file, "me")
     before = file.read_text()
 
@@ -146,8 +146,8 @@ def test_failed_write(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_link(file: Path, tmp_path: Path) -> None:
-    """A file that is a link to another stays one."""
+def test_symbolic_link(file: Path, tmp_path: Path) -> None:
+    """A key file that is a symbolic link stays one."""
     link = tmp_path / "link"
     create(file, "me")
     link.symlink_to(file)
@@ -156,8 +156,8 @@ def test_link(file: Path, tmp_path: Path) -> None:
     assert len(read(file)) == 2
 
 
-def test_no_device_is_replaced(tmp_path: Path) -> None:
-    """A path such as /dev/null is refused: the file of keys would take the place of the device."""
+def test_devices_are_not_replaced(tmp_path: Path) -> None:
+    """A path such as /dev/null is refused, because the key file would replace the device."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with pytest.raises(KeysError, match=r"cannot write the key file .*pipe: it is not a regular file"):

@@ -1,4 +1,4 @@
-"""The keys of a running server: when one is required, and what an unsafe or lost key file leads to."""
+"""Keys of a running server: when a key is required, and how unsafe or missing key files are handled."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def requires(keys: Keys) -> bool:
     return keys.required
 
 
-def test_a_companion_key_requires_none(file: Path) -> None:
-    """The key of the gateway that `up` starts is accepted, closes nothing by itself, and stays valid with a file."""
+def test_companion_key_requires_no_keys(file: Path) -> None:
+    """The companion key is accepted, does not make keys required, and stays valid with a key file."""
     keys = Keys(file, optional=True, companion="secret")
     assert not requires(keys)
     create(file, "alice")
@@ -38,8 +38,8 @@ def test_a_companion_key_requires_none(file: Path) -> None:
     assert keys.find("other") is None
 
 
-def test_admin_is_one_of_the_permissions(file: Path) -> None:
-    """An admin key is one in the file, and lines of before, which say nothing of it, are none."""
+def test_admin_permission(file: Path) -> None:
+    """The field `admin` makes an admin key; keys without it are not admin keys."""
     secret = create(file, "ops", admin=True)
     assert " admin=yes\n" in file.read_text()
     file.write_text(file.read_text() + f"old {digest('x')}\nno {digest('y')} admin=no\n")
@@ -53,8 +53,8 @@ def test_admin_is_one_of_the_permissions(file: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o664])
-def test_a_readable_file_is_noticed(file: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that other users read, or a group changes, is used, and the log says how to close it."""
+def test_readable_file_is_logged(file: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that others can read or a group can write is used, and a warning says how to protect it."""
     create(file, "me")
     file.chmod(mode)
     assert Keys(file).required
@@ -63,8 +63,8 @@ def test_a_readable_file_is_noticed(file: Path, mode: int, caplog: pytest.LogCap
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640])
-def test_a_closed_file_is_silent(file: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that only its owner changes, and at most a group reads, is as it should be."""
+def test_protected_file_is_not_logged(file: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that only its owner can write, and at most a group can read, causes no warning."""
     create(file, "me")
     file.chmod(mode)
     assert Keys(file).required
@@ -73,8 +73,8 @@ def test_a_closed_file_is_silent(file: Path, mode: int, caplog: pytest.LogCaptur
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 @pytest.mark.parametrize("mode", [0o666, 0o602, 0o777])
-def test_a_file_that_all_can_change_is_refused(file: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Where every user could add a key no server starts; while one runs, the keys from before stay."""
+def test_world_writable_file_is_refused(file: Path, mode: int, caplog: pytest.LogCaptureFixture) -> None:
+    """No server starts with a file that every user can write; a running server keeps the previous keys."""
     secret = create(file, "me")
     running = Keys(file)
     file.chmod(mode)
@@ -89,8 +89,8 @@ def test_a_file_that_all_can_change_is_refused(file: Path, mode: int, caplog: py
     assert "keeping the previous keys" in caplog.text
 
 
-def test_a_damaged_file_does_not_leave_the_server_open(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A first key file that can't be read is meant to close the server, so it does, until it is corrected."""
+def test_damaged_first_file_requires_keys(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If a first key file is damaged, the server requires a key, and accepts none until it is corrected."""
     path = file.with_name("first")
     keys = Keys(path, optional=True)
     assert not requires(keys)
@@ -107,8 +107,8 @@ def test_a_damaged_file_does_not_leave_the_server_open(file: Path, caplog: pytes
 
 
 @pytest.mark.parametrize("config", [GatewayConfig, ServiceConfig])
-def test_a_lost_file_does_not_open_the_server(tmp_path: Path, config: Any) -> None:
-    """Where keys have existed in the data folder, a server without them does not start open."""
+def test_missing_file_does_not_open_the_server(tmp_path: Path, config: Any) -> None:
+    """If the data folder has had a key file, a server without it does not start."""
     settings = config(data=tmp_path)
     settings.check_access()
     create(settings.key_file, "me")
@@ -125,8 +125,8 @@ def test_a_lost_file_does_not_open_the_server(tmp_path: Path, config: Any) -> No
     settings.check_access()
 
 
-def test_a_mark_that_cannot_be_left_is_no_error(tmp_path: Path) -> None:
-    """A folder that can't be written to has no mark."""
+def test_unwritable_folder_gets_no_marker(tmp_path: Path) -> None:
+    """If the folder is not writable, there is no marker, and no error."""
     write_marker(tmp_path / "nowhere" / "keys")
     assert not marker(tmp_path / "nowhere" / "keys").exists()
 
@@ -152,7 +152,7 @@ def test_a_mark_that_cannot_be_left_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_public_address(tmp_path: Path, settings: dict[str, Any], is_open: bool) -> None:  # noqa: FBT001
-    """Neither server lets other machines in without keys, unless that was said; the message says how to get one."""
+    """Without keys, neither server listens on a public address unless it is anonymous; the error says what to do."""
     config = (GatewayConfig if "rest" in settings else ServiceConfig)(data=tmp_path, **settings)
     if is_open:
         with pytest.raises(KeysError, match=f"create a key with `tintype keys create NAME --keys {tmp_path}/keys`"):
@@ -162,5 +162,5 @@ def test_public_address(tmp_path: Path, settings: dict[str, Any], is_open: bool)
 
 
 def test_certificates_are_authentication(tmp_path: Path) -> None:
-    """A service that wants a certificate of each client may listen anywhere without keys."""
+    """A service that requires client certificates may listen on any address without keys."""
     ServiceConfig(data=tmp_path, grpc="0.0.0.0:50051", tls_client_ca=tmp_path / "ca.pem").check_access()

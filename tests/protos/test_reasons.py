@@ -1,4 +1,4 @@
-"""Reasons of errors are one enum for service and gateway."""
+"""Reasons of errors: one enum for service and gateway."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def reasons(module: ModuleType, base: type[Exception]) -> list[str]:
     ids=lambda given: given.__name__,
 )
 def test_every_error_has_a_reason_of_the_enum(module: ModuleType, base: type[Exception]) -> None:
-    """No error class spells its reason by hand."""
+    """Every error class has a member of the enum as its reason, not a string."""
     found = reasons(module, base)
     assert found
     assert all(isinstance(reason, Reason) for reason in found)
 
 
 def test_a_name_equals_its_value() -> None:
-    """Programs compare the name, so both are the same text."""
+    """Programs compare reasons by name, so name and value are equal."""
     assert all(reason.name == reason.value == str(reason) for reason in Reason)
 
 

@@ -1,4 +1,4 @@
-"""Threads that may get stuck."""
+"""Threads for calls that may never return."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SOON = 0.05  # seconds that a call may take here
-SURELY = 60.0  # seconds after which a test has failed
+SOON = 0.05  # seconds until calls time out
+SURELY = 60.0  # seconds until a test fails
 
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What stuck calls wait for."""
+    """Return an event that stuck calls wait for."""
     event = threading.Event()
     yield event
     event.set()
 
 
 async def test_results() -> None:
-    """A call gives what its function returns or raises, a TimeoutError of the function included."""
+    """A call returns what its function returns, and raises what it raises, including TimeoutError."""
     pool = Threads("test", 2)
     assert await pool.call(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
@@ -45,8 +45,8 @@ async def test_results() -> None:
         await pool.call(late)
 
 
-async def test_stuck(gate: threading.Event) -> None:
-    """A call that takes too long is given up, counted while it lasts, and not waited for when all threads are stuck."""
+async def test_call_timeout(gate: threading.Event) -> None:
+    """A slow call raises CallTimeout and counts as stuck; if all threads are stuck, calls fail at once."""
     pool = Threads("test", 2, SOON)
     for _ in range(2):
         with pytest.raises(CallTimeout):
@@ -56,36 +56,36 @@ async def test_stuck(gate: threading.Event) -> None:
     with pytest.raises(CallTimeout):
         await pool.call(begun.append, 1)
     gate.set()
-    while pool.stuck:  # noqa: ASYNC110 - a thread can't call us
+    while pool.stuck:  # noqa: ASYNC110 - threads set no event
         await asyncio.sleep(0.01)
-    assert await asyncio.wrap_future(pool.submit(str, 5)) == "5"  # however long the machine takes
+    assert await asyncio.wrap_future(pool.submit(str, 5)) == "5"  # a slow machine takes longer than SOON
     assert not begun
 
 
-async def test_begun_late(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that was given up is stuck, also if it began later than its caller to wait."""
+async def test_call_that_began_late_is_stuck(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that timed out counts as stuck, even if it began later than its caller began to wait."""
     pool = Threads("test", 1, SOON)
-    monkeypatch.setattr(threads, "monotonic", lambda: 0.0)  # all of it at one time
+    monkeypatch.setattr(threads, "monotonic", lambda: 0.0)  # time stands still
     with pytest.raises(CallTimeout):
         await pool.call(gate.wait)
     assert pool.stuck == 1
 
 
-async def test_given_up_before_it_began(gate: threading.Event) -> None:
-    """A call that waits in vain for a thread never runs."""
+async def test_call_that_timed_out_in_the_queue_never_runs(gate: threading.Event) -> None:
+    """A call that times out while it waits for a thread never runs."""
     begun: list[int] = []
     pool = Threads("test", 1, SOON)
     results = await asyncio.gather(pool.call(gate.wait), pool.call(begun.append, 1), return_exceptions=True)
     assert [type(result) for result in results] == [CallTimeout, CallTimeout]
     gate.set()
-    while pool.stuck:  # noqa: ASYNC110 - a thread can't call us
+    while pool.stuck:  # noqa: ASYNC110 - threads set no event
         await asyncio.sleep(0.01)
     await asyncio.wrap_future(pool.submit(str, 5))
     assert not begun
 
 
-async def test_as_many_as_needed(gate: threading.Event) -> None:
-    """Calls at the same time have threads of their own up to the bound, and one after the other share one."""
+async def test_number_of_threads(gate: threading.Event) -> None:
+    """Concurrent calls have separate threads up to the maximum; consecutive calls share one."""
     pool = Threads("test-many", 3)
 
     def alive() -> int:
@@ -102,8 +102,8 @@ async def test_as_many_as_needed(gate: threading.Event) -> None:
     assert await asyncio.gather(*waiting) == [True] * 5
 
 
-class Pausing(SimpleQueue[Any]):
-    """A queue whose first reader stops between having something and returning it, as the system may stop a thread."""
+class PausingQueue(SimpleQueue[Any]):
+    """A queue whose first reader pauses between taking an item and returning it, as a preempted thread would."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,10 +117,10 @@ class Pausing(SimpleQueue[Any]):
         return got
 
 
-def test_a_thread_that_has_just_taken_a_call() -> None:
-    """A call never waits for a thread that has another call already, while there may be more threads."""
+def test_busy_thread_is_not_counted_as_idle() -> None:
+    """A call does not wait for a busy thread while another thread may be started."""
     pool = Threads("test", 2)
-    pool._work = work = Pausing()
+    pool._work = work = PausingQueue()
     first = pool.submit(str, 1)
     assert work.taken.wait(SURELY)
     assert pool.submit(str, 2).result(SURELY) == "2"
@@ -129,7 +129,7 @@ def test_a_thread_that_has_just_taken_a_call() -> None:
 
 
 async def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Threads without work end by themselves, and new ones come when there is work again."""
+    """Idle threads end, and new ones are started for new calls."""
     monkeypatch.setattr(threads, "IDLE", SOON)
     pool = Threads("test-idle", 2)
     assert await pool.call(str, 1) == "1"
@@ -153,7 +153,7 @@ print("ended", flush=True)
 """
 
 
-def test_the_end() -> None:
-    """A stuck thread keeps neither the event loop nor the process."""
+def test_stuck_thread_does_not_block_exit() -> None:
+    """A stuck thread blocks neither the event loop nor the exit of the process."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("ended\n", "")
