@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Model names that clients of other servers send by default. They mean the default model; `list_aliases` lists them.
-# The module `names` has the prefixes of later ones.
+# `access.model_names` has the prefixes of later names.
 WELL_KNOWN_NAMES = (
     "dall-e-2",
     "dall-e-3",
@@ -42,8 +42,6 @@ WELL_KNOWN_NAMES = (
 )
 # Dialects of vendors that document the paths `/v1/images/generations` and `/images/generations`.
 SHARING = ("openai", "apipie", "aqueduct")
-
-
 RESPONSE_FORMATS = ("url", "b64_json")
 ALL, NONE, LOOPBACK = "*", "none", "loopback"
 _HOST = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?|[0-9a-f:.]+", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """Time limits against slow and idle clients (slowloris).
 
-- A connection is closed if a request's head does not arrive within `seconds`, or a body that no handler reads does
-  not. `receiving` limits the time of a body that a handler reads.
+- A connection is closed if a request's head, or a body that no handler reads, does not arrive within `seconds`.
+  `body_limits` limits the time of a body that a handler reads.
 - A client that reads its response more slowly than RATE is disconnected, because the response stays in memory
   meanwhile. The same limit applies to the rest of a response when the connection is closed.
 """

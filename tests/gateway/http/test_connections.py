@@ -175,7 +175,7 @@ class Fake:
 
 @contextlib.contextmanager
 def limited(data: Path, soft: int, hard: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Yield a gateway in a process that may open `files` files, and its URL."""
+    """Yield the process of a gateway with these limits of open files, and its URL."""
     limits = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
     command = [sys.executable, "-c", limits + SCRIPT, str(data), "127.0.0.1:1", "{}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

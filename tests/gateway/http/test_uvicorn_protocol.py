@@ -92,7 +92,7 @@ async def test_state_is_read() -> None:
 
 
 def test_version_is_bound() -> None:
-    """The project's metadata bounds uvicorn above, at the next minor version after the tested one."""
+    """The project's metadata has an upper bound for uvicorn's version."""
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     (requirement,) = [line for line in project["dependencies"] if re.match(r"uvicorn\b", line)]
     assert re.search(r"<\d", requirement), requirement
