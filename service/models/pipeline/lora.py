@@ -20,7 +20,7 @@ import numpy as np
 
 from ...errors import InvalidField
 from ..files import ModelFileError
-from ..runtime.array_cache import frozen
+from ..runtime.array_cache import freeze
 from ..safetensors import TensorFile, shown
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Adapters:
         for module in sorted({module for row in sums for module in row}):
             pairs = [row.get(module) for row in sums]
             a, b = _stacked(pairs, self._ports[component][module])
-            made |= {f"{PREFIX}{module}.A": frozen(a), f"{PREFIX}{module}.B": frozen(b)}
+            made |= {f"{PREFIX}{module}.A": freeze(a), f"{PREFIX}{module}.B": freeze(b)}
         return made
 
     def _summed(self, component: str, loras: Loras) -> dict[str, Pair]:

@@ -1,7 +1,7 @@
 """A cache of arrays derived from other arrays: stacked, cast, or sent to a device.
 
 Rows that share a call mostly stay together from step to step. The cache then returns the same array object, which
-costs nothing, and which a device that already holds it need not receive again.
+costs nothing, and which a device that already holds it does not receive again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ LIMIT = 4
 
 
 class ArrayCache:
-    """The latest results of `make`. The arrays it was given must not change any more."""
+    """The latest results of `make`. Arrays passed to it must not change any more."""
 
     def __init__(self, make: Callable[[Sequence[Any]], Any], limit: int = LIMIT) -> None:
         self._make, self._limit = make, limit
-        # The arrays are kept with the result, so their ids stay theirs.
+        # The arrays are kept with the result, so that no other object gets their ids.
         self._latest: OrderedDict[tuple[int, ...], tuple[Sequence[Any], Any]] = OrderedDict()
 
     def __call__(self, arrays: Sequence[Any]) -> Any:
@@ -32,19 +32,19 @@ class ArrayCache:
         if key in self._latest:
             self._latest.move_to_end(key)
             return self._latest[key][1]
-        made = self._make(arrays)
-        self._latest[key] = arrays, made
+        result = self._make(arrays)
+        self._latest[key] = arrays, result
         if len(self._latest) > self._limit:
             self._latest.popitem(last=False)
-        return made
+        return result
 
 
 def stack(arrays: Sequence[Any]) -> Any:
     """Return arrays [...] as one [n, ...], read-only."""
-    return frozen(np.stack(arrays))
+    return freeze(np.stack(arrays))
 
 
-def frozen(array: Any) -> Any:
+def freeze(array: Any) -> Any:
     """Make `array` read-only, and return it; callees may then rely on it not changing."""
     array.setflags(write=False)
     return array

@@ -1,8 +1,8 @@
 """Exclusive access to the device while a CUDA graph is captured.
 
-A capture fails if another thread calls CUDA meanwhile (microsoft/onnxruntime#18806), and so does that call: a model
-that is loaded or freed. Such calls wait for a capture, which takes as long as three calls of the graph. If they run
-already, nothing is captured: the call runs without CUDA graphs and is captured another time.
+If another thread calls CUDA during a capture (microsoft/onnxruntime#18806), to load or free a model, both the capture
+and that call fail. Such calls wait for a capture to end, which takes as long as three calls of the graph. If one of
+them is already running, nothing is captured: the call runs without CUDA graphs, and a later call is captured.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Calls of a session with inputs and outputs that stay on the device.
 
-Each shape has buffers, bound once and kept between the steps of an image: a step sends the inputs that changed and
-fetches the result. A read-only array, such as a prompt's embeddings, is sent once, however often it is fed. Results are
-copies, as those of a plain run.
+Each shape has buffers, which are bound once and kept between the steps of an image: a step sends the inputs that
+changed and fetches the result. A read-only array, such as a prompt's embeddings, is sent once, however often it is an
+input. Results are copies, like those of a plain run.
 
-The size of a result is known after the first call of a shape, which onnxruntime answers into memory of its own. With
-CUDA graphs the second call is captured and later calls replay it, on the same addresses. Each shape is captured under
-a number of its own; a captured graph stays as long as the session. The first replay of a shape is compared with a call
-without CUDA graphs: a node on the CPU is not replayed, and its result would belong to an earlier input.
+The size of a result is known after the first call of a shape, whose result onnxruntime allocates. With CUDA graphs the
+second call is captured and later calls replay it, on the same addresses. Each shape is captured under its own number,
+and a captured graph stays as long as the session. The first replay of a shape is compared with a call without CUDA
+graphs: a node on the CPU is not replayed, and its result would belong to an earlier input.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHAPES = 4  # shapes whose buffers are kept: guidance in one call and in two, at two sizes
-SENT = 2  # arrays of one input kept on the device: of a prompt and of a negative prompt
+MAX_SENT = 2  # arrays of one input kept on the device: of a prompt and of a negative prompt
 GRAPHS = 16  # captured graphs of a session; each holds as much memory as its shape's intermediate results
 TOLERANCE = 1e-2  # of the largest value, between a replay and a call without; both run the same kernels
 GRAPH_ID = "gpu_graph_id"
 _ARENA_NAMES = {"cuda": "gpu"}  # onnxruntime's name of a device, by the one it uses for values
 SHRINKAGE = "memory.enable_memory_arena_shrinkage"
-EAGER = -1  # the number of calls that are neither captured nor replayed; 0 is onnxruntime's own
+EAGER = -1  # the graph number of calls that are neither captured nor replayed; 0 is onnxruntime's default
 
 
 class DeviceBuffers:
-    """The buffers of a session on `device`, onnxruntime's name of it. One thread at a time may use them.
+    """The buffers of a session on `device`, by onnxruntime's name. One thread at a time may use them.
 
-    With `graphs` calls are captured. With `shrinks` the session returns memory to the device after each call; a session
-    that captures must not, because replays write to that memory.
+    `graphs` captures calls. `shrinks` returns memory to the device after each call; it has no effect together with
+    `graphs`, because replays write to that memory.
     """
 
     def __init__(self, session: Any, device: str, *, graphs: bool = False, shrinks: bool = False) -> None:
@@ -72,14 +72,16 @@ class DeviceBuffers:
 
     def _buffers(self, shape: Shape) -> _ShapeBuffers:
         if shape not in self._latest:
-            self._latest[shape] = _ShapeBuffers(self._session, self._device, shape[0], self._number(), self._entries)
-            others = [known for known, bound in self._latest.items() if not bound.replays]
-            if len(others) > SHAPES:
-                self._latest.pop(others[0])
+            self._latest[shape] = _ShapeBuffers(
+                self._session, self._device, shape[0], self._graph_number(), self._entries
+            )
+            replaceable = [other for other, buffers in self._latest.items() if not buffers.replays]
+            if len(replaceable) > SHAPES:
+                self._latest.pop(replaceable[0])
         self._latest.move_to_end(shape)
         return self._latest[shape]
 
-    def _number(self) -> int | None:
+    def _graph_number(self) -> int | None:
         """Return the graph number of a new shape: None without graphs, EAGER beyond GRAPHS."""
         if not self._graphs:
             return None
@@ -91,12 +93,12 @@ class DeviceBuffers:
     def _send(self, name: str, array: Values) -> Any:
         """Return a read-only array as a value on the device, sent once."""
         if name not in self._sent:
-            self._sent[name] = ArrayCache(lambda arrays: _value(arrays[0], self._device), SENT)
+            self._sent[name] = ArrayCache(lambda arrays: _value(arrays[0], self._device), MAX_SENT)
         return self._sent[name]([array])
 
 
 class _ShapeBuffers:
-    """The buffers of one shape, captured under `number`; None if the session captures nothing."""
+    """The buffers of one shape, captured as graph `number`; None if the session captures nothing."""
 
     def __init__(
         self, session: Any, device: str, outputs: tuple[str, ...], number: int | None, entries: Mapping[str, str]
@@ -104,7 +106,7 @@ class _ShapeBuffers:
         self._session, self._device, self._outputs = session, device, outputs
         self._io = session.io_binding()
         self._inputs: dict[str, Any] = {}
-        self._fed: dict[str, Values] = {}
+        self._bound: dict[str, Values] = {}
         self._results: list[Any] = []
         self._eager = _options(entries if number is None else {GRAPH_ID: str(EAGER)})
         self._graph = None if number in (None, EAGER) else _options({GRAPH_ID: str(number)})
@@ -118,7 +120,7 @@ class _ShapeBuffers:
     def run(self, feeds: Mapping[str, Values], send: Callable[[str, Values], Any]) -> list[Values]:
         """Compute the outputs; `send` returns a read-only array as a value on the device."""
         for name, array in feeds.items():
-            self._feed(name, array, partial(send, name))
+            self._bind_input(name, array, partial(send, name))
         if self._results:
             self._compute()
             return _fetch(self._results)
@@ -126,15 +128,15 @@ class _ShapeBuffers:
             self._io.bind_output(name, self._device)
         self._session.run_with_iobinding(self._io, self._eager)
         results = self._io.get_outputs()
-        self._keep(results)
+        self._bind_outputs(results)
         return _fetch(results)
 
-    def _feed(self, name: str, array: Values, send: Callable[[Values], Any]) -> None:
+    def _bind_input(self, name: str, array: Values, send: Callable[[Values], Any]) -> None:
         """Update an input and bind it again: an input that a node reads on the CPU is copied when it is bound."""
         constant = not array.flags.writeable
-        if constant and self._fed.get(name) is array:
+        if constant and self._bound.get(name) is array:
             return
-        self._fed[name] = array
+        self._bound[name] = array
         if constant and not self.replays:
             self._io.bind_ortvalue_input(name, send(array))
             return
@@ -144,23 +146,23 @@ class _ShapeBuffers:
             self._inputs[name] = _value(array, self._device)
         self._io.bind_ortvalue_input(name, self._inputs[name])
 
-    def _keep(self, results: Sequence[Any]) -> None:
-        """Bind buffers as large as the results."""
-        make = onnxruntime().OrtValue.ortvalue_from_shape_and_type
-        self._results = [make(value.shape(), value.element_type(), self._device) for value in results]
+    def _bind_outputs(self, results: Sequence[Any]) -> None:
+        """Bind output buffers of the size of `results`."""
+        allocate = onnxruntime().OrtValue.ortvalue_from_shape_and_type
+        self._results = [allocate(value.shape(), value.element_type(), self._device) for value in results]
         for name, value in zip(self._outputs, self._results, strict=True):
             self._io.bind_ortvalue_output(name, value)
 
     def _compute(self) -> None:
         if self._is_captured and not self._is_checked:
-            self._check()
+            self._check_first_replay()
         elif self._is_captured or not self._graph:
             self._session.run_with_iobinding(self._io, self._graph or self._eager)
         else:
             self._capture_exclusively()
 
-    def _check(self) -> None:
-        """Compare the first replay with a call without CUDA graphs; if they differ, later calls go without.
+    def _check_first_replay(self) -> None:
+        """Compare the first replay with a call without CUDA graphs; if they differ, later calls use none.
 
         The replay comes first: the other call would update the results of nodes on the CPU, which the replay reads.
         """
@@ -169,7 +171,7 @@ class _ShapeBuffers:
         self._session.run_with_iobinding(self._io, self._eager)
         self._is_checked = True
         if not all(map(_is_close, replayed, _fetch(self._results))):
-            log.warning("a CUDA graph computes other values than a call without; later calls go without CUDA graphs")
+            log.warning("a CUDA graph computes other values than a call without it; later calls use no CUDA graphs")
             self._graph, self._is_captured = None, False
 
     def _capture_exclusively(self) -> None:
@@ -181,8 +183,8 @@ class _ShapeBuffers:
     def _capture(self) -> bool:
         try:
             self._session.run_with_iobinding(self._io, self._graph)
-        except Exception as error:  # noqa: BLE001 - after any error calls go without
-            log.warning("the CUDA graph could not be captured; later calls go without: %s", error)
+        except Exception as error:  # noqa: BLE001 - after any error calls use no CUDA graph
+            log.warning("the CUDA graph could not be captured; later calls use none: %s", error)
             self._graph = None
             return False
         self._is_captured = True
@@ -209,7 +211,7 @@ def _is_close(one: Values, other: Values) -> bool:
 def _options(entries: Mapping[str, str]) -> Any:
     if not entries:
         return None
-    made = onnxruntime().RunOptions()
+    options = onnxruntime().RunOptions()
     for key, value in entries.items():
-        made.add_run_config_entry(key, value)
-    return made
+        options.add_run_config_entry(key, value)
+    return options

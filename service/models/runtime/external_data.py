@@ -1,15 +1,15 @@
-"""A graph's weights, which must be files in its own folder.
+"""Check that a graph's weights are files in its own folder.
 
-A tensor of an ONNX file may name another file that holds its values. Model folders come from strangers, so each name
-is checked before a runtime reads the file. onnxruntime 1.31 and OpenVINO 2026.2 check it as well; older versions read
-`../../secret.bin`, or follow a symbolic link that leads there.
+A tensor of an ONNX file may name another file that holds its values. Model folders come from unknown sources, so each
+name is checked before a runtime reads the file. onnxruntime 1.31 and OpenVINO 2026.2 check it as well; older versions
+read `../../secret.bin`, or follow a symbolic link to it.
 
-A name must be a relative path without `..`. Links are followed: the file must then lie below the graph's folder, or
-below the folder that the graph's own link leads to. So a snapshot of Hugging Face's cache is allowed, whose graphs and
-weights are links into one folder of blobs.
+A name must be a relative path without `..`. Links are followed: their target must be below the graph's folder, or below
+the folder of the file that the graph itself links to. So a snapshot in Hugging Face's cache is allowed, whose graphs
+and weights are links into one folder of blobs.
 
-The file is read by protobuf's wire format, without the package `onnx`: one pass over the fields, and the bytes of
-weights are skipped. Tensors in subgraphs, functions, sparse tensors and attributes are checked, too.
+The file is read by protobuf's wire format, without the package `onnx`, in one pass over the fields that skips the bytes
+of weights. Tensors in subgraphs, functions, sparse tensors and attributes are checked, too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from ..files import ModelFileError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Span = tuple[int, int]
     Field = tuple[int, int, int]
 
-# The messages of onnx.proto that lead to a tensor: the fields to follow, and the message in each of them.
+# The messages of onnx.proto that contain tensors: the numbers of the fields to follow, and the message in each.
 MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -39,7 +38,7 @@ MESSAGES = {
 }
 KEY, VALUE = 1, 2  # the fields of an entry, StringStringEntryProto
 LOCATION = b"location"
-FIELDS = 20_000_000  # of one file; the largest published graphs have under a million
+MAX_FIELDS = 20_000_000  # of one file; the largest published graphs have under a million
 SIZES = {1: 8, 5: 4}  # bytes of a field of fixed size, by its wire type
 VARINT, BYTES = 0, 2
 
@@ -72,8 +71,8 @@ def locations(path: Path) -> set[str]:
 
 def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
     """Return what is wrong with a location; empty if nothing is."""
-    shapes = PurePosixPath(location), PureWindowsPath(location)
-    if "\0" in location or "*" in location or any(shape.anchor or ".." in shape.parts for shape in shapes):
+    paths = PurePosixPath(location), PureWindowsPath(location)
+    if "\0" in location or "*" in location or any(path.anchor or ".." in path.parts for path in paths):
         return "which is not a relative path below the graph's folder"
     file = folder / location
     if not file.is_file():
@@ -84,56 +83,56 @@ def _problem(folder: Path, folders: tuple[Path, ...], location: str) -> str:
 
 
 def _locations(data: mmap) -> Iterator[str]:
-    waiting, left = [("model", 0, len(data))], FIELDS
-    while waiting:
-        kind, start, end = waiting.pop()
+    messages, fields_left = [("model", 0, len(data))], MAX_FIELDS
+    while messages:
+        message, start, end = messages.pop()
         entry: dict[int, list[bytes]] = {}
         for number, first, last in _fields(data, start, end):
-            left -= 1
-            if kind == "entry":
+            fields_left -= 1
+            if message == "entry":
                 entry.setdefault(number, []).append(data[first:last])
-            elif first < last and number in MESSAGES[kind]:
-                waiting.append((MESSAGES[kind][number], first, last))
-        if left < 0:
-            raise ModelFileError(f"it has more than {FIELDS} fields")
+            elif first < last and number in MESSAGES[message]:
+                messages.append((MESSAGES[message][number], first, last))
+        if fields_left < 0:
+            raise ModelFileError(f"it has more than {MAX_FIELDS} fields")
         if LOCATION in entry.get(KEY, ()):
             yield from (value.decode("utf-8", "surrogateescape") for value in entry.get(VALUE, [b""]))
 
 
 def _fields(data: mmap, start: int, end: int) -> Iterator[Field]:
-    """Yield number, start and end of each field of a message; fields of numbers have no bytes.
+    """Yield number, start and end of each field of a message; numeric fields have no bytes.
 
     Raises:
         ModelFileError: the message is damaged.
     """
-    at = start
-    while at < end:
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == BYTES:
-            size, at = _varint(data, at)
-            yield number, at, min(at + size, end)
-            at += size
-        elif wire == VARINT:
-            _, at = _varint(data, at)
-            yield number, at, at
-        elif wire in SIZES:
-            at += SIZES[wire]
-            yield number, at, at
+    position = start
+    while position < end:
+        tag, position = _varint(data, position)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == BYTES:
+            size, position = _varint(data, position)
+            yield number, position, min(position + size, end)
+            position += size
+        elif wire_type == VARINT:
+            _, position = _varint(data, position)
+            yield number, position, position
+        elif wire_type in SIZES:
+            position += SIZES[wire_type]
+            yield number, position, position
         else:
             break
-    if at != end:
+    if position != end:
         raise ModelFileError("it is not an ONNX graph, or was cut off")
 
 
-def _varint(data: mmap, at: int) -> Span:
-    """Return a number and where it ends. Raises ModelFileError."""
+def _varint(data: mmap, start: int) -> tuple[int, int]:
+    """Return the number at `start` and the position after it. Raises ModelFileError."""
     number = 0
-    for place in range(10):
-        if at + place >= len(data):
+    for i in range(10):
+        if start + i >= len(data):
             break
-        byte = data[at + place]
-        number |= (byte & 0x7F) << (7 * place)
+        byte = data[start + i]
+        number |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
-            return number, at + place + 1
+            return number, start + i + 1
     raise ModelFileError("it is not an ONNX graph, or was cut off")

@@ -1,4 +1,4 @@
-"""The interface of a loaded graph, whichever engine runs it."""
+"""The interface of a loaded graph under any runtime: onnxruntime, OpenVINO or TensorRT."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _OUT_OF_MEMORY = (
 class Port(NamedTuple):
     """An input of a graph.
 
-    `kind` is onnxruntime's name of its type, such as `tensor(float16)`; a free axis of `shape` is a name or None.
+    `type` is onnxruntime's name of its type, such as `tensor(float16)`; a free axis of `shape` is a name or None.
     """
 
     name: str
-    kind: str
+    type: str
     shape: tuple[int | str | None, ...]
 
 
@@ -52,7 +52,7 @@ class Graph(Protocol):
     def outputs(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
-        """Compute `outputs` from arrays of the types that the ports name. Raises the engine's own errors."""
+        """Compute `outputs` from arrays of the types that the ports name. Raises the runtime's own errors."""
 
 
 class GraphMemory(Protocol):
@@ -64,4 +64,4 @@ class GraphMemory(Protocol):
 
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether a call or a load failed for lack of memory."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in _OUT_OF_MEMORY)

@@ -1,7 +1,7 @@
 """NVIDIA's driver and libraries: detection, versions, and loading.
 
-The packages of the extras `cuda` and `tensorrt` install their libraries below site-packages, where no loader looks.
-Loaded into the process first, they are found by onnxruntime's own libraries by name.
+The packages of the extras `cuda` and `tensorrt` install their libraries below site-packages, where the system's loader
+does not look. Once they are loaded into the process, onnxruntime's own libraries find them by name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def has_driver() -> bool:
 
 
 @cache
-def device() -> str:
+def describe_gpu() -> str:
     """Return name and compute capability of the GPU in use, for example `NVIDIA H200 9.0`; empty without a GPU."""
     driver = _library(*DRIVER)
     number, name, parts = ctypes.c_int(), ctypes.create_string_buffer(256), (ctypes.c_int(), ctypes.c_int())
@@ -58,7 +58,7 @@ def _library(windows: str, others: str) -> ctypes.CDLL | None:
 
 @cache
 def load_cuda() -> None:
-    """Load CUDA and cuDNN from their packages, once; without packages onnxruntime looks for the system's."""
+    """Load CUDA and cuDNN from their packages, once; without these packages onnxruntime looks for the system's."""
     if find_spec(CUDA) is None:
         return
     with redirect_stdout(sys.stderr):  # onnxruntime prints which libraries it does not find

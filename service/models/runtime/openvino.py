@@ -1,12 +1,12 @@
 """Graphs under OpenVINO's own runtime.
 
-Needs the package `openvino` alone. Where onnxruntime was built with OpenVINO, that provider is used instead.
+It needs only the package `openvino`. If onnxruntime was built with OpenVINO, that provider is used instead.
 It computes in float32: by default OpenVINO takes bfloat16 where the processor has it, which is faster and gives other
 images.
 
-A graph compiled for one shape is a quarter faster than one for all. Only one of the two is kept, since each takes
-the whole memory. After HOT calls of one shape in a row the graph is compiled for that shape. Another shape compiles it
-for all shapes again, and doubles the number of calls required from then on.
+A graph compiled for one shape is a quarter faster than one for all shapes. Only one of the two is kept, since each
+holds all weights. After HOT calls of one shape in a row the graph is compiled for that shape. A call of another shape
+compiles it for all shapes again, and doubles the number of calls required from then on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 HOT = 32  # compiling takes as long as hundreds of calls of a small graph, and dozens of a large one
 
 # OpenVINO's names of types, and onnxruntime's.
-KINDS = {
+TYPES = {
     "f32": "tensor(float)",
     "f16": "tensor(float16)",
     "f64": "tensor(double)",
@@ -42,7 +42,7 @@ KINDS = {
 Shapes = dict[str, tuple[int, ...]]
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Return whether the package is installed, without importing it."""
     return find_spec("openvino") is not None
 
@@ -96,6 +96,6 @@ class OpenVinoGraph:
 
 
 def _port(node: Any) -> Port:
-    kind = node.element_type.to_string()
+    name = node.element_type.to_string()
     shape = tuple(axis.get_length() if axis.is_static else None for axis in node.partial_shape)
-    return Port(node.any_name, KINDS.get(kind, kind), shape)
+    return Port(node.any_name, TYPES.get(name, name), shape)

@@ -11,7 +11,7 @@ from .cuda_graphs import DEVICE_ACCESS
 from .device_buffers import DeviceBuffers
 from .graph import Port, is_out_of_memory
 from .provider_options import DEFAULTS, DEVICES, GraphRole, cuda_options
-from .providers import PROVIDERS, chain, make_ready, onnxruntime
+from .providers import PROVIDERS, load_libraries, onnxruntime, with_fallbacks
 from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# On a CPU onnxruntime casts optional inputs of this type, and plans the memory of the results by the shapes of their
-# defaults: adapters, which are larger, are then refused (1.31).
+# On a CPU onnxruntime 1.31 casts optional inputs of this type and plans the memory of the casts by the shapes of their
+# defaults; it then refuses adapters, which are larger.
 HALF = "tensor(float16)"
 
 SAME_AS_REQUESTED = 1  # the arena grows by the size requested, not by powers of two
@@ -34,19 +34,19 @@ ENTRIES = {
     # Threads that spin while they wait take the cores from gRPC and encoding. Without spinning a UNet on two busy cores
     # took 0.85 to 0.98 of the time.
     "session.intra_op.allow_spinning": "0",
-    # One arena for all sessions of a device: each reuses what another one has freed. With the built-in model the
+    # All sessions of a device share one arena: each reuses memory that another has freed. With the built-in model the
     # process holds 14 % less after a large image.
     "session.use_env_allocators": "1",
     # Weights stay outside of the arena, which would round up their sizes and keep them when the model is evicted.
     "session.use_device_allocator_for_initializers": "1",
-    # int8 weights are multiplied in float32 (1). By default onnxruntime rounds the other factor to int8 as well (4),
-    # and uses another kernel for one row than for many: an image would differ alone and in a batch.
+    # int8 weights are multiplied in float32 (1). By default (4) onnxruntime rounds the other factor to int8 as well,
+    # and uses one kernel for one row and another for more: an image alone would differ from the same one in a batch.
     "session.qdq_matmulnbits_accuracy_level": "1",
 }
 
 
 class EngineOptions(NamedTuple):
-    """What a session needs for an engine of TensorRT: provider options, and lengths of named axes."""
+    """The settings of a session for an engine of TensorRT: provider options, and lengths of named axes."""
 
     options: Mapping[str, str]
     axes: Mapping[str, int]
@@ -55,8 +55,8 @@ class EngineOptions(NamedTuple):
 NO_ENGINE = EngineOptions({}, {})
 
 
-class _SessionOptions(NamedTuple):
-    """What all sessions of one graph are made with."""
+class _GraphSettings(NamedTuple):
+    """The settings that all sessions of one graph share."""
 
     path: Path
     provider: str
@@ -81,7 +81,7 @@ class OrtGraph:
         stop_flag: StopFlag | None = None,
         engine: EngineOptions = NO_ENGINE,
     ) -> None:
-        self._session_options = _SessionOptions(path, provider, threads, options.arena)
+        self._settings = _GraphSettings(path, provider, threads, options.arena)
         self._shrinks = role is GraphRole.VAE
         self._stop_flag = stop_flag or StopFlag()
         self._session: Any
@@ -90,14 +90,15 @@ class OrtGraph:
         self._open(engine, graphs=options.captures(provider, role))
         self.inputs = _ports(self._session.get_inputs())
         self.outputs = tuple(output.name for output in self._session.get_outputs())
-        self.provider = next(short for short, long in PROVIDERS.items() if long == self._session.get_providers()[0])
+        actual = self._session.get_providers()[0]
+        self.provider = next(name for name, long_name in PROVIDERS.items() if long_name == actual)
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`.
 
         If a call with CUDA graphs fails, a session without them replaces this one.
         """
-        if self._session is None:  # there was no memory for the session without CUDA graphs
+        if self._session is None:  # an earlier call could not open the session without CUDA graphs for lack of memory
             self._open(NO_ENGINE, graphs=False)
         if not self._buffers:
             results: list[Values] = self._session.run(list(outputs), dict(feeds), self._stop_flag.options)
@@ -107,55 +108,60 @@ class OrtGraph:
         except Exception as error:
             if not self.captures or is_out_of_memory(error):
                 raise
-            name = self._session_options.path.parent.name
+            name = self._settings.path.parent.name
             log.warning("%s: a call with CUDA graphs failed and is repeated without: %s", name, error)
         with DEVICE_ACCESS.shared():
-            self._buffers, self._session = None, None  # there may be no memory for two
+            self._buffers, self._session = None, None  # memory may not suffice for two sessions
         self._open(NO_ENGINE, graphs=False)
         return self.run(outputs, feeds)
 
     def _open(self, engine: EngineOptions, *, graphs: bool) -> None:
-        asked = self._session_options
-        self._session, self.captures = _open_session(asked, engine, graphs=graphs)
+        settings = self._settings
+        self._session, self.captures = _open_session(settings, engine, graphs=graphs)
         self.optional = _ports(self._session.get_overridable_initializers())
-        if asked.provider == "cpu" and any(port.kind == HALF for port in self.optional):
-            self._session = None  # there may be no memory for two
-            self._session, _ = _open_session(asked, NO_ENGINE, graphs=False, reuse=False)
-        device = DEVICES.get(asked.provider)
+        if settings.provider == "cpu" and any(port.type == HALF for port in self.optional):
+            self._session = None  # memory may not suffice for two sessions
+            self._session, _ = _open_session(settings, NO_ENGINE, graphs=False, reuse=False)
+        device = DEVICES.get(settings.provider)
         self._buffers = (
             DeviceBuffers(self._session, device, graphs=self.captures, shrinks=self._shrinks) if device else None
         )
 
 
 def _open_session(
-    asked: _SessionOptions, engine: EngineOptions, *, graphs: bool, reuse: bool = True
+    settings: _GraphSettings, engine: EngineOptions, *, graphs: bool, reuse: bool = True
 ) -> tuple[Any, bool]:
     """Return a session, and whether it captures its calls.
 
-    onnxruntime refuses to capture a graph that has a node outside of CUDA; the session is then opened without.
+    onnxruntime refuses to capture a graph that has a node outside of CUDA; the session is then opened without capture.
     """
-    path, provider, threads, arena = asked
-    options = {
-        PROVIDERS["tensorrt"]: dict(engine.options),
-        PROVIDERS["cuda"]: cuda_options(graphs=graphs, arena=arena),
-    }
-    providers = [(name, options.get(name, {})) for name in chain(provider)]
-    make_ready(provider)
+    path, provider, threads, arena = settings
+    providers = _providers(settings, engine, graphs=graphs)
+    load_libraries(provider)
     share_arena()
     if provider in DEVICES and not graphs:
         share_device_arena(arena)
     try:
         with DEVICE_ACCESS.shared():
-            settings = session_options(threads, reuse=reuse, axes=engine.axes, shared=not graphs)
-            session = onnxruntime().InferenceSession(path, settings, providers, enable_fallback=0)
+            options = session_options(threads, reuse=reuse, axes=engine.axes, shared=not graphs)
+            session = onnxruntime().InferenceSession(path, options, providers, enable_fallback=0)
     except Exception as error:
         if not graphs:
             raise
         log.warning("%s runs without CUDA graphs: %s", path.parent.name, error)
-        return _open_session(asked, engine, graphs=False)
-    if any(given for _, given in providers):
-        log.info("%s: %s", path.parent.name, ", ".join(f"{name} {given}" for name, given in providers))
+        return _open_session(settings, engine, graphs=False)
+    if any(values for _, values in providers):
+        log.info("%s: %s", path.parent.name, ", ".join(f"{name} {values}" for name, values in providers))
     return session, graphs
+
+
+def _providers(settings: _GraphSettings, engine: EngineOptions, *, graphs: bool) -> list[tuple[str, dict[str, str]]]:
+    """Return onnxruntime's names of the provider and its fallbacks, each with its options."""
+    options = {
+        PROVIDERS["tensorrt"]: dict(engine.options),
+        PROVIDERS["cuda"]: cuda_options(graphs=graphs, arena=settings.arena),
+    }
+    return [(name, options.get(name, {})) for name in with_fallbacks(settings.provider)]
 
 
 def _ports(arguments: Sequence[Any]) -> tuple[Port, ...]:
@@ -167,17 +173,17 @@ def session_options(
 ) -> Any:
     """Return onnxruntime's `SessionOptions`.
 
-    Errors arrive as exceptions, so the log shows fatal ones only. Without `reuse` no result takes the memory of another
-    one within a call. `axes` gives named axes of the inputs a length: onnxruntime then knows every shape in the graph
-    before a provider sees it. A session that is not `shared` has arenas of its own: a captured graph writes to memory
-    that must not become another session's.
+    Errors are raised as exceptions, so only fatal ones are logged. Without `reuse` no result takes the memory of
+    another one within a call. `axes` are lengths of named axes of the inputs: onnxruntime then knows every shape in the
+    graph before a provider sees it. A session that is not `shared` has its own arenas: a captured graph writes to
+    memory that no other session may use.
     """
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
     # Always a number: with 0 onnxruntime pins its threads to cores, and waits for cores that other processes use.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Memory patterns are kept for each shape seen, and sizes differ here: 7 % of the peak, 2 % of the time.
+    # Memory patterns are kept for each shape, and shapes vary here: they cost 7 % of the peak and save 2 % of the time.
     options.enable_mem_pattern = False
     options.enable_mem_reuse = reuse
     for key, value in ENTRIES.items():
@@ -196,7 +202,7 @@ def share_arena() -> None:
     kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     try:
         ort.create_and_register_allocator(ort.OrtMemoryInfo("Cpu", kind, 0, ort.OrtMemType.DEFAULT), None)
-    except Exception as error:  # noqa: BLE001 - each session then has an arena of its own, onnxruntime's default
+    except Exception as error:  # noqa: BLE001 - each session then has its own arena, onnxruntime's default
         log.info("sessions share no arena: %s", error)
 
 
@@ -204,13 +210,13 @@ def share_arena() -> None:
 def share_device_arena(limit: int) -> None:
     """Create the GPU arena that all sessions without CUDA graphs share, once; at most `limit` bytes (0: no limit).
 
-    Without it every text encoder, denoiser and VAE of every model that was called keeps its own peak.
+    Without it every text encoder, denoiser and VAE keeps the memory of its own peak after a call.
     """
     ort = onnxruntime()
     kind = ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR
-    place = ort.OrtMemoryInfo("Cuda", kind, 0, ort.OrtMemType.DEFAULT)
-    bounds = ort.OrtArenaCfg({"arena_extend_strategy": SAME_AS_REQUESTED, "max_mem": limit})
+    device = ort.OrtMemoryInfo("Cuda", kind, 0, ort.OrtMemType.DEFAULT)
+    config = ort.OrtArenaCfg({"arena_extend_strategy": SAME_AS_REQUESTED, "max_mem": limit})
     try:
-        ort.create_and_register_allocator_v2(PROVIDERS["cuda"], place, {}, bounds)
-    except Exception as error:  # noqa: BLE001 - each session then has an arena of its own
+        ort.create_and_register_allocator_v2(PROVIDERS["cuda"], device, {}, config)
+    except Exception as error:  # noqa: BLE001 - each session then has its own arena
         log.warning("sessions share no memory on the GPU: %s", error)

@@ -1,8 +1,8 @@
 """A test of whether a provider computes correctly.
 
-`python -m tintype.service.models.runtime.probe cuda` prints the problem, or nothing. Making a session proves little:
-onnxruntime makes one on a GPU that its build has no kernels for, and with a driver that is too old; the first call then
-fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
+`python -m tintype.service.models.runtime.probe cuda` prints the problem, or nothing. Opening a session proves little:
+onnxruntime also opens one on a GPU that its build has no kernels for, or with a driver that is too old; the first call
+then fails. So a matrix product and a convolution, which needs cuDNN on CUDA, are computed and compared with numpy.
 `providers` runs this module in a process of its own: a driver that crashes or hangs ends only that process.
 """
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
     from .graph import Values
 
-    Answer = Callable[[Mapping[str, Values]], Sequence[Values]]
+    Compute = Callable[[Mapping[str, Values]], Sequence[Values]]
 
 SHAPES = {"a": (64, 96), "b": (96, 32), "x": (1, 8, 16, 16), "w": (16, 8, 3, 3)}
-WEIGHTS = ("b", "w")  # constants of the graph, as a model's weights are: TensorRT requires it of a convolution
+WEIGHTS = (
+    "b",
+    "w",
+)  # constants of the graph, like weights: TensorRT requires constant weights of a convolution
 TOLERANCE = 1e-2  # of the largest value; TF32 keeps ten bits
 
 
@@ -42,8 +45,8 @@ def graph() -> bytes:
 
 def arrays() -> dict[str, Values]:
     """Return the inputs and weights, always the same."""
-    draw = np.random.default_rng(0)
-    return {name: draw.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
+    random = np.random.default_rng(0)
+    return {name: random.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
 
 
 def expected() -> list[NDArray[np.float64]]:
@@ -53,36 +56,36 @@ def expected() -> list[NDArray[np.float64]]:
     return [a @ b, np.einsum("nchwij,ocij->nohw", windows, w)]
 
 
-def problem(name: str) -> str:
+def find_problem(name: str) -> str:
     """Return in one line why a provider does not work here; empty if it works."""
-    fed = {name: array for name, array in arrays().items() if name not in WEIGHTS}
+    feeds = {name: array for name, array in arrays().items() if name not in WEIGHTS}
     try:
-        answers = (_openvino() if providers.standalone(name) else _onnxruntime(name))(fed)
+        results = (_openvino() if providers.is_standalone(name) else _onnxruntime(name))(feeds)
     except Exception as error:  # noqa: BLE001 - after any error the provider does not work
         return " ".join(f"{error or type(error).__name__}".split())
-    for answer, right in zip(answers, expected(), strict=True):
-        if answer.shape != right.shape:
-            return f"it computes wrong values: shape {answer.shape} instead of {right.shape}"
-        apart = np.abs(np.asarray(answer, np.float64) - right).max() / np.abs(right).max()
-        if not apart <= TOLERANCE:  # also true of NaN
-            return f"it computes wrong values: off by {apart:.2g} of the largest value"
+    for result, right in zip(results, expected(), strict=True):
+        if result.shape != right.shape:
+            return f"it computes wrong values: shape {result.shape} instead of {right.shape}"
+        difference = np.abs(np.asarray(result, np.float64) - right).max() / np.abs(right).max()
+        if not difference <= TOLERANCE:  # also true of NaN
+            return f"it computes wrong values: off by {difference:.2g} of the largest value"
     return ""
 
 
-def _onnxruntime(name: str) -> Answer:
-    providers.make_ready(name)
-    ort, long = providers.onnxruntime(), providers.PROVIDERS[name]
-    session = ort.InferenceSession(graph(), providers=[long], enable_fallback=0)
-    taken = session.get_providers()[0]
-    if taken != long:
-        raise RuntimeError(f"onnxruntime runs the graph on {taken} instead")
-    return lambda fed: session.run(["product", "convolved"], dict(fed))
+def _onnxruntime(name: str) -> Compute:
+    providers.load_libraries(name)
+    ort, provider = providers.onnxruntime(), providers.PROVIDERS[name]
+    session = ort.InferenceSession(graph(), providers=[provider], enable_fallback=0)
+    actual = session.get_providers()[0]
+    if actual != provider:
+        raise RuntimeError(f"onnxruntime runs the graph on {actual} instead")
+    return lambda feeds: session.run(["product", "convolved"], dict(feeds))
 
 
-def _openvino() -> Answer:
+def _openvino() -> Compute:
     core = openvino.core()
     compiled: Any = core.compile_model(core.read_model(graph()), "CPU")
-    return lambda fed: [compiled(dict(fed))[name] for name in ("product", "convolved")]
+    return lambda feeds: [compiled(dict(feeds))[name] for name in ("product", "convolved")]
 
 
 def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
@@ -101,12 +104,12 @@ def _tensor(name: str, array: Values) -> bytes:
 
 def _field(number: int, *values: str | bytes | int) -> bytes:
     """Return a protobuf field, once per value: a number, a text, or the bytes of a message."""
-    made = bytearray()
+    encoded = bytearray()
     for value in values:
         content = value.encode() if isinstance(value, str) else value
-        made += _varint(number << 3 | (not isinstance(content, int)) * 2)
-        made += _varint(content) if isinstance(content, int) else _varint(len(content)) + content
-    return bytes(made)
+        encoded += _varint(number << 3 | (not isinstance(content, int)) * 2)
+        encoded += _varint(content) if isinstance(content, int) else _varint(len(content)) + content
+    return bytes(encoded)
 
 
 def _varint(number: int) -> bytes:
@@ -114,6 +117,6 @@ def _varint(number: int) -> bytes:
 
 
 if __name__ == "__main__":
-    found = problem(sys.argv[1])
-    print(found)  # noqa: T201 - it is the answer
-    raise SystemExit(bool(found))
+    problem = find_problem(sys.argv[1])
+    print(problem)  # noqa: T201 - `providers` reads it
+    raise SystemExit(bool(problem))

@@ -1,10 +1,11 @@
 """Options of execution providers, under onnxruntime's documented names.
 
-To add an option of CUDA or TensorRT: put it into `cuda_options` or `tensorrt_options` with its reason. If users should
+To add an option of CUDA or TensorRT, put it into `cuda_options` or `tensorrt_options` with its reason. If users should
 be able to set it, add a field to `ProviderOptions` and to `ServiceConfig` (service/config.py), and pass it on in
 service/server.py.
 
-None of these options was measured on a GPU. Each has its reason here; all others are onnxruntime's defaults.
+None of these options was measured on a GPU. Each one has its reason here; all other options keep onnxruntime's
+defaults.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
 
 DEVICES = {"cuda": "cuda", "tensorrt": "cuda"}
-"""Providers whose inputs and outputs stay on a device between calls, and onnxruntime's name of the device.
+"""Providers whose inputs and outputs stay on a device between calls, with onnxruntime's name of the device.
 
-On a CPU this changed nothing: 0.99 to 1.06 of the time of a plain run, and the same bits."""
+On a CPU this changed nothing: 0.99 to 1.06 of the time of a plain run, and bit-identical results."""
 
 
 class GraphRole(Enum):
-    """What a graph is for, where it matters to a device."""
+    """The use of a graph, as far as a device treats it differently."""
 
     DENOISER = "called at each step"
     VAE = "called once per image, with the most memory"
@@ -38,7 +39,7 @@ class GraphRole(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProviderOptions:
-    """Settings of how graphs run on a device.
+    """Settings for graphs on a device.
 
     `cuda_graphs` captures the denoiser's calls as CUDA graphs; `engines` is the folder of TensorRT's engines; `arena`
     limits the bytes of intermediate results on a GPU (0: no limit).
@@ -49,7 +50,7 @@ class ProviderOptions:
     arena: int = 0
 
     def public(self, provider: str) -> Options:
-        """Return the options that GetModel shows; the folder of engines is not among them."""
+        """Return the options that GetModel reports; the folder of engines is not among them."""
         enabled = {"cuda_graphs": self.captures(provider), "engine_cache": provider == "tensorrt"}
         return {name: "on" for name, on in enabled.items() if on}
 
@@ -68,11 +69,11 @@ DEFAULTS = ProviderOptions()
 def cuda_options(*, graphs: bool, arena: int = 0) -> Options:
     """Return the options of CUDAExecutionProvider.
 
-    - `cudnn_conv_algo_search`: a convolution keeps cuDNN's plan for the latest shape only, and shapes change with the
-      rows of a call. A search by HEURISTIC takes milliseconds; the default, EXHAUSTIVE, takes hundreds
+    - `cudnn_conv_algo_search`: a convolution keeps cuDNN's plan only for the latest shape, and shapes change with the
+      rows of a call. A search by HEURISTIC takes milliseconds; the default, EXHAUSTIVE, takes hundreds of milliseconds
       (microsoft/onnxruntime#23006, PaddlePaddle/PaddleX#5057).
-    - `arena_extend_strategy`: the arena grows by the size requested. Regions of the default, powers of two, can seldom
-      be given back.
+    - `arena_extend_strategy`: the arena grows by the size requested. By default it grows by powers of two, and such
+      regions can seldom be returned.
     """
     options = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
     return options | ({"gpu_mem_limit": str(arena)} if arena else {}) | ({"enable_cuda_graph": "1"} if graphs else {})
@@ -81,17 +82,17 @@ def cuda_options(*, graphs: bool, arena: int = 0) -> Options:
 def tensorrt_options(ports: Sequence[Port], folder: Path) -> Options:
     """Return the options of TensorrtExecutionProvider, with engines in `folder`.
 
-    Half precision is allowed if the graph itself has it. No profiles are given: with one, the provider requires one for
-    each dynamic input of each subgraph, and it cuts the graph around every node that TensorRT does not support.
-    `fixed_axes` leaves no dynamic input.
+    Half precision is allowed if the graph itself has it. No optimization profiles are passed: the provider cuts the
+    graph around every node that TensorRT does not support, and given one profile it requires one for each dynamic input
+    of each part. `fixed_axes` leaves no dynamic input.
     """
-    half = any(port.kind == "tensor(float16)" for port in ports)
+    half = any(port.type == "tensor(float16)" for port in ports)
     return {
         "trt_fp16_enable": "1" if half else "0",
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(folder.parent),  # of all engines: they share kernels
+        "trt_timing_cache_path": str(folder.parent),  # one for all engines, which share kernels
     }
 
 

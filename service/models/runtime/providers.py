@@ -1,7 +1,7 @@
 """Execution providers of onnxruntime by short name, and which of them work here.
 
 onnxruntime lists the providers that it was built with. Whether libraries, driver and kernels for the device are present
-shows only when something is computed, so each provider in question computes a small graph first (see `probe`).
+shows only in a computation, so each candidate computes a small graph first (see `probe`).
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 
-# Providers that run the parts of a graph that the first one can't, in order.
+# Providers that run the nodes of a graph that the first one can't, in order.
 FALLBACKS = {"tensorrt": ("cuda", "cpu")}
 
 DEFAULT = ("cuda", "cpu")
+# Functions that load the libraries of NVIDIA's providers.
 NVIDIA = {"tensorrt": nvidia.load_tensorrt, "cuda": nvidia.load_cuda}
 
 PROBE_SECONDS = 180.0  # reading a gigabyte of CUDA's libraries from a cold disk, and building an engine of TensorRT
@@ -51,21 +52,21 @@ class ProviderUnavailable(ValueError):
 
 
 def onnxruntime() -> Any:
-    """Import onnxruntime at its first use, so that listing models does not pay for it.
+    """Import onnxruntime at its first use: listing models does not need it, and the import takes time.
 
-    From 1.29 on it reports each session to its makers over HTTPS, unless this variable is set before the import.
+    From 1.29 on it reports each session to its developers over HTTPS, unless this variable is set before the import.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     return import_module("onnxruntime")
 
 
-def check(names: Sequence[str]) -> None:
+def check_available(names: Sequence[str]) -> None:
     """Raise ProviderUnavailable if a name is unknown, or this onnxruntime was built without it."""
-    built = available() if names else []
+    known = available() if names else []
     for name in names:
-        if name not in built:
+        if name not in known:
             raise ProviderUnavailable(
-                f"provider {name!r} is not in this onnxruntime; available: {', '.join(built)}{_hint(name)}"
+                f"provider {name!r} is not in this onnxruntime; available: {', '.join(known)}{_hint(name)}"
             )
 
 
@@ -74,13 +75,13 @@ def _hint(name: str) -> str:
 
 
 def available() -> list[str]:
-    """Return the short names of the available providers, in onnxruntime or in packages of their own."""
-    return [name for name in PROVIDERS if name in _built() or (name == "openvino" and openvino.installed())]
+    """Return the short names of the available providers: those in onnxruntime, and OpenVINO's own package."""
+    return [name for name in PROVIDERS if name in _built_in() or (name == "openvino" and openvino.is_installed())]
 
 
-def standalone(name: str) -> bool:
-    """Return whether a provider runs in a package of its own, without onnxruntime."""
-    return name not in _built()
+def is_standalone(name: str) -> bool:
+    """Return whether a provider runs in its own package, without onnxruntime."""
+    return name not in _built_in()
 
 
 @cache
@@ -90,8 +91,8 @@ def choose(names: tuple[str, ...]) -> str:
     Raises:
         ProviderUnavailable: none of them works.
     """
-    check(names)
-    warn_of_builds()
+    check_available(names)
+    warn_of_conflicting_builds()
     for name in names or DEFAULT:
         if works(name, quiet=not names):
             if not names and name == "cpu":
@@ -102,22 +103,23 @@ def choose(names: tuple[str, ...]) -> str:
     raise ProviderUnavailable(f"none of the providers works here: {', '.join(names)}; add cpu, which always works")
 
 
-def chain(name: str) -> list[str]:
+def with_fallbacks(name: str) -> list[str]:
     """Return onnxruntime's names of a provider and of its fallbacks."""
     names = dict.fromkeys((name, *FALLBACKS.get(name, ()), "cpu"))
-    return [PROVIDERS[n] for n in names if n in _built()]
+    return [PROVIDERS[n] for n in names if n in _built_in()]
 
 
-def _built() -> list[str]:
-    built = onnxruntime().get_available_providers()
-    return [name for name, long in PROVIDERS.items() if long in built]
+def _built_in() -> list[str]:
+    """Return the short names of the providers that onnxruntime was built with."""
+    long_names = onnxruntime().get_available_providers()
+    return [name for name, long_name in PROVIDERS.items() if long_name in long_names]
 
 
-def make_ready(name: str) -> None:
+def load_libraries(name: str) -> None:
     """Load the libraries that a provider needs. Called before its first session."""
-    ready = NVIDIA.get(name)
-    if ready:
-        ready()
+    load = NVIDIA.get(name)
+    if load:
+        load()
 
 
 def works(name: str, *, quiet: bool = False) -> bool:
@@ -130,15 +132,15 @@ def works(name: str, *, quiet: bool = False) -> bool:
         level = logging.DEBUG if quiet else logging.INFO
         log.log(level, "provider %s: found no NVIDIA GPU or driver", name)
         return False
-    problem = probed(name)
+    problem = run_probe(name)
     if problem:
         log.warning("provider %s is not used: %s", name, problem)
     return not problem
 
 
 @cache
-def probed(name: str) -> str:
-    """Test a provider in a process of its own, once per name; return the problem, or an empty text."""
+def run_probe(name: str) -> str:
+    """Test a provider in a separate process, once per name; return the problem, or an empty text."""
     command = (sys.executable, "-P", "-m", f"{__package__}.probe", name)
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)  # noqa: S603
@@ -151,8 +153,8 @@ def probed(name: str) -> str:
         return f"it computed nothing within {PROBE_SECONDS:g} s"
     if process.returncode == 0:
         return ""
-    found = output.decode(errors="replace").split("\n")[-2:-1]
-    return found[0] if found and process.returncode == 1 else _crash(process.returncode, errors)
+    last_line = output.decode(errors="replace").split("\n")[-2:-1]
+    return last_line[0] if last_line and process.returncode == 1 else _crash(process.returncode, errors)
 
 
 def _crash(code: int, errors: bytes) -> str:
@@ -165,14 +167,14 @@ def _crash(code: int, errors: bytes) -> str:
 
 
 @cache
-def warn_of_builds() -> None:
+def warn_of_conflicting_builds() -> None:
     """Log, once, that several distributions of onnxruntime are installed over each other."""
-    there = [f"{name} {found}" for name in BUILDS if (found := _version(name))]
-    if len(there) > 1:
-        names = " ".join(line.split()[0] for line in there)
+    installed = [f"{name} {number}" for name in BUILDS if (number := _version(name))]
+    if len(installed) > 1:
+        names = " ".join(line.split()[0] for line in installed)
         log.warning(
             "%s are installed over each other; run `pip uninstall -y %s`, then install tintype again",
-            " and ".join(there),
+            " and ".join(installed),
             names,
         )
 

@@ -1,4 +1,4 @@
-"""The choice of provider and threads, and loading graphs with it."""
+"""The choice of a provider and of threads, and the loading of graphs with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import external_data
 from .openvino import OpenVinoGraph
 from .ort import OrtGraph
 from .provider_options import DEFAULTS, GraphRole
-from .providers import choose, standalone
+from .providers import choose, is_standalone
 from .stop_flag import StopFlag
 from .tensorrt import TensorRtGraph
 
@@ -29,8 +29,8 @@ _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 class Runtime:
     """Where graphs run: a provider, by its short name, and the threads of one call on a CPU.
 
-    `memory` holds the graphs, if it is set; `stop_flag` stops the calls of all graphs opened with it; `role` is what
-    the graphs are for.
+    `memory` holds the graphs, if it is set; `stop_flag` stops the calls of all graphs opened with it; `role` is the use
+    of the graphs.
     """
 
     provider: str
@@ -62,13 +62,13 @@ class Runtime:
 
         Raises:
             ModelFileError: its weights are outside of its folder.
-            Exception: whatever the provider raises.
+            Exception: any error of the provider.
         """
         return self.memory.open(path, lambda: self._load(path)) if self.memory else self._load(path)
 
     def _load(self, path: Path) -> Graph:
         external_data.check(path)
-        if standalone(self.provider):
+        if is_standalone(self.provider):
             return OpenVinoGraph(path, self.threads)
         if self.provider == "tensorrt":
             return TensorRtGraph(path, self.threads, options=self.options, role=self.role, stop_flag=self.stop_flag)
@@ -80,8 +80,8 @@ class Runtime:
 def usable_cores() -> int:
     """Count the physical cores that this process may use, at least 1.
 
-    Its CPU affinity and its container's quota count. Hyper-threads count once: two of one core are slower together at
-    matrix products than one alone.
+    The process's CPU affinity and its container's quota limit them. Hyper-threads of one core count once: two together
+    compute matrix products more slowly than one alone.
     """
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     physical = {_read(Path(_SIBLINGS.format(cpu))) or str(cpu) for cpu in allowed}

@@ -1,6 +1,6 @@
-"""A loaded graph with arrays of float32 as its results.
+"""A loaded graph whose results are float32 arrays.
 
-Graphs are exported in many types. Every input is cast to the type that the graph requires, every result to float32.
+Exported graphs have various types. Every input is cast to the type that the graph requires, every result to float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ...errors import GenerationFailed, OutOfMemory
 from ..files import ModelFileError, label
-from .array_cache import ArrayCache, frozen
+from .array_cache import ArrayCache, freeze
 from .graph import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class Session:
             ModelFileError: it has other inputs, or lacks the output.
         """
         if not set(inputs) <= set(self.inputs) <= {*inputs, *optional}:
-            there, fed = ", ".join(self.inputs), ", ".join(inputs)
+            own, required = ", ".join(self.inputs), ", ".join(inputs)
             more = f", optionally {', '.join(optional)}" if optional else ""
-            raise ModelFileError(f"{label(self.path)} has the inputs {there}; this family requires {fed}{more}")
+            raise ModelFileError(f"{label(self.path)} has the inputs {own}; this family requires {required}{more}")
         if output not in self.outputs:
             raise ModelFileError(f"{label(self.path)} has no output {output!r}; it has {', '.join(self.outputs)}")
 
@@ -80,7 +80,7 @@ class Session:
         return self.compute((output,), feeds)[0]
 
     def compute(self, outputs: Sequence[str], feeds: Mapping[str, npt.NDArray[np.generic]]) -> list[Array]:
-        """Compute outputs, float32. Read-only arrays must not change any more: they are cast and sent once.
+        """Compute outputs, float32. Read-only arrays must not change any more: each is cast and sent once.
 
         Raises:
             GenerationFailed: the call failed.
@@ -94,19 +94,19 @@ class Session:
         except Exception as error:
             self._stop_flag.check()
             if is_out_of_memory(error):
-                raise OutOfMemory(f"{label(self.path)} needs more memory than there is for this size") from error
+                raise OutOfMemory(f"{label(self.path)} needs more memory than is available for this size") from error
             raise GenerationFailed(f"{label(self.path)} failed: {error}") from error
         return [np.asarray(result, np.float32) for result in results]
 
     def _cast_input(self, name: str, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         if array.flags.writeable:
             return _cast(array, self.types[name])
-        kept: npt.NDArray[np.generic] = self._casts[name]([array])
-        return kept
+        cast: npt.NDArray[np.generic] = self._casts[name]([array])
+        return cast
 
 
 def _frozen_cast(dtype: type[np.generic], arrays: Sequence[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
-    cast: npt.NDArray[np.generic] = frozen(_cast(arrays[0], dtype))
+    cast: npt.NDArray[np.generic] = freeze(_cast(arrays[0], dtype))
     return cast
 
 
@@ -118,8 +118,8 @@ def _cast(array: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArra
 
 
 def _dtype(path: Path, port: Port) -> type[np.generic]:
-    if port.kind not in DTYPES:
+    if port.type not in DTYPES:
         raise ModelFileError(
-            f"{label(path)} requires {port.name!r} as {port.kind}; supported types are {', '.join(DTYPES)}"
+            f"{label(path)} requires {port.name!r} as {port.type}; supported types are {', '.join(DTYPES)}"
         )
-    return DTYPES[port.kind]
+    return DTYPES[port.type]

@@ -1,8 +1,8 @@
 """Stopping a model's calls from another thread.
 
-onnxruntime reads a flag in the options of a run between two nodes. Stopped options stay stopped, and the session stays
-usable: all calls of a model share one options object, which is replaced after a stop. On CUDA a running call is not
-stopped, since its nodes were queued long before; the next call does not start.
+Between two nodes onnxruntime reads the flag `terminate` in the options of the run. The flag cannot be reset, but the
+session stays usable with other options: all calls of a model share one options object, which is replaced after a stop.
+On CUDA a running call is not stopped, since its kernels were queued before; the next call does not start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class StopFlag:
         """The `RunOptions` to pass with each run."""
         if self._options is None:
             self._options = onnxruntime().RunOptions()
-        if self._stopped:  # checked last, and `stop` sets it first, so one of the two threads sees the other's change
+        # `stop` sets `_stopped` before it reads `_options`, so one of the two threads sees the other's change.
+        if self._stopped:
             self._options.terminate = True
         return self._options
 

@@ -5,9 +5,13 @@ rows included, one builder thread builds its engine, which takes over at the nex
 engine are fixed. TensorRT does not support onnxruntime's own nodes, such as the attention of our exports: onnxruntime
 cuts the graph around them and runs them on CUDA. Each part gets an engine when the session is made.
 
-Engines are kept on disk and are read in seconds after a restart. An unreadable engine is built again, once. If building
-fails, CUDA goes on serving and the log says why, once. The CUDA session stays for other shapes. Each engine holds the
-weights in memory once more, so a graph has at most ENGINES; the least recently used one is dropped.
+Each engine holds the weights in memory once more, so a graph has at most MAX_ENGINES; the least recently used one is
+dropped. The CUDA session stays for other shapes. If building fails, CUDA goes on serving and the log says why, once.
+
+Engines are kept on disk, one folder each, and are read in seconds after a restart. An unreadable engine is built again,
+once. An engine holds for one graph with one shape of inputs, one GPU, and one version of TensorRT and of onnxruntime;
+the folder's name is a hash of all of these, since onnxruntime itself compares only the names of a graph and its nodes.
+All engines together take at most MAX_BYTES; the least recently used ones are removed.
 """
 
 from __future__ import annotations
@@ -15,15 +19,19 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from hashlib import sha256
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import tensorrt_engines
+from . import nvidia
 from .ort import EngineOptions, OrtGraph
 from .provider_options import DEFAULTS, GraphRole, fixed_axes, tensorrt_options
+from .providers import onnxruntime
 from .stop_flag import StopFlag
 
 if TYPE_CHECKING:
@@ -35,12 +43,16 @@ if TYPE_CHECKING:
     from .provider_options import ProviderOptions
 
     Shape = tuple[tuple[str, tuple[int, ...]], ...]
+    Shapes = Mapping[str, tuple[int, ...]]
 
 log = logging.getLogger(__name__)
 
 HOT = 8  # calls: reached by the denoiser within the first image, by a decoder after some images
-ENGINES = 3  # of one graph: one and two rows at a usual size, and another size
-COUNTED = 64  # shapes whose calls are counted
+MAX_ENGINES = 3  # of one graph: one and two rows at a usual size, and another size
+MAX_COUNTED = 64  # shapes whose calls are counted
+MAX_BYTES = 64 * 2**30  # of all engines on disk: about ten engines of the largest models
+DESCRIPTION = "tintype-engine.txt"  # the file that says what an engine was built for; it changes with each use
+_UNREADABLE = "deserialize engine"  # part of the provider's error for an engine that TensorRT refuses
 
 
 @cache
@@ -73,18 +85,18 @@ class TensorRtGraph:
         self.inputs, self.optional, self.outputs = self._cuda.inputs, self._cuda.optional, self._cuda.outputs
         self._calls: Counter[Shape] = Counter()
         self._engines: OrderedDict[Shape, Future[Graph | None]] = OrderedDict()
-        self._refused: set[Shape] = set()
+        self._failed: set[Shape] = set()
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`."""
-        return self._graph(outputs, feeds).run(outputs, feeds)
+        return self._graph_for(outputs, feeds).run(outputs, feeds)
 
-    def _graph(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph:
+    def _graph_for(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> Graph:
         """Return the graph that runs these shapes now."""
         shape = tuple((name, array.shape) for name, array in feeds.items())
         if shape in self._engines:
-            return self._built(shape) or self._cuda
-        if shape not in self._refused and self._is_hot(shape):
+            return self._finished_engine(shape) or self._cuda
+        if shape not in self._failed and self._is_hot(shape):
             zeros = {name: np.zeros_like(array) for name, array in feeds.items()}
             self._engines[shape] = builder().submit(self._build, outputs, zeros)
         return self._cuda
@@ -93,24 +105,24 @@ class TensorRtGraph:
         """Count a call of a shape; return True at the HOT-th, the last one that runs on CUDA."""
         self._calls[shape] += 1
         if self._calls[shape] < HOT:
-            if len(self._calls) > COUNTED:
+            if len(self._calls) > MAX_COUNTED:
                 self._calls.clear()
             return False
         del self._calls[shape]
         return True
 
-    def _built(self, shape: Shape) -> Graph | None:
-        """Return the engine of a shape if it is built, and drop the least recently used engine beyond ENGINES."""
+    def _finished_engine(self, shape: Shape) -> Graph | None:
+        """Return the engine of a shape if it is built, and drop the least recently used engines beyond MAX_ENGINES."""
         engine = self._engines[shape]
         if not engine.done():
             return None
         graph = engine.result()
         if graph is None:
-            self._refused.add(shape)
+            self._failed.add(shape)
             del self._engines[shape]
             return None
         self._engines.move_to_end(shape)
-        while len(self._engines) > ENGINES:
+        while len(self._engines) > MAX_ENGINES:
             self._engines.popitem(last=False)
         return graph
 
@@ -119,28 +131,29 @@ class TensorRtGraph:
         root = self._engine_folder.expanduser()
         shapes = {name: array.shape for name, array in feeds.items()}
         try:
-            folder = tensorrt_engines.prepared(root, self._path, shapes)
+            folder = engine_folder(root, self._path, shapes)
             log.info("%s: building the engine %s", self._path.parent.name, folder)
-            built = self._read_or_build(outputs, feeds, folder)
-            tensorrt_engines.prune(root, folder)
+            graph = self._read_or_build(outputs, feeds, folder)
+            remove_old_engines(root, folder)
         except Exception as error:  # noqa: BLE001 - CUDA serves after any error
             log.warning("%s stays on CUDA: no engine for %s: %s", self._path.parent.name, shapes, error)
             return None
         log.info("%s: the engine is ready", self._path.parent.name)
-        return built
+        return graph
 
     def _read_or_build(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
         """Return a session with the engine in `folder`; an unreadable engine is built again."""
         try:
-            return self._session(outputs, feeds, folder)
+            return self._open_engine(outputs, feeds, folder)
         except Exception as error:
-            if not tensorrt_engines.is_unreadable(error):
+            if not is_unreadable(error):
                 raise
             log.warning("%s: the engine is unreadable and is built again: %s", self._path.parent.name, error)
-        tensorrt_engines.empty(folder)
-        return self._session(outputs, feeds, folder)
+        empty_folder(folder)
+        return self._open_engine(outputs, feeds, folder)
 
-    def _session(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
+    def _open_engine(self, outputs: Sequence[str], feeds: Mapping[str, Values], folder: Path) -> Graph:
+        """Return a session with the engine in `folder`, which its first call builds if it is missing."""
         ports = (*self.inputs, *self.optional)
         axes = fixed_axes(ports, {name: array.shape for name, array in feeds.items()})
         graph = self._open("tensorrt", engine=EngineOptions(tensorrt_options(ports, folder), axes))
@@ -148,3 +161,56 @@ class TensorRtGraph:
             raise RuntimeError(f"onnxruntime runs the graph on {graph.provider} instead")
         graph.run(outputs, feeds)
         return graph
+
+
+def engine_folder(root: Path, path: Path, shapes: Shapes) -> Path:
+    """Return the folder below `root` for the engine of a graph and shapes; create it if missing, and record its use."""
+    facts = _facts(path, shapes)
+    digest = sha256("\n".join(facts).encode()).hexdigest()
+    folder = root / f"{path.parent.name}-{digest[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).write_text("\n".join(facts) + "\n", "utf-8")
+    return folder
+
+
+def is_unreadable(error: Exception) -> bool:
+    """Return whether TensorRT can't read the engine: it is damaged, or belongs to another TensorRT or GPU."""
+    return _UNREADABLE in str(error).lower()
+
+
+def empty_folder(folder: Path) -> None:
+    """Empty an engine's folder, except for its description."""
+    for file in folder.iterdir():
+        if file.name != DESCRIPTION:
+            file.unlink()
+
+
+def remove_old_engines(root: Path, keep: Path) -> None:
+    """Remove the least recently used engines until all take at most MAX_BYTES, but never `keep`.
+
+    Folders without a description were not made by tintype and stay.
+    """
+    with suppress(OSError):  # another server may be removing the same engines
+        last_uses = {file.parent: file.stat().st_mtime_ns for file in root.glob(f"*/{DESCRIPTION}")}
+        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in last_uses}
+        excess = sum(sizes.values()) - MAX_BYTES
+        for folder in sorted(last_uses.keys() - {keep}, key=last_uses.__getitem__):
+            if excess <= 0:
+                break
+            excess -= sizes[folder]
+            log.info("removing the engine %s: all engines exceed %d GiB", folder, MAX_BYTES >> 30)
+            rmtree(folder)
+
+
+def _facts(path: Path, shapes: Shapes) -> list[str]:
+    """Return what an engine depends on, one fact per line."""
+    files = sorted(file for file in path.parent.iterdir() if file.is_file())
+    versions = [f"onnxruntime {onnxruntime().__version__}", f"TensorRT {nvidia.tensorrt_version()}"]
+    stats = [(file.name, file.stat()) for file in files]
+    return [
+        str(path),
+        *versions,
+        f"GPU {nvidia.describe_gpu()}",
+        *(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats),
+        *(f"{name} {shape}" for name, shape in sorted(shapes.items())),
+    ]

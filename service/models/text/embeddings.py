@@ -18,7 +18,7 @@ import numpy as np
 
 from ...errors import InvalidField
 from ..files import ModelFileError
-from ..runtime.array_cache import frozen
+from ..runtime.array_cache import freeze
 from ..safetensors import read_tensors
 from .added_tokens import AddedToken
 
@@ -94,7 +94,7 @@ class Embeddings:
         rows = [self._vectors(name)[encoder] for name in chosen if encoder in self._vectors(name)]
         joined = np.concatenate(rows)
         # Few lengths: a provider may prepare itself for each that it sees.
-        made: Array = frozen(np.pad(joined, ((0, -len(joined) % MOST_VECTORS), (0, 0))))
+        made: Array = freeze(np.pad(joined, ((0, -len(joined) % MOST_VECTORS), (0, 0))))
         return made
 
     def _vectors(self, name: str) -> dict[str, Array]:

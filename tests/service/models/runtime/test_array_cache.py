@@ -1,4 +1,4 @@
-"""What is fed at each step is stacked once."""
+"""The cache of stacked arrays."""
 
 import numpy as np
 import pytest
@@ -8,31 +8,31 @@ from tintype.service.models.runtime.array_cache import LIMIT, ArrayCache, stack
 ROWS = [np.full((2, 3), value, np.float32) for value in range(8)]
 
 
-def test_the_same_rows_are_the_same_array() -> None:
-    """Not only equal: nothing is copied, and whoever holds it for a device knows it again. Nobody can change it."""
-    stacks = ArrayCache(stack)
-    both = stacks(ROWS[:2])
+def test_the_same_rows_give_the_same_read_only_array() -> None:
+    """It is the same object, so nothing is copied, and a device that holds it does not receive it again."""
+    cache = ArrayCache(stack)
+    both = cache(ROWS[:2])
     assert both.shape == (2, 2, 3)
     assert np.array_equal(both, np.stack(ROWS[:2]))
-    assert stacks(ROWS[:2]) is both
+    assert cache(ROWS[:2]) is both
     with pytest.raises(ValueError, match="read-only"):
         both[0] = 0
 
 
-def test_other_rows_or_another_order_are_another_array() -> None:
-    """Equal values of other rows count as other rows; those seen lately are still there."""
-    stacks = ArrayCache(stack)
-    first = stacks(ROWS[:2])
-    assert np.array_equal(stacks(ROWS[1::-1]), np.stack(ROWS[1::-1]))
-    assert stacks([ROWS[0].copy(), ROWS[1]]) is not first
-    assert stacks(ROWS[:2]) is first
+def test_other_rows_or_another_order_give_another_array() -> None:
+    """Another array with equal values is another row; earlier results stay in the cache."""
+    cache = ArrayCache(stack)
+    first = cache(ROWS[:2])
+    assert np.array_equal(cache(ROWS[1::-1]), np.stack(ROWS[1::-1]))
+    assert cache([ROWS[0].copy(), ROWS[1]]) is not first
+    assert cache(ROWS[:2]) is first
 
 
-def test_only_the_latest_are_kept() -> None:
-    """What was not fed for a while is let go, however many rows come by."""
-    stacks = ArrayCache(stack)
-    first = stacks([ROWS[0]])
+def test_only_the_latest_results_are_kept() -> None:
+    """The number of cached results is bounded by LIMIT."""
+    cache = ArrayCache(stack)
+    first = cache([ROWS[0]])
     for row in ROWS[1 : LIMIT + 1]:
-        stacks([row])
-    assert len(stacks._latest) == LIMIT
-    assert stacks([ROWS[0]]) is not first
+        cache([row])
+    assert len(cache._latest) == LIMIT
+    assert cache([ROWS[0]]) is not first

@@ -1,4 +1,4 @@
-"""Bound to buffers that are kept, a graph answers as it does without."""
+"""Calls with buffers that stay on the device have the results of plain calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def graph() -> OrtGraph:
 
 
 def feeds(rows: int = 1, seed: int = 0, side: int = 4) -> dict[str, Any]:
-    """Return what the built-in denoiser wants; its embeddings can't be written to, as the engine's."""
+    """Return inputs of the built-in denoiser; the embeddings are read-only, as in the engine."""
     draw = np.random.default_rng(seed)
     prompt = draw.standard_normal((rows, 32, 128), np.float32)
     prompt.setflags(write=False)
@@ -35,51 +35,51 @@ def feeds(rows: int = 1, seed: int = 0, side: int = 4) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-def test_answers_are_those_of_a_plain_run(graph: OrtGraph, graphs: bool) -> None:  # noqa: FBT001 - a parameter
-    """Bit for bit, at the first call of a shape and later ones, with shapes, steps and prompts in turn."""
+def test_results_equal_those_of_a_plain_run(graph: OrtGraph, graphs: bool) -> None:  # noqa: FBT001 - a parameter
+    """Bit for bit, at the first and later calls of a shape, with alternating shapes, steps and prompts."""
     bound = DeviceBuffers(graph._session, "cpu", graphs=graphs)
     prompts = [feeds(rows, seed) for rows in (1, 2) for seed in (1, 2)]
-    kept = []
+    results = []
     for step in range(3):
-        for asked in prompts:
-            asked["sample"] += np.float32(step)
-            (expected,) = graph.run(OUT, asked)
-            (out,) = bound.run(OUT, asked)
+        for inputs in prompts:
+            inputs["sample"] += np.float32(step)
+            (expected,) = graph.run(OUT, inputs)
+            (out,) = bound.run(OUT, inputs)
             assert np.array_equal(out, expected)
-            kept.append((out, expected))
-    assert all(np.array_equal(out, expected) for out, expected in kept), "a later call wrote into an earlier answer"
+            results.append((out, expected))
+    assert all(np.array_equal(out, expected) for out, expected in results), "a later call wrote into an earlier result"
 
 
-def test_what_is_fed_stays_as_it_is(graph: OrtGraph) -> None:
-    """Buffers are copies: refreshing them changes nobody's array."""
+def test_inputs_are_not_modified(graph: OrtGraph) -> None:
+    """Buffers are copies: updating them changes no array of the caller."""
     bound, first, second = DeviceBuffers(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
     before = {name: array.copy() for name, array in first.items()}
-    for asked in (first, second, first, second):
-        bound.run(OUT, asked)
+    for inputs in (first, second, first, second):
+        bound.run(OUT, inputs)
     assert all(np.array_equal(first[name], before[name]) for name in first)
 
 
 def test_embeddings_are_sent_once(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over all steps, also where the prompt's and the negative prompt's call take turns."""
+    """Once for all steps, even if calls with the prompt and with the negative prompt alternate."""
     sent: list[Any] = []
     value = device_buffers._value
 
-    def noted(array: Any, device: Any) -> Any:
+    def record(array: Any, device: Any) -> Any:
         sent.append(array)
         return value(array, device)
 
-    monkeypatch.setattr(device_buffers, "_value", noted)
+    monkeypatch.setattr(device_buffers, "_value", record)
     bound, prompt, negative = DeviceBuffers(graph._session, "cpu"), feeds(seed=1), feeds(seed=2)
     for _ in range(3):
         bound.run(OUT, prompt)
         bound.run(OUT, negative)
     embeddings = [array for array in sent if array.ndim == 3]
-    assert [id(array) for array in embeddings] == [id(asked["encoder_hidden_states"]) for asked in (prompt, negative)]
-    assert len(sent) == 4, "one buffer for the latents and one for the timestep, and they stay"
+    assert [id(array) for array in embeddings] == [id(call["encoder_hidden_states"]) for call in (prompt, negative)]
+    assert len(sent) == 4, "one buffer for the latents and one for the timestep, used by all calls"
 
 
-def test_buffers_of_few_shapes_are_kept(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those used longest ago go; but what a captured graph reads and writes stays, and then no more are captured."""
+def test_the_number_of_kept_shapes_is_bounded(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used buffers are dropped, but not those of captured graphs, whose number is bounded."""
     monkeypatch.setattr(device_buffers, "SHAPES", 2)
     monkeypatch.setattr(device_buffers, "GRAPHS", 1)
     for graphs, expected in ((False, 2), (True, 3)):
@@ -87,11 +87,11 @@ def test_buffers_of_few_shapes_are_kept(graph: OrtGraph, monkeypatch: pytest.Mon
         for side in (4, 8, 12, 16):
             bound.run(OUT, feeds(side=side))
         assert len(bound._latest) == expected
-        assert [one.replays for one in bound._latest.values()] == [graphs, False, False][:expected]
+        assert [buffers.replays for buffers in bound._latest.values()] == [graphs, False, False][:expected]
 
 
-def test_after_a_failure_nothing_is_kept(graph: OrtGraph) -> None:
-    """Buffers may be what memory was short of; the next call makes its own and answers."""
+def test_a_failed_call_releases_all_buffers(graph: OrtGraph) -> None:
+    """The buffers may have caused a lack of memory; the next call allocates its own and succeeds."""
     bound = DeviceBuffers(graph._session, "cpu")
     bound.run(OUT, feeds())
     with pytest.raises(Exception, match="encoder_hidden_states"):
@@ -100,8 +100,8 @@ def test_after_a_failure_nothing_is_kept(graph: OrtGraph) -> None:
     assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
 
 
-def test_after_a_failure_no_more_shapes_are_kept_than_before(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs that were captured before it are never called again, and make no room for other buffers."""
+def test_the_bound_of_kept_shapes_holds_after_a_failure(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs captured before the failure are never called again and leave no room for further captures."""
     monkeypatch.setattr(device_buffers, "SHAPES", 1)
     monkeypatch.setattr(device_buffers, "GRAPHS", 2)
     bound = DeviceBuffers(graph._session, "cpu", graphs=True)
@@ -113,11 +113,11 @@ def test_after_a_failure_no_more_shapes_are_kept_than_before(graph: OrtGraph, mo
     assert len(bound._latest) == 1
 
 
-class Recorder:
-    """A session that notes under which graph's number it was called; capturing fails if `broken`.
+class RecordingSession:
+    """A session that records the graph number of each call; capturing fails if `broken`.
 
-    A `stale` one replays what the latest call without computed, as where a node on the CPU left it: it does not look at
-    its inputs again.
+    A `stale` session replays the latest result that was computed without a graph, whatever its inputs, as after a node
+    on the CPU.
     """
 
     def __init__(self, session: Any, *, broken: bool = False, stale: bool = False) -> None:
@@ -142,18 +142,18 @@ class Recorder:
         self._latest = np.array(io.get_outputs()[0].numpy())
 
 
-def test_each_shape_has_a_graph_of_its_own(graph: OrtGraph) -> None:
-    """The first call captures nothing; then each shape keeps its number, which is never 0."""
-    session = Recorder(graph._session)
+def test_each_shape_has_its_own_cuda_graph(graph: OrtGraph) -> None:
+    """The first call of a shape captures nothing; later calls have the number of the shape, which is never 0."""
+    session = RecordingSession(graph._session)
     bound = DeviceBuffers(session, "cpu", graphs=True)
     for rows in (1, 2, 1, 2, 1, 1):
         bound.run(OUT, feeds(rows))
     assert session.numbers == ["-1", "-1", "1", "2", "1", "-1", "1"], "the first replay is compared with a call without"
 
 
-def test_a_replay_that_does_not_see_its_inputs_is_found_out(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
-    """A graph that answers other numbers than a call without is used no more, and no such answer gets out."""
-    session = Recorder(graph._session, stale=True)
+def test_a_replay_with_wrong_results_is_detected(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
+    """A graph whose results differ from those of a call without it is not used again, and they are not returned."""
+    session = RecordingSession(graph._session, stale=True)
     bound = DeviceBuffers(session, "cpu", graphs=True)
     for seed in range(4):
         assert np.array_equal(bound.run(OUT, feeds(seed=seed))[0], graph.run(OUT, feeds(seed=seed))[0])
@@ -161,49 +161,49 @@ def test_a_replay_that_does_not_see_its_inputs_is_found_out(graph: OrtGraph, cap
     assert caplog.text.count("computes other values") == 1
 
 
-class Giving:
-    """A session that notes how its calls are told to give memory back."""
+class ShrinkingSession:
+    """A session that records the shrinkage entry of each call, None without one."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self.told: list[Any] = []
+        self.entries: list[Any] = []
 
     def io_binding(self) -> Any:
         return self._session.io_binding()
 
     def run_with_iobinding(self, io: Any, options: Any) -> None:
-        self.told.append(options and options.get_run_config_entry(SHRINKAGE))
+        self.entries.append(options and options.get_run_config_entry(SHRINKAGE))
         self._session.run_with_iobinding(io, options)
 
 
-def test_memory_goes_back_after_a_call(graph: OrtGraph) -> None:
-    """A decoder's calls let the shared arena shrink, which onnxruntime does; others keep what they have."""
+def test_a_decoder_returns_memory_after_each_call(graph: OrtGraph) -> None:
+    """With `shrinks` each call shrinks the shared arena, and its results stay the same; without it none does."""
     for shrinks, entry in ((True, "cpu:0"), (False, None)):
-        session = Giving(graph._session)
+        session = ShrinkingSession(graph._session)
         bound = DeviceBuffers(session, "cpu", shrinks=shrinks)
         for _ in range(2):
             assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
-        assert session.told == [entry] * 2
+        assert session.entries == [entry] * 2
 
 
 def test_a_session_that_captures_keeps_its_memory(graph: OrtGraph) -> None:
-    """What replays write to is never given back."""
+    """Memory that replays write to is not returned to the device."""
     assert DeviceBuffers(graph._session, "cpu", graphs=True, shrinks=True)._entries == {}
 
 
-def test_memory_that_cannot_go_back_stays(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where onnxruntime finds no arena on the device it refuses the call, which is made again without."""
+def test_a_device_without_an_arena_keeps_its_memory(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If onnxruntime finds no arena on the device, it refuses the call, which is repeated without shrinkage."""
     monkeypatch.setitem(device_buffers._ARENA_NAMES, "cpu", "gpu")
-    session = Giving(graph._session)
+    session = ShrinkingSession(graph._session)
     bound = DeviceBuffers(session, "cpu", shrinks=True)
     for _ in range(2):
         assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
-    assert session.told == ["gpu:0", None, None]
+    assert session.entries == ["gpu:0", None, None]
 
 
-def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
-    """The call is answered without, as are all later ones, and the log says why."""
-    session = Recorder(graph._session, broken=True)
+def test_a_failed_capture_disables_cuda_graphs(graph: OrtGraph, caplog: pytest.LogCaptureFixture) -> None:
+    """This call and all later ones run without a CUDA graph, and the log has the cause."""
+    session = RecordingSession(graph._session, broken=True)
     bound = DeviceBuffers(session, "cpu", graphs=True)
     for _ in range(3):
         assert np.array_equal(bound.run(OUT, feeds())[0], graph.run(OUT, feeds())[0])
@@ -211,9 +211,9 @@ def test_a_graph_that_can_not_be_captured_is_none(graph: OrtGraph, caplog: pytes
     assert "not permitted when stream is capturing" in caplog.text
 
 
-def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that loads would break it: the call goes without, and is captured when the other is done."""
-    access, session = DeviceAccess(), Recorder(graph._session)
+def test_nothing_is_captured_while_a_model_loads(graph: OrtGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading would make the capture fail: the call runs without a graph, and the next call after it is captured."""
+    access, session = DeviceAccess(), RecordingSession(graph._session)
     monkeypatch.setattr(device_buffers, "DEVICE_ACCESS", access)
     bound = DeviceBuffers(session, "cpu", graphs=True)
     bound.run(OUT, feeds())
@@ -223,18 +223,18 @@ def test_nothing_is_captured_while_others_call_the_device(graph: OrtGraph, monke
     assert session.numbers == ["-1", "-1", "1"]
 
 
-def test_others_wait_for_a_capture() -> None:
-    """Who wants to load gets its turn when the graph is captured."""
+def test_loading_waits_for_a_capture() -> None:
+    """Shared access to the device waits until exclusive access has ended."""
     access, entered = DeviceAccess(), Event()
 
     def load() -> None:
         with access.shared():
             entered.set()
 
-    with access.exclusive() as alone:
+    with access.exclusive() as exclusive:
         thread = Thread(target=load)
         thread.start()
-        assert alone
+        assert exclusive
         assert not entered.wait(0.05)
     assert entered.wait(30)
     thread.join(30)

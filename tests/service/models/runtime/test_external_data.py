@@ -1,4 +1,4 @@
-"""A model's weights are read from its own folder only: folders come from strangers."""
+"""The weights of a graph are read only from its own folder, since model folders come from unknown sources."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def sparse_tensor(location: str) -> bytes:
 
 
 def branches(then: bytes) -> bytes:
-    """Return a graph that takes the branch `then`, whose output is t, where the sum of x is not 0."""
+    """Return a graph that takes the branch `then`, whose output is t, if the sum of x is not 0."""
     other = graph("else", [node("Identity", ["x"], ["e"])], outputs=[value("e", FLOAT, [4])])
     choice = attribute("then_branch", 6, then, GRAPH), attribute("else_branch", 6, other, GRAPH)
     truth = node("Cast", ["s"], ["c"], attribute("to", 3, BOOL, 2))
@@ -115,11 +115,11 @@ PLACES = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a component's folder, two below the folder with the secret."""
+    """Return a component's folder, two levels below the folder with the secret."""
     (tmp_path / "secret.bin").write_bytes(SECRET.tobytes())
-    made = tmp_path / "model/unet"
-    made.mkdir(parents=True)
-    return made
+    component = tmp_path / "model/unet"
+    component.mkdir(parents=True)
+    return component
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -155,7 +155,7 @@ def with_a_similar_name(folder: Path) -> str:
 
 
 def an_address(folder: Path) -> str:
-    """Return what onnxruntime takes for a place in the process's memory, as a file that is there."""
+    """Return a name that onnxruntime reads as an address in the process's memory; a file of that name exists."""
     (folder / "*/_ORT_MEM_ADDR_").mkdir(parents=True)
     shutil.copy(folder / "../../secret.bin", folder / "*/_ORT_MEM_ADDR_/*")
     return "*/_ORT_MEM_ADDR_/*"
@@ -184,10 +184,10 @@ WAYS: dict[str, Callable[[Path], str]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("way", WAYS)
-def test_weights_outside_of_the_folder_are_refused(
+def test_weights_outside_of_the_folder_are_rejected(
     folder: Path, place: Callable[[str], bytes], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever a tensor stands and however it names a file elsewhere, no runtime is given the graph."""
+    """No runtime opens the graph, wherever in it a tensor names a file elsewhere, and in whichever way."""
     location = WAYS[way](folder)
     path = write(folder, place(location))
     monkeypatch.setattr("tintype.service.models.runtime.runtime.OrtGraph", lambda *_: pytest.fail("it was opened"))
@@ -197,8 +197,10 @@ def test_weights_outside_of_the_folder_are_refused(
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("way", ["parents", "through", "absolute", "link", "linked folder", "similar"])
-def test_onnxruntime_refuses_them_as_well(folder: Path, place: Callable[[str], bytes], way: str) -> None:
-    """The runtime that is installed checks again: no file can be read past our reader."""
+def test_onnxruntime_rejects_weights_outside_of_the_folder(
+    folder: Path, place: Callable[[str], bytes], way: str
+) -> None:
+    """The installed onnxruntime checks as well, in case the check here misses a name."""
     path = write(folder, place(WAYS[way](folder)))
     options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
@@ -209,7 +211,7 @@ def test_onnxruntime_refuses_them_as_well(folder: Path, place: Callable[[str], b
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["model.onnx_data", "parts/weights.bin", "./model.onnx_data", "unet.0.weight"])
 def test_weights_in_the_folder_are_read(folder: Path, place: Callable[[str], bytes], name: str) -> None:
-    """Files beside the graph, or in a folder below it, are where exporters put weights."""
+    """Exporters put weights next to the graph or in a folder below it."""
     (folder / name).parent.mkdir(exist_ok=True)
     shutil.copy(folder / "../../secret.bin", folder / name)
     path = write(folder, place(name))
@@ -218,8 +220,8 @@ def test_weights_in_the_folder_are_read(folder: Path, place: Callable[[str], byt
     assert answer.tolist() == [2, 3, 4, 5] or (place is fill_value and answer.tolist() == [2] * 4)
 
 
-def test_a_snapshot_of_a_cache_is_read(tmp_path: Path) -> None:
-    """In Hugging Face's cache a graph and its weights are links into one folder of blobs."""
+def test_a_snapshot_in_hugging_faces_cache_is_read(tmp_path: Path) -> None:
+    """There a graph and its weights are links into one folder of blobs."""
     (tmp_path / "blobs").mkdir()
     (tmp_path / "snapshots/1/unet").mkdir(parents=True)
     (tmp_path / "blobs/0a").write_bytes(initializer("model.onnx_data"))
@@ -231,15 +233,15 @@ def test_a_snapshot_of_a_cache_is_read(tmp_path: Path) -> None:
 
 
 def test_a_linked_model_folder_is_read(folder: Path, tmp_path: Path) -> None:
-    """A model's folder may itself be a link to where it is kept."""
+    """A model's folder may itself be a symbolic link."""
     shutil.copy(tmp_path / "secret.bin", folder / "w.bin")
     write(folder, initializer("w.bin"))
     (tmp_path / "link").symlink_to(folder.parent, target_is_directory=True)
     check(tmp_path / "link/unet/model.onnx")
 
 
-def test_all_weights_are_seen_however_they_are_written(folder: Path) -> None:
-    """A field that comes twice, fields in another order and nested graphs hide nothing; protobuf takes the last one."""
+def test_all_weights_are_found_in_unusual_encodings(folder: Path) -> None:
+    """A repeated field, fields in another order and nested graphs hide nothing; protobuf takes the last field."""
     inner = graph("inner", [constant("deep.bin")])
     for _ in range(60):
         inner = graph("outer", [node("If", ["c"], ["y"], attribute("then_branch", 6, inner, GRAPH))])
@@ -250,25 +252,27 @@ def test_all_weights_are_seen_however_they_are_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\x3c?xml", b"\x3a\xff\xff\x03short", b"\xff" * 30, b"\x3a", b"\x08"])
-def test_what_is_no_graph_is_refused(folder: Path, content: bytes) -> None:
-    """A file that protobuf can't read is not handed on to a runtime that may read it as something else."""
+def test_a_file_that_is_not_a_graph_is_rejected(folder: Path, content: bytes) -> None:
+    """A file that protobuf can't read is not passed to a runtime, which might read it in another format."""
     with pytest.raises(ModelFileError, match="is not an ONNX graph, or was cut off"):
         check(write(folder, content))
 
 
-def test_an_empty_file_names_nothing(folder: Path) -> None:
-    """An empty file is an empty model to protobuf; the runtime says what is wrong with it."""
+def test_an_empty_file_has_no_weights(folder: Path) -> None:
+    """An empty file is an empty message to protobuf; the runtime reports the problem."""
     assert locations(write(folder, b"")) == set()
 
 
-def test_models_of_our_own_name_their_weights() -> None:
-    """The built-in graphs pass, all of them."""
-    for path in BUILTIN.glob("*/model.onnx"):
+def test_the_built_in_graphs_are_accepted() -> None:
+    """All graphs of the built-in model pass the check."""
+    paths = list(BUILTIN.glob("*/model.onnx"))
+    assert paths
+    for path in paths:
         check(path)
 
 
 def test_the_check_reads_each_field_once(folder: Path) -> None:
-    """Work grows with the number of nodes, and does not with the bytes of weights; nesting costs nothing more."""
+    """Work grows in proportion to the number of nodes, and does not grow with the bytes of weights."""
 
     def work(count: int, size: int) -> int:
         weights = [tensor(f"w{i}", FLOAT, [size // 4], bytes(size)) for i in range(10)]
@@ -279,16 +283,16 @@ def test_the_check_reads_each_field_once(folder: Path) -> None:
     assert work(200, 1 << 20) < 1.1 * work(200, 64)
 
 
-def test_a_file_of_endless_fields_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of fields has a bound, so that no file keeps the loader busy for minutes."""
-    monkeypatch.setattr(external_data, "FIELDS", 100)
+def test_the_number_of_fields_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file keeps the loader busy for minutes."""
+    monkeypatch.setattr(external_data, "MAX_FIELDS", 100)
     with pytest.raises(ModelFileError, match="more than 100 fields"):
         check(write(folder, model(graph("main", [ADD] * 50, [X], [Y]))))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
-def test_a_pipe_is_no_file(folder: Path) -> None:
-    """What would be waited for without end is not opened."""
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_rejected(folder: Path) -> None:
+    """A pipe is not opened, since reading it might never end."""
     os.mkfifo(folder / "w.bin")
     with pytest.raises(ModelFileError, match="not a file in the graph's folder"):
         check(write(folder, initializer("w.bin")))

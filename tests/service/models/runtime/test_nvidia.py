@@ -1,11 +1,12 @@
-"""NVIDIA's libraries are brought in before the first session that needs them, and only then."""
+"""NVIDIA's libraries: loaded before the first session that needs them, and only then; the GPU and its versions."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Return what was loaded, in a process that loads nothing."""
+    """Return the list of loaded libraries; nothing is really loaded."""
     names: list[str] = []
     monkeypatch.setattr(nvidia, "CUDA", "tintype")
     for load in (nvidia.load_cuda, nvidia.load_tensorrt):
@@ -31,28 +32,28 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         load.cache_clear()
 
 
-def test_cuda_is_loaded_once_before_it_is_tried(loaded: list[str]) -> None:
-    """What the extra `cuda` installs is in the process when onnxruntime asks for it: no loader would find it."""
+def test_cuda_is_loaded_once_before_the_first_session(loaded: list[str]) -> None:
+    """The libraries of the extra `cuda` are in the process when onnxruntime needs them: no loader would find them."""
     if nvidia.has_driver():
-        pytest.skip("there is an NVIDIA driver here")
-    assert probe.problem("cuda")
+        pytest.skip("an NVIDIA driver is installed")
+    assert probe.find_problem("cuda")
     assert loaded == ["cuda"]
-    probe.problem("cuda")
+    probe.find_problem("cuda")
     assert loaded == ["cuda"]
 
 
-def test_graphs_bring_it_in_as_well(loaded: list[str]) -> None:
-    """A session is made ready for, whether or not somebody asked what works; on a CPU there is nothing to load."""
+def test_a_graph_loads_only_the_libraries_of_its_provider(loaded: list[str]) -> None:
+    """Opening a graph loads them even if the provider was not tested before; the CPU needs none."""
     OrtGraph(BUILTIN / "vae_decoder/model.onnx", "cpu", 1)
     assert loaded == []
-    providers.make_ready("tensorrt")
+    providers.load_libraries("tensorrt")
     assert loaded == ["cuda"]
 
 
-def test_tensorrts_package_is_imported(
+def test_a_tensorrt_package_that_fails_to_import_is_logged(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Being imported it loads its libraries; one that can't be says why, and CUDA was there before."""
+    """Importing the package loads its libraries. CUDA is loaded before; a failed import is a warning with its cause."""
     (tmp_path / "libs_of_tensorrt.py").write_text("raise OSError('no libnvinfer')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(nvidia, "TENSORRT", "libs_of_tensorrt")
@@ -62,10 +63,10 @@ def test_tensorrts_package_is_imported(
     assert "libs_of_tensorrt can't be imported: no libnvinfer" in caplog.text
 
 
-def test_what_onnxruntime_misses_is_not_among_the_output(
+def test_missing_libraries_are_printed_to_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It prints; a command's output is for its results."""
+    """The libraries that onnxruntime does not find must not appear in the standard output of a command."""
     nvidia.load_cuda.cache_clear()
     monkeypatch.setattr(nvidia, "CUDA", "tintype")
     monkeypatch.setattr(providers.onnxruntime(), "preload_dlls", lambda: sys.stdout.write("no libcublas.so.13"))
@@ -75,8 +76,71 @@ def test_what_onnxruntime_misses_is_not_among_the_output(
     assert (out, bool(re.search("libcublas", err))) == ("", True)
 
 
-def test_without_the_packages_nothing_is_looked_for(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU whose owner installed no CUDA is passed over without a word."""
+def test_without_the_packages_nothing_is_loaded(loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the packages of the extra `cuda`, no library is loaded and nothing is printed."""
     monkeypatch.setattr(nvidia, "CUDA", "no_such_package")
     nvidia.load_cuda()
     assert loaded == []
+
+
+class FakeDriver:
+    """The functions of NVIDIA's driver that are used; `status` is the result of `cuInit`."""
+
+    status = 0
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802 - the driver's names
+        return self.status
+
+    def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: N802
+        device._obj.value = number
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, _device: Any) -> int:  # noqa: N802
+        assert size == len(name)
+        name.value = b"NVIDIA H200"
+        return 0
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, _device: Any) -> int:  # noqa: N802
+        value._obj.value = {75: 9, 76: 0}[attribute]
+        return 0
+
+    def getInferLibVersion(self) -> int:  # noqa: N802
+        return 101401
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replace NVIDIA's libraries with a fake driver."""
+    for function in (nvidia.describe_gpu, nvidia.tensorrt_version):
+        function.cache_clear()
+    fake = FakeDriver()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: fake)
+    monkeypatch.setattr(nvidia, "load_tensorrt", lambda: None)
+    yield fake
+    for function in (nvidia.describe_gpu, nvidia.tensorrt_version):
+        function.cache_clear()
+
+
+def test_the_gpu_and_tensorrt_are_described(driver: FakeDriver) -> None:
+    """A GPU is described by its name and its compute capability, TensorRT by its version number."""
+    assert nvidia.has_driver()
+    assert nvidia.describe_gpu() == "NVIDIA H200 9.0"
+    assert nvidia.tensorrt_version() == "101401"
+    assert driver.status == 0
+
+
+def test_a_failing_driver_has_no_gpu(driver: FakeDriver) -> None:
+    """The description is empty for a driver without a device, as in a container without GPU access."""
+    driver.status = 100
+    assert nvidia.describe_gpu() == ""
+
+
+def test_without_nvidias_libraries_descriptions_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without NVIDIA's libraries has no driver, no GPU and no version of TensorRT."""
+    monkeypatch.setattr(nvidia, "DRIVER", ("none.dll", "libnone.so"))
+    monkeypatch.setattr(nvidia, "INFER", ("none.dll", "libnone.so"))
+    for function in (nvidia.describe_gpu, nvidia.tensorrt_version):
+        function.cache_clear()
+    assert (nvidia.describe_gpu(), nvidia.tensorrt_version(), nvidia.has_driver()) == ("", "", False)
+    for function in (nvidia.describe_gpu, nvidia.tensorrt_version):
+        function.cache_clear()

@@ -1,4 +1,4 @@
-"""OpenVINO runs the same graphs, and the pictures are the same to less than can be seen."""
+"""OpenVINO's runtime computes the same results as onnxruntime, within rounding."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tintype.service.models.runtime.providers import ProviderUnavailable, choose
 if TYPE_CHECKING:
     from tintype.service.models.runtime.graph import Graph
 
-TOLERANCE = 1 / 255  # of a picture; kernels sum in another order
-RELATIVE = 1e-4  # of one answer of a graph, to its largest value
+TOLERANCE = 1 / 255  # for an image; kernels sum in another order
+RELATIVE = 1e-4  # for one result of a graph, relative to its largest value
 
-needs_openvino = pytest.mark.skipif(not openvino.installed(), reason="openvino is not installed")
+needs_openvino = pytest.mark.skipif(not openvino.is_installed(), reason="openvino is not installed")
 
 
 def feeds(rows: int) -> dict[str, Any]:
-    """Return what the built-in denoiser wants, of `rows` rows."""
+    """Return inputs of the built-in denoiser with `rows` rows."""
     draw = np.random.default_rng(rows)
     return {
         "sample": draw.standard_normal((rows, 16, 8, 8), np.float32),
@@ -36,40 +36,40 @@ def feeds(rows: int) -> dict[str, Any]:
     }
 
 
-def answer(graph: Graph, rows: int) -> np.ndarray:
+def run(graph: Graph, rows: int) -> np.ndarray:
     (out,) = graph.run(["out_sample"], feeds(rows))
     return np.asarray(out)
 
 
 @needs_openvino
-@pytest.mark.parametrize("part", ["text_encoder", "unet", "vae_decoder", "vae_encoder"])
-def test_a_graph_tells_the_same_under_both(part: str) -> None:
-    """Names, types and number of axes of its inputs, and its outputs, are onnxruntime's."""
-    path = BUILTIN / part / "model.onnx"
+@pytest.mark.parametrize("component", ["text_encoder", "unet", "vae_decoder", "vae_encoder"])
+def test_inputs_and_outputs_are_those_of_onnxruntime(component: str) -> None:
+    """The names, types and numbers of axes of inputs and the names of outputs are the same under both runtimes."""
+    path = BUILTIN / component / "model.onnx"
     ours, other = OpenVinoGraph(path, 1), OrtGraph(path, "cpu", 1)
-    assert [(p.name, p.kind, len(p.shape)) for p in ours.inputs] == [
-        (p.name, p.kind, len(p.shape)) for p in other.inputs
+    assert [(p.name, p.type, len(p.shape)) for p in ours.inputs] == [
+        (p.name, p.type, len(p.shape)) for p in other.inputs
     ]
     assert ours.outputs == other.outputs
 
 
 @needs_openvino
-def test_answers_are_the_same_whatever_it_is_compiled_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all shapes, for the one that came often, and after another one came; what was answered stays as it was."""
+def test_results_do_not_depend_on_the_compiled_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled for all shapes, for one frequent shape, and for all again; later calls do not change earlier results."""
     monkeypatch.setattr(openvino, "HOT", 2)
     path = BUILTIN / "unet/model.onnx"
     ours, other = OpenVinoGraph(path, 1), OrtGraph(path, "cpu", 1)
-    fixed, answers = [], []
+    fixed, results = [], []
     for rows in (1, 1, 1, 1, 2, 2, 2, 2, 2, 1):
-        answers.append((rows, answer(ours, rows)))
+        results.append((rows, run(ours, rows)))
         fixed.append(ours._fixed and ours._fixed["sample"][0])
     assert fixed == [None, None, 1, 1, None, None, None, None, 2, None]
-    expected = {rows: answer(other, rows) for rows in (1, 2)}
-    for rows, out in answers:
+    expected = {rows: run(other, rows) for rows in (1, 2)}
+    for rows, out in results:
         assert np.abs(out - expected[rows]).max() <= RELATIVE * np.abs(expected[rows]).max()
 
 
-def picture(provider: str) -> np.ndarray:
+def image(provider: str) -> np.ndarray:
     with Repository(providers=[provider], threads=1) as repository:
         assert repository.wait(timeout=120).spec.provider == provider
         engine = Engine(repository)
@@ -80,15 +80,15 @@ def picture(provider: str) -> np.ndarray:
 
 
 @needs_openvino
-def test_the_picture_is_the_same() -> None:
-    """From prompt to pixels, with the whole engine, to a level of 255; and the provider tells its name."""
-    assert np.abs(picture("openvino") - picture("cpu")).max() <= TOLERANCE
+def test_an_image_is_the_same_within_one_level() -> None:
+    """The image of a prompt differs from the CPU provider's by at most 1 level of 255."""
+    assert np.abs(image("openvino") - image("cpu")).max() <= TOLERANCE
 
 
-def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where neither onnxruntime nor a package has it, the refusal names the extra."""
-    monkeypatch.setattr(openvino, "installed", lambda: False)
+def test_the_error_names_the_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If neither onnxruntime nor a package provides OpenVINO, the error says how to install it."""
+    monkeypatch.setattr(openvino, "is_installed", lambda: False)
     if "openvino" in providers.available():
-        pytest.skip("this onnxruntime has it built in")
+        pytest.skip("this onnxruntime was built with OpenVINO")
     with pytest.raises(ProviderUnavailable, match=r"provider 'openvino' is not in .*pip install '\.\[openvino\]'"):
         choose.__wrapped__(("openvino",))

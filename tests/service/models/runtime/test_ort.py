@@ -1,4 +1,4 @@
-"""Sessions of onnxruntime: what they share, and what takes their place when a call fails."""
+"""Sessions of onnxruntime: shared memory, CUDA graphs, and what replaces a session when a call fails."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ UNET = BUILTIN / "unet/model.onnx"
 ENV = "session.use_env_allocators"
 
 
-class Session:
-    """A session that answers whether it was made with CUDA graphs, or fails."""
+class FakeSession:
+    """A session on CUDA without inputs and outputs; `graphs` says whether it was opened with CUDA graphs."""
 
     def __init__(self, *, graphs: bool) -> None:
         self.graphs = graphs
@@ -41,17 +41,17 @@ class Session:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-class Bound:
-    """Buffers of such a session. With graphs a call raises `error`."""
+class FakeBuffers:
+    """Buffers of a fake session. With CUDA graphs a call raises `error`."""
 
     error: Exception = RuntimeError("CUDA error 901")
-    made: list[tuple[bool, bool]] = []  # noqa: RUF012 - reset by the fixture
+    options: list[tuple[bool, bool]] = []  # noqa: RUF012 - reset by the fixture
 
-    def __init__(self, session: Session, device: str, *, graphs: bool, shrinks: bool) -> None:
+    def __init__(self, session: FakeSession, device: str, *, graphs: bool, shrinks: bool) -> None:
         assert session.graphs == graphs
         assert device == "cuda"
         self._graphs = graphs
-        self.made.append((graphs, shrinks))
+        self.options.append((graphs, shrinks))
 
     def run(self, *_: object) -> list[Any]:
         if self._graphs:
@@ -60,90 +60,92 @@ class Bound:
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> type[Bound]:
-    """Have sessions on CUDA made without CUDA."""
-    monkeypatch.setattr(Bound, "made", [])
-    monkeypatch.setattr(ort, "DeviceBuffers", Bound)
-    monkeypatch.setattr(ort, "_open_session", lambda *_, graphs, **__: (Session(graphs=graphs), graphs))
-    return Bound
+def cuda(monkeypatch: pytest.MonkeyPatch) -> type[FakeBuffers]:
+    """Replace sessions on CUDA and their buffers with fakes."""
+    monkeypatch.setattr(FakeBuffers, "options", [])
+    monkeypatch.setattr(ort, "DeviceBuffers", FakeBuffers)
+    monkeypatch.setattr(ort, "_open_session", lambda *_, graphs, **__: (FakeSession(graphs=graphs), graphs))
+    return FakeBuffers
 
 
-def test_a_call_that_fails_with_graphs_is_made_without(cuda: type[Bound], caplog: pytest.LogCaptureFixture) -> None:
-    """The session may be broken by the capture: another one answers this call and all later ones."""
+def test_a_call_that_fails_with_cuda_graphs_is_repeated_without(
+    cuda: type[FakeBuffers], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The capture may have broken the session, so a new one runs this call and all later ones."""
     graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
-    capturing = [graph.captures]
+    captures = [graph.captures]
     with caplog.at_level(logging.WARNING):
         assert [graph.run(["y"], {}) for _ in range(3)] == [["plain"]] * 3
-    assert [graphs for graphs, _ in cuda.made] == [True, False]
-    assert [*capturing, graph.captures] == [True, False]
+    assert [graphs for graphs, _ in cuda.options] == [True, False]
+    assert [*captures, graph.captures] == [True, False]
     assert "is repeated without: CUDA error 901" in caplog.text
 
 
-def test_a_session_that_found_no_memory_is_opened_by_a_later_call(
-    cuda: type[Bound], monkeypatch: pytest.MonkeyPatch
+def test_a_session_that_ran_out_of_memory_is_opened_by_a_later_call(
+    cuda: type[FakeBuffers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The captured session is gone by then; the engine makes room and calls again."""
+    """The session with CUDA graphs is closed by then; the engine frees memory and calls again."""
     graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
-    with monkeypatch.context() as short:
-        short.setattr(ort, "_open_session", Mock(side_effect=RuntimeError("CUDA failure 2: out of memory")))
+    with monkeypatch.context() as context:
+        context.setattr(ort, "_open_session", Mock(side_effect=RuntimeError("CUDA failure 2: out of memory")))
         for _ in range(2):
             with pytest.raises(RuntimeError, match="out of memory"):
                 graph.run(["y"], {})
     assert graph.run(["y"], {}) == ["plain"]
-    assert [graphs for graphs, _ in cuda.made] == [True, False]
+    assert [graphs for graphs, _ in cuda.options] == [True, False]
 
 
-def test_a_lack_of_memory_keeps_the_session(cuda: type[Bound], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A size that is too large says nothing of the graphs of others; the engine makes room."""
+def test_out_of_memory_keeps_the_session(cuda: type[FakeBuffers], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size that is too large does not invalidate the captured graphs of other sizes."""
     monkeypatch.setattr(cuda, "error", RuntimeError("CUDA failure 2: out of memory"))
     graph = OrtGraph(UNET, "cuda", 1, role=GraphRole.DENOISER)
     with pytest.raises(RuntimeError, match="out of memory"):
         graph.run(["y"], {})
     assert graph.captures
-    assert len(cuda.made) == 1
+    assert len(cuda.options) == 1
 
 
-def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[Bound]) -> None:
-    """Text encoders and VAEs share memory on the device, and the largest of them gives it back."""
+def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[FakeBuffers]) -> None:
+    """Text encoders and VAEs share memory on the device, and the VAE, which needs most, returns it."""
     for role in GraphRole:
         OrtGraph(UNET, "cuda", 1, role=role)
-    assert dict(zip(GraphRole, cuda.made, strict=True)) == {
+    assert dict(zip(GraphRole, cuda.options, strict=True)) == {
         GraphRole.DENOISER: (True, False),
         GraphRole.VAE: (False, True),
         GraphRole.TEXT_ENCODER: (False, False),
     }
 
 
-def test_each_graph_of_a_model_is_opened_for_its_use() -> None:
-    """The denoiser's and the VAE's folders are the family's; all others are text encoders."""
+def test_each_graph_of_a_model_has_its_role() -> None:
+    """The family names the folders of the denoiser and the VAE; all others are text encoders."""
     manifest = read(BUILTIN)
-    found = {part: pipeline._role(manifest, manifest.graph(part)) for part in manifest.components}
-    assert found == {"text_encoder": GraphRole.TEXT_ENCODER, "unet": GraphRole.DENOISER, "vae_decoder": GraphRole.VAE}
+    roles = {name: pipeline._role(manifest, manifest.graph(name)) for name in manifest.components}
+    assert roles == {"text_encoder": GraphRole.TEXT_ENCODER, "unet": GraphRole.DENOISER, "vae_decoder": GraphRole.VAE}
 
 
 def test_a_session_that_captures_shares_no_memory() -> None:
-    """What a replay writes to must not be another session's; all others share an arena."""
+    """A replay must not write to memory of another session; sessions without captures share an arena."""
     assert session_options(1).get_session_config_entry(ENV) == "1"
     assert session_options(1, shared=False).get_session_config_entry(ENV) == "0"
 
 
-@pytest.mark.parametrize(("limit", "name"), [(0, "any"), (2**30, "1 GiB")])
-def test_the_arena_on_the_device_is_asked_for_once(monkeypatch: pytest.MonkeyPatch, limit: int, name: str) -> None:
-    """It grows by what is asked for, so that it can shrink, up to the limit that is set."""
-    asked: list[Any] = []
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_the_arena_on_the_device_is_created_once(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """It grows by the size requested, so that it can shrink, up to the configured limit."""
+    calls: list[Any] = []
     runtime = onnxruntime()
-    monkeypatch.setattr(runtime, "create_and_register_allocator_v2", lambda *given: asked.append(given))
+    monkeypatch.setattr(runtime, "create_and_register_allocator_v2", lambda *arguments: calls.append(arguments))
     share_device_arena.cache_clear()
     for _ in range(2):
         share_device_arena(limit)
     share_device_arena.cache_clear()
-    ((provider, place, told, bounds),) = asked
-    assert (provider, place.name, told) == ("CUDAExecutionProvider", "Cuda", {})
-    assert (bounds.max_mem, bounds.arena_extend_strategy) == (limit, 1), name
+    ((provider, device, options, config),) = calls
+    assert (provider, device.name, options) == ("CUDAExecutionProvider", "Cuda", {})
+    assert (config.max_mem, config.arena_extend_strategy) == (limit, 1)
 
 
-def test_onnxruntime_knows_this_call(caplog: pytest.LogCaptureFixture) -> None:
-    """Without CUDA it says that CUDA is not there, and not that it was called wrongly; sessions do without."""
+def test_onnxruntime_accepts_the_arguments_of_the_device_arena(caplog: pytest.LogCaptureFixture) -> None:
+    """Without CUDA the warning is about CUDA, not about the arguments, and sessions work without the arena."""
     share_device_arena.cache_clear()
     with caplog.at_level(logging.WARNING):
         share_device_arena(0)
@@ -152,16 +154,16 @@ def test_onnxruntime_knows_this_call(caplog: pytest.LogCaptureFixture) -> None:
     assert "incompatible" not in caplog.text
 
 
-def test_axes_that_are_fixed_are_known_throughout(tmp_path: Path) -> None:
-    """A session with fixed axes answers as one without, and refuses other shapes."""
+def test_a_session_with_fixed_axes_takes_only_their_lengths(tmp_path: Path) -> None:
+    """It has the results of a session with free axes, and rejects other shapes."""
     plain = OrtGraph(UNET, "cpu", 1)
-    fed = {port.name: np.ones(_shape(port, rows=2), np.float32) for port in plain.inputs}
+    feeds = {port.name: np.ones(_shape(port, rows=2), np.float32) for port in plain.inputs}
     axes = {
-        name: length for port in plain.inputs for name, length in zip(port.shape, fed[port.name].shape, strict=True)
+        name: length for port in plain.inputs for name, length in zip(port.shape, feeds[port.name].shape, strict=True)
     }
     names = {name: length for name, length in axes.items() if isinstance(name, str)}
     fixed = OrtGraph(UNET, "cpu", 1, options=ProviderOptions(engines=tmp_path), engine=ort.EngineOptions({}, names))
-    assert np.allclose(fixed.run(["out_sample"], fed)[0], plain.run(["out_sample"], fed)[0], atol=1e-4)
+    assert np.allclose(fixed.run(["out_sample"], feeds)[0], plain.run(["out_sample"], feeds)[0], atol=1e-4)
     assert all(isinstance(axis, int) for port in fixed.inputs for axis in port.shape)
     with pytest.raises(Exception, match="invalid dimensions"):
         fixed.run(["out_sample"], {port.name: np.ones(_shape(port, rows=1), np.float32) for port in plain.inputs})
@@ -169,4 +171,4 @@ def test_axes_that_are_fixed_are_known_throughout(tmp_path: Path) -> None:
 
 def _shape(port: Port, rows: int) -> tuple[int, ...]:
     """Return a shape with `rows` rows, and 8 for every other free axis."""
-    return tuple(axis if isinstance(axis, int) else 8 if place else rows for place, axis in enumerate(port.shape))
+    return tuple(axis if isinstance(axis, int) else 8 if i else rows for i, axis in enumerate(port.shape))

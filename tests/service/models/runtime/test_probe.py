@@ -1,4 +1,4 @@
-"""A provider is used only where it computes right: on a GPU without kernels, sessions are made and calls fail."""
+"""A provider is used only if it computes correctly: on a GPU without kernels, sessions open but calls fail."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from tintype.service.models.runtime import nvidia, openvino, probe, providers
-from tintype.service.models.runtime.providers import choose, probed, works
+from tintype.service.models.runtime.providers import choose, run_probe, works
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-# A stand-in for onnxruntime that claims to have CUDA; `RUN` is what its sessions do when they are called.
+# A fake onnxruntime that claims to have CUDA; `run` is the code that its sessions run when they are called.
 FAKE = """
 import os, time
 import numpy as np
@@ -30,22 +30,22 @@ class InferenceSession:
     def __init__(self, *_, **__): pass
     def get_providers(self): return get_available_providers()
     def run(self, outputs, feeds):
-        right = [answer.astype(np.float32) for answer in probe.expected()]
+        right = [result.astype(np.float32) for result in probe.expected()]
         {run}
 """
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known() -> Any:
-    """Forget what was tried, before a test and after it."""
-    probed.cache_clear()
+def _clear_cache() -> Any:
+    """Forget earlier test results of providers, before and after each test."""
+    run_probe.cache_clear()
     yield
-    probed.cache_clear()
+    run_probe.cache_clear()
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Return what makes the process that tries a provider find another onnxruntime, on a machine with a driver."""
+    """Return a function that makes the test process import a fake onnxruntime, on a machine with a driver."""
 
     def make(run: str) -> None:
         (tmp_path / "onnxruntime.py").write_text(FAKE.format(run=run))
@@ -71,10 +71,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("run", WRONG)
-def test_a_provider_that_does_not_compute_is_not_used(
+def test_a_provider_that_fails_its_test_is_not_used(
     fake: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run: str
 ) -> None:
-    """Wrong numbers, an error, a crash or a hang when it runs: the log says which, and the CPU serves."""
+    """After wrong values, an error, a crash or a hang the log has the cause, and the CPU is used."""
     if run.startswith("time"):
         monkeypatch.setattr(providers, "PROBE_SECONDS", 5)
     fake(run)
@@ -85,45 +85,47 @@ def test_a_provider_that_does_not_compute_is_not_used(
     assert re.search(WRONG[run], line), line
 
 
-def test_a_provider_that_computes_is_used_and_tried_once(fake: Any, tmp_path: Path) -> None:
-    """Numbers as exact as TF32's pass; the second time nothing is started."""
+def test_a_provider_that_passes_its_test_is_used(fake: Any, tmp_path: Path) -> None:
+    """Values of TF32's precision pass, and the test runs only once."""
     fake(f"open({str(tmp_path / 'runs')!r}, 'a').write('1'); return [right[0] * 1.001, right[1] * 0.999]")
     assert choose.__wrapped__(()) == "cuda"
     assert choose.__wrapped__(("cuda", "cpu")) == "cuda"
     assert (tmp_path / "runs").read_text() == "1"
 
 
-def test_without_a_driver_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without a GPU pays nothing for the look."""
+def test_without_a_driver_no_test_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without a GPU the test costs nothing."""
     monkeypatch.setattr(nvidia, "has_driver", lambda: False)
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a process was started"))
     assert choose.__wrapped__(()) == "cpu"
 
 
-def test_the_cpu_passes_in_a_process_of_its_own() -> None:
-    """The graph loads under the onnxruntime that is installed, and its answers are numpy's."""
-    assert probed("cpu") == probe.problem("cpu") == ""
+def test_the_cpu_passes_its_test() -> None:
+    """The installed onnxruntime loads the graph, and its results are numpy's, in this process and in a separate one."""
+    assert run_probe("cpu") == probe.find_problem("cpu") == ""
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" not in providers.onnxruntime().get_available_providers(), reason="no CUDA")
-def test_cuda_without_its_libraries_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Where a driver is, but no CUDA, the line names what is missing."""
+def test_cuda_without_its_libraries_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a driver but without CUDA, the provider is not used, and the log says so."""
     if nvidia.has_driver():
-        pytest.skip("there is an NVIDIA driver here")
+        pytest.skip("an NVIDIA driver is installed")
     monkeypatch.setattr(nvidia, "has_driver", lambda: True)
     assert not works("cuda", quiet=True)
     assert "provider cuda is not used: " in caplog.text
-    assert probed("cuda")
+    assert run_probe("cuda")
 
 
-@pytest.mark.skipif(not openvino.installed(), reason="openvino is not installed")
-def test_openvino_passes() -> None:
-    """OpenVINO's own runtime is tried by the same graph."""
-    assert probed("openvino") == ""
+@pytest.mark.skipif(not openvino.is_installed(), reason="openvino is not installed")
+def test_openvino_passes_its_test() -> None:
+    """OpenVINO's own runtime computes the same graph correctly."""
+    assert run_probe("openvino") == ""
 
 
-def test_the_comparison_is_with_a_convolution() -> None:
-    """What is expected of the convolution is the sum over its windows, written out once more."""
+def test_the_expected_convolution_is_correct() -> None:
+    """One of its values equals the sum over its window."""
     _, convolved = probe.expected()
     x, w = (probe.arrays()[name].astype(np.float64) for name in "xw")
     assert convolved[0, 3, 5, 7] == pytest.approx((x[0, :, 5:8, 7:10] * w[3]).sum())
@@ -142,7 +144,7 @@ def test_the_comparison_is_with_a_convolution() -> None:
 def test_two_builds_of_onnxruntime_are_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, installed: dict[str, str], lines: int
 ) -> None:
-    """Distributions that overwrite each other are named in one line with what to do, once."""
+    """Distributions that overwrite each other are logged once, in one line, with the commands that repair it."""
 
     def version(name: str) -> str:
         if name not in installed:
@@ -150,10 +152,10 @@ def test_two_builds_of_onnxruntime_are_named(
         return installed[name]
 
     monkeypatch.setattr(providers, "version", version)
-    providers.warn_of_builds.cache_clear()
+    providers.warn_of_conflicting_builds.cache_clear()
     for _ in range(2):
         choose.__wrapped__(("cpu",))
-    providers.warn_of_builds.cache_clear()
+    providers.warn_of_conflicting_builds.cache_clear()
     found = [line for line in caplog.messages if "installed over each other" in line]
     assert len(found) == lines
     assert all(f"{name} {number}" in found[0] for name, number in installed.items() if lines)

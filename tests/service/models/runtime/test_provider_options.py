@@ -1,4 +1,4 @@
-"""What providers are told, by the settings alone."""
+"""The options of execution providers."""
 
 from __future__ import annotations
 
@@ -28,57 +28,63 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
-def test_cuda_captures_only_when_told() -> None:
-    """Denoisers on CUDA are captured unless that is switched off; with TensorRT, and on others, nothing is."""
+def test_only_denoisers_on_cuda_are_captured() -> None:
+    """Calls of denoisers on CUDA are captured unless that is disabled; TensorRT and other providers capture nothing."""
     assert "enable_cuda_graph" not in cuda_options(graphs=False)
     assert cuda_options(graphs=True)["enable_cuda_graph"] == "1"
     assert ProviderOptions().captures("cuda", GraphRole.DENOISER)
-    assert not any(ProviderOptions().captures("cuda", use) for use in (GraphRole.VAE, GraphRole.TEXT_ENCODER))
+    assert not any(ProviderOptions().captures("cuda", role) for role in (GraphRole.VAE, GraphRole.TEXT_ENCODER))
     assert not any(ProviderOptions().captures(name) for name in ("tensorrt", "cpu", "directml"))
     assert not ProviderOptions(cuda_graphs=False).captures("cuda")
 
 
-def test_a_change_of_shape_is_cheap() -> None:
-    """CuDNN's plans are chosen by heuristics: by default each change of shape measures every convolution anew."""
+def test_cudnn_chooses_plans_by_heuristics() -> None:
+    """By default every change of shape would measure every convolution again."""
     assert all(cuda_options(graphs=graphs)["cudnn_conv_algo_search"] == "HEURISTIC" for graphs in (True, False))
 
 
-def test_memory_has_a_bound_where_one_is_set() -> None:
-    """Regions are as large as what is asked for, so that they can be given back, and all of them have a limit."""
+def test_the_arena_grows_as_requested_up_to_its_limit() -> None:
+    """Regions have the size requested, so that they can be returned; without a configured limit there is none."""
     assert cuda_options(graphs=False)["arena_extend_strategy"] == "kSameAsRequested"
     assert "gpu_mem_limit" not in cuda_options(graphs=False)
     assert cuda_options(graphs=True, arena=2**30)["gpu_mem_limit"] == str(2**30)
 
 
-def test_callers_see_what_is_on() -> None:
-    """What a provider was told beside its defaults, without places on this machine."""
-    told = ProviderOptions(cuda_graphs=True, engines=Path("/secret"))
-    assert told.public("cuda") == {"cuda_graphs": "on"}
-    assert told.public("tensorrt") == {"engine_cache": "on"}
-    assert told.public("cpu") == ProviderOptions(cuda_graphs=False).public("cuda") == {}
+def test_public_options_contain_no_paths() -> None:
+    """Clients see the enabled features of a provider, but no paths of the server."""
+    options = ProviderOptions(cuda_graphs=True, engines=Path("/secret"))
+    assert options.public("cuda") == {"cuda_graphs": "on"}
+    assert options.public("tensorrt") == {"engine_cache": "on"}
+    assert options.public("cpu") == ProviderOptions(cuda_graphs=False).public("cuda") == {}
 
 
 def test_every_named_axis_of_an_engine_is_fixed() -> None:
-    """What is fed says how long each axis is; TensorRT wants a profile for each that is free, of every part."""
+    """The inputs give the length of each axis. No profiles are passed, since no dynamic input is left."""
     assert fixed_axes(PORTS, SHAPES) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536}
     assert not [name for name in tensorrt_options(PORTS, Path("/cache/unet-1")) if "profile" in name]
 
 
-def test_a_name_of_two_lengths_stays_free() -> None:
+def test_an_axis_name_with_two_lengths_stays_free() -> None:
     """Adapters of different ranks share the name of an axis, which then can't be fixed."""
     ports = [*PORTS, Port("lora.B", "tensor(float)", ("batch", "rank", 8))]
-    fed = SHAPES | {"lora.A": (2, 8, 4), "lora.B": (2, 16, 8)}
-    assert fixed_axes(ports, fed) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536}
-    assert fixed_axes(ports, fed | {"lora.B": (2, 4, 8)}) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536, "rank": 4}
+    shapes = SHAPES | {"lora.A": (2, 8, 4), "lora.B": (2, 16, 8)}
+    assert fixed_axes(ports, shapes) == {"batch": 2, "h": 64, "w": 96, "tokens": 1536}
+    assert fixed_axes(ports, shapes | {"lora.B": (2, 4, 8)}) == {
+        "batch": 2,
+        "h": 64,
+        "w": 96,
+        "tokens": 1536,
+        "rank": 4,
+    }
 
 
-def test_a_graph_without_names_has_nothing_to_fix() -> None:
-    """Axes that the export fixed, or left without a name, are as they are."""
+def test_axes_without_names_are_not_fixed() -> None:
+    """Axes that the export fixed or left without a name stay unchanged."""
     assert fixed_axes([Port("x", "tensor(float)", (2, None, 4))], {"x": (2, 7, 4)}) == {}
 
 
-def test_engines_are_kept_apart_and_timings_together() -> None:
-    """Each engine has its folder; what was learnt about kernels serves all. Half precision where the graph has it."""
+def test_each_engine_has_a_folder_and_all_share_timings() -> None:
+    """Timings of kernels are cached for all engines. Half precision is enabled if the graph has it."""
     options = tensorrt_options(PORTS, Path("/cache/unet-1"))
     assert (options["trt_engine_cache_path"], options["trt_timing_cache_path"]) == ("/cache/unet-1", "/cache")
     assert options["trt_engine_cache_enable"] == options["trt_timing_cache_enable"] == "1"

@@ -1,4 +1,4 @@
-"""Graphs behind float32: casts, errors in our words, providers by short names."""
+"""Sessions: casts to and from float32, errors, the choice of provider, and the number of threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import nvidia, providers
 from tintype.service.models.runtime import runtime as runtime_module
 from tintype.service.models.runtime.ort import session_options
-from tintype.service.models.runtime.providers import ProviderUnavailable, available, chain, choose, works
+from tintype.service.models.runtime.providers import ProviderUnavailable, available, choose, with_fallbacks, works
 from tintype.service.models.runtime.runtime import Runtime, usable_cores
 from tintype.service.models.runtime.session import Session, _cast
 
@@ -29,15 +29,15 @@ def text() -> Session:
     return Session(BUILTIN / "text_encoder/model.onnx", RUNTIME)
 
 
-def test_a_graph_tells_what_it_wants(text: Session) -> None:
-    """Inputs with type and rank, outputs and the provider are there to see."""
+def test_a_session_describes_its_graph(text: Session) -> None:
+    """It has the type and rank of each input, the names of the outputs, and the provider."""
     assert text.inputs == {"input_ids": (np.int64, 2)}
     assert "last_hidden_state" in text.outputs
     assert text.provider == "cpu"
 
 
 def test_inputs_are_cast_and_results_are_float32(text: Session) -> None:
-    """Whatever integer type comes in, the graph gets its own; what comes out is float32."""
+    """An input of any number type is cast to the type of the graph, and the result is float32."""
     ids = np.arange(32)[None]
     first = text.run("last_hidden_state", input_ids=ids.astype(np.int32))
     second = text.run("last_hidden_state", input_ids=ids.astype(np.float32))
@@ -54,15 +54,15 @@ def test_inputs_are_cast_and_results_are_float32(text: Session) -> None:
         (np.asarray(np.float32(7.0)), np.int64, 7),
     ],
 )
-def test_a_cast_keeps_meaning_and_rank(value: np.ndarray, dtype: type, expected: object) -> None:
-    """A timestep with a fraction goes to the nearest whole one where the graph has no others; a scalar stays one."""
+def test_a_cast_rounds_and_keeps_the_rank(value: np.ndarray, dtype: type, expected: object) -> None:
+    """A fractional timestep is rounded if the graph takes integers; a scalar stays a scalar."""
     cast = _cast(value, dtype)
     assert (cast.dtype, cast.shape) == (np.dtype(dtype), value.shape)
     assert cast.tolist() == expected
 
 
-def test_a_failing_call_is_a_failed_generation(text: Session, capfd: pytest.CaptureFixture[str]) -> None:
-    """What onnxruntime throws becomes our error, which names the graph; nothing is written beside the log."""
+def test_a_failed_call_raises_generation_failed(text: Session, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error of onnxruntime becomes GenerationFailed with the name of the graph; nothing is printed."""
     with pytest.raises(GenerationFailed, match=r"text_encoder/model\.onnx failed"):
         text.run("last_hidden_state", input_ids=np.zeros((1, 999), np.int64))
     assert capfd.readouterr().err == ""
@@ -78,22 +78,22 @@ def test_a_failing_call_is_a_failed_generation(text: Session, capfd: pytest.Capt
         RuntimeError("CUDNN failure 1003: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     ],
 )
-def test_a_lack_of_memory_is_told_from_other_failures(
+def test_a_lack_of_memory_raises_out_of_memory(
     text: Session, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """Out of memory has an answer of its own: the engine makes room, or the size is too large."""
+    """It is distinguished from other failures, since the engine then frees memory and retries."""
 
-    class Full:
+    class FullDevice:
         def run(self, *_: object) -> None:
             raise error
 
-    monkeypatch.setattr(text, "_session", Full())
+    monkeypatch.setattr(text, "_session", FullDevice())
     with pytest.raises(OutOfMemory, match=r"text_encoder/model\.onnx needs more memory"):
         text.run("last_hidden_state", input_ids=np.zeros((1, 32), np.int64))
 
 
-def test_a_graph_of_another_kind_is_named(text: Session, tmp_path: Path) -> None:
-    """Inputs or outputs that a family does not know, and files that are no graphs, are told by name."""
+def test_an_unsuitable_graph_is_rejected_by_name(text: Session, tmp_path: Path) -> None:
+    """The error names the graph and its unexpected inputs or outputs, or the file that is not a graph."""
     text.require(inputs=("input_ids",), output="last_hidden_state")
     with pytest.raises(ModelFileError, match="has the inputs input_ids; this family requires input_ids, mask"):
         text.require(inputs=("input_ids", "mask"), output="last_hidden_state")
@@ -103,40 +103,40 @@ def test_a_graph_of_another_kind_is_named(text: Session, tmp_path: Path) -> None
         Session(tmp_path / "model.onnx", RUNTIME)
 
 
-def test_a_cpu_always_works() -> None:
-    """The CPU is available, works, and is what everything falls back to."""
+def test_the_cpu_always_works() -> None:
+    """The CPU is available, works, and is the last fallback of every provider."""
     assert "cpu" in available()
     assert works("cpu")
     assert choose(("cpu",)) == "cpu"
-    assert all(chain(name)[-1] == "CPUExecutionProvider" for name in available())
+    assert all(with_fallbacks(name)[-1] == "CPUExecutionProvider" for name in available())
 
 
-def test_providers_that_do_not_work_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those asked for the first that works is taken; when none does, the error says what would."""
+def test_the_first_provider_that_works_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If none of the requested providers works, the error names one that does."""
     monkeypatch.setattr(providers, "available", lambda: ["tensorrt", "cuda", "cpu"])
     monkeypatch.setattr(providers, "works", lambda name, **_: name in ("cuda", "cpu"))
-    plain = choose.__wrapped__
-    assert plain(("tensorrt", "cuda", "cpu")) == "cuda"
-    assert plain(("cpu", "cuda")) == "cpu"
-    assert plain(()) == "cuda"
+    uncached = choose.__wrapped__
+    assert uncached(("tensorrt", "cuda", "cpu")) == "cuda"
+    assert uncached(("cpu", "cuda")) == "cpu"
+    assert uncached(()) == "cuda"
     with pytest.raises(ProviderUnavailable, match="none of the providers works here: tensorrt; add cpu"):
-        plain(("tensorrt",))
+        uncached(("tensorrt",))
     with pytest.raises(ProviderUnavailable, match=r"provider 'coreml' is not in .*; available: tensorrt, cuda, cpu"):
-        plain(("coreml",))
+        uncached(("coreml",))
 
 
-def test_a_machine_without_a_gpu_is_found_out_quietly(
+def test_a_machine_without_a_gpu_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a choice nothing is printed about a GPU that is not there; asked for, it does not work and says why."""
+    """By default the CPU is chosen silently on a machine without a GPU."""
     monkeypatch.setattr(nvidia, "has_driver", lambda: False)
     assert choose.__wrapped__(()) == "cpu"
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.gpu
-def test_a_gpu_is_taken_by_itself() -> None:
-    """Where there is an NVIDIA GPU with its libraries, it is the default."""
+def test_a_gpu_is_the_default() -> None:
+    """On a machine with an NVIDIA GPU and its libraries, CUDA is chosen by default."""
     assert choose(()) == "cuda"
 
 
@@ -150,10 +150,10 @@ def test_a_gpu_is_taken_by_itself() -> None:
         ("", "", 8),
     ],
 )
-def test_threads_are_the_cores_that_are_ours(
+def test_the_number_of_threads_is_that_of_usable_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, siblings: str, expected: int
 ) -> None:
-    """Hyper-threads count once, a container's quota counts, and a machine that says nothing is taken as it looks."""
+    """Hyper-threads of one core count once, and a container's quota counts; without such files each CPU is a core."""
     if quota:
         (tmp_path / "cpu.max").write_text(quota)
     if siblings:
@@ -165,8 +165,8 @@ def test_threads_are_the_cores_that_are_ours(
     assert usable_cores() == expected
 
 
-def test_threads_can_be_set() -> None:
-    """A number of threads that is given is the number; none means one for each core."""
+def test_the_number_of_threads_can_be_set() -> None:
+    """0 means one thread per core."""
     assert Runtime.choose(("cpu",), 3) == Runtime("cpu", 3)
     assert Runtime.choose(("cpu",)).threads == usable_cores() >= 1
     assert session_options(RUNTIME.threads).intra_op_num_threads == 1

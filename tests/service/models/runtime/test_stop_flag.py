@@ -1,4 +1,4 @@
-"""A call that nobody wants any more is ended in its midst, and the session lives on."""
+"""Stopping a running call of a model; its session stays usable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tintype.service.models.runtime.session import Session
 if TYPE_CHECKING:
     from pathlib import Path
 
-# y = sin(sin(... x)), as often as `times` says: onnx.helper's Loop with the body more_out = Identity(more),
+# y = sin(sin(... x)), `times` times: a Loop made by onnx.helper with the body more_out = Identity(more),
 # x_out = Sin(x_in); opset 18, IR 9.
 LOOP = (
     "CAkSADr7AQq2AQoFdGltZXMKAAoBeBIBeSIETG9vcCqeAQoEYm9keTKSAQoaCgRtb3JlEghtb3JlX291dCIISWRlbnRpdHkKEgoEeF9pbhIFeF9v"
@@ -39,15 +39,15 @@ def sin(session: Session, times: int) -> np.ndarray:
 
 @pytest.mark.parametrize("busy", [0.0, 0.2])
 def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) -> None:
-    """As it begins, or after seconds of work; later calls fail until they are let, and are right then."""
+    """At its start or while it computes; later calls fail until `resume`, and are correct afterwards."""
     (tmp_path / "model.onnx").write_bytes(base64.b64decode(LOOP))
     runtime = Runtime("cpu", 1)
     session = Session(tmp_path / "model.onnx", runtime)
     raised: list[TintypeError] = []
-    begins = Event()
+    started = Event()
 
     def call() -> None:
-        begins.set()
+        started.set()
         try:
             sin(session, ENDLESS)
         except TintypeError as error:
@@ -55,7 +55,7 @@ def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) ->
 
     thread, start = Thread(target=call, daemon=True), time.process_time()
     thread.start()
-    assert begins.wait(60)
+    assert started.wait(60)
     while time.process_time() - start < busy:
         thread.join(0.01)
     runtime.stop_flag.stop()
@@ -67,8 +67,8 @@ def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) ->
     assert np.allclose(sin(session, 2), np.sin(np.sin(X)))
 
 
-def test_a_model_that_was_stopped_answers_as_before() -> None:
-    """Every verb fails while it is stopped, another model's don't, and what comes after is the same to the bit."""
+def test_a_resumed_model_has_the_same_results() -> None:
+    """While it is stopped its calls fail and another model's succeed; afterwards results are bit-identical."""
     model, other = (load(read(BUILTIN), Runtime("cpu", 1), lambda _: None) for _ in range(2))
     latents = np.random.default_rng(1).standard_normal((1, 16, 8, 8), np.float32)
     before = model.decode(latents)
@@ -81,8 +81,8 @@ def test_a_model_that_was_stopped_answers_as_before() -> None:
 
 
 @pytest.mark.parametrize("memory", [0, 2**30])
-def test_a_model_that_goes_while_it_is_stopped_comes_back_well(memory: int) -> None:
-    """As when its last caller left in the midst of a call, and it had to make room; and it can be stopped again."""
+def test_a_model_that_was_unloaded_while_stopped_loads_again(memory: int) -> None:
+    """It works after it is loaded again, and can be stopped again."""
     with Repository(memory=memory) as repository:
         repository.wait(timeout=60).stop()
         repository.unload()
@@ -93,8 +93,8 @@ def test_a_model_that_goes_while_it_is_stopped_comes_back_well(memory: int) -> N
             model.encode([Prompt("another lake")])
 
 
-def test_graphs_that_stayed_in_memory_are_stopped_by_the_model_that_came_back() -> None:
-    """What makes room keeps its graphs while there is place: they listen to the model that they are of now."""
+def test_a_model_that_is_loaded_again_stops_graphs_that_stayed_in_memory() -> None:
+    """The graphs of an evicted model may stay in memory; they share the stop flag of the model loaded next."""
     with Repository() as repository:
         repository.wait(timeout=60)
         slot = repository._catalogue.slot("")

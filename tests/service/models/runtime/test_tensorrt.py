@@ -1,7 +1,8 @@
-"""Engines are built in the background for shapes that come often, and CUDA serves until they are there, and after."""
+"""TensorRT: engines built in the background for frequent shapes, engines on disk, and CUDA for everything else."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Event, Thread, current_thread
 from typing import Any
@@ -9,37 +10,49 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tintype.service.models.runtime import tensorrt
+from tintype.service.models.runtime import nvidia, tensorrt
 from tintype.service.models.runtime.graph import Port
 from tintype.service.models.runtime.ort import NO_ENGINE, EngineOptions
 from tintype.service.models.runtime.provider_options import ProviderOptions
-from tintype.service.models.runtime.tensorrt import COUNTED, ENGINES, HOT, TensorRtGraph, builder
-from tintype.service.models.runtime.tensorrt_engines import MARK
+from tintype.service.models.runtime.providers import onnxruntime
+from tintype.service.models.runtime.tensorrt import (
+    DESCRIPTION,
+    HOT,
+    MAX_COUNTED,
+    MAX_ENGINES,
+    TensorRtGraph,
+    builder,
+    empty_folder,
+    engine_folder,
+    is_unreadable,
+    remove_old_engines,
+)
 
+SHAPES = {"sample": (2, 4, 64, 96), "timestep": (2,)}
 PORTS = (Port("x", "tensor(float)", ("rows", "side")),)
 
 
-class Fake:
-    """A session that answers which provider it is on; TensorRT's is made when a test lets it, or fails."""
+class FakeGraph:
+    """A graph whose output is its provider. On TensorRT it opens once `gate` is set, or raises the next fault."""
 
     gate = Event()
     faults: list[Exception] = []  # noqa: RUF012 - reset by the fixture
-    answering = "tensorrt"
+    actual_provider = "tensorrt"
     runs: list[Thread] = []  # noqa: RUF012 - reset by the fixture
-    made: list[tuple[str, EngineOptions]] = []  # noqa: RUF012 - reset by the fixture
+    opened: list[tuple[str, EngineOptions]] = []  # noqa: RUF012 - reset by the fixture
 
     def __init__(
         self, path: Path, provider: str, *, options: ProviderOptions, engine: EngineOptions = NO_ENGINE, **_: object
     ) -> None:
         self.inputs, self.optional, self.outputs = PORTS, (), ("y",)
-        self.path, self.provider = path, self.answering if engine.options else provider
+        self.path, self.provider = path, self.actual_provider if engine.options else provider
         self.graphs = options.captures(provider)
         if engine.options:
             assert self.gate.wait(60)
             if self.faults:
                 raise self.faults.pop(0)
             Path(engine.options["trt_engine_cache_path"], "x.engine").write_bytes(b"0" * 100)
-        self.made.append((self.provider, engine))
+        self.opened.append((self.provider, engine))
 
     def run(self, *_: object) -> list[Any]:
         self.runs.append(current_thread())
@@ -48,11 +61,11 @@ class Fake:
 
 @pytest.fixture
 def graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> TensorRtGraph:
-    monkeypatch.setattr(tensorrt, "OrtGraph", Fake)
-    monkeypatch.setattr(Fake, "gate", Event())
-    monkeypatch.setattr(Fake, "faults", [])
-    monkeypatch.setattr(Fake, "made", [])
-    monkeypatch.setattr(Fake, "runs", [])
+    monkeypatch.setattr(tensorrt, "OrtGraph", FakeGraph)
+    monkeypatch.setattr(FakeGraph, "gate", Event())
+    monkeypatch.setattr(FakeGraph, "faults", [])
+    monkeypatch.setattr(FakeGraph, "opened", [])
+    monkeypatch.setattr(FakeGraph, "runs", [])
     (tmp_path / "unet").mkdir()
     options = ProviderOptions(engines=tmp_path / "engines")
     return TensorRtGraph(tmp_path / "unet/model.onnx", 1, options=options)
@@ -62,93 +75,93 @@ def call(graph: TensorRtGraph, rows: int = 1, side: int = 4) -> Any:
     return graph.run(["y"], {"x": np.zeros((rows, side), np.float32)})[0]
 
 
-def built() -> None:
-    """Wait until all that was asked of the builder is done."""
+def wait_for_builder() -> None:
+    """Wait until the builder has finished everything that was submitted."""
     builder().submit(lambda: None).result(60)
 
 
-def made_hot(graph: TensorRtGraph, rows: int = 1, side: int = 4) -> Any:
-    """Call a shape until it has an engine, and return what answers then."""
+def build_engine(graph: TensorRtGraph, rows: int = 1, side: int = 4) -> Any:
+    """Call a shape until its engine is built, and return the provider of the next call."""
     for _ in range(HOT):
         call(graph, rows, side)
-    built()
+    wait_for_builder()
     return call(graph, rows, side)
 
 
-def test_cuda_serves_until_the_engine_is_there(graph: TensorRtGraph, tmp_path: Path) -> None:
-    """Building blocks nothing; then the shape is TensorRT's, from a folder of its own, and no other shape is."""
+def test_cuda_serves_until_the_engine_is_built(graph: TensorRtGraph, tmp_path: Path) -> None:
+    """Building blocks no call. Then this shape, and no other, runs on TensorRT with an engine in its own folder."""
     assert [call(graph) for _ in range(HOT + 3)] == ["cuda"] * (HOT + 3)
-    Fake.gate.set()
-    built()
-    assert Fake.runs[-1] is not current_thread(), "its first call, which may build as well, was the builder's"
+    FakeGraph.gate.set()
+    wait_for_builder()
+    assert FakeGraph.runs[-1] is not current_thread(), "the first call ran on the builder's thread"
     assert call(graph) == "tensorrt"
     assert call(graph, rows=2) == "cuda", "another number of rows"
     assert call(graph, side=5) == "cuda", "another shape"
-    (_, _), (_, engine) = Fake.made
+    (_, _), (_, engine) = FakeGraph.opened
     assert engine.axes == {"rows": 1, "side": 4}
     assert engine.options["trt_engine_cache_path"].startswith(str(tmp_path / "engines/unet-"))
 
 
-def test_each_shape_has_an_engine_of_its_own(graph: TensorRtGraph) -> None:
-    """All axes of an engine are fixed, rows too: none is free in any part that the graph is cut into."""
-    Fake.gate.set()
-    assert [made_hot(graph, rows) for rows in (1, 2)] == ["tensorrt"] * 2
-    engines = [engine for provider, engine in Fake.made if provider == "tensorrt"]
+def test_each_shape_has_its_own_engine(graph: TensorRtGraph) -> None:
+    """All axes of an engine are fixed, rows included, so no part of a cut graph has a dynamic input."""
+    FakeGraph.gate.set()
+    assert [build_engine(graph, rows) for rows in (1, 2)] == ["tensorrt"] * 2
+    engines = [engine for provider, engine in FakeGraph.opened if provider == "tensorrt"]
     assert [engine.axes["rows"] for engine in engines] == [1, 2]
     assert len({engine.options["trt_engine_cache_path"] for engine in engines}) == 2
 
 
-def test_a_graph_keeps_a_few_engines(graph: TensorRtGraph) -> None:
-    """Each holds the weights once more: beyond ENGINES the one used longest ago goes, and CUDA has its shape again."""
-    Fake.gate.set()
-    for side in range(ENGINES):
-        made_hot(graph, side=side)
+def test_the_number_of_engines_of_a_graph_is_bounded(graph: TensorRtGraph) -> None:
+    """Beyond MAX_ENGINES the least recently used engine is dropped, and its shape runs on CUDA again."""
+    FakeGraph.gate.set()
+    for side in range(MAX_ENGINES):
+        build_engine(graph, side=side)
     call(graph, side=0)
-    assert made_hot(graph, side=99) == "tensorrt"
-    assert len(graph._engines) == ENGINES
+    assert build_engine(graph, side=99) == "tensorrt"
+    assert len(graph._engines) == MAX_ENGINES
     assert call(graph, side=1) == "cuda"
     assert call(graph, side=0) == "tensorrt"
 
 
-def test_counting_is_bounded(graph: TensorRtGraph) -> None:
-    """However many sizes are asked for, the counts take no more memory."""
+def test_the_number_of_counted_shapes_is_bounded(graph: TensorRtGraph) -> None:
+    """Requests of many different sizes do not grow the counters without bound."""
     for side in range(1000):
         call(graph, side=side)
-    assert len(graph._calls) <= COUNTED + 1
+    assert len(graph._calls) <= MAX_COUNTED + 1
 
 
 def test_rare_shapes_get_no_engine(graph: TensorRtGraph) -> None:
-    """What comes less than HOT times costs no building."""
-    Fake.gate.set()
+    """No engine is built for a shape that was called fewer than HOT times."""
+    FakeGraph.gate.set()
     for side in range(4, 8):
         for _ in range(HOT - 1):
             call(graph, side=side)
-    built()
-    assert [provider for provider, _ in Fake.made] == ["cuda"]
+    wait_for_builder()
+    assert [provider for provider, _ in FakeGraph.opened] == ["cuda"]
 
 
-def test_without_an_engine_cuda_goes_on(
+def test_a_graph_stays_on_cuda_after_a_failed_build(
     graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says why, and it is not tried again."""
-    monkeypatch.setattr(Fake, "faults", [RuntimeError("a node is not known")])
-    Fake.gate.set()
+    """The log says why, once, and no second attempt is made."""
+    monkeypatch.setattr(FakeGraph, "faults", [RuntimeError("a node is not known")])
+    FakeGraph.gate.set()
     for _ in range(3 * HOT):
         assert call(graph) == "cuda"
-    built()
+    wait_for_builder()
     assert call(graph) == "cuda"
     assert caplog.text.count("stays on CUDA: no engine for {'x': (1, 4)}: a node is not known") == 1
 
 
-def test_what_onnxruntime_gives_to_another_provider_is_no_engine(
+def test_a_session_on_another_provider_is_not_used_as_an_engine(
     graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where TensorRT's libraries are not found, a session comes without it: then the first one goes on."""
-    monkeypatch.setattr(Fake, "answering", "cuda")
-    Fake.gate.set()
+    """Without TensorRT's libraries onnxruntime opens the session on CUDA; the existing CUDA session goes on."""
+    monkeypatch.setattr(FakeGraph, "actual_provider", "cuda")
+    FakeGraph.gate.set()
     for _ in range(HOT):
         call(graph)
-    built()
+    wait_for_builder()
     assert call(graph) == "cuda"
     assert "onnxruntime runs the graph on cuda instead" in caplog.text
 
@@ -156,33 +169,137 @@ def test_what_onnxruntime_gives_to_another_provider_is_no_engine(
 UNREADABLE = RuntimeError("[ONNXRuntimeError] : 11 : EP_FAIL : TensorRT EP could not deserialize engine from cache: x")
 
 
-def test_an_engine_that_cannot_be_read_is_built_anew(
+def test_an_unreadable_engine_is_built_again(
     graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An engine of another TensorRT, or a damaged one, is removed, and one more attempt is made."""
-    Fake.gate.set()
-    made_hot(graph)
+    """An engine that is damaged or belongs to another TensorRT is removed, and one more attempt is made."""
+    FakeGraph.gate.set()
+    build_engine(graph)
     (kept,) = tmp_path.glob("engines/*/x.engine")
     kept.with_name("old.engine").write_bytes(b"of another version")
     again = TensorRtGraph(graph._path, 1, options=ProviderOptions(engines=graph._engine_folder))
-    monkeypatch.setattr(Fake, "faults", [UNREADABLE])
-    assert made_hot(again) == "tensorrt"
-    assert sorted(file.name for file in kept.parent.iterdir()) == [MARK, "x.engine"]
+    monkeypatch.setattr(FakeGraph, "faults", [UNREADABLE])
+    assert build_engine(again) == "tensorrt"
+    assert sorted(file.name for file in kept.parent.iterdir()) == [DESCRIPTION, "x.engine"]
 
 
-def test_one_more_attempt_is_all(
+def test_an_unreadable_engine_is_built_again_only_once(
     graph: TensorRtGraph, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where that does not help, CUDA goes on."""
-    monkeypatch.setattr(Fake, "faults", [UNREADABLE, UNREADABLE, AssertionError("a third attempt")])
-    Fake.gate.set()
-    assert made_hot(graph) == "cuda"
-    assert len(Fake.faults) == 1
+    """If the second attempt fails as well, CUDA goes on."""
+    monkeypatch.setattr(FakeGraph, "faults", [UNREADABLE, UNREADABLE, AssertionError("a third attempt")])
+    FakeGraph.gate.set()
+    assert build_engine(graph) == "cuda"
+    assert len(FakeGraph.faults) == 1
     assert "stays on CUDA" in caplog.text
 
 
-def test_nothing_is_captured_beside_tensorrt(graph: TensorRtGraph, tmp_path: Path) -> None:
-    """An engine that is built calls CUDA for minutes, which would end each capture."""
+def test_cuda_sessions_of_tensorrt_capture_no_cuda_graphs(graph: TensorRtGraph, tmp_path: Path) -> None:
+    """Building an engine calls CUDA for minutes, which would make captures fail."""
     options = ProviderOptions(cuda_graphs=True, engines=tmp_path)
-    beside = TensorRtGraph(graph._path, 1, options=options)
-    assert not beside._cuda.graphs  # type: ignore[attr-defined]
+    other = TensorRtGraph(graph._path, 1, options=options)
+    assert not other._cuda.graphs  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return the path of a graph, which is the only file in its folder."""
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/model.onnx").write_bytes(b"graph")
+    return tmp_path / "unet/model.onnx"
+
+
+def test_the_engine_folder_depends_on_files_and_shapes(path: Path, tmp_path: Path) -> None:
+    """Another shape, number of rows or weights file has another folder; equal ones have the same folder."""
+    first = engine_folder(tmp_path / "e", path, SHAPES)
+    assert first.name.startswith("unet-")
+    assert engine_folder(tmp_path / "e", path, dict(reversed(SHAPES.items()))) == first
+    others = [
+        engine_folder(tmp_path / "e", path, SHAPES | more) for more in ({"timestep": (1,)}, {"sample": (2, 4, 64, 64)})
+    ]
+    (path.parent / "model.onnx_data").write_bytes(b"weights")
+    others.append(engine_folder(tmp_path / "e", path, SHAPES))
+    assert len({first, *others}) == 4
+
+
+@pytest.mark.parametrize("what", ["describe_gpu", "tensorrt_version"])
+def test_the_engine_folder_depends_on_gpu_and_tensorrt(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Another GPU, even of the same capability, or another TensorRT has another folder; its description names them."""
+    folders = []
+    for value in ("NVIDIA A10 8.6", "NVIDIA A40 8.6"):
+        monkeypatch.setattr(nvidia, what, lambda value=value: value)
+        folders.append(engine_folder(tmp_path / "e", path, SHAPES))
+        assert value in (folders[-1] / DESCRIPTION).read_text()
+    assert folders[0] != folders[1]
+
+
+def test_the_engine_folder_depends_on_onnxruntime(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documentation of onnxruntime says to remove engines after an update; a new folder has the same effect."""
+    first = engine_folder(tmp_path / "e", path, SHAPES)
+    monkeypatch.setattr(onnxruntime(), "__version__", "9.9")
+    assert engine_folder(tmp_path / "e", path, SHAPES) != first
+
+
+@pytest.mark.parametrize(
+    ("message", "unreadable"),
+    [
+        ("TensorRT EP could not deserialize engine from cache: /a/b.engine", True),
+        ("TensorRT EP failed to deserialize engine for fused node: n", True),
+        ("TensorRT EP failed to create engine from network", False),
+        ("CUDA failure 2: out of memory", False),
+    ],
+)
+def test_an_unreadable_engine_is_recognized_by_the_error(message: str, *, unreadable: bool) -> None:
+    """The texts are those of the TensorRT provider in onnxruntime 1.31.1."""
+    assert is_unreadable(RuntimeError(message)) is unreadable
+
+
+def test_an_emptied_folder_keeps_its_description(path: Path, tmp_path: Path) -> None:
+    """The facts that an engine was built for stay readable."""
+    folder = engine_folder(tmp_path / "e", path, SHAPES)
+    (folder / "a.engine").write_bytes(b"1")
+    empty_folder(folder)
+    assert [file.name for file in folder.iterdir()] == [DESCRIPTION]
+
+
+def write_engine(root: Path, name: str, size: int, used: int) -> Path:
+    """Write an engine of `size` bytes that was last used at time `used`; return its folder."""
+    (root / name).mkdir(parents=True)
+    (root / name / "x.engine").write_bytes(b"0" * size)
+    (root / name / DESCRIPTION).write_text("")
+    os.utime(root / name / DESCRIPTION, (used, used))
+    return root / name
+
+
+@pytest.mark.parametrize(("bound", "left"), [(1000, "abcd"), (399, "bcd"), (250, "cd"), (150, "d"), (0, "d")])
+def test_the_least_recently_used_engines_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int, left: str
+) -> None:
+    """All engines together take at most `bound` bytes; the newest one stays, even if it is larger than that."""
+    monkeypatch.setattr(tensorrt, "MAX_BYTES", bound)
+    root = tmp_path / "e"
+    folders = [write_engine(root, name, 100, used) for name, used in {"a": 1, "c": 3, "b": 2, "d": 4}.items()]
+    remove_old_engines(root, folders[-1])
+    assert sorted(folder.name for folder in root.iterdir()) == list(left)
+
+
+def test_files_of_other_programs_are_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders without a description, files, and timing caches stay, and their bytes do not count."""
+    monkeypatch.setattr(tensorrt, "MAX_BYTES", 10)
+    engine = write_engine(tmp_path, "unet-0123456789abcdef", 100, 1)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/x.engine").write_bytes(b"0" * 100)
+    (tmp_path / "kernels.timing").write_bytes(b"0" * 100)
+    remove_old_engines(tmp_path, tmp_path / "none")
+    assert not engine.exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["kernels.timing", "photos"]
+
+
+def test_each_use_of_an_engine_updates_its_description(path: Path, tmp_path: Path) -> None:
+    """The modification time of the description is the last use, by which engines are ordered."""
+    description = engine_folder(tmp_path / "e", path, SHAPES) / DESCRIPTION
+    os.utime(description, (1, 1))
+    engine_folder(tmp_path / "e", path, SHAPES)
+    assert description.stat().st_mtime > 1
