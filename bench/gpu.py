@@ -35,7 +35,7 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.device_buffers import DeviceBuffers
 from tintype.service.models.runtime.ort import OrtGraph, session_options
 from tintype.service.models.runtime.provider_options import DEVICES, GraphRole, ProviderOptions, fixed_axes
-from tintype.service.models.runtime.providers import chain, onnxruntime
+from tintype.service.models.runtime.providers import onnxruntime, with_fallbacks
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.tensorrt import HOT, TensorRtGraph, builder
 
@@ -117,7 +117,7 @@ def _fixed(path: Path, runtime: Runtime, feeds: Feeds) -> Way:
         OrtGraph(path, runtime.provider, runtime.threads).inputs, {name: array.shape for name, array in feeds.items()}
     )
     settings = session_options(runtime.threads, axes=axes)
-    session = onnxruntime().InferenceSession(path, settings, chain(runtime.provider), enable_fallback=0)
+    session = onnxruntime().InferenceSession(path, settings, with_fallbacks(runtime.provider), enable_fallback=0)
     return lambda outputs, feeds: list(session.run(outputs, dict(feeds)))
 
 

@@ -34,7 +34,7 @@ def random_input(port: Port, rows: int, side: int, generator: np.random.Generato
     free = {0: rows, 2: side, 3: side} if len(port.shape) == 4 else {0: rows, 1: 77}
     shape = [axis if isinstance(axis, int) else free[place] for place, axis in enumerate(port.shape)]
     if "timestep" in port.name:
-        return np.full(shape, 500, np.float32 if "float" in port.kind else np.int64)
+        return np.full(shape, 500, np.float32 if "float" in port.type else np.int64)
     return generator.standard_normal(shape, np.float32)
 
 
