@@ -1,4 +1,4 @@
-"""The calls that make pictures, over a real channel: what a client sends and gets."""
+"""Calls that make images, over a real channel: requests, responses and log lines."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
 
 
-def test_stream_tells_all_events_in_order(running: Any, make_request: Any) -> None:
-    """A stream gives what the engine tells, pictures encoded, in its order, and the summary last."""
+def test_stream_has_all_events_in_order(running: Any, make_request: Any) -> None:
+    """A stream has the engine's events in their order, with encoded images, and the summary last."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -59,8 +59,8 @@ def test_stream_tells_all_events_in_order(running: Any, make_request: Any) -> No
     assert (completed.completed.usage.steps, completed.completed.usage.prompt_tokens) == (8, 7)
 
 
-def test_pictures_say_how_they_were_made(running: Any, make_request: Any) -> None:
-    """The file names what was really used: the request's choices, the model's own, presets applied."""
+def test_image_metadata(running: Any, make_request: Any) -> None:
+    """The metadata has the values that were used: those of the request, the model's defaults, and presets."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -81,8 +81,8 @@ def test_pictures_say_how_they_were_made(running: Any, make_request: Any) -> Non
     assert texts == [first + end.format("first"), second + end.format("second"), None]
 
 
-def test_generate_answers_once_ordered_by_index(running: Any) -> None:
-    """The unary call answers with all pictures by index, and the same summary."""
+def test_unary_response_is_ordered_by_index(running: Any) -> None:
+    """The unary call returns all images ordered by index, and the summary."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -94,8 +94,8 @@ def test_generate_answers_once_ordered_by_index(running: Any) -> None:
     assert answer.timings.queue.ToMilliseconds() == 250
 
 
-def test_large_pictures_pass(running: Any, fake_device: Any, make_request: Any) -> None:
-    """A message above gRPC's default limit of 4 MiB arrives."""
+def test_large_response_is_sent(running: Any, fake_device: Any, make_request: Any) -> None:
+    """A response above gRPC's default limit of 4 MiB arrives."""
     device = fake_device(
         lambda _: [Finished(0, 0, NOISE, Timings(), UNPLANNED), Completed("first", 1, 1, 1, Timings())]
     )
@@ -108,28 +108,28 @@ def test_large_pictures_pass(running: Any, fake_device: Any, make_request: Any) 
     assert len(answer.images[0].data) > 4 * 2**20
 
 
-def test_large_uploads_pass(running: Any, fake_device: Any, make_request: Any) -> None:
-    """A request of more than 4 MiB is read and not refused by its size."""
+def test_large_request_is_accepted(running: Any, fake_device: Any, make_request: Any) -> None:
+    """A request above gRPC's default limit of 4 MiB is accepted."""
     device = fake_device(lambda _: [Completed("first", 1, 1, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device) as here:
-            async for _ in here.stub.StreamImages(make_request(image=picture + bytes(8 * 2**20))):
+            async for _ in here.stub.StreamImages(make_request(image=upload + bytes(8 * 2**20))):
                 pass
             return here.device.jobs[0]
 
-    picture = encode(NOISE, Output()).data
-    assert len(asyncio.run(scenario()).image) == len(picture) + 8 * 2**20
+    upload = encode(NOISE, Output()).data
+    assert len(asyncio.run(scenario()).image) == len(upload) + 8 * 2**20
 
 
-def test_uploads_are_made_ready_before_they_wait(running: Any, fake_device: Any, make_request: Any) -> None:
-    """The engine gets no files to decode; a size that was left out is the picture's own."""
+def test_uploads_are_decoded_before_the_engine(running: Any, fake_device: Any, make_request: Any) -> None:
+    """The engine gets decoded uploads; the default size is that of the image."""
     device = fake_device(lambda _: [Completed("first", 1, 1, 1, Timings())])
-    picture = encode(NOISE[:, :48, :80], Output()).data
+    upload = encode(NOISE[:, :48, :80], Output()).data
 
     async def scenario() -> Any:
         async with running(device) as here:
-            await here.stub.GenerateImages(make_request(image=picture, mask=picture).generation)
+            await here.stub.GenerateImages(make_request(image=upload, mask=upload).generation)
             error = await rpc_error(here.stub.GenerateImages(make_request(image=b"GIF89a").generation))
             return here.device.jobs, error
 
@@ -141,7 +141,7 @@ def test_uploads_are_made_ready_before_they_wait(running: Any, fake_device: Any,
 
 
 def test_unknown_fields_are_ignored(running: Any) -> None:
-    """A client of a later contract is served."""
+    """A request of a newer client with unknown fields is served."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -155,8 +155,8 @@ def test_unknown_fields_are_ignored(running: Any) -> None:
     assert len(asyncio.run(scenario()).images) == 1
 
 
-def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, fake_device: Any, make_request: Any) -> None:
-    """The event loop answers other calls while many pictures are encoded."""
+def test_encoding_does_not_block_the_event_loop(running: Any, fake_device: Any, make_request: Any) -> None:
+    """The event loop responds to other calls while many images are encoded."""
     device = fake_device(lambda _: [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(8)])
 
     async def scenario() -> Any:
@@ -169,13 +169,13 @@ def test_images_are_encoded_ahead_of_a_slow_reader(running: Any, fake_device: An
             call.cancel()
             return passed
 
-    assert asyncio.run(scenario()) < 2  # it takes a few ms, and seconds where encoding blocks the loop
+    assert asyncio.run(scenario()) < 2  # a few ms; seconds if encoding blocks the loop
 
 
-def test_each_call_leaves_one_line_without_the_prompt(
+def test_each_call_is_logged_without_its_prompt(
     running: Any, make_request: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log has id, model, count, end and times of a call, and never what it was about."""
+    """The log line of a call has id, model, count, status and times, but not the prompt."""
     caplog.set_level(logging.INFO, "tintype")
 
     async def scenario() -> Any:
@@ -195,8 +195,8 @@ def test_each_call_leaves_one_line_without_the_prompt(
     assert trailing["x-request-id"] == "abc-1"
 
 
-def test_a_hostile_request_id_is_replaced(running: Any) -> None:
-    """What could forge log lines is not taken over."""
+def test_unsafe_request_id_is_replaced(running: Any) -> None:
+    """A request id that could forge log lines is replaced by a new one."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -207,10 +207,10 @@ def test_a_hostile_request_id_is_replaced(running: Any) -> None:
     assert " " not in asyncio.run(scenario())["x-request-id"]
 
 
-def test_a_finished_image_arrives_whatever_became_of_its_model(
+def test_finished_images_do_not_depend_on_the_model(
     running: Any, fake_device: Any, fake_repository: Any, make_request: Any
 ) -> None:
-    """An adapter that is removed, or a model that is, after the job was accepted takes no image that was made."""
+    """Removing an adapter, a preset or the model after a job was accepted does not affect its finished images."""
     models = fake_repository()
 
     changes: list[dict[str, Any]] = [{"loras": ()}, {"styles": {}}, {}]
@@ -225,8 +225,8 @@ def test_a_finished_image_arrives_whatever_became_of_its_model(
 
     async def scenario() -> Any:
         async with running(fake_device(script), models, options=[("grpc.max_receive_message_length", -1)]) as here:
-            asked = make_request(count=3, loras=[pb.Lora(name="ink")], style="vivid", width=64, height=64)
-            return await here.stub.GenerateImages(asked.generation)
+            request = make_request(count=3, loras=[pb.Lora(name="ink")], style="vivid", width=64, height=64)
+            return await here.stub.GenerateImages(request.generation)
 
     images = asyncio.run(scenario()).images
     assert [image.seed for image in images] == [0, 1, 2]
@@ -235,8 +235,8 @@ def test_a_finished_image_arrives_whatever_became_of_its_model(
     assert all(text.startswith("a lake, vivid") for text in texts)
 
 
-def test_prompts_are_parsed_before_the_device_gets_the_job(running: Any, make_request: Any) -> None:
-    """Brackets that can't be served are refused by field while the device knows nothing of the request."""
+def test_invalid_prompt_is_refused_before_the_engine(running: Any, make_request: Any) -> None:
+    """An error in prompt syntax is reported with its field, and the device does not get the job."""
 
     async def scenario() -> Any:
         async with running() as here:

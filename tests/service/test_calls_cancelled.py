@@ -1,4 +1,4 @@
-"""Calls that end before their pictures are done: clients that leave, deadlines."""
+"""Calls that end before their images are done: disconnected clients and deadlines."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
 
 
 @pytest.mark.parametrize("unary", [False, True])
-def test_cancelling_a_call_frees_its_job(
+def test_cancelled_call_cancels_its_job(
     running: Any, fake_device: Any, make_request: Any, unary: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The device is let go at once when the client cancels, in the middle of whatever it does."""
+    """If the client cancels, the job is cancelled at once, in the middle of its work."""
     device = fake_device(lambda _: [Progress(0, 1, 4), 60.0])
 
     async def scenario() -> Any:
@@ -42,18 +42,16 @@ def test_cancelling_a_call_frees_its_job(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_cancelling_while_the_client_does_not_read_frees_the_job(
-    running: Any, fake_device: Any, make_request: Any
-) -> None:
-    """A client that stops reading and then leaves does not keep its job."""
-    picture = Finished(0, 0, NOISE, Timings(), UNPLANNED)
-    device = fake_device(lambda _: [picture] * 50)
+def test_cancelled_call_of_a_client_that_does_not_read(running: Any, fake_device: Any, make_request: Any) -> None:
+    """If a client that does not read its stream cancels, the job is cancelled."""
+    image = Finished(0, 0, NOISE, Timings(), UNPLANNED)
+    device = fake_device(lambda _: [image] * 50)
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", -1)]) as here:
             call = here.stub.StreamImages(make_request(width=1280, height=1280))
             await call.read()
-            await asyncio.sleep(0.3)  # the flow control window fills
+            await asyncio.sleep(0.3)  # until the flow control window is full
             call.cancel()
             await asyncio.wait_for(device.stopped.wait(), 30)
             await asyncio.wait_for(here.server.servicer.idle.wait(), 30)
@@ -61,10 +59,10 @@ def test_cancelling_while_the_client_does_not_read_frees_the_job(
     asyncio.run(scenario())
 
 
-def test_a_write_that_fails_is_no_fault_of_ours(
+def test_failed_write_counts_as_cancelled(
     running: Any, fake_device: Any, make_request: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A caller that leaves while something is sent to it has cancelled: its job is freed, the log has no traceback."""
+    """If a client disconnects during a write, the job is cancelled and the log has no traceback."""
     device = fake_device(lambda _: [Progress(0, 1, 4), 60.0])
 
     async def lost(*_: object) -> None:
@@ -92,10 +90,10 @@ def test_a_write_that_fails_is_no_fault_of_ours(
 
 
 @pytest.mark.parametrize(("timeout", "field", "earlier"), [(60, 5, 5), (5, 60, 5), (None, 7, 7), (9, None, 9)])
-def test_the_earlier_of_deadline_and_timeout_counts(
+def test_earlier_of_deadline_and_timeout_applies(
     running: Any, make_request: Any, timeout: Any, field: Any, earlier: Any
 ) -> None:
-    """The job's deadline is the call's or the field's, whichever comes first."""
+    """The job's deadline is that of the call or of the field `timeout`, whichever is earlier."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -106,11 +104,11 @@ def test_the_earlier_of_deadline_and_timeout_counts(
                 pass
             return here.device.jobs[0].deadline - time.monotonic()
 
-    assert asyncio.run(scenario()) == pytest.approx(earlier, abs=1)  # and far from the other
+    assert asyncio.run(scenario()) == pytest.approx(earlier, abs=1)
 
 
-def test_a_call_without_deadline_has_none(running: Any, make_request: Any) -> None:
-    """No deadline and no timeout: the job has all the time there is."""
+def test_call_without_deadline(running: Any, make_request: Any) -> None:
+    """A call without deadline and timeout makes a job without deadline."""
 
     async def scenario() -> Any:
         async with running() as here:

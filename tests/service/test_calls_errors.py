@@ -1,4 +1,4 @@
-"""Calls that fail, over a real channel: what the client gets to know of why."""
+"""Calls that fail, over a real channel: status, reason and details."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOISE = np.random.default_rng(0).random((3, 1280, 1280), np.float32)
     ],
 )
 def test_errors_carry_their_reason(running: Any, method: Any, request_: Any, code: Any, reason: Any) -> None:
-    """Every error has its code, our domain and its reason, in the call's status and in its details alike."""
+    """Every error has its code, the domain and its reason, in the call's status and in its details."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -44,7 +44,7 @@ def test_errors_carry_their_reason(running: Any, method: Any, request_: Any, cod
 
 
 def test_all_violations_arrive(running: Any, make_request: Any) -> None:
-    """A stream with several faults ends with one violation for each."""
+    """A request with several invalid fields fails with one violation for each."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -59,8 +59,8 @@ def test_all_violations_arrive(running: Any, make_request: Any) -> None:
     }
 
 
-def test_engine_errors_end_the_stream_after_what_went_before(running: Any, fake_device: Any, make_request: Any) -> None:
-    """What the engine told before it failed arrives, then its error with the time to come back."""
+def test_engine_error_follows_earlier_events(running: Any, fake_device: Any, make_request: Any) -> None:
+    """Events before an engine's error arrive, then the error with its retry delay."""
     device = fake_device(lambda _: [Progress(0, 1, 4), Failed(QueueFull("too many wait", retry_after=2.5))])
 
     async def scenario() -> Any:
@@ -75,10 +75,10 @@ def test_engine_errors_end_the_stream_after_what_went_before(running: Any, fake_
     assert details["RetryInfo"].retry_delay.ToMilliseconds() == 2500
 
 
-def test_faults_of_ours_stay_ours(
+def test_unexpected_exception_is_internal(
     running: Any, fake_device: Any, make_request: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unexpected exception is INTERNAL without a word of its own; the log has its traceback."""
+    """An unexpected exception is INTERNAL and does not reveal its text; the log has its traceback."""
     device = fake_device(lambda _: [ValueError("secret /home/me")])
 
     async def scenario() -> Any:
@@ -92,7 +92,7 @@ def test_faults_of_ours_stay_ours(
 
 
 @pytest.mark.parametrize("error", [GenerationFailed("black"), DeadlineExceeded("late"), TintypeError("odd")])
-def test_the_unary_call_fails_like_the_stream(running: Any, fake_device: Any, error: Any) -> None:
+def test_unary_call_has_the_same_errors(running: Any, fake_device: Any, error: Any) -> None:
     """GenerateImages ends with the same status as StreamImages."""
 
     async def scenario() -> Any:
@@ -104,13 +104,13 @@ def test_the_unary_call_fails_like_the_stream(running: Any, fake_device: Any, er
     assert details["ErrorInfo"].reason == error.reason
 
 
-def test_answers_too_large_for_a_message_say_so(
+def test_response_above_the_message_limit(
     running: Any, fake_device: Any, make_request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The unary call names the way out; the stream has no such limit."""
+    """The error of the unary call suggests StreamImages, which has no limit for all images together."""
     monkeypatch.setattr(servicer, "MAX_MESSAGE", 9 * 2**20)
-    pictures = [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(2)]
-    device = fake_device(lambda _: [*pictures, Completed("first", 2, 2, 1, Timings())])
+    images = [Finished(k, k, NOISE, Timings(), UNPLANNED) for k in range(2)]
+    device = fake_device(lambda _: [*images, Completed("first", 2, 2, 1, Timings())])
 
     async def scenario() -> Any:
         async with running(device, options=[("grpc.max_receive_message_length", 2**26)]) as here:

@@ -1,4 +1,4 @@
-"""The calls about models over a real channel: listing, loading and unloading."""
+"""Calls for models over a real channel: listing, loading and unloading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 
 def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
-    """The four model calls agree about what is there, and in which state."""
+    """The four calls for models return consistent models and states."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -41,8 +41,8 @@ def test_models_are_listed_loaded_and_unloaded(running: Any) -> None:
     assert "karras" in got.schedules
 
 
-def test_others_are_answered_while_a_model_is_unloaded(running: Any, fake_repository: Any) -> None:
-    """Giving back the memory of a large model takes a while, and holds nobody up."""
+def test_unloading_does_not_block_other_calls(running: Any, fake_repository: Any) -> None:
+    """Releasing the memory of a large model takes time, and does not delay other calls."""
     slow, freed = fake_repository(), threading.Event()
     slow.unload = lambda _name: freed.wait(10)
 
@@ -60,7 +60,7 @@ def test_others_are_answered_while_a_model_is_unloaded(running: Any, fake_reposi
 
 
 def test_load_waits_until_loaded(running: Any, fake_repository: Any) -> None:
-    """LoadModel answers when the model is there, or at once with `no_wait`."""
+    """LoadModel responds when the model is loaded, or at once with `no_wait`."""
     slow = fake_repository()
     slow.after_load = ModelStatus(ModelState.LOADING, 0.5)
 
@@ -79,8 +79,8 @@ def test_load_waits_until_loaded(running: Any, fake_repository: Any) -> None:
     assert waited.state == pb.MODEL_STATE_LOADED
 
 
-def test_load_tells_why_a_model_failed(running: Any, fake_repository: Any) -> None:
-    """A model that can't be loaded is FAILED_PRECONDITION with its fault."""
+def test_load_returns_the_reason_of_a_failure(running: Any, fake_repository: Any) -> None:
+    """For a model that cannot be loaded, LoadModel fails with FAILED_PRECONDITION and the reason."""
     broken = fake_repository()
     broken.after_load = ModelStatus(ModelState.FAILED, error="unet/model.onnx is missing")
 

@@ -1,4 +1,4 @@
-"""A caller who leaves while the model is still loading, over a real channel: nothing is drawn, and the model comes."""
+"""A request that is cancelled while its model loads, over a real channel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 60  # seconds until a test that waits gives up
 
 
 class Gate:
-    """A loader that is half done until it is let go on; `loads` counts how often it was asked."""
+    """A loader that stops at half of its progress until it is opened; `loads` counts its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.open = threading.Event()
@@ -39,8 +39,8 @@ class Gate:
         return self._load(manifest, runtime, progress)
 
 
-def seen(monkeypatch: pytest.MonkeyPatch, verb: str) -> threading.Event:
-    """Return what is set once the engine has done a verb."""
+def called(monkeypatch: pytest.MonkeyPatch, verb: str) -> threading.Event:
+    """Return an event that is set after the engine's method `verb` was called."""
     done, work = threading.Event(), getattr(Engine, verb)
 
     def doing(*arguments: Any) -> Any:
@@ -62,17 +62,17 @@ async def until(stream: Any, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_who_leaves_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, streamed: bool) -> None:  # noqa: FBT001
-    """Loading is told half done and goes on; no prompt of theirs is read, and who stayed gets the picture."""
+def test_cancel_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, streamed: bool) -> None:  # noqa: FBT001
+    """Loading continues for the other request; the prompt of the cancelled request is never encoded."""
     encoded: list[str] = []
     encode = runner.encode
 
-    def noting(model: Any, plan: Any, *at: Any) -> Any:
+    def recording(model: Any, plan: Any, *at: Any) -> Any:
         encoded.append(plan.prompts[0].text)
         return encode(model, plan, *at)
 
-    monkeypatch.setattr(runner, "encode", noting)
-    gate, came, left = Gate(monkeypatch), seen(monkeypatch, "admit"), seen(monkeypatch, "cancel")
+    monkeypatch.setattr(runner, "encode", recording)
+    gate, admitted, cancelled = Gate(monkeypatch), called(monkeypatch, "admit"), called(monkeypatch, "cancel")
 
     async def scenario() -> Any:
         async with (
@@ -80,31 +80,31 @@ def test_who_leaves_while_the_model_loads(monkeypatch: pytest.MonkeyPatch, strea
             grpc.aio.insecure_channel(server.address) as channel,
         ):
             stub = pb_grpc.ImageServiceStub(channel)
-            leaves = pb.GenerateImagesRequest(prompt="who leaves", steps=2)
-            stays = pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="who stays", steps=2))
-            whole = pb.StreamImagesRequest(generation=leaves)
-            call: Any = stub.StreamImages(whole) if streamed else stub.GenerateImages(leaves)
+            cancels = pb.GenerateImagesRequest(prompt="cancelled", steps=2)
+            stays = pb.StreamImagesRequest(generation=pb.GenerateImagesRequest(prompt="stays", steps=2))
+            stream_request = pb.StreamImagesRequest(generation=cancels)
+            call: Any = stub.StreamImages(stream_request) if streamed else stub.GenerateImages(cancels)
             sent = asyncio.ensure_future(call.read() if streamed else call.code())
-            assert await asyncio.to_thread(came.wait, PATIENCE)
+            assert await asyncio.to_thread(admitted.wait, PATIENCE)
             stream = stub.StreamImages(stays)
-            while not (told := (await until(stream, "loading")).fraction):
-                pass  # the loader has not got so far
+            while not (fraction := (await until(stream, "loading")).fraction):
+                pass  # loading has not begun
             model = (await stub.GetModel(pb.GetModelRequest())).model
             call.cancel()
-            assert await asyncio.to_thread(left.wait, PATIENCE)
+            assert await asyncio.to_thread(cancelled.wait, PATIENCE)
             gate.open.set()
             image = await until(stream, "image")
             await until(stream, "completed")
             await asyncio.wait_for(server.servicer.idle.wait(), PATIENCE)
             await asyncio.wait([sent])
-            return told, model, image, await call.code()
+            return fraction, model, image, await call.code()
 
     try:
-        told, model, image, code = asyncio.run(scenario())
+        fraction, model, image, code = asyncio.run(scenario())
     finally:
         gate.open.set()
-    assert (told, model.state, model.load_fraction) == (0.5, pb.MODEL_STATE_LOADING, 0.5)
+    assert (fraction, model.state, model.load_fraction) == (0.5, pb.MODEL_STATE_LOADING, 0.5)
     assert image.data
     assert code is grpc.StatusCode.CANCELLED
-    assert encoded == ["who stays"]
+    assert encoded == ["stays"]
     assert gate.loads == 1

@@ -1,4 +1,4 @@
-"""The whole service with its built-in model: engine, numerics, graphs and files behind one real channel."""
+"""The service with its built-in model over a real channel: engine, numerics, graphs and files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PROMPT = "a lake at sunset"
-LONG = {"steps": 150, "count": 10}  # work for minutes, where nobody stops it
+LONG = {"steps": 150, "count": 10}  # takes minutes unless it is stopped
 
 
 @asynccontextmanager
 async def serving() -> AsyncGenerator[tuple[Any, Any]]:
-    """Serve the built-in model; give the server and a stub."""
+    """Serve the built-in model; yield the server and a stub."""
     async with (
         start(ServiceConfig(grpc="127.0.0.1:0", threads=1)) as server,
         grpc.aio.insecure_channel(server.address) as channel,
@@ -46,8 +46,8 @@ def opened(image: pb.Image) -> Image.Image:
     return Image.open(BytesIO(image.data))
 
 
-def test_a_request_from_beginning_to_end() -> None:
-    """Two pictures and their previews, told step by step; each is a file of its seed, resampled as asked."""
+def test_stream_of_two_images() -> None:
+    """A stream of two images with previews, steps and metadata; each image has its seed and the requested size."""
 
     async def scenario() -> Any:
         async with serving() as (_, stub):
@@ -59,28 +59,28 @@ def test_a_request_from_beginning_to_end() -> None:
 
     stream, alone = asyncio.run(scenario())
     kinds = [response.WhichOneof("event") for response in stream]
-    pictures = sorted((response.image for response in stream if response.HasField("image")), key=lambda i: i.index)
+    images = sorted((response.image for response in stream if response.HasField("image")), key=lambda i: i.index)
     assert (kinds[0], kinds[-1]) == ("queued", "completed")
     assert (kinds.count("preview"), kinds.count("image")) == (2, 2)
-    for index in range(2):  # a reader that is slow hears of the newest step only
+    for index in range(2):  # a slow reader gets only the newest step
         steps = [r.progress.step for r in stream if r.HasField("progress") and r.progress.index == index]
         assert steps == sorted(set(steps))
         assert steps[-1] == 4
-    assert [(picture.index, picture.seed) for picture in pictures] == [(0, 7), (1, 8)]
-    assert {opened(picture).size for picture in pictures} == {(100, 80)}
-    assert pictures[0].native_width % 8 == 0
-    assert pictures[0].data != pictures[1].data
-    assert "Steps: 4, Sampler: " in opened(pictures[1]).info["parameters"]
+    assert [(image.index, image.seed) for image in images] == [(0, 7), (1, 8)]
+    assert {opened(image).size for image in images} == {(100, 80)}
+    assert images[0].native_width % 8 == 0
+    assert images[0].data != images[1].data
+    assert "Steps: 4, Sampler: " in opened(images[1]).info["parameters"]
     completed = stream[-1].completed
     assert (completed.usage.images, completed.usage.steps) == (2, 8)
     assert completed.timings.total.ToNanoseconds() >= completed.timings.denoise.ToNanoseconds() > 0
-    levels = [np.asarray(opened(image), np.int16) for image in (pictures[1], alone.images[0])]
-    assert np.abs(levels[0] - levels[1]).max() <= 2  # the same picture, alone and in company
+    levels = [np.asarray(opened(image), np.int16) for image in (images[1], alone.images[0])]
+    assert np.abs(levels[0] - levels[1]).max() <= 2  # the same image, alone and in a batch
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (97, 131), (4096, 4096)])
-def test_any_size_that_is_asked_is_answered(size: tuple[int, int]) -> None:
-    """The file has it; the answer and the file's metadata say at which one the model made it."""
+def test_any_size_is_generated(size: tuple[int, int]) -> None:
+    """The file has the requested size; response and metadata have the size that the model generated."""
 
     async def scenario() -> Any:
         async with serving() as (_, stub):
@@ -92,8 +92,8 @@ def test_any_size_that_is_asked_is_answered(size: tuple[int, int]) -> None:
     assert f"Size: {image.native_width}x{image.native_height}" in opened(image).info["parameters"]
 
 
-def test_leaving_frees_the_device() -> None:
-    """Cancelled calls stop drawing, and the next caller does not wait for them."""
+def test_cancelled_calls_free_the_device() -> None:
+    """Cancelled calls stop generating, and the next request does not wait for them."""
 
     async def scenario() -> Any:
         async with serving() as (server, stub):
@@ -111,12 +111,12 @@ def test_leaving_frees_the_device() -> None:
 
     answer, took = asyncio.run(scenario())
     assert len(answer.images) == 1
-    assert took < 20  # the two others would take minutes
+    assert took < 20  # the two other requests take minutes
 
 
 @pytest.mark.parametrize("by_field", [False, True])
-def test_deadlines_end_a_request(by_field: Any) -> None:
-    """What is not done in time ends with DEADLINE_EXCEEDED, whoever set the time."""
+def test_deadline_ends_a_request(by_field: Any) -> None:
+    """A request that is not done in time ends with DEADLINE_EXCEEDED, also for the field `timeout`."""
 
     async def scenario() -> Any:
         async with serving() as (server, stub):
@@ -138,8 +138,8 @@ def file(levels: np.ndarray) -> bytes:
     return data.getvalue()
 
 
-def test_a_picture_is_changed_as_far_as_asked_and_kept_where_asked() -> None:
-    """In its own size; what a mask keeps is the upload to the bit, and without strength everything is."""
+def test_image_to_image_and_inpainting() -> None:
+    """The result has the upload's size; parts that the mask keeps, and all at strength 0, are equal to the bit."""
     levels = np.random.default_rng(0).integers(0, 256, (10, 15, 3), np.uint8).repeat(20, 0).repeat(20, 1)
     mask = np.zeros(levels.shape[:2], np.uint8)
     mask[:, 150:] = 255
@@ -179,8 +179,8 @@ def test_a_picture_is_changed_as_far_as_asked_and_kept_where_asked() -> None:
         ({"model": "nonsense"}, grpc.StatusCode.NOT_FOUND),
     ],
 )
-def test_what_only_the_model_can_judge_is_refused_at_once(fields: dict[str, Any], code: grpc.StatusCode) -> None:
-    """Names that this model does not know, and fields that are not served, are told before anything is drawn."""
+def test_unknown_names_are_refused(fields: dict[str, Any], code: grpc.StatusCode) -> None:
+    """Names that the model does not know, and damaged uploads, are refused before anything is generated."""
 
     async def scenario() -> Any:
         async with serving() as (_, stub):
@@ -193,8 +193,8 @@ def test_what_only_the_model_can_judge_is_refused_at_once(fields: dict[str, Any]
     assert next(iter(fields)) in error.details()
 
 
-def test_draining_finishes_what_runs() -> None:
-    """A picture that is on its way when the server is asked to stop still arrives."""
+def test_drain_finishes_the_running_image() -> None:
+    """An image that is being generated when the server begins to drain still arrives."""
 
     async def scenario() -> Any:
         async with serving() as (server, stub):

@@ -1,4 +1,4 @@
-"""Work ahead of its reader: in order, bounded, and gone when nobody reads."""
+"""The ordered pipeline: results in order, a limited number ahead of the reader, all cancelled at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def numbers(count: int, seen: list[int] | None = None) -> AsyncGenerator[i
 
 
 def later(number: int) -> asyncio.Future[int]:
-    """Square a number, sooner for larger ones."""
+    """Return a future of the square of a number; larger numbers finish earlier."""
 
     async def square() -> int:
         await asyncio.sleep(0.05 - number / 1000)
@@ -30,7 +30,7 @@ def later(number: int) -> asyncio.Future[int]:
 
 
 def test_results_come_in_the_order_of_their_items() -> None:
-    """However long each takes, none overtakes another; all run at once."""
+    """Work runs concurrently, and results come in the order of the items, however long each takes."""
 
     async def scenario() -> Any:
         began = asyncio.get_running_loop().time()
@@ -39,11 +39,11 @@ def test_results_come_in_the_order_of_their_items() -> None:
 
     pairs, took = asyncio.run(scenario())
     assert pairs == [(number, number * number) for number in range(10)]
-    assert took < 0.4  # one after the other they take 0.45 s
+    assert took < 0.4  # one after the other would take 0.45 s
 
 
 def test_items_without_work_pass() -> None:
-    """No work is no result."""
+    """An item without work has the result None."""
 
     async def scenario() -> Any:
         return [pair async for pair in run_ahead(numbers(3), lambda n: later(n) if n == 1 else None)]
@@ -51,8 +51,8 @@ def test_items_without_work_pass() -> None:
     assert asyncio.run(scenario()) == [(0, None), (1, 1), (2, None)]
 
 
-def test_errors_come_when_it_is_their_turn() -> None:
-    """What was there before an error is handed over first, whether the source fails or the work."""
+def test_errors_come_in_order() -> None:
+    """Results before an error come first, whether the source or the work fails."""
 
     async def source() -> AsyncGenerator[int]:
         yield 1
@@ -65,7 +65,7 @@ def test_errors_come_when_it_is_their_turn() -> None:
         got = []
         try:
             async for pair in run_ahead(items, work):
-                got.append(pair)  # noqa: PERF401  # what came before the error counts
+                got.append(pair)  # noqa: PERF401  # the results before the error are returned
         except ValueError as error:
             return got, str(error)
         return got, "no error"
@@ -75,8 +75,8 @@ def test_errors_come_when_it_is_their_turn() -> None:
     assert works == ([(0, 0)], "work")
 
 
-def test_a_slow_reader_holds_the_source_back() -> None:
-    """Only so much runs ahead of who does not read."""
+def test_slow_reader_limits_the_source() -> None:
+    """The source runs at most AHEAD items ahead of the reader."""
     seen: list[int] = []
 
     async def scenario() -> Any:
@@ -88,8 +88,8 @@ def test_a_slow_reader_holds_the_source_back() -> None:
     assert asyncio.run(scenario()) <= AHEAD + 3
 
 
-def test_closing_cancels_what_runs() -> None:
-    """Nothing goes on for a reader who has left."""
+def test_closing_cancels_running_work() -> None:
+    """When the reader closes the pipeline, its running work is cancelled."""
     begun: list[asyncio.Future[int | None]] = []
 
     def work(number: int) -> asyncio.Future[int | None]:

@@ -1,4 +1,4 @@
-"""Uploads on their way to the engine: which size is answered, and in which size the model gets them."""
+"""Uploads of a job: the size of the result, and the size in which the model gets them."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ def spec(fake_repository: type) -> ModelSpec:
     return fake_repository().spec()
 
 
-def test_without_a_picture_nothing_happens(spec: ModelSpec) -> None:
-    """The job is the one that came."""
+def test_job_without_an_upload_is_unchanged(spec: ModelSpec) -> None:
+    """A job without an image is returned as it is."""
     job = Job(prompt="a")
     assert prepared(job, spec) is job
 
 
 @pytest.mark.parametrize(
-    ("picture", "asked", "answered"),
+    ("upload", "requested", "result"),
     [
         ((64, 64), {}, (64, 64)),
         ((90, 66), {}, (90, 66)),
         ((640, 480), {}, (640, 480)),
-        ((640, 320), {"width": 96}, (96, 48)),  # what is not asked follows from the shape
+        ((640, 320), {"width": 96}, (96, 48)),  # the other side follows from the aspect ratio
         ((640, 320), {"height": 64}, (128, 64)),
         ((640, 320), {"width": 64, "height": 64}, (64, 64)),
-        ((8, 4), {}, (32, 16)),  # no smaller than may be asked for
-        ((8000, 1000), {}, (4096, 512)),  # and no larger
+        ((8, 4), {}, (32, 16)),  # not smaller than a request may ask for
+        ((8000, 1000), {}, (4096, 512)),  # and not larger
         ((8000, 16), {}, (4096, 16)),
         ((1000, 50), {"height": 4096}, (4096, 4096)),
     ],
 )
-def test_the_size_is_the_pictures_own(
-    spec: ModelSpec, picture: tuple[int, int], asked: dict[str, Any], answered: tuple[int, int]
+def test_default_size_is_that_of_the_image(
+    spec: ModelSpec, upload: tuple[int, int], requested: dict[str, Any], result: tuple[int, int]
 ) -> None:
-    """Unless another is asked for; the model gets it in the size that it makes for that."""
-    width, height = native_size(*answered, spec)
-    job = prepared(Job(prompt="a", image=file(*picture), mask=file(*picture, WHITE), **asked), spec)
-    assert (job.width, job.height) == answered
+    """The default size is that of the image; the model gets the image in the size that it generates."""
+    width, height = native_size(*result, spec)
+    job = prepared(Job(prompt="a", image=file(*upload), mask=file(*upload, WHITE), **requested), spec)
+    assert (job.width, job.height) == result
     assert job.source is not None
     assert job.source.levels.shape == (3, height, width)
     assert job.source.repaint is not None
@@ -67,7 +67,7 @@ def test_the_size_is_the_pictures_own(
     assert np.abs(job.source.pixels.mean((1, 2)) * 255 - (200, 100, 50)).max() < 1
 
 
-def test_what_is_wrong_with_a_file_is_told(spec: ModelSpec) -> None:
-    """With the name of the field."""
+def test_error_names_the_upload(spec: ModelSpec) -> None:
+    """The error for an invalid upload names its field."""
     with pytest.raises(InvalidField, match="mask: must have the size of image"):
         prepared(Job(prompt="a", image=file(9, 9), mask=file(9, 8)), spec)

@@ -1,4 +1,4 @@
-"""Presets through the whole service: what a picture is made with when its request names one."""
+"""Presets through the whole service: steps, guidance and prompts of images with a quality or style."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def generation(**fields: Any) -> pb.GenerateImagesRequest:
 
 
 def settings(answer: pb.GenerateImagesResponse) -> str:
-    """Return what the file says of how it was made."""
+    """Return the metadata of the image."""
     return str(Image.open(BytesIO(answer.images[0].data)).info["parameters"])
 
 
@@ -53,7 +53,7 @@ def pixels(answer: pb.GenerateImagesResponse) -> Any:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in model, without a word of presets in its manifest."""
+    """Return a copy of the built-in model without presets in its manifest."""
     folder = tmp_path_factory.mktemp("models") / "plain"
     source = next(iter(tintype.service.models.__path__))
     shutil.copytree(f"{source}/{BUILTIN}", folder)
@@ -63,8 +63,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_without_presets_of_its_own_has_the_houses(plain: Path) -> None:
-    """Steps, guidance, prompt and negative prompt are the preset's; the file and the answer say which prompt it was."""
+def test_default_presets(plain: Path) -> None:
+    """A model without presets has the default ones; steps, guidance, prompts and metadata follow the preset."""
 
     async def scenario() -> Any:
         async with serving(plain) as stub:
@@ -80,15 +80,15 @@ def test_a_model_without_presets_of_its_own_has_the_houses(plain: Path) -> None:
     assert list(about.styles) == ["digital art", "drawing", "illustration", "natural", "photo", "vivid"]
     assert preset.usage.steps == round(1.5 * about.defaults.steps)
     assert preset.images[0].revised_prompt == "a lake at sunset, vivid colors, dramatic lighting"
-    prompt, negative, told = settings(preset).split("\n", 2)
+    prompt, negative, metadata = settings(preset).split("\n", 2)
     assert (prompt, negative) == (preset.images[0].revised_prompt, "Negative prompt: fog, dull, washed out")
-    assert "CFG scale: 3.4" in told
+    assert "CFG scale: 3.4" in metadata
     assert own.usage.steps == 4
     assert own.images[0].revised_prompt == ""
 
 
-def test_the_builtin_model_has_what_helps_it() -> None:
-    """It is quicker with `low`, no slower with `hd`, stronger with `vivid`, and says that it takes no photographs."""
+def test_presets_of_the_builtin_model() -> None:
+    """`low` takes fewer steps, `hd` the same number, `vivid` stronger guidance; the model has no style `photo`."""
 
     async def scenario() -> Any:
         async with serving() as stub:
@@ -100,7 +100,9 @@ def test_the_builtin_model_has_what_helps_it() -> None:
 
     (usual, low, hd, vivid), error = asyncio.run(scenario())
     assert [answer.usage.steps for answer in (usual, low, hd)] == [20, 10, 20]
-    assert np.abs(pixels(usual) - pixels(hd)).max() <= 2  # rows of a call are as many as pay: another rounding
+    assert (
+        np.abs(pixels(usual) - pixels(hd)).max() <= 2
+    )  # the batch width is tuned while serving, so rounding may differ
     assert "CFG scale: 4" in settings(vivid)
     assert not vivid.images[0].revised_prompt
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT

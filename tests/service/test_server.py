@@ -1,4 +1,4 @@
-"""The server around the service: health, reflection, how it starts and how it ends."""
+"""The server: health, reflection, start, drain and signals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def health(channel: grpc.aio.Channel) -> Any:
     return health_pb2_grpc.HealthStub(channel)
 
 
-async def becomes(channel: grpc.aio.Channel, wanted: Any, service: str = "") -> None:
+async def wait_for_health(channel: grpc.aio.Channel, wanted: Any, service: str = "") -> None:
     """Watch the health until it is `wanted`."""
     watch = health(channel).Watch(health_pb2.HealthCheckRequest(service=service), timeout=10)
     async for response in watch:
@@ -42,7 +42,7 @@ async def becomes(channel: grpc.aio.Channel, wanted: Any, service: str = "") -> 
 
 
 async def remaining(call: Any) -> list[Any]:
-    """Return what a call still has to say."""
+    """Return the remaining responses of a call."""
     responses = []
     while (response := await call.read()) is not grpc.aio.EOF:
         responses.append(response)
@@ -51,7 +51,7 @@ async def remaining(call: Any) -> list[Any]:
 
 @pytest.mark.parametrize("service", ["", SERVICE])
 def test_health_follows_the_models(running: Any, fake_repository: Any, service: str) -> None:
-    """NOT_SERVING while the first model loads and when none is left, SERVING in between."""
+    """Health is NOT_SERVING while the first model loads and if no model works, otherwise SERVING."""
     models = fake_repository()
     models.after_load = ModelStatus(ModelState.LOADING, 0.1)
 
@@ -60,7 +60,7 @@ def test_health_follows_the_models(running: Any, fake_repository: Any, service: 
             request = health_pb2.HealthCheckRequest(service=service)
             loading = (await health(here.channel).Check(request)).status
             models.states["first"] = ModelStatus(ModelState.RESIDENT, 1.0)
-            await becomes(here.channel, SERVING, service)
+            await wait_for_health(here.channel, SERVING, service)
             models.states = {
                 "first": ModelStatus(ModelState.FAILED, error="x"),
                 "second": ModelStatus(ModelState.RESIDENT),
@@ -68,18 +68,18 @@ def test_health_follows_the_models(running: Any, fake_repository: Any, service: 
             await asyncio.sleep(0.2)
             one_left = (await health(here.channel).Check(request)).status
             models.states["second"] = ModelStatus(ModelState.FAILED, error="y")
-            await becomes(here.channel, NOT_SERVING, service)
+            await wait_for_health(here.channel, NOT_SERVING, service)
             return loading, one_left
 
     assert asyncio.run(scenario()) == (NOT_SERVING, SERVING)
 
 
-def test_health_lists_its_services(running: Any) -> None:
-    """List knows the server as a whole and the service by name; Check refuses other names."""
+def test_health_of_services(running: Any) -> None:
+    """List has the server as a whole and the service by name; Check refuses other names."""
 
     async def scenario() -> Any:
         async with running() as here:
-            await becomes(here.channel, SERVING)
+            await wait_for_health(here.channel, SERVING)
             listed = await health(here.channel).List(health_pb2.HealthListRequest())
             with pytest.raises(grpc.RpcError) as caught:
                 await health(here.channel).Check(health_pb2.HealthCheckRequest(service="other"))
@@ -90,8 +90,8 @@ def test_health_lists_its_services(running: Any) -> None:
     assert code is grpc.StatusCode.NOT_FOUND
 
 
-def test_reflection_tells_the_contract(running: Any) -> None:
-    """A generic client finds the services and the file that describes ours."""
+def test_reflection_describes_the_contract(running: Any) -> None:
+    """A generic client finds the services and the descriptor of the contract."""
     requests = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
@@ -108,8 +108,8 @@ def test_reflection_tells_the_contract(running: Any) -> None:
     assert pb.DESCRIPTOR.serialized_pb in file.file_descriptor_response.file_descriptor_proto
 
 
-def test_draining_lets_running_requests_end(running: Any, fake_device: Any, make_request: Any) -> None:
-    """Health turns first, new calls are refused, what runs ends well; who watches the health holds up nobody."""
+def test_drain_finishes_running_requests(running: Any, fake_device: Any, make_request: Any) -> None:
+    """Health changes first, new calls are refused, running calls finish; watchers of the health delay nothing."""
     device = fake_device(lambda _: [Progress(0, 1, 2), 0.7, Progress(0, 2, 2)])
 
     async def scenario() -> Any:
@@ -135,10 +135,10 @@ def test_draining_lets_running_requests_end(running: Any, fake_device: Any, make
     assert took < 10
 
 
-def test_draining_ends_with_its_grace(
+def test_drain_cancels_after_the_grace_period(
     running: Any, fake_device: Any, make_request: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What does not end in time is cancelled, and its job with it."""
+    """Calls that do not finish in the grace period are cancelled, with their jobs."""
     device = fake_device(lambda _: [Progress(0, 1, 2), 60.0])
 
     async def scenario() -> Any:
@@ -155,8 +155,8 @@ def test_draining_ends_with_its_grace(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_leaving_the_block_ends_what_runs(running: Any, fake_device: Any, make_request: Any) -> None:
-    """The in-process server does not wait for requests that nobody needs."""
+def test_end_of_the_block_cancels_running_requests(running: Any, fake_device: Any, make_request: Any) -> None:
+    """The in-process server does not wait for running requests at the end of its block."""
     device = fake_device(lambda _: [Progress(0, 1, 2), 60.0])
 
     async def scenario() -> Any:
@@ -170,8 +170,8 @@ def test_leaving_the_block_ends_what_runs(running: Any, fake_device: Any, make_r
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_running_gives_the_address() -> None:
-    """With port 0 the system chooses, and the block gets to know what."""
+def test_running_returns_the_address() -> None:
+    """With port 0 the system chooses the port, and the block gets the address."""
 
     async def scenario() -> Any:
         async with servers.running(make_config()) as address, grpc.aio.insecure_channel(address) as channel:
@@ -181,8 +181,8 @@ def test_running_gives_the_address() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_and_ends(installed_fakes: Any, number: signal.Signals, make_request: Any) -> None:
-    """The first signal lets what runs end; serve() then returns."""
+def test_signal_drains_the_server(installed_fakes: Any, number: signal.Signals, make_request: Any) -> None:
+    """After the first signal running calls finish, and serve() returns."""
     _, device = installed_fakes
     device.script = lambda _: [Progress(0, 1, 2), 0.3, Progress(0, 2, 2)]
 
@@ -203,15 +203,15 @@ def test_a_signal_drains_and_ends(installed_fakes: Any, number: signal.Signals, 
 @pytest.mark.usefixtures("installed_fakes")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_lame_duck(number: signal.Signals) -> None:
-    """After SIGTERM and SIGHUP health says NOT_SERVING while calls are still accepted; then the port closes."""
+    """After SIGTERM and SIGHUP health is NOT_SERVING while calls are still accepted; then the port closes."""
 
     async def scenario() -> Any:
         ready: asyncio.Queue[str] = asyncio.Queue()
         serving = asyncio.create_task(servers.serve(make_config(lame_duck=1.0), on_ready=ready.put_nowait))
         async with grpc.aio.insecure_channel(await ready.get()) as channel:
-            await becomes(channel, SERVING)
+            await wait_for_health(channel, SERVING)
             os.kill(os.getpid(), number)
-            await becomes(channel, NOT_SERVING)
+            await wait_for_health(channel, NOT_SERVING)
             stub = pb_grpc.ImageServiceStub(channel)
             listed = await stub.ListModels(pb.ListModelsRequest())
             await serving
@@ -225,7 +225,7 @@ def test_lame_duck(number: signal.Signals) -> None:
 @pytest.mark.usefixtures("installed_fakes")
 @pytest.mark.parametrize("numbers", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 def test_no_lame_duck(numbers: list[signal.Signals]) -> None:
-    """Ctrl-C, and a second signal, do not wait for load balancers."""
+    """Ctrl-C and a second signal do not wait for load balancers."""
 
     async def scenario() -> None:
         ready: asyncio.Queue[str] = asyncio.Queue()
@@ -239,8 +239,8 @@ def test_no_lame_duck(numbers: list[signal.Signals]) -> None:
     asyncio.run(scenario())
 
 
-def test_a_second_signal_ends_at_once(installed_fakes: Any, make_request: Any) -> None:
-    """Who asks twice does not wait for the grace."""
+def test_second_signal_stops_at_once(installed_fakes: Any, make_request: Any) -> None:
+    """After a second signal the server does not wait for the grace period."""
     _, device = installed_fakes
     device.script = lambda _: [Progress(0, 1, 2), 60.0]
 
@@ -259,8 +259,8 @@ def test_a_second_signal_ends_at_once(installed_fakes: Any, make_request: Any) -
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_serve_ends_when_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """With an event of the caller's, signals are left alone; where nothing runs, nothing is said of its grace."""
+def test_serve_with_a_stop_event(caplog: pytest.LogCaptureFixture) -> None:
+    """With `stop`, serve() handles no signals; if no call runs, the log does not mention draining."""
     caplog.set_level(logging.INFO)
 
     async def scenario() -> Any:
@@ -275,8 +275,8 @@ def test_serve_ends_when_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_run_serves_on_uvloop() -> None:
-    """run() brings its own loop; SIGTERM from the ready callback ends it."""
+def test_run_creates_its_event_loop() -> None:
+    """run() creates its event loop; SIGTERM from the ready callback ends it."""
     addresses = []
 
     def ready(address: str) -> None:
@@ -288,8 +288,8 @@ def test_run_serves_on_uvloop() -> None:
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """One line says where, which models, and on what they run."""
+def test_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """One line has the address, the models and the provider."""
     caplog.set_level("INFO", "tintype")
 
     async def scenario() -> Any:
@@ -300,15 +300,15 @@ def test_the_start_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert f"serving gRPC on {address}: models first, second; provider cpu" in caplog.messages
 
 
-def test_a_broken_default_model_is_told(installed_fakes: Any) -> None:
-    """A server whose default model can't be loaded does not start, whatever other models it has."""
+def test_broken_default_model_prevents_the_start(installed_fakes: Any) -> None:
+    """A server whose default model cannot be loaded does not start, even if another model could."""
     models, _ = installed_fakes
     models.after_load = ModelStatus(ModelState.FAILED, error="model 'first' can't be served: unet is damaged")
     assert start_error(make_config()) == "model 'first' can't be served: unet is damaged"
 
 
-def test_a_lonely_broken_model_is_told(installed_fakes: Any) -> None:
-    """A server that can serve nothing at all does not pretend."""
+def test_broken_only_model_prevents_the_start(installed_fakes: Any) -> None:
+    """A server whose only model cannot be loaded does not start."""
     models, _ = installed_fakes
     models._specs = {"first": models._specs["first"]}
     models.after_load = ModelStatus(ModelState.FAILED, error="model 'first' can't be served: unet is missing")
@@ -316,15 +316,15 @@ def test_a_lonely_broken_model_is_told(installed_fakes: Any) -> None:
 
 
 def test_keepalive_pings_are_permitted() -> None:
-    """Clients may ping every 5 s, with calls and without; gRPC ends the connection of one that pings too often."""
+    """Clients may ping every 5 s, with and without calls; gRPC disconnects clients that ping more often."""
     options = dict(servers.OPTIONS)
     assert options["grpc.http2.min_ping_interval_without_data_ms"] < 5_000
     assert options["grpc.keepalive_permit_without_calls"] == 1
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_wrong_settings_are_told() -> None:
-    """A number that makes no sense is refused by its name."""
+def test_invalid_settings_are_refused() -> None:
+    """The error for an invalid number names the setting."""
     assert start_error(make_config(queue=0)) == "--queue must be at least 1, not 0"
     assert start_error(make_config(threads=-1)) == "--threads must be at least 0; got -1"
     assert start_error(make_config(grace=-0.5)) == "--grace must be at least 0; got -0.5"

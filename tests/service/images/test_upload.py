@@ -1,4 +1,4 @@
-"""Uploads: what a mask means, what of a picture the model gets, and what of it stays in the result."""
+"""Uploads: reading of masks, the pixels that the model gets, and the parts that the result keeps."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ RIGHT[:, 20:] = 255  # repainted
 
 
 def file(image: Any, kind: str = "PNG") -> bytes:
-    """Return an image, or levels, as the bytes of a file."""
+    """Encode an image, or levels, as a file."""
     data = BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(data, kind)
     return data.getvalue()
 
 
 def transparent(alpha: np.ndarray, levels: np.ndarray = LEVELS) -> bytes:
-    """Return a file whose transparency is 255 - alpha."""
+    """Return a file with the alpha channel `alpha`."""
     image = Image.fromarray(levels)
     image.putalpha(Image.fromarray(alpha))
     return file(image)
@@ -45,14 +45,14 @@ def transparent(alpha: np.ndarray, levels: np.ndarray = LEVELS) -> bytes:
     ids=["grey", "colour", "bits", "16 bits", "alpha", "opaque alpha"],
 )
 def test_white_or_transparent_is_repainted(mask: bytes) -> None:
-    """However the mask is stored; an alpha channel without a hole says nothing, and brightness counts."""
+    """All formats of masks give the same result; an opaque alpha channel is ignored."""
     image, repainted = Upload(file(LEVELS), mask).read()
     assert np.array_equal(np.asarray(image), LEVELS)
     assert np.array_equal(np.asarray(repainted), RIGHT)
 
 
 def test_transparent_parts_are_white() -> None:
-    """Whatever colours lie below them; a mask that comes along does not change that."""
+    """Transparent parts become white, whatever their colours, with and without a mask."""
     for mask in (b"", file(RIGHT)):
         image, _ = Upload(transparent(255 - RIGHT), mask).read()
         assert (np.asarray(image)[:, 20:] == 255).all()
@@ -61,8 +61,8 @@ def test_transparent_parts_are_white() -> None:
 
 @pytest.mark.parametrize("mime_type", ["image/png", "image/jpeg", "image/webp"])
 @pytest.mark.parametrize("mask", [b"", file(RIGHT)])
-def test_nothing_of_an_uploads_metadata_is_answered(mime_type: str, mask: bytes) -> None:
-    """Comments, EXIF and profiles of the upload end where it was decoded."""
+def test_metadata_of_the_upload_is_removed(mime_type: str, mask: bytes) -> None:
+    """Comment, EXIF and profile of an upload are not in the result."""
     data = BytesIO()
     Image.fromarray(LEVELS).save(data, "JPEG", comment=b"secret", exif=b"Exif\0\0MM\0*", icc_profile=b"secret")
     made = encode(np.zeros((3, 24, 32), np.float32), Output(mime_type), kept=Upload(data.getvalue(), mask))
@@ -71,8 +71,8 @@ def test_nothing_of_an_uploads_metadata_is_answered(mime_type: str, mask: bytes)
     assert b"secret" not in made.data
 
 
-def test_a_mask_of_another_size_is_refused() -> None:
-    """Both sizes are named, and the field."""
+def test_mask_of_another_size_is_refused() -> None:
+    """The error names the field and both sizes."""
     with pytest.raises(InvalidField, match="mask: must have the size of image, 32x24 pixels, not 24x32"):
         Upload(file(LEVELS), file(RIGHT.T)).read()
 
@@ -86,8 +86,8 @@ def test_a_mask_of_another_size_is_refused() -> None:
     ],
     ids=["black", "dark", "opaque"],
 )
-def test_a_mask_that_names_nothing_is_refused(mask: bytes) -> None:
-    """It would give back the picture as it is; one pixel is enough to go on."""
+def test_empty_mask_is_refused(mask: bytes) -> None:
+    """A mask that repaints nothing is an error; one pixel is enough."""
     with pytest.raises(InvalidField, match="mask: repaints nothing"):
         source(*Upload(file(LEVELS), mask).read(), (32, 24))
     little = np.zeros_like(RIGHT)
@@ -98,15 +98,15 @@ def test_a_mask_that_names_nothing_is_refused(mask: bytes) -> None:
 
 
 @pytest.mark.parametrize("field", ["image", "mask"])
-def test_a_file_that_is_none_is_refused_by_its_field(field: str) -> None:
-    """Whichever of the two it is."""
+def test_invalid_file_is_refused(field: str) -> None:
+    """The error names the field of the invalid file."""
     files = {"image": file(LEVELS), "mask": file(RIGHT), field: b"GIF89a"}
     with pytest.raises(InvalidField, match=f"{field}: must be a PNG, JPEG or WebP file"):
         Upload(**files).read()
 
 
-def test_the_model_gets_pixels_and_a_mask_of_its_size() -> None:
-    """Levels as planes, unchanged where the size fits; grey is repainted from the middle on."""
+def test_source_has_the_models_size() -> None:
+    """Levels of an image in the right size are unchanged; grey levels from 128 on are repainted."""
     grey = np.array([[0, 127], [128, 255]], np.uint8).repeat(12, 0).repeat(16, 1)
     made = source(Image.fromarray(LEVELS), Image.fromarray(grey), (32, 24))
     assert np.array_equal(made.levels, LEVELS.transpose(2, 0, 1))
@@ -117,8 +117,8 @@ def test_the_model_gets_pixels_and_a_mask_of_its_size() -> None:
     assert source(Image.fromarray(LEVELS), None, (32, 24)).repaint is None
 
 
-def test_another_shape_is_cut_in_the_middle() -> None:
-    """The picture fills the size: it is never stretched, and the mask goes along."""
+def test_other_aspect_ratio_is_cropped() -> None:
+    """Image and mask are cropped to the size, centred, and never stretched."""
     red = np.zeros((10, 40, 3), np.uint8)
     red[:, 15:25] = (255, 0, 0)
     made = source(Image.fromarray(red), Image.fromarray(red[..., 0]), (20, 20))
@@ -128,27 +128,27 @@ def test_another_shape_is_cut_in_the_middle() -> None:
 
 
 def kept(mask: bytes = b"", size: tuple[int, int] = (32, 24)) -> np.ndarray:
-    """Return the levels of a file that was grey before the upload was put over it."""
+    """Return the levels of a result that was grey before the upload was copied into it."""
     grey = np.full((3, 24, 32), 100 / 255, np.float32)
-    picture = encode(grey, Output(), size=size, kept=Upload(file(LEVELS), mask))
-    return np.asarray(Image.open(BytesIO(picture.data)))
+    encoded = encode(grey, Output(), size=size, kept=Upload(file(LEVELS), mask))
+    return np.asarray(Image.open(BytesIO(encoded.data)))
 
 
-def test_what_is_kept_is_the_upload_to_the_bit() -> None:
-    """Black of the mask keeps every level, white nothing; without a mask all is kept."""
+def test_kept_parts_are_exact() -> None:
+    """Parts that the mask keeps are equal to the bit; without a mask all parts are kept."""
     result = kept(file(RIGHT))
     assert np.array_equal(result[:, :20], LEVELS[:, :20])
     assert (result[:, 20:] == 100).all()
     assert np.array_equal(kept(), LEVELS)
 
 
-def test_a_soft_mask_mixes() -> None:
-    """Grey is both, in proportion, to a level."""
+def test_soft_mask_mixes() -> None:
+    """Grey levels of a mask mix both images in proportion, to within one level."""
     half = kept(file(np.full_like(RIGHT, 51)))
     assert np.abs(half - (0.8 * LEVELS + 0.2 * 100)).max() <= 1
 
 
-def test_in_another_size_the_upload_is_resampled_once() -> None:
-    """From the file itself, not from what the model got."""
+def test_upload_is_resampled_once() -> None:
+    """In another size the kept parts are resampled from the file, not from the model's input."""
     twice = Image.fromarray(LEVELS).resize((64, 48), Image.Resampling.LANCZOS)
     assert np.array_equal(kept(size=(64, 48)), np.asarray(twice))

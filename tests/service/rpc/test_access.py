@@ -1,4 +1,4 @@
-"""Keys over gRPC: who may call what, and that no call comes by without one."""
+"""Keys over gRPC: permissions of keys, and that each call needs one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Code = grpc.StatusCode
 ASKED = pb.GenerateImagesRequest(prompt="a lake")
-# Each call of the contract, and whether it is for admin keys.
+# Each call of the contract, and whether it needs an admin key.
 CALLS = {
     "GenerateImages": (ASKED, False),
     "StreamImages": (pb.StreamImagesRequest(generation=ASKED), False),
@@ -40,7 +40,7 @@ def bearer(key: str) -> tuple[tuple[str, str], ...]:
 
 
 async def code(here: Any, name: str, metadata: Any = ()) -> Any:
-    """Return how a call of the contract ends, and its reason."""
+    """Return the status code and the reason with which a call ends."""
     call = getattr(here.stub, name)(CALLS[name][0], metadata=metadata)
     try:
         await (call.read() if name == "StreamImages" else call)
@@ -56,7 +56,7 @@ def run(scenario: Coroutine[Any, Any, Any]) -> Any:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_needs_a_key(running: Any, tmp_path: Path, name: str) -> None:
-    """Without a key, or with a wrong one, nothing is done; a key of the file opens what it may, and is no admin's."""
+    """A call without a valid key is refused and starts no job; only admin keys may load and unload models."""
     user, admin = create(tmp_path / "keys", "alice"), create(tmp_path / "keys", "ops", admin=True)
 
     async def scenario() -> Any:
@@ -75,8 +75,8 @@ def test_every_call_needs_a_key(running: Any, tmp_path: Path, name: str) -> None
     assert jobs == (2 if name in ("GenerateImages", "StreamImages") else 0)
 
 
-def test_without_keys_everything_is_open(running: Any, tmp_path: Path) -> None:
-    """On loopback without keys each call is allowed, whatever key comes with it; the first key closes all at once."""
+def test_without_keys_all_calls_are_allowed(running: Any, tmp_path: Path) -> None:
+    """On loopback without keys all calls are allowed, with any key; after the first key is created, none is."""
 
     async def scenario() -> Any:
         async with running(data=tmp_path) as here:
@@ -90,7 +90,7 @@ def test_without_keys_everything_is_open(running: Any, tmp_path: Path) -> None:
 
 
 def test_other_ways_to_send_a_key(running: Any, tmp_path: Path) -> None:
-    """`api-key` is read as over REST, and binary metadata does no harm."""
+    """`api-key` is read as over REST, and binary metadata is ignored."""
     key = create(tmp_path / "keys", "alice")
 
     async def scenario() -> Any:
@@ -101,8 +101,8 @@ def test_other_ways_to_send_a_key(running: Any, tmp_path: Path) -> None:
     assert run(scenario()) == [(Code.OK, "")] * 2
 
 
-def test_revoked(running: Any, tmp_path: Path) -> None:
-    """A key that is revoked opens nothing with the next call."""
+def test_revoked_key_is_refused(running: Any, tmp_path: Path) -> None:
+    """A revoked key is refused from the next call on."""
     key = create(tmp_path / "keys", "alice")
 
     async def scenario() -> Any:
@@ -114,9 +114,9 @@ def test_revoked(running: Any, tmp_path: Path) -> None:
     assert run(scenario()) == (Code.OK, Code.UNAUTHENTICATED)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a pipe stands for the disk")
-def test_a_disk_that_does_not_answer(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key file that can't be read any more stops nothing: the keys from before hold."""
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe, which stands for the disk")
+def test_disk_that_does_not_respond(running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the key file cannot be read any more, the previous keys stay valid and calls are not delayed."""
     monkeypatch.setattr(keys, "RELOAD_TIMEOUT", 0.2)
     key, file = create(tmp_path / "keys", "alice"), tmp_path / "keys"
 
@@ -126,7 +126,7 @@ def test_a_disk_that_does_not_answer(running: Any, tmp_path: Path, monkeypatch: 
             file.unlink()
             os.mkfifo(file)
             watchdog = threading.Timer(60, lambda: os.close(os.open(file, os.O_RDWR | os.O_NONBLOCK)))
-            watchdog.start()  # else the test would be stuck as well
+            watchdog.start()  # otherwise the test could block forever
             calls = [code(here, "ListModels", bearer(one)) for one in (key, "tt-wrong")]
             check = health_pb2_grpc.HealthStub(here.channel).Check(health_pb2.HealthCheckRequest())
             after = await asyncio.gather(*calls, check)
@@ -140,7 +140,7 @@ def test_a_disk_that_does_not_answer(running: Any, tmp_path: Path, monkeypatch: 
 
 
 def test_health_is_open_and_reflection_is_not(running: Any, tmp_path: Path) -> None:
-    """A load balancer needs no key; the description of the service does, while keys are required."""
+    """Health needs no key; reflection needs one while keys are required."""
     key = create(tmp_path / "keys", "alice")
     listing = reflection_pb2.ServerReflectionRequest(list_services="")
 
@@ -158,8 +158,8 @@ def test_health_is_open_and_reflection_is_not(running: Any, tmp_path: Path) -> N
     assert run(scenario()) == (Code.UNAUTHENTICATED, 1)
 
 
-def test_a_key_decides_for_its_request(running: Any, tmp_path: Path) -> None:
-    """Name and priority are the key's, whatever the request says; an admin key, as of a gateway, acts for others."""
+def test_key_determines_caller_and_priority(running: Any, tmp_path: Path) -> None:
+    """Caller and priority are those of the key; only admin keys may set them in the request."""
     user = create(tmp_path / "keys", "alice", priority=-5)
     admin = create(tmp_path / "keys", "gateway", admin=True, priority=3)
     asked = pb.GenerateImagesRequest(prompt="x", caller="mallory", priority=100)
@@ -175,7 +175,7 @@ def test_a_key_decides_for_its_request(running: Any, tmp_path: Path) -> None:
 
 
 def test_models_of_a_key(running: Any, tmp_path: Path) -> None:
-    """A key for one model gets it by default, sees no other, and learns of no other from errors."""
+    """A key for one model has it as the default, lists no other model, and errors name no other model."""
     key = create(tmp_path / "keys", "alice", models=("second", "gone"))
 
     async def scenario() -> Any:
@@ -185,22 +185,22 @@ def test_models_of_a_key(running: Any, tmp_path: Path) -> None:
             listed = (await here.stub.ListModels(pb.ListModelsRequest(), **mine)).models
             own = (await here.stub.GetModel(pb.GetModelRequest(), **mine)).model.name
             other = await rpc_error(here.stub.GetModel(pb.GetModelRequest(model="first"), **mine))
-            drawn = await rpc_error(
+            generated = await rpc_error(
                 here.stub.GenerateImages(pb.GenerateImagesRequest(prompt="x", model="first"), **mine)
             )
             gone = await rpc_error(here.stub.GetModel(pb.GetModelRequest(model="gone"), **mine))
-            return made.model, [(one.name, one.is_default) for one in listed], own, other, drawn, gone
+            return made.model, [(one.name, one.is_default) for one in listed], own, other, generated, gone
 
-    made, listed, own, other, drawn, gone = run(scenario())
+    made, listed, own, other, generated, gone = run(scenario())
     assert (made, listed, own) == ("second", [("second", True)], "second")
-    assert {error.code() for error in (other, drawn)} == {Code.PERMISSION_DENIED}
-    assert status_of(drawn)[1]["ErrorInfo"].reason == "MODEL_NOT_ALLOWED"
+    assert {error.code() for error in (other, generated)} == {Code.PERMISSION_DENIED}
+    assert status_of(generated)[1]["ErrorInfo"].reason == "MODEL_NOT_ALLOWED"
     assert gone.code() is Code.NOT_FOUND
     assert "first" not in gone.details()
 
 
 def test_rates_of_a_key(running: Any, tmp_path: Path) -> None:
-    """Requests and images a minute hold over gRPC; what was not made is not counted."""
+    """The key's limits of requests and images per minute apply; images that were not made do not count."""
     few = create(tmp_path / "keys", "few", requests=1)
     some = create(tmp_path / "keys", "some", images=3)
 
@@ -227,8 +227,8 @@ def test_rates_of_a_key(running: Any, tmp_path: Path) -> None:
     assert more[0] is Code.RESOURCE_EXHAUSTED
 
 
-def test_the_log_names_the_key(running: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The line of a call has the key's name and never the key; a refused call has a line, too."""
+def test_log_has_the_name_of_the_key(running: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log line of a call has the key's name and not the key; refused calls are logged too."""
     caplog.set_level(logging.INFO, "tintype")
     key = create(tmp_path / "keys", "alice")
 
@@ -243,21 +243,21 @@ def test_the_log_names_the_key(running: Any, tmp_path: Path, caplog: pytest.LogC
     assert not any(secret in caplog.text for secret in (key, "tt-wrong"))
 
 
-# What no message of the contract is: cut short, no UTF-8, a group without an end, a varint without an end.
+# Invalid messages: truncated, invalid UTF-8, a group without an end, a varint without an end.
 GARBAGE = (b"\x0a\x05ab", b"\x0a\x02\xff\xfe", b"\x0b", b"\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
 METHODS = [(f"/tintype.v1.ImageService/{name}", name == "StreamImages") for name in CALLS if name != "ListModels"]
 
 
 @pytest.mark.parametrize(("method", "streams"), METHODS)
 @pytest.mark.parametrize("data", GARBAGE, ids=bytes.hex)
-def test_what_is_no_message(
+def test_invalid_message(
     running: Any,
     caplog: pytest.LogCaptureFixture,
     method: str,
     streams: bool,  # noqa: FBT001 - a parameter of the test
     data: bytes,
 ) -> None:
-    """Bytes that can't be parsed are the caller's fault, and leave no traceback."""
+    """Bytes that cannot be parsed are INVALID_ARGUMENT, and leave no traceback."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -280,8 +280,10 @@ def test_what_is_no_message(
         ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", b"\x0a\x02\xff\xfe"),
     ],
 )
-def test_other_services_refuse_it_too(running: Any, caplog: pytest.LogCaptureFixture, method: str, data: bytes) -> None:
-    """Health and reflection answer what can't be parsed in the same way."""
+def test_invalid_message_to_other_services(
+    running: Any, caplog: pytest.LogCaptureFixture, method: str, data: bytes
+) -> None:
+    """Health and reflection refuse invalid messages in the same way."""
 
     async def scenario() -> Any:
         async with running() as here:
@@ -296,7 +298,7 @@ def test_other_services_refuse_it_too(running: Any, caplog: pytest.LogCaptureFix
 
 
 def test_unknown_methods(running: Any, tmp_path: Path) -> None:
-    """A method that is not served is UNIMPLEMENTED, with a key and without."""
+    """An unknown method is UNIMPLEMENTED, with and without a key."""
     create(tmp_path / "keys", "alice")
 
     async def scenario() -> Any:

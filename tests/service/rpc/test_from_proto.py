@@ -1,4 +1,4 @@
-"""From a request to a job: defaults, and every fault of a request at once."""
+"""From a request to a job: defaults, conversions, and all violations at once."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ def request(**fields: Any) -> pb.GenerateImagesRequest:
     return pb.GenerateImagesRequest(**{"prompt": "a lake", **fields})
 
 
-def faults(*args: Any, **kwargs: Any) -> dict[str, str]:
-    """Return what is wrong with a request, by field."""
+def violations(*args: Any, **kwargs: Any) -> dict[str, str]:
+    """Return the problems of an invalid request by field."""
     with pytest.raises(InvalidRequest) as caught:
         job_from_pb(*args, **kwargs)
     return {violation.field: violation.problem for violation in caught.value.violations}
 
 
 def test_every_field_of_the_contract_is_read() -> None:
-    """No field of the request is forgotten."""
+    """The conversion reads each field of GenerateImagesRequest."""
     known = {*from_proto.DEFAULT_WHEN_ZERO, *from_proto.AS_IT_IS, *from_proto.OPTIONAL}
     apart = {"loras", "embeddings", "output", "timeout", "caller"}
     assert known | apart == set(pb.GenerateImagesRequest.DESCRIPTOR.fields_by_name)
 
 
-def test_left_out_means_the_default() -> None:
-    """A bare request is a job with nothing but a prompt."""
+def test_defaults() -> None:
+    """A request with only a prompt becomes a job with only a prompt."""
     assert job_from_pb(request()) == jobs.Job(prompt="a lake")
     assert job_from_pb(request(), pb.Previews()) == jobs.Job(prompt="a lake")
 
 
-def test_zero_is_a_value_where_the_contract_says_so() -> None:
-    """Optional fields keep their zero; others take it for left out."""
+def test_zero_of_optional_fields_is_a_value() -> None:
+    """Optional fields keep a zero; for other fields zero means the default."""
     job = job_from_pb(request(guidance_scale=0, guidance_rescale=0, eta=0, seed=0, count=0, width=0, height=0))
     assert (job.guidance_scale, job.guidance_rescale, job.eta, job.seed) == (0, 0, 0, 0)
     assert (job.count, job.width, job.height) == (1, None, None)
     assert job_from_pb(request(output=pb.OutputFormat(quality=0))).output.quality == 0
 
 
-def test_all_that_is_said_arrives() -> None:
-    """Each field ends up in the job, in the job's words."""
+def test_all_fields_are_converted() -> None:
+    """Each field of the request becomes its field of the job."""
     asked = request(
         model="sd",
         negative_prompt="rain",
@@ -107,13 +107,13 @@ def test_all_that_is_said_arrives() -> None:
 
 
 @pytest.mark.parametrize("typed", [0.1, 0.7, 0.8, 7.5, 12.34, 1e-3])
-def test_numbers_are_those_that_were_typed(typed: float) -> None:
-    """A decimal survives its way through a 32 bit float."""
+def test_floats_keep_their_decimals(typed: float) -> None:
+    """A decimal number is the same after it was sent as a 32-bit float."""
     assert job_from_pb(request(guidance_scale=typed)).guidance_scale == typed
 
 
-def test_every_fault_is_told_at_once() -> None:
-    """A request in which nothing is right names everything that is wrong, by the contract's names."""
+def test_all_violations_are_reported() -> None:
+    """A request with many invalid fields gets one violation for each, by the contract's name."""
     asked = pb.GenerateImagesRequest(
         prompt="  ",
         negative_prompt="x" * 32_001,
@@ -133,7 +133,7 @@ def test_every_fault_is_told_at_once() -> None:
         timeout=Duration(seconds=-1),
         caller="x" * 257,
     )
-    found = faults(asked, pb.Previews(count=65, mime_type="text/plain"))
+    found = violations(asked, pb.Previews(count=65, mime_type="text/plain"))
     assert found == {
         "prompt": "must not be empty",
         "negative_prompt": "must be at most 32000 characters, not 32001",
@@ -160,35 +160,35 @@ def test_every_fault_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", RANGES)
-def test_each_range_is_checked_for_its_own_field(name: str) -> None:
-    """A number outside its range is one violation, of its field alone."""
+def test_ranges(name: str) -> None:
+    """A number outside its range is one violation, of this field."""
     low, high = RANGES[name]
     beyond = high * 2 + 1 if high < 2**31 else low - 1
     extra = {"image": b"i"} if name == "strength" else {}
-    assert list(faults(request(**{name: type(low)(beyond)}, **extra))) == [name]
+    assert list(violations(request(**{name: type(low)(beyond)}, **extra))) == [name]
 
 
 def test_previews_take_count_or_every() -> None:
-    """Both at once are refused."""
-    assert faults(request(), pb.Previews(count=1, every=1)) == {"previews": "takes count or every, not both"}
+    """`count` and `every` cannot be combined."""
+    assert violations(request(), pb.Previews(count=1, every=1)) == {"previews": "takes count or every, not both"}
 
 
-def test_names_of_embeddings_have_bounds() -> None:
-    """At most eight, none of them empty or longer than a file's name."""
-    assert faults(request(embeddings=["a"] * 9)) == {"embeddings": "takes at most 8, not 9"}
-    assert faults(request(embeddings=["a", "", "b" * 256])) == {
+def test_limits_of_embeddings() -> None:
+    """At most eight embeddings, with names of 1 to 255 characters."""
+    assert violations(request(embeddings=["a"] * 9)) == {"embeddings": "takes at most 8, not 9"}
+    assert violations(request(embeddings=["a", "", "b" * 256])) == {
         "embeddings[1]": "must be 1 to 255 characters, not 0",
         "embeddings[2]": "must be 1 to 255 characters, not 256",
     }
 
 
 def test_too_many_loras_are_refused() -> None:
-    """Nine adapters are one too many."""
-    assert faults(request(loras=[pb.Lora(name="a")] * 9)) == {"loras": "takes at most 8, not 9"}
+    """At most eight adapters."""
+    assert violations(request(loras=[pb.Lora(name="a")] * 9)) == {"loras": "takes at most 8, not 9"}
 
 
 def test_timeout_counts_from_now() -> None:
-    """The timeout becomes a deadline, unless the call's own comes first."""
+    """The timeout becomes a deadline, unless the call's deadline is earlier."""
     asked = request(timeout=Duration(seconds=5, nanos=500_000_000))
     now = time.monotonic()
     assert job_from_pb(asked).deadline == pytest.approx(now + 5.5, abs=0.5)
@@ -196,7 +196,7 @@ def test_timeout_counts_from_now() -> None:
     assert job_from_pb(asked, deadline=now + 1).deadline == now + 1
 
 
-def test_the_caller_is_who_the_request_says() -> None:
-    """The peer counts only where the request names nobody."""
+def test_caller_of_the_request() -> None:
+    """The caller of the request takes precedence over the peer."""
     assert job_from_pb(request(), caller="peer").caller == "peer"
     assert job_from_pb(request(caller="me"), caller="peer").caller == "me"

@@ -1,4 +1,4 @@
-"""Messages of calls arrive a few at a time, and one that stops does not keep others out."""
+"""The inbox of messages: few calls are received at once, and a stalled one does not block the others."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def none() -> AsyncIterator[bytes]:
         yield data
 
 
-def test_a_message_arrives() -> None:
-    """It is returned as it came, and its place is free again; a call without one is told so."""
+def test_message_is_received() -> None:
+    """A message is returned unchanged and its place is free again; a call without a message is an error."""
 
     async def scenario() -> None:
         inbox = Inbox(most=1)
@@ -48,8 +48,8 @@ def test_a_message_arrives() -> None:
     asyncio.run(scenario())
 
 
-def test_no_more_than_allowed_at_once() -> None:
-    """The others wait until one has arrived, and come in order."""
+def test_number_of_concurrent_messages() -> None:
+    """At most `most` messages are received at once; other calls wait in order."""
 
     async def scenario() -> None:
         inbox, gates, begun = Inbox(most=2), [asyncio.Event() for _ in range(5)], asyncio.Queue[int]()
@@ -69,8 +69,8 @@ def test_no_more_than_allowed_at_once() -> None:
     asyncio.run(scenario())
 
 
-def test_a_message_that_stops_makes_room() -> None:
-    """The oldest gives up its place while others wait, and all do after the longest time; cancelling frees a place."""
+def test_stalled_message_loses_its_place() -> None:
+    """A stalled message loses its place to a waiting call, or after the maximum time; cancelling frees a place."""
 
     async def scenario() -> None:
         inbox = Inbox(most=2, least=0.0)
@@ -91,7 +91,7 @@ def test_a_message_that_stops_makes_room() -> None:
 
 
 def test_too_many_waiting_calls_are_refused() -> None:
-    """A call beyond the bound is told to come back, and the others keep their turn."""
+    """A call beyond the limit is refused, and the others keep their turn."""
 
     async def scenario() -> None:
         inbox = Inbox(most=1)
@@ -107,8 +107,8 @@ def test_too_many_waiting_calls_are_refused() -> None:
     asyncio.run(scenario())
 
 
-def test_a_waiting_call_that_is_cancelled_holds_nothing() -> None:
-    """A client that leaves while it waits for a place does not keep it from the next."""
+def test_cancelled_waiting_call_frees_its_turn() -> None:
+    """A call that is cancelled while it waits does not block the next call."""
 
     async def scenario() -> None:
         inbox = Inbox(most=1)
@@ -129,8 +129,8 @@ def test_a_waiting_call_that_is_cancelled_holds_nothing() -> None:
     asyncio.run(scenario())
 
 
-def test_a_refused_call_sends_nothing(running: Any, tmp_path: Path) -> None:
-    """A client without a key gets its answer before its message, of which nothing is read."""
+def test_refused_call_is_not_read(running: Any, tmp_path: Path) -> None:
+    """A call without a key is refused before its message is read."""
     create(tmp_path / "keys", "alice")
 
     async def scenario() -> Any:
@@ -145,8 +145,8 @@ def test_a_refused_call_sends_nothing(running: Any, tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == (grpc.StatusCode.UNAUTHENTICATED, "NO_KEY")
 
 
-def test_a_call_without_a_message(running: Any, tmp_path: Path) -> None:
-    """It is told what it lacks."""
+def test_call_without_a_message(running: Any, tmp_path: Path) -> None:
+    """A call without a message is INVALID_ARGUMENT."""
 
     async def scenario() -> Any:
         async with running(data=tmp_path) as here:

@@ -1,4 +1,4 @@
-"""Where the server listens, and under which certificate; what is wrong with that is told in one line."""
+"""Addresses and certificates of the server, and one-line errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_a_unix_socket_will_do(tmp_path: Path) -> None:
-    """An address may be a socket in the file system."""
+def test_unix_socket(tmp_path: Path) -> None:
+    """The server can listen on a Unix socket."""
     socket_ = f"unix:{tmp_path}/tintype.sock"
 
     async def scenario() -> Any:
@@ -34,8 +34,8 @@ def test_a_unix_socket_will_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_a_public_address_needs_authentication(tmp_path: Path) -> None:
-    """Where other machines reach the service, it wants keys, certificates of clients, or --anonymous."""
+def test_public_address_requires_authentication(tmp_path: Path) -> None:
+    """On a public address the service requires keys, client certificates or --anonymous."""
     public: dict[str, Any] = {"grpc": "0.0.0.0:0", "data": tmp_path}
 
     async def serves(**settings: Any) -> None:
@@ -52,8 +52,8 @@ def test_a_public_address_needs_authentication(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_a_taken_port_is_told() -> None:
-    """Two servers never share a port."""
+def test_port_in_use() -> None:
+    """Two servers never share a port; the error names the address."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert (
@@ -64,8 +64,8 @@ def test_a_taken_port_is_told() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ":50051", "127.0.0.1:http", "127.0.0.1:70000", "127.0.0.1:-1"])
 @pytest.mark.usefixtures("installed_fakes")
-def test_a_wrong_address_is_told(address: str) -> None:
-    """An address is HOST:PORT."""
+def test_invalid_address(address: str) -> None:
+    """The error says that an address is HOST:PORT."""
     assert (
         start_error(make_config(grpc=address))
         == f"--grpc must be HOST:PORT, for example 127.0.0.1:50051; got {address!r}"
@@ -73,14 +73,14 @@ def test_a_wrong_address_is_told(address: str) -> None:
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_an_unknown_host_is_told() -> None:
-    """A name that is no address of this machine can't be served on."""
+def test_unknown_host() -> None:
+    """A name that is not an address of this machine is an error."""
     assert start_error(make_config(grpc="nowhere.invalid:50051")).startswith("can't listen on nowhere.invalid:50051: ")
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_missing_certificates_are_told(tmp_path: Path) -> None:
-    """TLS needs a certificate and a key, and they must be there."""
+def test_missing_certificates(tmp_path: Path) -> None:
+    """TLS requires a certificate and a key, and both files must exist."""
     assert start_error(make_config(tls_cert=tmp_path / "c.pem")) == "TLS requires both --tls-cert and --tls-key"
     both = make_config(tls_cert=tmp_path / "c.pem", tls_key=tmp_path / "k.pem")
     assert start_error(both) == f"--tls-key {tmp_path}/k.pem can't be read: No such file or directory"
@@ -88,13 +88,13 @@ def test_missing_certificates_are_told(tmp_path: Path) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """Return a folder with a CA, and a key and a certificate for localhost that it signed."""
+    """Return a folder with a CA, and with a certificate for localhost and its key."""
     return make_certificates(tmp_path)
 
 
 @pytest.mark.usefixtures("installed_fakes")
-def test_a_wrong_certificate_is_told(certificates: Path) -> None:
-    """A key of another certificate, or no PEM at all, is named."""
+def test_invalid_certificate(certificates: Path) -> None:
+    """A key of another certificate, or a file that is not PEM, is an error."""
     other = make_config(tls_cert=certificates / "ca.pem", tls_key=certificates / "key.pem")
     assert "are not a matching pair: KEY_VALUES_MISMATCH" in start_error(other)
     (certificates / "cert.pem").write_text("garbage")
@@ -105,7 +105,7 @@ def test_a_wrong_certificate_is_told(certificates: Path) -> None:
 @pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.usefixtures("installed_fakes")
 def test_tls(certificates: Path, mutual: Any) -> None:
-    """With a certificate the channel is encrypted; with a client CA, strangers are turned away."""
+    """With a certificate the channel is encrypted; with a client CA, clients without a certificate are refused."""
     ca, cert, key = ((certificates / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
     config = make_config(
         grpc="localhost:0",

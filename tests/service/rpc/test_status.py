@@ -1,4 +1,4 @@
-"""From the error tree to gRPC: every error has a code, and no answer is too long to arrive."""
+"""From errors to gRPC: each error has a code, and trailers stay below gRPC's limit."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def details_of(status: Status) -> dict[str, Any]:
     return details
 
 
-def test_the_table_agrees_with_the_drawn_tree() -> None:
-    """Each line of the tree in the docstring of errors.py names the code that the table gives."""
+def test_codes_match_the_documented_tree() -> None:
+    """Each line of the tree in the docstring of errors.py has the code of the table."""
     drawn = [line.split() for line in (errors.__doc__ or "").splitlines() if line.rstrip().endswith(CODES)]
     codes = {next(word for word in words if word.isidentifier()): words[-1] for words in drawn}
     assert codes == {
         kind.__name__: code.name for kind, code in STATUS.items() if kind is not errors.TintypeError
-    }  # the root is for what has no row of its own
+    }  # the root is for errors without a row
 
 
 CODES = tuple(code.name for code in grpc.StatusCode)
 
 
 def test_every_error_has_a_code_and_a_reason() -> None:
-    """No class of the tree falls through, and only parents share a reason with the root."""
+    """Each error class has a code; only base classes have the root's reason."""
     reasons = {kind: kind.reason for kind in TREE}
     assert {kind.__name__ for kind, reason in reasons.items() if reason == "INTERNAL"} == {
         "TintypeError",
@@ -72,7 +72,7 @@ def test_every_error_has_a_code_and_a_reason() -> None:
     ],
 )
 def test_each_error_has_its_details(error: errors.TintypeError, code: grpc.StatusCode, kinds: set[str]) -> None:
-    """Code, message, ErrorInfo always, and the details of its kind."""
+    """Each error has its code, message and ErrorInfo, and the details of its class."""
     status = to_status(error)
     details = details_of(status)
     assert (status.code, status.message) == (code, error.message)
@@ -81,8 +81,8 @@ def test_each_error_has_its_details(error: errors.TintypeError, code: grpc.Statu
     assert (info.reason, info.domain, dict(info.metadata)) == (error.reason, DOMAIN, error.metadata)
 
 
-def test_violations_and_delays_are_told_exactly() -> None:
-    """BadRequest has every field in order; RetryInfo has milliseconds."""
+def test_violations_and_delays() -> None:
+    """BadRequest has all fields in order; RetryInfo has milliseconds."""
     faults = [errors.Violation("steps", "must be 1"), errors.Violation("loras[0].name", "must not be empty")]
     violations = details_of(to_status(errors.InvalidRequest(faults)))["BadRequest"].field_violations
     assert [(v.field, v.description) for v in violations] == [(f.field, f.problem) for f in faults]
@@ -90,8 +90,8 @@ def test_violations_and_delays_are_told_exactly() -> None:
     assert retry.retry_delay.ToMilliseconds() == 250
 
 
-def test_the_unexpected_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A fault of ours: a generic message outside, the traceback in the log."""
+def test_unexpected_exception_is_not_revealed(caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception has a generic message; the log has its traceback."""
     status = to_status(KeyError("secret"))
     assert status.code is grpc.StatusCode.INTERNAL
     assert b"secret" not in status.trailing[0][1]
@@ -105,8 +105,8 @@ def test_the_unexpected_is_logged_and_not_told(caplog: pytest.LogCaptureFixture)
     length=st.integers(0, 40_000),
     count=st.integers(1, 40),
 )
-def test_trailers_stay_short_whatever_is_in_them(text: str, length: int, count: int) -> None:
-    """However long an error's texts, and in whatever script: what is sent stays below the limit and stays text."""
+def test_size_of_trailers_is_limited(text: str, length: int, count: int) -> None:
+    """Long texts in any script are cut so that trailers stay below the limit, and remain valid text."""
     faults = [errors.Violation(f"loras[{i}].name", text * length) for i in range(count)]
     for error in (errors.InvalidRequest(faults), errors.ModelNotFound(text * length, [text * length])):
         status = to_status(error)
@@ -115,6 +115,6 @@ def test_trailers_stay_short_whatever_is_in_them(text: str, length: int, count: 
 
 
 def test_short_errors_are_not_cut() -> None:
-    """What fits arrives whole."""
+    """A short message is sent unchanged."""
     text = "木" * 300
     assert to_status(errors.GenerationFailed(text)).message == text

@@ -1,4 +1,4 @@
-"""Small words of the answers: durations, and states by name."""
+"""From the engine's events to messages: durations, states, timings and images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tintype.v1 import image_service_pb2 as pb
 
 
 def test_durations() -> None:
-    """Microseconds count; what nobody knows is absent, and what is past is now."""
+    """Durations have microseconds; an unknown one is absent, and a negative one is zero."""
     assert to_proto.duration(None) is None
     exact = to_proto.duration(1.25e-3)
     assert exact is not None
@@ -25,20 +25,20 @@ def test_durations() -> None:
 
 
 def test_every_state_has_a_name_in_the_contract() -> None:
-    """No state of a model is sent as unspecified, and every other value of the contract is sent."""
+    """Each state of a model has a value of the contract, and each value except UNSPECIFIED is used."""
     assert set(to_proto.STATES) == set(ModelState)
     assert set(to_proto.STATES.values()) == set(pb.ModelState.values()) - {pb.MODEL_STATE_UNSPECIFIED}
 
 
-def test_every_part_of_the_timings_is_told() -> None:
-    """Whatever the engine measures has a field."""
+def test_timings() -> None:
+    """Each measured duration has its field."""
     message = to_proto.timings(Timings(1, 2, 3, 4), 11)
-    told = {field.name: value.seconds for field, value in message.ListFields()}
-    assert told == {"queue": 1, "encode": 2, "denoise": 3, "decode": 4, "total": 11}
+    sent = {field.name: value.seconds for field, value in message.ListFields()}
+    assert sent == {"queue": 1, "encode": 2, "denoise": 3, "decode": 4, "total": 11}
 
 
-def test_a_picture_is_told_in_both_sizes() -> None:
-    """What was asked for and what the model made, which way round is no matter of chance."""
+def test_image_has_both_sizes() -> None:
+    """The message has the requested size and the size that the model generated."""
     made = Finished(1, 7, np.zeros((3, 128, 256), np.float32), Timings(), UNPLANNED, revised_prompt="a lake, vivid")
     image = to_proto.response(made, EncodedImage(b"file", "image/webp", 500, 250), 1.5).image
     assert (image.index, image.seed, image.data, image.mime_type) == (1, 7, b"file", "image/webp")
@@ -46,8 +46,8 @@ def test_a_picture_is_told_in_both_sizes() -> None:
     assert (image.revised_prompt, image.timings.total.ToMicroseconds()) == ("a lake, vivid", 1_500_000)
 
 
-def test_a_failure_is_raised() -> None:
-    """A job that failed has no message, but an error."""
+def test_failure_is_raised() -> None:
+    """The event of a failed job raises its error."""
     error = QueueFull("full")
     with pytest.raises(QueueFull) as caught:
         to_proto.response(Failed(error), None, 0.0)
