@@ -1,8 +1,12 @@
-"""The built-in model: renderer, training, packing and scoring of a tiny Stable Diffusion of our own.
+"""Train the built-in model: render its images, train and pack its networks, score it.
 
     python -m tintype.training --help
 
-`spec`, `captions`, `render` and `judges` need numpy and Pillow only; training and packing need the `export` extra.
+- `scenes` renders images and writes captions. It needs numpy and Pillow only, and so does `evaluation.judges`.
+- `model` has the networks, their ONNX graphs and the model folder.
+- `evaluation` generates images with a packed model, scores it, and compares it with diffusers.
+
+Everything else needs the extra `export`.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def torch_pipeline(folder: Path) -> StableDiffusionPipeline:
-    """Diffusers' `StableDiffusionPipeline`, float32 on the CPU, with the weights of the packed model in `folder`."""
-    from .model.rebuild import rebuilt  # noqa: PLC0415 - the rest of this package needs no torch
+    """Load the packed model in `folder` as diffusers' `StableDiffusionPipeline`, float32 on the CPU."""
+    from .model.pack import load_torch_pipeline  # noqa: PLC0415 - `scenes` needs no torch
 
-    return rebuilt(folder)
+    return load_torch_pipeline(folder)

@@ -1,18 +1,18 @@
-"""`python -m tintype.training`: render, train, pack, verify and score the built-in model.
+"""Render, train, pack, verify and score the built-in model.
 
     python -m tintype.training all --minutes 180                 two CPU cores, an afternoon
     python -m tintype.training all --minutes 9 --device cuda     a large GPU
 
-Every step goes on from what it finds in the work folder; `vae` and `unet` may run at the same time.
+Every step continues from what it finds in the work folder; `vae` and `unet` may run at the same time.
 """
 
-# ruff: noqa: PLC0415, T201 - torch is imported by the steps that need it; a command talks to people
+# ruff: noqa: PLC0415, T201 - steps that need torch import it themselves; a command prints its results
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,182 +20,203 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # Shares of the time for training.
-SHARES = {"vae": 0.22, "unet": 0.68, "forgive": 0.10}
-# Minutes kept for packing, verifying, scoring and the grid.
+SHARES = {"vae": 0.22, "unet": 0.68, "refine": 0.10}
+# Minutes reserved for packing, verifying, scoring and the grid.
 RESERVE = 1.0
+# Batch sizes of the denoiser and the decoder.
 BATCHES = {"cpu": (40, 8), "cuda": (1024, 64)}
+# The images that the principal components are fitted to.
+FITTED = 1200
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the command line asked for; `minutes` is for training alone."""
+class Options:
+    """The options of the command line; `minutes` is for training alone."""
 
     work: Path
     out: Path
     minutes: float
-    pictures: int
+    images: int
     kept: int
     device: str
     docs: Path | None
 
     @property
     def data(self) -> Path:
-        """Where the rendered set lies."""
+        """The folder of the rendered training set."""
         return self.work / "data"
 
     def compute(self) -> Any:
-        """Device and manner of computing; torch is imported only now."""
-        from .training_loop import Compute
+        """Return the `ComputeDevice`; torch is imported only here."""
+        from .training_loop import ComputeDevice
 
-        return Compute.of(self.device)
+        return ComputeDevice.from_name(self.device)
 
 
-def render(plan: Plan) -> None:
-    """Fit the components on the first pictures, then render and encode them all."""
+def render(options: Options) -> None:
+    """Render images and captions, fit the principal components, and encode the images."""
     import numpy as np
 
-    from .model.latents import Components
-    from .scenes.dataset import pixels_of, write_set
+    from .model.latents import PatchBasis
+    from .scenes.dataset import render_pixels, write_dataset
 
-    first = np.stack([pixels_of(seed) for seed in range(min(plan.pictures, 1200))])
-    components = Components.fit(first)
-    plan.data.mkdir(parents=True, exist_ok=True)
-    components.save(plan.work / "components.npz")
-    write_set(
-        plan.data,
-        min(plan.kept, plan.pictures),
-        plan.pictures,
-        lambda pictures: components.encode(pictures).astype(np.float16),
+    patches = PatchBasis.fit(np.stack([render_pixels(seed) for seed in range(min(options.images, FITTED))]))
+    options.data.mkdir(parents=True, exist_ok=True)
+    patches.save(options.work / "components.npz")
+    write_dataset(
+        options.data,
+        min(options.kept, options.images),
+        options.images,
+        lambda images: patches.encode(images).astype(np.float16),
     )
 
 
-def tokenizer(plan: Plan) -> None:
+def tokenizer(options: Options) -> None:
     """Train the tokenizer on all captions."""
-    import json
-
     from .model.tokenizer import train_tokenizer
+    from .scenes.dataset import read_captions
 
-    said = json.loads((plan.data / "captions.json").read_text())
-    train_tokenizer((line for group in said for line in group), plan.work / "tokenizer")
+    captions = read_captions(options.data)
+    train_tokenizer((line for group in captions for line in group), options.work / "tokenizer")
 
 
-def vae(plan: Plan) -> None:
+def vae(options: Options) -> None:
     """Train the decoder."""
     from .decoder_training import train_decoder
 
-    train_decoder(plan.data, plan.work, plan.minutes * SHARES["vae"], plan.compute(), BATCHES[plan.device][1])
+    minutes = options.minutes * SHARES["vae"]
+    train_decoder(options.data, options.work, minutes, options.compute(), BATCHES[options.device][1])
 
 
-def unet(plan: Plan) -> None:
+def unet(options: Options) -> None:
     """Train the denoiser and the text encoder."""
     from transformers import CLIPTokenizer
 
-    from .denoiser_training import train_unet
+    from .denoiser_training import train_denoiser
 
-    tokens = CLIPTokenizer.from_pretrained(plan.work / "tokenizer")
-    train_unet(plan.data, tokens, plan.work, plan.minutes * SHARES["unet"], plan.compute(), BATCHES[plan.device][0])
+    tokens, minutes = CLIPTokenizer.from_pretrained(options.work / "tokenizer"), options.minutes * SHARES["unet"]
+    train_denoiser(options.data, tokens, options.work, minutes, options.compute(), BATCHES[options.device][0])
 
 
-def forgive(plan: Plan) -> None:
-    """Go on with the decoder, on latents as the denoiser leaves them."""
+def refine(options: Options) -> None:
+    """Continue the decoder's training with imperfect latents of the denoiser."""
     from transformers import CLIPTokenizer
 
-    from .decoder_training import train_decoder
-    from .imperfect import write_imperfect
+    from .decoder_training import train_decoder, write_imperfect_latents
 
-    tokens = CLIPTokenizer.from_pretrained(plan.work / "tokenizer")
-    write_imperfect(plan.data, plan.work, tokens, plan.compute(), plan.kept)
-    share = SHARES["vae"] + SHARES["forgive"]
-    train_decoder(plan.data, plan.work, plan.minutes * share, plan.compute(), BATCHES[plan.device][1])
+    tokens = CLIPTokenizer.from_pretrained(options.work / "tokenizer")
+    write_imperfect_latents(options.data, options.work, tokens, options.compute(), options.kept)
+    minutes = options.minutes * (SHARES["vae"] + SHARES["refine"])
+    train_decoder(options.data, options.work, minutes, options.compute(), BATCHES[options.device][1])
 
 
-def pack(plan: Plan) -> None:
+def pack(options: Options) -> None:
     """Write the model folder."""
     from .model import pack as packing
 
-    packing.pack(plan.work, plan.out)
+    packing.pack(options.work, options.out)
 
 
-def verify(plan: Plan) -> None:
-    """Compare the model folder with diffusers."""
-    from .evaluation import verify as verifying
+def verify(options: Options) -> None:
+    """Compare the model folder with its manifest and with diffusers."""
+    from .evaluation import verification
 
-    print(verifying.verify(plan.out))
+    print(verification.verify(options.out))
 
 
-def score(plan: Plan) -> None:
-    """Ask for unseen combinations and times of day; print the fraction that came out right."""
+def grid(options: Options) -> None:
+    """Generate sixteen images, and render a sheet of training images."""
+    from .evaluation.contact_sheets import generate_sheet, render_sheet
+
+    folder = options.docs or options.work
+    folder.mkdir(parents=True, exist_ok=True)
+    generate_sheet(options.out).save(folder / "builtin-grid.png", optimize=True)
+    render_sheet(count=32).save(folder / "builtin-renderer.png", optimize=True)
+
+
+def score(options: Options) -> None:
+    """Score the model with unseen combinations and times of day; fail if too few are right."""
     from .evaluation import score as scoring
 
-    result = scoring.score(plan.out, plan.work / "score.png")
+    result = scoring.score(options.out, options.work / "score.png")
     print(result.report())
-    if result.combinations < scoring.WANTED:
-        raise SystemExit(f"the score is below {scoring.WANTED}: train longer")
+    if result.combinations < scoring.REQUIRED:
+        raise SystemExit(
+            f"only {result.combinations:.2f} of the combinations are right, less than {scoring.REQUIRED}: train longer"
+        )
 
 
-def grid(plan: Plan) -> None:
-    """Sixteen pictures and a sheet of what the renderer draws."""
-    from .evaluation.grid import grid as painted
-    from .scenes.render import sheet
-
-    folder = plan.docs or plan.work
-    folder.mkdir(parents=True, exist_ok=True)
-    painted(plan.out).save(folder / "builtin-grid.png", optimize=True)
-    sheet(count=32).save(folder / "builtin-renderer.png", optimize=True)
-
-
-STEPS: dict[str, Callable[[Plan], None]] = {
-    "render": render, "tokenizer": tokenizer, "vae": vae, "unet": unet, "forgive": forgive,
-    "pack": pack, "verify": verify, "grid": grid, "score": score,
-}  # fmt: skip
+STEPS: dict[str, Callable[[Options], None]] = {
+    "render": render,
+    "tokenizer": tokenizer,
+    "vae": vae,
+    "unet": unet,
+    "refine": refine,
+    "pack": pack,
+    "verify": verify,
+    "grid": grid,
+    "score": score,
+}
+FORMER_STEPS = {"forgive": "refine"}
 
 
-def everything(plan: Plan) -> None:
-    """All steps; what rendering took and what the end will take is taken off the minutes for training."""
-    began = time.monotonic()
+def run_all(options: Options) -> None:
+    """Run all steps; rendering and the last steps reduce the minutes for training."""
+    start = time.monotonic()
     for name in ("render", "tokenizer"):
-        _run(name, plan)
-    left = plan.minutes - (time.monotonic() - began) / 60 - RESERVE
-    trained = Plan(**{**vars(plan), "minutes": max(left, plan.minutes / 2)})
-    for name in ("vae", "unet", "forgive", "pack", "verify", "grid", "score"):
-        _run(name, trained)
+        _run_step(name, options)
+    left = options.minutes - (time.monotonic() - start) / 60 - RESERVE
+    training = replace(options, minutes=max(left, options.minutes / 2))
+    for name in ("vae", "unet", "refine", "pack", "verify", "grid", "score"):
+        _run_step(name, training)
 
 
-def _run(name: str, plan: Plan) -> None:
-    began = time.monotonic()
-    STEPS[name](plan)
-    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+def _run_step(name: str, options: Options) -> None:
+    start = time.monotonic()
+    STEPS[name](options)
+    print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m tintype.training", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("step", choices=[*STEPS, "all"])
+def _step_name(name: str) -> str:
+    return FORMER_STEPS.get(name, name)
+
+
+def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    steps = "\n".join(f"  {name:<10} {step.__doc__}" for name, step in STEPS.items())
+    parser = argparse.ArgumentParser(
+        "python -m tintype.training",
+        description=__doc__.split("\n", 1)[0],
+        epilog=f"steps, in the order of `all`:\n{steps}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("step", type=_step_name, choices=[*STEPS, "all"], help="the step to run")
     parser.add_argument(
-        "--work", type=Path, default=Path("work/demo"), help="data and checkpoints (default: %(default)s)"
+        "--work", type=Path, default=Path("work/demo"), help="folder of data and checkpoints (default: %(default)s)"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("service/models/builtin"), help="the model folder (default: %(default)s)"
     )
-    parser.add_argument("--docs", type=Path, help="where the grid goes (default: the work folder)")
-    parser.add_argument("--minutes", type=float, default=180, help="time for everything (default: %(default)s)")
-    parser.add_argument("--pictures", type=int, default=50_000, help="pictures to render (default: %(default)s)")
+    parser.add_argument("--docs", type=Path, help="folder for the images of `grid` (default: the work folder)")
+    parser.add_argument("--minutes", type=float, default=180, help="total time (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=50_000, help="images to render (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, dest="images", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--kept", type=int, default=9_000, help="pictures kept whole, for the decoder (default: %(default)s)"
+        "--kept", type=int, default=9_000, help="images stored for the decoder's training (default: %(default)s)"
     )
-    parser.add_argument("--device", choices=list(BATCHES), default="cpu")
+    parser.add_argument("--device", choices=list(BATCHES), default="cpu", help="default: %(default)s")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one step, or all of them."""
-    given = vars(_arguments(argv))
-    step = given.pop("step")
-    plan = Plan(**given)
-    plan.work.mkdir(parents=True, exist_ok=True)
+    arguments = vars(_parse_arguments(argv))
+    step = arguments.pop("step")
+    options = Options(**arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
     if step == "all":
-        everything(plan)
+        run_all(options)
     else:
-        _run(step, plan)
+        _run_step(step, options)
 
 
 if __name__ == "__main__":

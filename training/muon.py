@@ -1,8 +1,8 @@
-"""Muon: momentum whose matrices are made orthogonal before they are used; AdamW for everything that is no matrix.
+"""The optimizer Muon: orthogonalized momentum for matrices, AdamW for all other parameters.
 
 Keller Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024, with the update scaled to the size of
 an Adam update as in Liu et al., "Muon is scalable for LLM training", 2025.
-A convolution counts as a matrix of output channels by everything else.
+A convolution counts as a matrix whose rows are its output channels.
 """
 
 from __future__ import annotations
@@ -15,31 +15,33 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# The quintic of Jordan's Newton-Schulz iteration: five rounds bring singular values to about 0.7..1.2.
+# Coefficients of Jordan's quintic Newton-Schulz iteration: five rounds bring singular values to about 0.7..1.2.
 A, B, C = 3.4445, -4.7750, 2.0315
 ROUNDS = 5
-MATCHED_RMS = 0.2
+# The root mean square of an update, like Adam's.
+UPDATE_RMS = 0.2
+# Matrices with a smaller side are left to AdamW.
 SMALLEST_SIDE = 8
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
-    """The matrix with its singular values pushed towards 1, by Newton-Schulz iterations."""
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Return the matrix with singular values close to 1, by Newton-Schulz iterations."""
     x = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    x = _on_gram(x) if x.shape[1] > 2.5 * x.shape[0] else _direct(x)
+    x = _iterate_gram(x) if x.shape[1] > 2.5 * x.shape[0] else _iterate_matrix(x)
     return x.T if tall else x
 
 
-def _direct(x: Tensor) -> Tensor:
+def _iterate_matrix(x: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         gram = x @ x.T
         x = A * x + (B * gram + C * gram @ gram) @ x
     return x
 
 
-def _on_gram(x: Tensor) -> Tensor:
-    """The same polynomial, gathered on the small side first: 2.5 times cheaper for wide matrices."""
+def _iterate_gram(x: Tensor) -> Tensor:
+    """Evaluate the same polynomial on the small Gram matrix: 2.5 times cheaper for wide matrices."""
     gram, product = x @ x.T, None
     for round_ in range(ROUNDS):
         factor = B * gram + C * gram @ gram
@@ -51,7 +53,10 @@ def _on_gram(x: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """`rate` is like Adam's, about 1e-3; parameters whose name holds one of `excluded` are left to AdamW."""
+    """Muon with AdamW.
+
+    `rate` is like Adam's, about 1e-3. Parameters whose name contains one of `excluded` are left to AdamW.
+    """
 
     def __init__(
         self, named: Iterable[tuple[str, nn.Parameter]], rate: float, excluded: Sequence[str] = (), decay: float = 0.01
@@ -78,7 +83,7 @@ class Muon(torch.optim.Optimizer):
         mean = state.setdefault("mean", torch.zeros_like(parameter))
         mean.lerp_(parameter.grad, 1 - momentum)
         matrix = parameter.grad.lerp(mean, momentum).reshape(parameter.shape[0], -1)
-        update = orthogonalized(matrix) * MATCHED_RMS * max(matrix.shape) ** 0.5
+        update = orthogonalize(matrix) * UPDATE_RMS * max(matrix.shape) ** 0.5
         parameter.mul_(1 - rate * decay).add_(update.reshape(parameter.shape), alpha=-rate)
 
     def _adam(

@@ -1,13 +1,14 @@
-"""Judges of pictures: which colours, which shape, how bright, how warm.
+"""Judges of images: colours, shape, brightness and warmth.
 
-They are told nothing of the prompt, and they can be wrong in both directions: the tests ask them about pictures that
-the renderer drew, where the answer is known.
+A judge does not know the prompt. Judges can be wrong in both directions, so tests ask them about rendered images, whose
+content is known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +18,22 @@ from ..scenes.palette import COLORS
 from ..scenes.shapes import draw_shape
 from ..scenes.spec import SHAPES
 
-Picture = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from ..scenes.dataset import ImageArray
+
 Mask = NDArray[np.bool_]
+# The width of the border that shows the background, in pixels.
 BORDER = 12
-# Below this agreement the foreground is no shape at all, whichever is nearest.
+# Below this overlap the foreground counts as none of the shapes.
 LEAST_OVERLAP = 0.75
+# Below this share of the image the foreground counts as empty.
 LEAST_AREA = 0.02
 REFERENCE_RADIUS = 60.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a picture of one shape shows; `shape` is "" where none fits, `overlap` is its IoU."""
+    """The content of an image of one shape; `shape` is "" if none fits; `overlap` is its intersection over union."""
 
     color: str
     shape: str
@@ -36,22 +41,22 @@ class Verdict:
     overlap: float
 
 
-def judge(picture: Picture) -> Verdict:
-    """Colour, shape and background of a picture uint8 [256, 256, 3]."""
-    pixels = picture.astype(np.float64)
-    ground = np.median(_border(pixels), axis=0)
-    mask, color = foreground(pixels, ground)
-    shape, overlap = nearest_shape(mask)
-    return Verdict(color_name(color), shape, color_name(ground), overlap)
+def judge(image: ImageArray) -> Verdict:
+    """Judge colour, shape and background of an image, uint8 [256, 256, 3]."""
+    pixels = image.astype(np.float64)
+    ground = np.median(_select_border(pixels), axis=0)
+    mask, color = find_foreground(pixels, ground)
+    shape, overlap = find_shape(mask)
+    return Verdict(name_color(color), shape, name_color(ground), overlap)
 
 
-def judge_halves(picture: Picture) -> tuple[Verdict, Verdict]:
-    """Verdicts on the left and on the right half, each set in the middle of its own background."""
-    left, right = picture[:, : SIDE // 2], picture[:, SIDE // 2 :]
-    return judge(_framed(left)), judge(_framed(right))
+def judge_halves(image: ImageArray) -> tuple[Verdict, Verdict]:
+    """Judge the left and the right half, each centred on its own background."""
+    left, right = image[:, : SIDE // 2], image[:, SIDE // 2 :]
+    return judge(_centre_half(left)), judge(_centre_half(right))
 
 
-def _framed(half: Picture) -> Picture:
+def _centre_half(half: ImageArray) -> ImageArray:
     edges = np.concatenate([half[:BORDER].reshape(-1, 3), half[-BORDER:].reshape(-1, 3)])
     framed = np.empty((SIDE, SIDE, 3), np.uint8)
     framed[:] = np.median(edges, axis=0)
@@ -59,65 +64,65 @@ def _framed(half: Picture) -> Picture:
     return framed
 
 
-def color_name(color: NDArray[np.float64]) -> str:
-    """The nearest of the twelve named colours."""
+def name_color(color: NDArray[np.float64]) -> str:
+    """Return the nearest of the twelve named colours."""
     distances = {name: float(((color - np.array(value)) ** 2).sum()) for name, value in COLORS.items()}
     return min(distances, key=lambda name: distances[name])
 
 
-def _border(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = np.zeros(pixels.shape[:2], bool)
-    inside[BORDER:-BORDER, BORDER:-BORDER] = True
-    return pixels[~inside]
+def _select_border(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    interior = np.zeros(pixels.shape[:2], bool)
+    interior[BORDER:-BORDER, BORDER:-BORDER] = True
+    return pixels[~interior]
 
 
-def foreground(pixels: NDArray[np.float64], ground: NDArray[np.float64]) -> tuple[Mask, NDArray[np.float64]]:
-    """What stands out of the background, and its colour: pixels nearer to that colour than to the background's."""
+def find_foreground(pixels: NDArray[np.float64], ground: NDArray[np.float64]) -> tuple[Mask, NDArray[np.float64]]:
+    """Return the mask and the colour of the foreground: pixels nearer to its colour than to the background."""
     away = np.linalg.norm(pixels - ground, axis=2)
     color = np.median(pixels[away >= np.percentile(away, 98) / 2], axis=0)
     return np.linalg.norm(pixels - color, axis=2) < away, color
 
 
-def nearest_shape(mask: Mask) -> tuple[str, float]:
-    """The shape whose outline, laid on centre and area of the mask, covers it best."""
+def find_shape(mask: Mask) -> tuple[str, float]:
+    """Return the shape that overlaps the mask best, at the same centre and area, and the overlap."""
     if mask.mean() < LEAST_AREA:
         return "", 0.0
-    overlaps = {shape: _overlap(mask, _reference(shape)) for shape in SHAPES}
+    overlaps = {shape: _measure_overlap(mask, _render_reference(shape)) for shape in SHAPES}
     best = max(overlaps, key=lambda shape: overlaps[shape])
     return (best if overlaps[best] >= LEAST_OVERLAP else ""), overlaps[best]
 
 
 @cache
-def _reference(shape: str) -> Mask:
+def _render_reference(shape: str) -> Mask:
     canvas = Canvas((0, 0, 0))
     draw_shape(canvas, shape, SIDE / 2, SIDE / 2, REFERENCE_RADIUS, (255, 255, 255))
-    return np.asarray(canvas.picture())[..., 0] > 127
+    return np.asarray(canvas.to_image())[..., 0] > 127
 
 
-def _overlap(mask: Mask, reference: Mask) -> float:
-    """Intersection over union after `reference` is moved and scaled to the mask's centre and area."""
+def _measure_overlap(mask: Mask, reference: Mask) -> float:
+    """Return intersection over union after moving and scaling `reference` to the centre and area of the mask."""
     scale = float(np.sqrt(mask.sum() / reference.sum()))
     rows, columns = np.indices(mask.shape)
-    (row, column), (from_row, from_column) = _centre(mask), _centre(reference)
+    (row, column), (from_row, from_column) = _find_centre(mask), _find_centre(reference)
     source_rows = np.rint((rows - row) / scale + from_row).astype(int)
     source_columns = np.rint((columns - column) / scale + from_column).astype(int)
-    known = (source_rows >= 0) & (source_rows < SIDE) & (source_columns >= 0) & (source_columns < SIDE)
+    valid = (source_rows >= 0) & (source_rows < SIDE) & (source_columns >= 0) & (source_columns < SIDE)
     moved = np.zeros_like(mask)
-    moved[known] = reference[source_rows[known], source_columns[known]]
+    moved[valid] = reference[source_rows[valid], source_columns[valid]]
     return float((mask & moved).sum() / (mask | moved).sum())
 
 
-def _centre(mask: Mask) -> tuple[float, float]:
+def _find_centre(mask: Mask) -> tuple[float, float]:
     rows, columns = np.nonzero(mask)
     return float(rows.mean()), float(columns.mean())
 
 
-def brightness(picture: Picture) -> float:
-    """Mean luma, 0 to 255 (Rec. 601)."""
-    return float((picture.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114])).mean())
+def brightness(image: ImageArray) -> float:
+    """Return the mean luma, 0 to 255 (Rec. 601)."""
+    return float((image.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114])).mean())
 
 
-def warmth(picture: Picture) -> float:
-    """Mean red less mean blue of the upper half, where the sky is."""
-    sky = picture[: SIDE // 2].reshape(-1, 3).mean(0)
+def warmth(image: ImageArray) -> float:
+    """Return mean red minus mean blue of the upper half, which shows the sky."""
+    sky = image[: SIDE // 2].reshape(-1, 3).mean(0)
     return float(sky[0] - sky[2])

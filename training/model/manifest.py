@@ -1,4 +1,4 @@
-"""`tintype.json`: what the service must know about the packed model, and the hash of every file."""
+"""`tintype.json`: the properties of the packed model that the service needs, and the hash of every file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .latents import PATCH, SHRINK, Components
+from .latents import PATCH, SHRINK, PatchBasis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 NAME = "tintype-demo"
 MANIFEST = "tintype.json"
 DEFAULTS = {"steps": 20, "guidance_scale": 3.0, "sampler": "ddim"}
-# What helps here, by eye: from 10 steps on the pictures hardly differ; above a guidance of 4 things get lost; and words
-# for a look change nothing, since the renderer has but one.
+# Chosen by eye: from 10 steps on, images hardly differ; above a guidance of 4, objects disappear; style words change
+# nothing, because the renderer has only one style.
 QUALITIES: dict[str, Any] = {"low": {"steps": 10}, **{name: {} for name in ("high", "hd", "xhigh", "max")}}
 STYLES: dict[str, Any] = {
     "vivid": {"guidance_scale": 4.0},
     "natural": {"guidance_scale": 2.0},
     **dict.fromkeys(("photo", "digital art", "illustration", "drawing")),
 }
-# Three levels of the UNet halve the latents twice: sides are multiples of 4 latents, 64 pixels.
+# The three levels of the UNet halve the latents twice: sides must be multiples of 4 latents, 64 pixels.
 UNET_MULTIPLE = 4
 
 
-def write_manifest(folder: Path, components: Components, defaults: dict[str, Any] | None = None) -> None:
-    """Describe the model in `folder`, whose other files must be in place."""
+def write_manifest(folder: Path, patches: PatchBasis, defaults: dict[str, Any] | None = None) -> None:
+    """Write the manifest of the model in `folder`; its other files must exist."""
     manifest = {
         "tintype": 1,
         "name": NAME,
@@ -37,7 +37,7 @@ def write_manifest(folder: Path, components: Components, defaults: dict[str, Any
         "prediction": "v",
         "native_sizes": [[256, 256]],
         "size_multiple": PATCH * SHRINK * UNET_MULTIPLE,
-        "latent_channels": components.basis.shape[1],
+        "latent_channels": patches.basis.shape[1],
         "downscale": PATCH * SHRINK,
         "scaling_factor": 1.0,
         "max_tokens": 32,
@@ -47,25 +47,28 @@ def write_manifest(folder: Path, components: Components, defaults: dict[str, Any
         "defaults": defaults or DEFAULTS,
         "qualities": QUALITIES,
         "styles": STYLES,
-        "preview": preview(components),
+        "preview": latent_preview(patches),
         "license": "Apache-2.0",
-        "files": hashes(folder),
+        "files": hash_files(folder),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def preview(components: Components) -> dict[str, list[Any]]:
-    """Latents [.., c] to colours in 0..1: the mean of a patch is exactly linear in its components."""
-    colours = components.inverse.reshape(3, PATCH * PATCH, -1).mean(1).T / 2
-    bias = components.mean.reshape(3, PATCH * PATCH).mean(1) / 2 + 0.5
-    return {"latent_to_rgb": _rounded(colours), "bias": _rounded(bias)}
+def latent_preview(patches: PatchBasis) -> dict[str, list[Any]]:
+    """Return the linear map from latents [.., c] to colours in 0..1.
+
+    The mean colour of a patch is an exact linear function of its components.
+    """
+    colours = patches.inverse.reshape(3, PATCH * PATCH, -1).mean(1).T / 2
+    bias = patches.mean.reshape(3, PATCH * PATCH).mean(1) / 2 + 0.5
+    return {"latent_to_rgb": _round(colours), "bias": _round(bias)}
 
 
-def _rounded(numbers: np.ndarray) -> list[Any]:
+def _round(numbers: np.ndarray) -> list[Any]:
     return np.round(numbers.astype(float), 5).tolist()
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file but the manifest, by its path in the folder."""
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file except the manifest, by its path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,4 +1,4 @@
-"""Text encoder and UNet, as transformers and diffusers build them, and the noise they live with."""
+"""The text encoder and the UNet, built by transformers and diffusers, and their noise schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH = 128
 BLOCKS = (64, 96, 128)
 HEADS = 4
 # Zero terminal SNR with v-prediction and trailing spacing (Lin et al., "Common diffusion noise schedules and sample
-# steps are flawed", 2023): without it a night is never dark and snow never bright.
+# steps are flawed", 2023): otherwise a night is never dark and snow is never bright.
 NOISE: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -30,13 +30,13 @@ NOISE: dict[str, Any] = {
 }
 
 
-def noise_schedule() -> DDIMScheduler:
-    """Diffusers' object for the noise of this model."""
+def make_noise_schedule() -> DDIMScheduler:
+    """Return the noise schedule of the model as an object of diffusers."""
     return DDIMScheduler(**NOISE)
 
 
-def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Three layers, 128 wide."""
+def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Return an untrained text encoder: three layers, 128 wide."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -50,16 +50,17 @@ def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         pad_token_id=tokenizer.pad_token_id,
     )
     model = CLIPTextModel(config)
-    with torch.no_grad():  # from 0.02, meant for far larger models, to 0.5
+    with torch.no_grad():  # from a deviation of 0.02, which suits far larger models, to 0.5
         model.text_model.embeddings.token_embedding.weight.mul_(25)
     return model
 
 
-def unet() -> UNet2DConditionModel:
-    """Levels of 16x16, 8x8 and 4x4; text is seen word by word on the two lower ones, and as a whole by every block.
+def make_unet() -> UNet2DConditionModel:
+    """Return an untrained UNet with levels of 16x16, 8x8 and 4x4.
 
-    What the whole text says (a night, a blue background) joins the timestep's embedding: diffusers calls it
-    `addition_embed_type="text"`.  It is learned far sooner than what attention has to look up.
+    The two lower levels attend to the words of the text; every block also receives the text as a whole.
+    A summary of the text (a night, a blue background) is added to the embedding of the timestep: diffusers calls it
+    `addition_embed_type="text"`. It is learned far sooner than the attention.
     Every residual branch starts at zero.
     """
     model = UNet2DConditionModel(
@@ -76,11 +77,11 @@ def unet() -> UNet2DConditionModel:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
     )
-    _zero(model, ("conv2.weight", "proj_out.weight", "conv_out.weight", "add_embedding.norm2.weight"))
+    _zero_weights(model, ("conv2.weight", "proj_out.weight", "conv_out.weight", "add_embedding.norm2.weight"))
     return model
 
 
-def _zero(model: nn.Module, endings: tuple[str, ...]) -> None:
+def _zero_weights(model: nn.Module, endings: tuple[str, ...]) -> None:
     for name, parameter in model.named_parameters():
         if name.endswith(endings):
             nn.init.zeros_(parameter)

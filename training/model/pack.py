@@ -1,4 +1,8 @@
-"""The trained networks as a model folder that the service loads: diffusers' layout, with ONNX graphs in it."""
+"""Pack the trained networks as a model folder that the service loads, and load them back into diffusers.
+
+The folder has diffusers' layout, with ONNX graphs. The weights are stored once, inside the graphs; their initializers
+have the names of the parameters.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,29 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from diffusers import UNet2DConditionModel
-from onnx import ModelProto
-from transformers import CLIPTextModel
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .autoencoder import PatchAutoencoder
-from .graphs import decoder_graph, encoder_graph, exported, text_graph, unet_graph
-from .latents import Components
+from .graphs import (
+    GraphExport,
+    describe_decoder,
+    describe_encoder,
+    describe_text_encoder,
+    describe_unet,
+    export_graph,
+    read_weights,
+)
+from .latents import PatchBasis
 from .manifest import write_manifest
-from .networks import noise_schedule
+from .networks import make_noise_schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 INDEX: dict[str, Any] = {
@@ -38,35 +53,70 @@ INDEX: dict[str, Any] = {
 def pack(trained: Path, folder: Path, defaults: dict[str, Any] | None = None) -> None:
     """Write the model folder from `trained` (text_encoder/, unet/, vae/, tokenizer/, components.npz).
 
-    It is made beside its place and moved there when it is whole: someone may be reading the old one.
+    It is written next to `folder` and moved there when it is complete, because a process may be reading the old one.
     """
-    made = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(made, ignore_errors=True)
-    _fill(trained, made, defaults)
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _write_folder(trained, partial, defaults)
     shutil.rmtree(folder, ignore_errors=True)
-    made.replace(folder)
+    partial.replace(folder)
 
 
-def _fill(trained: Path, folder: Path, defaults: dict[str, Any] | None) -> None:
+def _write_folder(trained: Path, folder: Path, defaults: dict[str, Any] | None) -> None:
     text_encoder = CLIPTextModel.from_pretrained(trained / "text_encoder")
     unet = UNet2DConditionModel.from_pretrained(trained / "unet")
     vae = PatchAutoencoder.from_pretrained(trained / "vae")
-    _write(folder / "text_encoder", exported(text_graph(text_encoder)), trained / "text_encoder")
-    _write(folder / "unet", exported(unet_graph(unet)), trained / "unet")
-    _write(folder / "vae_decoder", exported(decoder_graph(vae)), trained / "vae")
-    _write(folder / "vae_encoder", exported(encoder_graph(vae)), trained / "vae")
+    _write_component(folder / "text_encoder", describe_text_encoder(text_encoder), trained / "text_encoder")
+    _write_component(folder / "unet", describe_unet(unet), trained / "unet")
+    _write_component(folder / "vae_decoder", describe_decoder(vae), trained / "vae")
+    _write_component(folder / "vae_encoder", describe_encoder(vae), trained / "vae")
     (folder / "tokenizer").mkdir()
     for name in TOKENIZER_FILES:
         shutil.copyfile(trained / "tokenizer" / name, folder / "tokenizer" / name)
-    noise_schedule().save_pretrained(folder / "scheduler")
+    make_noise_schedule().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
-    write_manifest(folder, Components.load(trained / "components.npz"), defaults)
+    write_manifest(folder, PatchBasis.load(trained / "components.npz"), defaults)
 
 
-def _write(folder: Path, model: ModelProto, source: Path) -> None:
+def _write_component(folder: Path, graph: GraphExport, source: Path) -> None:
     folder.mkdir(parents=True)
-    onnx.save(model, folder / "model.onnx")
+    onnx.save(export_graph(graph), folder / "model.onnx")
     config = json.loads((source / "config.json").read_text())
-    # Where the weights lay while training is nobody's business.
+    # The path of the trained weights does not belong in the published configuration.
     config.pop("_name_or_path", None)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_torch_pipeline(folder: Path) -> StableDiffusionPipeline:
+    """Load the model in `folder` as a float32 `StableDiffusionPipeline` on the CPU."""
+    text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
+    unet = UNet2DConditionModel.from_config(_read_config(folder / "unet"))
+    vae = PatchAutoencoder.from_config(_read_config(folder / "vae_decoder"))
+    _load_weights(text_encoder, "text_encoder", [folder / "text_encoder"])
+    _load_weights(unet, "unet", [folder / "unet"])
+    _load_weights(vae, "vae", [folder / "vae_decoder", folder / "vae_encoder"])
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        unet=unet,
+        scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _read_config(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "config.json").read_text())
+
+
+def _load_weights(network: nn.Module, name: str, folders: list[Path]) -> None:
+    """Load every parameter from the graphs; a missing or an unexpected one is an error."""
+    weights: dict[str, NDArray[Any]] = {}
+    for folder in folders:
+        weights |= read_weights(onnx.load(folder / "model.onnx"), name)
+    network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in weights.items()})
+    network.eval()

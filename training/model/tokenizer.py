@@ -1,6 +1,6 @@
-"""Byte-level BPE in CLIP's manner, trained on our own captions.
+"""A byte-level BPE tokenizer like CLIP's, trained on the captions.
 
-Every byte is in the vocabulary, so any prompt can be tokenized; words that training never met fall apart into letters.
+Every byte is in the vocabulary, so any prompt can be tokenized; unknown words become single letters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 MAX_TOKENS = 32
 MERGES = 1200
-# CLIP's own rule for cutting a text into words.
+# CLIP's rule for splitting a text into words.
 WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
 
 Word = tuple[str, ...]
@@ -30,10 +30,10 @@ Pair = tuple[str, str]
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path, merges: int = MERGES) -> CLIPTokenizer:
-    """Learn merges from `texts` and write the tokenizer's files."""
+    """Learn merges from `texts`, and write the tokenizer to `folder`."""
     letters = bytes_to_unicode()
     counts = Counter(word for text in texts for word in WORDS.findall(text.lower()))
-    learned = _merges({_spell(word, letters): count for word, count in counts.items()}, merges)
+    learned = _learn_merges({_spell(word, letters): count for word, count in counts.items()}, merges)
     alphabet = list(letters.values())
     vocabulary = alphabet + [letter + WORD_END for letter in alphabet] + [a + b for a, b in learned] + [BEGIN, END]
     return _write(folder, vocabulary, learned)
@@ -44,7 +44,7 @@ def _spell(word: str, letters: dict[int, str]) -> Word:
     return (*spelled[:-1], spelled[-1] + WORD_END)
 
 
-def _merges(words: dict[Word, int], limit: int) -> list[Pair]:
+def _learn_merges(words: dict[Word, int], limit: int) -> list[Pair]:
     learned: list[Pair] = []
     while len(learned) < limit:
         pairs: Counter[Pair] = Counter()
@@ -53,14 +53,14 @@ def _merges(words: dict[Word, int], limit: int) -> list[Pair]:
                 pairs[pair] += count
         if not pairs:
             break
-        # Equal counts: the alphabet decides, so that the order of the captions does not.
+        # Among equal counts the alphabet decides, so that the order of the captions has no effect.
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         learned.append(best)
-        words = {_merged(word, best): count for word, count in words.items()}
+        words = {_apply_merge(word, best): count for word, count in words.items()}
     return learned
 
 
-def _merged(word: Word, pair: Pair) -> Word:
+def _apply_merge(word: Word, pair: Pair) -> Word:
     out: list[str] = []
     for part in word:
         if out and (out[-1], part) == pair:
@@ -88,6 +88,6 @@ def _write(folder: Path, vocabulary: list[str], merges: list[Pair]) -> CLIPToken
     return tokenizer
 
 
-def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> list[list[int]]:
-    """Token numbers [n][32], padded and cut."""
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> list[list[int]]:
+    """Tokenize texts: token ids [n][32], padded and truncated."""
     return tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_TOKENS).input_ids

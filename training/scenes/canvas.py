@@ -1,7 +1,7 @@
-"""A canvas of 256 by 256 units, drawn at twice that and averaged down, which is all the antialiasing there is.
+"""A canvas of 256 by 256 units, drawn at twice that size and averaged down for antialiasing.
 
 Units run right and down from the upper left corner.
-Everything in the pictures is at least about four units wide: smaller things do not survive the latents.
+Details should be at least about four units wide: smaller ones are lost in the latents.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ class Canvas:
         self._draw = ImageDraw.Draw(self.image)
 
     def polygon(self, points: Sequence[Point], color: Color) -> None:
-        """A filled polygon."""
+        """Fill a polygon."""
         self._draw.polygon([(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points], fill=color)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
-        """An ellipse around (x, y) with half axes `rx` and `ry`."""
+        """Fill an ellipse around (x, y) with half axes `rx` and `ry`."""
         self._draw.ellipse(_box(x - rx, y - ry, x + rx, y + ry), fill=color)
 
     def rectangle(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
-        """A filled rectangle; right and bottom are where it ends."""
+        """Fill a rectangle; `right` and `bottom` are exclusive."""
         self._draw.rectangle(
             [left * OVERSAMPLING, top * OVERSAMPLING, right * OVERSAMPLING - 1, bottom * OVERSAMPLING - 1], fill=color
         )
 
-    def rounded(self, left: float, top: float, right: float, bottom: float, radius: float, color: Color) -> None:
-        """A rectangle whose corners have the given radius."""
+    def rounded_rect(self, left: float, top: float, right: float, bottom: float, radius: float, color: Color) -> None:
+        """Fill a rectangle whose corners have the radius `radius`."""
         self._draw.rounded_rectangle(_box(left, top, right, bottom), radius=radius * OVERSAMPLING, fill=color)
 
     def line(self, points: Sequence[Point], width: float, color: Color) -> None:
-        """A line through the points, `width` units wide."""
+        """Draw a line through the points, `width` units wide."""
         scaled = [(x * OVERSAMPLING, y * OVERSAMPLING) for x, y in points]
         self._draw.line(scaled, fill=color, width=max(1, round(width * OVERSAMPLING)), joint="curve")
 
     def gradient(self, top: float, bottom: float, stops: Sequence[Color]) -> None:
-        """A vertical gradient over the whole width, through evenly spaced colours."""
+        """Fill the whole width with a vertical gradient through evenly spaced colours."""
         column = Image.new("RGB", (1, len(stops)))
         column.putdata(list(stops))
         height = round((bottom - top) * OVERSAMPLING)
@@ -62,26 +62,26 @@ class Canvas:
         self.image.paste(band, (0, round(top * OVERSAMPLING)))
 
     def glow(self, x: float, y: float, radius: float, color: Color, strength: float) -> None:
-        """Light around (x, y) that falls off to nothing at `radius`."""
+        """Add light around (x, y) that falls off to zero at `radius`."""
         side = round(2 * radius * OVERSAMPLING)
         mask = _GLOW.resize((side, side)).point(lambda value: int(value * strength))
         corner = (round((x - radius) * OVERSAMPLING), round((y - radius) * OVERSAMPLING))
         self.image.paste(color, corner, mask)
 
-    def veil(self, color: Color, strength: float) -> None:
-        """A band of fog, densest a little below the middle of the picture."""
+    def fog(self, color: Color, strength: float) -> None:
+        """Add a band of fog, densest a little below the middle of the image."""
         self.image.paste(color, (0, 0), _FOG.point(lambda value: int(value * strength)))
 
     def reflect(self, shore: float, color: Color, share: float) -> None:
-        """Below `shore`, the mirror image of what is above it, with a `share` of water colour in it."""
+        """Mirror everything above `shore` below it, mixed with a `share` (0 to 1) of the water's `color`."""
         height = round((SIDE - shore) * OVERSAMPLING)
         line = round(shore * OVERSAMPLING)
         above = self.image.crop((0, max(0, line - height), PIXELS, line))
         mirrored = above.transpose(Image.Transpose.FLIP_TOP_BOTTOM).resize((PIXELS, height))
         self.image.paste(Image.blend(mirrored, Image.new("RGB", mirrored.size, color), share), (0, line))
 
-    def picture(self) -> Image.Image:
-        """The finished picture, RGB, 256 by 256."""
+    def to_image(self) -> Image.Image:
+        """Return the finished image, RGB, 256 by 256."""
         return self.image.resize((SIDE, SIDE), Image.Resampling.BOX)
 
 

@@ -1,15 +1,15 @@
-"""Captions: what a picture shows, said in one of many ways.
+"""Write captions: the content of an image in one of many wordings.
 
-Not every fact is said every time, so that a short prompt is at home too.
+A caption of a landscape or of two shapes may omit facts, so that the model also learns short prompts.
 """
 
-# ruff: noqa: S311 - chance here draws pictures, nothing secret
+# ruff: noqa: S311 - these random numbers choose words; they keep nothing secret
 
 from __future__ import annotations
 
 import random
 
-from .spec import Item, SceneSpec, ShapesSpec, Spec
+from .spec import ColoredShape, SceneSpec, ShapesSpec, Spec
 from .wording import (  # fmt: skip
     GRAY_DAY,
     MEDIA,
@@ -19,51 +19,51 @@ from .wording import (  # fmt: skip
     PLACES,
     PLURALS,
     STYLES,
-    UNCOUNTED,
     WEATHER_ADJECTIVES,
     WEATHER_PHRASES,
     WHEN,
+    WITHOUT_ARTICLE,
 )
 
 _ADJECTIVES = {*MOODS, *(word for words in WEATHER_ADJECTIVES.values() for word in words)}
 
 
-def captions(content: Spec, count: int = 8) -> list[str]:
-    """`count` captions of one picture; the same content gives the same captions."""
-    draw = random.Random(f"caption {content.seed}")
-    return [caption(content, draw) for _ in range(count)]
+def make_captions(content: Spec, count: int = 8) -> list[str]:
+    """Return `count` captions of one image; the same spec gives the same captions."""
+    rng = random.Random(f"caption {content.seed}")
+    return [make_caption(content, rng) for _ in range(count)]
 
 
-def caption(content: Spec, draw: random.Random) -> str:
-    """One caption, its wording drawn from `draw`."""
-    said = _of_shapes(content, draw) if isinstance(content, ShapesSpec) else _of_scene(content, draw)
-    return " ".join(said.split())
+def make_caption(content: Spec, rng: random.Random) -> str:
+    """Return one caption, with its wording chosen by `rng`."""
+    text = _describe_shapes(content, rng) if isinstance(content, ShapesSpec) else _describe_scene(content, rng)
+    return " ".join(text.split())
 
 
 def with_article(words: str) -> str:
-    """The words with "a" or "an" before them."""
+    """Return the words with "a" or "an" before them."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
-def _of_shapes(content: ShapesSpec, draw: random.Random) -> str:
-    ground = _background(content.background, draw)
+def _describe_shapes(content: ShapesSpec, rng: random.Random) -> str:
+    ground = _phrase_background(content.background, rng)
     if len(content.items) == 1:
-        medium = draw.choice(MEDIA) if draw.random() < 0.5 else ""
-        return medium + _item(content.items[0], draw) + ground
-    first, second = (_item(item, draw) for item in content.items)
-    return _relation(first, second, stacked=content.stacked, draw=draw) + (ground if draw.random() < 0.7 else "")
+        medium = rng.choice(MEDIA) if rng.random() < 0.5 else ""
+        return medium + _name_shape(content.items[0], rng) + ground
+    first, second = (_name_shape(item, rng) for item in content.items)
+    return _relate(first, second, stacked=content.stacked, rng=rng) + (ground if rng.random() < 0.7 else "")
 
 
-def _item(item: Item, draw: random.Random) -> str:
-    return with_article(f"{_spelled(item.color, draw)} {item.shape}")
+def _name_shape(item: ColoredShape, rng: random.Random) -> str:
+    return with_article(f"{_spell(item.color, rng)} {item.shape}")
 
 
-def _spelled(color: str, draw: random.Random) -> str:
-    return "grey" if color == "gray" and draw.random() < 0.3 else color
+def _spell(color: str, rng: random.Random) -> str:
+    return "grey" if color == "gray" and rng.random() < 0.3 else color
 
 
-def _background(color: str, draw: random.Random) -> str:
-    name = _spelled(color, draw)
+def _phrase_background(color: str, rng: random.Random) -> str:
+    name = _spell(color, rng)
     usual = f" on {with_article(name)} background"
     other = (
         f" on {name}",
@@ -71,87 +71,87 @@ def _background(color: str, draw: random.Random) -> str:
         f" on {with_article(name)} backdrop",
         f" in front of {with_article(name)} background",
     )
-    return draw.choice((usual,) * 4 + other)
+    return rng.choice((usual,) * 4 + other)
 
 
-def _relation(first: str, second: str, *, stacked: bool, draw: random.Random) -> str:
+def _relate(first: str, second: str, *, stacked: bool, rng: random.Random) -> str:
     if stacked:
-        above, below = draw.choice(("above", "on top of", "over")), draw.choice(("below", "under"))
-        return draw.choice((f"{first} {above} {second}", f"{first} above {second}", f"{second} {below} {first}"))
+        above, below = rng.choice(("above", "on top of", "over")), rng.choice(("below", "under"))
+        return rng.choice((f"{first} {above} {second}", f"{first} above {second}", f"{second} {below} {first}"))
     sides = (f"{first} to the left of {second}", f"{second} to the right of {first}")
-    return draw.choice((f"{first} next to {second}", f"{first} beside {second}", f"{first} and {second}", *sides))
+    return rng.choice((f"{first} next to {second}", f"{first} beside {second}", f"{first} and {second}", *sides))
 
 
-def _of_scene(scene: SceneSpec, draw: random.Random) -> str:
-    place, weather = _place(scene, draw)
-    objects = _objects(scene, draw)
-    when = draw.choice(GRAY_DAY if scene.time == "day" and scene.weather != "clear" else WHEN[scene.time])
-    noun = draw.choice(NOUNS[scene.time]) if scene.time != "day" or scene.weather == "clear" else "day"
-    said = _sentence(place, objects, (when, noun, weather), draw)
-    if draw.random() < 0.2:
-        said = draw.choice(MEDIA) + said
-    if draw.random() < 0.25:
-        said += ", " + ", ".join(draw.sample(STYLES, draw.choice((1, 1, 2))))
-    return said
+def _describe_scene(scene: SceneSpec, rng: random.Random) -> str:
+    place, weather = _phrase_place(scene, rng)
+    objects = _phrase_objects(scene, rng)
+    when = rng.choice(GRAY_DAY if scene.time == "day" and scene.weather != "clear" else WHEN[scene.time])
+    noun = rng.choice(NOUNS[scene.time]) if scene.time != "day" or scene.weather == "clear" else "day"
+    text = _combine(place, objects, (when, noun, weather), rng)
+    if rng.random() < 0.2:
+        text = rng.choice(MEDIA) + text
+    if rng.random() < 0.25:
+        text += ", " + ", ".join(rng.sample(STYLES, rng.choice((1, 1, 2))))
+    return text
 
 
-def _sentence(place: str, objects: list[str], said: tuple[str, str, str], draw: random.Random) -> str:
-    when, noun, weather = said
-    together, form = " and ".join(objects), draw.random()
+def _combine(place: str, objects: list[str], phrases: tuple[str, str, str], rng: random.Random) -> str:
+    when, noun, weather = phrases
+    listed, form = " and ".join(objects), rng.random()
     if form < 0.5:
-        return _plain(place, together, [words for words in (when, weather) if words], draw)
+        return _combine_subject_first(place, listed, [words for words in (when, weather) if words], rng)
     if form < 0.65:
-        tail = f" with {together}" if objects else ""
-        return f"{noun} over {_article(place, draw)}{tail} {weather}"
+        tail = f" with {listed}" if objects else ""
+        return f"{noun} over {_add_article(place, rng)}{tail} {weather}"
     if form < 0.85 and objects:
-        flies = "balloon" in together or "moon" in together
-        where = "over" if flies else draw.choice(("in", "by", "at", "near"))
-        return f"{together} {where} {_article(place, draw)} {when} {weather}"
+        flies = "balloon" in listed or "moon" in listed
+        where = "over" if flies else rng.choice(("in", "by", "at", "near"))
+        return f"{listed} {where} {_add_article(place, rng)} {when} {weather}"
     return ", ".join(words for words in (place, *objects, noun, weather) if words)
 
 
-def _plain(place: str, together: str, circumstances: list[str], draw: random.Random) -> str:
-    mood = draw.choice(MOODS) + " " if draw.random() < 0.5 else ""
-    subject = _article(mood + place, draw)
-    if together:
-        subject += draw.choice((" with ", " with ", ", ")) + together
-    if draw.random() < 0.25:
+def _combine_subject_first(place: str, listed: str, circumstances: list[str], rng: random.Random) -> str:
+    mood = rng.choice(MOODS) + " " if rng.random() < 0.5 else ""
+    subject = _add_article(mood + place, rng)
+    if listed:
+        subject += rng.choice((" with ", " with ", ", ")) + listed
+    if rng.random() < 0.25:
         circumstances.reverse()
-    return (" " if draw.random() < 0.75 else ", ").join((subject, *circumstances))
+    return (" " if rng.random() < 0.75 else ", ").join((subject, *circumstances))
 
 
-def _place(scene: SceneSpec, draw: random.Random) -> tuple[str, str]:
-    """The place, and the weather where the place's adjective has not said it already."""
-    place = draw.choice(PLACES[scene.terrain, scene.water])
+def _phrase_place(scene: SceneSpec, rng: random.Random) -> tuple[str, str]:
+    """Return the place, and the weather unless an adjective of the place already names it."""
+    place = rng.choice(PLACES[scene.terrain, scene.water])
     if scene.weather == "clear":
         return place, ""
-    if draw.random() < 0.5:
-        return draw.choice(WEATHER_ADJECTIVES[scene.weather]) + " " + place, ""
-    return place, draw.choice(WEATHER_PHRASES[scene.weather])
+    if rng.random() < 0.5:
+        return rng.choice(WEATHER_ADJECTIVES[scene.weather]) + " " + place, ""
+    return place, rng.choice(WEATHER_PHRASES[scene.weather])
 
 
-def _article(place: str, draw: random.Random) -> str:
-    return place if _plural(place.split()) or draw.random() < 0.1 else with_article(place)
+def _add_article(place: str, rng: random.Random) -> str:
+    return place if _is_plural(place.split()) or rng.random() < 0.1 else with_article(place)
 
 
-def _plural(words: list[str]) -> bool:
-    """Whether the place is a plural, as in "misty rolling hills" or "mountains reflected in a lake"."""
+def _is_plural(words: list[str]) -> bool:
+    """Return whether the place is a plural, as in "misty rolling hills" or "mountains reflected in a lake"."""
     head = words[1] if words[0] in _ADJECTIVES and len(words) > 1 else words[0]
     return (words[-1] in PLURALS and "in" not in words) or head in PLURALS
 
 
-def _objects(scene: SceneSpec, draw: random.Random) -> list[str]:
-    said = [
-        _object(name, color, draw)
+def _phrase_objects(scene: SceneSpec, rng: random.Random) -> list[str]:
+    phrases = [
+        _phrase_object(name, color, rng)
         for name, color in scene.objects.items()
-        if draw.random() < (0.6 if name in ("sun", "stars") else 0.88)
+        if rng.random() < (0.6 if name in ("sun", "stars") else 0.88)
     ]
-    draw.shuffle(said)
-    return said
+    rng.shuffle(phrases)
+    return phrases
 
 
-def _object(name: str, color: str, draw: random.Random) -> str:
-    words = draw.choice(OBJECTS.get(name, (name,)))
-    if name in UNCOUNTED:
+def _phrase_object(name: str, color: str, rng: random.Random) -> str:
+    words = rng.choice(OBJECTS.get(name, (name,)))
+    if name in WITHOUT_ARTICLE:
         return words
-    return with_article(f"{color} {words}" if color and draw.random() < 0.8 else words)
+    return with_article(f"{color} {words}" if color and rng.random() < 0.8 else words)

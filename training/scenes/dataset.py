@@ -1,6 +1,10 @@
-"""Rendered pictures on disk: `pictures.npy`, uint8 [n, 256, 256, 3], and `captions.json`, [n][8] strings.
+"""The rendered training set on disk.
 
-Latents are computed from the pictures as they are drawn, so that a large set needs no picture kept.
+- `images.npy`: the first images, uint8 [kept, 256, 256, 3]; earlier versions called it `pictures.npy`.
+- `latents.npy`: latents of all images, [n, c, 16, 16].
+- `captions.json`: captions of all images, [n][8] strings.
+
+Latents are computed while the images are drawn, so a large set needs no space for images.
 """
 
 from __future__ import annotations
@@ -14,47 +18,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import SIDE
-from .captions import captions
+from .captions import make_captions
 from .render import render
-from .spec import spec
+from .spec import make_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-Pictures = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 CHUNK = 64
+IMAGES, FORMER_IMAGES = "images.npy", "pictures.npy"
+LATENTS = "latents.npy"
+CAPTIONS = "captions.json"
 
 
-def pixels_of(seed: int) -> Pictures:
-    """Picture `seed`, uint8 [256, 256, 3]."""
-    return np.asarray(render(spec(seed)))
+def render_pixels(seed: int) -> ImageArray:
+    """Render image `seed`: uint8 [256, 256, 3]."""
+    return np.asarray(render(make_spec(seed)))
 
 
-def _chunk(bounds: tuple[int, int]) -> tuple[Pictures, list[list[str]]]:
-    seeds = range(*bounds)
-    return np.stack([pixels_of(seed) for seed in seeds]), [captions(spec(seed)) for seed in seeds]
-
-
-def rendered(first: int, count: int, workers: int | None = None) -> Iterator[tuple[Pictures, list[list[str]]]]:
-    """Pictures `first` to `first + count` with their captions, in order and in chunks, drawn on all cores."""
+def render_chunks(first: int, count: int, workers: int | None = None) -> Iterator[tuple[ImageArray, list[list[str]]]]:
+    """Yield images `first` to `first + count` and their captions, in order and in chunks, rendered on all cores."""
     bounds = [(low, min(low + CHUNK, first + count)) for low in range(first, first + count, CHUNK)]
     # Spawned, not forked: a parent that has imported torch has threads, and forking those can hang.
     with multiprocessing.get_context("spawn").Pool(workers or os.cpu_count()) as pool:
-        yield from pool.imap(_chunk, bounds)
+        yield from pool.imap(_render_chunk, bounds)
 
 
-def write_set(folder: Path, kept: int, count: int, encode: Callable[[Pictures], NDArray[Any]]) -> None:
-    """Render `count` pictures: captions and `encode`d latents of all, the first `kept` as pictures."""
+def _render_chunk(bounds: tuple[int, int]) -> tuple[ImageArray, list[list[str]]]:
+    seeds = range(*bounds)
+    return np.stack([render_pixels(seed) for seed in seeds]), [make_captions(make_spec(seed)) for seed in seeds]
+
+
+def write_dataset(folder: Path, kept: int, count: int, encode: Callable[[ImageArray], NDArray[Any]]) -> None:
+    """Render `count` images; write the captions and the `encode`d latents of all, and the first `kept` images."""
     folder.mkdir(parents=True, exist_ok=True)
     latents: list[NDArray[Any]] = []
-    said: list[list[str]] = []
-    store = np.lib.format.open_memmap(folder / "pictures.npy", "w+", np.uint8, (kept, SIDE, SIDE, 3))
-    for pictures, lines in rendered(0, count):
-        room = max(0, min(len(pictures), kept - len(said)))
-        store[len(said) : len(said) + room] = pictures[:room]
-        latents.append(encode(pictures))
-        said += lines
+    captions: list[list[str]] = []
+    store = np.lib.format.open_memmap(folder / IMAGES, "w+", np.uint8, (kept, SIDE, SIDE, 3))
+    for images, texts in render_chunks(0, count):
+        room = max(0, min(len(images), kept - len(captions)))
+        store[len(captions) : len(captions) + room] = images[:room]
+        latents.append(encode(images))
+        captions += texts
     store.flush()
-    np.save(folder / "latents.npy", np.concatenate(latents))
-    (folder / "captions.json").write_text(json.dumps(said))
+    np.save(folder / LATENTS, np.concatenate(latents))
+    (folder / CAPTIONS).write_text(json.dumps(captions))
+
+
+def open_images(folder: Path) -> ImageArray:
+    """Open the stored images, uint8 [kept, 256, 256, 3], as a memory map."""
+    path = folder / IMAGES
+    images: ImageArray = np.load(path if path.exists() else folder / FORMER_IMAGES, mmap_mode="r")
+    return images
+
+
+def read_captions(folder: Path) -> list[list[str]]:
+    """Read the captions, [n][8]."""
+    captions: list[list[str]] = json.loads((folder / CAPTIONS).read_text())
+    return captions

@@ -1,11 +1,12 @@
-"""What every drawing function of a landscape is given: canvas, content, light, and the two kinds of chance.
+"""The state of one landscape while it is drawn.
 
-`chance` belongs to the picture.  `pattern` belongs to a small library of layouts (ranges of mountains, skylines,
-clouds, stars): pictures differ in which layout they take, not in every peak and every window.  So few patterns that a
-network of five million weights, trained on two CPU cores, can know them by heart and draw them sharply.
+There are two kinds of random numbers. `Drawing.rng` belongs to the image. `Drawing.layout` belongs to a small library
+of layouts (mountain ranges, skylines, clouds, stars): images differ in the layout that they use, not in every peak and
+every window. The layouts are few, so that a network of five million weights, trained on two CPU cores, can memorize
+them and draw them sharply.
 """
 
-# ruff: noqa: S311 - chance here draws pictures, nothing secret
+# ruff: noqa: S311 - these random numbers draw images; they keep nothing secret
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .canvas import Canvas, Point
-from .palette import Light, light_of
+from .palette import Light, make_light
 
 if TYPE_CHECKING:
     from .spec import SceneSpec
 
-PATTERNS = 6
+# Layouts of each name.
+LAYOUTS = 6
+# The height of the horizon by terrain, in canvas units.
 HORIZONS = {
     "mountains": 146,
     "hills": 150,
@@ -33,22 +36,23 @@ HORIZONS = {
 
 
 @dataclass
-class Stage:
-    """One landscape being drawn; `sun` is where it stands when it is low, for the light on the water."""
+class Drawing:
+    """Canvas, scene, light and random numbers of one landscape; `sun` is the position of a low sun."""
 
     scene: SceneSpec
     canvas: Canvas = field(default_factory=Canvas)
     sun: Point | None = None
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(f"picture {self.scene.seed}")
-        self.light: Light = light_of(self.scene.time, self.scene.weather)
-        self.horizon = HORIZONS[self.scene.terrain] + self.chance.choice((-4, 0, 4))
-        self.side = self.chance.choice((-1, 1))
+        # The seed's text decides every drawn number: never change it.
+        self.rng = random.Random(f"picture {self.scene.seed}")
+        self.light: Light = make_light(self.scene.time, self.scene.weather)
+        self.horizon = HORIZONS[self.scene.terrain] + self.rng.choice((-4, 0, 4))
+        self.side = self.rng.choice((-1, 1))
 
     @property
     def snowy(self) -> bool:
-        """Whether snow lies and falls."""
+        """Whether it snows, and snow covers the ground."""
         return self.scene.weather == "snowy"
 
     @property
@@ -56,10 +60,10 @@ class Stage:
         """Whether it is dark enough for lamps."""
         return self.scene.time in ("night", "dusk")
 
-    def pattern(self, name: str) -> random.Random:
-        """The chance of one of the library's layouts, the same for every picture that takes it."""
-        return random.Random(f"{name} {self.chance.randrange(PATTERNS)}")
+    def layout(self, name: str) -> random.Random:
+        """Choose one of the layouts called `name`, and return its random numbers: equal in every image that uses it."""
+        return random.Random(f"{name} {self.rng.randrange(LAYOUTS)}")
 
     def has(self, name: str) -> bool:
-        """Whether the scene holds the object."""
+        """Return whether the scene contains the object."""
         return name in self.scene.objects

@@ -1,6 +1,6 @@
-"""Colours: the twelve that captions name, and the light of each time of day and weather.
+"""The twelve named colours, and the light of each time of day and weather.
 
-A colour is three integers, 0 to 255, in sRGB; all mixing is done there, as in flat illustration.
+A colour is three integers, 0 to 255, in sRGB. Colours are mixed in sRGB, as in flat illustration.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHITE: Color = (255, 255, 255)
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """`a` with a `share` (0 to 1) of `b` in it."""
+    """Return `a` mixed with a `share` (0 to 1) of `b`."""
     return (
         int(a[0] + (b[0] - a[0]) * share),
         int(a[1] + (b[1] - a[1]) * share),
@@ -36,13 +36,17 @@ def mix(a: Color, b: Color, share: float) -> Color:
 
 
 def dim(color: Color, by: tuple[float, float, float]) -> Color:
-    """The colour under a light whose red, green and blue are `by` (1 = daylight)."""
+    """Return the colour with red, green and blue multiplied by `by`; 1 is daylight."""
     return int(color[0] * by[0]), int(color[1] * by[1]), int(color[2] * by[2])
 
 
 @dataclass(frozen=True)
 class Light:
-    """What a time of day and a weather do to every colour of a scene."""
+    """The light of a scene, which changes every colour in it.
+
+    `top`, `middle` and `horizon` are the colours of the sky, `disc` of the sun or the moon, `rock` of mountains.
+    `lamp` multiplies red, green and blue of surfaces; `haze` (0 to 1) mixes them with the horizon.
+    """
 
     top: Color
     middle: Color
@@ -52,12 +56,12 @@ class Light:
     rock: Color
     haze: float = 0.0
 
-    def lit(self, color: Color) -> Color:
-        """The colour of a thing in this light, seen through the haze."""
+    def shade(self, color: Color) -> Color:
+        """Return the colour of a surface in this light, seen through the haze."""
         return mix(dim(color, self.lamp), self.horizon, self.haze)
 
-    def glowing(self, color: Color) -> Color:
-        """As `lit`, for things that must keep their named colour at night: balloons, cars."""
+    def shade_bright(self, color: Color) -> Color:
+        """Like `shade`, but brighter: balloons, cars and sails must keep their named colour at night."""
         lamp = self.lamp
         return dim(color, (0.45 + 0.55 * lamp[0], 0.45 + 0.55 * lamp[1], 0.45 + 0.55 * lamp[2]))
 
@@ -72,14 +76,14 @@ LIGHTS = {
     "dusk": Light((34, 32, 88), (96, 66, 140), (214, 124, 150), (0.50, 0.44, 0.66), (250, 236, 220), (52, 42, 92)),
     "night": Light((6, 10, 36), (18, 28, 74), (44, 62, 118), (0.34, 0.38, 0.58), (246, 244, 224), (22, 28, 60)),
 }
-# How much of an overcast grey the sky takes, and how bright the ground stays.
+# The share of overcast grey in the sky, and the brightness of the ground.
 OVERCAST = {"cloudy": 0.35, "rainy": 0.62, "foggy": 0.55, "snowy": 0.45}
 GROUND = {"rainy": 0.78}
 HAZE = {"foggy": 0.38}
 
 
-def light_of(time: str, weather: str) -> Light:
-    """The light of a scene, for example `light_of("sunset", "cloudy")`."""
+def make_light(time: str, weather: str) -> Light:
+    """Return the light of a time of day and a weather, for example "sunset" and "cloudy"."""
     clear = LIGHTS[time]
     if weather == "clear":
         return clear

@@ -1,6 +1,6 @@
-"""Coloured shapes on a plain background."""
+"""Draw coloured shapes on a plain background."""
 
-# ruff: noqa: S311 - chance here draws pictures, nothing secret
+# ruff: noqa: S311 - these random numbers draw images; they keep nothing secret
 
 from __future__ import annotations
 
@@ -20,37 +20,32 @@ MIDDLE = SIDE / 2
 CIRCLE_POINTS = 72
 
 
-def outline(shape: str) -> list[Point]:
-    """The corners of a shape around (0, 0), about 1 from the middle to the edge."""
-    return _OUTLINES[shape]()
-
-
 def draw_shape(canvas: Canvas, shape: str, x: float, y: float, radius: float, color: Color) -> None:
-    """A shape around (x, y)."""
-    canvas.polygon([(x + dx * radius, y + dy * radius) for dx, dy in outline(shape)], color)
+    """Fill a shape around (x, y); `radius` is about its extent from the centre."""
+    canvas.polygon([(x + dx * radius, y + dy * radius) for dx, dy in _OUTLINES[shape]()], color)
 
 
 def draw_shapes(content: ShapesSpec) -> Image.Image:
-    """The picture of a `ShapesSpec`, RGB, 256 by 256."""
-    chance = random.Random(f"shapes {content.seed}")
-    canvas = Canvas(_tinted(content.background, chance))
-    for item, (x, y, radius) in zip(content.items, _places(content, chance), strict=True):
-        draw_shape(canvas, item.shape, x, y, radius, _tinted(item.color, chance))
-    return canvas.picture()
+    """Render a `ShapesSpec`: RGB, 256 by 256."""
+    rng = random.Random(f"shapes {content.seed}")
+    canvas = Canvas(_tinted(content.background, rng))
+    for item, (x, y, radius) in zip(content.items, _places(content, rng), strict=True):
+        draw_shape(canvas, item.shape, x, y, radius, _tinted(item.color, rng))
+    return canvas.to_image()
 
 
-def _places(content: ShapesSpec, chance: random.Random) -> list[tuple[float, float, float]]:
+def _places(content: ShapesSpec, rng: random.Random) -> list[tuple[float, float, float]]:
     if len(content.items) == 1:
-        return [(MIDDLE + chance.uniform(-8, 8), MIDDLE + chance.uniform(-8, 8), 56 + 20 * content.size)]
+        return [(MIDDLE + rng.uniform(-8, 8), MIDDLE + rng.uniform(-8, 8), 56 + 20 * content.size)]
     radius, placed = 40 + 7 * content.size, []
     for shift in (-62, 62):
-        along, across = MIDDLE + shift + chance.uniform(-3, 3), MIDDLE + chance.uniform(-4, 4)
+        along, across = MIDDLE + shift + rng.uniform(-3, 3), MIDDLE + rng.uniform(-4, 4)
         placed.append((across, along, radius) if content.stacked else (along, across, radius))
     return placed
 
 
-def _tinted(name: str, chance: random.Random) -> Color:
-    red, green, blue = (max(0, min(255, value + chance.randint(-6, 6))) for value in COLORS[name])
+def _tinted(name: str, rng: random.Random) -> Color:
+    red, green, blue = (max(0, min(255, value + rng.randint(-6, 6))) for value in COLORS[name])
     return red, green, blue
 
 
@@ -65,7 +60,7 @@ def _star() -> list[Point]:
 
 
 def _heart() -> list[Point]:
-    """The usual parametric heart, https://mathworld.wolfram.com/HeartCurve.html, scaled to about 1."""
+    """Return the parametric heart of https://mathworld.wolfram.com/HeartCurve.html, scaled to about 1."""
     points = []
     for turn in (step * math.pi / 24 for step in range(48)):
         height = 13 * math.cos(turn) - 5 * math.cos(2 * turn) - 2 * math.cos(3 * turn) - math.cos(4 * turn)
@@ -73,6 +68,7 @@ def _heart() -> list[Point]:
     return points
 
 
+# Corners around (0, 0), about 1 from the centre to the edge.
 _OUTLINES = {
     "circle": _circle,
     "square": lambda: [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],

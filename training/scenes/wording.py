@@ -1,4 +1,7 @@
-"""The words of the captions: for every fact of a picture, the ways to say it."""
+"""The wordings of captions: for every fact of an image, the phrases that express it.
+
+The tokenizer and the weights of the built-in model were trained on these words.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ WHEN = {
     "dusk": ("at dusk", "at twilight", "after sunset", "during twilight", "in the dusk"),
     "night": ("at night", "at night", "by night", "at midnight", "under a night sky", "in the dark night"),
 }
-# A day that is not sunny may not be called so.
+# Phrases for a day without sun.
 GRAY_DAY = ("during the day", "at noon", "in daylight", "in the afternoon", "")
 NOUNS = {
     "sunrise": ("sunrise", "dawn"), "day": ("sunny day",), "sunset": ("sunset",),
@@ -81,6 +84,6 @@ OBJECTS = {
     "moon": ("the moon", "a full moon", "moon"), "stars": ("stars", "a starry sky", "bright stars"),
     "sun": ("the sun", "a bright sun"), "cactus": ("a cactus", "cactus"),
 }  # fmt: skip
-# Said as they stand: they bring their own article or need none.
-UNCOUNTED = ("birds", "moon", "stars", "sun", "cactus", "pine trees")
+# Objects whose phrases get no article: they have one, or need none.
+WITHOUT_ARTICLE = ("birds", "moon", "stars", "sun", "cactus", "pine trees")
 PLURALS = ("mountains", "hills", "dunes", "woods")

@@ -1,39 +1,39 @@
-"""The model that is in the package."""
+"""The model in the package."""
 
-# ruff: noqa: PLC0415 - torch is imported by the tests that need it
+# ruff: noqa: PLC0415 - tests that need torch import it themselves
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tintype.training.model.manifest import MANIFEST, hashes
+from tintype.training.model.manifest import MANIFEST, hash_files
 
 BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
 
 
-def test_the_manifest_knows_every_file() -> None:
-    """Each file is there with the hash that the manifest gives, and none besides."""
-    assert json.loads((BUILTIN / MANIFEST).read_text())["files"] == hashes(BUILTIN)
+def test_the_manifest_lists_every_file() -> None:
+    """The manifest lists exactly the files of the folder, with their hashes."""
+    assert json.loads((BUILTIN / MANIFEST).read_text())["files"] == hash_files(BUILTIN)
 
 
-def test_it_is_small() -> None:
-    """The whole model is at most 20 MB."""
+def test_size() -> None:
+    """The model has at most 20 MB."""
     assert sum(path.stat().st_size for path in BUILTIN.rglob("*") if path.is_file()) <= 20e6
 
 
 @pytest.mark.torch
-def test_onnx_and_torch_paint_the_same_picture() -> None:
-    """Same prompt, same seed: diffusers' pipeline with the graphs' weights differs by at most 2 of 255."""
+def test_onnx_and_torch_generate_the_same_image() -> None:
+    """For one prompt and seed, images of diffusers and of the graphs differ by at most 2 of 255."""
     pytest.importorskip("torch")
-    from tintype.training.evaluation.verify import TOLERANCE, difference
+    from tintype.training.evaluation.verification import TOLERANCE, measure_difference
 
-    assert difference(BUILTIN, "a red circle on a blue background", 0) <= TOLERANCE
+    assert measure_difference(BUILTIN, "a red circle on a blue background", 0) <= TOLERANCE
 
 
 @pytest.mark.torch
 def test_torch_pipeline_has_every_weight() -> None:
-    """The pipeline rebuilt from the graphs lacks nothing: its own saved form has the sizes that the configs say."""
+    """The pipeline loaded from the graphs has the size that the manifest and the configurations state."""
     pytest.importorskip("torch")
     from tintype.training import torch_pipeline
 
@@ -43,15 +43,15 @@ def test_torch_pipeline_has_every_weight() -> None:
 
 
 @pytest.mark.torch
-def test_it_draws_what_it_is_asked_for() -> None:
-    """Of 24 combinations that training held out, nine in ten come out right: both colours, and the shape."""
+def test_images_follow_prompts() -> None:
+    """Of 24 held-out combinations, nine in ten have the right shape and both right colours."""
     pytest.importorskip("torch")
     from tintype.training.evaluation.judges import judge
-    from tintype.training.evaluation.pipeline import Painter
-    from tintype.training.evaluation.score import WANTED, asked_for, prompt_of
+    from tintype.training.evaluation.pipeline import OnnxPipeline
+    from tintype.training.evaluation.score import REQUIRED, choose_combinations, make_prompt
 
-    asked = asked_for(24)
-    pictures = Painter(BUILTIN).paint([prompt_of(triple) for triple in asked], list(range(24)))
-    verdicts = [judge(picture) for picture in pictures]
-    right = [(v.color, v.shape, v.background) == triple for v, triple in zip(verdicts, asked, strict=True)]
-    assert sum(right) >= WANTED * len(right)
+    asked = choose_combinations(24)
+    images = OnnxPipeline(BUILTIN).generate([make_prompt(combination) for combination in asked], list(range(24)))
+    verdicts = [judge(image) for image in images]
+    right = [(v.color, v.shape, v.background) == combination for v, combination in zip(verdicts, asked, strict=True)]
+    assert sum(right) >= REQUIRED * len(right)

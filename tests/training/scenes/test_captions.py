@@ -1,4 +1,4 @@
-"""Captions: pure, true to the content, in words that the tokenizer knows."""
+"""Captions: reproducible, correct, in words that the tokenizer knows."""
 
 # ruff: noqa: S311
 
@@ -8,22 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tintype.training.scenes.captions import caption, captions
-from tintype.training.scenes.spec import Item, SceneSpec, ShapesSpec, spec
+from tintype.training.scenes.captions import make_caption, make_captions
+from tintype.training.scenes.spec import ColoredShape, SceneSpec, ShapesSpec, make_spec
 
 BUILTIN = Path(__file__).parents[3] / "service" / "models" / "builtin"
 
 
 def test_same_content_same_captions() -> None:
-    """Training data is reproducible down to the words."""
-    assert [captions(spec(seed)) for seed in range(30)] == [captions(spec(seed)) for seed in range(30)]
+    """The same spec gives the same captions."""
+    assert [make_captions(make_spec(seed)) for seed in range(30)] == [
+        make_captions(make_spec(seed)) for seed in range(30)
+    ]
 
 
-def test_a_caption_of_one_shape_says_shape_and_both_colours() -> None:
-    """Composition can be learned: nothing of it is ever left out."""
-    content = ShapesSpec(0, "blue", (Item("red", "circle"),), stacked=False, size=0.5)
+def test_a_caption_of_one_shape_names_shape_and_both_colours() -> None:
+    """A caption of one shape never omits the shape or a colour."""
+    content = ShapesSpec(0, "blue", (ColoredShape("red", "circle"),), stacked=False, size=0.5)
     for seed in range(50):
-        said = caption(content, random.Random(seed))
+        said = make_caption(content, random.Random(seed))
         assert "red circle" in said
         assert "blue" in said
 
@@ -31,24 +33,29 @@ def test_a_caption_of_one_shape_says_shape_and_both_colours() -> None:
 @pytest.mark.parametrize(
     ("time", "words"), [("night", ("night", "midnight")), ("sunset", ("sunset", "golden", "evening", "sun"))]
 )
-def test_time_of_day_is_said(time: str, words: tuple[str, ...]) -> None:
+def test_captions_name_the_time_of_day(time: str, words: tuple[str, ...]) -> None:
     """A landscape's caption names its time of day."""
     content = SceneSpec(0, "sea", time, "clear", "sea")
-    assert all(any(word in caption(content, random.Random(seed)) for word in words) for seed in range(50))
+    assert all(any(word in make_caption(content, random.Random(seed)) for word in words) for seed in range(50))
 
 
 def test_captions_are_plain_lower_case_words() -> None:
-    """No empty caption, no doubled space, nothing that is not ASCII."""
+    """Captions are not empty, are ASCII, and have single spaces."""
     for seed in range(500):
-        for said in captions(spec(seed), 2):
+        for said in make_captions(make_spec(seed), 2):
             assert said == " ".join(said.split())
             assert said
             assert said.isascii()
 
 
 def test_every_word_of_the_captions_is_one_token() -> None:
-    """The tokenizer was trained on these captions: their words come out whole."""
+    """Every word of the captions is in the tokenizer's vocabulary."""
     vocabulary = json.loads((BUILTIN / "tokenizer" / "vocab.json").read_text("utf-8"))
-    words = {word for seed in range(300) for said in captions(spec(seed), 2) for word in said.replace(",", "").split()}
+    words = {
+        word
+        for seed in range(300)
+        for said in make_captions(make_spec(seed), 2)
+        for word in said.replace(",", "").split()
+    }
     whole = {word for word in words if word.isalpha()}
     assert {word for word in whole if f"{word.lower()}</w>" not in vocabulary} == set()

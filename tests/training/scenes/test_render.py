@@ -1,4 +1,4 @@
-"""The renderer: a pure function of the seed that never shows what is held out."""
+"""The renderer: a pure function of the seed that never shows a held-out combination."""
 
 import numpy as np
 import pytest
@@ -11,26 +11,26 @@ from tintype.training.scenes.spec import (
     TIMES,
     SceneSpec,
     ShapesSpec,
-    held_out,
-    held_out_triples,
-    spec,
+    held_out_combinations,
+    is_held_out,
+    make_spec,
 )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 17, 400])
 def test_same_seed_same_bytes(seed: int) -> None:
-    """A seed says everything: content and pixels are the same every time."""
-    assert spec(seed) == spec(seed)
-    assert render(spec(seed)).tobytes() == render(spec(seed)).tobytes()
+    """The same seed gives the same spec and the same pixels."""
+    assert make_spec(seed) == make_spec(seed)
+    assert render(make_spec(seed)).tobytes() == render(make_spec(seed)).tobytes()
 
 
-def test_pictures_are_rgb_256() -> None:
-    """Every kind of picture has the one format that training reads."""
-    assert {(render(spec(seed)).mode, render(spec(seed)).size) for seed in range(12)} == {("RGB", (256, 256))}
+def test_images_are_rgb_256() -> None:
+    """All images are RGB and 256 by 256, as training expects."""
+    assert {(render(make_spec(seed)).mode, render(make_spec(seed)).size) for seed in range(12)} == {("RGB", (256, 256))}
 
 
 def test_every_terrain_can_be_drawn_at_every_time() -> None:
-    """No combination of terrain, time and weather fails or comes out of one colour."""
+    """Every combination of terrain, time and weather is drawn, in more than one colour."""
     for terrain in TERRAINS:
         for time in TIMES:
             for weather in ("clear", "rainy", "snowy", "foggy"):
@@ -40,30 +40,30 @@ def test_every_terrain_can_be_drawn_at_every_time() -> None:
 
 
 def test_held_out_combinations_are_never_made() -> None:
-    """The score asks for combinations that training cannot have seen."""
+    """No seed renders a held-out combination."""
     made = {
-        triple
+        combination
         for seed in range(20_000)
-        if isinstance(content := spec(seed), ShapesSpec)
-        for triple in content.triples()
+        if isinstance(content := make_spec(seed), ShapesSpec)
+        for combination in content.combinations()
     }
-    assert not made & set(held_out_triples())
+    assert not made & set(held_out_combinations())
 
 
-def test_everything_else_is_made() -> None:
-    """The hold-out takes nothing else away: each shape is seen in each colour, each colour behind something."""
+def test_all_other_combinations_are_made() -> None:
+    """Each shape is rendered in each colour, and each colour is a background."""
     made = {
-        triple
+        combination
         for seed in range(20_000)
-        if isinstance(content := spec(seed), ShapesSpec)
-        for triple in content.triples()
+        if isinstance(content := make_spec(seed), ShapesSpec)
+        for combination in content.combinations()
     }
     assert {(color, shape) for color, shape, _ in made} == {(color, shape) for color in COLORS for shape in SHAPES}
     assert {background for _, _, background in made} == set(COLORS)
 
 
-def test_enough_is_held_out_and_it_stays_the_same() -> None:
-    """At least the 100 combinations that the score needs, chosen by a hash that no Python run changes."""
-    assert len(held_out_triples()) >= 100
-    assert held_out(*held_out_triples()[0])
-    assert held_out_triples()[:2] == [("black", "circle", "blue"), ("black", "circle", "cyan")]
+def test_held_out_combinations_are_stable() -> None:
+    """At least the 100 combinations of the score are held out; the hash that chooses them is the same in every run."""
+    assert len(held_out_combinations()) >= 100
+    assert is_held_out(*held_out_combinations()[0])
+    assert held_out_combinations()[:2] == [("black", "circle", "blue"), ("black", "circle", "cyan")]
