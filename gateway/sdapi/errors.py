@@ -1,10 +1,10 @@
-"""Errors in the format of the web UI, and those that only its API has.
+"""Errors in the format of the web UI, and errors that only its API has.
 
 ::
 
     GatewayError
     └── BadRequest
-        ├── NoInitImage         404     no image to start from
+        ├── NoInitImage         404     no initial image
         ├── NoSuchScript        422     a script or extension of the web UI; tintype has none
         └── NoSuchCheckpoint    500     no model of that name; the web UI raises a RuntimeError
 
@@ -19,8 +19,8 @@ from ..dialects.dialect import retry_headers
 from ..errors import BadRequest, GatewayError, InvalidImage, InvalidValue, NotJson, ServiceError
 from .response_types import FieldError, WebUiError
 
-# Errors for which the web UI has another status and detail.
-KNOWN: dict[type[GatewayError], tuple[int, str]] = {
+# Errors with another status and detail in the web UI.
+WEBUI_ERRORS: dict[type[GatewayError], tuple[int, str]] = {
     NoKey: (401, "Incorrect username or password"),
     InvalidImage: (500, "Invalid encoded image"),
 }
@@ -28,7 +28,7 @@ UNPROCESSABLE = (InvalidValue, NotJson)
 
 
 class NoInitImage(BadRequest):
-    """There is no image to start from."""
+    """The request has no initial image."""
 
     status = 404
 
@@ -60,15 +60,15 @@ def error(exc: GatewayError) -> Failure:
     if isinstance(exc, UNPROCESSABLE) or (isinstance(exc, ServiceError) and exc.violations):
         loc = ["body", exc.param] if exc.param else ["body"]
         return Failure(422, headers, WebUiError(detail=[FieldError(loc=loc, msg=exc.message)]))
-    known = next((row for kind, row in KNOWN.items() if isinstance(exc, kind)), None)
+    known = next((row for kind, row in WEBUI_ERRORS.items() if isinstance(exc, kind)), None)
     status, detail = known or (exc.status, exc.message)
     if status == 401:
         headers["www-authenticate"] = "Basic"
     if known and status == 500:
         headers["x-should-retry"] = "false"
-    return Failure(status, headers, _body(exc, detail))
+    return Failure(status, headers, _error_body(exc, detail))
 
 
-def _body(exc: GatewayError, detail: str) -> WebUiError:
+def _error_body(exc: GatewayError, detail: str) -> WebUiError:
     kind = "RuntimeError" if isinstance(exc, NoSuchCheckpoint) else type(exc).__name__
     return WebUiError(error=kind, detail=detail, body="", errors=exc.message)

@@ -1,6 +1,6 @@
 """Handle one request for images, `txt2img` or `img2img`, from its JSON to the response.
 
-The images are made part by part, one call to the service each, while other requests read the progress or stop the job.
+The images are made in parts, one call to the service each. Meanwhile other requests read the progress or stop the job.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ..requests.reply import json_response
 from .errors import NoInitImage
 from .from_webui import NAMES, OPTIONAL, BatchedRequest, build_request
 from .init_image import InitImage, MaskedRegion, prepare
-from .request_types import ImageToImage, TextToImage, read
-from .response import add_infotext, render, settings
-from .state import Job, Stopped
+from .request_types import ImageToImage, TextToImage, convert
+from .response import add_infotext, added_settings, render
+from .state import Job, PartStopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ PREVIEWS = pb.Previews(count=8, mime_type="image/png")
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A validated request: its caller's context, its body, its model, and its unknown keys."""
+    """A validated request: its caller's context, body and model, the calls to make, and its unknown keys."""
 
     context: CallerContext
     body: GenerationBody
@@ -59,26 +59,26 @@ class ParsedRequest:
 async def handle(web: WebUi, kind: type[GenerationBody], request: Request[Any, Any, Any]) -> Response[Any]:
     """Return the response to one request. Raises GatewayError."""
     context = admit(web.gateway, request)
-    parsed = await _parsed(web, context, kind, await read_json(request))
-    return await cancel_on_disconnect(request.receive, _response(web, parsed, request))
+    parsed = await _parse(web, context, kind, await read_json(request))
+    return await cancel_on_disconnect(request.receive, _respond(web, parsed, request))
 
 
-async def _parsed(
+async def _parse(
     web: WebUi, context: CallerContext, kind: type[GenerationBody], raw: Mapping[str, Any]
 ) -> ParsedRequest:
-    body = read(kind, raw)
+    body = convert(kind, raw)
     if isinstance(body, ImageToImage) and not body.init_images:
         raise NoInitImage
-    model, missing = await _model(web, context, body)
+    model, missing = await _choose_model(web, context, body)
     passes = 2 if isinstance(body, TextToImage) and body.enable_hr else 1
     batched = build_request(body, model, secrets.randbelow(2**32), most_images(context, passes))
-    check_image_rate(context, batched.images)
+    check_image_rate(context, batched.image_count)
     batched.ignored.update(missing)
     return ParsedRequest(context, body, model, batched, unknown_keys(kind, raw))
 
 
-async def _model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
-    """Return the model to use, and the checkpoint that the request names if there is none of that name."""
+async def _choose_model(web: WebUi, context: CallerContext, body: GenerationBody) -> tuple[pb.Model, dict[str, str]]:
+    """Return the model to use, and as ignored the checkpoint that the request names if no model has that name."""
     models, named = await context.client.models(), (body.override_settings or {}).get("sd_model_checkpoint")
     owner = context.key
     current = web.checkpoints.current(owner, models)
@@ -92,25 +92,25 @@ async def _model(web: WebUi, context: CallerContext, body: GenerationBody) -> tu
     return found, {}
 
 
-async def _response(web: WebUi, parsed: ParsedRequest, request: Request[Any, Any, Any]) -> Response[Any]:
+async def _respond(web: WebUi, parsed: ParsedRequest, request: Request[Any, Any, Any]) -> Response[Any]:
     body, batched, region = parsed.body, parsed.batched, None
     draft = Draft(batched.request)
     if isinstance(body, ImageToImage):
-        initial = await _init_image(web, body, request)
-        batched, draft, region = _started_from(initial, batched)
-    with web.jobs.running(Job(parsed.context.key, batched.parts, _size(batched, parsed.model))) as job:
+        initial = await _read_init_image(web, body, request)
+        batched, draft, region = _apply_init_image(initial, batched)
+    with web.jobs.running(Job(parsed.context.key, batched.call_count, _result_size(batched, parsed.model))) as job:
         run = JobRun(parsed.context, batched, job, request.state.request_id)
         images = await run.images(draft)
-    more = settings(batched, run.ignored)
-    infotexts = await asyncio.to_thread(_finished, images, batched, region, more)
+    added = added_settings(batched, run.ignored)
+    infotexts = await asyncio.to_thread(_finish, images, batched, region, added)
     rendered = render_body(
-        lambda response: render(body, batched, parsed.model, response.images, infotexts, more, job.stamp),
+        lambda response: render(body, batched, parsed.model, response.images, infotexts, added, job.stamp),
         pb.GenerateImagesResponse(images=images),
     )
     return json_response(rendered, ignored_header([*parsed.unknown_keys, *batched.ignored, *run.ignored]))
 
 
-def _size(batched: BatchedRequest, model: pb.Model) -> tuple[int, int]:
+def _result_size(batched: BatchedRequest, model: pb.Model) -> tuple[int, int]:
     """Return the size of the finished images, in pixels."""
     request, hires, defaults = batched.request, batched.hires, model.defaults
     if hires:
@@ -118,15 +118,15 @@ def _size(batched: BatchedRequest, model: pb.Model) -> tuple[int, int]:
     return request.width or defaults.width, request.height or defaults.height
 
 
-async def _init_image(web: WebUi, body: ImageToImage, request: Request[Any, Any, Any]) -> InitImage:
+async def _read_init_image(web: WebUi, body: ImageToImage, request: Request[Any, Any, Any]) -> InitImage:
     """Return the image and mask that the request starts from. Raises InvalidImage."""
     image = await web.upload(request, (body.init_images or [""])[0], "init_images")
     mask = await web.upload(request, body.mask, "mask") if body.mask else b""
     return await asyncio.to_thread(prepare, body, image, mask)
 
 
-def _started_from(initial: InitImage, batched: BatchedRequest) -> tuple[BatchedRequest, Draft, MaskedRegion | None]:
-    """Return the request and its draft with an initial image, and the region that results belong into, if any."""
+def _apply_init_image(initial: InitImage, batched: BatchedRequest) -> tuple[BatchedRequest, Draft, MaskedRegion | None]:
+    """Return the request and its draft with an initial image, and the region into which results are pasted, if any."""
     width, height = initial.size
     sized = pb.GenerateImagesRequest()
     sized.CopyFrom(batched.request)
@@ -135,19 +135,19 @@ def _started_from(initial: InitImage, batched: BatchedRequest) -> tuple[BatchedR
     return replace(batched, request=sized), draft, initial.region
 
 
-def _finished(
-    images: Sequence[pb.Image], batched: BatchedRequest, region: MaskedRegion | None, more: Mapping[str, str]
+def _finish(
+    images: Sequence[pb.Image], batched: BatchedRequest, region: MaskedRegion | None, added: Mapping[str, str]
 ) -> list[str]:
-    """Paste images into their region, if any, and return the infotext of each."""
+    """Paste images into the region, if any, and return the infotext of each."""
     for image in images if region else ():
-        image.data = region.pasted(image.data) if region else image.data
+        image.data = region.paste(image.data) if region else image.data
         image.width, image.height = region.whole.size if region else (image.width, image.height)
-    return [add_infotext(image, batched, more) for image in images]
+    return [add_infotext(image, batched, added) for image in images]
 
 
 @dataclass(slots=True)
 class JobRun:
-    """One job that is running; `ignored` are the fields that the model does not have."""
+    """A running job; `ignored` are the fields that the model does not have."""
 
     context: CallerContext
     batched: BatchedRequest
@@ -163,19 +163,19 @@ class JobRun:
             draft = draft.changed(output=pb.OutputFormat(mime_type="image/png"))
         images: list[pb.Image] = []
         for count in self.batched.batches:
-            first, draft = await self._part(draft.changed(count=count, seed=seed))
+            first, draft = await self._run_part(draft.changed(count=count, seed=seed))
             seed = (seed + count) % (MAX_SEED + 1)
             if hires is None:
                 images += first
                 continue
             for image in first:
-                images += (await self._part(_second(draft, image, hires, mime_type)))[0]
+                images += (await self._run_part(_second_pass(draft, image, hires, mime_type)))[0]
         return images
 
-    async def _part(self, draft: Draft) -> tuple[list[pb.Image], Draft]:
+    async def _run_part(self, draft: Draft) -> tuple[list[pb.Image], Draft]:
         """Return the images of one call to the service, and the draft that succeeded.
 
-        If the call is stopped, the images are those that are finished.
+        After a stop, the images are those that were finished.
         """
         if self.job.interrupted:
             return [], draft
@@ -183,13 +183,13 @@ class JobRun:
         self._next_part += 1
         finished: dict[int, pb.Image] = {}
         call = Call(draft.parsed, names=NAMES, optional=OPTIONAL)
-        with suppress(Stopped):
-            work = call_service(self.context, call, draft, partial(self._follow, finished))
-            _, draft, dropped = await cancel_when(self.job.stopped(), work, Stopped)
+        with suppress(PartStopped):
+            work = call_service(self.context, call, draft, partial(self._collect, finished))
+            _, draft, dropped = await cancel_when(self.job.stopped(), work, PartStopped)
             self.ignored |= dict.fromkeys(dropped, "")
         return [finished[index] for index in sorted(finished)], draft
 
-    async def _follow(self, finished: dict[int, pb.Image], draft: Draft) -> None:
+    async def _collect(self, finished: dict[int, pb.Image], draft: Draft) -> None:
         """Update the job from the events of a call, and collect its finished images by index."""
         async with aclosing(self.context.client.stream(draft, PREVIEWS, self.request_id)) as events:
             async for event in events:
@@ -198,8 +198,8 @@ class JobRun:
                     finished[event.image.index] = event.image
 
 
-def _second(draft: Draft, first: pb.Image, hires: Hires, mime_type: str) -> Draft:
-    """Return the draft of the second pass, which makes one image again, larger, from that of the first pass."""
+def _second_pass(draft: Draft, first: pb.Image, hires: Hires, mime_type: str) -> Draft:
+    """Return the draft of the second pass, which makes an image of the first pass again, larger."""
     return draft.changed(
         count=1,
         seed=first.seed,

@@ -23,7 +23,7 @@ from tintype.v1.image_parts import BadImage
 from tintype.v1.limits import MAX_FILES
 
 from ..errors import InvalidImage
-from .infotext import KEY, with_infotext
+from .infotext import KEY, write_infotext
 
 if TYPE_CHECKING:
     from tintype.v1.image_file import DecodedImage
@@ -47,26 +47,26 @@ OPTIONS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class MaskedRegion:
-    """A part of an image that is made separately: `box` (left, top, right, bottom) in pixels of `whole`."""
+    """The part of the image `whole` that is made: `box` (left, top, right, bottom), in pixels of `whole`."""
 
     whole: Pixels
     mask: Pixels
     box: tuple[int, int, int, int]
 
-    def pasted(self, file: bytes) -> bytes:
-        """Return the whole image with `file` in the region, of the file's type and with its infotext."""
-        with Image.open(BytesIO(file), formats=FORMATS) as made:
-            kind, text, exif = str(made.format), made.info.get(KEY), made.info.get("exif")
-            part = made.convert("RGB").resize(_size(self.box), LANCZOS)
+    def paste(self, file: bytes) -> bytes:
+        """Return the whole image with `file` pasted into the region, in the file's type and with its infotext."""
+        with Image.open(BytesIO(file), formats=FORMATS) as opened:
+            kind, text, exif = str(opened.format), opened.info.get(KEY), opened.info.get("exif")
+            part = opened.convert("RGB").resize(_box_size(self.box), LANCZOS)
         whole = self.whole.copy()
         whole.paste(part, self.box[:2])
-        done = encoded(Image.composite(whole, self.whole, self.mask), kind, exif)
-        return with_infotext(done, text) if text else done
+        pasted = encode(Image.composite(whole, self.whole, self.mask), kind, exif)
+        return write_infotext(pasted, text) if text else pasted
 
 
 @dataclass(frozen=True, slots=True)
 class InitImage:
-    """Image and mask for the service as PNG files of `size` (width, height); results belong into `region`, if any."""
+    """Image and mask to send, PNG files of `size` (width, height); results are pasted into `region`, if any."""
 
     image: bytes
     mask: bytes
@@ -76,42 +76,42 @@ class InitImage:
 
 def prepare(body: ImageToImage, image_bytes: bytes, mask_bytes: bytes) -> InitImage:
     """Return the image and mask to send for a request; `mask_bytes` may be empty. Raises InvalidImage."""
-    image = decoded(image_bytes, "init_images").on_white()
+    image = decode(image_bytes, "init_images").on_white()
     size = (body.width or image.width, body.height or image.height)
-    mask = _mask(decoded(mask_bytes, "mask"), body) if mask_bytes else None
-    region = _region(image, mask, size, body) if mask else None
+    mask = _prepare_mask(decode(mask_bytes, "mask"), body) if mask_bytes else None
+    region = _find_region(image, mask, size, body) if mask else None
     if region and mask:
         image, mask = (one.crop(region.box).resize(size, LANCZOS) for one in (image, region.mask))
     else:
-        image = resized(image, size, body.resize_mode or 0)
-        mask = resized(mask, size, body.resize_mode or 0) if mask else None
+        image = resize(image, size, body.resize_mode or 0)
+        mask = resize(mask, size, body.resize_mode or 0) if mask else None
     if mask and not body.inpainting_fill:
-        image = filled(image, mask)
-    files = encoded(image), encoded(mask) if mask else b""
+        image = fill(image, mask)
+    files = encode(image), encode(mask) if mask else b""
     if sum(map(len, files)) > MAX_FILES:
         raise InvalidImage("init_images", f"must, with the mask, have at most {MAX_FILES} bytes as PNG")
     return InitImage(*files, size, region)
 
 
-def resized(image: Pixels, size: Size, mode: int) -> Pixels:
-    """Return an image in `size`, by a `resize_mode`: stretched, cropped, or with extended edges."""
+def resize(image: Pixels, size: Size, mode: int) -> Pixels:
+    """Return an image in `size`: stretched, cropped, or with extended edges, by `resize_mode`."""
     if mode == 1:
         return ImageOps.fit(image, size, LANCZOS)
     if mode == 2:
-        inner = image.resize(_contained(image.size, size), LANCZOS)
-        return _transposed(_widened(_transposed(_widened(inner, size[0])), size[1]))
+        inner = image.resize(_fit_within(image.size, size), LANCZOS)
+        return _transpose(_extend_width(_transpose(_extend_width(inner, size[0])), size[1]))
     return image.resize(size, LANCZOS)
 
 
-def _contained(own: Size, size: Size) -> Size:
+def _fit_within(original: Size, size: Size) -> Size:
     """Return the largest sides within `size` that keep the aspect ratio, each at least one pixel."""
-    width, height = own
+    width, height = original
     if width * size[1] > height * size[0]:
         return size[0], max(1, round(height * size[0] / width))
     return max(1, round(width * size[1] / height)), size[1]
 
 
-def filled(image: Pixels, mask: Pixels) -> Pixels:
+def fill(image: Pixels, mask: Pixels) -> Pixels:
     """Return an image whose masked part has the colours around it, coarse far from the edge and fine near it.
 
     Each level is half as large as the one before, and fills the pixels that are unknown there (Gortler et al., The
@@ -119,57 +119,57 @@ def filled(image: Pixels, mask: Pixels) -> Pixels:
     """
     known = image.convert("RGBA")
     known.putalpha(ImageOps.invert(mask))
-    return _filled_level(known.convert("RGBa")).convert("RGB")
+    return _fill_level(known.convert("RGBa")).convert("RGB")
 
 
-def _filled_level(level: Pixels) -> Pixels:
+def _fill_level(level: Pixels) -> Pixels:
     if max(level.size) == 1:
         colour = level.convert("RGBA")
         colour.putalpha(255)
         return colour
     half = level.resize((max(1, level.width // 2), max(1, level.height // 2)), Image.Resampling.BOX)
-    coarse = _filled_level(half).resize(level.size, Image.Resampling.BILINEAR)
+    coarse = _fill_level(half).resize(level.size, Image.Resampling.BILINEAR)
     return Image.alpha_composite(coarse, level.convert("RGBA"))
 
 
-def _region(image: Pixels, mask: Pixels, size: Size, body: ImageToImage) -> MaskedRegion | None:
+def _find_region(image: Pixels, mask: Pixels, size: Size, body: ImageToImage) -> MaskedRegion | None:
     """Return the region to make if only the masked part is made; None to make the whole image."""
     mask = mask.resize(image.size, LANCZOS)
     found = mask.getbbox()
     if not body.inpaint_full_res or found is None:
         return None
     padding = body.inpaint_full_res_padding or 0
-    left, right = _span(found[0] - padding, found[2] + padding, image.width)
-    top, bottom = _span(found[1] - padding, found[3] + padding, image.height)
+    left, right = _clamp_span(found[0] - padding, found[2] + padding, image.width)
+    top, bottom = _clamp_span(found[1] - padding, found[3] + padding, image.height)
     wide, high = right - left, bottom - top
-    left, right = _span(*_about(left, right, max(wide, round(high * size[0] / size[1]))), image.width)
-    top, bottom = _span(*_about(top, bottom, max(high, round(wide * size[1] / size[0]))), image.height)
+    left, right = _clamp_span(*_centred_span(left, right, max(wide, round(high * size[0] / size[1]))), image.width)
+    top, bottom = _clamp_span(*_centred_span(top, bottom, max(high, round(wide * size[1] / size[0]))), image.height)
     return MaskedRegion(image, mask, (left, top, right, bottom))
 
 
-def _about(low: int, high: int, length: int) -> tuple[int, int]:
-    """Return a span of `length` with the same middle."""
+def _centred_span(low: int, high: int, length: int) -> tuple[int, int]:
+    """Return a span of `length` with the same centre."""
     low = (low + high - length) // 2
     return low, low + length
 
 
-def _span(low: int, high: int, limit: int) -> tuple[int, int]:
-    """Return a span moved, and cut only if it is too long, to lie within 0 to `limit`."""
+def _clamp_span(low: int, high: int, limit: int) -> tuple[int, int]:
+    """Return a span moved to lie within 0 to `limit`, and cut if it is longer."""
     shift = max(0, -low) - max(0, high - limit) if high - low < limit else 0
     return max(0, low + shift), min(limit, high + shift)
 
 
-def _mask(mask: DecodedImage, body: ImageToImage) -> Pixels:
-    """Return the mask in 8 bits of grey: 255 is repainted entirely."""
+def _prepare_mask(mask: DecodedImage, body: ImageToImage) -> Pixels:
+    """Return the mask as 8-bit greyscale; 255 is repainted entirely."""
     grey = mask.image.convert("L") if mask.alpha is None or mask.alpha.getextrema() == OPAQUE else mask.alpha
     if body.inpainting_mask_invert:
         grey = ImageOps.invert(grey)
-    each = BLUR if body.mask_blur is None else body.mask_blur
-    blur = [each if one is None else one for one in (body.mask_blur_x, body.mask_blur_y)]
+    default = BLUR if body.mask_blur is None else body.mask_blur
+    blur = [default if one is None else one for one in (body.mask_blur_x, body.mask_blur_y)]
     return grey.filter(ImageFilter.GaussianBlur((blur[0], blur[1]))) if any(blur) else grey
 
 
-def decoded(file: bytes, param: str) -> DecodedImage:
+def decode(file: bytes, param: str) -> DecodedImage:
     """Return the image of a file, upright and, unless `param` is `mask`, in sRGB. Raises InvalidImage."""
     try:
         return image_file.decode(file, mask=param == "mask")
@@ -177,7 +177,7 @@ def decoded(file: bytes, param: str) -> DecodedImage:
         raise InvalidImage(param, str(error)) from error
 
 
-def _widened(image: Pixels, width: int) -> Pixels:
+def _extend_width(image: Pixels, width: int) -> Pixels:
     """Return an image centred in a wider one, with its outer columns extended to both sides."""
     left = (width - image.width) // 2
     wide = Image.new(image.mode, (width, image.height))
@@ -188,15 +188,15 @@ def _widened(image: Pixels, width: int) -> Pixels:
     return wide
 
 
-def _transposed(image: Pixels) -> Pixels:
+def _transpose(image: Pixels) -> Pixels:
     return image.transpose(Image.Transpose.TRANSPOSE)
 
 
-def _size(box: tuple[int, int, int, int]) -> Size:
+def _box_size(box: tuple[int, int, int, int]) -> Size:
     return box[2] - box[0], box[3] - box[1]
 
 
-def encoded(image: Pixels, kind: str = "PNG", exif: bytes | None = None) -> bytes:
+def encode(image: Pixels, kind: str = "PNG", exif: bytes | None = None) -> bytes:
     """Return an image as a file of Pillow's format `kind`."""
     file = BytesIO()
     image.save(file, kind, **OPTIONS[kind], **({"exif": exif} if exif else {}))

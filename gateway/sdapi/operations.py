@@ -1,4 +1,4 @@
-"""The operations of `/sdapi/v1` for `openapi.json`, and the fixed responses of paths that have nothing to report."""
+"""The operations of `/sdapi/v1` for `openapi.json`, and the fixed responses of features that tintype does not have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TAG = "sdapi"
 _UNKNOWN_MEMORY = {"error": "the gateway cannot see the memory of the machine that makes the images"}
 
-# Responses of paths that clients request, although tintype has nothing of the kind.
+# Fixed responses of paths that clients request for features that tintype does not have.
 GET_RESPONSES: dict[str, Any] = {
     "cmd-flags": {"api": True, "nowebui": True},
     "extensions": [],
@@ -37,7 +37,7 @@ POST_RESPONSES: dict[str, Any] = {
     "refresh-loras": None,
     "refresh-vae": None,
 }
-# Clients use these to free memory or to load a model; only admin keys may.
+# Clients use these to free memory or to load a model; they need an admin key.
 ADMIN_RESPONSES: dict[str, Any] = {"reload-checkpoint": {}, "unload-checkpoint": {}}
 
 _KEYS, _ADMIN, _MODELS = (401, 500), (401, 403, 500), (401, 500, 501, 503, 504)
@@ -48,14 +48,14 @@ _NULL: dict[str, Any] = {"type": "null"}
 
 def _operation(
     summary: str,
-    answer: Schema,
+    response: Schema,
     errors: tuple[int, ...],
     body: type[msgspec.Struct] | dict[str, Any] | None = None,
     example: Any = None,
     **more: Any,
 ) -> Operation:
     request = {JSON: Media(body, example)} if body else {}
-    responses = {200: ResponseDoc("Done", {JSON: Media(answer)})}
+    responses = {200: ResponseDoc("Done", {JSON: Media(response)})}
     return Operation(
         summary=summary,
         tag=TAG,
@@ -67,7 +67,7 @@ def _operation(
     )
 
 
-def _listing(*texts: str, **others: dict[str, Any]) -> dict[str, Any]:
+def _list_schema(*texts: str, **others: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a list of objects, most of whose fields are strings."""
     fields = dict.fromkeys(texts, TEXT) | others
     return {"type": "array", "items": {"type": "object", "properties": fields, "required": sorted(fields)}}
@@ -75,8 +75,8 @@ def _listing(*texts: str, **others: dict[str, Any]) -> dict[str, Any]:
 
 _NAMES = {"type": "array", "items": TEXT}
 _OBJECT: dict[str, Any] = {"type": "object"}
-_MAYBE_NAMES = {"anyOf": [_NAMES, _NULL]}
-_SKIPPED = {"type": "string", "description": "true: without the preview", "default": "false"}
+_NAMES_OR_NULL = {"anyOf": [_NAMES, _NULL]}
+_SKIP_PREVIEW = {"type": "string", "description": "true: without the preview", "default": "false"}
 _SETTING = {
     "type": "object",
     "properties": {
@@ -100,7 +100,7 @@ OPERATIONS: dict[str, Operation] = {
         {"prompt": "a lake", "init_images": [EXAMPLE_IMAGE]},
     ),
     "GET progress": _operation(
-        "Get the progress of the current job", JobProgress, _KEYS, query={"skip_current_image": _SKIPPED}
+        "Get the progress of the current job", JobProgress, _KEYS, query={"skip_current_image": _SKIP_PREVIEW}
     ),
     "POST interrupt": _operation("Stop the current job", _OBJECT, _KEYS),
     "POST skip": _operation("Stop the current part of the current job", _NULL, _KEYS),
@@ -108,12 +108,12 @@ OPERATIONS: dict[str, Operation] = {
     "POST options": _operation(
         "Select the model", _NULL, (*_READ, *_MODELS), _SETTING, {"sd_model_checkpoint": "dall-e-3"}
     ),
-    "GET sd-models": _operation("List the models", _listing("title", "model_name", "filename"), _MODELS),
-    "GET samplers": _operation("List the samplers", _listing("name", aliases=_NAMES, options=_OBJECT), _MODELS),
-    "GET schedulers": _operation("List the schedules", _listing("name", "label", aliases=_MAYBE_NAMES), _MODELS),
-    "GET loras": _operation("List the adapters", _listing("name", "alias", "path", metadata=_OBJECT), _MODELS),
+    "GET sd-models": _operation("List the models", _list_schema("title", "model_name", "filename"), _MODELS),
+    "GET samplers": _operation("List the samplers", _list_schema("name", aliases=_NAMES, options=_OBJECT), _MODELS),
+    "GET schedulers": _operation("List the schedules", _list_schema("name", "label", aliases=_NAMES_OR_NULL), _MODELS),
+    "GET loras": _operation("List the adapters", _list_schema("name", "alias", "path", metadata=_OBJECT), _MODELS),
     "GET embeddings": _operation("List the embeddings of textual inversion", _OBJECT, _MODELS),
-    "GET upscalers": _operation("List the upscalers", _listing("name", scale={"type": "integer"}), _KEYS),
+    "GET upscalers": _operation("List the upscalers", _list_schema("name", scale={"type": "integer"}), _KEYS),
     "POST png-info": _operation(
         "Get the infotext of an image", PngInfoResponse, _READ, PngInfoRequest, {"image": EXAMPLE_IMAGE}
     ),
@@ -125,7 +125,7 @@ OPERATIONS: dict[str, Operation] = {
         {"image": EXAMPLE_IMAGE, "upscaler_1": "Lanczos", "upscaling_resize": 2},
     ),
     **{
-        f"{method} {name}": _operation("Report that there is nothing of the kind", {"const": body}, _KEYS)
+        f"{method} {name}": _operation("Report that tintype does not have this feature", {"const": body}, _KEYS)
         for method, bodies in (("GET", GET_RESPONSES), ("POST", POST_RESPONSES))
         for name, body in bodies.items()
     },

@@ -1,9 +1,9 @@
-"""Adapters and embeddings that the web UI's prompts name."""
+"""Find the adapters and embeddings that a prompt of the web UI names."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.limits import MAX_EMBEDDINGS, MAX_LORAS
@@ -17,11 +17,28 @@ _NETWORK = re.compile(r"<(\w+):([^<:>]+)(?::([^<>]*))?>")
 _WORD = re.compile(r"\w")
 
 
+class ParsedPrompts(NamedTuple):
+    """Prompts to send, the adapters and embeddings that they name, and the parts without effect."""
+
+    prompt: str
+    negative_prompt: str
+    loras: list[pb.Lora]
+    embeddings: list[str]
+    unused: list[str]
+
+
+def parse_prompts(prompt: str, negative_prompt: str, model: pb.Model, *, apply_loras: bool) -> ParsedPrompts:
+    """Return what two prompts mean for a model."""
+    prompt, loras, unused = extract_loras(prompt, model.loras, apply=apply_loras)
+    (prompt, negative_prompt), embeddings, excess = choose_embeddings([prompt, negative_prompt], model.embeddings)
+    return ParsedPrompts(prompt, negative_prompt, loras, embeddings, unused + excess)
+
+
 def extract_loras(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[str, list[pb.Lora], list[str]]:
     """Return a prompt without `<lora:NAME:WEIGHT>`, its adapters that the model has, and its parts without effect.
 
-    Without `apply`, such parts are plain text. AND, with which the web UI composes prompts, has no effect: the service
-    reads it as a comma.
+    Without `apply`, the adapters are removed from the prompt and not applied, as in the web UI. AND, with which the web
+    UI composes prompts, has no effect: the service reads it as a comma.
     """
     names = {name.lower(): name for name in known}
     loras: list[pb.Lora] = []
@@ -31,7 +48,7 @@ def extract_loras(prompt: str, known: Iterable[str], *, apply: bool) -> tuple[st
         if found is None or len(loras) == MAX_LORAS:
             unused.append(f"{kind}:{name}")
         else:
-            loras.append(pb.Lora(name=found, weight=_weight(weight)))
+            loras.append(pb.Lora(name=found, weight=_parse_weight(weight)))
     prompt = _NETWORK.sub("", prompt).strip()
     unused += ["AND"] if _AND.search(prompt) else []
     return prompt, loras, unused
@@ -44,40 +61,40 @@ def choose_embeddings(prompts: Sequence[str], known: Iterable[str]) -> tuple[lis
     `MAX_EMBEDDINGS`. The longest names are chosen first.
     """
     respelled, chosen, excess = list(prompts), list[str](), list[str]()
-    folded = [_folded(prompt) for prompt in prompts]
+    folded = [_fold_case(prompt) for prompt in prompts]
     for name in sorted(known, key=lambda name: (-len(name), name)):
-        places = [[*_places(text, _folded(name))] for text in folded]
+        places = [[*_find_word(text, _fold_case(name))] for text in folded]
         if not any(places):
             continue
         if len(chosen) == MAX_EMBEDDINGS:
             excess.append(f"embedding:{name}")
             continue
         chosen.append(name)
-        respelled = [_respelled(prompt, name, at) for prompt, at in zip(respelled, places, strict=True)]
+        respelled = [_respell(prompt, name, at) for prompt, at in zip(respelled, places, strict=True)]
     return respelled, chosen, excess
 
 
-def _places(text: str, name: str) -> Iterator[int]:
+def _find_word(text: str, name: str) -> Iterator[int]:
     """Yield the positions of a name as a word; each character is read a bounded number of times."""
     at = text.find(name)
     while at >= 0:
         end = at + len(name)
-        if not (_joined(text[at - 1 : at] if at else "", name[0]) or _joined(name[-1], text[end : end + 1])):
+        if not (_in_one_word(text[at - 1 : at] if at else "", name[0]) or _in_one_word(name[-1], text[end : end + 1])):
             yield at
         at = text.find(name, end)
 
 
-def _joined(left: str, right: str) -> bool:
+def _in_one_word(left: str, right: str) -> bool:
     """Tell whether two adjacent characters belong to one word."""
     return bool(_WORD.match(left) and _WORD.match(right))
 
 
-def _folded(text: str) -> str:
-    """Return a text in lower case, of the same length: a letter whose lower case is longer stays."""
+def _fold_case(text: str) -> str:
+    """Return a text in lower case, of the same length: a letter whose lower case is longer is kept."""
     return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 
-def _respelled(prompt: str, name: str, places: Iterable[int]) -> str:
+def _respell(prompt: str, name: str, places: Iterable[int]) -> str:
     parts, end = list[str](), 0
     for at in places:
         parts += [prompt[end:at], name]
@@ -85,7 +102,7 @@ def _respelled(prompt: str, name: str, places: Iterable[int]) -> str:
     return "".join([*parts, prompt[end:]])
 
 
-def _weight(text: str) -> float:
+def _parse_weight(text: str) -> float:
     try:
         return float(text.partition(":")[0] or 1)
     except ValueError:

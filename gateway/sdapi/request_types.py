@@ -18,7 +18,7 @@ from ..dialects.fields import EXAMPLE_IMAGE, PromptText
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_BATCH = 100  # images of one request
+MAX_BATCH = 100  # images per request
 
 _OWN = "Absent or null: the model's own"
 _NO_EFFECT = Meta(description="No effect")
@@ -32,7 +32,7 @@ Blur = Annotated[int, Meta(ge=0, le=64)]  # pixels
 Name = Annotated[str, Meta(max_length=256)]  # of a sampler, a schedule, an upscaler, a script
 
 
-def read(kind: type[reading.Body], body: Mapping[str, Any]) -> reading.Body:
+def convert(kind: type[reading.Body], body: Mapping[str, Any]) -> reading.Body:
     """Return `body` as a `kind`. Raises InvalidValue."""
     return reading.convert(kind, body, strict=False, truncate=True)
 

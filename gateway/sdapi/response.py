@@ -12,7 +12,7 @@ import msgspec
 
 from tintype.v1 import image_service_pb2 as pb
 
-from .infotext import KEY, texts, with_infotext, with_settings
+from .infotext import KEY, add_settings, read_texts, write_infotext
 from .request_types import ImageToImage
 from .response_types import GenerationInfo, GenerationResponse
 from .samplers import label
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 def add_infotext(image: pb.Image, batched: BatchedRequest, settings: Mapping[str, str]) -> str:
     """Return an image's infotext with `settings` added, and write it into the image's file."""
-    found = texts(image.data).get(KEY)
-    text = with_settings(found or _minimal(image, batched), settings)
+    found = read_texts(image.data).get(KEY)
+    text = add_settings(found or _minimal_infotext(image, batched), settings)
     if text != found:
-        image.data = with_infotext(image.data, text)
+        image.data = write_infotext(image.data, text)
     return text
 
 
-def settings(batched: BatchedRequest, dropped: Mapping[str, str]) -> dict[str, str]:
+def added_settings(batched: BatchedRequest, dropped: Mapping[str, str]) -> dict[str, str]:
     """Return the settings to add to infotexts: the second pass, and the ignored keys with `dropped`."""
     ignored = {**batched.ignored, **dropped}
     notes = {"Ignored": "; ".join(f"{key} {value}".strip() for key, value in ignored.items())} if ignored else {}
     hires = batched.hires
-    first = {"Hires resize": f"{hires.width}x{hires.height}", "Hires upscaler": "Lanczos"} if hires else {}
-    return first | notes
+    second_pass = {"Hires resize": f"{hires.width}x{hires.height}", "Hires upscaler": "Lanczos"} if hires else {}
+    return second_pass | notes
 
 
 def render(
@@ -48,25 +48,25 @@ def render(
     model: pb.Model,
     images: Sequence[pb.Image],
     infotexts: Sequence[str],
-    more: Mapping[str, str],
+    added: Mapping[str, str],
     stamp: str,
 ) -> GenerationResponse:
-    """Return the response; `infotexts` has one text for each of `images`, `more` are the settings that were added."""
+    """Return the response; `infotexts` has one text for each of `images`, `added` are the settings that it adds."""
     echo: dict[str, Any] = msgspec.to_builtins(body)
     if isinstance(body, ImageToImage) and not body.include_init_images:
         echo |= {"init_images": None, "mask": None}
-    info = _info(body, batched, model, images, infotexts, more, stamp)
+    info = _render_info(body, batched, model, images, infotexts, added, stamp)
     files = [image.data for image in images] if body.send_images is not False else []
     return GenerationResponse(images=files, parameters=echo, info=msgspec.json.encode(info).decode())
 
 
-def _info(
+def _render_info(
     body: TextToImage | ImageToImage,
     batched: BatchedRequest,
     model: pb.Model,
     images: Sequence[pb.Image],
     infotexts: Sequence[str],
-    more: Mapping[str, str],
+    added: Mapping[str, str],
     stamp: str,
 ) -> GenerationInfo:
     request, defaults, count = batched.request, model.defaults, len(images)
@@ -88,7 +88,7 @@ def _info(
         batch_size=body.batch_size or 1,
         sd_model_name=model.name,
         denoising_strength=_strength(batched),
-        extra_generation_params=dict(more),
+        extra_generation_params=dict(added),
         infotexts=list(infotexts),
         job_timestamp=stamp,
     )
@@ -100,8 +100,8 @@ def _strength(batched: BatchedRequest) -> float | None:
     return batched.request.strength if batched.request.HasField("strength") else None
 
 
-def _minimal(image: pb.Image, batched: BatchedRequest) -> str:
-    """Return the settings that are certain, for an image whose file has no infotext."""
+def _minimal_infotext(image: pb.Image, batched: BatchedRequest) -> str:
+    """Return an infotext of the settings that are known, for an image whose file has none."""
     request = batched.request
     negative = f"\nNegative prompt: {request.negative_prompt}" if request.negative_prompt else ""
     steps = f"Steps: {request.steps}, " if request.steps else ""

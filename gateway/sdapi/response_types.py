@@ -86,10 +86,10 @@ class PngInfoResponse(msgspec.Struct, kw_only=True):
 
 
 class UpscaleResponse(msgspec.Struct, kw_only=True):
-    """The enlarged image, and what was done, as HTML."""
+    """The enlarged image, and a description in HTML."""
 
     image: Annotated[bytes, Meta(description="The PNG file in base64")]
-    html_info: Annotated[str, Meta(description="What was done, as HTML")]
+    html_info: Annotated[str, Meta(description="Description of the enlargement in HTML")]
 
 
 class FieldError(msgspec.Struct, kw_only=True):

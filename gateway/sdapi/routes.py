@@ -18,12 +18,12 @@ from ..uploads.previews import enlarge_preview
 from . import samplers
 from .errors import NoSuchCheckpoint
 from .handler import handle
-from .infotext import png_info
+from .infotext import read_png_info
 from .operations import ADMIN_RESPONSES, GET_RESPONSES, POST_RESPONSES, options_of
-from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest, read
+from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest, convert
 from .response_types import JobProgress
-from .state import Checkpoints, WebUi, listed_models, options
-from .upscale import enlarge, upscalers
+from .state import Checkpoints, WebUi, list_models, list_options
+from .upscale import enlarge, list_upscalers
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -40,11 +40,18 @@ PREVIEW = "image/png"
 def routes(gateway: Gateway) -> list[HTTPRouteHandler]:
     """Return the routes below `/sdapi/v1`."""
     web = WebUi(gateway, Checkpoints(gateway.names))
-    generation = [_generation(web, name) for name in KINDS]
-    return [*generation, *_job(web), *_options(web), *_lists(web), *_tools(web), *_fixed(web)]
+    generation = [_generation_route(web, name) for name in KINDS]
+    return [
+        *generation,
+        *_job_routes(web),
+        *_options_routes(web),
+        *_list_routes(web),
+        *_tool_routes(web),
+        *_fixed_routes(web),
+    ]
 
 
-def _generation(web: WebUi, name: str) -> HTTPRouteHandler:
+def _generation_route(web: WebUi, name: str) -> HTTPRouteHandler:
     @post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=options_of(name, "POST"))
     async def generation(request: AnyRequest) -> Response[Any]:
         return await handle(web, KINDS[name], request)
@@ -52,37 +59,37 @@ def _generation(web: WebUi, name: str) -> HTTPRouteHandler:
     return generation
 
 
-def _job(web: WebUi) -> list[HTTPRouteHandler]:
+def _job_routes(web: WebUi) -> list[HTTPRouteHandler]:
     @get(f"{BASE}/progress", opt=options_of("progress", "GET"))
     async def progress(request: AnyRequest) -> Response[bytes]:
         job = web.jobs.current(web.owner(request))
         if job is None:
-            return _json(JobProgress())
+            return _json_response(JobProgress())
         state = job.progress()
         if request.query_params.get("skip_current_image", "").lower() not in ("true", "1"):
-            state.current_image = await _preview(job)
-        return _json(state)
+            state.current_image = await _enlarged_preview(job)
+        return _json_response(state)
 
     @post(f"{BASE}/interrupt", status_code=200, opt=options_of("interrupt", "POST"))
     async def interrupt(request: AnyRequest) -> Response[bytes]:
-        _stop(web, request, everything=True)
-        return _json({})
+        _stop_job(web, request, everything=True)
+        return _json_response({})
 
     @post(f"{BASE}/skip", status_code=200, opt=options_of("skip", "POST"))
     async def skip(request: AnyRequest) -> Response[bytes]:
-        _stop(web, request, everything=False)
-        return _json(None)
+        _stop_job(web, request, everything=False)
+        return _json_response(None)
 
     return [progress, interrupt, skip]
 
 
-def _options(web: WebUi) -> list[HTTPRouteHandler]:
+def _options_routes(web: WebUi) -> list[HTTPRouteHandler]:
     # One handler for both methods: Litestar's own answer to OPTIONS names the methods of the first one only.
     @route(f"{BASE}/options", http_method=["GET", "POST"], status_code=200, opt=options_of("options", "GET", "POST"))
     async def settings(request: AnyRequest) -> Response[bytes]:
         if request.method == "POST":
             return await _select_model(web, request)
-        return _json(options(await web.model(request)))
+        return _json_response(list_options(await web.model(request)))
 
     return [settings]
 
@@ -95,89 +102,89 @@ async def _select_model(web: WebUi, request: AnyRequest) -> Response[bytes]:
         if found is None:
             raise NoSuchCheckpoint(str(name))
         web.checkpoints.select(web.owner(request), found)
-    return _json(None)
+    return _json_response(None)
 
 
-def _lists(web: WebUi) -> list[HTTPRouteHandler]:
+def _list_routes(web: WebUi) -> list[HTTPRouteHandler]:
     @get(f"{BASE}/sd-models", opt=options_of("sd-models", "GET"))
     async def models(request: AnyRequest) -> Response[bytes]:
-        return _json(listed_models(await web.models(request)))
+        return _json_response(list_models(await web.models(request)))
 
     @get(f"{BASE}/samplers", opt=options_of("samplers", "GET"))
     async def sampling(request: AnyRequest) -> Response[bytes]:
-        return _json(samplers.listed_samplers(await web.model(request)))
+        return _json_response(samplers.list_samplers(await web.model(request)))
 
     @get(f"{BASE}/schedulers", opt=options_of("schedulers", "GET"))
     async def schedules(request: AnyRequest) -> Response[bytes]:
-        return _json(samplers.listed_schedules(await web.model(request)))
+        return _json_response(samplers.list_schedules(await web.model(request)))
 
     @get(f"{BASE}/loras", opt=options_of("loras", "GET"))
     async def loras(request: AnyRequest) -> Response[bytes]:
         names = (await web.model(request)).loras
-        return _json([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
+        return _json_response([{"name": name, "alias": name, "path": name, "metadata": {}} for name in names])
 
     @get(f"{BASE}/embeddings", opt=options_of("embeddings", "GET"))
     async def embeddings(request: AnyRequest) -> Response[bytes]:
         facts = dict.fromkeys(("step", "sd_checkpoint", "sd_checkpoint_name", "shape", "vectors"))
         names = (await web.model(request)).embeddings
-        return _json({"loaded": dict.fromkeys(names, facts), "skipped": {}})
+        return _json_response({"loaded": dict.fromkeys(names, facts), "skipped": {}})
 
     return [models, sampling, schedules, loras, embeddings]
 
 
-def _tools(web: WebUi) -> list[HTTPRouteHandler]:
+def _tool_routes(web: WebUi) -> list[HTTPRouteHandler]:
     @get(f"{BASE}/upscalers", opt=options_of("upscalers", "GET"))
     async def upscaling(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
-        return _json(upscalers())
+        return _json_response(list_upscalers())
 
     @post(f"{BASE}/png-info", status_code=200, opt=options_of("png-info", "POST"))
     async def infotext(request: AnyRequest) -> Response[bytes]:
         web.owner(request)
-        body = read(PngInfoRequest, await read_json(request))
-        return _json(await asyncio.to_thread(png_info, await web.upload(request, body.image, "image")))
+        body = convert(PngInfoRequest, await read_json(request))
+        return _json_response(await asyncio.to_thread(read_png_info, await web.upload(request, body.image, "image")))
 
     @post(f"{BASE}/extra-single-image", status_code=200, opt=options_of("extra-single-image", "POST"))
     async def extra(request: AnyRequest) -> Response[Any]:
         web.owner(request)
-        body = read(UpscaleRequest, await read_json(request))
+        body = convert(UpscaleRequest, await read_json(request))
         result = await asyncio.to_thread(enlarge, body, await web.upload(request, body.image, "image"))
         return json_response(file_body(lambda mark: structs.replace(result, image=mark), result.image), {})
 
     return [upscaling, infotext, extra]
 
 
-def _fixed(web: WebUi) -> list[HTTPRouteHandler]:
+def _fixed_routes(web: WebUi) -> list[HTTPRouteHandler]:
     gets = [
-        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=options_of(name, "GET"))(_always(web, body))
+        get(f"{BASE}/{name}", name=f"sdapi:{name}", opt=options_of(name, "GET"))(_fixed_response(web, body))
         for name, body in GET_RESPONSES.items()
     ]
     posts = [
         post(f"{BASE}/{name}", name=f"sdapi:{name}", status_code=200, opt=options_of(name, "POST"))(
-            _always(web, body, admin=name in ADMIN_RESPONSES)
+            _fixed_response(web, body, admin=name in ADMIN_RESPONSES)
         )
         for name, body in (POST_RESPONSES | ADMIN_RESPONSES).items()
     ]
     return [*gets, *posts]
 
 
-def _always(web: WebUi, body: Any, *, admin: bool = False) -> Any:
+def _fixed_response(web: WebUi, body: Any, *, admin: bool = False) -> Any:
     async def always(request: AnyRequest) -> Response[bytes]:
         if admin:
             require_admin(web.gateway, request)
         web.owner(request)
-        return _json(body)
+        return _json_response(body)
 
     return always
 
 
-def _stop(web: WebUi, request: AnyRequest, *, everything: bool) -> None:
+def _stop_job(web: WebUi, request: AnyRequest, *, everything: bool) -> None:
     job = web.jobs.current(web.owner(request))
     if job:
         job.stop(everything=everything)
 
 
-async def _preview(job: Job) -> bytes | None:
+async def _enlarged_preview(job: Job) -> bytes | None:
     """Return the newest preview in the size of the image, if there is one."""
     if job.preview is None:
         return None
@@ -185,5 +192,5 @@ async def _preview(job: Job) -> bytes | None:
     return preview.data
 
 
-def _json(body: Any) -> Response[bytes]:
+def _json_response(body: Any) -> Response[bytes]:
     return Response(msgspec.json.encode(body), media_type=JSON)

@@ -44,64 +44,64 @@ SCHEDULES = {"normal": ("uniform",)}
 
 
 class SamplerChoice(NamedTuple):
-    """tintype's names, empty for the model's own, and the names that the model does not have, by the client's key."""
+    """tintype's names, empty for the model's own; `ignored` has the names that the model lacks, by the client's key."""
 
     sampler: str = ""
     schedule: str = ""
     ignored: Mapping[str, str] = {}
 
 
-def choose(model: pb.Model, sampler: str, schedule: str) -> SamplerChoice:
+def choose_sampler(model: pb.Model, sampler: str, schedule: str) -> SamplerChoice:
     """Return what a client's names mean for a model; `DPM++ 2M Karras` names both. Empty names count as absent."""
-    known = {word: name for name in model.samplers for word in _words(name, *_known_as(name))}
-    wanted, plain = _schedule(model, schedule), _plain(sampler)
-    unknown = {"scheduler": schedule} if wanted is None else {}
-    name = known.get(plain)
+    known = {word: name for name in model.samplers for word in _normalized_names(name, *_label_and_aliases(name))}
+    found, normalized = _find_schedule(model, schedule), _normalize(sampler)
+    unknown = {"scheduler": schedule} if found is None else {}
+    name = known.get(normalized)
     if name is not None or not sampler:
-        return SamplerChoice(name or "", wanted or "", unknown)
+        return SamplerChoice(name or "", found or "", unknown)
     for own in model.schedules:
-        prefix = known.get(plain.removesuffix(_plain(own)))
+        prefix = known.get(normalized.removesuffix(_normalize(own)))
         if prefix is not None:
-            return SamplerChoice(prefix, wanted or own, unknown)
-    return SamplerChoice("", "", {"sampler_name": sampler} | ({"scheduler": schedule} if wanted else unknown))
+            return SamplerChoice(prefix, found or own, unknown)
+    return SamplerChoice("", "", {"sampler_name": sampler} | ({"scheduler": schedule} if found else unknown))
 
 
 def label(sampler: str) -> str:
     """Return the web UI's label of a sampler."""
-    return _known_as(sampler)[0]
+    return _label_and_aliases(sampler)[0]
 
 
-def listed_samplers(model: pb.Model) -> list[dict[str, Any]]:
+def list_samplers(model: pb.Model) -> list[dict[str, Any]]:
     """Return the samplers of a model as `GET /samplers` lists them."""
-    known = ((name, *_known_as(name)) for name in model.samplers)
+    known = ((name, *_label_and_aliases(name)) for name in model.samplers)
     return [{"name": label, "aliases": [name, *aliases], "options": {}} for name, label, aliases in known]
 
 
-def listed_schedules(model: pb.Model) -> list[dict[str, Any]]:
+def list_schedules(model: pb.Model) -> list[dict[str, Any]]:
     """Return the schedules of a model as `GET /schedulers` lists them, the sampler's own first."""
-    rest = {"default_rho": None, "need_inner_model": None}
+    unknown = {"default_rho": None, "need_inner_model": None}
     named = [(AUTOMATIC, ()), *((name, SCHEDULES.get(name, ())) for name in model.schedules)]
     return [
-        {"name": name, "label": name.replace("_", " ").title(), "aliases": list(aliases) or None} | rest
+        {"name": name, "label": name.replace("_", " ").title(), "aliases": list(aliases) or None} | unknown
         for name, aliases in named
     ]
 
 
-def _known_as(sampler: str) -> tuple[str, tuple[str, ...]]:
+def _label_and_aliases(sampler: str) -> tuple[str, tuple[str, ...]]:
     return SAMPLERS.get(sampler, (sampler, ()))
 
 
-def _schedule(model: pb.Model, schedule: str) -> str | None:
+def _find_schedule(model: pb.Model, schedule: str) -> str | None:
     """Return tintype's name of a schedule, empty for the sampler's own, None if the model does not have it."""
-    known = {word: name for name in model.schedules for word in _words(name, "", SCHEDULES.get(name, ()))}
-    plain = _plain(schedule)
-    return "" if plain in ("", AUTOMATIC) else known.get(plain)
+    known = {word: name for name in model.schedules for word in _normalized_names(name, "", SCHEDULES.get(name, ()))}
+    normalized = _normalize(schedule)
+    return "" if normalized in ("", AUTOMATIC) else known.get(normalized)
 
 
-def _words(name: str, label: str, aliases: Iterable[str]) -> set[str]:
-    return {_plain(word) for word in (name, label, *aliases) if word}
+def _normalized_names(name: str, label: str, aliases: Iterable[str]) -> set[str]:
+    return {_normalize(word) for word in (name, label, *aliases) if word}
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     """Return a name without case, spaces and punctuation; `DPM++` is `dpmpp`, as in tintype's names."""
     return re.sub(r"[^a-z0-9]+", "", name.lower().replace("+", "p"))

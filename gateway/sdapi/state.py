@@ -1,9 +1,9 @@
-"""What the web UI's API remembers between requests: running jobs, and the model that each key selected.
+"""State of the web UI's API between requests: running jobs, and the model that each key selected.
 
-- The web UI makes one thing at a time, so that its API has "the" progress, and interrupts "the" job. Here that is the
-  oldest running job of the same key, or of all clients if no keys are needed.
-- The web UI has one selected checkpoint, for requests that name none. Here each key has its own, or all clients have
-  one if no keys are needed. It is kept in memory: after a restart it is the default model.
+- The web UI runs one job at a time, so its API reports "the" progress and interrupts "the" job. Here that is the oldest
+  running job of the same key, or of all clients if no keys are required.
+- The web UI has one selected checkpoint, for requests that name none. Here each key has its own; without keys all
+  clients share one. It is kept in memory: after a restart it is the default model.
 """
 
 from __future__ import annotations
@@ -38,17 +38,16 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"[0-9a-f]{4,64}\]", re.IGNORECASE)
 EXTENSIONS = ("safetensors", "ckpt", "onnx")
 
+STARTED_SHARE = 0.01  # the progress that the web UI reports as soon as a job runs
 
-STARTED = 0.01  # the share that the web UI shows as soon as a job runs
 
-
-class Stopped(Exception):
+class PartStopped(Exception):
     """A client interrupted or skipped the current part."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request for images, in `parts` of one call to the service each; `size` is the images' size in pixels."""
+    """A request for images, made in `parts`, one call to the service each; `size` is the images' size in pixels."""
 
     owner: str
     parts: int
@@ -61,7 +60,7 @@ class Job:
     preview: pb.Preview | None = None
     _images: int = 1
     _steps: dict[int, tuple[int, int]] = field(default_factory=dict)
-    _end: float | None = None  # as the service estimates it, a point of `time.monotonic`
+    _end: float | None = None  # estimate of the service, by `time.monotonic`
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, part: int, images: int) -> None:
@@ -94,7 +93,7 @@ class Job:
         """Return the progress without a preview."""
         steps = max((steps for _, steps in self._steps.values()), default=0)
         step = sum(step for step, _ in self._steps.values()) // self._images
-        share = min(1.0, STARTED + (self.part + (step / steps if steps else 0)) / self.parts)
+        share = min(1.0, STARTED_SHARE + (self.part + (step / steps if steps else 0)) / self.parts)
         state = JobState(
             skipped=self.skipped,
             interrupted=self.interrupted,
@@ -105,9 +104,9 @@ class Job:
             sampling_step=step,
             sampling_steps=steps,
         )
-        return JobProgress(progress=share, eta_relative=self._left(share), state=state)
+        return JobProgress(progress=share, eta_relative=self._remaining_seconds(share), state=state)
 
-    def _left(self, share: float) -> float:
+    def _remaining_seconds(self, share: float) -> float:
         """Return the seconds to the end: the service's estimate if the job has one part, or a linear extrapolation."""
         now = time.monotonic()
         if self._end is not None and self.parts == 1:
@@ -123,7 +122,7 @@ class Jobs:
 
     @contextmanager
     def running(self, job: Job) -> Iterator[Job]:
-        """List a job as running for as long as the context lasts."""
+        """List a job as running while inside the block."""
         self._running.append(job)
         try:
             yield job
@@ -153,7 +152,7 @@ class Checkpoints:
 
     def find(self, name: str, models: Sequence[pb.Model]) -> pb.Model | None:
         """Return the model that a client means by a name; None if there is none."""
-        name = _bare(name)
+        name = _without_suffixes(name)
         wanted = self._names.resolve(name)
         by_name = {model.name.lower(): model for model in models}
         found = by_name.get(wanted.lower()) if wanted else self._default(models)
@@ -165,7 +164,7 @@ class Checkpoints:
         return next((model for model in models if model.name == self._names.default), models[0])
 
 
-def _bare(name: str) -> str:
+def _without_suffixes(name: str) -> str:
     """Return a name without file extension and hash."""
     head, bracket, rest = name.strip().rpartition("[")
     name = head.rstrip() if bracket and _HASH.fullmatch(rest) else name.strip()
@@ -173,13 +172,13 @@ def _bare(name: str) -> str:
     return stem if dot and extension.lower() in EXTENSIONS else name
 
 
-def listed_models(models: Sequence[pb.Model]) -> list[dict[str, Any]]:
+def list_models(models: Sequence[pb.Model]) -> list[dict[str, Any]]:
     """Return models as `GET /sd-models` lists them: the same name in every field that clients may send back."""
     named = ({"title": model.name, "model_name": model.name, "filename": model.name} for model in models)
     return [one | {"hash": None, "sha256": None, "config": None} for one in named]
 
 
-def options(model: pb.Model) -> dict[str, Any]:
+def list_options(model: pb.Model) -> dict[str, Any]:
     """Return the settings as `GET /options` lists them; only the model can be changed."""
     return {
         "sd_model_checkpoint": model.name,
@@ -205,14 +204,14 @@ def options(model: pb.Model) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class WebUi:
-    """The gateway, with the state that requests of these clients share."""
+    """The gateway, and the state that requests to `/sdapi/v1` share."""
 
     gateway: Gateway
     checkpoints: Checkpoints
     jobs: Jobs = field(default_factory=Jobs)
 
     def owner(self, request: AnyRequest) -> str:
-        """Return the name of a request's key; empty if no keys are needed. Raises NoKey."""
+        """Return the name of a request's key; empty if no keys are required. Raises NoKey."""
         authenticate(self.gateway, request)
         return str(request.state.record.key)
 

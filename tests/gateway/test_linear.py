@@ -34,9 +34,9 @@ from tintype.gateway.http.jsonbody import decoded
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.store import Links, is_name
 from tintype.gateway.sdapi.from_webui import build_request
-from tintype.gateway.sdapi.infotext import parse, png_info, texts
-from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, read
-from tintype.gateway.sdapi.samplers import choose
+from tintype.gateway.sdapi.infotext import parse_infotext, read_png_info, read_texts
+from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, convert
+from tintype.gateway.sdapi.samplers import choose_sampler
 from tintype.gateway.sdapi.state import Checkpoints
 from tintype.gateway.uploads.fetch import FetchError, parsed
 from tintype.gateway.uploads.reading import of_base64, of_data_url
@@ -153,7 +153,7 @@ def png(*chunks: tuple[bytes, bytes]) -> str:
 
 
 def of_file(text: str) -> object:
-    return texts(text.encode("latin-1", "replace"))
+    return read_texts(text.encode("latin-1", "replace"))
 
 
 def form(text: str) -> object:
@@ -174,7 +174,7 @@ def checkpoint(name: str) -> object:
 def of_sdapi(text: str) -> object:
     """Read requests of the web UI's API with this text in their fields."""
     build_request(TextToImage(prompt=text, negative_prompt=text, override_settings={"samples_format": text}), MODEL, 7)
-    read(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
+    convert(ImageToImage, {"prompt": text, "seed": text, "steps": text, "sampler_name": text, "init_images": [text]})
     return None
 
 
@@ -226,11 +226,11 @@ def message(text: str) -> object:
 
 
 READERS: dict[str, Read] = {
-    "infotext": parse,
+    "infotext": parse_infotext,
     "file": of_file,
     "sdapi": of_sdapi,
     "checkpoint": checkpoint,
-    "sampler": lambda text: choose(MODEL, text, text),
+    "sampler": lambda text: choose_sampler(MODEL, text, text),
     "name": ModelNames({"a": "*"}, only=("tiny",)).resolve,
     **{name: dialect(name) for name in DIALECTS},
     "edit": fields(parse_edit),
@@ -294,7 +294,7 @@ def test_linear(name: str) -> None:
 def test_settings(part: str) -> None:
     """A line of settings of the maximum length is read in one pass, after a name and after an open quotation mark."""
     for start in ("Steps: ", "Steps: a", "Steps: a:", 'Steps: a:"', "Steps: 1, a: "):
-        check(parse, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
+        check(parse_infotext, lambda size, start=start: start + repeated(part)(size), size=60_000)  # type: ignore[misc]
 
 
 def entries(size: int) -> bytes:
@@ -322,7 +322,7 @@ FILES: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_files(name: str) -> None:
     """Reading the texts of a file takes time linear in its length, whatever its structure."""
-    check(lambda text: png_info(text.encode("latin-1")), FILES[name])
+    check(lambda text: read_png_info(text.encode("latin-1")), FILES[name])
 
 
 @pytest.mark.parametrize("name", ["a", "a[]", "a[0]"])
@@ -335,7 +335,9 @@ def test_expanded_text_is_bounded() -> None:
     """A kilobyte that expands to a gigabyte is expanded up to the limit only."""
     packed = zlib.compressobj(9)
     bomb = b"".join(packed.compress(bytes(2**20)) for _ in range(64)) + packed.flush()
-    found = texts(png((b"zTXt", b"a\0\0" + bomb), (b"zTXt", b"b\0\0" + bomb), (b"tEXt", b"c\0d")).encode("latin-1"))
+    found = read_texts(
+        png((b"zTXt", b"a\0\0" + bomb), (b"zTXt", b"b\0\0" + bomb), (b"tEXt", b"c\0d")).encode("latin-1")
+    )
     assert sum(map(len, found.values())) <= 2**20
     assert len(found["a"]) == 2**20
 

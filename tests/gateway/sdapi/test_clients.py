@@ -52,7 +52,7 @@ async def get(gateway: httpx.AsyncClient, path: str, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("client", BODIES)
-async def test_bodies(gateway: httpx.AsyncClient, fake: FakeService, client: str) -> None:
+async def test_client_bodies_make_their_images(gateway: httpx.AsyncClient, fake: FakeService, client: str) -> None:
     """The body of each client makes exactly its images: PNG files, each with a seed and an infotext in `info`."""
     body = BODIES[client]
     answer = await post(gateway, "txt2img", body)
@@ -70,7 +70,7 @@ async def test_bodies(gateway: httpx.AsyncClient, fake: FakeService, client: str
     assert fake.requests[0].steps == body["steps"]
 
 
-async def test_open_webui(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_open_webui_calls(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Its header is ignored; it lists models, sends all options back with another model, and gets that model."""
     headers = {"authorization": "Basic"}
     before = await get(gateway, "options", headers=headers)
@@ -85,7 +85,7 @@ async def test_open_webui(gateway: httpx.AsyncClient, fake: FakeService) -> None
     await post(gateway, "options", before)
 
 
-async def test_silly_tavern(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_silly_tavern_calls(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """Its lists have names; after a change of the model it sees an idle server; its image is as requested."""
     headers = {"authorization": "Basic dW5kZWZpbmVk"}
     assert "forge_preset" not in await get(gateway, "options", headers=headers)
@@ -102,12 +102,12 @@ async def test_silly_tavern(gateway: httpx.AsyncClient, fake: FakeService) -> No
     assert (received.sampler, received.schedule, received.seed) == ("euler_ancestral", "karras", 7)
 
 
-async def test_stable_diffusion_cpp(gateway: httpx.AsyncClient) -> None:
+async def test_stable_diffusion_cpp_ping(gateway: httpx.AsyncClient) -> None:
     """Its ping is OPTIONS without an origin."""
     assert (await gateway.options("/v1/images/generations")).status_code < 300
 
 
-async def test_dify(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_dify_calls(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """JSON without a content type is parsed; an unknown sampler is not an error, and the infotext names it."""
     assert (await gateway.post(f"{BASE}/options", content=b'{"sd_model_checkpoint": "tiny"}')).status_code == 200
     answer = await gateway.post(f"{BASE}/txt2img", content=json.dumps(DIFY).encode())
@@ -121,7 +121,7 @@ async def test_dify(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     assert fake.requests[1].strength == pytest.approx(0.9)
 
 
-async def test_kobold(service: Service, tmp_path: Path) -> None:
+async def test_koboldai_lite_calls(service: Service, tmp_path: Path) -> None:
     """A page of an allowed origin may request and post JSON, and finds what it looks for."""
     page = {"origin": "https://lite.koboldai.net", "sec-fetch-site": "cross-site"}
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
@@ -137,7 +137,7 @@ async def test_kobold(service: Service, tmp_path: Path) -> None:
         assert (made.status_code, made.headers["access-control-allow-origin"]) == (200, page["origin"])
 
 
-async def test_photoshop(gateway: httpx.AsyncClient) -> None:
+async def test_photoshop_plugin_calls(gateway: httpx.AsyncClient) -> None:
     """Responses to posts with an empty body are JSON, and it reads the infotext of its image back."""
     headers = {"content-type": "application/json"}
     assert (await gateway.post(f"{BASE}/interrupt", headers=headers)).json() == {}
@@ -148,7 +148,7 @@ async def test_photoshop(gateway: httpx.AsyncClient) -> None:
     assert result["parameters"]["Sampler"] == "Euler a"
 
 
-async def test_gimp(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_gimp_plugin_calls(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """URLs may end in a question mark or a slash; a batch above the service's limit is made in two calls."""
     answer = await gateway.post(f"{BASE}/txt2img?", json=BODIES["gimp"])
     seeds = json.loads(answer.json()["info"])["all_seeds"]

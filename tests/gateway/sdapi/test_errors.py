@@ -38,7 +38,7 @@ class TestErrors:
             ({"prompt": "x", "batch_size": 50, "n_iter": 50}, "n_iter", "must be at most 100, not 2500"),
         ],
     )
-    async def test_fields(
+    async def test_invalid_field_is_422_with_its_place(
         self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any], field: str, says: str
     ) -> None:
         """An invalid field is FastAPI's 422, with its place and what would be right, before any image is made."""
@@ -51,20 +51,20 @@ class TestErrors:
         assert not fake.requests
 
     @pytest.mark.parametrize(("kind", "path"), [(TextToImage, TEXT), (ImageToImage, IMAGE)])
-    async def test_numbers(self, gateway: httpx.AsyncClient, kind: Any, path: str) -> None:
+    async def test_no_number_is_an_internal_error(self, gateway: httpx.AsyncClient, kind: Any, path: str) -> None:
         """No number in any field, however large, is an internal error."""
         usual = {"enable_hr": True, "init_images": [base64_of(png())], "width": 16, "height": 16}
         for field in kind.__struct_fields__:
             answer = await gateway.post(path, json=usual | {field: 1e39})
             assert answer.status_code in (200, 422), f"{field}: {answer.text}"
 
-    async def test_no_json(self, gateway: httpx.AsyncClient) -> None:
+    async def test_body_that_is_not_json_is_422(self, gateway: httpx.AsyncClient) -> None:
         """A body that is not JSON is FastAPI's 422 as well."""
         answer = await gateway.post(TEXT, content=b"{", headers={"content-type": "application/json"})
         assert answer.status_code == 422
         assert answer.json()["detail"][0]["loc"] == ["body"]
 
-    async def test_service(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_service_errors_name_the_clients_key(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """An invalid field that the service reports has the client's own key; other errors have their status."""
         fake.behave = Refusal(
             grpc.StatusCode.INVALID_ARGUMENT, "x", "INVALID_FIELD", violations=[("guidance_scale", "must be 0 to 50")]
@@ -77,7 +77,9 @@ class TestErrors:
         assert answer.json() == {"error": "ServiceError", "detail": "full", "body": "", "errors": "full"}
 
     @pytest.mark.parametrize("body", [{"script_name": "x/y plot"}, {"alwayson_scripts": {"ControlNet": {"args": []}}}])
-    async def test_scripts(self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]) -> None:
+    async def test_scripts_are_errors(
+        self, gateway: httpx.AsyncClient, fake: FakeService, body: dict[str, Any]
+    ) -> None:
         """A script or extension is an error: without it, the image would be a different one."""
         answer = await gateway.post(TEXT, json={"prompt": "x"} | body)
         assert answer.status_code == 422
@@ -94,7 +96,7 @@ class TestErrors:
             ({"batch_size": 10, "n_iter": 11}, {"max_images": 0}, "at most 100, not 110"),
         ],
     )
-    async def test_limits(
+    async def test_limits_apply_to_all_images_of_a_request(
         self, service: Service, fake: FakeService, tmp_path: Path, body: Any, limits: Any, says: str
     ) -> None:
         """Limits of one request apply to all its images together, and are checked before the first is made."""
@@ -104,7 +106,7 @@ class TestErrors:
         assert says in answer.json()["detail"][0]["msg"]
         assert not fake.requests
 
-    async def test_image_limit(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
+    async def test_image_rate_counts_each_pass(self, service: Service, fake: FakeService, tmp_path: Path) -> None:
         """Images that exceed the limit are not begun; each image counts, with two passes twice."""
         async with running_gateway(config(service, tmp_path, image_limit=4)) as client:
             first = await client.post(TEXT, json={"enable_hr": True})
@@ -115,7 +117,7 @@ class TestErrors:
             assert int(second.headers["retry-after"]) > 10
             assert (await client.post(TEXT, json={"n_iter": 2})).status_code == 200
 
-    async def test_keys(self, service: Service, tmp_path: Path) -> None:
+    async def test_every_path_requires_a_key(self, service: Service, tmp_path: Path) -> None:
         """If keys are required, each path requires one, asks for Basic, and accepts it as a password; limits apply."""
         key = create(tmp_path / "keys", "me")
         async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys", rate_limit=1)) as client:

@@ -32,7 +32,7 @@ def info(answer: httpx.Response) -> dict[str, Any]:
 
 
 class TestText:
-    async def test_answer(self, gateway: httpx.AsyncClient) -> None:
+    async def test_response_repeats_the_request(self, gateway: httpx.AsyncClient) -> None:
         """The response repeats the request, and `info` has all keys of the web UI's."""
         body = {"prompt": "a lake", "negative_prompt": "blurry", "seed": 5, "batch_size": 2, "n_iter": 2, "odd": 1}
         answer = await gateway.post(TEXT, json=body)
@@ -51,7 +51,7 @@ class TestText:
         usual |= {"styles", "batch_size", "version", "extra_generation_params", "restore_faces", "sd_vae_name"}
         assert usual <= set(details)
 
-    async def test_defaults(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_absent_null_and_zero_are_the_models_own(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """A field that is absent, null or zero is the model's own; the seed is random."""
         zeros = dict.fromkeys(["eta", "width", "height", "steps", "hr_scale", "s_churn"], 0)
         nulls = dict.fromkeys(
@@ -64,14 +64,14 @@ class TestText:
         assert details["seed"] == received.seed
         assert (details["width"], details["height"]) == (96, 64)
 
-    async def test_whole_numbers(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_fractions_of_integers_are_cut_off(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Plug-ins send fractions: they are cut off, as in the web UI."""
         details = info(await gateway.post(TEXT, json={"width": 512.0, "height": 511.5, "steps": 4.2, "seed": 7.0}))
         received = fake.requests[0]
         assert (received.width, received.height, received.steps, received.seed) == (512, 511, 4, 7)
         assert details["seed"] == 7
 
-    async def test_ignored(self, gateway: httpx.AsyncClient) -> None:
+    async def test_fields_without_effect_are_named(self, gateway: httpx.AsyncClient) -> None:
         """Fields without effect are named in a header, in `info`, and in the image's own infotext."""
         body = {"prompt": "x <lora:ink:0.5> <lora:none:1>", "restore_faces": True, "styles": ["a"], "clip_skip": 2}
         body |= {
@@ -97,14 +97,16 @@ class TestText:
         assert ignored_note in text
 
     @pytest.mark.parametrize("prompt", [{}, {"prompt": None}, {"prompt": ""}, {"prompt": "<lora:ink:0.5>"}])
-    async def test_no_prompt(self, gateway: httpx.AsyncClient, fake: FakeService, prompt: dict[str, Any]) -> None:
+    async def test_prompt_may_be_absent(
+        self, gateway: httpx.AsyncClient, fake: FakeService, prompt: dict[str, Any]
+    ) -> None:
         """As in the web UI, the prompt may be absent."""
         for path, body in ((TEXT, prompt), (IMAGE, prompt | {"init_images": [base64_of(png())]})):
             details = info(await gateway.post(path, json=body))
             assert details["prompt"] == (prompt.get("prompt") or "")
             assert (fake.requests[-1].prompt, fake.requests[-1].allow_empty_prompt) == ("", True)
 
-    async def test_loras(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_loras_of_the_prompt_are_applied(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Adapters in the prompt reach the service as such; the prompt to encode does not contain them."""
         await gateway.post(TEXT, json={"prompt": "a lake <lora:INK:0.5> at dusk <lora:ink>"})
         assert [(lora.name, lora.weight) for lora in fake.requests[0].loras] == [("ink", 0.5), ("ink", 1.0)]
@@ -122,7 +124,7 @@ class TestText:
             ({"prompt": "a AND b"}, True),
         ],
     )
-    async def test_syntax(
+    async def test_prompt_syntax_is_left_to_the_service(
         self,
         gateway: httpx.AsyncClient,
         fake: FakeService,
@@ -146,13 +148,13 @@ class TestText:
             ("a <lora:AND:1>", "prompt lora:AND"),
         ],
     )
-    async def test_composition_is_named(self, gateway: httpx.AsyncClient, prompt: str, ignored: str | None) -> None:
+    async def test_and_is_named_as_ignored(self, gateway: httpx.AsyncClient, prompt: str, ignored: str | None) -> None:
         """AND, which composes prompts in the web UI, is not supported, and is named as ignored."""
         details = info(await gateway.post(TEXT, json={"prompt": prompt}))["extra_generation_params"]
         assert details.get("Ignored") == ignored
 
     @pytest.mark.parametrize(("steps", "earlier"), [({"steps": 20}, 20), ({}, None)])
-    async def test_a_second_pass_goes_on_counting(
+    async def test_second_pass_continues_the_step_count(
         self, gateway: httpx.AsyncClient, fake: FakeService, steps: dict[str, int], earlier: int | None
     ) -> None:
         """The service learns the number of steps of the first pass if the prompt may change at one of them."""
@@ -161,7 +163,7 @@ class TestText:
         details = info(await gateway.post(TEXT, json={"prompt": "a"} | body))
         assert [request.earlier_steps for request in fake.requests] == [0, earlier or details["steps"], 0, 0]
 
-    async def test_embeddings(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_embeddings_are_found_as_words(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Names that occur as words are chosen, in any case and both prompts, and written as the model spells them."""
         await gateway.post(TEXT, json={"prompt": "x<CAT>y (<cat>:1.2)", "negative_prompt": "easynegative, fog"})
         await gateway.post(TEXT, json={"prompt": "uneasynegatives", "negative_prompt": "easy negative"})
@@ -170,7 +172,7 @@ class TestText:
         assert (first.prompt, first.negative_prompt) == ("x<cat>y (<cat>:1.2)", "EasyNegative, fog")
         assert (list(second.embeddings), second.prompt) == ([], "uneasynegatives")
 
-    async def test_wishes(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_fields_that_the_model_lacks_are_dropped(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Fields that the model does not have are dropped, and named as ignored."""
 
         async def plain(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[Any]:
@@ -187,20 +189,20 @@ class TestText:
         assert info(answer)["extra_generation_params"] == {"Ignored": "prompt_weighting; scheduler"}
         assert answer.headers["x-tintype-ignored"] == "prompt_weighting, scheduler"
 
-    async def test_eta(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_eta_applies_to_ddim_only(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """`eta` applies to DDIM; 1 is what other samplers do anyway, and any other value is named as ignored."""
         for body in ({"eta": 0.5}, {"eta": 1, "sampler_name": "Euler a"}, {"eta": 0.5, "sampler_name": "Euler a"}):
             answer = await gateway.post(TEXT, json={"prompt": "x"} | body)
             assert ("x-tintype-ignored" in answer.headers) is (body == {"eta": 0.5, "sampler_name": "Euler a"})
         assert [request.HasField("eta") for request in fake.requests] == [True, False, False]
 
-    async def test_send_images(self, gateway: httpx.AsyncClient) -> None:
+    async def test_response_without_images_has_seeds(self, gateway: httpx.AsyncClient) -> None:
         """A request without images in the response still gets their seeds."""
         answer = await gateway.post(TEXT, json={"prompt": "x", "send_images": False})
         assert answer.json()["images"] == []
         assert len(info(answer)["all_seeds"]) == 1
 
-    async def test_format(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_samples_format_sets_the_file_type(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Images are PNG unless the settings of the request name another type."""
         for given, wanted in (
             (None, "image/png"),
@@ -213,7 +215,7 @@ class TestText:
             )
             assert fake.requests[-1].output.mime_type == wanted
 
-    async def test_second_pass(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_hires_makes_each_image_again(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """`enable_hr` makes each image again from the first one, with its seed, in the requested size."""
         body = {"prompt": "x", "enable_hr": True, "hr_scale": 1.5, "hr_second_pass_steps": 9, "denoising_strength": 0.5}
         answer = await gateway.post(TEXT, json=body | {"batch_size": 2, "seed": 3, "hr_upscaler": "Latent"})
@@ -232,7 +234,7 @@ class TestText:
         assert details["all_seeds"] == [3, 4]
 
     @pytest.mark.parametrize(("x", "y", "size"), [(192, 0, (192, 128)), (0, 128, (192, 128)), (100, 90, (100, 90))])
-    async def test_second_size(
+    async def test_hires_size_by_one_side_or_both(
         self, gateway: httpx.AsyncClient, fake: FakeService, x: int, y: int, size: tuple[int, int]
     ) -> None:
         """The size can be given by one side, which determines the other, or by both."""
@@ -241,7 +243,9 @@ class TestText:
 
 
 class TestImage:
-    async def test_whole(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_init_image_is_sent_in_the_requested_size(
+        self, gateway: httpx.AsyncClient, fake: FakeService
+    ) -> None:
         """The image is sent in the requested size, and the response repeats it only on request."""
         body = {"prompt": "x", "init_images": [base64_of(png(64, 48))], "width": 96, "height": 96}
         answer = await gateway.post(IMAGE, json=body)
@@ -254,14 +258,14 @@ class TestImage:
         assert again.json()["parameters"]["init_images"] == body["init_images"]
         assert fake.requests[1].strength == 0
 
-    async def test_own_size(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_default_size_is_the_images_own(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """Without a size, the image's own is used."""
         await gateway.post(
             IMAGE, json={"prompt": "x", "init_images": ["data:image/png;base64," + base64_of(png(64, 48))]}
         )
         assert (fake.requests[0].width, fake.requests[0].height) == (64, 48)
 
-    async def test_mask(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_mask_repaints_white(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """White is repainted: the mask is sent to the service."""
         mask = Image.new("L", (64, 48))
         mask.paste(255, (0, 0, 32, 48))
@@ -271,7 +275,7 @@ class TestImage:
         masks = [opened(request.mask) for request in fake.requests]
         assert [(mask.getpixel((8, 8)), mask.getpixel((56, 8))) for mask in masks] == [(255, 0), (0, 255)]
 
-    async def test_only_masked(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+    async def test_only_masked_part_is_made_and_pasted(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
         """The masked part is made at full size, and pasted into the whole image, whose rest is unchanged."""
         mask = Image.new("L", (64, 48))
         mask.paste(255, (8, 8, 24, 24))
@@ -287,13 +291,13 @@ class TestImage:
         assert (info(answer)["width"], info(answer)["height"]) == (64, 48)
 
     @pytest.mark.parametrize("images", [None, []])
-    async def test_missing(self, gateway: httpx.AsyncClient, images: list[str] | None) -> None:
+    async def test_missing_init_image_is_404(self, gateway: httpx.AsyncClient, images: list[str] | None) -> None:
         """A request without an initial image is the web UI's 404."""
         answer = await gateway.post(IMAGE, json={"prompt": "x", "init_images": images})
         assert answer.status_code == 404
         assert answer.json()["detail"] == "Init image not found"
 
-    async def test_no_picture(self, gateway: httpx.AsyncClient) -> None:
+    async def test_invalid_image_file_is_500(self, gateway: httpx.AsyncClient) -> None:
         """A file that is not an image is the web UI's 500, and `errors` says what is wrong."""
         answer = await gateway.post(IMAGE, json={"prompt": "x", "init_images": ["bm8="]})
         assert answer.status_code == 500

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tintype.gateway.sdapi.infotext import parse, with_settings
+from tintype.gateway.sdapi.infotext import add_settings, parse_infotext
 from tintype.service.images.metadata import Parameters
 
 PARAMETERS = Parameters(
@@ -23,10 +23,10 @@ PARAMETERS = Parameters(
 )
 
 
-def test_taken_apart() -> None:
+def test_parses_prompts_and_settings() -> None:
     """Prompts and settings have the web UI's names; quoted values are unquoted."""
-    text = with_settings(str(PARAMETERS), {"Ignored": "a, b: c"})
-    assert parse(text) == {
+    text = add_settings(str(PARAMETERS), {"Ignored": "a, b: c"})
+    assert parse_infotext(text) == {
         "Prompt": PARAMETERS.prompt,
         "Negative prompt": "blurry",
         "Steps": "20",
@@ -55,24 +55,24 @@ def test_taken_apart() -> None:
     ],
     ids=range(6),
 )
-def test_less(text: str, prompt: str, found: dict[str, str]) -> None:
+def test_incomplete_texts_are_parsed_in_part(text: str, prompt: str, found: dict[str, str]) -> None:
     """Incomplete or damaged texts give what they contain."""
-    assert parse(text) == {"Prompt": prompt, "Negative prompt": ""} | found
+    assert parse_infotext(text) == {"Prompt": prompt, "Negative prompt": ""} | found
 
 
-def test_nothing() -> None:
+def test_empty_text_has_no_settings() -> None:
     """An empty text has no settings."""
-    assert parse(" \n") == {}
+    assert parse_infotext(" \n") == {}
 
 
 @given(st.dictionaries(st.sampled_from(["A", "B c", "D-1"]), st.text(st.characters(codec="utf-8"), min_size=1)))
-def test_round_trip(settings: dict[str, str]) -> None:
+def test_added_settings_are_parsed_again(settings: dict[str, str]) -> None:
     """Every value that is added is parsed again, except for spaces at its ends."""
-    found = parse(with_settings("x\nSteps: 1", settings))
+    found = parse_infotext(add_settings("x\nSteps: 1", settings))
     assert {name: found[name].strip() for name in settings} == {name: value.strip() for name, value in settings.items()}
 
 
 @given(st.text())
-def test_any_text(text: str) -> None:
+def test_any_text_is_parsed(text: str) -> None:
     """No text breaks the parser."""
-    assert isinstance(parse(text), dict)
+    assert isinstance(parse_infotext(text), dict)

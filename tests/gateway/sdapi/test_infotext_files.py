@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gateway.bodies import opened, png
-from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, texts, with_infotext
+from tintype.gateway.sdapi.infotext import KEY, MAX_TEXT, read_texts, write_infotext
 from tintype.service.images.encode import ENCODERS, Output
 from tintype.service.images.metadata import Parameters
 
@@ -36,7 +36,7 @@ PARAMETERS = Parameters(
 COMMENT = b"ASCII\0\0\0Steps: 3"
 
 
-def saved(kind: str, **options: object) -> bytes:
+def encode_image(kind: str, **options: object) -> bytes:
     """A small image as a file of Pillow's format `kind`."""
     file = BytesIO()
     Image.new("RGB", (16, 16), "teal").save(file, kind, **options)
@@ -57,18 +57,18 @@ def exif(comment: bytes = COMMENT, order: str = ">", *, entries: int = 1) -> byt
 def jpeg(*segments: tuple[int, bytes]) -> bytes:
     """A JPEG file that begins with these segments."""
     parts = [b"\xff" + bytes([marker]) + struct.pack(">H", len(data) + 2) + data for marker, data in segments]
-    return b"\xff\xd8" + b"".join(parts) + saved("JPEG")[2:]
+    return b"\xff\xd8" + b"".join(parts) + encode_image("JPEG")[2:]
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_read(kind: str) -> None:
+def test_reads_texts_of_the_service(kind: str) -> None:
     """Texts that the service writes into files of any type are read unchanged."""
     file = BytesIO()
     ENCODERS[kind](Image.new("RGB", (16, 16)), file, Output(kind), PARAMETERS)
-    assert texts(file.getvalue())[KEY] == str(PARAMETERS)
+    assert read_texts(file.getvalue())[KEY] == str(PARAMETERS)
 
 
-def test_kinds_of_texts() -> None:
+def test_reads_all_text_chunks_of_png() -> None:
     """All three text chunks of PNG are read, before and after the pixels; of two with the same key, the last."""
     info = PngInfo()
     info.add(b"tEXt", KEY.encode() + b"\0late", after_idat=True)
@@ -77,7 +77,7 @@ def test_kinds_of_texts() -> None:
     info.add_text("Packed", "ö" * 5000, zip=True)
     info.add_itxt("International", "湖", lang="zh", tkey="湖")
     info.add_itxt("Both", "湖" * 5000, zip=True)
-    assert texts(saved("PNG", pnginfo=info)) == {
+    assert read_texts(encode_image("PNG", pnginfo=info)) == {
         "Old": "plain ü",
         "Packed": "ö" * 5000,
         "International": "湖",
@@ -96,34 +96,34 @@ def test_kinds_of_texts() -> None:
         (b"\0" * 8 + b"Steps: 3", "Steps: 3"),
     ],
 )
-def test_comments(comment: bytes, text: str, order: str, entries: int) -> None:
+def test_reads_user_comments(comment: bytes, text: str, order: str, entries: int) -> None:
     """A UserComment is read from all three types of files, in both byte orders and all of its encodings."""
     field = exif(comment, order, entries=entries)
     xmp = b"http://ns.adobe.com/xap/1.0/\0<x/>"
     for file in (
-        saved("PNG", exif=field),
-        saved("JPEG", exif=b"Exif\0\0" + field),
-        saved("WEBP", exif=field),
+        encode_image("PNG", exif=field),
+        encode_image("JPEG", exif=b"Exif\0\0" + field),
+        encode_image("WEBP", exif=field),
         jpeg((0xFE, b"made by hand"), (0xE1, xmp), (0xE1, b"Exif\0\0" + field)),
     ):
-        assert texts(file) == {KEY: text}
+        assert read_texts(file) == {KEY: text}
         assert opened(file).size == (16, 16)
 
 
-def test_profile_of_imagemagick() -> None:
+def test_reads_imagemagicks_exif_profile() -> None:
     """EXIF that ImageMagick stores as text in a PNG is read, too."""
     info = PngInfo()
     info.add_text("Raw profile type exif", f"\nexif\n{len(exif()):8}\n{(b'Exif' + bytes(2) + exif()).hex()}\n")
-    assert texts(saved("PNG", pnginfo=info))[KEY] == "Steps: 3"
+    assert read_texts(encode_image("PNG", pnginfo=info))[KEY] == "Steps: 3"
 
 
-def test_text_beyond_a_mebibyte() -> None:
+def test_texts_are_cut_off_at_the_limit() -> None:
     """Texts are cut off at the limit, compressed or not, and the texts after it are empty."""
     info = PngInfo()
     info.add_text("Long", "a" * (MAX_TEXT + 7), zip=True)
     info.add_text("Late", "b")
     info.add_text("Later", "b", zip=True)
-    found = texts(saved("PNG", pnginfo=info))
+    found = read_texts(encode_image("PNG", pnginfo=info))
     assert found == {"Long": "a" * MAX_TEXT, "Late": "", "Later": ""}
 
 
@@ -144,30 +144,33 @@ def test_text_beyond_a_mebibyte() -> None:
         b"eXIfMM\0*\0\0\0\x08\xff\xff\x87\x69",
     ],
 )
-def test_damaged(chunk: bytes) -> None:
+def test_damaged_text_does_not_affect_others(chunk: bytes) -> None:
     """A damaged text does not affect the others."""
     file = png(16, 16, "teal", "a lake")
     ihdr = 8 + 25
     damaged = file[:ihdr] + struct.pack(">I", len(chunk) - 4) + chunk + bytes(4) + file[ihdr:]
-    assert texts(damaged)[KEY] == "a lake"
+    assert read_texts(damaged)[KEY] == "a lake"
 
 
-@given(st.binary(max_size=200), st.sampled_from([saved("PNG", exif=exif()), saved("JPEG"), saved("WEBP"), exif()]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([encode_image("PNG", exif=exif()), encode_image("JPEG"), encode_image("WEBP"), exif()]),
+)
 @pytest.mark.parametrize("cut", [lambda file, data: file[: len(data)] + data, lambda file, data: data + file])
-def test_any_file(cut: Callable[[bytes, bytes], bytes], data: bytes, file: bytes) -> None:
+def test_any_file_is_read(cut: Callable[[bytes, bytes], bytes], data: bytes, file: bytes) -> None:
     """Reading ends for any file, and returns texts."""
-    assert isinstance(texts(cut(file, data)), dict)
+    assert isinstance(read_texts(cut(file, data)), dict)
 
 
 @pytest.mark.parametrize("before", ["", "an older text"])
 @pytest.mark.parametrize("text", ["a lake", "ein See mit Ü", "湖 dusk"])
-def test_written(before: str, text: str) -> None:
+def test_new_infotext_replaces_the_old_one(before: str, text: str) -> None:
     """A new text replaces the old one, the pixels are unchanged, and every checksum is correct."""
-    file = with_infotext(png(16, 16, "teal", before), text)
-    assert texts(file) == {KEY: text}
+    file = write_infotext(png(16, 16, "teal", before), text)
+    assert read_texts(file) == {KEY: text}
     assert opened(file).tobytes() == opened(png(16, 16, "teal")).tobytes()
 
 
-def test_not_written() -> None:
+def test_other_file_types_are_unchanged() -> None:
     """Files of other types are unchanged."""
-    assert with_infotext(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"
+    assert write_infotext(b"\xff\xd8\xff rest", "x") == b"\xff\xd8\xff rest"

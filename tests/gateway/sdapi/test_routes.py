@@ -29,7 +29,7 @@ async def get(gateway: httpx.AsyncClient, path: str) -> Any:
     return answer.json()
 
 
-async def test_models(gateway: httpx.AsyncClient) -> None:
+async def test_lists_models(gateway: httpx.AsyncClient) -> None:
     """A model has the same name in every field that clients may send back, and null where the web UI may have null."""
     assert (await get(gateway, "sd-models"))[1] == {
         "title": "org/large",
@@ -41,7 +41,7 @@ async def test_models(gateway: httpx.AsyncClient) -> None:
     }
 
 
-async def test_samplers(gateway: httpx.AsyncClient) -> None:
+async def test_lists_samplers_and_schedules(gateway: httpx.AsyncClient) -> None:
     """Samplers and schedules are the model's own, under the names of the web UI."""
     found = await get(gateway, "samplers")
     assert found[-1] == {
@@ -56,19 +56,19 @@ async def test_samplers(gateway: httpx.AsyncClient) -> None:
     assert (karras["name"], karras["label"]) == ("karras", "Karras")
 
 
-async def test_upscalers(gateway: httpx.AsyncClient) -> None:
+async def test_lists_upscalers(gateway: httpx.AsyncClient) -> None:
     """`None` comes first."""
     found = await get(gateway, "upscalers")
     assert [one["name"] for one in found] == ["None", "Lanczos", "Nearest"]
     assert all(set(one) == {"name", "model_name", "model_path", "model_url", "scale"} for one in found)
 
 
-async def test_loras(gateway: httpx.AsyncClient) -> None:
+async def test_lists_loras(gateway: httpx.AsyncClient) -> None:
     """The model's adapters are listed by the names that prompts use."""
     assert await get(gateway, "loras") == [{"name": "ink", "alias": "ink", "path": "ink", "metadata": {}}]
 
 
-async def test_embeddings(gateway: httpx.AsyncClient) -> None:
+async def test_lists_embeddings(gateway: httpx.AsyncClient) -> None:
     """The model's embeddings are listed by the names that prompts use, with the web UI's keys."""
     found = await get(gateway, "embeddings")
     assert list(found["loaded"]) == ["<cat>", "EasyNegative"]
@@ -90,12 +90,12 @@ async def test_embeddings(gateway: httpx.AsyncClient) -> None:
         ("sd-vae", []),
     ],
 )
-async def test_nothing(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
+async def test_missing_features_are_empty(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
     """Features that tintype does not have are empty lists or objects, as in the web UI without extensions."""
     assert await get(gateway, path) == body
 
 
-async def test_memory(gateway: httpx.AsyncClient) -> None:
+async def test_unknown_memory_is_reported_as_errors(gateway: httpx.AsyncClient) -> None:
     """Facts that the gateway cannot know are reported as errors, as in the web UI; flags are an object."""
     memory = await get(gateway, "memory")
     assert set(memory) == {"ram", "cuda"}
@@ -115,7 +115,7 @@ async def test_memory(gateway: httpx.AsyncClient) -> None:
         ("unload-checkpoint", {}),
     ],
 )
-async def test_empty_posts(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
+async def test_posts_without_a_body_are_accepted(gateway: httpx.AsyncClient, path: str, body: Any) -> None:
     """A post without a body is accepted, with or without a content type, and answered with JSON."""
     for headers in ({}, {"content-type": "application/json"}):
         answer = await gateway.post(f"{BASE}/{path}", headers=headers)
@@ -125,7 +125,7 @@ async def test_empty_posts(gateway: httpx.AsyncClient, path: str, body: Any) -> 
 @pytest.mark.parametrize(
     "name", ["org/large", "ORG/Large", "org/large.safetensors", "org/large.safetensors [0123456789]", " org/large "]
 )
-async def test_names(gateway: httpx.AsyncClient, name: str) -> None:
+async def test_model_is_found_by_clients_spelling(gateway: httpx.AsyncClient, name: str) -> None:
     """A model is found by its name as clients write it; a name of other servers is the default model."""
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": name})
     assert (await get(gateway, "options"))["sd_model_checkpoint"] == "org/large"
@@ -133,7 +133,7 @@ async def test_names(gateway: httpx.AsyncClient, name: str) -> None:
     assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
 
 
-async def test_options_sent_back(gateway: httpx.AsyncClient) -> None:
+async def test_all_options_may_be_sent_back(gateway: httpx.AsyncClient) -> None:
     """All options may be sent back, with null or any other value: only the model changes."""
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "org/large"})
     before = await get(gateway, "options")
@@ -144,7 +144,7 @@ async def test_options_sent_back(gateway: httpx.AsyncClient) -> None:
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "tiny"})
 
 
-async def test_unknown_model(gateway: httpx.AsyncClient) -> None:
+async def test_selecting_an_unknown_model_is_500(gateway: httpx.AsyncClient) -> None:
     """An unknown model is the web UI's RuntimeError, and changes nothing."""
     answer = await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "nope"})
     assert answer.status_code == 500
@@ -153,7 +153,7 @@ async def test_unknown_model(gateway: httpx.AsyncClient) -> None:
     assert (await get(gateway, "options"))["sd_model_checkpoint"] == "tiny"
 
 
-async def test_vanished_model(gateway: httpx.AsyncClient, fake: FakeService) -> None:
+async def test_vanished_model_becomes_the_default(gateway: httpx.AsyncClient, fake: FakeService) -> None:
     """If the selected model no longer exists, the default model is used."""
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "org/large"})
     fake.models = ["tiny"]
@@ -163,7 +163,7 @@ async def test_vanished_model(gateway: httpx.AsyncClient, fake: FakeService) -> 
     await gateway.post(f"{BASE}/options", json={"sd_model_checkpoint": "tiny"})
 
 
-async def test_png_info(gateway: httpx.AsyncClient) -> None:
+async def test_png_info_returns_the_infotext(gateway: httpx.AsyncClient) -> None:
     """An image's infotext is returned and parsed; an image without one is not an error."""
     text = "a lake\nNegative prompt: x\nSteps: 3, Size: 8x9"
     result = (await gateway.post(f"{BASE}/png-info", json={"image": base64_of(png(text=text))})).json()
@@ -192,7 +192,7 @@ async def test_png_info(gateway: httpx.AsyncClient) -> None:
         ),
     ],
 )
-async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tuple[int, int]) -> None:
+async def test_enlarges_an_image(gateway: httpx.AsyncClient, body: dict[str, Any], size: tuple[int, int]) -> None:
     """An image is enlarged by a factor or to a size; the response names the upscaler that was used."""
     answer = await gateway.post(f"{BASE}/extra-single-image", json={"image": base64_of(png(64, 48))} | body)
     assert opened(answer.json()["image"]).size == size
@@ -200,7 +200,9 @@ async def test_extra(gateway: httpx.AsyncClient, body: dict[str, Any], size: tup
     assert (used in answer.json()["html_info"]) is (body["upscaler_1"] != "None")
 
 
-async def test_extra_is_sent_in_pieces(gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_enlarged_image_is_encoded_while_sent(
+    gateway: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A large response is counted like any other, and its base64 is encoded while it is sent."""
     counted: list[int] = []
     monkeypatch.setattr(reply, "hold", lambda size, **_: counted.append(size))
@@ -210,7 +212,7 @@ async def test_extra_is_sent_in_pieces(gateway: httpx.AsyncClient, monkeypatch: 
     assert counted == [len(answer.content)] == [int(answer.headers["content-length"])]
 
 
-async def test_extra_too_large(gateway: httpx.AsyncClient) -> None:
+async def test_enlarging_is_bounded(gateway: httpx.AsyncClient) -> None:
     """No factor makes more pixels than an image may have."""
     large = base64_of(png_of(Image.new("1", (4000, 2000))))
     body = {"image": large, "upscaler_1": "Lanczos", "upscaling_resize": 8}
@@ -219,7 +221,7 @@ async def test_extra_too_large(gateway: httpx.AsyncClient) -> None:
     assert "not 32000x16000" in answer.json()["detail"][0]["msg"]
 
 
-async def test_not_here(gateway: httpx.AsyncClient) -> None:
+async def test_unknown_paths_use_the_web_uis_errors(gateway: httpx.AsyncClient) -> None:
     """Unknown paths of the web UI, and wrong methods, are errors in its format."""
     for method, path, status in (("GET", "sd-modules", 404), ("POST", "interrogate", 404), ("GET", "txt2img", 405)):
         answer = await gateway.request(method, f"{BASE}/{path}")
@@ -227,7 +229,7 @@ async def test_not_here(gateway: httpx.AsyncClient) -> None:
         assert set(answer.json()) == {"error", "detail", "body", "errors"}
 
 
-async def test_options_everywhere(gateway: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_bare_options_succeed_on_every_route(gateway: httpx.AsyncClient, tmp_path: Path) -> None:
     """A bare OPTIONS, without an origin, is answered with 2xx on every route of the gateway."""
     app = create_app(GatewayConfig(data=tmp_path), client=None)  # type: ignore[arg-type]  # the client is not called
     paths = {route.path for route in app.litestar.routes}
@@ -237,13 +239,13 @@ async def test_options_everywhere(gateway: httpx.AsyncClient, tmp_path: Path) ->
         assert (await gateway.options(plain)).status_code == 204, path
 
 
-async def test_root(gateway: httpx.AsyncClient) -> None:
+async def test_root_answers_pings(gateway: httpx.AsyncClient) -> None:
     """Pings of other clients: HEAD and GET of the root."""
     assert (await gateway.head("/")).status_code == 200
     assert (await gateway.get("/")).status_code == 200
 
 
-async def test_description(gateway: httpx.AsyncClient) -> None:
+async def test_openapi_has_these_paths(gateway: httpx.AsyncClient) -> None:
     """The API's document has these paths and their types."""
     description = (await gateway.get("/openapi.json")).json()
     assert description["paths"][f"{BASE}/txt2img"]["post"]["requestBody"]["required"]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 LONG = 30  # seconds until something immediate must have happened, on a busy machine
 
 
-class Slow:
+class SlowService:
     """A service that sends a preview of each call half way, and continues when the test lets it."""
 
     def __init__(self) -> None:
@@ -48,25 +48,27 @@ class Slow:
 
 
 @pytest.fixture
-def slow(fake: FakeService) -> Slow:
-    fake.behave = slow = Slow()
+def slow(fake: FakeService) -> SlowService:
+    fake.behave = slow = SlowService()
     return slow
 
 
 @asynccontextmanager
-async def making(client: httpx.AsyncClient, slow: Slow, **body: Any) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+async def half_finished_request(
+    client: httpx.AsyncClient, slow: SlowService, **body: Any
+) -> AsyncIterator[asyncio.Task[httpx.Response]]:
     """A request that is half finished."""
     task = asyncio.create_task(client.post(f"{BASE}/txt2img", json={"prompt": "x", "seed": 1} | body))
     try:
         await asyncio.wait_for(slow.half_way.acquire(), LONG)
-        await until(client, lambda body: body["current_image"])
+        await wait_for_progress(client, lambda body: body["current_image"])
         yield task
     finally:
         slow.go.set()
         await task
 
 
-async def until(client: httpx.AsyncClient, condition: Any) -> dict[str, Any]:
+async def wait_for_progress(client: httpx.AsyncClient, condition: Any) -> dict[str, Any]:
     """Return the first progress that meets a condition: events of the service need a moment to arrive."""
     async with asyncio.timeout(LONG):
         while True:
@@ -81,7 +83,7 @@ async def idle(client: httpx.AsyncClient) -> bool:
     return bool(body["progress"] == body["state"]["job_count"] == 0)
 
 
-async def test_idle(gateway: httpx.AsyncClient) -> None:
+async def test_idle_progress_is_zero(gateway: httpx.AsyncClient) -> None:
     """If nothing runs, all numbers are 0, none is null, and there is no image."""
     assert (await gateway.get(f"{BASE}/progress")).json() == {
         "progress": 0.0,
@@ -102,9 +104,9 @@ async def test_idle(gateway: httpx.AsyncClient) -> None:
     }
 
 
-async def test_progress(gateway: httpx.AsyncClient, slow: Slow) -> None:
+async def test_progress_of_two_batches(gateway: httpx.AsyncClient, slow: SlowService) -> None:
     """Half of the first of two batches is a quarter; the preview has the size of the image."""
-    async with making(gateway, slow, n_iter=2):
+    async with half_finished_request(gateway, slow, n_iter=2):
         body = (await gateway.get(f"{BASE}/progress?skip_current_image=false")).json()
         assert body["progress"] == pytest.approx(0.01 + 0.5 / 2)
         assert body["eta_relative"] > 0
@@ -116,15 +118,17 @@ async def test_progress(gateway: httpx.AsyncClient, slow: Slow) -> None:
     assert await idle(gateway)
 
 
-async def test_eta(gateway: httpx.AsyncClient, slow: Slow) -> None:
+async def test_eta_of_one_batch_is_the_services(gateway: httpx.AsyncClient, slow: SlowService) -> None:
     """For a single batch the time left is the service's estimate."""
-    async with making(gateway, slow):
+    async with half_finished_request(gateway, slow):
         assert 60 - LONG < (await gateway.get(f"{BASE}/progress")).json()["eta_relative"] <= 60
 
 
-async def test_interrupt(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
-    """An interrupted request is answered at once with its finished images, and the service is told to stop."""
-    async with making(gateway, slow, batch_size=2, n_iter=3) as task:
+async def test_interrupt_returns_finished_images(
+    gateway: httpx.AsyncClient, fake: FakeService, slow: SlowService
+) -> None:
+    """An interrupted request is answered at once with its finished images, and the call to the service is cancelled."""
+    async with half_finished_request(gateway, slow, batch_size=2, n_iter=3) as task:
         assert (await gateway.post(f"{BASE}/interrupt")).json() == {}
         answer = await asyncio.wait_for(task, LONG)
         await asyncio.wait_for(fake.cancelled.wait(), LONG)
@@ -135,9 +139,9 @@ async def test_interrupt(gateway: httpx.AsyncClient, fake: FakeService, slow: Sl
     assert await idle(gateway)
 
 
-async def test_interrupt_before_a_picture(gateway: httpx.AsyncClient, slow: Slow) -> None:
+async def test_interrupt_without_finished_images(gateway: httpx.AsyncClient, slow: SlowService) -> None:
     """If no image is finished, the list is empty and all other keys are there."""
-    async with making(gateway, slow) as task:
+    async with half_finished_request(gateway, slow) as task:
         await gateway.post(f"{BASE}/interrupt")
         answer = (await asyncio.wait_for(task, LONG)).json()
     assert answer["images"] == []
@@ -145,9 +149,9 @@ async def test_interrupt_before_a_picture(gateway: httpx.AsyncClient, slow: Slow
     assert (info["seed"], info["all_seeds"], info["infotexts"]) == (1, [], [])
 
 
-async def test_skip(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
+async def test_skip_ends_one_batch(gateway: httpx.AsyncClient, fake: FakeService, slow: SlowService) -> None:
     """A skipped batch ends, and the next one is made."""
-    async with making(gateway, slow, n_iter=2) as task:
+    async with half_finished_request(gateway, slow, n_iter=2) as task:
         assert (await gateway.post(f"{BASE}/skip")).json() is None
         await asyncio.wait_for(slow.half_way.acquire(), LONG)
         slow.go.set()
@@ -156,22 +160,22 @@ async def test_skip(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -
     assert [request.seed for request in fake.requests] == [1, 2]
 
 
-async def test_client_gone(gateway: httpx.AsyncClient, fake: FakeService, slow: Slow) -> None:
+async def test_disconnect_cancels_the_call(gateway: httpx.AsyncClient, fake: FakeService, slow: SlowService) -> None:
     """If the client disconnects, the service's call is cancelled, and no job is running."""
     task = asyncio.create_task(gateway.post(f"{BASE}/txt2img", json={"prompt": "x"}))
     await asyncio.wait_for(slow.half_way.acquire(), LONG)
     task.cancel()
     await asyncio.wait_for(fake.cancelled.wait(), LONG)
-    await until(gateway, lambda body: body["state"]["job_count"] == 0)
+    await wait_for_progress(gateway, lambda body: body["state"]["job_count"] == 0)
 
 
-async def test_owners(service: Service, slow: Slow, tmp_path: Path) -> None:
+async def test_jobs_of_other_keys_are_hidden(service: Service, slow: SlowService, tmp_path: Path) -> None:
     """If keys are required, a key cannot see, stop or redirect the job of another key."""
     mine, other = (create(tmp_path / "keys", name) for name in ("me", "other"))
     stranger = {"authorization": "Basic " + base64.b64encode(f":{other}".encode()).decode()}
     async with running_gateway(config(service, tmp_path, keys=tmp_path / "keys")) as client:
         client.headers["authorization"] = f"Bearer {mine}"
-        async with making(client, slow) as task:
+        async with half_finished_request(client, slow) as task:
             body = (await client.get(f"{BASE}/progress", headers=stranger)).json()
             assert (body["state"]["job_count"], body["current_image"]) == (0, None)
             await client.post(f"{BASE}/interrupt", headers=stranger)

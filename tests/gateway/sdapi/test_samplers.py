@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tintype.gateway.sdapi.samplers import SAMPLERS, choose, label, listed_samplers, listed_schedules
+from tintype.gateway.sdapi.samplers import SAMPLERS, choose_sampler, label, list_samplers, list_schedules
 from tintype.service.images.metadata import SAMPLER_LABELS
 from tintype.service.numerics.samplers import SAMPLERS as OURS
 from tintype.service.numerics.schedules import SCHEDULES
@@ -13,20 +13,20 @@ from tintype.v1 import image_service_pb2 as pb
 MODEL = pb.Model(samplers=sorted(OURS), schedules=sorted(SCHEDULES))
 
 
-def test_labels_agree() -> None:
+def test_labels_agree_with_the_services() -> None:
     """A sampler has the same label in lists and in the infotexts that the service writes."""
     assert {name: label(name) for name in OURS} == {name: SAMPLER_LABELS.get(name, name) for name in OURS}
     assert set(SAMPLER_LABELS) <= set(SAMPLERS)
 
 
 @pytest.mark.parametrize("sampler", sorted(OURS))
-def test_what_is_listed_is_taken(sampler: str) -> None:
+def test_listed_names_are_accepted(sampler: str) -> None:
     """Every listed name and alias means the sampler that it is listed for; so with schedules."""
-    (row,) = listed_samplers(pb.Model(samplers=[sampler]))
-    assert {choose(MODEL, name, "").sampler for name in (row["name"], *row["aliases"])} == {sampler}
-    for row in listed_schedules(MODEL)[1:]:
+    (row,) = list_samplers(pb.Model(samplers=[sampler]))
+    assert {choose_sampler(MODEL, name, "").sampler for name in (row["name"], *row["aliases"])} == {sampler}
+    for row in list_schedules(MODEL)[1:]:
         names = (row["name"], row["label"], *(row["aliases"] or ()))
-        assert {choose(MODEL, "", name).schedule for name in names} == {row["name"]}
+        assert {choose_sampler(MODEL, "", name).schedule for name in names} == {row["name"]}
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_what_is_listed_is_taken(sampler: str) -> None:
         ("", "Align Your Steps", ("", "", {"scheduler": "Align Your Steps"})),
     ],
 )
-def test_choose(sampler: str, schedule: str, chosen: tuple[str, str, dict[str, str]]) -> None:
+def test_names_in_any_case_with_schedules(sampler: str, schedule: str, chosen: tuple[str, str, dict[str, str]]) -> None:
     """Names are accepted in any case, with a schedule at their end; unknown names are reported and not used."""
-    found = choose(MODEL, sampler, schedule)
+    found = choose_sampler(MODEL, sampler, schedule)
     assert (found.sampler, found.schedule, dict(found.ignored)) == chosen
 
 
-def test_models_differ() -> None:
+def test_sampler_of_another_model_is_unknown() -> None:
     """A sampler that only another model has is unknown."""
-    assert choose(pb.Model(samplers=["euler"]), "DPM++ 2M", "").ignored == {"sampler_name": "DPM++ 2M"}
+    assert choose_sampler(pb.Model(samplers=["euler"]), "DPM++ 2M", "").ignored == {"sampler_name": "DPM++ 2M"}

@@ -33,7 +33,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 @contextmanager
-def connected(running: Up) -> Iterator[Any]:
+def connect(running: Up) -> Iterator[Any]:
     api = webuiapi.WebUIApi(baseurl=f"{running.url}/sdapi/v1")
     api.session.trust_env = False
     try:
@@ -44,7 +44,7 @@ def connected(running: Up) -> Iterator[Any]:
 
 @pytest.fixture
 def api(running: Up) -> Iterator[Any]:
-    with connected(running) as found:
+    with connect(running) as found:
         yield found
 
 
@@ -52,7 +52,7 @@ def levels(image: Image.Image) -> np.ndarray[tuple[int, ...], Any]:
     return np.asarray(image.convert("RGB")).astype(float)
 
 
-def test_lists(api: Any) -> None:
+def test_webuiapi_parses_all_lists(api: Any) -> None:
     """All its lists are parsed, and its helpers find the model."""
     name = api.util_get_current_model()
     assert api.util_get_model_names() == [name]
@@ -68,7 +68,7 @@ def test_lists(api: Any) -> None:
     assert api.refresh_checkpoints() is None
 
 
-def test_text(api: Any) -> None:
+def test_txt2img_seeds_and_infotexts(api: Any) -> None:
     """Images of one request differ, the seed makes one again, and `info` and file have the same infotext."""
     body = {"prompt": "a lake at sunset", "steps": STEPS, "width": 256, "height": 256, "sampler_name": "Euler a"}
     made = api.txt2img(**body, scheduler="Karras", seed=7, batch_size=2)
@@ -85,7 +85,7 @@ def test_text(api: Any) -> None:
         assert api.png_info(image).info == text
 
 
-def test_image(api: Any) -> None:
+def test_img2img_keeps_unmasked_parts(api: Any) -> None:
     """A low strength stays close to the image; parts that the mask keeps are bit-identical, and white parts change."""
     made = api.txt2img(prompt="a lake at sunset", steps=STEPS, seed=7, width=256, height=256)
     body = {"images": [made.image], "prompt": "a red house", "seed": 3, "width": 256, "height": 256, "steps": 8}
@@ -101,7 +101,7 @@ def test_image(api: Any) -> None:
         assert np.abs(after[~kept] - before[~kept]).mean() > 5
 
 
-def test_second_pass(api: Any) -> None:
+def test_hires_keeps_the_content(api: Any) -> None:
     """`enable_hr` gives a larger image of the same content."""
     body = {"prompt": "a lake at sunset", "steps": 8, "seed": 7, "width": 256, "height": 256}
     small = api.txt2img(**body)
@@ -112,22 +112,22 @@ def test_second_pass(api: Any) -> None:
     assert np.abs(shrunk - levels(small.image)).mean() < np.abs(shrunk - levels(other.image)).mean()
 
 
-def test_extra(api: Any) -> None:
+def test_extra_single_image_enlarges(api: Any) -> None:
     """An image is enlarged."""
     assert api.extra_single_image(Image.new("RGB", (64, 48), "teal"), upscaler_1="Lanczos").image.size == (128, 96)
 
 
-def test_interrupt(running: Up, api: Any) -> None:
+def test_interrupt_from_another_thread(running: Up, api: Any) -> None:
     """While one thread waits for images, another sees steps and a preview, and interrupts it; then nothing runs."""
     answers: list[Any] = []
 
-    def wait_for_it() -> None:
-        with connected(running) as other:
+    def request_images() -> None:
+        with connect(running) as other:
             answers.append(other.txt2img(prompt="a lake", steps=150, n_iter=50, width=256, height=256))
 
-    thread = threading.Thread(target=wait_for_it)
+    thread = threading.Thread(target=request_images)
     thread.start()
-    seen = until(api, lambda progress: progress["current_image"])
+    seen = wait_until(api, lambda progress: progress["current_image"])
     assert 0 < seen["progress"] <= 1
     assert (seen["state"]["job_count"], seen["state"]["sampling_steps"]) == (50, 150)
     assert Image.open(BytesIO(base64.b64decode(seen["current_image"]))).size == (256, 256)
@@ -135,10 +135,10 @@ def test_interrupt(running: Up, api: Any) -> None:
     thread.join(LONG)
     assert len(answers[0].images) < 50
     assert len(answers[0].images) == len(answers[0].info["all_seeds"])
-    until(api, lambda progress: progress["state"]["job_count"] == 0 == progress["progress"])
+    wait_until(api, lambda progress: progress["state"]["job_count"] == 0 == progress["progress"])
 
 
-def until(api: Any, condition: Any) -> dict[str, Any]:
+def wait_until(api: Any, condition: Any) -> dict[str, Any]:
     end = time.monotonic() + LONG
     while not condition(progress := dict(api.get_progress())):
         assert time.monotonic() < end, progress
@@ -146,7 +146,7 @@ def until(api: Any, condition: Any) -> dict[str, Any]:
     return progress
 
 
-def test_errors(api: Any) -> None:
+def test_errors_are_raised(api: Any) -> None:
     """It raises the error, with status and text."""
     with pytest.raises(RuntimeError) as caught:
         api.txt2img(prompt="x", steps=900)
