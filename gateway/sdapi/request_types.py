@@ -98,7 +98,9 @@ class GenerationRequest(msgspec.Struct, kw_only=True):
     ] = True
     refiner_checkpoint: NoEffect = None
     refiner_switch_at: NoEffect = None
-    disable_extra_networks: Annotated[bool | None, Meta(description="Whether <lora:NAME:WEIGHT> is plain text")] = False
+    disable_extra_networks: Annotated[
+        bool | None, Meta(description="Whether <lora:NAME:WEIGHT> is removed without effect")
+    ] = False
     comments: NoEffect = None
     script_name: Annotated[
         Name | None, Meta(description="Name of a script; there are none, so that any name is an error")

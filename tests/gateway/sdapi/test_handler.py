@@ -112,6 +112,11 @@ class TestText:
         assert [(lora.name, lora.weight) for lora in fake.requests[0].loras] == [("ink", 0.5), ("ink", 1.0)]
         assert fake.requests[0].prompt == "a lake  at dusk"
 
+    async def test_disabled_loras_are_removed(self, gateway: httpx.AsyncClient, fake: FakeService) -> None:
+        """With `disable_extra_networks`, adapters are removed from the prompt and not applied."""
+        await gateway.post(TEXT, json={"prompt": "a lake <lora:ink:0.5>", "disable_extra_networks": True})
+        assert (fake.requests[0].prompt, list(fake.requests[0].loras)) == ("a lake", [])
+
     @pytest.mark.parametrize(
         ("body", "syntax"),
         [
