@@ -78,7 +78,7 @@ protos-check: .venv-protos/stamp .venv/stamp ## Check that stubs match the contr
 
 check: lint types protos-check test ## Run all checks that need no torch
 
-training: .venv-export/stamp ## Render, train, export, verify and score the built-in model (hours on a CPU); ARGS=score only scores it
+training: .venv-export/stamp ## Render, train, pack, verify and score the built-in model (hours on a CPU); ARGS=score runs one step
 	$(EXPORT_BIN)/python -m tintype.training $(or $(ARGS),all)
 
 demo: training # the target's former name
