@@ -1,4 +1,4 @@
-"""The catalogue: the slots of all models, read from their folders at start, whether or not they can be served."""
+"""The catalogue: the slots of all models, read from their folders at start. It includes models with broken folders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Catalogue:
         return [self.default, *sorted(self._slots.keys() - {self.default})]
 
     def slot(self, name: str) -> Slot:
-        """Return the slot of the model of that name; "" is the default. Raises ModelNotFound."""
+        """Return the slot of the model `name`; "" is the default. Raises ModelNotFound."""
         slot = self._slots.get(name or self.default)
         if slot is None:
             raise ModelNotFound(name, self.names())

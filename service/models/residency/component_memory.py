@@ -1,10 +1,10 @@
 """Component memory: which components are in memory, so that their weights never exceed the budget.
 
-A component is a graph with its weights. It is loaded when it is called; `eviction` decides which others make room for
-it. So models whose components do not fit together are served as well: their components take turns.
+A component is a graph with its weights. It is loaded when it is called; `eviction` decides which others are evicted for
+it. So a model whose components do not fit into memory together is served as well: they take turns.
 
-To free a component takes seconds, and may wait for the capture of a CUDA graph. So it is taken out under the lock and
-freed after it; until then its bytes count as used.
+Freeing a component takes seconds, and may wait for the capture of a CUDA graph. So a component is detached under the
+lock and freed after the lock is released; until then its bytes count as used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Component:
-    """A graph that is loaded and evicted, and otherwise a `Graph`; `weight` in bytes. Its memory's lock guards it."""
+    """A `Graph` that can be evicted and loaded again; `weight` is bytes. The lock of its memory guards it."""
 
     def __init__(
         self, memory: ComponentMemory, model: str, path: Path, widening: int, make: Callable[[], Graph]
@@ -47,34 +47,34 @@ class Component:
         self._memory, self._make = memory, make
 
     def make(self) -> Graph:
-        """Make the graph, and take its inputs and outputs over."""
+        """Load the graph, and copy the description of its inputs and outputs."""
         graph = self._make()
         self.inputs, self.optional, self.outputs = graph.inputs, graph.optional, graph.outputs
         self.provider = graph.provider
         return graph
 
-    def take(self) -> Graph | None:
-        """Take the graph out, and return it for the caller to free."""
+    def detach(self) -> Graph | None:
+        """Remove the graph from the component and return it; the caller frees it."""
         graph, self.graph = self.graph, None
         return graph
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Values]) -> list[Values]:
         """Compute `outputs`; loads the graph first if it is not in memory."""
         graph = self.graph
-        if graph and not self._memory.limit:  # without a limit it is not evicted
+        if graph and not self._memory.limit:  # without a limit nothing is evicted
             return graph.run(outputs, feeds)
         with self._memory.use(self) as graph:
             return graph.run(outputs, feeds)
 
 
 class ModelMemory:
-    """One model's part of the memory; its components are `widening` times as large in memory as on disk."""
+    """The memory for one model's components, which are `widening` times as large in memory as on disk."""
 
     def __init__(self, memory: ComponentMemory, model: str, widening: int) -> None:
         self._memory, self._model, self._widening = memory, model, widening
 
     def open(self, path: Path, make: Callable[[], Graph]) -> Component:
-        """Return the component whose graph is at `path`, loaded; `make` makes the graph."""
+        """Return the component of the graph at `path`, loaded; `make` loads the graph."""
         return self._memory.component(self._model, path, self._widening, make)
 
 
@@ -96,11 +96,11 @@ class ComponentMemory:
             return self._used()
 
     def of_model(self, model: str, widening: int = 1) -> ModelMemory:
-        """Return the part of the memory for one model's components."""
+        """Return the memory for one model's components."""
         return ModelMemory(self, model, widening)
 
     def component(self, model: str, path: Path, widening: int, make: Callable[[], Graph]) -> Component:
-        """Return the component at `path`, loaded. Raises what `use` raises."""
+        """Return the component at `path`, loaded. Raises the errors of `use`."""
         with self._changed:
             if (model, path) not in self._components:
                 self._components[model, path] = Component(self, model, path, widening, make)
@@ -109,38 +109,38 @@ class ComponentMemory:
             return component
 
     def protect(self, model: str, *, protected: bool) -> None:
-        """Keep other models from evicting a model's components, or allow it again."""
+        """Set whether a model's components are protected from eviction for other models."""
         with self._changed:
             (self._held.add if protected else self._held.discard)(model)
             self._changed.notify_all()
 
     def drop(self, model: str) -> Callable[[], None]:
-        """Take out a model's components that are not in use.
+        """Detach a model's components that are not in use.
 
         Return the function that frees them; it must be called without locks.
         """
         with self._changed:
-            return self._take([component for component in self._idle() if component.model == model])
+            return self._detach([component for component in self._idle() if component.model == model])
 
     def evict_idle(self, keep: str) -> Callable[[], None] | None:
-        """Take out the idle components of models other than `keep`, for the device is out of memory.
+        """Detach the idle components of models other than `keep`, because the device is out of memory.
 
         Return the function that frees them, which must be called without locks; None if there are none.
         """
         with self._changed:
             evicted = idle_components(self._idle(), keep, self._held)
-            return self._take(evicted) if evicted else None
+            return self._detach(evicted) if evicted else None
 
     @contextmanager
     def use(self, component: Component) -> Iterator[Graph]:
-        """Keep a component in memory inside the block; waits while running components take its place.
+        """Keep a component in memory inside the block; waits while running components leave no room for it.
 
         Raises:
             OutOfMemory: it is larger than the budget; or models that tasks hold leave no room for it and it belongs to
                 such a model, so that waiting might never end.
-            Any error of making it.
+            Any error of loading it.
         """
-        graph = self._enter(component)
+        graph = self._acquire(component)
         try:
             yield graph
         finally:
@@ -148,7 +148,7 @@ class ComponentMemory:
                 component.users -= 1
                 self._changed.notify_all()
 
-    def _enter(self, component: Component) -> Graph:
+    def _acquire(self, component: Component) -> Graph:
         if 0 < self.limit < component.weight:
             raise OutOfMemory(f"{component.name} has {component.weight} bytes of weights, above {self.limit}")
         with self._changed:
@@ -160,9 +160,9 @@ class ComponentMemory:
             component.last_use = next(self._clock)
             graph = component.graph
         free()
-        return graph or self._make(component)
+        return graph or self._load(component)
 
-    def _make(self, component: Component) -> Graph:
+    def _load(self, component: Component) -> Graph:
         try:
             component.graph = graph = component.make()
         except BaseException:
@@ -177,9 +177,9 @@ class ComponentMemory:
     # The lock is held, except by `_free`.
 
     def _has_room(self, component: Component) -> bool:
-        """Return whether the component is loaded, or may be loaded now.
+        """Return whether the component is loaded, or can be loaded now.
 
-        It may if no other thread is loading it and evicting idle components makes room.
+        It can be loaded if no other thread is loading it and evicting idle components makes enough room.
         """
         if component.graph:
             return True
@@ -188,7 +188,7 @@ class ComponentMemory:
     def _is_stuck(self, component: Component) -> bool:
         """Return whether waiting for room might never end.
 
-        Nothing is running that could make room, and the models in use may be held by the caller itself.
+        That is so if no running component could make room and the caller itself may hold the models in memory.
         """
         if component.users or self._freeing or component.model not in self._held:
             return False
@@ -205,21 +205,21 @@ class ComponentMemory:
         evicted = self._to_evict(component) or []
         for other in evicted:
             log.info("%s of model %s makes room for %s", other.name, other.model, component.model)
-        return self._take(evicted, component.weight)
+        return self._detach(evicted, component.weight)
 
-    def _take(self, components: Sequence[Component], replaced: int = 0) -> Callable[[], None]:
-        """Take components out, and return the function that frees them.
+    def _detach(self, components: Sequence[Component], replaced: int = 0) -> Callable[[], None]:
+        """Detach components, and return the function that frees them.
 
-        `replaced` bytes of them are taken by a component that is counted already.
+        `replaced` of their bytes do not count until they are freed: a component that is already counted takes them.
         """
-        graphs, size = [component.take() for component in components], sum(c.weight for c in components)
+        graphs, size = [component.detach() for component in components], sum(c.weight for c in components)
         size -= min(size, replaced)
         self._freeing += size
         self._changed.notify_all()
         return partial(self._free, graphs, size)
 
     def _free(self, graphs: list[Graph | None], size: int) -> None:
-        """Free graphs. The caller holds no lock, for freeing device memory waits for a capture of a CUDA graph."""
+        """Free graphs. The caller holds no lock, since freeing device memory waits for a capture of a CUDA graph."""
         if not graphs:
             return
         with DEVICE_ACCESS.shared():

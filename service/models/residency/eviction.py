@@ -1,9 +1,9 @@
-"""Eviction rules: the one place that decides what leaves memory. A new rule goes here.
+"""Eviction rules: the one place that decides what is evicted. A new rule goes here.
 
 Memory is shared at two levels. The repository decides which models may load: a model is evicted by dropping its object,
 while its components stay until their bytes are needed. `component_memory` decides which weights are freed.
 
-At both levels the least recently used goes first, and no more than necessary. What is protected:
+At both levels the least recently used is evicted first, and no more than necessary. What is protected:
 
     rule                      may not be evicted
     `models_to_evict`         a model that a task holds, that is being loaded, or is in its first-use grace period
@@ -12,7 +12,7 @@ At both levels the least recently used goes first, and no more than necessary. W
     `idle_components`         a running component, or one of a model that a task holds
 
 The first and the third make room within the budget. The second and the fourth free everything that is idle when the
-device is out of memory. Holds are counted by `slot`, grace periods by `load_grace`.
+device is out of memory. `slot` counts the holds, and `load_grace` keeps the grace periods.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ R = TypeVar("R", bound=Evictable)
 P = TypeVar("P", bound=EvictableComponent)
 
 
-def models_to_evict(slots: Iterable[Slot], coming: Slot, budget: int, grace: Container[Slot]) -> list[Slot] | None:
-    """Choose the models that make room for `coming` within `budget` bytes (0: no limit).
+def models_to_evict(slots: Iterable[Slot], incoming: Slot, budget: int, grace: Container[Slot]) -> list[Slot] | None:
+    """Return the models to evict so that `incoming` fits into `budget` bytes (0: no limit).
 
-    A model that is larger than the budget takes all of it, for its components take turns. A model that waits for memory
-    takes none. Return None if evicting everything that is not protected would not make enough room.
+    A model that is larger than the budget takes all of it, since its components take turns. A model that waits for
+    memory takes none. Return None if evicting everything that is not protected would not make enough room.
     """
     if not budget:
         return []
-    counted = [slot for slot in slots if slot.state.uses_memory and slot is not coming]
-    excess = sum(min(slot.weight, budget) for slot in counted) + min(coming.weight, budget) - budget
+    counted = [slot for slot in slots if slot.state.uses_memory and slot is not incoming]
+    excess = sum(min(slot.weight, budget) for slot in counted) + min(incoming.weight, budget) - budget
     candidates = [slot for slot in counted if slot.state.is_resident and not slot.holds and slot not in grace]
     return _least_recently_used(candidates, excess, lambda slot: min(slot.weight, budget))
 
@@ -64,22 +64,22 @@ def idle_models(slots: Iterable[Slot], keep: Slot) -> list[Slot]:
     return [slot for slot in slots if slot is not keep and slot.state.is_resident and not slot.holds]
 
 
-def components_to_evict(idle: Iterable[P], coming: P, excess: int, held: Collection[str]) -> list[P] | None:
-    """Choose the components that free `excess` bytes for `coming`; `held` are the models that tasks hold.
+def components_to_evict(idle: Iterable[P], incoming: P, excess: int, held: Collection[str]) -> list[P] | None:
+    """Return the components to evict to free `excess` bytes for `incoming`; `held` are models that tasks hold.
 
     `idle` are the components in memory that are not running. Return None if they do not free enough.
     """
-    candidates = [part for part in idle if part.model == coming.model or part.model not in held]
-    return _least_recently_used(candidates, excess, lambda part: part.weight)
+    candidates = [component for component in idle if component.model == incoming.model or component.model not in held]
+    return _least_recently_used(candidates, excess, lambda component: component.weight)
 
 
 def idle_components(idle: Iterable[P], model: str, held: Collection[str]) -> list[P]:
     """Return the components of models other than `model` that can be freed for an out-of-memory device."""
-    return [part for part in idle if part.model != model and part.model not in held]
+    return [component for component in idle if component.model != model and component.model not in held]
 
 
 def _least_recently_used(candidates: Iterable[R], excess: int, size: Callable[[R], int]) -> list[R] | None:
-    """Return the candidates to evict so that `excess` bytes are freed; None if all of them are too few."""
+    """Return the candidates to evict so that `excess` bytes are freed; None if all together free less."""
     evicted = []
     for candidate in sorted(candidates, key=lambda c: c.last_use):
         if excess <= 0:

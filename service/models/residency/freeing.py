@@ -1,7 +1,7 @@
 """Frees weights on a separate thread, never under a lock.
 
-To free a model's weights takes seconds, and may wait for the capture of a CUDA graph. So what is released under the
-repository's lock is only noted there, and freed by this thread once the lock is free.
+Freeing a model's weights takes seconds, and may wait for the capture of a CUDA graph. So weights that are released
+under the repository's lock are put into a list, and this thread frees them after the lock is released.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class WeightFreer:
-    """Frees what is released while `lock` is held through `locked`."""
+    """Frees weights that are released while `locked` holds `lock`."""
 
     def __init__(self, lock: AbstractContextManager[object]) -> None:
         self._lock = lock
@@ -30,7 +30,7 @@ class WeightFreer:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock inside the block; afterwards free what was released, without waiting for it."""
+        """Hold the lock inside the block; afterwards start to free the released weights, without waiting for it."""
         with self._lock:
             try:
                 yield
@@ -43,7 +43,7 @@ class WeightFreer:
                 _free(released)
 
     def release(self, model: Model | None, free: Callable[[], None] | None = None) -> None:
-        """Free a model's object, and call `free`, once the lock is free. The caller holds the lock."""
+        """Drop a model's object and call `free` after the lock is released. The caller holds the lock."""
         self._released.append((model, free))
 
     def wait(self) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .repository import Repository
     from .slot import ModelStatus
 
-Found: TypeAlias = "Model | TintypeError | None"
+Lookup: TypeAlias = "Model | TintypeError | None"  # None: the model is not in memory
 
 
 class LeaseState(Enum):
@@ -68,12 +68,12 @@ class LeaseState(Enum):
 
     @property
     def has_memory(self) -> bool:
-        """Whether the task may run although others wait for memory: its model's memory is not theirs to take."""
+        """Whether the task may run while others wait for memory: they cannot get the memory of its model."""
         return self in _HOLDING or self is LeaseState.FIRST_USE
 
     @property
     def may_run(self) -> bool:
-        """Whether the model is there for a unit of the task."""
+        """Whether the model is in memory, so that a unit of the task may run."""
         return self in {LeaseState.READY, LeaseState.FIRST_USE, LeaseState.RESERVED, LeaseState.RUNNING}
 
     @property
@@ -107,8 +107,8 @@ TRANSITIONS: Mapping[LeaseState, frozenset[LeaseState]] = MappingProxyType(
 class Lease:
     """One task's lease of the model `name`. Only `Leases` changes it.
 
-    `model` is None until the model is resident. `status` is that of the model, if the last lookup did not find it in
-    memory; `error` is why it cannot be loaded.
+    `model` is None until the model is resident. `status` is the status of a model that the last lookup did not find in
+    memory; `error` is the reason why it cannot be loaded.
     """
 
     __slots__ = ("error", "model", "name", "priority", "state", "status")
@@ -130,7 +130,7 @@ class Lease:
 class Leases:
     """The leases of all live tasks. Not thread-safe: the engine's lock guards it.
 
-    `longest` is the longest minimum residency in seconds; `now` is a point of the same clock.
+    `longest` is the longest minimum residency in seconds; `now` is a time of the engine's clock, in seconds.
     """
 
     def __init__(self, repository: Repository, longest: float) -> None:
@@ -140,45 +140,45 @@ class Leases:
         self._ended: list[Lease] = []
 
     def open(self, lease: Lease) -> None:
-        """Ask for the model of a task that is being admitted; a load that failed is tried again.
+        """Request the model of a task that is being admitted; a failed load is tried again.
 
-        Raises what `Repository.load` raises.
+        Raises the errors of `Repository.load`.
         """
         self._repository.load(lease.name, pinned=False)
         status = self._repository.status(lease.name)
         if status.state.is_loading:
-            self._await(lease, status)
+            self._await_model(lease, status)
         self._live[lease] = None
 
     def update(self, urgent: Collection[Lease], now: float) -> bool:
-        """Look up the models of tasks that have not started, between two units; return whether one came or went.
+        """Look up the models of tasks that have not started; return whether one was loaded or evicted since.
 
-        `urgent` are the leases of tasks that may start before every task that waits for memory. Calls on the device's
-        thread only, for it releases what ended tasks held.
+        `urgent` are the leases of tasks that may start before every task that waits for memory. Must be called between
+        two units, on the device thread, since it releases the models of ended tasks.
         """
         self._reserve(now)
         self._release_ended()
         self._repository.set_demand({lease.name for lease in self._live}, {lease.name for lease in urgent})
-        found: dict[str, Found] = {}
-        moved = False
+        lookups: dict[str, Lookup] = {}
+        changed = False
         for lease in self._live:
             if lease.state is not LeaseState.RUNNING:
-                if lease.name not in found:
-                    found[lease.name] = self._find(lease.name)
+                if lease.name not in lookups:
+                    lookups[lease.name] = self._look_up(lease.name)
                 before = lease.model
-                self._note(lease, found[lease.name], now, urgent=lease in urgent)
-                moved = moved or (before is None) is not (lease.model is None)
-        return moved
+                self._apply(lease, lookups[lease.name], now, urgent=lease in urgent)
+                changed = changed or (before is None) is not (lease.model is None)
+        return changed
 
     def use(self, lease: Lease) -> None:
-        """Hold the model until the task ends: the next unit is for it."""
-        self._residency.note_used(lease.name)
+        """Hold the model from the next unit, which runs the task, until the task ends."""
+        self._residency.record_use(lease.name)
         if not lease.state.holds:
             self._repository.hold(lease.name)
         lease.enter(LeaseState.RUNNING)
 
     def end(self, lease: Lease) -> None:
-        """End the lease of a task; a hold is released by the next `update`, since a unit may use the model now."""
+        """End the lease of a task. The next `update` releases its hold, since a unit may be using the model now."""
         del self._live[lease]
         self._ended.append(lease)
         lease.enter(LeaseState.ENDED if lease.state.holds else LeaseState.RELEASED)
@@ -194,49 +194,49 @@ class Leases:
     def _reserve(self, now: float) -> None:
         """Hold models in their minimum residency for the tasks that wait for them, unless a more urgent task waits.
 
-        New holds are taken before old ones are released, lest the model is evicted in between.
+        New holds are taken before old ones are released; otherwise the model could be evicted in between.
         """
         top = max((lease.priority for lease in self._live if lease.state is LeaseState.WAITING), default=-inf)
         held = {lease.name for lease in (*self._live, *self._ended) if lease.state.holds}
-        keeping = {
+        reserved = {
             lease
             for lease in self._live
-            if lease.name in held and lease.priority >= top and self._residency.lasts(lease.name, now)
+            if lease.name in held and lease.priority >= top and self._residency.is_active(lease.name, now)
         }
         for lease in self._live:
-            if lease in keeping and lease.state in _RESERVABLE:
+            if lease in reserved and lease.state in _RESERVABLE:
                 self._repository.hold(lease.name)
                 lease.enter(LeaseState.RESERVED)
         for lease in self._live:
-            if lease not in keeping and lease.state is LeaseState.RESERVED:
+            if lease not in reserved and lease.state is LeaseState.RESERVED:
                 self._repository.release(lease.name)
                 lease.enter(LeaseState.READY)
 
-    def _find(self, name: str) -> Found:
+    def _look_up(self, name: str) -> Lookup:
         try:
             return self._repository.get(name)
         except TintypeError as error:
             return error
 
-    def _note(self, lease: Lease, found: Found, now: float, *, urgent: bool) -> None:
-        """Note what looking up a model has found."""
+    def _apply(self, lease: Lease, lookup: Lookup, now: float, *, urgent: bool) -> None:
+        """Apply the result of looking up a model to one of its leases."""
         lease.status = lease.error = None
-        if isinstance(found, TintypeError):
-            lease.error = found
+        if isinstance(lookup, TintypeError):
+            lease.error = lookup
             return
-        lease.model = found
-        if found is None:
-            self._await(lease, self._repository.status(lease.name))
+        lease.model = lookup
+        if lookup is None:
+            self._await_model(lease, self._repository.status(lease.name))
             if lease.state is LeaseState.LOADING:
-                self._residency.note_loading(lease.name, now)
+                self._residency.record_loading(lease.name, now)
             return
-        self._residency.note_resident(lease.name, now)
+        self._residency.record_resident(lease.name, now)
         if lease.state is not LeaseState.RESERVED:
-            first = urgent and self._residency.is_unused(lease.name)
-            lease.enter(LeaseState.FIRST_USE if first else LeaseState.READY)
+            first_use = urgent and self._residency.is_unused(lease.name)
+            lease.enter(LeaseState.FIRST_USE if first_use else LeaseState.READY)
 
-    def _await(self, lease: Lease, status: ModelStatus) -> None:
-        """Wait for a model that is not in memory."""
+    def _await_model(self, lease: Lease, status: ModelStatus) -> None:
+        """Enter the state of a lease whose model is not in memory."""
         if lease.state is LeaseState.RESERVED:  # it was unloaded before the hold was taken
             self._repository.release(lease.name)
         lease.status = status

@@ -9,9 +9,9 @@
 
 Without the first, two models that take turns would be evicted before either is used.
 
-Without the second, most of the time would go into loading. With it at least half of the time goes into images, however
-the models alternate in the queue, and no task waits longer than the longest period for a model to be evicted. A model
-that no task waited for has cost no time, and has no minimum residency.
+Without the second, most of the time would be spent on loading. With it at least half of the time is spent on images,
+however the models alternate in the queue, and no task waits longer than the longest period for a model to be evicted.
+A model that no task waited for has cost no time, and has no minimum residency.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
     from .slot import Slot
 
-FIRST_USE = 10.0  # seconds: longer than the units of work between which the engine looks up its models
+FIRST_USE_SECONDS = 10.0  # longer than the units of work between which the engine looks up its models
 
 
 class FirstUse:
     """The slots in their first-use grace period. The repository's lock guards it, and its timers take that lock.
 
-    `locked` holds the lock; `expired` is called under it when a period has lasted its full time.
+    `locked` returns a context that holds the lock; `on_expiry` is called under it when a period has lasted its full
+    time.
     """
 
-    def __init__(self, locked: Callable[[], AbstractContextManager[None]], expired: Callable[[], None]) -> None:
-        self._locked, self._expired = locked, expired
+    def __init__(self, locked: Callable[[], AbstractContextManager[None]], on_expiry: Callable[[], None]) -> None:
+        self._locked, self._on_expiry = locked, on_expiry
         self._timers: dict[Slot, threading.Timer] = {}
 
     def __contains__(self, slot: object) -> bool:
@@ -44,7 +45,7 @@ class FirstUse:
     def begin(self, slot: Slot) -> None:
         """Begin the period of a model that has just been loaded."""
         self.end(slot)
-        timer = threading.Timer(FIRST_USE, lambda: self._expire(slot, timer))
+        timer = threading.Timer(FIRST_USE_SECONDS, lambda: self._expire(slot, timer))
         timer.daemon = True
         self._timers[slot] = timer
         timer.start()
@@ -63,11 +64,11 @@ class FirstUse:
         with self._locked():
             if self._timers.get(slot) is timer:  # it may have ended while the timer waited for the lock
                 del self._timers[slot]
-                self._expired()
+                self._on_expiry()
 
 
 class MinimumResidency:
-    """Minimum residency of the models that were seen loading. `longest` and points of the engine's clock in seconds."""
+    """Minimum residency of models that tasks waited for. `longest` is seconds, and times are of the engine's clock."""
 
     def __init__(self, longest: float) -> None:
         self._longest = longest
@@ -75,25 +76,25 @@ class MinimumResidency:
         self._until: dict[str, float] = {}
         self._unused: set[str] = set()
 
-    def note_loading(self, model: str, now: float) -> None:
-        """Note that a model is being loaded."""
+    def record_loading(self, model: str, now: float) -> None:
+        """Record that a model is being loaded."""
         self._began.setdefault(model, now)
         self._unused.discard(model)
 
-    def note_resident(self, model: str, now: float) -> None:
-        """Note that a model is in memory: its period begins if it was loading."""
+    def record_resident(self, model: str, now: float) -> None:
+        """Record that a model is in memory: its period begins if it was loading."""
         if model in self._began:
             self._until[model] = now + min(now - self._began.pop(model), self._longest)
             self._unused.add(model)
 
-    def note_used(self, model: str) -> None:
-        """Note that a task on a model has started a unit."""
+    def record_use(self, model: str) -> None:
+        """Record that a task has started a unit on a model."""
         self._unused.discard(model)
 
     def is_unused(self, model: str) -> bool:
         """Return whether no task has used a model since it was loaded."""
         return model in self._unused
 
-    def lasts(self, model: str, now: float) -> bool:
-        """Return whether the period of a model has not ended."""
+    def is_active(self, model: str, now: float) -> bool:
+        """Return whether a model is in its minimum residency."""
         return now < self._until.get(model, now)

@@ -1,6 +1,6 @@
 """The load queue: models that wait for memory, first come, first served.
 
-The first in line loads as soon as `eviction` finds room for it, so a large model is not overtaken by small ones. Not
+The first model loads as soon as `eviction` finds room for it, so small models do not overtake a large one. Not
 thread-safe: the repository's lock guards it.
 """
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class LoadQueue:
     """FIFO of those `slots` that wait to load into `budget` bytes (0: no limit).
 
-    `load` starts loading a model, `evict` takes one out of memory to make room; `grace` protects models from that.
+    `load` starts loading a model, `evict` evicts one to make room; `grace` protects models from eviction.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class LoadQueue:
         self.advance()
 
     def pin(self, slot: Slot) -> None:
-        """Keep a model in the queue even if no live request wants it: LoadModel or the server asked for it."""
+        """Keep a model in the queue even if no live request wants it: LoadModel or the server requested it."""
         if slot in self._waiting:
             self._waiting[slot] = True
 
     def remove(self, slot: Slot) -> bool:
-        """Take a model out; False if it is not in the queue."""
+        """Remove a model; return False if it is not in the queue."""
         return self._waiting.pop(slot, None) is not None
 
     def unwanted(self, wanted: Collection[str]) -> list[Slot]:
@@ -62,7 +62,7 @@ class LoadQueue:
         return [slot for slot, pinned in self._waiting.items() if not pinned and slot.name not in wanted]
 
     def advance(self) -> None:
-        """Start loading the models in front that there is room for."""
+        """Start loading models from the front of the queue while there is room."""
         while self._waiting and not self._closed:
             slot = next(iter(self._waiting))
             if not self._make_room(slot):
@@ -72,15 +72,15 @@ class LoadQueue:
             self._load(slot)
 
     def close(self) -> None:
-        """Load no more."""
+        """Stop loading models."""
         self._closed = True
         self._waiting.clear()
 
     def _make_room(self, slot: Slot) -> bool:
-        """Evict what has to go for `slot`; False while protected models take its memory.
+        """Evict models for `slot`; return False while protected models take its memory.
 
-        The components of evicted models stay until their bytes are taken, so that a model that comes back soon loads
-        sooner.
+        The components of evicted models stay until their bytes are needed, so that a model that is soon requested again
+        loads faster.
         """
         evicted = models_to_evict(self._slots, slot, self._budget, self._grace)
         for other in evicted or ():

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def attempt(
+def try_load(
     manifest: Manifest, runtime: Runtime, progress: Callable[[float], None], evict_idle: Callable[[], bool]
 ) -> Model | TintypeError:
-    """Load a model, or return why it cannot be loaded.
+    """Load a model; return it, or the reason why it cannot be loaded.
 
-    If the device is out of memory it is tried once more after `evict_idle`, unless that evicted nothing.
+    If the device is out of memory, loading is tried once more after `evict_idle`, unless that evicted nothing.
     """
     name = manifest.spec.name
     keep_large_apart()
@@ -54,6 +54,6 @@ def _load_with_retry(
 
 
 def _load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Model:
-    """Load a model outside of any capture of a CUDA graph, for it also encodes a prompt on the device."""
+    """Load a model outside of any capture of a CUDA graph: loading also encodes a prompt on the device."""
     with DEVICE_ACCESS.shared():
         return load(manifest, runtime, progress)

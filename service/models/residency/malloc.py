@@ -1,4 +1,4 @@
-"""Return memory to the system that loading a model, or making an image, took for a moment."""
+"""Return memory to the system that loading a model or generating an image needed only temporarily."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def _libc() -> Any:
 
 
 def trim() -> bool:
-    """Return freed memory to the system; True if any was returned.
+    """Return freed memory to the system; the result is True if any was returned.
 
-    onnxruntime parses and rewrites a graph as it loads; glibc keeps what that frees, about a tenth of the process with
-    the built-in model (`man 3 malloc_trim`). Other C libraries have no such call and need none.
+    While onnxruntime loads a graph, it parses and rewrites it. glibc keeps the memory that this frees, about a tenth of
+    the process with the built-in model (`man 3 malloc_trim`). Other C libraries have no such call and need none.
     """
     library = _libc()
     return bool(library and library.malloc_trim(0))
@@ -33,8 +33,8 @@ LARGE = 256 * 1024  # bytes
 def keep_large_apart() -> bool:
     """Return every large array to the system when it is freed, from now on; True if the C library supports that.
 
-    glibc starts that way, but raises its threshold to the size of freed arrays, up to 32 MiB, and then keeps the arrays
-    of images in fragments: 5 % of the process after a thousand requests for the built-in model
+    This is glibc's initial behaviour, but it raises its threshold to the size of freed arrays, up to 32 MiB, and then
+    keeps freed arrays of images in fragments: 5 % of the process after a thousand requests for the built-in model
     (`man 3 mallopt`).
     """
     library = _libc()

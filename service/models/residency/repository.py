@@ -34,7 +34,7 @@ from .eviction import idle_models
 from .freeing import WeightFreer
 from .load_grace import FirstUse
 from .load_queue import LoadQueue
-from .loading import attempt
+from .loading import try_load
 from .slot import ModelState, ModelStatus, Slot
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Repository:
     """The models in `folders`, the first being the default; without folders, the built-in one.
 
     `providers` are short names in order of preference (empty: cuda where it works, otherwise cpu); `threads` of one
-    call on a CPU (0: one per core); `memory` in bytes bounds the weights in memory together (0: no limit); `options`
-    are the providers' options. A model that is larger than the budget is served as well, if its largest component
-    fits: its components take turns.
+    call on a CPU (0: one per core); `memory` is the budget in bytes for all weights in memory (0: no limit); `options`
+    are the providers' options. A model that is larger than the budget is served as well if its largest component fits:
+    its components then take turns.
 
     Raises:
         ValueError: a provider is unknown or does not work here, or two models have one name.
@@ -103,7 +103,7 @@ class Repository:
         """Return a model's spec; "" is the default model.
 
         Raises:
-            ModelNotFound: there is no model of that name.
+            ModelNotFound: no model has this name.
             ModelBroken: its folder cannot be served; each fault is named.
         """
         with self._lock:
@@ -115,13 +115,13 @@ class Repository:
             return self._catalogue.slot(name).status()
 
     def load(self, name: str = "", *, pinned: bool = True) -> None:
-        """Start loading a model in the background, unless it is in memory or on its way; tries again after a failure.
+        """Start loading a model in the background, unless it is resident or loading; retries after a failure.
 
-        A `pinned` load goes on even if no live request wants the model (see `set_demand`), and lists its adapters
+        A `pinned` load continues even if no live request wants the model (see `set_demand`), and lists its adapters
         again. A load that is not pinned does not wait for the disk.
 
         Raises:
-            ModelNotFound: there is no model of that name.
+            ModelNotFound: no model has this name.
             ModelBroken: its folder cannot be served.
             OutOfMemory: its largest component is larger than the whole budget.
             Unavailable: the repository is closed.
@@ -135,20 +135,20 @@ class Repository:
     def get(self, name: str = "") -> Model | None:
         """Return the model; if it is not in memory, start loading it and return None. Counts as a use.
 
-        Raises what `load` raises, and the error that loading failed with, until `load` tries again.
+        Raises the errors of `load`; and after a failed load its error, until `load` is called again.
         """
         slot = self._catalogue.slot(name)
         with self._freer.locked():
             slot.last_use = next(self._clock)
-            slot.check()
+            slot.raise_error()
             if slot.model is None:
                 self._start(slot, pinned=False)
             return slot.model
 
     def wait(self, name: str = "", timeout: float | None = None) -> Model:
-        """Load the model if necessary, and return it once it is in memory; `timeout` in seconds. Blocks.
+        """Load the model if necessary, and return it once it is in memory; `timeout` is seconds. Blocks.
 
-        Raises what `get` raises, and TimeoutError.
+        Raises the errors of `get`, and TimeoutError.
         """
         slot = self._catalogue.slot(name)
         with self._freer.locked():
@@ -156,13 +156,13 @@ class Repository:
         with self._lock:
             if not self._lock.wait_for(lambda: not slot.state.is_loading or self._closed, timeout):
                 raise TimeoutError(f"model {slot.name!r} was not loaded within {timeout:g} seconds")
-            slot.check()
+            slot.raise_error()
             if slot.model is None:
-                raise Unavailable(f"model {slot.name!r} was unloaded while a caller waited for it", retry_after=0)
+                raise Unavailable(f"model {slot.name!r} was unloaded while it was waited for", retry_after=0)
             return slot.model
 
     def hold(self, name: str = "") -> None:
-        """Keep a model in memory until `release` was called as often as `hold`. Raises ModelNotFound."""
+        """Keep a model in memory until `release` has been called as often as `hold`. Raises ModelNotFound."""
         slot = self._catalogue.slot(name)
         with self._lock:
             slot.holds += 1
@@ -171,7 +171,7 @@ class Repository:
             self._components.protect(slot.name, protected=True)
 
     def release(self, name: str = "") -> None:
-        """Release one hold. With the last one a requested unload is done, and waiting models get the memory."""
+        """Release one hold. After the last one a requested unload happens, and waiting models get the memory."""
         slot = self._catalogue.slot(name)
         with self._freer.locked():
             slot.holds -= 1
@@ -181,7 +181,7 @@ class Repository:
             self._changed()
 
     def set_demand(self, wanted: Collection[str], urgent: Collection[str]) -> None:
-        """Keep no memory for requests that have ended, or are less urgent than those that wait for it.
+        """Free the memory kept for requests that have ended or are less urgent than those that wait for memory.
 
         `wanted` are the models of all live requests: queued loads of other models are cancelled, unless pinned.
         `urgent` are the models of requests that may start now: the first-use grace of other models ends.
@@ -207,9 +207,9 @@ class Repository:
         self._freer.wait()
 
     def evict_idle(self, keep: str = "") -> bool:
-        """Evict all models without holds but `keep`, for the device is out of memory.
+        """Evict all models without holds except `keep`, because the device is out of memory.
 
-        Return True if there was any, or a component of one. Blocks until the memory is free.
+        Return True if a model or a component was evicted. Blocks until the memory is free.
         """
         with self._freer.locked():
             slot = self._catalogue.slot(keep)
@@ -241,15 +241,15 @@ class Repository:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # The lock is held, but by `_load` and `_progress`.
+    # The lock is held, except by `_load` and `_progress`.
 
     def _start(self, slot: Slot, *, pinned: bool) -> None:
-        """Put a model into the load queue, unless it is in memory or on its way."""
-        slot.servable()
-        slot.keep()
+        """Put a model into the load queue, unless it is resident or loading."""
+        slot.require_manifest()
+        slot.cancel_unload()
         if slot.state in {ModelState.UNLOADED, ModelState.FAILED}:
             if self._closed:
-                raise Unavailable("no model is loaded any more: the server is shutting down")
+                raise Unavailable("models are no longer loaded: the server is shutting down")
             slot.check_size(self._budget)
             self._queue.add(slot)
         if pinned:
@@ -260,16 +260,17 @@ class Repository:
         self._freer.wait()
         slot.stop_flag.resume()  # the task that stopped the model has released it since
         runtime = self._runtime().within(self._components.of_model(slot.name, slot.widening), slot.stop_flag)
-        outcome = attempt(slot.servable(), runtime, partial(self._progress, slot), partial(self.evict_idle, slot.name))
+        progress, evict_idle = partial(self._progress, slot), partial(self.evict_idle, slot.name)
+        outcome = try_load(slot.require_manifest(), runtime, progress, evict_idle)
         with self._freer.locked():
-            self._settle(slot, outcome)
+            self._finish_load(slot, outcome)
 
     def _progress(self, slot: Slot, fraction: float) -> None:
         with self._lock:
             slot.fraction = fraction
 
-    def _settle(self, slot: Slot, outcome: Model | TintypeError) -> None:
-        """Note what came of a load."""
+    def _finish_load(self, slot: Slot, outcome: Model | TintypeError) -> None:
+        """Apply the outcome of a load."""
         if self._closed or (slot.state is ModelState.CANCELLED and not slot.holds):
             self._unload(slot)
         elif isinstance(outcome, TintypeError):
@@ -292,6 +293,6 @@ class Repository:
         self._freer.release(slot.clear(), self._components.drop(slot.name))
 
     def _changed(self) -> None:
-        """Wake the callers of `wait`, and load models that there is room for now."""
+        """Wake the callers of `wait`, and load waiting models while there is room."""
         self._lock.notify_all()
         self._queue.advance()

@@ -21,7 +21,7 @@
 
 `TRANSITIONS` is the same table as data. A model whose folder cannot be read is FAILED from the start and stays so.
 
-A hold keeps a model from eviction; `acquire` and `release` of the repository count holds here and nowhere else. A task
+A hold protects a model from eviction. Holds are counted only here, by `hold` and `release` of the repository. A task
 keeps its reference to a model that was unloaded between two units, so a hold may be taken in any state.
 """
 
@@ -56,7 +56,7 @@ class ModelState(StrEnum):
 
     @property
     def is_loading(self) -> bool:
-        """Whether the model is on its way into memory, or waits for memory."""
+        """Whether the model is being loaded or waits for memory."""
         return self in {ModelState.WAITING, ModelState.LOADING, ModelState.CANCELLED}
 
     @property
@@ -89,10 +89,10 @@ TRANSITIONS: Mapping[ModelState, frozenset[ModelState]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What others may know of a slot.
+    """The public status of a slot.
 
-    `fraction` 0 to 1 is loaded; `error` says why loading failed; `provider` runs the model once it is loaded, with
-    `options`.
+    `fraction`, 0 to 1, is the loaded share; `error` says why loading failed; once the model is loaded, `provider` runs
+    it with `options`.
     """
 
     state: ModelState
@@ -107,7 +107,7 @@ class Slot:
     """One model of the repository, whose lock guards it.
 
     `manifest` is None if the folder is broken. `last_use` orders slots by their latest use. `stop_flag` stops the
-    model's graphs; evicted graphs may stay in memory, and then belong to the model that is loaded next.
+    model's graphs. Graphs of an evicted model may stay in memory; the model uses them again when it is loaded next.
     """
 
     name: str
@@ -134,81 +134,81 @@ class Slot:
     def largest(self) -> int:
         """Bytes of its largest component: the least memory that the model can run in."""
         stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
-        parts = (stage.weight(part) for stage in stages for part in stage.components)
-        return max(parts, default=0) * self.widening
+        weights = (stage.weight(component) for stage in stages for component in stage.components)
+        return max(weights, default=0) * self.widening
 
     @property
     def spec(self) -> ModelSpec:
         """The model's spec: with its provider once loaded, and the adapters last listed. Raises ModelBroken."""
-        read = self.servable().spec
-        loaded = self.model.spec if self.model else read
-        if (loaded.loras, loaded.embeddings, loaded.pickled) == (read.loras, read.embeddings, read.pickled):
+        listed = self.require_manifest().spec
+        loaded = self.model.spec if self.model else listed
+        if (loaded.loras, loaded.embeddings, loaded.pickled) == (listed.loras, listed.embeddings, listed.pickled):
             return loaded
-        return replace(loaded, loras=read.loras, embeddings=read.embeddings, pickled=read.pickled)
+        return replace(loaded, loras=listed.loras, embeddings=listed.embeddings, pickled=listed.pickled)
 
-    def servable(self) -> Manifest:
-        """Return the manifest of a folder that can be served. Raises ModelBroken."""
+    def require_manifest(self) -> Manifest:
+        """Return the manifest. Raises ModelBroken if the folder cannot be served."""
         if self.manifest is None:
-            self.check()
+            self.raise_error()
             raise ModelBroken(self.name, ["its folder could not be read"])
         return self.manifest
 
     def relisted(self) -> Manifest | None:
-        """Return the manifest with the adapters that the folder holds now."""
+        """Return the manifest with the adapters that are in the folder now."""
         return self.manifest and self.manifest.relisted()
 
-    def check(self) -> None:
-        """Raise the error that loading failed with, if any."""
+    def raise_error(self) -> None:
+        """Raise the error of a failed load, if any."""
         if self.error:
             raise self.error.with_traceback(None)  # otherwise its traceback would grow with each request
 
     def check_size(self, budget: int) -> None:
         """Raise OutOfMemory if its largest component is larger than all of `budget` bytes (0: no limit)."""
         if 0 < budget < self.largest:
-            problem = f"needs {self.largest} bytes for its largest component, and all models may have {budget}"
-            raise OutOfMemory(f"model {self.name!r} {problem}: give the service more, by --memory")
+            problem = f"needs {self.largest} bytes for its largest component, and the budget is {budget}"
+            raise OutOfMemory(f"model {self.name!r} {problem}: raise --memory")
 
     def status(self) -> ModelStatus:
-        """Return what others may know of it."""
+        """Return the public status."""
         provider = self.model.spec.provider if self.model else ""
         options = self.model.spec.provider_options if self.model else {}
         return ModelStatus(self.state, self.fraction, str(self.error or ""), provider, options)
 
     def enqueue(self) -> None:
-        """Let it wait for memory, without what is left of an earlier attempt."""
+        """Wait for memory; forget an earlier failure."""
         self._enter(ModelState.WAITING)
         self.error, self.fraction = None, 0.0
 
     def begin_loading(self) -> None:
-        """Count its bytes from now on."""
+        """Start loading: from now on its bytes count against the budget."""
         self._enter(ModelState.LOADING)
 
     def request_unload(self) -> None:
-        """Unload it once it is loaded or its last hold is released."""
+        """Unload the model once it is loaded or its last hold is released."""
         if self.state is ModelState.LOADING:
             self._enter(ModelState.CANCELLED)
         elif self.state is ModelState.RESIDENT:
             self._enter(ModelState.UNLOADING)
 
-    def keep(self) -> None:
-        """Take `request_unload` back: the model is wanted again."""
+    def cancel_unload(self) -> None:
+        """Undo `request_unload`: the model is wanted again."""
         if self.state is ModelState.CANCELLED:
             self._enter(ModelState.LOADING)
         elif self.state is ModelState.UNLOADING:
             self._enter(ModelState.RESIDENT)
 
     def finish_loading(self, model: Model) -> None:
-        """Take in the loaded model."""
+        """Store the loaded model."""
         self._enter(ModelState.UNLOADING if self.state is ModelState.CANCELLED else ModelState.RESIDENT)
         self.model = model
 
     def fail(self, error: TintypeError) -> None:
-        """Note why loading failed."""
+        """Store the reason why loading failed."""
         self._enter(ModelState.FAILED)
         self.error, self.fraction = error, 0.0
 
     def clear(self) -> Model | None:
-        """Take the model out, and return it: its memory is freed with the last reference."""
+        """Remove the model and return it; its memory is freed with the last reference."""
         if self.state is not ModelState.UNLOADED:
             self._enter(ModelState.UNLOADED)
         model, self.model, self.error, self.fraction = self.model, None, None, 0.0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PATIENCE = 60  # seconds that a test waits for another thread
 
 
-class Toy:
+class AddOne:
     """A graph that adds one."""
 
     provider = "toy"
@@ -44,13 +44,13 @@ class Toy:
         return [np.add(feeds["x"], np.float32(1))]
 
 
-class Shelf:
-    """Components of ten bytes each in a memory; `made` lists the components that were loaded, in order."""
+class Components:
+    """Components of ten bytes each in a memory; `loaded` lists the components that were loaded, in order."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.memory = folder, ComponentMemory(limit)
-        self.made: list[str] = []
-        self.before: Callable[[str], None] = lambda _name: None
+        self.loaded: list[str] = []
+        self.before_load: Callable[[str], None] = lambda _name: None
 
     def open(self, model: str, name: str) -> Component:
         path = self.folder / model / name / "model.onnx"
@@ -58,16 +58,16 @@ class Shelf:
         path.write_bytes(b"0123456789")
 
         def make() -> Graph:
-            self.before(name)
-            self.made.append(name)
-            return Toy()
+            self.before_load(name)
+            self.loaded.append(name)
+            return AddOne()
 
         return self.memory.of_model(model).open(path, make)
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Callable[[int], Shelf]:
-    return lambda limit: Shelf(tmp_path, limit)
+def components(tmp_path: Path) -> Callable[[int], Components]:
+    return lambda limit: Components(tmp_path, limit)
 
 
 def call(component: Component) -> float:
@@ -75,40 +75,44 @@ def call(component: Component) -> float:
     return float(result[0])
 
 
-def test_without_a_limit_nothing_is_evicted(shelf: Callable[[int], Shelf]) -> None:
+def test_without_a_limit_nothing_is_evicted(components: Callable[[int], Components]) -> None:
     """Each component is loaded once, has its graph's inputs and outputs, and runs as its graph does."""
-    it = shelf(0)
-    components = [it.open(model, name) for model in "ab" for name in ("text", "unet")]
-    for component in components * 2:
+    it = components(0)
+    opened = [it.open(model, name) for model in "ab" for name in ("text", "unet")]
+    for component in opened * 2:
         assert call(component) == 1
-        assert (component.provider, component.inputs, component.outputs) == (Toy.provider, Toy.inputs, Toy.outputs)
-    assert it.made == ["text", "unet"] * 2
+        assert (component.provider, component.inputs, component.outputs) == (
+            AddOne.provider,
+            AddOne.inputs,
+            AddOne.outputs,
+        )
+    assert it.loaded == ["text", "unet"] * 2
     assert it.memory.used == 40
 
 
-def test_components_of_one_model_take_turns(shelf: Callable[[int], Shelf]) -> None:
+def test_components_of_one_model_take_turns(components: Callable[[int], Components]) -> None:
     """With room for two of three, the least recently used is evicted and loaded again; the budget always holds."""
-    it = shelf(20)
-    it.before = lambda _name: assert_within(it, 20)
+    it = components(20)
+    it.before_load = lambda _name: assert_within(it, 20)
     text, unet, vae = (it.open("a", name) for name in ("text", "unet", "vae"))
     it.memory.protect("a", protected=True)  # a model in use may still take its own place
     for component in (text, unet, unet, vae, vae):
         call(component)
-    assert it.made == ["text", "unet", "vae", "text", "unet", "vae"]
+    assert it.loaded == ["text", "unet", "vae", "text", "unet", "vae"]
     assert it.memory.used == 20
 
 
-def assert_within(shelf: Shelf, limit: int) -> None:
-    assert shelf.memory.used <= limit
+def assert_within(components: Components, limit: int) -> None:
+    assert components.memory.used <= limit
 
 
-def test_freeing_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
+def test_freeing_waits_for_a_capture(components: Callable[[int], Components]) -> None:
     """Freeing device memory during the capture of a CUDA graph would end the capture with an error."""
-    it = shelf(0)
+    it = components(0)
     graph = weakref.ref(it.open("a", "unet").graph)
     thread = threading.Thread(target=it.memory.drop("a"))
-    with DEVICE_ACCESS.exclusive() as alone:
-        assert alone
+    with DEVICE_ACCESS.exclusive() as exclusive:
+        assert exclusive
         thread.start()
         thread.join(0.05)
         assert graph()
@@ -116,39 +120,39 @@ def test_freeing_waits_for_a_capture(shelf: Callable[[int], Shelf]) -> None:
     assert graph() is None
 
 
-def test_the_least_recently_used_component_of_any_model_is_evicted(shelf: Callable[[int], Shelf]) -> None:
+def test_the_least_recently_used_component_of_any_model_is_evicted(components: Callable[[int], Components]) -> None:
     """No more is evicted than necessary: another model's other component stays and is not loaded again."""
-    it = shelf(30)
+    it = components(30)
     text, unet = it.open("a", "text"), it.open("a", "unet")
     other = it.open("b", "text")
     call(text)
     it.open("b", "unet")
-    assert it.made == ["text", "unet", "text", "unet"]
+    assert it.loaded == ["text", "unet", "text", "unet"]
     call(text)
     call(other)
-    assert len(it.made) == 4  # neither was evicted
+    assert len(it.loaded) == 4  # neither was evicted
     call(unet)
-    assert len(it.made) == 5
+    assert len(it.loaded) == 5
 
 
-def test_components_of_a_held_model_are_kept_from_others(shelf: Callable[[int], Shelf]) -> None:
+def test_a_held_models_components_are_not_evicted_for_others(components: Callable[[int], Components]) -> None:
     """A component of another model waits until the hold is released, and loads at once then."""
-    it = shelf(10)
+    it = components(10)
     it.open("a", "text")
     it.memory.protect("a", protected=True)
-    comes = threading.Thread(target=lambda: it.open("b", "text"))
-    comes.start()
-    comes.join(0.05)
-    assert it.made == ["text"]
+    thread = threading.Thread(target=lambda: it.open("b", "text"))
+    thread.start()
+    thread.join(0.05)
+    assert it.loaded == ["text"]
     it.memory.protect("a", protected=False)
-    comes.join(PATIENCE)
-    assert it.made == ["text", "text"]
+    thread.join(PATIENCE)
+    assert it.loaded == ["text", "text"]
     assert it.memory.used == 10
 
 
-def test_waiting_that_could_never_end_is_refused(shelf: Callable[[int], Shelf]) -> None:
-    """If held models fill the memory, another component of one is refused: the device would wait for itself."""
-    it = shelf(20)
+def test_waiting_that_could_never_end_is_refused(components: Callable[[int], Components]) -> None:
+    """If held models fill the memory, another component of one of them is refused: the device would wait for itself."""
+    it = components(20)
     vae = it.open("a", "vae")
     it.open("b", "text")
     it.open("b", "unet")
@@ -160,63 +164,63 @@ def test_waiting_that_could_never_end_is_refused(shelf: Callable[[int], Shelf]) 
     assert call(vae) == 1
 
 
-def test_a_running_component_is_not_evicted(shelf: Callable[[int], Shelf]) -> None:
+def test_a_running_component_is_not_evicted(components: Callable[[int], Components]) -> None:
     """Not even for its own model: the other component loads when the call has ended."""
-    it = shelf(10)
+    it = components(10)
     text = it.open("a", "text")
     with it.memory.use(text):
-        comes = threading.Thread(target=lambda: it.open("a", "unet"))
-        comes.start()
-        comes.join(0.05)
-        assert it.made == ["text"]
-    comes.join(PATIENCE)
-    assert it.made == ["text", "unet"]
+        thread = threading.Thread(target=lambda: it.open("a", "unet"))
+        thread.start()
+        thread.join(0.05)
+        assert it.loaded == ["text"]
+    thread.join(PATIENCE)
+    assert it.loaded == ["text", "unet"]
 
 
-def test_a_component_larger_than_the_budget_is_refused(shelf: Callable[[int], Shelf]) -> None:
+def test_a_component_larger_than_the_budget_is_refused(components: Callable[[int], Components]) -> None:
     """The error has both numbers; nothing is loaded."""
-    it = shelf(9)
+    it = components(9)
     with pytest.raises(OutOfMemory, match="text has 10 bytes of weights, above 9"):
         it.open("a", "text")
-    assert it.made == []
+    assert it.loaded == []
 
 
-def test_a_component_that_fails_to_load_takes_no_memory(shelf: Callable[[int], Shelf]) -> None:
+def test_a_component_that_fails_to_load_takes_no_memory(components: Callable[[int], Components]) -> None:
     """Its error is raised, and the next component has the room."""
-    it = shelf(10)
+    it = components(10)
 
     def fail(name: str) -> None:
         if name == "bad":
             raise RuntimeError(name)
 
-    it.before = fail
+    it.before_load = fail
     with pytest.raises(RuntimeError, match="bad"):
         it.open("a", "bad")
     assert it.memory.used == 0
     assert call(it.open("a", "good")) == 1
 
 
-def test_many_threads_load_a_component_once(shelf: Callable[[int], Shelf]) -> None:
+def test_many_threads_load_a_component_once(components: Callable[[int], Components]) -> None:
     """Threads that call a component while it is being loaded wait for it."""
-    it = shelf(10)
+    it = components(10)
     gate = threading.Event()
-    it.before = lambda _name: assert_true(gate.wait(PATIENCE))
+    it.before_load = lambda _name: assert_true(gate.wait(PATIENCE))
     threads = [threading.Thread(target=lambda: it.open("a", "text")) for _ in range(8)]
     for thread in threads:
         thread.start()
     gate.set()
     for thread in threads:
         thread.join(PATIENCE)
-    assert it.made == ["text"]
+    assert it.loaded == ["text"]
 
 
 def assert_true(value: object) -> None:
     assert value
 
 
-def test_dropping_and_evicting_free_idle_components(shelf: Callable[[int], Shelf]) -> None:
+def test_dropping_and_evicting_free_idle_components(components: Callable[[int], Components]) -> None:
     """`drop` frees one model's components, `evict_idle` those of all other models without holds."""
-    it = shelf(0)
+    it = components(0)
     for model in "abc":
         it.open(model, "text")
     free = it.memory.drop("a")
@@ -231,10 +235,8 @@ def test_dropping_and_evicting_free_idle_components(shelf: Callable[[int], Shelf
     assert not it.memory.evict_idle("b")
 
 
-# With the built-in model.
-
-# Its weights are stored in half the bytes that they take.
-PARTS = {name: 2 * weight(BUILTIN / name) for name in ("text_encoder", "unet", "vae_decoder")}
+# With the built-in model, whose weights take half as many bytes on disk as in memory.
+WEIGHTS = {name: 2 * weight(BUILTIN / name) for name in ("text_encoder", "unet", "vae_decoder")}
 
 
 def image(memory: int) -> np.ndarray:
@@ -253,13 +255,13 @@ def image(memory: int) -> np.ndarray:
 
 def test_a_budget_for_the_largest_component_is_enough() -> None:
     """Text encoder, denoiser and VAE take turns within it, and the image is bit-identical."""
-    assert sum(PARTS.values()) > PARTS["unet"]
-    assert np.array_equal(image(0), image(PARTS["unet"]))
+    assert sum(WEIGHTS.values()) > WEIGHTS["unet"]
+    assert np.array_equal(image(0), image(WEIGHTS["unet"]))
 
 
 def test_two_models_share_a_budget_for_one_component(folder: Path) -> None:
     """Jobs of the two models alternate, all are completed, and the weights never exceed the budget."""
-    with Repository([BUILTIN, folder], providers=["cpu"], threads=1, memory=PARTS["unet"]) as repository:
+    with Repository([BUILTIN, folder], providers=["cpu"], threads=1, memory=WEIGHTS["unet"]) as repository:
         engine = Engine(repository)
         names = [repository.default, "toy"] * 2
         common = {"prompt": "a red circle", "seed": 1, "steps": 2, "width": 128, "height": 128}
@@ -269,19 +271,19 @@ def test_two_models_share_a_budget_for_one_component(folder: Path) -> None:
             assert time.monotonic() < end
             if not engine.step():
                 time.sleep(0.01)
-            assert repository._components.used <= PARTS["unet"]
+            assert repository._components.used <= WEIGHTS["unet"]
             events += engine.collect()
-    drawn = {ticket: event.pixels for ticket, event in events if isinstance(event, Finished)}
-    assert set(drawn) == set(tickets)
-    apart = [np.abs(drawn[ticket] - drawn[tickets[0]]).max() for ticket in tickets]
-    assert max(apart) <= 2 / 255  # guidance goes as one call or as two, while the widths are measured
+    images = {ticket: event.pixels for ticket, event in events if isinstance(event, Finished)}
+    assert set(images) == set(tickets)
+    differences = [np.abs(images[ticket] - images[tickets[0]]).max() for ticket in tickets]
+    assert max(differences) <= 2 / 255  # guidance is one call or two while the widths are measured
 
 
 def test_a_budget_below_the_largest_component_is_refused() -> None:
-    """At once, with the bytes that it needs."""
+    """It is refused at once, and the error has the bytes that the component needs."""
     with (
-        Repository(providers=["cpu"], memory=PARTS["unet"] - 1) as repository,
-        pytest.raises(OutOfMemory, match=rf"needs {PARTS['unet']} bytes for its largest component"),
+        Repository(providers=["cpu"], memory=WEIGHTS["unet"] - 1) as repository,
+        pytest.raises(OutOfMemory, match=rf"needs {WEIGHTS['unet']} bytes for its largest component"),
     ):
         repository.load()
     assert repository.status().state is ModelState.UNLOADED

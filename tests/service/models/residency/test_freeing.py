@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 PATIENCE = 30  # seconds that a test waits for another thread
 
 
-class Heavy:
-    """A graph that is freed only when `gate` opens; `going` is set as soon as freeing begins."""
+class SlowGraph:
+    """A graph that is freed only when `gate` is set; `freeing` is set as soon as freeing begins."""
 
     provider, inputs, optional, outputs = "toy", (), (), ()
 
-    def __init__(self, gate: threading.Event, going: threading.Event) -> None:
-        self._gate, self._going = gate, going
+    def __init__(self, gate: threading.Event, freeing: threading.Event) -> None:
+        self._gate, self._freeing = gate, freeing
 
     def run(self, *_: object) -> list[Any]:
         return []
 
     def __del__(self) -> None:
-        self._going.set()
+        self._freeing.set()
         self._gate.wait(PATIENCE)
 
 
@@ -44,7 +44,7 @@ class Bench:
     def __init__(self, folders: list[Path], loader: Loader) -> None:
         self.repository, self.loader = Repository(folders), loader
         self.engine = Engine(self.repository)
-        self.gate, self.going = threading.Event(), threading.Event()
+        self.gate, self.freeing = threading.Event(), threading.Event()
         for name in ("c", "a", "b"):
             model: Any = self.repository.wait(name, timeout=PATIENCE)
             model.resume = model.stop = lambda: None
@@ -54,7 +54,7 @@ class Bench:
 
     def open(self, model: str, folder: Path) -> None:
         path = folder / "unet" / "model.onnx"
-        self.repository._components.of_model(model).open(path, lambda: Heavy(self.gate, self.going))
+        self.repository._components.of_model(model).open(path, lambda: SlowGraph(self.gate, self.freeing))
 
     def _fail(self, _: object) -> None:
         raise self.error
@@ -87,7 +87,7 @@ def engine_evicts(bench: Bench) -> None:
     bench.engine.step()
 
 
-def settle(bench: Bench) -> None:
+def cancel_load(bench: Bench) -> None:
     bench.loader.gate.clear()
     bench.repository.unload("c")
     bench.repository.load("c")
@@ -100,7 +100,7 @@ WAYS: dict[str, Callable[[Bench], object]] = {
     "release": release,
     "unload": lambda bench: bench.repository.unload("a"),
     "evict idle": lambda bench: bench.repository.evict_idle("b"),
-    "settle": settle,
+    "cancel load": cancel_load,
     "close": lambda bench: bench.repository.close(),
     "the engine releases": engine_releases,
     "the engine evicts": engine_evicts,
@@ -110,7 +110,7 @@ WAYS: dict[str, Callable[[Bench], object]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_no_call_waits_while_memory_is_freed(bench: Bench, way: str) -> None:
     """Models are listed, jobs admitted and cancelled while a component is slowly freed."""
-    answered: list[str] = []
+    finished = threading.Event()
 
     def calls() -> None:
         api = ImageApi(bench.repository, None)  # type: ignore[arg-type]
@@ -122,25 +122,23 @@ def test_no_call_waits_while_memory_is_freed(bench: Bench, way: str) -> None:
             bench.engine.cancel(bench.engine.admit(Job(prompt="x", model="b")))
         except Unavailable:
             assert way == "close"
-        answered.append("all")
+        finished.set()
 
     freeing = threading.Thread(target=WAYS[way], args=(bench,), daemon=True)
     freeing.start()
-    assert bench.going.wait(PATIENCE)
-    asking = threading.Thread(target=calls, daemon=True)
-    asking.start()
-    asking.join(PATIENCE / 3)
-    assert answered == ["all"]
+    assert bench.freeing.wait(PATIENCE)
+    threading.Thread(target=calls, daemon=True).start()
+    assert finished.wait(PATIENCE / 3)
     bench.gate.set()
     freeing.join(PATIENCE)
     assert not freeing.is_alive()
 
 
 def test_bytes_count_until_they_are_freed(bench: Bench) -> None:
-    """A component counts as used until it is freed, and a model loads after what was released before it is freed."""
+    """A component counts as used until it is freed, and the next model loads only after that."""
     used = bench.repository._components.used
     threading.Thread(target=bench.repository.unload, args=("a",), daemon=True).start()
-    assert bench.going.wait(PATIENCE)
+    assert bench.freeing.wait(PATIENCE)
     assert bench.repository._components.used == used > 0
     bench.repository.load("a")
     assert bench.repository.status("a").state is ModelState.LOADING
@@ -151,10 +149,10 @@ def test_bytes_count_until_they_are_freed(bench: Bench) -> None:
 
 @pytest.mark.parametrize("way", ["unload", "evict idle", "close"])
 def test_unloading_returns_when_memory_is_free(bench: Bench, way: str) -> None:
-    """A caller that uses the freed memory next gets its answer once it is free."""
+    """The caller may use the freed memory as soon as the call returns."""
     freeing = threading.Thread(target=WAYS[way], args=(bench,), daemon=True)
     freeing.start()
-    assert bench.going.wait(PATIENCE)
+    assert bench.freeing.wait(PATIENCE)
     freeing.join(0.1)
     assert freeing.is_alive()
     bench.gate.set()

@@ -8,8 +8,8 @@ from tests.support.engine.exact import ExactModel, Shelf, broken, spec
 from tintype.service.models.residency.leases import Lease, Leases, LeaseState
 
 
-class Log(Shelf):
-    """A repository of the models a and b, which notes holds and releases in order."""
+class LoggingShelf(Shelf):
+    """A repository of the models a and b, which logs holds and releases in order."""
 
     def __init__(self) -> None:
         super().__init__(ExactModel(spec(name="a")), ExactModel(spec(name="b")))
@@ -25,11 +25,11 @@ class Log(Shelf):
 
 
 @pytest.fixture
-def shelf() -> Log:
-    return Log()
+def shelf() -> LoggingShelf:
+    return LoggingShelf()
 
 
-def opened(leases: Leases, name: str = "a", priority: int = 0) -> Lease:
+def open_lease(leases: Leases, name: str = "a", priority: int = 0) -> Lease:
     lease = Lease(name, priority)
     leases.open(lease)
     return lease
@@ -39,11 +39,11 @@ def states(*leases: Lease) -> list[LeaseState]:
     return [lease.state for lease in leases]
 
 
-def just_loaded(shelf: Log) -> tuple[Leases, Lease]:
+def just_loaded(shelf: LoggingShelf) -> tuple[Leases, Lease]:
     """Return leases with one of model a, which took ten seconds to load and runs since second 10."""
     leases = Leases(shelf, longest=60)  # type: ignore[arg-type]
     shelf.absent.add("a")
-    lease = opened(leases)
+    lease = open_lease(leases)
     leases.update({lease}, 0)
     assert states(lease) == [LeaseState.LOADING]
     shelf.absent.clear()
@@ -53,7 +53,7 @@ def just_loaded(shelf: Log) -> tuple[Leases, Lease]:
     return leases, lease
 
 
-def test_a_hold_lasts_until_the_update_after_the_end(shelf: Log) -> None:
+def test_a_hold_lasts_until_the_update_after_the_end(shelf: LoggingShelf) -> None:
     """A unit may use the model when its task ends; the model is released between two units."""
     leases, lease = just_loaded(shelf)
     leases.end(lease)
@@ -64,62 +64,62 @@ def test_a_hold_lasts_until_the_update_after_the_end(shelf: Log) -> None:
     assert not lease.model
 
 
-def test_a_waiting_task_reserves_the_model_of_one_that_runs(shelf: Log) -> None:
-    """In the minimum residency only, which lasts here for the ten seconds that loading took."""
+def test_a_waiting_task_reserves_the_model_of_one_that_runs(shelf: LoggingShelf) -> None:
+    """It does so only in the minimum residency, here for the ten seconds that loading took."""
     leases, running = just_loaded(shelf)
-    waiting = opened(leases)
+    waiting = open_lease(leases)
     leases.update({running, waiting}, 19)
     assert (states(waiting), shelf.holds) == ([LeaseState.RESERVED], ["a", "a"])
     leases.update({running, waiting}, 20)
     assert (states(waiting), shelf.holds) == ([LeaseState.READY], ["a"])
 
 
-def test_a_more_urgent_task_that_waits_for_memory_ends_a_reservation(shelf: Log) -> None:
+def test_a_more_urgent_task_that_waits_for_memory_ends_a_reservation(shelf: LoggingShelf) -> None:
     """Its model gets the memory as soon as the running task has ended."""
     leases, running = just_loaded(shelf)
-    low, high = opened(leases, priority=1), opened(leases, priority=3)
+    low, high = open_lease(leases, priority=1), open_lease(leases, priority=3)
     shelf.absent.add("b")
     shelf.waiting.add("b")
     leases.update((), 11)
     assert states(low, high) == [LeaseState.RESERVED, LeaseState.RESERVED]
-    urgent = opened(leases, "b", priority=2)
+    urgent = open_lease(leases, "b", priority=2)
     leases.update({urgent}, 12)
     assert states(running, low) == [LeaseState.RUNNING, LeaseState.READY]
     assert states(high, urgent) == [LeaseState.RESERVED, LeaseState.WAITING]
 
 
-def test_new_reservations_are_taken_before_old_ones_are_released(shelf: Log) -> None:
-    """Without a hold in between the model would be evicted, though a task that may keep it waits."""
+def test_new_reservations_are_taken_before_old_ones_are_released(shelf: LoggingShelf) -> None:
+    """Without any hold in between, the model could be evicted although a task that may keep it waits."""
     leases, running = just_loaded(shelf)
-    low = opened(leases, priority=0)
+    low = open_lease(leases, priority=0)
     leases.update((), 11)
     leases.end(running)
     leases.update((), 12)
     assert shelf.holds == ["a"]
     shelf.absent.add("b")
     shelf.waiting.add("b")
-    opened(leases, "b", priority=1)
-    high = opened(leases, priority=2)
+    open_lease(leases, "b", priority=1)
+    high = open_lease(leases, priority=2)
     shelf.log.clear()
     leases.update((), 13)
     assert (low.state, high.state) == (LeaseState.READY, LeaseState.RESERVED)
     assert shelf.log == ["hold a", "release a"]
 
 
-def test_a_reservation_of_an_unloaded_model_is_released(shelf: Log) -> None:
-    """UnloadModel came before the hold: the task waits for the model like any other."""
+def test_a_reservation_of_an_unloaded_model_is_released(shelf: LoggingShelf) -> None:
+    """If the model was unloaded before the hold, the task waits for it like any other."""
     leases, running = just_loaded(shelf)
-    waiting = opened(leases)
+    waiting = open_lease(leases)
     shelf.absent.add("a")
     leases.update({running, waiting}, 11)
     assert (waiting.state, waiting.model, shelf.holds) == (LeaseState.LOADING, None, ["a"])
     assert running.model
 
 
-def test_a_model_that_cannot_be_loaded_is_an_error_of_the_lease(shelf: Log) -> None:
-    """The caller of `update` ends the task with it; nothing is held."""
+def test_the_lease_of_a_broken_model_has_its_error(shelf: LoggingShelf) -> None:
+    """The caller of `update` ends the task with this error, and the model is not held."""
     leases = Leases(shelf, longest=60)  # type: ignore[arg-type]
-    lease = opened(leases, "b")
+    lease = open_lease(leases, "b")
     shelf.broken["b"] = broken("b")
     leases.update({lease}, 0)
     assert lease.error is shelf.broken["b"]

@@ -6,13 +6,13 @@ from tintype.service.models.residency.load_grace import MinimumResidency
 def test_minimum_residency_lasts_as_long_as_loading_did() -> None:
     """It begins when the model becomes resident, has an upper bound, and is 0 for a model that no task waited for."""
     residency = MinimumResidency(10)
-    residency.note_resident("ready", 0)
-    assert not residency.lasts("ready", 0)
+    residency.record_resident("ready", 0)
+    assert not residency.is_active("ready", 0)
     for now in (0, 1, 4):
-        residency.note_loading("a", now)
-    residency.note_resident("a", 5)
-    residency.note_resident("a", 9)
-    assert (residency.lasts("a", 9.9), residency.lasts("a", 10)) == (True, False)
-    residency.note_loading("b", 0)
-    residency.note_resident("b", 60)
-    assert (residency.lasts("b", 69.9), residency.lasts("b", 70)) == (True, False)
+        residency.record_loading("a", now)
+    residency.record_resident("a", 5)
+    residency.record_resident("a", 9)
+    assert (residency.is_active("a", 9.9), residency.is_active("a", 10)) == (True, False)
+    residency.record_loading("b", 0)
+    residency.record_resident("b", 60)
+    assert (residency.is_active("b", 69.9), residency.is_active("b", 70)) == (True, False)

@@ -52,9 +52,7 @@ def test_a_held_model_is_not_evicted(folders: list[Path]) -> None:
 def test_a_model_larger_than_the_budget_is_refused(folders: list[Path]) -> None:
     """A model whose largest component can never fit is refused at once, not queued."""
     with Repository(folders, memory=1000) as repository:
-        with pytest.raises(
-            OutOfMemory, match=r"needs \d{8} bytes for its largest component, and all models may have 1000"
-        ):
+        with pytest.raises(OutOfMemory, match=r"needs \d{8} bytes for its largest component, and the budget is 1000"):
             repository.load("a")
         assert repository.status("a").state is ModelState.UNLOADED
 
@@ -74,8 +72,8 @@ def test_unloading_cancels_a_queued_load(folders: list[Path]) -> None:
 
 
 @pytest.mark.usefixtures("loader")
-def test_a_model_behind_a_held_one_is_waiting(folders: list[Path]) -> None:
-    """A model is WAITING while a held model takes its memory, and no longer once it may load."""
+def test_a_model_waits_while_a_held_one_takes_its_memory(folders: list[Path]) -> None:
+    """Its state is WAITING until the hold is released; then it loads."""
     size = Slot("", read(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=60)
@@ -93,7 +91,7 @@ def test_a_loaded_model_is_kept_for_its_first_use(
     folders: list[Path], loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """The next model in the queue evicts a model that was used, or whose grace period has passed."""
-    monkeypatch.setattr(load_grace, "FIRST_USE", seconds)
+    monkeypatch.setattr(load_grace, "FIRST_USE_SECONDS", seconds)
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")
@@ -127,7 +125,7 @@ def test_no_memory_is_kept_for_requests_that_ended(folders: list[Path], loader: 
 
 
 def test_a_pinned_load_needs_no_request(folders: list[Path], loader: Loader) -> None:
-    """A queued load that was asked for by name is not cancelled with the requests; it has no grace period."""
+    """A queued load requested by LoadModel is not cancelled when no live request wants the model."""
     loader.gate.clear()
     with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
         repository.load("a")

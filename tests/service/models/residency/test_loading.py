@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_failed_load_is_reported_until_it_is_tried_again(folders: list[Path], loader: Loader) -> None:
-    """`get` raises the error that loading failed with, each time the same; `load` tries again."""
+def test_a_failed_load_is_reported_until_the_next_load(folders: list[Path], loader: Loader) -> None:
+    """`get` raises the same error each time, without a growing traceback; `load` tries again."""
     loader.failure = RuntimeError("no such operator")
     with Repository(folders) as repository:
         repository.load("a")
@@ -48,7 +48,7 @@ def test_text_encoders_of_different_models_fail_to_load(folder: Path, monkeypatc
     encode = TextEncoders.encode
 
     def narrower(*arguments: Any) -> Any:
-        return [replace(made, prompt_embeds=made.prompt_embeds[:, 1:]) for made in encode(*arguments)]
+        return [replace(result, prompt_embeds=result.prompt_embeds[:, 1:]) for result in encode(*arguments)]
 
     monkeypatch.setattr(TextEncoders, "encode", narrower)
     with Repository([folder]) as repository, pytest.raises(ModelBroken, match="of different models"):
@@ -61,12 +61,12 @@ def test_nothing_is_captured_while_a_model_loads(folders: list[Path], loader: Lo
     with Repository(folders) as repository:
         repository.load("a")
         until(lambda: loader.names == ["a"])
-        with DEVICE_ACCESS.exclusive() as alone:
-            assert not alone
+        with DEVICE_ACCESS.exclusive() as exclusive:
+            assert not exclusive
         loader.gate.set()
         repository.wait("a")
-        with DEVICE_ACCESS.exclusive() as alone:
-            assert alone
+        with DEVICE_ACCESS.exclusive() as exclusive:
+            assert exclusive
 
 
 def test_out_of_device_memory_evicts_idle_models(folders: list[Path], loader: Loader) -> None:

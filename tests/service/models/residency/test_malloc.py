@@ -26,9 +26,9 @@ def test_freed_memory_is_returned_to_the_system() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_a_large_array_is_returned_at_once() -> None:
-    """The second array of a size too, which glibc would keep, even with small blocks allocated behind it.
+    """Glibc by default keeps a second array of the same size if small blocks were allocated after it.
 
-    A process of its own: memory that earlier tests freed could hold the array.
+    The test needs a separate process: memory that earlier tests freed could hold the array.
     """
     if not malloc.keep_large_apart():
         pytest.skip("this C library has no mallopt")
@@ -48,7 +48,7 @@ def return_large_arrays() -> None:
 
 
 def resident() -> int:
-    """Return the bytes of this process that are in memory."""
+    """Return the resident bytes of this process."""
     found = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"))
     assert found
     return int(found[1]) * 1024

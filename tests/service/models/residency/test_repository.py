@@ -64,13 +64,13 @@ def test_loading_lists_adapters_again(folders: list[Path]) -> None:
 
 
 def test_two_models_of_one_name_are_refused(folder: Path) -> None:
-    """A name means one model."""
+    """The error names the model and the second folder."""
     with pytest.raises(ValueError, match="two models are called 'toy', the second in"):
         Repository([folder, folder])
 
 
 def test_an_unknown_provider_is_refused_at_start() -> None:
-    """A misspelt provider fails when the server starts, with the names that exist."""
+    """A misspelt provider raises an error when the server starts, with the names of available providers."""
     with pytest.raises(ProviderUnavailable, match=r"provider 'gpu' is not in this onnxruntime; available: .*cpu"):
         Repository(providers=["gpu"])
 
@@ -104,7 +104,7 @@ def test_getting_a_model_starts_loading_it(folders: list[Path], loader: Loader) 
 
 
 def test_waiting_times_out(folders: list[Path], loader: Loader) -> None:
-    """A wait with a timeout ends after it, with the model's name and the seconds."""
+    """The error names the model and the seconds."""
     loader.gate.clear()
     with Repository(folders) as repository:
         with pytest.raises(TimeoutError, match=r"model 'c' was not loaded within 0.01 seconds"):
@@ -131,7 +131,7 @@ def test_a_broken_folder_does_not_affect_other_models(folders: list[Path]) -> No
 
 @pytest.mark.usefixtures("loader")
 def test_unloading_waits_for_the_last_hold(folders: list[Path]) -> None:
-    """A model is unloaded when its last hold is released; loading it again takes that back."""
+    """A model is unloaded when its last hold is released; loading it again before cancels the unload."""
     with Repository(folders) as repository:
         repository.wait("a", timeout=10)
         repository.hold("a")
@@ -185,14 +185,14 @@ def test_a_closed_repository_loads_nothing(folders: list[Path]) -> None:
 def test_many_threads_load_one_model_once(folders: list[Path], loader: Loader) -> None:
     """Sixteen threads that wait for a model get the same object, loaded once."""
     with Repository(folders) as repository:
-        got: list[object] = []
-        threads = [threading.Thread(target=lambda: got.append(repository.wait("b", timeout=10))) for _ in range(16)]
+        models: list[object] = []
+        threads = [threading.Thread(target=lambda: models.append(repository.wait("b", timeout=10))) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(got) == 16
-        assert len(set(map(id, got))) == 1
+        assert len(models) == 16
+        assert len(set(map(id, models))) == 1
         assert loader.names == ["b"]
 
 
@@ -209,19 +209,19 @@ def test_listing_models_needs_no_onnxruntime() -> None:
 @pytest.mark.usefixtures("loader")
 def test_freeing_weights_does_not_block_the_repository(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """While the weights of an unloaded model are freed, the repository answers other calls."""
-    freed, going = threading.Event(), threading.Event()
+    gate, freeing = threading.Event(), threading.Event()
     with Repository(folders) as repository, ThreadPoolExecutor(2) as pool:
         repository.wait("a")
 
         def free() -> None:
-            going.set()
-            freed.wait(10)
+            freeing.set()
+            gate.wait(10)
 
         monkeypatch.setattr(repository._components, "drop", lambda _: free)
         unloading = pool.submit(repository.unload, "a")
-        assert going.wait(10)
+        assert freeing.wait(10)
         try:
             assert pool.submit(repository.status, "a").result(timeout=1).state is ModelState.UNLOADED
             assert not unloading.done()
         finally:
-            freed.set()
+            gate.set()

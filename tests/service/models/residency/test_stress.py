@@ -1,6 +1,6 @@
 """The engine on a real repository with too little memory: random arrivals, cancellations, loads, failures and unloads.
 
-Loads, timers and the freeing of weights run when the test says so, in one thread, so that a failure can be repeated.
+The test runs loads, timers and the freeing of weights itself, in one thread, so that a failure can be reproduced.
 The last test uses real threads.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 NAMES = ("a", "b", "c")
 PATIENCE = 60  # seconds until the test with threads gives up
-ROUNDS = 3000  # more than any schedule here needs for what is left at its end
+ROUNDS = 3000  # more than the remaining tasks of any schedule need
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,10 +66,10 @@ def _copy(root: Path, name: str) -> Path:
     return root / name
 
 
-class Watched(Repository):
-    """A repository that notes which models were evicted while a task held them.
+class CheckedRepository(Repository):
+    """A repository that records models that were evicted while a task held them.
 
-    `before_hold` is called once before the next hold, as another thread might call between lookup and hold.
+    `before_hold` is called once before the next hold, like a call of another thread between lookup and hold.
     """
 
     def __init__(self, folders: list[Path], memory: int) -> None:
@@ -96,8 +96,8 @@ class Watched(Repository):
             self.evicted_while_held.append(slot.name)
 
 
-class Later:
-    """An executor whose calls run when the test says so."""
+class ManualExecutor:
+    """An executor whose calls the test runs."""
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], object]] = []
@@ -109,8 +109,8 @@ class Later:
         self.calls.clear()
 
 
-class AtOnce(Later):
-    """An executor whose calls run in the caller's thread."""
+class ImmediateExecutor(ManualExecutor):
+    """An executor whose calls run at once, in the caller's thread."""
 
     def submit(self, call: Callable[..., object], *arguments: object) -> Any:
         done: Future[object] = Future()
@@ -147,7 +147,7 @@ JOB = st.fixed_dictionaries(
 
 
 class Residency(RuleBasedStateMachine):
-    """An engine with three models in memory for one or two of them, and what happens to it."""
+    """An engine with three models, memory for one or two of them, and the events that affect it."""
 
     @initialize(models=st.integers(0, 2), patience=st.sampled_from([0.5, 5.0, 60.0]))
     def begin(self, models: int, patience: float) -> None:
@@ -163,10 +163,10 @@ class Residency(RuleBasedStateMachine):
             each.start()
         model = next(iter(Catalogue(FOLDERS)))
         self.budget = models * model.weight or model.largest
-        self.repository = Watched(FOLDERS, memory=self.budget)
+        self.repository = CheckedRepository(FOLDERS, memory=self.budget)
         self.repository._loader.shutdown()
-        self.repository._loader = self.loader = Later()  # type: ignore[assignment]
-        self.repository._freer._thread = AtOnce()  # type: ignore[assignment]
+        self.repository._loader = self.loader = ManualExecutor()  # type: ignore[assignment]
+        self.repository._freer._thread = ImmediateExecutor()  # type: ignore[assignment]
         self.engine = Engine(self.repository, limits=Limits(patience=patience, queue=8), clock=self.clock)
         self.events: dict[Ticket, list[Event]] = {}
 
@@ -233,7 +233,7 @@ class Residency(RuleBasedStateMachine):
         self._once(fail)
 
     def _once(self, action: Callable[[], object]) -> None:
-        """Act during the next call of a model."""
+        """Run `action` during the next call of a model."""
         self.action = action
 
     def _called(self, _name: str, _rows: int) -> None:
@@ -283,7 +283,7 @@ class Residency(RuleBasedStateMachine):
             assert sum(min(each.weight, self.budget) for each in counted) <= self.budget
 
     @invariant()
-    def states_tell_what_is_there(self) -> None:
+    def states_are_consistent(self) -> None:
         if hasattr(self, "engine"):
             for each in self.repository._catalogue:
                 assert (each.model is not None) is each.state.is_resident
@@ -301,7 +301,7 @@ class Residency(RuleBasedStateMachine):
                 assert not any(isinstance(event, Completed | Failed) for event in events[:-1])
 
     def teardown(self) -> None:
-        """Let everything come to its end: every task has one last event, and no hold is left."""
+        """Run until all tasks have ended: each has exactly one last event, and no hold is left."""
         if not hasattr(self, "engine"):
             return
         self.action = self.repository.before_hold = None
@@ -334,32 +334,32 @@ TestResidency = Residency.TestCase
 
 @pytest.mark.parametrize("seed", range(3))
 def test_threads_share_a_small_budget(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four threads admit, cancel, load and unload while models load in the background: the same promises hold."""
+    """Four threads admit, cancel, load and unload while models load in the background; the same invariants hold."""
 
     def load(manifest: Any, *_: object) -> ExactModel:
         time.sleep(0.002)
         return ExactModel(manifest.spec)
 
-    def call(draw: random.Random) -> None:
+    def call(rng: random.Random) -> None:
         for _ in range(40):
-            name = draw.choice(NAMES)
-            action = draw.random()
+            name = rng.choice(NAMES)
+            action = rng.random()
             if action < 0.7:
-                tickets.append(engine.admit(Job(prompt="a lake", model=name, steps=draw.randint(1, 3), seed=1)))
+                tickets.append(engine.admit(Job(prompt="a lake", model=name, steps=rng.randint(1, 3), seed=1)))
             elif action < 0.8:
                 repository.load(name)
             else:
                 repository.unload(name)
-            if tickets and draw.random() < 0.3:
-                engine.cancel(draw.choice(tickets))
+            if tickets and rng.random() < 0.3:
+                engine.cancel(rng.choice(tickets))
 
     monkeypatch.setattr(loading, "load", load)
-    monkeypatch.setattr(load_grace, "FIRST_USE", 0.05)
+    monkeypatch.setattr(load_grace, "FIRST_USE_SECONDS", 0.05)
     model, tickets, events = next(iter(Catalogue(FOLDERS))), list[Any](), list[Any]()
-    with Watched(FOLDERS, memory=model.weight) as repository:
+    with CheckedRepository(FOLDERS, memory=model.weight) as repository:
         engine = Engine(repository, limits=Limits(patience=0.02, queue=1000))
-        draws = [random.Random(4 * seed + n) for n in range(4)]  # noqa: S311 - no secret
-        threads = [threading.Thread(target=call, args=(draw,)) for draw in draws]
+        generators = [random.Random(4 * seed + n) for n in range(4)]  # noqa: S311 - no secret
+        threads = [threading.Thread(target=call, args=(rng,)) for rng in generators]
         for thread in threads:
             thread.start()
         end = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""The tables of states: what a module's head says is what its data say, and what its code does."""
+"""The tables of states: documentation, data and code of a module agree."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def documented(module: ModuleType) -> dict[str, set[str]]:
     lines = (module.__doc__ or "").splitlines()
     header = next(line for line in lines if "next state" in line)
     column, state = header.index("next state"), ""
-    found: dict[str, set[str]] = {}
+    targets: dict[str, set[str]] = {}
     for line in lines[lines.index(header) + 1 :]:
         if not line.strip():
             break
         if name := re.match(r"    ([A-Z_]+) ", line):
             state = name[1]
-            found[state] = set()
+            targets[state] = set()
         causes = re.match(r"([A-Z_]+(?: [A-Z_]+)*):", line[column:])
-        found[state] |= set(causes[1].split()) if causes else set()
-    return found
+        targets[state] |= set(causes[1].split()) if causes else set()
+    return targets
 
 
 def test_the_states_of_a_model_are_documented() -> None:
@@ -42,7 +42,7 @@ def test_the_states_of_a_model_are_documented() -> None:
 
 
 def test_the_states_of_a_lease_are_documented() -> None:
-    """Each row lists the transitions before a task's end: the end is the same for all, and stands below the table."""
+    """Each row lists the transitions before a task's end, which is the same for all and documented below the table."""
     ending = {LeaseState.ENDED, LeaseState.RELEASED}
     rows = documented(leases)
     for state, targets in leases.TRANSITIONS.items():
@@ -56,7 +56,7 @@ def test_the_states_of_a_lease_are_documented() -> None:
 
 @pytest.mark.parametrize(("before", "after"), list(product(LeaseState, LeaseState)))
 def test_a_lease_refuses_other_transitions(before: LeaseState, after: LeaseState) -> None:
-    """A transition that is not in the table is a defect of the code, and shows at once."""
+    """A transition that is not in the table raises AssertionError at once."""
     lease = Lease("model")
     lease.state = before
     if after is before or after in leases.TRANSITIONS[before]:
@@ -71,7 +71,7 @@ METHODS = {
     "enqueue": lambda model: model.enqueue(),
     "begin_loading": lambda model: model.begin_loading(),
     "request_unload": lambda model: model.request_unload(),
-    "keep": lambda model: model.keep(),
+    "cancel_unload": lambda model: model.cancel_unload(),
     "finish_loading": lambda model: model.finish_loading(object()),
     "fail": lambda model: model.fail(RuntimeError()),
     "clear": lambda model: model.clear(),
@@ -80,7 +80,7 @@ METHODS = {
 
 @pytest.mark.parametrize(("state", "method"), list(product(ModelState, METHODS)))
 def test_a_slot_follows_its_table(state: ModelState, method: str) -> None:
-    """Each method leads to a state of the table, changes nothing, or refuses."""
+    """In each state, each method enters an allowed state, changes nothing, or raises AssertionError."""
     model = Slot("model", None, state=state)
     try:
         METHODS[method](model)
@@ -91,7 +91,7 @@ def test_a_slot_follows_its_table(state: ModelState, method: str) -> None:
 
 
 def test_every_transition_of_a_slot_has_a_cause() -> None:
-    """No transition stands in the table that no method makes."""
+    """Some method makes each transition of the table."""
     made = set()
     for state, method in product(ModelState, METHODS):
         model = Slot("model", None, state=state)
