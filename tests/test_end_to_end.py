@@ -72,10 +72,10 @@ def wait_until_gone(pids: list[int], addresses: tuple[str, ...]) -> None:
 
 def test_first_image(running: Up) -> None:
     """`up` prints both addresses, makes the first image, names its file, and prints examples."""
-    assert f"First image, '{PROMPT}': images/lake.png" in running.said
+    assert f"First image, '{PROMPT}': images/lake.png" in running.output
     pixels((running.data.parent / "images" / "lake.png").read_bytes())
-    assert f"curl {running.url}/v1/images/generations" in running.said
-    assert f'OpenAI(base_url="{running.url}/v1"' in running.said
+    assert f"curl {running.url}/v1/images/generations" in running.output
+    assert f'OpenAI(base_url="{running.url}/v1"' in running.output
 
 
 def test_rest_link(running: Up) -> None:
@@ -84,9 +84,9 @@ def test_rest_link(running: Up) -> None:
         f"{running.url}/v1/images/generations", json={"prompt": PROMPT, "steps": STEPS}, timeout=SOON, trust_env=False
     )
     assert answer.status_code == httpx.codes.OK, answer.text
-    picture = httpx.get(answer.json()["data"][0]["url"], trust_env=False)
-    assert picture.headers["content-type"] == "image/png"
-    pixels(picture.content)
+    image = httpx.get(answer.json()["data"][0]["url"], trust_env=False)
+    assert image.headers["content-type"] == "image/png"
+    pixels(image.content)
 
 
 def test_openai_sdk_link(running: Up) -> None:

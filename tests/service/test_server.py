@@ -20,6 +20,7 @@ from tintype.service.engine.events import Progress
 from tintype.service.models import ModelState, ModelStatus
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1 import image_service_pb2_grpc as pb_grpc
+from tintype.v1.transport import KEEPALIVE_OPTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -319,6 +320,7 @@ def test_keepalive_pings_are_permitted() -> None:
     """Clients may ping every 5 s, with and without calls; gRPC disconnects clients that ping more often."""
     options = dict(servers.OPTIONS)
     assert options["grpc.http2.min_ping_interval_without_data_ms"] < 5_000
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] < dict(KEEPALIVE_OPTIONS)["grpc.keepalive_time_ms"]
     assert options["grpc.keepalive_permit_without_calls"] == 1
 
 

@@ -21,18 +21,18 @@ class Up:
     def __init__(self, process: subprocess.Popen[str], data: Path) -> None:
         self.process = process
         self.data = data
-        self.said = ""
+        self.output = ""
 
     def read_until(self, text: str) -> None:
         assert self.process.stdout is not None
-        while text not in self.said:
+        while text not in self.output:
             line = self.process.stdout.readline()
-            assert line, f"it ended after {self.said!r}"
-            self.said += line
+            assert line, f"it ended after {self.output!r}"
+            self.output += line
 
     def address(self, name: str) -> str:
-        match = re.search(rf"^  {name} +(?:http://)?(\S+)$", self.said, re.MULTILINE)
-        assert match, self.said
+        match = re.search(rf"^  {name} +(?:http://)?(\S+)$", self.output, re.MULTILINE)
+        assert match, self.output
         return match[1]
 
     @property
