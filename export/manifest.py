@@ -10,7 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from tintype.service.models.folder.checks import sha256
+from tintype.service.models.files import sha256
 from tintype.service.numerics import Diffusion, InvalidChoice
 
 from .errors import ExportRefusal

@@ -75,12 +75,14 @@ def check_tokenizers(pipeline: Any, folder: Path) -> Check:
     absent = [name for name, part in pipeline.components.items() if part is None]
     family = by_pipeline(type(pipeline).__name__, absent)
     wrong = 0
-    for part in family.text if family else ():
-        theirs = getattr(pipeline, part.tokenizer, None)
+    for encoder in family.text_encoders if family else ():
+        theirs = getattr(pipeline, encoder.tokenizer, None)
         if theirs is None:
             continue
         try:
-            ours = part.kind.read(folder / part.tokenizer, part.max_tokens, fast=theirs.is_fast, expands=part.expands)
+            ours = encoder.tokenizer_kind.read(
+                folder / encoder.tokenizer, encoder.max_tokens, fast=theirs.is_fast, expands=encoder.expands
+            )
         except ModelFileError as error:
             raise ExportRefusal(str(error)) from None
         converted = getattr(pipeline, "maybe_convert_prompt", lambda text, _: text)

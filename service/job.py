@@ -15,7 +15,7 @@ from .images.encode import Output
 
 if TYPE_CHECKING:
     from .images.upload import Source
-    from .models.text.prompt_editing import Items
+    from .models.text.prompt_editing import PromptParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Job:
     embeddings: tuple[str, ...] = ()
     prompt_weighting: bool = False
     earlier_steps: int = 0
-    prompts: tuple[Items, Items] | None = field(default=None, repr=False)
+    prompts: tuple[PromptParts, PromptParts] | None = field(default=None, repr=False)
     allow_empty_prompt: bool = False
     quality: str = ""
     style: str = ""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tintype.service.models.files import ModelFileError, label
-from tintype.service.models.pipeline.lora import sized
-from tintype.service.models.safetensors import TensorFile, shown
+from tintype.service.models.pipeline.adapters import describe_size
+from tintype.service.models.safetensors import TensorFile, printable
 
 from ..errors import ExportRefusal
 from .changes import KINDS, LayerChange, read_changes
@@ -57,16 +57,17 @@ class AdapterFile:
             taps = math.prod(kernel)
             theirs = (change.size[1] // taps, *(kernel if taps > 1 else ()), change.size[0])
             ours = (*(rest[:1] if math.prod(rest[1:]) == 1 else rest), out) if rest else (1, out)
-            raise self.refuse(f"changes {shown(change.name)} {sized(theirs)}, which is {sized(ours)} in this model")
+            sizes = f"{describe_size(theirs)}, which is {describe_size(ours)} in this model"
+            raise self.refuse(f"changes {printable(change.name)} {sizes}")
 
     def scale(self, change: LayerChange, part: str, module: str) -> float:
         """Return the scale of a change of a module. Raises ExportRefusal if its alpha is not a finite number."""
         try:
             found = change.scale(self.notes, part, module)
         except (TypeError, ValueError, AttributeError, re.error, ZeroDivisionError) as error:
-            raise self.refuse(f"the alpha in its notes for {shown(change.name)} cannot be read: {error}") from None
+            raise self.refuse(f"the alpha in its notes for {printable(change.name)} cannot be read: {error}") from None
         if not math.isfinite(found):
-            raise self.refuse(f"the alpha in its notes for {shown(change.name)} is not finite")
+            raise self.refuse(f"the alpha in its notes for {printable(change.name)} is not finite")
         return found
 
 
@@ -99,10 +100,12 @@ def group_by_layer(names: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         known = ", ".join(kind.name for kind in KINDS)
         raise ModelFileError(f"is an adapter of the kind {foreign[0]}; supported: {known}, DoRA")
     if not layers:
-        problem = f"it has tensors such as {shown(strange[0])}, like a model's weights" if strange else "it is empty"
+        problem = (
+            f"it has tensors such as {printable(strange[0])}, like a model's weights" if strange else "it is empty"
+        )
         raise ModelFileError(f"holds no adapter: {problem}")
     if strange:
-        raise ModelFileError(f"holds {shown(strange[0])}, which is not part of an adapter")
+        raise ModelFileError(f"holds {printable(strange[0])}, which is not part of an adapter")
     return layers
 
 

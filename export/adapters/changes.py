@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.safetensors import shown
+from tintype.service.models.safetensors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -199,23 +199,25 @@ def _read_change(name: str, fields: Fields, keys: Mapping[str, str]) -> LayerCha
     """Return the change that a layer's tensors describe. Raises ModelFileError."""
     for role, array in fields.items():
         if not np.isfinite(array).all():
-            raise ModelFileError(f"{shown(name)}: its {role} holds numbers that are not finite")
+            raise ModelFileError(f"{printable(name)}: its {role} holds numbers that are not finite")
     for role in ("alpha", "scalar"):
         if role in fields and fields[role].size != 1:
-            raise ModelFileError(f"{shown(name)}: its {role} must be one number; got {fields[role].size}")
+            raise ModelFileError(f"{printable(name)}: its {role} must be one number; got {fields[role].size}")
     kinds = [kind for kind in KINDS if any(role.startswith(kind.prefixes) and role != "diff_b" for role in fields)]
     if len(kinds) > 1:
-        raise ModelFileError(f"{shown(name)} has changes of several kinds: {' and '.join(kind.name for kind in kinds)}")
+        raise ModelFileError(
+            f"{printable(name)} has changes of several kinds: {' and '.join(kind.name for kind in kinds)}"
+        )
     if not kinds:
         if "diff_b" not in fields:
-            raise ModelFileError(f"{shown(name)} has no matrices, only {', '.join(fields)}")
+            raise ModelFileError(f"{printable(name)} has no matrices, only {', '.join(fields)}")
         return LayerChange(name, FULL, fields, (), keys)
     try:
         return _check_factors(LayerChange(name, kinds[0], fields, tuple(kinds[0].factors(fields)), keys))
     except (KeyError, IndexError, ValueError, TypeError) as error:  # TypeError: a number instead of a matrix
         shapes = ", ".join(f"{role} {list(array.shape)}" for role, array in fields.items())
         problem = f"lack {error}" if isinstance(error, KeyError) else "do not fit together"
-        raise ModelFileError(f"{shown(name)}: the tensors of its {kinds[0].name} {problem}: {shapes}") from None
+        raise ModelFileError(f"{printable(name)}: the tensors of its {kinds[0].name} {problem}: {shapes}") from None
 
 
 def _check_factors(change: LayerChange) -> LayerChange:

@@ -15,7 +15,7 @@ import diffusers
 import numpy as np
 import torch
 
-from tintype.service.models.safetensors import shown
+from tintype.service.models.safetensors import printable
 
 from ..console import quiet
 from .adapter_file import group_by_layer
@@ -44,7 +44,7 @@ def resolve_names(file: AdapterFile, layers: LayerIndex, model: Path) -> Adapter
     if all(layers.find(change.name) for change in converted.changes):
         return converted
     part, rest = layers.component(strange.name)
-    name = shown(f"{part}.{rest}")
+    name = printable(f"{part}.{rest}")
     raise file.refuse(f"changes {name}, which this model does not have: the adapter was made for another model")
 
 

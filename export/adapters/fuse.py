@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from tintype.service.models.folder.checks import sha256
-from tintype.service.models.safetensors import shown
+from tintype.service.models.files import sha256
+from tintype.service.models.safetensors import printable
 
 from .adapter_file import PEFT_NOTES, read
 from .converters import resolve_names
@@ -62,7 +62,7 @@ class AdapterFusion:
             for change in file.changes:
                 match = layers.find(change.name)
                 if match is None:
-                    raise file.refuse(f"changes {shown(change.name)}, which this model does not have")
+                    raise file.refuse(f"changes {printable(change.name)}, which this model does not have")
                 _check(file, change, match, [weighted[match.part][module] for module in match.modules])
                 self._matches[file.path, change.name] = match
 
@@ -93,7 +93,7 @@ def _check(file: AdapterFile, change: LayerChange, match: LayerMatch, modules: S
     first, out = modules[0].weight.shape, sum(len(module.weight) for module in modules)
     file.check_shape(change, (out, *first[1:]))
     file.scale(change, match.part, match.modules[0])
-    name = shown(match.name)
+    name = printable(match.name)
     for role in (role for role in BIASES if role in change.fields):
         has_bias = all(_has(module, "bias") for module in modules)
         if not has_bias or change.fields[role].size != out:

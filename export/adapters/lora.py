@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from tintype.service.errors import InvalidField
-from tintype.service.models.pipeline.lora import FOLDER, SUFFIX, Adapters, ports
-from tintype.service.models.safetensors import shown
+from tintype.service.models.pipeline.adapters import FOLDER, SUFFIX, Adapters, layer_sizes
+from tintype.service.models.safetensors import printable
 
 from ..console import format_bytes
 from ..errors import ExportRefusal
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .changes import Array, Factors, LayerChange
     from .layers import LayerMatch
 
-    Ports = Mapping[str, tuple[int, ...]]
+    LayerSizes = Mapping[str, tuple[int, ...]]
     """Layer name -> its input and output sizes: (in, out), or (in, down, across, out)."""
 
 COMPONENTS = ("text_encoder", "text_encoder_2", "text_encoder_3", "unet", "transformer")
@@ -54,7 +54,7 @@ def run(adapter: Path, model: Path, name: str, *, force: bool = False) -> Path:
     if out.exists() and not force:
         raise ExportRefusal(f"{out} already exists; --force replaces it")
     graphs = {part: model / part / GRAPH for part in COMPONENTS if (model / part / GRAPH).exists()}
-    inputs = {part: ports(optional_inputs(graph)) for part, graph in graphs.items()}
+    inputs = {part: layer_sizes(optional_inputs(graph)) for part, graph in graphs.items()}
     if not any(inputs.values()):
         raise ExportRefusal(f"{model} takes no adapters: export it again with --with-lora")
     layers = LayerIndex({part: {*layers_of(graph), *inputs[part]} for part, graph in graphs.items()})
@@ -63,7 +63,7 @@ def run(adapter: Path, model: Path, name: str, *, force: bool = False) -> Path:
     return out
 
 
-def _write(tensors: dict[str, torch.Tensor], out: Path, model: Path, inputs: Mapping[str, Ports]) -> None:
+def _write(tensors: dict[str, torch.Tensor], out: Path, model: Path, inputs: Mapping[str, LayerSizes]) -> None:
     out.parent.mkdir(exist_ok=True)
     partial = out.with_name(f"{out.stem}.partial{SUFFIX}")
     try:
@@ -76,7 +76,7 @@ def _write(tensors: dict[str, torch.Tensor], out: Path, model: Path, inputs: Map
         partial.unlink(missing_ok=True)
 
 
-def _matrices(file: AdapterFile, layers: LayerIndex, inputs: Mapping[str, Ports]) -> dict[str, torch.Tensor]:
+def _matrices(file: AdapterFile, layers: LayerIndex, inputs: Mapping[str, LayerSizes]) -> dict[str, torch.Tensor]:
     """Return the tensors in the service's names and layout. Raises ExportRefusal for a change that has no input."""
     tensors: dict[str, torch.Tensor] = {}
     matched = [(change, _match(file, change, layers, inputs)) for change in file.changes]
@@ -90,18 +90,18 @@ def _matrices(file: AdapterFile, layers: LayerIndex, inputs: Mapping[str, Ports]
             *size, out = inputs[match.part][module]
             name = f"{match.part}.{module}"
             if f"{name}.A" in tensors:
-                raise file.refuse(f"changes {name} twice, also as {shown(change.name)}")
+                raise file.refuse(f"changes {name} twice, also as {printable(change.name)}")
             tensors |= _lay_out(name, (up[start : start + out], down), size)
             start += out
     return tensors
 
 
-def _match(file: AdapterFile, change: LayerChange, layers: LayerIndex, inputs: Mapping[str, Ports]) -> LayerMatch:
+def _match(file: AdapterFile, change: LayerChange, layers: LayerIndex, inputs: Mapping[str, LayerSizes]) -> LayerMatch:
     """Return the layers of a change. Raises ExportRefusal if it does not fit, or cannot be a graph input."""
     match = layers.find(change.name)
     if match is None:
-        raise file.refuse(f"changes {shown(change.name)}, which this model does not have")
-    name, advice = shown(match.name), f"use `tintype export MODEL OUT --fuse-lora {file.path.name}`"
+        raise file.refuse(f"changes {printable(change.name)}, which this model does not have")
+    name, advice = printable(match.name), f"use `tintype export MODEL OUT --fuse-lora {file.path.name}`"
     fixed = next((role for role in FUSED_ONLY if role in change.fields), None)
     if fixed:
         kind = "DoRA" if fixed in FUSED_ONLY[:2] else "change of a bias"
@@ -110,13 +110,13 @@ def _match(file: AdapterFile, change: LayerChange, layers: LayerIndex, inputs: M
     for module, size in zip(match.modules, sizes, strict=True):
         if size is None:
             reason = _missing_input(change, inputs[match.part])
-            raise file.refuse(f"changes {shown(f'{match.part}.{module}')}, {reason}; {advice}")
+            raise file.refuse(f"changes {printable(f'{match.part}.{module}')}, {reason}; {advice}")
     (first, *_), out = sizes, sum(size[-1] for size in sizes if size)
     file.check_shape(change, (out, *(first or ())[:-1]))
     return match
 
 
-def _missing_input(change: LayerChange, inputs: Ports) -> str:
+def _missing_input(change: LayerChange, inputs: LayerSizes) -> str:
     """Return why an existing layer takes no adapters."""
     if not inputs:
         return "but this component takes no adapters"

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from onnx import NodeProto, helper, numpy_helper
 
-from tintype.service.models.pipeline.lora import PREFIX
+from tintype.service.models.pipeline.adapters import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ from ..errors import InvalidField, Unsupported
 from ..models.model import Prompt
 from ..models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
 from ..models.text import prompt_editing, prompt_weights
-from ..models.text.embeddings import advice
-from ..models.text.prompt_weights import Malformed
+from ..models.text.embeddings import pickle_advice
+from ..models.text.prompt_weights import PromptSyntaxError
 from .sampling import effective_strength, make_sampling
 from .sizes import native_size
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..images.upload import Source
     from ..job import Job
     from ..models.spec import ModelSpec, Preset
-    from ..models.text.prompt_editing import Items, Texts
+    from ..models.text.prompt_editing import PromptParts, StepTexts
     from ..numerics import Table
 
 LatentShape = tuple[int, int, int]
@@ -58,7 +58,7 @@ class Plan:
     prompt: str
     negative_prompt: str
     revised_prompt: str
-    texts: tuple[Texts, Texts] = field(repr=False)
+    texts: tuple[StepTexts, StepTexts] = field(repr=False)
     output_size: tuple[int, int]
     width: int
     height: int
@@ -180,7 +180,7 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
     for name in job.embeddings:
         if name not in spec.embeddings:
             known = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has no embeddings"
-            reason = advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
+            reason = pickle_advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
             raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
     for name, capabilities in NEEDS.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
@@ -213,7 +213,7 @@ def _negative(job: Job, presets: list[Preset | None]) -> str:
     return ", ".join(filter(None, [job.negative_prompt, *(p.negative_prompt for p in presets if p)]))
 
 
-def read_prompts(job: Job, spec: ModelSpec) -> tuple[Items, Items]:
+def read_prompts(job: Job, spec: ModelSpec) -> tuple[PromptParts, PromptParts]:
     """Return the parsed prompt and negative prompt of a job with prompt weighting, with the words of its presets.
 
     Parsing takes processor time, so call it on a worker thread.
@@ -225,25 +225,25 @@ def read_prompts(job: Job, spec: ModelSpec) -> tuple[Items, Items]:
     return _both(_templated(job.prompt, presets), _negative(job, presets))
 
 
-def _both(prompt: str, negative_prompt: str) -> tuple[Items, Items]:
-    return _read("prompt", prompt_editing.joined(prompt)), _read("negative_prompt", negative_prompt)
+def _both(prompt: str, negative_prompt: str) -> tuple[PromptParts, PromptParts]:
+    return _read("prompt", prompt_editing.replace_and(prompt)), _read("negative_prompt", negative_prompt)
 
 
-def _read(name: str, text: str) -> Items:
+def _read(name: str, text: str) -> PromptParts:
     with as_invalid_field(name):
-        prompt_weights.parse(text)
-        return prompt_editing.read(text)
+        prompt_weights.parse_weights(text)
+        return prompt_editing.parse_changes(text)
 
 
-def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Texts, Texts]:
+def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[StepTexts, StepTexts]:
     """Return both prompts at each step. Raises InvalidField if they change too often."""
     if not job.prompt_weighting:
-        return prompt_editing.texts((prompt,), steps), prompt_editing.texts((negative_prompt,), steps)
+        return prompt_editing.step_texts((prompt,), steps), prompt_editing.step_texts((negative_prompt,), steps)
     both = job.prompts or _both(prompt, negative_prompt)
     with as_invalid_field("prompt"):
-        positive = prompt_editing.texts(both[0], steps, job.earlier_steps)
+        positive = prompt_editing.step_texts(both[0], steps, job.earlier_steps)
     with as_invalid_field("negative_prompt"):
-        return positive, prompt_editing.texts(both[1], steps, job.earlier_steps)
+        return positive, prompt_editing.step_texts(both[1], steps, job.earlier_steps)
 
 
 @contextmanager
@@ -251,7 +251,7 @@ def as_invalid_field(name: str) -> Iterator[None]:
     """Raise syntax errors of the prompt field `name` as InvalidField."""
     try:
         yield
-    except Malformed as error:
+    except PromptSyntaxError as error:
         raise InvalidField(name, str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Models: folders on disk, what they are, and how they become arrays in and arrays out."""
+"""Models: reading their folders, loading them, and calling their graphs."""
 
 from .model import Conditioning, Model, Prompt
 from .residency.repository import Repository

@@ -1,4 +1,4 @@
-"""What a family consists of: text encoders, a denoiser and a VAE, as values."""
+"""A family of models: its text encoders, denoiser and VAE, and its defaults, as values."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE, Guidance
-from .text.combine import single
+from .text.combine import single_embeds
 from .text.tokenizers import CLIP, TokenizerKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .text.combine import Join
+    from .text.combine import CombineFunction
 
 PENULTIMATE = "hidden_states.-2"
-"""Stands for the output of the last layer but one, which graphs number from 0."""
+"""Name for the output of the last layer but one; graphs number their layers from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextPart:
-    """One text encoder: its folders, how its prompts are read, and the names of its outputs.
+class TextEncoderSpec:
+    """One text encoder: its folders, how prompts are read, and the names of its outputs.
 
-    `max_tokens` counts control tokens and padding. `pooled` is empty where it is not used. `instruction` stands before
-    every prompt but negative ones. An `optional` part that is not there counts as zeros. Where it `expands`, an added
-    token of several vectors stands for all of them, as in the pipelines that load textual inversions.
+    - `max_tokens` includes control tokens and padding.
+    - `pooled` is empty if that output is not used.
+    - `clean` is applied to every prompt; `instruction` precedes every prompt except negative ones.
+    - `optional`: zeros replace the output of an encoder that is missing.
+    - `expands`: an added token of several vectors stands for all of them, as in pipelines that load textual inversions.
     """
 
     tokenizer: str = "tokenizer"
     encoder: str = "text_encoder"
-    kind: TokenizerKind = CLIP
+    tokenizer_kind: TokenizerKind = CLIP
     max_tokens: int = 77
     embeds: str = "last_hidden_state"
     pooled: str = ""
@@ -40,11 +42,11 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenoiserPart:
-    """The denoiser: its folder, the names of its latents [n, c, h, w] and its output, and how it wants them.
+class DenoiserSpec:
+    """The denoiser: its folder, the names of its latents [n, c, h, w] and its output, and their layout.
 
-    `patch` is how many latents wide a token is; `packed` ones are fed as tokens, [n, h w / patch^2, c patch^2].
-    `time_scale` is what a timestep of the sampler is multiplied by.
+    `patch` is the width of a token in latents. With `packed`, latents are fed as tokens [n, h w / patch^2, c patch^2].
+    A sampler's timestep is multiplied by `timestep_scale`.
     """
 
     folder: str = "unet"
@@ -52,18 +54,18 @@ class DenoiserPart:
     out: str = "out_sample"
     patch: int = 1
     packed: bool = False
-    time_scale: float = 1.0
+    timestep_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VaePart:
-    """Latents to pixels and back: the folders and the names of their inputs; each graph has one output that counts.
+class VaeSpec:
+    """The VAE: the folders of its graphs and the names of their inputs; the first output of each graph is used.
 
-    `exact` may hold the decoder in float32 once more, for what overflows in float16.
+    `decoder_fp32` is an optional copy of the decoder in float32, for images that overflow in float16.
     """
 
     decoder: str = "vae_decoder"
-    exact: str = "vae_decoder_fp32"
+    decoder_fp32: str = "vae_decoder_fp32"
     encoder: str = "vae_encoder"
     latents: str = "latent_sample"
     pixels: str = "sample"
@@ -71,22 +73,23 @@ class VaePart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One kind of model. `pipelines` are diffusers' class names of it; `native` is a side in pixels.
+    """One kind of model. `pipelines` are diffusers' names of its classes; `native_side` is in pixels.
 
-    `even_levels`: the pipeline spaces the levels of a flow evenly, 1 to 1/steps, whatever the sampler would do.
-    `zero_negative`: an empty negative prompt is zeros, unless the index says otherwise.
-    `respaced`: from a picture it takes all steps, on those of the distilled levels that the strength leaves.
+    `combine` makes one conditioning of the outputs of all text encoders.
+    `even_levels`: the pipeline spaces the levels of a flow evenly, 1 to 1/steps, for every sampler.
+    `zero_negative`: an empty negative prompt gives zeros, unless model_index.json says otherwise.
+    `respaced`: from an image, all steps are taken, on the distilled levels that the strength leaves.
     """
 
     name: str
     pipelines: tuple[str, ...]
-    text: tuple[TextPart, ...] = (TextPart(),)
-    join: Join = single
-    denoiser: DenoiserPart = field(default_factory=DenoiserPart)
-    vae: VaePart = field(default_factory=VaePart)
+    text_encoders: tuple[TextEncoderSpec, ...] = (TextEncoderSpec(),)
+    combine: CombineFunction = single_embeds
+    denoiser: DenoiserSpec = field(default_factory=DenoiserSpec)
+    vae: VaeSpec = field(default_factory=VaeSpec)
     latent_channels: int = 4
     downscale: int = 8
-    native: int
+    native_side: int
     scaling_factor: float
     shift_factor: float = 0.0
     steps: int
@@ -99,11 +102,17 @@ class Family:
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens its longest prompt has."""
-        return max(part.max_tokens for part in self.text)
+        """Return the length of its longest prompt in tokens."""
+        return max(encoder.max_tokens for encoder in self.text_encoders)
+
+    @property
+    def required_graphs(self) -> tuple[str, ...]:
+        """Return the folders of the graphs that text to image needs."""
+        encoders = (encoder.encoder for encoder in self.text_encoders if not encoder.optional)
+        return (*encoders, self.denoiser.folder, self.vae.decoder)
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The folders that hold a graph without which nothing can be drawn."""
-        encoders = (part.encoder for part in self.text if not part.optional)
-        return (*encoders, self.denoiser.folder, self.vae.decoder)
+        """Return the folders of all graphs that a model may hold in memory."""
+        encoders = (encoder.encoder for encoder in self.text_encoders)
+        return (*encoders, self.denoiser.folder, self.vae.decoder, self.vae.encoder, self.vae.decoder_fp32)

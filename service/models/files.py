@@ -1,7 +1,8 @@
-"""Reading a model folder's text files, with errors that name the file and say what is wrong with it."""
+"""Reading the files of a model's folder, with errors that name the file and the problem."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,29 @@ if TYPE_CHECKING:
 
 
 class ModelFileError(ValueError):
-    """A file of a model's folder that cannot be used; the message is for the folder's owner."""
+    """A file of a model's folder cannot be used; the message is for the folder's owner."""
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text. Raises ModelFileError."""
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        ModelFileError: it is missing, or not UTF-8.
+    """
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:
         raise ModelFileError(f"{label(path)} is missing") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{label(path)} can't be read: {error}") from error
+        raise ModelFileError(f"{label(path)} cannot be read: {error}") from error
 
 
 def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
-    """Return a file's JSON object; {} for a file that is optional and not there. Raises ModelFileError."""
+    """Return the JSON object in a file; {} if the file is `optional` and missing.
+
+    Raises:
+        ModelFileError: the file is missing, or does not hold a JSON object.
+    """
     if optional and not path.exists():
         return {}
     try:
@@ -36,12 +45,18 @@ def read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     return value
 
 
-def weight(folder: Path) -> int:
-    """Return the bytes of a component's graph and what lies beside it, but for configurations and torch's weights."""
+def component_bytes(folder: Path) -> int:
+    """Return the bytes of a component's graph and its external data, without configurations and torch's weights."""
     others = (".json", ".safetensors")
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file() and path.suffix not in others)
 
 
 def label(path: Path) -> str:
-    """Return a file's name with its folder's, which is enough to find it."""
+    """Return a file's name with that of its folder, to identify it in a message."""
     return f"{path.parent.name}/{path.name}"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""One loaded model, as the engine sees it: verbs on arrays, and nothing of graphs, tokenizers or providers.
+"""The interface of a loaded model: functions of arrays, independent of graphs, tokenizers and providers.
 
-Arrays are float32 and C-contiguous; the model casts to what its graphs want. A model is called by one thread at a
-time, the one that owns the device; it keeps nothing between calls but the cache of conditionings. Any may stop it.
+Arrays are float32 and C-contiguous; the model casts them to the types of its graphs. Only the device thread calls a
+model; any thread may stop it. Between calls a model keeps only its cache of conditionings.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A text to encode; `negative` is what shall not be shown; `weighted` reads `(word:1.3)` as a weight.
+    """A text to encode.
 
-    `loras` are adapters by name, with their weights; `embeddings` are files whose names in prompts mean their vectors.
+    `negative` marks a prompt of what must not be shown. With `weighted`, `(word:1.3)` is a prompt weight. `loras` are
+    names and weights of adapters. `embeddings` are files whose names in the text stand for their vectors.
     """
 
     text: str
@@ -37,12 +38,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditioning:
-    """What a prompt became: prompt_embeds [tokens, dim], and what else the model wants to know of its row.
+    """An encoded prompt: prompt_embeds [tokens, dim], and the other inputs of the denoiser for its row.
 
-    `pooled` is [dim], `mask` [tokens] int64 with 1 where a token counts; both None where the model has none. Arrays
-    are float32 but for the mask, and read-only. `tokens` counts the prompt's own tokens, without padding and control
-    tokens, as far as they are read. `guidance_scale` is for models that take it as an input. `later` is what the
-    prompt became for a second stage, where there is one. `loras` are the prompt's; `held` keeps them in memory.
+    `pooled` is [dim], `mask` [tokens] int64, 0 for padding; None if the model has none. Other arrays are float32; all
+    are read-only. `tokens` counts the prompt's own tokens that are read, without padding and control tokens.
+    `guidance_scale` is for models that take it as an input. `later` is the conditioning of a second stage, if there is
+    one. `loras` are those of the prompt; `held` keeps them in memory.
     """
 
     prompt_embeds: Array = field(repr=False)
@@ -61,36 +62,36 @@ class Conditioning:
 
     @property
     def arrays(self) -> list[npt.NDArray[np.generic]]:
-        """Return all arrays that there are."""
+        """Return all arrays that are not None."""
         return [array for array in (self.prompt_embeds, self.pooled, self.mask) if array is not None]
 
     @property
     def key(self) -> tuple[Shape, ...]:
-        """Rows may share a call of the denoiser when their keys are equal: of one model, equal shapes."""
+        """Return the shapes of the arrays; rows of one model with equal keys may share a denoiser call."""
         return (*(array.shape for array in self.arrays), *(self.later.key if self.later else ()))
 
 
 class Model(Protocol):
-    """One loaded model. Calls may raise GenerationFailed, OutOfMemory and, between `stop` and `resume`, Cancelled."""
+    """A loaded model. Calls may raise GenerationFailed and OutOfMemory, and Cancelled between `stop` and `resume`."""
 
     @property
     def spec(self) -> ModelSpec:
-        """What it is; `provider` is set."""
+        """Return its spec, with `provider` set."""
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
-        """Return how many chunks the longest of some prompts has."""
+        """Return the number of chunks of the longest prompt."""
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
         """Encode the prompts of one image, one conditioning each, in order.
 
-        Recent prompts come from the cache. Each gets as many chunks as the longest of them, and at least `chunks`.
+        Recent prompts are cached. All prompts get the number of chunks of the longest, and at least `chunks`.
         """
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
 
-        Where `spec.inpaints`, latents have c + 1 + c channels: a mask, and the latents of the masked picture.
-        Where `spec.batched_timestep` is False all timesteps must be equal (ValueError).
+        If `spec.inpaints`, latents have c + 1 + c channels: latents, a mask, and the latents of the masked image.
+        If `spec.batched_timestep` is False, all timesteps must be equal (ValueError).
         """
 
     def decode(self, latents: Array) -> Array:
@@ -109,10 +110,10 @@ class Model(Protocol):
         """
 
     def preview(self, latents: Array) -> Array:
-        """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""
+        """Return a rough preview of latents [c, h, w] as pixels [3, h, w] in 0..1, without a call of a graph."""
 
     def stop(self) -> None:
-        """End the call under way as soon as may be, and fail others until `resume`. From any thread."""
+        """Stop the running call as soon as possible, and fail others until `resume`. From any thread."""
 
     def resume(self) -> None:
-        """Let calls run again."""
+        """Allow calls again."""

@@ -1,6 +1,6 @@
-"""What a model is and can do, as values: readable from its folder without loading it.
+"""A model's properties and capabilities, as values that are read from its folder without loading it.
 
-Everything above this package knows a model only by its ModelSpec and by the Model protocol.
+Other packages use a model only through its ModelSpec and the Model protocol.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING = "text_to_image", "image_to_image", "
 
 
 class Guidance(StrEnum):
-    """How a model is guided: by a second call for the negative prompt, by an input of its own, or not at all."""
+    """Kind of guidance: a second row for the negative prompt, an input of the denoiser, or none."""
 
     CLASSIFIER_FREE = "classifier_free"
     EMBEDDED = "embedded"
@@ -33,7 +33,7 @@ class Guidance(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What a request gets for the fields that it leaves out; width and height are pixels."""
+    """Values for fields that a request leaves out; width and height in pixels."""
 
     steps: int
     guidance_scale: float
@@ -46,9 +46,9 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """A named bundle of settings: of effort (`quality`) or of look (`style`). None leaves a setting alone.
+    """Values of a `quality` (effort) or a `style` (look); None keeps the model's default.
 
-    `template` holds `{prompt}` once; `negative_prompt` is appended to the request's own.
+    `template` contains `{prompt}` once; `negative_prompt` is appended to that of the request.
     """
 
     steps: int | None = None
@@ -61,9 +61,9 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class LatentToRgb:
-    """A linear picture of latents: rgb = clip(weights.T @ latent + bias), in 0..1, at latent resolution.
+    """A linear map from latents to colours: rgb = clip(weights.T @ latent + bias), in 0..1, at latent resolution.
 
-    `weights` is [channels][3], `bias` [3]; fitted by least squares on decoded latents.
+    `weights` is [channels][3], `bias` [3]; fitted by least squares to decoded latents.
     """
 
     weights: tuple[tuple[float, float, float], ...]
@@ -74,19 +74,19 @@ class LatentToRgb:
 class ModelSpec:
     """One model; sizes in pixels, `weights_bytes` in bytes on disk.
 
-    `native_sizes` holds the default first; `size_multiple` is what widths and heights made without resampling are
-    multiples of; latents are [latent_channels, height / downscale, width / downscale].
-    `batched_timestep` tells whether rows of one denoiser call may be at different timesteps.
-    `inpaints` tells whether the denoiser takes a mask and a masked picture beside its latents, and can't do without.
-    `patch` is how many latents wide a token of the denoiser is. `even_levels`: those of a flow are 1 to 1/steps.
-    `respaced`: from a picture, all steps are taken below the strength, on the levels that are left of a distillation.
-    `loras` are the adapters and `embeddings` the embeddings that its folder holds; `pickled` are files of embeddings
-    that are not read.
-    `provider` is the short name of the onnxruntime provider that runs it, empty until it is loaded, as are the options
-    that it was told.
+    - `native_sizes`: the first is the default.
+    - `size_multiple`: widths and heights without resampling are multiples of it.
+    - Latents are [latent_channels, height / downscale, width / downscale].
+    - `batched_timestep`: rows of one denoiser call may have different timesteps.
+    - `inpaints`: the denoiser requires a mask and a masked image with its latents.
+    - `patch`: width of a token of the denoiser, in latents.
+    - `even_levels`: the noise levels of a flow are evenly spaced, 1 to 1/steps.
+    - `respaced`: from an image, all steps are taken below the strength, on the remaining distilled levels.
+    - `loras`, `embeddings`: the adapters and embeddings in its folder; `pickled`: embedding files that are not read.
+    - `provider`: short name of the onnxruntime provider; empty, like its options, until the model is loaded.
 
     Raises:
-        ModelBroken: values that contradict each other.
+        ModelBroken: values contradict each other.
     """
 
     name: str
@@ -125,7 +125,7 @@ class ModelSpec:
             raise ModelBroken(self.name, faults)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """Return [c, h, w] of the latents of a picture of that size; both must be multiples of `size_multiple`."""
+        """Return [c, h, w] of the latents of an image; width and height must be multiples of `size_multiple`."""
         return self.latent_channels, height // self.downscale, width // self.downscale
 
     def _size_faults(self) -> list[str]:
@@ -134,7 +134,7 @@ class ModelSpec:
         if not faults and self.size_multiple % self.downscale:
             faults.append(f"size_multiple {self.size_multiple} must be a multiple of downscale {self.downscale}")
         if not self.native_sizes:
-            faults.append("native_sizes must name at least one size")
+            faults.append("native_sizes must hold at least one size")
         odd = [size for size in self.native_sizes if not faults and any(n < 1 or n % self.size_multiple for n in size)]
         faults += [f"native size {w}x{h} must be a multiple of {self.size_multiple}" for w, h in odd]
         return faults

@@ -9,11 +9,11 @@ import textwrap
 import pytest
 
 from tests.support.source import ROOT
-from tintype.service.models.family import DenoiserPart, Family, TextPart
+from tintype.service.models.family import DenoiserSpec, Family, TextEncoderSpec
 
 PAGE = (ROOT / "docs" / "adding-a-family.md").read_text("utf-8")
 QUESTIONS = re.findall(r"^\| .*\? \| (.*) \|$", PAGE, re.MULTILINE)
-FIELDS = {field.name for part in (Family, TextPart, DenoiserPart) for field in dataclasses.fields(part)}
+FIELDS = {field.name for part in (Family, TextEncoderSpec, DenoiserSpec) for field in dataclasses.fields(part)}
 
 
 def test_fields_exist() -> None:
@@ -23,7 +23,7 @@ def test_fields_exist() -> None:
     assert named <= FIELDS
 
 
-@pytest.mark.parametrize(("name", "path"), sorted(set(re.findall(r"`([A-Z]+)` in `([\w/]+\.py)`", PAGE))))
+@pytest.mark.parametrize(("name", "path"), sorted(set(re.findall(r"`([A-Z_]+)` in `([\w/]+\.py)`", PAGE))))
 def test_tables_exist(name: str, path: str) -> None:
     """A table that the page names is assigned in the file that it names."""
     assert re.search(rf"^{name}\b.* =", (ROOT / path).read_text("utf-8"), re.MULTILINE)

@@ -33,11 +33,11 @@ def test_an_export_is_verified_and_reported(precision: str, export_result: Calla
 
 def test_the_service_reads_it(exported: Callable[..., Path]) -> None:
     """The service's own reader accepts the manifest, and the hashes are those of the files."""
-    from tintype.service.models.folder import manifest  # noqa: PLC0415
+    from tintype.service.models.folder import reader  # noqa: PLC0415
 
     folder = exported("sd21")
-    assert manifest.verify(folder) == []
-    spec = manifest.read(folder).spec
+    assert reader.verify(folder) == []
+    spec = reader.read_manifest(folder).spec
     assert (spec.name, spec.family, spec.precision) == ("sd21", "sd", "fp32")
     assert (spec.native_sizes, spec.size_multiple, spec.downscale) == (((128, 128),), 16, 8)
     assert spec.batched_timestep

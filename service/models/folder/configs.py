@@ -1,4 +1,4 @@
-"""What a model's shapes are, from its manifest, its components' configurations, or its family, in this order."""
+"""A model's sizes and factors: from tintype.json, its components' configurations, or its family, in this order."""
 
 from __future__ import annotations
 
@@ -12,53 +12,58 @@ from .tintype_json import count, flag, number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..family import Family, TextPart
+    from ..family import Family, TextEncoderSpec
     from ..spec import Size
 
-# What transformers writes for a tokenizer without a limit is 10^30.
+# transformers writes 10^30 for a tokenizer without a limit.
 UNBOUNDED = 10**6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
-    """What a model's graphs do not say of themselves.
+class PipelineConfig:
+    """Values that the graphs do not contain and that loading needs in addition to the spec.
 
-    Latents of the denoiser are (latents of the VAE - `shift_factor`) * `scaling_factor`.
-
-    For each text encoder, `lengths` are the tokens of a prompt, `vocabularies` the rows of its table of embeddings (0
-    where no file says), and `fast` says whether its tokenizer is of a fast class. `absent_dim` is the width of the
-    zeros that stand for one that is not there. `zero_negative`: an empty negative prompt is zeros. `guidance_width` is
-    that of the embedded scale of guidance, 0 without. `scored`: sizes come with an aesthetic score.
+    Args:
+        scaling_factor: Latents of the denoiser are (latents of the VAE - shift_factor) * scaling_factor.
+        shift_factor: See above.
+        lengths: For each text encoder, the tokens of a prompt.
+        vocabularies: For each text encoder, the rows of its table of embeddings; 0 if no file says.
+        fast_tokenizers: For each text encoder, whether its tokenizer is of a fast class.
+        absent_dim: Width of the zeros that replace the output of a missing optional encoder.
+        zero_negative: Whether an empty negative prompt gives zeros.
+        timestep_scale: Factor of the timesteps that the denoiser's graph gets.
+        guidance_width: Width of the embedded guidance scale; 0 if the denoiser has none.
+        aesthetic_scores: Whether the denoiser gets an aesthetic score in place of the image's size.
     """
 
     scaling_factor: float = 1.0
     shift_factor: float = 0.0
     lengths: tuple[int, ...] = (77,)
     vocabularies: tuple[int, ...] = (0,)
-    fast: tuple[bool, ...] = (False,)
+    fast_tokenizers: tuple[bool, ...] = (False,)
     absent_dim: int = 0
     zero_negative: bool = False
-    time_scale: float = 1.0
+    timestep_scale: float = 1.0
     guidance_width: int = 0
-    scored: bool = False
+    aesthetic_scores: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Configs:
-    """What the manifest (`own`) and the configurations say, by key; keys that they leave out are absent.
+class ConfigFiles:
+    """The fields of tintype.json (`own`) and of the configurations, by key; absent if a file does not have them.
 
-    `text` and `tokenizers` are in the family's order; `index` is `model_index.json`.
+    `text_encoders` and `tokenizers` are in the family's order; `index` is `model_index.json`.
     """
 
     own: Mapping[str, Any]
     index: Mapping[str, Any]
     denoiser: Mapping[str, Any]
     vae: Mapping[str, Any]
-    text: Sequence[Mapping[str, Any]]
+    text_encoders: Sequence[Mapping[str, Any]]
     tokenizers: Sequence[Mapping[str, Any]]
 
     def latent_channels(self, family: Family) -> int:
-        """Return the channels of latents."""
+        """Return the number of channels of latents."""
         return self.own.get("latent_channels") or self.vae.get("latent_channels") or family.latent_channels
 
     def inpaints(self, family: Family) -> bool:
@@ -71,55 +76,52 @@ class Configs:
         plain = channels * family.denoiser.patch**2 if family.denoiser.packed else channels
         taken = self.denoiser.get("in_channels", plain)
         if taken not in (plain, 2 * channels + 1):
-            raise ModelFileError(f"takes {taken} channels; served are {plain}, or {2 * channels + 1} with a mask")
+            raise ModelFileError(f"must be {plain}, or {2 * channels + 1} with a mask, not {taken}")
         return bool(taken == 2 * channels + 1)
 
     def downscale(self, family: Family) -> int:
-        """Return how many pixels wide a latent is: the VAE halves the picture between its blocks."""
+        """Return the width of a latent in pixels: the VAE halves the image between its blocks."""
         blocks = self.vae.get("block_out_channels") or self.vae.get("encoder_block_out_channels")
         return self.own.get("downscale") or _halvings(blocks) or family.downscale
 
     def size_multiple(self, family: Family) -> int:
-        """Return what sizes are multiples of: the denoiser halves the latents between its blocks, without a rest."""
+        """Return the number that sizes are multiples of: the denoiser halves the latents between its blocks."""
         inner = _halvings(self.denoiser.get("down_block_types")) or self.patch(family)
         return self.own.get("size_multiple") or inner * self.downscale(family)
 
     def patch(self, family: Family) -> int:
-        """Return how many latents wide a token of the denoiser is."""
+        """Return the width of a token of the denoiser in latents."""
         return max(int(self.denoiser.get("patch_size", 1)), family.denoiser.patch)
 
     def native_sizes(self, family: Family) -> tuple[Size, ...]:
-        """Return the sizes that the model was trained on: for a denoiser's configuration, a square."""
-        side = self.denoiser.get("sample_size", family.native // self.downscale(family)) * self.downscale(family)
+        """Return the sizes that the model was trained on; the denoiser's configuration gives a square."""
+        side = self.denoiser.get("sample_size", family.native_side // self.downscale(family)) * self.downscale(family)
         return self.own.get("native_sizes") or ((side, side),)
 
     def lengths(self, family: Family) -> tuple[int, ...]:
-        """Return how many tokens a prompt has for each encoder; the manifest's word is of the longest."""
-        asked, longest = self.own.get("max_tokens"), family.max_tokens
+        """Return the tokens of a prompt for each encoder; tintype.json gives those of the longest."""
+        own, longest = self.own.get("max_tokens"), family.max_tokens
         return tuple(
-            asked if asked and part.max_tokens == longest else _length(part, *configs)
-            for part, *configs in zip(family.text, self.text, self.tokenizers, strict=True)
+            own if own and encoder.max_tokens == longest else _length(encoder, *configs)
+            for encoder, *configs in zip(family.text_encoders, self.text_encoders, self.tokenizers, strict=True)
         )
 
     def length_faults(self, family: Family) -> list[str]:
-        """Return what is wrong with the encoders' lengths.
-
-        Embeddings of several CLIPs lie side by side, token by token.
-        """
-        pairs = zip(family.text, self.lengths(family), strict=True)
-        lengths = {part.tokenizer: length for part, length in pairs if part.kind.chunked}
+        """Return faults in the encoders' lengths: CLIPs that are combined token by token must have one length."""
+        pairs = zip(family.text_encoders, self.lengths(family), strict=True)
+        lengths = {encoder.tokenizer: length for encoder, length in pairs if encoder.tokenizer_kind.chunked}
         if len(set(lengths.values())) < 2:
             return []
-        said = " and ".join(f"{tokenizer} {length}" for tokenizer, length in lengths.items())
-        return [f"model_max_length: {said} tokens; the embeddings lie side by side, so that both must be equal"]
+        found = " and ".join(f"{tokenizer} {length}" for tokenizer, length in lengths.items())
+        return [f"model_max_length must be equal for both tokenizers, not {found} tokens: embeddings are concatenated"]
 
     def guidance(self, family: Family) -> Guidance:
-        """Return how it is guided: a denoiser that takes the scale as an input says so."""
+        """Return the kind of guidance; the denoiser's configuration says whether the scale is an input."""
         embedded = self.denoiser.get("time_cond_proj_dim") or self.denoiser.get("guidance_embeds")
         return self.own.get("guidance") or (Guidance.EMBEDDED if embedded else family.guidance)
 
-    def spec(self, family: Family) -> dict[str, Any]:
-        """Return the fields of a ModelSpec that configurations and the family tell."""
+    def spec_fields(self, family: Family) -> dict[str, Any]:
+        """Return the fields of a ModelSpec that come from configurations and the family."""
         return {
             "native_sizes": self.native_sizes(family),
             "size_multiple": self.size_multiple(family),
@@ -132,57 +134,59 @@ class Configs:
             "respaced": family.respaced,
         }
 
-    def traits(self, family: Family) -> Traits:
-        """Return what loading needs to know beyond the spec."""
-        return Traits(
+    def pipeline_config(self, family: Family) -> PipelineConfig:
+        """Return the values that loading needs in addition to the spec."""
+        return PipelineConfig(
             scaling_factor=self._factor("scaling_factor", family.scaling_factor),
             shift_factor=self._factor("shift_factor", family.shift_factor),
             lengths=self.lengths(family),
-            vocabularies=tuple(int(config.get("vocab_size", 0)) for config in self.text),
+            vocabularies=tuple(int(config.get("vocab_size", 0)) for config in self.text_encoders),
             absent_dim=self.denoiser.get("joint_attention_dim", 0),
             zero_negative=self.index.get("force_zeros_for_empty_prompt", family.zero_negative),
-            time_scale=self.denoiser.get("timestep_scale", 1.0) * family.denoiser.time_scale,
+            timestep_scale=self.denoiser.get("timestep_scale", 1.0) * family.denoiser.timestep_scale,
             guidance_width=self.denoiser.get("time_cond_proj_dim", 0),
-            scored=self.index.get("requires_aesthetics_score", False),
+            aesthetic_scores=self.index.get("requires_aesthetics_score", False),
         )
 
     def _factor(self, key: str, usual: float) -> float:
         return float(self.own.get(key, self.vae.get(key, usual)))
 
 
-def _length(part: TextPart, text: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
-    """Return how many tokens of a prompt an encoder reads.
+def _length(encoder: TextEncoderSpec, config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int:
+    """Return how many tokens of a prompt an encoder reads, as in diffusers' pipelines.
 
-    The number is that of diffusers' pipelines. CLIP reads as many as its tokenizer says, others as many as the pipeline
-    asks for; none more than it has places.
+    CLIP reads as many as its tokenizer says, others as many as the pipeline asks for. No encoder reads more than it has
+    position embeddings.
     """
-    places = text.get("max_position_embeddings", UNBOUNDED)
-    said = tokenizer.get("model_max_length", UNBOUNDED) if part.kind.chunked else part.max_tokens
-    return int(min(places, said)) if min(places, said) < UNBOUNDED else part.max_tokens
+    places = config.get("max_position_embeddings", UNBOUNDED)
+    wanted = tokenizer.get("model_max_length", UNBOUNDED) if encoder.tokenizer_kind.chunked else encoder.max_tokens
+    return int(min(places, wanted)) if min(places, wanted) < UNBOUNDED else encoder.max_tokens
 
 
 def _halvings(blocks: int | None) -> int:
-    """Return by how much so many blocks shrink a picture, each but one halving it; 0 where nobody says."""
+    """Return the factor by which blocks shrink an image, each except one halving it; 0 if the number is unknown."""
     return 2 ** (blocks - 1) if blocks else 0
 
 
 def _blocks(value: Any) -> int:
     if not isinstance(value, list) or not value:
-        raise ModelFileError(f"must be a list, at least one long, not {value!r}")
+        raise ModelFileError(f"must be a list with at least one element, not {value!r}")
     return len(value)
 
 
 def _unmasked(value: Any) -> None:
     if value:
-        raise ModelFileError(f"must be false, not {value!r}: CLIP's graphs take no mask")
+        raise ModelFileError(f"must be false, not {value!r}: CLIP's graphs have no mask input")
 
 
 def _null(value: Any) -> None:
-    raise ModelFileError(f"must be null, not {value!r}: only SDXL's pipelines follow it, and none here")
+    raise ModelFileError(
+        f"must be null, not {value!r}: only diffusers' SDXL pipelines use it, and tintype does not support it"
+    )
 
 
-# What counts of diffusers' and transformers' configurations; each key means the same wherever it stands.
-CONFIGS: dict[str, Callable[[Any], Any]] = {
+# The fields of diffusers' and transformers' configurations that are read; each key has one meaning in all files.
+CONFIG_FIELDS: dict[str, Callable[[Any], Any]] = {
     "sample_size": count,
     "in_channels": count,
     "down_block_types": _blocks,

@@ -1,8 +1,8 @@
-"""Families of models: what folders of one kind have in common, each a value in one table.
+"""The table of model families.
 
-A family says which components a folder has, how their answers become one conditioning, and what holds where neither
-the manifest nor the components' configurations say otherwise. Nothing in this package branches on a family's name.
-Numbers and habits are those of diffusers' pipelines, so that a request gives the picture that it gives there.
+A family names the components of a model folder, how their outputs become one conditioning, and the values that hold if
+neither tintype.json nor the components' configurations give others. No other code branches on a family's name.
+Numbers and rules are those of diffusers' pipelines, so that a request gives the same image as there.
 """
 
 from __future__ import annotations
@@ -10,71 +10,88 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..family import PENULTIMATE, DenoiserPart, Family, TextPart
+from ..family import PENULTIMATE, DenoiserSpec, Family, TextEncoderSpec
 from ..spec import IMAGE_TO_IMAGE, INPAINTING, Guidance
-from ..text import instructions
-from ..text.combine import clip_and_t5, features, masked, pooled_and_embeds
+from ..text.combine import clip_pooled_and_t5, clips_side_by_side, clips_then_t5, masked_embeds
 from ..text.tokenizers import GEMMA, T5
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-def _tasks(*stems: str) -> tuple[str, ...]:
-    """Return diffusers' names of the pipelines of one kind of model, one for each task."""
+def _pipelines(*stems: str) -> tuple[str, ...]:
+    """Return diffusers' class names of the pipelines of one kind of model, one for each task."""
     return tuple(f"{stem}{task}Pipeline" for stem in stems for task in ("", "Img2Img", "Inpaint"))
 
 
-def _trimmed(text: str) -> str:
-    """Lower case without space around it: diffusers' cleaning of captions without its optional HTML parser."""
+def _clean_caption(text: str) -> str:
+    """Return a text trimmed and in lower case, like diffusers' cleaning of captions without its HTML parser."""
     return text.lower().strip()
 
 
-_TRANSFORMER = DenoiserPart(folder="transformer", latents="hidden_states", out="out_hidden_states")
-_SECOND_CLIP = TextPart(tokenizer="tokenizer_2", encoder="text_encoder_2", embeds=PENULTIMATE, pooled="text_embeds")
+# From diffusers' SanaPipeline.__call__; Xie et al. 2410.10629, section 3.1, gives the reason.
+_SANA_INSTRUCTION = """\
+Given a user prompt, generate an 'Enhanced prompt' that provides detailed visual descriptions suitable for image \
+generation. Evaluate the level of detail in the user prompt:
+- If the prompt is simple, focus on adding specifics about colors, shapes, sizes, textures, and spatial relationships \
+to create vivid and concrete scenes.
+- If the prompt is already detailed, refine and enhance the existing details slightly without overcomplicating.
+Here are examples of how to transform or refine prompts:
+- User Prompt: A cat sleeping -> Enhanced: A small, fluffy white cat curled up in a round shape, sleeping peacefully \
+on a warm sunny windowsill, surrounded by pots of blooming red flowers.
+- User Prompt: A busy city street -> Enhanced: A bustling city street scene at dusk, featuring glowing street lamps, \
+a diverse crowd of people in colorful clothing, and a double-decker bus passing by towering glass skyscrapers.
+Please generate only the enhanced description for the prompt below and avoid including any additional commentary or \
+evaluations:
+User Prompt: """
+
+_TRANSFORMER = DenoiserSpec(folder="transformer", latents="hidden_states", out="out_hidden_states")
+_SECOND_CLIP = TextEncoderSpec(
+    tokenizer="tokenizer_2", encoder="text_encoder_2", embeds=PENULTIMATE, pooled="text_embeds"
+)
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        # Stable Diffusion 1.x and 2.x; an inpainting UNet is known by its channels.
+        # Stable Diffusion 1.x and 2.x; an inpainting UNet is recognised by its channels.
         Family(
             name="sd",
-            pipelines=_tasks("StableDiffusion"),
-            native=512,
+            pipelines=_pipelines("StableDiffusion"),
+            native_side=512,
             scaling_factor=0.18215,
             steps=50,
             guidance_scale=7.5,
         ),
-        # Latent consistency models: a few steps, and the scale of guidance as an input.
+        # Latent consistency models: few steps, and the guidance scale as an input.
         Family(
             name="lcm",
             pipelines=("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"),
-            native=512,
+            native_side=512,
             scaling_factor=0.18215,
             steps=4,
             guidance_scale=8.5,
             guidance=Guidance.EMBEDDED,
             respaced=True,
         ),
-        # SDXL, and Turbo, which is another set of defaults.
+        # SDXL, and Turbo, which has other defaults.
         Family(
             name="sdxl",
-            pipelines=_tasks("StableDiffusionXL"),
-            text=(TextPart(embeds=PENULTIMATE), _SECOND_CLIP),
-            join=features,
-            native=1024,
+            pipelines=_pipelines("StableDiffusionXL"),
+            text_encoders=(TextEncoderSpec(embeds=PENULTIMATE), _SECOND_CLIP),
+            combine=clips_side_by_side,
+            native_side=1024,
             scaling_factor=0.13025,
             steps=50,
             guidance_scale=5.0,
             zero_negative=True,
         ),
-        # SDXL's second stage: the second encoder alone. Alone it starts from a picture.
+        # SDXL's second stage, with the second text encoder only. Served alone, it starts from an image.
         Family(
             name="sdxl_refiner",
             pipelines=("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"),
-            text=(_SECOND_CLIP,),
-            join=features,
-            native=1024,
+            text_encoders=(_SECOND_CLIP,),
+            combine=clips_side_by_side,
+            native_side=1024,
             scaling_factor=0.13025,
             steps=50,
             guidance_scale=5.0,
@@ -83,40 +100,40 @@ FAMILIES: dict[str, Family] = {
         ),
         Family(
             name="sd3",
-            pipelines=_tasks("StableDiffusion3"),
-            text=(
-                TextPart(embeds=PENULTIMATE, pooled="text_embeds", expands=False),
+            pipelines=_pipelines("StableDiffusion3"),
+            text_encoders=(
+                TextEncoderSpec(embeds=PENULTIMATE, pooled="text_embeds", expands=False),
                 replace(_SECOND_CLIP, expands=False),
-                TextPart(
+                TextEncoderSpec(
                     tokenizer="tokenizer_3",
                     encoder="text_encoder_3",
-                    kind=T5,
+                    tokenizer_kind=T5,
                     max_tokens=256,
                     optional=True,
                     expands=False,
                 ),
             ),
-            join=clip_and_t5,
+            combine=clips_then_t5,
             denoiser=replace(_TRANSFORMER, patch=2),
             latent_channels=16,
-            native=1024,
+            native_side=1024,
             scaling_factor=1.5305,
             shift_factor=0.0609,
             steps=28,
             guidance_scale=7.0,
         ),
-        # FLUX.1 schnell and dev: distilled, one call for each step.
+        # FLUX.1 schnell and dev: distilled, one call per step.
         Family(
             name="flux",
-            pipelines=_tasks("Flux"),
-            text=(
-                TextPart(pooled="pooler_output"),
-                TextPart(tokenizer="tokenizer_2", encoder="text_encoder_2", kind=T5, max_tokens=512),
+            pipelines=_pipelines("Flux"),
+            text_encoders=(
+                TextEncoderSpec(pooled="pooler_output"),
+                TextEncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", tokenizer_kind=T5, max_tokens=512),
             ),
-            join=pooled_and_embeds,
-            denoiser=replace(_TRANSFORMER, patch=2, packed=True, time_scale=1e-3),
+            combine=clip_pooled_and_t5,
+            denoiser=replace(_TRANSFORMER, patch=2, packed=True, timestep_scale=1e-3),
             latent_channels=16,
-            native=1024,
+            native_side=1024,
             scaling_factor=0.3611,
             shift_factor=0.1159,
             steps=28,
@@ -127,10 +144,10 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="pixart_sigma",
             pipelines=("PixArtSigmaPipeline",),
-            text=(TextPart(kind=T5, max_tokens=300, clean=_trimmed, expands=False),),
-            join=masked,
+            text_encoders=(TextEncoderSpec(tokenizer_kind=T5, max_tokens=300, clean=_clean_caption, expands=False),),
+            combine=masked_embeds,
             denoiser=replace(_TRANSFORMER, patch=2),
-            native=1024,
+            native_side=1024,
             scaling_factor=0.13025,
             steps=20,
             guidance_scale=4.5,
@@ -138,12 +155,20 @@ FAMILIES: dict[str, Family] = {
         Family(
             name="sana",
             pipelines=("SanaPipeline",),
-            text=(TextPart(kind=GEMMA, max_tokens=300, clean=_trimmed, instruction=instructions.SANA, expands=False),),
-            join=masked,
+            text_encoders=(
+                TextEncoderSpec(
+                    tokenizer_kind=GEMMA,
+                    max_tokens=300,
+                    clean=_clean_caption,
+                    instruction=_SANA_INSTRUCTION,
+                    expands=False,
+                ),
+            ),
+            combine=masked_embeds,
             denoiser=_TRANSFORMER,
             latent_channels=32,
             downscale=32,
-            native=1024,
+            native_side=1024,
             scaling_factor=0.41407,
             steps=20,
             guidance_scale=4.5,
@@ -153,15 +178,15 @@ FAMILIES: dict[str, Family] = {
 
 
 def by_pipeline(class_name: str, absent: Collection[str] = ()) -> Family | None:
-    """Return the family whose folders name this pipeline; optimum's `ORT` in front of diffusers' name is ignored.
+    """Return the family of a pipeline class, with or without optimum's prefix `ORT`; None if it is not supported.
 
-    `absent` are components that the folder says it has not: with them, of two families the one that needs none counts.
+    `absent` are components that model_index.json says are missing; a family that requires one of them is skipped.
     """
-    plain = class_name.removeprefix("ORT")
-    found = (family for family in FAMILIES.values() if plain in family.pipelines)
-    return next((family for family in found if not set(family.graphs) & set(absent)), None)
+    name = class_name.removeprefix("ORT")
+    found = (family for family in FAMILIES.values() if name in family.pipelines)
+    return next((family for family in found if not set(family.required_graphs) & set(absent)), None)
 
 
 def known_pipelines() -> list[str]:
-    """Return the pipeline classes that can be served, sorted."""
+    """Return the pipeline classes that are supported, sorted."""
     return sorted({name for family in FAMILIES.values() for name in family.pipelines})

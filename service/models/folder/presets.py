@@ -1,11 +1,11 @@
-"""What `quality` and `style` do with a model whose manifest says nothing of them: the house's presets, in two tables.
+"""The presets for `quality` and `style` of models whose tintype.json does not define them.
 
-- They are relative to the model: effort is a factor of its own steps, the look a factor of its own guidance above 1,
-  where guidance begins. What a preset leaves alone stays the model's own.
-- A distilled model (few steps, no guidance) was trained for exactly those steps: more of them do not make it better,
-  and effort changes nothing there.
-- In a manifest, `qualities` and `styles` add presets to these, or replace those of the same name; a name that is null
-  is taken away, and null instead of all means that the model has none.
+- Presets are relative to the model: effort is a factor of its own steps, and a look is a factor of its own guidance
+  above 1, where guidance begins. A field that a preset does not set stays the model's own.
+- A distilled model (few steps, no guidance) was trained for exactly its number of steps; more steps do not improve its
+  images. So effort does not change its steps.
+- `qualities` and `styles` in tintype.json add presets to these, or replace those of the same name. A preset that is
+  null is removed; null in place of all presets means that the model has none.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from ..spec import Defaults
 
-MOST_STEPS = 150  # the contract's limit
-FEW_STEPS, NO_GUIDANCE = 8, 1.0  # at most so much of both: a distilled model (Turbo, Lightning, schnell)
+MAX_STEPS = 150  # the contract's limit
+FEW_STEPS, NO_GUIDANCE = 8, 1.0  # limits of both for a distilled model (Turbo, Lightning, schnell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relative:
-    """A preset before its model is known: `steps` and `guidance` are factors."""
+class RelativePreset:
+    """A preset relative to a model: `steps` and `guidance` are factors."""
 
     steps: float = 1.0
     guidance: float = 1.0
     template: str = "{prompt}"
     negative_prompt: str = ""
 
-    def of(self, defaults: Defaults) -> Preset:
-        """Return the preset for a model with these defaults."""
+    def for_defaults(self, defaults: Defaults) -> Preset:
+        """Return the preset of a model with these defaults."""
         few, unguided = defaults.steps <= FEW_STEPS, defaults.guidance_scale <= NO_GUIDANCE
-        steps = min(MOST_STEPS, max(1, round(self.steps * defaults.steps)))
+        steps = min(MAX_STEPS, max(1, round(self.steps * defaults.steps)))
         guidance = 1 + self.guidance * (defaults.guidance_scale - 1)
         return Preset(
             steps=None if self.steps == 1 or (few and unguided) else steps,
@@ -46,48 +46,48 @@ class Relative:
         )
 
 
-# OpenAI's words for effort: `standard` and `hd` belong to dall-e, the others to gpt-image.
+# OpenAI's names of qualities: `standard` and `hd` for dall-e, the others for gpt-image.
 QUALITIES = {
-    "low": Relative(steps=0.5),
-    "medium": Relative(),
-    "standard": Relative(),
-    "high": Relative(steps=1.5),
-    "hd": Relative(steps=1.5),
-    "xhigh": Relative(steps=2.0),
-    "max": Relative(steps=3.0),
+    "low": RelativePreset(steps=0.5),
+    "medium": RelativePreset(),
+    "standard": RelativePreset(),
+    "high": RelativePreset(steps=1.5),
+    "hd": RelativePreset(steps=1.5),
+    "xhigh": RelativePreset(steps=2.0),
+    "max": RelativePreset(steps=3.0),
 }
-# OpenAI's two styles, then agent.ai's.
+# OpenAI's two styles, then those of agent.ai.
 STYLES = {
-    "vivid": Relative(
+    "vivid": RelativePreset(
         guidance=1.2, template="{prompt}, vivid colors, dramatic lighting", negative_prompt="dull, washed out"
     ),
-    "natural": Relative(guidance=0.8, negative_prompt="oversaturated, exaggerated colors"),
-    "photo": Relative(
+    "natural": RelativePreset(guidance=0.8, negative_prompt="oversaturated, exaggerated colors"),
+    "photo": RelativePreset(
         template="{prompt}, photograph, natural light, sharp focus",
         negative_prompt="illustration, painting, drawing, cartoon, 3d render",
     ),
-    "digital art": Relative(template="{prompt}, digital art, highly detailed", negative_prompt="photograph"),
-    "illustration": Relative(
+    "digital art": RelativePreset(template="{prompt}, digital art, highly detailed", negative_prompt="photograph"),
+    "illustration": RelativePreset(
         template="{prompt}, illustration, clean lines, flat colors", negative_prompt="photograph, 3d render"
     ),
-    "drawing": Relative(
+    "drawing": RelativePreset(
         template="{prompt}, pencil drawing, hand-drawn lines, paper", negative_prompt="photograph, 3d render"
     ),
 }
 
 
-def presets(own: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
-    """Return `qualities` and `styles` of a model; `own` is what its manifest says of them."""
+def model_presets(own: Mapping[str, Any], defaults: Defaults) -> dict[str, Any]:
+    """Return `qualities` and `styles` of a model, given the fields of its tintype.json."""
     return {
-        "qualities": _all(QUALITIES, own.get("qualities", {}), defaults),
-        "styles": _all(STYLES, own.get("styles", {}), defaults),
+        "qualities": _merge(QUALITIES, own.get("qualities", {}), defaults),
+        "styles": _merge(STYLES, own.get("styles", {}), defaults),
     }
 
 
-def _all(
-    house: Mapping[str, Relative], own: Mapping[str, Preset | None] | None, defaults: Defaults
+def _merge(
+    general: Mapping[str, RelativePreset], own: Mapping[str, Preset | None] | None, defaults: Defaults
 ) -> dict[str, Preset]:
     if own is None:
         return {}
-    usual = {name: relative.of(defaults) for name, relative in house.items()}
-    return {name: preset for name, preset in {**usual, **own}.items() if preset}
+    merged = {**{name: preset.for_defaults(defaults) for name, preset in general.items()}, **own}
+    return {name: preset for name, preset in merged.items() if preset}

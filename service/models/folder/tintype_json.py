@@ -1,7 +1,7 @@
-"""Reading `tintype.json`, the manifest that an export of ours leaves in a model's folder.
+"""Reading `tintype.json`, which `tintype export` writes in a model's folder.
 
-Each known key has a reader that returns the value or says what would be right; unknown keys are ignored, so that
-newer manifests work with older servers. Another `tintype` number is refused: that is what it is for.
+Each known key has a reader that returns the value or raises an error that says what would be right. Unknown keys are
+ignored, so that newer files work with older servers. A file of another `tintype` version is rejected.
 """
 
 from __future__ import annotations
@@ -12,38 +12,40 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ..files import ModelFileError, read_json
 from ..spec import Guidance, LatentToRgb, Preset, Size
-from .presets import MOST_STEPS
+from .presets import MAX_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-MANIFEST = "tintype.json"
+TINTYPE_JSON = "tintype.json"
 VERSION = 1
 
 
-class Second(NamedTuple):
-    """A second stage: the folder of its model, seen from this one's, and the share of the levels that it takes."""
+class Refiner(NamedTuple):
+    """A second stage: its folder, relative to this model's, and its share of the noise levels."""
 
     folder: str
     share: float
 
 
-def read_settings(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the values of a folder's manifest by key, and what is wrong with it; ({}, []) without one."""
+def read_tintype_json(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of a folder's tintype.json by key, and its faults; ({}, []) if the file is missing."""
     try:
-        content = read_json(folder / MANIFEST, optional=True)
+        content = read_json(folder / TINTYPE_JSON, optional=True)
     except ModelFileError as error:
         return {}, [str(error)]
     if content and content.get("tintype") != VERSION:
-        return {}, [f"{MANIFEST}: tintype must be {VERSION}, not {content.get('tintype')!r}; is this server too old?"]
-    return read_table(content, READERS, MANIFEST)
+        return {}, [
+            f"{TINTYPE_JSON}: tintype must be {VERSION}, not {content.get('tintype')!r}; is this server too old?"
+        ]
+    return read_fields(content, FIELDS, TINTYPE_JSON)
 
 
-def read_table(
+def read_fields(
     content: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]], where: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what the readers make of the keys that they know, and the faults that they found."""
+    """Return the values of the keys that have a reader, and the faults of wrong values, prefixed by `where`."""
     values, faults = {}, []
     for key in content.keys() & readers.keys():
         try:
@@ -68,13 +70,13 @@ def number(value: Any) -> float:
 
 
 def within(read: Callable[[Any], Any], low: float, high: float) -> Callable[[Any], Any]:
-    """Return a reader that takes what `read` takes, from `low` to `high`."""
+    """Return a reader that also checks the bounds `low` to `high`."""
 
     def bounded(value: Any) -> Any:
-        known = read(value)
-        if not low <= known <= high:
+        result = read(value)
+        if not low <= result <= high:
             raise ModelFileError(f"must be {low} to {high}, not {value!r}")
-        return known
+        return result
 
     return bounded
 
@@ -86,9 +88,9 @@ def _factor(value: Any) -> float:
 
 
 def text(value: Any) -> str:
-    """Read a text."""
+    """Read a string."""
     if not isinstance(value, str):
-        raise ModelFileError(f"must be a text, not {value!r}")
+        raise ModelFileError(f"must be a string, not {value!r}")
     return value
 
 
@@ -119,7 +121,7 @@ def _guidance(value: Any) -> Guidance:
 
 def _sizes(value: Any) -> tuple[Size, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, list) and len(v) == 2 for v in value):
-        raise ModelFileError(f"must be a list of [width, height], at least one, not {value!r}")
+        raise ModelFileError(f"must be a list of at least one [width, height], not {value!r}")
     return tuple((SIDE(width), SIDE(height)) for width, height in value)
 
 
@@ -138,11 +140,11 @@ def _preview(value: Any) -> LatentToRgb:
 
 
 def _defaults(value: Any) -> dict[str, Any]:
-    return _all_or_fault(value, DEFAULTS)
+    return _read_object(value, DEFAULT_FIELDS)
 
 
 def _presets(value: Any) -> dict[str, Preset | None] | None:
-    """Read presets by name; null stands for none, be it one of them or all."""
+    """Read presets by name. None removes a preset; None in place of the object removes all."""
     if value is None:
         return None
     return {name: None if preset is None else _preset(preset) for name, preset in _object(value).items()}
@@ -151,18 +153,18 @@ def _presets(value: Any) -> dict[str, Preset | None] | None:
 def _preset(value: Any) -> Preset:
     unknown = _object(value).keys() - {f.name for f in fields(Preset)}
     if unknown:
-        raise ModelFileError(f"has the unknown setting {min(unknown)!r}; known are {', '.join(PRESET)}")
-    preset = Preset(**_all_or_fault(value, PRESET))
+        raise ModelFileError(f"has the unknown field {min(unknown)!r}; supported are {', '.join(PRESET_FIELDS)}")
+    preset = Preset(**_read_object(value, PRESET_FIELDS))
     if preset.template.count("{prompt}") != 1:
-        raise ModelFileError("template must hold {prompt} once")
+        raise ModelFileError("template must contain {prompt} once")
     return preset
 
 
-def _refiner(value: Any) -> Second:
-    settings = _all_or_fault(value, {"folder": text, "share": number})
-    if not settings.get("folder") or not 0 < settings.get("share", 0) < 1:
+def _refiner(value: Any) -> Refiner:
+    values = _read_object(value, {"folder": text, "share": number})
+    if not values.get("folder") or not 0 < values.get("share", 0) < 1:
         raise ModelFileError(f"must hold folder, and share between 0 and 1, not {value!r}")
-    return Second(settings["folder"], settings["share"])
+    return Refiner(values["folder"], values["share"])
 
 
 def _files(value: Any) -> dict[str, str]:
@@ -175,39 +177,40 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _all_or_fault(value: Any, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    values, faults = read_table(_object(value), readers, "")
+def _read_object(value: Any, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Read the fields of an object; raise ModelFileError with the first fault."""
+    values, faults = read_fields(_object(value), readers, "")
     if faults:
         raise ModelFileError(faults[0].removeprefix(": "))
     return values
 
 
-# Our word: that of diffusers' scheduler_config.json, where it is read.
+# Values of `prediction`, and those of diffusers' scheduler_config.json.
 PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample", "flow": "flow_prediction"}
 
 SIDE = within(count, 16, 4096)  # pixels
 
-# The limits are those of requests: nobody can ask a model for more than its own file does.
-NUMBERS: dict[str, Callable[[Any], Any]] = {
-    "steps": within(count, 1, MOST_STEPS),
+# The limits are those of requests.
+NUMBER_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "steps": within(count, 1, MAX_STEPS),
     "guidance_scale": within(number, 0, 50),
     "guidance_rescale": within(number, 0, 1),
 }
 
-DEFAULTS: dict[str, Callable[[Any], Any]] = {
-    **NUMBERS,
+DEFAULT_FIELDS: dict[str, Callable[[Any], Any]] = {
+    **NUMBER_FIELDS,
     "sampler": text,
     "schedule": text,
 }
 
-PRESET: dict[str, Callable[[Any], Any]] = {
-    **NUMBERS,
+PRESET_FIELDS: dict[str, Callable[[Any], Any]] = {
+    **NUMBER_FIELDS,
     "sampler": text,
     "template": text,
     "negative_prompt": text,
 }
 
-READERS: dict[str, Callable[[Any], Any]] = {
+FIELDS: dict[str, Callable[[Any], Any]] = {
     "name": _name,
     "family": text,
     "prediction": _prediction,

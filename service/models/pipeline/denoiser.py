@@ -1,4 +1,4 @@
-"""One call of a denoiser's graph on rows of latents."""
+"""The denoiser: one call of its graph for several rows of latents."""
 
 from __future__ import annotations
 
@@ -6,74 +6,78 @@ from typing import TYPE_CHECKING
 
 from ..files import ModelFileError, label
 from ..runtime.array_cache import ArrayCache, stack
-from .graph_inputs import FEEDS, Call, unpack
+from .graph_inputs import GRAPH_INPUTS, DenoiserCall, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..family import DenoiserPart
-    from ..folder.configs import Traits
+    from ..family import DenoiserSpec
+    from ..folder.configs import PipelineConfig
     from ..model import Array, Conditioning
     from ..runtime.session import Session
     from ..spec import ModelSpec
-    from .lora import Adapters
+    from .adapters import Adapters
 
 TIMESTEP, PROMPT = "timestep", "encoder_hidden_states"
-TEXT = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled_projections": "pooled"}
-"""Inputs that text encoders are there for, and what these are of a conditioning."""
+CONDITIONING_INPUTS = {PROMPT: "prompt_embeds", "text_embeds": "pooled", "pooled_projections": "pooled"}
+"""Inputs that come from text encoders, and the field of a conditioning for each."""
 
 
 class Denoiser:
-    """The graph, and what the family and the model say of it. Raises ModelFileError where they don't fit together."""
+    """The denoiser's graph, called as the family and the model require.
+
+    Raises:
+        ModelFileError: the graph does not have the family's inputs and output.
+    """
 
     def __init__(
-        self, session: Session, part: DenoiserPart, traits: Traits, spec: ModelSpec, adapters: Adapters
+        self, session: Session, spec: DenoiserSpec, config: PipelineConfig, model: ModelSpec, adapters: Adapters
     ) -> None:
-        session.require(inputs=(part.latents, TIMESTEP, PROMPT), output=part.out, optional=FEEDS)
-        self._session, self._part, self._traits, self._adapters = session, part, traits, adapters
+        session.require(inputs=(spec.latents, TIMESTEP, PROMPT), output=spec.out, optional=GRAPH_INPUTS)
+        self._session, self._spec, self._config, self._adapters = session, spec, config, adapters
         self._stacks = ArrayCache(stack)
-        self._channels, self._downscale = spec.latent_channels, spec.downscale
+        self._channels, self._downscale = model.latent_channels, model.downscale
 
     @property
     def batched_timestep(self) -> bool:
-        """Whether the graph takes a timestep for each row; as optimum exports it, a UNet takes one for all."""
+        """Return whether the graph takes a timestep for each row; UNets exported by optimum take one for all."""
         return self._session.inputs[TIMESTEP][1] > 0
 
     def check(self, conditioning: Conditioning) -> None:
         """Check that the text encoders give what the graph needs.
 
         Raises:
-            ModelFileError: they are of different models.
+            ModelFileError: they belong to different models.
         """
-        graph, wants = label(self._session.path), self._session.inputs
-        for name, array in TEXT.items():
-            given = getattr(conditioning, array)
-            if name in wants and given is None:
-                raise ModelFileError(f"{graph} wants {name}, which the text encoders of this family do not give")
-            if name in self._session.widths and given.shape[-1] != self._session.widths[name]:
-                widths = f"{self._session.widths[name]} numbers wide, and the text encoders give {given.shape[-1]}"
-                raise ModelFileError(f"{graph} wants {name} {widths}: they are of different models")
+        graph, inputs = label(self._session.path), self._session.inputs
+        for name, field in CONDITIONING_INPUTS.items():
+            array = getattr(conditioning, field)
+            if name in inputs and array is None:
+                raise ModelFileError(f"{graph} requires {name}, which the text encoders of this family do not give")
+            if name in self._session.widths and array.shape[-1] != self._session.widths[name]:
+                widths = f"of width {self._session.widths[name]}, but the text encoders give {array.shape[-1]}"
+                raise ModelFileError(f"{graph} requires {name} {widths}: they belong to different models")
 
     @property
     def provider(self) -> str:
-        """The short name of the provider that runs it."""
+        """Return the short name of the provider that runs the graph."""
         return self._session.provider
 
     def __call__(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the graph: latents [n, c or 2 c + 1, h, w], timesteps [n] -> out [n, c, h, w].
 
-        What a graph answers beyond c channels, a learned variance, is left out.
+        Further channels of the graph's output, a learned variance, are left out.
 
         Raises:
-            ValueError: timesteps differ, and the graph takes one for all rows.
+            ValueError: timesteps differ, but the graph takes one for all rows.
         """
-        call = Call(latents, timesteps, conditionings, self._part, self._traits, self._downscale, self._stacks)
-        feeds = {name: FEEDS[name](call) for name in self._session.inputs}
-        feeds |= self._adapters.feeds(self._part.folder, [row.loras for row in conditionings])
+        call = DenoiserCall(latents, timesteps, conditionings, self._spec, self._config, self._downscale, self._stacks)
+        inputs = {name: GRAPH_INPUTS[name](call) for name in self._session.inputs}
+        inputs |= self._adapters.graph_inputs(self._spec.folder, [row.loras for row in conditionings])
         if not self.batched_timestep:
             if (timesteps != timesteps[0]).any():
                 raise ValueError(f"this model takes one timestep for all rows of a call, not {timesteps}")
-            feeds[TIMESTEP] = feeds[TIMESTEP][0]
-        out = self._session.run(self._part.out, **feeds)
-        out = unpack(out, latents.shape[2:], self._part.patch) if self._part.packed else out
+            inputs[TIMESTEP] = inputs[TIMESTEP][0]
+        out = self._session.run(self._spec.out, **inputs)
+        out = unpack(out, latents.shape[2:], self._spec.patch) if self._spec.packed else out
         return out[:, : self._channels]

@@ -1,4 +1,4 @@
-"""The real model: text encoder, denoiser and VAE, put together as the family says."""
+"""Loading a model: text encoders, denoiser and VAE, assembled as its family requires."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ...errors import GenerationFailed, ModelBroken
-from ..files import ModelFileError, weight
+from ..files import ModelFileError, component_bytes
 from ..model import Prompt
 from ..runtime.provider_options import GraphRole
 from ..runtime.session import Session
 from ..text.embeddings import INPUT, Embeddings
 from ..text.encoder import AbsentEncoder, TextEncoder
 from ..text.encoders import TextEncoders
+from .adapters import Adapters, layer_sizes
 from .denoiser import Denoiser
-from .lora import Adapters, ports
-from .preview import fit, show
+from .preview import fit_projection, preview
 from .stages import Stage, TwoStages
 from .vae import Vae
 
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from ..text.encoder import Encoder
 
     Sessions: TypeAlias = "Mapping[Path, Session]"
+    """Sessions by the path of their graph."""
 
 
 class DiffusionModel:
-    """A `Model` on onnxruntime. `spec` is the folder's, completed by what its graphs say."""
+    """A `Model` that runs ONNX graphs. `spec` is the folder's, completed by the provider and the graphs' inputs."""
 
     def __init__(self, spec: ModelSpec, stages: Stage | TwoStages, vae: Vae, stop_flag: StopFlag) -> None:
         if spec.batched_timestep and not stages.batched_timestep:
@@ -45,25 +46,25 @@ class DiffusionModel:
         self._stages, self._vae, self._stop_flag = stages, vae, stop_flag
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
-        """Return how many chunks the longest of some prompts has."""
+        """Return the number of chunks of the longest prompt."""
         return self._stages.chunks(prompts)
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
         """Encode the prompts of one image, one conditioning each, in order.
 
-        Recent prompts come from the cache. Each gets as many chunks as the longest of them, and at least `chunks`.
+        Recent prompts are cached. All prompts get the number of chunks of the longest, and at least `chunks`.
         """
         return self._stages.encode(prompts, chunks)
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser once: latents [n, c, h, w], timesteps [n], n conditionings of one key -> out [n, c, h, w].
 
-        Where `spec.inpaints`, latents have c + 1 + c channels: a mask, and the latents of the masked picture.
+        If `spec.inpaints`, latents have c + 1 + c channels: latents, a mask, and the latents of the masked image.
 
         Raises:
-            ValueError: timesteps differ, where `spec.batched_timestep` is False.
+            ValueError: timesteps differ, but `spec.batched_timestep` is False.
             GenerationFailed: the call failed.
-            OutOfMemory: there was not enough memory for it.
+            OutOfMemory: memory is not sufficient.
         """
         return self._stages.denoise(latents, timesteps, conditionings)
 
@@ -72,7 +73,7 @@ class DiffusionModel:
 
         Raises:
             GenerationFailed: latents or pixels are not finite.
-            OutOfMemory: there was not enough memory for it.
+            OutOfMemory: memory is not sufficient.
         """
         return self._vae.decode(latents)
 
@@ -81,9 +82,9 @@ class DiffusionModel:
 
         Raises:
             Unsupported: the folder has no image encoder.
-            ModelBroken: the encoder, which is loaded when it is first needed, is damaged.
+            ModelBroken: the encoder is damaged; it is loaded when it is first needed.
             GenerationFailed: the latents are not finite.
-            OutOfMemory: there was not enough memory for it.
+            OutOfMemory: memory is not sufficient.
         """
         try:
             return self._vae.encode(pixels, noise)
@@ -91,29 +92,29 @@ class DiffusionModel:
             raise ModelBroken(self.spec.name, [str(error)]) from error
 
     def preview(self, latents: Array) -> Array:
-        """Show latents [c, h, w] as pixels [3, h, w] in 0..1: cheap, rough, at latent resolution."""
-        return show(latents, self._projection)
+        """Return a rough preview of latents [c, h, w] as pixels [3, h, w] in 0..1, without a call of a graph."""
+        return preview(latents, self._projection)
 
     def stop(self) -> None:
-        """End the call under way between two nodes of its graph, and fail others until `resume`. From any thread."""
+        """Stop the running call between two nodes of its graph, and fail others until `resume`. From any thread."""
         self._stop_flag.stop()
 
     def resume(self) -> None:
-        """Let calls run again."""
+        """Allow calls again."""
         self._stop_flag.resume()
 
     @cached_property
     def _projection(self) -> LatentToRgb:
-        """The manifest's map, or one fitted at the first preview."""
-        return self.spec.latent_to_rgb or fit(self._vae.decode, self.spec.latent_channels)
+        """Return the map of tintype.json, or one that is fitted at the first preview."""
+        return self.spec.latent_to_rgb or fit_projection(self._vae.decode, self.spec.latent_channels)
 
 
 def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> DiffusionModel:
-    """Bring a model into memory; `progress` hears the loaded share of its bytes, 0 to 1.
+    """Load a model; call `progress` with the loaded share of its bytes, 0 to 1, after each graph.
 
     Raises:
-        ModelBroken: a file is damaged, or is not what the manifest says.
-        OutOfMemory: it does not fit.
+        ModelBroken: a file is damaged, or does not fit the manifest.
+        OutOfMemory: memory is not sufficient.
     """
     try:
         return _assemble(manifest, runtime, _open_all(manifest, runtime, progress))
@@ -122,21 +123,24 @@ def load(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]
 
 
 def _graphs(manifest: Manifest) -> list[Path]:
-    """Return the graphs that are loaded at once; a second stage needs no VAE."""
+    """Return the graphs that are loaded at once; the VAE of a second stage is not used."""
     second = manifest.second
-    later = [second.graph(part) for part in second.components if part != second.family.vae.decoder] if second else []
-    return [manifest.graph(part) for part in manifest.components] + later
+    graphs = [manifest.graph(component) for component in manifest.components]
+    if second:
+        used = (component for component in second.components if component != second.family.vae.decoder)
+        graphs += [second.graph(component) for component in used]
+    return graphs
 
 
 def _open_all(manifest: Manifest, runtime: Runtime, progress: Callable[[float], None]) -> Sessions:
-    """Open the graphs one after the other: two at a time would need the memory of both."""
+    """Open the graphs one after the other; opening two at a time would need the memory of both."""
     paths = _graphs(manifest)
-    whole, done = sum(weight(path.parent) for path in paths) or 1, 0
+    total, done = sum(component_bytes(path.parent) for path in paths) or 1, 0
     sessions = {}
     for path in paths:
         sessions[path] = Session(path, runtime.for_role(_role(manifest, path)))
-        done += weight(path.parent)
-        progress(done / whole)
+        done += component_bytes(path.parent)
+        progress(done / total)
     return sessions
 
 
@@ -149,20 +153,20 @@ def _role(manifest: Manifest, path: Path) -> GraphRole:
 
 
 def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> DiffusionModel:
-    family, traits = manifest.family, manifest.traits
+    family, config = manifest.family, manifest.config
 
-    def later(component: str) -> Callable[[], Session] | None:
+    def opener(component: str) -> Callable[[], Session] | None:
         vae_runtime = runtime.for_role(GraphRole.VAE)
         return partial(Session, manifest.graph(component), vae_runtime) if manifest.has(component) else None
 
     vae = Vae(
         sessions[manifest.graph(family.vae.decoder)],
-        later(family.vae.encoder),
+        opener(family.vae.encoder),
         family.vae,
-        open_exact=later(family.vae.exact),
+        open_decoder_fp32=opener(family.vae.decoder_fp32),
         downscale=manifest.spec.downscale,
-        scaling_factor=traits.scaling_factor,
-        shift_factor=traits.shift_factor,
+        scaling_factor=config.scaling_factor,
+        shift_factor=config.shift_factor,
     )
     first, second = _stage(manifest, sessions), manifest.second
     stages = TwoStages(first, _stage(second, sessions), manifest.second_below) if second else first
@@ -171,48 +175,51 @@ def _assemble(manifest: Manifest, runtime: Runtime, sessions: Sessions) -> Diffu
 
 
 def _stage(manifest: Manifest, sessions: Sessions) -> Stage:
-    family, traits = manifest.family, manifest.traits
-    adapters = Adapters(manifest.folder, {path.parent.name: ports(s.optional) for path, s in _own(manifest, sessions)})
-    embeddings = Embeddings(manifest.folder, dict(_widths(manifest, sessions)))
-    encoders = [_text_encoder(manifest, place, sessions, adapters, embeddings) for place in range(len(family.text))]
-    text = TextEncoders(encoders, family.join, zero_negative=traits.zero_negative)
-    denoiser = Denoiser(
-        sessions[manifest.graph(family.denoiser.folder)], family.denoiser, traits, manifest.spec, adapters
+    family, config = manifest.family, manifest.config
+    adapters = Adapters(
+        manifest.folder, {path.parent.name: layer_sizes(s.optional) for path, s in _own_sessions(manifest, sessions)}
     )
-    # Most requests' negative prompt; and a tokenizer or an encoder of another model shows now, not later.
+    embeddings = Embeddings(manifest.folder, dict(_embedding_widths(manifest, sessions)))
+    encoders = [
+        _text_encoder(manifest, place, sessions, adapters, embeddings) for place in range(len(family.text_encoders))
+    ]
+    text = TextEncoders(encoders, family.combine, zero_negative=config.zero_negative)
+    denoiser = Denoiser(
+        sessions[manifest.graph(family.denoiser.folder)], family.denoiser, config, manifest.spec, adapters
+    )
+    # The usual negative prompt. A tokenizer or an encoder of another model fails here, not in the first request.
     denoiser.check(*text.encode([Prompt("")]))
     return Stage(text, denoiser, adapters)
 
 
-def _own(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session]]:
-    """Yield the sessions of a model's own graphs, not those of its second stage."""
+def _own_sessions(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[Path, Session]]:
+    """Yield the sessions of a model's own graphs, without those of its second stage."""
     yield from ((path, session) for path, session in sessions.items() if path.parent.parent == manifest.folder)
 
 
-def _widths(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[str, int | None]]:
-    """Yield the text encoders with the width of their embeddings, or None.
-
-    None is that of a graph that takes no embeddings.
-    """
-    for part in manifest.family.text:
-        if session := sessions.get(manifest.graph(part.encoder)):
+def _embedding_widths(manifest: Manifest, sessions: Sessions) -> Iterator[tuple[str, int | None]]:
+    """Yield each text encoder with the width of its embeddings; None if its graph takes none."""
+    for spec in manifest.family.text_encoders:
+        if session := sessions.get(manifest.graph(spec.encoder)):
             width = session.optional.get(INPUT, (None,))[-1]
-            yield part.encoder, width if isinstance(width, int) else None
+            yield spec.encoder, width if isinstance(width, int) else None
 
 
 def _text_encoder(
     manifest: Manifest, place: int, sessions: Sessions, adapters: Adapters, embeddings: Embeddings
 ) -> Encoder:
-    part, traits = manifest.family.text[place], manifest.traits
-    session = sessions.get(manifest.graph(part.encoder))
+    spec, config = manifest.family.text_encoders[place], manifest.config
+    session = sessions.get(manifest.graph(spec.encoder))
     if session is None:
-        return AbsentEncoder(traits.lengths[place], traits.absent_dim)
-    folder = manifest.folder / part.tokenizer
-    tokenizer = part.kind.read(folder, traits.lengths[place], fast=traits.fast[place], expands=part.expands)
-    rows = traits.vocabularies[place]
+        return AbsentEncoder(config.lengths[place], config.absent_dim)
+    folder = manifest.folder / spec.tokenizer
+    tokenizer = spec.tokenizer_kind.read(
+        folder, config.lengths[place], fast=config.fast_tokenizers[place], expands=spec.expands
+    )
+    rows = config.vocabularies[place]
     for token in tokenizer.added:
         if rows and token.id >= rows:
             raise ModelFileError(
-                f"{part.tokenizer}: the id {token.id} of {token.content!r} is beyond {part.encoder}'s {rows} rows"
+                f"{spec.tokenizer}: the id {token.id} of {token.content!r} is beyond the {rows} rows of {spec.encoder}"
             )
-    return TextEncoder(tokenizer, session, part, adapters, embeddings)
+    return TextEncoder(tokenizer, session, spec, adapters, embeddings)

@@ -1,7 +1,7 @@
-"""What makes latents of prompts: text encoders and a denoiser, and perhaps a second stage that takes over.
+"""A stage: text encoders and a denoiser; and two stages as an ensemble of experts, as SDXL's base and refiner.
 
-An ensemble of two experts, as SDXL's base and refiner: the first is called while there is much noise, the second for
-the last levels. Each reads the prompts with its own encoders. Rows of one call may be at either.
+The first stage is called for high noise levels, the second for the last ones. Each encodes the prompts with its own
+encoders. Rows of one call may be in different stages.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ if TYPE_CHECKING:
 
     from ..model import Array, Conditioning, Prompt
     from ..text.encoders import TextEncoders
+    from .adapters import Adapters
     from .denoiser import Denoiser
-    from .lora import Adapters
 
 
 class Stage:
-    """Text encoders and a denoiser that belong together."""
+    """The text encoders and the denoiser of one model."""
 
     def __init__(self, text: TextEncoders, denoiser: Denoiser, adapters: Adapters) -> None:
         self._text, self._denoiser, self._adapters = text, denoiser, adapters
         self.batched_timestep, self.provider = denoiser.batched_timestep, denoiser.provider
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
-        """Return how many chunks the longest of some prompts has."""
+        """Return the number of chunks of the longest prompt."""
         return self._text.chunks(prompts)
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
         """Return the conditionings of one image's prompts, in order.
 
-        Raises InvalidField for a wrong adapter.
+        Raises:
+            InvalidField: an adapter or an embedding cannot be used.
         """
         held = [self._adapters.check(prompt.loras) for prompt in prompts]
-        made = self._text.encode(prompts, chunks)
-        return [replace(one, held=own) if own else one for one, own in zip(made, held, strict=True)]
+        conditionings = self._text.encode(prompts, chunks)
+        return [replace(one, held=own) if own else one for one, own in zip(conditionings, held, strict=True)]
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
         """Call the denoiser: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""
@@ -46,7 +47,7 @@ class Stage:
 
 
 class TwoStages:
-    """A stage, and another one for timesteps below `below`."""
+    """A first stage, and a second one for timesteps below `below`."""
 
     def __init__(self, first: Stage, second: Stage, below: float) -> None:
         self._first, self._second, self._below = first, second, below
@@ -54,16 +55,16 @@ class TwoStages:
         self.provider = first.provider
 
     def chunks(self, prompts: Sequence[Prompt]) -> int:
-        """Return the chunks of the longest of some prompts, in either stage."""
-        return max(self._first.chunks(prompts), self._second.chunks(_plain(prompts)))
+        """Return the number of chunks of the longest prompt in either stage."""
+        return max(self._first.chunks(prompts), self._second.chunks(_without_additions(prompts)))
 
     def encode(self, prompts: Sequence[Prompt], chunks: int = 1) -> list[Conditioning]:
-        """Return what the prompts are to the first stage; what they are to the second is with it."""
-        first, second = self._first.encode(prompts, chunks), self._second.encode(_plain(prompts), chunks)
+        """Return the conditionings of the first stage; `later` of each is that of the second stage."""
+        first, second = self._first.encode(prompts, chunks), self._second.encode(_without_additions(prompts), chunks)
         return [replace(one, later=other) for one, other in zip(first, second, strict=True)]
 
     def denoise(self, latents: Array, timesteps: Array, conditionings: Sequence[Conditioning]) -> Array:
-        """Call each stage for its rows, where it has any."""
+        """Call each stage for its rows: latents [n, c, h, w], timesteps [n] -> out [n, c, h, w]."""
         out = np.empty_like(latents)
         late = timesteps < self._below
         for stage, places in ((self._first, np.flatnonzero(~late)), (self._second, np.flatnonzero(late))):
@@ -75,6 +76,6 @@ class TwoStages:
         return out
 
 
-def _plain(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Return prompts without adapters and embeddings, which are the first stage's."""
+def _without_additions(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return prompts without adapters and embeddings, which only the first stage uses."""
     return [replace(prompt, loras=(), embeddings=()) for prompt in prompts]

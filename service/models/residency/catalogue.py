@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelBroken, ModelNotFound
-from ..folder.manifest import read
+from ..folder.reader import read_manifest
 from .slot import ModelState, Slot
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Catalogue:
 
     def _add(self, folder: Path) -> None:
         try:
-            manifest = read(folder)
+            manifest = read_manifest(folder)
             slot = Slot(manifest.spec.name, manifest)
         except ModelBroken as error:
             slot = Slot(error.metadata["model"], None, error, ModelState.FAILED)

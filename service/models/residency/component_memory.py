@@ -17,7 +17,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from ...errors import OutOfMemory
-from ..files import weight
+from ..files import component_bytes
 from ..runtime.cuda_graphs import DEVICE_ACCESS
 from .eviction import components_to_evict, idle_components
 
@@ -36,7 +36,7 @@ class Component:
     def __init__(
         self, memory: ComponentMemory, model: str, path: Path, widening: int, make: Callable[[], Graph]
     ) -> None:
-        self.model, self.name, self.weight = model, path.parent.name, weight(path.parent) * widening
+        self.model, self.name, self.weight = model, path.parent.name, component_bytes(path.parent) * widening
         self.graph: Graph | None = None
         self.users = 0
         self.last_use = 0

@@ -134,7 +134,7 @@ class Slot:
     def largest(self) -> int:
         """Bytes of its largest component: the least memory that the model can run in."""
         stages = [stage for stage in (self.manifest, self.manifest.second) if stage] if self.manifest else []
-        weights = (stage.weight(component) for stage in stages for component in stage.components)
+        weights = (stage.component_bytes(component) for stage in stages for component in stage.components)
         return max(weights, default=0) * self.widening
 
     @property

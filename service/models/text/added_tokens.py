@@ -1,7 +1,7 @@
-"""Added tokens of a tokenizer, read from its files. Those of textual inversion are an example.
+"""Added tokens of a tokenizer, read from its folder; textual inversion adds such tokens.
 
 Reference: transformers 4.57. Files: `added_tokens_decoder` in tokenizer_config.json; in folders without it
-special_tokens_map.json, added_tokens.json and tokenizer.json. `token_splitter` finds the tokens in a text.
+special_tokens_map.json, added_tokens.json and tokenizer.json.
 
 Control tokens of the tokenizer (begin, end, unknown) are not added tokens here: typed by a user they are text.
 """
@@ -33,8 +33,8 @@ FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 class AddedToken:
     """One token and its id.
 
-    `lstrip` and `rstrip` take the white space on that side; `single_word` are words only. `normalized` tokens are found
-    in the normalized text by fast tokenizers.
+    `lstrip` and `rstrip` remove the white space on that side. `single_word` tokens match whole words only.
+    Fast tokenizers find `normalized` tokens in the normalized text.
     """
 
     content: str
@@ -47,10 +47,11 @@ class AddedToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Additions:
-    """Tokens in a tokenizer's folder: added ones, and control tokens.
+class TokenizerTokens:
+    """The added tokens and the control tokens in a tokenizer's folder.
 
-    The added ones are by content, the contents of control tokens by role. `config` is tokenizer_config.json.
+    `tokens` are added tokens by content, `roles` the contents of control tokens by role. `config` is
+    tokenizer_config.json.
     """
 
     tokens: Mapping[str, AddedToken]
@@ -61,7 +62,7 @@ class Additions:
     def matched(self, *control: str) -> list[AddedToken]:
         """Return the tokens to search for: all but empty and control tokens.
 
-        With `split_special_tokens` the slow class searches for none, the fast one for those that are not special.
+        With `split_special_tokens` the slow class searches for none, and the fast one for those that are not special.
         """
         split = self.config.get("split_special_tokens", False)
         return [
@@ -71,58 +72,64 @@ class Additions:
         ]
 
 
-def read(
+def read_added_tokens(
     folder: Path,
     known: Callable[[str], int | None],
     size: int,
     *,
     fast: bool = False,
     implied: Iterable[AddedToken] = (),
-) -> Additions:
+) -> TokenizerTokens:
     """Read the tokens that were added to the tokenizer in `folder`.
 
-    `known` gives the id of a token of the base vocabulary, which has `size`; `implied` are the tokens that the slow
-    class adds by itself. Raises ModelFileError where a file is not as transformers writes it.
+    Args:
+        folder: The tokenizer's folder.
+        known: Returns the id of a token of the base vocabulary, or None.
+        size: Number of tokens of the base vocabulary.
+        fast: Whether to read the files as the fast class does.
+        implied: The tokens that the slow class adds by itself.
+
+    Raises:
+        ModelFileError: a file is not as transformers writes it.
     """
     config = read_json(folder / CONFIG, optional=True)
     _check_sides(folder, config)
-    settings = config if ADDED in config else config | _special(folder)
+    merged = config if ADDED in config else config | _special_map(folder)
     own = () if fast and (folder / FAST).exists() else implied
     tokens = {token.id: token for token in own}
     if fast or ADDED not in config:
-        tokens |= _of_fast(folder)
-    tokens |= _of_decoder(folder, config[ADDED]) if ADDED in config else _of_legacy(folder, settings)
+        tokens |= _from_fast_file(folder)
+    tokens |= _from_decoder(folder, config[ADDED]) if ADDED in config else _from_legacy_file(folder, merged)
     by_content = {token.content: token for token in tokens.values()}
-    roles, others = _roles(folder, settings)
-    taken = {token.content for token in by_content.values() if known(token.content) is None}
-    free = size + len(taken)
+    roles, others = _control_tokens(folder, merged)
+    new = {token.content for token in by_content.values() if known(token.content) is None}
+    free = size + len(new)
     for token in [*roles.values(), *others]:
         if token.content not in by_content:
-            place = known(token.content)
-            by_content[token.content] = replace(token, id=free if place is None else place)
-            free += place is None
-    return Additions(by_content, {role: token.content for role, token in roles.items()}, config, fast)
+            number = known(token.content)
+            by_content[token.content] = replace(token, id=free if number is None else number)
+            free += number is None
+    return TokenizerTokens(by_content, {role: token.content for role, token in roles.items()}, config, fast)
 
 
 def _check_sides(folder: Path, config: Mapping[str, Any]) -> None:
-    if config.get("truncation_side", "right") != "right":
-        raise ModelFileError(
-            f"{folder.name}/{CONFIG}: truncation_side must be right, not {config['truncation_side']!r}"
-        )
+    side = config.get("truncation_side", "right")
+    if side != "right":
+        raise ModelFileError(f"{folder.name}/{CONFIG}: truncation_side must be right, not {side!r}")
 
 
-def _special(folder: Path) -> dict[str, Any]:
+def _special_map(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in read_json(folder / SPECIAL_MAP, optional=True).items() if value is not None}
 
 
-def _of_decoder(folder: Path, entries: Any) -> dict[int, AddedToken]:
+def _from_decoder(folder: Path, entries: Any) -> dict[int, AddedToken]:
     where = f"{folder.name}/{CONFIG}: {ADDED}"
     if not isinstance(entries, dict):
         raise ModelFileError(f"{where} must be an object of tokens by id, not {entries!r}")
     return {_id(where, key): _token(where, _id(where, key), entry) for key, entry in entries.items()}
 
 
-def _of_fast(folder: Path) -> dict[int, AddedToken]:
+def _from_fast_file(folder: Path) -> dict[int, AddedToken]:
     where = f"{folder.name}/{FAST}: added_tokens"
     entries = read_json(folder / FAST, optional=True).get("added_tokens") or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -131,10 +138,10 @@ def _of_fast(folder: Path) -> dict[int, AddedToken]:
     return {token.id: token for token in found}
 
 
-def _of_legacy(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToken]:
+def _from_legacy_file(folder: Path, config: Mapping[str, Any]) -> dict[int, AddedToken]:
     where = f"{folder.name}/{LEGACY}"
     entries = read_json(folder / LEGACY, optional=True)
-    roles, others = _roles(folder, settings)
+    roles, others = _control_tokens(folder, config)
     special = {token.content for token in [*roles.values(), *others]}
     ids = {content: _id(where, entry) for content, entry in entries.items()}
     return {
@@ -143,14 +150,11 @@ def _of_legacy(folder: Path, settings: Mapping[str, Any]) -> dict[int, AddedToke
     }
 
 
-def _roles(folder: Path, settings: Mapping[str, Any]) -> tuple[dict[str, AddedToken], list[AddedToken]]:
-    """Return the control tokens by role, and further special tokens.
-
-    Their ids are not known yet.
-    """
+def _control_tokens(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, AddedToken], list[AddedToken]]:
+    """Return the control tokens by role, and further special tokens; their ids are not known yet."""
     where = f"{folder.name}/{CONFIG}"
-    roles = {role: _token(f"{where}: {role}", -1, settings[role]) for role in ROLES if settings.get(role)}
-    more = settings.get(ADDITIONAL) or []
+    roles = {role: _token(f"{where}: {role}", -1, config[role]) for role in ROLES if config.get(role)}
+    more = config.get(ADDITIONAL) or []
     if not isinstance(more, list):
         raise ModelFileError(f"{where}: {ADDITIONAL} must be a list of tokens, not {more!r}")
     return roles, [_token(f"{where}: {ADDITIONAL}", -1, entry) for entry in more]

@@ -1,6 +1,6 @@
-"""How the answers of a model's text encoders become one conditioning: one function for each way.
+"""Combining the outputs of a model's text encoders to one conditioning: one function for each way.
 
-A join takes the answers in the family's order and returns one, with the embeddings that the denoiser reads.
+Each function takes the outputs in the family's order and returns what the denoiser reads.
 """
 
 from __future__ import annotations
@@ -20,47 +20,54 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """What one encoder made of a prompt: embeds [tokens, dim], pooled [dim], and a mask [tokens] of what counts."""
+class EncoderOutput:
+    """One encoder's output for a prompt: embeds [tokens, dim], pooled [dim], attention mask [tokens]."""
 
     embeds: Array
     pooled: Array | None = None
     mask: npt.NDArray[np.int64] | None = None
 
 
-Join: TypeAlias = Callable[[Sequence[Encoded]], Encoded]
+CombineFunction: TypeAlias = Callable[[Sequence[EncoderOutput]], EncoderOutput]
 
 
-def single(parts: Sequence[Encoded]) -> Encoded:
-    """Take the embeddings of the one encoder: Stable Diffusion."""
-    return Encoded(parts[0].embeds)
+def single_embeds(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
+    """Return the embeddings of the only encoder: Stable Diffusion."""
+    return EncoderOutput(outputs[0].embeds)
 
 
-def masked(parts: Sequence[Encoded]) -> Encoded:
-    """Take the embeddings of the one encoder, and its mask: PixArt, Sana."""
-    return Encoded(parts[0].embeds, mask=parts[0].mask)
+def masked_embeds(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
+    """Return the embeddings and the mask of the only encoder: PixArt, Sana."""
+    return EncoderOutput(outputs[0].embeds, mask=outputs[0].mask)
 
 
-def features(parts: Sequence[Encoded]) -> Encoded:
-    """Put embeddings side by side; the last encoder's pooled one counts: SDXL."""
-    return Encoded(np.concatenate([part.embeds for part in parts], axis=-1), parts[-1].pooled)
+def clips_side_by_side(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
+    """Concatenate embeddings along dim, with the last encoder's pooled embedding: SDXL and its refiner."""
+    return EncoderOutput(np.concatenate([output.embeds for output in outputs], axis=-1), outputs[-1].pooled)
 
 
-def clip_and_t5(parts: Sequence[Encoded]) -> Encoded:
-    """Two CLIPs side by side, widened with zeros, then T5's tokens; both pooled ones: Stable Diffusion 3.
+def clips_then_t5(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
+    """Combine two CLIPs and T5: Stable Diffusion 3.
 
-    Raises ModelFileError where T5's are narrower.
+    The embeddings of both CLIPs are concatenated along dim and padded with zeros to T5's width; T5's tokens follow.
+    The pooled embeddings of both CLIPs are concatenated.
+
+    Raises:
+        ModelFileError: T5's embeddings are narrower than those of both CLIPs.
     """
-    *clips, t5 = parts
+    *clips, t5 = outputs
     wide = np.concatenate([clip.embeds for clip in clips], axis=-1)
     if wide.shape[-1] > t5.embeds.shape[-1]:
-        widths = f"{t5.embeds.shape[-1]} numbers wide, below the {wide.shape[-1]} of both CLIPs"
-        raise ModelFileError(f"text_encoder_3 gives embeddings {widths}: it is of another model")
+        raise ModelFileError(
+            f"text_encoder_3 must give embeddings at least as wide as both CLIPs together ({wide.shape[-1]}), "
+            f"not {t5.embeds.shape[-1]}: it belongs to another model"
+        )
     wide = np.pad(wide, ((0, 0), (0, t5.embeds.shape[-1] - wide.shape[-1])))
     pooled = [clip.pooled for clip in clips if clip.pooled is not None]
-    return Encoded(np.concatenate([wide, t5.embeds]), np.concatenate(pooled))
+    return EncoderOutput(np.concatenate([wide, t5.embeds]), np.concatenate(pooled))
 
 
-def pooled_and_embeds(parts: Sequence[Encoded]) -> Encoded:
-    """The first encoder's pooled embedding, the second's tokens: FLUX."""
-    return Encoded(parts[1].embeds, parts[0].pooled)
+def clip_pooled_and_t5(outputs: Sequence[EncoderOutput]) -> EncoderOutput:
+    """Return T5's embeddings with CLIP's pooled embedding: FLUX."""
+    clip, t5 = outputs
+    return EncoderOutput(t5.embeds, clip.pooled)

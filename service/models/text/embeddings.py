@@ -1,12 +1,13 @@
-"""Embedding files (textual inversion): names in prompts for learned vectors.
+"""Embedding files (textual inversion, Gal et al. 2208.01618): learned vectors for names in prompts.
 
-Textual inversion is Gal et al. 2208.01618. A file is `embeddings/NAME.safetensors` in the model's folder, in a
-published layout: `emb_params` (web UI), one tensor under any name (diffusers), or `clip_l` and `clip_g` (SDXL), each
-[dim] or [vectors, dim]. A request names files; each NAME in its prompts then is a token as diffusers'
-`load_textual_inversion` adds it, and the tokens of several files have ids in the order in which the request names them.
+A file is `embeddings/NAME.safetensors` in the model's folder, in a published layout: `emb_params` (web UI), one tensor
+under any name (diffusers), or `clip_l` and `clip_g` (SDXL), each [dim] or [vectors, dim].
 
-The vectors are an optional input of the encoder's graph, [rows, dim]: an id from `FIRST_ID` on is a row of it. The ids
-are above those of any vocabulary, because CLIP looks for the end of a text at the largest id.
+A request names files. Each NAME in its prompts is then a token, as diffusers' `load_textual_inversion` adds it. The
+tokens of several files have ids in the order in which the request names the files.
+
+The vectors are an optional input of the encoder's graph, [rows, dim]: an id from `FIRST_ID` on is a row of it. These
+ids are above those of any vocabulary, because CLIP finds the end of a text by the largest id.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
     from ..model import Array
 
 FOLDER, SUFFIX = "embeddings", ".safetensors"
-PICKLED = (".pt", ".bin", ".pth", ".ckpt")
+PICKLE_SUFFIXES = (".pt", ".bin", ".pth", ".ckpt")
 INPUT = "embeddings"
 FIRST_ID = 2**30
-MOST_BYTES = 4 * 2**20  # 75 vectors for both of SDXL's encoders take 0.6 MB
-MOST_VECTORS = 75
-KEPT = 32  # files that stay in memory
-# The encoders of tensors that are named after them: as the web UI does, and as older trainers did.
+MAX_BYTES = 4 * 2**20  # 75 vectors for both of SDXL's encoders take 0.6 MB
+MAX_VECTORS = 75
+CACHED_FILES = 32
+# Encoders by the names of their tensors: those of the web UI, then those of older trainers.
 ENCODERS = {
     "clip_l": "text_encoder",
     "clip_g": "text_encoder_2",
@@ -45,17 +46,17 @@ ENCODERS = {
 
 
 def names(folder: Path) -> tuple[str, ...]:
-    """Return the embeddings that a model's folder holds, sorted."""
+    """Return the names of the embeddings in a model's folder, sorted."""
     return tuple(sorted(path.name.removesuffix(SUFFIX) for path in (folder / FOLDER).glob(f"*{SUFFIX}")))
 
 
-def pickled(folder: Path) -> tuple[str, ...]:
-    """Return the pickled files, sorted; reading a pickle can run code."""
-    return tuple(sorted(path.name for path in (folder / FOLDER).glob("*") if path.suffix in PICKLED))
+def pickled_files(folder: Path) -> tuple[str, ...]:
+    """Return the pickled embedding files, sorted; they are not read, because reading a pickle can run code."""
+    return tuple(sorted(path.name for path in (folder / FOLDER).glob("*") if path.suffix in PICKLE_SUFFIXES))
 
 
-def advice(name: str, files: tuple[str, ...]) -> str:
-    """Return advice if only a pickled file has the name; else nothing."""
+def pickle_advice(name: str, files: tuple[str, ...]) -> str:
+    """Return advice on converting the pickled file of this name; "" if there is none."""
     found = next((file for file in files if file.rpartition(".")[0] == name), "")
     return f"{FOLDER}/{found} is a pickle, which can run code: convert it to {name}{SUFFIX}" if found else ""
 
@@ -63,18 +64,19 @@ def advice(name: str, files: tuple[str, ...]) -> str:
 class Embeddings:
     """The embeddings of one model.
 
-    `widths` are those of its encoders' vectors, None for one that takes none.
+    `widths` are the lengths of the vectors of its text encoders; None for an encoder whose graph takes no embeddings.
     """
 
     def __init__(self, folder: Path, widths: Mapping[str, int | None]) -> None:
         self._folder, self._widths = folder, widths
-        self._load = lru_cache(KEPT)(self._read)
-        self._fed = lru_cache(KEPT)(self._joined)
+        self._load = lru_cache(CACHED_FILES)(self._read)
+        self._cached_rows = lru_cache(CACHED_FILES)(self._rows)
 
     def tokens(self, encoder: str, chosen: tuple[str, ...]) -> list[AddedToken]:
-        """Return the tokens that an encoder's tokenizer is to know.
+        """Return the tokens that the chosen embeddings add to an encoder's tokenizer.
 
-        Raises InvalidField, with the reason.
+        Raises:
+            InvalidField: an embedding cannot be used with this model.
         """
         tokens: list[AddedToken] = []
         for name in chosen:
@@ -84,18 +86,14 @@ class Embeddings:
         return tokens
 
     def vectors(self, encoder: str, chosen: tuple[str, ...]) -> Array:
-        """Return the vectors [rows, dim] of the tokens, read-only.
+        """Return the vectors [rows, dim] of these tokens, read-only; rows are padded to a multiple of 75."""
+        return self._cached_rows(encoder, chosen)
 
-        Rows are filled up to a multiple of 75.
-        """
-        return self._fed(encoder, chosen)
-
-    def _joined(self, encoder: str, chosen: tuple[str, ...]) -> Array:
-        rows = [self._vectors(name)[encoder] for name in chosen if encoder in self._vectors(name)]
-        joined = np.concatenate(rows)
-        # Few lengths: a provider may prepare itself for each that it sees.
-        made: Array = freeze(np.pad(joined, ((0, -len(joined) % MOST_VECTORS), (0, 0))))
-        return made
+    def _rows(self, encoder: str, chosen: tuple[str, ...]) -> Array:
+        rows = np.concatenate([self._vectors(name)[encoder] for name in chosen if encoder in self._vectors(name)])
+        # Padding keeps the number of lengths small: a provider may prepare itself for each one that it sees.
+        padded: Array = freeze(np.pad(rows, ((0, -len(rows) % MAX_VECTORS), (0, 0))))
+        return padded
 
     def _vectors(self, name: str) -> dict[str, Array]:
         try:
@@ -106,48 +104,51 @@ class Embeddings:
     def _read(self, name: str) -> dict[str, Array]:
         """Return the vectors of a file by encoder.
 
-        Raises ModelFileError.
+        Raises:
+            ModelFileError: the file is damaged, or does not fit this model.
         """
         path = self._folder / FOLDER / f"{name}{SUFFIX}"
-        if path.is_file() and path.stat().st_size > MOST_BYTES:
-            raise ModelFileError(f"has {path.stat().st_size} bytes, and may have {MOST_BYTES}")
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise ModelFileError(f"must have at most {MAX_BYTES} bytes, not {path.stat().st_size}")
         tensors = {key: np.atleast_2d(tensor) for key, tensor in read_tensors(path).items()}
         for key, tensor in tensors.items():
-            if tensor.ndim != 2 or not 1 <= len(tensor) <= MOST_VECTORS or not np.isfinite(tensor).all():
-                shape = list(tensor.shape)
-                raise ModelFileError(
-                    f"holds {key!r} of shape {shape}; it must be 1 to {MOST_VECTORS} vectors of finite numbers"
-                )
+            _check_vectors(key, tensor)
+        by_encoder = self._by_encoder(tensors)
+        for encoder, tensor in by_encoder.items():
+            self._check_width(encoder, tensor.shape[1])
+        return by_encoder
+
+    def _by_encoder(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
         if len(tensors) == 1 and not tensors.keys() & ENCODERS.keys():
             (tensor,) = tensors.values()
-            return {self._of_width(tensor.shape[1]): tensor}
+            return {self._encoder_of_width(tensor.shape[1]): tensor}
         if not tensors or not tensors.keys() <= ENCODERS.keys():
-            raise ModelFileError(
-                f"holds {', '.join(sorted(tensors)[:5])}; it must hold one tensor, or clip_l and clip_g"
-            )
-        parts = {ENCODERS[key]: tensor for key, tensor in tensors.items()}
-        if len(parts) < len(tensors):
-            raise ModelFileError(f"holds {', '.join(sorted(tensors))}: two tensors for one encoder")
-        for encoder, tensor in parts.items():
-            self._check(encoder, tensor.shape[1])
-        return parts
+            found = ", ".join(sorted(tensors)[:5])
+            raise ModelFileError(f"must hold one tensor, or clip_l and clip_g; it holds {found}")
+        by_encoder = {ENCODERS[key]: tensor for key, tensor in tensors.items()}
+        if len(by_encoder) < len(tensors):
+            raise ModelFileError(f"holds two tensors for one encoder: {', '.join(sorted(tensors))}")
+        return by_encoder
 
-    def _of_width(self, width: int) -> str:
-        """Return the first encoder with vectors of this width."""
+    def _encoder_of_width(self, width: int) -> str:
+        """Return the first encoder with vectors of this width; if there is none, the first that takes embeddings."""
         takers = [encoder for encoder, own in self._widths.items() if own]
-        found = next((encoder for encoder in takers if self._widths[encoder] == width), None)
-        if found is None:
-            self._check(takers[0] if takers else next(iter(self._widths), "text_encoder"), width)
-        assert found  # noqa: S101
-        return found
+        found = (encoder for encoder in takers if self._widths[encoder] == width)
+        return next(found, takers[0] if takers else next(iter(self._widths), "text_encoder"))
 
-    def _check(self, encoder: str, width: int) -> None:
+    def _check_width(self, encoder: str, width: int) -> None:
         if encoder not in self._widths:
-            raise ModelFileError(f"is for {encoder}, which this model does not have: it was made for another one")
+            raise ModelFileError(f"is for {encoder}, which this model does not have: it was made for another model")
         if (own := self._widths[encoder]) is None:
             raise ModelFileError(
-                f"needs the {encoder}, whose graph takes none: export the model again with `tintype export` "
+                f"needs {encoder}, whose graph takes no embeddings: export the model again with `tintype export` "
                 "(OpenVINO's own runtime takes none)"
             )
         if own != width:
-            raise ModelFileError(f"has vectors of {width} numbers, and the {encoder} of this model takes {own}")
+            raise ModelFileError(f"must have vectors of {own} numbers for {encoder} of this model, not {width}")
+
+
+def _check_vectors(key: str, tensor: Array) -> None:
+    if tensor.ndim != 2 or not 1 <= len(tensor) <= MAX_VECTORS or not np.isfinite(tensor).all():
+        shape = list(tensor.shape)
+        raise ModelFileError(f"must hold 1 to {MAX_VECTORS} vectors of finite numbers, not {key!r} of shape {shape}")

@@ -1,11 +1,11 @@
-"""One text encoder: a prompt's pieces, and what the graph makes of them.
+"""One text encoder: reading a prompt as chunks, and computing their embeddings.
 
-CLIP reads 75 tokens at a time. Longer prompts are read in pieces, each between control tokens of its own, whose
-embeddings follow each other; a piece ends after a comma where there is one near its end, and at a BREAK of a weighted
-prompt. Other encoders read what they can hold, the rest is cut off, and a BREAK is left out.
+CLIP reads 75 tokens at a time. A longer prompt is read in chunks, each between its own control tokens, and the
+embeddings of the chunks follow each other. A chunk ends after a comma if there is one near its end, and at a BREAK of
+a weighted prompt. Other encoders read one chunk; the rest of the prompt is cut off, and a BREAK is left out.
 
-Embeddings of weighted tokens are multiplied, and the piece is brought back to the mean that it had, as published UIs
-do it. A pooled embedding is that of the first piece.
+Embeddings of weighted tokens are multiplied by their weights, and the chunk is then scaled back to its former mean, as
+published UIs do it. The pooled embedding is that of the first chunk.
 """
 
 from __future__ import annotations
@@ -20,232 +20,235 @@ import numpy as np
 
 from ...errors import InvalidField
 from ..family import PENULTIMATE
-from .combine import Encoded
+from .combine import EncoderOutput
 from .embeddings import FIRST_ID, INPUT
-from .prompt_weights import Malformed, parse
-from .repair import stream_safe
-from .tokens import Tokens
+from .prompt_weights import PromptSyntaxError, parse_weights
+from .repair import limit_marks
+from .tokenizer import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..family import TextPart
+    from ..family import TextEncoderSpec
     from ..model import Array, Prompt
-    from ..pipeline.lora import Adapters, Loras
+    from ..pipeline.adapters import Adapters, AdapterWeights
     from ..runtime.session import Session
     from .embeddings import Embeddings
-    from .tokenizers import Tokenizer
+    from .tokenizer import Tokenizer
 
 IDS, MASK = "input_ids", "attention_mask"
-MAX_PIECES = 10
-KEPT_TOKENIZERS = 16  # of choices of embeddings
-NEAR = 20  # tokens before a piece's end in which a comma ends it, as in AUTOMATIC1111's web UI
+MAX_CHUNKS = 10
+CACHED_TOKENIZERS = 16  # one for each choice of embeddings
+COMMA_DISTANCE = 20  # tokens before a chunk's end in which a comma ends it, as in AUTOMATIC1111's web UI
 
-Weighted = tuple[int, float]
+WeightedToken = tuple[int, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What the encoder sees at a time; `weights` of the prompt's own tokens, () where none is weighted.
+class Chunk:
+    """The part of a prompt that the encoder sees in one call.
 
-    `skip` positions after the first belong to an instruction, and are left out of the result. `embeddings` are the
-    files that ids from `FIRST_ID` on are vectors of, () where there is no such id.
+    `prompt_weights` are those of the prompt's own tokens; () if all are 1. The first `skip` positions after the first
+    token belong to an instruction and are left out of the result. `embeddings` are the files whose vectors the ids from
+    `FIRST_ID` on name; () if there is no such id.
     """
 
     tokens: Tokens
-    weights: tuple[float, ...] = ()
+    prompt_weights: tuple[float, ...] = ()
     skip: int = 0
     embeddings: tuple[str, ...] = ()
 
     @property
-    def words(self) -> int:
-        """How many tokens are the prompt's own."""
+    def prompt_tokens(self) -> int:
+        """Return the number of the prompt's own tokens."""
         return max(self.tokens.count - (self.skip + 1 if self.skip else 0), 0)
 
 
 class Encoder(Protocol):
-    """One text encoder of a model. Where `chunked`, prompts may have several pieces."""
+    """One text encoder of a model. With `chunked`, prompts may have several chunks."""
 
     @property
     def chunked(self) -> bool: ...  # noqa: D102
-    def read(self, prompt: Prompt) -> list[Piece]: ...  # noqa: D102
-    def blank(self) -> Piece: ...  # noqa: D102
-    def encode(self, pieces: Sequence[Piece], loras: Loras = ()) -> Encoded: ...  # noqa: D102
+    def read(self, prompt: Prompt) -> list[Chunk]: ...  # noqa: D102
+    def empty_chunk(self) -> Chunk: ...  # noqa: D102
+    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = ()) -> EncoderOutput: ...  # noqa: D102
 
 
 class TextEncoder:
-    """A tokenizer and a graph. Raises ModelFileError where the graph is not what the family says."""
+    """A tokenizer and a graph.
+
+    Raises:
+        ModelFileError: the graph does not have the inputs and outputs of the family.
+    """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         session: Session,
-        part: TextPart,
+        spec: TextEncoderSpec,
         adapters: Adapters,
         embeddings: Embeddings | None = None,
     ) -> None:
-        self._outputs = [_resolved(name, session.outputs) for name in (part.embeds, part.pooled) if name]
+        self._outputs = [_output_name(name, session.outputs) for name in (spec.embeds, spec.pooled) if name]
         for name in self._outputs:
             session.require(inputs=(IDS,), output=name, optional=(MASK,))
-        self._tokenizer, self._session, self._part, self._adapters = tokenizer, session, part, adapters
-        self._longer = len(list(tokenizer.ids(part.instruction))) if part.instruction else 0
+        self._tokenizer, self._session, self._spec, self._adapters = tokenizer, session, spec, adapters
+        self._instruction_tokens = len(list(tokenizer.ids(spec.instruction))) if spec.instruction else 0
         self._comma = list(tokenizer.ids(","))[-1:]
         self._embeddings = embeddings
         self._chosen: tuple[str, ...] = ()
-        self._knowing = lru_cache(KEPT_TOKENIZERS)(self._with)
+        self._cached_with_embeddings = lru_cache(CACHED_TOKENIZERS)(self._with_embeddings)
 
     @property
     def chunked(self) -> bool:
-        """Whether longer prompts have several pieces."""
-        return self._part.kind.chunked
+        """Return whether longer prompts have several chunks."""
+        return self._spec.tokenizer_kind.chunked
 
-    def read(self, prompt: Prompt) -> list[Piece]:
-        """Return the pieces of a prompt, at least one.
+    def read(self, prompt: Prompt) -> list[Chunk]:
+        """Return the chunks of a prompt, at least one.
 
-        Raises InvalidField if its brackets can't be read.
+        Raises:
+            InvalidField: brackets are nested too deeply, a weight is too large, or an embedding does not fit.
         """
         if prompt.embeddings:
-            return self._knowing(prompt.embeddings).read(replace(prompt, embeddings=()))
-        if self._longer and not prompt.negative:
-            return [self._instructed(prompt)]
+            return self._cached_with_embeddings(prompt.embeddings).read(replace(prompt, embeddings=()))
+        if self._instruction_tokens and not prompt.negative:
+            return [self._instructed_chunk(prompt)]
         sections = self._sections(prompt)
         if not self.chunked:
-            return [self._piece(list(islice(chain.from_iterable(sections), self._tokenizer.room)))]
-        pieces: list[Piece] = []
+            return [self._chunk(list(islice(chain.from_iterable(sections), self._tokenizer.room)))]
+        chunks: list[Chunk] = []
         for number, section in enumerate(sections, 1):
-            own = self._chunks(section, MAX_PIECES - len(pieces))
-            pieces += own if number < len(sections) or own[0].words or not pieces else []
-            if len(pieces) == MAX_PIECES:
+            own = self._section_chunks(section, MAX_CHUNKS - len(chunks))
+            chunks += own if number < len(sections) or own[0].prompt_tokens or not chunks else []
+            if len(chunks) == MAX_CHUNKS:
                 break
-        return pieces
+        return chunks
 
-    def _chunks(self, section: Iterator[Weighted], most: int) -> list[Piece]:
-        """Return the pieces of what stands between two BREAKs, at least one."""
+    def _section_chunks(self, section: Iterator[WeightedToken], most: int) -> list[Chunk]:
+        """Return the chunks of the section between two BREAKs, at least one and at most `most`."""
         room = self._tokenizer.room
         ids = list(islice(section, room * most))
-        pieces: list[Piece] = []
-        while len(pieces) < most and (ids or not pieces):
-            end = self._end(ids, room)
-            pieces.append(self._piece(ids[:end]))
+        chunks: list[Chunk] = []
+        while len(chunks) < most and (ids or not chunks):
+            end = self._chunk_end(ids, room)
+            chunks.append(self._chunk(ids[:end]))
             ids = ids[end:]
-        return pieces
+        return chunks
 
-    def _with(self, chosen: tuple[str, ...]) -> TextEncoder:
-        """Return the same encoder, whose tokenizer knows the names of some embeddings.
+    def _with_embeddings(self, chosen: tuple[str, ...]) -> TextEncoder:
+        """Return this encoder with a tokenizer that knows the names of the chosen embeddings.
 
-        Raises InvalidField.
+        Raises:
+            InvalidField: an embedding does not fit this model.
         """
-        assert self._embeddings  # noqa: S101 - a request that names some has been planned by what the folder lists
+        assert self._embeddings  # noqa: S101 - the engine's plan has checked the names against the folder
         other = copy(self)
-        other._tokenizer = self._tokenizer.extended(self._embeddings.tokens(self._part.encoder, chosen))  # noqa: SLF001
+        other._tokenizer = self._tokenizer.extended(self._embeddings.tokens(self._spec.encoder, chosen))  # noqa: SLF001
         other._chosen = chosen  # noqa: SLF001
         return other
 
-    def blank(self) -> Piece:
-        """Return a piece without words, which fills up."""
-        return self._piece([])
+    def empty_chunk(self) -> Chunk:
+        """Return a chunk without words, used as padding."""
+        return self._chunk([])
 
-    def encode(self, pieces: Sequence[Piece], loras: Loras = ()) -> Encoded:
-        """Return embeddings [tokens, dim], pooled [dim] where the part has it, and mask [tokens]."""
-        parts = [self._encode(piece, loras) for piece in pieces]
-        masks = [part.mask for part in parts if part.mask is not None]
-        return Encoded(np.concatenate([part.embeds for part in parts]), parts[0].pooled, np.concatenate(masks))
+    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = ()) -> EncoderOutput:
+        """Return embeddings [tokens, dim], pooled [dim] if the encoder has it, and mask [tokens] of all chunks."""
+        outputs = [self._encode_chunk(chunk, adapters) for chunk in chunks]
+        masks = [output.mask for output in outputs if output.mask is not None]
+        embeds = np.concatenate([output.embeds for output in outputs])
+        return EncoderOutput(embeds, outputs[0].pooled, np.concatenate(masks))
 
-    def _sections(self, prompt: Prompt, before: str = "") -> list[Iterator[Weighted]]:
-        """Return the ids of a prompt with their weights, section by section.
-
-        Weighted texts are read one by one.
-        """
-        text = stream_safe(prompt.text)
+    def _sections(self, prompt: Prompt, before: str = "") -> list[Iterator[WeightedToken]]:
+        """Return the ids of a prompt with their weights, one iterator for each section between BREAKs."""
+        text = limit_marks(prompt.text)
         if not prompt.weighted:
-            return [self._ids([(before + self._part.clean(text), 1.0)])]
+            return [self._weighted_ids([(before + self._spec.clean(text), 1.0)])]
         try:
-            sections = parse(text.strip())
-        except Malformed as error:
+            sections = parse_weights(text.strip())
+        except PromptSyntaxError as error:
             raise InvalidField("negative_prompt" if prompt.negative else "prompt", str(error)) from error
-        cleaned = [[(self._cleaned(words), weight) for words, weight in section] for section in sections]
-        return [self._ids(section) for section in ([(before, 1.0), *cleaned[0]], *cleaned[1:])]
+        cleaned = [[(self._clean_segment(words), weight) for words, weight in section] for section in sections]
+        return [self._weighted_ids(section) for section in ([(before, 1.0), *cleaned[0]], *cleaned[1:])]
 
-    def _cleaned(self, words: str) -> str:
-        """Clean a part of a prompt.
-
-        The space around it stays: it separates two words.
-        """
+    def _clean_segment(self, words: str) -> str:
+        """Clean a part of a prompt, but keep the space around it, which separates words."""
         inner = words.strip()
-        return words.replace(inner, self._part.clean(inner), 1) if inner else words
+        return words.replace(inner, self._spec.clean(inner), 1) if inner else words
 
-    def _ids(self, segments: Sequence[tuple[str, float]]) -> Iterator[Weighted]:
+    def _weighted_ids(self, segments: Sequence[tuple[str, float]]) -> Iterator[WeightedToken]:
         for words, weight in segments:
             yield from ((token, weight) for token in self._tokenizer.ids(words))
 
-    def _instructed(self, prompt: Prompt) -> Piece:
-        """Return the instruction and the prompt: of both together as much is read as diffusers' SanaPipeline reads."""
-        longer = self._longer - 1
-        sections = self._sections(prompt, self._part.instruction)
+    def _instructed_chunk(self, prompt: Prompt) -> Chunk:
+        """Return a chunk of the instruction and the prompt, as long as diffusers' SanaPipeline reads."""
+        longer = self._instruction_tokens - 1
+        sections = self._sections(prompt, self._spec.instruction)
         ids = list(islice(chain.from_iterable(sections), self._tokenizer.room + longer))
-        return self._piece(ids, longer)
+        return self._chunk(ids, longer)
 
-    def _piece(self, ids: list[Weighted], longer: int = 0) -> Piece:
+    def _chunk(self, ids: list[WeightedToken], longer: int = 0) -> Chunk:
         tokens = self._tokenizer.frame([token for token, _ in ids], longer)
         weights = tuple(weight for _, weight in ids)
         chosen = self._chosen if any(token >= FIRST_ID for token in tokens.ids) else ()
-        return Piece(tokens, weights if any(weight != 1 for weight in weights) else (), longer, chosen)
+        return Chunk(tokens, weights if any(weight != 1 for weight in weights) else (), longer, chosen)
 
-    def _end(self, ids: list[Weighted], room: int) -> int:
-        """Return where a piece ends: full, or after the last comma near its end if more follows."""
+    def _chunk_end(self, ids: list[WeightedToken], room: int) -> int:
+        """Return where the chunk ends: when it is full, or after the last comma near its end if more follows."""
         if len(ids) > room:
-            commas = (at for at in range(room, room - NEAR, -1) if at > 0 and [ids[at - 1][0]] == self._comma)
+            commas = (at for at in range(room, room - COMMA_DISTANCE, -1) if at > 0 and [ids[at - 1][0]] == self._comma)
             return next(commas, room)
         return room
 
-    def _encode(self, piece: Piece, loras: Loras) -> Encoded:
-        feeds: dict[str, Any] = {IDS: np.array([piece.tokens.ids], np.int64)}
-        feeds |= self._adapters.feeds(self._part.encoder, [loras])
-        if piece.embeddings and self._embeddings:
-            feeds[INPUT] = self._embeddings.vectors(self._part.encoder, piece.embeddings)
+    def _encode_chunk(self, chunk: Chunk, adapters: AdapterWeights) -> EncoderOutput:
+        inputs: dict[str, Any] = {IDS: np.array([chunk.tokens.ids], np.int64)}
+        inputs |= self._adapters.graph_inputs(self._spec.encoder, [adapters])
+        if chunk.embeddings and self._embeddings:
+            inputs[INPUT] = self._embeddings.vectors(self._spec.encoder, chunk.embeddings)
         if MASK in self._session.inputs:
-            feeds[MASK] = piece.tokens.mask[None]
-        embeds, *pooled = self._session.compute(self._outputs, feeds)
-        kept = np.r_[0, piece.skip + 1 : len(piece.tokens.ids)]
-        return Encoded(_weighted(embeds[0], piece)[kept], pooled[0][0] if pooled else None, piece.tokens.mask[kept])
+            inputs[MASK] = chunk.tokens.mask[None]
+        embeds, *pooled = self._session.compute(self._outputs, inputs)
+        kept = np.r_[0, chunk.skip + 1 : len(chunk.tokens.ids)]
+        weighted = _apply_weights(embeds[0], chunk)[kept]
+        return EncoderOutput(weighted, pooled[0][0] if pooled else None, chunk.tokens.mask[kept])
 
 
 class AbsentEncoder:
-    """Stands for an optional encoder that is not there: zeros [length, dim]."""
+    """Replaces an optional encoder that the folder does not have; returns zeros [length, dim]."""
 
     chunked = False
 
     def __init__(self, length: int, dim: int) -> None:
         self._zeros = np.zeros((length, dim), np.float32)
 
-    def read(self, prompt: Prompt) -> list[Piece]:  # noqa: ARG002 - it reads nothing
-        """Return the only piece."""
-        return [self.blank()]
+    def read(self, prompt: Prompt) -> list[Chunk]:  # noqa: ARG002 - every prompt gives the same
+        """Return one empty chunk."""
+        return [self.empty_chunk()]
 
-    def blank(self) -> Piece:
-        """Return the only piece."""
-        return Piece(Tokens((), 0))
+    def empty_chunk(self) -> Chunk:
+        """Return a chunk without tokens."""
+        return Chunk(Tokens((), 0))
 
-    def encode(self, pieces: Sequence[Piece], loras: Loras = ()) -> Encoded:  # noqa: ARG002 - all are alike
+    def encode(self, chunks: Sequence[Chunk], adapters: AdapterWeights = ()) -> EncoderOutput:  # noqa: ARG002 - as above
         """Return zeros."""
-        return Encoded(self._zeros)
+        return EncoderOutput(self._zeros)
 
 
-def _resolved(name: str, outputs: Sequence[str]) -> str:
-    """Return the name of a graph's output; the last layer but one has a number."""
+def _output_name(name: str, outputs: Sequence[str]) -> str:
+    """Return the name of a graph's output; PENULTIMATE is replaced by the layer's number."""
     if name != PENULTIMATE:
         return name
     layers = [int(output.split(".")[1]) for output in outputs if output.startswith("hidden_states.")]
     return f"hidden_states.{max(layers, default=0) - 1}"
 
 
-def _weighted(embeds: Array, piece: Piece) -> Array:
+def _apply_weights(embeds: Array, chunk: Chunk) -> Array:
     """Multiply embeddings [length, dim] by their tokens' weights, and keep their mean."""
-    if not piece.weights:
+    if not chunk.prompt_weights:
         return embeds
     weights = np.ones((len(embeds), 1), np.float32)
-    first = piece.tokens.first
-    weights[first : first + len(piece.weights), 0] = piece.weights
+    first = chunk.tokens.first
+    weights[first : first + len(chunk.prompt_weights), 0] = chunk.prompt_weights
     weighted = embeds * weights
     mean = weighted.mean()
     return weighted * (embeds.mean() / mean) if mean else weighted

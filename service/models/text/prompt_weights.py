@@ -1,13 +1,11 @@
-r"""Weights of words in a prompt, and its chunks.
+r"""Prompt weights, and BREAKs between chunks, in the syntax of AUTOMATIC1111's web UI.
 
-The syntax is that of AUTOMATIC1111's web UI.
-
-    (word)        1.1 times as much      [word]      1.1 times less      ((word))   1.21 times as much
+    (word)        1.1 times as much      [word]      1 / 1.1 times as much      ((word))   1.21 times as much
     (word:1.3)    1.3 times as much      \( \) \[ \] \\ \: \|   the sign itself
-    BREAK         what follows begins a new chunk of the text encoder
+    BREAK         the following text begins a new chunk of the text encoder
 
-Brackets nest, and their weights multiply, the innermost first. A bracket that is never closed holds to the end; one
-that closes nothing is text.
+Brackets nest, and their weights are multiplied, the innermost first. A bracket that is never closed extends to the
+end of the prompt; a closing bracket without an opening one is text.
 """
 
 from __future__ import annotations
@@ -16,13 +14,13 @@ import re
 from itertools import groupby
 from operator import itemgetter
 
-Segment = tuple[str, float]
+WeightedText = tuple[str, float]
 
 MAX_NESTING = 50
-"""Brackets within brackets. Beyond it a prompt is a mistake or an attack, and 1.1 to that power is 117 already."""
+"""Brackets within brackets. A deeper prompt is a mistake or an attack; 1.1 to this power is already 117."""
 MAX_WEIGHT = 1000.0
 _STEP = 1.1
-# Possessive, so that no run of digits or spaces is read twice.
+# Possessive quantifiers, so that no run of digits or spaces is read twice.
 _SIGN = re.compile(
     r"\\[()\[\]\\:|]|:\s*+([+-]?(?:\d++\.?+\d*+|\.\d++))\s*+\)|[()\[\]]|[^\\()\[\]:]++|[\\:]",
 )
@@ -30,18 +28,12 @@ _CLOSES = {")": ("(", _STEP), "]": ("[", 1 / _STEP)}
 _BREAK = re.compile(r"\bBREAK\b")
 
 
-class Malformed(ValueError):
-    """An error in a prompt's brackets.
-
-    The message says what would be right.
-    """
+class PromptSyntaxError(ValueError):
+    """An error in a prompt's brackets; the message says what would be right."""
 
 
 class _Brackets:
-    """The brackets of one prompt.
-
-    Number 0 is the whole text, the others are numbered as they open.
-    """
+    """The brackets of one prompt, numbered as they open; number 0 is the whole text."""
 
     def __init__(self) -> None:
         self._signs, self._outer, self._weights = [""], [0], [1.0]
@@ -49,9 +41,10 @@ class _Brackets:
         self.at = 0
 
     def open(self, sign: str) -> None:
-        """Enter a bracket with its weight if it is never closed.
+        """Enter a bracket, with the weight that it has if it is never closed.
 
-        Raises Malformed.
+        Raises:
+            PromptSyntaxError: brackets are nested too deeply.
         """
         self._depth += 1
         check_nesting(self._depth)
@@ -61,7 +54,7 @@ class _Brackets:
         self.at = len(self._signs) - 1
 
     def close(self, sign: str, weight: float) -> bool:
-        """Leave the innermost bracket; False if it did not open with `sign`."""
+        """Leave the innermost bracket and set its weight; return False if it did not open with `sign`."""
         if self._signs[self.at] != sign:
             return False
         self._weights[self.at] = weight
@@ -70,30 +63,35 @@ class _Brackets:
         return True
 
     def weight(self, number: int) -> float:
-        """Return the product of a bracket's weight and all around it.
+        """Return the product of the weights of a bracket and of all brackets around it, the innermost first.
 
-        The innermost is the first factor. Raises Malformed.
+        Raises:
+            PromptSyntaxError: the product is too large.
         """
         weight = 1.0
         while number:
             weight *= self._weights[number]
             number = self._outer[number]
         if not abs(weight) <= MAX_WEIGHT:
-            raise Malformed(f"must weight no word by more than {MAX_WEIGHT:g}, not {weight:g}")
+            raise PromptSyntaxError(f"must have weights from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}, not {weight:g}")
         return weight
 
 
 def check_nesting(depth: int) -> None:
-    """Raise Malformed if brackets are nested too deeply."""
+    """Raise PromptSyntaxError if brackets are nested too deeply."""
     if depth > MAX_NESTING:
-        raise Malformed(f"must not nest brackets more than {MAX_NESTING} deep; write \\( or \\[ for the sign itself")
+        raise PromptSyntaxError(
+            f"must not nest brackets more than {MAX_NESTING} deep; write \\( or \\[ for the sign itself"
+        )
 
 
-def parse(text: str) -> list[list[Segment]]:
-    """Return the sections of a prompt between its BREAKs.
+def parse_weights(text: str) -> list[list[WeightedText]]:
+    """Return the sections of a prompt between its BREAKs. Takes time linear in the text.
 
-    A section is texts with their weights, in order. Neighbours of one weight are one segment, and a section has at
-    least one. The work is linear in the text. Raises Malformed.
+    A section is a list of texts with their weights, in order, at least one. Neighbours of equal weight are joined.
+
+    Raises:
+        PromptSyntaxError: brackets are nested too deeply, or a weight is too large.
     """
     brackets = _Brackets()
     sections: list[list[tuple[str, int]]] = [[]]
@@ -104,15 +102,15 @@ def parse(text: str) -> list[list[Segment]]:
         if sign in ("(", "["):
             brackets.open(sign)
         elif sign not in _CLOSES or not brackets.close(*_CLOSES[sign]):
-            first, *more = _broken(sign[1:] if len(sign) == 2 and sign[0] == "\\" else sign)
+            first, *more = _split_at_breaks(sign[1:] if len(sign) == 2 and sign[0] == "\\" else sign)
             sections[-1].append((first, brackets.at))
             sections += [[(words, brackets.at)] for words in more]
     weights = {number: brackets.weight(number) for section in sections for _, number in section}
     return [_merged([(words, weights[number]) for words, number in section]) for section in sections]
 
 
-def _broken(words: str) -> list[str]:
-    """Split a text at its BREAKs, and drop the space around them."""
+def _split_at_breaks(words: str) -> list[str]:
+    """Split a text at its BREAKs, and remove the space around them."""
     parts = _BREAK.split(words)
     last = len(parts) - 1
     return [_stripped(part, left=at > 0, right=at < last) for at, part in enumerate(parts)]
@@ -123,6 +121,6 @@ def _stripped(part: str, *, left: bool, right: bool) -> str:
     return part.rstrip() if right else part
 
 
-def _merged(segments: list[Segment]) -> list[Segment]:
-    groups = groupby(segments, key=itemgetter(1))
+def _merged(texts: list[WeightedText]) -> list[WeightedText]:
+    groups = groupby(texts, key=itemgetter(1))
     return [("".join(words for words, _ in group), weight) for weight, group in groups] or [("", 1.0)]

@@ -1,9 +1,13 @@
 """Repair of a prompt's text by ftfy, in linear time.
 
-Unicode's normalization sorts the combining marks of a letter by insertion, which takes the square of their number, and
-ftfy takes 16 us for each line, even if it is empty. So letters keep at most 30 marks, as in Unicode's stream-safe text
-(UAX #15, section 13), and lines without words are left out; both change nothing that people write. Of a line that is
-not ASCII the first 8000 characters count: no encoder reads as many tokens.
+Two steps would otherwise be slow:
+
+- Unicode's normalization sorts the combining marks of a letter by insertion, which takes time quadratic in their
+  number. So letters keep at most 30 marks, as in Unicode's stream-safe text (UAX #15, section 13).
+- ftfy takes 16 us for each line, even an empty one. So lines without words are left out.
+
+Neither changes text that people write. Of a line that is not ASCII, only the first 8000 characters are read; no
+encoder reads that many tokens.
 """
 
 from __future__ import annotations
@@ -15,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_MARKS = 30
-SHORT = 2000
-"""Characters of a line in which the square does no harm."""
-LONGEST = 8000
-"""Characters of a line that is not ASCII; repairing 32,000 of Latin-1 takes 0.3 s."""
+SHORT_LINE = 2000
+"""Characters of a line in which quadratic time does not matter."""
+MAX_LINE = 8000
+"""Characters that are read of a line that is not ASCII; repairing 32,000 of Latin-1 takes 0.3 s."""
 
 
-def stream_safe(text: str) -> str:
-    """Return a text with at most 30 combining marks on a letter."""
-    if len(text) <= SHORT or text.isascii():
+def limit_marks(text: str) -> str:
+    """Return a text with at most 30 combining marks on each letter."""
+    if len(text) <= SHORT_LINE or text.isascii():
         return text
     kept, run = [], 0
     for letter in text:
@@ -33,25 +37,22 @@ def stream_safe(text: str) -> str:
     return "".join(kept)
 
 
-def repaired(text: str) -> Iterator[str]:
-    """Yield a text's lines of words, each repaired.
-
-    A line is repaired as `ftfy.fix_text` repairs the whole text.
-    """
-    import ftfy  # noqa: PLC0415 - 50 ms that only the first prompt needs
+def repaired_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text that contain words, each as `ftfy.fix_text` repairs it in the whole text."""
+    import ftfy  # noqa: PLC0415 - takes 50 ms; only the first prompt needs it
 
     unescape: str | bool = "auto"
     for line in text.split("\n"):
-        unescape = False if "<" in line else unescape  # from the first tag on, entities stay as they are
+        unescape = False if "<" in line else unescape  # after the first tag, entities are kept
         if line.strip():
-            own = line if line.isascii() else line[:LONGEST]
-            yield _repaired(ftfy.TextFixerConfig(unescape_html=unescape, explain=False), own)
+            part = line if line.isascii() else line[:MAX_LINE]
+            yield _repair_line(ftfy.TextFixerConfig(unescape_html=unescape, explain=False), part)
 
 
-def _repaired(config: Any, line: str) -> str:
+def _repair_line(config: Any, line: str) -> str:
     import ftfy  # noqa: PLC0415 - as above
 
-    if len(line) > SHORT:  # marks may come out of entities and of mojibake
+    if len(line) > SHORT_LINE:  # entities and mojibake may contain marks
         loose = ftfy.fix_text(line, config._replace(normalization=None))
-        line = safe if (safe := stream_safe(loose)) != loose else line
+        line = safe if (safe := limit_marks(loose)) != loose else line
     return ftfy.fix_text(line, config)

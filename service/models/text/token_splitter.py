@@ -1,9 +1,11 @@
-"""Cuts a text at the added tokens of a tokenizer.
+"""Splitting a text at the added tokens that it contains.
 
-Reference: transformers 4.57. Two classes of tokenizers match in two ways:
+Reference: transformers 4.57. Its two classes of tokenizers match in two ways:
 
-- the slow one finds added tokens in the text as it was typed, the longest one at each place, from the left;
-- the fast one does so for tokens that are not `normalized`, and finds the others in the normalized text.
+- the slow class finds added tokens in the text as it was typed, the longest one at each place, from the left;
+- the fast class does so for tokens that are not `normalized`, and finds the others in the normalized text.
+
+Matching takes time linear in the text, for any number of tokens.
 """
 
 from __future__ import annotations
@@ -17,28 +19,28 @@ if TYPE_CHECKING:
 
     from .added_tokens import AddedToken
 
-    Cut: TypeAlias = "str | AddedToken"
+    TextOrToken: TypeAlias = "str | AddedToken"
 
-# More ids than any encoder reads of a prompt: what follows so many multi-vector tokens is cut off anyway.
-MOST_EXPANDED = 4096
+# More ids than any encoder reads of a prompt; what follows this many multi-vector tokens is cut off later anyway.
+MAX_EXPANSIONS = 4096
 
 _WORD = re.compile(r"\w")
-# Unicode's White_Space, which is Rust's; Python's \s has U+001C to U+001F on top.
-WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-_SPACES = re.compile(f"[{WHITE}]*")
+# Unicode's White_Space, as in Rust; Python's \s also has U+001C to U+001F.
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_SPACES = re.compile(f"[{WHITE_SPACE}]*")
 
 
-class Normal(str):
-    """A text between tokens that is normalized already."""
+class NormalizedText(str):
+    """A text between tokens that is already normalized."""
 
     __slots__ = ()
 
 
-class Matcher:
-    """Finds words in a text, the longest one at each place.
+class WordMatcher:
+    """Finds words in a text, from the left, the longest one at each place.
 
-    It goes from the left, in time linear in the text, however many words there are. The words are read from their ends
-    (Aho and Corasick 1975): one pass from the end of a text tells which is the longest word that begins at each place.
+    Takes time linear in the text, for any number of words: the automaton of Aho and Corasick (1975), of the reversed
+    words. One pass from the end of a text gives the longest word that begins at each place.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -75,7 +77,7 @@ class Matcher:
         return self._goto[state].get(letter, 0)
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where the words begin and end."""
+        """Yield the start and the end of each word."""
         if self._firsts.isdisjoint(text):
             return
         state, lengths = 0, [0] * len(text)
@@ -89,12 +91,14 @@ class Matcher:
             place += lengths[place] or 1
 
 
-class Splitter:
-    """Cuts a text into added tokens' ids and the texts between them.
+class TokenSplitter:
+    """Splits a text into the ids of added tokens and the texts between them.
 
-    `normalize` is what a fast tokenizer does to a text before it looks for normalized tokens; None is for slow ones.
-    Where `expands`, a token NAME stands for NAME NAME_1 NAME_2 ..., as many as there are, as in diffusers'
-    `maybe_convert_prompt`.
+    Args:
+        tokens: The added tokens.
+        normalize: The normalization of a fast tokenizer, after which it finds normalized tokens; None for slow ones.
+        expands: Whether a token NAME stands for NAME NAME_1 NAME_2 ..., as many as exist, as in diffusers'
+            `maybe_convert_prompt`.
     """
 
     def __init__(
@@ -108,19 +112,19 @@ class Splitter:
         raw = [token for token in self.tokens if not (normalize and token.normalized)]
         self._raw = {token.content: token for token in raw}
         self._normal = {normalize(t.content): t for t in self.tokens if t.normalized} if normalize else {}
-        self._find_raw, self._find_normal = Matcher(self._raw).find, Matcher(self._normal).find
-        self._vectors = dict(_vectors({token.content for token in self.tokens})) if expands else {}
+        self._find_raw, self._find_normal = WordMatcher(self._raw).find, WordMatcher(self._normal).find
+        self._vectors = dict(_expansions({token.content for token in self.tokens})) if expands else {}
 
-    def extended(self, tokens: Iterable[AddedToken]) -> Splitter:
-        """Return a splitter that also knows further tokens, and expands them.
+    def extended(self, tokens: Iterable[AddedToken]) -> TokenSplitter:
+        """Return a splitter that also finds `tokens`, and expands them.
 
-        These win over tokens of the same content.
+        They replace tokens of the same content.
         """
         known = {token.content: token for token in (*self.tokens, *tokens)}
-        return Splitter(known.values(), normalize=self.normalize, expands=True)
+        return TokenSplitter(known.values(), normalize=self.normalize, expands=True)
 
     def __call__(self, text: str) -> list[str | int]:
-        """Return the ids of added tokens and the texts between, in order."""
+        """Return the ids of added tokens and the texts between them, in order."""
         return [part if isinstance(part, str) else part.id for part in self._parts(self._expanded(text))]
 
     def _expanded(self, text: str) -> str:
@@ -128,35 +132,32 @@ class Splitter:
             return text
         for token in dict.fromkeys(part.content for part in self._parts(text) if not isinstance(part, str)):
             if token in self._vectors:
-                text = self._vectors[token].join(text.split(token, MOST_EXPANDED)[:MOST_EXPANDED])
+                text = self._vectors[token].join(text.split(token, MAX_EXPANSIONS)[:MAX_EXPANSIONS])
         return text
 
-    def _parts(self, text: str) -> list[Cut]:
+    def _parts(self, text: str) -> list[TextOrToken]:
         if not self.tokens:
             return [text]
-        return [*self._fast_parts(text)] if self.normalize else _slow(text, self._find_raw(text), self._raw)
+        return [*self._fast_parts(text)] if self.normalize else _split_slow(text, self._find_raw(text), self._raw)
 
-    def _fast_parts(self, text: str) -> Iterator[Cut]:
+    def _fast_parts(self, text: str) -> Iterator[TextOrToken]:
         assert self.normalize  # noqa: S101
-        for part in _fast(text, self._find_raw(text), self._raw):
-            inner = [] if not isinstance(part, str) else self._normalized(part)
+        for part in _split_fast(text, self._find_raw(text), self._raw):
+            inner = [] if not isinstance(part, str) else self._normalized_parts(part)
             yield from inner or [part]
 
-    def _normalized(self, text: str) -> list[Cut]:
-        """Return the parts of a text in which there are normalized tokens.
-
-        The list is empty if there is none.
-        """
+    def _normalized_parts(self, text: str) -> list[TextOrToken]:
+        """Split a text at its normalized tokens; [] if it contains none."""
         if not self._normal or not self.normalize:
             return []
         normal = self.normalize(text)
-        found = _fast(normal, self._find_normal(normal), self._normal)
-        parts: list[Cut] = [Normal(part) if isinstance(part, str) else part for part in found]
+        found = _split_fast(normal, self._find_normal(normal), self._normal)
+        parts: list[TextOrToken] = [NormalizedText(part) if isinstance(part, str) else part for part in found]
         return parts if any(not isinstance(part, str) for part in parts) else []
 
 
-def _vectors(contents: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield each token of several vectors, with all of its tokens' text."""
+def _expansions(contents: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield each token of several vectors, with the text of all of its tokens."""
     for content in contents:
         names, number = [content], 1
         while f"{content}_{number}" in contents:
@@ -166,8 +167,8 @@ def _vectors(contents: set[str]) -> Iterator[tuple[str, str]]:
             yield content, " ".join(names)
 
 
-def _slow(text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, AddedToken]) -> list[Cut]:
-    """Cut as `PreTrainedTokenizer.tokenize` does, whose words are what spaces surround."""
+def _split_slow(text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, AddedToken]) -> list[TextOrToken]:
+    """Split as `PreTrainedTokenizer.tokenize` does; its words are separated by spaces."""
     parts, at = [], 0
     for start, end in places:
         parts += [text[at:start]] * (start > at) + [text[start:end]]
@@ -191,19 +192,18 @@ def _slow(text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, Add
     return [tokens.get(part, part) for part in parts if part]
 
 
-def _fast(text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, AddedToken]) -> Iterator[Cut]:
-    """Cut as `AddedVocabulary` of the tokenizers library does.
-
-    A word there has no other letters next to it.
-    """
+def _split_fast(
+    text: str, places: Iterable[tuple[int, int]], tokens: Mapping[str, AddedToken]
+) -> Iterator[TextOrToken]:
+    """Split as `AddedVocabulary` of the tokenizers library does; its words have no letters next to them."""
     at = 0
     for start, end in places:
         token = tokens[text[start:end]]
         begin, stop = max(start, at), end
-        if token.single_word and _touches(text, start, end):
+        if token.single_word and _touches_letters(text, start, end):
             continue
         if token.lstrip:
-            begin = at + len(text[at:begin].rstrip(WHITE))
+            begin = at + len(text[at:begin].rstrip(WHITE_SPACE))
         if token.rstrip:
             stop = _end_of_space(text, end)
         if at < begin:
@@ -219,5 +219,5 @@ def _end_of_space(text: str, place: int) -> int:
     return found.end() if found else place
 
 
-def _touches(text: str, start: int, end: int) -> bool:
+def _touches_letters(text: str, start: int, end: int) -> bool:
     return any(_WORD.match(letter) for letter in (text[start - 1 : start] if start else "") + text[end : end + 1])

@@ -1,4 +1,4 @@
-"""The kinds of tokenizers, each a value: how a folder is read, and which files it must hold."""
+"""The kinds of tokenizers: for each, how a folder is read and which files it must hold."""
 
 from __future__ import annotations
 
@@ -8,38 +8,18 @@ from typing import TYPE_CHECKING, Protocol
 from . import clip_tokenizer, sentencepiece_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from .added_tokens import AddedToken
-    from .tokens import Tokens
+    from .tokenizer import Tokenizer
 
 
-class Tokenizer(Protocol):
-    """Text to the ids of one vocabulary; typed control tokens are text."""
+class TokenizerReader(Protocol):
+    """Reads the tokenizer in a folder as transformers' slow or `fast` class does.
 
-    @property
-    def room(self) -> int:
-        """How many ids of a text fit between the control tokens."""
+    With `expands`, an added token of several vectors stands for all of them.
 
-    @property
-    def added(self) -> Sequence[AddedToken]:
-        """The added tokens that are found in a text."""
-
-    def extended(self, tokens: Iterable[AddedToken]) -> Tokenizer:
-        """Return the same tokenizer with further added tokens."""
-
-    def ids(self, text: str) -> Iterable[int]:
-        """Return the ids of a text alone, as many as needed."""
-
-    def frame(self, ids: Sequence[int], longer: int = 0) -> Tokens:
-        """Put control tokens around ids, at most `room + longer` of them, and padding after."""
-
-
-class Reader(Protocol):
-    """Reads a folder's tokenizer as transformers' slow or `fast` class does.
-
-    Raises ModelFileError. Where it `expands`, an added token of several vectors stands for all of them.
+    Raises:
+        ModelFileError: a file is missing or damaged.
     """
 
     def __call__(  # noqa: D102
@@ -49,17 +29,18 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenizerKind:
-    """`read` takes a folder and the length of its results; one of `files` must be there, each a set of names.
+    """How one kind of tokenizer is read, and its files.
 
-    Where `chunked`, longer prompts are read in several pieces, of which the encoder sees one at a time.
+    `read` takes a folder and the length of a prompt. One element of `files`, a set of names, must be in the folder.
+    With `chunked`, long prompts are read in several chunks, which the encoder sees one at a time.
     """
 
-    read: Reader
+    read: TokenizerReader
     files: tuple[tuple[str, ...], ...]
     chunked: bool = False
 
     def missing(self, folder: Path) -> list[str]:
-        """Return what a folder lacks of the first set of files; [] if it has any set."""
+        """Return the missing files of the first set; [] if any set is complete."""
         if any(all((folder / name).exists() for name in names) for names in self.files):
             return []
         return [name for name in self.files[0] if not (folder / name).exists()]
@@ -68,5 +49,5 @@ class TokenizerKind:
 CLIP = TokenizerKind(
     clip_tokenizer.ClipTokenizer.from_folder, (("vocab.json", "merges.txt"), ("tokenizer.json",)), chunked=True
 )
-T5 = TokenizerKind(sentencepiece_tokenizer.t5, (("spiece.model",),))
-GEMMA = TokenizerKind(sentencepiece_tokenizer.gemma, (("tokenizer.model",),))
+T5 = TokenizerKind(sentencepiece_tokenizer.read_t5, (("spiece.model",),))
+GEMMA = TokenizerKind(sentencepiece_tokenizer.read_gemma, (("tokenizer.model",),))

@@ -15,7 +15,7 @@ from tintype import export
 from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.export.verify import Check, check_tokenizers, prompt_with_added_tokens
 from tintype.service.job import Job
-from tintype.service.models.text.token_splitter import Matcher
+from tintype.service.models.text.token_splitter import WordMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ def test_an_export_checks_each_kind_of_token(learned: Callable[[str], Path], tmp
     pipeline.tokenizer.save_pretrained(tmp_path / "tokenizer")
     assert check_tokenizers(pipeline, tmp_path).passed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Matcher, "find", lambda *_: iter(()))
+        patch.setattr(WordMatcher, "find", lambda *_: iter(()))
         failed = check_tokenizers(pipeline, tmp_path)
     assert isinstance(failed, Check)
     assert failed.difference >= 2 * len(ADDED)
@@ -100,6 +100,6 @@ def test_other_token_ids_fail_the_export(
     learned: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command fails before a graph is written, and names the tokenizers."""
-    monkeypatch.setattr(Matcher, "find", lambda *_: iter(()))
+    monkeypatch.setattr(WordMatcher, "find", lambda *_: iter(()))
     assert export.main([str(learned("sd15")), str(tmp_path / "out")]) == 1
     assert "tokenizers: 10 texts with other token ids" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from tintype import export
 from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.export.tiny.pipelines import scale_weights
 from tintype.service.job import Job
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_lengths(
     """A prompt that fits is encoded at once, as in diffusers; a longer one in chunks of that length."""
     source = make_pipeline(pipelines("sd15"), tmp_path / "source", positions, tokens)
     assert export.main([str(source), str(tmp_path / "out")]) == 0
-    assert read(tmp_path / "out").spec.max_tokens == tokens
+    assert read_manifest(tmp_path / "out").spec.max_tokens == tokens
     pipeline = DiffusionPipeline.from_pretrained(source)
     count = (tokens - 2) // (len(pipeline.tokenizer("fog , ").input_ids) - 2)
     chunk = "fog , " * count  # ends with the last comma that fits

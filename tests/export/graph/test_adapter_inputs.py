@@ -15,15 +15,14 @@ from tintype.export.components.component import Component  # noqa: E402
 from tintype.export.components.values import TensorSpec  # noqa: E402
 from tintype.export.graph import adapter_inputs, weights  # noqa: E402 - they need torch
 from tintype.export.graph.tracing import float16_weights, trace  # noqa: E402
-from tintype.service.models.pipeline.lora import Adapters  # noqa: E402
-from tintype.service.models.pipeline.lora import ports as ports_of  # noqa: E402
+from tintype.service.models.pipeline.adapters import Adapters, layer_sizes  # noqa: E402
 from tintype.service.models.runtime.runtime import Runtime  # noqa: E402
 from tintype.service.models.runtime.session import Session  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tintype.service.models.pipeline.lora import Loras
+    from tintype.service.models.pipeline.adapters import AdapterWeights
 
 LAYERS: dict[str, dict[str, Any]] = {
     "3 x 3": {"kernel_size": 3, "padding": 1},
@@ -35,7 +34,7 @@ LAYERS: dict[str, dict[str, Any]] = {
     "1 x 1, stride 2": {"kernel_size": 1, "stride": 2},
 }
 WIDE, OUT = 6, 5
-ROWS: list[tuple[Loras, ...]] = [
+ROWS: list[tuple[AdapterWeights, ...]] = [
     ((), (), ()),
     ((("ink", 0.7),),) * 3,
     ((("ink", -1.0),), (), (("clay", 2.0), ("ink", 0.5))),
@@ -72,17 +71,17 @@ def adapters(folder: Path, session: Session) -> tuple[Adapters, dict[str, Any]]:
     from safetensors.torch import save_file  # noqa: PLC0415
 
     torch.manual_seed(1)
-    *wide, out = ports_of(session.optional)["conv"]
+    *wide, out = layer_sizes(session.optional)["conv"]
     added = {}
     (folder / "loras").mkdir(exist_ok=True)
     for name, rank in (("ink", 2), ("clay", 3)):
         a, b = torch.randn(*wide, rank) / 4, torch.randn(rank, out) / 4
         save_file({"unet.conv.A": a, "unet.conv.B": b}, folder / "loras" / f"{name}.safetensors")
         added[name] = (a @ b).movedim(-1, 0)
-    return Adapters(folder, {"unet": ports_of(session.optional)}), added
+    return Adapters(folder, {"unet": layer_sizes(session.optional)}), added
 
 
-def expected(net: Net, x: Any, rows: tuple[Loras, ...], added: dict[str, Any]) -> Any:
+def expected(net: Net, x: Any, rows: tuple[AdapterWeights, ...], added: dict[str, Any]) -> Any:
     """Return the net's output for each row with the weights changed by the row's adapters."""
     made = []
     for row, loras in zip(x, rows, strict=True):
@@ -102,7 +101,7 @@ def test_a_convolution(case: str, tmp_path: Path) -> None:
     made, added = adapters(tmp_path, session)
     for rows, size in [(rows, size) for rows in ROWS for size in ((16, 24), (10, 9))]:
         x = torch.randn(len(rows), WIDE, *size)
-        ours = session.run("y", x=x.numpy(), **made.feeds("unet", rows))
+        ours = session.run("y", x=x.numpy(), **made.graph_inputs("unet", rows))
         np.testing.assert_allclose(ours, expected(net, x, rows, added), atol=1e-4)
 
 
@@ -123,7 +122,7 @@ def test_a_convolution_of_other_precisions(precision: str, tmp_path: Path) -> No
     made, added = adapters(tmp_path, session)
     for rows in ROWS:
         x = torch.randn(3, WIDE, 16, 24)
-        ours = session.run("y", x=x.numpy(), **made.feeds("unet", rows))
+        ours = session.run("y", x=x.numpy(), **made.graph_inputs("unet", rows))
         limit = {"half": 2e-2, "as_float16": 1e-4, "as_int8": 5e-2}[precision]
         np.testing.assert_allclose(ours, expected(net, x, rows, added), atol=limit)
 
@@ -137,9 +136,9 @@ def test_a_row_does_not_depend_on_its_batch(tmp_path: Path) -> None:
     rows = ROWS[2]
     x = torch.randn(3, WIDE, 8, 8).numpy()
     x[2] *= 1e30
-    together = session.run("y", x=x, **made.feeds("unet", rows))
+    together = session.run("y", x=x, **made.graph_inputs("unet", rows))
     for n, loras in enumerate(rows[:2]):
-        alone = session.run("y", x=x[n : n + 1], **made.feeds("unet", [loras]))
+        alone = session.run("y", x=x[n : n + 1], **made.graph_inputs("unet", [loras]))
         np.testing.assert_allclose(together[n : n + 1], alone, atol=1e-6)
 
 

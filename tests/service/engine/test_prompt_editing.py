@@ -173,7 +173,7 @@ def test_a_cancelled_task_encodes_no_further() -> None:
     [
         ("(a" * 60, "must not nest brackets more than 50 deep"),
         ("[a" * 16_000, "must not nest brackets more than 50 deep"),
-        ("(a:9999)", "must weight no word by more than 1000, not 9999"),
+        ("(a:9999)", "must have weights from -1000 to 1000, not 9999"),
         ("[a|b]" * 101, "must change in at most 100 places"),
         ("[" + "|".join(map(str, range(65))) + "]", "must change to at most 64 texts over the steps, not 65"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from tintype.service.errors import ModelBroken
 from tintype.service.models import LatentToRgb
 from tintype.service.models.folder.families import FAMILIES, by_pipeline, known_pipelines
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.residency.catalogue import BUILTIN
 
 if TYPE_CHECKING:
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 def test_a_picture_has_latents_of_its_size() -> None:
     """Latents are channels first, then height, then width."""
-    spec = replace(read(BUILTIN).spec, latent_channels=12, downscale=16, latent_to_rgb=None)
+    spec = replace(read_manifest(BUILTIN).spec, latent_channels=12, downscale=16, latent_to_rgb=None)
     assert spec.latent_shape(320, 192) == (12, 12, 20)
 
 
 def test_contradictions_are_refused_together() -> None:
     """A spec names every value that does not go with the others."""
     with pytest.raises(ModelBroken) as caught:
-        replace(read(BUILTIN).spec, native_sizes=(), latent_channels=0, latent_to_rgb=LatentToRgb((), (0, 0, 0)))
+        replace(
+            read_manifest(BUILTIN).spec, native_sizes=(), latent_channels=0, latent_to_rgb=LatentToRgb((), (0, 0, 0))
+        )
     assert caught.value.faults == (
         "latent_channels must be at least 1, not 0",
-        "native_sizes must name at least one size",
+        "native_sizes must hold at least one size",
     )
 
 
@@ -52,6 +54,6 @@ def test_components_tell_two_families_of_one_pipeline_apart() -> None:
 def test_a_family_is_keyed_by_its_name_and_found_by_its_pipelines(family: Family) -> None:
     """One table, one row for each family; no folder of it is taken for another's."""
     assert FAMILIES[family.name] is family
-    parts = {part.encoder for other in FAMILIES.values() for part in other.text}
-    absent = parts - {part.encoder for part in family.text}
+    parts = {part.encoder for other in FAMILIES.values() for part in other.text_encoders}
+    absent = parts - {part.encoder for part in family.text_encoders}
     assert all(by_pipeline(name, absent) is family for name in family.pipelines)

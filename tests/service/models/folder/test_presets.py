@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tintype.service.models.folder.presets import QUALITIES, STYLES, presets
+from tintype.service.models.folder.presets import QUALITIES, STYLES, model_presets
 from tintype.service.models.spec import Defaults, Preset
 
 NOTHING = Preset()
@@ -24,19 +24,19 @@ def defaults(steps: int = 20, guidance_scale: float = 7.5) -> Defaults:
 )
 def test_effort_is_a_factor_of_the_models_own_steps(name: str, steps: int | None) -> None:
     """Every quality that OpenAI knows is there; the usual ones leave the model alone."""
-    assert presets({}, defaults())["qualities"][name] == Preset(steps=steps)
+    assert model_presets({}, defaults())["qualities"][name] == Preset(steps=steps)
 
 
 def test_effort_stays_within_the_contract() -> None:
     """No factor leads out of 1 to 150 steps."""
-    assert presets({}, defaults(steps=120))["qualities"]["hd"].steps == 150
-    assert presets({}, defaults(steps=1))["qualities"]["low"].steps == 1
+    assert model_presets({}, defaults(steps=120))["qualities"]["hd"].steps == 150
+    assert model_presets({}, defaults(steps=1))["qualities"]["low"].steps == 1
 
 
 @pytest.mark.parametrize(("steps", "guidance_scale"), [(1, 0.0), (4, 0.0), (8, 1.0)])
 def test_effort_leaves_distilled_models_alone(steps: int, guidance_scale: float) -> None:
     """What was trained for a few steps without guidance gets just those, whatever the quality."""
-    made = presets({}, defaults(steps, guidance_scale))
+    made = model_presets({}, defaults(steps, guidance_scale))
     assert set(made["qualities"].values()) == {NOTHING}
     assert all(preset.guidance_scale is None for preset in made["styles"].values())
 
@@ -44,12 +44,12 @@ def test_effort_leaves_distilled_models_alone(steps: int, guidance_scale: float)
 @pytest.mark.parametrize(("steps", "guidance_scale"), [(9, 0.0), (8, 1.5)])
 def test_effort_counts_for_all_others(steps: int, guidance_scale: float) -> None:
     """More steps, or guidance, and a model is not one of those."""
-    assert presets({}, defaults(steps, guidance_scale))["qualities"]["hd"].steps == round(1.5 * steps)
+    assert model_presets({}, defaults(steps, guidance_scale))["qualities"]["hd"].steps == round(1.5 * steps)
 
 
 def test_every_style_of_openai_and_agent_ai_is_there() -> None:
     """Each changes something, and those that add words keep the prompt whole, in front."""
-    made = presets({}, defaults())["styles"]
+    made = model_presets({}, defaults())["styles"]
     assert set(made) == {"vivid", "natural", "photo", "digital art", "illustration", "drawing"}
     for preset in made.values():
         assert preset != NOTHING
@@ -60,7 +60,7 @@ def test_every_style_of_openai_and_agent_ai_is_there() -> None:
 
 def test_guidance_never_falls_to_where_it_ends() -> None:
     """A weakly guided model stays guided with the weaker style."""
-    weaker = presets({}, defaults(guidance_scale=1.1))["styles"]["natural"].guidance_scale
+    weaker = model_presets({}, defaults(guidance_scale=1.1))["styles"]["natural"].guidance_scale
     assert weaker is not None
     assert weaker > 1
 
@@ -79,13 +79,13 @@ def test_guidance_never_falls_to_where_it_ends() -> None:
 )
 def test_a_manifest_adds_replaces_and_takes_away(own: dict[str, Any], names: set[str]) -> None:
     """Names that it has not heard of stay the house's; null takes one away, or all."""
-    assert set(presets(own, defaults())["styles"]) == names
+    assert set(model_presets(own, defaults())["styles"]) == names
 
 
 def test_a_manifests_own_preset_is_taken_as_it_is() -> None:
     """Nothing of the house's preset of that name is left in it."""
     own = Preset(template="{prompt}, noir")
-    made = presets({"styles": {"vivid": own}, "qualities": {"hd": NOTHING}}, defaults())
+    made = model_presets({"styles": {"vivid": own}, "qualities": {"hd": NOTHING}}, defaults())
     assert made["styles"]["vivid"] == own
     assert made["qualities"]["hd"] == NOTHING
     assert set(made["qualities"]) == set(QUALITIES)

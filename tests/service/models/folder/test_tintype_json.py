@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.spec import LatentToRgb, Preset
 from tintype.service.numerics import Prediction
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CHANNELS = read(BUILTIN).spec.latent_channels
+CHANNELS = read_manifest(BUILTIN).spec.latent_channels
 Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
@@ -33,13 +33,13 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
     }
     edit(folder / "tintype.json", lambda c: c.update(new))
     edit(folder / "scheduler/scheduler_config.json", lambda c: c.update(rescale_betas_zero_snr=False))
-    manifest = read(folder)
+    manifest = read_manifest(folder)
     spec = manifest.spec
     assert spec.diffusion.prediction is Prediction.EPSILON
     assert spec.native_sizes == ((128, 64), (64, 64))
     assert (spec.defaults.width, spec.defaults.height) == (128, 64)
     assert (spec.defaults.sampler, spec.defaults.schedule, spec.defaults.steps) == ("dpmpp_2m", "karras", 3)
-    assert manifest.traits.scaling_factor == 2.0
+    assert manifest.config.scaling_factor == 2.0
     assert spec.qualities["hd"] == Preset(steps=30)
     assert "low" not in spec.qualities
     assert spec.styles["vivid"] == Preset(template="{prompt}, vivid", negative_prompt="grey")
@@ -48,9 +48,9 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
 def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) -> None:
     """Null stands for none; without a word of it there are the house's, by the model's own defaults."""
     edit(folder / "tintype.json", lambda c: c.update(qualities=None, styles=None))
-    assert (read(folder).spec.qualities, read(folder).spec.styles) == ({}, {})
+    assert (read_manifest(folder).spec.qualities, read_manifest(folder).spec.styles) == ({}, {})
     edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles")))
-    spec = read(folder).spec
+    spec = read_manifest(folder).spec
     assert spec.qualities["hd"].steps == round(1.5 * spec.defaults.steps)
 
 
@@ -62,7 +62,7 @@ def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) 
         ({"guidance": "some"}, "guidance must be one of classifier_free, embedded, none, not 'some'"),
         ({"prediction": "noise"}, "prediction must be one of epsilon, v, sample, flow, not 'noise'"),
         ({"prediction": ["v"]}, r"prediction must be one of epsilon, v, sample, flow, not \['v'\]"),
-        ({"native_sizes": []}, r"native_sizes must be a list of \[width, height\]"),
+        ({"native_sizes": []}, r"native_sizes must be a list of at least one \[width, height\]"),
         ({"native_sizes": [[100, 64]]}, "native size 100x64 must be a multiple of"),
         ({"size_multiple": 24}, "size_multiple 24 must be a multiple of downscale 16"),
         ({"max_tokens": 0}, "max_tokens must be a whole number, at least 1, not 0"),
@@ -82,20 +82,22 @@ def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) 
             {"preview": {"latent_to_rgb": [[1, 2, 3]], "bias": [0, 0, 0]}},
             f"must have {CHANNELS} rows, one for each latent channel",
         ),
-        ({"qualities": {"hd": {"step": 1}}}, "qualities has the unknown setting 'step'; known are steps,"),
+        ({"qualities": {"hd": {"step": 1}}}, "qualities has the unknown field 'step'; supported are steps,"),
         ({"styles": []}, r"styles must be an object, not \[\]"),
-        ({"styles": {"old": {"template": "old"}}}, "styles template must hold {prompt} once"),
+        ({"styles": {"old": {"template": "old"}}}, "styles template must contain {prompt} once"),
     ],
 )
 def test_a_wrong_manifest_is_told_by_its_key(folder: Path, edit: Edit, content: dict[str, Any], problem: str) -> None:
     """Each wrong value is named with its key, the value and what would be right."""
     edit(folder / "tintype.json", lambda c: c.update(content))
     with pytest.raises(ModelBroken, match=problem):
-        read(folder)
+        read_manifest(folder)
 
 
 def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
     """The linear map arrives as the manifest has it."""
     rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]
     edit(folder / "tintype.json", lambda c: c.update(preview={"latent_to_rgb": rows, "bias": [0.5, 0.25, 0]}))
-    assert read(folder).spec.latent_to_rgb == LatentToRgb(tuple((r, g, b) for r, g, b in rows), (0.5, 0.25, 0.0))
+    assert read_manifest(folder).spec.latent_to_rgb == LatentToRgb(
+        tuple((r, g, b) for r, g, b in rows), (0.5, 0.25, 0.0)
+    )

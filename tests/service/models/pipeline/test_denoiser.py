@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.support.models.graphs import NONE, as_session
-from tintype.service.models.family import DenoiserPart
+from tintype.service.models.family import DenoiserSpec
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.folder.configs import Traits
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.configs import PipelineConfig
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.model import Conditioning
 from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.models.residency.catalogue import BUILTIN
@@ -22,7 +22,7 @@ from tintype.service.models.residency.catalogue import BUILTIN
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-SPEC = replace(read(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
+SPEC = replace(read_manifest(BUILTIN).spec, latent_channels=1, downscale=16, latent_to_rgb=None)
 
 
 class ScalarTimestep:
@@ -45,14 +45,14 @@ class ScalarTimestep:
 
 def test_one_timestep_for_all_rows_is_kept_so() -> None:
     """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
-    denoiser = Denoiser(as_session(ScalarTimestep(0)), DenoiserPart(), Traits(), SPEC, NONE)
+    denoiser = Denoiser(as_session(ScalarTimestep(0)), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
     conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
     latents = np.zeros((2, 1, 1, 1), np.float32)
     assert denoiser.batched_timestep is False
     assert denoiser(latents, np.array([3, 3], np.float32), conditionings).ravel().tolist() == [3, 7]
     with pytest.raises(ValueError, match="takes one timestep for all rows"):
         denoiser(latents, np.array([3, 4], np.float32), conditionings)
-    batched = Denoiser(as_session(ScalarTimestep(1)), DenoiserPart(), Traits(), SPEC, NONE)
+    batched = Denoiser(as_session(ScalarTimestep(1)), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
     assert batched(latents, np.array([3, 4], np.float32), conditionings).ravel().tolist() == [3, 8]
 
 
@@ -64,17 +64,17 @@ def test_one_timestep_for_all_rows_is_kept_so() -> None:
         (
             {"encoder_hidden_states": 2},
             True,
-            "wants encoder_hidden_states 2 numbers wide, and the text encoders give 3",
+            "requires encoder_hidden_states of width 2, but the text encoders give 3",
         ),
-        ({"text_embeds": 4}, True, "wants text_embeds 4 numbers wide, and the text encoders give 2"),
-        ({"text_embeds": 2}, False, "wants text_embeds, which the text encoders of this family do not give"),
+        ({"text_embeds": 4}, True, "requires text_embeds of width 4, but the text encoders give 2"),
+        ({"text_embeds": 2}, False, "requires text_embeds, which the text encoders of this family do not give"),
     ],
 )
 def test_encoders_of_another_model_are_told(widths: dict[str, int], problem: str, *, pooled: bool) -> None:
     """Before a request fails by them: what the graph wants of a text is compared with what there is of one."""
     graph = Asking("sample", "text_embeds")
     graph.widths = widths
-    denoiser = Denoiser(as_session(graph), DenoiserPart(), Traits(), SPEC, NONE)
+    denoiser = Denoiser(as_session(graph), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
     conditioning = Conditioning(np.zeros((2, 3), np.float32), np.zeros(2, np.float32) if pooled else None)
     with pytest.raises(ModelFileError, match=rf"unet/model\.onnx {problem}") if problem else nullcontext():
         denoiser.check(conditioning)
@@ -109,7 +109,7 @@ def rows() -> list[Conditioning]:
     ]
 
 
-def called(graph: Asking, part: DenoiserPart, traits: Traits, channels: int = 1) -> np.ndarray:
+def called(graph: Asking, part: DenoiserSpec, traits: PipelineConfig, channels: int = 1) -> np.ndarray:
     latents = np.arange(2 * channels * 4 * 6, dtype=np.float32).reshape(2, channels, 4, 6)
     denoiser = Denoiser(as_session(graph), part, traits, replace(SPEC, latent_channels=channels), NONE)
     out = denoiser(latents, np.array([900, 100], np.float32), rows())
@@ -121,7 +121,7 @@ def called(graph: Asking, part: DenoiserPart, traits: Traits, channels: int = 1)
 def test_sizes_are_told_in_pixels(scored: bool, ends: list[list[float]]) -> None:  # noqa: FBT001
     """SDXL: height and width, the crop's corner, and again the size; its refiner hears of beauty in place of it."""
     graph = Asking("sample", "text_embeds", "time_ids")
-    called(graph, DenoiserPart(), Traits(scored=scored))
+    called(graph, DenoiserSpec(), PipelineConfig(aesthetic_scores=scored))
     assert graph.fed["time_ids"].tolist() == [[64, 96, 0, 0, *end] for end in ends]
     assert graph.fed["text_embeds"].tolist() == [[0, 0], [1, 1]]
 
@@ -129,8 +129,8 @@ def test_sizes_are_told_in_pixels(scored: bool, ends: list[list[float]]) -> None
 def test_packed_latents_are_tokens_with_places() -> None:
     """FLUX: two by two latents are one token; row and column of each, none for words; time from 0 to 1."""
     graph = Asking("hidden_states", "pooled_projections", "guidance", "img_ids", "txt_ids")
-    part = DenoiserPart(latents="hidden_states", patch=2, packed=True)
-    called(graph, part, Traits(time_scale=1e-3), channels=3)
+    part = DenoiserSpec(latents="hidden_states", patch=2, packed=True)
+    called(graph, part, PipelineConfig(timestep_scale=1e-3), channels=3)
     tokens, ids = graph.fed["hidden_states"], graph.fed["img_ids"]
     assert tokens.shape == (2, 6, 12)
     assert tokens[0, 4].tolist() == [14, 15, 20, 21, 38, 39, 44, 45, 62, 63, 68, 69]
@@ -143,14 +143,14 @@ def test_packed_latents_are_tokens_with_places() -> None:
 def test_masks_go_along() -> None:
     """PixArt and Sana: which of a prompt's tokens count."""
     graph = Asking("hidden_states", "encoder_attention_mask")
-    called(graph, DenoiserPart(latents="hidden_states"), Traits())
+    called(graph, DenoiserSpec(latents="hidden_states"), PipelineConfig())
     assert graph.fed["encoder_attention_mask"].tolist() == [[1, 1, 0]] * 2
 
 
 def test_the_scale_of_guidance_is_embedded() -> None:
     """Latent consistency models: sines and cosines of it, less one, times a thousand."""
     graph = Asking("sample", "timestep_cond")
-    called(graph, DenoiserPart(), Traits(guidance_width=8))
+    called(graph, DenoiserSpec(), PipelineConfig(guidance_width=8))
     angles = np.array([[3000.0], [4000.0]]) * 10000.0 ** (-np.arange(4) / 3)
     assert np.allclose(graph.fed["timestep_cond"], np.hstack([np.sin(angles), np.cos(angles)]), atol=2e-4)
 
@@ -165,4 +165,4 @@ def test_what_nobody_knows_is_refused() -> None:
                 raise ModelFileError("has other inputs")
 
     with pytest.raises(ModelFileError, match="other inputs"):
-        Denoiser(as_session(Graph("sample", "controlnet_cond")), DenoiserPart(), Traits(), SPEC, NONE)
+        Denoiser(as_session(Graph("sample", "controlnet_cond")), DenoiserSpec(), PipelineConfig(), SPEC, NONE)

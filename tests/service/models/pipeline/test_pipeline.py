@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.model import Model, Prompt
 from tintype.service.models.pipeline.denoiser import Denoiser
 from tintype.service.models.pipeline.pipeline import DiffusionModel, load
@@ -39,7 +39,7 @@ def test_it_is_a_model(model: DiffusionModel) -> None:
     """The engine's protocol is what the real model has; its spec tells the provider and what the graph takes."""
     as_protocol: Model = model
     assert as_protocol.spec.provider == "cpu"
-    assert as_protocol.spec == replace(read(BUILTIN).spec, provider="cpu", diffusion=model.spec.diffusion)
+    assert as_protocol.spec == replace(read_manifest(BUILTIN).spec, provider="cpu", diffusion=model.spec.diffusion)
 
 
 def test_prompts_come_back_in_order_and_once(model: DiffusionModel) -> None:
@@ -99,7 +99,7 @@ def test_an_encoder_that_is_damaged_is_told_when_it_is_needed(folder: Path, dama
         graph.write_bytes(b"not a graph")
     else:
         graph.symlink_to(BUILTIN / "vae_decoder" / "model.onnx")
-    model = load(replace(read(folder), files={}), Runtime("cpu", 1), lambda _: None)
+    model = load(replace(read_manifest(folder), files={}), Runtime("cpu", 1), lambda _: None)
     shape = model.spec.latent_shape(*model.spec.native_sizes[0])
     with pytest.raises(ModelBroken, match=r"vae_encoder/model\.onnx"):
         model.encode_pixels(np.zeros((1, 3, 256, 256), np.float32), np.zeros((1, *shape), np.float32))
@@ -108,16 +108,16 @@ def test_an_encoder_that_is_damaged_is_told_when_it_is_needed(folder: Path, dama
 def test_progress_is_told_by_bytes(folder: Path) -> None:
     """Loading tells the done share of the bytes after each graph, and ends at 1."""
     shares: list[float] = []
-    manifest = read(folder)
+    manifest = read_manifest(folder)
     load(manifest, Runtime("cpu", 1), shares.append)
-    weights = [manifest.weight(part) for part in manifest.family.graphs]
+    weights = [manifest.component_bytes(name) for name in manifest.family.required_graphs]
     assert shares == pytest.approx(np.cumsum(weights) / sum(weights))
 
 
 def test_the_preview_is_fitted_where_the_manifest_has_none(folder: Path, edit: Any) -> None:
     """Without a map in the manifest there is a preview all the same."""
     edit(folder / "tintype.json", lambda content: content.pop("preview"))
-    model = load(read(folder), Runtime("cpu", 1), lambda _: None)
+    model = load(read_manifest(folder), Runtime("cpu", 1), lambda _: None)
     latents = np.random.default_rng(0).standard_normal((model.spec.latent_channels, 4, 6), np.float32)
     pixels = model.preview(latents)
     assert pixels.shape == (3, 4, 6)
@@ -128,7 +128,7 @@ def test_a_manifest_that_promises_more_than_its_graph_is_broken(folder: Path, mo
     """Batched timesteps in the manifest, a scalar in the graph: the folder is told to be wrong."""
     monkeypatch.setattr(Denoiser, "batched_timestep", property(lambda _: False))
     with pytest.raises(ModelBroken, match="the denoiser's graph takes one timestep for all rows"):
-        load(read(folder), Runtime("cpu", 1), lambda _: None)
+        load(read_manifest(folder), Runtime("cpu", 1), lambda _: None)
 
 
 def test_a_graph_in_the_wrong_folder_is_named(folder: Path) -> None:
@@ -136,11 +136,11 @@ def test_a_graph_in_the_wrong_folder_is_named(folder: Path) -> None:
     (folder / "unet/model.onnx").unlink()
     (folder / "unet/model.onnx").symlink_to(BUILTIN / "vae_decoder/model.onnx")
     with pytest.raises(ModelBroken, match="has the inputs latent_sample; this family requires sample,"):
-        load(read(folder), Runtime("cpu", 1), lambda _: None)
+        load(read_manifest(folder), Runtime("cpu", 1), lambda _: None)
 
 
 def test_a_tokenizer_of_another_model_shows_when_loading(folder: Path, edit: Any) -> None:
     """Prompts longer than the encoder takes fail the load, not the first request."""
     edit(folder / "tintype.json", lambda content: content.update(max_tokens=99))
     with pytest.raises(ModelBroken, match=r"text_encoder/model\.onnx failed"):
-        load(read(folder), Runtime("cpu", 1), lambda _: None)
+        load(read_manifest(folder), Runtime("cpu", 1), lambda _: None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pytest
 
-from tintype.service.models.pipeline.preview import fit, show
+from tintype.service.models.pipeline.preview import fit_projection, preview
 from tintype.service.models.spec import LatentToRgb
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def test_a_preview_is_the_linear_map() -> None:
     """Each pixel is weights.T @ latent + bias, cut off to 0..1."""
     projection = LatentToRgb(((1, 0, 0), (0, 1, -9)), (0.0, 0.25, 0.5))
     latents = np.array([[[0.5, 2.0]], [[0.5, -1.0]]], np.float32)
-    pixels = show(latents, projection)
+    pixels = preview(latents, projection)
     assert pixels.dtype == np.float32
     assert pixels.tolist() == [[[0.5, 1.0]], [[0.75, 0.0]], [[0.0, 1.0]]]
 
@@ -35,10 +35,10 @@ def test_a_fit_finds_a_linear_decoder() -> None:
         pixels = np.einsum("cr,nchw->nrhw", weights, latents) + 0.5
         return pixels.repeat(8, axis=2).repeat(8, axis=3).astype(np.float32)
 
-    projection = fit(decode, 5)
+    projection = fit_projection(decode, 5)
     assert np.allclose(projection.weights, weights, atol=1e-5)
     assert np.allclose(projection.bias, 0.5, atol=1e-5)
-    assert fit(decode, 5) == projection
+    assert fit_projection(decode, 5) == projection
 
 
 @pytest.mark.parametrize("prompt", ["a red circle on a blue background", "a green hill under a white sky"])
@@ -52,6 +52,6 @@ def test_a_fitted_preview_shows_what_the_decoder_shows(model: DiffusionModel, dr
     def alike(preview: np.ndarray) -> float:
         return float(np.corrcoef(preview.ravel(), small.ravel())[0, 1])
 
-    fitted = show(latents, fit(model.decode, model.spec.latent_channels))
+    fitted = preview(latents, fit_projection(model.decode, model.spec.latent_channels))
     assert alike(fitted) > 0.9
     assert alike(model.preview(latents)) > max(0.97, alike(fitted))

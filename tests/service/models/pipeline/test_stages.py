@@ -12,7 +12,7 @@ import pytest
 from tests.support.models.graphs import NONE
 from tintype.service.errors import ModelBroken
 from tintype.service.models import Conditioning, Prompt
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.pipeline.pipeline import load
 from tintype.service.models.pipeline.stages import Stage, TwoStages
 from tintype.service.models.residency.catalogue import BUILTIN
@@ -86,10 +86,10 @@ def pair(folder: Path, edit: Callable[..., None]) -> Path:
 
 def test_a_manifest_names_the_second_stage(pair: Path) -> None:
     """The folder is found from the model's own, its weights count, and the model is served as any other."""
-    manifest = read(pair)
+    manifest = read_manifest(pair)
     assert manifest.second is not None
     assert (manifest.second.folder.name, manifest.second_below) == ("other", 333)
-    assert manifest.spec.weights_bytes == 2 * read(BUILTIN).spec.weights_bytes
+    assert manifest.spec.weights_bytes == 2 * read_manifest(BUILTIN).spec.weights_bytes
     shares: list[float] = []
     model = load(manifest, Runtime("cpu", 1), shares.append)
     assert (len(shares), shares[-1]) == (5, 1.0)
@@ -97,7 +97,7 @@ def test_a_manifest_names_the_second_stage(pair: Path) -> None:
     assert row.later is not None
     latents = np.random.default_rng(0).standard_normal((2, *model.spec.latent_shape(256, 256)), np.float32)
     out = model.denoise(latents, np.array([900, 100], np.float32), [row, row])
-    plain = load(read(BUILTIN), Runtime("cpu", 1), lambda _: None)
+    plain = load(read_manifest(BUILTIN), Runtime("cpu", 1), lambda _: None)
     alone = plain.denoise(latents, np.array([900, 100], np.float32), plain.encode([Prompt("a lake")]) * 2)
     assert np.allclose(out, alone, atol=2e-5)
 
@@ -108,7 +108,7 @@ def test_a_manifest_names_the_second_stage(pair: Path) -> None:
         ({"folder": "../nowhere", "share": 0.2}, "refiner: there is no folder .*nowhere"),
         ({"folder": "../other"}, "refiner must hold folder, and share between 0 and 1"),
         ({"folder": "../other", "share": 1.5}, "refiner must hold folder, and share between 0 and 1"),
-        ({"folder": ".", "share": 0.2}, "refiner: a second stage can't have one itself"),
+        ({"folder": ".", "share": 0.2}, "refiner: a second stage cannot have one itself"),
     ],
 )
 def test_a_wrong_second_stage_is_told(
@@ -117,7 +117,7 @@ def test_a_wrong_second_stage_is_told(
     """Whatever is wrong with it is a fault of the model that names it."""
     edit(pair / "tintype.json", lambda content: content.update(refiner=said))
     with pytest.raises(ModelBroken, match=problem):
-        read(pair)
+        read_manifest(pair)
 
 
 def test_the_second_stage_goes_on_with_the_same_latents(pair: Path) -> None:
@@ -125,5 +125,7 @@ def test_the_second_stage_goes_on_with_the_same_latents(pair: Path) -> None:
     other = pair.parent / "other" / "tintype.json"
     content = json.loads(other.read_text())
     other.write_text(json.dumps(content | {"downscale": 8}))
-    with pytest.raises(ModelBroken, match=r"refiner \.\./other has latents of 16 channels and 8 pixels, not 16 and 16"):
-        read(pair)
+    with pytest.raises(
+        ModelBroken, match=r"refiner \.\./other must have latents of 16 channels and 16 pixels, not 16 and 8"
+    ):
+        read_manifest(pair)

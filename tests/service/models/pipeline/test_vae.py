@@ -10,13 +10,14 @@ import pytest
 
 from tests.support.models.graphs import as_session
 from tintype.service.errors import GenerationFailed, OutOfMemory, Unsupported
-from tintype.service.models.family import VaePart
+from tintype.service.models.family import VaeSpec
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.pipeline.vae import FORGET, Vae
+from tintype.service.models.pipeline.vae import RETRY_AFTER, Vae, run_tiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tintype.service.models.pipeline.pipeline import DiffusionModel
     from tintype.service.models.runtime.session import Session
 
 Function: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
@@ -43,7 +44,7 @@ class Graph:
 
 def make(decode: Function = lambda z: z, encode: Function | None = None, **factors: Any) -> Vae:
     open_encoder = None if encode is None else lambda: as_session(Graph(encode))
-    return Vae(as_session(Graph(decode)), open_encoder, VaePart(), **factors)
+    return Vae(as_session(Graph(decode)), open_encoder, VaeSpec(), **factors)
 
 
 def test_pixels_are_0_to_1_and_latents_are_unscaled() -> None:
@@ -66,9 +67,9 @@ def test_what_is_not_finite_is_a_failure(bad: float) -> None:
     """Neither latents nor pixels that are not finite end as a black picture; the error says which of the call."""
     latents = np.zeros((3, 4, 2, 2), np.float32)
     latents[1, 2, 0, 1] = bad
-    with pytest.raises(GenerationFailed, match="the latents of picture 1 of 3 in this call are not finite"):
+    with pytest.raises(GenerationFailed, match="the latents of image 1 of 3 in this call are not finite"):
         make().decode(latents)
-    with pytest.raises(GenerationFailed, match="the pixels of picture 0, 1 of 2 in this call are not finite"):
+    with pytest.raises(GenerationFailed, match="the pixels of image 0, 1 of 2 in this call are not finite"):
         make(lambda z: z + bad).decode(np.zeros((2, 4, 2, 2), np.float32))
 
 
@@ -118,7 +119,9 @@ def test_an_encoder_that_gives_latents_needs_no_drawing() -> None:
 def test_an_encoder_of_another_model_is_told(shape: tuple[int, ...]) -> None:
     """One whose latents have other channels, or another size."""
     vae = make(encode=lambda _: np.zeros(shape))
-    with pytest.raises(ModelFileError, match=r"vae_encoder/model\.onnx gives \(.*\) for latents of \(4, 2, 2\): it is"):
+    with pytest.raises(
+        ModelFileError, match=r"vae_encoder/model\.onnx gives \(.*\) for latents of \(4, 2, 2\): it belongs"
+    ):
         vae.encode(np.zeros((1, 3, 16, 16), np.float32), np.zeros((1, 4, 2, 2), np.float32))
 
 
@@ -166,11 +169,11 @@ def test_a_size_that_did_not_fit_is_tried_again_later() -> None:
     for _ in range(3):
         vae.decode(latents)
     assert seen.count((100, 100)) == 1
-    now[0] = FORGET
+    now[0] = RETRY_AFTER
     for _ in range(3):
         vae.decode(latents)
     assert seen.count((100, 100)) == 2
-    now[0], room[0] = 2 * FORGET, 10**6
+    now[0], room[0] = 2 * RETRY_AFTER, 10**6
     seen.clear()
     for _ in range(3):
         vae.decode(latents)
@@ -201,14 +204,76 @@ def test_what_overflows_is_decoded_again_in_float32() -> None:
     """Where the folder has a decoder in float32; it is loaded when it is first needed, and once."""
     opened: list[Graph] = []
 
-    def open_exact() -> Session:
+    def open_decoder_fp32() -> Session:
         opened.append(Graph(lambda z: z))
         return as_session(opened[-1])
 
     half = Graph(lambda z: np.where(np.abs(z) > 5, np.nan, z))
-    vae = Vae(as_session(half), None, VaePart(), open_exact=open_exact)
+    vae = Vae(as_session(half), None, VaeSpec(), open_decoder_fp32=open_decoder_fp32)
     assert (vae.decode(np.zeros((1, 3, 2, 2), np.float32)) == 0.5).all()
     assert not opened
     for _ in range(2):
         assert (vae.decode(np.full((1, 3, 2, 2), 9, np.float32)) == 1).all()
     assert len(opened) == 1
+
+
+def local(latents: np.ndarray) -> np.ndarray:
+    """A decoder that looks one latent far: the mean of a place and the next ones, twice as large."""
+    padded = np.pad(latents, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    height, width = latents.shape[2:]
+    near = [padded[:, :, y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    return np.mean(near, axis=0).repeat(2, axis=2).repeat(2, axis=3).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 40), (33, 16), (50, 47), (8, 64)])
+def test_what_is_constant_or_smooth_stays_so(size: tuple[int, int]) -> None:
+    """Any size, and tiles larger than a side: weights cancel out everywhere, the borders included."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    whole = np.stack([np.ones_like(x), x + y])[np.newaxis]
+    made = run_tiled(lambda part: part.repeat(2, axis=2).repeat(2, axis=3), whole, tile=16, overlap=4)
+    assert made.shape == (1, 2, 2 * size[0], 2 * size[1])
+    assert made.dtype == np.float32
+    assert np.allclose(made, whole.repeat(2, axis=2).repeat(2, axis=3), rtol=1e-6)
+
+
+def test_every_tile_has_one_shape() -> None:
+    """Graphs with fixed shapes can be used, and memory is bounded; no tile is left out."""
+    shapes = []
+
+    def run(part: np.ndarray) -> np.ndarray:
+        shapes.append(part.shape)
+        return part
+
+    run_tiled(run, np.zeros((1, 1, 30, 50), np.float32), tile=16, overlap=4)
+    assert set(shapes) == {(1, 1, 16, 16)}
+    assert len(shapes) == 3 * 4
+
+
+def test_what_looks_a_little_farther_differs_a_little() -> None:
+    """Only where tiles end is the surrounding missing, and there their weight is small."""
+    whole = np.random.default_rng(0).random((1, 1, 48, 48), np.float32)
+    away = np.abs(run_tiled(local, whole, tile=24, overlap=8) - local(whole))
+    assert 0 < away.max() < 0.05
+
+
+def test_pictures_are_encoded_in_tiles_that_begin_with_a_latent() -> None:
+    """Downwards too: tiles begin at multiples of what one latent covers."""
+    whole = np.arange(40 * 56, dtype=np.float32).reshape(1, 1, 40, 56)
+    made = run_tiled(lambda part: part[:, :, ::8, ::8], whole, tile=24, overlap=8, unit=8)
+    assert np.allclose(made, whole[:, :, ::8, ::8], rtol=1e-6)
+
+
+def test_tiles_of_a_trained_decoder_don_t_show(model: DiffusionModel) -> None:
+    """The built-in decoder, which normalises over the picture: 0.5 levels of 255 apart on average, 3 at most of 99 %.
+
+    Where tiles meet there is no edge: from one pixel to the next the difference changes by less than half a level.
+    """
+    spots = np.random.default_rng(0).random((1, 3, 12, 12)).astype(np.float32)
+    pixels = spots.repeat(32, axis=2).repeat(32, axis=3)
+    latents = model.encode_pixels(pixels, np.zeros((1, *model.spec.latent_shape(384, 384)), np.float32))
+    away = (run_tiled(model.decode, latents, tile=16, overlap=4) - model.decode(latents)) * 255
+    assert np.abs(away).mean() < 0.5
+    assert np.quantile(np.abs(away), 0.99) < 3
+    ends = [128, 256]  # of the first and the last of two tiles
+    for axis in (2, 3):
+        assert np.abs(np.diff(away, axis=axis).take(np.array(ends) - 1, axis=axis)).mean() < 0.5

@@ -15,7 +15,7 @@ from tintype.service.engine.events import Completed, Finished
 from tintype.service.errors import OutOfMemory
 from tintype.service.job import Job
 from tintype.service.models import ModelState, Repository
-from tintype.service.models.files import weight
+from tintype.service.models.files import component_bytes
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.component_memory import ComponentMemory
 from tintype.service.models.runtime.cuda_graphs import DEVICE_ACCESS
@@ -236,7 +236,7 @@ def test_dropping_and_evicting_free_idle_components(components: Callable[[int], 
 
 
 # With the built-in model, whose weights take half as many bytes on disk as in memory.
-WEIGHTS = {name: 2 * weight(BUILTIN / name) for name in ("text_encoder", "unet", "vae_decoder")}
+WEIGHTS = {name: 2 * component_bytes(BUILTIN / name) for name in ("text_encoder", "unet", "vae_decoder")}
 
 
 def image(memory: int) -> np.ndarray:

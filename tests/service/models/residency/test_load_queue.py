@@ -10,7 +10,7 @@ import pytest
 from tests.support.models.loader import Loader, until
 from tintype.service.errors import OutOfMemory
 from tintype.service.models import ModelState, Repository
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.residency import load_grace
 from tintype.service.models.residency.slot import Slot
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.mark.usefixtures("loader")
 def test_the_least_recently_used_model_is_evicted(folders: list[Path]) -> None:
     """With room for two models, loading a third evicts the one that was used least recently."""
-    size = Slot("", read(folders[0])).weight
+    size = Slot("", read_manifest(folders[0])).weight
     with Repository(folders, memory=2 * size) as repository:
         for name in ("a", "b"):
             repository.wait(name, timeout=10)
@@ -34,7 +34,7 @@ def test_the_least_recently_used_model_is_evicted(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_a_held_model_is_not_evicted(folders: list[Path]) -> None:
     """A model that needs the memory of a held model waits until the last hold is released."""
-    size = Slot("", read(folders[0])).weight
+    size = Slot("", read_manifest(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         model = repository.wait("a", timeout=10)
         repository.hold("a")
@@ -60,7 +60,7 @@ def test_a_model_larger_than_the_budget_is_refused(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_unloading_cancels_a_queued_load(folders: list[Path]) -> None:
     """A model that waits for memory is not loaded after it was unloaded."""
-    size = Slot("", read(folders[0])).weight
+    size = Slot("", read_manifest(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=10)
         repository.hold("a")
@@ -74,7 +74,7 @@ def test_unloading_cancels_a_queued_load(folders: list[Path]) -> None:
 @pytest.mark.usefixtures("loader")
 def test_a_model_waits_while_a_held_one_takes_its_memory(folders: list[Path]) -> None:
     """Its state is WAITING until the hold is released; then it loads."""
-    size = Slot("", read(folders[0])).weight
+    size = Slot("", read_manifest(folders[0])).weight
     with Repository(folders, memory=size) as repository:
         repository.wait("a", timeout=60)
         repository.hold("a")
@@ -93,7 +93,7 @@ def test_a_loaded_model_is_kept_for_its_first_use(
     """The next model in the queue evicts a model that was used, or whose grace period has passed."""
     monkeypatch.setattr(load_grace, "FIRST_USE_SECONDS", seconds)
     loader.gate.clear()
-    with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
+    with Repository(folders, memory=Slot("", read_manifest(folders[0])).weight) as repository:
         repository.load("a")
         repository.load("b")
         loader.gate.set()
@@ -108,7 +108,7 @@ def test_a_loaded_model_is_kept_for_its_first_use(
 
 def test_no_memory_is_kept_for_requests_that_ended(folders: list[Path], loader: Loader) -> None:
     """A model loaded for requests that ended, or are less urgent, is evicted; their queued loads are cancelled."""
-    size = Slot("", read(folders[0])).weight
+    size = Slot("", read_manifest(folders[0])).weight
     loader.gate.clear()
     with Repository(folders, memory=size) as repository:
         repository.load("a", pinned=False)
@@ -127,7 +127,7 @@ def test_no_memory_is_kept_for_requests_that_ended(folders: list[Path], loader: 
 def test_a_pinned_load_needs_no_request(folders: list[Path], loader: Loader) -> None:
     """A queued load requested by LoadModel is not cancelled when no live request wants the model."""
     loader.gate.clear()
-    with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository:
+    with Repository(folders, memory=Slot("", read_manifest(folders[0])).weight) as repository:
         repository.load("a")
         repository.load("b", pinned=False)
         repository.load("b")
@@ -141,7 +141,10 @@ def test_a_pinned_load_needs_no_request(folders: list[Path], loader: Loader) -> 
 @pytest.mark.usefixtures("loader")
 def test_a_load_that_a_caller_waits_for_is_pinned(folders: list[Path]) -> None:
     """Requests that end do not cancel the load of a caller that waits without a request."""
-    with Repository(folders, memory=Slot("", read(folders[0])).weight) as repository, ThreadPoolExecutor(1) as pool:
+    with (
+        Repository(folders, memory=Slot("", read_manifest(folders[0])).weight) as repository,
+        ThreadPoolExecutor(1) as pool,
+    ):
         repository.wait("a", timeout=10)
         repository.hold("a")
         waiting = pool.submit(repository.wait, "b", timeout=10)

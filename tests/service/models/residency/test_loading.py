@@ -51,7 +51,7 @@ def test_text_encoders_of_different_models_fail_to_load(folder: Path, monkeypatc
         return [replace(result, prompt_embeds=result.prompt_embeds[:, 1:]) for result in encode(*arguments)]
 
     monkeypatch.setattr(TextEncoders, "encode", narrower)
-    with Repository([folder]) as repository, pytest.raises(ModelBroken, match="of different models"):
+    with Repository([folder]) as repository, pytest.raises(ModelBroken, match="belong to different models"):
         repository.wait(timeout=60)
 
 

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.pipeline import pipeline
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime import ort
@@ -118,7 +118,7 @@ def test_only_denoisers_are_captured_and_only_vaes_shrink(cuda: type[FakeBuffers
 
 def test_each_graph_of_a_model_has_its_role() -> None:
     """The family names the folders of the denoiser and the VAE; all others are text encoders."""
-    manifest = read(BUILTIN)
+    manifest = read_manifest(BUILTIN)
     roles = {name: pipeline._role(manifest, manifest.graph(name)) for name in manifest.components}
     assert roles == {"text_encoder": GraphRole.TEXT_ENCODER, "unet": GraphRole.DENOISER, "vae_decoder": GraphRole.VAE}
 

@@ -12,7 +12,7 @@ import pytest
 
 from tintype.service.errors import Cancelled, TintypeError
 from tintype.service.models import Prompt, Repository
-from tintype.service.models.folder.manifest import read
+from tintype.service.models.folder.reader import read_manifest
 from tintype.service.models.pipeline.pipeline import load
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
@@ -69,7 +69,7 @@ def test_an_endless_call_ends_when_it_is_stopped(tmp_path: Path, busy: float) ->
 
 def test_a_resumed_model_has_the_same_results() -> None:
     """While it is stopped its calls fail and another model's succeed; afterwards results are bit-identical."""
-    model, other = (load(read(BUILTIN), Runtime("cpu", 1), lambda _: None) for _ in range(2))
+    model, other = (load(read_manifest(BUILTIN), Runtime("cpu", 1), lambda _: None) for _ in range(2))
     latents = np.random.default_rng(1).standard_normal((1, 16, 8, 8), np.float32)
     before = model.decode(latents)
     model.stop()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.models.odd import odd_strings, repeatable
 from tintype.service.models.files import ModelFileError
-from tintype.service.models.text.clip_tokenizer import ClipTokenizer, clean, join_pairs, split
+from tintype.service.models.text.clip_tokenizer import ClipTokenizer, clean, join_pairs, split_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_too_long_a_prompt_is_cut_and_still_ends(tokenizer: ClipTokenizer) -> No
 def test_control_tokens_can_not_be_typed(tokenizer: ClipTokenizer, typed: str) -> None:
     """A user who types a control token gets text: no prompt can end itself early."""
     assert not {BOS, EOS} & set(tokenizer.ids(typed))
-    assert list(split("<|endoftext|>")) == ["<|", "endoftext", "|>"]
+    assert list(split_words("<|endoftext|>")) == ["<|", "endoftext", "|>"]
 
 
 def test_a_word_of_a_whole_prompt_takes_no_time(tokenizer: ClipTokenizer) -> None:
@@ -197,7 +197,7 @@ def test_every_character_splits_as_in_the_reference() -> None:
     for at in range(0, len(points), 64):
         some = points[at : at + 64]
         text = " ".join(f"{c} a{c}b !{c}1 '{c}" for c in some).lower()
-        assert pattern.findall(text) == list(split(text)), [hex(ord(c)) for c in some]
+        assert pattern.findall(text) == list(split_words(text)), [hex(ord(c)) for c in some]
 
 
 def test_cleaning_is_the_references() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
 from tintype.service.models.text import embeddings
-from tintype.service.models.text.embeddings import FIRST_ID, MOST_BYTES, Embeddings
+from tintype.service.models.text.embeddings import FIRST_ID, MAX_BYTES, Embeddings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +34,10 @@ def test_files_are_listed_by_name(tmp_path: Path) -> None:
     for name in ("old.pt", "older.bin", "notes.txt"):
         (tmp_path / "embeddings" / name).write_bytes(b"")
     assert embeddings.names(tmp_path) == ("<b>", "a")
-    assert embeddings.pickled(tmp_path) == ("old.pt", "older.bin")
+    assert embeddings.pickled_files(tmp_path) == ("old.pt", "older.bin")
     assert embeddings.names(tmp_path / "none") == ()
-    assert "convert it to old.safetensors" in embeddings.advice("old", ("old.pt",))
-    assert embeddings.advice("a", ("old.pt",)) == ""
+    assert "convert it to old.safetensors" in embeddings.pickle_advice("old", ("old.pt",))
+    assert embeddings.pickle_advice("a", ("old.pt",)) == ""
 
 
 @pytest.mark.parametrize(
@@ -81,16 +81,20 @@ def test_several_files_follow_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("widths", "tensors", "problem"),
     [
-        (ONE, {"emb_params": rows(76, 4)}, r"shape \[76, 4\]; it must be 1 to 75 vectors"),
-        (ONE, {"emb_params": rows(0, 4)}, r"shape \[0, 4\]; it must be 1 to 75 vectors"),
-        (ONE, {"emb_params": np.zeros((1, 1, 4), np.float32)}, "it must be 1 to 75 vectors"),
+        (ONE, {"emb_params": rows(76, 4)}, r"must hold 1 to 75 vectors of finite numbers, not .* of shape \[76, 4\]"),
+        (ONE, {"emb_params": rows(0, 4)}, r"must hold 1 to 75 vectors .* of shape \[0, 4\]"),
+        (ONE, {"emb_params": np.zeros((1, 1, 4), np.float32)}, "must hold 1 to 75 vectors"),
         (ONE, {"emb_params": np.full((1, 4), np.nan, np.float32)}, "of finite numbers"),
-        (ONE, {"emb_params": rows(1, 5)}, "has vectors of 5 numbers, and the text_encoder of this model takes 4"),
-        (ONE, {"a": rows(1, 4), "b": rows(1, 4)}, "holds a, b; it must hold one tensor, or clip_l and clip_g"),
+        (ONE, {"emb_params": rows(1, 5)}, "must have vectors of 4 numbers for text_encoder of this model, not 5"),
+        (ONE, {"a": rows(1, 4), "b": rows(1, 4)}, "must hold one tensor, or clip_l and clip_g; it holds a, b"),
         (ONE, {"clip_l": rows(1, 4), "clip_g": rows(1, 6)}, "text_encoder_2, which this model does not have"),
-        (TWO, {"clip_l": rows(1, 4), "clip_g": rows(1, 4)}, "the text_encoder_2 of this model takes 6"),
+        (
+            TWO,
+            {"clip_l": rows(1, 4), "clip_g": rows(1, 4)},
+            "must have vectors of 6 numbers for text_encoder_2 of this model, not 4",
+        ),
         (TWO, {"clip_l": rows(1, 4), "text_encoders_0": rows(1, 4)}, "two tensors for one encoder"),
-        ({"text_encoder": None}, {"emb_params": rows(1, 4)}, "takes none: export the model again"),
+        ({"text_encoder": None}, {"emb_params": rows(1, 4)}, "takes no embeddings: export the model again"),
         ({}, {"emb_params": rows(1, 4)}, "text_encoder, which this model does not have"),
     ],
 )
@@ -111,10 +115,10 @@ def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "embeddings"
     folder.mkdir()
     with (folder / "big.safetensors").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     (folder / "odd.safetensors").write_bytes(b"odd")
     made = Embeddings(tmp_path, ONE)
-    with pytest.raises(InvalidField, match=f"has {MOST_BYTES + 1} bytes, and may have {MOST_BYTES}"):
+    with pytest.raises(InvalidField, match=f"must have at most {MAX_BYTES} bytes, not {MAX_BYTES + 1}"):
         made.tokens("text_encoder", ("big",))
     with pytest.raises(InvalidField, match="safetensors"):
         made.tokens("text_encoder", ("odd",))

@@ -12,11 +12,11 @@ from tests.support.complexity import check_linear
 from tests.support.models.graphs import NONE, TextGraph, as_session
 from tintype.service.errors import InvalidField
 from tintype.service.models import Prompt
-from tintype.service.models.family import PENULTIMATE, TextPart
+from tintype.service.models.family import PENULTIMATE, TextEncoderSpec
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
-from tintype.service.models.text.encoder import MAX_PIECES, TextEncoder
+from tintype.service.models.text.encoder import MAX_CHUNKS, TextEncoder
+from tintype.service.models.text.tokenizer import Tokens
 from tintype.service.models.text.tokenizers import CLIP, GEMMA, T5
-from tintype.service.models.text.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Letters:
         return Tokens((1, *ids, 2, *padding), len(ids), 1, len(ids) + 2)
 
 
-def encoder(part: TextPart, graph: TextGraph | None = None) -> TextEncoder:
+def encoder(part: TextEncoderSpec, graph: TextGraph | None = None) -> TextEncoder:
     tokenizer: Any = Letters()
     return TextEncoder(tokenizer, as_session(graph or TextGraph()), part, NONE)
 
@@ -52,7 +52,7 @@ def texts(encoder: TextEncoder, prompt: str, *, weighted: bool = False) -> list[
 
 def test_a_long_prompt_has_several_pieces() -> None:
     """Each is full but the last, nothing is lost, and the cut falls after a comma where one is near."""
-    clip = encoder(TextPart())
+    clip = encoder(TextEncoderSpec())
     assert texts(clip, "") == [""]
     assert texts(clip, "a" * ROOM) == ["a" * ROOM]
     assert texts(clip, "a" * ROOM + "bc") == ["a" * ROOM, "bc"]
@@ -62,17 +62,17 @@ def test_a_long_prompt_has_several_pieces() -> None:
 
 def test_a_prompt_has_an_end() -> None:
     """What fills more pieces than anyone writes is cut off, before it is read."""
-    assert texts(encoder(TextPart()), "a" * 32_000) == ["a" * ROOM] * MAX_PIECES
+    assert texts(encoder(TextEncoderSpec()), "a" * 32_000) == ["a" * ROOM] * MAX_CHUNKS
 
 
 def test_an_encoder_that_reads_long_prompts_reads_one_piece() -> None:
     """T5 and Gemma: what does not fit is cut off."""
-    assert texts(encoder(TextPart(kind=T5)), "a" * 20) == ["a" * ROOM]
+    assert texts(encoder(TextEncoderSpec(tokenizer_kind=T5)), "a" * 20) == ["a" * ROOM]
 
 
 def test_pieces_follow_each_other() -> None:
     """Embeddings of both, the first one's pooled, masks of both."""
-    part = TextPart(pooled="pooler_output")
+    part = TextEncoderSpec(pooled="pooler_output")
     clip = encoder(part)
     made = clip.encode(clip.read(Prompt("a" * ROOM + "b")))
     assert made.embeds.ravel().tolist() == [1, *[97] * ROOM, 2, 1, 98, 2, *[0] * (ROOM - 1)]
@@ -85,20 +85,20 @@ def test_pieces_follow_each_other() -> None:
 def test_the_layer_before_the_last_is_found_by_its_number() -> None:
     """SDXL reads it; graphs number their layers from 0."""
     graph = TextGraph()
-    encoder(TextPart(embeds=PENULTIMATE), graph).encode(encoder(TextPart()).read(Prompt("a")))
+    encoder(TextEncoderSpec(embeds=PENULTIMATE), graph).encode(encoder(TextEncoderSpec()).read(Prompt("a")))
     assert graph.asked == ["hidden_states.1"]
 
 
 def test_a_mask_is_fed_to_those_who_take_it() -> None:
     """Padding does not count where the encoder asks."""
-    made = encoder(TextPart(kind=T5), TextGraph(masked=True))
+    made = encoder(TextEncoderSpec(tokenizer_kind=T5), TextGraph(masked=True))
     embeds = made.encode(made.read(Prompt("ab"))).embeds.ravel()
     assert embeds.tolist() == [1, 97, 98, 2, *[100] * (ROOM - 2)]
 
 
 def test_weights_multiply_and_the_mean_stays() -> None:
     """Of the words alone, in each piece for itself; a weight of 1 changes no bit."""
-    clip = encoder(TextPart())
+    clip = encoder(TextEncoderSpec())
     plain = clip.encode(clip.read(Prompt("abc"))).embeds
     heavy = clip.encode(clip.read(Prompt("a(b:3)c", weighted=True))).embeds
     weights = np.ones((ROOM + 2, 1))
@@ -111,7 +111,7 @@ def test_weights_multiply_and_the_mean_stays() -> None:
 
 def test_brackets_are_text_unless_somebody_says_otherwise() -> None:
     """The same prompt twice: weighted its brackets are gone, plain they are words."""
-    clip = encoder(TextPart())
+    clip = encoder(TextEncoderSpec())
     assert texts(clip, "a(b:3)c") == ["a(b:3)c"]
     assert texts(clip, "a(b:3)c", weighted=True) == ["abc"]
 
@@ -125,19 +125,19 @@ def test_brackets_are_text_unless_somebody_says_otherwise() -> None:
         ("a" * ROOM + " BREAK b", ["a" * ROOM, "b"]),
         ("(a BREAK b:1.3)c", ["a", "bc"]),
         ("BREAK", [""]),
-        ("a BREAK " * 32, ["a"] * MAX_PIECES),
+        ("a BREAK " * 32, ["a"] * MAX_CHUNKS),
     ],
 )
 def test_break_begins_a_piece(prompt: str, pieces: list[str]) -> None:
     """What follows BREAK is read in a piece of its own; as plain text it is a word."""
-    clip = encoder(TextPart())
+    clip = encoder(TextEncoderSpec())
     assert texts(clip, prompt, weighted=True) == pieces
     assert "BREAK" in "".join(texts(clip, "a BREAK b"))
 
 
 def test_break_is_no_word_where_there_are_no_pieces() -> None:
     """An encoder of one piece leaves BREAK out, also where its text is made lower case."""
-    t5 = encoder(TextPart(kind=T5, clean=lambda text: text.lower().strip()))
+    t5 = encoder(TextEncoderSpec(tokenizer_kind=T5, clean=lambda text: text.lower().strip()))
     assert texts(t5, " A BREAK (B) ", weighted=True) == ["ab"]
 
 
@@ -146,14 +146,16 @@ def test_brackets_that_cannot_be_read_name_the_field(negative: bool) -> None:  #
     """The caller learns which of both prompts it is."""
     field = "negative_prompt" if negative else "prompt"
     with pytest.raises(InvalidField, match=f"^{field}: must not nest brackets"):
-        encoder(TextPart()).read(Prompt("(" * 100, negative=negative, weighted=True))
+        encoder(TextEncoderSpec()).read(Prompt("(" * 100, negative=negative, weighted=True))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("worst", ["a(", "a,", "()", "\u0301\u0323", "BREAK ", " "])
 def test_the_worst_prompt_takes_linear_work(tokenizer_folder: Path, worst: str, weighted: bool) -> None:  # noqa: FBT001
     """Twice the prompt is at most about twice the work to read it, whatever it is made of."""
-    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextPart(kind=CLIP), NONE)
+    clip = TextEncoder(
+        ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextEncoderSpec(tokenizer_kind=CLIP), NONE
+    )
 
     def read(text: str) -> None:
         with suppress(InvalidField):
@@ -164,22 +166,24 @@ def test_the_worst_prompt_takes_linear_work(tokenizer_folder: Path, worst: str, 
 
 def test_a_text_is_cleaned_before_it_is_read() -> None:
     """As the family's own pipeline does."""
-    assert texts(encoder(TextPart(clean=str.lower)), "ABC") == ["abc"]
+    assert texts(encoder(TextEncoderSpec(clean=str.lower)), "ABC") == ["abc"]
 
 
 def test_an_instruction_is_read_and_left_out() -> None:
     """Not before negative prompts; of its answer the last token is kept, as diffusers' SanaPipeline does."""
-    part = TextPart(kind=GEMMA, instruction="xyz")
+    part = TextEncoderSpec(tokenizer_kind=GEMMA, instruction="xyz")
     gemma = encoder(part)
     (piece,) = gemma.read(Prompt("ab"))
     assert piece.tokens.ids[:7] == (1, *map(ord, "xyzab"), 2)
     made = gemma.encode([piece])
     assert made.embeds.ravel().tolist()[:5] == [1, *map(ord, "zab"), 2]
     assert len(made.embeds) == len(gemma.encode(gemma.read(Prompt("ab", negative=True))).embeds) == ROOM + 2
-    assert piece.words == 2
+    assert piece.prompt_tokens == 2
 
 
 def test_clip_counts_as_the_tokenizer_does(tokenizer_folder: Path) -> None:
     """The real tokenizer and the pieces agree on where a prompt ends."""
-    clip = TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextPart(kind=CLIP), NONE)
-    assert [piece.words for piece in clip.read(Prompt("cat " * 20))] == [14, 6]
+    clip = TextEncoder(
+        ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextEncoderSpec(tokenizer_kind=CLIP), NONE
+    )
+    assert [piece.prompt_tokens for piece in clip.read(Prompt("cat " * 20))] == [14, 6]

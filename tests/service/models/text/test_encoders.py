@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.models.graphs import NONE, TextGraph, as_session
 from tintype.service.models import Conditioning, Prompt
-from tintype.service.models.family import TextPart
+from tintype.service.models.family import TextEncoderSpec
 from tintype.service.models.text.clip_tokenizer import ClipTokenizer
-from tintype.service.models.text.combine import features, single
+from tintype.service.models.text.combine import clips_side_by_side, single_embeds
 from tintype.service.models.text.encoder import AbsentEncoder, TextEncoder
 from tintype.service.models.text.encoders import ConditioningCache, TextEncoders
 
@@ -26,12 +26,12 @@ def graph() -> TextGraph:
 
 @pytest.fixture
 def encoder(graph: TextGraph, tokenizer_folder: Path) -> TextEncoder:
-    return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(graph), TextPart(), NONE)
+    return TextEncoder(ClipTokenizer.from_folder(tokenizer_folder), as_session(graph), TextEncoderSpec(), NONE)
 
 
 @pytest.fixture
 def encoders(encoder: TextEncoder) -> TextEncoders:
-    return TextEncoders([encoder], single)
+    return TextEncoders([encoder], single_embeds)
 
 
 def encode(encoders: TextEncoders, text: str) -> Conditioning:
@@ -77,7 +77,7 @@ def test_both_halves_of_guidance_have_one_shape(encoders: TextEncoders) -> None:
 
 def test_several_encoders_read_the_same_prompt(encoder: TextEncoder) -> None:
     """Their answers are joined; one that is not there answers zeros, and its tokens are not counted."""
-    encoders = TextEncoders([encoder, AbsentEncoder(16, 3)], features)
+    encoders = TextEncoders([encoder, AbsentEncoder(16, 3)], clips_side_by_side)
     made = encode(encoders, "a cat")
     assert made.prompt_embeds.shape == (16, 4)
     assert not made.prompt_embeds[:, 1:].any()
@@ -86,7 +86,7 @@ def test_several_encoders_read_the_same_prompt(encoder: TextEncoder) -> None:
 
 def test_an_empty_negative_prompt_may_be_zeros(encoder: TextEncoder) -> None:
     """Where the model was trained so; a prompt, and a negative prompt that says something, never are."""
-    encoders = TextEncoders([encoder], single, zero_negative=True)
+    encoders = TextEncoders([encoder], single_embeds, zero_negative=True)
     prompt, empty = encoders.encode([Prompt(""), Prompt("", negative=True)])
     (fog,) = encoders.encode([Prompt("fog", negative=True)])
     assert prompt.prompt_embeds.any()

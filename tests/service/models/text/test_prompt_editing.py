@@ -11,12 +11,12 @@ from tintype.service.models.text.prompt_editing import (
     MAX_CHANGES,
     MAX_CHARACTERS,
     MAX_TEXTS,
-    Texts,
-    joined,
-    read,
-    texts,
+    StepTexts,
+    parse_changes,
+    replace_and,
+    step_texts,
 )
-from tintype.service.models.text.prompt_weights import MAX_NESTING, Malformed
+from tintype.service.models.text.prompt_weights import MAX_NESTING, PromptSyntaxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def schedule(prompt: str, steps: int = 10, earlier: int = 0) -> list[tuple[int, str]]:
     """Return the last step of each text, and the text, in order."""
-    made = texts(read(prompt), steps, earlier)
+    made = step_texts(parse_changes(prompt), steps, earlier)
     at = [made.texts[made.at(step)] for step in range(steps)]
     return [(step + 1, text) for step, text in enumerate(at) if step + 1 == steps or at[step + 1] != text]
 
@@ -68,7 +68,7 @@ def test_editing(prompt: str, expected: list[tuple[int, str]]) -> None:
 )
 def test_alternation(prompt: str, expected: list[str]) -> None:
     """Options take turns step by step, the first one first."""
-    made = texts(read(prompt), 4)
+    made = step_texts(parse_changes(prompt), 4)
     assert [made.texts[made.at(step)] for step in range(4)] == expected
 
 
@@ -94,7 +94,7 @@ def test_alternation(prompt: str, expected: list[str]) -> None:
 )
 def test_what_is_no_change_stays(prompt: str) -> None:
     """Weights, escapes and brackets without a pair are the prompt's own, to the letter."""
-    assert texts(read(prompt), 10).texts == (prompt,)
+    assert step_texts(parse_changes(prompt), 10).texts == (prompt,)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_second_pass_goes_on_counting(prompt: str, expected: list[tuple[int, s
 )
 def test_composition_is_a_comma(prompt: str, read_as: str) -> None:
     """AND is no word, nor is the weight that a prompt before it has; without an AND nothing is touched."""
-    assert joined(prompt) == read_as
+    assert replace_and(prompt) == read_as
 
 
 def test_an_open_bracket_around_a_change() -> None:
@@ -135,12 +135,16 @@ def test_an_open_bracket_around_a_change() -> None:
 
 def test_texts_are_distinct() -> None:
     """A text that comes again is the same one: two options over many steps are two texts."""
-    assert texts(read("[a|b]"), 150).texts == ("a", "b")
+    assert step_texts(parse_changes("[a|b]"), 150).texts == ("a", "b")
 
 
 def test_without_steps_a_prompt_is_what_it_is_in_one_step() -> None:
     """An image to start from at strength 0 takes none, and its prompt counts all the same."""
-    assert texts(read("[a:b:2] [c|d]"), 0) == texts(read("[a:b:2] [c|d]"), 1) == Texts(("a c",), (0,))
+    assert (
+        step_texts(parse_changes("[a:b:2] [c|d]"), 0)
+        == step_texts(parse_changes("[a:b:2] [c|d]"), 1)
+        == StepTexts(("a c",), (0,))
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,13 +158,13 @@ def test_without_steps_a_prompt_is_what_it_is_in_one_step() -> None:
 )
 def test_bounds(prompt: str, problem: str) -> None:
     """What would cost more than some prompts do is refused, with the bound."""
-    with pytest.raises(Malformed, match=problem):
-        texts(read(prompt), 150)
+    with pytest.raises(PromptSyntaxError, match=problem):
+        step_texts(parse_changes(prompt), 150)
 
 
 def test_a_long_prompt_without_changes_is_no_trouble() -> None:
     """The bound on characters is for prompts that change."""
-    assert texts(read("x" * 2 * MAX_CHARACTERS), 10).texts == ("x" * 2 * MAX_CHARACTERS,)
+    assert step_texts(parse_changes("x" * 2 * MAX_CHARACTERS), 10).texts == ("x" * 2 * MAX_CHARACTERS,)
 
 
 WORST: dict[str, Callable[[int], str]] = {
@@ -182,4 +186,4 @@ WORST: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
     """Twice the text is twice the work, to read it and to see what it is at each step."""
-    check_linear(lambda text: texts(read(joined(text)), 5), worst)
+    check_linear(lambda text: step_texts(parse_changes(replace_and(text)), 5), worst)

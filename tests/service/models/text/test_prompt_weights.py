@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.complexity import check_linear
-from tintype.service.models.text.prompt_weights import MAX_NESTING, Malformed, parse
+from tintype.service.models.text.prompt_weights import MAX_NESTING, PromptSyntaxError, parse_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 def test_syntax(text: str, segments: list[tuple[str, float]]) -> None:
     """Each text has its weight, in order, and no sign that means one is left."""
-    (found,) = parse(text)
+    (found,) = parse_weights(text)
     assert [words for words, _ in found] == [words for words, _ in segments]
     assert [weight for _, weight in found] == pytest.approx([weight for _, weight in segments])
 
@@ -61,7 +61,7 @@ def test_syntax(text: str, segments: list[tuple[str, float]]) -> None:
 )
 def test_break_begins_a_section(text: str, sections: list[list[tuple[str, float]]]) -> None:
     """BREAK as a word of its own ends a section wherever it stands, and takes the space around it along."""
-    found = parse(text)
+    found = parse_weights(text)
     assert [[words for words, _ in section] for section in found] == [[words for words, _ in each] for each in sections]
     for section, expected in zip(found, sections, strict=True):
         assert [weight for _, weight in section] == pytest.approx([weight for _, weight in expected])
@@ -69,7 +69,7 @@ def test_break_begins_a_section(text: str, sections: list[list[tuple[str, float]
 
 def test_the_innermost_weight_comes_first() -> None:
     """Weights are multiplied from the inside out, so that each product is the same to the last bit."""
-    assert parse("(a (b (c:1.3) d:1.7):0.9)")[0][2] == ("c", 1.0 * 1.3 * 1.7 * 0.9)
+    assert parse_weights("(a (b (c:1.3) d:1.7):0.9)")[0][2] == ("c", 1.0 * 1.3 * 1.7 * 0.9)
 
 
 WORST: dict[str, Callable[[int], str]] = {
@@ -90,19 +90,19 @@ WORST: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
     """Twice the text is twice the work, whatever the brackets."""
-    check_linear(parse, worst)
+    check_linear(parse_weights, worst)
 
 
 @pytest.mark.parametrize("text", ["(a" * (MAX_NESTING + 1), "[" * 32_000, "([" * 20_000])
 def test_brackets_nest_to_a_bound(text: str) -> None:
     """A prompt of more brackets within brackets is refused, with the way to write the sign itself."""
-    with pytest.raises(Malformed, match=rf"not nest brackets more than {MAX_NESTING} deep; write \\\( or"):
-        parse(text)
-    assert parse("(" * MAX_NESTING + "a")
+    with pytest.raises(PromptSyntaxError, match=rf"not nest brackets more than {MAX_NESTING} deep; write \\\( or"):
+        parse_weights(text)
+    assert parse_weights("(" * MAX_NESTING + "a")
 
 
 @pytest.mark.parametrize("text", ["(a:1001)", "(a:-1001)", f"(a:{'9' * 400})", "((a:999):999)"])
 def test_weights_are_bounded(text: str) -> None:
     """A weight with which no embedding would be finite is refused."""
-    with pytest.raises(Malformed, match="must weight no word by more than 1000, not"):
-        parse(text)
+    with pytest.raises(PromptSyntaxError, match="must have weights from -1000 to 1000, not"):
+        parse_weights(text)

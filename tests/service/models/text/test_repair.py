@@ -8,7 +8,7 @@ import ftfy
 import pytest
 
 from tests.support.complexity import check_linear
-from tintype.service.models.text.repair import LONGEST, MAX_MARKS, SHORT, repaired, stream_safe
+from tintype.service.models.text.repair import MAX_LINE, MAX_MARKS, SHORT_LINE, limit_marks, repaired_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,15 +28,15 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_as_ftfy(text: str) -> None:
     """Line by line the words are those that ftfy gives for the whole text."""
-    assert " ".join(repaired(text)).split() == ftfy.fix_text(text).split()
+    assert " ".join(repaired_lines(text)).split() == ftfy.fix_text(text).split()
 
 
 def test_marks_are_bounded() -> None:
     """A letter keeps thirty marks, and a text without such a letter stays as it is."""
-    long = "e\u0301" * SHORT
-    assert stream_safe(long) is not long
-    assert stream_safe(long) == long
-    assert stream_safe("e" + "\u0301" * (SHORT + 9) + "f") == "e" + "\u0301" * MAX_MARKS + "f"
+    long = "e\u0301" * SHORT_LINE
+    assert limit_marks(long) is not long
+    assert limit_marks(long) == long
+    assert limit_marks("e" + "\u0301" * (SHORT_LINE + 9) + "f") == "e" + "\u0301" * MAX_MARKS + "f"
 
 
 WORST: dict[str, Callable[[int], str]] = {
@@ -55,4 +55,4 @@ WORST: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
     """Twice the text is at most about twice the work."""
-    check_linear(lambda text: list(repaired(stream_safe(text))), worst, 4 * LONGEST)
+    check_linear(lambda text: list(repaired_lines(limit_marks(text))), worst, 4 * MAX_LINE)

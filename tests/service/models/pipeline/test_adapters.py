@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.models.adapter_files import write_tensors
 from tintype.service.errors import InvalidField
-from tintype.service.models.pipeline.lora import KEPT, Adapters, Loras, names, ports
+from tintype.service.models.pipeline.adapters import CACHED_ADAPTERS, Adapters, AdapterWeights, layer_sizes, names
 from tintype.service.models.runtime.runtime import Runtime
 from tintype.service.models.runtime.session import Session
 
@@ -56,13 +56,13 @@ def test_a_folder_names_its_adapters(adapters: Adapters, tmp_path: Path) -> None
 def test_a_graph_tells_where_it_takes_them() -> None:
     """By its optional inputs: modules, and how wide each is."""
     inputs = {"lora.up.to_q.A": ("lora_n", 3, "lora_r"), "lora.up.to_q.B": ("lora_n", "lora_r", 2), "other": (1,)}
-    assert ports(inputs) == {"up.to_q": (3, 2)}
+    assert layer_sizes(inputs) == {"up.to_q": (3, 2)}
 
 
 def test_a_convolution_is_told_by_its_inputs() -> None:
     """Its kernel stands between the rank and what goes in."""
     inputs = {"lora.conv.A": ("lora_n", "lora_r", 3, 2, 5), "lora.conv.B": ("lora_n", 4, "lora_r")}
-    assert ports(inputs) == {"conv": (5, 3, 2, 4)}
+    assert layer_sizes(inputs) == {"conv": (5, 3, 2, 4)}
 
 
 def test_convolutions_are_fed_as_the_graph_takes_them(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_convolutions_are_fed_as_the_graph_takes_them(tmp_path: Path) -> None:
         files[name] = a, RANDOM.standard_normal((rank, 4), np.float32)
         write_tensors(tmp_path / f"loras/{name}.safetensors", {"unet.conv.A": a, "unet.conv.B": files[name][1]})
     adapters = Adapters(tmp_path, {"unet": {"conv": (5, 3, 2, 4)}})
-    feeds = adapters.feeds("unet", [(("ink", 1.0),), (), (("clay", 2.0), ("ink", -1.0))])
+    feeds = adapters.graph_inputs("unet", [(("ink", 1.0),), (), (("clay", 2.0), ("ink", -1.0))])
     a, b = feeds["lora.conv.A"], feeds["lora.conv.B"]
     assert (a.shape, b.shape) == ((3, 5, 3, 2, 5), (3, 4, 5))
     made = np.einsum("nrhwi,nor->nihwo", a, b)
@@ -85,21 +85,21 @@ def test_convolutions_are_fed_as_the_graph_takes_them(tmp_path: Path) -> None:
 
 def test_none_feeds_nothing(adapters: Adapters) -> None:
     """The graph's own default, of rank 0, holds."""
-    assert adapters.feeds("unet", [(), ()]) == {}
+    assert adapters.graph_inputs("unet", [(), ()]) == {}
 
 
 def test_one_for_all_rows_is_fed_once(adapters: Adapters) -> None:
     """With its weight, negative ones too; what the component has not is left alone."""
-    feeds = adapters.feeds("unet", [(("ink", -0.5),)] * 3)
+    feeds = adapters.graph_inputs("unet", [(("ink", -0.5),)] * 3)
     assert {name: array.shape[0] for name, array in feeds.items()} == dict.fromkeys(feeds, 1)
     for module in ("up.to_q", "up.to_v"):
         assert np.allclose(changes(feeds, module), -0.5 * change(INK, f"unet.{module}"), atol=1e-6)
-    assert adapters.feeds("text_encoder", [(("ink", 1.0),)]) == {}
+    assert adapters.graph_inputs("text_encoder", [(("ink", 1.0),)]) == {}
 
 
 def test_several_add_up(adapters: Adapters) -> None:
     """Each with its weight, in every module that it changes."""
-    feeds = adapters.feeds("unet", [(("ink", 0.7), ("clay", 2.0))])
+    feeds = adapters.graph_inputs("unet", [(("ink", 0.7), ("clay", 2.0))])
     both = 0.7 * change(INK, "unet.up.to_q") + 2 * change(CLAY, "unet.up.to_q")
     assert np.allclose(changes(feeds, "up.to_q"), both, atol=1e-6)
     assert np.allclose(changes(feeds, "up.to_v"), 0.7 * change(INK, "unet.up.to_v"), atol=1e-6)
@@ -108,12 +108,12 @@ def test_several_add_up(adapters: Adapters) -> None:
 def test_an_adapter_in_use_outlives_its_file(adapters: Adapters, tmp_path: Path) -> None:
     """A job draws on with what it began with, whatever becomes of the file and however many others come between."""
     held = adapters.check((("ink", 1.0),))
-    before = {name: array.copy() for name, array in adapters.feeds("unet", [(("ink", 1.0),)]).items()}
+    before = {name: array.copy() for name, array in adapters.graph_inputs("unet", [(("ink", 1.0),)]).items()}
     (tmp_path / "loras" / "ink.safetensors").unlink()
-    for number in range(KEPT + 1):
+    for number in range(CACHED_ADAPTERS + 1):
         write_tensors(tmp_path / "loras" / f"other{number}.safetensors", CLAY)
-        adapters.feeds("unet", [((f"other{number}", 1.0),)])
-    after = adapters.feeds("unet", [(("ink", 1.0),)])
+        adapters.graph_inputs("unet", [((f"other{number}", 1.0),)])
+    after = adapters.graph_inputs("unet", [(("ink", 1.0),)])
     assert all(np.array_equal(before[name], after[name]) for name in (*before, *after))
     del held
     with pytest.raises(InvalidField, match=r"adapter 'ink' .*ink\.safetensors"):
@@ -122,8 +122,8 @@ def test_an_adapter_in_use_outlives_its_file(adapters: Adapters, tmp_path: Path)
 
 def test_every_row_has_its_own(adapters: Adapters) -> None:
     """Rows of other adapters, and of none, share a call: nothing of one reaches another."""
-    rows: list[Loras] = [(("ink", 1.0),), (), (("clay", 1.0),)]
-    made = changes(adapters.feeds("unet", rows), "up.to_q")
+    rows: list[AdapterWeights] = [(("ink", 1.0),), (), (("clay", 1.0),)]
+    made = changes(adapters.graph_inputs("unet", rows), "up.to_q")
     assert np.allclose(made[0], change(INK, "unet.up.to_q"), atol=1e-6)
     assert not made[1].any()
     assert np.allclose(made[2], change(CLAY, "unet.up.to_q"), atol=1e-6)
@@ -132,14 +132,14 @@ def test_every_row_has_its_own(adapters: Adapters) -> None:
 @pytest.mark.parametrize(
     ("tensors", "problem"),
     [
-        (pair("unet.down.to_q", 3, 2, 1), "changes unet.down.to_q, which this model has not"),
+        (pair("unet.down.to_q", 3, 2, 1), "changes unet.down.to_q, which this model does not have"),
         (pair("unet.up.to_q", 3, 3, 1), "changes unet.up.to_q from 3 to 3, which is from 3 to 2 in this model"),
         (
             pair("vae.conv", 3, 3, 1),
             "changes the vae, which takes no adapters in this model: export it with --with-lora",
         ),
-        ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "has no two matrices unet.up.to_q.A"),
-        ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "has no two matrices unet.up.to_q.A"),
+        ({"unet.up.to_q.A": np.zeros((3, 1), np.float32)}, "must hold two matrices unet.up.to_q.A"),
+        ({"unet.up.to_q.alpha": np.zeros(1, np.float32)}, "must hold two matrices unet.up.to_q.A"),
         (INK | {"unet.up.to_q.C": np.zeros(1, np.float32)}, "holds unet.up.to_q.C, which is neither A nor B"),
         (
             {"unet.up.to_q.A": np.full((3, 1), np.nan, np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
@@ -147,16 +147,16 @@ def test_every_row_has_its_own(adapters: Adapters) -> None:
         ),
         (
             {"unet.conv.A": np.zeros((3, 3, 3, 1), np.float32), "unet.conv.B": np.zeros((1, 4), np.float32)},
-            "changes unet.conv, and no convolution of this model takes adapters: export it with --with-lora",
+            "changes unet.conv, but no convolution of this model takes adapters: export it with --with-lora",
         ),
         (
             {"unet.up.to_q.A": np.zeros((3, 3, 3, 1), np.float32), "unet.up.to_q.B": np.zeros((1, 2), np.float32)},
             "changes unet.up.to_q from 3 to 2 by 3 x 3, which is from 3 to 2 in this model",
         ),
-        ({}, "changes nothing"),
+        ({}, "changes no layer"),
         (
             {"unet.a\nb.A": np.zeros((3, 1), np.float32), "unet.a\nb.B": np.zeros((1, 2), np.float32)},
-            r"changes unet\.a\\nb, which this model has not",
+            r"changes unet\.a\\nb, which this model does not have",
         ),
     ],
 )
@@ -205,14 +205,14 @@ def test_a_graph_adds_what_it_is_fed(adapters: Adapters, tmp_path: Path) -> None
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "model.onnx")
     session = Session(tmp_path / "model.onnx", Runtime("cpu", 1))
     assert set(session.inputs) == {"x"}
-    assert ports(session.optional) == {"up.to_q": (3, 2)}
+    assert layer_sizes(session.optional) == {"up.to_q": (3, 2)}
     x = RANDOM.standard_normal((2, 4, 3), np.float32)
     ink, clay = change(INK, "unet.up.to_q"), change(CLAY, "unet.up.to_q")
-    cases: list[tuple[list[Loras], list[np.ndarray]]] = [
+    cases: list[tuple[list[AdapterWeights], list[np.ndarray]]] = [
         ([(), ()], [weights, weights]),
         ([(("ink", 2.0),)] * 2, [weights + 2 * ink] * 2),
         ([(("ink", 1.0), ("clay", -1.0)), ()], [weights + ink - clay, weights]),
     ]
     for rows, merged in cases:
-        feeds = {name: array for name, array in adapters.feeds("unet", rows).items() if "to_q" in name}
+        feeds = {name: array for name, array in adapters.graph_inputs("unet", rows).items() if "to_q" in name}
         assert np.allclose(session.run("y", x=x, **feeds), x @ np.stack(merged), atol=1e-5)

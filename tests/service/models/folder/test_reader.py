@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from tintype.service.errors import ModelBroken
-from tintype.service.models.folder.manifest import read, verify
+from tintype.service.models.folder.reader import read_manifest, verify
 from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.residency.slot import Slot
 from tintype.service.models.spec import IMAGE_TO_IMAGE, INPAINTING, TEXT_TO_IMAGE
@@ -25,7 +25,7 @@ Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 def test_the_built_in_model_is_served_as_its_manifest_says() -> None:
     """The folder inside the package is whole, and its manifest's words arrive."""
     own = json.loads((BUILTIN / "tintype.json").read_text())
-    manifest = read(BUILTIN)
+    manifest = read_manifest(BUILTIN)
     spec = manifest.spec
     assert spec.name == own["name"]
     assert spec.family == "sd"
@@ -44,7 +44,7 @@ def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None
     """What plain optimum leaves behind is enough: sizes, factors and defaults come from the configurations."""
     edit(foreign / "model_index.json", lambda c: c.update(_class_name="StableDiffusionPipeline"))
     edit(foreign / "vae_decoder/config.json", lambda c: c.update(scaling_factor=0.5, shift_factor=0.25))
-    manifest, built_in = read(foreign), read(BUILTIN)
+    manifest, built_in = read_manifest(foreign), read_manifest(BUILTIN)
     spec = manifest.spec
     assert spec.name == "toy"
     assert spec.diffusion.prediction is Prediction.V
@@ -53,7 +53,7 @@ def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None
     assert spec.latent_channels == built_in.spec.latent_channels
     assert spec.downscale == built_in.spec.downscale
     assert spec.max_tokens == built_in.spec.max_tokens
-    assert (manifest.traits.scaling_factor, manifest.traits.shift_factor) == (0.5, 0.25)
+    assert (manifest.config.scaling_factor, manifest.config.shift_factor) == (0.5, 0.25)
     assert spec.batched_timestep is False
     assert spec.latent_to_rgb is None
     assert (spec.defaults.steps, spec.defaults.guidance_scale) == (50, 7.5)
@@ -61,9 +61,9 @@ def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None
 
 def test_pictures_need_an_encoder(foreign: Path) -> None:
     """A folder with vae_encoder starts from pictures and repaints; without it, text to image is left."""
-    assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
+    assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
     (foreign / "vae_encoder" / "model.onnx").unlink()
-    assert read(foreign).spec.capabilities == {TEXT_TO_IMAGE}
+    assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE}
 
 
 def _missing(path: str) -> Callable[[Path], None]:
@@ -88,7 +88,10 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_written("unet/config.json", "{"), "unet/config.json is not JSON"),
         (_written("vae_decoder/config.json", '{"latents_mean": [0.5]}'), "latents_mean must be null, not"),
         (_written("unet/config.json", '{"sample_size": "x"}'), "unet/config.json: sample_size must be a whole number"),
-        (_written("unet/config.json", '{"in_channels": 8}'), "unet/config.json: in_channels takes 8 channels; served"),
+        (
+            _written("unet/config.json", '{"in_channels": 8}'),
+            r"unet/config.json: in_channels must be \d+, or \d+ with a mask, not 8",
+        ),
         (_written("vae_decoder/config.json", "[]"), "vae_decoder/config.json must hold a JSON object, not list"),
         (_written("scheduler/scheduler_config.json", '{"_class_name": "X", "a": 1}'), "'X' is not supported"),
         (
@@ -105,9 +108,9 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         ),
         (
             _written("model_index.json", '{"_class_name": "FooPipeline"}'),
-            "'FooPipeline' is not served here; served are",
+            "'FooPipeline' is not supported; supported are",
         ),
-        (_written("model_index.json", "{}"), "pipeline None is not served here"),
+        (_written("model_index.json", "{}"), "pipeline None is not supported"),
         (_written("model_index.json", "hello"), "toy/model_index.json is not JSON"),
     ],
 )
@@ -115,7 +118,7 @@ def test_each_fault_of_a_folder_is_named(foreign: Path, harm: Callable[[Path], N
     """Whatever is missing or damaged is named by its file."""
     harm(foreign)
     with pytest.raises(ModelBroken, match=problem):
-        read(foreign)
+        read_manifest(foreign)
 
 
 @pytest.mark.parametrize("said", [["transformers", "T5EncoderModel"], [None, None], None])
@@ -124,8 +127,10 @@ def test_an_optional_encoder_that_the_index_names_is_missed(foreign: Path, said:
     index = {"_class_name": "StableDiffusion3Pipeline", "text_encoder_3": said}
     (foreign / "model_index.json").write_text(json.dumps({key: value for key, value in index.items() if value}))
     with pytest.raises(ModelBroken) as caught:
-        read(foreign)
-    fault = "text_encoder_3/model.onnx is missing; the index of a model without it says [null, null] of it"
+        read_manifest(foreign)
+    fault = (
+        "text_encoder_3/model.onnx is missing; for a model without it, model_index.json must hold [null, null] for it"
+    )
     assert (fault in caught.value.faults) == (said is not None and None not in said)
 
 
@@ -146,14 +151,14 @@ def test_weights_that_are_widened_count_as_they_are_in_memory(
     """What takes twice the bytes of the file counts so: the budget of memory is of what is in it."""
     said = {"precision": precision, "target": target} if target else {"precision": precision}
     edit(folder / "tintype.json", lambda c: c.update(said))
-    manifest = read(folder)
+    manifest = read_manifest(folder)
     assert Slot("toy", manifest).weight == times * manifest.spec.weights_bytes
 
 
 def test_a_class_is_enough(foreign: Path) -> None:
     """A sampler's file may leave everything but its class to the defaults of the class."""
     (foreign / "scheduler/scheduler_config.json").write_text('{"_class_name": "EulerDiscreteScheduler"}')
-    assert read(foreign).spec.defaults.sampler == "euler"
+    assert read_manifest(foreign).spec.defaults.sampler == "euler"
 
 
 def test_all_faults_come_at_once(foreign: Path) -> None:
@@ -162,7 +167,7 @@ def test_all_faults_come_at_once(foreign: Path) -> None:
         (foreign / path).unlink()
     (foreign / "scheduler/scheduler_config.json").write_text("{")
     with pytest.raises(ModelBroken) as caught:
-        read(foreign)
+        read_manifest(foreign)
     assert len(caught.value.faults) == 4
 
 
@@ -171,44 +176,44 @@ def test_a_folder_for_torch_is_recognised(foreign: Path) -> None:
     for graph in foreign.glob("*/model.onnx"):
         graph.rename(graph.with_name("model.safetensors"))
     (foreign / "vae_decoder").rename(foreign / "vae")
-    with pytest.raises(ModelBroken, match="export it first, by `tintype export`") as caught:
-        read(foreign)
+    with pytest.raises(ModelBroken, match="export it first with `tintype export`") as caught:
+        read_manifest(foreign)
     assert len(caught.value.faults) == 1
 
 
 def test_no_folder_and_no_model_take_one_line(tmp_path: Path) -> None:
     """A wrong path is said in one clear line."""
     with pytest.raises(ModelBroken, match=r"there is no folder .*nowhere") as caught:
-        read(tmp_path / "nowhere")
+        read_manifest(tmp_path / "nowhere")
     assert len(caught.value.faults) == 1
     with pytest.raises(ModelBroken, match=r"holds neither model_index\.json nor tintype\.json"):
-        read(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_verify_finds_what_changed(folder: Path, edit: Edit) -> None:
     """A file that is not the exported one is named; a folder without sums says that nothing can be compared."""
     assert verify(folder) == []
     (folder / "tokenizer/merges.txt").write_text("a b\n")
-    assert verify(folder) == ["tokenizer/merges.txt is not the file that was exported"]
+    assert verify(folder) == ["tokenizer/merges.txt is not the exported file"]
     edit(folder / "tintype.json", lambda c: c.pop("files"))
-    assert verify(folder) == ["tintype.json names no sums to compare with"]
+    assert verify(folder) == ["tintype.json lists no sums to compare with"]
     (folder / "unet/model.onnx").unlink()
     assert verify(folder) == ["unet/model.onnx is missing"]
 
 
 def test_weights_beside_the_graph_are_counted(folder: Path) -> None:
     """External data counts as weights, a configuration does not."""
-    before = read(folder)
+    before = read_manifest(folder)
     (folder / "unet/model.onnx_data").write_bytes(b"x" * 1000)
     (folder / "unet/more.json").write_text("{}")
-    after = read(folder)
+    after = read_manifest(folder)
     assert after.spec.weights_bytes == before.spec.weights_bytes + 1000
-    assert after.weight("unet") == BUILTIN.joinpath("unet/model.onnx").stat().st_size + 1000
+    assert after.component_bytes("unet") == BUILTIN.joinpath("unet/model.onnx").stat().st_size + 1000
 
 
 def test_a_decoder_in_float32_counts(folder: Path) -> None:
     """It comes into memory when a picture overflows, beside all else that is there."""
-    before = read(folder)
+    before = read_manifest(folder)
     (folder / "vae_decoder_fp32").mkdir()
     (folder / "vae_decoder_fp32/model.onnx").write_bytes(b"x" * 1000)
-    assert read(folder).spec.weights_bytes == before.spec.weights_bytes + 1000
+    assert read_manifest(folder).spec.weights_bytes == before.spec.weights_bytes + 1000

@@ -1,0 +1,234 @@
+"""Reading a model's folder without loading it; all faults are collected and reported together.
+
+A folder is in the layout of diffusers and optimum: `model_index.json`, one folder for each component with `model.onnx`
+and `config.json`, `tokenizer/`, `scheduler/`. Values come from `tintype.json`, otherwise from the components'
+configurations, otherwise from the family. So a folder without `tintype.json` can be read as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ModelBroken
+from ...numerics import Diffusion, InvalidChoice, make_table, max_steps, resolve
+from ..files import ModelFileError, component_bytes, read_json, sha256
+from ..spec import INPAINTING, TEXT_TO_IMAGE, Defaults, ModelSpec, Size
+from .configs import CONFIG_FIELDS, ConfigFiles
+from .families import FAMILIES, by_pipeline, known_pipelines
+from .manifest import ABSENT, GRAPH, Manifest, list_additions, missing_files
+from .presets import model_presets
+from .tintype_json import TINTYPE_JSON, read_fields, read_tintype_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..family import Family, TextEncoderSpec
+
+INDEX = "model_index.json"
+SCHEDULER = "scheduler/scheduler_config.json"
+# Pairs of `precision` and `target` whose weights are widened in memory.
+WIDENED = {("fp16-weights", None), ("fp16", "cpu"), ("int8", "cpu")}
+
+
+def read_manifest(folder: Path, *, is_second: bool = False) -> Manifest:
+    """Read a model's folder. A second stage (`is_second`) cannot have one itself.
+
+    Raises:
+        ModelBroken: it cannot be served; `faults` names each problem.
+    """
+    return _FolderReader(folder, is_second=is_second).manifest()
+
+
+def verify(folder: Path) -> list[str]:
+    """Return the differences between the files and the sums in tintype.json, [] if there are none. Reads all files."""
+    try:
+        files = read_manifest(folder).files
+    except ModelBroken as error:
+        return list(error.faults)
+    if not files:
+        return [f"{TINTYPE_JSON} lists no sums to compare with"]
+    return [f"{path} is not the exported file" for path, sum_ in files.items() if sha256(folder / path) != sum_]
+
+
+class _FolderReader:
+    """Reads one folder; collects faults and raises them together."""
+
+    def __init__(self, folder: Path, *, is_second: bool) -> None:
+        self.folder, self.is_second = folder, is_second
+        if not folder.is_dir():
+            problem = f"{folder} is not a folder" if folder.exists() else f"there is no folder {folder}"
+            raise ModelBroken(folder.name, [problem])
+        if not any((folder / name).exists() for name in (INDEX, TINTYPE_JSON)):
+            problem = f"{folder} holds neither {INDEX} nor {TINTYPE_JSON}: it is not an exported model"
+            raise ModelBroken(folder.name, [problem])
+        self.own, self.faults = read_tintype_json(folder)
+        self.name: str = self.own.get("name", folder.name)
+
+    def manifest(self) -> Manifest:
+        family = self._family()
+        if not any((self.folder / component / GRAPH).exists() for component in family.required_graphs):
+            raise ModelBroken(self.name, [f"no component has a {GRAPH}: export it first with `tintype export`"])
+        self.faults += missing_files(self.folder, family, self.own.get("files", {}), self._json(INDEX, optional=True))
+        configs, diffusion = self._config_files(family), self._diffusion()
+        self.faults += configs.length_faults(family)
+        defaults = self._defaults(family, diffusion, configs.native_sizes(family)[0]) if diffusion else None
+        if self.faults or not diffusion or not defaults:
+            raise ModelBroken(self.name, list(dict.fromkeys(self.faults)))
+        spec = self._spec(family, diffusion, defaults, configs)
+        second, below = self._second_stage(spec)
+        second_bytes = second.spec.weights_bytes if second else 0
+        return Manifest(
+            folder=self.folder,
+            spec=replace(spec, weights_bytes=spec.weights_bytes + second_bytes),
+            second=second,
+            second_below=below,
+            family=family,
+            config=replace(configs.pipeline_config(family), fast_tokenizers=self._fast_tokenizers(family)),
+            files=self.own.get("files", {}),
+            widened=(self.own.get("precision"), self.own.get("target")) in WIDENED,
+        )
+
+    def _family(self) -> Family:
+        """Return the family that tintype.json or model_index.json names.
+
+        Raises:
+            ModelBroken: there is none; nothing else can be checked without it.
+        """
+        if name := self.own.get("family"):
+            family = FAMILIES.get(name)
+            fault = f"{TINTYPE_JSON}: family must be one of {', '.join(FAMILIES)}, not {name!r}"
+        else:
+            index = self._json(INDEX)
+            class_name = index.get("_class_name")
+            family = by_pipeline(str(class_name), [name for name, class_ in index.items() if class_ == ABSENT])
+            supported = ", ".join(known_pipelines())
+            fault = f"{INDEX}: pipeline {class_name!r} is not supported; supported are {supported}"
+        if family is None:
+            raise ModelBroken(self.name, self.faults or [fault])
+        return family
+
+    def _config_files(self, family: Family) -> ConfigFiles:
+        encoders = family.text_encoders
+        return ConfigFiles(
+            self.own,
+            self._config(INDEX),
+            self._config(f"{family.denoiser.folder}/config.json"),
+            self._config(f"{family.vae.decoder}/config.json"),
+            [self._config(f"{encoder.encoder}/config.json", encoder) for encoder in encoders],
+            [self._config(f"{encoder.tokenizer}/tokenizer_config.json", encoder) for encoder in encoders],
+        )
+
+    def _fast_tokenizers(self, family: Family) -> tuple[bool, ...]:
+        """Return for each text encoder whether model_index.json names a fast tokenizer class."""
+        index = self._json(INDEX, optional=True)
+        named = (index.get(encoder.tokenizer) for encoder in family.text_encoders)
+        return tuple(isinstance(name, list) and bool(name) and str(name[-1]).endswith("Fast") for name in named)
+
+    def _config(self, path: str, encoder: TextEncoderSpec | None = None) -> dict[str, Any]:
+        """Read the known fields of a configuration; it may be missing if there is a tintype.json."""
+        content = self._json(path, optional=bool(self.own) or bool(encoder and encoder.optional))
+        values, faults = read_fields({k: v for k, v in content.items() if v is not None}, CONFIG_FIELDS, path)
+        self.faults += faults
+        return values
+
+    def _diffusion(self) -> Diffusion | None:
+        earlier, config = len(self.faults), self._json(SCHEDULER)
+        if len(self.faults) > earlier:
+            return None
+        if "prediction" in self.own:
+            config["prediction_type"] = self.own["prediction"]
+        try:
+            return Diffusion.from_config(config)
+        except (InvalidChoice, TypeError, ValueError) as error:
+            self.faults.append(f"{SCHEDULER}: {error}")
+            return None
+
+    def _defaults(self, family: Family, diffusion: Diffusion, size: Size) -> Defaults | None:
+        own = self.own.get("defaults", {})
+        try:
+            sampler, schedule = resolve(diffusion, own.get("sampler"), own.get("schedule"))
+            steps = own.get("steps", min(family.steps, max_steps(diffusion, sampler)))
+            # Defaults that have no table would fail in a request.
+            make_table(diffusion, steps, sampler=sampler, schedule=schedule, image_tokens=1)
+        except InvalidChoice as error:
+            self.faults.append(f"{TINTYPE_JSON if own else SCHEDULER}: defaults: {error}")
+            return None
+        return Defaults(
+            steps=steps,
+            guidance_scale=own.get("guidance_scale", family.guidance_scale),
+            guidance_rescale=own.get("guidance_rescale", 0.0),
+            sampler=sampler,
+            schedule=schedule,
+            width=size[0],
+            height=size[1],
+        )
+
+    def _spec(self, family: Family, diffusion: Diffusion, defaults: Defaults, configs: ConfigFiles) -> ModelSpec:
+        graph = self.folder / family.denoiser.folder / GRAPH
+        inpaints = self._inpaints(family, configs)
+        optional = ("precision", "license", "description")
+        return ModelSpec(
+            name=self.name,
+            family=family.name,
+            diffusion=diffusion,
+            defaults=defaults,
+            batched_timestep=self.own.get("batched_timestep", False),
+            inpaints=inpaints,
+            weights_bytes=sum(component_bytes(self.folder / component) for component in family.graphs),
+            created=datetime.fromtimestamp(graph.stat().st_mtime, UTC),
+            capabilities=self._capabilities(family, inpaints=inpaints),
+            latent_to_rgb=self.own.get("preview"),
+            **list_additions(self.folder),
+            **configs.spec_fields(family),
+            **model_presets(self.own, defaults),
+            **{key: self.own[key] for key in optional if key in self.own},
+        )
+
+    def _second_stage(self, spec: ModelSpec) -> tuple[Manifest | None, float]:
+        """Return the model of the last noise levels, and the timestep below which it is called.
+
+        Raises:
+            ModelBroken: it cannot be served, or has other latents than this model.
+        """
+        refiner = self.own.get("refiner")
+        if refiner is None:
+            return None, 0.0
+        if self.is_second:
+            raise ModelBroken(self.name, [f"{TINTYPE_JSON}: refiner: a second stage cannot have one itself"])
+        try:
+            second = read_manifest(self.folder / refiner.folder, is_second=True)
+        except ModelBroken as error:
+            raise ModelBroken(self.name, [f"{TINTYPE_JSON}: refiner: {fault}" for fault in error.faults]) from error
+        own, its = ((one.latent_channels, one.downscale, one.inpaints) for one in (spec, second.spec))
+        if own != its:
+            problem = f"must have latents of {own[0]} channels and {own[1]} pixels, not {its[0]} and {its[1]}"
+            raise ModelBroken(self.name, [f"{TINTYPE_JSON}: refiner {refiner.folder} {problem}"])
+        return second, round(spec.diffusion.train_steps * refiner.share)
+
+    def _inpaints(self, family: Family, configs: ConfigFiles) -> bool:
+        try:
+            inpaints = configs.inpaints(family)
+        except ModelFileError as error:
+            raise ModelBroken(self.name, [f"{family.denoiser.folder}/config.json: in_channels {error}"]) from error
+        if inpaints and not self._has_image_encoder(family):
+            problem = f"{family.vae.encoder}/{GRAPH} is missing; an inpainting model requires it"
+            raise ModelBroken(self.name, [problem])
+        return inpaints
+
+    def _has_image_encoder(self, family: Family) -> bool:
+        return (self.folder / family.vae.encoder / GRAPH).is_file()
+
+    def _capabilities(self, family: Family, *, inpaints: bool) -> frozenset[str]:
+        """Return the capabilities of the family; without an image encoder, only text to image."""
+        if inpaints:
+            return frozenset({INPAINTING})
+        return family.capabilities if self._has_image_encoder(family) else family.capabilities & {TEXT_TO_IMAGE}
+
+    def _json(self, path: str, *, optional: bool = False) -> dict[str, Any]:
+        try:
+            return read_json(self.folder / path, optional=optional)
+        except ModelFileError as error:
+            self.faults.append(str(error))
+            return {}
