@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.gateway.fakes import PNG, FakeService, Service, config, pictures, running_gateway
+from tests.support.gateway.fakes import PNG, FakeService, Service, config, make_images, running_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -67,7 +67,7 @@ def kept(folder: Path) -> list[int]:
 
 
 async def large(request: pb.GenerateImagesRequest, context: Any) -> AsyncIterator[pb.StreamImagesResponse]:
-    async for event in pictures(request, context):
+    async for event in make_images(request, context):
         if event.HasField("image"):
             event.image.data = LARGE
         yield event

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from tests.support.gateway.fakes import PNG, FakeService, Refusal, Service, image, pictures, sleep_long
+from tests.support.gateway.fakes import PNG, FakeService, Refusal, Service, image, make_images, sleep_long
 from tintype.gateway.errors import ServiceError, StartError
 from tintype.gateway.upstream.channel import Route, _name
 from tintype.gateway.upstream.client import ServiceClient
@@ -53,7 +53,7 @@ async def test_unavailable_is_tried_again(service: Service, fake: FakeService) -
     refusal = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "UNAVAILABLE")
 
     async def third_time(request: pb.GenerateImagesRequest, context: Any) -> Any:
-        async for event in (refusal if len(fake.requests) < 3 else pictures)(request, context):
+        async for event in (refusal if len(fake.requests) < 3 else make_images)(request, context):
             yield event
 
     fake.behave = third_time

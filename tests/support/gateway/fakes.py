@@ -46,7 +46,7 @@ def image(index: int = 0, **fields: Any) -> pb.StreamImagesResponse:
     return pb.StreamImagesResponse(image=pb.Image(index=index, **(usual | fields)))
 
 
-async def pictures(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
+async def make_images(request: pb.GenerateImagesRequest, _: Any) -> AsyncIterator[pb.StreamImagesResponse]:
     """Answer at once, with the images in reverse order, as they may finish."""
     yield QUEUED
     for index in reversed(range(request.count or 1)):
@@ -107,7 +107,7 @@ class FakeService(pb_grpc.ImageServiceServicer):
 
     def reset(self) -> None:
         """Clear all records and answer normally again."""
-        self.behave: Behaviour = pictures
+        self.behave: Behaviour = make_images
         self.requests: list[pb.GenerateImagesRequest] = []
         self.previews: list[pb.Previews] = []
         self.metadata: list[dict[str, str]] = []

@@ -1,4 +1,4 @@
-"""Starts a gateway in a process of its own."""
+"""Starts a gateway in a separate process."""
 
 from __future__ import annotations
 
