@@ -28,7 +28,7 @@ from .http.browsers import BrowserGuard
 from .http.cors import Cors
 from .http.response_headers import ResponseHeaders
 from .metrics import CountedClient, Metrics, RequestMetrics
-from .openapi.operation import described
+from .openapi.operation import handler_options
 from .requests.handler import handle, operation
 from .requests.idempotency import IdempotencyCache
 from .results.stores import local_store
@@ -126,7 +126,7 @@ def _image_handlers(gateway: Gateway, dialects: Mapping[str, Dialect]) -> list[H
 def _image_handler(gateway: Gateway, dialect: Dialect, paths: list[str]) -> HTTPRouteHandler:
     paths = [*paths, *(path.replace(*AZURE) for path in paths if path.startswith(AZURE[0]))]
 
-    @post(paths, name=f"images:{paths[0]}", status_code=200, opt=described(operation(dialect), paths))
+    @post(paths, name=f"images:{paths[0]}", status_code=200, opt=handler_options(operation(dialect), paths))
     async def images(request: AnyRequest) -> Response[Any]:
         return await handle(gateway, dialect, request)
 

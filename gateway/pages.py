@@ -18,8 +18,8 @@ from litestar import HttpMethod, Request, Response, route
 
 from .dialects import DIALECTS
 from .errors import NoSuchPath
-from .openapi.examples import documented
-from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
+from .openapi.examples import page_examples
+from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def load() -> dict[str, Asset]:
     """Return the files of the pages by name."""
     folder = files(__package__).joinpath("playground")
     assets = {file.name: _asset(file.name, file.read_bytes()) for file in folder.iterdir() if file.is_file()}
-    examples = msgspec.json.encode(documented(DIALECTS.values()))
+    examples = msgspec.json.encode(page_examples(DIALECTS.values()))
     return assets | {"examples.json": _asset("examples.json", examples)}
 
 
@@ -91,17 +91,17 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
     """Return the routes of the pages; `landing` is the JSON of `/` for clients that do not accept HTML."""
     assets = load()
 
-    @route("/", http_method=READ, opt=described(ROOT))
+    @route("/", http_method=READ, opt=handler_options(ROOT))
     async def root(request: AnyRequest) -> Response[bytes]:
         if "text/html" not in request.headers.get("accept", ""):
             return Response(landing, status_code=200, media_type=JSON, headers={"vary": "accept"})
         return _served(assets["index.html"], request, {"vary": "accept"})
 
-    @route("/docs", http_method=READ, opt=described(DOCS))
+    @route("/docs", http_method=READ, opt=handler_options(DOCS))
     async def docs(request: AnyRequest) -> Response[bytes]:
         return _served(assets["docs.html"], request)
 
-    @route("/playground/{name:str}", http_method=READ, opt=described(ASSET))
+    @route("/playground/{name:str}", http_method=READ, opt=handler_options(ASSET))
     async def asset(request: AnyRequest) -> Response[bytes]:
         found = assets.get(str(request.path_params["name"]))
         if found is None or found.mime_type == HTML:
@@ -109,7 +109,7 @@ def pages(landing: bytes) -> list[HTTPRouteHandler]:
         request.state.record.quiet = True  # a page loads a dozen of them
         return _served(found, request)
 
-    @route("/favicon.ico", http_method=READ, opt=described(ASSET))
+    @route("/favicon.ico", http_method=READ, opt=handler_options(ASSET))
     async def favicon(request: AnyRequest) -> Response[bytes]:
         """Browsers request it for a tab that shows JSON or an image."""
         request.state.record.quiet = True

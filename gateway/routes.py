@@ -15,7 +15,7 @@ from .errors import ServiceError
 from .http.body_limits import hold
 from .metrics import PROMETHEUS
 from .openapi.document import document
-from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
+from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
 from .pages import READ, pages
 from .results.store import EXTENSIONS
 
@@ -104,7 +104,7 @@ def about(
         "health": ["/livez", "/readyz"],
     }
 
-    @route("/openapi.json", http_method=READ, opt=described(DESCRIPTION))
+    @route("/openapi.json", http_method=READ, opt=handler_options(DESCRIPTION))
     async def openapi() -> Response[bytes]:
         return Response(description, media_type=JSON)
 
@@ -117,14 +117,14 @@ def _models(gateway: Gateway) -> list[HTTPRouteHandler]:
     bases = ["/v1", "", *(f"/{name}/v1" for name in SHARING)]
     lists, ones = [f"{base}/models" for base in bases], [f"{base}/models/{{name:path}}" for base in bases]
 
-    @route(lists, http_method=READ, opt=described(LISTED, lists))
+    @route(lists, http_method=READ, opt=handler_options(LISTED, lists))
     async def models(request: AnyRequest) -> Response[bytes]:
         context = authenticate(gateway, request)
         found = await context.client.models()
         aliases = context.names.aliases_of([model.name for model in found]) if gateway.config.list_aliases else {}
         return _json(render_models(found, aliases))
 
-    @route(ones, http_method=READ, opt=described(ONE, ones))
+    @route(ones, http_method=READ, opt=handler_options(ONE, ones))
     async def model(request: AnyRequest) -> Response[bytes]:
         context = authenticate(gateway, request)
         name = str(request.path_params["name"]).lstrip("/")
@@ -145,7 +145,7 @@ async def _find(context: CallerContext, name: str) -> pb.Model:
 
 
 def _files(gateway: Gateway) -> HTTPRouteHandler:
-    @route("/files/{access:str}/{name:str}", http_method=READ, opt=described(FILE))
+    @route("/files/{access:str}/{name:str}", http_method=READ, opt=handler_options(FILE))
     async def file(request: AnyRequest) -> Response[bytes]:
         name, access = str(request.path_params["name"]), str(request.path_params["access"])
         url = await gateway.store.redirect_url(name, access, request.method)
@@ -166,11 +166,11 @@ def _files(gateway: Gateway) -> HTTPRouteHandler:
 
 
 def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
-    @route("/livez", http_method=READ, opt=described(ALIVE))
+    @route("/livez", http_method=READ, opt=handler_options(ALIVE))
     async def livez() -> Response[bytes]:
         return _json({"status": "alive"})
 
-    @route("/readyz", http_method=READ, opt=described(READY))
+    @route("/readyz", http_method=READ, opt=handler_options(READY))
     async def readyz() -> Response[bytes]:
         reason = await gateway.readiness.why_not() or gateway.store.problem()
         return _json({"status": "not ready", "why": reason}, 503) if reason else _json({"status": "ready"})
@@ -179,7 +179,7 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
 
 def _counted(gateway: Gateway, metrics: Metrics) -> HTTPRouteHandler:
-    @route("/metrics", http_method=READ, opt=described(COUNTS))
+    @route("/metrics", http_method=READ, opt=handler_options(COUNTS))
     async def counted(request: AnyRequest) -> Response[bytes]:
         authenticate(gateway, request)  # metrics name models, so they need a key like `/v1/models`
         return Response(metrics.text(), media_type=PROMETHEUS)

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the REST API, from the description that each route has and from the types of its JSON."""
+"""Build the OpenAPI 3.1 document of the REST API from each route's description and the types of its JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from tintype.v1.rates import COUNTED, header_names
 
 from .operation import API, JSON, PATHS, Media, Operation, ResponseDoc
-from .schemas import reference, schemas
+from .schemas import reference, struct_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     DialectOf = Callable[[str], Dialect]
 
-# Errors by status. A dialect may use other statuses than the usual ones.
+# Errors by status. A dialect may use other statuses for some errors.
 ERRORS = {
     400: "The request is invalid: not JSON, an invalid value, or an image is missing",
     401: "A key is required, and it is missing or unknown",
     403: "The key does not permit this",
-    404: "There is no such model, or nothing at this path",
+    404: "The model or the path does not exist",
     408: "The body did not arrive in time",
     413: "The body is too large",
     415: "The body is of a type that is not supported",
@@ -35,9 +35,9 @@ ERRORS = {
     429: "Too many requests, or the queue is full",
     500: "Internal error of the server",
     501: "The image service does not support this",
-    503: "The image service or the store of results is unavailable, or the server shuts down",
+    503: "The image service or the store of results is unavailable, or the server is shutting down",
     504: "The image was not finished in time",
-    507: "There is no space for results",
+    507: "The store has no space left for results",
 }
 HEADERS = {
     "x-request-id": "The id of the request: the one that the client sent, or a new one",
@@ -51,11 +51,11 @@ HEADERS = {
     "x-should-retry": "false if a retry does not help; OpenAI's SDKs obey it",
     "www-authenticate": "How to send keys",
     **{
-        name: f"{text} of {what}, if there is one"
+        name: f"{text}, if {what} are limited"
         for what in COUNTED
         for name, text in zip(
             header_names(what),
-            ("The limit", "The remainder of the limit", "Time until the limit is full again"),
+            (f"Maximum {what} per minute", f"{what.capitalize()} that are left", "Time until all are available again"),
             strict=True,
         )
     },
@@ -85,23 +85,25 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 def document(handlers: Iterable[HTTPRouteHandler], dialect_of: DialectOf, *, keys: bool) -> dict[str, Any]:
     """Return the document as JSON values.
 
-    `dialect_of` returns the dialect of a path, which determines its errors; `keys` tells whether keys are required.
+    `dialect_of` returns the dialect of a path, which determines its errors. `keys` says whether keys are required.
     """
-    operations = list(_operations(handlers))
+    operations = list(_described_operations(handlers))
     paths: dict[str, dict[str, Any]] = {}
     for path, method, operation in operations:
-        paths.setdefault(path, {})[method] = _operation(path, method, operation, _error(path, operation, dialect_of))
-    types = {kind for path, _, one in operations for kind in _types(one, _error(path, one, dialect_of))}
+        paths.setdefault(path, {})[method] = _operation_object(
+            path, method, operation, _error_type(path, operation, dialect_of)
+        )
+    types = {kind for path, _, one in operations for kind in _body_types(one, _error_type(path, one, dialect_of))}
     return {
         "openapi": "3.1.0",
         "info": {"title": "tintype", "version": _version(), "description": ABOUT},
         "paths": paths,
-        "components": {"schemas": schemas(types), "securitySchemes": SECURITY, "headers": _headers()},
+        "components": {"schemas": struct_schemas(types), "securitySchemes": SECURITY, "headers": _header_objects()},
         "security": [{name: []} for name in SECURITY] if keys else [{}],
     }
 
 
-def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation | None]]:
+def _list_operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation | None]]:
     """Yield path, method and description of each route, in order; the description is None if a handler has none."""
     for handler in handlers:
         operations = handler.opt.get(API)
@@ -111,14 +113,14 @@ def operations_of(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, s
                 yield path, str(method).lower(), operation
 
 
-def _operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation]]:
+def _described_operations(handlers: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation]]:
     """Yield the routes that have a description, in order, with paths in OpenAPI's notation."""
-    for path, method, operation in operations_of(handlers):
+    for path, method, operation in _list_operations(handlers):
         if operation is not None:
             yield _PARAMETER.sub(r"{\1}", path), method, operation
 
 
-def _operation(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:
+def _operation_object(path: str, method: str, operation: Operation, error: type[msgspec.Struct]) -> dict[str, Any]:
     failures = {
         status: ResponseDoc(ERRORS[status], {JSON: Media(error)}, ERROR_HEADERS.get(status, ()))
         for status in operation.errors
@@ -133,8 +135,12 @@ def _operation(path: str, method: str, operation: Operation, error: type[msgspec
             *_parameters("query", operation.query),
             *_parameters("header", operation.headers),
         ],
-        "requestBody": {"required": True, "content": _content(operation.request)} if operation.request else None,
-        "responses": {str(status): _response(one) for status, one in {**operation.responses, **failures}.items()},
+        "requestBody": {"required": True, "content": _content_objects(operation.request)}
+        if operation.request
+        else None,
+        "responses": {
+            str(status): _response_object(one) for status, one in {**operation.responses, **failures}.items()
+        },
         "security": [{}] if operation.open else None,
     }
     return {key: value for key, value in fields.items() if value}
@@ -151,24 +157,24 @@ def _parameters(place: str, schemas: Mapping[str, dict[str, Any]]) -> list[dict[
     return [{"name": name, "in": place, "schema": schema} for name, schema in schemas.items()]
 
 
-def _response(response: ResponseDoc) -> dict[str, Any]:
+def _response_object(response: ResponseDoc) -> dict[str, Any]:
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*ALWAYS, *response.headers)}
-    content = {"content": _content(response.content)} if response.content else {}
+    content = {"content": _content_objects(response.content)} if response.content else {}
     return {"description": response.text, "headers": headers, **content}
 
 
-def _content(media: Mapping[str, Media]) -> dict[str, Any]:
+def _content_objects(media: Mapping[str, Media]) -> dict[str, Any]:
     return {
         kind: {"schema": reference(one.kind), **({} if one.example is msgspec.UNSET else {"example": one.example})}
         for kind, one in media.items()
     }
 
 
-def _error(path: str, operation: Operation, dialect_of: DialectOf) -> type[msgspec.Struct]:
+def _error_type(path: str, operation: Operation, dialect_of: DialectOf) -> type[msgspec.Struct]:
     return operation.error or dialect_of(path).error_type
 
 
-def _types(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+def _body_types(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     """Yield the types of the bodies of an operation."""
     media = [
         *operation.request.values(),
@@ -179,7 +185,7 @@ def _types(operation: Operation, error: type[msgspec.Struct]) -> Iterator[type[m
         yield error
 
 
-def _headers() -> dict[str, Any]:
+def _header_objects() -> dict[str, Any]:
     return {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()}
 
 

@@ -1,4 +1,7 @@
-"""Example requests and responses of each dialect for the API's description; the dialects render the responses."""
+"""Example requests and responses of each dialect, for `openapi.json` and the documentation page.
+
+The dialects render the responses.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ CREATED = 1_767_225_600  # 2026-01-01
 LINK = "https://tintype.example/files/1767229200-5f0c1d3e9a7b48c2b6f4e8d0a1c3b5d7/0f2d4c6b8a90e1f3d5c7b9a8e6f4d2c0.png"
 
 
-def documented(dialects: Iterable[Dialect]) -> dict[str, Any]:
-    """Return the examples for the documentation page, by name of the dialect; a program is a list of lines."""
+def page_examples(dialects: Iterable[Dialect]) -> dict[str, Any]:
+    """Return the examples of the documentation page by dialect; a program is a list of lines."""
     return {
         dialect.name: {
             "title": dialect.example.title,
@@ -36,7 +39,7 @@ def documented(dialects: Iterable[Dialect]) -> dict[str, Any]:
 
 
 def request(dialect: Dialect) -> dict[str, Any]:
-    """Return a valid body of a dialect: that of the documentation page, with an image if one is required."""
+    """Return a valid request body: that of the documentation page, with an image if one is required."""
     known = {field.name for field in msgspec.structs.fields(dialect.request_type)}
     body = {key: value for key, value in dialect.example.body.items() if key in known}
     try:

@@ -1,7 +1,7 @@
 """The description of one route, written next to its handler; `document` collects all of them.
 
-A handler has its description in its options: `@get("/livez", opt=described(Operation(…)))`. A test fails for a route
-without one. A body is described by a `msgspec` struct, from which its schema follows, or by a JSON schema.
+A handler has its description in its options: `@get("/livez", opt=handler_options(Operation(…)))`. A test fails for a
+route without one. A body is described by a `msgspec` struct, from which its schema follows, or by a JSON schema.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Operation:
     """One route and method.
 
     Attributes:
-        summary: what it does, as an imperative.
+        summary: what it does, in the imperative.
         tag: group in the documentation.
-        text: more about it.
+        text: further description.
         request: accepted bodies, by content type.
-        headers: schemas of request headers that it reads, by name.
+        headers: schemas of the request headers that it reads, by name.
         query: schemas of its query parameters, by name.
         parameters: schemas of its path parameters, by name.
         responses: responses by status.
@@ -69,8 +69,8 @@ class Operation:
     open: bool = False
 
 
-def described(operation: Operation | Mapping[str, Operation], paths: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the options of a handler with its description, one for all methods or a mapping by method.
+def handler_options(operation: Operation | Mapping[str, Operation], paths: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the options that describe a handler: one operation for all methods, or a mapping by method.
 
     A handler of several `paths` lists them in the order of the document, because Litestar keeps them in a set.
     """

@@ -15,7 +15,7 @@ from ..http.body_limits import forget, keep, keeping
 from ..http.disconnect import cancel_on_disconnect
 from ..openapi import examples
 from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Media, Operation, ResponseDoc
-from ..openapi.schemas import form
+from ..openapi.schemas import form_schema
 from . import progress
 from .generation import generate, parse
 from .replay_buffer import ReplayBuffer
@@ -44,7 +44,7 @@ def operation(dialect: Dialect) -> Operation:
     body = examples.request(dialect)
     requests = {JSON: Media(dialect.request_type, body)}
     if dialect.forms:
-        requests[FORM] = Media(form(dialect.request_type, ("image", "mask")))
+        requests[FORM] = Media(form_schema(dialect.request_type, ("image", "mask")))
     responses = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
     headers = {
         KEY: TEXT

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..dialects.fields import EXAMPLE_IMAGE
-from ..openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, described
+from ..openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
 from .request_types import ImageToImage, PngInfoRequest, TextToImage, UpscaleRequest
 from .response_types import GenerationResponse, JobProgress, PngInfoResponse, UpscaleResponse, WebUiError
 
@@ -138,4 +138,4 @@ OPERATIONS: dict[str, Operation] = {
 
 def options_of(name: str, *methods: str) -> dict[str, Any]:
     """Return the options of a handler that serves these methods of a path below `/sdapi/v1`."""
-    return described({method: OPERATIONS[f"{method} {name}"] for method in methods})
+    return handler_options({method: OPERATIONS[f"{method} {name}"] for method in methods})

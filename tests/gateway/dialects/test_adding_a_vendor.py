@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.gateway.samples import request
 from tintype.gateway.errors import GatewayError, InvalidValue
-from tintype.gateway.openapi.schemas import schemas
+from tintype.gateway.openapi.schemas import struct_schemas
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_response(acme: Dialect) -> None:
 
 def test_description(acme: Dialect) -> None:
     """Every field of the module is described in the API's document."""
-    described = schemas([acme.request_type, acme.response_type, acme.error_type])
+    described = struct_schemas([acme.request_type, acme.response_type, acme.error_type])
     fields = [field for schema in described.values() for field in schema["properties"].values()]
     assert all(field["description"] for field in fields)
     assert described["AcmeRequest"]["properties"]["amount"]["default"] == 1
