@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .commands import run
-from .errors import guarded
+from .errors import run_with_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,6 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code, see `guarded`."""
+    """Run the command line and return its exit code, see `run_with_exit_code`."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # hide notices about calls that end
-    return guarded(partial(run, sys.argv[1:] if argv is None else argv))
+    return run_with_exit_code(partial(run, sys.argv[1:] if argv is None else argv))

@@ -89,8 +89,8 @@ def _flag_owners() -> dict[str, list[str]]:
     return owners
 
 
-def _utf8(text: str) -> str:
-    """Check a text that goes into a message. Raises ArgumentTypeError."""
+def _parse_utf8(text: str) -> str:
+    """Return a text that protobuf and files can hold, in UTF-8. Raises ArgumentTypeError."""
     try:
         return parse_text(text)
     except ValueError as error:
@@ -125,7 +125,7 @@ def _add_gateway(parser: ArgumentParser) -> None:
 
 def _add_generate(parser: ArgumentParser) -> None:
     output = "PNG, JPEG or WebP file; several images are numbered, as in lake-1.png; - is stdout (default: image.png)"
-    parser.add_argument("prompt", metavar="PROMPT", type=_utf8, help="what the image shows")
+    parser.add_argument("prompt", metavar="PROMPT", type=_parse_utf8, help="what the image shows")
     parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help=output)
     for flag, metavar, default, text in GENERATION:
         parser.add_argument(flag, metavar=metavar, default=default, help=text)
@@ -146,7 +146,7 @@ def _add_keys(parser: ArgumentParser) -> None:
     new.add_argument("--requests", metavar="N", help="requests per minute (0: no limit; default: --rate-limit)")
     new.add_argument("--images", metavar="N", help="images per minute (0: no limit; default: --image-limit)")
     allowed = "model that the key may use; the first one is its default; may be repeated (default: all models)"
-    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", type=_utf8, help=allowed)
+    new.add_argument("--model", metavar="NAME", dest="allowed", action="append", type=_parse_utf8, help=allowed)
     new.add_argument("--priority", metavar="N", help="-100 to 100; requests of higher priority run first (default: 0)")
     admin = "allow loading and unloading models, and acting for other callers, as a gateway does"
     new.add_argument("--admin", action="store_true", help=admin)
@@ -157,7 +157,7 @@ def _add_keys(parser: ArgumentParser) -> None:
 
 def _add_action_and_name(parser: ArgumentParser, actions: Sequence[str], name: str) -> None:
     parser.add_argument("action", metavar="ACTION", nargs="?", default="list", choices=actions, help=", ".join(actions))
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", type=_utf8, help=name)
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", type=_parse_utf8, help=name)
 
 
 def _add_service(parser: ArgumentParser, help_: str) -> None:

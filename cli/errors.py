@@ -28,8 +28,8 @@ class UserError(Exception):
     exit_code = USER_ERROR
 
 
-def guarded(run: Callable[[], int]) -> int:
-    """Run a command and return its exit code, one of EXIT_CODES.
+def run_with_exit_code(run: Callable[[], int]) -> int:
+    """Call `run` and return the exit code of the command, one of EXIT_CODES.
 
     An error with an `exit_code` becomes one line on stderr. Any other error is a bug and keeps its traceback.
     """

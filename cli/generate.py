@@ -1,4 +1,4 @@
-"""`tintype generate`: images from a prompt, made by a running service or by a model in this process."""
+"""`tintype generate`: make images from a prompt, with a running service or a model in this process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tintype.v1.limits import RANGES
 
 from . import interrupt
 from .errors import UserError
-from .image_files import mime_type, numbered, prepare, save
+from .image_files import mime_type, numbered_path, prepare_folder, save
 from .service_client import connect
 from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import INTEGER, NUMBER, parse_path
@@ -44,38 +44,38 @@ def run(arguments: Namespace) -> int:
     """Make the images, save them, and print the name of each file."""
     warn_of_unknown_variables()
     sources = Sources.gather(vars(arguments))
-    request, output = request_of(arguments), parse_path(arguments.output)
+    request, output = build_request(arguments), parse_path(arguments.output)
     if output == STDOUT:
         _check_stdout(request.count)
     else:
-        prepare(output)
+        prepare_folder(output)
     if not _is_remote(arguments) and _is_folder(arguments.model):
         request.model = ""  # the service in this process has only this model
     interrupt.run(_generate(arguments, sources, request, output))
     return 0
 
 
-def request_of(arguments: Namespace) -> pb.GenerateImagesRequest:
-    """Return the request that the flags describe. Raises UserError; the service checks what only it can check."""
+def build_request(arguments: Namespace) -> pb.GenerateImagesRequest:
+    """Return the request that the flags describe. Raises UserError; the service checks the rest."""
     width, height = parse_dimensions(arguments.size)
     try:
         return pb.GenerateImagesRequest(
             model=arguments.model or "",
             prompt=arguments.prompt,
             negative_prompt=arguments.negative,
-            count=_number("count", arguments.count, INTEGER),
+            count=_parse_number("count", arguments.count, INTEGER),
             width=width,
             height=height,
-            steps=_number("steps", arguments.steps, INTEGER),
-            guidance_scale=_number("guidance", arguments.guidance, NUMBER),
+            steps=_parse_number("steps", arguments.steps, INTEGER),
+            guidance_scale=_parse_number("guidance", arguments.guidance, NUMBER),
             sampler=arguments.sampler,
             schedule=arguments.schedule,
             quality=arguments.quality,
             style=arguments.style,
-            seed=_number("seed", arguments.seed, INTEGER),
+            seed=_parse_number("seed", arguments.seed, INTEGER),
             image=_read_file("image", arguments.image),
             mask=_read_file("mask", arguments.mask),
-            strength=_number("strength", arguments.strength, NUMBER),
+            strength=_parse_number("strength", arguments.strength, NUMBER),
             output=pb.OutputFormat(mime_type=mime_type(Path(arguments.output))),
         )
     except ValueError as error:  # text that protobuf cannot hold, such as a lone surrogate
@@ -92,7 +92,7 @@ def parse_dimensions(text: str | None) -> tuple[int | None, int | None]:
     return int(match[1]), int(match[2])
 
 
-def _number(flag: str, text: str | None, type_: ValueType[Number]) -> Number | None:
+def _parse_number(flag: str, text: str | None, type_: ValueType[Number]) -> Number | None:
     """Return the number of a flag, within the contract's bounds. Raises UserError."""
     if text is None:
         return None
@@ -107,10 +107,10 @@ def _number(flag: str, text: str | None, type_: ValueType[Number]) -> Number | N
 
 
 def _read_file(flag: str, name: str | None) -> bytes:
-    """Return the bytes of a flag's file; empty without the flag. The service checks that it is an image.
+    """Return the bytes of a flag's file; empty without the flag. The service checks that they are an image.
 
     Raises:
-        UserError: the file is unreadable, or empty, which the service would take for no image.
+        UserError: the file is unreadable, or empty: the service would treat an empty image as absent.
     """
     if not name:
         return b""
@@ -143,7 +143,7 @@ def _is_folder(model: str | None) -> bool:
 
 
 async def _generate(arguments: Namespace, sources: Sources, request: pb.GenerateImagesRequest, output: Path) -> None:
-    async with _service(arguments, sources) as (stub, metadata):
+    async with _service_connection(arguments, sources) as (stub, metadata):
         with progress_display(sys.stderr, max(request.count, 1), quiet=arguments.quiet) as progress:
             images = []
             async for event in stub.StreamImages(pb.StreamImagesRequest(generation=request), metadata=metadata):
@@ -151,16 +151,16 @@ async def _generate(arguments: Namespace, sources: Sources, request: pb.Generate
                 if event.HasField("image"):
                     images.append(event.image)
         for image in sorted(images, key=lambda image: image.index):
-            _write(image, output, request.count, quiet=arguments.quiet)
+            _write_image(image, output, request.count, quiet=arguments.quiet)
 
 
-def _write(image: pb.Image, output: Path, count: int, *, quiet: bool) -> None:
+def _write_image(image: pb.Image, output: Path, count: int, *, quiet: bool) -> None:
     """Save one of `count` images and print its description.
 
     With `-o -` the image goes to stdout and its description to stderr.
     """
     if output != STDOUT:
-        path = numbered(output, image.index, count)
+        path = numbered_path(output, image.index, count)
         save(image.data, path)
         print(describe(image, path))
         return
@@ -171,14 +171,14 @@ def _write(image: pb.Image, output: Path, count: int, *, quiet: bool) -> None:
 
 
 @asynccontextmanager
-async def _service(arguments: Namespace, sources: Sources) -> AsyncIterator[ServiceConnection]:
+async def _service_connection(arguments: Namespace, sources: Sources) -> AsyncIterator[ServiceConnection]:
     """Connect to a remote service, or to one that runs in this process while inside the block."""
     if _is_remote(arguments):
         async with connect(sources) as service:
             yield service
         return
     running = import_module("tintype.service.server").running
-    key = secrets.token_urlsafe(32)  # keeps other users of this machine out
+    key = secrets.token_urlsafe(32)  # so that other users of this machine have no access
     models = {"models": (parse_path(arguments.model),)} if _is_folder(arguments.model) else {}
     async with (
         running(sources.config(ServiceConfig, grpc=LOCAL, api_key=key, **models)) as address,

@@ -1,4 +1,4 @@
-"""Image files on this machine: their types, names, and how they are written."""
+"""Name, check and write image files on this machine."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # File extensions and their MIME types.
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+MIME_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 def mime_type(path: Path) -> str:
     """Return the MIME type for a file's extension; PNG if it has none. Raises UserError."""
-    if path.suffix and path.suffix.lower() not in TYPES:
-        raise UserError(f"an image file must end in {', '.join(TYPES)}; got {path}")
-    return TYPES[path.suffix.lower() or ".png"]
+    if path.suffix and path.suffix.lower() not in MIME_TYPES:
+        raise UserError(f"an image file must end in {', '.join(MIME_TYPES)}; got {path}")
+    return MIME_TYPES[path.suffix.lower() or ".png"]
 
 
-def numbered(path: Path, index: int, count: int) -> Path:
+def numbered_path(path: Path, index: int, count: int) -> Path:
     """Return the file of image `index` of `count`: `lake.png` if it is the only one, otherwise `lake-1.png` ..."""
     path = path if path.suffix else path.with_name(path.name + ".png")
     return path if count == 1 else path.with_stem(f"{path.stem}-{index + 1}")
 
 
-def prepare(path: Path) -> None:
-    """Make the folder of a file and check that the file can be written, before work is spent. Raises UserError."""
+def prepare_folder(path: Path) -> None:
+    """Make the folder of a file and check that the file can be written, before images are made. Raises UserError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

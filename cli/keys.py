@@ -15,7 +15,7 @@ from tintype.v1.keys import KEYS, marker, write_marker
 from .errors import UserError
 from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import INTEGER
-from .terminal import table
+from .terminal import format_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -47,10 +47,10 @@ def _create(path: Path, arguments: Namespace) -> None:
     secret = keyfile.create(
         path,
         arguments.name,
-        requests=_integer(arguments.requests, "--requests"),
-        images=_integer(arguments.images, "--images"),
+        requests=_parse_integer(arguments.requests, "--requests"),
+        images=_parse_integer(arguments.images, "--images"),
         models=tuple(name for names in arguments.allowed or () for name in names.split(",") if name),
-        priority=_integer(arguments.priority, "--priority") or 0,
+        priority=_parse_integer(arguments.priority, "--priority") or 0,
         admin=arguments.admin,
     )
     print(secret, flush=True)
@@ -63,7 +63,7 @@ def _list(path: Path, _: Namespace) -> None:
     if not path.exists():
         sys.stderr.write(f"There are no keys: {path} does not exist; `tintype keys create NAME` creates it.\n")
         return
-    print(table([HEADINGS, *map(_row, keyfile.read(path))]))
+    print(format_table([HEADINGS, *map(_format_row, keyfile.read(path))]))
 
 
 def _revoke(path: Path, arguments: Namespace) -> None:
@@ -77,18 +77,18 @@ def _revoke(path: Path, arguments: Namespace) -> None:
 ACTIONS: dict[str, Callable[[Path, Namespace], None]] = {"create": _create, "list": _list, "revoke": _revoke}
 
 
-def _row(key: keyfile.Key) -> tuple[str, ...]:
-    limits = [_limit(key.requests), _limit(key.images)]
+def _format_row(key: keyfile.Key) -> tuple[str, ...]:
+    limits = [_format_limit(key.requests), _format_limit(key.images)]
     admin = "yes" if key.admin else "no"
     return (key.name, key.created or "-", *limits, str(key.priority), admin, ", ".join(key.models) or "all")
 
 
-def _limit(per_minute: int | None) -> str:
+def _format_limit(per_minute: int | None) -> str:
     """Return a key's own limit as text; without one, the gateway's limit applies."""
-    return "default" if per_minute is None else f"{per_minute}/min" if per_minute else "any"
+    return "default" if per_minute is None else f"{per_minute}/min" if per_minute else "unlimited"
 
 
-def _integer(text: str | None, flag: str) -> int | None:
+def _parse_integer(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     try:

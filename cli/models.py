@@ -11,12 +11,11 @@ from .errors import UserError
 from .service_client import connect
 from .settings.sources import Sources, warn_of_unknown_variables
 from .settings.values import format_size
-from .terminal import table
+from .terminal import format_table
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
-
 
 STATES = {
     pb.MODEL_STATE_UNLOADED: "on disk",
@@ -34,12 +33,12 @@ def run(arguments: Namespace) -> int:
         raise UserError(f"{arguments.action} needs the name of a model: tintype models {arguments.action} NAME")
     if arguments.action == "list" and arguments.name:
         raise UserError(f"list takes no name; did you mean `tintype models load {arguments.name}`?")
-    print(table([HEADINGS, *map(_row, interrupt.run(_call(arguments)))]))
+    print(format_table([HEADINGS, *map(_format_row, interrupt.run(_call_service(arguments)))]))
     return 0
 
 
-async def _call(arguments: Namespace) -> Sequence[pb.Model]:
-    """Call the service and return the models of its answer."""
+async def _call_service(arguments: Namespace) -> Sequence[pb.Model]:
+    """Call the service and return the models of its response."""
     async with connect(Sources.gather(vars(arguments))) as (stub, metadata):
         if arguments.action == "load":
             return [(await stub.LoadModel(pb.LoadModelRequest(model=arguments.name), metadata=metadata)).model]
@@ -48,7 +47,7 @@ async def _call(arguments: Namespace) -> Sequence[pb.Model]:
         return (await stub.ListModels(pb.ListModelsRequest(), metadata=metadata)).models
 
 
-def _row(model: pb.Model) -> tuple[str, ...]:
+def _format_row(model: pb.Model) -> tuple[str, ...]:
     sizes = [f"{size.width}x{size.height}" for size in model.native_sizes[:1]]
     return (
         model.name,

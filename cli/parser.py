@@ -1,7 +1,7 @@
-"""An argument parser whose errors are one line and suggest what was meant.
+"""An argument parser whose errors are one line and suggest the intended flag or command.
 
-The only module that uses private names of argparse; PRIVATE lists them. They exist in Python 3.11 to 3.13: a test
-checks the Python that runs it.
+This is the only module that uses private names of argparse; PRIVATE lists them. They exist in Python 3.11 to 3.13. A
+test checks that they exist in the Python that runs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     FlagContainer: TypeAlias = ArgumentParser | _ArgumentGroup
 
-# Of ArgumentParser, an attribute that is read and a method that is overridden; of the module, the type of a group.
+# An attribute of ArgumentParser that is read, a method of it that is overridden, and the type of a group of flags.
 PRIVATE = ("_option_string_actions", "_check_value", "_ArgumentGroup")
 
 
@@ -38,14 +38,14 @@ class Parser(ArgumentParser):
         raise UserError(f"{message}; see `{self.prog} --help`")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse arguments, and refuse those that this command does not have."""
+        """Parse arguments, and reject those that this command does not have."""
         arguments, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized argument {unknown[0]!r}{self._hint(unknown[0].partition('=')[0])}")
         return arguments, unknown
 
     def _hint(self, flag: str) -> str:
-        """Return which command has this flag, or which flag was probably meant."""
+        """Return a hint: the commands that have this flag, or the flag that was probably meant."""
         if flag in self._owners and flag not in self._option_string_actions:
             return f" (a flag of {' and '.join(f'`tintype {command}`' for command in self._owners[flag])})"
         visible = [name for name, action in self._option_string_actions.items() if action.help is not SUPPRESS]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.min_reconnect_backoff_ms", 5_000),  # bounds the first attempt to connect as well
-    ("grpc.enable_http_proxy", 0),  # the service is not behind the proxy to the internet
+    ("grpc.enable_http_proxy", 0),  # http_proxy and similar variables do not apply to the service
 )
 
 
@@ -49,11 +49,11 @@ async def connect(sources: Sources) -> AsyncIterator[ServiceConnection]:
         try:
             yield ServiceConnection(pb_grpc.ImageServiceStub(channel), route.metadata)
         except grpc.aio.AioRpcError as error:
-            raise UserError(explain(error, route)) from error
+            raise UserError(explain_error(error, route)) from error
 
 
-def explain(error: grpc.aio.AioRpcError, route: Route) -> str:
-    """Return one line about a failed call: the service's message, or why the service could not be reached."""
+def explain_error(error: grpc.aio.AioRpcError, route: Route) -> str:
+    """Return one line about a failed call: the service's message, or why it could not be reached."""
     # The service sends this trailer with errors; proxies and other servers do not.
     from_service = any(key == DETAILS for key, _ in error.trailing_metadata() or ())
     if error.code() is grpc.StatusCode.UNAVAILABLE and not from_service:

@@ -1,6 +1,6 @@
 """Output of commands: tables, and the progress of a request.
 
-On a terminal, progress is one line that is rewritten; elsewhere it is a plain line every few seconds.
+On a terminal, progress is one line that is rewritten; otherwise it is a plain line every few seconds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 WIDTH = 30  # characters of the bar
 BLOCKS = ("█", "░")
 ASCII_BLOCKS = ("#", "-")  # for a terminal whose encoding is not UTF-8
-INTERVAL = 5.0  # seconds between two plain lines about steps; a shorter request has none
+INTERVAL = 5.0  # seconds between two plain lines about steps; a request that takes less has none
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
@@ -39,7 +39,7 @@ class ProgressText:
         """Return the line to show after an event; empty if the event changes nothing visible."""
         match event.WhichOneof("event"):
             case "queued":
-                return _queued(event.queued)
+                return _format_queued(event.queued)
             case "loading":
                 return f"loading {event.loading.model}: {event.loading.fraction:.0%}"
             case "progress":
@@ -56,7 +56,7 @@ class ProgressText:
         return f"{blocks[0] * full}{blocks[1] * (WIDTH - full)} {done}/{total} steps, {elapsed}{left}"
 
 
-def _queued(queued: pb.Queued) -> str:
+def _format_queued(queued: pb.Queued) -> str:
     if not queued.position:  # it is about to start
         return ""
     start = f", starts in {queued.eta.ToTimedelta().total_seconds():.1f} s" if queued.HasField("eta") else ""
@@ -99,7 +99,7 @@ class PlainProgress:
         self._written = clock()
 
     def show(self, event: pb.StreamImagesResponse) -> None:
-        """Write a line if one is due."""
+        """Write the line if it is new; lines about steps at most once every INTERVAL seconds."""
         line = self._text.line(event, ASCII_BLOCKS)
         too_soon = event.HasField("progress") and self._clock() < self._written + INTERVAL
         if line and line != self._last and not too_soon:
@@ -115,7 +115,7 @@ class PlainProgress:
 
 
 class NoProgress:
-    """Shows nothing; a context manager."""
+    """A display that shows nothing; a context manager."""
 
     def show(self, event: pb.StreamImagesResponse) -> None:
         """Show nothing."""

@@ -96,7 +96,7 @@ def listen(address: str) -> socket.socket:
         return socket.create_server(where[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (")[0]  # Python's addition repeats the address
-        raise StartError(f"cannot listen on {address}: {why}; choose another with --rest") from error
+        raise StartError(f"cannot listen on {address}: {why}; choose another address with --rest") from error
 
 
 def backlog(most: int) -> int:

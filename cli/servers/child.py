@@ -1,6 +1,6 @@
 """A server as a child process of `tintype up`: `python -m tintype.cli.servers.child serve|gateway`.
 
-stdin    its configuration, one line of JSON; then it stays open: end of file means that the parent has ended
+stdin    its configuration, one line of JSON; it stays open, and end of file means that the parent has ended
 stdout   its address, one line, once it is ready
 stderr   its log, and one line if it cannot start
 """
@@ -16,7 +16,7 @@ from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import guarded
+from ..errors import run_with_exit_code
 from ..settings.definitions import settings_of
 from .serve import SERVERS, serve
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     Config = TypeVar("Config", bound=Common)
 
 
-def dump(config: Common) -> bytes:
+def dump_config(config: Common) -> bytes:
     """Return a configuration as a line of JSON."""
     return json.dumps(asdict(config), default=str).encode() + b"\n"
 
 
-def load(config: type[Config], line: bytes) -> Config:
-    """Return the configuration that `dump` wrote."""
+def load_config(config: type[Config], line: bytes) -> Config:
+    """Return the configuration that `dump_config` wrote."""
     settings = settings_of(config)
     values: dict[str, Any] = {name: value for name, value in json.loads(line).items() if value is not None}
     read = {name: settings[name].type.from_toml(value) for name, value in values.items() if name in settings}
@@ -41,9 +41,9 @@ def load(config: type[Config], line: bytes) -> Config:
 
 def main(command: str) -> int:
     """Serve with the configuration from stdin, and end when the parent ends."""
-    config = load(SERVERS[command].config, sys.stdin.buffer.readline())
+    config = load_config(SERVERS[command].config, sys.stdin.buffer.readline())
     Thread(target=_end_with_parent, name="tintype-lifeline", daemon=True).start()
-    return guarded(partial(serve, command, config, partial(print, flush=True)))
+    return run_with_exit_code(partial(serve, command, config, partial(print, flush=True)))
 
 
 def _end_with_parent() -> None:

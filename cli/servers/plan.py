@@ -1,4 +1,4 @@
-"""The plan of `tintype up`: the configurations of both servers, made to fit each other, and the first image."""
+"""The plan of `tintype up`: matching configurations of both servers, and the first image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
 from ..errors import UserError
-from ..image_files import mime_type, prepare
+from ..image_files import mime_type, prepare_folder
 from ..settings.sources import Sources
 from ..settings.values import parse_path, split_address
 from .log import configure
@@ -44,9 +44,9 @@ def make_plan(arguments: Namespace) -> UpPlan:
     service.check_access()
     _check_tls(service, gateway)
     # Keys may be created later, so the gateway always has its own key for the service. Children get it through a pipe.
-    companion = secrets.token_urlsafe(32)
-    service = replace(service, companion_key=companion)
-    gateway = replace(gateway, service_key=companion)
+    companion_key = secrets.token_urlsafe(32)
+    service = replace(service, companion_key=companion_key)
+    gateway = replace(gateway, service_key=companion_key)
     if gateway.needs_key:  # the request for the first image needs one as well
         gateway = replace(gateway, api_key=gateway.api_key or secrets.token_urlsafe(32))
     if service.grpc == gateway.rest and not service.grpc.endswith(":0"):
@@ -55,8 +55,8 @@ def make_plan(arguments: Namespace) -> UpPlan:
     return UpPlan(
         service=replace(service, grpc=grpc),
         gateway=replace(gateway, rest=rest, grpc=reachable(grpc)),
-        prompt=_prompt(arguments),
-        output=_output(arguments),
+        prompt=_check_prompt(arguments),
+        output=_prepare_output(arguments),
         check=arguments.check,
     )
 
@@ -64,14 +64,14 @@ def make_plan(arguments: Namespace) -> UpPlan:
 def _check_tls(service: ServiceConfig, gateway: GatewayConfig) -> None:
     """Raise UserError if the gateway could not connect to the service because of TLS."""
     if service.tls_client_ca and not gateway.service_cert:
-        remedy = "with which the gateway identifies itself to the service"
-        raise UserError(f"--tls-client-ca also needs --service-cert and --service-cert-key, {remedy}")
+        purpose = "with which the gateway identifies itself to the service"
+        raise UserError(f"--tls-client-ca also needs --service-cert and --service-cert-key, {purpose}")
     if service.tls_cert and not gateway.tls_ca:
-        remedy = "with which the gateway verifies the service: the CA of that certificate, or the certificate itself"
-        raise UserError(f"--tls-cert also needs --tls-ca, {remedy}")
+        purpose = "with which the gateway verifies the service: the CA of that certificate, or the certificate itself"
+        raise UserError(f"--tls-cert also needs --tls-ca, {purpose}")
 
 
-def _prompt(arguments: Namespace) -> str:
+def _check_prompt(arguments: Namespace) -> str:
     """Return the prompt of the first image, empty for none. Raises UserError."""
     text: str = arguments.first_image or (PROMPT if arguments.check else "")
     try:
@@ -81,14 +81,14 @@ def _prompt(arguments: Namespace) -> str:
     return text
 
 
-def _output(arguments: Namespace) -> Path | None:
+def _prepare_output(arguments: Namespace) -> Path | None:
     """Return the file of the first image; a check keeps the image only if --output is given. Raises UserError."""
     if arguments.check and not arguments.output:
         return None
     path = parse_path(arguments.output or "first-image.png")
     if mime_type(path) != "image/png":
         raise UserError(f"--output of the first image must end in .png; got {path}")
-    prepare(path)
+    prepare_folder(path)
     return path
 
 
@@ -103,7 +103,7 @@ def claim_port(address: str, flag: str) -> str:
             probe.listen(1)
             port = probe.getsockname()[1]
     except OSError as error:
-        raise UserError(f"cannot listen on {address}: {error.strerror}; choose another with {flag}") from error
+        raise UserError(f"cannot listen on {address}: {error.strerror}; choose another address with {flag}") from error
     return address.rpartition(":")[0] + f":{port}"
 
 

@@ -1,4 +1,4 @@
-"""A client of the gateway's REST API: waits until it is ready, and makes an image through its OpenAI dialect."""
+"""A client of the gateway's REST API: wait until it is ready, and make an image with OpenAI's JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tintype.v1.keys import authorization
 from ..errors import UserError
 
 POLL_INTERVAL = 0.05  # seconds between two readiness checks
-READY_TIMEOUT = 30.0  # seconds in which a gateway must reach a service that is ready
+READY_TIMEOUT = 30.0  # seconds that a gateway has to reach a service that is ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ async def wait_until_ready(url: str, service: str) -> None:
     """Wait until the gateway at `url` reports that its service at `service`, which is ready, can make images.
 
     Raises:
-        UserError: it did not within READY_TIMEOUT.
+        UserError: the gateway was not ready within READY_TIMEOUT.
     """
     reason = ""
     try:
@@ -48,9 +48,9 @@ async def wait_until_ready(url: str, service: str) -> None:
 
 
 async def _unready_reason(client: httpx.AsyncClient) -> str:
-    """Return why the gateway is not ready; empty if it is.
+    """Return why the gateway is not ready; empty if it is ready.
 
-    A gateway that breaks off the connection is not ready yet.
+    A gateway that closes the connection without a response is not ready yet.
     """
     try:
         answer = await client.get("/readyz")

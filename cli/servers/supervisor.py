@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from tintype.v1.signals import on_stop_signal
 
 from ..errors import USER_ERROR, UserError
-from .child import dump
+from .child import dump_config
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -34,7 +34,7 @@ STABLE_AFTER = 60.0  # seconds after which a ready server is stable: earlier cra
 class ServerExited(UserError):
     """A server process ended by itself.
 
-    `reported` says that the process has printed the reason: it ended with the exit code for wrong settings.
+    `reported` says whether the process has printed the reason: its exit code is USER_ERROR.
     """
 
     exit_code = 3
@@ -46,10 +46,10 @@ class ServerExited(UserError):
 
 
 class StopRequest:
-    """Requests to stop, made by signals.
+    """Stop requests from signals.
 
-    The first signal sets `received`, the second `immediate`. `lame_duck` says whether the servers should first go
-    through their lame-duck time: they should, except after SIGINT.
+    The first signal sets `received`, the second `immediate`. `lame_duck` says whether the servers have their lame-duck
+    time first: after every signal except SIGINT.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class ServerProcess:
 async def server_process(command: str, name: str, config: Common, stop: StopRequest) -> AsyncIterator[ServerProcess]:
     """Run a server process with `config` while inside the block.
 
-    Leaving the block stops the process; it has its time to drain, and KILL_MARGIN.
+    Leaving the block stops the process, and kills it after its time to drain plus KILL_MARGIN.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "tintype.cli.servers.child", command),
@@ -120,7 +120,7 @@ async def server_process(command: str, name: str, config: Common, stop: StopRequ
         start_new_session=True,
     )
     assert process.stdin is not None, "a child's stdin is a pipe"  # noqa: S101
-    process.stdin.write(dump(config))
+    process.stdin.write(dump_config(config))
     server = ServerProcess(name, process)
     try:
         yield server
@@ -131,8 +131,8 @@ async def server_process(command: str, name: str, config: Common, stop: StopRequ
 class Supervisor:
     """Keeps one server running while inside its `async with` block.
 
-    A server that crashes after it was ready is restarted, after each of `delays` in turn. `address` is set once the
-    server is ready for the first time. `finished` is done, with the error, when the server will not be restarted.
+    A server that crashes after it was ready is restarted, after each of `delays` in turn. `address` is set when the
+    server is first ready. `finished` is done, with the error, when the server will not be restarted.
     """
 
     def __init__(

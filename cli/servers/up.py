@@ -92,7 +92,7 @@ async def _use(plan: UpPlan, service: Supervisor, gateway: Supervisor) -> int:
     if plan.check:
         _print(report)
         return 0
-    _print(report + examples(url, needs_key=plan.gateway.needs_key))
+    _print(report + format_examples(url, needs_key=plan.gateway.needs_key))
     return await asyncio.Future()
 
 
@@ -105,7 +105,7 @@ async def _first_image(url: str, plan: UpPlan) -> str:
     return f"\nFirst image, {plan.prompt!r}: {plan.output or 'not kept'} ({details})\n"
 
 
-def examples(url: str, *, needs_key: bool) -> str:
+def format_examples(url: str, *, needs_key: bool) -> str:
     """Return example requests to paste."""
     header = "\n    -H 'authorization: Bearer KEY' \\" if needs_key else ""
     return EXAMPLES.format(url=url, header=header, key="KEY" if needs_key else "none")

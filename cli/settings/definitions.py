@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from tintype.v1.settings import Common
 
 SECTIONS: dict[str, type[Common]] = {"service": ServiceConfig, "gateway": GatewayConfig}
-# Settings of both servers, and those that are set most often: in the file they may also stand above the sections.
+# Settings of both servers, and those that are set most often. In the file they may also be above the sections.
 SHARED = (
     *("rest", "grpc", "models", "memory", "providers", "data", "grace", "lame_duck", "keys", "api_key", "anonymous"),
     *("log_level", "log_format"),
 )
-SECRET = ("api_key", "service_key")
+SECRETS = ("api_key", "service_key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The settings file, `tintype.toml`: shared settings at the top, then the sections `[service]` and `[gateway]`.
 
-Every command that reads the file checks all its names; values are checked when they are needed. Relative paths start
-at the file's folder.
+Every command that reads the file checks all names in it; values are checked when they are needed. Relative paths are
+relative to the file's folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .definitions import SECRET, SECTIONS, SHARED, settings_of
+from .definitions import SECRETS, SECTIONS, SHARED, settings_of
 from .values import parse_path
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SettingsFile:
     sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def find(self, section: str, name: str) -> tuple[str, object] | None:
-        """Return the place and the TOML value of a setting. The section takes precedence over the shared settings."""
+        """Return where a setting is and its TOML value. The section takes precedence over the shared settings."""
         table = self.sections.get(section, {})
         if name in table:
             return f"{self.path}: [{section}] {name}", table[name]
@@ -76,23 +76,23 @@ def read_file(path: Path) -> SettingsFile:
 
 def _warn_of_secrets(path: Path, tables: Sequence[Mapping[str, object]]) -> None:
     """Warn if other users can read a file that holds a key."""
-    held = [name for name in SECRET if any(name in table for table in tables)]
-    if held and os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
-        sys.stderr.write(f"tintype: other users can read {held[0]} in {path}: run `chmod 600 {path}`\n")
+    found = [name for name in SECRETS if any(name in table for table in tables)]
+    if found and os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
+        sys.stderr.write(f"tintype: other users can read {found[0]} in {path}: run `chmod 600 {path}`\n")
 
 
 def _check_names(where: str, table: Mapping[str, object], known: Sequence[str]) -> None:
     for name in table:
         if name not in known:
-            raise UserError(f"{where}: unknown setting {name!r}; {_suggestion(name, known)}")
+            raise UserError(f"{where}: unknown setting {name!r}; {_suggest(name, known)}")
 
 
-def _suggestion(name: str, known: Sequence[str]) -> str:
+def _suggest(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, 1)
     if close:
         return f"did you mean {close[0]!r}?"
-    home = [f"it belongs in [{section}]" for section, config in SECTIONS.items() if name in settings_of(config)]
-    return home[0] if home else f"known settings: {', '.join(sorted(known))}"
+    sections = [f"it belongs in [{section}]" for section, config in SECTIONS.items() if name in settings_of(config)]
+    return sections[0] if sections else f"known settings: {', '.join(sorted(known))}"
 
 
 def find_file(flag: str | None, environ: Mapping[str, str]) -> SettingsFile:

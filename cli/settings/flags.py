@@ -1,4 +1,4 @@
-"""Flags for settings. Values stay text here: `sources` reads them."""
+"""Add the flags of settings to a parser. Their values stay text; `sources` parses them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_section(parser: FlagContainer, name: str, *, without: Collection[str] = 
 
 
 def _default(setting: Setting) -> str:
-    """Return the end of a setting's help: its default, unless that is empty, 0 or off."""
+    """Return the default for the end of a setting's help; empty if it is empty, 0 or off."""
     if isinstance(setting.default, tuple):
         return "; may be repeated"
     if not setting.default or not isinstance(setting.default, str | int | float):

@@ -37,47 +37,50 @@ class Sources:
         return cls(flags, os.environ, find_file(flags.get("config"), os.environ))
 
     def config(self, config: type[Config], **fixed: object) -> Config:
-        """Return the configuration of one server. `fixed` settings are not looked up. Raises UserError."""
+        """Return the configuration of one server, with the values of `fixed` instead of those of the sources.
+
+        Raises UserError.
+        """
         names = [name for name in settings_of(config) if name not in fixed]
-        return build(config, self._values(config, names) | fixed)
+        return build_config(config, self._values(config, names) | fixed)
 
     def partial(self, config: type[Config], *names: str) -> Config:
-        """Return a configuration with only these settings looked up; the others have defaults. Raises UserError."""
-        return build(config, self._values(config, names))
+        """Return a configuration with only these settings from the sources. Raises UserError."""
+        return build_config(config, self._values(config, names))
 
     def _values(self, config: type[Common], names: Iterable[str]) -> dict[str, object]:
         section, settings = section_of(config), settings_of(config)
         return {name: self._value(section, settings[name]) for name in names}
 
     def _value(self, section: str, setting: Setting) -> object:
-        for value in self._given(section, setting):
+        for value in self._values_by_precedence(section, setting):
             return value
         return default_data() if setting.name == "data" else setting.default
 
-    def _given(self, section: str, setting: Setting) -> Iterator[object]:
+    def _values_by_precedence(self, section: str, setting: Setting) -> Iterator[object]:
         """Yield the values of a setting from each source that has one, in order of precedence."""
         type_ = setting.type
         flag = self.flags.get(setting.name)
         if isinstance(flag, str):
-            yield _read(setting.flag, flag, type_, type_.from_text)
+            yield _read_value(setting.flag, flag, type_, type_.from_text)
         elif flag is not None:
-            yield _read(setting.flag, flag, type_, type_.from_toml)
+            yield _read_value(setting.flag, flag, type_, type_.from_toml)
         if self.environ.get(setting.env):
-            yield _read(setting.env, self.environ[setting.env], type_, type_.from_text)
+            yield _read_value(setting.env, self.environ[setting.env], type_, type_.from_text)
         found = self.file.find(section, setting.name)
         if found is not None:
-            yield self.file.resolve(_read(*found, type_, type_.from_toml))
+            yield self.file.resolve(_read_value(*found, type_, type_.from_toml))
 
 
-def build(config: type[Config], values: Mapping[str, Any]) -> Config:
-    """Return a configuration, whose own checks may refuse the values. Raises UserError."""
+def build_config(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return a configuration. Its own checks may reject the values. Raises UserError."""
     try:
         return config(**values)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def _read(where: str, value: V, type_: ValueType[object], read: Callable[[V], object]) -> object:
+def _read_value(where: str, value: V, type_: ValueType[object], read: Callable[[V], object]) -> object:
     try:
         return read(value)
     except ValueError:

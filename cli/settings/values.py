@@ -85,13 +85,13 @@ def parse_path(text: str) -> Path:
 
 
 def parse_text(text: str) -> str:
-    """Check that a text is UTF-8. Other bytes of a command line arrive as surrogates and raise ValueError."""
+    """Return a text if it is valid UTF-8; other bytes of a command line are surrogates and raise ValueError."""
     text.encode()
     return text
 
 
 def parse_address(text: str) -> str:
-    """Check HOST:PORT. The host is a name, an IPv4 address, or an IPv6 address in brackets."""
+    """Return a valid HOST:PORT. The host is a name, an IPv4 address, or an IPv6 address in brackets."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):(\d{1,5})", text.strip())
     if not match or int(match[2]) > 65535:
         raise ValueError(text)
@@ -138,8 +138,8 @@ def _parse_pairs(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _exactly(expected: type[T]) -> Callable[[object], T]:
-    """Return a reader that accepts only values of this very type; a TOML boolean is not an integer."""
+def _typed_reader(expected: type[T]) -> Callable[[object], T]:
+    """Return a reader that accepts only values of exactly this type: a TOML boolean is not an integer."""
 
     def read(value: object) -> T:
         if type(value) is not expected or not isinstance(value, expected):
@@ -149,15 +149,15 @@ def _exactly(expected: type[T]) -> Callable[[object], T]:
     return read
 
 
-_string, _integer, _dict = _exactly(str), _exactly(int), _exactly(dict)
+_string, _integer, _dict = _typed_reader(str), _typed_reader(int), _typed_reader(dict)
 
 
 def _from_string(parse: Callable[[str], T]) -> Callable[[object], T]:
-    """Return a reader for values that TOML has no type for: a string, parsed as on the command line."""
+    """Return a reader of a TOML string that is parsed as on the command line, for values without a TOML type."""
     return lambda value: parse(_string(value))
 
 
-def _list_of(parse: Callable[[str], tuple[T, ...]]) -> Callable[[object], tuple[T, ...]]:
+def _list_reader(parse: Callable[[str], tuple[T, ...]]) -> Callable[[object], tuple[T, ...]]:
     """Return a reader for a list of strings, or one string."""
 
     def read(value: object) -> tuple[T, ...]:
@@ -168,7 +168,7 @@ def _list_of(parse: Callable[[str], tuple[T, ...]]) -> Callable[[object], tuple[
 
 
 def _toml_number(value: object) -> float:
-    return float(_integer(value)) if isinstance(value, int) else _exactly(float)(value)
+    return float(_integer(value)) if isinstance(value, int) else _typed_reader(float)(value)
 
 
 def _toml_size(value: object) -> int:
@@ -195,12 +195,12 @@ VALUE_TYPES: dict[str, ValueType[object]] = {
     "str": ValueType("TEXT", "text in UTF-8", parse_text, _string),
     "int": INTEGER,
     "float": NUMBER,
-    "bool": ValueType("YES|NO", "true or false", _parse_boolean, _exactly(bool)),
+    "bool": ValueType("YES|NO", "true or false", _parse_boolean, _typed_reader(bool)),
     "Path": PATH,
     "Path | None": PATH,
-    "tuple[str, ...]": ValueType("NAME", "names, separated by commas", _parse_names, _list_of(_parse_names)),
+    "tuple[str, ...]": ValueType("NAME", "names, separated by commas", _parse_names, _list_reader(_parse_names)),
     "tuple[Path, ...]": ValueType(
-        "FOLDER", f"paths, separated by {os.pathsep!r}", _parse_paths, _list_of(_parse_one_path)
+        "FOLDER", f"paths, separated by {os.pathsep!r}", _parse_paths, _list_reader(_parse_one_path)
     ),
     "dict[str, str]": ValueType(
         "NAME=NAME", "NAME=NAME pairs, separated by commas, for example dall-e-3=sdxl", _parse_pairs, _toml_pairs

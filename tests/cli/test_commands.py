@@ -8,7 +8,7 @@ from tintype.cli.commands import build_parser
 
 
 @pytest.mark.parametrize("flag", ["--first-image", "--first-picture"])
-def test_first_image(flag: str) -> None:
+def test_former_flag_still_works(flag: str) -> None:
     """`--first-picture`, the former name of `--first-image`, still works."""
     assert build_parser().parse_args(["up", flag, "a lake"]).first_image == "a lake"
     assert build_parser().parse_args(["up", f"{flag}=a lake"]).first_image == "a lake"

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def line(done: subprocess.CompletedProcess[str]) -> str:
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
     """Return the one line of a user error; the log of servers that had started may surround it."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("tintype")]
-    assert len(said) == 1, done.stderr
-    return said[0].removeprefix("tintype: ")
+    expected = [error_line for error_line in done.stderr.splitlines() if error_line.startswith("tintype")]
+    assert len(expected) == 1, done.stderr
+    return expected[0].removeprefix("tintype: ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ("modles", "invalid command 'modles'; did you mean 'models'?"),
         ("sing", "invalid command 'sing'; choose from: up, serve, gateway, generate, models, keys, export"),
@@ -81,7 +81,7 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("gateway --rest 0.0.0.0:0 --data /nowhere", "refusing to listen on 0.0.0.0:0 without authentication"),
         (
             "gateway --keys /nowhere/keys",
-            "there is no such file; `tintype keys create NAME --keys /nowhere/keys` makes it",
+            "it does not exist; create it with `tintype keys create NAME --keys /nowhere/keys`",
         ),
         (
             "up --tls-cert c.pem --tls-key k.pem",
@@ -107,30 +107,31 @@ def line(done: subprocess.CompletedProcess[str]) -> str:
         ("serve --config /nowhere.toml", "cannot read the settings file /nowhere.toml"),
     ],
 )
-def test_arguments(
-    arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_argument_error_is_one_line(
+    arguments: str, expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wrong arguments are one line on stderr."""
     for name in [name for name in os.environ if name.startswith("TINTYPE_")]:
         monkeypatch.delenv(name)
     assert main(arguments.split()) == 2
     captured = capsys.readouterr().err
-    assert said in captured
+    assert expected in captured
     assert captured.count("\n") == 1
 
 
-def test_command() -> None:
-    """The command as a process: one line, exit code 2, no traceback."""
+def test_process_exits_with_2_without_a_traceback() -> None:
+    """As a process, the command prints one line without a traceback, and exits with code 2."""
     assert (
-        line(tintype("serve", "--memory", "lots")) == "--memory must be a size, for example 6GiB or 500MB; got 'lots'"
+        error_line(tintype("serve", "--memory", "lots"))
+        == "--memory must be a size, for example 6GiB or 500MB; got 'lots'"
     )
-    assert "unrecognized argument '--memroy'" in line(tintype("serve", "--memroy", "3"))
-    assert "cannot connect to the image service" in line(tintype("generate", "x", "--grpc", "127.0.0.1:9"))
+    assert "unrecognized argument '--memroy'" in error_line(tintype("serve", "--memroy", "3"))
+    assert "cannot connect to the image service" in error_line(tintype("generate", "x", "--grpc", "127.0.0.1:9"))
 
 
-def test_variables() -> None:
+def test_wrong_variable_is_named() -> None:
     """The error names a wrong variable."""
-    assert "TINTYPE_THREADS must be an integer; got 'x'" in line(tintype("serve", TINTYPE_THREADS="x"))
+    assert "TINTYPE_THREADS must be an integer; got 'x'" in error_line(tintype("serve", TINTYPE_THREADS="x"))
 
 
 def test_misspelled_variables_are_reported() -> None:
@@ -142,17 +143,17 @@ def test_misspelled_variables_are_reported() -> None:
 
 
 @pytest.mark.parametrize(("command", "flag"), [("serve", "--grpc"), ("gateway", "--rest"), ("up", "--rest")])
-def test_taken_port(command: str, flag: str) -> None:
-    """A port that another program uses."""
+def test_port_in_use_is_named(command: str, flag: str) -> None:
+    """An address whose port another program uses is named, with the flag that changes it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        said = line(tintype(command, flag, address))
-    assert address in said
-    assert said.endswith(f"Address already in use; choose another with {flag}")
+        message = error_line(tintype(command, flag, address))
+    assert address in message
+    assert message.endswith(f"Address already in use; choose another address with {flag}")
 
 
 @pytest.mark.parametrize("command", ["serve", "generate x", "up"])
-def test_no_such_model(command: str, tmp_path: Path) -> None:
+def test_incomplete_model_folder_is_refused(command: str, tmp_path: Path) -> None:
     """A missing folder, a folder without a model, and a model without a component are refused."""
     ports = ["--grpc", "127.0.0.1:0", "--rest", "127.0.0.1:0"] if command == "up" else []
     ports = ["--grpc", "127.0.0.1:0"] if command == "serve" else ports
@@ -162,32 +163,32 @@ def test_no_such_model(command: str, tmp_path: Path) -> None:
     (half / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     for folder in (nowhere, empty, half):
         done = tintype(*command.split(), *ports, "--model", str(folder))
-        assert folder.name in line(done)
+        assert folder.name in error_line(done)
         assert done.stderr.count("can't be served") == 1, "it is reported once"
-    assert f"there is no folder {nowhere}" in line(tintype(*command.split(), *ports, "--model", str(nowhere)))
+    assert f"there is no folder {nowhere}" in error_line(tintype(*command.split(), *ports, "--model", str(nowhere)))
 
 
 @pytest.mark.parametrize("order", [("nowhere", "good"), ("good", "nowhere"), ("good", "damaged")])
-def test_one_of_several_models_is_missing(tmp_path: Path, order: tuple[str, str]) -> None:
+def test_each_of_several_models_must_exist(tmp_path: Path, order: tuple[str, str]) -> None:
     """Every model of the command line must be usable, the first as well as the others."""
     (tmp_path / "good").symlink_to(BUILTIN)
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "model_index.json").write_text("{}")
     models = [word for name in order for word in ("--model", str(tmp_path / name))]
-    said = line(tintype("serve", "--grpc", "127.0.0.1:0", "--data", str(tmp_path), *models))
-    assert "can't be served" in said
-    assert (order[1] if order[0] == "good" else order[0]) in said
+    message = error_line(tintype("serve", "--grpc", "127.0.0.1:0", "--data", str(tmp_path), *models))
+    assert "can't be served" in message
+    assert (order[1] if order[0] == "good" else order[0]) in message
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
-def test_export_without_torch(tmp_path: Path) -> None:
+def test_export_without_torch_says_how_to_install_it(tmp_path: Path) -> None:
     """Without torch, export says how to install it."""
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    said = line(tintype("export", str(tmp_path), str(tmp_path / "out")))
-    assert "`pip install '.[export]'` in the clone" in said
+    message = error_line(tintype("export", str(tmp_path), str(tmp_path / "out")))
+    assert "`pip install '.[export]'` in the clone" in message
 
 
-def test_help() -> None:
+def test_help_lists_commands_examples_and_variables() -> None:
     """Help lists commands, examples and variables."""
     assert "tintype up" in tintype("--help").stdout
     assert tintype().stdout == tintype("--help").stdout
@@ -197,7 +198,7 @@ def test_help() -> None:
     assert "[TINTYPE_MEMORY]" in done.stdout
 
 
-def test_version() -> None:
+def test_version_is_printed() -> None:
     """--version prints the version."""
     done = tintype("--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "tintype")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tintype.cli import main
 from tintype.cli.commands import build_parser
-from tintype.cli.generate import request_of
+from tintype.cli.generate import build_request
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def test_an_image_to_start_from_is_sent(tmp_path: Path) -> None:
+def test_init_image_and_mask_are_sent(tmp_path: Path) -> None:
     """The bytes of --image and --mask are sent unchanged, with the strength."""
     image, mask = tmp_path / "a.png", tmp_path / "m.png"
     image.write_bytes(b"image")
     mask.write_bytes(b"mask")
     flags = ["generate", "x", "--image", str(image), "--mask", str(mask), "--strength", "0"]
-    request = request_of(build_parser().parse_args(flags))
+    request = build_request(build_parser().parse_args(flags))
     assert (request.image, request.mask) == (b"image", b"mask")
     assert request.HasField("strength")
     assert request.strength == 0
 
 
-def test_names_are_sent() -> None:
+def test_names_are_sent_unchanged() -> None:
     """Sampler, schedule, quality and style are sent unchanged; the service checks them."""
     flags = ["--sampler", "euler", "--schedule", "karras", "--quality", "low", "--style", "vivid"]
-    request = request_of(build_parser().parse_args(["generate", "x", *flags]))
+    request = build_request(build_parser().parse_args(["generate", "x", *flags]))
     assert (request.sampler, request.schedule) == ("euler", "karras")
     assert (request.quality, request.style) == ("low", "vivid")
 
 
-def test_without_an_image_no_strength_is_sent() -> None:
+def test_strength_is_sent_only_with_an_image() -> None:
     """Without --image neither image nor strength is set, so the service's default applies."""
-    request = request_of(build_parser().parse_args(["generate", "x"]))
+    request = build_request(build_parser().parse_args(["generate", "x"]))
     assert not request.image
     assert not request.HasField("strength")
 
 
-def test_an_image_on_stdout(tmp_path: Path) -> None:
+def test_stdout_gets_only_the_image(tmp_path: Path) -> None:
     """`-o -` writes the bytes of a PNG and nothing else to stdout, and makes no file."""
     words = [sys.executable, "-P", "-m", "tintype.cli", "generate", "a lake", "--steps", "1", "-o", "-"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=120, check=False)
@@ -60,7 +60,9 @@ def test_an_image_on_stdout(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_terminal_gets_no_image(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_image_is_not_written_to_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The bytes of an image are not written to a terminal; the command fails before it makes the image."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["generate", "x", "-o", "-"]) == 2

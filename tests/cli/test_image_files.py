@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.cli.errors import UserError
-from tintype.cli.image_files import prepare, save
+from tintype.cli.image_files import prepare_folder, save
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_saved_whole(tmp_path: Path) -> None:
+def test_save_replaces_the_file(tmp_path: Path) -> None:
     """An image replaces the file of its name, and no other file remains."""
     path = tmp_path / "lake.png"
     path.write_bytes(b"old")
@@ -23,7 +23,7 @@ def test_saved_whole(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_partial_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_partial_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk, the existing file stays unchanged, and no partial image remains."""
     path = tmp_path / "lake.png"
     path.write_bytes(b"old")
@@ -39,10 +39,10 @@ def test_no_partial_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_device_is_replaced(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     """A pipe or a device is refused: the new file would replace it."""
     path = tmp_path / "pipe.png"
     os.mkfifo(path)
     with pytest.raises(UserError, match=r"cannot write .*pipe.png: it is not a regular file"):
-        prepare(path)
+        prepare_folder(path)
     assert path.is_fifo()

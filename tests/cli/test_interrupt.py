@@ -21,28 +21,28 @@ pytestmark = pytest.mark.slow
 STEPS = "150"
 
 
-def started(output: Path) -> subprocess.Popen[bytes]:
+def start_command(output: Path) -> subprocess.Popen[bytes]:
     """Start a command that takes long, and wait until it makes images."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TINTYPE_")}
     asked = ["generate", "a lake", "--count", "10", "--steps", STEPS, "-o", str(output)]
     command = [sys.executable, "-P", "-u", "-m", "tintype.cli", *asked]
     process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stderr
-    while f"/{STEPS}".encode() not in (said := process.stderr.readline()):
-        assert said, "the command ended early"
+    while f"/{STEPS}".encode() not in (stderr := process.stderr.readline()):
+        assert stderr, "the command ended early"
     return process
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("times", [1, 2])
-def test_it_ends(times: int, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_command(times: int, tmp_path: Path) -> None:
     """The command ends with exit code 130, without a traceback or an image, after one or two signals."""
-    with started(tmp_path / "x.png") as process:
+    with start_command(tmp_path / "x.png") as process:
         for _ in range(times):
             process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=100)
+        _, stderr = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert b"Traceback" not in said
+    assert b"Traceback" not in stderr
     assert not list(tmp_path.iterdir())
 
 

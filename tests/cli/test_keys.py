@@ -21,7 +21,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tintype"
 
 
-def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_create_prints_only_the_key(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Only the key goes to stdout, for scripts; its file, and that it is not shown again, go to stderr."""
     assert main(["keys", "create", "alice"]) == 0
     out, err = capsys.readouterr()
@@ -34,7 +34,7 @@ def test_create(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the first one" not in capsys.readouterr().err
 
 
-def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_limits_and_no_key(capsys: pytest.CaptureFixture[str]) -> None:
     """The list shows the limits and rights of each key, but no key."""
     assert main(["keys", "create", "alice"]) == 0
     more = ["--requests", "60", "--images", "0", "--model", "tiny,org/a", "--model", "b", "--priority", "-7", "--admin"]
@@ -46,12 +46,12 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0] == ["NAME", "CREATED", "REQUESTS", "IMAGES", "PRIORITY", "ADMIN", "MODELS"]
     assert [row[:1] + row[2:] for row in rows[1:]] == [
         ["alice", "default", "default", "0", "no", "all"],
-        ["bob", "60/min", "any", "-7", "yes", "tiny,", "org/a,", "b"],
+        ["bob", "60/min", "unlimited", "-7", "yes", "tiny,", "org/a,", "b"],
     ]
     assert not any(secret in out or digest(secret) in out for secret in secrets)
 
 
-def test_no_keys(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_list_names_the_create_command(capsys: pytest.CaptureFixture[str]) -> None:
     """An empty list is not an error; a message names the command that creates a key."""
     assert main(["keys"]) == 0
     out, err = capsys.readouterr()
@@ -60,7 +60,7 @@ def test_no_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert "`tintype keys create NAME`" in err
 
 
-def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_revoke_removes_the_key(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A revoked key is removed; after the last one, a message explains the consequence."""
     for name in ("alice", "bob"):
         assert main(["keys", "create", name]) == 0
@@ -71,7 +71,7 @@ def test_revoke(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "every request is refused now" in capsys.readouterr().out
 
 
-def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_set_by_each_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is set by --keys, --data, a variable or the settings file."""
     assert main(["keys", "create", "a", "--keys", "k1"]) == 0
     assert main(["keys", "create", "a", "--data", "d"]) == 0
@@ -83,7 +83,7 @@ def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ("keys create", "create needs the name of a key: tintype keys create NAME"),
         ("keys revoke", "revoke needs the name of a key"),
@@ -97,9 +97,9 @@ def test_other_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("keys create bob --keys /proc/none/keys", "cannot write the key file /proc/none/keys: No such file"),
     ],
 )
-def test_wrong(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_is_one_line(arguments: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     """An error is one line."""
     assert main(arguments.split()) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert expected in err
     assert err.count("\n") == 1

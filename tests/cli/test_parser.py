@@ -56,7 +56,7 @@ def test_check_value_is_called() -> None:
         known.parse_args(["x"])
 
 
-def test_unknown_flags() -> None:
+def test_unknown_flag_names_its_commands() -> None:
     """The error names the commands that have the flag, otherwise the most similar visible flag."""
     known = Parser(prog="x", owners={"--other": ["a", "b"]})
     known.add_argument("--visible")

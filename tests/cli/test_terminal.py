@@ -21,7 +21,7 @@ LOADING = pb.StreamImagesResponse(loading=pb.Loading(model="sdxl", fraction=0.5)
 IMAGE = pb.StreamImagesResponse(image=pb.Image())
 
 
-class Tty(io.StringIO):
+class Terminal(io.StringIO):
     """A terminal."""
 
     encoding = "utf-8"
@@ -30,7 +30,7 @@ class Tty(io.StringIO):
         return True
 
 
-def test_lines() -> None:
+def test_text_of_each_event() -> None:
     """The position in the queue, loading, and the steps of all images with the remaining time."""
     meter = ProgressText(count=2)
     assert meter.line(QUEUED) == "waiting: 2 before this one, starts in 3.0 s"
@@ -41,9 +41,9 @@ def test_lines() -> None:
     assert meter.line(IMAGE) == ""
 
 
-def test_terminal_clears_up() -> None:
+def test_terminal_line_is_erased_at_the_end() -> None:
     """On a terminal each line replaces the previous one, and nothing remains at the end."""
-    stream = Tty()
+    stream = Terminal()
     with progress_display(stream, 1, quiet=False) as shown:
         assert isinstance(shown, LiveProgress)
         shown.show(progress(1))
@@ -53,7 +53,7 @@ def test_terminal_clears_up() -> None:
     assert "\n" not in stream.getvalue()
 
 
-def test_plain_lines() -> None:
+def test_plain_lines_are_rare() -> None:
     """Elsewhere a request writes a plain line every few seconds, and a short request no line about steps."""
     stream = io.StringIO()
     seconds = iter(range(1000))
@@ -71,8 +71,8 @@ def test_plain_lines() -> None:
     assert stream.getvalue().isascii()
 
 
-@pytest.mark.parametrize("stream", [Tty(), io.StringIO()])
-def test_quiet(stream: io.StringIO) -> None:
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_quiet_shows_nothing(stream: io.StringIO) -> None:
     """--quiet shows nothing anywhere."""
     with progress_display(stream, 1, quiet=True) as shown:
         assert isinstance(shown, NoProgress)

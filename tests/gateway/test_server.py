@@ -93,7 +93,7 @@ def test_port_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(
-            StartError, match=f"cannot listen on {address}: Address already in use; choose another with --rest$"
+            StartError, match=f"cannot listen on {address}: Address already in use; choose another address with --rest$"
         ) as caught:
             run(GatewayConfig(rest=address, data=tmp_path))
     assert caught.value.exit_code == 2

@@ -22,10 +22,10 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
 
 
 @contextmanager
-def configured(**settings: str) -> Iterator[None]:
+def configured_log(**settings: str) -> Iterator[None]:
     """Configure the log without other handlers, such as those of pytest."""
-    root, ours = logging.getLogger(), logging.getLogger(log.LOGGER)
-    before = root.handlers, root.level, ours.level
+    root, own_logger = logging.getLogger(), logging.getLogger(log.LOGGER)
+    before = root.handlers, root.level, own_logger.level
     root.handlers = []
     try:
         log.configure("gateway", GatewayConfig(**settings))  # type: ignore[arg-type]
@@ -33,13 +33,13 @@ def configured(**settings: str) -> Iterator[None]:
     finally:
         root.handlers = before[0]
         root.setLevel(before[1])
-        ours.setLevel(before[2])
+        own_logger.setLevel(before[2])
 
 
-def lines(capsys: pytest.CaptureFixture[str], level: str, format_: str) -> list[str]:
+def log_lines(capsys: pytest.CaptureFixture[str], level: str, format_: str) -> list[str]:
     """Log at each level, as tintype and as a library, and return the lines."""
     extra = {"pairs": {"id": "req_1", "queue": 0.5, "message": "not this"}}
-    with configured(log_level=level, log_format=format_):
+    with configured_log(log_level=level, log_format=format_):
         for name in ("tintype.gateway.access", "httpx"):
             for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
                 logging.getLogger(name).log(number, "of %s", name, extra=extra)
@@ -47,18 +47,20 @@ def lines(capsys: pytest.CaptureFixture[str], level: str, format_: str) -> list[
 
 
 @pytest.mark.parametrize(
-    ("level", "ours", "others"), [("debug", 4, 2), ("info", 3, 2), ("warning", 2, 2), ("error", 1, 1)]
+    ("level", "own", "others"), [("debug", 4, 2), ("info", 3, 2), ("warning", 2, 2), ("error", 1, 1)]
 )
-def test_text(capsys: pytest.CaptureFixture[str], level: str, ours: int, others: int) -> None:
+def test_text_lines_have_time_level_and_server(
+    capsys: pytest.CaptureFixture[str], level: str, own: int, others: int
+) -> None:
     """A line has date, time, offset, level and server; the level applies to tintype's loggers, not to libraries."""
-    said = lines(capsys, level, "text")
-    assert all(re.fullmatch(rf"{TIME} (DEBUG|INFO|WARNING|ERROR) gateway: of [\w.]+", line) for line in said)
-    assert [sum(name in line for line in said) for name in ("tintype", "httpx")] == [ours, others]
+    lines = log_lines(capsys, level, "text")
+    assert all(re.fullmatch(rf"{TIME} (DEBUG|INFO|WARNING|ERROR) gateway: of [\w.]+", line) for line in lines)
+    assert [sum(name in line for line in lines) for name in ("tintype", "httpx")] == [own, others]
 
 
-def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines_have_the_requests_values(capsys: pytest.CaptureFixture[str]) -> None:
     """Each line is an object; the values of a request are members, and cannot replace the message."""
-    first = json.loads(lines(capsys, "info", "json")[0])
+    first = json.loads(log_lines(capsys, "info", "json")[0])
     assert re.fullmatch(TIME, first.pop("timestamp"))
     assert first == {
         "level": "info",
@@ -70,9 +72,9 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
-def test_a_traceback_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_traceback_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A record with a traceback is still one line."""
-    with configured(log_format="json"):
+    with configured_log(log_format="json"):
         try:
             os.stat("/nowhere")  # noqa: PTH116
         except OSError:
@@ -82,13 +84,13 @@ def test_a_traceback_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "expected"),
     [
         ({"log_level": "loud"}, "--log-level must be one of debug, info, warning, error; got 'loud'"),
         ({"log_format": "xml"}, "--log-format must be one of text, json; got 'xml'"),
     ],
 )
-def test_wrong(setting: dict[str, str], said: str) -> None:
+def test_unknown_level_or_format_lists_the_known(setting: dict[str, str], expected: str) -> None:
     """An unknown level or format is refused; the message lists the known ones."""
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=expected):
         log.configure("up", GatewayConfig(**setting))  # type: ignore[arg-type]

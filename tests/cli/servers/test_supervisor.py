@@ -27,7 +27,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Script:
+class ScriptedServers:
     """A stand-in for the servers: each start runs the next of `acts`."""
 
     def __init__(self, *acts: str) -> None:
@@ -51,7 +51,9 @@ CRASH = f"{READY}os.kill(os.getpid(), signal.SIGKILL)"
 SERVE = f"{READY}time.sleep(3600)"
 
 
-async def supervise(monkeypatch: pytest.MonkeyPatch, script: Script, *delays: float) -> tuple[Any, ServerExited]:
+async def supervise(
+    monkeypatch: pytest.MonkeyPatch, script: ScriptedServers, *delays: float
+) -> tuple[Any, ServerExited]:
     """Supervise a server until it is not restarted; return its first address, if any, and the error."""
     monkeypatch.setattr(supervisor, "server_process", script.process)
     async with Supervisor("serve", "service", CONFIG, StopRequest(), delays=delays) as server:
@@ -59,9 +61,9 @@ async def supervise(monkeypatch: pytest.MonkeyPatch, script: Script, *delays: fl
         return server.address.result() if server.address.done() else None, exited
 
 
-async def test_crashes_lead_to_restarts(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+async def test_crashed_server_is_restarted(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The server is restarted once for each delay, with a log line; then the command fails with exit code 3."""
-    script = Script(*[CRASH] * 3)
+    script = ScriptedServers(*[CRASH] * 3)
     address, exited = await supervise(monkeypatch, script, 0.0, 0.0)
     assert (address, script.starts) == ("127.0.0.1:1", 3)
     assert (exited.exit_code, exited.reported) == (3, False)
@@ -69,38 +71,38 @@ async def test_crashes_lead_to_restarts(monkeypatch: pytest.MonkeyPatch, caplog:
     assert [message[-8:] for message in caplog.messages] == ["(1 of 2)", "(2 of 2)"]
 
 
-async def test_a_stable_server_has_all_its_restarts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stable_server_has_all_restarts_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Earlier crashes no longer count once a server was ready for long enough."""
     monkeypatch.setattr(supervisor, "STABLE_AFTER", 0.0)
-    script = Script(*[CRASH] * 5, f"{READY}sys.exit(2)")
+    script = ScriptedServers(*[CRASH] * 5, f"{READY}sys.exit(2)")
     _, exited = await supervise(monkeypatch, script, 0.0)
     assert (script.starts, exited.reported) == (6, True)
 
 
 @pytest.mark.parametrize("act", ["sys.exit(2)", "sys.exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
-async def test_a_server_that_never_was_ready(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+async def test_server_that_never_was_ready_is_not_restarted(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
     """A server that never became ready is not restarted: its settings or this machine are at fault."""
-    script = Script(act)
+    script = ScriptedServers(act)
     address, exited = await supervise(monkeypatch, script, 0.0, 0.0)
     assert (address, script.starts) == (None, 1)
     assert exited.reported == (act == "sys.exit(2)")
 
 
-async def test_wrong_settings_after_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_exit_code_2_is_not_restarted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that ends with exit code 2 is not restarted: it would end in the same way."""
-    script = Script(CRASH, "sys.exit(2)")
+    script = ScriptedServers(CRASH, "sys.exit(2)")
     _, exited = await supervise(monkeypatch, script, 0.0, 0.0)
     assert (script.starts, exited.reported) == (2, True)
 
 
 @pytest.mark.parametrize(("number", "got"), [(signal.SIGINT, "INT"), (signal.SIGTERM, "TERM"), (signal.SIGHUP, "TERM")])
-async def test_how_it_is_stopped(
+async def test_only_sigint_skips_the_lame_duck_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, number: signal.Signals, got: str
 ) -> None:
     """Ctrl-C skips the lame-duck time in the server as well; SIGTERM and SIGHUP do not."""
     note = f"def note(n, _): open({str(tmp_path / 'got')!r}, 'w').write(signal.Signals(n).name); sys.exit()\n"
     caught = "signal.signal(signal.SIGINT, note); signal.signal(signal.SIGTERM, note)\n"
-    monkeypatch.setattr(supervisor, "server_process", Script(note + caught + SERVE).process)
+    monkeypatch.setattr(supervisor, "server_process", ScriptedServers(note + caught + SERVE).process)
     stop = StopRequest()
     async with Supervisor("serve", "service", CONFIG, stop) as server:
         await asyncio.wait_for(server.address, 30)

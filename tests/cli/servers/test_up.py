@@ -13,7 +13,7 @@ from tintype.cli.commands import build_parser
 from tintype.cli.errors import UserError
 from tintype.cli.servers import rest_client
 from tintype.cli.servers.plan import make_plan
-from tintype.cli.servers.up import examples
+from tintype.cli.servers.up import format_examples
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 HERE = ("--rest", "127.0.0.1:0", "--grpc", "127.0.0.1:0")
 
 
-def test_own_key(tmp_path: Path) -> None:
+def test_gateway_gets_a_key_if_keys_are_required(tmp_path: Path) -> None:
     """If keys are required, the gateway gets a new key for the first image; otherwise it has none."""
     arguments = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path)])
     assert make_plan(arguments).gateway.api_key == ""
@@ -36,23 +36,23 @@ def test_own_key(tmp_path: Path) -> None:
     assert make_plan(given).gateway.api_key == "sesame"
 
 
-def test_grace(tmp_path: Path) -> None:
+def test_grace_applies_to_both_servers(tmp_path: Path) -> None:
     """`--grace` is one flag for both servers."""
     arguments = build_parser().parse_args(["up", *HERE, "--data", str(tmp_path), "--grace", "4"])
     plan = make_plan(arguments)
     assert (plan.service.grace, plan.gateway.grace) == (4, 4)
 
 
-def test_examples() -> None:
+def test_examples_have_a_key_only_if_required() -> None:
     """The printed examples contain a placeholder for the key only if one is required."""
-    assert "KEY" not in examples("http://x", needs_key=False)
-    keyed = examples("http://x", needs_key=True)
+    assert "KEY" not in format_examples("http://x", needs_key=False)
+    keyed = format_examples("http://x", needs_key=True)
     assert "-H 'authorization: Bearer KEY' \\\n" in keyed
     assert 'api_key="KEY"' in keyed
 
 
 @pytest.mark.anyio
-async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_service_is_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that cannot reach its service, for example because of its certificate, is an error after a while."""
     monkeypatch.setattr(rest_client, "READY_TIMEOUT", 0.3)
     answers = httpx.MockTransport(lambda _: httpx.Response(503, json={"why": "it has another name"}))
@@ -67,7 +67,9 @@ async def test_a_gateway_without_its_service(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "failure", [httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadTimeout, httpx.WriteError]
 )
-async def test_a_gateway_that_breaks_off(monkeypatch: pytest.MonkeyPatch, failure: type[httpx.TransportError]) -> None:
+async def test_closed_connections_are_retried(
+    monkeypatch: pytest.MonkeyPatch, failure: type[httpx.TransportError]
+) -> None:
     """A gateway that breaks off connections, because it has too many, is asked again."""
     asked: list[int] = []
 
@@ -83,7 +85,7 @@ async def test_a_gateway_that_breaks_off(monkeypatch: pytest.MonkeyPatch, failur
     assert len(asked) == 3
 
 
-def test_check_with_keys(tmp_path: Path) -> None:
+def test_check_works_with_and_without_keys(tmp_path: Path) -> None:
     """A check makes its image, whether keys are required or not."""
     create(tmp_path / "data" / "keys", "alice")
     done = tintype(

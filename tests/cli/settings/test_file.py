@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write(tmp_path: Path, text: str) -> SettingsFile:
+def write_settings(tmp_path: Path, text: str) -> SettingsFile:
     path = tmp_path / "tintype.toml"
     path.write_text(text)
     return read_file(path)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("memroy = '1GiB'", "unknown setting 'memroy'; did you mean 'memory'?"),
         ("[service]\nthread = 2", "[service]: unknown setting 'thread'; did you mean 'threads'?"),
@@ -35,21 +35,21 @@ def write(tmp_path: Path, text: str) -> SettingsFile:
         ("memory =", "is not valid TOML"),
     ],
 )
-def test_unknown_names(tmp_path: Path, text: str, said: str) -> None:
+def test_unknown_name_suggests_the_intended_one(tmp_path: Path, text: str, expected: str) -> None:
     """An unknown name is an error that suggests what was meant."""
     with pytest.raises(UserError) as caught:
-        write(tmp_path, text)
-    assert said in str(caught.value)
+        write_settings(tmp_path, text)
+    assert expected in str(caught.value)
     assert "tintype.toml" in str(caught.value)
 
 
-def test_missing_file() -> None:
+def test_named_file_must_exist() -> None:
     """A file that --config names must exist."""
     with pytest.raises(UserError, match=r"cannot read the settings file /nowhere/t\.toml: No such file"):
         Sources.gather({"config": "/nowhere/t.toml"})
 
 
-def test_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_file_is_read_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """./tintype.toml is read if it exists; --config and TINTYPE_CONFIG name another file."""
     monkeypatch.chdir(tmp_path)
     assert Sources.gather({}).config(ServiceConfig).threads == 0
@@ -63,7 +63,7 @@ def test_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 @pytest.mark.parametrize(
-    ("text", "mode", "said"),
+    ("text", "mode", "expected"),
     [
         ("api_key = 'x'", 0o644, "other users can read api_key"),
         ("[gateway]\nservice_key = 'x'", 0o604, "other users can read service_key"),
@@ -71,8 +71,8 @@ def test_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("memory = '1GiB'", 0o644, ""),
     ],
 )
-def test_keys_in_a_readable_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, mode: int, said: str
+def test_readable_file_with_a_key_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, mode: int, expected: str
 ) -> None:
     """A settings file with a key that other users can read is used, with a warning that names the remedy."""
     path = tmp_path / "tintype.toml"
@@ -80,4 +80,4 @@ def test_keys_in_a_readable_file(
     path.chmod(mode)
     read_file(path)
     err = capsys.readouterr().err
-    assert err == (f"tintype: {said} in {path}: run `chmod 600 {path}`\n" if said else "")
+    assert err == (f"tintype: {expected} in {path}: run `chmod 600 {path}`\n" if expected else "")

@@ -17,13 +17,13 @@ from tintype.gateway.config import GatewayConfig
 from tintype.service.config import ServiceConfig
 
 
-def sources(tmp_path: Path, text: str = "", **said: Any) -> Sources:
+def sources(tmp_path: Path, text: str = "", **others: Any) -> Sources:
     path = tmp_path / "tintype.toml"
     path.write_text(text)
-    return Sources(file=read_file(path), **said)
+    return Sources(file=read_file(path), **others)
 
 
-def test_precedence(tmp_path: Path) -> None:
+def test_precedence_of_sources(tmp_path: Path) -> None:
     """Each source takes precedence over the next one."""
     text = "memory = '1GiB'\n[service]\nthreads = 3\n"
     flags, environ = {"memory": "3GiB"}, {"TINTYPE_MEMORY": "2GiB"}
@@ -41,7 +41,7 @@ def test_section_precedes_shared(tmp_path: Path) -> None:
     assert found.config(GatewayConfig).grpc == "gpu-box:2"
 
 
-def test_every_setting_from_every_source() -> None:
+def test_flags_and_variables_are_read_alike() -> None:
     """Flags and variables of each setting are read alike."""
     texts = {"str": "x:1", "int": "7", "float": "1.5", "bool": "false", "Path": "a", "Path | None": "a"}
     texts |= {"tuple[str, ...]": "a,b", "tuple[Path, ...]": "a", "dict[str, str]": "a=b"}
@@ -59,7 +59,7 @@ def test_empty_variables_are_unset() -> None:
     assert Sources(environ={"TINTYPE_MEMORY": ""}).config(ServiceConfig).memory == 0
 
 
-def test_lists(tmp_path: Path) -> None:
+def test_lists_from_flags_text_and_toml(tmp_path: Path) -> None:
     """Folders and names are given as repeated flags, as one text, or as a TOML list."""
     folders = (Path("/a"), Path("/b"))
     assert Sources(flags={"models": ["/a", "/b"]}).config(ServiceConfig).models == folders
@@ -69,7 +69,7 @@ def test_lists(tmp_path: Path) -> None:
     assert Sources(flags={"providers": ["cuda,cpu"]}).config(ServiceConfig).providers == ("cuda", "cpu")
 
 
-def test_tables(tmp_path: Path) -> None:
+def test_aliases_from_tables_and_pairs(tmp_path: Path) -> None:
     """Aliases are a table in the file and NAME=NAME pairs elsewhere."""
     expected = {"dall-e-3": "sdxl", "*": "tiny"}
     found = sources(tmp_path, "[gateway.aliases]\n'dall-e-3' = 'sdxl'\n'*' = 'tiny'\n")
@@ -78,7 +78,7 @@ def test_tables(tmp_path: Path) -> None:
     assert Sources(environ=environ).config(GatewayConfig).aliases == expected
 
 
-def test_paths_start_at_the_file(tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
     """Relative paths in the file start at its folder, not at the current one; `~` is the home directory."""
     found = sources(tmp_path, "models = ['sdxl', '~/flux']\ndata = '/abs'\n[service]\ntls_cert = 'cert.pem'")
     config = found.config(ServiceConfig)
@@ -87,7 +87,7 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
     assert found.config(GatewayConfig).data == Path("/abs")
 
 
-def test_data_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --data, results go to the user's data folder."""
     monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
     assert default_data() == Path("/xdg/tintype")
@@ -97,7 +97,7 @@ def test_data_default(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows users have no numeric id")
-def test_data_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_home_must_name_a_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user without a home directory, as in containers, must name a folder with --data, and needs nothing more."""
     for name in ("HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -108,7 +108,7 @@ def test_data_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("memory = 'lots'", "memory must be a size, for example 6GiB or 500MB; got 'lots'"),
         ("memory = true", "memory must be a size, for example 6GiB or 500MB; got True"),
@@ -123,30 +123,30 @@ def test_data_without_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[service]\ngrace = 'long'", "[service] grace must be a number; got 'long'"),
     ],
 )
-def test_wrong_values_in_the_file(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_value_names_file_and_setting(tmp_path: Path, text: str, expected: str) -> None:
     """The error names the file, the setting, the value, and what is expected."""
     with pytest.raises(UserError) as caught:
         sources(tmp_path, text).config(ServiceConfig)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert "tintype.toml: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "expected"),
     [
         ({"TINTYPE_THREADS": "four"}, "TINTYPE_THREADS must be an integer; got 'four'"),
         ({"TINTYPE_GRPC": "host"}, "TINTYPE_GRPC must be HOST:PORT"),
         ({"TINTYPE_GRACE": "nan"}, "TINTYPE_GRACE must be a number"),
     ],
 )
-def test_wrong_variables(environ: dict[str, str], said: str) -> None:
+def test_wrong_value_names_the_variable(environ: dict[str, str], expected: str) -> None:
     """The error names the variable."""
     with pytest.raises(UserError) as caught:
         Sources(environ=environ).config(ServiceConfig)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_wrong_pairs_and_booleans() -> None:
+def test_wrong_pair_or_switch_names_the_variable() -> None:
     """The error names a variable of pairs or of a switch as well."""
     with pytest.raises(UserError, match="TINTYPE_ALIASES must be NAME=NAME pairs"):
         Sources(environ={"TINTYPE_ALIASES": "dall-e-3"}).config(GatewayConfig)
@@ -154,7 +154,7 @@ def test_wrong_pairs_and_booleans() -> None:
         Sources(environ={"TINTYPE_STRICT_MODELS": "maybe"}).config(GatewayConfig)
 
 
-def test_unknown_variables() -> None:
+def test_misspelled_variable_is_reported() -> None:
     """A misspelled variable is reported; those that Kubernetes sets for a Service named tintype are not."""
     assert unknown_variables({"TINTYPE_MODEL": "x"}) == ["unknown variable TINTYPE_MODEL; did you mean TINTYPE_MODELS?"]
     kubernetes = {"TINTYPE_PORT": "tcp://10.0.0.1:50051", "TINTYPE_SERVICE_HOST": "10.0.0.1"}
