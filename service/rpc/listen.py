@@ -39,7 +39,7 @@ def listen(server: grpc.aio.Server, config: ServiceConfig) -> str:
         else:
             port = server.add_secure_port(config.grpc, credentials)
     except RuntimeError as error:
-        raise ServeError(f"can't listen on {config.grpc}: {error}") from error
+        raise ServeError(f"cannot listen on {config.grpc}: {error}") from error
     return config.grpc if host is None else f"{host}:{port}"
 
 

@@ -58,7 +58,7 @@ def test_port_in_use() -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert (
             start_error(make_config(grpc=address))
-            == f"can't listen on {address}: Address already in use; choose another address with --grpc"
+            == f"cannot listen on {address}: Address already in use; choose another with --grpc"
         )
 
 
@@ -75,7 +75,7 @@ def test_invalid_address(address: str) -> None:
 @pytest.mark.usefixtures("installed_fakes")
 def test_unknown_host() -> None:
     """A name that is not an address of this machine is an error."""
-    assert start_error(make_config(grpc="nowhere.invalid:50051")).startswith("can't listen on nowhere.invalid:50051: ")
+    assert start_error(make_config(grpc="nowhere.invalid:50051")).startswith("cannot listen on nowhere.invalid:50051: ")
 
 
 @pytest.mark.usefixtures("installed_fakes")
