@@ -102,7 +102,7 @@ def step(folder: Path, size: int, steps: int) -> None:
     from tintype.service.engine.events import Failed  # noqa: PLC0415
     from tintype.service.job import Job  # noqa: PLC0415
     from tintype.service.models import Repository  # noqa: PLC0415
-    from tintype.service.prepare import prepared  # noqa: PLC0415
+    from tintype.service.prepare import prepare_job  # noqa: PLC0415
 
     start = time.perf_counter()
     with Repository([folder], providers=["cpu"]) as repository:
@@ -110,7 +110,7 @@ def step(folder: Path, size: int, steps: int) -> None:
         result = {"load": time.perf_counter() - start, "loaded": peak(resource.RUSAGE_SELF)}
         engine = Engine(repository)
         job = Job(prompt="a lake", steps=steps, seed=0, guidance_scale=5.0, width=size, height=size)
-        engine.admit(prepared(job, repository.spec()))
+        engine.admit(prepare_job(job, repository.spec()))
         seconds = []
         while engine.busy:
             begun = time.perf_counter()

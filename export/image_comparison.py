@@ -17,7 +17,7 @@ from PIL import Image
 from tintype.service.engine.engine import Engine
 from tintype.service.engine.events import Failed, Finished
 from tintype.service.models import Repository
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 from .console import quiet
 
@@ -48,7 +48,7 @@ class LocalService:
     def generate(self, job: Job) -> Pixels:
         """Return all images of `job`. Raises the engine's TintypeError if the job fails."""
         self._repository.wait(job.model)
-        self._engine.admit(prepared(job, self._repository.spec(job.model)))
+        self._engine.admit(prepare_job(job, self._repository.spec(job.model)))
         while self._engine.busy:
             self._engine.step()
         pixels: dict[int, Pixels] = {}

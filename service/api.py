@@ -23,7 +23,7 @@ from .images.metadata import Parameters
 from .images.upload import Upload
 from .models import ModelState
 from .ordered_pipeline import run_ahead
-from .prepare import prepared
+from .prepare import prepare_job
 from .rpc import to_proto
 from .rpc.from_proto import job_from_pb
 from .rpc.health import settled
@@ -75,7 +75,7 @@ class ImageApi:
         arrived = time.monotonic()
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
         if job.image or job.prompt_weighting:
-            job = await self._in_pool(partial(prepared, job, self._repository.spec(job.model)))
+            job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
         async with aclosing(self._device.events(job)) as happened:
             encoded = run_ahead(happened, partial(self._encode, job))
             async with aclosing(encoded):

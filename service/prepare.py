@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tintype.v1.limits import RANGES
 
-from .engine.plan import read_prompts
+from .engine.plan import parse_prompts
 from .engine.sizes import native_size
 from .images.upload import Upload, source
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .models.spec import ModelSpec, Size
 
 
-def prepared(job: Job, spec: ModelSpec) -> Job:
+def prepare_job(job: Job, spec: ModelSpec) -> Job:
     """Return `job` with its `source` and `prompts`.
 
     An absent size becomes the image's; an absent side keeps the image's aspect ratio.
@@ -29,7 +29,7 @@ def prepared(job: Job, spec: ModelSpec) -> Job:
             of a weighted prompt are not supported.
     """
     if job.prompt_weighting:
-        job = replace(job, prompts=read_prompts(job, spec))
+        job = replace(job, prompts=parse_prompts(job, spec))
     if not job.image:
         return job
     image, mask = Upload(job.image, job.mask).read()

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from .events import Event
     from .task import Ticket
 
-LATE = 0.1  # seconds after a deadline by which the engine has reported it, unless a long unit is running
+DEADLINE_MARGIN = 0.1  # seconds after a deadline by which the engine has reported it, unless a long unit is running
 POLL = 0.02  # seconds between two checks for loaded models and passed deadlines
-PREVIEWS = 4  # buffered previews per image
+MAX_PREVIEWS = 4  # buffered previews per image
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class DeviceThread:
         """
         ticket, buffer = self._admit(job)
         left = None if job.deadline is None else job.deadline - self._engine.now
-        ends = None if left is None else asyncio.get_running_loop().time() + left + LATE
+        until = None if left is None else asyncio.get_running_loop().time() + left + DEADLINE_MARGIN
         try:
             while True:
-                event = await _within(buffer, ends, left)
+                event = await _next_event(buffer, until, left)
                 yield event
                 if isinstance(event, Completed | Failed):
                     return
@@ -106,7 +106,7 @@ class DeviceThread:
     def _loop(self) -> None:
         while True:
             self._wake.clear()
-            if self._closed:  # read after the flag is cleared; otherwise a `close` in between would be missed
+            if self._closed:  # read after `_wake` is cleared; otherwise a `close` in between would be missed
                 break
             if self._step():
                 continue
@@ -121,7 +121,7 @@ class DeviceThread:
             self._route()
         except Exception as error:
             log.exception("the engine failed; running tasks are failed, waiting tasks continue")
-            self._engine.fail_all(_internal(error), waiting=False)
+            self._engine.fail_all(_engine_failure(error), waiting=False)
             return False  # pause before the next attempt
         return worked
 
@@ -145,8 +145,8 @@ class DeviceThread:
 class EventBuffer:
     """Buffers the events of one task for one reader, which may be slow. Its size is bounded.
 
-    Only the newest queue position, loading progress and progress of each image are kept, and the newest few previews.
-    Images and the last event are always kept. All methods belong to the reader's event loop, except `deliver`.
+    It keeps only the newest queue position, loading progress and progress of each image, and the newest few previews.
+    Images and the last event are always kept. Call all methods except `deliver` on the reader's event loop.
     """
 
     def __init__(self) -> None:
@@ -177,9 +177,9 @@ class EventBuffer:
 
     def _make_room(self, event: Event) -> None:
         topic = _topic(event)
-        alike = [i for i, other in enumerate(self._events) if topic is not None and _topic(other) == topic]
-        if len(alike) >= (PREVIEWS if isinstance(event, Preview) else 1):
-            del self._events[alike[0]]
+        older = [i for i, other in enumerate(self._events) if topic is not None and _topic(other) == topic]
+        if len(older) >= (MAX_PREVIEWS if isinstance(event, Preview) else 1):
+            del self._events[older[0]]
 
 
 def _topic(event: Event) -> tuple[type, int] | None:
@@ -191,14 +191,14 @@ def _topic(event: Event) -> tuple[type, int] | None:
     return None
 
 
-async def _within(buffer: EventBuffer, ends: float | None, seconds: float | None) -> Event:
-    """Return the next event, or a Failed with DeadlineExceeded at time `ends` of the loop's clock."""
+async def _next_event(buffer: EventBuffer, until: float | None, seconds: float | None) -> Event:
+    """Return the next event, or Failed(DeadlineExceeded) at time `until` of the loop's clock."""
     try:
-        async with asyncio.timeout_at(ends):
+        async with asyncio.timeout_at(until):
             return await buffer.get()
     except TimeoutError:
         return Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of arrival"))
 
 
-def _internal(error: Exception) -> TintypeError:
+def _engine_failure(error: Exception) -> TintypeError:
     return GenerationFailed(f"the engine failed: {type(error).__name__}: {error}")

@@ -7,7 +7,7 @@
 Tasks join and leave batches between two units. A cancelled or expired task is in no further unit. The lock is free
 while a unit runs. Every accepted task ends with exactly one Completed or Failed, after which it has no more events.
 
-Lock order: DeviceThread, then Engine, then Repository. No model memory is freed while the engine's lock is held.
+Lock order: DeviceThread, then Engine, then Repository. No memory of a model is freed while the engine's lock is held.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Engine:
             QueueFull, DeadlineExceeded: the queue is full, or the deadline cannot be met.
             Unavailable: the engine is draining.
         """
-        planned = plan(job, self._repository.spec(job.model), draw=self._draw)
+        resolved = plan(job, self._repository.spec(job.model), draw=self._draw)
         with self._lock:
             if self._draining:
                 raise Unavailable("the server is shutting down")
-            ticket = Ticket(next(self._numbers), job, planned)
-            task = Task(ticket, self._clock(), self._estimates.cost(planned), self._widths)
+            ticket = Ticket(next(self._numbers), job, resolved)
+            task = Task(ticket, self._clock(), self._estimates.cost(resolved), self._widths)
             self._live_tasks.admit(task)
         return ticket
 
@@ -194,8 +194,8 @@ class Engine:
     def _end_broken(self, row: Row) -> None:
         """Fail the task of a row whose latents are not finite. Rows of one call do not affect each other."""
         if self._live_tasks.has(row):
-            where = f"of image {row.index} after step {row.step} of {row.task.plan.calls}"
-            self._live_tasks.end(row.task, Failed(GenerationFailed(f"the latents {where} are not finite")))
+            latents = f"the latents of image {row.index} after step {row.step} of {row.task.plan.calls}"
+            self._live_tasks.end(row.task, Failed(GenerationFailed(f"{latents} are not finite")))
 
     def _apply_decoding(self, row: Row, outcome: runner.Decoding) -> None:
         with self._lock:
@@ -213,7 +213,7 @@ class Engine:
                 self._live_tasks.end(task, task.completion(outcome.ended))
 
     def _apply_failure(self, unit: Unit, error: TintypeError) -> None:
-        """Retry a failed unit with less memory, without idle models, or row by row; otherwise fail its task."""
+        """Retry a failed unit with smaller calls, without idle models, or row by row; otherwise fail its task."""
         with self._lock:
             live = [row for row in unit.rows if self._live_tasks.has(row)]
             out_of_memory = isinstance(error, OutOfMemory) and bool(live)

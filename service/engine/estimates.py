@@ -1,8 +1,8 @@
 """Estimates of the time that work takes, measured by model, latent shape and number of rows.
 
-The measurements give two figures. An *estimate*, in seconds, follows every measurement and is None before the first.
-A *cost*, in whole microseconds, orders tasks: it always exists (a guess at first) and changes only when it is off by a
-quarter, so that the order of tasks does not change with every measurement.
+Two numbers are derived from the measurements. An *estimate*, in seconds, follows every measurement and is None before
+the first. A *cost*, in whole microseconds, orders tasks: it always exists (a guess at first) and changes only when it
+is off by a quarter, so that the order of tasks does not change with every measurement.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Estimates:
     def record_encode(self, plan: Plan, seconds: float) -> None:
         """Record the seconds of one unit of encoding, of prompts and of the image, if any."""
         self._encode.setdefault(_encode_key(plan.batch_key, plan.source is not None), Average()).add(seconds)
-        self._publish(plan.batch_key)
+        self._update_costs(plan.batch_key)
 
     def record_call(self, plan: Plan, model_rows: int, seconds: float, width: int, *, now: float) -> None:
         """Record that evaluating `model_rows` rows took `seconds`, in calls of `width` rows.
@@ -77,12 +77,12 @@ class Estimates:
         if model_rows not in calls or calls[model_rows].width != width:
             calls[model_rows] = Average(width)
         calls[model_rows].add(seconds)
-        self._publish(plan.batch_key)
+        self._update_costs(plan.batch_key)
 
     def record_decode(self, plan: Plan, seconds: float) -> None:
         """Record the seconds of decoding one image."""
         self._decode.setdefault(plan.batch_key, Average()).add(seconds)
-        self._publish(plan.batch_key)
+        self._update_costs(plan.batch_key)
 
     def cost(self, plan: Plan) -> Cost:
         """Return the current cost of work for `plan`."""
@@ -93,16 +93,16 @@ class Estimates:
 
     def call_seconds(self, batch_key: BatchKey, model_rows: int) -> float | None:
         """Estimate the seconds of evaluating `model_rows` rows, in proportion to the nearest measured number."""
-        known = self._calls.get(batch_key)
-        if not known:
+        measured = self._calls.get(batch_key)
+        if not measured:
             return None
-        nearest = min(known, key=lambda n: abs(log(n / model_rows)))
-        return known[nearest].value * model_rows / nearest
+        nearest = min(measured, key=lambda n: abs(log(n / model_rows)))
+        return measured[nearest].value * model_rows / nearest
 
     def confidence(self, batch_key: BatchKey, now: float) -> float:
-        """Return the confidence in an estimate, 0 to 1, for refusing a task. It falls with age.
+        """Return the confidence in an estimate, 0 to 1, which falls with its age. Admission multiplies estimates by it.
 
-        Otherwise one slow measurement, such as across a suspend, would refuse the tasks that could correct it.
+        Otherwise one slow measurement, for example across a suspend, would refuse the tasks that could correct it.
         """
         return float(0.5 ** ((now - self._measured.get(batch_key, now)) / HALF_LIFE))
 
@@ -114,10 +114,10 @@ class Estimates:
         """Return the mean seconds of decoding one image; 0 if never measured."""
         return _mean(self._decode, batch_key)
 
-    def _publish(self, batch_key: BatchKey) -> None:
+    def _update_costs(self, batch_key: BatchKey) -> None:
         for key in [key for key in self._costs if key[0] == batch_key]:
             new = self._estimate(*key)
-            if _differ(self._costs[key], new):
+            if _is_off(self._costs[key], new):
                 self._costs[key] = new
                 self.version += 1
 
@@ -140,6 +140,7 @@ def _mean(averages: Mapping[K, Average], key: K) -> float:
     return averages[key].value if key in averages else 0.0
 
 
-def _differ(old: Cost, new: Cost) -> bool:
+def _is_off(old: Cost, new: Cost) -> bool:
+    """Whether any part of a cost is off by more than TOLERANCE."""
     pairs = ((old.encode, new.encode), (old.call, new.call), (old.decode, new.decode))
     return any(not a / TOLERANCE <= b <= a * TOLERANCE for a, b in pairs)

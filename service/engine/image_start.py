@@ -4,8 +4,8 @@ Noise is drawn in the order of diffusers, so a seed gives the same image: for th
 first level, and with a mask once more for the masked image, which diffusers encodes whether or not the model reads it.
 A model that reads it starts from pure noise at full strength; the image itself is then not encoded.
 
-Two samplers of diffusers 0.39 lose their position when steps are skipped: PNDM calls the network with the level after
-that of x, and LMS uses the weights of a history that it does not have. PLMS and LMS here follow their definitions.
+Two samplers of diffusers 0.39 are wrong when steps are skipped: PNDM calls the network with the level after that of x,
+and LMS uses the weights of a history that it does not have. PLMS and LMS here follow their definitions.
 """
 
 from __future__ import annotations

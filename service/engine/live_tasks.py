@@ -41,7 +41,7 @@ class LiveTasks:
         self._queue.add(task, task.arrived)
         try:
             self._leases.open(task.lease)
-        except BaseException:  # also OSError of a disk: a task in the queue alone would never end
+        except BaseException:  # includes OSError of a disk: a task that is only in the queue would never end
             self._queue.remove(task)
             raise
         self._tasks[task.ticket] = task
@@ -56,13 +56,13 @@ class LiveTasks:
         return row.task.ticket in self._tasks
 
     def start(self, rows: Iterable[Row]) -> None:
-        """Start the tasks of `rows`, which the next unit runs: they hold their models from now on."""
+        """Start the tasks of `rows`, the rows of the next unit: they hold their models from now on."""
         for task in {row.task: None for row in rows}:
             self._reporter.changed = self._reporter.changed or not task.started
             self._leases.use(task.lease)
 
     def end(self, task: Task, event: Completed | Failed) -> None:
-        """End `task` with its last event. Arrays and hold are released between two units: one may be using them now."""
+        """End `task` with its last event. Its arrays and hold are released between two units: one may use them now."""
         del self._tasks[task.ticket]
         self._queue.remove(task)
         self._leases.end(task.lease)
@@ -77,7 +77,7 @@ class LiveTasks:
                 self.end(task, Failed(DeadlineExceeded(f"not done within {seconds:.3g} s of arrival")))
 
     def update_models(self, now: float) -> None:
-        """Release what ended tasks kept, and look up the models of tasks that have not started (device thread only).
+        """Release the arrays and models of ended tasks, and look up the models of waiting tasks (device thread only).
 
         Tasks whose model cannot be loaded fail; a model that was evicted starts to load again.
         """

@@ -1,4 +1,4 @@
-"""Plan of a job: everything that is known of its work before the first model call.
+"""Plan of a job: its resolved parameters, computed before the first model call.
 
 Open fields are filled in this order: the request's field, the preset of `quality`, the preset of `style`, the model's
 default.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from tintype.v1.limits import MAX_SEED
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 LatentShape = tuple[int, int, int]
 BatchKey = tuple[str, LatentShape]  # model and latent shape, which images of one batch share
 
-# Fields that need one of these capabilities of the model.
-NEEDS = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
+# Fields of a job, and the capabilities of a model of which each field needs one.
+REQUIRED_CAPABILITIES = {"image": {IMAGE_TO_IMAGE, INPAINTING}, "mask": {INPAINTING}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,41 +130,30 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
         Unsupported: a field that this model does not support.
         ModelBroken: the model's scheduler settings are wrong.
     """
-    _check_served(job, spec)
+    _check_supported(job, spec)
     presets = _presets(job, spec)
-    width, height = native_size(job.width or spec.defaults.width, job.height or spec.defaults.height, spec)
+    output_size = job.width or spec.defaults.width, job.height or spec.defaults.height
+    width, height = native_size(*output_size, spec)
     shape = spec.latent_shape(width, height)
-    prompt = _templated(job.prompt, presets)
-    negative_prompt = _negative(job, presets)
     sampling = make_sampling(
         job,
         spec,
         shape[1] * shape[2] // spec.patch**2,
         sampler=job.sampler or next((p.sampler for p in presets if p and p.sampler), ""),
-        steps=_choice("steps", job, presets, spec),
+        steps=_first_value("steps", job, presets, spec),
     )
     return Plan(
         model=spec.name,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        revised_prompt=prompt if prompt != job.prompt else "",
-        texts=_texts(job, prompt, negative_prompt, sampling.steps - sampling.skipped),
-        output_size=(job.width or spec.defaults.width, job.height or spec.defaults.height),
+        **_prompt_fields(job, presets, sampling.steps - sampling.skipped),
+        output_size=output_size,
         width=width,
         height=height,
         shape=shape,
         seeds=_seeds(job, draw),
-        steps=sampling.steps,
-        skipped=sampling.skipped,
         source=job.source,
         strength=effective_strength(job),
-        sampler=sampling.sampler,
-        schedule=sampling.schedule,
-        table=sampling.table,
-        guidance_scale=_choice("guidance_scale", job, presets, spec),
-        guidance_rescale=_choice("guidance_rescale", job, presets, spec),
-        guidance=spec.guidance,
-        prompt_weighting=job.prompt_weighting,
+        **{part.name: getattr(sampling, part.name) for part in fields(sampling)},
+        **_guidance_fields(job, presets, spec),
         loras=tuple((lora.name, lora.weight) for lora in job.loras if lora.weight),
         embeddings=job.embeddings,
         batched_timestep=spec.batched_timestep,
@@ -172,7 +161,26 @@ def plan(job: Job, spec: ModelSpec, *, draw: Callable[[], int] = random_seed) ->
     )
 
 
-def _check_served(job: Job, spec: ModelSpec) -> None:
+def _prompt_fields(job: Job, presets: list[Preset | None], steps: int) -> dict[str, Any]:
+    """Return the fields of a plan for the prompts of a run of `steps` steps."""
+    prompt, negative_prompt = _apply_templates(job.prompt, presets), _negative_prompt(job, presets)
+    return {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "revised_prompt": prompt if prompt != job.prompt else "",
+        "texts": _texts(job, prompt, negative_prompt, steps),
+        "prompt_weighting": job.prompt_weighting,
+    }
+
+
+def _guidance_fields(job: Job, presets: list[Preset | None], spec: ModelSpec) -> dict[str, Any]:
+    """Return the fields of a plan for guidance."""
+    numbers = {name: _first_value(name, job, presets, spec) for name in ("guidance_scale", "guidance_rescale")}
+    return {"guidance": spec.guidance, **numbers}
+
+
+def _check_supported(job: Job, spec: ModelSpec) -> None:
+    """Raise InvalidField or Unsupported for a field that the model does not support."""
     for lora in job.loras:
         if lora.name not in spec.loras:
             known = f"its adapters are {', '.join(spec.loras)}" if spec.loras else "it has no adapters"
@@ -182,7 +190,7 @@ def _check_served(job: Job, spec: ModelSpec) -> None:
             known = f"its embeddings are {', '.join(spec.embeddings)}" if spec.embeddings else "it has no embeddings"
             reason = pickle_advice(name, spec.pickled) or f"it is not an embedding of model {spec.name!r}: {known}"
             raise InvalidField("embeddings", f"{name!r} cannot be used: {reason}")
-    for name, capabilities in NEEDS.items():
+    for name, capabilities in REQUIRED_CAPABILITIES.items():
         if getattr(job, name) and not capabilities & spec.capabilities:
             raise Unsupported(name, f"model {spec.name!r} does not support it: it has no image encoder (vae_encoder)")
     if not job.image and not job.source and TEXT_TO_IMAGE not in spec.capabilities:
@@ -201,35 +209,35 @@ def _preset(name: str, value: str, known: Mapping[str, Preset]) -> Preset | None
     return known[value]
 
 
-def _templated(prompt: str, presets: list[Preset | None]) -> str:
-    """Return the prompt in the presets' templates; an empty prompt leaves their words without the comma."""
+def _apply_templates(prompt: str, presets: list[Preset | None]) -> str:
+    """Return the prompt in the presets' templates; for an empty prompt, their words without the comma."""
     for preset in filter(None, presets):
         text = preset.template.replace("{prompt}", prompt)
         prompt = text if prompt else text.strip(", ")
     return prompt
 
 
-def _negative(job: Job, presets: list[Preset | None]) -> str:
+def _negative_prompt(job: Job, presets: list[Preset | None]) -> str:
     return ", ".join(filter(None, [job.negative_prompt, *(p.negative_prompt for p in presets if p)]))
 
 
-def read_prompts(job: Job, spec: ModelSpec) -> tuple[PromptParts, PromptParts]:
+def parse_prompts(job: Job, spec: ModelSpec) -> tuple[PromptParts, PromptParts]:
     """Return the parsed prompt and negative prompt of a job with prompt weighting, with the words of its presets.
 
-    Parsing takes processor time, so call it on a worker thread.
+    Parsing takes CPU time, so call it on a worker thread.
 
     Raises:
         InvalidField: brackets nest too deeply, weights are too large, or the prompt changes too often.
     """
     presets = _presets(job, spec)
-    return _both(_templated(job.prompt, presets), _negative(job, presets))
+    return _parse_both(_apply_templates(job.prompt, presets), _negative_prompt(job, presets))
 
 
-def _both(prompt: str, negative_prompt: str) -> tuple[PromptParts, PromptParts]:
-    return _read("prompt", prompt_editing.replace_and(prompt)), _read("negative_prompt", negative_prompt)
+def _parse_both(prompt: str, negative_prompt: str) -> tuple[PromptParts, PromptParts]:
+    return _parse("prompt", prompt_editing.replace_and(prompt)), _parse("negative_prompt", negative_prompt)
 
 
-def _read(name: str, text: str) -> PromptParts:
+def _parse(name: str, text: str) -> PromptParts:
     with as_invalid_field(name):
         prompt_weights.parse_weights(text)
         return prompt_editing.parse_changes(text)
@@ -239,7 +247,7 @@ def _texts(job: Job, prompt: str, negative_prompt: str, steps: int) -> tuple[Ste
     """Return both prompts at each step. Raises InvalidField if they change too often."""
     if not job.prompt_weighting:
         return prompt_editing.step_texts((prompt,), steps), prompt_editing.step_texts((negative_prompt,), steps)
-    both = job.prompts or _both(prompt, negative_prompt)
+    both = job.prompts or _parse_both(prompt, negative_prompt)
     with as_invalid_field("prompt"):
         positive = prompt_editing.step_texts(both[0], steps, job.earlier_steps)
     with as_invalid_field("negative_prompt"):
@@ -259,13 +267,13 @@ def _presets(job: Job, spec: ModelSpec) -> list[Preset | None]:
     return [_preset("quality", job.quality, spec.qualities), _preset("style", job.style, spec.styles)]
 
 
-def _choice(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) -> Any:
+def _first_value(name: str, job: Job, presets: list[Preset | None], spec: ModelSpec) -> Any:
     """Return the first value of field `name` that is not None: of job, presets, defaults."""
-    values = (getattr(source, name) for source in (job, *presets, spec.defaults) if source is not None)
+    values = (getattr(origin, name) for origin in (job, *presets, spec.defaults) if origin is not None)
     return next(value for value in values if value is not None)
 
 
 def _seeds(job: Job, draw: Callable[[], int]) -> tuple[int, ...]:
-    """Return seed + k for image k, modulo 2**63, which keeps the 32 bits that the noise uses in sequence."""
+    """Return seed + k for image k, modulo 2**63; the lower 32 bits, which the noise uses, stay consecutive."""
     first = draw() if job.seed is None else job.seed
     return tuple((first + k) % (MAX_SEED + 1) for k in range(job.count))

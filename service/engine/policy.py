@@ -151,9 +151,9 @@ def order(tasks: Iterable[C], served: FairQueue | Mapping[str, int], *, now: flo
     ranked = [
         (-level, tag, task.number, task)
         for (level, caller), group in groups.items()
-        for tag, task in _tagged(group, served[caller])
+        for tag, task in _tags(group, served[caller])
     ]
-    return _deferred([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
+    return _holders_first([entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])])
 
 
 def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: float) -> list[int]:
@@ -162,33 +162,33 @@ def levels(tasks: Sequence[PolicyTask[PolicyRow]], *, now: float, patience: floa
     return [min(top, task.priority + int((now - task.arrived) / patience)) for task in tasks]
 
 
-def _deferred(tasks: list[C]) -> list[C]:
-    """Move tasks that hold memory before the first task that waits for memory, which is blocked by them."""
+def _holders_first(tasks: list[C]) -> list[C]:
+    """Move tasks that hold memory before the first task that waits for memory, since they block it."""
     first = next((i for i, task in enumerate(tasks) if task.state is LeaseState.WAITING), len(tasks))
     return tasks[:first] + sorted(tasks[first:], key=lambda task: not task.state.has_memory)
 
 
-def _tagged(group: list[C], tag: int) -> list[tuple[int, C]]:
-    """Return one caller's tasks with their tags: the work done for the caller when each is done."""
-    tagged = []
-    for _, _, need, task in sorted((c.served_before + c.work, c.number, c.work, c) for c in group):
-        tag += need
-        tagged.append((tag, task))
-    return tagged
+def _tags(group: list[C], tag: int) -> list[tuple[int, C]]:
+    """Return one caller's tasks with their tags: the work done for the caller by the time that each is done."""
+    tags = []
+    for _, _, work, task in sorted((c.served_before + c.work, c.number, c.work, c) for c in group):
+        tag += work
+        tags.append((tag, task))
+    return tags
 
 
 def next_unit(ordered: Iterable[PolicyTask[R]]) -> Unit[R] | None:
     """Return the next unit of work; None if no task is ready."""
-    ready = list(_allowed(ordered))
+    ready = list(_runnable(ordered))
     if not ready:
         return None
     lead = ready[0].unfinished[0]
     if lead.phase is not Phase.DENOISE:
         return Unit(lead.phase, (lead,))
-    return _sized(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
+    return _denoising_unit(ready[0], [lead]) if lead.unbatched else _batch(ready, lead)
 
 
-def _allowed(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
+def _runnable(ordered: Iterable[PolicyTask[R]]) -> Iterator[PolicyTask[R]]:
     """Yield the tasks that may run: after a task that waits for memory, only those with memory."""
     blocked = False
     for task in ordered:
@@ -206,17 +206,17 @@ def _batch(ready: Sequence[PolicyTask[R]], lead: R) -> Unit[R]:
             continue
         for row in task.unfinished:
             if not _fits(rows, row, first.batch_limit):
-                return _sized(first, rows)
-            if row.unbatched or row.phase is Phase.DECODE or not _in_time(first, lead, row):
+                return _denoising_unit(first, rows)
+            if row.unbatched or row.phase is Phase.DECODE or not _timestep_fits(first, lead, row):
                 continue
             if row.phase is Phase.ENCODE:
                 return Unit(Phase.ENCODE, (row,))
             rows.append(row)
-    return _sized(first, rows)
+    return _denoising_unit(first, rows)
 
 
-def _sized(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
-    """Return a unit of the first rows that fit into the width for all of `rows`, with the width for those kept."""
+def _denoising_unit(first: PolicyTask[R], rows: Sequence[R]) -> Unit[R]:
+    """Return a unit of the first of `rows` that fit into their width; its own width is that of the rows kept."""
     limit = BatchLimit(len(rows), first.width(_model_rows(rows)))
     kept: list[R] = []
     for row in rows:
@@ -235,5 +235,6 @@ def _model_rows(rows: Sequence[PolicyRow]) -> int:
     return sum(row.model_rows for row in rows)
 
 
-def _in_time(first: PolicyTask[R], lead: R, row: R) -> bool:
+def _timestep_fits(first: PolicyTask[R], lead: R, row: R) -> bool:
+    """Whether the graph takes the timestep of `row` in one call with that of `lead`."""
     return first.batched_timestep or row.timestep == lead.timestep

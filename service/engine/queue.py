@@ -27,7 +27,7 @@ class Limits:
 
     Attributes:
         queue: largest number of waiting tasks.
-        max_batch: images per denoiser call; 0 measures what pays, see `batch_width`.
+        max_batch: images per denoiser call; 0 measures the best number, see `batch_width`.
         patience: seconds of waiting after which a task gains one priority level, and the longest grace period of a
             loaded model, see `models.residency.load_grace`.
     """
@@ -38,11 +38,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.queue < 1:
-            raise ValueError(f"--queue must be at least 1, not {self.queue}")
+            raise ValueError(f"--queue must be at least 1; got {self.queue}")
         if self.max_batch < 0:
-            raise ValueError(f"--max-batch must be at least 0, not {self.max_batch}")
+            raise ValueError(f"--max-batch must be at least 0; got {self.max_batch}")
         if self.patience <= 0:
-            raise ValueError(f"patience must be above 0 seconds, not {self.patience}")
+            raise ValueError(f"patience must be above 0 seconds; got {self.patience}")
 
 
 class Queue:
@@ -110,12 +110,12 @@ class Queue:
         """Yield `wait` for no task, for the first task of `order`, for the first two, and so on."""
         total: float | None = 0.0
         yield total
-        known: dict[object, float | None] = {}
+        seconds: dict[object, float | None] = {}
         for task in order:
             key = task if task.started else task.cost_class
-            if key not in known:
-                known[key] = task.seconds_left(self._estimates)
-            left = known[key]
+            if key not in seconds:
+                seconds[key] = task.seconds_left(self._estimates)
+            left = seconds[key]
             total = None if total is None or left is None else total + left
             yield total
 
@@ -135,14 +135,14 @@ class Queue:
     def _check_deadline(self, task: Task, now: float) -> None:
         if task.deadline is None:
             return
-        left, need = task.deadline - now, task.seconds_left(self._estimates) or 0.0
-        certain = need * self._estimates.confidence(task.batch_key, now)
-        if left <= certain:
-            raise DeadlineExceeded(f"needs about {need:.3g} s, but the deadline is in {max(left, 0):.3g} s")
+        left, needed = task.deadline - now, task.seconds_left(self._estimates) or 0.0
+        confident = needed * self._estimates.confidence(task.batch_key, now)
+        if left <= confident:
+            raise DeadlineExceeded(f"needs about {needed:.3g} s, but the deadline is in {max(left, 0):.3g} s")
         order = self.ordered(now)
         wait = self.wait(order[: order.index(task)]) or 0.0
-        if left <= wait + certain:
+        if left <= wait + confident:
             raise QueueFull(
-                f"would finish in about {wait + need:.3g} s, but the deadline is in {left:.3g} s",
-                retry_after=wait + need - left,
+                f"would finish in about {wait + needed:.3g} s, but the deadline is in {left:.3g} s",
+                retry_after=wait + needed - left,
             )

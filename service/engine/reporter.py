@@ -1,4 +1,4 @@
-"""Events for the readers of tasks. Positions and estimates are reported only when they change."""
+"""Collects the events of tasks. Positions and estimates are reported only when they change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.1  # seconds between two checks of waiting times while nothing else changes
 MIN_CHANGE = 0.5  # seconds by which an estimate must change to be reported again
-MIN_CHANGE_SHARE = 0.1  # share of the last estimate by which it must change as well
+MIN_RELATIVE_CHANGE = 0.1  # and the share of the last estimate by which it must change
 
 
 class Reporter:
@@ -26,7 +26,7 @@ class Reporter:
         self._estimates = estimates
         self._events: list[tuple[Ticket, Event]] = []
         self._next_check = 0.0
-        self.changed = False  # a task was admitted, started or ended, or a model was loaded or dropped
+        self.changed = False  # a task was admitted, started or ended, or a model was loaded or evicted
 
     def collect(self) -> list[tuple[Ticket, Event]]:
         """Return the events since the last call, in order."""
@@ -47,7 +47,7 @@ class Reporter:
             self._report_position(task, position, wait if known else None)
 
     def report_admitted(self, task: Task, order: list[Task]) -> None:
-        """Report its position to an admitted task; the others get theirs before the next unit."""
+        """Report the position of an admitted task; other tasks get their new positions before the next unit."""
         self.changed = True
         ahead = order[: order.index(task)]
         known = not any(other.state.awaits_model for other in (*ahead, task))
@@ -91,4 +91,4 @@ def _differ(last: float | None, wait: float | None) -> bool:
     """Whether an estimate in seconds, or None, differs enough from the last one reported."""
     if last is None or wait is None:
         return last is not wait
-    return abs(wait - last) > max(MIN_CHANGE, MIN_CHANGE_SHARE * last)
+    return abs(wait - last) > max(MIN_CHANGE, MIN_RELATIVE_CHANGE * last)

@@ -1,4 +1,4 @@
-"""Runner: the array work of one unit. Scheduling policy has chosen the rows and the width before."""
+"""Runner: the array work of one unit. The policy has already chosen its rows and width."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ _RUN: dict[Phase, Callable[[Model, Unit[Row], Callable[[], float]], Outcome]] = 
 
 
 def encode(model: Model, plan: Plan, done: int = 0, chunks: int = 0) -> tuple[Conditioning, ...]:
-    """Encode the next PROMPTS_PER_UNIT prompts after the first `done`, with the guidance scale as further input.
+    """Encode the next PROMPTS_PER_UNIT prompts after the first `done`; conditionings also hold the guidance scale.
 
-    Prompt and negative prompt are one unit. A prompt that changes over the steps has more texts; they are encoded two
-    at a time so that other tasks run in between, each with the same number of `chunks`.
+    Prompt and negative prompt are one unit. A prompt that changes over the steps has more texts, all with the same
+    number of `chunks`; they are encoded two at a time, so that other tasks run in between.
     """
     prompts = plan.prompts[done : done + PROMPTS_PER_UNIT]
     encoded = model.encode(prompts, chunks) if chunks else model.encode(prompts)
-    return tuple(replace(made, guidance_scale=plan.guidance_scale) for made in encoded)
+    return tuple(replace(conditioning, guidance_scale=plan.guidance_scale) for conditioning in encoded)
 
 
 def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
@@ -123,8 +123,8 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
     plan = rows[0].task.plan
     if plan.source is None or not plan.calls:
         return None
-    plain = not plan.inpaints or plan.strength != 1  # otherwise the first latents hold nothing of the image
-    latents = _encode_pixels(model, plan.source.pixels, rows) if plain else [None] * len(rows)
+    needs_latents = not plan.inpaints or plan.strength != 1  # otherwise rows start from pure noise
+    latents = _encode_pixels(model, plan.source.pixels, rows) if needs_latents else [None] * len(rows)
     noises = [row.noise.normal(plan.shape) for row in rows]
     if plan.source.repaint is None:
         return [ImageStart(own, noise) for own, noise in zip(latents, noises, strict=True)]
@@ -133,11 +133,11 @@ def encode_image(model: Model, rows: Sequence[Row]) -> list[ImageStart] | None:
         for row in rows:
             row.noise.normal(plan.shape)  # for the masked image's posterior
         return [ImageStart(own, noise, ~repaint) for own, noise in zip(latents, noises, strict=True)]
-    hidden = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
-    extra_channels = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in hidden]
+    masked = _encode_pixels(model, np.where(plan.source.repaint, np.float32(0.5), plan.source.pixels), rows)
+    extra_channels = [np.concatenate([repaint[np.newaxis].astype(np.float32), own]) for own in masked]
     return [
-        ImageStart(own, noise, extra_channels=more)
-        for own, noise, more in zip(latents, noises, extra_channels, strict=True)
+        ImageStart(own, noise, extra_channels=extra)
+        for own, noise, extra in zip(latents, noises, extra_channels, strict=True)
     ]
 
 
@@ -173,7 +173,7 @@ def decode(model: Model, row: Row) -> Array:
     A row without denoiser calls is its source image, unchanged.
 
     Raises:
-        GenerationFailed: the pixels are not finite, or all black, which is the sign of an overflow in half precision.
+        GenerationFailed: the pixels are not finite, or all black, which indicates an overflow in half precision.
     """
     plan = row.task.plan
     if plan.source is not None and not plan.calls:
@@ -206,7 +206,7 @@ def _call(model: Model, rows: Sequence[Row], conditionings: Sequence[Conditionin
 
 
 def _groups(conditionings: Sequence[Conditioning], width: int) -> list[list[int]]:
-    """Group indices by conditioning shape: a negative prompt's may differ from its prompt's."""
+    """Return groups of at most `width` indices with one conditioning shape: a negative prompt's may differ."""
     groups: dict[object, list[int]] = {}
     for i, conditioning in enumerate(conditionings):
         groups.setdefault(conditioning.key, []).append(i)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..models.spec import ModelSpec
     from ..numerics import Diffusion
 
-STRENGTH = 0.8  # default of diffusers
+DEFAULT_STRENGTH = 0.8  # as in diffusers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,7 @@ def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps
     schedule = job.schedule or ("" if sampler else spec.defaults.schedule)
     try:
         sampler, schedule = resolve(spec.diffusion, sampler or spec.defaults.sampler, schedule or None)
-        diffusion, strength = spec.diffusion, effective_strength(job)
-        if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
-            diffusion = shorten(diffusion.for_sampler(sampler), strength or 1.0)
-        most = min(max_steps(diffusion, sampler), MAX_STEPS)
-        if job.steps is None:
-            steps = min(steps, most)
-        elif respaced and steps > most:
-            left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
-            raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
-        steps, skipped = count_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
+        diffusion, steps, skipped = _process(job, spec, sampler, steps)
         table = _table(
             diffusion,
             steps,
@@ -77,12 +68,26 @@ def make_sampling(job: Job, spec: ModelSpec, tokens: int, *, sampler: str, steps
     return Sampling(sampler, schedule, steps, skipped, table)
 
 
+def _process(job: Job, spec: ModelSpec, sampler: str, steps: int) -> tuple[Diffusion, int, int]:
+    """Return the process to sample, the number of steps, and how many of them are skipped."""
+    diffusion, strength = spec.diffusion, effective_strength(job)
+    if respaced := bool(spec.respaced and strength and SAMPLERS[sampler].distilled):
+        diffusion = shorten(diffusion.for_sampler(sampler), strength or 1.0)
+    most = min(max_steps(diffusion, sampler), MAX_STEPS)
+    if job.steps is None:
+        steps = min(steps, most)
+    elif respaced and steps > most:
+        left = f"a strength of {strength:g} leaves {most} of the steps that the model was distilled on"
+        raise InvalidField("steps", f"must be 1 to {most}, not {steps}: {left}; a higher strength leaves more")
+    return diffusion, *count_steps(steps, None if respaced else strength, most, flow=spec.diffusion.flow)
+
+
 def effective_strength(job: Job) -> float | None:
     """Return the strength of `job`, or the default; None if it does not start from an image."""
-    assert job.source or not job.image, "`prepared` runs before the engine"  # noqa: S101
+    assert job.source or not job.image, "`prepare_job` runs before the engine"  # noqa: S101
     if job.source is None:
         return None
-    return STRENGTH if job.strength is None else job.strength
+    return DEFAULT_STRENGTH if job.strength is None else job.strength
 
 
 def count_steps(steps: int, strength: float | None, most: int, *, flow: bool) -> tuple[int, int]:
@@ -102,13 +107,13 @@ def count_steps(steps: int, strength: float | None, most: int, *, flow: bool) ->
 
 
 def _skipped(steps: int, strength: float, *, flow: bool) -> int:
-    """Return how many steps a strength skips, rounded as in diffusers."""
+    """Return the number of steps that a strength skips, rounded as in diffusers."""
     return int(steps - min(steps * strength, steps)) if flow else steps - int(steps * strength)
 
 
 @lru_cache(maxsize=64)
 def shorten(diffusion: Diffusion, strength: float) -> Diffusion:
-    """Return the part of a distilled process that a strength leaves, from which diffusers takes all steps."""
+    """Return the less noisy part of a distilled process that a strength leaves; diffusers takes all steps from it."""
     left, span = max(int(diffusion.distilled_steps * strength), 1), diffusion.train_steps // diffusion.distilled_steps
     alphas = diffusion.alphas_cumprod[: left * span]
     return replace(diffusion, distilled_steps=left, train_steps=left * span, alphas_cumprod=alphas)

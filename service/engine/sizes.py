@@ -4,8 +4,8 @@ The aspect ratio is kept, and sizes far from those that the model was trained on
 
 - The aspect ratio is at most 4:1. Beyond that the image is rendered at 4:1 and cropped.
 - An area of 1/2 to 9/4 of a native area (0.7 to 1.5 times its sides) is rendered as requested.
-- Any other area is rendered at the nearest native area. A small image of a large model is blurred; a large image of a
-  small model repeats its subject and costs without bound.
+- Any other area is rendered at the nearest native area. A small image of a large model would be blurred; a large image
+  of a small model would repeat its subject, at unbounded cost.
 - Sides are multiples of `size_multiple`. Of the four ways to round, the one closest in aspect ratio wins, then the one
   closest in area.
 """
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from ..models.spec import ModelSpec, Size
 
 MAX_ASPECT = 4.0
-AREAS = (0.5, 2.25)  # of a native area
+AREA_RANGE = (0.5, 2.25)  # in native areas
 
 
 def native_size(width: int, height: int, spec: ModelSpec) -> Size:
     """Return the width and height in pixels that `spec` renders for an image of `width` by `height`."""
     aspect = min(max(width / height, 1 / MAX_ASPECT), MAX_ASPECT)
     area = _area(width * height, [w * h for w, h in spec.native_sizes])
-    return _rounded(sqrt(area * aspect), sqrt(area / aspect), spec.size_multiple)
+    return _round_to_multiples(sqrt(area * aspect), sqrt(area / aspect), spec.size_multiple)
 
 
 def _area(requested: float, native: Sequence[int]) -> float:
-    low, high = AREAS
+    low, high = AREA_RANGE
     if any(low * own <= requested <= high * own for own in native):
         return requested
     return min(native, key=lambda own: abs(log(own / requested)))
 
 
-def _rounded(width: float, height: float, multiple: int) -> Size:
+def _round_to_multiples(width: float, height: float, multiple: int) -> Size:
     sizes = product(_multiples(width, multiple), _multiples(height, multiple))
     return min(sizes, key=lambda size: _error(size, width, height))
 

@@ -1,6 +1,6 @@
 """A task, which is one accepted job, and its rows, one per image.
 
-A row owns the arrays of its image: noise, latents and where they start. Only the device thread touches arrays.
+A row owns the arrays of its image: noise, latents, and the image that it starts from. Only the device thread uses them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Phase(IntEnum):
 class Row:
     """Image `index` of a task.
 
-    `unbatched` rows share no call, because a shared call failed. `denoise` and `decode` are seconds spent so far.
+    An `unbatched` row shares no call, because a shared call failed. `denoise` and `decode` are seconds spent so far.
     """
 
     def __init__(self, task: Task, index: int) -> None:
@@ -113,7 +113,7 @@ class Row:
         return x if extra_channels is None else np.concatenate([x, extra_channels]), timestep
 
     def reset_noise(self) -> None:
-        """Restart the noise stream after a failed attempt to encode, which may have drawn from it."""
+        """Restart the noise stream after a failed encoding, which may have drawn from it."""
         self.noise = TorchNoise(self.seed)
 
     def start_from(self, start: ImageStart) -> None:
@@ -121,7 +121,7 @@ class Row:
         self._start = start
 
     def start(self) -> None:
-        """Enter the next phase: prompts and image are encoded."""
+        """Enter the phase after the encoding of prompts and image."""
         self.phase = Phase.DENOISE if self.task.plan.calls else Phase.DECODE
 
     def advance(self, out: Array) -> None:
@@ -138,7 +138,7 @@ class Row:
         return bool(np.isfinite(self.trajectory.x).all())
 
     def finish(self) -> None:
-        """Free the arrays: the image is finished or not needed any more."""
+        """Free the arrays: the image is finished or no longer needed."""
         self.phase = Phase.DONE
         self._start = self._trajectory = None
 
@@ -149,9 +149,9 @@ class Task:
     Attributes:
         cost_class: tasks of one class have equal estimates until they start.
         served_before: work done for its caller when it arrived, see `FairQueue`.
-        position, wait, percent: what was last reported: place in the queue, seconds to its start, percent loaded.
-        lease: its right to its model, see `models.residency.leases`.
-        evicted_idle: idle models have been evicted for a unit of it that ran out of memory.
+        position, wait, percent: the last reported position in the queue, seconds to its start, and percent loaded.
+        lease: its lease of its model, see `models.residency.leases`.
+        evicted_idle: whether idle models have been evicted because one of its units ran out of memory.
     """
 
     def __init__(self, ticket: Ticket, arrived: float, cost: Cost, widths: BatchWidths) -> None:
@@ -273,10 +273,10 @@ class Task:
         return calls * call + decode + self.encodes_left * estimates.encode_seconds(self.plan)
 
     def timings(self, now: float, row: Row | None = None) -> Timings:
-        """Split the time since arrival, of one row or of all; time without work counts as waiting."""
-        spent = row or self
-        worked = self.encode + spent.denoise + spent.decode
-        return Timings(max(now - self.arrived - worked, 0.0), self.encode, spent.denoise, spent.decode)
+        """Return how the time since arrival was spent, of one row or of all; time without work counts as waiting."""
+        timed = row or self
+        worked = self.encode + timed.denoise + timed.decode
+        return Timings(max(now - self.arrived - worked, 0.0), self.encode, timed.denoise, timed.decode)
 
     def add_conditionings(self, conditionings: tuple[Conditioning, ...], starts: list[ImageStart] | None) -> None:
         """Add the conditionings of the next prompts; the last ones come with `starts`, if rows start from an image."""

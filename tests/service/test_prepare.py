@@ -12,7 +12,7 @@ from PIL import Image
 from tintype.service.engine.sizes import native_size
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
     from tintype.service.models import ModelSpec
@@ -35,7 +35,7 @@ def spec(fake_repository: type) -> ModelSpec:
 def test_job_without_an_upload_is_unchanged(spec: ModelSpec) -> None:
     """A job without an image is returned as it is."""
     job = Job(prompt="a")
-    assert prepared(job, spec) is job
+    assert prepare_job(job, spec) is job
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_default_size_is_that_of_the_image(
 ) -> None:
     """The default size is that of the image; the model gets the image in the size that it generates."""
     width, height = native_size(*result, spec)
-    job = prepared(Job(prompt="a", image=file(*upload), mask=file(*upload, WHITE), **requested), spec)
+    job = prepare_job(Job(prompt="a", image=file(*upload), mask=file(*upload, WHITE), **requested), spec)
     assert (job.width, job.height) == result
     assert job.source is not None
     assert job.source.levels.shape == (3, height, width)
@@ -70,4 +70,4 @@ def test_default_size_is_that_of_the_image(
 def test_error_names_the_upload(spec: ModelSpec) -> None:
     """The error for an invalid upload names its field."""
     with pytest.raises(InvalidField, match="mask: must have the size of image"):
-        prepared(Job(prompt="a", image=file(9, 9), mask=file(9, 8)), spec)
+        prepare_job(Job(prompt="a", image=file(9, 9), mask=file(9, 8)), spec)

@@ -327,6 +327,6 @@ def test_keepalive_pings_are_permitted() -> None:
 @pytest.mark.usefixtures("installed_fakes")
 def test_invalid_settings_are_refused() -> None:
     """The error for an invalid number names the setting."""
-    assert start_error(make_config(queue=0)) == "--queue must be at least 1, not 0"
+    assert start_error(make_config(queue=0)) == "--queue must be at least 1; got 0"
     assert start_error(make_config(threads=-1)) == "--threads must be at least 0; got -1"
     assert start_error(make_config(grace=-0.5)) == "--grace must be at least 0; got -0.5"

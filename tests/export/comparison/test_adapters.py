@@ -17,7 +17,7 @@ from tintype import export
 from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.service.engine.events import Finished
 from tintype.service.job import Job, Lora
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,7 +172,7 @@ def test_rows_with_different_adapters(family: str, made: Any, compare: Any) -> N
     here = made(family)
     jobs = [replace(JOB, loras=loras) for loras in (CHOICES["kohya"], (), CHOICES["two"])]
     engine = here.service._engine
-    tasks = [engine.admit(prepared(job, here.service.spec)) for job in jobs]
+    tasks = [engine.admit(prepare_job(job, here.service.spec)) for job in jobs]
     pixels = {}
     while engine.busy:
         engine.step()

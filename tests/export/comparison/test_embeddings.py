@@ -16,7 +16,7 @@ from tintype.export.image_comparison import LocalService, diffusers_images
 from tintype.service.engine.events import Finished
 from tintype.service.errors import InvalidField
 from tintype.service.job import Job
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,7 +133,7 @@ def test_rounded_weights_take_embeddings(
 def together(service: LocalService, jobs: list[Job]) -> list[Any]:
     """Generate the images of jobs whose rows share the engine's calls."""
     engine = service._engine
-    tasks = [engine.admit(prepared(example, service.spec)) for example in jobs]
+    tasks = [engine.admit(prepare_job(example, service.spec)) for example in jobs]
     while engine.busy:
         engine.step()
     done = {task: event.pixels for task, event in engine.collect() if isinstance(event, Finished)}

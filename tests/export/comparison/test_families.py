@@ -21,7 +21,7 @@ from tintype.export.console import quiet
 from tintype.export.image_comparison import LocalService
 from tintype.service.engine.sizes import native_size
 from tintype.service.job import Job
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ def ours(service: Callable[..., LocalService]) -> Callable[[str, Job], Any]:
     @cache
     def draw(family: str, job: Job) -> Any:
         here = service(family)
-        return here.generate(prepared(job, here.spec))
+        return here.generate(prepare_job(job, here.spec))
 
     return draw
 
@@ -201,7 +201,7 @@ def test_precision(family: str, precision: str, service: Any, theirs: Any, recor
     """With half the bytes, or a quarter, rounding changes the image only within its limit."""
     example = job(FAMILIES[family][0])
     here = service(family, precision)
-    difference = record_difference(here.generate(prepared(example, here.spec)), theirs(family, example))
+    difference = record_difference(here.generate(prepare_job(example, here.spec)), theirs(family, example))
     assert 0 < np.abs(difference).mean() < PRECISIONS[precision]
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tintype.export.console import quiet
 from tintype.service.job import Job
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ def ours(pair: Callable[[str], Any]) -> Callable[[str, Job], Any]:
 
     def draw(model: str, job: Job) -> Any:
         service = pair(model).service
-        return service.generate(prepared(job, service._repository.spec()))
+        return service.generate(prepare_job(job, service._repository.spec()))
 
     return draw
 

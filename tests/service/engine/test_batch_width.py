@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.engine.exact import Bench, ExactModel
-from tintype.service.engine.batch_width import REST, TRIES, WIDTHS, BatchWidths
+from tintype.service.engine.batch_width import FORGET_AFTER, TRIES, WIDTHS, BatchWidths
 from tintype.service.engine.events import Completed, Finished
 
 if TYPE_CHECKING:
@@ -88,13 +88,13 @@ def best_after_changes(widths: BatchWidths, cost: float, *, every: int) -> int:
 
 
 def test_the_cost_of_a_change_counts() -> None:
-    """If a change of shape costs as much as many rows at every second unit, single rows are best."""
+    """If every second unit changes the shape, and that costs as much as many rows, single rows are best."""
     assert best_after_changes(BatchWidths(), 0, every=2) > 1
     assert best_after_changes(BatchWidths(), 20, every=2) == 1
 
 
 def test_a_rare_change_counts_little() -> None:
-    """The same cost once in a hundred units is less than wide calls save."""
+    """If one unit in a hundred changes the shape, that costs less than wide calls save."""
     assert best_after_changes(BatchWidths(), 20, every=100) > 1
 
 
@@ -108,14 +108,14 @@ def test_a_width_is_tried_again_after_the_changes_end() -> None:
         widths.record(KEY, 2, 3, 1.0)
         widths.record(KEY, 2, 2, 21.4)
     assert widths.best(KEY) == 1
-    for _ in range(9 * REST):
+    for _ in range(9 * FORGET_AFTER):
         widths.record(KEY, 1, 1, 1.0)
     assert widths.best(KEY) == 2
 
 
 @pytest.mark.parametrize("other", [("other", (4, 8, 8)), ("model", (4, 16, 16))])
-def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, int, int]]) -> None:
-    """Calls of two sizes in turn each include the cost of a change."""
+def test_alternating_models_or_sizes_are_changes_of_shape(other: tuple[str, tuple[int, int, int]]) -> None:
+    """Each call of two alternating sizes includes the cost of a change."""
     widths = BatchWidths()
     for _ in range(8):
         widths.record(other, 1, 1, 1.0)
@@ -127,7 +127,7 @@ def test_another_model_or_size_between_is_a_change(other: tuple[str, tuple[int, 
 
 
 def test_partly_filled_calls_are_ignored() -> None:
-    """Three rows in calls of two are no measurement of two rows."""
+    """Three rows in calls of two do not measure calls of two rows."""
     widths = BatchWidths()
     for _ in range(5):
         widths.record(KEY, 2, 3, 1.0)
@@ -162,7 +162,7 @@ def test_out_of_memory_halves_the_width(images: int) -> None:
     assert not widths.shrink(KEY, 1)
 
 
-class Timed(ExactModel):
+class TimedModel(ExactModel):
     """An exact model whose calls take the time given in COSTS."""
 
     def __init__(self, name: str) -> None:
@@ -177,7 +177,7 @@ class Timed(ExactModel):
 @pytest.mark.parametrize(("name", "ones", "twos"), [("worse", 2 * 9, 3), ("free", 2 * 3, 9)])
 def test_guidance_is_one_call_or_two(name: str, ones: int, twos: int) -> None:
     """The faster one is used after both were tried for three steps; the image is bit-identical."""
-    model = Timed(name)
+    model = TimedModel(name)
     bench = Bench(model)
     ticket = bench.admit(steps=12, seed=1)
     bench.run()
@@ -189,9 +189,9 @@ def test_guidance_is_one_call_or_two(name: str, ones: int, twos: int) -> None:
     assert np.array_equal(bench.of(ticket, Finished)[0].pixels, fixed.of(other, Finished)[0].pixels)
 
 
-def test_where_batching_does_not_pay_the_shortest_job_goes_first() -> None:
+def test_without_a_gain_from_batching_the_shortest_job_goes_first() -> None:
     """A short job that arrives after a long one ends first, with no call of the long one in between."""
-    model = Timed("even")
+    model = TimedModel("even")
     bench = Bench(model)
     bench.admit(steps=30, guidance_scale=1.0, seed=1)
     bench.run()

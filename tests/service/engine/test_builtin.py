@@ -65,7 +65,7 @@ def test_a_batch_of_all_samplers_changes_at_most_two_levels(repository: Reposito
         assert apart <= TOLERANCE, f"{job.sampler}: {apart * 255:.2f} of 255"
 
 
-def test_the_same_request_makes_the_same_image(repository: Repository) -> None:
+def test_an_equal_request_has_a_bit_identical_image(repository: Repository) -> None:
     """The same request is bit-identical; another seed makes another image."""
     first, again, other = (
         images(events)[0]

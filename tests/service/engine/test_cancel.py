@@ -61,7 +61,7 @@ def test_a_task_can_be_cancelled_during_a_unit(phase: str) -> None:
 
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
 @pytest.mark.parametrize("others", [0, 1])
-def test_a_call_without_tasks_is_stopped(phase: str, others: int) -> None:
+def test_a_call_is_stopped_when_all_its_tasks_are_cancelled(phase: str, others: int) -> None:
     """The model is stopped once all tasks of the call are cancelled, never before, and serves later tasks."""
     bench = Bench(max_batch=4)
     leaving = bench.admit(steps=3, seed=1, priority=1)
@@ -84,7 +84,7 @@ def test_a_call_without_tasks_is_stopped(phase: str, others: int) -> None:
         assert np.array_equal(images(bench, ticket)[0], by_hand("a lake", 2, steps=3))
 
 
-def test_shutting_down_stops_the_running_call() -> None:
+def test_a_shutdown_stops_the_running_call() -> None:
     """All tasks end at once, and the model does not finish its call."""
     bench = Bench(max_batch=4)
     bench.admit(steps=3)
@@ -93,7 +93,7 @@ def test_shutting_down_stops_the_running_call() -> None:
     assert bench.model.stops == 1
 
 
-def test_no_work_is_done_without_tasks() -> None:
+def test_a_cancelled_task_makes_no_more_model_calls() -> None:
     """After the last task is cancelled, the model is not called again."""
     bench = Bench()
     ticket = bench.admit(steps=50, count=4)
@@ -178,7 +178,7 @@ def fail_once(model: ExactModel) -> None:
 
 @given(st.lists(action, max_size=25), st.integers(1, 5))
 @settings(max_examples=80, deadline=None)
-def test_nothing_is_lost_or_done_twice(actions: list[tuple[str, Any]], max_batch: int) -> None:
+def test_every_task_ends_once_and_no_work_is_repeated(actions: list[tuple[str, Any]], max_batch: int) -> None:
     """In any order of arrivals, cancellations and faults, every job ends once.
 
     Each step and image is reported once and in order, and each image is bit-identical to that of the job alone.

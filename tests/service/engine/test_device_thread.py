@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.engine.exact import Bench, ExactModel, Shelf, spec
 from tintype.service.engine import DeviceThread, Engine, Limits
-from tintype.service.engine.device_thread import PREVIEWS, EventBuffer
+from tintype.service.engine.device_thread import MAX_PREVIEWS, EventBuffer
 from tintype.service.engine.events import Completed, Event, Failed, Finished, Preview, Progress, Queued
 from tintype.service.errors import DeadlineExceeded, GenerationFailed, InvalidField, QueueFull, Unavailable
 from tintype.service.job import Job
@@ -105,7 +105,7 @@ def test_concurrent_tasks_get_their_own_events() -> None:
     on_device(test)
 
 
-def test_refusals_are_raised_at_once() -> None:
+def test_a_refused_job_raises_before_any_event() -> None:
     """A refused job raises before any event and leaves nothing behind."""
 
     async def test(device: DeviceThread, _model: ExactModel) -> None:
@@ -277,7 +277,7 @@ def test_closing_fails_all_tasks() -> None:
     asyncio.run(main())
 
 
-def test_a_model_that_loads_is_noticed() -> None:
+def test_the_thread_polls_for_a_loading_model() -> None:
     """The thread polls while a task waits for a model."""
     model = ExactModel(spec())
     shelf = Shelf(model)
@@ -307,7 +307,7 @@ def test_an_idle_device_sleeps() -> None:
     on_device(test)
 
 
-def test_errors_of_the_queue_reach_the_caller() -> None:
+def test_queue_full_is_raised_to_the_caller() -> None:
     """QueueFull is raised to the caller of `events`."""
 
     async def test(device: DeviceThread, model: ExactModel) -> None:
@@ -324,7 +324,7 @@ def test_errors_of_the_queue_reach_the_caller() -> None:
     on_device(test, queue=1)
 
 
-def test_closing_is_noticed_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_ends_the_thread_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device closed just before its thread clears the wake flag still ends."""
     device = DeviceThread(Bench().engine)
     clear, closing = device._wake.clear, threading.Thread(target=device.close, daemon=True)
@@ -354,7 +354,7 @@ def test_buffers_keep_the_newest_previews() -> None:
         box.put([Preview(n % 2, n // 2, n // 2, pixels) for n in range(40)])
         kept = [await box.get() for _ in range(len(box))]
         assert [(e.index, e.number) for e in kept if isinstance(e, Preview)] == [
-            (k, n) for n in range(20 - PREVIEWS, 20) for k in (0, 1)
+            (k, n) for n in range(20 - MAX_PREVIEWS, 20) for k in (0, 1)
         ]
 
     asyncio.run(main())

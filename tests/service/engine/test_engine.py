@@ -31,7 +31,7 @@ def test_a_job_has_all_events_in_order() -> None:
     assert not bench.engine.busy
 
 
-def test_the_image_is_that_of_numerics_alone() -> None:
+def test_the_image_equals_that_of_a_plain_sampling_loop() -> None:
     """Bit-identical to what sampler and model make without an engine."""
     bench = Bench()
     ticket = bench.admit("a lake", seed=11)
@@ -104,7 +104,7 @@ def test_rows_of_different_shapes_do_not_share() -> None:
     assert [images(bench, t)[0].shape for t in tickets] == [(3, 64, 64), (3, 64, 96)]
 
 
-def test_a_graph_with_one_timestep_gets_rows_of_equal_timestep_only() -> None:
+def test_a_graph_with_a_scalar_timestep_batches_only_rows_of_one_timestep() -> None:
     """If the timestep has no batch axis, only rows at the same timestep share a call."""
     bench = Bench(ExactModel(spec(batched_timestep=False)), max_batch=4)
     jobs = [bench.admit(seed=1, steps=4), bench.admit(seed=2, steps=4), bench.admit(seed=3, steps=3)]
@@ -115,7 +115,7 @@ def test_a_graph_with_one_timestep_gets_rows_of_equal_timestep_only() -> None:
 
 
 def test_models_do_not_share_calls() -> None:
-    """Rows of two models are in calls of their own model only."""
+    """Each call has rows of one model only."""
     other = ExactModel(spec(name="other"))
     bench = Bench(ExactModel(clock=other.clock), other, max_batch=4)
     tickets = [bench.admit(model=name, steps=2) for name in ("exact", "other")]
@@ -187,7 +187,7 @@ def test_previews_approach_the_image() -> None:
     assert errors[-1] < errors[0] / 5
 
 
-def test_time_is_accounted_for() -> None:
+def test_timings_split_the_time_of_a_job() -> None:
     """Timings of encoders, steps and decoder, per image and in total; the rest is waiting."""
     bench = Bench(max_batch=1)
     ticket = bench.admit(steps=3, count=2, seed=1)
@@ -210,7 +210,7 @@ def test_a_shared_call_counts_once_for_each_job_in_it() -> None:
     assert bench.of(ticket, Completed)[0].timings.denoise == 3
 
 
-def test_the_end_is_estimated_once_steps_were_measured() -> None:
+def test_the_remaining_time_is_estimated_after_the_first_measured_step() -> None:
     """The second job of a batch key gets a correct estimate from its first step on."""
     bench = Bench()
     bench.admit(steps=4, seed=1)

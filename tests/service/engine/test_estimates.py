@@ -14,7 +14,7 @@ def planned(**job: object) -> Plan:
     return plan(Job(prompt="a", **job), SPEC)  # type: ignore[arg-type]
 
 
-def test_the_first_measurement_is_forgotten() -> None:
+def test_the_first_measurement_is_replaced_by_the_second() -> None:
     """The first value includes warm-up; later the newest weighs a fifth."""
     average = Average()
     for value in (100.0, 1.0, 2.0):

@@ -13,7 +13,7 @@ from tintype.service.images.upload import Source
 
 
 def test_a_model_that_fails_to_load_fails_its_tasks_only() -> None:
-    """They end with the error of the model; other tasks complete."""
+    """These tasks end with the error of the model; tasks of other models complete."""
     other = ExactModel(spec(name="other"))
     bench = Bench(ExactModel(clock=other.clock), other)
     bench.shelf.absent.add("exact")
@@ -126,7 +126,7 @@ def test_a_row_that_does_not_fit_fails_its_task_only() -> None:
 )
 @pytest.mark.parametrize("phase", ["encode", "denoise", "decode"])
 def test_exceptions_of_a_model_become_one_tintype_error(phase: str, raised: Exception, reported: type) -> None:
-    """In every phase, and the next job is served normally."""
+    """An exception in any phase becomes one TintypeError, and the next job is served normally."""
     bench = Bench()
     ticket = bench.admit(seed=1)
 

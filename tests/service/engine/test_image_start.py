@@ -51,7 +51,7 @@ def encoded(seed: int) -> tuple[np.ndarray, TorchNoise]:
     return ExactModel().encode_pixels(image().pixels[np.newaxis], stream.normal((1, 4, 8, 8)))[0], stream
 
 
-def test_the_image_is_that_of_numerics_alone() -> None:
+def test_the_image_equals_that_of_a_plain_sampling_loop() -> None:
     """Bit-identical to the last 4 of 6 steps made without an engine, with the encoder's noise drawn first."""
     latents, stream = encoded(11)
     table = make_table(DIFFUSION, 6, sampler="ddim", start=2)
@@ -220,8 +220,8 @@ def test_an_encoder_that_fails_fails_its_task_only(answer: Any) -> None:
     assert bench.of(other, Completed)
 
 
-def test_the_upper_left_pixel_decides() -> None:
-    """As in diffusers; 64 pixels are one latent."""
+def test_the_upper_left_pixel_of_a_mask_decides() -> None:
+    """Each latent of a mask has the value of the upper left one of its 64 pixels, as in diffusers."""
     mask = np.zeros((16, 24), bool)
     mask[8, 16] = mask[7, 7] = True
     assert downscale_mask(mask, (4, 2, 3)).tolist() == [[False] * 3, [False, False, True]]

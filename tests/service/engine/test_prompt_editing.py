@@ -15,7 +15,7 @@ from tintype.service.errors import InvalidField
 from tintype.service.job import Job
 from tintype.service.models import Prompt
 from tintype.service.numerics import TorchNoise, Trajectory, guide, make_table
-from tintype.service.prepare import prepared
+from tintype.service.prepare import prepare_job
 
 EDITED = {"prompt_weighting": True, "seed": 3}
 
@@ -66,7 +66,7 @@ def test_the_negative_prompt_changes_too() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a lake", "a (lake:1.2) [at] dusk"])
-def test_a_prompt_without_changes_is_as_before(prompt: str) -> None:
+def test_a_prompt_without_changes_is_encoded_once(prompt: str) -> None:
     """Weights alone encode one text once, and the image is the same."""
     bench = Bench(max_batch=2)
     ticket = bench.admit(prompt, steps=6, **EDITED)
@@ -182,7 +182,7 @@ def test_prompts_that_cost_too_much_are_refused_at_once(field: str, text: str, p
     """The error names the field before anything is queued, in the preparing thread if the text alone shows it."""
     job = Job(**{"prompt": "a", field: text, "prompt_weighting": True, "steps": 100})  # type: ignore[arg-type]
     with pytest.raises(InvalidField, match=f"^{field}: {problem}"):
-        plan(prepared(job, SPEC), SPEC)
+        plan(prepare_job(job, SPEC), SPEC)
     with pytest.raises(InvalidField, match=f"^{field}: {problem}"):
         plan(job, SPEC)
 
@@ -190,6 +190,6 @@ def test_prompts_that_cost_too_much_are_refused_at_once(field: str, text: str, p
 def test_words_of_a_preset_are_parsed() -> None:
     """A style's brackets may contain a change; the reported prompt is unparsed."""
     job = Job(prompt="[a:b:1]", prompt_weighting=True, style="vivid", steps=2, guidance_scale=1)
-    for made in (plan(job, SPEC), plan(prepared(job, SPEC), SPEC)):
+    for made in (plan(job, SPEC), plan(prepare_job(job, SPEC), SPEC)):
         assert [prompt.text for prompt in made.prompts] == ["a, vivid", "b, vivid"]
         assert made.prompt == "[a:b:1], vivid"

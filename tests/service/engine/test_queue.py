@@ -29,7 +29,7 @@ def test_the_queue_is_bounded() -> None:
     assert bench.admit(steps=3)
 
 
-def test_no_delay_is_named_before_a_measurement() -> None:
+def test_without_measurements_a_refusal_has_no_delay() -> None:
     """Without measurements `retry_after` is None."""
     bench = Bench(queue=1, max_batch=1)
     bench.admit()
