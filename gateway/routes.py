@@ -12,7 +12,7 @@ from .access.admission import authenticate
 from .config import SHARING
 from .dialects.openai_models import ModelList, ModelObject, render_model, render_models
 from .errors import ServiceError
-from .http.body_limits import hold
+from .http.body_limits import hold_bytes
 from .metrics import PROMETHEUS
 from .openapi.document import document
 from .openapi.operation import JSON, TEXT, Media, Operation, ResponseDoc, handler_options
@@ -159,7 +159,7 @@ def _files(gateway: Gateway) -> HTTPRouteHandler:
         }
         if content.etag in request.headers.get("if-none-match", ""):
             return Response(b"", status_code=304, media_type=content.mime_type, headers=headers)
-        hold(len(content.data))
+        hold_bytes(len(content.data))
         return _sent(content, headers, request.method)
 
     return file

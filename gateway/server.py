@@ -25,7 +25,7 @@ from .access.model_names import ModelNames
 from .app import create_app
 from .errors import StartError
 from .http.connections import connection_class, connection_limit
-from .http.process import keep_large_apart, raise_open_files
+from .http.process import raise_open_file_limit, return_large_blocks
 from .http.trusted_proxies import trust_proxies
 from .http.uvicorn_protocol import Server
 from .results.stores import open_store
@@ -52,8 +52,8 @@ def run(config: GatewayConfig, *, ready: Callable[[str], None] | None = None) ->
 
     Raises StartError, whose message is one line, if it can't start.
     """
-    raise_open_files()
-    keep_large_apart()
+    raise_open_file_limit()
+    return_large_blocks()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         # asyncio would join its own executor at the end, including stuck threads.
         runner.get_loop().set_default_executor(Threads("tintype-work", WORKERS))

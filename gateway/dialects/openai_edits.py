@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from ..errors import InvalidValue, NotJson
-from ..http.jsonbody import decoded
+from ..http.jsonbody import decode_json
 from . import openai, openai_events
 from .dialect import Call, Dialect, Events
 from .fields import EXAMPLE_URL, IMAGE_FILE, IMAGE_SCHEMA, MASK, PromptText
@@ -157,7 +157,7 @@ def _decode_lists(body: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in ("loras", "embeddings"):
         if isinstance(text := body.get(key), str):
             with contextlib.suppress(NotJson):
-                unpacked[key] = decoded(text.encode())
+                unpacked[key] = decode_json(text.encode())
     return unpacked
 
 

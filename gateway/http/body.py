@@ -48,19 +48,19 @@ def render_body(render: Callable[[pb.GenerateImagesResponse], Any], response: pb
     `render` must give the files as `bytes`, in order, or leave all of them out. Removes the files from `response`.
     """
     files = [image.data for image in response.images]
-    mark = secrets.token_bytes(24)  # its base64 has no padding and can't be guessed
+    placeholder = secrets.token_bytes(24)  # its base64 has no padding and can't be guessed
     for image in response.images:
-        image.data = mark
-    return _around(render(response), mark, files)
+        image.data = placeholder
+    return _with_files(render(response), placeholder, files)
 
 
 def file_body(render: Callable[[bytes], Any], file: bytes) -> JsonBody:
     """Return the body that `render` makes of a file, with the file left out of the JSON until it is sent."""
-    mark = secrets.token_bytes(24)
-    return _around(render(mark), mark, [file])
+    placeholder = secrets.token_bytes(24)
+    return _with_files(render(placeholder), placeholder, [file])
 
 
-def _around(document: Any, mark: bytes, files: Sequence[bytes]) -> JsonBody:
+def _with_files(document: Any, placeholder: bytes, files: Sequence[bytes]) -> JsonBody:
     """Return a document as JSON, with the files in place of the mark."""
-    parts = msgspec.json.encode(document).split(b2a_base64(mark, newline=False))
+    parts = msgspec.json.encode(document).split(b2a_base64(placeholder, newline=False))
     return JsonBody(parts, files if len(parts) > 1 else ())

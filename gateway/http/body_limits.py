@@ -1,13 +1,13 @@
 """Limits on request bodies: their pace, their total memory, and decompression.
 
-- A body must arrive at RATE at least, until it is complete: bytes that arrived early do not extend the time of later
-  ones. A slower body is answered with 408. A body that ends early means that the client has disconnected.
-- The memory that requests hold (bodies, fetched images, responses) is counted, with one limit for all of them. Above
-  the limit, large bodies are answered with 503 and `retry-after`. The first FREE bytes of a request are not counted,
-  so requests without uploads are still served.
-- If memory is short, a body that has been arriving for longer than the time limit is failed: slow uploads must not
-  lock out fast ones.
-- A compressed body is decompressed as it arrives; RATIO limits its expansion.
+- A body must arrive at MIN_RATE or faster until it is complete. Early bytes do not extend the time of later ones. A
+  slower body is answered with 408. If a body ends early, the client has disconnected.
+- The bytes that requests hold (bodies, fetched images, responses) are counted, with one limit for all requests. Above
+  the limit, large bodies are answered with 503 and `retry-after`. The first UNCOUNTED bytes of each request do not
+  count, so requests without uploads are still served.
+- If memory is short, a body that has been arriving for longer than the time limit fails: slow uploads must not lock
+  out fast ones.
+- A compressed body is decompressed as it arrives; MAX_EXPANSION limits its expansion.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-RATE = 16 * 2**10  # bytes per second; every usual connection is faster
-FREE = 64 * 2**10  # bytes of a request that are not counted
+MIN_RATE = 16 * 2**10  # bytes per second; every usual connection is faster
+UNCOUNTED = 64 * 2**10  # bytes of a request that are not counted
 PIECE = 2**18  # bytes of a body that are passed on at once
-RATIO = 100  # bytes that one compressed byte may expand to, beyond the first MiB
+MAX_EXPANSION = 100  # bytes that one compressed byte may expand to, beyond the first MiB
 ENCODINGS = ("gzip", "x-gzip", "deflate")
-PLAIN = ("", "identity")
+UNCOMPRESSED = ("", "identity")
 
 _HELD: ContextVar[HeldMemory | None] = ContextVar("held", default=None)
 
@@ -44,7 +44,7 @@ _HELD: ContextVar[HeldMemory | None] = ContextVar("held", default=None)
 class BodyMemory:
     """The bytes that all requests hold together, at most `capacity`.
 
-    To free memory, a body is failed once it has been arriving for `timeout` seconds.
+    If memory is short, a body fails that has been arriving for longer than `timeout` seconds.
     """
 
     def __init__(self, capacity: int, timeout: float) -> None:
@@ -58,72 +58,72 @@ class BodyMemory:
         for held in list(self.holding):
             if self.used + count <= self._capacity:
                 return
-            if held.waiting and monotonic() - held.began > self._timeout:
-                held.end()
+            if held.timeout and monotonic() - held.started > self._timeout:
+                held.fail()
         if self.used + count > self._capacity:
             raise TooManyUploads
 
 
 class HeldMemory:
-    """The memory that one request holds; it counts while a `kept` context is open."""
+    """The memory that one request holds; it is counted while a `hold` block is open."""
 
     def __init__(self, memory: BodyMemory) -> None:
-        self.began = monotonic()
-        self.ended = False
-        self.waiting: asyncio.Timeout | None = None  # while more of the body is awaited
+        self.started = monotonic()
+        self.has_failed = False
+        self.timeout: asyncio.Timeout | None = None  # while more of the body is awaited
         self._memory = memory
         self._bytes = 0
-        self._keepers = 0
+        self._holds = 0
 
     @property
-    def counted(self) -> int:
+    def counted_bytes(self) -> int:
         """The bytes counted towards the limit."""
-        return max(0, self._bytes - FREE)
+        return max(0, self._bytes - UNCOUNTED)
 
     def take(self, count: int, *, always: bool = False) -> None:
         """Count more bytes. Raises TooManyUploads if they do not fit, unless `always`."""
-        before = self.counted
-        more = max(0, self._bytes + count - FREE) - before
+        before = self.counted_bytes
+        more = max(0, self._bytes + count - UNCOUNTED) - before
         if more and not always:
             self._memory.free(more)
         self._bytes += count
-        if self._keepers:
-            self._memory.used += self.counted - before
+        if self._holds:
+            self._memory.used += self.counted_bytes - before
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Count the held bytes inside the block; blocks may overlap."""
-        self._keepers += 1
-        if self._keepers == 1:
-            self._memory.used += self.counted
+        self._holds += 1
+        if self._holds == 1:
+            self._memory.used += self.counted_bytes
             self._memory.holding[self] = None
         try:
             yield
         finally:
-            self._keepers -= 1
-            if not self._keepers:
-                self._memory.used -= self.counted
+            self._holds -= 1
+            if not self._holds:
+                self._memory.used -= self.counted_bytes
                 del self._memory.holding[self]
 
-    def end(self) -> None:
+    def fail(self) -> None:
         """Fail the body that is arriving, and stop counting its bytes."""
-        self._memory.used -= self.counted
-        self._bytes, self.ended = 0, True
-        if self.waiting and not self.waiting.expired():  # the timeout may have fired, before its task has run
-            self.waiting.reschedule(asyncio.get_running_loop().time())
+        self._memory.used -= self.counted_bytes
+        self._bytes, self.has_failed = 0, True
+        if self.timeout and not self.timeout.expired():  # the timeout may have fired, before its task has run
+            self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
-def hold(count: int, *, always: bool = False) -> None:
-    """Count bytes for the request that this task answers; nothing outside of a request. Raises TooManyUploads."""
+def hold_bytes(count: int, *, always: bool = False) -> None:
+    """Count bytes for the request that this task answers, if any. Raises TooManyUploads."""
     held = _HELD.get()
     if held:
         held.take(count, always=always)
 
 
-def keeping() -> AbstractContextManager[None]:
-    """Return a context that keeps the current request's memory counted after the request's end."""
+def extend_hold() -> AbstractContextManager[None]:
+    """Return a context that counts the current request's memory, even after the request has ended."""
     held = _HELD.get()
-    return held.kept() if held else nullcontext()
+    return held.hold() if held else nullcontext()
 
 
 class BodyLimits:
@@ -142,7 +142,7 @@ class BodyLimits:
         held = HeldMemory(self._memory)
         token = _HELD.set(held)
         try:
-            with held.kept():
+            with held.hold():
                 await self.app(scope, _BoundedReceive(scope, receive, held, self._seconds).receive, send)
         finally:
             _HELD.reset(token)
@@ -156,8 +156,8 @@ class _BoundedReceive:
         self._receive = receive
         self._held = held
         self._seconds = seconds
-        self._until = asyncio.get_running_loop().time() + seconds
-        self._since = 0  # bytes since `_until` was set
+        self._deadline = asyncio.get_running_loop().time() + seconds
+        self._period_bytes = 0  # bytes that have arrived since `_deadline` was set
         self._decompressor = _Decompressor() if self._encoding in ENCODINGS else None
         self._is_complete = False
 
@@ -165,13 +165,13 @@ class _BoundedReceive:
         """Return the next message, with its body decompressed."""
         if self._is_complete:  # from now on, only the client's disconnect is awaited
             return await self._receive()
-        if self._encoding not in (*ENCODINGS, *PLAIN):
+        if self._encoding not in (*ENCODINGS, *UNCOMPRESSED):
             raise WrongContentType(f"Content-Encoding must be gzip, deflate or identity, not {self._encoding!r}.")
         message = await self._next()
         if message["type"] == "http.disconnect":
             raise ClientGone
         body, self._is_complete = message.get("body", b""), not message.get("more_body", False)
-        self._arrived(len(body))
+        self._extend_deadline(len(body))
         if self._decompressor:
             body = self._decompressor.decompress(body, last=self._is_complete)
         self._held.take(len(body))
@@ -179,18 +179,18 @@ class _BoundedReceive:
 
     async def _next(self) -> Any:
         try:
-            async with asyncio.timeout_at(self._until) as self._held.waiting:
+            async with asyncio.timeout_at(self._deadline) as self._held.timeout:
                 return await self._receive()
         except TimeoutError:
-            raise (TooManyUploads() if self._held.ended else BodyTooSlow(self._seconds)) from None
+            raise (TooManyUploads() if self._held.has_failed else BodyTooSlow(self._seconds)) from None
         finally:
-            self._held.waiting = None
+            self._held.timeout = None
 
-    def _arrived(self, count: int) -> None:
+    def _extend_deadline(self, count: int) -> None:
         """Extend the time limit once enough bytes have arrived for the time passed."""
-        self._since += count
-        if self._since >= RATE * self._seconds:
-            self._since, self._until = 0, asyncio.get_running_loop().time() + self._seconds
+        self._period_bytes += count
+        if self._period_bytes >= MIN_RATE * self._seconds:
+            self._period_bytes, self._deadline = 0, asyncio.get_running_loop().time() + self._seconds
 
 
 class _Decompressor:
@@ -203,14 +203,14 @@ class _Decompressor:
     def decompress(self, data: bytes, *, last: bool) -> bytes:
         """Return the next piece decompressed. Raises BadRequest."""
         self._in += len(data)
-        most = 2**20 + RATIO * self._in - self._out
+        limit = 2**20 + MAX_EXPANSION * self._in - self._out
         try:
-            plain = self._stream.decompress(data, most)
+            plain = self._stream.decompress(data, limit)
         except zlib.error as error:
             raise BadRequest(f"The body is not compressed as Content-Encoding says: {error}.") from error
         self._out += len(plain)
         if self._stream.unconsumed_tail:
-            raise BadRequest(f"The body expands to more than {RATIO} times its size; send it uncompressed.")
+            raise BadRequest(f"The body expands to more than {MAX_EXPANSION} times its size; send it uncompressed.")
         if self._stream.unused_data:
             raise BadRequest("The body must end with its compressed data; more bytes follow.")
         if last and self._in and not self._stream.eof:
@@ -223,34 +223,34 @@ def _encoding(scope: Any) -> str:
     return ", ".join(values)[:100]
 
 
-async def pieces(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
-    """Yield the body of a request in pieces, without storing it; if `keep` has stored it, yield the stored body."""
-    kept = request.scope["state"].get("body")
-    if kept is None:
+async def stream_body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+    """Yield the body of a request in pieces, without storing it; a body stored by `store_body` is read from there."""
+    stored = request.scope["state"].get("body")
+    if stored is None:
         async for piece in request.stream():
             yield piece
         return
-    for start in range(0, len(kept), PIECE):
-        yield bytes(memoryview(kept)[start : start + PIECE])
+    for start in range(0, len(stored), PIECE):
+        yield bytes(memoryview(stored)[start : start + PIECE])
 
 
-async def whole(request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return the body of a request, without storing it; if `keep` has stored it, return the stored body."""
-    kept: bytearray | None = request.scope["state"].get("body")
-    if kept is not None:
-        return kept
+async def read_body(request: Request[Any, Any, Any]) -> bytes | bytearray:
+    """Return the body of a request, without storing it; a body stored by `store_body` is read from there."""
+    stored: bytearray | None = request.scope["state"].get("body")
+    if stored is not None:
+        return stored
     body = bytearray()  # grows in place; joining pieces would need the memory twice
     async for piece in request.stream():
         body += piece
     return body
 
 
-async def keep(request: Request[Any, Any, Any]) -> bytes | bytearray:
-    """Return the body of a request, and store it until `forget`."""
-    request.scope["state"]["body"] = body = await whole(request)
+async def store_body(request: Request[Any, Any, Any]) -> bytes | bytearray:
+    """Return the body of a request, and store it until `drop_body` is called."""
+    request.scope["state"]["body"] = body = await read_body(request)
     return body
 
 
-def forget(request: Request[Any, Any, Any]) -> None:
+def drop_body(request: Request[Any, Any, Any]) -> None:
     """Drop the stored body."""
     request.scope["state"].pop("body", None)

@@ -29,48 +29,49 @@ if TYPE_CHECKING:
 
     from ..config import GatewayConfig
 
-    Answer = Callable[[Any, GatewayError, Send], Awaitable[None]]
+    SendError = Callable[[Any, GatewayError, Send], Awaitable[None]]
 
 # Names of the host machine inside containers; `.internal` has no public names (ICANN, 2024).
-CONTAINERS = ("host.docker.internal", "host.containers.internal")
-SAFE = ("GET", "HEAD", "OPTIONS")
+CONTAINER_HOSTS = ("host.docker.internal", "host.containers.internal")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Paths that other pages may load: nothing there is private.
-OPEN = ("/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz")
-OPEN_BELOW = ("/files/", "/playground/")
-PORTS = {"http": "80", "https": "443"}
+OPEN_PATHS = ("/", "/docs", "/favicon.ico", "/openapi.json", "/livez", "/readyz")
+OPEN_PREFIXES = ("/files/", "/playground/")
+DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 
 
 class Origins:
-    """The origins whose pages may call, from the setting `cors`."""
+    """The origins whose pages may call the gateway, from the setting `cors`."""
 
     def __init__(self, allowed: Collection[str]) -> None:
-        self.everywhere = ALL in allowed
-        self.anywhere = bool(allowed)
+        self.allows_all = ALL in allowed
+        self.allows_some = bool(allowed)
         self._loopback = LOOPBACK in allowed
         self._allowed = frozenset(allowed) - {ALL, LOOPBACK}
 
     def __contains__(self, origin: object) -> bool:
-        """Return whether pages of an origin may call."""
+        """Return whether pages of an origin may call the gateway."""
         if not isinstance(origin, str):
             return False
-        return self.everywhere or origin in self._allowed or (self._loopback and _is_loopback_origin(origin))
+        return self.allows_all or origin in self._allowed or (self._loopback and _is_loopback_origin(origin))
 
 
 class BrowserGuard:
-    """ASGI middleware that refuses foreign host names and pages; `answer` sends the error."""
+    """ASGI middleware that refuses foreign host names and pages; `send_error` sends the error."""
 
-    def __init__(self, app: ASGIApp, config: GatewayConfig, answer: Answer) -> None:
+    def __init__(self, app: ASGIApp, config: GatewayConfig, send_error: SendError) -> None:
         self.app = app
-        self._answer = answer
+        self._send_error = send_error
         self._origins = Origins(config.origins)
         public = urlsplit(config.public_url)
-        netloc = public.netloc.lower().removesuffix(f":{PORTS.get(public.scheme)}")  # origins omit the default port
+        default_port = f":{DEFAULT_PORTS.get(public.scheme)}"
+        netloc = public.netloc.lower().removesuffix(default_port)  # origins omit the default port
         self._own_origin = f"{public.scheme}://{netloc}"
         self._hosts = {host.lower() for host in config.hosts} | {public.hostname or ""}
         self._checks_host = (config.is_local or bool(config.hosts)) and ALL not in config.hosts
-        self._local = config.is_local
+        self._is_local = config.is_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call `app`, or refuse the request."""
@@ -78,7 +79,7 @@ class BrowserGuard:
             try:
                 self._check(scope)
             except GatewayError as error:
-                await self._answer(scope, error, send)
+                await self._send_error(scope, error, send)
                 return
         await self.app(scope, receive, send)
 
@@ -86,28 +87,28 @@ class BrowserGuard:
         """Raise BadRequest, ForeignHost or ForeignPage."""
         headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
         host = _host(scope)
-        if self._checks_host and host is not None and not self._is_ours(host):
+        if self._checks_host and host is not None and not self._is_own_host(host):
             raise ForeignHost(host)
-        if self._is_foreign(headers) and not _may_be_foreign(scope, headers):
+        if self._comes_from_foreign_page(headers) and not _allows_any_page(scope, headers):
             raise ForeignPage(headers.get("origin", ""))
 
-    def _is_ours(self, host: str) -> bool:
-        return host in self._hosts or (self._local and (is_loopback(host) or host in CONTAINERS))
+    def _is_own_host(self, host: str) -> bool:
+        return host in self._hosts or (self._is_local and (is_loopback(host) or host in CONTAINER_HOSTS))
 
-    def _is_foreign(self, headers: Mapping[str, str]) -> bool:
+    def _comes_from_foreign_page(self, headers: Mapping[str, str]) -> bool:
         """Return whether the request comes from a page of an origin that is not allowed."""
         site, origin = headers.get("sec-fetch-site", ""), headers.get("origin")
-        if site in ("same-origin", "none") or self._origins.everywhere:
+        if site in ("same-origin", "none") or self._origins.allows_all:
             return False
         if origin is None:
             return site in ("same-site", "cross-site")
-        own = origin.lower() == self._own_origin or _names(origin, headers.get("host", ""))
+        own = origin.lower() == self._own_origin or _has_host(origin, headers.get("host", ""))
         return not own and origin not in self._origins
 
 
 def is_open_path(path: str) -> bool:
     """Return whether a path needs no key and is open to other pages."""
-    return path in OPEN or path.startswith(OPEN_BELOW)
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
 
 
 def is_loopback(host: str) -> bool:
@@ -123,20 +124,20 @@ def is_loopback(host: str) -> bool:
 def _is_loopback_origin(origin: str) -> bool:
     scheme, _, rest = origin.lower().partition("://")
     found = _HOST.fullmatch(rest)
-    return scheme in PORTS and found is not None and is_loopback(found[1].strip("[]"))
+    return scheme in DEFAULT_PORTS and found is not None and is_loopback(found[1].strip("[]"))
 
 
-def _names(origin: str, host: str) -> bool:
+def _has_host(origin: str, host: str) -> bool:
     """Return whether an origin names a host; a proxy may have changed the scheme."""
     scheme, _, rest = origin.lower().partition("://")
-    return bool(rest) and rest == host.lower().removesuffix(f":{PORTS.get(scheme)}")
+    return bool(rest) and rest == host.lower().removesuffix(f":{DEFAULT_PORTS.get(scheme)}")
 
 
-def _may_be_foreign(scope: Any, headers: Mapping[str, str]) -> bool:
-    """Return whether any page may cause this request: it follows a link, or loads an open path."""
+def _allows_any_page(scope: Any, headers: Mapping[str, str]) -> bool:
+    """Return whether any page may cause this request: a preflight, a followed link, or a GET of an open path."""
     path, method = scope["path"], scope["method"]
     navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
-    return method == "OPTIONS" or (method in SAFE and (is_open_path(path) or navigates))
+    return method == "OPTIONS" or (method in SAFE_METHODS and (is_open_path(path) or navigates))
 
 
 def _host(scope: Any) -> str | None:

@@ -3,9 +3,9 @@
 - The limit is lower than the number of files that the process may open. Above it, the connection that has been idle
   the longest is closed. If none is idle, a new connection gets 503, except for `/livez` and `/readyz`.
 - A client may close its half of the connection after its request and still gets the response (RFC 9293, section 3.6).
-  A client that has disconnected completely looks the same; only a write shows the difference, because the system of a
-  client that has left rejects it. So the first letters of the response, which are always the same, are written early,
-  one by one. Within a stream, zeros are written, which may precede the length of a chunk (RFC 9112, section 7.1).
+  A client that has disconnected completely looks the same. Only a write shows the difference: the client's system
+  rejects it. So the first bytes of the response, which are always the same, are written early, one by one. Within a
+  stream, zeros are written, which may precede the length of a chunk (RFC 9112, section 7.1).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from ..dialects.openai import SERVER_ERROR
 from ..dialects.openai_types import ErrorBody, ErrorResponse
 from ..errors import StartError
-from .process import open_files
+from .process import open_file_limit
 from .receive_timeout import TimedConnection
 
 if TYPE_CHECKING:
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST = 4096  # connections, if the system allows as many
-SPARE = 16  # connections above the limit, reserved for health probes
+DEFAULT_LIMIT = 4096  # connections, if the system allows as many
+PROBE_RESERVE = 16  # connections above the limit, reserved for health probes
 PROBES = ("/livez", "/readyz")
-LETTERS = b"HTTP/1.1 "  # the first bytes of every response
-ZEROS = 6  # most zeros before one chunk length: clients read 16 digits
-FIRST, LATER = 0.1, 3  # seconds between the first two letters; each later interval is three times the one before
-_OFTEN = 60.0  # seconds between two warnings
+STATUS_LINE_START = b"HTTP/1.1 "  # the first bytes of every response
+MAX_ZEROS = 6  # most zeros before one chunk length: clients read 16 digits
+FIRST_INTERVAL = 0.1  # seconds between the first two bytes that are written early
+INTERVAL_FACTOR = 3  # each later interval is longer by this factor
+_WARNING_INTERVAL = 60.0  # seconds between two warnings
 _MESSAGE = "The gateway has reached its connection limit. Try again in a moment."
 _BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=SERVER_ERROR, param=None, code=None)))
 _HEADERS = [
@@ -47,139 +48,140 @@ _HEADERS = [
 
 
 class Connections:
-    """The connections of one gateway, at most `most` at once."""
+    """The connections of one gateway, at most `limit` at once."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._all: set[Connection] = set()
         self._idle: dict[Connection, None] = {}  # without a request, longest idle first
-        self._warned = -_OFTEN
+        self._last_warning = -_WARNING_INTERVAL
 
-    def add(self, one: Connection) -> bool:
+    def add(self, connection: Connection) -> bool:
         """Add a new connection; return False if there are too many and no other one is idle."""
-        self._all.add(one)
-        self._idle[one] = None
-        if len(self._all) <= self.most:
+        self._all.add(connection)
+        self._idle[connection] = None
+        if len(self._all) <= self.limit:
             return True
         oldest = next(iter(self._idle))
         self._warn()
-        if oldest is one:
+        if oldest is connection:
             return False
         self.remove(oldest)
         oldest.transport.abort()
         return True
 
-    def remove(self, one: Connection) -> None:
+    def remove(self, connection: Connection) -> None:
         """Remove a connection."""
-        self._all.discard(one)
-        self._idle.pop(one, None)
+        self._all.discard(connection)
+        self._idle.pop(connection, None)
 
-    def mark_busy(self, one: Connection) -> None:
+    def mark_busy(self, connection: Connection) -> None:
         """Note that a request has arrived."""
-        self._idle.pop(one, None)
+        self._idle.pop(connection, None)
 
-    def mark_idle(self, one: Connection) -> None:
+    def mark_idle(self, connection: Connection) -> None:
         """Note that all requests are answered."""
-        if one in self._all:
-            self._idle[one] = None
+        if connection in self._all:
+            self._idle[connection] = None
 
     @property
     def is_full(self) -> bool:
         """Whether there are too many connections even for health probes."""
-        return len(self._all) > self.most + SPARE
+        return len(self._all) > self.limit + PROBE_RESERVE
 
     def _warn(self) -> None:
-        if monotonic() - self._warned > _OFTEN:
-            self._warned = monotonic()
-            log.warning("more than %d connections: closing idle ones (--max-connections)", self.most)
+        if monotonic() - self._last_warning > _WARNING_INTERVAL:
+            self._last_warning = monotonic()
+            log.warning("more than %d connections: closing idle ones (--max-connections)", self.limit)
 
 
 class Connection(TimedConnection):
-    """One connection, counted in `known`."""
+    """One connection, counted in `registry`."""
 
-    known: Connections
-    letter_timer: asyncio.TimerHandle | None = None  # writes the next letter
+    registry: Connections
+    early_byte_timer: asyncio.TimerHandle | None = None  # writes the next byte
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Add the connection; if there are too many, serve probes only, or abort it."""
         super().connection_made(transport)
-        if not self.known.add(self):
-            self.app = _only_probes(self.app)
-            if self.known.is_full:
-                self.known.remove(self)
+        if not self.registry.add(self):
+            self.app = _serve_only_probes(self.app)
+            if self.registry.is_full:
+                self.registry.remove(self)
                 self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection and stop its timer."""
-        self.known.remove(self)
-        if self.letter_timer:
-            self.letter_timer.cancel()
+        self.registry.remove(self)
+        if self.early_byte_timer:
+            self.early_byte_timer.cancel()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         """Note the beginning of a request."""
-        self.known.mark_busy(self)
+        self.registry.mark_busy(self)
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         """Note the end of a response; the connection is idle if no request is left."""
         super().on_response_complete()
         if not self.is_answering:
-            self.known.mark_idle(self)
+            self.registry.mark_idle(self)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether the connection stays open after the client has closed its half.
 
-        It does while the last request is complete and its response is not.
+        It stays open if the last request is complete and its response is not.
         """
         if not self.is_answering or self.is_body_incomplete:
             return False
         self.close_after_response()
         self.stop_head_timer()
-        if self.letter_timer is None:
-            self._write_letters(0)
+        if self.early_byte_timer is None:
+            self._probe_client(0)
         return True
 
-    def _write_letters(self, turn: int) -> None:
-        """Write the next byte of the response early, then again later, until the response is complete."""
+    def _probe_client(self, turn: int) -> None:
+        """Find out whether the client is connected, by an early byte; repeat until the response is complete."""
         if not self.is_answering or self.transport.is_closing():
             return
         if not self.is_pipelining:  # otherwise the response to an earlier request comes first
-            self._write_letter(turn)
-        self.letter_timer = self.loop.call_later(FIRST * LATER**turn, self._write_letters, turn + 1)
+            self._write_early_byte(turn)
+        interval = FIRST_INTERVAL * INTERVAL_FACTOR**turn
+        self.early_byte_timer = self.loop.call_later(interval, self._probe_client, turn + 1)
 
-    def _write_letter(self, turn: int) -> None:
-        ahead = self.transport.ahead  # 0 again after `100 Continue`
+    def _write_early_byte(self, turn: int) -> None:
+        ahead = self.transport.bytes_ahead  # 0 again after `100 Continue`
         if not self.is_response_started:
-            self.transport.write_ahead(LETTERS[ahead : ahead + 1])
-        elif self.is_chunked and turn < ZEROS:
+            self.transport.write_ahead(STATUS_LINE_START[ahead : ahead + 1])
+        elif self.is_chunked and turn < MAX_ZEROS:
             self.transport.write(b"0")
 
 
-def connection_class(config: GatewayConfig, most: int) -> type[Connection]:
-    """Return the protocol class for the connections of one gateway, at most `most`."""
+def connection_class(config: GatewayConfig, limit: int) -> type[Connection]:
+    """Return the protocol class for the connections of one gateway, at most `limit`."""
 
     class GatewayConnection(Connection):
         seconds = config.receive_timeout
-        known = Connections(most)
+        registry = Connections(limit)
 
     return GatewayConnection
 
 
 def connection_limit(config: GatewayConfig) -> int:
     """Return the limit of connections. Raises StartError if the configured one exceeds what the system allows."""
-    files = open_files()
-    most = files * 3 // 4 - 2 * SPARE if files else MOST
-    if config.max_connections > most and files:
+    files = open_file_limit()
+    limit = files * 3 // 4 - 2 * PROBE_RESERVE if files else DEFAULT_LIMIT
+    if config.max_connections > limit and files:
         advice = "raise `ulimit -Hn`, or LimitNOFILE of a systemd unit"
         raise StartError(
-            f"--max-connections must be at most {most} where the process may open {files} files, "
+            f"--max-connections must be at most {limit} where the process may open {files} files, "
             f"not {config.max_connections}: {advice}"
         )
-    return config.max_connections or max(SPARE, min(MOST, most))
+    return config.max_connections or max(PROBE_RESERVE, min(DEFAULT_LIMIT, limit))
 
 
-def _only_probes(app: Any) -> Any:
+def _serve_only_probes(app: Any) -> Any:
     """Return an application that serves health probes and answers other requests with 503."""
 
     async def probes(scope: Any, receive: Any, send: Any) -> None:

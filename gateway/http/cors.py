@@ -28,10 +28,11 @@ EXPOSED = ", ".join(
     (
         *("x-request-id", "openai-processing-ms", "retry-after", "retry-after-ms", "x-should-retry"),
         *("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idempotent-replayed"),
-        *(name for what in COUNTED for name in header_names(what)),
+        *(name for unit in COUNTED for name in header_names(unit)),
     )
 ).encode()
-REPEATED = {
+# Headers of a preflight request, and the response headers that repeat their values.
+PREFLIGHT_HEADERS = {
     b"access-control-request-method": b"access-control-allow-methods",
     b"access-control-request-headers": b"access-control-allow-headers",
     b"access-control-request-private-network": b"access-control-allow-private-network",
@@ -44,13 +45,13 @@ class Cors:
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self.app = app
         self._origins = Origins(origins)
-        self._all = self._origins.everywhere
+        self._allows_all = self._origins.allows_all
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer preflights; pass other requests to `app` and add CORS headers to its response."""
         headers = dict(scope["headers"]) if scope["type"] == ScopeType.HTTP else {}
         if scope["type"] == ScopeType.HTTP and _is_preflight(scope["method"], headers):
-            await _answer(send, self._permission(headers))
+            await _send_preflight_response(send, self._preflight_headers(headers))
             return
         allowed = self._allowed(headers.get(b"origin"))
 
@@ -66,25 +67,29 @@ class Cors:
         """Return the header that lets pages of `origin` read the response; empty if they may not."""
         if origin is None or str(origin, "latin-1") not in self._origins:
             return []
-        return [(b"access-control-allow-origin", b"*" if self._all else origin)]
+        return [(b"access-control-allow-origin", b"*" if self._allows_all else origin)]
 
-    def _permission(self, headers: dict[bytes, bytes]) -> Headers:
+    def _preflight_headers(self, headers: dict[bytes, bytes]) -> Headers:
         """Return the headers of a preflight response."""
         allowed = self._allowed(headers[b"origin"])
         if not allowed:
             return self._vary()
-        repeated = [(answer, headers[name]) for name, answer in REPEATED.items() if name in headers]
+        repeated = [
+            (response_name, headers[request_name])
+            for request_name, response_name in PREFLIGHT_HEADERS.items()
+            if request_name in headers
+        ]
         return [*allowed, *repeated, (b"access-control-max-age", MAX_AGE), *self._vary()]
 
     def _vary(self) -> Headers:
         """Return the header that stops caches from serving one origin's response to another."""
-        return [(b"vary", b"origin")] if self._origins.anywhere and not self._all else []
+        return [(b"vary", b"origin")] if self._origins.allows_some and not self._allows_all else []
 
 
 def _is_preflight(method: str, headers: dict[bytes, bytes]) -> bool:
     return method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
 
 
-async def _answer(send: Send, headers: Headers) -> None:
+async def _send_preflight_response(send: Send, headers: Headers) -> None:
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -21,16 +21,16 @@ from multipart import (
 
 from ..errors import BadRequest, InvalidValue
 from ..openapi.operation import FORM
-from .body_limits import pieces
+from .body_limits import stream_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from litestar import Request
 
-PARTS = 1000  # most parts of one form
-_LISTED = re.compile(r"\[\d{0,4}\]$")
-_OBJECT = re.compile(r"([^\[\]]+)\[(\d{0,4})\]\[([^\[\]]+)\]")
+MAX_PARTS = 1000  # most parts of one form
+_LIST_NAME = re.compile(r"\[\d{0,4}\]$")
+_OBJECT_NAME = re.compile(r"([^\[\]]+)\[(\d{0,4})\]\[([^\[\]]+)\]")
 
 
 def is_form(request: Request[Any, Any, Any]) -> bool:
@@ -41,24 +41,24 @@ def is_form(request: Request[Any, Any, Any]) -> bool:
 async def read_form(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """Return the fields of a form. Raises BadRequest."""
     boundary = request.content_type[1].get("boundary", "")
-    reading = _Reading()
+    reader = _FormReader()
     try:
-        with PushMultipartParser(boundary, max_segment_count=PARTS) as parser:
-            async for piece in pieces(request):
+        with PushMultipartParser(boundary, max_segment_count=MAX_PARTS) as parser:
+            async for piece in stream_body(request):
                 for part in parser.parse(piece) if piece and not parser.closed else ():
-                    reading.take(part)
+                    reader.take(part)
     except (UnicodeDecodeError, LookupError) as error:
         raise BadRequest("A field of the form is not valid text; a file needs a filename.") from error
     except ParserLimitReached as error:
-        raise BadRequest(f"The form must have at most {PARTS} parts, and each part at most 8 headers.") from error
+        raise BadRequest(f"The form must have at most {MAX_PARTS} parts, and each part at most 8 headers.") from error
     except MultipartError as error:
         raise BadRequest(
             "The body is not a complete form: each part must begin with the boundary named in Content-Type."
         ) from error
-    return gathered(reading.parts)
+    return group_fields(reader.parts)
 
 
-class _Reading:
+class _FormReader:
     """The parts of a form: a part with a filename as bytes, any other as text."""
 
     def __init__(self) -> None:
@@ -79,20 +79,20 @@ class _Reading:
             self._head, self._data = None, bytearray()
 
 
-def gathered(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
+def group_fields(parts: Iterable[tuple[str, str | bytes]]) -> dict[str, Any]:
     """Return the values by name, as a list where the name is a list's or repeated. Raises InvalidValue."""
     fields: defaultdict[str, list[str | bytes]] = defaultdict(list)
     lists: set[str] = set()
     objects: defaultdict[str, list[tuple[str, str, str | bytes]]] = defaultdict(list)
     for name, value in parts:
-        key, listed = _LISTED.subn("", name)
+        key, is_list = _LIST_NAME.subn("", name)
         if not value:
             continue
-        if within := _OBJECT.fullmatch(name):
-            objects[within[1]].append((within[2], within[3], value))
+        if object_match := _OBJECT_NAME.fullmatch(name):
+            objects[object_match[1]].append((object_match[2], object_match[3], value))
         else:
             fields[key].append(value)
-            lists.update([key] if listed else [])
+            lists.update([key] if is_list else [])
     plain = {key: found if key in lists or len(found) > 1 else found[0] for key, found in fields.items()}
     return plain | {key: _objects(key, found) for key, found in objects.items()}
 
@@ -104,9 +104,9 @@ def _objects(key: str, found: list[tuple[str, str, str | bytes]]) -> list[dict[s
     """
     counts: Counter[str] = Counter()
     objects: defaultdict[int, dict[str, str | bytes]] = defaultdict(dict)
-    for place, field, value in found:
-        objects[int(place or counts[field])][field] = value
-        counts[field] += not place
+    for index, field, value in found:
+        objects[int(index or counts[field])][field] = value
+        counts[field] += not index
     if len(objects) > 1 and len(set(counts.values())) > 1:
         raise InvalidValue(key, f"must number its objects, for example '{key}[0][{found[0][1]}]'")
-    return [objects[place] for place in sorted(objects)]
+    return [objects[index] for index in sorted(objects)]

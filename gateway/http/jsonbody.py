@@ -14,7 +14,7 @@ import msgspec
 from ..access.rejections import WrongContentType
 from ..errors import NotJson
 from ..openapi.operation import FORM, JSON
-from .body_limits import whole
+from .body_limits import read_body
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -30,22 +30,22 @@ async def read_json(request: Request[Any, Any, Any], *, forms: bool = False) -> 
 
     `forms`: the error for a wrong content type names forms, too. Raises WrongContentType, NotJson.
     """
-    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if kind != JSON and not (kind.startswith("application/") and kind.endswith("+json")):
-        right = f"'{JSON}' or '{FORM}'" if forms else f"'{JSON}'"
-        raise WrongContentType(f"The body must be of type {right}, not '{kind[:100]}'.")
-    body = decoded(await whole(request))
+    content_type = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if content_type != JSON and not (content_type.startswith("application/") and content_type.endswith("+json")):
+        expected = f"'{JSON}' or '{FORM}'" if forms else f"'{JSON}'"
+        raise WrongContentType(f"The body must be of type {expected}, not '{content_type[:100]}'.")
+    body = decode_json(await read_body(request))
     if not isinstance(body, dict):
         raise NotJson('The body must be a JSON object, such as {"prompt": "a lake"}.')
     return body
 
 
-def decoded(data: bytes | bytearray) -> Any:
+def decode_json(data: bytes | bytearray) -> Any:
     """Return the value of JSON text with at most MAX_VALUES values and MAX_DEPTH levels. Raises NotJson."""
     if data.startswith(_WIDE_MARKS) or b"\0" in data[:4]:
         raise NotJson("The body must be JSON in UTF-8, not in UTF-16 or UTF-32.")
-    opened = data.count(b"{") + data.count(b"[")
-    if opened + data.count(b",") > MAX_VALUES:
+    opening_brackets = data.count(b"{") + data.count(b"[")
+    if opening_brackets + data.count(b",") > MAX_VALUES:
         raise NotJson(f"The body's JSON must have at most {MAX_VALUES} values (counted by brackets and commas).")
     try:
         start = len(_UTF8_MARK) if data.startswith(_UTF8_MARK) else 0
@@ -54,7 +54,7 @@ def decoded(data: bytes | bytearray) -> Any:
         raise _too_deep() from error
     except (msgspec.MsgspecError, ValueError) as error:
         raise NotJson(f"The body is not valid JSON: {error}.") from error
-    if opened > MAX_DEPTH and _is_deep(value):
+    if opening_brackets > MAX_DEPTH and _is_deep(value):
         raise _too_deep()
     return value
 
@@ -63,13 +63,13 @@ def _is_deep(value: Any) -> bool:
     """Return whether lists and objects are nested deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for one in level for inner in _within(one)]
+        level = [inner for one in level for inner in _children(one)]
         if not level:
             return False
     return True
 
 
-def _within(value: Any) -> Any:
+def _children(value: Any) -> Any:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()

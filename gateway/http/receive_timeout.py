@@ -2,7 +2,7 @@
 
 - A connection is closed if a request's head, or a body that no handler reads, does not arrive within `seconds`.
   `body_limits` limits the time of a body that a handler reads.
-- A client that reads its response more slowly than RATE is disconnected, because the response stays in memory
+- A client that reads its response more slowly than MIN_RATE is disconnected, because the response stays in memory
   meanwhile. The same limit applies to the rest of a response when the connection is closed.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .body_limits import RATE
+from .body_limits import MIN_RATE
 from .uvicorn_protocol import HttpConnection
 
 if TYPE_CHECKING:
     import asyncio
 
 
-class Transport:
+class TimedTransport:
     """A transport around `inner` that counts bytes and closes in bounded time.
 
     It closes in stages. If the connection were closed while the client still sends its body, the client's system would
@@ -30,26 +30,26 @@ class Transport:
         self._inner = inner
         self._connection = connection
         self._written = 0
-        self.ahead = 0  # bytes written by `write_ahead` and not yet by `write`
+        self.bytes_ahead = 0  # bytes written by `write_ahead` and not yet by `write`
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     @property
-    def taken(self) -> int:
+    def sent_bytes(self) -> int:
         """Bytes that have left the write buffer: received by the client, or in the system's buffers."""
         return self._written - self._inner.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
         """Write bytes, except those already written by `write_ahead`."""
-        rest, self.ahead = data[self.ahead :], max(0, self.ahead - len(data))
+        rest, self.bytes_ahead = data[self.bytes_ahead :], max(0, self.bytes_ahead - len(data))
         self._written += len(rest)
         self._inner.write(rest)
 
     def write_ahead(self, data: bytes) -> None:
         """Write the first bytes of the next `write` early."""
         self._written += len(data)
-        self.ahead += len(data)
+        self.bytes_ahead += len(data)
         self._inner.write(data)
 
     def is_closing(self) -> bool:
@@ -59,17 +59,17 @@ class Transport:
     def close(self) -> None:
         """Close once the response is written and the body has arrived.
 
-        After `seconds`, plus the time that the rest of the response takes at RATE, the connection is aborted.
+        After `seconds`, plus the time that the rest of the response takes at MIN_RATE, the connection is aborted.
         """
         if self._inner.is_closing():
             return
-        lingers = self._connection.is_sending_unread() and not self.lingering
+        lingers = self._connection.has_unread_body() and not self.lingering
         rest = self._inner.get_write_buffer_size()
         if lingers or rest:
-            self._connection.loop.call_later(self._connection.seconds + rest / RATE, self._inner.abort)
+            self._connection.loop.call_later(self._connection.seconds + rest / MIN_RATE, self._inner.abort)
         if lingers:
             self.lingering = True
-            self._connection.read_rest()
+            self._connection.resume_reading()
             self._inner.write_eof()
         else:
             self._inner.close()
@@ -84,7 +84,7 @@ class TimedConnection(HttpConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer of the first head."""
-        super().connection_made(Transport(transport, self))  # type: ignore[arg-type]
+        super().connection_made(TimedTransport(transport, self))  # type: ignore[arg-type]
         self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
@@ -120,7 +120,7 @@ class TimedConnection(HttpConnection):
         self._stop_read_timer()
         super().resume_writing()
 
-    def is_sending_unread(self) -> bool:
+    def has_unread_body(self) -> bool:
         """Return whether the client still sends the body of an answered request."""
         return self.is_body_incomplete and not self.is_answering
 
@@ -134,12 +134,12 @@ class TimedConnection(HttpConnection):
         self.head_timer = self.loop.call_later(self.seconds, self.transport.close)
 
     def _start_read_timer(self) -> None:
-        self.read_timer = self.loop.call_later(self.seconds, self._check_reading, self.transport.taken)
+        self.read_timer = self.loop.call_later(self.seconds, self._check_reading, self.transport.sent_bytes)
 
     def _check_reading(self, before: int) -> None:
         """Abort the connection if the client has read too little; otherwise start the next check."""
         self.read_timer = None
-        if self.transport.taken - before < RATE * self.seconds:
+        if self.transport.sent_bytes - before < MIN_RATE * self.seconds:
             self.transport.abort()
         else:
             self._start_read_timer()

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("tintype.gateway.access")
 
 # Monitoring requests these every few seconds; their successes are logged at level debug.
-WATCHED = ("/livez", "/readyz", "/metrics")
+MONITORED_PATHS = ("/livez", "/readyz", "/metrics")
 
 # Browsers must not treat a response as a page or a script, or embed it in one.
-SECURITY = (
+SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
@@ -37,7 +37,7 @@ SECURITY = (
 # A client's own id is used if it is harmless in headers and logs.
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 _SLASHES = re.compile(r"/{2,}")
-_SIGNED = re.compile(r"/files/[^/]*/")
+_SIGNED_PATH = re.compile(r"/files/[^/]*/")
 
 
 class ResponseHeaders:
@@ -77,7 +77,7 @@ class ResponseHeaders:
             "id": record.id,
             "key": record.key,
             "method": scope["method"],
-            "path": _SIGNED.sub("/files/-/", path),
+            "path": _SIGNED_PATH.sub("/files/-/", path),
             "status": status,
             "error": record.error,
             "model": record.model,
@@ -87,7 +87,7 @@ class ResponseHeaders:
             "time": seconds,
         }
         values |= {"prompt": record.prompt} if self._prompts else {}
-        is_quiet = (record.quiet or path in WATCHED) and status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
+        is_quiet = (record.quiet or path in MONITORED_PATHS) and status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
         log.log(logging.DEBUG if is_quiet else logging.INFO, "%s", pairs(values), extra={"pairs": values})
 
 
@@ -106,4 +106,4 @@ def _with_headers(
     names = {name for name, _ in own}
     always = [(b"x-request-id", record.id.encode()), (b"openai-processing-ms", b"%d" % round(seconds * 1000))]
     added = [(name.encode(), value.encode()) for name, value in record.headers.items()]
-    return [*own, *(item for item in (*SECURITY, *added) if item[0] not in names), *always]
+    return [*own, *(item for item in (*SECURITY_HEADERS, *added) if item[0] not in names), *always]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_HEAD = 2**16  # bytes
 _MESSAGE = f"The head of the request must have at most {MAX_HEAD} bytes."
 _BODY = msgspec.json.encode(ErrorResponse(ErrorBody(message=_MESSAGE, type=INVALID_REQUEST, param=None, code=None)))
-TOO_LARGE = (
+HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
 )
@@ -47,7 +47,7 @@ class HttpConnection(HttpToolsProtocol):
 
     transport: Any
     _head_bytes = 0  # bytes since the last parsed part that is not a header
-    _rereading = False  # whether the parser reads a head that is known already
+    _is_rereading = False  # whether the parser reads a head that is known already
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,7 +82,7 @@ class HttpConnection(HttpToolsProtocol):
         """Close the connection once the newest request is answered."""
         self.cycle.keep_alive = False
 
-    def read_rest(self) -> None:
+    def resume_reading(self) -> None:
         """Go on reading from the socket."""
         self.flow.resume_reading()
 
@@ -92,29 +92,29 @@ class HttpConnection(HttpToolsProtocol):
         super().data_received(data)
         if self._head_bytes > MAX_HEAD and not self.transport.is_closing():
             if not self.is_answering:
-                self.transport.write(TOO_LARGE)
+                self.transport.write(HEAD_TOO_LARGE)
             self.transport.close()
 
     def on_message_begin(self) -> None:
         """Start a request."""
         self._head_bytes = 0
-        if not self._rereading:
+        if not self._is_rereading:
             super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         """Add a part of the URL."""
-        if not self._rereading:
+        if not self._is_rereading:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header."""
-        if not self._rereading:
+        if not self._is_rereading:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the response."""
         self._head_bytes = 0
-        if not self._rereading:
+        if not self._is_rereading:
             super().on_headers_complete()
 
     def on_chunk_header(self) -> None:
@@ -135,12 +135,12 @@ class HttpConnection(HttpToolsProtocol):
 
     def reread(self, parser: HttpRequestParser) -> None:
         """Let another parser read the current head again, without the offer."""
-        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        self._rereading = True
+        headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        self._is_rereading = True
         try:
-            parser.feed_data(b"POST / HTTP/%b\r\n%b\r\n" % (self.scope["http_version"].encode(), b"".join(kept)))
+            parser.feed_data(b"POST / HTTP/%b\r\n%b\r\n" % (self.scope["http_version"].encode(), b"".join(headers)))
         finally:
-            self._rereading = False
+            self._is_rereading = False
 
 
 class _Parser:
@@ -158,12 +158,12 @@ class _Parser:
 
     def feed_data(self, data: bytes) -> None:
         """Parse data. Raises HttpParserError."""
-        left = memoryview(data)
-        while left:
+        rest = memoryview(data)
+        while rest:
             try:
-                self._parser.feed_data(left)
+                self._parser.feed_data(rest)
             except HttpParserUpgrade as offer:
-                left = left[offer.args[0] :]
+                rest = rest[offer.args[0] :]
                 self._parser = HttpRequestParser(self._connection)
                 with suppress(AttributeError):  # httptools has it since 0.6.3; uvicorn sets it on its own parser
                     self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -173,29 +173,29 @@ class _Parser:
 
 
 class Server(uvicorn.Server):
-    """uvicorn on a given socket; it calls `ready` when it accepts requests, and leaves signals to the gateway.
+    """uvicorn on a given socket; it calls `on_ready` when it accepts requests, and leaves signals to the gateway.
 
-    `grace` seconds after the shutdown has begun, `end` is called to end the requests that still run.
+    `grace` seconds after the shutdown has begun, `end_requests` is called to end the requests that still run.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
         listener: socket.socket,
-        ready: Callable[[], None],
+        on_ready: Callable[[], None],
         grace: float,
-        end: Callable[[], None],
+        end_requests: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self.listener = listener
-        self._ready = ready
+        self._on_ready = on_ready
         self._grace = grace
-        self._end = end
+        self._end_requests = end_requests
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, then call `ready`."""
+        """Start to listen, then call `on_ready`."""
         await super().startup(sockets=sockets)
-        self._ready()
+        self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -204,9 +204,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down; run the application's shutdown even if forced, where uvicorn skips it and logs a traceback."""
-        ending = asyncio.get_running_loop().call_later(self._grace, self._end)
+        timer = asyncio.get_running_loop().call_later(self._grace, self._end_requests)
         await super().shutdown(sockets=sockets)
-        ending.cancel()
+        timer.cancel()
         if self.force_exit:
             await self.lifespan.shutdown()
 

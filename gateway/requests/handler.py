@@ -11,7 +11,7 @@ from tintype.v1.rates import COUNTED, header_names
 
 from ..access.admission import admit
 from ..errors import BadRequest, ServiceError
-from ..http.body_limits import forget, keep, keeping
+from ..http.body_limits import drop_body, extend_hold, store_body
 from ..http.disconnect import cancel_on_disconnect
 from ..openapi import examples
 from ..openapi.operation import EVENTS, FORM, JSON, TEXT, Media, Operation, ResponseDoc
@@ -86,13 +86,13 @@ async def _handle_idempotent(
         raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
     sender = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
     entry = hashlib.sha256(repr(sender).encode()).digest()
-    fingerprint = await asyncio.to_thread(_fingerprint, await keep(request), request)
+    fingerprint = await asyncio.to_thread(_fingerprint, await store_body(request), request)
     cache = context.gateway.idempotency
     known = cache.find(entry, fingerprint)
     if known is not None:
         return _response(await cancel_on_disconnect(request.receive, asyncio.shield(known)), repeated=True)
     parsed = await parse(context, dialect, request)
-    forget(request)
+    drop_body(request)
     work = partial(_hold_memory, record if parsed.call.stream else generate, parsed)
     reply, repeated = await cancel_on_disconnect(request.receive, cache.get_or_run(entry, fingerprint, work))
     return _response(reply, repeated=repeated)
@@ -100,7 +100,7 @@ async def _handle_idempotent(
 
 async def _hold_memory(make: Callable[[Parsed], Awaitable[Reply]], parsed: Parsed) -> Reply:
     """Make a reply, and count the request's memory until it is complete, even if the client disconnects."""
-    with keeping():
+    with extend_hold():
         return await make(parsed)
 
 

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..http.body_limits import keeping
+from ..http.body_limits import extend_hold
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -84,7 +84,7 @@ class ReplayBuffer:
     async def _run(self, events: AsyncGenerator[StreamEvent]) -> None:
         failed = False
         try:
-            with keeping():
+            with extend_hold():
                 async with aclosing(events):
                     async for event in events:
                         self._deliver(event)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from litestar import Response
 from litestar.response import Stream
 
-from ..http.body_limits import hold
+from ..http.body_limits import hold_bytes
 from ..openapi.operation import JSON
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def json_response(body: JsonBody, headers: dict[str, str]) -> Response[Any]:
     """Return the response with a body; a large one is sent in pieces."""
     if len(body) <= _SMALL:
         return Response(b"".join(body), media_type=JSON, headers=headers)
-    hold(len(body), always=True)
+    hold_bytes(len(body), always=True)
     return Stream(_pieces(body), media_type=JSON, headers=headers | {"content-length": str(len(body))})
 
 

@@ -25,7 +25,7 @@ from tintype.v1.image_header import mime_type
 from tintype.v1.image_parts import HEAD
 from tintype.v1.threads import CallTimeout, Threads
 
-from ..http.body_limits import hold
+from ..http.body_limits import hold_bytes
 from .addresses import is_public
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Fetcher:
             raise FetchError(f"it has more than {self.max_bytes} bytes")
         data = bytearray()
         async for chunk in answer.aiter_stream():
-            hold(len(chunk))
+            hold_bytes(len(chunk))
             data += chunk
             if len(data) > self.max_bytes:
                 raise FetchError(f"it has more than {self.max_bytes} bytes")

@@ -20,7 +20,7 @@ from tintype.v1 import image_file, image_header
 from tintype.v1.image_parts import BadImage
 
 from ..errors import ImageNotFetched, InvalidImage, NoSuchFile
-from ..http.body_limits import hold
+from ..http.body_limits import hold_bytes
 from .fetch import Fetcher, FetchError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ImageReader:
             data = (await self.store.open(name, access)).data
         except NoSuchFile as error:
             raise ImageNotFetched(param, "is a link to a result that does not exist or has expired") from error
-        hold(len(data))
+        hold_bytes(len(data))
         return data
 
     async def _fetched(self, url: str, param: str) -> bytes:

@@ -29,8 +29,8 @@ from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.dialects.oxen import parse_edit as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
 from tintype.gateway.http import response_headers, trusted_proxies
-from tintype.gateway.http.forms import gathered
-from tintype.gateway.http.jsonbody import decoded
+from tintype.gateway.http.forms import group_fields
+from tintype.gateway.http.jsonbody import decode_json
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.store import Links, is_name
 from tintype.gateway.sdapi.from_webui import build_request
@@ -208,7 +208,7 @@ def host(text: str) -> object:
 
 def log_line(text: str) -> object:
     response_headers._SLASHES.sub("/", text)
-    response_headers._SIGNED.sub("/files/-/", text)
+    response_headers._SIGNED_PATH.sub("/files/-/", text)
     return access_record.pairs({"path": text})
 
 
@@ -236,10 +236,10 @@ READERS: dict[str, Read] = {
     "edit": fields(parse_edit),
     "variation": fields(parse_variation),
     "oxen edit": fields(parse_oxen_edit),
-    "json": lambda text: decoded(text.encode("utf-8", "replace")),
-    "json text": lambda text: decoded(f'{{"a": "{text}"}}'.encode("utf-8", "replace")),
+    "json": lambda text: decode_json(text.encode("utf-8", "replace")),
+    "json text": lambda text: decode_json(f'{{"a": "{text}"}}'.encode("utf-8", "replace")),
     "form": form,
-    "form names": lambda text: gathered([(text, "1"), (f"a{text}", "1"), (f"a[0]{text}", "1")]),
+    "form names": lambda text: group_fields([(text, "1"), (f"a{text}", "1"), (f"a[0]{text}", "1")]),
     "content type": parse_content_header,
     "data url": lambda text: of_data_url(f"data:{text}", "image"),
     "base64": lambda text: of_base64(text, "image"),
@@ -328,7 +328,7 @@ def test_files(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "a[]", "a[0]"])
 def test_lists(name: str) -> None:
     """A form with one repeated name is grouped in one pass."""
-    check(lambda text: gathered([(name, one) for one in text]), repeated("a"))
+    check(lambda text: group_fields([(name, one) for one in text]), repeated("a"))
 
 
 def test_expanded_text_is_bounded() -> None:

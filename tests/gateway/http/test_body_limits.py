@@ -20,7 +20,16 @@ from tests.support.gateway.samples import LAKE
 from tintype.gateway.access.rejections import BodyTooSlow, TooManyUploads
 from tintype.gateway.config import GatewayConfig
 from tintype.gateway.errors import StartError
-from tintype.gateway.http.body_limits import FREE, RATE, RATIO, BodyLimits, BodyMemory, HeldMemory, hold, keeping
+from tintype.gateway.http.body_limits import (
+    MAX_EXPANSION,
+    MIN_RATE,
+    UNCOUNTED,
+    BodyLimits,
+    BodyMemory,
+    HeldMemory,
+    extend_hold,
+    hold_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -71,7 +80,7 @@ class TestRate:
     async def test_no_credit(self) -> None:
         """Early bytes do not extend the time: a body that stops is failed after the same time, whatever its size."""
         memory, gate = BodyMemory(100 * MIB, 0.1), asyncio.Event()
-        for size in (1, RATE, 50 * MIB):
+        for size in (1, MIN_RATE, 50 * MIB):
             with pytest.raises(BodyTooSlow):
                 await received(memory, 0.1, stopping(size, gate))
         assert memory.used == 0
@@ -83,10 +92,10 @@ class TestRate:
         async def steadily() -> AsyncIterator[bytes]:
             until = loop.time() + 3 * seconds
             while loop.time() < until:
-                yield b"x" * RATE
+                yield b"x" * MIN_RATE
                 await asyncio.sleep(seconds / 8)
 
-        assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > RATE
+        assert await received(BodyMemory(100 * MIB, 1), seconds, steadily()) > MIN_RATE
 
     async def test_drops(self) -> None:
         """A body that arrives too slowly is failed."""
@@ -105,14 +114,14 @@ class TestMemory:
         """All requests together hold at most the capacity; memory released by one is available to others."""
         memory = BodyMemory(MIB, 60)
         one, two, small = HeldMemory(memory), HeldMemory(memory), HeldMemory(memory)
-        with one.kept(), two.kept(), small.kept():
+        with one.hold(), two.hold(), small.hold():
             one.take(MIB)
             with pytest.raises(TooManyUploads):
-                two.take(2 * FREE + 1)
-            small.take(FREE)
-            assert memory.used == MIB - FREE
+                two.take(2 * UNCOUNTED + 1)
+            small.take(UNCOUNTED)
+            assert memory.used == MIB - UNCOUNTED
         assert memory.used == 0
-        with two.kept():
+        with two.hold():
             two.take(MIB)
         assert memory.used == 0
         assert not memory.holding
@@ -121,10 +130,10 @@ class TestMemory:
         """Bytes that are in memory already are counted even if they do not fit."""
         memory = BodyMemory(MIB, 60)
         one, two = HeldMemory(memory), HeldMemory(memory)
-        with one.kept():
+        with one.hold():
             one.take(3 * MIB, always=True)
-            with two.kept(), pytest.raises(TooManyUploads):
-                two.take(2 * FREE)
+            with two.hold(), pytest.raises(TooManyUploads):
+                two.take(2 * UNCOUNTED)
 
     async def test_beyond_the_request(self) -> None:
         """Work that continues after its request stays counted."""
@@ -132,32 +141,32 @@ class TestMemory:
         tasks = []
 
         async def going_on() -> None:
-            with keeping():
+            with extend_hold():
                 await gate.wait()
 
         async def app(*_: Any) -> None:
-            hold(MIB // 2)
+            hold_bytes(MIB // 2)
             tasks.append(asyncio.create_task(going_on()))
             await asyncio.sleep(0)
 
         await BodyLimits(app, 1, memory)({"type": "http", "headers": []}, app, app)  # type: ignore[arg-type]
-        assert memory.used == MIB // 2 - FREE
+        assert memory.used == MIB // 2 - UNCOUNTED
         gate.set()
         await tasks[0]
         assert memory.used == 0
-        hold(MIB)  # no request: nothing is counted
-        with keeping():
+        hold_bytes(MIB)  # no request: nothing is counted
+        with extend_hold():
             assert memory.used == 0
 
     async def test_slow_ones_make_room(self) -> None:
         """Bodies slower than the limit are failed for others, oldest first; fast ones are not."""
         memory, gate = BodyMemory(4 * MIB, 0.0), asyncio.Event()
         slow = [asyncio.create_task(received(memory, 60, stopping(MIB, gate))) for _ in range(4)]
-        while memory.used < 4 * (MIB - FREE):  # noqa: ASYNC110 - nothing calls when it is counted
+        while memory.used < 4 * (MIB - UNCOUNTED):  # noqa: ASYNC110 - nothing calls when it is counted
             await asyncio.sleep(0)
         fast = HeldMemory(memory)
-        with fast.kept():
-            fast.take(MIB + 5 * FREE)
+        with fast.hold():
+            fast.take(MIB + 5 * UNCOUNTED)
             with pytest.raises(TooManyUploads):
                 await slow[0]
             with pytest.raises(TooManyUploads):
@@ -174,16 +183,16 @@ class TestMemory:
         """A body that is failed for others may have timed out already, or be failed twice, before its task runs."""
         memory, gate = BodyMemory(MIB, 60), asyncio.Event()
         held = HeldMemory(memory)
-        with held.kept():
+        with held.hold():
             held.take(MIB // 2)
             task = asyncio.create_task(_waiting(held, gate))
             await asyncio.sleep(0)
             if times == 1:
-                assert held.waiting
-                held.waiting._timeout_handler.cancel()  # type: ignore[attr-defined]
-                held.waiting._on_timeout()  # type: ignore[attr-defined]  # as the loop does when the time is over
+                assert held.timeout
+                held.timeout._timeout_handler.cancel()  # type: ignore[attr-defined]
+                held.timeout._on_timeout()  # type: ignore[attr-defined]  # as the loop does when the time is over
             for _ in range(times):
-                held.end()
+                held.fail()
             assert memory.used == 0
             with pytest.raises(TimeoutError):
                 await task
@@ -200,13 +209,13 @@ class TestMemory:
 
         picture = base64.b64encode(LAKE).decode()
         asked = {PATH: BODY, EDITS: BODY | {"image": picture}, "/sdapi/v1/png-info": {"image": picture}}
-        whole = {path: json.dumps(body | {"more": "x" * 3 * FREE}).encode() for path, body in asked.items()}
+        whole = {path: json.dumps(body | {"more": "x" * 3 * UNCOUNTED}).encode() for path, body in asked.items()}
         heads = [b"", b"idempotency-key: %d\r\n", b"content-encoding: gzip\r\n", b"transfer-encoding: chunked\r\n"]
         chance = Random(7)  # noqa: S311 - no secret
 
         async def one(client: httpx.AsyncClient) -> None:
             path = chance.choice(list(whole))
-            body = chance.choice([whole[path], whole[path], whole[path][:-1], b"{" * 3 * FREE])
+            body = chance.choice([whole[path], whole[path], whole[path][:-1], b"{" * 3 * UNCOUNTED])
             head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n".encode()
             extra = chance.choice(heads)
             if extra == heads[-1]:
@@ -272,7 +281,7 @@ class TestMemory:
 
 
 async def _waiting(held: HeldMemory, gate: asyncio.Event) -> None:
-    async with asyncio.timeout(60) as held.waiting:
+    async with asyncio.timeout(60) as held.timeout:
         await gate.wait()
 
 
@@ -327,7 +336,7 @@ class TestInflating:
             (b'{"prompt": "x"}', "gzip", 400, "not compressed as Content-Encoding says"),
             (gzip.compress(b" " * 90_000 + b"{"), "gzip", 400, "not valid JSON"),
             (gzip.compress(bytes(100_001)), "gzip", 413, "at most 100000 bytes"),
-            (gzip.compress(bytes(64 * MIB)), "gzip", 400, f"more than {RATIO} times"),
+            (gzip.compress(bytes(64 * MIB)), "gzip", 400, f"more than {MAX_EXPANSION} times"),
             (b"{}", "br", 415, "gzip, deflate or identity, not 'br'"),
             (b"{}", "gzip, gzip", 415, "not 'gzip, gzip'"),
             (b"", "gzip", 400, "not valid JSON"),

@@ -143,13 +143,13 @@ class TestMany:
     def test_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The limit leaves files for other uses and for connections that are not accepted yet."""
         for files, most in ((0, 4096), (2**20, 4096), (4096, 3040), (1024, 736), (64, 16)):
-            monkeypatch.setattr(connections, "open_files", lambda files=files: files)
+            monkeypatch.setattr(connections, "open_file_limit", lambda files=files: files)
             assert connection_limit(GatewayConfig()) == most
             assert most + backlog(most) < (files or 10**9) or files < 100
 
     def test_too_many(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A configured limit above the system's is refused at start."""
-        monkeypatch.setattr(connections, "open_files", lambda: 1024)
+        monkeypatch.setattr(connections, "open_file_limit", lambda: 1024)
         with pytest.raises(StartError, match=r"must be at most 736 where .* 1024 files, not 1000: raise"):
             connection_limit(GatewayConfig(max_connections=1000))
 

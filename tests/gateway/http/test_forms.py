@@ -11,7 +11,7 @@ from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64, LAKE, file, image_file
 from tintype.gateway.dialects.openai_edits import parse_edit, parse_variation
 from tintype.gateway.errors import BadRequest
-from tintype.gateway.http.forms import gathered
+from tintype.gateway.http.forms import group_fields
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def test_gathered() -> None:
         ("e", ""),
         ("f[x]", "8"),
     ]
-    assert gathered(parts) == {"a": "1", "b": ["2"], "c": ["3", b"4"], "d": ["5", "6", "7"], "f[x]": "8"}
+    assert group_fields(parts) == {"a": "1", "b": ["2"], "c": ["3", b"4"], "d": ["5", "6", "7"], "f[x]": "8"}
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_gathered() -> None:
 )
 def test_adapters_in_a_form(names: tuple[str, ...]) -> None:
     """A list of objects arrives field by field, and each object gets its own fields."""
-    body = gathered([("prompt", "x"), ("image", b"i"), *zip(names, ("ink", "pen", "0.5", "1"), strict=True)])
+    body = group_fields([("prompt", "x"), ("image", b"i"), *zip(names, ("ink", "pen", "0.5", "1"), strict=True)])
     assert list(parse_edit(body).request.loras) == [pb.Lora(name="ink", weight=0.5), pb.Lora(name="pen", weight=1.0)]
 
 
 def test_embeddings_in_a_form() -> None:
     """A list of names arrives as fields of one name, or as JSON text."""
-    body = gathered([("prompt", "x"), ("image", b"i"), ("embeddings[]", "<cat>"), ("embeddings[]", "ink")])
+    body = group_fields([("prompt", "x"), ("image", b"i"), ("embeddings[]", "<cat>"), ("embeddings[]", "ink")])
     assert list(parse_edit(body).request.embeddings) == ["<cat>", "ink"]
     form = {"prompt": "x", "image": b"i", "embeddings": '["<cat>"]', "loras": '[{"name": "ink"}]'}
     assert list(parse_edit(form).request.embeddings) == ["<cat>"]
@@ -239,8 +239,8 @@ def test_adapters_in_a_form_as_json() -> None:
 def test_adapters_in_a_form_that_can_not_be_told_apart() -> None:
     """A single weight for several names is ambiguous; the message says how to number them."""
     with pytest.raises(BadRequest, match=r"'loras\[0\]\[name\]'") as caught:
-        gathered([("loras[][name]", "ink"), ("loras[][name]", "pen"), ("loras[][weight]", "1")])
+        group_fields([("loras[][name]", "ink"), ("loras[][name]", "pen"), ("loras[][weight]", "1")])
     assert caught.value.param == "loras"
-    assert gathered([("loras[0][name]", "ink"), ("loras[1][name]", "pen"), ("loras[1][weight]", "1")]) == {
+    assert group_fields([("loras[0][name]", "ink"), ("loras[1][name]", "pen"), ("loras[1][weight]", "1")]) == {
         "loras": [{"name": "ink"}, {"name": "pen", "weight": "1"}]
     }

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway.fakes import PATH
 from tintype.gateway.errors import NotJson
-from tintype.gateway.http.jsonbody import MAX_DEPTH, MAX_VALUES, decoded
+from tintype.gateway.http.jsonbody import MAX_DEPTH, MAX_VALUES, decode_json
 
 if TYPE_CHECKING:
     import httpx
@@ -27,14 +27,14 @@ def nested(depth: int) -> bytes:
 
 def test_mark() -> None:
     """UTF-8 may begin with a byte order mark, which some editors and shells write."""
-    assert decoded(codecs.BOM_UTF8 + json.dumps(BODY).encode()) == BODY
+    assert decode_json(codecs.BOM_UTF8 + json.dumps(BODY).encode()) == BODY
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 def test_other_codings(coding: str) -> None:
     """Text in another encoding is refused with its name, with or without a mark."""
     with pytest.raises(NotJson, match="in UTF-8, not in UTF-16 or UTF-32"):
-        decoded(json.dumps(BODY).encode(coding))
+        decode_json(json.dumps(BODY).encode(coding))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_other_codings(coding: str) -> None:
 def test_not_json(data: bytes) -> None:
     """Invalid JSON is refused."""
     with pytest.raises(NotJson):
-        decoded(data)
+        decode_json(data)
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 500, 900, 990, 1_000, 100_000])
@@ -63,27 +63,27 @@ def test_depth(opening: bytes, depth: int) -> None:
     closing = b"".join({b"[": b"]", b"{": b"}"}[bytes([one])] for one in reversed(opening) if one in b"[{")
     for text in (opening * depth + b"0" + closing * depth, opening * depth):
         with pytest.raises(NotJson):
-            decoded(text)
+            decode_json(text)
 
 
 def test_least_depth() -> None:
     """Nesting up to the limit is read; brackets within strings do not count."""
-    assert decoded(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
+    assert decode_json(nested(MAX_DEPTH)) == json.loads(nested(MAX_DEPTH))
     text = {"prompt": "[{" * 10_000}
-    assert decoded(json.dumps(text).encode()) == text
+    assert decode_json(json.dumps(text).encode()) == text
 
 
 @pytest.mark.parametrize("value", [b"[],", b"{},", b"0,", b'"",', b'{"a":0},'])
 def test_values(value: bytes) -> None:
     """A body of many small values, which would use forty times its size in memory, is not built."""
     with pytest.raises(NotJson, match=f"at most {MAX_VALUES} values"):
-        decoded(b"[" + value * MAX_VALUES + b"0]")
+        decode_json(b"[" + value * MAX_VALUES + b"0]")
 
 
 def test_prompts_of_commas() -> None:
     """The longest prompts stay below the limit, whatever characters they have."""
     body = {"prompt": "," * 32_000, "negative_prompt": "[{" * 16_000}
-    assert decoded(json.dumps(body).encode()) == body
+    assert decode_json(json.dumps(body).encode()) == body
 
 
 @pytest.mark.anyio

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.gateway.fakes import PATH, FakeService, Service, config, running_gateway
-from tintype.gateway.http.body_limits import RATE
-from tintype.gateway.http.receive_timeout import Transport
+from tintype.gateway.http.body_limits import MIN_RATE
+from tintype.gateway.http.receive_timeout import TimedTransport
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
@@ -142,11 +142,11 @@ async def test_long_work(service: Service, fake: FakeService, tmp_path: Path) ->
         assert (await asked).status_code == 200
 
 
-@pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * RATE, [PATIENCE + 10])])
+@pytest.mark.parametrize(("rest", "delays"), [(0, []), (10 * MIN_RATE, [PATIENCE + 10])])
 async def test_the_rest_of_an_answer(rest: int, delays: list[float]) -> None:
     """A closing connection has as much time for the rest of its response as an open one."""
     later: list[float] = []
     inner = SimpleNamespace(is_closing=bool, get_write_buffer_size=lambda: rest, close=bool, abort=bool)
     loop = SimpleNamespace(call_later=lambda seconds, _: later.append(seconds))
-    Transport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, is_sending_unread=bool)).close()  # type: ignore[arg-type]
+    TimedTransport(inner, SimpleNamespace(loop=loop, seconds=PATIENCE, has_unread_body=bool)).close()  # type: ignore[arg-type]
     assert later == delays
