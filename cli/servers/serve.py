@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tintype.gateway.config import GatewayConfig
-from tintype.gateway.http.process import raise_open_files
+from tintype.gateway.http.process import raise_open_file_limit
 from tintype.service.config import ServiceConfig
 
 from ..settings.definitions import section_of
@@ -51,7 +51,7 @@ def serve(command: str, config: Common, on_ready: Callable[[str], None] | None =
 
     Raises the error that explains why the server cannot start.
     """
-    raise_open_files()
+    raise_open_file_limit()
     configure(section_of(type(config)), config)
     server = SERVERS[command]
     import_module(server.module).run(config, **{server.on_ready: on_ready})

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from ..errors import InvalidValue, NotJson
-from ..http.jsonbody import decode_json
+from ..http.json_request import decode_json
 from . import openai, openai_events
 from .dialect import Call, Dialect, Events
 from .fields import EXAMPLE_URL, IMAGE_FILE, IMAGE_SCHEMA, MASK, PromptText

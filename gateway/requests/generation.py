@@ -11,10 +11,10 @@ from urllib.parse import quote
 from tintype.v1.limits import MAX_FILES
 
 from ..errors import BadRequest, InvalidImage, ServiceError, StoreUnavailable, UnknownParameter
-from ..http.body import render_body
 from ..http.disconnect import cancel_on_disconnect
 from ..http.forms import is_form, read_form
-from ..http.jsonbody import read_json
+from ..http.json_request import read_json
+from ..http.response_body import render_body
 from ..uploads.reading import transparency
 from .draft import Draft
 from .reply import Reply

@@ -13,7 +13,7 @@ from ..openapi.operation import JSON
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from ..http.body import JsonBody
+    from ..http.response_body import JsonBody
     from .replay_buffer import ReplayBuffer
 
 _SMALL = 2**18  # bytes that are sent in one piece

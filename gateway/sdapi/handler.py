@@ -18,9 +18,9 @@ from tintype.v1.limits import MAX_SEED
 from ..access.admission import admit, check_image_rate, most_images
 from ..dialects import Call
 from ..dialects.reading import unknown_keys
-from ..http.body import render_body
 from ..http.disconnect import cancel_on_disconnect, cancel_when
-from ..http.jsonbody import read_json
+from ..http.json_request import read_json
+from ..http.response_body import render_body
 from ..requests.draft import Draft
 from ..requests.generation import call_service, ignored_header
 from ..requests.reply import json_response

@@ -10,8 +10,8 @@ from litestar import Request, Response, get, post, route
 from msgspec import structs
 
 from ..access.admission import require_admin
-from ..http.body import file_body
-from ..http.jsonbody import read_json
+from ..http.json_request import read_json
+from ..http.response_body import file_body
 from ..openapi.operation import JSON
 from ..requests.reply import json_response
 from ..uploads.previews import enlarge_preview

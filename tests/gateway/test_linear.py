@@ -30,7 +30,7 @@ from tintype.gateway.dialects.oxen import parse_edit as parse_oxen_edit
 from tintype.gateway.errors import GatewayError, InvalidValue
 from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import group_fields
-from tintype.gateway.http.jsonbody import decode_json
+from tintype.gateway.http.json_request import decode_json
 from tintype.gateway.requests.generation import ignored_header
 from tintype.gateway.results.store import Links, is_name
 from tintype.gateway.sdapi.from_webui import build_request

@@ -18,7 +18,7 @@ from tests.support.gateway.openai_errors import check_error
 from tests.support.gateway.samples import B64
 from tintype.gateway.access.rejections import KeyReused
 from tintype.gateway.errors import ImageNotFetched
-from tintype.gateway.http.body import JsonBody
+from tintype.gateway.http.response_body import JsonBody
 from tintype.gateway.requests import handler
 from tintype.gateway.requests.idempotency import ENTRY, IdempotencyCache
 from tintype.gateway.requests.reply import Reply

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tintype.gateway.http.body import JsonBody
+from tintype.gateway.http.response_body import JsonBody
 from tintype.gateway.requests.idempotency import ENTRY, IdempotencyCache
 from tintype.gateway.requests.replay_buffer import EventKind, ReplayBuffer, StreamEvent, StreamFailed
 from tintype.gateway.requests.reply import Reply

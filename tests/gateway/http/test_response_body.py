@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.gateway.fakes import PATH, FakeService, image
 from tintype.gateway.dialects import DIALECTS
-from tintype.gateway.http.body import PIECE, JsonBody, render_body
+from tintype.gateway.http.response_body import PIECE, JsonBody, render_body
 from tintype.v1 import image_service_pb2 as pb
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway.fakes import PATH
 from tintype.gateway.errors import NotJson
-from tintype.gateway.http.jsonbody import MAX_DEPTH, MAX_VALUES, decode_json
+from tintype.gateway.http.json_request import MAX_DEPTH, MAX_VALUES, decode_json
 
 if TYPE_CHECKING:
     import httpx
