@@ -1,4 +1,4 @@
-"""The built-in model, loaded once; folders to break, and to load at command; a small tokenizer."""
+"""The built-in model, loaded once; folders that tests may edit; a loader that tests control; a small tokenizer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def model(repository: Repository) -> DiffusionModel:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a copy of the built-in model's folder, called `toy`, of which everything but graphs may be edited."""
+    """Return a copy of the built-in model's folder, named `toy`; everything except graphs may be edited."""
 
     def copy(source: str, target: str) -> None:
         if source.endswith(".onnx"):
@@ -55,14 +55,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def foreign(folder: Path) -> Path:
-    """Return a folder as plain optimum leaves it: without a manifest."""
+    """Return a folder without tintype.json, as plain optimum writes it."""
     (folder / "tintype.json").unlink()
     return folder
 
 
 @pytest.fixture
 def loader(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loader]:
-    """Put a loader that a test commands in the place of the one that makes sessions."""
+    """Replace the loader that makes sessions by one that the test controls."""
     loader = Loader()
     monkeypatch.setattr(loading, "load", loader)
     yield loader
@@ -86,7 +86,7 @@ def folders(folder: Path, edit: Any) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a tokenizer of 512 letters for bytes, a few joined ones and the two control tokens."""
+    """Return a tokenizer of 512 byte letters, some joined ones and the two control tokens."""
     folder = tmp_path_factory.mktemp("tokenizer")
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     others = iter(range(256, 512))
@@ -102,7 +102,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def edit() -> Callable[[Path, Callable[[dict[str, Any]], object]], None]:
-    """Return what changes a JSON file in place."""
+    """Return a function that changes a JSON file in place."""
     return _edit
 
 
@@ -114,7 +114,7 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 @pytest.fixture(scope="session")
 def draw(model: DiffusionModel) -> Callable[[str], tuple[Any, Any]]:
-    """Return what draws a picture of a prompt: latents [c, h, w] and pixels [3, H, W]."""
+    """Return a function that generates an image for a prompt: latents [c, h, w] and pixels [3, H, W]."""
 
     def draw(prompt: str, *, steps: int = 8, guidance_scale: float = 4.0) -> tuple[Any, Any]:
         spec = model.spec

@@ -1,6 +1,6 @@
-"""A folder as plain optimum exports it, against the torch pipeline that it was exported from.
+"""A folder exported by plain optimum, compared with its torch pipeline.
 
-The pipeline is tiny, its weights are random; the tokenizer is the built-in model's.
+The pipeline is tiny and has random weights; the tokenizer is that of the built-in model.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def torch_of(*arrays: np.ndarray) -> list[Any]:
     return [torch.from_numpy(np.array(array)) for array in arrays]
 
 
-def test_all_is_deduced(foreign_model: DiffusionModel) -> None:
-    """Without a manifest, sizes and settings are those of the pipeline."""
+def test_spec_is_read_without_tintype_json(foreign_model: DiffusionModel) -> None:
+    """Without tintype.json, sizes and defaults are those of the pipeline."""
     spec = foreign_model.spec
     assert (spec.name, spec.family, spec.native_sizes) == ("tiny", "sd", ((64, 64),))
     assert (spec.latent_channels, spec.downscale, spec.size_multiple) == (4, 8, 16)
@@ -114,13 +114,13 @@ def test_all_is_deduced(foreign_model: DiffusionModel) -> None:
 
 @pytest.mark.parametrize("prompt", ["a red circle on a blue background", "", "a very long prompt " * 20])
 def test_prompt_embeds_are_those_of_the_pipeline(pipeline: Any, foreign_model: DiffusionModel, prompt: str) -> None:
-    """Prompts become the embeddings that diffusers makes of them, a long one's first piece where diffusers cuts it."""
+    """Embeddings equal those of diffusers; the first chunk of a long prompt ends where diffusers cuts it."""
     (conditioning,) = foreign_model.encode([Prompt(prompt)])
     embeds = pipeline.encode_prompt(prompt, "cpu", 1, do_classifier_free_guidance=False)[0][0].detach().numpy()
     assert np.abs(conditioning.prompt_embeds[: len(embeds)] - embeds).max() < 1e-5
 
 
-def test_the_denoiser_is_the_pipelines(pipeline: Any, foreign_model: DiffusionModel, latents: np.ndarray) -> None:
+def test_denoiser_equals_the_torch_module(pipeline: Any, foreign_model: DiffusionModel, latents: np.ndarray) -> None:
     """One call on two rows with a fractional timestep equals the torch module's."""
     conditionings = foreign_model.encode([Prompt("a cat"), Prompt("a dog")])
     out = foreign_model.denoise(latents, np.array([421.5, 421.5], np.float32), conditionings)
@@ -128,16 +128,16 @@ def test_the_denoiser_is_the_pipelines(pipeline: Any, foreign_model: DiffusionMo
     assert np.abs(out - pipeline.unet(x, 421.5, embeds).sample.detach().numpy()).max() < 1e-5
 
 
-def test_pixels_are_the_pipelines(pipeline: Any, foreign_model: DiffusionModel, latents: np.ndarray) -> None:
-    """Decoding equals diffusers' own, scaling and postprocessing included."""
+def test_pixels_equal_the_pipelines(pipeline: Any, foreign_model: DiffusionModel, latents: np.ndarray) -> None:
+    """Decoding equals that of diffusers, with scaling and postprocessing."""
     (x,) = torch_of(latents)
     image = pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample
     expected = pipeline.image_processor.postprocess(image.detach(), output_type="pt").numpy()
     assert np.abs(foreign_model.decode(latents) - expected).max() < 1e-5
 
 
-def test_latents_of_a_picture_are_the_pipelines(pipeline: Any, foreign_model: DiffusionModel) -> None:
-    """Encoding equals diffusers' posterior: its mean, and how the noise spreads around it."""
+def test_latents_of_an_image_equal_the_pipelines(pipeline: Any, foreign_model: DiffusionModel) -> None:
+    """Encoding equals diffusers' posterior: its mean, and its deviation times the noise."""
     random = np.random.default_rng(0)
     pixels, noise = random.random((1, 3, 64, 64), np.float32), random.standard_normal((1, 4, 8, 8), np.float32)
     (x,) = torch_of(pixels)

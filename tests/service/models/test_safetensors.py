@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_tensors_arrive(tmp_path: Path) -> None:
-    """Float32 and float16, of any shape; what is said beside them is left out."""
+def test_tensors_are_read(tmp_path: Path) -> None:
+    """Float32 and float16 tensors of any shape are read as float32; metadata is not a tensor."""
     wide, half = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[0.5], [-2]], np.float16)
     write_tensors(tmp_path / "a.safetensors", {"wide": wide, "half": half})
     found = read_tensors(tmp_path / "a.safetensors")
@@ -26,7 +26,7 @@ def test_tensors_arrive(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
-    """Torch's own half precision, which numpy has not."""
+    """bfloat16, which NumPy does not have, is widened to float32."""
     numbers = np.array([1.5, -0.25], np.float32)
     data = (numbers.view(np.uint32) >> 16).astype("<u2").tobytes()
     header = json.dumps({"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
@@ -35,7 +35,7 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "entry",
     [
         {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]},
         {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]},
@@ -54,33 +54,33 @@ def test_bfloat16_is_the_upper_half_of_float32(tmp_path: Path) -> None:
         7,
     ],
 )
-def test_a_damaged_file_is_told(tmp_path: Path, said: object) -> None:
-    """Whatever does not belong together is a fault of the file, never a wrong number."""
-    header = json.dumps({"x": said}).encode()
+def test_damaged_entries_are_rejected(tmp_path: Path, entry: object) -> None:
+    """An entry whose fields do not fit together is an error, never a wrong number."""
+    header = json.dumps({"x": entry}).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     with pytest.raises(ModelFileError):
         read_tensors(tmp_path / "a.safetensors")
 
 
-def test_tensors_that_overlap_are_told(tmp_path: Path) -> None:
-    """Else a small file could hold as many numbers as its header claims."""
-    said = {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"}
-    header = json.dumps(said).encode()
+def test_overlapping_tensors_are_rejected(tmp_path: Path) -> None:
+    """Otherwise a small file could hold as many numbers as its header claims."""
+    entries = {name: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for name in "ab"}
+    header = json.dumps(entries).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     with pytest.raises(ModelFileError, match="b must begin at byte 8, not 0"):
         read_tensors(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("header", [b"[" * 100_000, b"[]", b"7", b"null", b'{"__metadata__": 3}', b"\xff\xfe{}"])
-def test_a_header_of_something_else_is_told(tmp_path: Path, header: bytes) -> None:
-    """Whatever JSON it is, or is not, however deep."""
+def test_other_headers_are_rejected(tmp_path: Path, header: bytes) -> None:
+    """A header that is not a JSON object of tensors is rejected, at any nesting depth."""
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(ModelFileError, match=r"a\.safetensors is not a safetensors file"):
         read_tensors(tmp_path / "a.safetensors")
 
 
 def test_a_file_larger_than_an_adapter_is_not_read(tmp_path: Path) -> None:
-    """However little of it takes space on the disk."""
+    """The limit is of the file's size, also for a sparse file."""
     with (tmp_path / "a.safetensors").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(ModelFileError, match=r"must have at most \d+ bytes"):
@@ -89,8 +89,8 @@ def test_a_file_larger_than_an_adapter_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 @pytest.mark.parametrize(("kind", "name"), [("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2")])
-def test_types_of_eight_bits_are_what_torch_reads(tmp_path: Path, kind: str, name: str) -> None:
-    """All 256 values of each, of which some are no number."""
+def test_8_bit_floats_equal_torch(tmp_path: Path, kind: str, name: str) -> None:
+    """All 256 values of both types equal those of torch, NaN included."""
     torch = pytest.importorskip("torch")
     header = json.dumps({"x": {"dtype": kind, "shape": [256], "data_offsets": [0, 256]}}).encode()
     data = bytes(range(256))
@@ -100,8 +100,8 @@ def test_types_of_eight_bits_are_what_torch_reads(tmp_path: Path, kind: str, nam
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 64, (5).to_bytes(8, "little") + b"hello"])
-def test_another_file_is_told(tmp_path: Path, data: bytes) -> None:
-    """A file of another kind is named, and nothing as long as it claims is read."""
+def test_other_files_are_rejected(tmp_path: Path, data: bytes) -> None:
+    """A file of another type is named, and no more is read than it holds."""
     (tmp_path / "a.safetensors").write_bytes(data)
     with pytest.raises(ModelFileError, match=r"a\.safetensors"):
         read_tensors(tmp_path / "a.safetensors")

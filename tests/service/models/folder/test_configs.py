@@ -1,4 +1,4 @@
-"""What is known of a model whose manifest says nothing: by its configurations, its index, or its family."""
+"""Values that tintype.json leaves out come from configurations, model_index.json or the family."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CHANNELS = read_manifest(BUILTIN).spec.latent_channels
 Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
-def test_an_inpainting_model_is_known_by_its_channels(foreign: Path, edit: Edit) -> None:
-    """A denoiser that takes a mask and a masked picture repaints, does nothing else, and needs the image encoder."""
+def test_inpainting_models_are_recognised_by_their_channels(foreign: Path, edit: Edit) -> None:
+    """A denoiser with channels for a mask and a masked image only inpaints, and requires the image encoder."""
     edit(foreign / "unet/config.json", lambda c: c.update(in_channels=2 * CHANNELS + 1))
     spec = read_manifest(foreign).spec
     assert spec.inpaints is True
@@ -32,30 +32,30 @@ def test_an_inpainting_model_is_known_by_its_channels(foreign: Path, edit: Edit)
         read_manifest(foreign)
 
 
-@pytest.mark.parametrize("said", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
-def test_a_scale_as_an_input_is_known_by_the_configuration(foreign: Path, edit: Edit, said: dict[str, Any]) -> None:
-    """A denoiser that takes the scale of guidance needs no second call; the manifest may differ."""
+@pytest.mark.parametrize("fields", [{"time_cond_proj_dim": 256}, {"guidance_embeds": True}])
+def test_guidance_is_read_from_the_configuration(foreign: Path, edit: Edit, fields: dict[str, Any]) -> None:
+    """A denoiser that takes the guidance scale as an input needs no second row; tintype.json overrides this."""
     assert read_manifest(foreign).spec.guidance is Guidance.CLASSIFIER_FREE
-    edit(foreign / "unet/config.json", lambda c: c.update(said))
+    edit(foreign / "unet/config.json", lambda c: c.update(fields))
     assert read_manifest(foreign).spec.guidance is Guidance.EMBEDDED
     (foreign / "tintype.json").write_text('{"tintype": 1, "guidance": "none"}')
     assert read_manifest(foreign).spec.guidance is Guidance.NONE
 
 
-def test_the_index_tells_what_the_graphs_do_not(foreign: Path, edit: Edit) -> None:
-    """What diffusers keeps in model_index.json arrives where loading finds it."""
+def test_fields_of_model_index_are_read(foreign: Path, edit: Edit) -> None:
+    """Fields of diffusers' model_index.json are in the pipeline's configuration."""
     assert (read_manifest(foreign).config.zero_negative, read_manifest(foreign).config.aesthetic_scores) == (
         False,
         False,
     )
-    said = {"force_zeros_for_empty_prompt": True, "requires_aesthetics_score": True}
-    edit(foreign / "model_index.json", lambda c: c.update(said))
+    fields = {"force_zeros_for_empty_prompt": True, "requires_aesthetics_score": True}
+    edit(foreign / "model_index.json", lambda c: c.update(fields))
     assert (read_manifest(foreign).config.zero_negative, read_manifest(foreign).config.aesthetic_scores) == (True, True)
 
 
 @pytest.mark.parametrize(("family", "zero"), [("sd", False), ("sdxl", True), ("sdxl_refiner", True), ("sd3", False)])
-def test_a_silent_index_means_what_diffusers_pipelines_take(family: str, zero: bool) -> None:  # noqa: FBT001
-    """SDXL's take zeros for an empty negative prompt unless they are told not to."""
+def test_defaults_of_missing_index_fields_are_diffusers(family: str, zero: bool) -> None:  # noqa: FBT001
+    """SDXL gives zeros for an empty negative prompt unless model_index.json says otherwise."""
     silent: list[dict[str, Any]] = [{} for _ in FAMILIES[family].text_encoders]
     assert ConfigFiles({}, {}, {}, {}, silent, silent).pipeline_config(FAMILIES[family]).zero_negative is zero
     index = {"force_zeros_for_empty_prompt": False}
@@ -88,8 +88,8 @@ def test_lengths_are_those_of_diffusers_pipelines(
 
 
 @pytest.mark.parametrize("family", ["sdxl", "sd3"])
-def test_encoders_side_by_side_must_be_equally_long(family: str) -> None:
-    """Two CLIPs of different lengths can't be put side by side: the tokenizers are named."""
+def test_clips_must_be_equally_long(family: str) -> None:
+    """Embeddings of CLIPs of different lengths cannot be concatenated; the fault names the tokenizers."""
     silent: list[dict[str, Any]] = [{} for _ in FAMILIES[family].text_encoders]
     configs = ConfigFiles(
         {}, {}, {}, {}, silent, [{"model_max_length": 248}, {"model_max_length": 77}, {}][: len(silent)]
@@ -98,15 +98,15 @@ def test_encoders_side_by_side_must_be_equally_long(family: str) -> None:
     assert "not tokenizer 248 and tokenizer_2 77 tokens" in fault
 
 
-def test_an_encoder_that_wants_a_mask_is_refused(foreign: Path, edit: Edit) -> None:
-    """What a configuration asks for, and no graph of CLIP takes, is named when the folder is read."""
+def test_encoders_that_require_a_mask_are_rejected(foreign: Path, edit: Edit) -> None:
+    """A configuration that requires a mask, which no graph of CLIP takes, is rejected when the folder is read."""
     edit(foreign / "text_encoder/config.json", lambda c: c.update(use_attention_mask=True))
     with pytest.raises(ModelBroken, match=r"text_encoder/config\.json: use_attention_mask must be false"):
         read_manifest(foreign)
 
 
-def test_the_family_fills_what_configurations_leave_out(foreign: Path) -> None:
-    """Old folders say little; then Stable Diffusion's numbers hold."""
+def test_the_family_completes_short_configurations(foreign: Path) -> None:
+    """Old folders have few fields; the family's values, here Stable Diffusion's, replace the others."""
     for part in ("unet", "vae_decoder", "text_encoder"):
         (foreign / part / "config.json").write_text("{}")
     (foreign / "tokenizer/tokenizer_config.json").write_text("{}")

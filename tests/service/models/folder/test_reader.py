@@ -1,4 +1,4 @@
-"""A folder is read into values without loading it, or every fault in it is named."""
+"""A folder is read into values without loading it; errors name every fault."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EULER = '{{"_class_name": "EulerDiscreteScheduler", {}}}'
 Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
-def test_the_built_in_model_is_served_as_its_manifest_says() -> None:
-    """The folder inside the package is whole, and its manifest's words arrive."""
+def test_the_built_in_model_is_read() -> None:
+    """The folder inside the package is complete, and the spec has the values of its tintype.json."""
     own = json.loads((BUILTIN / "tintype.json").read_text())
     manifest = read_manifest(BUILTIN)
     spec = manifest.spec
@@ -40,8 +40,8 @@ def test_the_built_in_model_is_served_as_its_manifest_says() -> None:
     assert verify(BUILTIN) == []
 
 
-def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None:
-    """What plain optimum leaves behind is enough: sizes, factors and defaults come from the configurations."""
+def test_a_folder_without_tintype_json_is_read(foreign: Path, edit: Edit) -> None:
+    """A folder of plain optimum is enough: sizes, factors and defaults come from the configurations."""
     edit(foreign / "model_index.json", lambda c: c.update(_class_name="StableDiffusionPipeline"))
     edit(foreign / "vae_decoder/config.json", lambda c: c.update(scaling_factor=0.5, shift_factor=0.25))
     manifest, built_in = read_manifest(foreign), read_manifest(BUILTIN)
@@ -59,8 +59,8 @@ def test_a_folder_without_manifest_is_deduced(foreign: Path, edit: Edit) -> None
     assert (spec.defaults.steps, spec.defaults.guidance_scale) == (50, 7.5)
 
 
-def test_pictures_need_an_encoder(foreign: Path) -> None:
-    """A folder with vae_encoder starts from pictures and repaints; without it, text to image is left."""
+def test_image_tasks_require_the_encoder(foreign: Path) -> None:
+    """Without vae_encoder, only text to image is left."""
     assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE, IMAGE_TO_IMAGE, INPAINTING}
     (foreign / "vae_encoder" / "model.onnx").unlink()
     assert read_manifest(foreign).spec.capabilities == {TEXT_TO_IMAGE}
@@ -114,24 +114,24 @@ def _written(path: str, text: str) -> Callable[[Path], None]:
         (_written("model_index.json", "hello"), "toy/model_index.json is not JSON"),
     ],
 )
-def test_each_fault_of_a_folder_is_named(foreign: Path, harm: Callable[[Path], None], problem: str) -> None:
-    """Whatever is missing or damaged is named by its file."""
+def test_each_fault_is_named(foreign: Path, harm: Callable[[Path], None], problem: str) -> None:
+    """The error for a missing or damaged file names the file."""
     harm(foreign)
     with pytest.raises(ModelBroken, match=problem):
         read_manifest(foreign)
 
 
-@pytest.mark.parametrize("said", [["transformers", "T5EncoderModel"], [None, None], None])
-def test_an_optional_encoder_that_the_index_names_is_missed(foreign: Path, said: Any) -> None:
-    """Half of a download would draw without it, and other pictures; who wants that says so in the index."""
-    index = {"_class_name": "StableDiffusion3Pipeline", "text_encoder_3": said}
+@pytest.mark.parametrize("component", [["transformers", "T5EncoderModel"], [None, None], None])
+def test_optional_encoders_in_the_index_are_required(foreign: Path, component: Any) -> None:
+    """Without an encoder that model_index.json names, images would be different."""
+    index = {"_class_name": "StableDiffusion3Pipeline", "text_encoder_3": component}
     (foreign / "model_index.json").write_text(json.dumps({key: value for key, value in index.items() if value}))
     with pytest.raises(ModelBroken) as caught:
         read_manifest(foreign)
     fault = (
         "text_encoder_3/model.onnx is missing; for a model without it, model_index.json must hold [null, null] for it"
     )
-    assert (fault in caught.value.faults) == (said is not None and None not in said)
+    assert (fault in caught.value.faults) == (component is not None and None not in component)
 
 
 @pytest.mark.parametrize(
@@ -145,24 +145,24 @@ def test_an_optional_encoder_that_the_index_names_is_missed(foreign: Path, said:
         ("fp16-weights", None, 2),
     ],
 )
-def test_weights_that_are_widened_count_as_they_are_in_memory(
+def test_widened_weights_count_as_in_memory(
     folder: Path, edit: Edit, precision: str, target: str | None, times: int
 ) -> None:
-    """What takes twice the bytes of the file counts so: the budget of memory is of what is in it."""
-    said = {"precision": precision, "target": target} if target else {"precision": precision}
-    edit(folder / "tintype.json", lambda c: c.update(said))
+    """Weights that take twice their bytes in memory are counted so; the budget is of memory."""
+    fields = {"precision": precision, "target": target} if target else {"precision": precision}
+    edit(folder / "tintype.json", lambda c: c.update(fields))
     manifest = read_manifest(folder)
     assert Slot("toy", manifest).weight == times * manifest.spec.weights_bytes
 
 
-def test_a_class_is_enough(foreign: Path) -> None:
-    """A sampler's file may leave everything but its class to the defaults of the class."""
+def test_a_scheduler_class_is_enough(foreign: Path) -> None:
+    """scheduler_config.json may hold only its class; the class has defaults."""
     (foreign / "scheduler/scheduler_config.json").write_text('{"_class_name": "EulerDiscreteScheduler"}')
     assert read_manifest(foreign).spec.defaults.sampler == "euler"
 
 
-def test_all_faults_come_at_once(foreign: Path) -> None:
-    """Whoever repairs a folder hears of everything in one go."""
+def test_all_faults_are_reported_together(foreign: Path) -> None:
+    """One error lists everything that must be repaired."""
     for path in ("unet/model.onnx", "vae_decoder/model.onnx", "tokenizer/merges.txt"):
         (foreign / path).unlink()
     (foreign / "scheduler/scheduler_config.json").write_text("{")
@@ -171,8 +171,8 @@ def test_all_faults_come_at_once(foreign: Path) -> None:
     assert len(caught.value.faults) == 4
 
 
-def test_a_folder_for_torch_is_recognised(foreign: Path) -> None:
-    """A pipeline that was never exported is told so, not file by file."""
+def test_torch_folders_are_recognised(foreign: Path) -> None:
+    """A pipeline that was never exported gets one message, not one for each file."""
     for graph in foreign.glob("*/model.onnx"):
         graph.rename(graph.with_name("model.safetensors"))
     (foreign / "vae_decoder").rename(foreign / "vae")
@@ -181,8 +181,8 @@ def test_a_folder_for_torch_is_recognised(foreign: Path) -> None:
     assert len(caught.value.faults) == 1
 
 
-def test_no_folder_and_no_model_take_one_line(tmp_path: Path) -> None:
-    """A wrong path is said in one clear line."""
+def test_wrong_paths_take_one_line(tmp_path: Path) -> None:
+    """A path without a folder, or without a model, gets one message."""
     with pytest.raises(ModelBroken, match=r"there is no folder .*nowhere") as caught:
         read_manifest(tmp_path / "nowhere")
     assert len(caught.value.faults) == 1
@@ -190,8 +190,8 @@ def test_no_folder_and_no_model_take_one_line(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_verify_finds_what_changed(folder: Path, edit: Edit) -> None:
-    """A file that is not the exported one is named; a folder without sums says that nothing can be compared."""
+def test_verify_finds_changed_files(folder: Path, edit: Edit) -> None:
+    """Changed files are named; a folder without sums gets a message."""
     assert verify(folder) == []
     (folder / "tokenizer/merges.txt").write_text("a b\n")
     assert verify(folder) == ["tokenizer/merges.txt is not the exported file"]
@@ -201,7 +201,7 @@ def test_verify_finds_what_changed(folder: Path, edit: Edit) -> None:
     assert verify(folder) == ["unet/model.onnx is missing"]
 
 
-def test_weights_beside_the_graph_are_counted(folder: Path) -> None:
+def test_external_data_is_counted(folder: Path) -> None:
     """External data counts as weights, a configuration does not."""
     before = read_manifest(folder)
     (folder / "unet/model.onnx_data").write_bytes(b"x" * 1000)
@@ -211,8 +211,8 @@ def test_weights_beside_the_graph_are_counted(folder: Path) -> None:
     assert after.component_bytes("unet") == BUILTIN.joinpath("unet/model.onnx").stat().st_size + 1000
 
 
-def test_a_decoder_in_float32_counts(folder: Path) -> None:
-    """It comes into memory when a picture overflows, beside all else that is there."""
+def test_a_float32_decoder_is_counted(folder: Path) -> None:
+    """It is loaded when an image overflows, in addition to the other graphs."""
     before = read_manifest(folder)
     (folder / "vae_decoder_fp32").mkdir()
     (folder / "vae_decoder_fp32/model.onnx").write_bytes(b"x" * 1000)

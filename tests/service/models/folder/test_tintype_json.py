@@ -1,4 +1,4 @@
-"""What tintype.json may say, and how it is told what it may not."""
+"""The fields of tintype.json are read; errors name wrong ones."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CHANNELS = read_manifest(BUILTIN).spec.latent_channels
 Edit: TypeAlias = "Callable[[Path, Callable[[dict[str, Any]], object]], None]"
 
 
-def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None:
-    """What tintype.json says counts, also where a component says otherwise."""
+def test_tintype_json_overrides_configurations(folder: Path, edit: Edit) -> None:
+    """A value in tintype.json is used also if a configuration has another one."""
     new = {
         "prediction": "epsilon",
         "native_sizes": [[128, 64], [64, 64]],
@@ -45,8 +45,8 @@ def test_the_manifest_wins_over_configurations(folder: Path, edit: Edit) -> None
     assert spec.styles["vivid"] == Preset(template="{prompt}, vivid", negative_prompt="grey")
 
 
-def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) -> None:
-    """Null stands for none; without a word of it there are the house's, by the model's own defaults."""
+def test_tintype_json_may_remove_all_presets(folder: Path, edit: Edit) -> None:
+    """Null removes all; without the field the general presets apply."""
     edit(folder / "tintype.json", lambda c: c.update(qualities=None, styles=None))
     assert (read_manifest(folder).spec.qualities, read_manifest(folder).spec.styles) == ({}, {})
     edit(folder / "tintype.json", lambda c: (c.pop("qualities"), c.pop("styles")))
@@ -87,15 +87,15 @@ def test_a_manifest_may_say_that_there_are_no_presets(folder: Path, edit: Edit) 
         ({"styles": {"old": {"template": "old"}}}, "styles template must contain {prompt} once"),
     ],
 )
-def test_a_wrong_manifest_is_told_by_its_key(folder: Path, edit: Edit, content: dict[str, Any], problem: str) -> None:
-    """Each wrong value is named with its key, the value and what would be right."""
+def test_wrong_fields_are_named(folder: Path, edit: Edit, content: dict[str, Any], problem: str) -> None:
+    """The error names the field, the value and what would be right."""
     edit(folder / "tintype.json", lambda c: c.update(content))
     with pytest.raises(ModelBroken, match=problem):
         read_manifest(folder)
 
 
 def test_the_preview_is_read(folder: Path, edit: Edit) -> None:
-    """The linear map arrives as the manifest has it."""
+    """The linear map is read unchanged."""
     rows = [[i, i + 1, i + 2] for i in range(CHANNELS)]
     edit(folder / "tintype.json", lambda c: c.update(preview={"latent_to_rgb": rows, "bias": [0.5, 0.25, 0]}))
     assert read_manifest(folder).spec.latent_to_rgb == LatentToRgb(

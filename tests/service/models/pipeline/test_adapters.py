@@ -1,4 +1,4 @@
-"""Adapters: chosen by name and weight, several at once, others for each row; wrong ones are refused with the reason."""
+"""Adapters: several with weights, different ones for each row; the error for a wrong one gives the reason."""
 
 from __future__ import annotations
 
@@ -37,44 +37,44 @@ def adapters(tmp_path: Path) -> Adapters:
 
 
 def change(tensors: dict[str, np.ndarray], key: str) -> np.ndarray:
-    """Return what an adapter adds to a module's weights."""
+    """Return the change of a layer's weights by an adapter."""
     return tensors[f"{key}.A"] @ tensors[f"{key}.B"]
 
 
-def changes(feeds: dict[str, np.ndarray], module: str) -> np.ndarray:
-    """Return what is added to a module's weights, for each row."""
-    return feeds[f"lora.{module}.A"] @ feeds[f"lora.{module}.B"]
+def changes(inputs: dict[str, np.ndarray], module: str) -> np.ndarray:
+    """Return the change of a layer's weights for each row."""
+    return inputs[f"lora.{module}.A"] @ inputs[f"lora.{module}.B"]
 
 
-def test_a_folder_names_its_adapters(adapters: Adapters, tmp_path: Path) -> None:
-    """By their files, sorted; a model without any has none."""
+def test_adapters_of_a_folder_are_listed(adapters: Adapters, tmp_path: Path) -> None:
+    """Names are those of the files, sorted; a folder without adapters has none."""
     assert adapters is not None
     assert names(tmp_path) == ("clay", "ink")
     assert names(tmp_path / "loras") == ()
 
 
-def test_a_graph_tells_where_it_takes_them() -> None:
-    """By its optional inputs: modules, and how wide each is."""
+def test_layers_are_found_by_optional_inputs() -> None:
+    """The inputs' names give the layers, their shapes the sizes."""
     inputs = {"lora.up.to_q.A": ("lora_n", 3, "lora_r"), "lora.up.to_q.B": ("lora_n", "lora_r", 2), "other": (1,)}
     assert layer_sizes(inputs) == {"up.to_q": (3, 2)}
 
 
-def test_a_convolution_is_told_by_its_inputs() -> None:
-    """Its kernel stands between the rank and what goes in."""
+def test_convolutions_are_found_by_their_inputs() -> None:
+    """The kernel's size is between the rank and the input channels."""
     inputs = {"lora.conv.A": ("lora_n", "lora_r", 3, 2, 5), "lora.conv.B": ("lora_n", 4, "lora_r")}
     assert layer_sizes(inputs) == {"conv": (5, 3, 2, 4)}
 
 
-def test_convolutions_are_fed_as_the_graph_takes_them(tmp_path: Path) -> None:
-    """The rank first in A and last in B; rows of other adapters, and of none, are filled up with zeros."""
+def test_convolutions_are_fed_in_the_graphs_layout(tmp_path: Path) -> None:
+    """The rank is the second axis of A and the last of B; lower ranks, and rows without adapters, get zeros."""
     files = {}
     for name, rank in (("ink", 2), ("clay", 3)):
         a = RANDOM.standard_normal((5, 3, 2, rank), np.float32)
         files[name] = a, RANDOM.standard_normal((rank, 4), np.float32)
         write_tensors(tmp_path / f"loras/{name}.safetensors", {"unet.conv.A": a, "unet.conv.B": files[name][1]})
     adapters = Adapters(tmp_path, {"unet": {"conv": (5, 3, 2, 4)}})
-    feeds = adapters.graph_inputs("unet", [(("ink", 1.0),), (), (("clay", 2.0), ("ink", -1.0))])
-    a, b = feeds["lora.conv.A"], feeds["lora.conv.B"]
+    inputs = adapters.graph_inputs("unet", [(("ink", 1.0),), (), (("clay", 2.0), ("ink", -1.0))])
+    a, b = inputs["lora.conv.A"], inputs["lora.conv.B"]
     assert (a.shape, b.shape) == ((3, 5, 3, 2, 5), (3, 4, 5))
     made = np.einsum("nrhwi,nor->nihwo", a, b)
     changed = {name: a @ b for name, (a, b) in files.items()}
@@ -83,30 +83,30 @@ def test_convolutions_are_fed_as_the_graph_takes_them(tmp_path: Path) -> None:
     assert np.allclose(made[2], 2 * changed["clay"] - changed["ink"], atol=1e-6)
 
 
-def test_none_feeds_nothing(adapters: Adapters) -> None:
-    """The graph's own default, of rank 0, holds."""
+def test_no_adapter_needs_no_inputs(adapters: Adapters) -> None:
+    """The graph's default of rank 0 is used."""
     assert adapters.graph_inputs("unet", [(), ()]) == {}
 
 
-def test_one_for_all_rows_is_fed_once(adapters: Adapters) -> None:
-    """With its weight, negative ones too; what the component has not is left alone."""
-    feeds = adapters.graph_inputs("unet", [(("ink", -0.5),)] * 3)
-    assert {name: array.shape[0] for name, array in feeds.items()} == dict.fromkeys(feeds, 1)
+def test_one_adapter_of_all_rows_is_fed_once(adapters: Adapters) -> None:
+    """It has its weight, which may be negative; a component that it does not change gets no inputs."""
+    inputs = adapters.graph_inputs("unet", [(("ink", -0.5),)] * 3)
+    assert {name: array.shape[0] for name, array in inputs.items()} == dict.fromkeys(inputs, 1)
     for module in ("up.to_q", "up.to_v"):
-        assert np.allclose(changes(feeds, module), -0.5 * change(INK, f"unet.{module}"), atol=1e-6)
+        assert np.allclose(changes(inputs, module), -0.5 * change(INK, f"unet.{module}"), atol=1e-6)
     assert adapters.graph_inputs("text_encoder", [(("ink", 1.0),)]) == {}
 
 
-def test_several_add_up(adapters: Adapters) -> None:
-    """Each with its weight, in every module that it changes."""
-    feeds = adapters.graph_inputs("unet", [(("ink", 0.7), ("clay", 2.0))])
+def test_adapters_are_added(adapters: Adapters) -> None:
+    """Each has its weight, in every layer that it changes."""
+    inputs = adapters.graph_inputs("unet", [(("ink", 0.7), ("clay", 2.0))])
     both = 0.7 * change(INK, "unet.up.to_q") + 2 * change(CLAY, "unet.up.to_q")
-    assert np.allclose(changes(feeds, "up.to_q"), both, atol=1e-6)
-    assert np.allclose(changes(feeds, "up.to_v"), 0.7 * change(INK, "unet.up.to_v"), atol=1e-6)
+    assert np.allclose(changes(inputs, "up.to_q"), both, atol=1e-6)
+    assert np.allclose(changes(inputs, "up.to_v"), 0.7 * change(INK, "unet.up.to_v"), atol=1e-6)
 
 
-def test_an_adapter_in_use_outlives_its_file(adapters: Adapters, tmp_path: Path) -> None:
-    """A job draws on with what it began with, whatever becomes of the file and however many others come between."""
+def test_adapters_in_use_outlive_their_files(adapters: Adapters, tmp_path: Path) -> None:
+    """A held adapter is used after its file is deleted and the cache has dropped it."""
     held = adapters.check((("ink", 1.0),))
     before = {name: array.copy() for name, array in adapters.graph_inputs("unet", [(("ink", 1.0),)]).items()}
     (tmp_path / "loras" / "ink.safetensors").unlink()
@@ -120,8 +120,8 @@ def test_an_adapter_in_use_outlives_its_file(adapters: Adapters, tmp_path: Path)
         adapters.check((("ink", 1.0),))
 
 
-def test_every_row_has_its_own(adapters: Adapters) -> None:
-    """Rows of other adapters, and of none, share a call: nothing of one reaches another."""
+def test_every_row_has_its_own_adapters(adapters: Adapters) -> None:
+    """Rows with different adapters, and with none, share a call without affecting each other."""
     rows: list[AdapterWeights] = [(("ink", 1.0),), (), (("clay", 1.0),)]
     made = changes(adapters.graph_inputs("unet", rows), "up.to_q")
     assert np.allclose(made[0], change(INK, "unet.up.to_q"), atol=1e-6)
@@ -160,26 +160,26 @@ def test_every_row_has_its_own(adapters: Adapters) -> None:
         ),
     ],
 )
-def test_a_wrong_one_is_refused_with_its_reason(
+def test_unsuitable_adapters_are_rejected(
     adapters: Adapters, tmp_path: Path, tensors: dict[str, np.ndarray], problem: str
 ) -> None:
-    """The request hears what does not fit; those that fit are not refused."""
+    """The error of the request gives the reason; adapters that fit are accepted."""
     write_tensors(tmp_path / "loras" / "odd.safetensors", tensors)
     adapters.check((("ink", 1.0), ("clay", 1.0)))
     with pytest.raises(InvalidField, match=f"loras: adapter 'odd' {problem}"):
         adapters.check((("odd", 1.0),))
 
 
-def test_a_damaged_file_is_the_requests_to_hear_of(adapters: Adapters, tmp_path: Path) -> None:
-    """It ends the request that names it, and none else."""
+def test_a_damaged_file_fails_its_request(adapters: Adapters, tmp_path: Path) -> None:
+    """Only the request that names it fails."""
     (tmp_path / "loras" / "odd.safetensors").write_bytes(b"nothing")
     with pytest.raises(InvalidField, match=r"loras: adapter 'odd' loras/odd\.safetensors is not a safetensors file"):
         adapters.check((("odd", 1.0),))
 
 
 @pytest.mark.torch
-def test_a_graph_adds_what_it_is_fed(adapters: Adapters, tmp_path: Path) -> None:
-    """Onnxruntime takes A and B as inputs with a default: nothing, one adapter for all rows, another for each."""
+def test_a_graph_adds_its_adapter_inputs(adapters: Adapters, tmp_path: Path) -> None:
+    """Onnxruntime takes A and B as inputs with a default: no adapter, one for all rows, one for each row."""
     onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     weights = RANDOM.standard_normal((3, 2), np.float32)
@@ -214,5 +214,5 @@ def test_a_graph_adds_what_it_is_fed(adapters: Adapters, tmp_path: Path) -> None
         ([(("ink", 1.0), ("clay", -1.0)), ()], [weights + ink - clay, weights]),
     ]
     for rows, merged in cases:
-        feeds = {name: array for name, array in adapters.graph_inputs("unet", rows).items() if "to_q" in name}
-        assert np.allclose(session.run("y", x=x, **feeds), x @ np.stack(merged), atol=1e-5)
+        fed = {name: array for name, array in adapters.graph_inputs("unet", rows).items() if "to_q" in name}
+        assert np.allclose(session.run("y", x=x, **fed), x @ np.stack(merged), atol=1e-5)

@@ -1,4 +1,4 @@
-"""A call of the denoiser: every input that a graph asks for by name, and its output as latents."""
+"""A call of the denoiser: the inputs that a graph requires, by name, and its output as latents."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class ScalarTimestep:
         return feeds["sample"] + (feeds["timestep"] + embeds).reshape(-1, 1, 1, 1)
 
 
-def test_one_timestep_for_all_rows_is_kept_so() -> None:
-    """A graph with a scalar timestep takes rows of one timestep, and refuses others instead of guessing."""
+def test_a_scalar_timestep_must_be_equal_for_all_rows() -> None:
+    """A graph with a scalar timestep rejects rows of different timesteps."""
     denoiser = Denoiser(as_session(ScalarTimestep(0)), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
     conditionings = [Conditioning(np.full((2, 2), i, np.float32)) for i in range(2)]
     latents = np.zeros((2, 1, 1, 1), np.float32)
@@ -70,9 +70,9 @@ def test_one_timestep_for_all_rows_is_kept_so() -> None:
         ({"text_embeds": 2}, False, "requires text_embeds, which the text encoders of this family do not give"),
     ],
 )
-def test_encoders_of_another_model_are_told(widths: dict[str, int], problem: str, *, pooled: bool) -> None:
-    """Before a request fails by them: what the graph wants of a text is compared with what there is of one."""
-    graph = Asking("sample", "text_embeds")
+def test_encoders_of_another_model_are_rejected(widths: dict[str, int], problem: str, *, pooled: bool) -> None:
+    """Loading compares the inputs of the graph with the output of the text encoders."""
+    graph = RecordingGraph("sample", "text_embeds")
     graph.widths = widths
     denoiser = Denoiser(as_session(graph), DenoiserSpec(), PipelineConfig(), SPEC, NONE)
     conditioning = Conditioning(np.zeros((2, 3), np.float32), np.zeros(2, np.float32) if pooled else None)
@@ -80,8 +80,8 @@ def test_encoders_of_another_model_are_told(widths: dict[str, int], problem: str
         denoiser.check(conditioning)
 
 
-class Asking:
-    """A graph that asks for some inputs, keeps what it was fed, and answers its latents and as many zeros more."""
+class RecordingGraph:
+    """A graph that records its inputs, and returns its latents with as many zero channels after them."""
 
     provider = "cpu"
 
@@ -90,13 +90,13 @@ class Asking:
         self.inputs = dict.fromkeys((latents, "timestep", "encoder_hidden_states", *names), (None, 1))
         self.path = Path("unet/model.onnx")
         self.widths: dict[str, int] = {}
-        self.fed: dict[str, np.ndarray] = {}
+        self.recorded: dict[str, np.ndarray] = {}
 
     def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
         pass
 
     def run(self, _: str, **feeds: np.ndarray) -> np.ndarray:
-        self.fed = feeds
+        self.recorded = feeds
         latents = feeds[self.latents]
         return np.concatenate([latents, np.zeros_like(latents)], axis=1) if latents.ndim == 4 else latents
 
@@ -109,56 +109,56 @@ def rows() -> list[Conditioning]:
     ]
 
 
-def called(graph: Asking, part: DenoiserSpec, traits: PipelineConfig, channels: int = 1) -> np.ndarray:
+def call(graph: RecordingGraph, spec: DenoiserSpec, config: PipelineConfig, channels: int = 1) -> np.ndarray:
     latents = np.arange(2 * channels * 4 * 6, dtype=np.float32).reshape(2, channels, 4, 6)
-    denoiser = Denoiser(as_session(graph), part, traits, replace(SPEC, latent_channels=channels), NONE)
+    denoiser = Denoiser(as_session(graph), spec, config, replace(SPEC, latent_channels=channels), NONE)
     out = denoiser(latents, np.array([900, 100], np.float32), rows())
-    assert np.array_equal(out, latents), "what a graph answers is latents again, without a learned variance"
+    assert np.array_equal(out, latents), "the output must be latents without the further channels"
     return out
 
 
 @pytest.mark.parametrize(("scored", "ends"), [(False, [[64, 96], [64, 96]]), (True, [[6.0], [2.5]])])
-def test_sizes_are_told_in_pixels(scored: bool, ends: list[list[float]]) -> None:  # noqa: FBT001
-    """SDXL: height and width, the crop's corner, and again the size; its refiner hears of beauty in place of it."""
-    graph = Asking("sample", "text_embeds", "time_ids")
-    called(graph, DenoiserSpec(), PipelineConfig(aesthetic_scores=scored))
-    assert graph.fed["time_ids"].tolist() == [[64, 96, 0, 0, *end] for end in ends]
-    assert graph.fed["text_embeds"].tolist() == [[0, 0], [1, 1]]
+def test_sizes_are_in_pixels(scored: bool, ends: list[list[float]]) -> None:  # noqa: FBT001
+    """SDXL gets height, width, the crop's corner and the size; its refiner an aesthetic score in place of the size."""
+    graph = RecordingGraph("sample", "text_embeds", "time_ids")
+    call(graph, DenoiserSpec(), PipelineConfig(aesthetic_scores=scored))
+    assert graph.recorded["time_ids"].tolist() == [[64, 96, 0, 0, *end] for end in ends]
+    assert graph.recorded["text_embeds"].tolist() == [[0, 0], [1, 1]]
 
 
-def test_packed_latents_are_tokens_with_places() -> None:
-    """FLUX: two by two latents are one token; row and column of each, none for words; time from 0 to 1."""
-    graph = Asking("hidden_states", "pooled_projections", "guidance", "img_ids", "txt_ids")
-    part = DenoiserSpec(latents="hidden_states", patch=2, packed=True)
-    called(graph, part, PipelineConfig(timestep_scale=1e-3), channels=3)
-    tokens, ids = graph.fed["hidden_states"], graph.fed["img_ids"]
+def test_packed_latents_are_tokens_with_positions() -> None:
+    """FLUX: two by two latents are one token with row and column; words have no position; time is 0 to 1."""
+    graph = RecordingGraph("hidden_states", "pooled_projections", "guidance", "img_ids", "txt_ids")
+    spec = DenoiserSpec(latents="hidden_states", patch=2, packed=True)
+    call(graph, spec, PipelineConfig(timestep_scale=1e-3), channels=3)
+    tokens, ids = graph.recorded["hidden_states"], graph.recorded["img_ids"]
     assert tokens.shape == (2, 6, 12)
     assert tokens[0, 4].tolist() == [14, 15, 20, 21, 38, 39, 44, 45, 62, 63, 68, 69]
     assert ids[4].tolist() == [0, 1, 1]
-    assert graph.fed["txt_ids"].tolist() == [[0, 0, 0]] * 3
-    assert graph.fed["guidance"].tolist() == [4, 5]
-    assert np.allclose(graph.fed["timestep"], [0.9, 0.1])
+    assert graph.recorded["txt_ids"].tolist() == [[0, 0, 0]] * 3
+    assert graph.recorded["guidance"].tolist() == [4, 5]
+    assert np.allclose(graph.recorded["timestep"], [0.9, 0.1])
 
 
-def test_masks_go_along() -> None:
-    """PixArt and Sana: which of a prompt's tokens count."""
-    graph = Asking("hidden_states", "encoder_attention_mask")
-    called(graph, DenoiserSpec(latents="hidden_states"), PipelineConfig())
-    assert graph.fed["encoder_attention_mask"].tolist() == [[1, 1, 0]] * 2
+def test_masks_are_passed() -> None:
+    """PixArt and Sana get the mask of the prompt's tokens."""
+    graph = RecordingGraph("hidden_states", "encoder_attention_mask")
+    call(graph, DenoiserSpec(latents="hidden_states"), PipelineConfig())
+    assert graph.recorded["encoder_attention_mask"].tolist() == [[1, 1, 0]] * 2
 
 
-def test_the_scale_of_guidance_is_embedded() -> None:
-    """Latent consistency models: sines and cosines of it, less one, times a thousand."""
-    graph = Asking("sample", "timestep_cond")
-    called(graph, DenoiserSpec(), PipelineConfig(guidance_width=8))
+def test_the_guidance_scale_is_embedded() -> None:
+    """Latent consistency models get sines and cosines of 1000 (scale - 1)."""
+    graph = RecordingGraph("sample", "timestep_cond")
+    call(graph, DenoiserSpec(), PipelineConfig(guidance_width=8))
     angles = np.array([[3000.0], [4000.0]]) * 10000.0 ** (-np.arange(4) / 3)
-    assert np.allclose(graph.fed["timestep_cond"], np.hstack([np.sin(angles), np.cos(angles)]), atol=2e-4)
+    assert np.allclose(graph.recorded["timestep_cond"], np.hstack([np.sin(angles), np.cos(angles)]), atol=2e-4)
 
 
-def test_what_nobody_knows_is_refused() -> None:
-    """A graph that asks for something else than what is known can't be served, and says for what."""
+def test_unknown_inputs_are_rejected() -> None:
+    """A graph with an input that is not in the table cannot be served."""
 
-    class Graph(Asking):
+    class Graph(RecordingGraph):
         def require(self, *, inputs: tuple[str, ...], output: str, optional: Collection[str]) -> None:
             assert output == "out_sample"
             if not set(self.inputs) <= {*inputs, *optional}:

@@ -1,4 +1,4 @@
-"""A preview is a linear picture of the latents, given or fitted."""
+"""A preview is a linear map of the latents, given or fitted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Draw: TypeAlias = "Callable[[str], tuple[Any, Any]]"
 
 
 def test_a_preview_is_the_linear_map() -> None:
-    """Each pixel is weights.T @ latent + bias, cut off to 0..1."""
+    """Each pixel is weights.T @ latent + bias, clipped to 0..1."""
     projection = LatentToRgb(((1, 0, 0), (0, 1, -9)), (0.0, 0.25, 0.5))
     latents = np.array([[[0.5, 2.0]], [[0.5, -1.0]]], np.float32)
     pixels = preview(latents, projection)
@@ -28,7 +28,7 @@ def test_a_preview_is_the_linear_map() -> None:
 
 
 def test_a_fit_finds_a_linear_decoder() -> None:
-    """Where the decoder is linear, the fitted map is the decoder."""
+    """For a linear decoder, the fitted map equals the decoder."""
     weights = np.random.default_rng(1).normal(size=(5, 3)) * 0.05
 
     def decode(latents: np.ndarray) -> np.ndarray:
@@ -42,8 +42,8 @@ def test_a_fit_finds_a_linear_decoder() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a red circle on a blue background", "a green hill under a white sky"])
-def test_a_fitted_preview_shows_what_the_decoder_shows(model: DiffusionModel, draw: Draw, prompt: str) -> None:
-    """On a real picture the fitted map agrees with the decoded picture, and the manifest's map does so better."""
+def test_previews_resemble_the_decoded_image(model: DiffusionModel, draw: Draw, prompt: str) -> None:
+    """A fitted map resembles the decoded image; that of tintype.json resembles it more."""
     latents, pixels = draw(prompt)
     small = pixels.reshape(3, *latents.shape[1:2], -1, latents.shape[2], pixels.shape[2] // latents.shape[2]).mean(
         (2, 4)

@@ -1,4 +1,4 @@
-"""Two stages share one way: each is called for its own levels, with what it reads of the prompts."""
+"""Two stages: each is called for its own noise levels, with its own encoding of the prompts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Part:
-    """Encoders and a denoiser in one, which answer with a number of their own and note what they were called with."""
+class FakeStage:
+    """Encoders and a denoiser in one, which return their number and record their calls."""
 
     provider = "cpu"
 
@@ -41,15 +41,15 @@ class Part:
         return latents + np.float32(self.number)
 
 
-def two(*, batched: bool = True) -> tuple[TwoStages, Part, Part]:
-    first, second = Part(10), Part(20, batched=batched)
+def two(*, batched: bool = True) -> tuple[TwoStages, FakeStage, FakeStage]:
+    first, second = FakeStage(10), FakeStage(20, batched=batched)
     parts: list[Any] = [first, second]
     high, low = (Stage(part, part, NONE) for part in parts)
     return TwoStages(high, low, 200), first, second
 
 
-def test_each_is_called_for_its_own_levels() -> None:
-    """Rows of one call may be at either; each gets its answer at its own place."""
+def test_each_stage_is_called_for_its_own_levels() -> None:
+    """Rows of one call may be in both stages; each gets its own result."""
     stages, first, second = two()
     rows = stages.encode([Prompt("a"), Prompt("bb"), Prompt("ccc")])
     out = stages.denoise(np.zeros((3, 1, 1, 1), np.float32), np.array([900, 199.9, 200], np.float32), rows)
@@ -61,14 +61,14 @@ def test_each_is_called_for_its_own_levels() -> None:
 
 
 def test_a_stage_without_rows_is_not_called() -> None:
-    """Most calls are of one stage alone."""
+    """Most calls have rows of one stage only."""
     stages, first, second = two()
     stages.denoise(np.zeros((1, 1, 1, 1), np.float32), np.array([5], np.float32), stages.encode([Prompt("a")]))
     assert (len(first.calls), len(second.calls)) == (0, 1)
 
 
-def test_what_they_share_is_what_both_can() -> None:
-    """Rows share calls when both stages' prompts have one shape, and differ in time if both graphs can."""
+def test_both_stages_limit_the_batch() -> None:
+    """Rows share calls if both stages' shapes are equal; timesteps may differ if both graphs allow it."""
     stages, _, _ = two(batched=False)
     assert stages.batched_timestep is False
     (row,) = stages.encode([Prompt("a")])
@@ -84,8 +84,8 @@ def pair(folder: Path, edit: Callable[..., None]) -> Path:
     return folder
 
 
-def test_a_manifest_names_the_second_stage(pair: Path) -> None:
-    """The folder is found from the model's own, its weights count, and the model is served as any other."""
+def test_the_second_stage_is_loaded(pair: Path) -> None:
+    """Its folder is relative to the model's; its weights are counted; the model is served like any other."""
     manifest = read_manifest(pair)
     assert manifest.second is not None
     assert (manifest.second.folder.name, manifest.second_below) == ("other", 333)
@@ -103,7 +103,7 @@ def test_a_manifest_names_the_second_stage(pair: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("refiner", "problem"),
     [
         ({"folder": "../nowhere", "share": 0.2}, "refiner: there is no folder .*nowhere"),
         ({"folder": "../other"}, "refiner must hold folder, and share between 0 and 1"),
@@ -111,17 +111,17 @@ def test_a_manifest_names_the_second_stage(pair: Path) -> None:
         ({"folder": ".", "share": 0.2}, "refiner: a second stage cannot have one itself"),
     ],
 )
-def test_a_wrong_second_stage_is_told(
-    pair: Path, edit: Callable[..., None], said: dict[str, Any], problem: str
+def test_a_wrong_second_stage_is_rejected(
+    pair: Path, edit: Callable[..., None], refiner: dict[str, Any], problem: str
 ) -> None:
-    """Whatever is wrong with it is a fault of the model that names it."""
-    edit(pair / "tintype.json", lambda content: content.update(refiner=said))
+    """The error is of the model that names the second stage."""
+    edit(pair / "tintype.json", lambda content: content.update(refiner=refiner))
     with pytest.raises(ModelBroken, match=problem):
         read_manifest(pair)
 
 
-def test_the_second_stage_goes_on_with_the_same_latents(pair: Path) -> None:
-    """A model of other latents can't take over."""
+def test_the_second_stage_must_have_the_same_latents(pair: Path) -> None:
+    """A model of other latents is rejected."""
     other = pair.parent / "other" / "tintype.json"
     content = json.loads(other.read_text())
     other.write_text(json.dumps(content | {"downscale": 8}))

@@ -1,4 +1,4 @@
-"""Latents to pixels and back, in the denoiser's scale; what is not finite is no picture."""
+"""Latents to pixels and back, in the denoiser's scale; values that are not finite are errors; tiles."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ def make(decode: Function = lambda z: z, encode: Function | None = None, **facto
     return Vae(as_session(Graph(decode)), open_encoder, VaeSpec(), **factors)
 
 
-def test_pixels_are_0_to_1_and_latents_are_unscaled() -> None:
-    """The graph gets latents / scaling + shift; its -1..1 becomes 0..1, cut off at both ends."""
+def test_pixels_are_in_0_to_1_and_latents_are_unscaled() -> None:
+    """The graph gets latents / scaling + shift; its -1..1 becomes 0..1, clipped at both ends."""
     latents = np.array([-9, -2, 0, 1, 2, 9], np.float32).reshape(1, 1, 2, 3)
     pixels = make(scaling_factor=2, shift_factor=0.5).decode(latents)
     assert pixels.dtype == np.float32
     assert pixels.ravel().tolist() == [0, 0.25, 0.75, 1, 1, 1]
 
 
-def test_decoding_leaves_its_latents_alone() -> None:
-    """The row that is decoded may be shown again."""
+def test_decoding_does_not_change_its_latents() -> None:
+    """The decoded row may be previewed afterwards."""
     latents = np.ones((1, 1, 2, 2), np.float32)
     make(scaling_factor=3).decode(latents)
     assert (latents == 1).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_a_failure(bad: float) -> None:
-    """Neither latents nor pixels that are not finite end as a black picture; the error says which of the call."""
+def test_values_that_are_not_finite_are_errors(bad: float) -> None:
+    """Latents or pixels that are not finite do not become a black image; the error names the images of the call."""
     latents = np.zeros((3, 4, 2, 2), np.float32)
     latents[1, 2, 0, 1] = bad
     with pytest.raises(GenerationFailed, match="the latents of image 1 of 3 in this call are not finite"):
@@ -73,13 +73,13 @@ def test_what_is_not_finite_is_a_failure(bad: float) -> None:
         make(lambda z: z + bad).decode(np.zeros((2, 4, 2, 2), np.float32))
 
 
-def test_a_black_picture_may_be_meant() -> None:
-    """Black and finite is a picture like any other."""
+def test_black_images_are_allowed() -> None:
+    """A black image of finite values is returned."""
     assert (make().decode(np.full((1, 3, 2, 2), -1, np.float32)) == 0).all()
 
 
 def test_encoding_draws_from_the_posterior() -> None:
-    """Latents are (mean + deviation * noise - shift) * scaling, with the noise that is passed in."""
+    """Latents are (mean + deviation * noise - shift) * scaling, with the given noise."""
 
     def posterior(pixels: np.ndarray) -> np.ndarray:
         assert pixels.min() == -1
@@ -94,30 +94,30 @@ def test_encoding_draws_from_the_posterior() -> None:
     assert np.allclose(vae.encode(pixels, 0 * noise), 20)
 
 
-def test_one_picture_for_many_noises_is_encoded_once() -> None:
-    """Each noise draws its own latents from the one posterior, or gets the latents of a graph that has drawn."""
+def test_one_image_for_several_noises_is_encoded_once() -> None:
+    """Each noise draws its own latents from the posterior, or gets those that the graph has drawn."""
     noise = np.random.default_rng(0).standard_normal((3, 4, 2, 2), np.float32)
     pixels = np.ones((1, 3, 16, 16), np.float32)
     assert np.allclose(make(encode=lambda x: np.zeros((len(x), 8, 2, 2))).encode(pixels, noise), noise)
     assert make(encode=lambda x: np.full((len(x), 4, 2, 2), 7.0)).encode(pixels, noise).shape == noise.shape
 
 
-def test_a_wild_variance_is_bounded() -> None:
-    """The log of the variance is held to -30..20, as in diffusers, before it becomes a factor."""
+def test_the_variance_is_bounded() -> None:
+    """The logarithm of the variance is clipped to -30..20, as in diffusers."""
     vae = make(encode=lambda _: np.concatenate([np.zeros((1, 1, 2, 2)), np.full((1, 1, 2, 2), 900.0)], axis=1))
     noise = np.ones((1, 1, 2, 2), np.float32)
     assert np.allclose(vae.encode(np.ones((1, 3, 2, 2), np.float32), noise), np.exp(10), rtol=1e-5)
 
 
-def test_an_encoder_that_gives_latents_needs_no_drawing() -> None:
-    """Older exports draw inside the graph: what they give is taken."""
+def test_graphs_that_draw_latents() -> None:
+    """Latents of older exports, which draw inside the graph, are used unchanged."""
     vae = make(encode=lambda _: np.full((1, 4, 2, 2), 7.0))
     assert (vae.encode(np.ones((1, 3, 2, 2), np.float32), np.ones((1, 4, 2, 2), np.float32)) == 7).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 2, 2), (1, 3, 2, 2), (1, 8, 1, 2)])
-def test_an_encoder_of_another_model_is_told(shape: tuple[int, ...]) -> None:
-    """One whose latents have other channels, or another size."""
+def test_an_encoder_of_another_model_is_rejected(shape: tuple[int, ...]) -> None:
+    """Its latents have another number of channels, or another size."""
     vae = make(encode=lambda _: np.zeros(shape))
     with pytest.raises(
         ModelFileError, match=r"vae_encoder/model\.onnx gives \(.*\) for latents of \(4, 2, 2\): it belongs"
@@ -125,14 +125,14 @@ def test_an_encoder_of_another_model_is_told(shape: tuple[int, ...]) -> None:
         vae.encode(np.zeros((1, 3, 16, 16), np.float32), np.zeros((1, 4, 2, 2), np.float32))
 
 
-def test_without_an_encoder_there_is_no_image_to_image() -> None:
-    """A folder without vae_encoder says so when it is asked."""
+def test_image_to_image_requires_the_encoder() -> None:
+    """A folder without vae_encoder raises Unsupported."""
     with pytest.raises(Unsupported, match="this model has no image encoder"):
         make().encode(np.ones((1, 3, 2, 2), np.float32), np.ones((1, 4, 2, 2), np.float32))
 
 
 def limited(function: Function, most: int, seen: list[tuple[int, ...]]) -> Function:
-    """Return a graph's function that has memory for `most` numbers."""
+    """Return a function of a graph that has memory for `most` numbers."""
 
     def run(array: np.ndarray) -> np.ndarray:
         seen.append(array.shape[2:])
@@ -143,8 +143,8 @@ def limited(function: Function, most: int, seen: list[tuple[int, ...]]) -> Funct
     return run
 
 
-def test_a_picture_that_does_not_fit_is_decoded_in_tiles() -> None:
-    """Once it is known what does not fit nobody tries again, and what does is decoded whole."""
+def test_images_that_do_not_fit_are_decoded_in_tiles() -> None:
+    """A size that did not fit is not tried again; a size that fits is decoded whole."""
     seen: list[tuple[int, ...]] = []
     vae = make(limited(lambda z: z[:, :3].repeat(8, axis=2).repeat(8, axis=3), 4 * 80 * 80, seen))
     latents = np.random.default_rng(0).standard_normal((1, 4, 100, 100), np.float32)
@@ -158,7 +158,7 @@ def test_a_picture_that_does_not_fit_is_decoded_in_tiles() -> None:
 
 
 def test_a_size_that_did_not_fit_is_tried_again_later() -> None:
-    """What had the memory may have given it back: after a while a whole image is tried, once in each while."""
+    """Memory may be free again: after some minutes one whole image is tried."""
     seen: list[tuple[int, ...]] = []
     now, room = [0.0], [4 * 80 * 80]
 
@@ -180,8 +180,8 @@ def test_a_size_that_did_not_fit_is_tried_again_later() -> None:
     assert seen == [(100, 100)] * 3
 
 
-def test_a_picture_that_does_not_fit_is_encoded_in_tiles() -> None:
-    """The same the other way."""
+def test_images_that_do_not_fit_are_encoded_in_tiles() -> None:
+    """Encoding uses tiles like decoding."""
     seen: list[tuple[int, ...]] = []
     small = limited(lambda x: x[:, :1, ::8, ::8], 3 * 640 * 640, seen)
     pixels = np.random.default_rng(0).random((1, 3, 800, 640), np.float32)
@@ -190,8 +190,8 @@ def test_a_picture_that_does_not_fit_is_encoded_in_tiles() -> None:
     assert seen == [(800, 640), *[(512, 512)] * 4]
 
 
-def test_what_is_too_large_in_tiles_is_told() -> None:
-    """A device with no memory for a tile says so, at once for a small picture."""
+def test_a_tile_that_does_not_fit_is_an_error() -> None:
+    """If memory is not sufficient for a tile, the call fails; for a small image at the first try."""
     seen: list[tuple[int, ...]] = []
     vae = make(limited(lambda z: z, 1, seen))
     for side in (64, 65):
@@ -200,8 +200,8 @@ def test_what_is_too_large_in_tiles_is_told() -> None:
     assert seen == [(64, 64), (65, 65), (64, 64)]
 
 
-def test_what_overflows_is_decoded_again_in_float32() -> None:
-    """Where the folder has a decoder in float32; it is loaded when it is first needed, and once."""
+def test_overflows_are_decoded_again_in_float32() -> None:
+    """The decoder in float32 is loaded when it is first needed, once."""
     opened: list[Graph] = []
 
     def open_decoder_fp32() -> Session:
@@ -218,7 +218,7 @@ def test_what_overflows_is_decoded_again_in_float32() -> None:
 
 
 def local(latents: np.ndarray) -> np.ndarray:
-    """A decoder that looks one latent far: the mean of a place and the next ones, twice as large."""
+    """Return the mean of each latent and its neighbours, at twice the size: a decoder with a small receptive field."""
     padded = np.pad(latents, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     height, width = latents.shape[2:]
     near = [padded[:, :, y : y + height, x : x + width] for y in range(3) for x in range(3)]
@@ -226,8 +226,8 @@ def local(latents: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 40), (33, 16), (50, 47), (8, 64)])
-def test_what_is_constant_or_smooth_stays_so(size: tuple[int, int]) -> None:
-    """Any size, and tiles larger than a side: weights cancel out everywhere, the borders included."""
+def test_constant_and_linear_values_are_kept(size: tuple[int, int]) -> None:
+    """For any size, and tiles larger than a side, the weights cancel out everywhere, also at the borders."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     whole = np.stack([np.ones_like(x), x + y])[np.newaxis]
     made = run_tiled(lambda part: part.repeat(2, axis=2).repeat(2, axis=3), whole, tile=16, overlap=4)
@@ -236,8 +236,8 @@ def test_what_is_constant_or_smooth_stays_so(size: tuple[int, int]) -> None:
     assert np.allclose(made, whole.repeat(2, axis=2).repeat(2, axis=3), rtol=1e-6)
 
 
-def test_every_tile_has_one_shape() -> None:
-    """Graphs with fixed shapes can be used, and memory is bounded; no tile is left out."""
+def test_tiles_have_one_shape() -> None:
+    """So graphs with fixed shapes can be used and memory is bounded; the tiles cover the whole."""
     shapes = []
 
     def run(part: np.ndarray) -> np.ndarray:
@@ -249,24 +249,24 @@ def test_every_tile_has_one_shape() -> None:
     assert len(shapes) == 3 * 4
 
 
-def test_what_looks_a_little_farther_differs_a_little() -> None:
-    """Only where tiles end is the surrounding missing, and there their weight is small."""
+def test_missing_surroundings_change_little() -> None:
+    """The surroundings are missing only at the ends of tiles, where their weight is small."""
     whole = np.random.default_rng(0).random((1, 1, 48, 48), np.float32)
     away = np.abs(run_tiled(local, whole, tile=24, overlap=8) - local(whole))
     assert 0 < away.max() < 0.05
 
 
-def test_pictures_are_encoded_in_tiles_that_begin_with_a_latent() -> None:
-    """Downwards too: tiles begin at multiples of what one latent covers."""
+def test_tiles_of_images_begin_at_latents() -> None:
+    """Tiles of an image begin at multiples of a latent's width."""
     whole = np.arange(40 * 56, dtype=np.float32).reshape(1, 1, 40, 56)
     made = run_tiled(lambda part: part[:, :, ::8, ::8], whole, tile=24, overlap=8, unit=8)
     assert np.allclose(made, whole[:, :, ::8, ::8], rtol=1e-6)
 
 
-def test_tiles_of_a_trained_decoder_don_t_show(model: DiffusionModel) -> None:
-    """The built-in decoder, which normalises over the picture: 0.5 levels of 255 apart on average, 3 at most of 99 %.
+def test_tiles_of_a_trained_decoder_are_not_visible(model: DiffusionModel) -> None:
+    """The built-in decoder normalizes over the image: 0.5 levels of 255 on average, at most 3 for 99 % of the values.
 
-    Where tiles meet there is no edge: from one pixel to the next the difference changes by less than half a level.
+    There is no edge between tiles: from one pixel to the next, the difference changes by less than half a level.
     """
     spots = np.random.default_rng(0).random((1, 3, 12, 12)).astype(np.float32)
     pixels = spots.repeat(32, axis=2).repeat(32, axis=3)

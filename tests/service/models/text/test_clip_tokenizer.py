@@ -1,4 +1,4 @@
-"""CLIP's tokenizer: the ids of the published reference, whatever is typed."""
+"""CLIP's tokenizer gives the ids of the published reference for any text."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def tokenizer(tokenizer_folder: Path) -> ClipTokenizer:
 
 @pytest.mark.parametrize(("text", "ids"), GOLDEN)
 def test_ids_are_those_of_the_reference(tokenizer: ClipTokenizer, text: str, ids: list[int]) -> None:
-    """Each kind of text gives the reference's ids: case, space, accents, entities, quotes, emoji, none at all."""
+    """Each kind of text gives the reference's ids: case, space, accents, entities, quotes, emoji, no text."""
     tokens = tokenizer(text)
     assert tokens.count == len(ids)
     assert tokens.ids == (BOS, *ids, EOS, *[EOS] * (14 - len(ids)))
 
 
-def test_too_long_a_prompt_is_cut_and_still_ends(tokenizer: ClipTokenizer) -> None:
-    """What does not fit is cut off; the end token stays, and the count is of what was kept."""
+def test_long_prompts_are_cut_off(tokenizer: ClipTokenizer) -> None:
+    """The prompt is cut off before the end token; `count` is of the tokens that are kept."""
     tokens = tokenizer("cat " * 30)
     assert len(tokens.ids) == 16
     assert tokens.ids[-1] == EOS
@@ -61,14 +61,14 @@ def test_too_long_a_prompt_is_cut_and_still_ends(tokenizer: ClipTokenizer) -> No
 
 
 @pytest.mark.parametrize("typed", ["<|endoftext|>", "<|startoftext|>", "a <|endoftext|> b", "<|ENDOFTEXT|>"])
-def test_control_tokens_can_not_be_typed(tokenizer: ClipTokenizer, typed: str) -> None:
-    """A user who types a control token gets text: no prompt can end itself early."""
+def test_typed_control_tokens_are_text(tokenizer: ClipTokenizer, typed: str) -> None:
+    """A control token that a user types is text, so a prompt cannot end itself early."""
     assert not {BOS, EOS} & set(tokenizer.ids(typed))
     assert list(split_words("<|endoftext|>")) == ["<|", "endoftext", "|>"]
 
 
-def test_a_word_of_a_whole_prompt_takes_no_time(tokenizer: ClipTokenizer) -> None:
-    """The longest prompt allowed, as one word, does not stall the device's thread."""
+def test_the_longest_word_is_fast(tokenizer: ClipTokenizer) -> None:
+    """The longest prompt allowed, as one word, does not delay the device thread."""
     letters = repeatable(0)
     word = "".join(letters.choice("abcdefghijklmnopqrst") for _ in range(32_000))
     start = time.process_time()
@@ -76,8 +76,8 @@ def test_a_word_of_a_whole_prompt_takes_no_time(tokenizer: ClipTokenizer) -> Non
     assert time.process_time() - start < 2
 
 
-def test_joining_pairs_equals_the_rule_by_hand() -> None:
-    """The queue joins as the definition does: again and again all neighbours of the lowest rank, from the left."""
+def test_join_pairs_equals_the_definition() -> None:
+    """Pairs are joined as the definition says: repeatedly all neighbours of the lowest rank, from the left."""
     random_ = repeatable(1)
     symbols = "abc"
     pairs = [(a, b) for a in symbols for b in symbols] + [(a + b, c) for a in symbols for b in symbols for c in symbols]
@@ -102,8 +102,8 @@ def _join_by_hand(parts: list[str], ranks: dict[tuple[str, str], int]) -> list[s
         parts = joined
 
 
-def test_threads_may_share_one(tokenizer_folder: Path) -> None:
-    """Many threads that tokenize at once get what one gets."""
+def test_threads_may_share_a_tokenizer(tokenizer_folder: Path) -> None:
+    """Threads that tokenize at the same time get the ids of a single thread."""
     tokenizer = ClipTokenizer.from_folder(tokenizer_folder)
     texts = [f"cat {i} dog {i * 7} start the thing" for i in range(400)]
     alone = [ClipTokenizer.from_folder(tokenizer_folder)(text) for text in texts[:5]]
@@ -113,8 +113,8 @@ def test_threads_may_share_one(tokenizer_folder: Path) -> None:
     assert together == [tokenizer(text) for text in texts]
 
 
-def test_padding_is_the_folders_own(tokenizer_folder: Path, tmp_path: Path) -> None:
-    """Stable Diffusion 2 pads with `!`: the old form of folder says so, and a `!` that is typed is the same token."""
+def test_padding_is_read_from_the_folder(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Stable Diffusion 2 pads with `!`, as an older kind of file says; a typed `!` is the same token."""
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).write_bytes((tokenizer_folder / name).read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 8, "pad_token": "<|endoftext|>"}))
@@ -124,8 +124,8 @@ def test_padding_is_the_folders_own(tokenizer_folder: Path, tmp_path: Path) -> N
     assert list(tokenizer.ids("!cat!!")) == [33, *tokenizer.ids("cat"), 33, 33]
 
 
-def test_one_file_in_place_of_two(tokenizer: ClipTokenizer, tokenizer_folder: Path, tmp_path: Path) -> None:
-    """A folder that holds only tokenizer.json, as newer exports do, gives the same ids."""
+def test_tokenizer_json_replaces_two_files(tokenizer: ClipTokenizer, tokenizer_folder: Path, tmp_path: Path) -> None:
+    """A folder with only tokenizer.json, as newer exports write it, gives the same ids."""
     merges = [line for line in (tokenizer_folder / "merges.txt").read_text("utf-8").split("\n")[1:] if line]
     vocab = json.loads((tokenizer_folder / "vocab.json").read_text("utf-8"))
     content = {"model": {"type": "BPE", "vocab": vocab, "merges": [merge.split() for merge in merges]}}
@@ -142,10 +142,10 @@ def test_one_file_in_place_of_two(tokenizer: ClipTokenizer, tokenizer_folder: Pa
         ("vocab.json", '{"a": 1}', ": the vocabulary has no '<|startoftext|>'"),
     ],
 )
-def test_a_broken_folder_is_named(
+def test_damaged_folders_are_named(
     tokenizer_folder: Path, tmp_path: Path, name: str, content: str | None, problem: str
 ) -> None:
-    """What is wrong with a tokenizer's folder is said with the file's name."""
+    """The error names the folder and the file."""
     for file in tokenizer_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / name).unlink()
@@ -165,8 +165,8 @@ def reference(folder: Path) -> Any:
 
 
 @pytest.mark.torch
-def test_two_thousand_odd_strings_equal_the_reference(tokenizer: ClipTokenizer, tokenizer_folder: Path) -> None:
-    """No string of 2,000 that were made to be difficult differs from transformers' own tokenizer."""
+def test_odd_strings_equal_the_reference(tokenizer: ClipTokenizer, tokenizer_folder: Path) -> None:
+    """None of 2,000 difficult strings gives other ids than transformers' tokenizer."""
     slow = reference(tokenizer_folder)
     assert slow.fix_text is not None, "the reference needs ftfy"
     for text in odd_strings(2000):
@@ -176,8 +176,8 @@ def test_two_thousand_odd_strings_equal_the_reference(tokenizer: ClipTokenizer, 
 
 
 @pytest.mark.torch
-def test_a_typed_padding_token_equals_the_reference(tokenizer_folder: Path, tmp_path: Path) -> None:
-    """Where `!` pads, as in Stable Diffusion 2, odd strings with and without it differ in nothing."""
+def test_typed_padding_tokens_equal_the_reference(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """With `!` as padding, as in Stable Diffusion 2, odd strings give the reference's ids."""
     for file in tokenizer_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16, "pad_token": "!"}))
@@ -190,7 +190,7 @@ def test_a_typed_padding_token_equals_the_reference(tokenizer_folder: Path, tmp_
 
 @pytest.mark.torch
 def test_every_character_splits_as_in_the_reference() -> None:
-    """All assigned characters, alone and between others, fall into the reference's classes."""
+    """All assigned characters, alone and between others, are in the reference's classes."""
     regex = pytest.importorskip("regex")
     pattern = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
     points = [chr(i) for i in range(0x110000) if unicodedata.category(chr(i)) not in ("Cn", "Cs")]
@@ -200,6 +200,6 @@ def test_every_character_splits_as_in_the_reference() -> None:
         assert pattern.findall(text) == list(split_words(text)), [hex(ord(c)) for c in some]
 
 
-def test_cleaning_is_the_references() -> None:
-    """Entities, mojibake, quotes and space are put right before anything else."""
+def test_texts_are_cleaned() -> None:
+    """Entities, mojibake, quotes and space are repaired first."""
     assert clean("  The \xa0 &lt;B&gt; \u201cl\xc3\xa9ger\u201d\n") == 'the <b> "l\xe9ger"'

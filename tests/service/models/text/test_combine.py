@@ -1,4 +1,4 @@
-"""What text encoders answer becomes what the denoiser reads."""
+"""Outputs of text encoders are combined to what the denoiser reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tintype.service.models.text.combine import (
 
 
 def encoded(tokens: int, dim: int, value: float) -> EncoderOutput:
-    """Return embeddings, a pooled one and a mask, all of one value."""
+    """Return embeddings, a pooled embedding and a mask, all of one value."""
     embeds, pooled = np.full((tokens, dim), value, np.float32), np.full(dim, value, np.float32)
     return EncoderOutput(embeds, pooled, np.full(tokens, value, np.int64))
 
@@ -25,37 +25,37 @@ def encoded(tokens: int, dim: int, value: float) -> EncoderOutput:
 ONE, TWO, THREE = encoded(3, 2, 1), encoded(3, 4, 2), encoded(5, 8, 3)
 
 
-def test_one_encoder_is_taken_as_it_is() -> None:
-    """Only where the denoiser reads it does the mask go along."""
+def test_one_encoder() -> None:
+    """The embeddings are unchanged; the mask is kept only for denoisers that read it."""
     assert single_embeds([ONE]).embeds is masked_embeds([ONE]).embeds is ONE.embeds
     assert (single_embeds([ONE]).mask, single_embeds([ONE]).pooled, masked_embeds([ONE]).pooled) == (None, None, None)
     assert masked_embeds([ONE]).mask is ONE.mask
 
 
-def test_two_encoders_stand_side_by_side() -> None:
-    """SDXL: features of both, pooled of the last; the refiner has but that one."""
+def test_clips_side_by_side() -> None:
+    """SDXL: embeddings of both encoders, pooled embedding of the last; its refiner has only the last."""
     made = clips_side_by_side([ONE, TWO])
     assert made.embeds.tolist() == [[1, 1, 2, 2, 2, 2]] * 3
     assert made.pooled is TWO.pooled
     assert clips_side_by_side([TWO]).embeds.tolist() == TWO.embeds.tolist()
 
 
-def test_three_encoders_follow_each_other() -> None:
-    """Stable Diffusion 3: CLIPs side by side, zeros up to T5's width, then T5; pooled of both CLIPs."""
+def test_clips_then_t5() -> None:
+    """Stable Diffusion 3: CLIPs side by side, zeros up to T5's width, then T5; pooled embeddings of both CLIPs."""
     made = clips_then_t5([ONE, TWO, THREE])
     assert made.embeds.tolist() == [[1, 1, 2, 2, 2, 2, 0, 0]] * 3 + [[3] * 8] * 5
     assert made.pooled is not None
     assert made.pooled.tolist() == [1, 1, 2, 2, 2, 2]
 
 
-def test_an_encoder_that_is_too_narrow_is_told() -> None:
-    """A T5 of another model: it can't be laid beside what both CLIPs give."""
+def test_a_narrow_t5_is_rejected() -> None:
+    """A T5 that is narrower than both CLIPs together belongs to another model."""
     with pytest.raises(ModelFileError, match=r"both CLIPs together \(6\), not 2"):
         clips_then_t5([ONE, TWO, encoded(5, 2, 3)])
 
 
-def test_one_encoder_may_only_be_pooled() -> None:
-    """FLUX: CLIP's summary, T5's tokens."""
+def test_clip_pooled_and_t5() -> None:
+    """FLUX: the pooled embedding of CLIP, the tokens of T5."""
     made = clip_pooled_and_t5([ONE, THREE])
     assert made.embeds is THREE.embeds
     assert made.pooled is ONE.pooled

@@ -1,4 +1,4 @@
-"""Embedding files are read in their published layouts, and refused with the reason where they do not fit."""
+"""Embedding files are read in their published layouts; the error for other files gives the reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write(folder: Path, name: str, **tensors: Any) -> None:
 
 
 def test_files_are_listed_by_name(tmp_path: Path) -> None:
-    """Files of safetensors are names, in order; pickled ones are not, and known apart."""
+    """Names of safetensors files are sorted; pickled files are listed separately."""
     write(tmp_path, "<b>", emb_params=rows(1, 4))
     write(tmp_path, "a", emb_params=rows(1, 4))
     for name in ("old.pt", "older.bin", "notes.txt"):
@@ -56,7 +56,7 @@ def test_files_are_listed_by_name(tmp_path: Path) -> None:
 def test_each_published_layout_is_read(
     tmp_path: Path, widths: dict[str, int | None], tensors: dict[str, Any], counts: tuple[int, int]
 ) -> None:
-    """Each encoder gets the vectors that are meant for it, under NAME, NAME_1, and so on."""
+    """Each encoder gets its vectors, as tokens NAME, NAME_1, and so on."""
     write(tmp_path, "cat", **tensors)
     made = Embeddings(tmp_path, widths)
     for encoder, count in zip(("text_encoder", "text_encoder_2"), counts, strict=True):
@@ -66,7 +66,7 @@ def test_each_published_layout_is_read(
 
 
 def test_several_files_follow_each_other(tmp_path: Path) -> None:
-    """Ids and rows are in the order in which a request names the files, and rows are filled up with zeros."""
+    """Ids and rows are in the order in which a request names the files; rows are padded with zeros."""
     write(tmp_path, "a", emb_params=rows(2, 4, 10))
     write(tmp_path, "b", emb_params=rows(1, 4, 20))
     made = Embeddings(tmp_path, ONE)
@@ -98,10 +98,10 @@ def test_several_files_follow_each_other(tmp_path: Path) -> None:
         ({}, {"emb_params": rows(1, 4)}, "text_encoder, which this model does not have"),
     ],
 )
-def test_what_does_not_fit_is_refused(
+def test_unsuitable_files_are_rejected(
     tmp_path: Path, widths: dict[str, int | None], tensors: dict[str, Any], problem: str
 ) -> None:
-    """The error is of the request's field, names the embedding, and says in one line what is wrong."""
+    """The error names the request's field and the embedding, and gives the reason in one line."""
     write(tmp_path, "cat", **tensors)
     with pytest.raises(InvalidField, match=problem) as caught:
         Embeddings(tmp_path, widths).tokens("text_encoder", ("cat",))
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
-    """Its size is judged before any of it is in memory; one that is no safetensors file is named."""
+    """The size is checked before the file is read; a file of another type is named."""
     folder = tmp_path / "embeddings"
     folder.mkdir()
     with (folder / "big.safetensors").open("wb") as file:

@@ -1,4 +1,4 @@
-"""A prompt is read in pieces, weighted, and put together again."""
+"""A prompt is read as chunks with weights, and their embeddings are concatenated."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOM = 14
 
 
 class Letters:
-    """A tokenizer of letters by their numbers, between 1 and 2, padded with 0; space is nothing."""
+    """A tokenizer of letters by their code points, between 1 and 2, padded with 0; spaces are dropped."""
 
     room = ROOM
 
@@ -45,13 +45,13 @@ def encoder(part: TextEncoderSpec, graph: TextGraph | None = None) -> TextEncode
 
 
 def texts(encoder: TextEncoder, prompt: str, *, weighted: bool = False) -> list[str]:
-    """Return the words of each piece."""
-    pieces = encoder.read(Prompt(prompt, weighted=weighted))
-    return ["".join(map(chr, piece.tokens.ids[1 : piece.tokens.count + 1])) for piece in pieces]
+    """Return the words of each chunk."""
+    chunks = encoder.read(Prompt(prompt, weighted=weighted))
+    return ["".join(map(chr, chunk.tokens.ids[1 : chunk.tokens.count + 1])) for chunk in chunks]
 
 
-def test_a_long_prompt_has_several_pieces() -> None:
-    """Each is full but the last, nothing is lost, and the cut falls after a comma where one is near."""
+def test_long_prompts_have_several_chunks() -> None:
+    """Every chunk except the last is full, or ends after a comma near its end; no token is lost."""
     clip = encoder(TextEncoderSpec())
     assert texts(clip, "") == [""]
     assert texts(clip, "a" * ROOM) == ["a" * ROOM]
@@ -60,18 +60,18 @@ def test_a_long_prompt_has_several_pieces() -> None:
     assert texts(clip, "abc," * 3 + "d") == ["abc,abc,abc,d"]
 
 
-def test_a_prompt_has_an_end() -> None:
-    """What fills more pieces than anyone writes is cut off, before it is read."""
+def test_the_number_of_chunks_is_bounded() -> None:
+    """Tokens beyond the last chunk are not read."""
     assert texts(encoder(TextEncoderSpec()), "a" * 32_000) == ["a" * ROOM] * MAX_CHUNKS
 
 
-def test_an_encoder_that_reads_long_prompts_reads_one_piece() -> None:
-    """T5 and Gemma: what does not fit is cut off."""
+def test_other_encoders_read_one_chunk() -> None:
+    """T5 and Gemma cut a longer prompt off."""
     assert texts(encoder(TextEncoderSpec(tokenizer_kind=T5)), "a" * 20) == ["a" * ROOM]
 
 
-def test_pieces_follow_each_other() -> None:
-    """Embeddings of both, the first one's pooled, masks of both."""
+def test_chunks_are_concatenated() -> None:
+    """Embeddings and masks are those of both chunks, the pooled embedding that of the first."""
     part = TextEncoderSpec(pooled="pooler_output")
     clip = encoder(part)
     made = clip.encode(clip.read(Prompt("a" * ROOM + "b")))
@@ -82,22 +82,22 @@ def test_pieces_follow_each_other() -> None:
     assert made.mask.tolist() == [1] * (ROOM + 2) + [1] * 3 + [0] * (ROOM - 1)
 
 
-def test_the_layer_before_the_last_is_found_by_its_number() -> None:
-    """SDXL reads it; graphs number their layers from 0."""
+def test_the_penultimate_layer_is_found_by_its_number() -> None:
+    """SDXL reads the layer before the last; graphs number their layers from 0."""
     graph = TextGraph()
     encoder(TextEncoderSpec(embeds=PENULTIMATE), graph).encode(encoder(TextEncoderSpec()).read(Prompt("a")))
     assert graph.asked == ["hidden_states.1"]
 
 
-def test_a_mask_is_fed_to_those_who_take_it() -> None:
-    """Padding does not count where the encoder asks."""
+def test_graphs_with_a_mask_input_get_the_mask() -> None:
+    """The mask excludes padding."""
     made = encoder(TextEncoderSpec(tokenizer_kind=T5), TextGraph(masked=True))
     embeds = made.encode(made.read(Prompt("ab"))).embeds.ravel()
     assert embeds.tolist() == [1, 97, 98, 2, *[100] * (ROOM - 2)]
 
 
-def test_weights_multiply_and_the_mean_stays() -> None:
-    """Of the words alone, in each piece for itself; a weight of 1 changes no bit."""
+def test_weights_multiply_and_the_mean_is_kept() -> None:
+    """Only the prompt's own tokens are weighted, in each chunk separately; a weight of 1 changes no bit."""
     clip = encoder(TextEncoderSpec())
     plain = clip.encode(clip.read(Prompt("abc"))).embeds
     heavy = clip.encode(clip.read(Prompt("a(b:3)c", weighted=True))).embeds
@@ -109,15 +109,15 @@ def test_weights_multiply_and_the_mean_stays() -> None:
     assert np.array_equal(same, plain)
 
 
-def test_brackets_are_text_unless_somebody_says_otherwise() -> None:
-    """The same prompt twice: weighted its brackets are gone, plain they are words."""
+def test_brackets_are_text_without_weighting() -> None:
+    """In a weighted prompt brackets are removed; in a plain one they are text."""
     clip = encoder(TextEncoderSpec())
     assert texts(clip, "a(b:3)c") == ["a(b:3)c"]
     assert texts(clip, "a(b:3)c", weighted=True) == ["abc"]
 
 
 @pytest.mark.parametrize(
-    ("prompt", "pieces"),
+    ("prompt", "chunks"),
     [
         ("a BREAK b", ["a", "b"]),
         ("BREAK a BREAK BREAK b BREAK", ["", "a", "", "b"]),
@@ -128,22 +128,22 @@ def test_brackets_are_text_unless_somebody_says_otherwise() -> None:
         ("a BREAK " * 32, ["a"] * MAX_CHUNKS),
     ],
 )
-def test_break_begins_a_piece(prompt: str, pieces: list[str]) -> None:
-    """What follows BREAK is read in a piece of its own; as plain text it is a word."""
+def test_break_begins_a_chunk(prompt: str, chunks: list[str]) -> None:
+    """The text after BREAK is read in a new chunk; in a plain prompt BREAK is a word."""
     clip = encoder(TextEncoderSpec())
-    assert texts(clip, prompt, weighted=True) == pieces
+    assert texts(clip, prompt, weighted=True) == chunks
     assert "BREAK" in "".join(texts(clip, "a BREAK b"))
 
 
-def test_break_is_no_word_where_there_are_no_pieces() -> None:
-    """An encoder of one piece leaves BREAK out, also where its text is made lower case."""
+def test_break_is_left_out_without_chunks() -> None:
+    """An encoder of one chunk leaves BREAK out, also if its text is made lower case."""
     t5 = encoder(TextEncoderSpec(tokenizer_kind=T5, clean=lambda text: text.lower().strip()))
     assert texts(t5, " A BREAK (B) ", weighted=True) == ["ab"]
 
 
 @pytest.mark.parametrize("negative", [False, True])
-def test_brackets_that_cannot_be_read_name_the_field(negative: bool) -> None:  # noqa: FBT001
-    """The caller learns which of both prompts it is."""
+def test_wrong_brackets_name_the_field(negative: bool) -> None:  # noqa: FBT001
+    """The error says which of both prompts is wrong."""
     field = "negative_prompt" if negative else "prompt"
     with pytest.raises(InvalidField, match=f"^{field}: must not nest brackets"):
         encoder(TextEncoderSpec()).read(Prompt("(" * 100, negative=negative, weighted=True))
@@ -152,7 +152,7 @@ def test_brackets_that_cannot_be_read_name_the_field(negative: bool) -> None:  #
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("worst", ["a(", "a,", "()", "\u0301\u0323", "BREAK ", " "])
 def test_the_worst_prompt_takes_linear_work(tokenizer_folder: Path, worst: str, weighted: bool) -> None:  # noqa: FBT001
-    """Twice the prompt is at most about twice the work to read it, whatever it is made of."""
+    """Reading twice the prompt takes at most about twice the work, for any content."""
     clip = TextEncoder(
         ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextEncoderSpec(tokenizer_kind=CLIP), NONE
     )
@@ -164,26 +164,26 @@ def test_the_worst_prompt_takes_linear_work(tokenizer_folder: Path, worst: str, 
     check_linear(read, lambda n: worst * (n // len(worst)))
 
 
-def test_a_text_is_cleaned_before_it_is_read() -> None:
-    """As the family's own pipeline does."""
+def test_texts_are_cleaned_before_they_are_read() -> None:
+    """The family's cleaning function is applied."""
     assert texts(encoder(TextEncoderSpec(clean=str.lower)), "ABC") == ["abc"]
 
 
-def test_an_instruction_is_read_and_left_out() -> None:
-    """Not before negative prompts; of its answer the last token is kept, as diffusers' SanaPipeline does."""
+def test_instructions_are_read_and_left_out() -> None:
+    """Negative prompts have no instruction; of its output the last token is kept, as in diffusers' SanaPipeline."""
     part = TextEncoderSpec(tokenizer_kind=GEMMA, instruction="xyz")
     gemma = encoder(part)
-    (piece,) = gemma.read(Prompt("ab"))
-    assert piece.tokens.ids[:7] == (1, *map(ord, "xyzab"), 2)
-    made = gemma.encode([piece])
+    (chunk,) = gemma.read(Prompt("ab"))
+    assert chunk.tokens.ids[:7] == (1, *map(ord, "xyzab"), 2)
+    made = gemma.encode([chunk])
     assert made.embeds.ravel().tolist()[:5] == [1, *map(ord, "zab"), 2]
     assert len(made.embeds) == len(gemma.encode(gemma.read(Prompt("ab", negative=True))).embeds) == ROOM + 2
-    assert piece.prompt_tokens == 2
+    assert chunk.prompt_tokens == 2
 
 
-def test_clip_counts_as_the_tokenizer_does(tokenizer_folder: Path) -> None:
-    """The real tokenizer and the pieces agree on where a prompt ends."""
+def test_chunks_count_as_the_tokenizer_does(tokenizer_folder: Path) -> None:
+    """CLIP's tokenizer and the chunks agree on the number of the prompt's tokens."""
     clip = TextEncoder(
         ClipTokenizer.from_folder(tokenizer_folder), as_session(TextGraph()), TextEncoderSpec(tokenizer_kind=CLIP), NONE
     )
-    assert [piece.prompt_tokens for piece in clip.read(Prompt("cat " * 20))] == [14, 6]
+    assert [chunk.prompt_tokens for chunk in clip.read(Prompt("cat " * 20))] == [14, 6]

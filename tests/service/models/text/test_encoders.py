@@ -1,4 +1,4 @@
-"""Prompts become conditionings once, and what was used lately is remembered within a budget."""
+"""Prompts become conditionings; recent ones are cached within a budget."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def encode(encoders: TextEncoders, text: str) -> Conditioning:
     return conditioning
 
 
-def test_a_prompt_is_encoded_once(encoders: TextEncoders, graph: TextGraph) -> None:
-    """The second time a prompt comes it costs no call, also when only its spaces or its cut-off end differ."""
+def test_prompts_are_encoded_once(encoders: TextEncoders, graph: TextGraph) -> None:
+    """A repeated prompt costs no call, also if only spaces or text beyond the last chunk differ."""
     first = encode(encoders, "a cat")
     assert encode(encoders, "  A  CAT ") is first
     assert encode(encoders, "a dog") is not first
@@ -48,8 +48,8 @@ def test_a_prompt_is_encoded_once(encoders: TextEncoders, graph: TextGraph) -> N
     assert encode(encoders, "cat " * 200) is encode(encoders, "cat " * 400)
 
 
-def test_what_is_said_of_a_prompt_is_part_of_it(encoders: TextEncoders) -> None:
-    """A negative prompt is not its own opposite, and a weighted one not the plain one of the same words."""
+def test_flags_of_a_prompt_are_part_of_the_key(encoders: TextEncoders) -> None:
+    """A negative or weighted prompt and a plain one of the same words are cached separately."""
     plain, negative = encoders.encode([Prompt("a (cat)"), Prompt("a (cat)", negative=True)])
     (weighted,) = encoders.encode([Prompt("a (cat)", weighted=True)])
     assert plain.negative is False
@@ -57,16 +57,16 @@ def test_what_is_said_of_a_prompt_is_part_of_it(encoders: TextEncoders) -> None:
     assert not np.array_equal(plain.prompt_embeds, weighted.prompt_embeds)
 
 
-def test_a_conditioning_has_the_encoders_length(encoders: TextEncoders) -> None:
-    """Embeddings are [tokens, dim], padding included; the count is of the prompt's own tokens."""
+def test_conditionings_have_the_encoders_length(encoders: TextEncoders) -> None:
+    """Embeddings are [tokens, dim] with padding; `tokens` counts the prompt's own."""
     conditioning = encode(encoders, "a cat")
     assert conditioning.prompt_embeds.shape == (16, 1)
     assert conditioning.tokens == 2
     assert conditioning.key == ((16, 1),)
 
 
-def test_both_halves_of_guidance_have_one_shape(encoders: TextEncoders) -> None:
-    """A short negative prompt is filled up with empty pieces, so that it shares the long prompt's call."""
+def test_both_rows_of_guidance_have_one_shape(encoders: TextEncoders) -> None:
+    """A short negative prompt is padded with empty chunks, so that both rows share a call."""
     long, short = encoders.encode([Prompt("cat " * 20), Prompt("dog", negative=True)])
     assert long.key == short.key == ((32, 1),)
     assert long.tokens == 20
@@ -75,8 +75,8 @@ def test_both_halves_of_guidance_have_one_shape(encoders: TextEncoders) -> None:
     assert np.array_equal(short.prompt_embeds, np.concatenate([alone.prompt_embeds, blank.prompt_embeds]))
 
 
-def test_several_encoders_read_the_same_prompt(encoder: TextEncoder) -> None:
-    """Their answers are joined; one that is not there answers zeros, and its tokens are not counted."""
+def test_several_encoders_read_one_prompt(encoder: TextEncoder) -> None:
+    """Their outputs are combined; a missing encoder gives zeros, and its tokens are not counted."""
     encoders = TextEncoders([encoder, AbsentEncoder(16, 3)], clips_side_by_side)
     made = encode(encoders, "a cat")
     assert made.prompt_embeds.shape == (16, 4)
@@ -84,8 +84,8 @@ def test_several_encoders_read_the_same_prompt(encoder: TextEncoder) -> None:
     assert made.tokens == 2
 
 
-def test_an_empty_negative_prompt_may_be_zeros(encoder: TextEncoder) -> None:
-    """Where the model was trained so; a prompt, and a negative prompt that says something, never are."""
+def test_an_empty_negative_prompt_may_give_zeros(encoder: TextEncoder) -> None:
+    """With `zero_negative`, only an empty negative prompt gives zeros."""
     encoders = TextEncoders([encoder], single_embeds, zero_negative=True)
     prompt, empty = encoders.encode([Prompt(""), Prompt("", negative=True)])
     (fog,) = encoders.encode([Prompt("fog", negative=True)])
@@ -94,14 +94,14 @@ def test_an_empty_negative_prompt_may_be_zeros(encoder: TextEncoder) -> None:
     assert not empty.prompt_embeds.any()
 
 
-def test_a_conditioning_can_not_be_changed(encoders: TextEncoders) -> None:
-    """Requests share conditionings, so nobody can write into one."""
+def test_conditionings_are_read_only(encoders: TextEncoders) -> None:
+    """Requests share conditionings, so their arrays cannot be changed."""
     with pytest.raises(ValueError, match="read-only"):
         encode(encoders, "a cat").prompt_embeds[0] = 1
 
 
-def test_the_cache_keeps_what_was_used_last_within_its_bytes() -> None:
-    """What was used longest ago goes first, and what is larger than all of it is not kept."""
+def test_the_cache_keeps_recent_entries_within_its_bytes() -> None:
+    """The least recently used entry is dropped first; one larger than the whole budget is not kept."""
     entries = [Conditioning(np.full((10, 1), i, np.float32)) for i in range(3)]
     cache = ConditioningCache(80, 8)
     cache.put(b"0", entries[0])
@@ -115,8 +115,8 @@ def test_the_cache_keeps_what_was_used_last_within_its_bytes() -> None:
     assert [cache.get(key) for key in (b"0", b"2", b"3")] == [None, None, None]
 
 
-def test_pooled_embeddings_count_too() -> None:
-    """The budget is of everything that a conditioning holds; its key tells pooled ones apart."""
+def test_pooled_embeddings_are_counted() -> None:
+    """The budget counts all arrays of a conditioning; the key has their shapes."""
     pooled = Conditioning(np.zeros((10, 1), np.float32), np.zeros(11, np.float32))
     assert pooled.key == ((10, 1), (11,))
     cache = ConditioningCache(80, 8)
@@ -124,8 +124,8 @@ def test_pooled_embeddings_count_too() -> None:
     assert cache.get(b"0") is None
 
 
-def test_the_cache_keeps_no_more_entries_than_it_may() -> None:
-    """However small they are: a service that runs for weeks sees any number of prompts."""
+def test_the_cache_bounds_its_entries() -> None:
+    """The number of entries is limited for entries of any size."""
     cache = ConditioningCache(10**6, 2)
     for key in (b"0", b"1", b"2"):
         cache.put(key, Conditioning(np.zeros((1, 1), np.float32)))

@@ -1,4 +1,4 @@
-"""Prompts that change from step to step: the web UI's syntax, its step numbers, and bounds."""
+"""Prompt editing: the web UI's syntax, its step numbers, and bounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def schedule(prompt: str, steps: int = 10, earlier: int = 0) -> list[tuple[int, str]]:
-    """Return the last step of each text, and the text, in order."""
+    """Return the last step of each text and the text, in order."""
     made = step_texts(parse_changes(prompt), steps, earlier)
     at = [made.texts[made.at(step)] for step in range(steps)]
     return [(step + 1, text) for step, text in enumerate(at) if step + 1 == steps or at[step + 1] != text]
@@ -52,7 +52,7 @@ def schedule(prompt: str, steps: int = 10, earlier: int = 0) -> list[tuple[int, 
     ],
 )
 def test_editing(prompt: str, expected: list[tuple[int, str]]) -> None:
-    """A part of a prompt is another one after a step; a number with a point is a share of the steps."""
+    """A part of a prompt changes after a step; a number with a decimal point is a share of the steps."""
     assert schedule(prompt) == expected
 
 
@@ -67,7 +67,7 @@ def test_editing(prompt: str, expected: list[tuple[int, str]]) -> None:
     ],
 )
 def test_alternation(prompt: str, expected: list[str]) -> None:
-    """Options take turns step by step, the first one first."""
+    """Options alternate step by step, from the first."""
     made = step_texts(parse_changes(prompt), 4)
     assert [made.texts[made.at(step)] for step in range(4)] == expected
 
@@ -92,8 +92,8 @@ def test_alternation(prompt: str, expected: list[str]) -> None:
         "\\",
     ],
 )
-def test_what_is_no_change_stays(prompt: str) -> None:
-    """Weights, escapes and brackets without a pair are the prompt's own, to the letter."""
+def test_other_brackets_are_kept(prompt: str) -> None:
+    """Weights, escapes and unbalanced brackets stay in the text unchanged."""
     assert step_texts(parse_changes(prompt), 10).texts == (prompt,)
 
 
@@ -107,8 +107,8 @@ def test_what_is_no_change_stays(prompt: str) -> None:
         ("[a:b:99]", [(10, "a")]),
     ],
 )
-def test_a_second_pass_goes_on_counting(prompt: str, expected: list[tuple[int, str]]) -> None:
-    """After 20 steps of a first pass, step 23 is the third of the second, and 1.5 is in its middle."""
+def test_a_second_pass_counts_on(prompt: str, expected: list[tuple[int, str]]) -> None:
+    """After 20 steps of a first pass, step 23 is the third of the second pass, and 1.5 is its middle."""
     assert schedule(prompt, earlier=20) == expected
 
 
@@ -124,22 +124,22 @@ def test_a_second_pass_goes_on_counting(prompt: str, expected: list[tuple[int, s
     ],
 )
 def test_composition_is_a_comma(prompt: str, read_as: str) -> None:
-    """AND is no word, nor is the weight that a prompt before it has; without an AND nothing is touched."""
+    """AND becomes a comma, and the weight before it is left out; without AND the text is unchanged."""
     assert replace_and(prompt) == read_as
 
 
-def test_an_open_bracket_around_a_change() -> None:
-    """What is never closed is text, and what stands in it is read."""
+def test_changes_inside_an_open_bracket() -> None:
+    """A bracket that is never closed is text, and changes after it are read."""
     assert schedule("((a][:b:c [d:3]") == [(3, "((a][:b:c "), (10, "((a][:b:c d")]
 
 
 def test_texts_are_distinct() -> None:
-    """A text that comes again is the same one: two options over many steps are two texts."""
+    """A repeated text is listed once: two options over many steps are two texts."""
     assert step_texts(parse_changes("[a|b]"), 150).texts == ("a", "b")
 
 
-def test_without_steps_a_prompt_is_what_it_is_in_one_step() -> None:
-    """An image to start from at strength 0 takes none, and its prompt counts all the same."""
+def test_zero_steps_give_the_text_of_one_step() -> None:
+    """An image to start from at strength 0 takes no steps, but its prompt is used."""
     assert (
         step_texts(parse_changes("[a:b:2] [c|d]"), 0)
         == step_texts(parse_changes("[a:b:2] [c|d]"), 1)
@@ -157,13 +157,13 @@ def test_without_steps_a_prompt_is_what_it_is_in_one_step() -> None:
     ],
 )
 def test_bounds(prompt: str, problem: str) -> None:
-    """What would cost more than some prompts do is refused, with the bound."""
+    """The error for a prompt that costs more than some prompts states the bound."""
     with pytest.raises(PromptSyntaxError, match=problem):
         step_texts(parse_changes(prompt), 150)
 
 
-def test_a_long_prompt_without_changes_is_no_trouble() -> None:
-    """The bound on characters is for prompts that change."""
+def test_long_prompts_without_changes_are_allowed() -> None:
+    """The bound on characters applies only to prompts that change."""
     assert step_texts(parse_changes("x" * 2 * MAX_CHARACTERS), 10).texts == ("x" * 2 * MAX_CHARACTERS,)
 
 
@@ -185,5 +185,5 @@ WORST: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
-    """Twice the text is twice the work, to read it and to see what it is at each step."""
+    """Parsing twice the text and listing its texts takes at most about twice the work."""
     check_linear(lambda text: step_texts(parse_changes(replace_and(text)), 5), worst)

@@ -1,4 +1,4 @@
-"""Weights of words: brackets, numbers, nesting, escapes; what closes nothing is text."""
+"""Prompt weights: brackets, numbers, nesting, escapes; an unmatched closing bracket is text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_syntax(text: str, segments: list[tuple[str, float]]) -> None:
-    """Each text has its weight, in order, and no sign that means one is left."""
+    """Each text has its weight, in order; brackets with a meaning are removed."""
     (found,) = parse_weights(text)
     assert [words for words, _ in found] == [words for words, _ in segments]
     assert [weight for _, weight in found] == pytest.approx([weight for _, weight in segments])
@@ -60,15 +60,15 @@ def test_syntax(text: str, segments: list[tuple[str, float]]) -> None:
     ],
 )
 def test_break_begins_a_section(text: str, sections: list[list[tuple[str, float]]]) -> None:
-    """BREAK as a word of its own ends a section wherever it stands, and takes the space around it along."""
+    """BREAK as a separate word ends a section anywhere, and the space around it is removed."""
     found = parse_weights(text)
     assert [[words for words, _ in section] for section in found] == [[words for words, _ in each] for each in sections]
     for section, expected in zip(found, sections, strict=True):
         assert [weight for _, weight in section] == pytest.approx([weight for _, weight in expected])
 
 
-def test_the_innermost_weight_comes_first() -> None:
-    """Weights are multiplied from the inside out, so that each product is the same to the last bit."""
+def test_the_innermost_weight_is_the_first_factor() -> None:
+    """Weights are multiplied from the inside out, so each product is bit-identical."""
     assert parse_weights("(a (b (c:1.3) d:1.7):0.9)")[0][2] == ("c", 1.0 * 1.3 * 1.7 * 0.9)
 
 
@@ -89,13 +89,13 @@ WORST: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
-    """Twice the text is twice the work, whatever the brackets."""
+    """Parsing twice the text takes at most about twice the work, for any brackets."""
     check_linear(parse_weights, worst)
 
 
 @pytest.mark.parametrize("text", ["(a" * (MAX_NESTING + 1), "[" * 32_000, "([" * 20_000])
-def test_brackets_nest_to_a_bound(text: str) -> None:
-    """A prompt of more brackets within brackets is refused, with the way to write the sign itself."""
+def test_nesting_is_bounded(text: str) -> None:
+    """The error for deeper brackets says how to write a bracket as text."""
     with pytest.raises(PromptSyntaxError, match=rf"not nest brackets more than {MAX_NESTING} deep; write \\\( or"):
         parse_weights(text)
     assert parse_weights("(" * MAX_NESTING + "a")
@@ -103,6 +103,6 @@ def test_brackets_nest_to_a_bound(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["(a:1001)", "(a:-1001)", f"(a:{'9' * 400})", "((a:999):999)"])
 def test_weights_are_bounded(text: str) -> None:
-    """A weight with which no embedding would be finite is refused."""
+    """A weight that would make embeddings infinite is rejected."""
     with pytest.raises(PromptSyntaxError, match="must have weights from -1000 to 1000, not"):
         parse_weights(text)

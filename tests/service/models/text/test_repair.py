@@ -1,4 +1,4 @@
-"""Texts are repaired as ftfy repairs them, and the worst of them in linear time."""
+"""Texts are repaired as by ftfy, in linear time for the worst of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_as_ftfy(text: str) -> None:
-    """Line by line the words are those that ftfy gives for the whole text."""
+def test_equals_ftfy(text: str) -> None:
+    """The words of all lines are those of ftfy for the whole text."""
     assert " ".join(repaired_lines(text)).split() == ftfy.fix_text(text).split()
 
 
 def test_marks_are_bounded() -> None:
-    """A letter keeps thirty marks, and a text without such a letter stays as it is."""
+    """A letter keeps 30 combining marks; a text without such a letter is unchanged."""
     long = "e\u0301" * SHORT_LINE
     assert limit_marks(long) is not long
     assert limit_marks(long) == long
@@ -54,5 +54,5 @@ WORST: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("worst", WORST.values(), ids=WORST)
 def test_the_worst_text_takes_linear_work(worst: Callable[[int], str]) -> None:
-    """Twice the text is at most about twice the work."""
+    """Repairing twice the text takes at most about twice the work."""
     check_linear(lambda text: list(repaired_lines(limit_marks(text))), worst, 4 * MAX_LINE)

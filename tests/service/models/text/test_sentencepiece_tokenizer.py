@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers: framed, padded, and deaf to control tokens that somebody types."""
+"""SentencePiece tokenizers: control tokens, padding, and typed control tokens as text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_t5_ends_a_text(folder: Path) -> None:
-    """Words, the end, padding; the mask is of the first two."""
+    """T5's ids are words, the end token and padding; the mask excludes padding."""
     tokenizer = read_t5(folder, 12)
     ids = tokenizer.ids("a lake")
     tokens = tokenizer.frame(ids)
@@ -54,7 +54,7 @@ def test_t5_ends_a_text(folder: Path) -> None:
 
 
 def test_gemma_begins_a_text(folder: Path) -> None:
-    """The beginning, words, padding; longer when somebody asks for it."""
+    """Gemma's ids are the begin token, words and padding; more with `longer`."""
     tokenizer = read_gemma(folder, 12)
     ids = tokenizer.ids("a lake")
     assert tokenizer.frame(ids).ids == (2, *ids, *[0] * (11 - len(ids)))
@@ -62,8 +62,8 @@ def test_gemma_begins_a_text(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_t5, read_gemma])
-def test_what_does_not_fit_is_cut_off(folder: Path, read: Any) -> None:
-    """The result has its length, and still its control token."""
+def test_long_texts_are_cut_off(folder: Path, read: Any) -> None:
+    """The result has its length and keeps its control token."""
     tokenizer = read(folder, 8)
     tokens = tokenizer.frame(tokenizer.ids("the quick brown fox " * 10))
     assert len(tokens.ids) == 8
@@ -73,16 +73,16 @@ def test_what_does_not_fit_is_cut_off(folder: Path, read: Any) -> None:
 
 @pytest.mark.parametrize("typed", ["</s>", "<pad>", "<bos>", "<eos>", "<extra_id_0>", "<unk>", "<start_of_turn>"])
 @pytest.mark.parametrize("read", [read_t5, read_gemma])
-def test_control_tokens_that_are_typed_are_text(folder: Path, read: Any, typed: str) -> None:
-    """They end or begin nothing."""
+def test_typed_control_tokens_are_text(folder: Path, read: Any, typed: str) -> None:
+    """They neither begin nor end a text."""
     assert not {0, 1} & set(read(folder, 64).ids(f"a lake {typed} a fox"))
 
 
 @pytest.mark.torch
-def test_two_thousand_odd_strings_equal_the_reference(folder: Path) -> None:
-    """No string of 2,000 that were made to be difficult differs from transformers' own tokenizers of the same files.
+def test_odd_strings_equal_the_reference(folder: Path) -> None:
+    """None of 2,000 difficult strings gives other ids than transformers' tokenizers of the same files.
 
-    T5's published folders name the slow tokenizer or the fast one; where those two differ the slow one is meant.
+    T5's published folders name the slow tokenizer or the fast one; the ids are compared with those of the slow one.
     """
     transformers = pytest.importorskip("transformers")
     models = [folder / "spiece.model", folder / "tokenizer.model"]
@@ -94,8 +94,8 @@ def test_two_thousand_odd_strings_equal_the_reference(folder: Path) -> None:
         assert [2, *ours_gemma.ids(text)] == theirs_gemma(text, split_special_tokens=True).input_ids, ascii(text)
 
 
-def test_a_damaged_file_is_named(folder: Path) -> None:
-    """Whose tokenizer is no SentencePiece model hears which file it is."""
+def test_damaged_files_are_named(folder: Path) -> None:
+    """The error names the file that is not a SentencePiece model."""
     (folder / "broken").mkdir()
     (folder / "broken" / "spiece.model").write_bytes(b"not a model")
     with pytest.raises(ModelFileError, match=r"broken/spiece\.model cannot be read"):
@@ -105,5 +105,5 @@ def test_a_damaged_file_is_named(folder: Path) -> None:
 @pytest.mark.parametrize("read", [read_t5, read_gemma])
 @pytest.mark.parametrize("worst", ["a", "a ", " ", "\u0301\u0323", "\u2581", "</s>", "\n"])
 def test_the_worst_text_takes_linear_work(folder: Path, read: Any, worst: str) -> None:
-    """Twice the text is at most about twice the work."""
+    """Tokenizing twice the text takes at most about twice the work."""
     check_linear(read(folder, 300).ids, lambda n: worst * (n // len(worst)))
