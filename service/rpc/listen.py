@@ -58,7 +58,7 @@ def _probe(address: str) -> str | None:
             probe.listen(1)
     except OSError as error:
         raise ServeError(
-            f"cannot listen on {address}: {error.strerror or error}; choose another with --grpc"
+            f"cannot listen on {address}: {error.strerror or error}; choose another address with --grpc"
         ) from error
     return host
 

@@ -149,7 +149,7 @@ def test_port_in_use_is_named(command: str, flag: str) -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         message = error_line(tintype(command, flag, address))
     assert address in message
-    assert message.endswith(f"Address already in use; choose another with {flag}")
+    assert message.endswith(f"Address already in use; choose another address with {flag}")
 
 
 @pytest.mark.parametrize("command", ["serve", "generate x", "up"])

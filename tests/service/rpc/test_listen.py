@@ -58,7 +58,7 @@ def test_port_in_use() -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         assert (
             start_error(make_config(grpc=address))
-            == f"cannot listen on {address}: Address already in use; choose another with --grpc"
+            == f"cannot listen on {address}: Address already in use; choose another address with --grpc"
         )
 
 
