@@ -78,9 +78,9 @@ def _select_border(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def find_foreground(pixels: NDArray[np.float64], ground: NDArray[np.float64]) -> tuple[Mask, NDArray[np.float64]]:
     """Return the mask and the colour of the foreground: pixels nearer to its colour than to the background."""
-    away = np.linalg.norm(pixels - ground, axis=2)
-    color = np.median(pixels[away >= np.percentile(away, 98) / 2], axis=0)
-    return np.linalg.norm(pixels - color, axis=2) < away, color
+    distance = np.linalg.norm(pixels - ground, axis=2)
+    color = np.median(pixels[distance >= np.percentile(distance, 98) / 2], axis=0)
+    return np.linalg.norm(pixels - color, axis=2) < distance, color
 
 
 def find_shape(mask: Mask) -> tuple[str, float]:

@@ -50,8 +50,8 @@ class GraphExport:
     axes: Axes
 
 
-class _Denoise(nn.Module):
-    """(sample [n, c, h, w], timestep [n], encoder_hidden_states [n, tokens, dim]) -> out_sample [n, c, h, w]."""
+class _Denoiser(nn.Module):
+    """UNet: sample [n, c, h, w], timestep [n], encoder_hidden_states [n, tokens, dim] -> out_sample [n, c, h, w]."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ class _Denoise(nn.Module):
         return self.unet(sample, timestep, encoder_hidden_states, return_dict=False)[0]
 
 
-class _EncodeText(nn.Module):
-    """input_ids [n, tokens] -> last_hidden_state [n, tokens, dim], pooler_output [n, dim]."""
+class _TextEncoder(nn.Module):
+    """Text encoder: input_ids [n, tokens] -> last_hidden_state [n, tokens, dim], pooler_output [n, dim]."""
 
     def __init__(self, text_encoder: CLIPTextModel) -> None:
         super().__init__()
@@ -73,8 +73,8 @@ class _EncodeText(nn.Module):
         return encoded.last_hidden_state, encoded.pooler_output
 
 
-class _Decode(nn.Module):
-    """latent_sample [n, c, h, w] -> sample [n, 3, 16h, 16w], in -1..1."""
+class _Decoder(nn.Module):
+    """Decoder: latent_sample [n, c, h, w] -> sample [n, 3, 16h, 16w], in -1..1."""
 
     def __init__(self, vae: PatchAutoencoder) -> None:
         super().__init__()
@@ -84,8 +84,8 @@ class _Decode(nn.Module):
         return self.vae.decode(latent_sample, return_dict=False)[0]
 
 
-class _EncodePixels(nn.Module):
-    """sample [n, 3, 16h, 16w] in -1..1 -> latent_parameters [n, 2c, h, w]: means, then log variances."""
+class _PixelEncoder(nn.Module):
+    """Encoder: sample [n, 3, 16h, 16w] in -1..1 -> latent_parameters [n, 2c, h, w]: means, then log variances."""
 
     def __init__(self, vae: PatchAutoencoder) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def describe_unet(unet: UNet2DConditionModel) -> GraphExport:
         "encoder_hidden_states": {0: "batch_size", 1: "sequence_length"},
         "out_sample": LATENT_AXES,
     }
-    return GraphExport(_Denoise(unet), inputs, ["out_sample"], axes)
+    return GraphExport(_Denoiser(unet), inputs, ["out_sample"], axes)
 
 
 def describe_text_encoder(text_encoder: CLIPTextModel) -> GraphExport:
@@ -117,21 +117,21 @@ def describe_text_encoder(text_encoder: CLIPTextModel) -> GraphExport:
     ids = torch.randint(0, text_encoder.config.vocab_size, (2, text_encoder.config.max_position_embeddings))
     # Only the batch varies: the tokenizer always pads to the full length.
     axes = {name: {0: "batch_size"} for name in ("input_ids", "last_hidden_state", "pooler_output")}
-    return GraphExport(_EncodeText(text_encoder), {"input_ids": ids}, ["last_hidden_state", "pooler_output"], axes)
+    return GraphExport(_TextEncoder(text_encoder), {"input_ids": ids}, ["last_hidden_state", "pooler_output"], axes)
 
 
 def describe_decoder(vae: PatchAutoencoder) -> GraphExport:
     """Describe the decoder from latents to pixels."""
     latents = torch.randn(1, vae.config.latent_channels, 16, 16)
     return GraphExport(
-        _Decode(vae), {"latent_sample": latents}, ["sample"], {"latent_sample": LATENT_AXES, "sample": PIXEL_AXES}
+        _Decoder(vae), {"latent_sample": latents}, ["sample"], {"latent_sample": LATENT_AXES, "sample": PIXEL_AXES}
     )
 
 
 def describe_encoder(vae: PatchAutoencoder) -> GraphExport:
     """Describe the encoder from pixels to latents."""
     axes = {"sample": PIXEL_AXES, "latent_parameters": LATENT_AXES}
-    return GraphExport(_EncodePixels(vae), {"sample": torch.randn(1, 3, 256, 256)}, ["latent_parameters"], axes)
+    return GraphExport(_PixelEncoder(vae), {"sample": torch.randn(1, 3, 256, 256)}, ["latent_parameters"], axes)
 
 
 def export_graph(graph: GraphExport) -> ModelProto:
