@@ -175,13 +175,13 @@ def test_a_file_that_is_not_an_adapter_is_refused(
 ) -> None:
     """A missing file, a damaged file, and a folder without a model are named."""
     (tmp_path / "damaged.safetensors").write_bytes(b"nothing")
-    for file, folder in (
-        (tmp_path / "no", model),
-        (tmp_path / "damaged.safetensors", model),
-        (tmp_path / "no", tmp_path),
+    for file, folder, problem in (
+        (tmp_path / "no", model, f"{tmp_path / 'no'} is not a file"),
+        (tmp_path / "damaged.safetensors", model, f"{tmp_path / 'damaged.safetensors'}: is not a safetensors file"),
+        (tmp_path / "damaged.safetensors", tmp_path, f"{tmp_path} is not an exported model"),
     ):
         assert export.main(["--lora", str(file), str(folder)]) == 2
-        assert capsys.readouterr().err.startswith("tintype export: /")
+        assert capsys.readouterr().err.startswith(f"tintype export: {problem}")
 
 
 def test_alpha_is_multiplied_in(model: Path, tmp_path: Path) -> None:
