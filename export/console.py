@@ -52,7 +52,7 @@ class ProgressLog:
 def format_bytes(size: float) -> str:
     """Return a number of bytes with a decimal unit: 3.4 GB, 15 MB."""
     for unit in ("B", "kB", "MB"):
-        if size < 1000:
+        if size < 999.5:  # beyond, three digits would be 1e+03
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} GB"

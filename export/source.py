@@ -140,11 +140,14 @@ def _json_faults(path: Path) -> Iterator[str]:
     except ValueError as error:
         yield f"{name} is not valid JSON: {error}"
         return
-    if path.name.endswith(SHARD_INDEX):
-        shards = sorted(set(content.get("weight_map", {}).values()))
-        yield from (
-            f"{name} names {shard}, which is missing" for shard in shards if not (path.parent / shard).is_file()
-        )
+    if not path.name.endswith(SHARD_INDEX):
+        return
+    try:
+        shards = sorted({str(shard) for shard in content["weight_map"].values()})
+    except (KeyError, TypeError, AttributeError):
+        yield f"{name} has no table of shards (weight_map)"
+        return
+    yield from (f"{name} names {shard}, which is missing" for shard in shards if not (path.parent / shard).is_file())
 
 
 def _safetensors_faults(path: Path) -> Iterator[str]:
@@ -218,7 +221,7 @@ def _download(repository: str, name: str) -> Path:
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _file_kind(path: Path) -> str:

@@ -10,11 +10,14 @@ import pytest
 
 from tintype import export
 from tintype.export import command
+from tintype.export.console import format_bytes
 from tintype.export.errors import ExportRefusal
-from tintype.export.source import find
+from tintype.export.source import find, find_faults
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+NET = "diffusion_pytorch_model"
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +81,34 @@ def test_a_broken_index_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     """A damaged file is named, with the error in it."""
     (tmp_path / "model_index.json").write_text("{")
     assert "model_index.json is not valid JSON" in refusal(capsys, tmp_path, tmp_path / "out")
+
+
+def test_a_model_card_in_another_encoding_is_read(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 do not stop an export; the licence is still found."""
+    for part in ("text_encoder", "tokenizer", "vae", "unet", "scheduler"):
+        (tmp_path / part).mkdir()
+    for path in ("text_encoder/config.json", "vae/config.json", "unet/config.json", "scheduler/scheduler_config.json"):
+        (tmp_path / path).write_text("{}")
+    for path in ("tokenizer/merges.txt", "text_encoder/pytorch_model.bin", f"vae/{NET}.bin", f"unet/{NET}.bin"):
+        (tmp_path / path).touch()
+    parts = {part: ["x", "X"] for part in ("text_encoder", "tokenizer", "vae", "unet", "scheduler")}
+    pipeline_of(tmp_path, _class_name="StableDiffusionPipeline", **parts)
+    (tmp_path / "README.md").write_bytes(b"---\nlicense: mit\nauthor: Andr\xe9\n---\n")
+    assert find(str(tmp_path)).license == "mit"
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"weight_map": []}'])
+def test_a_shard_index_without_shards_is_a_fault(text: str, tmp_path: Path) -> None:
+    """The fault names the file and the missing key."""
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / f"{NET}.safetensors.index.json").write_text(text)
+    assert f"unet/{NET}.safetensors.index.json has no table of shards (weight_map)" in find_faults(tmp_path / "unet")
+
+
+@pytest.mark.parametrize(("size", "text"), [(999, "999 B"), (999_600, "1 MB"), (3_420_000_000, "3.42 GB")])
+def test_sizes_have_three_digits_and_a_unit(size: int, text: str) -> None:
+    """A size that would round to 1000 of a unit is 1 of the next."""
+    assert format_bytes(size) == text
 
 
 def test_a_single_file_checkpoint_gets_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
