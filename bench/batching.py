@@ -1,11 +1,11 @@
-"""Measure the speed of denoiser calls by the number of rows, and whether the engine finds the best number.
+"""Measure the speed of denoiser calls by batch width (rows per call), and whether the engine finds the best width.
 
     python bench/batching.py [MODEL_FOLDER ...] [--size 256] [--rounds 9] [--threads 0] [--provider cpu]
 
-First the model alone: rows per second in calls of 1, 2, 4 and 8 rows, relative to one row per call. Then the engine:
-eight images for eight callers at the same time, by the maximum of rows per call, relative to one row per call;
-"measured" is the engine's own choice. The variants alternate; ratios are medians over the rounds, with their range.
-Without a folder: the built-in model.
+The first table has rows per second of denoiser calls with 1, 2, 4 and 8 rows. The second has images per second of the
+engine for eight images of eight callers at the same time, by the maximum of rows per call; for "measured" the engine
+chooses the width itself. Ratios compare with one row per call. The variants alternate; ratios are medians over the
+rounds, with their range. Without a folder the built-in model is measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from ratios import ratio_and_range
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
     from tintype.service.models import Model
 
-NUMBERS = (1, 2, 4, 8)
+WIDTHS = (1, 2, 4, 8)
 IMAGES = 8
 STEPS = 4
+WARM_UP = 4  # uncounted rounds, in which the engine finds its batch width
 
 K = TypeVar("K")
 
 
-def call(model: Model, rows: int, size: int) -> Callable[[], float]:
+def denoiser_speed(model: Model, rows: int, size: int) -> Callable[[], float]:
     """Return a function that calls the denoiser once with `rows` rows and returns rows per second."""
     spec, conditioning = model.spec, model.encode([Prompt("a lake")])[0]
     latents = np.random.default_rng(0).standard_normal(
@@ -52,14 +53,14 @@ def call(model: Model, rows: int, size: int) -> Callable[[], float]:
     return run
 
 
-def batch(repository: Repository, max_batch: int, size: int) -> Callable[[], float]:
+def engine_speed(repository: Repository, max_batch: int, size: int) -> Callable[[], float]:
     """Return a function that generates eight images in calls of `max_batch` rows and returns images per second."""
     engine = Engine(repository, limits=Limits(max_batch=max_batch))
 
     def run() -> float:
         for seed in range(IMAGES):
-            caller = {"caller": str(seed), "width": size, "height": size}
-            engine.admit(Job(prompt="a lake", seed=seed, steps=STEPS, guidance_scale=1.0, **caller))  # type: ignore[arg-type]
+            request: dict[str, Any] = {"caller": str(seed), "width": size, "height": size}
+            engine.admit(Job(prompt="a lake", seed=seed, steps=STEPS, guidance_scale=1.0, **request))
         began = time.perf_counter()
         while engine.step():
             pass
@@ -68,20 +69,20 @@ def batch(repository: Repository, max_batch: int, size: int) -> Callable[[], flo
     return run
 
 
-def compare(title: str, sides: Mapping[K, Callable[[], float]], base: K, rounds: int) -> None:
+def compare(title: str, variants: Mapping[K, Callable[[], float]], base: K, rounds: int) -> None:
     """Run all variants in turn, and print a table of speeds and of ratios to `base`."""
-    speeds: dict[K, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 4):
-        for name, run in sides.items():
+    speeds: dict[K, list[float]] = {name: [] for name in variants}
+    for number in range(rounds + WARM_UP):
+        for name, run in variants.items():
             speed = run()
-            speeds[name] += [speed] if number >= 4 else []  # the first rounds find the batch width
+            speeds[name] += [speed] if number >= WARM_UP else []
     print(f"\n| {title} | per second | ratio (range) |\n|---|---|---|")
     for name, found in speeds.items():
         print(f"| {name} | {statistics.median(found):.3g} | {ratio_and_range(found, speeds[base])} |", flush=True)
 
 
 def main() -> None:
-    """Measure each model."""
+    """Print both tables for each model."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--size", type=int, default=256)
@@ -94,8 +95,8 @@ def main() -> None:
         with Repository(folders, providers=[args.provider], threads=args.threads) as repository:
             model = repository.wait(timeout=600)
             print(f"\n{model.spec.name} on {args.provider}, {args.size}x{args.size}")
-            compare("rows per call", {n: call(model, n, args.size) for n in NUMBERS}, 1, args.rounds)
-            engines = {str(n or "measured"): batch(repository, n, args.size) for n in (*NUMBERS, 0)}
+            compare("rows per call", {n: denoiser_speed(model, n, args.size) for n in WIDTHS}, 1, args.rounds)
+            engines = {str(n or "measured"): engine_speed(repository, n, args.size) for n in (*WIDTHS, 0)}
             compare("maximum of rows per call", engines, "1", args.rounds)
 
 

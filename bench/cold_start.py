@@ -1,13 +1,13 @@
-"""Compare cold start, memory and speed of tintype and optimum's pipeline on the same graphs and job.
+"""Compare cold start, memory and speed of tintype and of optimum's pipeline, with the same graphs and settings.
 
     python bench/cold_start.py FOLDER [FOLDER ...] [--rounds 5] [--images 8] [--steps 20] [--threads 0]
 
 Each round starts a fresh process for each side, which generates one image, then `--images` more, one at a time. The
-parent measures the time from the start of the process to the first image; the child reports its peak resident memory
-and the images per second after the first. Files are in the page cache: an extra first round is not counted.
-The output has medians over the rounds, and the ratios of tintype to optimum of each round. FOLDER is a folder written
-by `tintype export`. On a busy machine, `--threads 1` keeps each side from waiting for its own threads. Needs the extra
-`export` for optimum; tintype's own process imports none of it.
+parent measures the time from the start of the process to the first image; the child reports its peak resident memory,
+and speed and CPU time after the first image. The first round is not counted: it reads the files into the page cache.
+The output has medians over the rounds, and the median and range of each round's ratio of tintype to optimum. FOLDER is
+a folder written by `tintype export`. On a busy machine use `--threads 1`, so that no side waits for its own threads.
+optimum needs the extra `peers`; tintype's process imports neither it nor torch.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def start_optimum(folder: Path, steps: int, threads: int) -> Callable[[int], Any
     return generate
 
 
+# Name -> function that loads the model and returns a function that generates.
 SIDES = {"tintype": start_tintype, "optimum": start_optimum}
 
 
@@ -141,7 +142,7 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def measures(weights: float) -> dict[str, Callable[[Run], float]]:
-    """Return the compared quantities by title; `weights` in bytes."""
+    """Return functions of a run that give the compared quantities, by title; `weights` in bytes."""
     return {
         "process start to first image, s": lambda run: run.first,
         "peak memory, MB": lambda run: run.memory / MEGABYTE,

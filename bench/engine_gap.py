@@ -1,10 +1,12 @@
-"""Measure the engine's share of the time between denoiser calls, outside onnxruntime.
+"""Measure the share of a job's time that the engine spends outside onnxruntime.
 
     python bench/engine_gap.py [MODEL_FOLDER] [--steps 16] [--rounds 5] [--size 256]
 
-The window is from the start of a job's first denoiser call to the end of its last. On a busy machine the wall time
-includes other programs; "own work" is the CPU time of the device thread alone.
-Goal: below 5 %.
+The measured time is from the start of a job's first denoiser call to the end of its last. "outside" is the share of the
+wall time that no onnxruntime call runs; on a busy machine it includes other programs. "own work" is the CPU time of the
+device thread between calls, relative to the calls. "batch" is the maximum of rows per call; 0 means that the engine
+measures the width.
+Goal: "outside" below 5 %.
 """
 
 from __future__ import annotations
@@ -28,18 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GOAL = 0.05
-DENOISED = ("out_sample", "out_hidden_states")  # outputs of denoiser graphs
+DENOISED = ("out_sample", "out_hidden_states")  # names of outputs of denoiser graphs
 
 
 @dataclass(frozen=True)
-class Mark:
+class TimePoint:
     """A point in time in seconds: wall time, and the device thread's CPU time."""
 
     wall: float
-    own: float
+    cpu: float
 
     @classmethod
-    def now(cls) -> Mark:
+    def now(cls) -> TimePoint:
         """Return the current time."""
         return cls(time.perf_counter(), time.thread_time())
 
@@ -48,16 +50,16 @@ class Stopwatch:
     """Records start, end and output name of each onnxruntime call."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[str, Mark, Mark]] = []
+        self.calls: list[tuple[str, TimePoint, TimePoint]] = []
         self._run = OrtGraph.run
 
     def __enter__(self) -> Self:
         watch = self
 
         def timed(graph: OrtGraph, outputs: Sequence[str], feeds: Any) -> Any:
-            began = Mark.now()
+            began = TimePoint.now()
             result = watch._run(graph, outputs, feeds)
-            watch.calls.append((outputs[0], began, Mark.now()))
+            watch.calls.append((outputs[0], began, TimePoint.now()))
             return result
 
         OrtGraph.run = timed  # type: ignore[assignment, method-assign]  # the only way to the bare call
@@ -67,25 +69,25 @@ class Stopwatch:
         OrtGraph.run = self._run  # type: ignore[method-assign]
 
     def summary(self) -> Summary:
-        """Summarise the calls from the first to the last denoiser call, and clear the record."""
+        """Return the summary from the first to the last denoiser call, and clear the record."""
         indices = [i for i, (name, _, _) in enumerate(self.calls) if name in DENOISED]
         calls, self.calls = self.calls[indices[0] : indices[-1] + 1], []
         inside = sum(ended.wall - began.wall for _, began, ended in calls)
         window = calls[-1][2].wall - calls[0][1].wall
-        gaps = [after[1].own - before[2].own for before, after in pairwise(calls)]
+        gaps = [after[1].cpu - before[2].cpu for before, after in pairwise(calls)]
         return Summary(inside / len(calls), 1 - inside / window, sum(gaps) / inside)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Seconds per call, and the shares of time outside all calls: by wall time, and by the thread's CPU time."""
+    """Seconds per call; share of the wall time outside calls; CPU time between calls, relative to the calls."""
 
     call: float
     outside: float
     own: float
 
 
-async def run(device: DeviceThread, job: Job) -> None:
+async def generate(device: DeviceThread, job: Job) -> None:
     """Run one job to its end and discard the image."""
     async with aclosing(device.events(job)) as events:
         async for _ in events:
@@ -109,18 +111,18 @@ async def measure(args: argparse.Namespace, repository: Repository, batch: int) 
     repository.wait(timeout=600)
     with Stopwatch() as watch, DeviceThread(Engine(repository, limits=Limits(max_batch=batch))) as device:
         for name, job in jobs(args).items():
-            await run(device, job)
+            await generate(device, job)
             watch.calls = []
             sums = []
             for _ in range(args.rounds):
-                await run(device, job)
+                await generate(device, job)
                 sums.append(watch.summary())
             call, outside, own = (statistics.median(getattr(s, f) for s in sums) for f in ("call", "outside", "own"))
             print(f"batch {batch}  {name:14} {1000 * call:8.2f} ms per call {outside:8.2%} outside {own:8.2%} own work")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure with three limits of rows per call."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--steps", type=int, default=16)

@@ -2,10 +2,11 @@
 
     python bench/full_size.py sd15|sdxl WORK [--precision fp32] [--target cpu] [--size 512] [--steps 4] [--limit 20]
 
-Writes WORK/source and WORK/model (SD 1.5 takes 9 GB of disk in fp32, SDXL 28), and keeps existing ones: a second run
-measures only the steps. Each stage is its own process; the operating system reports its peak resident memory at its
-end, including weights mapped from a file. `--limit` is the address space in GB at which a stage fails, which protects
-other programs on the machine. Needs the extra `export`.
+There are three stages: make a pipeline in WORK/source, export it to WORK/model, generate an image. Both folders take
+9 GB of disk for SD 1.5 in fp32, 28 GB for SDXL. Existing folders are kept, so a second run measures only the image.
+Each stage is its own process; the operating system reports its peak resident memory, including weights mapped from a
+file. `--limit` is the address space in GB at which a stage fails, which protects other programs on the machine. Needs
+the extra `export`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 GIGABYTE = 1e9
-CHILDREN = ("make", "export", "step")
+STAGES = ("make", "export", "generate")
 # The published configurations, where they differ from the classes' own defaults.
 VAE = {
     "block_out_channels": (128, 256, 512, 512),
@@ -68,16 +69,17 @@ UNETS: dict[str, dict[str, Any]] = {
 
 def make(kind: str, folder: Path) -> None:
     """Write a pipeline of random weights in diffusers' layout."""
-    import diffusers  # noqa: PLC0415 - imports torch, which `step` must not
+    import diffusers  # noqa: PLC0415 - imports torch, which the stage `generate` must not
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
     from tintype.export.tiny import tokenizers  # noqa: PLC0415
 
     torch.manual_seed(0)
+    first, second = (transformers.CLIPTextConfig(**config) for config in (CLIP_L, CLIP_G))
     parts: dict[str, Any] = {
         "vae": diffusers.AutoencoderKL(**VAE, scaling_factor=0.18215 if kind == "sd15" else 0.13025),
-        "text_encoder": transformers.CLIPTextModel(transformers.CLIPTextConfig(**CLIP_L)),
+        "text_encoder": transformers.CLIPTextModel(first),
         "tokenizer": tokenizers.clip(),
         "unet": diffusers.UNet2DConditionModel(**UNETS[kind]),
         "scheduler": diffusers.EulerDiscreteScheduler(
@@ -89,15 +91,15 @@ def make(kind: str, folder: Path) -> None:
             **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
     else:
-        second = transformers.CLIPTextModelWithProjection(transformers.CLIPTextConfig(**CLIP_G))
+        encoder = transformers.CLIPTextModelWithProjection(second)
         pipeline = diffusers.StableDiffusionXLPipeline(
-            **parts, text_encoder_2=second, tokenizer_2=tokenizers.clip(pad="!"), add_watermarker=False
+            **parts, text_encoder_2=encoder, tokenizer_2=tokenizers.clip(pad="!"), add_watermarker=False
         )
     pipeline.to(torch.float16 if kind == "sdxl" else torch.float32).save_pretrained(folder)
 
 
-def step(folder: Path, size: int, steps: int) -> None:
-    """Load the model into the service's engine, generate one image, and print the measurements."""
+def generate(folder: Path, size: int, steps: int) -> None:
+    """Load the model into the service's engine, generate one image, and print the measurements as JSON."""
     from tintype.service.engine import Engine  # noqa: PLC0415 - each stage imports what it needs
     from tintype.service.engine.events import Failed  # noqa: PLC0415
     from tintype.service.job import Job  # noqa: PLC0415
@@ -119,16 +121,16 @@ def step(folder: Path, size: int, steps: int) -> None:
         errors = [event.error for _, event in engine.collect() if isinstance(event, Failed)]
     if errors:
         raise SystemExit(str(errors[0]))
-    print(json.dumps(result | {"turns": seconds}))
+    print(json.dumps(result | {"units": seconds}))
 
 
 def peak(processes: int) -> float:
-    """Return the peak resident memory in GB."""
+    """Return the peak resident memory of `processes`, a constant of the module `resource`, in GB."""
     return resource.getrusage(processes).ru_maxrss * 1024 / GIGABYTE
 
 
-def run(stage: str, arguments: argparse.Namespace, limit: float) -> str:
-    """Run one stage in its own process, print time and memory, and return its output."""
+def start_child(stage: str, arguments: argparse.Namespace, limit: float) -> str:
+    """Run one stage in a child process, print its time and memory, and return its output."""
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (int(limit * GIGABYTE),) * 2)
@@ -153,8 +155,8 @@ def run(stage: str, arguments: argparse.Namespace, limit: float) -> str:
     return output
 
 
-def child(stage: str, arguments: argparse.Namespace) -> None:
-    """Run one stage in the process started for it."""
+def run_child(stage: str, arguments: argparse.Namespace) -> None:
+    """Run one stage in this process."""
     source, model = arguments.work / "source", arguments.work / "model"
     if stage == "make":
         make(arguments.kind, source)
@@ -164,11 +166,11 @@ def child(stage: str, arguments: argparse.Namespace) -> None:
         options = ["--precision", arguments.precision, "--target", arguments.target, "--no-verify", "--force"]
         sys.exit(export([str(source), str(model), *options]))
     else:
-        step(model, arguments.size, arguments.steps)
+        generate(model, arguments.size, arguments.steps)
 
 
 def main() -> None:
-    """Make, export and run the model; `--child` starts one stage."""
+    """Run all stages that are not done; `--child` runs one in this process."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("kind", choices=UNETS)
     parser.add_argument("work", type=Path)
@@ -177,16 +179,16 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="side of the image in pixels")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--limit", type=float, default=20, help="address space of a stage in GB")
-    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(arguments.child, arguments)
+        run_child(arguments.child, arguments)
         return
     if not (arguments.work / "source" / "model_index.json").exists():
-        run("make", arguments, arguments.limit)
+        start_child("make", arguments, arguments.limit)
     if not (arguments.work / "model" / "tintype.json").exists():
-        run("export", arguments, arguments.limit)
-    report(json.loads(run("step", arguments, arguments.limit).splitlines()[-1]), arguments)
+        start_child("export", arguments, arguments.limit)
+    report(json.loads(start_child("generate", arguments, arguments.limit).splitlines()[-1]), arguments)
 
 
 def report(result: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -194,7 +196,7 @@ def report(result: dict[str, Any], arguments: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in (arguments.work / "model").rglob("*") if path.is_file())
     print(f"{arguments.kind} {arguments.precision}: {size / GIGABYTE:.2f} GB on disk")
     print(f"loaded after {result['load']:.1f} s, at most {result['loaded']:.2f} GB resident until then")
-    prompt, *steps, decoding = result["turns"]
+    prompt, *steps, decoding = result["units"]
     each = ", ".join(f"{seconds:.1f}" for seconds in steps)
     print(f"{arguments.size} pixels square: prompt {prompt:.1f} s, steps {each} s, decoding {decoding:.1f} s")
     print(f"median step: {statistics.median(steps):.1f} s")

@@ -1,10 +1,10 @@
-"""Measure the gateway alone: one worker in front of a backend that answers at once.
+"""Measure the gateway alone: one worker in front of a service that answers at once.
 
     python bench/gateway.py [--seconds 5] [--connections 16]
 
-The gateway runs in its own process, with a stub in place of the client of the gRPC service; this process sends the
-load. Both share the machine's cores, so the figures are a lower bound; compare only runs on one machine.
-Goals: 1,000 small requests per second, and 8 responses of 10 x 1.5 MB in base64 per second.
+The gateway runs in its own process, with a stub in place of its gRPC client; this process sends the requests. Both
+share the machine's cores, so the figures are a lower bound. Compare only runs on one machine.
+Goals: 1,000 small responses per second, and 8 responses of 10 x 1.5 MB in base64 per second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tintype.gateway.config import GatewayConfig
 from tintype.v1 import image_service_pb2 as pb
 
 SMALL, LARGE = 100, 1_500_000  # bytes of one image
-# name: bytes of an image, images, format
+# Name -> bytes of an image, images in a response, response format.
 LOADS = {
     "small, b64_json": (SMALL, 1, "b64_json"),
     "small, url": (SMALL, 1, "url"),
@@ -33,7 +33,7 @@ LOADS = {
 }
 
 
-class Instant:
+class InstantService:
     """A service that answers at once; the prompt is the size of each image in bytes."""
 
     def __init__(self) -> None:
@@ -59,23 +59,23 @@ class Instant:
 
 
 def serve(port: int, data: str) -> None:
-    """Run the gateway with the instant backend."""
+    """Run the gateway with the stub."""
     import uvicorn  # noqa: PLC0415 - only the served process needs it
 
-    client: Any = Instant()
+    client: Any = InstantService()
     app = create_app(GatewayConfig(data=Path(data)), client)
     uvicorn.run(app, port=port, http="httptools", loop="uvloop", log_level="warning", access_log=False)
 
 
-def message(size: int, count: int, kind: str) -> bytes:
+def http_request(size: int, count: int, kind: str) -> bytes:
     """Return one HTTP request as bytes."""
     body = f'{{"prompt":"{size}","n":{count},"response_format":"{kind}"}}'.encode()
     head = "POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def caller(port: int, request: bytes, until: float) -> int:
-    """Repeat a request on one connection; return the number of responses."""
+async def send_repeatedly(port: int, request: bytes, until: float) -> int:
+    """Repeat a request on one connection until the time `until`; return the number of responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     done = 0
     while time.perf_counter() < until:
@@ -94,7 +94,7 @@ async def caller(port: int, request: bytes, until: float) -> int:
 async def measure(port: int, request: bytes, seconds: float, connections: int) -> float:
     """Return responses per second."""
     start = time.perf_counter()
-    done = await asyncio.gather(*(caller(port, request, start + seconds) for _ in range(connections)))
+    done = await asyncio.gather(*(send_repeatedly(port, request, start + seconds) for _ in range(connections)))
     return sum(done) / (time.perf_counter() - start)
 
 
@@ -118,7 +118,8 @@ async def main(seconds: float, connections: int, port: int) -> None:
         try:
             await wait_until_up(port)
             for name, (size, count, kind) in LOADS.items():
-                rate = await measure(port, message(size, count, kind), seconds, connections if size == SMALL else 2)
+                request = http_request(size, count, kind)
+                rate = await measure(port, request, seconds, connections if size == SMALL else 2)
                 print(f"{name:24} {rate:10.1f} /s")
         finally:
             server.terminate()

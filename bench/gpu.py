@@ -1,17 +1,17 @@
-"""Measure a model on a device: images per second by batch, and time per denoiser call for each way of calling.
+"""Measure a model on a device: time per denoiser call for each way of calling, and images per second by batch.
 
     python bench/gpu.py [MODEL_FOLDER ...] [--provider cuda] [--quick] [--size 256] [--steps 16] [--rounds 5]
 
-Without a folder: the built-in model. Ways of calling the denoiser, alternating in each round, on the same arrays:
+Without a folder the built-in model is measured. Ways of calling the denoiser, with the same arrays, alternating:
 
     run       all arrays go to the device and back at each call
     bound     buffers stay on the device; embeddings are sent once (the service's way on CUDA)
-    graph     like bound, captured as a CUDA graph           (CUDA only)
-    tensorrt  like bound, with an engine for the shape       (if onnxruntime finds TensorRT)
+    graph     like bound, captured as a CUDA graph           (only with --provider cuda)
+    tensorrt  like bound, with an engine for the shape       (only with --provider cuda, if TensorRT is installed)
     fixed     like run, with the graph's dynamic dimensions fixed to the shape
 
-Figures are medians; `of run` is the ratio to the first way. Then whole images through the engine, by batch.
-For a way that does not work the output gives the reason, and the others continue.
+Figures are medians; `of run` is the ratio to the first way. For a way that does not work the output gives the reason,
+and the others continue. Then the engine generates whole images, for each batch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Way = Callable[[list[str], Feeds], list[Any]]
 
 
-class Tap:
+class DenoiserInputs:
     """Records the inputs of a model's denoiser, in the graph's own types."""
 
     def __init__(self, provider: str, folder: Path) -> None:
@@ -55,24 +55,24 @@ class Tap:
         self.model: Any = self._repository.wait(timeout=3600)
         self.spec = self.model.spec
 
-    def feeds(self, rows: int, size: int) -> tuple[Path, list[str], Feeds]:
+    def of_call(self, rows: int, size: int) -> tuple[Path, list[str], Feeds]:
         """Return the denoiser's graph, its outputs, and the inputs of a call with `rows` rows."""
         stage = getattr(self.model._stages, "_first", self.model._stages)
-        session, taken = stage._denoiser._session, []
+        session, recorded = stage._denoiser._session, []
 
-        class Taker:
+        class Recorder:
             def run(self, outputs: Any, feeds: Any) -> Any:
-                taken.append((list(outputs), dict(feeds)))
+                recorded.append((list(outputs), dict(feeds)))
                 return inner.run(outputs, feeds)
 
-        inner, session._session = session._session, Taker()
+        inner, session._session = session._session, Recorder()
         try:
             latents = np.random.default_rng(0).standard_normal((rows, *self.spec.latent_shape(size, size)), np.float32)
             (conditioning,) = self.model.encode([Prompt("a red circle")])
             self.model.denoise(latents, np.full(rows, 500, np.float32), [conditioning] * rows)
         finally:
             session._session = inner
-        return (session.path, *taken[0])
+        return (session.path, *recorded[0])
 
     def close(self) -> None:
         """Release the model."""
@@ -94,7 +94,7 @@ def machine(provider: str) -> None:
 
 
 def ways(provider: str, path: Path, feeds: Feeds, cache: Path) -> dict[str, Callable[[], Way]]:
-    """Return a function that prepares each way; the provider determines which ways exist."""
+    """Return a function that prepares each way of calling that the provider has, by name."""
     runtime = Runtime.choose((provider,))
     device = DEVICES.get(provider, "cpu")
     made: dict[str, Callable[[], Way]] = {
@@ -133,17 +133,17 @@ def _engine(path: Path, feeds: Feeds, cache: Path) -> Way:
     began = time.perf_counter()
     for _ in range(HOT):
         graph.run([graph.outputs[0]], feeds)
-    waiting: Future[None] = builder().submit(lambda: None)
-    waiting.result()
+    after: Future[None] = builder().submit(lambda: None)
+    after.result()  # the builder's queue is in order: the engine is built, or has failed
     if not all(engine.result() for engine in graph._engines.values()):
         raise RuntimeError("no engine could be built; see the log")
     print(f"           tensorrt: the engine was ready after {time.perf_counter() - began:.1f} s")
     return graph.run
 
 
-def calls(args: argparse.Namespace, tap: Tap, rows: int, cache: Path) -> None:
+def calls(args: argparse.Namespace, inputs: DenoiserInputs, rows: int, cache: Path) -> None:
     """Print the time of one denoiser call for each way."""
-    path, outputs, feeds = tap.feeds(rows, args.size)
+    path, outputs, feeds = inputs.of_call(rows, args.size)
     ready: dict[str, Way] = {}
     for name, make in ways(args.provider, path, feeds, cache).items():
         try:
@@ -168,11 +168,11 @@ def calls(args: argparse.Namespace, tap: Tap, rows: int, cache: Path) -> None:
 def report(
     rows: int, ready: Mapping[str, Way], spent: Mapping[str, list[float]], outputs: list[str], feeds: Feeds
 ) -> None:
-    """Print medians, ratios and the largest difference between results."""
-    answers = {name: way(outputs, feeds)[0].astype(np.float32) for name, way in ready.items()}
-    base, scale = statistics.median(spent["run"]), float(np.abs(answers["run"]).max())
+    """Print medians, ratios and the largest difference of each way's result from that of `run`."""
+    results = {name: way(outputs, feeds)[0].astype(np.float32) for name, way in ready.items()}
+    base, scale = statistics.median(spent["run"]), float(np.abs(results["run"]).max())
     for name, times in spent.items():
-        middle, off = statistics.median(times), float(np.abs(answers[name] - answers["run"]).max()) / scale
+        middle, off = statistics.median(times), float(np.abs(results[name] - results["run"]).max()) / scale
         print(
             f"rows {rows:2}    {name:10} {1000 * middle:9.3f} ms per call {middle / base:7.3f} of run"
             f" {rows / middle:9.2f} rows/s   difference {off:.1e}"
@@ -184,35 +184,46 @@ def images(args: argparse.Namespace, folder: Path, batch: int) -> None:
     job = Job(prompt="a red circle", seed=1, count=batch, steps=args.steps, width=args.size, height=args.size)
     options = ProviderOptions(cuda_graphs=args.cuda_graphs)
     with Repository([folder], providers=[args.provider], options=options) as repository:
-        model: Any = repository.wait(timeout=3600)
-        inside: list[float] = []
-        denoise = model.denoise
-
-        def timed(*given: Any) -> Any:
-            began = time.perf_counter()
-            made = denoise(*given)
-            inside.append(time.perf_counter() - began)
-            return made
-
-        model.denoise = timed
-        engine, walls, shares = Engine(repository, limits=Limits(max_batch=batch)), [], []
-        for turn in range(args.rounds + 1):
-            inside.clear()
-            engine.admit(job)
-            began, made = time.perf_counter(), 0
-            while engine.step():
-                made += sum(isinstance(event, Finished) for _, event in engine.collect())
-            made += sum(isinstance(event, Finished) for _, event in engine.collect())
-            if made != batch:
-                raise SystemExit(f"{made} of {batch} images were generated")
-            if turn:  # the first one warms up
-                walls.append(time.perf_counter() - began)
-                shares.append(sum(inside) / walls[-1])
+        in_calls = time_denoiser(repository.wait(timeout=3600))
+        engine = Engine(repository, limits=Limits(max_batch=batch))
+        generate(engine, job)  # not counted
+        walls, shares = [], []
+        for _ in range(args.rounds):
+            in_calls.clear()
+            walls.append(generate(engine, job))
+            shares.append(sum(in_calls) / walls[-1])
     wall, share = statistics.median(walls), statistics.median(shares)
     print(
         f"batch {batch:2}   {batch / wall:9.3f} images/s {1000 * wall / args.steps:9.3f} ms per step"
         f"   {share:.1%} in denoiser calls; the rest is prompt, decoder and gaps"
     )
+
+
+def time_denoiser(model: Any) -> list[float]:
+    """Return a list that gets the seconds of each later denoiser call of a model."""
+    seconds: list[float] = []
+    denoise = model.denoise
+
+    def timed(*arguments: Any) -> Any:
+        began = time.perf_counter()
+        result = denoise(*arguments)
+        seconds.append(time.perf_counter() - began)
+        return result
+
+    model.denoise = timed
+    return seconds
+
+
+def generate(engine: Engine, job: Job) -> float:
+    """Generate the images of a job and return the seconds."""
+    engine.admit(job)
+    began, done = time.perf_counter(), 0
+    while engine.step():
+        done += sum(isinstance(event, Finished) for _, event in engine.collect())
+    done += sum(isinstance(event, Finished) for _, event in engine.collect())
+    if done != job.count:
+        raise SystemExit(f"{done} of {job.count} images were generated")
+    return time.perf_counter() - began
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -233,10 +244,10 @@ def main(arguments: list[str] | None = None) -> None:
     with TemporaryDirectory() as cache:
         for folder in args.models or [BUILTIN]:
             print(f"model      {folder.name}, {args.size}x{args.size}, {args.steps} steps")
-            tap = Tap(args.provider, folder)
+            inputs = DenoiserInputs(args.provider, folder)
             for rows in batches:
-                calls(args, tap, rows, Path(cache))
-            tap.close()
+                calls(args, inputs, rows, Path(cache))
+            inputs.close()
             for batch in batches:
                 images(args, folder, batch)
 

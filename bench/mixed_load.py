@@ -1,11 +1,11 @@
-"""Measure latencies of a long job and eight short ones: the engine's order against first come, first served.
+"""Compare latencies of a long job and eight short ones in the engine's order and in order of arrival.
 
     python bench/mixed_load.py [MODEL_FOLDER] [--long 100] [--short 4] [--rounds 5] [--threads 0]
 
-The long job comes first; the short ones follow while it runs, one after every 5 % of its time without the others.
-Either each job has its own caller, or all have the same. "First come, first served" is the same engine with jobs in
-order of arrival; rows still share calls. Both orders alternate; figures are medians over the rounds, and ratios compare
-latencies of one round. Goal: at most half the mean latency.
+The long job comes first. The short ones follow while it runs, one after every 5 % of the time that the long job takes
+alone. Either each job has its own caller, or all have the same. "First come, first served" is the same engine with jobs
+in order of arrival; rows still share calls. Both orders alternate. Figures are medians over the rounds, and ratios
+compare latencies of one round. Goal: at most half the mean latency of "first come, first served".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHORT_JOBS = 8
 
 
 class Latencies(NamedTuple):
-    """Latencies of one round, in seconds."""
+    """Latencies of one round in seconds: mean and 95th percentile of all jobs, 95th of the short ones, the long one."""
 
     mean: float
     p95: float
@@ -42,12 +42,12 @@ class Latencies(NamedTuple):
     long: float
 
 
-def by_arrival(tasks: Iterable[Any], _served: Any, **_: float) -> list[Any]:
-    """Order jobs by arrival."""
+def order_by_arrival(tasks: Iterable[Any], _served: Any, **_: float) -> list[Any]:
+    """Return tasks in order of arrival; replaces `policy.order`."""
     return sorted(tasks, key=lambda task: task.number)
 
 
-ORDERS: dict[str, Callable[..., list[Any]]] = {"engine": policy.order, "first come": by_arrival}
+ORDERS: dict[str, Callable[..., list[Any]]] = {"engine": policy.order, "first come, first served": order_by_arrival}
 
 
 async def latency(device: DeviceThread, job: Job, after: float) -> float:
@@ -59,8 +59,8 @@ async def latency(device: DeviceThread, job: Job, after: float) -> float:
     return time.perf_counter() - began
 
 
-async def meet(device: DeviceThread, args: argparse.Namespace, alone: float, *, one_caller: bool) -> Latencies:
-    """Send all jobs and return their latencies."""
+async def send_all(device: DeviceThread, args: argparse.Namespace, alone: float, *, one_caller: bool) -> Latencies:
+    """Send all jobs and return their latencies; `alone` is the time of the long job alone, in seconds."""
 
     def job(number: int, steps: int) -> Job:
         return Job(prompt="a lake", seed=number, steps=steps, caller="one" if one_caller else str(number))
@@ -71,7 +71,7 @@ async def meet(device: DeviceThread, args: argparse.Namespace, alone: float, *, 
 
 
 async def measure(args: argparse.Namespace, repository: Repository, *, one_caller: bool) -> None:
-    """Print a table."""
+    """Run all rounds and print a table."""
     rounds: dict[str, list[Latencies]] = {name: [] for name in ORDERS}
     with DeviceThread(Engine(repository)) as device:
         warm = Job(prompt="a lake", seed=0, steps=args.long)
@@ -80,9 +80,10 @@ async def measure(args: argparse.Namespace, repository: Repository, *, one_calle
         for number in range(args.rounds + 1):
             for name, order in ORDERS.items():
                 with patch.object(policy, "order", order):
-                    found = await meet(device, args, alone, one_caller=one_caller)
+                    found = await send_all(device, args, alone, one_caller=one_caller)
                 rounds[name] += [found] if number else []
-    print(f"\n| {'one caller' if one_caller else 'nine callers'} | engine, s | first come, s | ratio (range) |")
+    callers = "one caller" if one_caller else "nine callers"
+    print(f"\n| {callers} | tintype, s | first come, first served, s | ratio (range) |")
     print("|---|---|---|---|")
     for place, title in enumerate(("mean", "95th percentile", "95th percentile of the short jobs", "the long job")):
         ours, first = ([found[place] for found in rounds[name]] for name in ORDERS)
@@ -91,7 +92,7 @@ async def measure(args: argparse.Namespace, repository: Repository, *, one_calle
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure with nine callers, then with one."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--long", type=int, default=100, help="steps of the long job")
@@ -103,7 +104,7 @@ def main() -> None:
         repository.wait(timeout=600)
         for one_caller in (False, True):
             asyncio.run(measure(args, repository, one_caller=one_caller))
-    print(f"\ngoal: at most {GOAL} of the mean latency")
+    print(f"\ngoal: ratio of the mean latencies at most {GOAL}")
 
 
 if __name__ == "__main__":

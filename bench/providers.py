@@ -1,12 +1,12 @@
-"""Compare providers on a model's denoiser and decoder, with the same graphs and inputs.
+"""Compare the time of providers for a model's denoiser and decoder, with the same graphs and inputs.
 
     python bench/providers.py [FOLDER] [--providers cpu openvino] [--rows 1 2] [--side 16] [--rounds 5] [--calls 40]
 
-Each provider first gets 34 calls of a shape, after which OpenVINO has compiled the graph for it. Then the calls
-alternate: in each round `--calls` of the denoiser, and a tenth of that of the decoder. The output has milliseconds, the
-ratio of each provider's time to the first's (medians over the rounds, with their range), and the difference of its
-result from the first's as a share of the largest value. FOLDER is a model of the Stable Diffusion family; default: the
-built-in model.
+Each provider first gets 34 calls of a shape, after which OpenVINO has compiled the graph for it. Then the providers
+alternate: each round has `--calls` calls of the denoiser, and a tenth of that of the decoder. The output has
+milliseconds per call, the ratio of each provider's time to the first's (medians over the rounds, with their range), and
+the largest difference of its result from the first's, relative to the largest value. FOLDER is a model of the Stable
+Diffusion family; default: the built-in model.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from tintype.service.models.residency.catalogue import BUILTIN
 from tintype.service.models.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tintype.service.models.runtime.graph import Graph, Port
 
-WARM = 34  # more calls than OpenVINO needs before it compiles for a shape
+WARM_UP = 34  # calls; more calls than OpenVINO needs before it compiles for a shape
 
 
 def random_input(port: Port, rows: int, side: int, generator: np.random.Generator) -> Any:
-    """Return an input array: noise, or a timestep in the middle."""
+    """Return an input array: noise, or for a timestep 500, half of the range."""
     free = {0: rows, 2: side, 3: side} if len(port.shape) == 4 else {0: rows, 1: 77}
     shape = [axis if isinstance(axis, int) else free[place] for place, axis in enumerate(port.shape)]
     if "timestep" in port.name:
@@ -41,31 +43,33 @@ def random_input(port: Port, rows: int, side: int, generator: np.random.Generato
 def compare(path: Path, graphs: dict[str, Graph], rows: int, side: int, calls: int, rounds: int) -> None:
     """Print a line for each provider."""
     first = next(iter(graphs.values()))
-    generator = np.random.default_rng(0)
+    generator, output = np.random.default_rng(0), first.outputs[:1]
     feeds = {port.name: random_input(port, rows, side, generator) for port in first.inputs}
-    answers = {}
-    for name, graph in graphs.items():
-        for _ in range(WARM):
-            answers[name] = graph.run(first.outputs[:1], feeds)[0]
-    taken: dict[str, list[float]] = {name: [] for name in graphs}
+    results = {name: [graph.run(output, feeds)[0] for _ in range(WARM_UP)][-1] for name, graph in graphs.items()}
+    seconds = measure(graphs, output, feeds, calls, rounds)
+    base = next(iter(seconds.values()))
+    expected: Any = next(iter(results.values()))
+    for name, times in seconds.items():
+        difference = np.abs(results[name] - expected).max() / np.abs(expected).max()
+        median, spread = 1e3 * statistics.median(times), ratio_and_range(times, base)
+        print(f"| {path.parent.name}, {rows} | {name} | {median:.1f} | {spread} | {difference:.0e} |")
+
+
+def measure(
+    graphs: Mapping[str, Graph], output: Sequence[str], feeds: dict[str, Any], calls: int, rounds: int
+) -> dict[str, list[float]]:
+    """Return the mean seconds of a call in each round, by provider; the providers alternate."""
+    seconds: dict[str, list[float]] = {name: [] for name in graphs}
     for _ in range(rounds):
         spent = dict.fromkeys(graphs, 0.0)
         for _ in range(calls):
             for name, graph in graphs.items():
                 begin = time.perf_counter()
-                graph.run(first.outputs[:1], feeds)
+                graph.run(output, feeds)
                 spent[name] += time.perf_counter() - begin
         for name in graphs:
-            taken[name].append(spent[name] / calls)
-    base = next(iter(taken.values()))
-    expected: Any = next(iter(answers.values()))
-    for name, times in taken.items():
-        difference = np.abs(answers[name] - expected).max() / np.abs(expected).max()
-        spread = ratio_and_range(times, base)
-        print(
-            f"| {path.parent.name}, {rows} | {name} | {1e3 * statistics.median(times):.1f} | {spread} "
-            f"| {difference:.0e} |"
-        )
+            seconds[name].append(spent[name] / calls)
+    return seconds
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Make and export a random Stable Diffusion 1.x of a chosen width: a larger model for measurements, without a download.
+"""Make and export a random Stable Diffusion 1.x whose UNet has a chosen width, for measurements without a download.
 
     .venv-export/bin/python bench/random_model.py OUT [--width 128]
 
-The published UNet is 320 wide. The model has its depth and its attention; its images are noise.
+The UNet has the depth and the attention of the published one, whose width is 320; its images are noise.
 Needs the extra `export`.
 """
 

@@ -1,4 +1,4 @@
-"""Compare two series of measurements, round by round."""
+"""Ratios of two series of measurements, by round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def ratio_and_range(ours: Iterable[float], theirs: Iterable[float], digits: int = 2) -> str:
-    """Return the median of the ratios of each round, with their range: `1.02 (0.98 to 1.10)`."""
+    """Return the median of the ratios of all rounds, with their range: `1.02 (0.98 to 1.10)`."""
     ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
     median, low, high = (f"{value:.{digits}f}" for value in (statistics.median(ratios), ratios[0], ratios[-1]))
     return f"{median} ({low} to {high})"

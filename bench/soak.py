@@ -1,11 +1,12 @@
-"""Measure the service's memory over many random requests; a fifth are cancelled at a random moment.
+"""Measure the service's memory over many random requests, a fifth of which are cancelled at a random moment.
 
     python bench/soak.py [--requests 1000] [--workers 6] [--seed 0]
 
 A child process serves the built-in model. Requests have random sizes (eight), samplers (all), input images, masks,
 counts and file types, and are streams with previews or plain calls. After every hundred requests, while nothing runs,
-the child's resident memory is read from /proc (Linux only). Goal: at the end at most 1.05 of the memory after the first
-hundred. Every request must end with its images or, if it was cancelled, with CANCELLED; any other end stops the run.
+the child's resident memory is read from /proc (Linux only). A request must end with its images or, if it was cancelled,
+with CANCELLED; any other end stops the run.
+Goal: the memory at the end is at most 1.05 of that after the first hundred requests.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 BLOCK = 100
 GOAL = 1.05
-CANCELLED = 0.2  # of the requests
+CANCELLED = 0.2  # share of the requests
 SIZES = ((256, 256), (128, 128), (192, 128), (128, 192), (100, 80), (320, 240), (64, 64), (384, 128))
 MIME_TYPES = ("image/png", "image/jpeg", "image/webp")
 WORDS = ("a red circle", "a lake at sunset", "a green hill under the moon", "a house", "a blue square", "snow")
@@ -91,14 +92,14 @@ def random_request(draw: random.Random) -> pb.StreamImagesRequest:
     return pb.StreamImagesRequest(generation=generation, previews=pb.Previews(every=draw.choice((0, 1, 2))))
 
 
-async def plain(stub: Any, request: pb.StreamImagesRequest, timeout: float | None) -> None:  # noqa: ASYNC109
+async def call_plain(stub: Any, request: pb.StreamImagesRequest, timeout: float | None) -> None:  # noqa: ASYNC109
     """Send a plain call, and cancel it after `timeout` seconds."""
-    answer = await asyncio.wait_for(stub.GenerateImages(request.generation), timeout)
-    if len(answer.images) != request.generation.count:
-        raise SystemExit(f"got {len(answer.images)} images for {request}")
+    response = await asyncio.wait_for(stub.GenerateImages(request.generation), timeout)
+    if len(response.images) != request.generation.count:
+        raise SystemExit(f"got {len(response.images)} images for {request}")
 
 
-async def streamed(stub: Any, request: pb.StreamImagesRequest, events: int | None) -> None:
+async def call_streamed(stub: Any, request: pb.StreamImagesRequest, events: int | None) -> None:
     """Read the stream, and cancel it after `events` events."""
     stream, images, received = stub.StreamImages(request), 0, 0
     async for event in stream:
@@ -111,29 +112,29 @@ async def streamed(stub: Any, request: pb.StreamImagesRequest, events: int | Non
         raise SystemExit(f"got {images} images for {request}")
 
 
-async def one(stub: Any, draw: random.Random) -> str:
+async def send_one(stub: Any, draw: random.Random) -> str:
     """Send one request and return its kind, or "cancelled"."""
-    request, leaves = random_request(draw), draw.random() < CANCELLED
+    request, cancels = random_request(draw), draw.random() < CANCELLED
     try:
         if draw.random() < 0.5:
-            await plain(stub, request, draw.uniform(0, 0.5) if leaves else None)
+            await call_plain(stub, request, draw.uniform(0, 0.5) if cancels else None)
             return "plain"
-        await streamed(stub, request, draw.randint(1, 6) if leaves else None)
+        await call_streamed(stub, request, draw.randint(1, 6) if cancels else None)
     except TimeoutError:
         return "cancelled"
     return "streamed"
 
 
-async def block(stub: Any, draw: random.Random, requests: int, workers: int) -> Counter[str]:
+async def send_block(stub: Any, draw: random.Random, requests: int, workers: int) -> Counter[str]:
     """Send `requests` requests, `workers` at a time, and wait until nothing runs."""
     numbers, ends = iter(range(requests)), Counter[str]()
 
     async def worker() -> None:
         for _ in numbers:
-            ends[await one(stub, draw)] += 1
+            ends[await send_one(stub, draw)] += 1
 
     await asyncio.gather(*(worker() for _ in range(workers)))
-    # It has the lowest priority: when it has ended, all cancelled tasks have ended.
+    # A request of the lowest priority: when it has ended, all cancelled tasks have ended.
     await stub.GenerateImages(pb.GenerateImagesRequest(prompt="the end", steps=1, priority=-100))
     return ends
 
@@ -144,7 +145,7 @@ async def soak(args: argparse.Namespace) -> None:
     with service() as (pid, address):
         async with grpc.aio.insecure_channel(address) as channel:
             for number in range(0, args.requests, BLOCK):
-                ends += await block(pb_grpc.ImageServiceStub(channel), draw, BLOCK, args.workers)
+                ends += await send_block(pb_grpc.ImageServiceStub(channel), draw, BLOCK, args.workers)
                 memory.append(resident(pid))
                 print(f"after {number + BLOCK:5}: {memory[-1]:7.1f} MB", flush=True)
     ends_text = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
@@ -153,7 +154,7 @@ async def soak(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run the test; `--child` starts the service."""
+    """Run the measurement; `--child` starts the service."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=6, help="concurrent requests")
