@@ -16,7 +16,7 @@ from litestar import Litestar, Request, Response, post
 from tintype.v1.rates import RateLimits
 
 from . import sdapi
-from .access.keys import KeyRefresh, Keys
+from .access.keys import ClientKeys, KeyRefresh
 from .access.model_names import ModelNames
 from .access.rejections import TooManyRequests
 from .context import Gateway
@@ -82,7 +82,7 @@ def create_app(
         client=CountedClient(client, metrics),
         store=store,
         names=names,
-        keys=Keys(config.key_file, optional=config.keys is None, api_key=config.api_key),
+        keys=ClientKeys(config.key_file, optional=config.keys is None, api_key=config.api_key),
         request_rates=RateLimits("requests", TooManyRequests),
         image_rates=RateLimits("images", TooManyRequests),
         idempotency=IdempotencyCache(config.url_ttl),

@@ -1,4 +1,4 @@
-"""What request handlers need: the resources of all requests, and the gateway as one caller may use it."""
+"""What request handlers need: the resources that all requests share, and the context of one caller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tintype.v1.rates import RateLimits
 
     from .access.caller import Caller, CallerClient
-    from .access.keys import Keys
+    from .access.keys import ClientKeys
     from .access.model_names import ModelNames
     from .config import GatewayConfig
     from .requests.idempotency import IdempotencyCache
@@ -27,7 +27,7 @@ class Gateway:
     client: ImageClient
     store: Store
     names: ModelNames
-    keys: Keys
+    keys: ClientKeys
     request_rates: RateLimits
     image_rates: RateLimits
     idempotency: IdempotencyCache
@@ -37,7 +37,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class CallerContext:
-    """The gateway as one caller may use it: a client that knows the caller's models and limits, and its model names.
+    """The gateway for one caller: a client that applies the caller's limits, and the caller's model names.
 
     `key` is the name of the caller's key, empty without one.
     """

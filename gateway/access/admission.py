@@ -1,7 +1,7 @@
-"""Admission of requests: each handler gets the gateway as the caller of its request may use it.
+"""Admission of requests: authentication, request rate, and the context through which a handler works.
 
-The context's client knows only the models of the caller's key, and counts images in every API; its model names have a
-default that the key allows. So the APIs that generate images contain no access checks.
+The context's client offers only the models that the caller's key allows, and counts images in every API. The default
+of its model names is one of these models. So the APIs that generate images contain no access checks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def authenticate(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerContext:
-    """Return the gateway as the request's caller may use it. Raises NoKey, WrongKey."""
+    """Return the context for the request's caller. Raises NoKey, WrongKey."""
     key = gateway.keys.authenticate(request.headers)
     caller = caller_of(key, request.client.host if request.client else "", gateway.config)
     record: AccessRecord = request.state.record
@@ -50,7 +50,7 @@ def require_admin(gateway: Gateway, request: Request[Any, Any, Any]) -> CallerCo
 
 
 def caller_of(key: Key | None, address: str, config: GatewayConfig) -> Caller:
-    """Return the caller with a key, or at an address; the configured rates apply unless the key has its own."""
+    """Return the caller of a key, or of an address without a key; rates of the key override the configured ones."""
     if key is None:
         return Caller(address, config.rate_limit, config.image_limit)
     requests = config.rate_limit if key.requests is None else key.requests
@@ -58,8 +58,8 @@ def caller_of(key: Key | None, address: str, config: GatewayConfig) -> Caller:
     return Caller(key.name, requests, images, key.models, key.priority, key.admin)
 
 
-def most_images(context: CallerContext, passes: int = 1) -> int | None:
-    """Return the most images of one request, each generated in `passes` passes; None if there is no limit."""
+def max_images_per_request(context: CallerContext, passes: int = 1) -> int | None:
+    """Return the maximum number of images per request, each of `passes` passes; None if there is no limit."""
     per_minute = context.caller.images // passes if context.caller.images else None
     limits = (context.gateway.config.max_images or None, per_minute)
     return min((limit for limit in limits if limit is not None), default=None)

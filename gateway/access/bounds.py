@@ -17,35 +17,35 @@ if TYPE_CHECKING:
 
     from ..config import GatewayConfig
 
-    Count: TypeAlias = Callable[[pb.GenerateImagesRequest], int]
+    FieldSize: TypeAlias = Callable[[pb.GenerateImagesRequest], int]
 
-_LENGTH = "must have at most {most} characters here, not {count}"
+_LENGTH_MESSAGE = "must have at most {limit} characters here, not {count}"
 
 
-def _pixels(request: pb.GenerateImagesRequest) -> int:
-    """Return the pixels of one image; a missing side follows from the start image, or equals the other side."""
+def _pixels_per_image(request: pb.GenerateImagesRequest) -> int:
+    """Return the pixels of one image; a missing side is the start image's, otherwise equal to the other side."""
     width, height = request.width, request.height
     if request.image:
         width, height = size_like(image_header.check(request.image).size, width, height)
     return (width or height) * (height or width)
 
 
-# Setting, field of the contract, the counted quantity, the message.
-_BOUNDS: tuple[tuple[str, str, Count, str], ...] = (
-    ("max_images", "count", lambda request: request.count, "must be at most {most} here, not {count}"),
-    ("max_pixels", "width", _pixels, "must, with the height, make at most {most} pixels here, not {count}"),
-    ("max_steps", "steps", lambda request: request.steps, "must be at most {most} here, not {count}"),
-    ("max_prompt", "prompt", lambda request: len(request.prompt), _LENGTH),
-    ("max_prompt", "negative_prompt", lambda request: len(request.negative_prompt), _LENGTH),
+# Setting, field of the contract, function that measures the field, message.
+_BOUNDS: tuple[tuple[str, str, FieldSize, str], ...] = (
+    ("max_images", "count", lambda request: request.count, "must be at most {limit} here, not {count}"),
+    ("max_pixels", "width", _pixels_per_image, "must, with the height, make at most {limit} pixels here, not {count}"),
+    ("max_steps", "steps", lambda request: request.steps, "must be at most {limit} here, not {count}"),
+    ("max_prompt", "prompt", lambda request: len(request.prompt), _LENGTH_MESSAGE),
+    ("max_prompt", "negative_prompt", lambda request: len(request.negative_prompt), _LENGTH_MESSAGE),
 )
 
 
 def check(request: pb.GenerateImagesRequest, config: GatewayConfig) -> None:
     """Raise ServiceError, as the service does for invalid fields, naming every field above its limit."""
-    faults = []
-    for setting, field, count_of, message in _BOUNDS:
-        most, count = getattr(config, setting), count_of(request)
-        if 0 < most < count:
-            faults.append((field, message.format(most=most, count=count)))
-    if faults:
-        raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=faults)
+    violations = []
+    for setting, field, size_of, message in _BOUNDS:
+        limit, count = getattr(config, setting), size_of(request)
+        if 0 < limit < count:
+            violations.append((field, message.format(limit=limit, count=count)))
+    if violations:
+        raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=violations)

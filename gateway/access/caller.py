@@ -1,4 +1,4 @@
-"""The caller of a request, its limits, and the image service as that caller may use it."""
+"""The caller of a request, its limits, and a client of the image service that applies them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Caller:
 
 
 class CallerClient:
-    """The image service for one request of one caller.
+    """A client of the image service for one request of one caller.
 
-    It knows the caller's models only, and counts images towards the caller's rate. `default` is the model of requests
+    It offers the caller's models only, and counts images towards the caller's rate. `default` is the model of requests
     that name none; empty for the service's own default.
     """
 
@@ -66,7 +66,7 @@ class CallerClient:
         try:
             response = await self._client.generate(message, request_id)
         except BaseException as error:
-            self._hide(error)
+            self._hide_other_models(error)
             self._record.fail(error)
             self._give_back(count)
             raise
@@ -78,18 +78,18 @@ class CallerClient:
     ) -> AsyncGenerator[pb.StreamImagesResponse]:
         """Yield events, the last one `completed`. Raises ServiceError and the errors of `_admit`."""
         message = self._admit(draft, previews)
-        missing, done = message.generation.count or 1, False
+        missing, is_completed = message.generation.count or 1, False
         try:
             async with aclosing(self._client.stream(message, request_id)) as events:
                 async for event in events:
                     missing -= event.HasField("image")
                     if event.HasField("completed"):
-                        done = True
+                        is_completed = True
                         self._record.finish(event.completed, event.completed.usage.images)
                     yield event
         except BaseException as error:
-            self._hide(error)
-            if not done:
+            self._hide_other_models(error)
+            if not is_completed:
                 self._record.fail(error)
             raise
         finally:
@@ -97,32 +97,32 @@ class CallerClient:
 
     async def models(self) -> list[pb.Model]:
         """Return the caller's models, its default first. Raises ServiceError."""
-        found = await self._client.models()
+        models = await self._client.models()
         if not self._caller.models:
-            return found
-        own = [model for model in found if model.name in self._caller.models]
-        for model in own:
+            return models
+        allowed_models = [model for model in models if model.name in self._caller.models]
+        for model in allowed_models:
             model.is_default = model.name == self._default
-        return sorted(own, key=lambda model: not model.is_default)
+        return sorted(allowed_models, key=lambda model: not model.is_default)
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the caller's default for an empty name. Raises ServiceError, ModelNotAllowed."""
         try:
-            return await self._client.model(self._allowed(name))
+            return await self._client.model(self._checked_model(name))
         except ServiceError as error:
-            self._hide(error)
+            self._hide_other_models(error)
             raise
 
     def _admit(self, draft: Draft, previews: pb.Previews | None = None) -> pb.StreamImagesRequest:
         """Return the message to send, and count its images. Raises ModelNotAllowed, TooManyRequests, ServiceError.
 
-        The engine is fair between keys, whatever users their requests name; without keys it is fair between users, or
-        else between addresses.
+        The engine is fair between the callers that requests name: the key; without a key the client's `user`; without
+        both the address. So a key gets no larger share by naming many users.
         """
         parsed = draft.parsed
         message = draft.message(
             previews,
-            model=self._allowed(draft.model),
+            model=self._checked_model(draft.model),
             priority=self._caller.priority,
             caller=self._record.key or parsed.caller or self._caller.name,
             timeout=self._config.timeout,
@@ -130,23 +130,23 @@ class CallerClient:
         generation = message.generation
         self._record.start(generation)
         bounds.check(generation, self._config)
-        count, most = generation.count or 1, self._caller.images
-        if 0 < most < count:
-            problem = f"must be at most {most}, the limit of images per minute, not {count}"
+        count, per_minute = generation.count or 1, self._caller.images
+        if 0 < per_minute < count:
+            problem = f"must be at most {per_minute}, the limit of images per minute, not {count}"
             raise ServiceError("", status=400, reason=Reason.INVALID_FIELD, violations=[("count", problem)])
-        self._record.headers.update(self._rates.take(self._caller.name, most, count))
+        self._record.headers.update(self._rates.take(self._caller.name, per_minute, count))
         return message
 
     def _give_back(self, count: int) -> None:
         self._record.headers.update(self._rates.give_back(self._caller.name, self._caller.images, count))
 
-    def _hide(self, error: BaseException) -> None:
+    def _hide_other_models(self, error: BaseException) -> None:
         """Replace the model names in a MODEL_NOT_FOUND error by those that the caller may use."""
         if isinstance(error, ServiceError) and error.reason == Reason.MODEL_NOT_FOUND and self._caller.models:
             name = error.facts.get("model", "")
             error.message = f"there is no model {name!r}; this API key is for {', '.join(self._caller.models)}"
 
-    def _allowed(self, name: str) -> str:
+    def _checked_model(self, name: str) -> str:
         models = self._caller.models
         name = name or (self._default if models else "")
         if models and name not in models:

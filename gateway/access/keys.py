@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tintype.v1.keyfile import Key
 
 
-class Keys(keys.Keys):
+class ClientKeys(keys.Keys):
     """The keys of the gateway's clients."""
 
     def authenticate(self, headers: Mapping[str, str]) -> Key | None:
@@ -38,7 +38,7 @@ class Keys(keys.Keys):
 class KeyRefresh:
     """ASGI middleware that checks the key file for changes before each request that may need a key."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: ClientKeys) -> None:
         self.app = app
         self._keys = keys
 

@@ -1,4 +1,4 @@
-"""A request to the image service, in immutable parts; `Draft.message` is the only place that joins them.
+"""A request to the image service, in immutable parts, which only `Draft.message` joins.
 
 - The parts are the message that a dialect parsed, changes to its fields (uploads, model, priority, …), and the fields
   that are left out. No part is ever modified: each step of a request returns a new draft.
@@ -37,7 +37,7 @@ class Draft:
             return getattr(pb.GenerateImagesRequest(), name)
         return self.changes.get(name, getattr(self.parsed, name))
 
-    def changed(self, **fields: Any) -> Draft:
+    def with_fields(self, **fields: Any) -> Draft:
         """Return a draft with other values; None keeps a field as it is."""
         values = {name: value for name, value in fields.items() if value is not None}
         return replace(self, changes={**self.changes, **values})
@@ -46,8 +46,8 @@ class Draft:
         """Return a draft that leaves these fields out."""
         return replace(self, left_out=self.left_out.union(fields))
 
-    def granted(self) -> pb.GenerateImagesRequest:
-        """Return what was parsed, without the fields that are left out: a new message, for the response."""
+    def effective_request(self) -> pb.GenerateImagesRequest:
+        """Return a copy of the parsed request without the fields that are left out; responses repeat its values."""
         granted = pb.GenerateImagesRequest()
         granted.CopyFrom(self.parsed)
         for name in self.left_out:
@@ -56,7 +56,7 @@ class Draft:
 
     def message(self, previews: pb.Previews | None, *, timeout: float, **fields: Any) -> pb.StreamImagesRequest:
         """Return the message to send, with `fields` set in addition; `timeout` is in seconds."""
-        message = pb.StreamImagesRequest(generation=self.granted(), previews=previews)
+        message = pb.StreamImagesRequest(generation=self.effective_request(), previews=previews)
         generation = message.generation
         for name, value in {**self.changes, **fields}.items():
             if name in self.left_out:

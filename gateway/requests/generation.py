@@ -1,4 +1,4 @@
-"""One request for images: from its HTTP body to a draft for the service, and from the service's response to JSON."""
+"""Image requests: parse the HTTP body into a draft, call the service, and render its response as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_IGNORED = 32  # keys named in a header
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedRequest:
     """One request, parsed in its dialect, with its uploads in the draft."""
 
     context: CallerContext
@@ -50,7 +50,7 @@ class Parsed:
         return str(self.http.state.request_id)
 
 
-async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any]) -> Parsed:
+async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any]) -> ParsedRequest:
     """Read and parse one request in its dialect. Raises BadRequest, WrongContentType, ClientGone."""
     form = dialect.forms and is_form(request)
     body = await read_form(request) if form else await read_json(request, forms=dialect.forms)
@@ -66,49 +66,51 @@ async def parse(context: CallerContext, dialect: Dialect, request: Request[Any, 
         call, draft = await cancel_on_disconnect(request.receive, _with_uploads(context.gateway, call, draft, base))
     if call.links is None:
         call = replace(call, links=config.response_format == "url")
-    return Parsed(context, dialect, call, draft, request)
+    return ParsedRequest(context, dialect, call, draft, request)
 
 
-async def generate(parsed: Parsed) -> Reply:
+async def generate(parsed: ParsedRequest) -> Reply:
     """Generate one request's images, and render them in its dialect. Raises GatewayError."""
     context, call = parsed.context, parsed.call
     store, base = context.gateway.store, base_url(context.gateway, parsed.http) if call.links else ""
     if call.links and store.problem():  # before any image is generated
         raise StoreUnavailable
-    response, draft, dropped = await call_service(
+    response, draft, dropped_keys = await call_service(
         context, call, parsed.draft, lambda draft: context.client.generate(draft, parsed.id)
     )
-    headers = ignored_header([*call.unused, *dropped]) | model_header(call.request.model, response.model)
+    headers = ignored_header([*call.unused, *dropped_keys]) | model_header(call.request.model, response.model)
     headers |= _size_header(response)
-    links = await _store(context.gateway, response, base) if call.links else []
-    granted = replace(call, request=draft.granted())
-    body = render_body(lambda made: parsed.dialect.render(made, granted, int(time.time()), links), response)
+    links = await _store_images(context.gateway, response, base) if call.links else []
+    effective_call = replace(call, request=draft.effective_request())
+    body = render_body(
+        lambda message: parsed.dialect.render(message, effective_call, int(time.time()), links), response
+    )
     return Reply(body, headers)
 
 
 async def _with_uploads(gateway: Gateway, call: Call, draft: Draft, base: str) -> tuple[Call, Draft]:
-    """Return the call and its draft with the images that the call names. Raises InvalidImage."""
+    """Read the images that the call names into its draft. Raises InvalidImage."""
     for field, source in call.uploads.items():
         file = await gateway.images.read(source, call.names.get(field, field), base)
-        draft = draft.changed(**{field: file})
+        draft = draft.with_fields(**{field: file})
     if len(draft.value("image")) + len(draft.value("mask")) > MAX_FILES:
         raise InvalidImage(call.names.get("mask", "mask"), f"must, with the image, have at most {MAX_FILES} bytes")
     call = replace(call, uploads={})  # the draft has them now
     if call.alpha_strength is None or draft.value("mask"):
         return call, draft
-    return await _masked_by_alpha(call, draft, call.alpha_strength)
+    return await _with_alpha_mask(call, draft, call.alpha_strength)
 
 
-async def _masked_by_alpha(call: Call, draft: Draft, strength: float) -> tuple[Call, Draft]:
-    """Return the call and its draft with a mask of the image's transparent parts, if it has any.
+async def _with_alpha_mask(call: Call, draft: Draft, strength: float) -> tuple[Call, Draft]:
+    """Add a mask of the image's transparent parts to the draft, if it has any.
 
-    OpenAI defines it so for an image that has transparent parts and comes without a mask. Raises InvalidImage.
+    OpenAI's API defines that an image without a mask is repainted where it is transparent. Raises InvalidImage.
     """
     mask = await asyncio.to_thread(transparency, draft.value("image"), call.names.get("image", "image"))
     if not mask:
         return call, draft
     call = replace(call, optional=(*call.optional, "mask"), implicit=(*call.implicit, "mask"))
-    return call, draft.changed(mask=mask, strength=strength)
+    return call, draft.with_fields(mask=mask, strength=strength)
 
 
 def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
@@ -118,7 +120,7 @@ def ignored_header(ignored: Sequence[str]) -> dict[str, str]:
 
 
 def model_header(requested: str, used: str) -> dict[str, str]:
-    """Return the header that names the model used, if the client requested another name."""
+    """Return the header that names the model used, if it differs from the requested name."""
     return {"x-tintype-model": quote(used, safe="/: ")} if requested and requested != used else {}
 
 
@@ -134,38 +136,38 @@ def _size_header(response: pb.GenerateImagesResponse) -> dict[str, str]:
 async def call_service(
     context: CallerContext, call: Call, draft: Draft, attempt: Callable[[Draft], Awaitable[Result]]
 ) -> tuple[Result, Draft, list[str]]:
-    """Call the service, with fallbacks: another model for an unknown name, and without wishes that it can't grant.
+    """Call the service until it accepts the draft; replace an unknown model and drop unsupported optional fields.
 
-    Returns the result, the draft that succeeded, and the client's keys of the dropped wishes. Raises GatewayError.
+    Returns the result, the accepted draft, and the client's keys of the dropped fields. Raises GatewayError.
     """
-    draft = draft.changed(model=context.names.resolve(draft.model))
-    dropped: list[str] = []
+    draft = draft.with_fields(model=context.names.resolve(draft.model))
+    dropped_keys: list[str] = []
     while True:
         try:
-            return await attempt(draft), draft, dropped
+            return await attempt(draft), draft, dropped_keys
         except ServiceError as error:
-            unmet = _unmet(call, draft, error)
+            unsupported = _unsupported_fields(call, draft, error)
             fallback = context.names.fallback(draft.model) if error.status == 404 else None
-            if fallback is None and not unmet:
+            if fallback is None and not unsupported:
                 raise error.named(call.names) from error
-        draft = draft.changed(model=fallback).without(unmet)
-        dropped += [call.names.get(wish, wish) for wish in unmet if wish not in call.implicit]
+        draft = draft.with_fields(model=fallback).without(unsupported)
+        dropped_keys += [call.names.get(name, name) for name in unsupported if name not in call.implicit]
 
 
-def _unmet(call: Call, draft: Draft, error: ServiceError) -> list[str]:
-    """Return the wishes that a request failed for; empty if it failed for anything else as well."""
+def _unsupported_fields(call: Call, draft: Draft, error: ServiceError) -> list[str]:
+    """Return the optional fields that the service rejects; empty if it rejects other fields as well."""
     faults = {name for name, _ in error.violations} or {error.facts.get("field", "")}
-    wishes = [name for name in call.optional if name in faults and draft.value(name)]
-    return wishes if faults == set(wishes) else []
+    unsupported = [name for name in call.optional if name in faults and draft.value(name)]
+    return unsupported if faults == set(unsupported) else []
 
 
-async def _store(gateway: Gateway, response: pb.GenerateImagesResponse, base: str) -> list[str]:
-    stored = await gateway.store.put([(image.data, image.mime_type) for image in response.images])
-    return [gateway.store.url(one, base) for one in stored]
+async def _store_images(gateway: Gateway, response: pb.GenerateImagesResponse, base: str) -> list[str]:
+    files = await gateway.store.put([(image.data, image.mime_type) for image in response.images])
+    return [gateway.store.url(file, base) for file in files]
 
 
 def base_url(gateway: Gateway, request: Request[Any, Any, Any]) -> str:
-    """Return the gateway's own URL without a trailing slash: the configured one, or the one requested.
+    """Return the gateway's own URL without a trailing slash: the configured one, or that of the request.
 
     Raises BadRequest if the requested host is invalid.
     """

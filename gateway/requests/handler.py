@@ -20,7 +20,7 @@ from . import progress
 from .generation import generate, parse
 from .replay_buffer import ReplayBuffer
 from .reply import json_response
-from .streaming import record, replay, stream
+from .streaming import replay, start_recording, stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,14 +29,20 @@ if TYPE_CHECKING:
 
     from ..context import CallerContext, Gateway
     from ..dialects import Dialect
-    from .generation import Parsed
+    from .generation import ParsedRequest
     from .reply import Reply
 
-KEY = "idempotency-key"
-_LONGEST = 255  # characters of a key
-_FAILURES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
-_LIMITS = tuple(name for what in COUNTED for name in header_names(what))
-_NOTED = ("x-tintype-ignored", "x-tintype-model", "x-tintype-native-size", "idempotent-replayed", *_LIMITS)
+KEY_HEADER = "idempotency-key"
+_MAX_KEY_CHARS = 255  # characters of a key
+_ERROR_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 503, 504, 507)
+_RATE_HEADERS = tuple(name for unit in COUNTED for name in header_names(unit))
+_RESPONSE_HEADERS = (
+    "x-tintype-ignored",
+    "x-tintype-model",
+    "x-tintype-native-size",
+    "idempotent-replayed",
+    *_RATE_HEADERS,
+)
 
 
 def operation(dialect: Dialect) -> Operation:
@@ -47,8 +53,8 @@ def operation(dialect: Dialect) -> Operation:
         requests[FORM] = Media(form_schema(dialect.request_type, ("image", "mask")))
     responses = {JSON: Media(dialect.response_type, examples.response(dialect, body))}
     headers = {
-        KEY: TEXT
-        | {"maxLength": _LONGEST, "description": "A repeated request gets the same response, without previews"}
+        KEY_HEADER: TEXT
+        | {"maxLength": _MAX_KEY_CHARS, "description": "A repeated request gets the same response, without previews"}
     }
     if dialect.events:
         responses[EVENTS] = Media({"description": "Events, whose data is JSON with the event's name as type"})
@@ -61,15 +67,15 @@ def operation(dialect: Dialect) -> Operation:
         tag=dialect.name,
         request=requests,
         headers=headers,
-        responses={200: ResponseDoc("The images", responses, _NOTED)},
-        errors=tuple(sorted({dialect.error(ServiceError("", status=one)).status for one in _FAILURES})),
+        responses={200: ResponseDoc("The images", responses, _RESPONSE_HEADERS)},
+        errors=tuple(sorted({dialect.error(ServiceError("", status=one)).status for one in _ERROR_STATUSES})),
     )
 
 
 async def handle(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, Any]) -> Response[Any]:
     """Answer one request in its dialect. Raises GatewayError."""
     context = admit(gateway, request)
-    key = request.headers.get(KEY, "")
+    key = request.headers.get(KEY_HEADER, "")
     if key:
         return await _handle_idempotent(context, dialect, request, key)
     parsed = await parse(context, dialect, request)
@@ -81,25 +87,25 @@ async def handle(gateway: Gateway, dialect: Dialect, request: Request[Any, Any, 
 async def _handle_idempotent(
     context: CallerContext, dialect: Dialect, request: Request[Any, Any, Any], key: str
 ) -> Response[Any]:
-    """Answer as the first request with this key was answered; a repeated request is not parsed."""
-    if len(key) > _LONGEST:
-        raise BadRequest(f"{KEY} must have at most {_LONGEST} characters, not {len(key)}.")
+    """Answer with the response to the first request that has this key; a repeated request is not parsed."""
+    if len(key) > _MAX_KEY_CHARS:
+        raise BadRequest(f"{KEY_HEADER} must have at most {_MAX_KEY_CHARS} characters, not {len(key)}.")
     sender = (*(request.headers.get(name, "") for name in ("authorization", "api-key")), request.scope["path"], key)
-    entry = hashlib.sha256(repr(sender).encode()).digest()
+    cache_key = hashlib.sha256(repr(sender).encode()).digest()
     fingerprint = await asyncio.to_thread(_fingerprint, await store_body(request), request)
     cache = context.gateway.idempotency
-    known = cache.find(entry, fingerprint)
-    if known is not None:
-        return _response(await cancel_on_disconnect(request.receive, asyncio.shield(known)), repeated=True)
+    cached = cache.find(cache_key, fingerprint)
+    if cached is not None:
+        return _response(await cancel_on_disconnect(request.receive, asyncio.shield(cached)), repeated=True)
     parsed = await parse(context, dialect, request)
     drop_body(request)
-    work = partial(_hold_memory, record if parsed.call.stream else generate, parsed)
-    reply, repeated = await cancel_on_disconnect(request.receive, cache.get_or_run(entry, fingerprint, work))
+    work = partial(_make_with_held_memory, start_recording if parsed.call.stream else generate, parsed)
+    reply, repeated = await cancel_on_disconnect(request.receive, cache.get_or_run(cache_key, fingerprint, work))
     return _response(reply, repeated=repeated)
 
 
-async def _hold_memory(make: Callable[[Parsed], Awaitable[Reply]], parsed: Parsed) -> Reply:
-    """Make a reply, and count the request's memory until it is complete, even if the client disconnects."""
+async def _make_with_held_memory(make: Callable[[ParsedRequest], Awaitable[Reply]], parsed: ParsedRequest) -> Reply:
+    """Make a reply; count the request's memory until then, even if the client disconnects."""
     with extend_hold():
         return await make(parsed)
 

@@ -1,9 +1,9 @@
 """Cache of replies by `Idempotency-Key`: a repeated request gets the reply to the first.
 
 - A key belongs to one body; another body under the same key is an error.
-- If the first request still runs, the repeated one waits for it. Work goes on when the client disconnects, because a
-  client that sends a key is expected to repeat its request.
-- Of a stream, the images are kept; a request repeated meanwhile receives them as they are finished.
+- If the first request is still running, the repeated one waits for it. Work continues when the client disconnects,
+  because a client that sends a key is expected to repeat its request.
+- Of a stream, only the images are kept. A request that is repeated while the stream runs receives them one by one.
 - Errors are not kept, so a repeated request tries again.
 - Replies are kept as long as links work, in limited memory; the oldest are dropped first.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .reply import Reply
 
 CAPACITY = 64 * 2**20  # bytes of all kept replies
-ENTRY = 4096  # bytes of an entry in addition to its body: headers, tasks, containers
+ENTRY_OVERHEAD = 4096  # bytes of an entry in addition to its body: headers, tasks, containers
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class IdempotencyCache:
     async def get_or_run(
         self, key: Hashable, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Reply]]
     ) -> tuple[Reply, bool]:
-        """Return the reply to a key, and whether it was there before; otherwise `work` makes it.
+        """Return the reply to a key and whether it is a repetition; run `work` to make a new reply.
 
         Raises KeyReused if the key belongs to another body, and the errors of `work`.
         """
@@ -72,14 +72,14 @@ class IdempotencyCache:
         task = asyncio.create_task(work())
         self._entries.pop(key, None)  # an expired entry: the new one must be the last
         self._entries[key] = _Entry(fingerprint, task, self._clock() + self._ttl)
-        task.add_done_callback(partial(self._done, key))
+        task.add_done_callback(partial(self._on_reply, key))
         return await asyncio.shield(task), False
 
-    def _done(self, key: Hashable, task: asyncio.Task[Reply]) -> None:
-        """Settle an entry; that of a stream once the stream has ended."""
+    def _on_reply(self, key: Hashable, task: asyncio.Task[Reply]) -> None:
+        """Settle the entry of a finished reply; a stream is settled once it has ended."""
         body = not task.cancelled() and not task.exception() and task.result().body
         if isinstance(body, ReplayBuffer):
-            body.rest.add_done_callback(partial(self._settle, key))
+            body.task.add_done_callback(partial(self._settle, key))
         else:
             self._settle(key, task)
 
@@ -88,7 +88,7 @@ class IdempotencyCache:
         if task.cancelled() or task.exception():
             del self._entries[key]
             return
-        self._entries[key].size = ENTRY + len(self._entries[key].task.result().body)
+        self._entries[key].size = ENTRY_OVERHEAD + len(self._entries[key].task.result().body)
         used = sum(entry.size or 0 for entry in self._entries.values())
         for name, entry in list(self._entries.items()):
             if used <= self._capacity and entry.expires > self._clock():

@@ -1,7 +1,7 @@
 """Progress events of a stream, sent to clients that request them with the header `x-tintype-progress: true`.
 
-OpenAI has no such events, and its SDKs pass unknown events on to programs that may not expect them, so they are sent on
-request only. Times are in seconds.
+OpenAI has no such events, and its SDKs pass unknown events on to programs that may not expect them. So they are sent
+on request only. Times are in seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stream that runs once and is sent to several clients: to the first as it runs, to repeated requests from the start.
+"""A stream that runs once for several clients: the first client reads it live, repeated requests from the start.
 
 - The stream runs to its end, whether or not a client reads it.
 - Repeated requests receive the finished images; transient events, such as previews, are not kept.
@@ -17,11 +17,11 @@ from ..http.body_limits import extend_hold
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-_BEHIND = 4  # events waiting for a reader from which transient events are dropped
+_MAX_BACKLOG = 4  # events waiting for a reader from which transient events are dropped
 
 
 class EventKind(Enum):
-    """How an event is treated for repeated requests and slow readers."""
+    """How an event is delivered to repeated requests and slow readers."""
 
     IMAGE = "a finished image: always delivered"
     TRANSIENT = "progress or preview: not kept"
@@ -35,47 +35,47 @@ class StreamEvent(NamedTuple):
     kind: EventKind = EventKind.TRANSIENT
 
 
-class StreamFailed(Exception):
-    """A recorded stream has ended with a failure."""
+class StreamFailure(Exception):
+    """The recorded stream has ended with a failure."""
 
 
 class ReplayBuffer:
-    """The events that `events` yields. `rest` is the task that reads them; it raises StreamFailed after a failure."""
+    """The events that `events` yields. `task` is the task that reads them; it raises StreamFailed after a failure."""
 
     def __init__(self, events: AsyncGenerator[StreamEvent]) -> None:
         self._kept: list[bytes] = []
-        self._first = self._from_start()
-        self._has_reader = False  # whether the first client reads
-        self._again: set[asyncio.Queue[bytes | None]] = set()
-        self.rest = asyncio.create_task(self._run(events))
+        self._live_queue = self._queue_from_start()
+        self._has_live_reader = False  # whether a client reads `live`
+        self._replay_queues: set[asyncio.Queue[bytes | None]] = set()
+        self.task = asyncio.create_task(self._run(events))
 
     def __len__(self) -> int:
         """Return the bytes of the kept events."""
         return sum(map(len, self._kept))
 
-    async def first(self) -> AsyncGenerator[bytes]:
-        """Yield all events, once."""
-        self._has_reader = True
+    async def live(self) -> AsyncGenerator[bytes]:
+        """Yield the events as they arrive; for the first client, once."""
+        self._has_live_reader = True
         try:
-            while (data := await self._first.get()) is not None:
+            while (data := await self._live_queue.get()) is not None:
                 yield data
         finally:
-            self._has_reader = False
-            self._first = self._from_start()
+            self._has_live_reader = False
+            self._live_queue = self._queue_from_start()
 
-    async def again(self) -> AsyncGenerator[bytes]:
-        """Yield the images, from the first, and the failure, each as soon as it is there."""
-        queue = self._from_start()
-        if self.rest.done():
+    async def replay(self) -> AsyncGenerator[bytes]:
+        """Yield all images from the first one on, and the failure if there is one, each as soon as it arrives."""
+        queue = self._queue_from_start()
+        if self.task.done():
             queue.put_nowait(None)
-        self._again.add(queue)
+        self._replay_queues.add(queue)
         try:
             while (data := await queue.get()) is not None:
                 yield data
         finally:
-            self._again.discard(queue)
+            self._replay_queues.discard(queue)
 
-    def _from_start(self) -> asyncio.Queue[bytes | None]:
+    def _queue_from_start(self) -> asyncio.Queue[bytes | None]:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         for data in self._kept:
             queue.put_nowait(data)
@@ -90,18 +90,18 @@ class ReplayBuffer:
                         self._deliver(event)
                         failed |= event.kind is EventKind.FAILURE
         finally:
-            if not self._has_reader:  # for a client that has disconnected, only images stay in memory
-                self._first = self._from_start()
-            for queue in (self._first, *self._again):
+            if not self._has_live_reader:  # for a client that has disconnected, only images stay in memory
+                self._live_queue = self._queue_from_start()
+            for queue in (self._live_queue, *self._replay_queues):
                 queue.put_nowait(None)
         if failed:
-            raise StreamFailed
+            raise StreamFailure
 
     def _deliver(self, event: StreamEvent) -> None:
         if event.kind is EventKind.TRANSIENT:
-            if self._first.qsize() < _BEHIND:
-                self._first.put_nowait(event.data)
+            if self._live_queue.qsize() < _MAX_BACKLOG:
+                self._live_queue.put_nowait(event.data)
             return
         self._kept.append(event.data)
-        for queue in (self._first, *self._again):
+        for queue in (self._live_queue, *self._replay_queues):
             queue.put_nowait(event.data)

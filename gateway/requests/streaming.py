@@ -1,11 +1,11 @@
-"""One request for images, answered event by event as server-sent events.
+"""Image requests that are answered with a stream of server-sent events.
 
-- An error before the service's first event is answered with its status, as without a stream; a later error is an event
-  `error`.
-- `data: [DONE]` is always the end.
+- An error before the service's first event is answered with its HTTP status, as without a stream. A later error is an
+  event `error`.
+- The last line is always `data: [DONE]`.
 - After a period without events a comment is sent, so that no proxy closes the connection.
 - When the client disconnects, the generator is closed, which cancels the call of the service. A stream with an
-  idempotency key goes on, because its client is expected to repeat the request.
+  idempotency key continues, because its client is expected to repeat the request.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..access_record import AccessRecord
     from ..dialects import Call, Dialect, Events
     from .draft import Draft
-    from .generation import Parsed
+    from .generation import ParsedRequest
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}  # the second
 
 @dataclass(frozen=True, slots=True)
 class ServiceStream:
-    """Events of the service, after the first has arrived.
+    """Events of the service; the first has arrived.
 
-    `size` is the image's, if previews are requested. `model` is the served model, whose name may differ from the one
-    that the client sent.
+    `size` is that of the image, if previews are requested. `model` is the served model, whose name may differ from the
+    requested one.
     """
 
     first: pb.StreamImagesResponse
@@ -63,42 +63,44 @@ class ServiceStream:
     model: str
 
 
-async def stream(parsed: Parsed) -> Stream:
-    """Answer one request in its dialect, event by event. Raises GatewayError."""
+async def stream(parsed: ParsedRequest) -> Stream:
+    """Answer one request with a stream of events in its dialect. Raises GatewayError."""
     events, headers = await cancel_on_disconnect(parsed.http.receive, _start(parsed))
-    return _response(_data(events), headers)
+    return _response(_event_data(events), headers)
 
 
-async def record(parsed: Parsed) -> Reply:
-    """Start a stream that is recorded, and so runs to its end without a client. Raises GatewayError."""
+async def start_recording(parsed: ParsedRequest) -> Reply:
+    """Start a recorded stream, which runs to its end even if the client disconnects. Raises GatewayError."""
     events, headers = await _start(parsed)
     return Reply(ReplayBuffer(events), headers)
 
 
 def replay(buffer: ReplayBuffer, headers: dict[str, str], *, repeated: bool) -> Stream:
     """Answer with a recorded stream: all events for the first request, the images for a repeated one."""
-    return _response(_with_pings(buffer.again()) if repeated else buffer.first(), headers)
+    return _response(_with_pings(buffer.replay()) if repeated else buffer.live(), headers)
 
 
 def _response(events: AsyncGenerator[bytes], headers: dict[str, str]) -> Stream:
     return Stream(_with_done(events), media_type="text/event-stream", headers=HEADERS | headers)
 
 
-async def _start(parsed: Parsed) -> tuple[AsyncGenerator[StreamEvent], dict[str, str]]:
+async def _start(parsed: ParsedRequest) -> tuple[AsyncGenerator[StreamEvent], dict[str, str]]:
     """Return the events, and the headers that precede them."""
     dialect, call = parsed.dialect, parsed.call
     if dialect.events is None:
         raise NotServed("stream", "is not supported by this vendor's API: leave it out, or set it to false")
-    opened, draft, dropped = await call_service(parsed.context, call, parsed.draft, lambda draft: _open(parsed, draft))
-    headers = ignored_header([*call.unused, *dropped]) | model_header(call.request.model, opened.model)
+    service_stream, draft, dropped_keys = await call_service(
+        parsed.context, call, parsed.draft, lambda draft: _open_stream(parsed, draft)
+    )
+    headers = ignored_header([*call.unused, *dropped_keys]) | model_header(call.request.model, service_stream.model)
     with_progress = parsed.http.headers.get(progress.HEADER) == "true"
-    granted = replace(call, request=draft.granted())
+    effective_call = replace(call, request=draft.effective_request())
     mime_type = draft.value("output").mime_type
-    events = _events(opened, dialect.events, granted, mime_type, with_progress=with_progress)
+    events = _events(service_stream, dialect.events, effective_call, mime_type, with_progress=with_progress)
     return _with_failure(events, dialect, call, parsed.http.state.record), headers
 
 
-async def _open(parsed: Parsed, draft: Draft) -> ServiceStream:
+async def _open_stream(parsed: ParsedRequest, draft: Draft) -> ServiceStream:
     """Call the service and wait for its first event."""
     client, call, model = parsed.context.client, parsed.call, draft.model
     if call.request.model and not model:  # the header with the model is sent before the service names it
@@ -109,7 +111,7 @@ async def _open(parsed: Parsed, draft: Draft) -> ServiceStream:
     return ServiceStream(await anext(events), events, size, model)
 
 
-async def _size(parsed: Parsed, draft: Draft) -> tuple[int, int]:
+async def _size(parsed: ParsedRequest, draft: Draft) -> tuple[int, int]:
     """Return the image's width and height: those requested, or those of its start image or model."""
     width, height, image = draft.value("width"), draft.value("height"), draft.value("image")
     if width and height:
@@ -120,15 +122,15 @@ async def _size(parsed: Parsed, draft: Draft) -> tuple[int, int]:
     return width or defaults.width, height or defaults.height
 
 
-async def _data(events: AsyncGenerator[StreamEvent]) -> AsyncGenerator[bytes]:
+async def _event_data(events: AsyncGenerator[StreamEvent]) -> AsyncGenerator[bytes]:
     async with aclosing(events):
         async for event in events:
             yield event.data
 
 
 async def _with_pings(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(with_keepalive(events, KEEP_ALIVE)) as marked:
-        async for event in marked:
+    async with aclosing(with_keepalive(events, KEEP_ALIVE)) as items:
+        async for event in items:
             yield PING if event is None else event
 
 
@@ -157,38 +159,41 @@ async def _with_failure(
 
 
 async def _events(
-    opened: ServiceStream, dialect: Events, call: Call, mime_type: str, *, with_progress: bool
+    service_stream: ServiceStream, dialect: Events, call: Call, mime_type: str, *, with_progress: bool
 ) -> AsyncGenerator[StreamEvent]:
-    left = call.request.count or 1
+    """Yield the service's events as events of the dialect, and comments while there are none."""
+    missing = call.request.count or 1
     last = pb.Image()  # the last image is held back until the usage of all is known
-    async with aclosing(with_keepalive(_all(opened), KEEP_ALIVE)) as events:
+    async with aclosing(with_keepalive(_all_events(service_stream), KEEP_ALIVE)) as events:
         async for event in events:
             now = int(time.time())
             if event is None:
                 yield StreamEvent(PING)
             elif event.HasField("preview"):
-                preview = await asyncio.to_thread(enlarge_preview, event.preview, opened.size, mime_type)
+                preview = await asyncio.to_thread(enlarge_preview, event.preview, service_stream.size, mime_type)
                 yield StreamEvent(_encode(dialect.partial(preview, call, now)))
             elif event.HasField("image"):
-                left, last = left - 1, event.image
-                if left:
+                missing, last = missing - 1, event.image
+                if missing:
                     yield StreamEvent(_encode(dialect.completed(last, pb.Usage(), call, now)), EventKind.IMAGE)
             elif event.HasField("completed"):
-                if left:
-                    raise ServiceError(
-                        "The image service has not generated all images.", status=500, reason=Reason.INTERNAL
-                    )
+                if missing:
+                    raise _missing_images()
                 usage = event.completed.usage
                 yield StreamEvent(_encode(dialect.completed(last, usage, call, now)), EventKind.IMAGE)
-            elif with_progress and (step := progress.progress_event(event)):
-                yield StreamEvent(_encode(step))
+            elif with_progress and (progress_item := progress.progress_event(event)):
+                yield StreamEvent(_encode(progress_item))
 
 
-async def _all(opened: ServiceStream) -> AsyncGenerator[pb.StreamImagesResponse]:
-    async with aclosing(opened.rest):
-        yield opened.first
-        async for event in opened.rest:
+async def _all_events(service_stream: ServiceStream) -> AsyncGenerator[pb.StreamImagesResponse]:
+    async with aclosing(service_stream.rest):
+        yield service_stream.first
+        async for event in service_stream.rest:
             yield event
+
+
+def _missing_images() -> ServiceError:
+    return ServiceError("The image service has not generated all images.", status=500, reason=Reason.INTERNAL)
 
 
 def _encode(event: Any) -> bytes:
@@ -211,12 +216,12 @@ async def with_keepalive(items: AsyncGenerator[Item], interval: float) -> AsyncG
             try:
                 while not (await asyncio.wait({pending}, timeout=interval))[0]:
                     yield None
-                found = pending.result()
+                item = pending.result()
             finally:
                 pending.cancel()
-            if found is None:
+            if item is None:
                 return
-            yield found
+            yield item
     finally:
         if pending.done():
             await items.aclose()

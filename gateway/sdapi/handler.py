@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tintype.v1 import image_service_pb2 as pb
 from tintype.v1.limits import MAX_SEED
 
-from ..access.admission import admit, check_image_rate, most_images
+from ..access.admission import admit, check_image_rate, max_images_per_request
 from ..dialects import Call
 from ..dialects.reading import unknown_keys
 from ..http.disconnect import cancel_on_disconnect, cancel_when
@@ -71,7 +71,7 @@ async def _parse(
         raise NoInitImage
     model, missing = await _choose_model(web, context, body)
     passes = 2 if isinstance(body, TextToImage) and body.enable_hr else 1
-    batched = build_request(body, model, secrets.randbelow(2**32), most_images(context, passes))
+    batched = build_request(body, model, secrets.randbelow(2**32), max_images_per_request(context, passes))
     check_image_rate(context, batched.image_count)
     batched.ignored.update(missing)
     return ParsedRequest(context, body, model, batched, unknown_keys(kind, raw))
@@ -131,7 +131,7 @@ def _apply_init_image(initial: InitImage, batched: BatchedRequest) -> tuple[Batc
     sized = pb.GenerateImagesRequest()
     sized.CopyFrom(batched.request)
     sized.width, sized.height = width, height
-    draft = Draft(sized).changed(image=initial.image, mask=initial.mask)
+    draft = Draft(sized).with_fields(image=initial.image, mask=initial.mask)
     return replace(batched, request=sized), draft, initial.region
 
 
@@ -160,10 +160,10 @@ class JobRun:
         """Return the images; of a stopped job, those that are finished. Raises ServiceError."""
         hires, seed, mime_type = self.batched.hires, draft.value("seed"), draft.value("output").mime_type
         if hires:  # the second pass must start from a lossless file
-            draft = draft.changed(output=pb.OutputFormat(mime_type="image/png"))
+            draft = draft.with_fields(output=pb.OutputFormat(mime_type="image/png"))
         images: list[pb.Image] = []
         for count in self.batched.batches:
-            first, draft = await self._run_part(draft.changed(count=count, seed=seed))
+            first, draft = await self._run_part(draft.with_fields(count=count, seed=seed))
             seed = (seed + count) % (MAX_SEED + 1)
             if hires is None:
                 images += first
@@ -200,7 +200,7 @@ class JobRun:
 
 def _second_pass(draft: Draft, first: pb.Image, hires: Hires, mime_type: str) -> Draft:
     """Return the draft of the second pass, which makes an image of the first pass again, larger."""
-    return draft.changed(
+    return draft.with_fields(
         count=1,
         seed=first.seed,
         image=first.data,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tintype.v1.reasons import Reason
 
 from ..access.admission import authenticate
-from ..access.model_names import OPENAI, ModelNames
+from ..access.model_names import OPENAI_PREFIXES, ModelNames
 from ..errors import ServiceError
 from ..requests.generation import base_url
 from .response_types import JobProgress, JobState
@@ -156,7 +156,7 @@ class Checkpoints:
         wanted = self._names.resolve(name)
         by_name = {model.name.lower(): model for model in models}
         found = by_name.get(wanted.lower()) if wanted else self._default(models)
-        return self._default(models) if found is None and wanted.startswith(OPENAI) else found
+        return self._default(models) if found is None and wanted.startswith(OPENAI_PREFIXES) else found
 
     def _default(self, models: Sequence[pb.Model]) -> pb.Model:
         if not models:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tintype.v1 import image_service_pb2 as pb
 
-from ..access.model_names import ANY
+from ..access.model_names import DEFAULT_NAME
 from ..errors import ServiceError, StartError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Readiness:
             await self.why_not()
             await asyncio.sleep(FIRST_LOOKS)
         for alias, model in self._names.aliases.items():
-            if model not in (ANY, *known):
+            if model not in (DEFAULT_NAME, *known):
                 wanted = f"the image service has {', '.join(known)}"
                 raise StartError(f"--aliases names an unknown model in '{alias}={model}': {wanted}")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway.fakes import PATH, PNG, FakeService, Service, config, running_gateway
 from tests.support.gateway.openai_errors import check_error
-from tintype.gateway.access.keys import Keys
+from tintype.gateway.access.keys import ClientKeys
 from tintype.gateway.access.rejections import NoKey, WrongKey
 from tintype.v1.keyfile import KeysError, create, revoke
 
@@ -29,7 +29,7 @@ def basic(password: str) -> str:
     return "Basic " + b64encode(f"user:{password}".encode()).decode()
 
 
-def name(keys: Keys, **headers: str) -> str | None:
+def name(keys: ClientKeys, **headers: str) -> str | None:
     """Return the name of the key in these headers."""
     found = keys.authenticate({key.replace("_", "-"): value for key, value in headers.items()})
     return found.name if found else None
@@ -39,7 +39,7 @@ class TestFile:
     def test_changes(self, file: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Keys change without a restart; a file that breaks or vanishes has no effect and is logged once."""
         first = create(file, "me")
-        keys = Keys(file)
+        keys = ClientKeys(file)
         second = create(file, "you")
         assert name(keys, api_key=second) == "you"
         file.write_text("garbage")
@@ -54,14 +54,14 @@ class TestFile:
     def test_revoked(self, file: Path) -> None:
         """A revoked key is rejected; after the last key is revoked, every request is rejected."""
         key = create(file, "me")
-        keys = Keys(file, optional=True)
+        keys = ClientKeys(file, optional=True)
         revoke(file, "me")
         with pytest.raises(WrongKey):
             keys.authenticate({"api-key": key})
 
     def test_first_key(self, file: Path) -> None:
         """An optional key file may be missing; once it has a key, a key is required."""
-        keys = Keys(file, optional=True)
+        keys = ClientKeys(file, optional=True)
         assert keys.authenticate({}) is None
         key = create(file, "me")
         with pytest.raises(NoKey):
@@ -72,11 +72,11 @@ class TestFile:
         """A configured key file must exist."""
         remedy = r"it does not exist; create it with `tintype keys create NAME --keys .*keys`"
         with pytest.raises(KeysError, match=remedy):
-            Keys(file)
+            ClientKeys(file)
 
     def test_setting(self, file: Path) -> None:
         """The key from the settings is valid with and without a file, and a key is then always required."""
-        keys = Keys(file, optional=True, api_key="sesame")
+        keys = ClientKeys(file, optional=True, api_key="sesame")
         with pytest.raises(NoKey):
             keys.authenticate({})
         other = create(file, "me")
@@ -88,15 +88,15 @@ class TestRequests:
         """A key is accepted in every header that clients use."""
         key = create(file, "me")
         ways = [f"Bearer {key}", f"bearer  {key} ", basic(key)]
-        assert {name(Keys(file), authorization=way) for way in ways} == {"me"}
-        assert name(Keys(file), authorization="Bearer ", api_key=key) == "me"
+        assert {name(ClientKeys(file), authorization=way) for way in ways} == {"me"}
+        assert name(ClientKeys(file), authorization="Bearer ", api_key=key) == "me"
 
     @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic ", "Basic !!", basic(""), "Digest x"])
     def test_none(self, file: Path, header: str) -> None:
         """Headers without a key raise NoKey."""
         create(file, "me")
         with pytest.raises(NoKey) as caught:
-            Keys(file).authenticate({"authorization": header})
+            ClientKeys(file).authenticate({"authorization": header})
         assert not isinstance(caught.value, WrongKey)
 
     @pytest.mark.parametrize("header", ["Bearer x", "Bearer \udcff", basic("x")])
@@ -104,12 +104,12 @@ class TestRequests:
         """An unknown key raises WrongKey."""
         create(file, "me")
         with pytest.raises(WrongKey):
-            Keys(file).authenticate({"authorization": header})
+            ClientKeys(file).authenticate({"authorization": header})
 
     @pytest.mark.parametrize("header", ["Bearer ", "Basic ", "Basic dW5kZWZpbmVk", "", "Bearer tt-x"])
     def test_not_needed(self, file: Path, header: str) -> None:
         """Without a file every request is accepted, whatever credentials it sends."""
-        assert Keys(file, optional=True).authenticate({"authorization": header}) is None
+        assert ClientKeys(file, optional=True).authenticate({"authorization": header}) is None
 
 
 class TestOverHttp:

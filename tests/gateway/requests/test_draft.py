@@ -23,7 +23,7 @@ def parsed() -> pb.GenerateImagesRequest:
 
 def test_message() -> None:
     """The message has what was parsed, the changes, what is set for the call, and none of the fields left out."""
-    draft = Draft(parsed()).changed(model="tiny", image=b"file", output=pb.OutputFormat(mime_type="image/webp"))
+    draft = Draft(parsed()).with_fields(model="tiny", image=b"file", output=pb.OutputFormat(mime_type="image/webp"))
     message = draft.without(["quality"]).message(pb.Previews(count=2), timeout=1.5, priority=7)
     expected = pb.GenerateImagesRequest(
         model="tiny",
@@ -40,7 +40,7 @@ def test_message() -> None:
 def test_parts_stay() -> None:
     """No step changes a part: neither the parsed message nor an earlier draft."""
     first = Draft(parsed())
-    second = first.changed(model="tiny", steps=None).without(["quality"])
+    second = first.with_fields(model="tiny", steps=None).without(["quality"])
     second.message(None, timeout=1)
     assert first.parsed == second.parsed == parsed()
     assert (first.model, second.model) == ("sdxl", "tiny")
@@ -50,9 +50,13 @@ def test_parts_stay() -> None:
 
 def test_left_out() -> None:
     """A field that is left out stays out, even if it was changed; the response sees what was granted."""
-    draft = Draft(parsed()).changed(mask=b"file").without(["mask", "quality"])
+    draft = Draft(parsed()).with_fields(mask=b"file").without(["mask", "quality"])
     assert not draft.message(None, timeout=1).generation.mask
-    assert (draft.value("mask"), draft.granted().quality, draft.granted().prompt) == (b"", "", "a lake")
+    assert (draft.value("mask"), draft.effective_request().quality, draft.effective_request().prompt) == (
+        b"",
+        "",
+        "a lake",
+    )
 
 
 def test_messages_are_built_here_only() -> None:

@@ -20,7 +20,7 @@ from tintype.gateway.access.rejections import KeyReused
 from tintype.gateway.errors import ImageNotFetched
 from tintype.gateway.http.response_body import JsonBody
 from tintype.gateway.requests import handler
-from tintype.gateway.requests.idempotency import ENTRY, IdempotencyCache
+from tintype.gateway.requests.idempotency import ENTRY_OVERHEAD, IdempotencyCache
 from tintype.gateway.requests.reply import Reply
 from tintype.v1 import image_service_pb2 as pb
 
@@ -82,11 +82,11 @@ class TestKept:
 
     async def test_room(self) -> None:
         """The oldest replies are dropped first, and a reply that is too large is not kept."""
-        cache, (done, work) = IdempotencyCache(100, capacity=2 * ENTRY + 10), making(4)
+        cache, (done, work) = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), making(4)
         for key in "abc":
             await cache.get_or_run(key, b"", work)
         assert [(await cache.get_or_run(key, b"", work))[1] for key in "bc"] == [True, True]
-        await cache.get_or_run("large", b"", making(ENTRY + 11)[1])
+        await cache.get_or_run("large", b"", making(ENTRY_OVERHEAD + 11)[1])
         await asyncio.sleep(0)
         assert not cache._entries
         assert len(done) == 3

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tintype.gateway.http.response_body import JsonBody
-from tintype.gateway.requests.idempotency import ENTRY, IdempotencyCache
-from tintype.gateway.requests.replay_buffer import EventKind, ReplayBuffer, StreamEvent, StreamFailed
+from tintype.gateway.requests.idempotency import ENTRY_OVERHEAD, IdempotencyCache
+from tintype.gateway.requests.replay_buffer import EventKind, ReplayBuffer, StreamEvent, StreamFailure
 from tintype.gateway.requests.reply import Reply
 
 if TYPE_CHECKING:
@@ -40,22 +40,22 @@ class TestRecording:
         """The first reader gets all events; later readers, before or after the end, get the images."""
         go = asyncio.Event()
         whole = recording(TRANSIENT, IMAGE, TRANSIENT, IMAGE, until=go)
-        first, during = whole.first(), whole.again()
+        first, during = whole.live(), whole.replay()
         assert [await anext(first) for _ in range(4)] == [b"TRANSIENT", b"IMAGE"] * 2
         assert [await anext(during), await anext(during)] == [b"IMAGE"] * 2
         go.set()
         assert [data async for data in first] == [data async for data in during] == []
-        assert [data async for data in whole.again()] == [b"IMAGE"] * 2
+        assert [data async for data in whole.replay()] == [b"IMAGE"] * 2
         assert len(whole) == 2 * len(b"IMAGE")
 
     async def test_slow(self) -> None:
         """A slow reader misses transient events, so they do not fill the memory."""
         go = asyncio.Event()
         whole = recording(IMAGE, *[TRANSIENT] * 100, IMAGE, until=go)
-        heard = whole.first()
+        heard = whole.live()
         assert await anext(heard) == b"IMAGE"
         go.set()
-        await whole.rest
+        await whole.task
         *moments, last = [data async for data in heard]
         assert len(moments) <= 4
         assert last == b"IMAGE"
@@ -63,31 +63,31 @@ class TestRecording:
     async def test_nobody(self) -> None:
         """Without a reader only the images are kept."""
         whole = recording(TRANSIENT, IMAGE)
-        await whole.rest
-        assert [data async for data in whole.first()] == [b"IMAGE"]
+        await whole.task
+        assert [data async for data in whole.live()] == [b"IMAGE"]
 
     async def test_failure(self) -> None:
         """All readers get a failure, including one that comes before it is dropped."""
         whole = recording(IMAGE, FAILURE)
-        with pytest.raises(StreamFailed):
-            await whole.rest
-        assert [data async for data in whole.first()] == [data async for data in whole.again()]
-        assert [data async for data in whole.again()] == [b"IMAGE", b"FAILURE"]
+        with pytest.raises(StreamFailure):
+            await whole.task
+        assert [data async for data in whole.live()] == [data async for data in whole.replay()]
+        assert [data async for data in whole.replay()] == [b"IMAGE", b"FAILURE"]
 
     async def test_leaving(self) -> None:
         """A reader that stops is dropped."""
         go = asyncio.Event()
         whole = recording(IMAGE, until=go)
-        leaving = whole.again()
+        leaving = whole.replay()
         await anext(leaving)
         await leaving.aclose()
-        assert not whole._again
+        assert not whole._replay_queues
         go.set()
-        await whole.rest
+        await whole.task
 
     async def test_room(self) -> None:
         """An ended stream counts with its kept bytes, and is dropped like other entries."""
-        cache, go = IdempotencyCache(100, capacity=2 * ENTRY + 10), asyncio.Event()
+        cache, go = IdempotencyCache(100, capacity=2 * ENTRY_OVERHEAD + 10), asyncio.Event()
 
         async def begin() -> Reply:
             return Reply(recording(TRANSIENT, IMAGE, until=go), {})
