@@ -26,7 +26,7 @@ from .ordered_pipeline import run_ahead
 from .prepare import prepare_job
 from .rpc import to_proto
 from .rpc.from_proto import job_from_pb
-from .rpc.health import settled
+from .rpc.health import wait_until_loaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -76,8 +76,8 @@ class ImageApi:
         job = job_from_pb(request.generation, request.previews, caller=caller, deadline=deadline)
         if job.image or job.prompt_weighting:
             job = await self._in_pool(partial(prepare_job, job, self._repository.spec(job.model)))
-        async with aclosing(self._device.events(job)) as happened:
-            encoded = run_ahead(happened, partial(self._encode, job))
+        async with aclosing(self._device.events(job)) as job_events:
+            encoded = run_ahead(job_events, partial(self._encode, job))
             async with aclosing(encoded):
                 async for event, image in encoded:
                     yield to_proto.response(event, image, time.monotonic() - arrived)
@@ -86,9 +86,9 @@ class ImageApi:
         self, request: pb.GenerateImagesRequest, *, caller: str = "", deadline: float | None = None
     ) -> pb.GenerateImagesResponse:
         """Generate images and return one response. Arguments and errors as in `stream`."""
-        whole = pb.StreamImagesRequest(generation=request)
-        async with aclosing(self.stream(whole, caller=caller, deadline=deadline)) as responses:
-            return to_proto.collected([response async for response in responses])
+        stream_request = pb.StreamImagesRequest(generation=request)
+        async with aclosing(self.stream(stream_request, caller=caller, deadline=deadline)) as responses:
+            return to_proto.collect([response async for response in responses])
 
     def list_models(self, _request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         """List the models that this server serves, the default first."""
@@ -102,8 +102,10 @@ class ImageApi:
     async def load_model(self, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
         """Load a model. Raises ModelNotFound, ModelBroken, OutOfMemory."""
         await asyncio.to_thread(self._repository.load, request.model)  # lists adapters, on a disk that may be slow
-        if not request.no_wait and (await settled(self._repository, request.model)).state is ModelState.FAILED:
-            self._repository.get(request.model)  # raises the error
+        if not request.no_wait:
+            status = await wait_until_loaded(self._repository, request.model)
+            if status.state is ModelState.FAILED:
+                self._repository.get(request.model)  # raises the error
         return pb.LoadModelResponse(model=self._model(request.model))
 
     async def unload_model(self, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
@@ -120,7 +122,7 @@ class ImageApi:
             case events.Preview():
                 work = partial(encode, event.pixels, Output(mime_type=job.previews.mime_type))
             case events.Finished():
-                work = partial(encode, event.pixels, job.output, **_finish(job, event))
+                work = partial(encode, event.pixels, job.output, **_encode_options(job, event))
             case _:
                 return None
         return self._in_pool(work)
@@ -132,23 +134,23 @@ class ImageApi:
         return to_proto.model(self._repository, self._repository.spec(name))
 
 
-def _finish(job: Job, event: events.Finished) -> dict[str, Any]:
-    """Return the arguments of `encode`: size, kept parts of the upload, and metadata.
+def _encode_options(job: Job, event: events.Finished) -> dict[str, Any]:
+    """Return the options of `encode` for an image: size, kept parts of the upload, and metadata.
 
     They come from the plan, since the model's folder may have changed after it was made.
     """
-    parameters = _parameters(event.plan, event) if job.output.metadata else None
-    return {"size": event.plan.output_size, "kept": _kept(job, event.plan), "parameters": parameters}
+    parameters = _parameters(event) if job.output.metadata else None
+    return {"size": event.plan.output_size, "kept": _kept_upload(job, event.plan), "parameters": parameters}
 
 
-def _kept(job: Job, made: Plan) -> Upload | None:
-    """Return the upload whose kept parts, or all of it, go into the result unchanged."""
-    if job.image and not made.calls:
+def _kept_upload(job: Job, plan: Plan) -> Upload | None:
+    """Return the upload of which the kept parts, or all of it, go into the result unchanged."""
+    if job.image and not plan.calls:
         return Upload(job.image)
     return Upload(job.image, job.mask) if job.mask else None
 
 
-def _parameters(made: Plan, event: events.Finished) -> Parameters:
+def _parameters(event: events.Finished) -> Parameters:
     """Return the parameters that generated the image of `event`."""
     names = {part.name for part in fields(Parameters)} - {"seed"}
-    return Parameters(seed=event.seed, **{name: getattr(made, name) for name in names})
+    return Parameters(seed=event.seed, **{name: getattr(event.plan, name) for name in names})

@@ -1,6 +1,6 @@
 """Preparation of a job: decoding and resizing of uploads, parsing of weighted prompts.
 
-It runs before the engine admits the job, in a thread pool, since it takes CPU time in proportion to the input.
+It runs before the engine admits the job, in a thread pool, since its CPU time grows with the input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tintype.v1.limits import RANGES
 
 from .engine.plan import parse_prompts
 from .engine.sizes import native_size
-from .images.upload import Upload, source
+from .images.upload import Upload, make_source
 
 if TYPE_CHECKING:
     from .job import Job
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def prepare_job(job: Job, spec: ModelSpec) -> Job:
     """Return `job` with its `source` and `prompts`.
 
-    An absent size becomes the image's; an absent side keeps the image's aspect ratio.
+    Without a requested size the result has that of the image; an absent side follows from the image's aspect ratio.
 
     Raises:
         InvalidField: `image` or `mask` is unreadable, their sizes differ, or the mask repaints nothing; or the brackets
@@ -34,7 +34,7 @@ def prepare_job(job: Job, spec: ModelSpec) -> Job:
         return job
     image, mask = Upload(job.image, job.mask).read()
     width, height = _size(job, image.size)
-    return replace(job, width=width, height=height, source=source(image, mask, native_size(width, height, spec)))
+    return replace(job, width=width, height=height, source=make_source(image, mask, native_size(width, height, spec)))
 
 
 def _size(job: Job, own: Size) -> Size:
@@ -42,7 +42,7 @@ def _size(job: Job, own: Size) -> Size:
     if job.width and job.height:
         return job.width, job.height
     scale = job.width / own[0] if job.width else job.height / own[1] if job.height else _scale(own)
-    width, height = (_allowed(round(side * scale)) for side in own)
+    width, height = (_clamp(round(side * scale)) for side in own)
     return job.width or width, job.height or height
 
 
@@ -52,6 +52,6 @@ def _scale(own: Size) -> float:
     return min(max(1.0, low / min(own)), high / max(own))
 
 
-def _allowed(side: int) -> int:
+def _clamp(side: int) -> int:
     low, high = RANGES["width"]
     return int(min(max(side, low), high))

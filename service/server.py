@@ -34,7 +34,7 @@ from .errors import TintypeError
 from .models import ModelState, Repository
 from .models.runtime.provider_options import DEFAULTS, ProviderOptions
 from .rpc.access import HEALTH, Guard
-from .rpc.health import Health, settled
+from .rpc.health import Health, wait_until_loaded
 from .rpc.listen import ServeError, listen
 from .rpc.servicer import ImageServicer
 
@@ -86,12 +86,12 @@ class Server:
             await self.grpc.stop(None)  # also ends Watch calls of health, which never end by themselves
         await stopped
 
-    async def loaded(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Wait until the default model is loaded, and log it.
 
         Raises ServeError if it can't be loaded, since requests that name no model would fail.
         """
-        status = await settled(self.repository)
+        status = await wait_until_loaded(self.repository)
         if status.state is ModelState.FAILED:
             raise ServeError(status.error)
         others = [spec.name for spec in self.repository.specs() if spec.name != self.repository.default]
@@ -105,7 +105,7 @@ async def start(
 ) -> AsyncGenerator[Server]:
     """Listen and start to load the default model; leaving the block cancels running requests.
 
-    `repository` and `device` are made from `config` unless given. Raises ServeError.
+    `repository` and `device` are created from `config` by default. Raises ServeError.
     """
     with (
         _repository(config, repository) as models,
@@ -115,13 +115,13 @@ async def start(
         server = _server(config, models, api)
         await server.health.set_all(serving=False)
         await server.grpc.start()
-        with suppress(TintypeError):  # reported by `loaded`, and by every request
+        with suppress(TintypeError):  # reported by `wait_until_ready`, and by every request
             models.load()
-        following = asyncio.create_task(server.health.follow(models))
+        health_task = asyncio.create_task(server.health.follow(models))
         try:
             yield server
         finally:
-            following.cancel()
+            health_task.cancel()
             await server.drain(0)
 
 
@@ -129,7 +129,7 @@ async def start(
 async def running(config: ServiceConfig, *, repository: Repository | None = None) -> AsyncGenerator[str]:
     """Serve inside the block and yield the address; for port 0 the system chooses the port."""
     async with start(config, repository=repository) as server:
-        await server.loaded()
+        await server.wait_until_ready()
         yield server.address
 
 
@@ -143,14 +143,14 @@ async def serve(
     stopping = _StopRequest(stop or asyncio.Event())
     async with start(config) as server:
         with nullcontext() if stop else on_stop_signal(stopping.caught):
-            await _first(server.loaded(), stopping.requested.wait())
+            await _wait_for_first(server.wait_until_ready(), stopping.requested.wait())
             if on_ready and not stopping.requested.is_set():
                 on_ready(server.address)
             await stopping.requested.wait()
-            lame_duck = config.lame_duck if stopping.gently else 0.0
+            lame_duck = config.lame_duck if stopping.lame_duck_applies else 0.0
             if lame_duck or not server.servicer.idle.is_set():
                 log.info("draining: the port closes in %g s, running requests have %g s", lame_duck, config.grace)
-            await _first(server.drain(config.grace, lame_duck), stopping.at_once.wait())
+            await _wait_for_first(server.drain(config.grace, lame_duck), stopping.immediately.wait())
 
 
 def run(config: ServiceConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
@@ -174,15 +174,15 @@ def _server(config: ServiceConfig, repository: Repository, api: ImageApi) -> Ser
 
 
 @contextmanager
-def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Repository]:
-    if given is not None:
-        yield given
+def _repository(config: ServiceConfig, existing: Repository | None) -> Generator[Repository]:
+    if existing is not None:
+        yield existing
         return
     for name in ("threads", "grace", "memory", "arena", "lame_duck"):
         if getattr(config, name) < 0:
             raise ServeError(f"--{name.replace('_', '-')} must be at least 0; got {getattr(config, name):g}")
     try:
-        made = Repository(
+        opened = Repository(
             config.models,
             providers=config.providers,
             threads=config.threads,
@@ -191,7 +191,7 @@ def _repository(config: ServiceConfig, given: Repository | None) -> Generator[Re
         )
     except (TintypeError, ValueError) as error:
         raise ServeError(str(error)) from error
-    with made as repository:
+    with opened as repository:
         _check_models(repository)
         yield repository
 
@@ -205,9 +205,9 @@ def _check_models(repository: Repository) -> None:
 
 
 @contextmanager
-def _device(config: ServiceConfig, repository: Repository, given: Device | None) -> Generator[Device]:
-    if given is not None:
-        yield given
+def _device(config: ServiceConfig, repository: Repository, existing: Device | None) -> Generator[Device]:
+    if existing is not None:
+        yield existing
         return
     try:
         limits = Limits(queue=config.queue, max_batch=config.max_batch)
@@ -219,23 +219,23 @@ def _device(config: ServiceConfig, repository: Repository, given: Device | None)
 
 
 class _StopRequest:
-    """A request to shut down: `requested` by the first signal, `at_once` by the next one.
+    """A request to shut down: `requested` by the first signal, `immediately` by the next one.
 
-    `gently` is True if the lame-duck time applies.
+    `lame_duck_applies` is True after a signal other than SIGINT.
     """
 
     def __init__(self, requested: asyncio.Event) -> None:
         self.requested = requested
-        self.at_once = asyncio.Event()
-        self.gently = False
+        self.immediately = asyncio.Event()
+        self.lame_duck_applies = False
 
     def caught(self, number: signal.Signals) -> None:
         """Handle a signal. SIGINT skips the lame-duck time: after Ctrl-C no load balancer needs it."""
-        self.gently = number != signal.SIGINT
-        (self.at_once if self.requested.is_set() else self.requested).set()
+        self.lame_duck_applies = number != signal.SIGINT
+        (self.immediately if self.requested.is_set() else self.requested).set()
 
 
-async def _first(*awaitables: Coroutine[Any, Any, object]) -> None:
+async def _wait_for_first(*awaitables: Coroutine[Any, Any, object]) -> None:
     """Wait for the first to finish, and cancel the others. Raises its exception."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:

@@ -66,7 +66,7 @@ def encode(
     """
     image = resample(to_image(pixels), size)
     if kept is not None:
-        image = kept.over(image)
+        image = kept.restore_kept(image)
     if output.alpha and output.mime_type == "image/png":  # WebP drops an alpha channel that is opaque throughout
         image.putalpha(255)
     file = BytesIO()

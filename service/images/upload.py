@@ -5,7 +5,7 @@ Uploads are decoded to the size that the model generates, and the kept parts are
 - Image: transparent parts become white.
 - Mask: white is repainted, black is kept. If the mask has an alpha channel that is not opaque throughout, transparent
   parts are repainted instead, and brightness does not count.
-- Levels between: the model repaints from the middle level on; in the result they mix both images, so that a soft mask
+- Grey levels: the model repaints from the middle level on; in the result they blend both images, so that a soft mask
   gives a soft edge.
 """
 
@@ -63,23 +63,23 @@ class Upload:
         Raises:
             InvalidField: a file is unreadable, or the mask has another size.
         """
-        image = _decoded(self.image, "image").on_white()
+        image = _decode(self.image, "image").on_white()
         if not self.mask:
             return image, None
-        mask = _repainted(_decoded(self.mask, "mask"))
+        mask = _mask_levels(_decode(self.mask, "mask"))
         if mask.size != image.size:
             sizes = [f"{width}x{height}" for width, height in (image.size, mask.size)]
             raise InvalidField("mask", f"must have the size of image, {sizes[0]} pixels, not {sizes[1]}")
         return image, mask
 
-    def over(self, generated: Image.Image) -> Image.Image:
+    def restore_kept(self, generated: Image.Image) -> Image.Image:
         """Return `generated` with the kept parts of the upload; without a mask all of it is kept."""
         image, mask = self.read()
         image = resample(image, generated.size)
         return Image.composite(generated, image, resample(mask, generated.size)) if mask else image
 
 
-def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) -> Source:
+def make_source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) -> Source:
     """Return an image and a mask in `size` (width, height), cropped to the centre if the aspect ratio differs.
 
     Raises InvalidField if the mask repaints nothing, so that the result would equal the upload.
@@ -90,7 +90,7 @@ def source(image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) 
     return Source(levels, np.asarray(resample(mask, size)) >= REPAINTED if mask else None)
 
 
-def _decoded(data: bytes, field: str) -> DecodedImage:
+def _decode(data: bytes, field: str) -> DecodedImage:
     """Return an upload's image, upright, and in sRGB unless it is a mask. Raises InvalidField."""
     try:
         return image_file.decode(data, mask=field == "mask")
@@ -98,7 +98,7 @@ def _decoded(data: bytes, field: str) -> DecodedImage:
         raise InvalidField(field, str(error)) from error
 
 
-def _repainted(mask: DecodedImage) -> Image.Image:
+def _mask_levels(mask: DecodedImage) -> Image.Image:
     if mask.alpha is not None and mask.alpha.getextrema() != (255, 255):
         return ImageChops.invert(mask.alpha)
     return mask.image.convert("L")

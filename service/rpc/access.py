@@ -1,7 +1,7 @@
 """API keys over gRPC, checked before the message of a call is read.
 
 - Health is open. While keys are required, every other method needs a key; LoadModel and UnloadModel need an admin key.
-- A key's models, rates and priority apply as over REST. The engine is fair between keys.
+- A key's models, rates and priority apply as over REST. The engine shares the device fairly between keys.
 - An admin key may act for others: `caller` and `priority` of its requests apply, as a gateway sends them.
 - A message that can't be parsed is INVALID_ARGUMENT. gRPC itself would send UNKNOWN and log a traceback.
 - The message of a rejected call is not read. Other messages arrive a few at a time (see `inbox`).
@@ -98,7 +98,7 @@ class Caller:
                 raise ModelNotFound(error.metadata["model"], self.key.models) from None
             raise
 
-    def sign(self, request: pb.GenerateImagesRequest, default: str) -> None:
+    def apply_rights(self, request: pb.GenerateImagesRequest, default: str) -> None:
         """Set the key's model, priority and name in a request. Raises ModelNotAllowed."""
         request.model = self.model(request.model, default)
         if self.key and not (self.key.admin and request.caller):
@@ -107,21 +107,22 @@ class Caller:
             request.priority = self.key.priority
 
     @contextmanager
-    def counted(self, rates: Rates, count: int) -> Iterator[ImageCount]:
-        """Count a request for `count` images; the block sets how many it generated, and the rest is given back.
+    def count_request(self, rates: Rates, count: int) -> Iterator[ImageCount]:
+        """Count a request for `count` images against the key's rates.
 
-        Raises RateLimited, InvalidField.
+        The block sets the number of images that it generated; the others are not counted. Raises RateLimited,
+        InvalidField.
         """
-        made = ImageCount()
+        generated = ImageCount()
         requests, images = (self.key.requests or 0, self.key.images or 0) if self.key else (0, 0)
         if 0 < images < count:
             raise InvalidField("count", f"must be at most {images}, this key's images per minute, not {count}")
         rates.requests.take(self.name, requests)
         rates.images.take(self.name, images, count)
         try:
-            yield made
+            yield generated
         finally:
-            rates.images.give_back(self.name, images, count - made.images)
+            rates.images.give_back(self.name, images, count - generated.images)
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class ImageCount:
 _CALLER: ContextVar[Caller] = ContextVar("tintype-caller", default=Caller())  # noqa: B039  # frozen
 
 
-def caller() -> Caller:
+def current_caller() -> Caller:
     """Return the caller of the call that runs in this context."""
     return _CALLER.get()
 
@@ -158,8 +159,8 @@ class Guard(grpc.aio.ServerInterceptor):
         try:
             _CALLER.set(await self._admit(handler_call_details))
         except (Unauthenticated, PermissionDenied) as error:
-            return _rejecting(handler, error, handler_call_details.method)
-        return _Decoding(handler, handler_call_details.method, self._inbox).guarded()
+            return _rejecting_handler(handler, error, handler_call_details.method)
+        return _ParsingHandler(handler, handler_call_details.method, self._inbox).rpc_handler()
 
     async def _admit(self, details: grpc.HandlerCallDetails) -> Caller:
         if details.method.rpartition("/")[0].lstrip("/") in OPEN:
@@ -189,7 +190,7 @@ def _behaviour(handler: Any) -> Callable[..., Any]:
 def _handler(like: Any, behaviour: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
     """Return a handler that responds as `like` does, and receives an iterator of messages as bytes.
 
-    On the wire a single message is a stream of one. gRPC reads an iterator's message only when it is requested.
+    On the wire a single message is a stream of one. gRPC reads the messages of an iterator only on request.
     """
     make = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
     handler: grpc.RpcMethodHandler[Any, Any] = make(behaviour, None, like.response_serializer)
@@ -202,7 +203,7 @@ async def _abort(context: Any, method: str, error: Exception) -> None:
     await context.abort(status.code, status.message, status.trailing)
 
 
-def _rejecting(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+def _rejecting_handler(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHandler[Any, Any]:
     async def reject(_: object, context: Any) -> None:
         await _abort(context, method, error)
 
@@ -210,43 +211,43 @@ def _rejecting(handler: Any, error: Exception, method: str) -> grpc.RpcMethodHan
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoding:
-    """A handler whose messages arrive through an inbox and are parsed here."""
+class _ParsingHandler:
+    """A handler that receives its messages through an inbox and parses them."""
 
     handler: Any
     method: str
     inbox: Inbox
 
-    def guarded(self) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return the handler of messages as bytes."""
+    def rpc_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return gRPC's handler, which receives messages as bytes."""
         return _handler(self.handler, self._stream if self.handler.response_streaming else self._unary)
 
     async def _unary(self, messages: AsyncIterator[bytes], context: Any) -> Any:
         return await _behaviour(self.handler)(await self._request(messages, context), context)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: Any) -> None:
-        answers = _behaviour(self.handler)(await self._request(messages, context), context)
-        if not hasattr(answers, "__aiter__"):
-            await answers
+        responses = _behaviour(self.handler)(await self._request(messages, context), context)
+        if not hasattr(responses, "__aiter__"):
+            await responses
             return
-        async with aclosing(answers):
-            async for answer in answers:
-                await context.write(answer)
+        async with aclosing(responses):
+            async for response in responses:
+                await context.write(response)
 
     async def _request(self, messages: AsyncIterator[bytes], context: Any) -> Any:
         if self.handler.request_streaming:
-            return self._each(messages, context)
+            return self._parse_each(messages, context)
         try:
             data = await self.inbox.message(messages)
         except (QueueFull, InvalidField) as error:
             await _abort(context, self.method, error)
-        return await self._parsed(data, context)
+        return await self._parse(data, context)
 
-    async def _each(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+    async def _parse_each(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
         async for data in messages:
-            yield await self._parsed(data, context)
+            yield await self._parse(data, context)
 
-    async def _parsed(self, data: bytes, context: Any) -> Any:
+    async def _parse(self, data: bytes, context: Any) -> Any:
         try:
             return self.handler.request_deserializer(data)
         except DecodeError:

@@ -1,7 +1,7 @@
 """Conversion of a request of `tintype.v1` into a Job, with the contract's defaults.
 
-All faults of a request are reported together. Fields are named as in GenerateImagesRequest, whichever call they came
-by: `steps`, `output.quality`, `loras[1].weight`, `previews.count`.
+All faults of a request are reported together. Fields are named as in GenerateImagesRequest, for both calls: `steps`,
+`output.quality`, `loras[1].weight`, `previews.count`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_CALLER = 256  # characters
 
 # Fields by the meaning of zero or an empty text: the default; the value itself; optional, where zero is a value.
 DEFAULT_WHEN_ZERO = ("model", "count", "width", "height", "sampler", "schedule", "quality", "style")
-AS_IT_IS = (
+UNCHANGED = (
     *("prompt", "negative_prompt", "image", "mask", "priority"),
     *("prompt_weighting", "allow_empty_prompt", "earlier_steps"),
 )
@@ -67,7 +67,7 @@ def job_from_pb(
 
 def _fields(message: Any) -> dict[str, Any]:
     zero = {name: getattr(message, name) for name in DEFAULT_WHEN_ZERO if getattr(message, name)}
-    plain = {name: getattr(message, name) for name in AS_IT_IS}
+    plain = {name: getattr(message, name) for name in UNCHANGED}
     optional = {name: _decimal(getattr(message, name)) for name in OPTIONAL if message.HasField(name)}
     return {**plain, **zero, **optional}
 
@@ -99,9 +99,9 @@ def _lora(prefix: str, message: pb.Lora, faults: list[Violation]) -> Lora:
     if len(message.name) > MAX_NAME:
         faults.append(Violation(f"{prefix}name", f"must be at most {MAX_NAME} characters, not {len(message.name)}"))
     weight = {"weight": _decimal(message.weight)} if message.HasField("weight") else {}
-    found: list[Violation] = []
-    lora = _build(Lora, {"name": message.name, **weight}, found, "loras.")
-    faults += [Violation(prefix + fault.field.removeprefix("loras."), fault.problem) for fault in found]
+    lora_faults: list[Violation] = []
+    lora = _build(Lora, {"name": message.name, **weight}, lora_faults, "loras.")
+    faults += [Violation(prefix + fault.field.removeprefix("loras."), fault.problem) for fault in lora_faults]
     return lora
 
 
@@ -127,8 +127,8 @@ def _deadline(request: pb.GenerateImagesRequest, deadline: float | None, faults:
     timeout = request.timeout.seconds + request.timeout.nanos / 1e9
     if timeout <= 0:
         faults.append(Violation("timeout", f"must be above 0 seconds, not {timeout:g}"))
-    mine = time.monotonic() + timeout
-    return mine if deadline is None else min(mine, deadline)
+    own = time.monotonic() + timeout
+    return own if deadline is None else min(own, deadline)
 
 
 def _build(make: Callable[..., T], values: dict[str, Any], faults: list[Violation], prefix: str = "") -> T:
@@ -145,5 +145,5 @@ def _build(make: Callable[..., T], values: dict[str, Any], faults: list[Violatio
 
 
 def _decimal(value: float) -> float:
-    """Return the number as typed: 0.7 arrives as the float 0.69999999, and 10 steps of it would be 6."""
+    """Return the number as typed: 0.7 arrives as the float32 0.69999999, and int(10 * 0.69999999) would be 6."""
     return value if isinstance(value, int) else float(f"{value:.7g}")

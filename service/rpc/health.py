@@ -42,13 +42,13 @@ class Health(health.aio.HealthServicer):  # type: ignore[misc]  # untyped
 
     async def follow(self, repository: Repository) -> None:
         """Update the health from the states of the models, until cancelled."""
-        await settled(repository)
+        await wait_until_loaded(repository)
         while True:
             await self.set_all(serving=can_serve(repository))
             await asyncio.sleep(POLL)
 
 
-async def settled(repository: Repository, name: str = "") -> ModelStatus:
+async def wait_until_loaded(repository: Repository, name: str = "") -> ModelStatus:
     """Return the status of a model once it is no longer loading."""
     # Models load in threads without an event loop.
     while (status := repository.status(name)).state.is_loading:  # noqa: ASYNC110

@@ -1,9 +1,9 @@
 """Receiving the messages of calls, a few at a time, since each may have 64 MiB.
 
-- At most `MOST` messages arrive at once. Other calls wait, and gRPC's flow control slows their clients down; beyond
-  `WAITING` waiting calls, a call is rejected.
-- A message must have arrived after `LONGEST` seconds.
-- While calls wait, the call that has been receiving longest loses its place after `LEAST` seconds, so that clients that
+- At most `MAX_RECEIVING` messages arrive at once. Other calls wait, and gRPC's flow control slows their clients down;
+  beyond `MAX_WAITING` waiting calls, a call is rejected.
+- A message must arrive within `MAX_SECONDS`.
+- While calls wait, the call that has been receiving longest loses its place after `MIN_SECONDS`, so that clients that
   start a message and stop can't block others.
 """
 
@@ -18,19 +18,19 @@ from ..errors import InvalidField, QueueFull
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-MOST, WAITING = 8, 256
-LEAST, LONGEST = 10.0, 60.0  # seconds
+MAX_RECEIVING, MAX_WAITING = 8, 256
+MIN_SECONDS, MAX_SECONDS = 10.0, 60.0
 
 
 class Inbox:
     """The places of one server for arriving messages. Belongs to one event loop."""
 
-    def __init__(self, *, most: int = MOST, least: float = LEAST, longest: float = LONGEST) -> None:
+    def __init__(self, *, most: int = MAX_RECEIVING, least: float = MIN_SECONDS, longest: float = MAX_SECONDS) -> None:
         self._most, self._least, self._longest = most, least, longest
         self._places: dict[asyncio.Timeout, float] = {}  # in order of arrival, with the time of it
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._left = asyncio.Event()
+        self._freed = asyncio.Event()
 
     @property
     def receiving(self) -> int:
@@ -45,7 +45,7 @@ class Inbox:
             InvalidField: the client sent no message.
         """
         try:
-            async with self._place(), aclosing(_iterated(messages)) as received:
+            async with self._place(), aclosing(_as_generator(messages)) as received:
                 async for data in received:
                     return data
         except TimeoutError:
@@ -55,17 +55,17 @@ class Inbox:
     @asynccontextmanager
     async def _place(self) -> AsyncGenerator[None]:
         """Hold a place, for at most `longest` seconds. Raises TimeoutError."""
-        place = await self._taken()
+        place = await self._take_place()
         try:
             async with place:
                 yield
         finally:
             del self._places[place]
-            self._left.set()
+            self._freed.set()
 
-    async def _taken(self) -> asyncio.Timeout:
+    async def _take_place(self) -> asyncio.Timeout:
         """Return a place, to be entered at once. Raises QueueFull."""
-        if self._waiting >= WAITING:
+        if self._waiting >= MAX_WAITING:
             raise QueueFull("too many messages arrive at once", retry_after=1.0)
         self._waiting += 1
         try:
@@ -79,20 +79,20 @@ class Inbox:
             self._waiting -= 1
 
     async def _make_room(self) -> None:
-        """Wait until a place is left; the oldest is, at the latest, after `least` seconds."""
+        """Wait until a place is free; the oldest one is taken away after `least` seconds."""
         oldest, since = next(iter(self._places.items()))
         now = asyncio.get_running_loop().time()
-        self._left.clear()
+        self._freed.clear()
         try:
             async with asyncio.timeout(max(0.0, since + self._least - now)):
-                await self._left.wait()
+                await self._freed.wait()
         except TimeoutError:
             if oldest in self._places and not oldest.expired():
                 oldest.reschedule(now)
             if oldest in self._places:
-                await self._left.wait()
+                await self._freed.wait()
 
 
-async def _iterated(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+async def _as_generator(messages: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     async for message in messages:
         yield message

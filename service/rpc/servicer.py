@@ -21,7 +21,7 @@ from tintype.v1 import image_service_pb2_grpc as pb_grpc
 from tintype.v1.transport import MAX_MESSAGE, REQUEST_ID
 
 from ..errors import InvalidField
-from .access import Rates, caller
+from .access import Rates, current_caller
 from .status import to_status
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _PLAIN_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
 class ImageServicer(pb_grpc.ImageServiceServicer):
-    """The adapter. `idle` is set while no call is running; a call runs until its last byte is sent."""
+    """Serves `ImageApi` over gRPC. `idle` is set while no call runs; a call runs until its last byte is sent."""
 
     def __init__(self, api: ImageApi) -> None:
         self._api = api
@@ -58,70 +58,70 @@ class ImageServicer(pb_grpc.ImageServiceServicer):
     async def GenerateImages(self, request: pb.GenerateImagesRequest, context: Context) -> pb.GenerateImagesResponse:
         """Generate all images and return one response."""
         async with self._call(context, request) as call:
-            with self._granted(request) as made:
-                answer = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
-                made.images = len(answer.images)
-            call.done(answer)
-            _check_size(answer)
-            return answer
+            with self._key_rights(request) as generated:
+                response = await self._api.generate(request, caller=peer(context), deadline=deadline(context))
+                generated.images = len(response.images)
+            call.record_result(response)
+            _check_size(response)
+            return response
 
     # Not a generator: grpc.aio leaves a cancelled generator to the garbage collector, but its rows must end at once.
     async def StreamImages(self, request: pb.StreamImagesRequest, context: Context) -> None:  # type: ignore[override]
         """Generate images and send each event as it happens."""
         async with AsyncExitStack() as stack:
             call = await stack.enter_async_context(self._call(context, request))
-            made = stack.enter_context(self._granted(request.generation))
+            generated = stack.enter_context(self._key_rights(request.generation))
             stream = self._api.stream(request, caller=peer(context), deadline=deadline(context))
             async with aclosing(stream) as responses:
                 async for response in responses:
                     if response.HasField("completed"):
-                        call.done(response.completed)
-                    made.images += response.HasField("image")
+                        call.record_result(response.completed)
+                    generated.images += response.HasField("image")
                     await context.write(response)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """List the models that the caller may use, its default first."""
         async with self._call(context, request):
-            answer, who = pb.ListModelsResponse(), caller()
-            default = who.model("", self._api.default) or self._api.default
-            listed = [model for model in self._api.list_models(request).models if who.may_use(model.name)]
-            answer.models.extend(sorted(listed, key=lambda model: model.name != default))
-            for model in answer.models:
+            response, caller = pb.ListModelsResponse(), current_caller()
+            default = caller.model("", self._api.default) or self._api.default
+            allowed = [model for model in self._api.list_models(request).models if caller.may_use(model.name)]
+            response.models.extend(sorted(allowed, key=lambda model: model.name != default))
+            for model in response.models:
                 model.is_default = model.name == default
-            return answer
+            return response
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Describe a model."""
         async with self._call(context, request):
-            with self._named(request):
+            with self._model_use(request):
                 return self._api.get_model(request)
 
     async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
         """Load a model."""
         async with self._call(context, request):
-            with self._named(request):
+            with self._model_use(request):
                 return await self._api.load_model(request)
 
     async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
         """Evict a model from memory."""
         async with self._call(context, request):
-            with self._named(request):
+            with self._model_use(request):
                 return await self._api.unload_model(request)
 
     @contextmanager
-    def _granted(self, request: pb.GenerateImagesRequest) -> Generator[ImageCount]:
+    def _key_rights(self, request: pb.GenerateImagesRequest) -> Generator[ImageCount]:
         """Apply the key's rights and rates to a request. Raises ModelNotAllowed, RateLimited, InvalidField."""
-        who = caller()
-        who.sign(request, self._api.default)
-        with who.hiding_other_models(), who.counted(self._rates, max(1, request.count)) as made:
-            yield made
+        caller = current_caller()
+        caller.apply_rights(request, self._api.default)
+        with caller.hiding_other_models(), caller.count_request(self._rates, max(1, request.count)) as generated:
+            yield generated
 
     @contextmanager
-    def _named(self, request: pb.GetModelRequest | pb.LoadModelRequest | pb.UnloadModelRequest) -> Generator[None]:
-        """Check that the key may use the model of a request. Raises ModelNotAllowed."""
-        who = caller()
-        request.model = who.model(request.model, self._api.default)
-        with who.hiding_other_models():
+    def _model_use(self, request: pb.GetModelRequest | pb.LoadModelRequest | pb.UnloadModelRequest) -> Generator[None]:
+        """Set the model of a request, and check that the key may use it. Raises ModelNotAllowed."""
+        caller = current_caller()
+        request.model = caller.model(request.model, self._api.default)
+        with caller.hiding_other_models():
             yield
 
     @asynccontextmanager
@@ -163,19 +163,19 @@ class Call:
         self.id = id_
         self.outcome = "OK"
         self.completed = False
-        self._key = caller().name
+        self._key = current_caller().name
         self._name = request.DESCRIPTOR.name.removesuffix("Request")
         self._began = time.monotonic()
         self._queue = 0.0
-        asked = getattr(request, "generation", request)
-        self._model = getattr(asked, "model", "")
-        self._count = getattr(asked, "count", 0)
+        generation = getattr(request, "generation", request)
+        self._model = getattr(generation, "model", "")
+        self._count = getattr(generation, "count", 0)
 
-    def done(self, answer: pb.GenerateImagesResponse | pb.Completed) -> None:
+    def record_result(self, result: pb.GenerateImagesResponse | pb.Completed) -> None:
         """Record the model, the number of images, and how long the request waited."""
         self.completed = True
-        self._model, self._count = answer.model, answer.usage.images
-        self._queue = answer.timings.queue.ToMicroseconds() / 1e6
+        self._model, self._count = result.model, result.usage.images
+        self._queue = result.timings.queue.ToMicroseconds() / 1e6
 
     @property
     def level(self) -> int:
@@ -189,23 +189,23 @@ class Call:
         return facts | {"status": self.outcome, "queue": round(self._queue, 3), "run": round(run, 3)}
 
     def __str__(self) -> str:
-        said = self.pairs()
+        pairs = self.pairs()
         return (
             f"{self._name} id={self.id} key={self._key or '-'} model={self._model!r} count={self._count} "
-            f"status={self.outcome} queue={said['queue']:.3f} run={said['run']:.3f}"
+            f"status={self.outcome} queue={pairs['queue']:.3f} run={pairs['run']:.3f}"
         )
 
 
-def _check_size(answer: pb.GenerateImagesResponse) -> None:
-    if answer.ByteSize() > MAX_MESSAGE:
-        sizes = f"{answer.ByteSize() / 2**20:.1f} MiB, above the limit of {MAX_MESSAGE >> 20} MiB"
+def _check_size(response: pb.GenerateImagesResponse) -> None:
+    if response.ByteSize() > MAX_MESSAGE:
+        sizes = f"{response.ByteSize() / 2**20:.1f} MiB, above the limit of {MAX_MESSAGE >> 20} MiB"
         raise InvalidField("count", f"makes a response of {sizes}: use StreamImages")
 
 
 def request_id(context: Context) -> str:
-    """Return the client's `x-request-id` if it is a plain word, otherwise a new one."""
-    given = dict(context.invocation_metadata() or ()).get(REQUEST_ID, "")
-    return given if isinstance(given, str) and _PLAIN_ID.fullmatch(given) else uuid4().hex
+    """Return the client's `x-request-id` if it has only plain characters, otherwise a new id."""
+    sent = dict(context.invocation_metadata() or ()).get(REQUEST_ID, "")
+    return sent if isinstance(sent, str) and _PLAIN_ID.fullmatch(sent) else uuid4().hex
 
 
 def peer(context: Context) -> str:

@@ -98,24 +98,24 @@ def _required(image: EncodedImage | None) -> EncodedImage:
     return image
 
 
-def timings(spent: events.Timings, total: float) -> pb.Timings:
-    """Return the times that the parts of a request took; `total` is seconds."""
-    parts = {part.name: duration(getattr(spent, part.name)) for part in fields(spent)}
+def timings(measured: events.Timings, total: float) -> pb.Timings:
+    """Return the times of the parts of a request; `total` is seconds."""
+    parts = {part.name: duration(getattr(measured, part.name)) for part in fields(measured)}
     return pb.Timings(**parts, total=duration(total))
 
 
-def collected(responses: Iterable[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
+def collect(responses: Iterable[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
     """Return the response of GenerateImages from those of StreamImages."""
-    answer = pb.GenerateImagesResponse()
+    result = pb.GenerateImagesResponse()
     images = []
     for response in responses:
         if response.HasField("image"):
             images.append(response.image)
         elif response.HasField("completed"):
             done = response.completed
-            answer = pb.GenerateImagesResponse(model=done.model, usage=done.usage, timings=done.timings)
-    answer.images.extend(sorted(images, key=lambda image: image.index))
-    return answer
+            result = pb.GenerateImagesResponse(model=done.model, usage=done.usage, timings=done.timings)
+    result.images.extend(sorted(images, key=lambda image: image.index))
+    return result
 
 
 def model(repository: Repository, spec: ModelSpec) -> pb.Model:
@@ -161,8 +161,8 @@ def _defaults(spec: ModelSpec) -> pb.ModelDefaults:
 
 def _schedules(spec: ModelSpec) -> list[str]:
     """Return the schedules that at least one sampler of the model accepts."""
-    choosy = any(SAMPLERS[name].takes_schedule for name in samplers_for(spec.diffusion))
-    return sorted(SCHEDULES) if choosy else []
+    takes_schedule = any(SAMPLERS[name].takes_schedule for name in samplers_for(spec.diffusion))
+    return sorted(SCHEDULES) if takes_schedule else []
 
 
 def _timestamp(spec: ModelSpec) -> Timestamp | None:

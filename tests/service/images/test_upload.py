@@ -11,7 +11,7 @@ from PIL import Image
 
 from tintype.service.errors import InvalidField
 from tintype.service.images.encode import Output, encode
-from tintype.service.images.upload import Upload, source
+from tintype.service.images.upload import Upload, make_source
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 RIGHT = np.zeros((24, 32), np.uint8)
@@ -89,10 +89,10 @@ def test_mask_of_another_size_is_refused() -> None:
 def test_empty_mask_is_refused(mask: bytes) -> None:
     """A mask that repaints nothing is an error; one pixel is enough."""
     with pytest.raises(InvalidField, match="mask: repaints nothing"):
-        source(*Upload(file(LEVELS), mask).read(), (32, 24))
+        make_source(*Upload(file(LEVELS), mask).read(), (32, 24))
     little = np.zeros_like(RIGHT)
     little[3, 4] = 255
-    repaint = source(*Upload(file(LEVELS), file(little)).read(), (32, 24)).repaint
+    repaint = make_source(*Upload(file(LEVELS), file(little)).read(), (32, 24)).repaint
     assert repaint is not None
     assert np.count_nonzero(repaint) == 1
 
@@ -108,20 +108,20 @@ def test_invalid_file_is_refused(field: str) -> None:
 def test_source_has_the_models_size() -> None:
     """Levels of an image in the right size are unchanged; grey levels from 128 on are repainted."""
     grey = np.array([[0, 127], [128, 255]], np.uint8).repeat(12, 0).repeat(16, 1)
-    made = source(Image.fromarray(LEVELS), Image.fromarray(grey), (32, 24))
+    made = make_source(Image.fromarray(LEVELS), Image.fromarray(grey), (32, 24))
     assert np.array_equal(made.levels, LEVELS.transpose(2, 0, 1))
     assert made.pixels.dtype == np.float32
     assert (made.pixels.min(), made.pixels.max()) == (0, 1)
     assert made.repaint is not None
     assert made.repaint[::12, ::16].tolist() == [[False, False], [True, True]]
-    assert source(Image.fromarray(LEVELS), None, (32, 24)).repaint is None
+    assert make_source(Image.fromarray(LEVELS), None, (32, 24)).repaint is None
 
 
 def test_other_aspect_ratio_is_cropped() -> None:
     """Image and mask are cropped to the size, centred, and never stretched."""
     red = np.zeros((10, 40, 3), np.uint8)
     red[:, 15:25] = (255, 0, 0)
-    made = source(Image.fromarray(red), Image.fromarray(red[..., 0]), (20, 20))
+    made = make_source(Image.fromarray(red), Image.fromarray(red[..., 0]), (20, 20))
     assert made.repaint is not None
     assert made.repaint.all()
     assert made.levels[0].min() > 128

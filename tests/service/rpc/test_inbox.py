@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.service.rpc_errors import status_of
 from tintype.service.errors import InvalidField, QueueFull
-from tintype.service.rpc.inbox import WAITING, Inbox
+from tintype.service.rpc.inbox import MAX_WAITING, Inbox
 from tintype.v1.keyfile import create
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_too_many_waiting_calls_are_refused() -> None:
 
     async def scenario() -> None:
         inbox = Inbox(most=1)
-        calls = [asyncio.create_task(inbox.message(never())) for _ in range(WAITING + 1)]
+        calls = [asyncio.create_task(inbox.message(never())) for _ in range(MAX_WAITING + 1)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull, match="too many messages"):
             await inbox.message(one(b"a"))
