@@ -44,7 +44,7 @@ async def connect(sources: Sources) -> AsyncIterator[ServiceConnection]:
         UserError: the service cannot be reached, or a call failed; then with the service's message.
     """
     config = sources.partial(GatewayConfig, "grpc", "tls_ca", "service_cert", "service_cert_key", "service_key")
-    route = Route.configured(config)
+    route = Route.from_config(config)
     async with route.channel(OPTIONS) as channel:
         try:
             yield ServiceConnection(pb_grpc.ImageServiceStub(channel), route.metadata)
@@ -64,7 +64,7 @@ def explain_error(error: grpc.aio.AioRpcError, route: Route) -> str:
 
 
 def _connection_problem(error: grpc.aio.AioRpcError, route: Route) -> str:
-    reason = route.trouble(error)
+    reason = route.failure_reason(error)
     if reason == REFUSED:
         return f"{reason}; start one with `tintype up`, or name another with --grpc"
     return reason or error.details() or "no reason was given"

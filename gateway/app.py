@@ -86,7 +86,7 @@ def create_app(
         request_rates=RateLimits("requests", TooManyRequests),
         image_rates=RateLimits("images", TooManyRequests),
         idempotency=IdempotencyCache(config.url_ttl),
-        images=ImageReader.configured(config, store),
+        images=ImageReader.from_config(config, store),
         readiness=readiness or Readiness(client, names),
     )
     dialects = dialects_by_path(config.dialect)

@@ -138,6 +138,6 @@ class CountedClient:
         with self._metrics.failing():
             return await self._client.model(name)
 
-    async def unready(self) -> str:
-        """Return why images can't be made now; empty if they can."""
-        return await self._client.unready()
+    async def health_problem(self) -> str:
+        """Return why images can't be generated now; empty if they can."""
+        return await self._client.health_problem()

@@ -172,7 +172,7 @@ def _probes(gateway: Gateway) -> list[HTTPRouteHandler]:
 
     @route("/readyz", http_method=READ, opt=handler_options(READY))
     async def readyz() -> Response[bytes]:
-        reason = await gateway.readiness.why_not() or gateway.store.problem()
+        reason = await gateway.readiness.problem() or gateway.store.problem()
         return _json({"status": "not ready", "why": reason}, 503) if reason else _json({"status": "ready"})
 
     return [livez, readyz]

@@ -68,7 +68,7 @@ async def serve(
     with contextlib.closing(listen(config.rest)) as listener:
         async with (
             open_store(config) as store,
-            ServiceClient(Route.configured(config), timeout=config.timeout) as client,
+            ServiceClient(Route.from_config(config), timeout=config.timeout) as client,
         ):
             readiness = Readiness(client, ModelNames(config.names, config.strict_models))
             app = create_app(config, client, store, readiness)
@@ -79,7 +79,7 @@ async def serve(
                 if ready:
                     ready(url)
 
-            server = Server(_uvicorn_config(config, app), listener, started, config.grace, client.give_up)
+            server = Server(_uvicorn_config(config, app), listener, started, config.grace, client.cancel_requests)
             with _signalled(server, readiness, config.lame_duck) if stop is None else contextlib.nullcontext():
                 await _until(server, stop, readiness)
 
@@ -126,7 +126,7 @@ async def _until(server: Server, stop: asyncio.Event | None, readiness: Readines
     """Serve until the server is stopped, `stop` is set, or the first check of the service raises StartError."""
     serving = asyncio.create_task(server.serve(sockets=[server.listener]))
     waiting = asyncio.create_task((stop or asyncio.Event()).wait())
-    looking = asyncio.create_task(readiness.first())
+    looking = asyncio.create_task(readiness.wait_and_check())
     looking.add_done_callback(lambda done: None if done.cancelled() or not done.exception() else waiting.cancel())
     try:
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)

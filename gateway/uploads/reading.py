@@ -44,7 +44,7 @@ class ImageReader:
     fetcher: Fetcher | None = None
 
     @classmethod
-    def configured(cls, config: GatewayConfig, store: Store) -> ImageReader:
+    def from_config(cls, config: GatewayConfig, store: Store) -> ImageReader:
         """Return a reader with the configured limits; the store's public host may always be fetched from."""
         named = [*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else [])]
         hosts = frozenset(host.lower().translate(_BRACKETS) for host in named)

@@ -1,4 +1,4 @@
-"""Channels to the gRPC service: address, certificates, key, and the reasons of failed connections."""
+"""Channels to the gRPC service: address, certificates, key, and why a connection failed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
     from ..config import GatewayConfig
 
-HANDSHAKE = "the TLS handshake with the image service failed"
+HANDSHAKE_FAILED = "the TLS handshake with the image service failed"
 NOT_SERVING = "the image service is loading its model, draining, or has no model that works"
 REFUSED = "nothing listens at the address of the image service"
 # Parts of gRPC's messages for failed connections, and their meanings; the first match counts.
-_PLAIN = {
-    "Socket closed": "the image service closed the connection; it may expect TLS: set --tls-ca",
-    "Connection reset": "the image service closed the connection; it may expect TLS: set --tls-ca",
-}
-_TLS = {
-    "WRONG_VERSION_NUMBER": f"{HANDSHAKE}: it does not speak TLS; leave out --tls-ca",
-    "CERTIFICATE_VERIFY_FAILED": f"{HANDSHAKE}: its certificate is not signed by --tls-ca",
-    "Hostname Verification": f"{HANDSHAKE}: its certificate is for another host name than --grpc",
-    "handshake failed": HANDSHAKE,
-}
-_ANY = {
+_REASONS = {
     "backend unhealthy": NOT_SERVING,
     "Connection refused": REFUSED,
     "Domain name not found": "the host name of the image service is unknown",
     "address lookup failed": "the host name of the image service is unknown",
+}
+_REASONS_WITHOUT_TLS = {
+    "Socket closed": "the image service closed the connection; it may expect TLS: set --tls-ca",
+    "Connection reset": "the image service closed the connection; it may expect TLS: set --tls-ca",
+}
+_REASONS_WITH_TLS = {
+    "WRONG_VERSION_NUMBER": f"{HANDSHAKE_FAILED}: it does not speak TLS; leave out --tls-ca",
+    "CERTIFICATE_VERIFY_FAILED": f"{HANDSHAKE_FAILED}: its certificate is not signed by --tls-ca",
+    "Hostname Verification": f"{HANDSHAKE_FAILED}: its certificate is for another host name than --grpc",
+    "handshake failed": HANDSHAKE_FAILED,
 }
 
 
@@ -59,7 +59,7 @@ class Route:
             raise StartError("--service-key must be printable ASCII, because it is sent as gRPC metadata")
 
     @classmethod
-    def configured(cls, config: GatewayConfig) -> Route:
+    def from_config(cls, config: GatewayConfig) -> Route:
         """Return the route that the configuration describes."""
         return cls(config.grpc, config.tls_ca, config.service_cert, config.service_cert_key, config.service_key)
 
@@ -78,26 +78,28 @@ class Route:
         if (self.cert is None) != (self.cert_key is None):
             raise StartError("a client certificate requires both --service-cert and --service-cert-key")
         if not self.is_tls:
-            return grpc.aio.insecure_channel(_name(self.target), options=options)
+            return grpc.aio.insecure_channel(_grpc_target(self.target), options=options)
         credentials = grpc.ssl_channel_credentials(
             _pem(self.tls_ca, "--tls-ca"),
             _pem(self.cert_key, "--service-cert-key"),
             _pem(self.cert, "--service-cert"),
         )
-        return grpc.aio.secure_channel(_name(self.target), credentials, options=options)
+        return grpc.aio.secure_channel(_grpc_target(self.target), credentials, options=options)
 
-    def trouble(self, error: grpc.aio.AioRpcError) -> str:
+    def failure_reason(self, error: grpc.aio.AioRpcError) -> str:
         """Return why a call did not reach the service, without addresses; empty if gRPC's message does not say."""
         text = error.details() or ""
-        reasons = _ANY | ((_TLS | {"Socket closed": self._unwelcome}) if self.is_tls else _PLAIN)
-        return next((reason for sign, reason in reasons.items() if sign in text), "")
+        reasons = _REASONS | (self._reasons_with_tls if self.is_tls else _REASONS_WITHOUT_TLS)
+        return next((reason for part, reason in reasons.items() if part in text), "")
 
     @property
-    def _unwelcome(self) -> str:
-        """Why a server closes the connection after the handshake."""
+    def _reasons_with_tls(self) -> dict[str, str]:
+        """The table for TLS. A server that refuses the client's certificate closes or resets the connection."""
+        why = "it may expect a client certificate: set --service-cert"
         if self.cert:
-            return "the image service closed the connection; it may not accept the certificate in --service-cert"
-        return "the image service closed the connection; it may expect a client certificate: set --service-cert"
+            why = "it may not accept the certificate in --service-cert"
+        closed = f"the image service closed the connection; {why}"
+        return _REASONS_WITH_TLS | {"Socket closed": closed, "Connection reset": closed}
 
 
 def _pem(path: Path | None, flag: str) -> bytes | None:
@@ -107,6 +109,6 @@ def _pem(path: Path | None, flag: str) -> bytes | None:
         raise StartError(f"cannot read {flag} {path}: {error.strerror}") from error
 
 
-def _name(text: str) -> str:
+def _grpc_target(text: str) -> str:
     """Return a target in gRPC's syntax; several addresses, separated by commas, must be IPv4."""
     return f"ipv4:{text.replace(' ', '')}" if "," in text and ":///" not in text and "ipv" not in text else text

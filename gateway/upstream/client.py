@@ -1,11 +1,11 @@
 """Client of the gRPC image service.
 
 - There is one channel, created inside the event loop that uses it; grpc.aio allows one such loop in a process.
-- Images arrive one per message (StreamImages), so ten images need no message ten times as large.
-- If the service is down, calls fail at once (no wait_for_ready); when it is back, it is found within seconds.
+- Each image is a message of its own (StreamImages), so ten images need no larger messages than one.
+- If the service is down, calls fail at once (no wait_for_ready). The channel reconnects within seconds.
 - Calls that fail with UNAVAILABLE before the first response message are retried, on another replica if there is one.
-- Leaving `generate` or closing `stream`, in any way, cancels the call.
-- `give_up` ends all calls when the gateway's grace period is over; each of them raises Stopping.
+- The call is cancelled when `generate` is cancelled or `stream` is closed.
+- When the gateway's grace period is over, `cancel_requests` ends all requests for images; each raises Stopping.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 LOOKUP_TIMEOUT = 10.0  # seconds for calls that need no loaded model
-HEALTH_TIMEOUT = 2.0
+HEALTH_TIMEOUT = 2.0  # seconds
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -72,7 +71,7 @@ OPTIONS = (
 
 
 class ImageClient(Protocol):
-    """What the gateway needs of an image service. All methods except `unready` raise ServiceError."""
+    """The interface of an image service, as the gateway uses it. Only `health_problem` never raises ServiceError."""
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
         """Return all images of a request, ordered by index."""
@@ -86,8 +85,8 @@ class ImageClient(Protocol):
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name."""
 
-    async def unready(self) -> str:
-        """Return why images can't be made now; empty if they can."""
+    async def health_problem(self) -> str:
+        """Return why images can't be generated now; empty if they can."""
 
 
 class ServiceClient:
@@ -111,10 +110,10 @@ class ServiceClient:
         """Close the channel; running calls are cancelled."""
         await self._channel.close()
 
-    def give_up(self) -> None:
-        """End the running requests for images: each raises Stopping."""
-        given_up, self._running = self._running, set()
-        for call in given_up:
+    def cancel_requests(self) -> None:
+        """Cancel the running requests for images; each raises Stopping."""
+        cancelled, self._running = self._running, set()
+        for call in cancelled:
             call.cancel()
 
     async def generate(self, request: pb.StreamImagesRequest, request_id: str = "") -> pb.GenerateImagesResponse:
@@ -137,7 +136,7 @@ class ServiceClient:
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
         except asyncio.CancelledError as error:
-            if call in self._running:  # cancelled by the caller, not by `give_up`
+            if call in self._running:  # cancelled by the caller, not by `cancel_requests`
                 raise
             raise Stopping from error
         finally:
@@ -148,45 +147,45 @@ class ServiceClient:
     async def models(self) -> list[pb.Model]:
         """Return the models, the default model first. Raises ServiceError."""
         try:
-            return list((await self._look(self._images.ListModels, pb.ListModelsRequest())).models)
+            return list((await self._lookup(self._images.ListModels, pb.ListModelsRequest())).models)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
 
     async def model(self, name: str) -> pb.Model:
         """Return one model; the default model for an empty name. Raises ServiceError."""
         try:
-            found: pb.GetModelResponse = await self._look(self._images.GetModel, pb.GetModelRequest(model=name))
+            response: pb.GetModelResponse = await self._lookup(self._images.GetModel, pb.GetModelRequest(model=name))
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
-        return found.model
+        return response.model
 
-    async def unready(self) -> str:
-        """Return why the service can't make images now, without addresses; empty if it can."""
+    async def health_problem(self) -> str:
+        """Return why the service can't generate images now, without addresses; empty if it can."""
         try:
             health = await self._health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=HEALTH_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             log.debug("cannot reach the image service: %s: %s", error.code().name, error.details())
-            return self._route.trouble(error) or "the image service does not answer"
-        serving = health.status == health_pb2.HealthCheckResponse.SERVING
-        return "" if serving else NOT_SERVING
+            return self._route.failure_reason(error) or "the image service does not answer"
+        is_serving = health.status == health_pb2.HealthCheckResponse.SERVING
+        return "" if is_serving else NOT_SERVING
 
-    async def _look(self, method: Any, request: Message) -> Any:
+    async def _lookup(self, method: Any, request: Message) -> Any:
         return await method(request, timeout=LOOKUP_TIMEOUT, metadata=self._route.metadata)
 
 
 async def _collect(events: AsyncGenerator[pb.StreamImagesResponse]) -> pb.GenerateImagesResponse:
     """Return the images of a stream of events, ordered by index, with its summary."""
     images: list[pb.Image] = []
-    done = pb.Completed()
+    summary = pb.Completed()
     async for event in events:
         if event.HasField("image"):
             images.append(event.image)
         elif event.HasField("completed"):
-            done = event.completed
+            summary = event.completed
     images.sort(key=lambda image: image.index)
     return pb.GenerateImagesResponse(
         images=images,
-        model=done.model,
-        usage=done.usage if done.HasField("usage") else None,
-        timings=done.timings if done.HasField("timings") else None,
+        model=summary.model,
+        usage=summary.usage if summary.HasField("usage") else None,
+        timings=summary.timings if summary.HasField("timings") else None,
     )

@@ -1,4 +1,4 @@
-"""Readiness: whether images can be made now, and if not, why. `/readyz` reports it; the log records each change."""
+"""Readiness: whether images can be generated now, and if not, why. `/readyz` reports it; each change is logged."""
 
 from __future__ import annotations
 
@@ -20,45 +20,45 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOPPING = "the gateway is stopping"
-FIRST_LOOKS = 0.5  # seconds between two checks until the service has answered
+CHECK_INTERVAL = 0.5  # seconds between two checks until the service has answered
 
 
 class Readiness:
-    """Readiness, from the service's health and its models. `stopping` ends it before the port closes."""
+    """Readiness, from the service's health and its models. Once `stopping` is set, the gateway is not ready."""
 
     def __init__(self, client: ImageClient, names: ModelNames) -> None:
         self._client = client
         self._names = names
-        self._logged: str | None = None
+        self._logged_reason: str | None = None
         self.stopping = False
 
-    async def why_not(self) -> str:
-        """Return why images can't be made now, without addresses or internals; empty if they can."""
-        reason = STOPPING if self.stopping else await self._client.unready() or await self._model_trouble()
-        if reason != self._logged:
-            worse = reason and self._logged is not None  # before the first success this is not a warning
-            log.log(logging.WARNING if worse else logging.INFO, "not ready: %s" if reason else "ready%s", reason)
-            self._logged = reason
+    async def problem(self) -> str:
+        """Return why images can't be generated now, without addresses or internals; empty if they can."""
+        reason = STOPPING if self.stopping else await self._client.health_problem() or await self._model_problem()
+        if reason != self._logged_reason:
+            is_warning = reason and self._logged_reason is not None  # before the first success this is not a warning
+            log.log(logging.WARNING if is_warning else logging.INFO, "not ready: %s" if reason else "ready%s", reason)
+            self._logged_reason = reason
         return reason
 
-    async def first(self) -> None:
-        """Return once the service's models are known. Raises StartError for an alias to an unknown model."""
-        while not (known := await self._known()):
-            await self.why_not()
-            await asyncio.sleep(FIRST_LOOKS)
+    async def wait_and_check(self) -> None:
+        """Wait for the service, then check the aliases. Raises StartError for an alias to an unknown model."""
+        while not (names := await self._model_names()):
+            await self.problem()
+            await asyncio.sleep(CHECK_INTERVAL)
         for alias, model in self._names.aliases.items():
-            if model not in (DEFAULT_NAME, *known):
-                wanted = f"the image service has {', '.join(known)}"
-                raise StartError(f"--aliases names an unknown model in '{alias}={model}': {wanted}")
+            if model not in (DEFAULT_NAME, *names):
+                served = f"the image service has {', '.join(names)}"
+                raise StartError(f"--aliases names an unknown model in '{alias}={model}': {served}")
 
-    async def _known(self) -> list[str]:
+    async def _model_names(self) -> list[str]:
         """Return the names of the service's models; empty while the service is not serving."""
         try:
-            return [] if await self._client.unready() else [model.name for model in await self._client.models()]
+            return [] if await self._client.health_problem() else [model.name for model in await self._client.models()]
         except ServiceError:
             return []
 
-    async def _model_trouble(self) -> str:
+    async def _model_problem(self) -> str:
         """Return what is wrong with the default model, or why models can't be listed; empty if nothing is."""
         try:
             models = await self._client.models()
@@ -71,8 +71,8 @@ class Readiness:
 
 
 def _default(models: Sequence[pb.Model], name: str) -> pb.Model | None:
-    named = (model for model in models if model.name == name)
-    return next(named, None) if name else next(iter(models), None)
+    matching = (model for model in models if model.name == name)
+    return next(matching, None) if name else next(iter(models), None)
 
 
 def _sentence(text: str) -> str:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 Detail = TypeVar("Detail", bound=Message)
 
-STATUS: dict[grpc.StatusCode, int] = {
+STATUS_BY_CODE: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -41,11 +41,11 @@ STATUS: dict[grpc.StatusCode, int] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
-BY_REASON: dict[str, int] = {Reason.MODEL_BROKEN: 503}  # a listed model that does not work is the server's fault
-LOCKED_OUT = "The image service does not accept this gateway's key."
+STATUS_BY_REASON: dict[str, int] = {Reason.MODEL_BROKEN: 503}  # a listed model that does not work is the server's fault
+KEY_REJECTED = "The image service does not accept this gateway's key."
 
-# Messages for errors without a message of the service.
-PLAIN = {
+# Messages by HTTP status, for errors whose own message may contain internals.
+DEFAULT_MESSAGES = {
     500: "The image service had an error.",
     503: "The image service can't be reached. Try again in a moment.",
     504: "The image was not done in time.",
@@ -55,31 +55,31 @@ RETRY_AFTER = 1.0  # seconds, if a retry may help and the service names no delay
 
 def from_rpc(error: grpc.aio.AioRpcError) -> ServiceError:
     """Return the ServiceError of a failed call."""
-    status = _status(error)
+    status = _status_details(error)
     info = _unpack(status, error_details_pb2.ErrorInfo())
     code = error.code()
-    ours = info and info.domain == DOMAIN and code is not grpc.StatusCode.UNAUTHENTICATED
-    info = info if ours else None
+    is_from_service = info and info.domain == DOMAIN and code is not grpc.StatusCode.UNAUTHENTICATED
+    info = info if is_from_service else None
     if info is None and code is grpc.StatusCode.INTERNAL:
         code = grpc.StatusCode.UNAVAILABLE  # a replica that died under the call shows as INTERNAL
     reason = Reason.named(info.reason) if info else code.name
-    http = BY_REASON.get(reason) or STATUS.get(code, 500)
+    http_status = STATUS_BY_REASON.get(reason) or STATUS_BY_CODE.get(code, 500)
     text = error.details() or ""
-    if info is None and http >= 500:
+    if info is None and http_status >= 500:
         log.warning("the image service failed with %s: %s", error.code().name, text)
-        text = LOCKED_OUT if code is grpc.StatusCode.UNAUTHENTICATED else PLAIN.get(http, text)
+        text = KEY_REJECTED if code is grpc.StatusCode.UNAUTHENTICATED else DEFAULT_MESSAGES.get(http_status, text)
     translated = ServiceError(
         text or code.name,
-        status=http,
+        status=http_status,
         reason=reason,
         violations=_violations(status),
         facts=dict(info.metadata) if info else None,
-        retry_after=_retry_after(status, http, reason),
+        retry_after=_retry_after(status, http_status, reason),
     )
     return translated.named({})
 
 
-def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+def _status_details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     status = status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS and isinstance(value, bytes):
@@ -95,13 +95,13 @@ def _unpack(status: status_pb2.Status, detail: Detail) -> Detail | None:
 
 
 def _violations(status: status_pb2.Status) -> list[tuple[str, str]]:
-    bad = _unpack(status, error_details_pb2.BadRequest())
-    return [(fault.field, fault.description) for fault in bad.field_violations] if bad else []
+    bad_request = _unpack(status, error_details_pb2.BadRequest())
+    return [(fault.field, fault.description) for fault in bad_request.field_violations] if bad_request else []
 
 
-def _retry_after(status: status_pb2.Status, http: int, reason: str) -> float | None:
+def _retry_after(status: status_pb2.Status, http_status: int, reason: str) -> float | None:
     retry = _unpack(status, error_details_pb2.RetryInfo())
     if retry is not None:
         return float(retry.retry_delay.ToMilliseconds() / 1000)
-    lasts = reason in LASTING or reason == grpc.StatusCode.UNAUTHENTICATED.name
-    return RETRY_AFTER if http in (429, 503) and not lasts else None
+    is_lasting = reason in LASTING or reason == grpc.StatusCode.UNAUTHENTICATED.name
+    return RETRY_AFTER if http_status in (429, 503) and not is_lasting else None

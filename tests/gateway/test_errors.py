@@ -20,7 +20,7 @@ from tests.support.gateway.fakes import (
     sleep_long,
 )
 from tests.support.gateway.openai_errors import check_error
-from tintype.gateway.upstream.status import STATUS
+from tintype.gateway.upstream.status import STATUS_BY_CODE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,7 +161,7 @@ async def test_refusals(
 
 def test_every_code_has_a_status() -> None:
     """Every gRPC code except OK has a row."""
-    assert set(STATUS) == set(Code) - {Code.OK}
+    assert set(STATUS_BY_CODE) == set(Code) - {Code.OK}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway.fakes import PNG, FakeService, Refusal, Service, image, make_images, sleep_long
 from tintype.gateway.errors import ServiceError, StartError
-from tintype.gateway.upstream.channel import Route, _name
+from tintype.gateway.upstream.channel import Route, _grpc_target
 from tintype.gateway.upstream.client import ServiceClient
 from tintype.v1 import image_service_pb2 as pb
 
@@ -107,7 +107,7 @@ async def test_proxy_is_not_used(service: Service, monkeypatch: pytest.MonkeyPat
 )
 def test_target(text: str, target: str) -> None:
     """A target is one address, several, or any name that gRPC resolves."""
-    assert _name(text) == target
+    assert _grpc_target(text) == target
 
 
 async def test_no_ca(tmp_path: Path) -> None:

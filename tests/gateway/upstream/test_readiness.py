@@ -31,7 +31,7 @@ class FakeClient:
         self.known = list(models)
         self.trouble = trouble
 
-    async def unready(self) -> str:
+    async def health_problem(self) -> str:
         return self.trouble
 
     async def models(self) -> list[pb.Model]:
@@ -61,7 +61,7 @@ LOADED, FAILED = (
 )
 async def test_the_default_model_decides(models: Any, aliases: Any, why: str) -> None:
     """Requests without a model must be served: the service's default model, or the gateway's."""
-    assert await readiness(FakeClient(*models), **aliases).why_not() == why
+    assert await readiness(FakeClient(*models), **aliases).problem() == why
 
 
 async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -71,7 +71,7 @@ async def test_each_change_is_logged_once(caplog: pytest.LogCaptureFixture) -> N
     ready = readiness(client)
     for trouble in ("it loads", "it loads", "", "", "it is gone", "it is gone", ""):
         client.trouble = trouble
-        await ready.why_not()
+        await ready.problem()
     assert caplog.messages == ["not ready: it loads", "ready", "not ready: it is gone", "ready"]
     assert [record.levelno for record in caplog.records][2] == logging.WARNING
 
@@ -96,7 +96,7 @@ async def test_a_gateway_without_a_key_is_not_ready() -> None:
         raise ServiceError("The image service does not accept this gateway's key.", status=503)
 
     client.models = refuse  # type: ignore[method-assign]
-    assert await readiness(client).why_not() == "the image service does not accept this gateway's key"
+    assert await readiness(client).problem() == "the image service does not accept this gateway's key"
 
 
 @pytest.mark.parametrize("aliases", [{"mine": "nowhere"}, {"*": "nowhere"}, {"a": "tiny", "b": "Tiny"}])
@@ -114,7 +114,7 @@ async def test_an_alias_to_an_unknown_model(service: Service, tmp_path: Path, al
 async def test_an_alias_is_checked_when_the_service_comes() -> None:
     """A gateway that starts before the service waits, and checks once the service answers."""
     client = FakeClient(LOADED, trouble="nothing listens there")
-    looking = asyncio.create_task(readiness(client, mine="gone").first())
+    looking = asyncio.create_task(readiness(client, mine="gone").wait_and_check())
     await asyncio.sleep(0)
     assert not looking.done()
     client.trouble = ""
