@@ -113,10 +113,10 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 @pytest.fixture(scope="session")
-def draw(model: DiffusionModel) -> Callable[[str], tuple[Any, Any]]:
+def generate(model: DiffusionModel) -> Callable[[str], tuple[Any, Any]]:
     """Return a function that generates an image for a prompt: latents [c, h, w] and pixels [3, H, W]."""
 
-    def draw(prompt: str, *, steps: int = 8, guidance_scale: float = 4.0) -> tuple[Any, Any]:
+    def generate(prompt: str, *, steps: int = 8, guidance_scale: float = 4.0) -> tuple[Any, Any]:
         spec = model.spec
         table = make_table(spec.diffusion, steps)
         shape = spec.latent_shape(spec.defaults.width, spec.defaults.height)
@@ -128,4 +128,4 @@ def draw(model: DiffusionModel) -> Callable[[str], tuple[Any, Any]]:
             row.advance(uncond + np.float32(guidance_scale) * (cond - uncond))
         return row.x, model.decode(row.x[None])[0]
 
-    return draw
+    return generate

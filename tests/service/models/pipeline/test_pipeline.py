@@ -73,9 +73,9 @@ def test_other_sizes_than_the_native_one(model: DiffusionModel, rows: Any) -> No
     assert model.preview(out[0]).shape == (3, *shape[1:])
 
 
-def test_the_image_shows_the_prompt(draw: Any) -> None:
+def test_the_image_shows_the_prompt(generate: Any) -> None:
     """For a red shape on blue the middle is red and the border is blue, which requires all components to be correct."""
-    _, pixels = draw("a red circle on a blue background", steps=8)
+    _, pixels = generate("a red circle on a blue background", steps=8)
     height, width = pixels.shape[1:]
     middle = pixels[:, height // 2 - 8 : height // 2 + 8, width // 2 - 8 : width // 2 + 8].mean((1, 2))
     border = pixels[:, :8].mean((1, 2))
@@ -83,9 +83,9 @@ def test_the_image_shows_the_prompt(draw: Any) -> None:
     assert border[2] > border[0] + 0.3
 
 
-def test_an_image_is_encoded_and_decoded(model: DiffusionModel, draw: Any) -> None:
+def test_an_image_is_encoded_and_decoded(model: DiffusionModel, generate: Any) -> None:
     """An image that is encoded and decoded again is nearly the same."""
-    latents, pixels = draw("a red circle on a blue background", steps=8)
+    latents, pixels = generate("a red circle on a blue background", steps=8)
     again = model.decode(model.encode_pixels(pixels[None], np.zeros_like(latents)[None]))[0]
     assert np.abs(again - pixels).mean() < 0.05
 

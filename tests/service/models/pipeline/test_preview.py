@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tintype.service.models.pipeline.pipeline import DiffusionModel
 
-Draw: TypeAlias = "Callable[[str], tuple[Any, Any]]"
+Generate: TypeAlias = "Callable[[str], tuple[Any, Any]]"
 
 
 def test_a_preview_is_the_linear_map() -> None:
@@ -42,9 +42,9 @@ def test_a_fit_finds_a_linear_decoder() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["a red circle on a blue background", "a green hill under a white sky"])
-def test_previews_resemble_the_decoded_image(model: DiffusionModel, draw: Draw, prompt: str) -> None:
+def test_previews_resemble_the_decoded_image(model: DiffusionModel, generate: Generate, prompt: str) -> None:
     """A fitted map resembles the decoded image; that of tintype.json resembles it more."""
-    latents, pixels = draw(prompt)
+    latents, pixels = generate(prompt)
     small = pixels.reshape(3, *latents.shape[1:2], -1, latents.shape[2], pixels.shape[2] // latents.shape[2]).mean(
         (2, 4)
     )
