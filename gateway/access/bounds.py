@@ -8,7 +8,7 @@ from tintype.v1 import image_header
 from tintype.v1.reasons import Reason
 
 from ..errors import ServiceError
-from ..uploads.previews import size_like
+from ..uploads.previews import size_from_start_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ def _pixels_per_image(request: pb.GenerateImagesRequest) -> int:
     """Return the pixels of one image; a missing side is the start image's, otherwise equal to the other side."""
     width, height = request.width, request.height
     if request.image:
-        width, height = size_like(image_header.check(request.image).size, width, height)
+        width, height = size_from_start_image(image_header.check(request.image).size, width, height)
     return (width or height) * (height or width)
 
 

@@ -15,7 +15,7 @@ from ..http.disconnect import cancel_on_disconnect
 from ..http.forms import is_form, read_form
 from ..http.json_request import read_json
 from ..http.response_body import render_body
-from ..uploads.reading import transparency
+from ..uploads.reading import transparency_mask
 from .draft import Draft
 from .reply import Reply
 
@@ -106,7 +106,7 @@ async def _with_alpha_mask(call: Call, draft: Draft, strength: float) -> tuple[C
 
     OpenAI's API defines that an image without a mask is repainted where it is transparent. Raises InvalidImage.
     """
-    mask = await asyncio.to_thread(transparency, draft.value("image"), call.names.get("image", "image"))
+    mask = await asyncio.to_thread(transparency_mask, draft.value("image"), call.names.get("image", "image"))
     if not mask:
         return call, draft
     call = replace(call, optional=(*call.optional, "mask"), implicit=(*call.implicit, "mask"))

@@ -26,7 +26,7 @@ from tintype.v1.reasons import Reason
 
 from ..errors import Fault, GatewayError, NotServed, ServiceError
 from ..http.disconnect import cancel_on_disconnect
-from ..uploads.previews import MIME_TYPE, enlarge_preview, size_like
+from ..uploads.previews import MIME_TYPE, enlarge_preview, size_from_start_image
 from . import progress
 from .generation import call_service, ignored_header, model_header
 from .replay_buffer import EventKind, ReplayBuffer, StreamEvent
@@ -117,7 +117,7 @@ async def _size(parsed: ParsedRequest, draft: Draft) -> tuple[int, int]:
     if width and height:
         return width, height
     if image:
-        return size_like(image_header.check(image).size, width, height)
+        return size_from_start_image(image_header.check(image).size, width, height)
     defaults = (await parsed.context.client.model(draft.model)).defaults
     return width or defaults.width, height or defaults.height
 

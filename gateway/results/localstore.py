@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tintype.v1.threads import CallTimeout, Threads
 
 from ..errors import NoSuchFile, StartError, StoreFull, StoreUnavailable
-from .store import KEY_BYTES, FileContent, Ledger, Links, StoredFile, content, is_name
+from .store import KEY_BYTES, FileContent, Ledger, Links, StoredFile, file_content, is_result_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +32,8 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_STALE = 60.0  # seconds after which an unfinished file is abandoned
+_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ABANDONED_AFTER = 60.0  # seconds after which an unfinished file is abandoned
 _THREADS = 8
 _STUCK = "the folder of results does not answer"
 
@@ -69,8 +69,8 @@ class LocalStore:
             self._links = Links(_key(folder / "links.key"), folder / "links.key")
             self._ledger.replace(self._scan())
         except OSError as error:
-            why = f"{error.strerror}; choose another with --data"
-            raise StartError(f"cannot use the data folder {folder}: {why}") from error
+            problem = f"{error.strerror}; choose another with --data"
+            raise StartError(f"cannot use the data folder {folder}: {problem}") from error
 
     async def put(self, images: Sequence[tuple[bytes, str]]) -> list[StoredFile]:
         """Store pairs of a file and its MIME type, all or none of them. Raises StoreFull, StoreUnavailable."""
@@ -104,27 +104,27 @@ class LocalStore:
             raise StoreUnavailable from error
 
     def _put(self, images: Sequence[tuple[bytes, str]]) -> list[StoredFile]:
-        done: list[StoredFile] = []
+        stored_files: list[StoredFile] = []
         with self._lock:
             try:
                 for stored in self._ledger.surplus(sum(len(data) for data, _ in images)):
                     self._drop(stored)
-                done.extend(self._write(data, mime_type) for data, mime_type in images)
+                stored_files.extend(self._write(data, mime_type) for data, mime_type in images)
             except OSError as error:
-                for stored in done:
+                for stored in stored_files:
                     self._drop(stored)
-                raise _failure(error) from error
-        return done
+                raise _log_and_translate(error) from error
+        return stored_files
 
     def _write(self, data: bytes, mime_type: str) -> StoredFile:
         stored = StoredFile.new(mime_type, self._clock() + self._ttl)
-        part = self._files / f".{stored.name}.part"
+        partial = self._files / f".{stored.name}.part"
         try:
-            _write_bytes(part, data)
-            os.utime(part, (stored.expires, stored.expires))
-            part.replace(self._files / stored.name)
+            _write_bytes(partial, data)
+            os.utime(partial, (stored.expires, stored.expires))
+            partial.replace(self._files / stored.name)
         except OSError:
-            part.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
         self._ledger.add(stored, len(data))
         return stored
@@ -140,8 +140,8 @@ class LocalStore:
         except FileNotFoundError as error:
             raise NoSuchFile from error
         except OSError as error:
-            raise _failure(error) from error
-        return content(stored, data, remaining)
+            raise _log_and_translate(error) from error
+        return file_content(stored, data, remaining)
 
     def _sweep(self) -> int:
         """Scan the folder again, as other processes may share it; delete expired and abandoned files."""
@@ -150,10 +150,10 @@ class LocalStore:
             expired = self._ledger.expired()
             for stored in expired:
                 self._drop(stored)
-            for part in self._files.glob(".*.part"):
+            for partial in self._files.glob(".*.part"):
                 with contextlib.suppress(FileNotFoundError):
-                    if part.stat().st_ctime < time.time() - _STALE:
-                        part.unlink()
+                    if partial.stat().st_ctime < time.time() - _ABANDONED_AFTER:
+                        partial.unlink()
         return len(expired)
 
     def _drop(self, stored: StoredFile) -> None:
@@ -164,7 +164,7 @@ class LocalStore:
         """Yield each stored file and its size."""
         for path in self._files.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if is_name(path.name):
+                if is_result_name(path.name):
                     stat = path.stat()
                     yield StoredFile(path.name, math.ceil(stat.st_mtime)), stat.st_size
 
@@ -175,18 +175,18 @@ def _write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _failure(error: OSError) -> StoreFull | StoreUnavailable:
-    """Log the error; return the one for the client."""
+def _log_and_translate(error: OSError) -> StoreFull | StoreUnavailable:
+    """Log an error; return the error that the client gets."""
     log.warning("cannot store or read results: %s", error)
-    return StoreFull() if error.errno in _FULL else StoreUnavailable()
+    return StoreFull() if error.errno in _FULL_ERRNOS else StoreUnavailable()
 
 
 def _key(path: Path) -> bytes:
     """Return the key that signs links; the first start creates it atomically."""
     if not path.exists():
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        _write_bytes(part, secrets.token_bytes(KEY_BYTES))
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        _write_bytes(partial, secrets.token_bytes(KEY_BYTES))
         with contextlib.suppress(FileExistsError):
-            os.link(part, path)  # unlike a rename, this fails if another process was first
-        part.unlink()
+            os.link(partial, path)  # unlike a rename, this fails if another process was first
+        partial.unlink()
     return path.read_bytes()

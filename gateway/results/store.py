@@ -1,6 +1,6 @@
 """Results by link: images that are stored for a limited time and fetched with a signed link.
 
-This module has what all stores share; `localstore` keeps files in a folder, `s3store` in a bucket. Rules:
+This module has the parts that all stores share; `localstore` keeps files in a folder, `s3store` in a bucket. Rules:
 - A file name is 128 random bits in hexadecimal digits and the extension of the type; no other name is ever opened.
 - A link leads to the gateway, is signed and contains its expiry. It needs no other credential. The signing key is
   stored next to the files, so links survive a restart. A link has no query: clients take the file type from its end,
@@ -92,10 +92,10 @@ class Links:
     `key` is the secret for signatures. A link without a valid signature of its name and expiry raises NoSuchFile.
     """
 
-    def __init__(self, key: bytes, where: object) -> None:
-        """Use the key found at `where`. Raises StartError for a key of the wrong length."""
+    def __init__(self, key: bytes, location: object) -> None:
+        """Raise StartError for a key of the wrong length; the message names its `location`."""
         if len(key) != KEY_BYTES:
-            raise StartError(f"{where} must have {KEY_BYTES} bytes, not {len(key)}: delete it to create a new one")
+            raise StartError(f"{location} must have {KEY_BYTES} bytes, not {len(key)}: delete it to create a new one")
         self._key = key
 
     def url(self, stored: StoredFile, base: str) -> str:
@@ -105,7 +105,7 @@ class Links:
     def file(self, name: str, access: str) -> StoredFile:
         """Return the file that a link names. Raises NoSuchFile."""
         expires, _, signature = access.partition("-")
-        if not is_name(name) or not _EXPIRES.fullmatch(expires):
+        if not is_result_name(name) or not _EXPIRES.fullmatch(expires):
             raise NoSuchFile
         stored = StoredFile(name, int(expires))
         if not hmac.compare_digest(self.sign(stored).encode(), signature.encode(errors="replace")):
@@ -127,19 +127,19 @@ class Ledger:
     def __init__(self, capacity: int, clock: Clock = time.time) -> None:
         self._capacity = capacity
         self._clock = clock
-        self._kept: dict[StoredFile, int] = {}
+        self._sizes: dict[StoredFile, int] = {}
 
-    def replace(self, found: Iterable[tuple[StoredFile, int]]) -> None:
-        """Replace all entries by the files that were found, with their sizes."""
-        self._kept = dict(sorted(found, key=lambda item: item[0].expires))
+    def replace(self, files: Iterable[tuple[StoredFile, int]]) -> None:
+        """Replace all entries by these pairs of a file and its size."""
+        self._sizes = dict(sorted(files, key=lambda item: item[0].expires))
 
     def add(self, stored: StoredFile, size: int) -> None:
-        """Add a file, which expires last."""
-        self._kept[stored] = size
+        """Add a new file; it expires after all others."""
+        self._sizes[stored] = size
 
     def drop(self, stored: StoredFile) -> None:
         """Remove a file."""
-        self._kept.pop(stored, None)
+        self._sizes.pop(stored, None)
 
     def remaining(self, stored: StoredFile) -> int:
         """Return the whole seconds until a link expires; 0 or less if it has expired."""
@@ -147,7 +147,7 @@ class Ledger:
 
     def expired(self) -> list[StoredFile]:
         """Return the expired files."""
-        return [stored for stored in self._kept if stored.expires <= self._clock()]
+        return [stored for stored in self._sizes if stored.expires <= self._clock()]
 
     def surplus(self, size: int) -> list[StoredFile]:
         """Return the files to delete so that `size` more bytes fit: expired ones, then the oldest.
@@ -156,21 +156,21 @@ class Ledger:
         """
         if size > self._capacity:
             raise StoreFull(f"The images have {size} bytes; all results together must have at most {self._capacity}.")
-        used = sum(self._kept.values())
+        used = sum(self._sizes.values())
         surplus: list[StoredFile] = []
-        for stored, kept in self._kept.items():
+        for stored, file_size in self._sizes.items():
             if stored.expires > self._clock() and used + size <= self._capacity:
                 break
             surplus.append(stored)
-            used -= kept
+            used -= file_size
         return surplus
 
 
-def is_name(name: str) -> bool:
+def is_result_name(name: str) -> bool:
     """Return whether a file name has the form of a result."""
     return _NAME.fullmatch(name) is not None
 
 
-def content(stored: StoredFile, data: bytes, remaining: int) -> FileContent:
+def file_content(stored: StoredFile, data: bytes, remaining: int) -> FileContent:
     """Return the content of a file; its ETag is the name, which is never reused for other bytes."""
     return FileContent(data, stored.mime_type, f'"{stored.name.partition(".")[0]}"', remaining)

@@ -1,4 +1,4 @@
-"""Which store the configuration asks for."""
+"""Open the store that the configuration names."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 # https://www.iana.org/assignments/iana-ipv4-special-registry, and multicast (RFC 5771)
-SPECIAL4 = tuple(
+SPECIAL_IPV4 = tuple(
     map(
         IPv4Network,
         (
@@ -38,8 +38,8 @@ SPECIAL4 = tuple(
         ),
     )
 )
-# https://www.iana.org/assignments/iana-ipv6-special-registry: the rows within UNICAST. All others lie outside of it.
-SPECIAL6 = tuple(
+# https://www.iana.org/assignments/iana-ipv6-special-registry: the rows within PUBLIC_IPV6; others lie outside of it.
+SPECIAL_IPV6 = tuple(
     map(
         IPv6Network,
         (
@@ -50,7 +50,7 @@ SPECIAL6 = tuple(
         ),
     )
 )
-UNICAST = IPv6Network("2000::/3")  # the only range allocated for the public internet (RFC 4291, section 2.4)
+PUBLIC_IPV6 = IPv6Network("2000::/3")  # the only range allocated for the public internet (RFC 4291, section 2.4)
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; the IPv4 address is in the last 32 bits
 
 
@@ -63,20 +63,20 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(parsed, IPv4Address):
-        return _is_public4(parsed)
-    inner = _inner(parsed)
-    return _is_public4(inner) if inner else _is_public6(parsed)
+        return _is_public_ipv4(parsed)
+    embedded = _embedded_ipv4(parsed)
+    return _is_public_ipv4(embedded) if embedded else _is_public_ipv6(parsed)
 
 
-def _is_public4(address: IPv4Address) -> bool:
-    return not any(address in network for network in SPECIAL4)
+def _is_public_ipv4(address: IPv4Address) -> bool:
+    return not any(address in network for network in SPECIAL_IPV4)
 
 
-def _is_public6(address: IPv6Address) -> bool:
-    return address in UNICAST and not any(address in network for network in SPECIAL6)
+def _is_public_ipv6(address: IPv6Address) -> bool:
+    return address in PUBLIC_IPV6 and not any(address in network for network in SPECIAL_IPV6)
 
 
-def _inner(address: IPv6Address) -> IPv4Address | None:
+def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address contained in an IPv6 address, if any."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)

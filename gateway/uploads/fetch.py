@@ -6,8 +6,8 @@
 - Only `http` and `https` on their default ports are allowed, without credentials. Proxy settings of the environment
   are ignored.
 - Names are resolved in separate threads, because a resolver may hang.
-- Time and bytes are limited, compressed responses are refused, and data that does not begin like an image is dropped.
-- Errors reveal nothing about the internal network: an unknown name and one that is not public give the same error.
+- Time and size are limited. Compressed responses are refused. Data that does not begin like an image is dropped.
+- Errors reveal nothing about the internal network: the error for an unknown name is that for a name that is not public.
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ if TYPE_CHECKING:
 
     Resolve = Callable[[str, int], Awaitable[list[str]]]
 
-PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 3
-CONNECT = 5.0  # seconds for each address
-SILENCE = 10.0  # seconds without a byte
-LOOKUP = 10.0  # seconds to resolve a name
-_RESOLVERS = Threads("tintype-names", 16, LOOKUP)
+CONNECT_TIMEOUT = 5.0  # seconds for each address
+READ_TIMEOUT = 10.0  # seconds without a byte
+LOOKUP_TIMEOUT = 10.0  # seconds to resolve a name
+_RESOLVERS = Threads("tintype-names", 16, LOOKUP_TIMEOUT)
+_EXTENSIONS = {"timeout": {"connect": CONNECT_TIMEOUT, "read": READ_TIMEOUT, "write": READ_TIMEOUT}}
 HEADERS = ((b"accept", b"image/png, image/jpeg, image/webp"), (b"accept-encoding", b"identity"))
 
 # httpcore's errors have no common base class.
-_BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
+_CONNECTION_ERRORS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
 
 
 class FetchError(Exception):
@@ -54,10 +55,10 @@ class FetchError(Exception):
 async def resolve(host: str, port: int) -> list[str]:
     """Return the addresses of a host name; empty if it has none."""
     try:
-        found = await _RESOLVERS.call(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        records = await _RESOLVERS.call(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     except (OSError, UnicodeError, CallTimeout):
         return []
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
+    return list(dict.fromkeys(str(info[4][0]) for info in records))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,38 +75,38 @@ class Fetcher:
 
     async def fetch(self, url: str) -> bytes:
         """Return the image at `url`, of which only the first bytes have been checked. Raises FetchError."""
-        first = parsed(url)
-        dialler = _Dialler(self.hosts, self.resolve)
+        first = parse_url(url)
+        network = _PublicNetwork(self.hosts, self.resolve)
         try:
             async with (
                 asyncio.timeout(self.timeout),
-                httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=dialler) as pool,
+                httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=network) as pool,
             ):
                 return await self._follow(pool, first)
         except TimeoutError as error:
             raise FetchError(f"it took longer than {self.timeout:g} s") from error
-        except _BROKEN as error:
+        except _CONNECTION_ERRORS as error:
             raise FetchError("its server can't be reached, or closed the connection") from error
 
     async def _follow(self, pool: httpcore.AsyncConnectionPool, url: httpx.URL) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            headers, limits = [(b"host", url.netloc), *HEADERS], {"connect": CONNECT, "read": SILENCE, "write": SILENCE}
-            async with pool.stream("GET", _target(url), headers=headers, extensions={"timeout": limits}) as answer:
-                if answer.status not in REDIRECTS:
-                    return await self._read(answer)
-                url = parsed(_header(answer, b"location"), url)
+            headers = [(b"host", url.netloc), *HEADERS]
+            async with pool.stream("GET", _target(url), headers=headers, extensions=_EXTENSIONS) as response:
+                if response.status not in REDIRECTS:
+                    return await self._read(response)
+                url = parse_url(_header(response, b"location"), url)
         raise FetchError(f"it is redirected more than {MAX_REDIRECTS} times")
 
-    async def _read(self, answer: httpcore.Response) -> bytes:
-        if answer.status != httpx.codes.OK:
+    async def _read(self, response: httpcore.Response) -> bytes:
+        if response.status != httpx.codes.OK:
             raise FetchError("its server does not answer with a file")
-        if _header(answer, b"content-encoding") not in ("", "identity"):
+        if _header(response, b"content-encoding") not in ("", "identity"):
             raise FetchError("its server compresses the file, which was not requested")
-        length = _header(answer, b"content-length")
+        length = _header(response, b"content-length")
         if length.isdecimal() and int(length) > self.max_bytes:
             raise FetchError(f"it has more than {self.max_bytes} bytes")
         data = bytearray()
-        async for chunk in answer.aiter_stream():
+        async for chunk in response.aiter_stream():
             hold_bytes(len(chunk))
             data += chunk
             if len(data) > self.max_bytes:
@@ -117,8 +118,8 @@ class Fetcher:
         return bytes(data)
 
 
-class _Dialler(httpcore.AsyncNetworkBackend):
-    """Opens connections to public addresses, and to `hosts`."""
+class _PublicNetwork(httpcore.AsyncNetworkBackend):
+    """A network backend of httpcore that connects to public addresses and to `hosts` only."""
 
     def __init__(self, hosts: frozenset[str], resolve: Resolve) -> None:
         self._hosts = hosts
@@ -133,11 +134,11 @@ class _Dialler(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        exempt = host in self._hosts or f"{host}:{port}" in self._hosts
-        if port not in PORTS.values() and not exempt:
+        is_exempt = host in self._hosts or f"{host}:{port}" in self._hosts
+        if port not in DEFAULT_PORTS.values() and not is_exempt:
             raise FetchError(f"its port must be 80 or 443, not {port}")
         addresses = await self._resolve(host, port)
-        if not addresses or not (exempt or all(map(is_public, addresses))):
+        if not addresses or not (is_exempt or all(map(is_public, addresses))):
             raise FetchError("its host is unknown or has no public address")
         for address in addresses[:-1]:
             try:
@@ -147,14 +148,14 @@ class _Dialler(httpcore.AsyncNetworkBackend):
         return await self._backend.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
 
 
-def parsed(text: str, base: httpx.URL | None = None) -> httpx.URL:
+def parse_url(text: str, base: httpx.URL | None = None) -> httpx.URL:
     """Return a URL that may be fetched; `text` may be relative to `base`. Raises FetchError."""
     try:
         url = base.join(text) if base else httpx.URL(text)
         host = url.host  # decodes `xn--`, which fails if nothing follows it
     except (httpx.InvalidURL, ValueError) as error:
         raise FetchError("it is malformed") from error
-    if url.scheme not in PORTS:
+    if url.scheme not in DEFAULT_PORTS:
         raise FetchError("its scheme must be http or https")
     if url.userinfo or not host:
         raise FetchError("it must have a host and no user or password")
@@ -165,8 +166,8 @@ def _target(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
-def _header(answer: httpcore.Response, name: bytes) -> str:
-    values = [value for key, value in answer.headers if key.lower() == name]
+def _header(response: httpcore.Response, name: bytes) -> str:
+    values = [value for key, value in response.headers if key.lower() == name]
     return values[0].decode("latin-1") if values else ""
 
 

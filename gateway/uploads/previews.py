@@ -1,4 +1,4 @@
-"""Previews enlarged to the size of the image: the service sends them in the size of its latents."""
+"""Enlarge previews to the size of the image; the service sends them in the size of its latents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from tintype.v1 import image_service_pb2 as pb
 
 MIME_TYPE = "image/png"  # requested from the service: small and lossless
-SIDES = (16, 4096)  # pixels, the contract's limits
+SIDE_LIMITS = (16, 4096)  # pixels, the contract's limits
 # A preview is visible for about a second, so speed matters more than size.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "image/png": ("PNG", {"compress_level": 1}),
@@ -19,17 +19,17 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def size_like(own: tuple[int, int], width: int, height: int) -> tuple[int, int]:
-    """Return the size (width, height) that the service chooses for an image that starts from one of size `own`.
+def size_from_start_image(start_size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """Return the size (width, height) that the service chooses, given the start image's and the requested one.
 
-    A requested side of 0 is not set. The aspect ratio of `own` is kept as far as the limits of a side allow.
+    A requested side of 0 is not set. The aspect ratio of `start_size` is kept as far as the limits of a side allow.
     """
     if width and height:
         return width, height
-    least = min(max(1.0, SIDES[0] / min(own)), SIDES[1] / max(own))
-    scale = width / own[0] if width else height / own[1] if height else least
-    across, down = (min(max(round(side * scale), SIDES[0]), SIDES[1]) for side in own)
-    return width or across, height or down
+    default_scale = min(max(1.0, SIDE_LIMITS[0] / min(start_size)), SIDE_LIMITS[1] / max(start_size))
+    scale = width / start_size[0] if width else height / start_size[1] if height else default_scale
+    scaled_width, scaled_height = (min(max(round(side * scale), SIDE_LIMITS[0]), SIDE_LIMITS[1]) for side in start_size)
+    return width or scaled_width, height or scaled_height
 
 
 def enlarge_preview(preview: pb.Preview, size: tuple[int, int], mime_type: str) -> pb.Preview:

@@ -1,7 +1,7 @@
-"""Reading of the images that a request starts from.
+"""Read the images that requests start from.
 
-An image is given as bytes, base64, a `data:` URL, a URL, or a result link of this gateway. It may have tens of
-megabytes, so base64 is decoded and headers are read in threads.
+An image is bytes, base64, a `data:` URL, a URL, or a result link of this gateway. It may have tens of megabytes, so
+base64 is decoded and headers are read in threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ImageSource: TypeAlias = str | bytes
 
 FETCH_TIMEOUT = 15.0  # seconds for one image, redirects included
 MAX_SCHEME = 64  # most characters of a URL before its first colon
-REPAINTED = 128  # level of transparency, 0..255, from which the service repaints
+REPAINT_LEVEL = 128  # level of transparency, 0..255, from which the service repaints
 _BRACKETS = str.maketrans("", "", "[]")  # removes the brackets of IPv6 addresses
 _SAFE = str.maketrans("-_", "+/", " \t\r\n")  # URL-safe base64 to plain, without white space
 
@@ -46,32 +46,32 @@ class ImageReader:
     @classmethod
     def from_config(cls, config: GatewayConfig, store: Store) -> ImageReader:
         """Return a reader with the configured limits; the store's public host may always be fetched from."""
-        named = [*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else [])]
-        hosts = frozenset(host.lower().translate(_BRACKETS) for host in named)
+        names = [*config.fetch_hosts, *([urlsplit(config.store_public).netloc] if config.store_public else [])]
+        hosts = frozenset(host.lower().translate(_BRACKETS) for host in names)
         fetcher = Fetcher(max_bytes=config.fetch_bytes, timeout=FETCH_TIMEOUT, hosts=hosts)
         return cls(store, fetcher if config.fetch else None)
 
     async def read(self, source: ImageSource, param: str, base: str) -> bytes:
         """Return the file of an image; `base` is the gateway's own URL.
 
-        Raises InvalidImage for `param` if it is not a readable image, ImageNotFetched if its URL does not lead to one.
+        Raises InvalidImage for `param` if the file is unreadable, ImageNotFetched if a URL does not lead to an image.
         """
         data = source if isinstance(source, bytes) else await self._file(source, param, base)
-        await asyncio.to_thread(check, data, param)
+        await asyncio.to_thread(check_image, data, param)
         return data
 
     async def _file(self, text: str, param: str, base: str) -> bytes:
         text = text.strip()
         if text[:5].lower() == "data:":
-            return await asyncio.to_thread(of_data_url, text, param)
+            return await asyncio.to_thread(decode_data_url, text, param)
         if ":" not in text[:MAX_SCHEME]:  # base64 has no colon; every URL has one there
-            return await asyncio.to_thread(of_base64, text, param)
-        ours = f"{base}/files/"
-        return await (
-            self._kept(text.removeprefix(ours), param) if text.startswith(ours) else self._fetched(text, param)
-        )
+            return await asyncio.to_thread(decode_base64, text, param)
+        result_base = f"{base}/files/"
+        if text.startswith(result_base):
+            return await self._read_result(text.removeprefix(result_base), param)
+        return await self._fetch(text, param)
 
-    async def _kept(self, rest: str, param: str) -> bytes:
+    async def _read_result(self, rest: str, param: str) -> bytes:
         access, _, name = rest.partition("/")
         try:
             data = (await self.store.open(name, access)).data
@@ -80,7 +80,7 @@ class ImageReader:
         hold_bytes(len(data))
         return data
 
-    async def _fetched(self, url: str, param: str) -> bytes:
+    async def _fetch(self, url: str, param: str) -> bytes:
         if self.fetcher is None:
             raise ImageNotFetched(param, "must be base64 or a 'data:' URL; this server does not fetch images by URL")
         try:
@@ -89,7 +89,7 @@ class ImageReader:
             raise ImageNotFetched(param, f"must be the URL of an image: {error}") from error
 
 
-def check(data: bytes, param: str) -> None:
+def check_image(data: bytes, param: str) -> None:
     """Raise InvalidImage for `param` unless the service can read the file."""
     try:
         image_header.check(data)
@@ -97,7 +97,7 @@ def check(data: bytes, param: str) -> None:
         raise InvalidImage(param, str(error)) from error
 
 
-def transparency(data: bytes, param: str) -> bytes:
+def transparency_mask(data: bytes, param: str) -> bytes:
     """Return a PNG mask that repaints an image's transparent parts; empty if it has none.
 
     Decodes the image: call it in a thread. Raises InvalidImage for `param`.
@@ -107,22 +107,22 @@ def transparency(data: bytes, param: str) -> bytes:
     except BadImage as error:
         raise InvalidImage(param, str(error)) from error
     mask = alpha and ImageChops.invert(alpha)
-    if mask is None or not mask.point(lambda level: level >= REPAINTED).getbbox():
+    if mask is None or not mask.point(lambda level: level >= REPAINT_LEVEL).getbbox():
         return b""
     file = BytesIO()
     mask.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def of_data_url(url: str, param: str) -> bytes:
+def decode_data_url(url: str, param: str) -> bytes:
     """Return the bytes of `data:image/png;base64,…`. Raises InvalidImage."""
     head, comma, text = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         raise InvalidImage(param, "must be a 'data:' URL with base64, for example 'data:image/png;base64,…'")
-    return of_base64(text, param)
+    return decode_base64(text, param)
 
 
-def of_base64(text: str, param: str) -> bytes:
+def decode_base64(text: str, param: str) -> bytes:
     """Return the bytes of base64, with or without padding. Raises InvalidImage."""
     with suppress(ValueError):  # the usual spelling needs no copy of the text, which may be large
         return binascii.a2b_base64(text, strict_mode=True)

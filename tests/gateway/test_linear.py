@@ -32,14 +32,14 @@ from tintype.gateway.http import response_headers, trusted_proxies
 from tintype.gateway.http.forms import group_fields
 from tintype.gateway.http.json_request import decode_json
 from tintype.gateway.requests.generation import ignored_header
-from tintype.gateway.results.store import Links, is_name
+from tintype.gateway.results.store import Links, is_result_name
 from tintype.gateway.sdapi.from_webui import build_request
 from tintype.gateway.sdapi.infotext import parse_infotext, read_png_info, read_texts
 from tintype.gateway.sdapi.request_types import ImageToImage, TextToImage, convert
 from tintype.gateway.sdapi.samplers import choose_sampler
 from tintype.gateway.sdapi.state import Checkpoints
-from tintype.gateway.uploads.fetch import FetchError, parsed
-from tintype.gateway.uploads.reading import of_base64, of_data_url
+from tintype.gateway.uploads.fetch import FetchError, parse_url
+from tintype.gateway.uploads.reading import decode_base64, decode_data_url
 from tintype.service.errors import InvalidRequest
 from tintype.service.numerics.choices import UnknownName, canonical_name
 from tintype.service.rpc.from_proto import job_from_pb
@@ -241,11 +241,11 @@ READERS: dict[str, Read] = {
     "form": form,
     "form names": lambda text: group_fields([(text, "1"), (f"a{text}", "1"), (f"a[0]{text}", "1")]),
     "content type": parse_content_header,
-    "data url": lambda text: of_data_url(f"data:{text}", "image"),
-    "base64": lambda text: of_base64(text, "image"),
-    "url": parsed,
-    "authority": lambda text: parsed(f"http://{text}/"),
-    "link": lambda text: (is_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
+    "data url": lambda text: decode_data_url(f"data:{text}", "image"),
+    "base64": lambda text: decode_base64(text, "image"),
+    "url": parse_url,
+    "authority": lambda text: parse_url(f"http://{text}/"),
+    "link": lambda text: (is_result_name(text), Links(bytes(32), "x").file(text, f"{text}-{text}")),
     "credentials": lambda text: request_key({"authorization": f"Basic {text}", "api-key": text}),
     "host": host,
     "log": log_line,

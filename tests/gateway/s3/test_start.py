@@ -50,7 +50,7 @@ class TestStart:
 
     async def test_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An endpoint that never answers is given up after a time limit."""
-        monkeypatch.setattr(s3store, "SILENCE", 0.2)
+        monkeypatch.setattr(s3store, "READ_TIMEOUT", 0.2)
 
         async def ignore(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
             while await reader.read(2**16):
@@ -62,7 +62,7 @@ class TestStart:
 
     async def test_drip(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An endpoint that sends single bytes forever is given up, too."""
-        monkeypatch.setattr(s3store, "PATIENCE", 0.5)
+        monkeypatch.setattr(s3store, "OPERATION_TIMEOUT", 0.5)
 
         async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n<")

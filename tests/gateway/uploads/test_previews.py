@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.support.pixels import colour
-from tintype.gateway.uploads.previews import enlarge_preview, size_like
+from tintype.gateway.uploads.previews import enlarge_preview, size_from_start_image
 from tintype.v1 import image_service_pb2 as pb
 
 
@@ -49,4 +49,4 @@ def test_enlarged(mime_type: str, format_: str, mode: str) -> None:
 )
 def test_size_like(own: tuple[int, int], asked: tuple[int, int], expected: tuple[int, int]) -> None:
     """The size keeps the start image's aspect ratio within the contract's limits, as in the service."""
-    assert size_like(own, *asked) == expected
+    assert size_from_start_image(own, *asked) == expected

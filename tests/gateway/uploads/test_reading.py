@@ -14,7 +14,7 @@ from tests.support.gateway.fakes import PATH, FakeService, Service, config, imag
 from tests.support.gateway.hosts import ANSWERS, Host, serving
 from tests.support.gateway.samples import B64, LAKE, image_file
 from tintype.gateway.errors import InvalidImage
-from tintype.gateway.uploads.reading import check, of_base64, of_data_url
+from tintype.gateway.uploads.reading import check_image, decode_base64, decode_data_url
 from tintype.v1 import image_header
 from tintype.v1 import image_service_pb2 as pb
 
@@ -129,16 +129,16 @@ async def test_gone_while_fetching(service: Service, tmp_path: Path, host: Host)
 def test_bad_files(data: bytes, why: str) -> None:
     """A file that is not an image, or decodes to too many pixels, is refused before it is decoded."""
     with pytest.raises(InvalidImage, match=why) as caught:
-        check(data, "mask")
+        check_image(data, "mask")
     assert caught.value.param == "mask"
 
 
 @pytest.mark.parametrize("text", ["YQ==", "YQ", "YQ=", " Y Q\n=="])
 def test_base64(text: str) -> None:
     """Base64 may have line breaks and lack padding."""
-    assert of_base64(text, "image") == b"a"
-    assert of_data_url(f"data:image/png;base64,{text}", "image") == b"a"
-    assert of_base64("-_-_", "image") == of_base64("+/+/", "image")
+    assert decode_base64(text, "image") == b"a"
+    assert decode_data_url(f"data:image/png;base64,{text}", "image") == b"a"
+    assert decode_base64("-_-_", "image") == decode_base64("+/+/", "image")
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,4 @@ def test_base64(text: str) -> None:
 def test_bad_data_url(url: str) -> None:
     """Invalid base64 is refused as such."""
     with pytest.raises(InvalidImage, match="must be"):
-        of_data_url(url, "image")
+        decode_data_url(url, "image")
