@@ -23,7 +23,7 @@ async def serving(data: Path) -> AsyncGenerator[tuple[Any, str, str]]:
     """Serve the built-in model; yield the server and the addresses of gRPC and REST."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     async with start(ServiceConfig(grpc="127.0.0.1:0", threads=1)) as server:
-        await server.loaded()
+        await server.wait_until_ready()
         config = GatewayConfig(rest="127.0.0.1:0", grpc=server.address, data=data)
         task = asyncio.create_task(serve(config, ready=ready.set_result, stop=stop))
         try:
